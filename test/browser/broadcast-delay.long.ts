@@ -6,8 +6,9 @@ import { playedFrequency } from '../support/hls.ts'
 import { rtp, sendPaced, tonePackets } from '../support/mix.ts'
 import { until } from '../support/retry.ts'
 
-// The delay from a microphone to the ear on the listening page, with and without low latency, for ten minutes
-// (BROADCAST_MINUTES changes it). The speaker's tone changes every 12 s; the page notes when it hears the change.
+// Measures the delay from the speaker's microphone to the playback on the listening page, with and without low latency, for ten
+// minutes (BROADCAST_MINUTES changes the duration). The speaker's tone changes every 12 s; the page records when it plays the
+// change.
 
 const minutes = Number(process.env.BROADCAST_MINUTES ?? 10)
 t.setTimeout((minutes + 5) * 60_000)
@@ -20,7 +21,10 @@ const [server, browser] = await Promise.all([
   openBrowser(t, 440)
 ])
 
-/** Sends a tone to a room; for a second in each period, a higher one. @returns when the higher ones began, epoch milliseconds */
+/**
+ * Sends a tone to a room. For one second per period, the tone is higher.
+ * @returns when the higher tones began, in epoch milliseconds
+ */
 async function speakInTurns (roomId: string, ssrc: number): Promise<number[]> {
   const begun: number[] = []
   const tones = [low, high].map((hz) => tonePackets(hz, 0.3)) as [Uint8Array[], Uint8Array[]]

@@ -7,7 +7,7 @@ import { openBrowser, visit } from '../support/browser.ts'
 import { playedFrequency } from '../support/hls.ts'
 import { until } from '../support/retry.ts'
 
-// The owner of a room goes live on the stage, and someone without an account listens on the page /listen.
+// The owner of a room starts a broadcast on the stage, and a person without an account listens on the page /listen.
 
 const [server, browser] = await Promise.all([
   build(t, { env: { FEATURES: 'auth,media,seats,moderation,lobby,broadcast,stage', MEDIASOUP_WORKERS: '1' } }),

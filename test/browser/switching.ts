@@ -4,15 +4,15 @@ import { openBrowser } from '../support/browser.ts'
 import { clientSite, enterOn } from '../support/client-page.ts'
 import { until } from '../support/retry.ts'
 
-// A listener of the mix takes a seat, speaks and leaves the seat, again and again. Ada sends a tone whose frequency rises
-// for four seconds and starts again, so that each moment of her audio can be recognised where it is heard.
+// A listener of the mix repeatedly takes a seat, speaks and leaves the seat. Ada sends a tone whose frequency rises for four
+// seconds and then starts again, so that its frequency identifies each moment of her audio.
 
 /** The rising tone: from `lowHz` to `highHz` in `seconds`. */
 const sweep = { seconds: 4, lowHz: 400, highHz: 2400 }
 /** The tone of the listener, which is quiet, and far above the rising tone. */
 const ownHz = 6000
 
-/** 20 ms of what a page plays. */
+/** 20 ms of the audio that a page plays. */
 export interface Block {
   /** Time in the recording, in seconds. */
   at: number
@@ -94,9 +94,9 @@ function recordPlayback (measuring: string): void {
   } as unknown as typeof Audio
 }
 
-/** Blocks whose lateness differs by less continue one another, in seconds. */
+/** Blocks whose lateness differs by less than this belong to one run, in seconds. */
 const continuous = 0.02
-/** Shortest run of blocks that counts. */
+/** Minimum number of blocks of a run. Shorter runs are ignored. */
 const shortestRun = 4
 
 export interface Switching {

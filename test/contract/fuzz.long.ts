@@ -7,7 +7,7 @@ import { build } from '../support/build.ts'
 
 const total = 1_000_000
 const maxFrameBytes = 65_536
-/** Frames in flight. */
+/** Maximum number of frames in flight. */
 const windowSize = 250
 /** Number of generated data texts per message type. The frames are built from these texts. */
 const variants = 300

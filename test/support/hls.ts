@@ -1,7 +1,7 @@
 import type { Page } from 'playwright-core'
 import { until } from './retry.ts'
 
-// Reads HLS playlists and fragmented MP4, and measures what a player plays.
+// Reads HLS playlists and fragmented MP4, and measures the audio that a player plays.
 
 export interface Listed {
   uri: string

@@ -73,7 +73,7 @@ export interface Speaker {
   readonly producerId: string
   pause (): Promise<void>
   resume (): Promise<void>
-  /** Stops sending without a word. */
+  /** Stops sending packets, without closing the producer. */
   vanish (): void
 }
 

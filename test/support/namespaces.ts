@@ -1,10 +1,10 @@
 import { execFileSync } from 'node:child_process'
 import type { Test } from 'tap'
 
-/** A host of its own on one machine: a network namespace of Linux. */
+/** A simulated host: a network namespace of Linux. */
 export interface NetworkHost {
   ip: string
-  /** The command that runs a program there. */
+  /** The command that runs a program on this host. */
   launcher: string[]
 }
 

@@ -1,7 +1,7 @@
 import { ALL_FORMATS, BufferSource, EncodedPacketSink, Input } from 'mediabunny'
 import { compileOpus, Opus, sampleRate } from '../../plugins/media/mix/opus.ts'
 
-// Reads recorded files with a demuxer and a decoder that did not write them.
+// Reads recorded files with a demuxer and a decoder that are independent of the recorder.
 
 const module = await compileOpus()
 
@@ -9,7 +9,7 @@ export interface DecodedFile {
   /** The left channel, 48 kHz, -1 to 1. */
   samples: Float64Array
   seconds: number
-  /** Number of places where a packet does not begin where its predecessor ends. */
+  /** Number of packets that do not begin at the end of the previous packet. */
   gaps: number
   packets: number
 }
@@ -40,7 +40,10 @@ export async function decodeFile (data: Buffer): Promise<DecodedFile> {
   return { samples, seconds: samples.length / sampleRate, gaps, packets }
 }
 
-/** @returns the median frequency of a tone in parts of 200 ms, in hertz: a packet that came too late for the mix does not matter */
+/**
+ * @returns the median of a tone's frequency in parts of 200 ms, in hertz. The median ignores single packets that arrived too
+ *   late for the mix
+ */
 export function toneOf (samples: Float64Array): number {
   const part = sampleRate / 5
   const found = Array.from({ length: Math.floor(samples.length / part) }, (_, i) => frequencyOf(samples.subarray(i * part, (i + 1) * part))).filter(Number.isFinite).sort((a, b) => a - b)

@@ -88,7 +88,7 @@ t.test('the admin API lists what is on air, with its listeners', async (t) => {
       const answer = await fetch(`${server.url}/hls/r1/live.m3u8?_HLS_msn=${last + 1}`, { signal: stop.signal })
       last = Number(/MEDIA-SEQUENCE:(\d+)/.exec(await answer.text())?.[1]) + 4
     }
-  }).map(async (player) => await player.catch(() => { /* Aborted. */ }))
+  }).map(async (player) => await player.catch(() => { /* The test has aborted the request. */ }))
   const broadcast = async () => ((await server.admin('GET', '/admin/broadcasts')).body?.['broadcasts'] as Record<string, number>[])[0]
   await until(async () => (await broadcast())?.['waitingRequests'] === 20, 30_000)
   t.match(await broadcast(), { roomId: 'r1', nodeId: server.app.nodeId, restarts: 0, isEncrypted: false, delayMs: Number, startedAt: Number, listeners: Number })

@@ -36,7 +36,7 @@ for (const [file, codec] of [['live.m3u8', 'aac'], ['opus.m3u8', 'opus']] as con
     let end: number | undefined
     let samples = 0
     let segments = 0
-    /** When the last part of each segment arrived, minus when it was mixed, in milliseconds. */
+    /** Delay between the mixing and the arrival of the last part of each segment, in milliseconds. */
     const lags: number[] = []
     const faults: string[] = []
     while (performance.now() < until) {
@@ -79,13 +79,13 @@ for (const [file, codec] of [['live.m3u8', 'aac'], ['opus.m3u8', 'opus']] as con
     await finished(output)
     t.strictSame(faults, [], 'no fault')
     t.ok(segments > minutes * 60 / 2.048 - 20, `${segments} segments`)
-    // The least lag of each end of the run, so that a busy machine does not count as drift.
+    // Compares the shortest delays at the beginning and at the end of the run, so that delays of a busy machine do not count as drift.
     const tenth = Math.ceil(lags.length / 10)
     const drift = Math.min(...lags.slice(-tenth)) - Math.min(...lags.slice(0, tenth))
     t.comment(`${codec}: ${segments} segments, drift ${drift.toFixed(1)} ms in ${minutes} min`)
     t.ok(Math.abs(drift) < 50, `drift ${drift} ms`)
 
-    // ffprobe knows no durations of Opus packets, but each packet has the same.
+    // ffprobe does not report the durations of Opus packets, but all packets have the same duration.
     const probe = await run('ffprobe', ['-v', 'error', '-show_entries', 'packet=pts', '-of', 'csv=p=0', path], { maxBuffer: 1e9 })
     t.equal(probe.stderr, '')
     const frame = codec === 'aac' ? 1024 : 960

@@ -7,9 +7,9 @@ import { stopwatch } from '../../support/pace.ts'
 import { startServer } from '../../support/process.ts'
 import { redisDatabase } from '../../support/redis.ts'
 
-// A broadcast over two servers: any server serves it, and a server takes over from one that dies.
+// A broadcast on two servers: each server serves it, and one takes over when the other dies.
 
-/** Closes its connections after the last test. */
+/** The proxy closes its connections after the last test. */
 const file = t
 const REDIS_URL = await redisDatabase()
 const folder = t.testdir({ first: {}, second: {} })
@@ -44,13 +44,13 @@ t.test('another server takes over after kill -9, and numbers never fall', async 
   const segmentAtKill = Math.floor(Date.now() / 2048)
   let heardAt: number | undefined
   while (sinceKill() < 60_000 && heardAt === undefined) {
-    // As a player does: the next segment, which the server holds back until it exists.
+    // Requests the next segment as a player does. The server replies when the segment exists.
     const answer = await ofSecond.get(`live.m3u8?_HLS_msn=${last + 1}&_HLS_part=0`)
     if (answer.status !== 200) continue
     const playlist = parsePlaylist(String(answer.body))
     t.ok(playlist.first >= sequence && playlist.discontinuitySequence >= discontinuitySequence && playlist.last >= last, 'no number falls')
     ;({ first: sequence, discontinuitySequence, last } = playlist)
-    // Segments that began after the death can only be the second server's.
+    // Only the second server can have made segments that begin after the death of the first.
     if (last > segmentAtKill) heardAt = sinceKill()
   }
   t.ok(heardAt !== undefined && heardAt < 8000, `heard again after ${heardAt} ms`)

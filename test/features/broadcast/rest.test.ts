@@ -1,7 +1,7 @@
 import t from 'tap'
 import { build, onBothStores, tokenFor } from '../../support/build.ts'
 
-// The rooms of the Go system over REST.
+// The REST API of the earlier Go system: /api/rooms.
 
 interface Reply { status: number, body: Record<string, unknown> & { room?: Record<string, unknown>, rooms?: Record<string, unknown>[], error?: { code: string } } }
 

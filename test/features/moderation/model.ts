@@ -9,9 +9,9 @@ import type { ServerProcess } from '../../support/process.ts'
 import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
-// Users of one room send random commands over two servers, which are killed and restarted. The roles change only between
-// rounds, so the outcome of each command is known. For commands that run concurrently, the model knows what must, may and
-// must not be: each command took effect at some time between its sending and its reply.
+// Users of one room send random commands to two servers, which are killed and restarted. Roles change only between rounds, so
+// the model can predict the result of each command. A concurrent command takes effect at some time between its request and its
+// reply; the model accepts every result that this allows.
 
 export interface ModelOptions {
   users: number
@@ -22,7 +22,7 @@ export interface ModelOptions {
   killEvery: number
 }
 
-/** A command that may have taken effect between two times, in milliseconds. */
+/** A command. It may have taken effect at any time between `sent` and `done`, in epoch milliseconds. */
 interface Operation { sent: number, done: number, code: string, value: string | number }
 
 /** What a user sees of the room, from the join reply and events. */
@@ -34,11 +34,11 @@ interface Player {
   node: number
   view: View | undefined
   applied: number
-  /** Whether the user may be in the room: a join counts even if it had no certain outcome, a leave only if it succeeded. */
+  /** Whether the user may be in the room: true after a join without a reply, and after a leave without a reply. */
   mayBeMember: boolean
   /**
-   * Until when the user may return to a locked room, because a connection broke. A later leave does not change that: the
-   * members of a server that was killed are removed some seconds later.
+   * Until when the user may return to a locked room, because a connection broke. A later leave does not end this right, because
+   * the servers remove the members of a killed server only some seconds later.
    */
   mayReturnUntil: number
 }
@@ -46,7 +46,7 @@ interface Player {
 const roomId = 'model'
 const banSeconds = 3600
 const slowSeconds = 1
-/** How long the servers take to remove the members of a server that was killed, in milliseconds; an upper limit. */
+/** Maximum time in which the servers remove the members of a killed server, in milliseconds. */
 const removalMs = 30_000
 /** Delay between attempts to connect to a server that is restarting, in milliseconds. */
 const retryMs = 50
@@ -63,7 +63,10 @@ function randomFrom (seed: number): () => number {
   }
 }
 
-/** Whether an acknowledged operation is certainly in force from `sent` to `done`: no operation that ends it can have followed. */
+/**
+ * Whether the effect of an acknowledged operation certainly lasted from `sent` to `done`: no operation that ends it can have
+ * been executed.
+ */
 function isInForce (begun: readonly Operation[], ended: readonly Operation[], sent: number, done: number): boolean {
   return begun.some((on) => on.code === 'ok' && on.done < sent && !ended.some((off) => off.code !== 'rejected' && off.done > on.sent && off.sent < done))
 }
@@ -89,7 +92,7 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
   const counts: Record<string, number> = {}
   const problem = (text: string) => { problems.push(text) }
 
-  // What the users have done.
+  // All operations of the users.
   const bans = new Map<number, Operation[]>(players.map(({ id }) => [id, []]))
   const unbans = new Map<number, Operation[]>(players.map(({ id }) => [id, []]))
   const kicks = new Map<number, Operation[]>(players.map(({ id }) => [id, []]))
@@ -107,7 +110,7 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
     for (;;) {
       if (player.client?.ws.readyState === 1) return player.client
       player.view = undefined
-      // A server that dies, and a user who hangs up, both break the connection; a kick does not.
+      // The connection broke if the server died or the client disconnected. After a kick it did not break.
       const code = await player.client?.closed.then(({ code }) => code, () => 1006)
       if (player.mayBeMember && code !== 4403) player.mayReturnUntil = Date.now() + returnMs + removalMs
       player.mayBeMember = false
@@ -189,7 +192,7 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
     const { reply } = operation
     if (!reply) return
     if (reply.ok && !allowed) problem(`user ${player.id} (${player.id === owner ? 'owner' : admins.has(player.id) ? 'admin' : 'member'}) was allowed ${type} ${JSON.stringify(data)}`)
-    // A user who was removed in the meantime is in no room.
+    // The user may have been removed in the meantime. If so, the user is in no room.
     const codes = [...allowed ? [] : ['FORBIDDEN'], ...others, 'NOT_IN_ROOM', 'UNAVAILABLE']
     if (!reply.ok && !codes.includes(reply.error.code)) problem(`user ${player.id}: ${type} ${JSON.stringify(data)} failed with ${reply.error.code}`)
   }
@@ -202,7 +205,7 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
     if (reply.ok) messages.push({ id: String(reply.data.id), by: player.id })
     const last = mine.at(-1)
     const constant = (since: number) => !modes.some((mode) => mode.code !== 'rejected' && mode.done > since && mode.sent < done)
-    // Modes that were acknowledged in an order that the model knows.
+    // The values of slow mode that may apply now.
     const current = (since: number) => Number(modes.filter((mode) => mode.code === 'ok' && mode.done < since).sort((a, b) => a.done - b.done).at(-1)?.value ?? 0)
     const overlapping = (since: number) => modes.filter((mode) => mode.code !== 'rejected' && mode.done < since).length > 1 &&
       modes.some((one) => modes.some((other) => one !== other && one.done < since && other.done < since && one.sent < other.done && other.sent < one.done))
@@ -259,7 +262,7 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
       const { sent, reply } = await send(player, 'chat:history', {}, 0)
       if (reply?.ok) checkHistory(`the history for user ${id}`, sent, reply.data.messages)
     }
-    // A user who was removed has lost the connection.
+    // A removed user has no connection.
     if (player.client?.ws.readyState !== 1) player.view = undefined
     apply(player)
   }
@@ -270,7 +273,7 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
   }
 
   /**
-   * Sends a command of the owner, and repeats it until its effect is certain: a server may be restarting.
+   * Sends a command of the owner, and repeats it until it is known whether it took effect. A server may be restarting.
    *
    * @returns whether it has taken effect
    */
@@ -279,7 +282,7 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
       const { code, reply } = await send(host, type, data, 0)
       if (code === 'ok') return true
       const error = reply?.ok === false ? reply.error.code : ''
-      // The owner who has handed the room over may not do so again.
+      // If an earlier attempt has transferred the room, the previous owner can no longer transfer it.
       if (wasLost && error === 'FORBIDDEN') return true
       if (code !== 'lost' && error !== 'NOT_IN_ROOM') {
         problem(`${type} ${JSON.stringify(data)} by the owner failed with ${error}`)
@@ -312,7 +315,7 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
     admins[role === 'admin' ? 'add' : 'delete'](target.id)
   }
 
-  /** Checks that all views agree, after all commands have been answered. */
+  /** Checks that all clients have the same view of the room. Call this when all commands have a reply. */
   async function check (round: number): Promise<void> {
     for (const player of players) {
       if (player.client && player.client.ws.readyState !== 1) player.view = undefined

@@ -47,7 +47,7 @@ t.test('500 radios in a channel', { timeout: 600_000 }, async (t) => {
   t.equal(received, count * 500)
 })
 
-/** Sends malformed frames from a thread of its own, so that the latency of the others is the server's. */
+/** Sends malformed frames from a separate thread, so that the sending does not add to the latency that the test measures. */
 const attack = `
 const { workerData, parentPort } = require('node:worker_threads')
 const WebSocket = require('ws')
@@ -85,7 +85,7 @@ t.test('100,000 malformed frames harm no other radio', { timeout: 600_000 }, asy
     ada.send(0, 3, 1, 5, mark)
   }, 20)
   t.teardown(() => clearInterval(talking))
-  /** The latency of the talk during some work, in milliseconds. */
+  /** @returns the latency of the talk while `work` runs, in milliseconds */
   const during = async (work: Promise<unknown>) => {
     latencies = []
     await work

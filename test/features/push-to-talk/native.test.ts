@@ -47,7 +47,7 @@ t.test('a radio receives a native client, and a native client receives a radio',
   const listener = await enter(t, server, 3, 6, true)
   bob.send(0, 1, 2, 6)
   await bob.next(6)
-  // Too large for a UDP packet: native clients do not receive it.
+  // This packet is too large for UDP, so native clients do not receive it.
   bob.send(0, 3, 2, 6, Buffer.alloc(65_500, 1))
   replay(t, bob, 2, 6, packets.slice(10))
   const [heard] = await until(() => listener.audio?.heard.length === 1 && listener.audio.heard)
@@ -81,7 +81,7 @@ t.test('native clients and radios of two servers receive each other', async (t) 
   await bob.next(2)
   await until(() => eve.audio?.heard.length === 0)
 
-  // Without a native client on the radio's server.
+  // There is no native client on the radio's server.
   ada.close()
   const radio = await connectRadio(t, here.url, 4, { claims: { channelIds: [5] } })
   radio.send(0, 1, 4, 5)

@@ -62,7 +62,7 @@ onBothStores(t, 'talks in a channel', async (t, store) => {
   bob.send(0, 1, 'bob', 5)
   t.same(await bob.next(6), [0, 6, 'bob', 5, 'Acknowledged'], 'the floor is free after the STOP')
   await ada.next(1)
-  // A new START ends the previous talk at once.
+  // A new START ends the previous talk immediately.
   bob.send(0, 2, 'bob', 5)
   bob.send(0, 1, 'bob', 5)
   await bob.next(6)
@@ -117,7 +117,7 @@ onBothStores(t, 'acknowledges and relays messages', async (t, store) => {
   ada.send(0, 18, 1, 5, packet)
   const image = await ada.next(22)
   t.same(await bob.next(18), [0, 18, 1, 5, image[4], packet])
-  // Relayed in private, and ignored in channels.
+  // The server relays these messages to users, and ignores them in channels.
   for (const type of [5, 10, 11, 12, 13, 20, 21]) {
     bob.send(0, type, 2, 5, 'to all')
     bob.send(1, type, 2, 1, 'to one')
@@ -165,7 +165,7 @@ t.test('sends all missed messages, and repeats those that a broken connection ma
   const server = await build(t, { env: { ...env, WS_BYTES_PER_SECOND: '10000000', WS_BYTES_BURST: '10000000' } })
   const ada = await connectRadio(t, server.url, 1)
   const image = Buffer.alloc(60_000, 1)
-  // More than the send queue of a connection may hold.
+  // Together, these messages are larger than the maximum send queue of a connection.
   for (let i = 0; i < 30; i++) ada.send(1, 18, 1, 2, image)
   await until(() => ada.frames.filter(([, type]) => type === 22).length === 30)
   const bob = await connectRadio(t, server.url, 2)

@@ -6,7 +6,8 @@ import { relay, rtp, tonePackets } from '../../support/mix.ts'
 import { beepsOf, decodeFile } from '../../support/recordings.ts'
 import { until } from '../../support/retry.ts'
 
-// For a machine that has nothing else to do. Voices beep at the same moments: one over a perfect network, one with jitter, one whose clock runs wrong.
+// Run this test on an idle machine. Three voices beep at the same times: one over a perfect network, one with jitter, and one
+// whose clock is too fast.
 
 const server = await build(t, { env: { FEATURES: 'auth,media,recording' } })
 const owner = await server.connect(1)
@@ -65,7 +66,7 @@ t.test('the files of voices and of the mix are aligned', async (t) => {
   t.ok(reference.length >= seconds - 2, `${reference.length} beeps`)
   for (const [name, found] of beeps) {
     const off = reference.slice(0, seconds - 2).map((at) => Math.min(...found.map((other) => Math.abs(other - at)))).sort((a, b) => a - b)
-    // A beep whose first packet is dropped, because the sender's clock is fast, is heard later. The mix holds more packets while
+    // A beep begins later if its first packet is dropped because the sender's clock is fast. The mix holds more packets while
     // the machine is busy.
     const worst = off[Math.floor(off.length * (name === 'drift' ? 0.9 : name === 'mix' ? 0.8 : 1)) - 1] ?? Infinity
     t.ok(worst <= (name === 'mix' ? 40 : 20), `${name}: ${worst} ms; ${off.join()}`)

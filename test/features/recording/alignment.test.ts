@@ -7,14 +7,14 @@ import type { MixInput } from '../../../features/recording/thread-recording.ts'
 import { generator, tonePackets } from '../../support/mix.ts'
 import { beepsOf, decodeFile, decodePackets } from '../../support/recordings.ts'
 
-// What the recorder thread writes for packets that arrive at given times. alignment.long.ts measures the whole server.
+// Tests what the recorder thread writes for packets that arrive at given times. alignment.long.ts tests the whole server.
 
 const tone = tonePackets(1000, 0.3)
 const silence = Uint8Array.of(0xf8, 0xff, 0xfe)
 const seconds = 14
 /** One beep of 200 ms per second. */
 const isBeep = (i: number) => i % 50 >= 20 && i % 50 < 30
-/** When each beep is audible, in milliseconds. A decoder needs some packets until a tone that begins suddenly is loud. */
+/** @returns when each beep becomes loud, in milliseconds. If a tone begins suddenly, a decoder needs some packets until it is loud. */
 const expected = beepsOf(decodePackets(Array.from({ length: seconds * 50 }, (_, i) => isBeep(i) ? tone[i % tone.length] as Uint8Array : silence)))
 
 interface Sent { i: number, arrival: number, rtpTimestamp: number, producerId: string, payload?: Uint8Array }
@@ -37,7 +37,7 @@ const networks: Record<string, (i: number) => Sent[]> = {
   jump: (i) => [{ i, arrival: i * 20, rtpTimestamp: i < 510 ? i * 960 : 5_000_000 + i * 960, producerId: 'i' }],
   // Some packets arrive twice.
   twice: (i) => [i, ...(i % 3 === 0 ? [i] : [])].map((i) => ({ i, arrival: i * 20, rtpTimestamp: i * 960, producerId: 'j' })),
-  // For a second, nothing arrives; then everything at once.
+  // For a second, no packet arrives; then all packets arrive at once.
   stall: (i) => [{ i, arrival: i >= 400 && i < 450 ? 9000 : i * 20, rtpTimestamp: i * 960, producerId: 'k' }],
   invalid: (i) => [{ i, arrival: i * 20, rtpTimestamp: i * 960, producerId: 'l' }, { i, arrival: i * 20, rtpTimestamp: i * 960 + 480, producerId: 'l', payload: Uint8Array.of(3, 63, 1) }, { i, arrival: i * 20, rtpTimestamp: i * 960 + 480, producerId: 'l', payload: new Uint8Array() }]
 }

@@ -42,7 +42,7 @@ t.test('a full disk ends the recording cleanly, and nothing else', async (t) => 
   await until(async () => (await detailOf(server.url, other)).seconds > seconds + 1)
   t.match(await detailOf(server.url, other), { endedAt: null }, 'the other recording goes on')
 
-  // Less space than is reserved.
+  // The disk has less free space than the setting reserves.
   t.equal((await server.admin('PATCH', '/admin/features/recording/config', { minFreeMb: 1_000_000_000 })).status, 200)
   t.equal(await third.fails('recording:start'), 'STORAGE_FULL')
   t.equal(await third.fails('recording:stop'), 'NOT_RECORDING', 'nothing has changed')

@@ -10,7 +10,8 @@ import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { toneFeature } from '../../support/tone-feature.ts'
 
-// 20 recordings that are cut by kill -9 at random times, on both stores in turn. Each plays to the last 2 s after the restart.
+// 20 servers that record are killed with SIGKILL at random times, alternating between both stores. After the restart, each
+// recording must be playable and lack at most its last 2 s.
 
 interface Detail { endedAt: number | null, reason?: string, seconds: number, files: { name: string, kind: string, bytes: number, seconds: number }[] }
 

@@ -6,7 +6,7 @@ import { speak } from '../../support/mix.ts'
 import { decodeFile, toneOf } from '../../support/recordings.ts'
 import { until } from '../../support/retry.ts'
 
-// A recording on the disk of one server: who may start and stop it, who is told, what the files contain.
+// A recording on the disk of one server: who may start and stop it, which events members receive, and what the files contain.
 
 const server = await build(t, { env: { FEATURES: 'auth,media,seats,chat,moderation,recording' } })
 const owner = await server.connect(1)

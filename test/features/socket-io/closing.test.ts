@@ -10,7 +10,7 @@ import type { SocketIoClient } from './support.ts'
 
 const transports = ['websocket', 'polling'] as const
 const sign = createSigner({ key: jwtSecret, algorithm: 'HS256' })
-/** What a client with the usual options would do: the library reconnects after all other reasons. */
+/** Whether a client with default options would stay disconnected. After all other reasons, the library reconnects. */
 const staysAway = ({ disconnects }: SocketIoClient) => disconnects.includes('io server disconnect')
 
 interface Ending {

@@ -49,7 +49,7 @@ export async function play ({ url, token, name }: { url: string, token: string, 
   audio.srcObject = new MediaStream([track])
   document.body.append(audio)
   await audio.play()
-  // `measureFrequency` finds the track here.
+  // `measureFrequency` looks up the track under this name.
   Object.assign(globalThis, { whep: connection, flylive: { participants: [], audio: { heard: [{ userId: name, track }] } } })
   return { offer, answer, status: response.status }
 }

@@ -1,4 +1,4 @@
-// Offers that browsers have sent, without their candidates.
+// SDP offers of browsers, without ICE candidates.
 
 const lines = (text: string) => text.trim().split('\n').join('\r\n') + '\r\n'
 
@@ -44,7 +44,7 @@ a=ssrc:4052856319 cname:7qqXLJ9dBIQd+dh7
 a=ssrc:4052856319 msid:fc17eb8b-7235-40fb-9a9a-3c03b7c4c218 71cbd10b-d89a-432a-89cc-a2d293cd6612
 `)
 
-/** Firefox, which sends its microphone. */
+/** An offer of Firefox, which sends the audio of its microphone. */
 export const firefoxOffer = lines(`
 v=0
 o=mozilla...THIS_IS_SDPARTA-99.0 960162036323886734 0 IN IP4 0.0.0.0

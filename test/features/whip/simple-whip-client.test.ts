@@ -25,7 +25,7 @@ t.test('simple-whip-client sends a tone and ends its session', { skip, timeout: 
   const exit = once(encoder, 'close')
   t.teardown(() => encoder.kill('SIGKILL'))
 
-  // Debian 12 builds the program with libsoup 2, and libnice with libsoup 3. docs/whip.md has a way around this.
+  // Debian 12 builds the program with libsoup 2, and libnice with libsoup 3. docs/whip.md describes a workaround.
   const hasStarted = await Promise.race([exit.then(() => false), until(() => listener.audio?.heard.length === 1, 60_000)])
   if (!hasStarted && output.includes('libsoup2 symbols detected')) return t.pass('sends audio', { skip: 'whip-client cannot start: it loads libsoup 2 and libsoup 3' })
   const [heard] = await until(() => listener.audio?.heard.length === 1 && listener.audio.heard)

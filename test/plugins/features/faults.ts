@@ -7,7 +7,7 @@ import { startServer } from '../../support/process.ts'
 import type { ServerProcess } from '../../support/process.ts'
 import { until } from '../../support/retry.ts'
 
-// Features with one mistake each run beside a room whose members chat. The members must not be affected.
+// Runs features that each have one mistake, while the members of a room chat. The mistakes must not affect the members.
 
 /** A feature with one mistake. */
 export interface Misbehaviour {

@@ -22,7 +22,7 @@ observer.on('newworker', (worker) => worker.observer.on('newrouter', (router) =>
   })
 }))
 
-/** @returns numbers from 0 to `below` - 1, the same in each run */
+/** @returns a function that returns pseudorandom numbers from 0 to `below` - 1, the same in each run */
 function createRandom (seed: number): (below: number) => number {
   let state = seed
   return (below) => {
@@ -32,8 +32,9 @@ function createRandom (seed: number): (below: number) => number {
 }
 
 /**
- * Members join, listen and leave on three servers, take and leave seats, and voices start, pause and end, in random order.
- * In between, every server knows exactly the voices that exist. In the end, nothing may be left.
+ * On three servers, members join, listen and leave, take and leave seats, and start, pause and close producers, in random
+ * order. After each step, every server must list exactly the existing producers. At the end, no router or transport may be
+ * left.
  */
 export async function churn (t: Test, steps: number): Promise<void> {
   const env = { FEATURES: 'auth,media,seats', REDIS_URL: await redisDatabase(), JOINS_PER_MINUTE: '100000', RATE_LIMIT_MESSAGES_PER_MINUTE: '10000' }
@@ -41,7 +42,7 @@ export async function churn (t: Test, steps: number): Promise<void> {
   const random = createRandom(7)
   const members: { client: TestClient, server: TestServer, transportId?: string }[] = []
   const voices: { injection: Injection, server: TestServer, isPaused: boolean }[] = []
-  // Keeps the room, and its media state, on each server.
+  // This member stays, so that each server keeps the room and its media state.
   for (const [i, server] of servers.entries()) await (await server.connect(1000 + i)).ok('room:join', { roomId })
   const agree = async () => {
     const expected = voices.map(({ injection: { producerId }, isPaused }) => `${producerId} ${isPaused}`).sort()

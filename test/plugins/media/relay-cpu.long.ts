@@ -6,7 +6,7 @@ import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { sendSilence } from '../../support/rtp-packets.ts'
 
-// CPU of the media workers for audio between servers; the figures are in docs/measurements.md.
+// Measures the CPU time that media workers need for audio between servers. docs/measurements.md has the results.
 
 const roomId = 'r1'
 const streams = 40

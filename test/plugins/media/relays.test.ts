@@ -14,7 +14,7 @@ import { rtpReceiver, sendSilence } from '../../support/rtp-packets.ts'
 
 const roomId = 'r1'
 
-/** The ends of pipes that send, on all servers. */
+/** The sending ends of pipes, on all servers. */
 const pipes = new Set<types.Transport>()
 observer.on('newworker', (worker) => worker.observer.on('newrouter', (router) => router.observer.on('newtransport', (transport) => {
   transport.observer.on('newconsumer', () => { if (transport.type === 'pipe') pipes.add(transport) })
@@ -170,7 +170,7 @@ t.test('a pipe that carries nothing is replaced, and clients are told', async (t
   const { producerId } = await speak(t, a, 1)
   const { heard } = await hear(t, b)
   await heard(producerId)
-  // The link is cut: no packet arrives, and neither side gets an event.
+  // The network fails: no packet arrives, and mediasoup emits no event on either side.
   for (const pipe of [...pipes].slice(0, 1)) pipe.close()
   await until(() => bob.events.some(({ type, data }) => type === 'audio:producerClosed' && data.producerId === producerId), 15_000)
   await heard(producerId)

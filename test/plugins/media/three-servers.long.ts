@@ -2,7 +2,7 @@ import t from 'tap'
 import { namespacesMissing } from '../../support/namespaces.ts'
 import { cutLink, drainOne, heardAfterJoin, killOne, loseRedis } from './three-servers.ts'
 
-// The figures are in docs/measurements.md.
+// docs/measurements.md has the results.
 
 const missing = namespacesMissing()
 

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { killOne } from './three-servers.ts'
 
-// A small version of three-servers.long.ts; a busy machine may be slower than the targets.
+// A short version of three-servers.long.ts. Its limits are higher, because the machine may be busy.
 
 t.test('when a server is killed, its listeners hear the others again, and its voices end', async (t) => {
   const { heardMs, silenceMs, goneMs } = await killOne(t, { inNamespaces: false })

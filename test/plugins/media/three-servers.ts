@@ -13,12 +13,12 @@ import { until } from '../../support/retry.ts'
 import { createTone } from '../../support/wrtc.ts'
 
 const { RTCAudioSink } = wrtc.nonstandard
-// test/support/wrtc.ts has set the class.
+// The import of test/support/wrtc.ts has defined this class.
 const { RTCPeerConnection } = globalThis
 const roomId = 'r1'
 const backoff = { firstMs: 100, longestMs: 500 }
 
-/** All connections of this process, to read their statistics. */
+/** All WebRTC connections of this process. Their statistics show lost packets. */
 const peers = new Set<RTCPeerConnection>()
 globalThis.RTCPeerConnection = class extends RTCPeerConnection {
   constructor (configuration?: RTCConfiguration) {
@@ -33,16 +33,16 @@ interface Server {
   host: NetworkHost | undefined
 }
 
-/** What a listener hears of each user. */
+/** A client that measures the audio that it receives from each user. */
 export interface Listener {
   room: RoomClient
-  /** @returns whether sound of the user has arrived within the last `ms` milliseconds */
+  /** @returns whether audio of the user arrived in the last `ms` milliseconds */
   hears (userId: number, ms?: number): boolean
-  /** When the last sound of the user arrived, as `performance.now()`. */
+  /** When the last audio of the user arrived, by `performance.now()`. */
   lastSound (userId: number): number
-  /** The longest time without sound of a user since {@link watch}, in milliseconds. */
+  /** The longest time without audio of a user since {@link watch}, in milliseconds. */
   longestSilence (userId: number): number
-  /** Starts {@link longestSilence} anew. */
+  /** Resets {@link longestSilence}. */
   watch (): void
 }
 
@@ -75,7 +75,7 @@ export async function startThree (t: Test, { inNamespaces = false, env = {} }: {
     return room
   }
 
-  /** A user who speaks. */
+  /** Connects a user who speaks. */
   async function speak (url: string, id: number) {
     const room = await enter(url, id, false)
     await room.seats.takeFree()
@@ -138,7 +138,11 @@ async function lostPackets (): Promise<number> {
 
 const since = (at: number) => Math.round(performance.now() - at)
 
-/** Speakers on A and B, a listener on C. @returns when both were heard after the join, in milliseconds, and the packets lost within three seconds */
+/**
+ * Connects speakers to A and B, and a listener to C.
+ * @returns how long after the join the listener received both, in milliseconds, and the number of packets lost within three
+ *   seconds
+ */
 export async function heardAfterJoin (t: Test, options: { inNamespaces: boolean }) {
   const { servers: [a, b, c], speak, listen } = await startThree(t, options)
   await speak(a.url, 1)
@@ -153,14 +157,15 @@ export async function heardAfterJoin (t: Test, options: { inNamespaces: boolean 
 }
 
 /**
- * Kills A, which has a speaker and a listener, while there are a speaker on B and a listener on C.
+ * Kills server A. A has a speaker and a listener, B has a speaker, and C has a listener.
  *
- * @returns when the listener of A hears B again, the longest silence of B for the listener on C, and when A's voice is gone, in milliseconds
+ * @returns in milliseconds: when the listener of A receives B again, the longest time in which the listener on C did not
+ *   receive B, and when the producer on A is removed
  */
 export async function killOne (t: Test, options: { inNamespaces: boolean }) {
   const { servers: [a, b, c], speak, listen } = await startThree(t, options)
   const { hostname } = new URL(a.url)
-  // The load balancer of the listener; in namespaces, its client is told the servers one after the other.
+  // The listener's load balancer. In namespaces, the test itself connects the listener to the second server.
   const relay = hostname === '127.0.0.1' ? await createRelay(t, a.url) : undefined
   const speaker = await speak(a.url, 1)
   await speak(b.url, 2)
@@ -195,7 +200,10 @@ export async function killOne (t: Test, options: { inNamespaces: boolean }) {
   return { heardMs, silenceMs: Math.round(still.longestSilence(2)), goneMs }
 }
 
-/** Ends the link between A and C. @returns when C hears A again after the link is back, in milliseconds, and the pipes left over */
+/**
+ * Cuts the network between A and C.
+ * @returns when C receives A again after the network is restored, and how long C did not receive B, in milliseconds
+ */
 export async function cutLink (t: Test, seconds: number) {
   const { network, servers: [a, b, c], speak, listen } = await startThree(t, { inNamespaces: true })
   await speak(a.url, 1)
@@ -221,7 +229,11 @@ export async function cutLink (t: Test, seconds: number) {
   return { heardMs, silenceMs }
 }
 
-/** Kills Redis for a while. @returns the longest silence, in milliseconds, and when a new voice is heard after the return of Redis */
+/**
+ * Kills Redis, and restarts it later.
+ * @returns the longest time without audio, the number of lost packets, and when the listener receives a new speaker after the
+ *   restart; times in milliseconds
+ */
 export async function loseRedis (t: Test, seconds: number, options: { inNamespaces: boolean }) {
   const { redis, servers: [a, b, c], speak, listen } = await startThree(t, options)
   await speak(a.url, 1)
@@ -236,7 +248,7 @@ export async function loseRedis (t: Test, seconds: number, options: { inNamespac
   await delay(seconds * 1000)
   const silenceMs = Math.round(eve.longestSilence(1))
   const lost = await lostPackets() - lostBefore
-  // The new voice exists on its server while Redis is away.
+  // The speaker starts while Redis is down, so only the speaker's own server has the producer.
   await late.audio?.publish(createTone(t))
   await redis.start()
   const at = performance.now()
@@ -245,9 +257,9 @@ export async function loseRedis (t: Test, seconds: number, options: { inNamespac
 }
 
 /**
- * Drains A, which has a listener on a seat, while a speaker is on B.
+ * Drains server A, which has a listener on a seat. A speaker is on B.
  *
- * @returns the longest silence of the listener, in milliseconds
+ * @returns the longest time in which the listener received no audio, in milliseconds
  */
 export async function drainOne (t: Test, options: { inNamespaces: boolean }) {
   const { servers: [a, b], speak, listen } = await startThree(t, options)
