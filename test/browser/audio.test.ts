@@ -16,7 +16,7 @@ const ada = await visit(t, adasBrowser, server.url, { name: 'Ada', room })
 const bob = await visit(t, bobsBrowser, server.url, { name: 'Bob', room })
 let cyd: Page
 
-t.test('two users hear each other', async (t) => {
+t.test('two users receive the audio of each other', async (t) => {
   await Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
   t.comment(`measured: ${await frequencyOf(bob, 'Ada')} Hz and ${await frequencyOf(ada, 'Bob')} Hz`)
   for (const [page, name] of [[bob, 'Ada'], [ada, 'Bob']] as const) {

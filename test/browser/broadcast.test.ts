@@ -45,7 +45,7 @@ t.test('the owner goes live, and the room shows that it is on air', async () => 
   await take(ada, 'on-air-phone')
 })
 
-t.test('a listener without an account hears the tone of the microphone', async (t) => {
+t.test('a listener without an account receives the tone of the microphone', async (t) => {
   await listener.getByRole('button', { name: 'Listen' }).click()
   await listener.getByText(/s behind the room/).waitFor()
   const hz = await until(async () => {
@@ -61,14 +61,14 @@ t.test('a listener without an account hears the tone of the microphone', async (
   await take(listener, 'listen')
 })
 
-t.test('pauses, and goes on live', async () => {
+t.test('pauses, and continues live', async () => {
   await listener.getByRole('button', { name: 'Pause' }).click()
   await sign(listener, 'Paused')
   await listener.getByRole('button', { name: 'Listen' }).click()
   await listener.getByRole('button', { name: 'Pause' }).waitFor()
 })
 
-t.test('a room with a PIN asks for it', async (t) => {
+t.test('the page asks for the PIN of a protected broadcast', async (t) => {
   const owner = await server.connect(7)
   await owner.ok('room:join', { roomId: 'private', pin: '2468' })
   await owner.ok('broadcast:start')
@@ -85,7 +85,7 @@ t.test('a room with a PIN asks for it', async (t) => {
   await take(page, 'listen-phone')
 })
 
-t.test('the page says when the broadcast ends, and starts again with it', async () => {
+t.test('the page shows when the broadcast ends, and plays again when the room goes on air again', async () => {
   await ada.getByRole('button', { name: 'Broadcast' }).click()
   await ada.getByRole('button', { name: 'End broadcast' }).click()
   await ada.getByRole('button', { name: 'Go live now' }).waitFor()

@@ -9,7 +9,7 @@ const longestMs = 200
 const { server, ada, bob, run } = await measureSwitching(t)
 const heardOn = (page: Page) => page.evaluate(() => window.flylive?.audio?.heard.map(({ source, userId }) => ({ source, userId })))
 
-t.test('a listener hears the mix, and levels of the speakers', async (t) => {
+t.test('a listener receives the mix, and the levels of the speakers', async (t) => {
   t.match(await heardOn(bob), [{ source: 'mix', userId: undefined }])
   t.equal(await bob.evaluate(() => window.flylive?.audio?.mixRecommended), true)
   t.equal(await ada.evaluate(() => window.flylive?.audio?.reception), 'voices', 'Ada has a seat')
@@ -21,7 +21,7 @@ t.test('a listener hears the mix, and levels of the speakers', async (t) => {
   await until(() => bob.evaluate(() => (window.flylive?.audio?.levels().get('1') ?? 0) > 0.05))
 })
 
-t.test('a listener who takes a seat, speaks and leaves it hears no gap and no repeat', async (t) => {
+t.test('the audio of a listener who takes a seat, speaks and leaves it has no gap and no repetition', async (t) => {
   // A busy machine can delay packets, so the best of three attempts counts.
   let result = await run(4)
   for (let attempt = 1; attempt < 3 && (result.gapMs > longestMs || result.jumpMs > longestMs); attempt++) {

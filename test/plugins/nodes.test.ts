@@ -34,7 +34,7 @@ async function upgrade (server: TestServer): Promise<string> {
   return text
 }
 
-t.test('each server shows the load of all', async (t) => {
+t.test('each server shows the load of all servers', async (t) => {
   const { a, b } = await pair(t)
   const client = await a.connect(1)
   await client.ok('room:join', { roomId: 'r1' })
@@ -50,7 +50,7 @@ t.test('each server shows the load of all', async (t) => {
   await until(() => b.app.nodes.list().length === 1)
 })
 
-t.test('a cordoned server creates no rooms and names another server, which the client goes to', async (t) => {
+t.test('a cordoned server creates no rooms; the client moves to the server that it names', async (t) => {
   const { a, b } = await pair(t)
   const old = await b.connect(1)
   await old.ok('room:join', { roomId: 'old' })
@@ -67,7 +67,7 @@ t.test('a cordoned server creates no rooms and names another server, which the c
   await second.ok('room:join', { roomId: 'newer' })
 })
 
-t.test('a full server answers OVERLOADED with another server, which the client goes to', async (t) => {
+t.test('a full server returns OVERLOADED; the client moves to the server that it names', async (t) => {
   const { a, b } = await pair(t, { MAX_CONNECTIONS: '1' })
   await b.connect(1)
   const response = await upgrade(b)
@@ -81,7 +81,7 @@ t.test('a full server answers OVERLOADED with another server, which the client g
   t.match([...a.app.sockets.ofUser('3')], [{ roomId: 'r1' }])
 })
 
-t.test('a draining server hands its clients over to another one, without a load balancer', async (t) => {
+t.test('clients of a draining server move to another server, without a load balancer', async (t) => {
   const { a, b } = await pair(t)
   const room = new RoomClient({ url: b.url, token: () => tokenFor(1), audio: false, backoff })
   t.teardown(() => room.close())
@@ -106,7 +106,7 @@ t.test('a draining server hands its clients over to another one, without a load 
   await back.ok('room:join', { roomId: 'r3' })
 })
 
-t.test('the other servers know at once that a server is draining', async (t) => {
+t.test('the other servers are notified immediately when a server drains', async (t) => {
   const { a, b } = await pair(t, {}, 600_000)
   t.same(b.app.nodes.urls(), [a.url])
   t.equal((await a.admin('POST', '/admin/drain', { deadlineSeconds: 0 })).status, 200)

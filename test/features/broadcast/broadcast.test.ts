@@ -15,7 +15,7 @@ await member.ok('room:join', { roomId: 'r1' })
 
 const { get, getLater, text, playlist } = hlsClient(`${server.url}/hls/r1`)
 
-t.test('refuses what is not on air', async (t) => {
+t.test('returns 404 for rooms that are not on air, and rejects commands of members', async (t) => {
   for (const path of ['index.m3u8', 'live.m3u8', '../unknown/index.m3u8', 'key', '..%2f..%2fetc/passwd', 'a/b']) {
     t.match(await get(path), { status: 404 }, path)
   }
@@ -24,7 +24,7 @@ t.test('refuses what is not on air', async (t) => {
   t.equal(await owner.fails('broadcast:stop'), 'NOT_ON_AIR')
 })
 
-t.test('the owner puts the room on air, and everyone is told', async (t) => {
+t.test('the owner puts the room on air, and all members are notified', async (t) => {
   const reply = await owner.ok('broadcast:start')
   t.strictSame(reply, { hlsUrl: '/hls/r1/index.m3u8' })
   t.strictSame(await owner.ok('broadcast:start'), reply, 'starting again has no effect')
@@ -81,7 +81,7 @@ t.test('players receive continuous segments and parts', async (t) => {
   t.match(JSON.parse(await text('info')), { roomId: 'r1', title: null, hostName: 'User 1' })
 })
 
-t.test('the admin API lists what is on air, with its listeners', async (t) => {
+t.test('the admin API lists the rooms on air, with their listeners', async (t) => {
   const stop = new AbortController()
   const players = Array.from({ length: 20 }, async () => {
     for (let { last } = await playlist('live.m3u8'); !stop.signal.aborted;) {
@@ -97,7 +97,7 @@ t.test('the admin API lists what is on air, with its listeners', async (t) => {
   await until(async () => (await broadcast())?.['waitingRequests'] === 0)
 })
 
-t.test('a reload misses no segment', async (t) => {
+t.test('no segment is missing after a reload', async (t) => {
   const before = await playlist('live.m3u8')
   const next = before.first + before.segments.length
   const held = playlist(`live.m3u8?_HLS_msn=${next + 1}&_HLS_part=0`)
@@ -157,7 +157,7 @@ t.test('the owner ends the broadcast', async (t) => {
   t.equal(await owner.fails('broadcast:stop'), 'NOT_ON_AIR')
 })
 
-t.test('a room goes on air by its number of listeners, unless a host has stopped it', async (t) => {
+t.test('a room with enough listeners goes on air, unless a host has stopped its broadcast', async (t) => {
   t.match(await server.admin('PATCH', '/admin/features/broadcast/config', { fromListeners: 2 }), { status: 200 })
   const host = await server.connect(5)
   t.match(await host.ok('room:join', { roomId: 'r4' }), { broadcast: null })
@@ -171,7 +171,7 @@ t.test('a room goes on air by its number of listeners, unless a host has stopped
   t.match(await (await server.connect(9)).ok('room:join', { roomId: 'r4' }), { broadcast: null })
 })
 
-t.test('allows reads only, from any origin', async (t) => {
+t.test('rejects all methods except GET, HEAD and OPTIONS', async (t) => {
   const status = async (method: string) => (await fetch(`${server.url}/hls/r1/live.m3u8`, { method })).status
   t.strictSame([await status('POST'), await status('DELETE'), await status('OPTIONS')], [405, 405, 204])
 })

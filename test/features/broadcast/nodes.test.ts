@@ -35,7 +35,7 @@ t.test('a server without members serves the same segments as the one that packag
 
 t.setTimeout(120_000)
 
-t.test('another server takes over after kill -9, and numbers never fall', async (t) => {
+t.test('another server takes over after kill -9, and segment numbers never decrease', async (t) => {
   const member = await connect(file, secondUrl, { token: tokenFor(2) })
   t.match(await member.ok('room:join', { roomId: 'r1' }), { broadcast: { hlsUrl: '/hls/r1/index.m3u8' } })
   let { first: sequence, discontinuitySequence, last } = await ofSecond.playlist('live.m3u8')
@@ -57,7 +57,7 @@ t.test('another server takes over after kill -9, and numbers never fall', async 
   t.comment(`heard again after ${Math.round(heardAt ?? NaN)} ms`)
 })
 
-t.test('the successor reports what it packages', async (t) => {
+t.test('the server that has taken over reports its broadcast', async (t) => {
   const response = await fetch(`${secondUrl}/admin/broadcasts`, { headers: { authorization: `Bearer ${adminKey}` } })
   t.match(await response.json(), { broadcasts: [{ roomId: 'r1', nodeId: /^second/, restarts: 0, isEncrypted: false }] })
 })

@@ -5,7 +5,7 @@ import { build, onBothStores, tokenFor } from '../../support/build.ts'
 
 interface Reply { status: number, body: Record<string, unknown> & { room?: Record<string, unknown>, rooms?: Record<string, unknown>[], error?: { code: string } } }
 
-onBothStores(t, 'rooms are created, started, listed, given users, and deleted', async (t, env) => {
+onBothStores(t, 'creates, starts, lists and deletes rooms, and creates users', async (t, env) => {
   const server = await build(t, { env: { FEATURES: 'auth,media,seats,broadcast', BROADCAST_MAX_ROOMS_PER_USER: '2', ...env } })
   const ask = async (method: string, path: string, token: string | undefined, body?: object): Promise<Reply> => {
     const response = await fetch(`${server.url}${path}`, {

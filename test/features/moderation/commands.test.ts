@@ -18,7 +18,7 @@ onBothStores(t, 'hosts moderate a room', async (t, env, kind) => {
   const lines: Record<string, unknown>[] = []
   const [a, b] = await pair(t, env, kind, (line) => { if (line.audit === true) lines.push(line) })
 
-  await t.test('remove, ban and unban', async (t) => {
+  await t.test('hosts remove, ban and unban users', async (t) => {
     const { owner, admin, member } = await openRoom([a, b], 'bans')
     t.same(await admin.ok('room:kick', { userId: '3' }), { userId: 3 }, 'the id as in the token')
     t.match(await member.closed, { code: 4403, reason: 'KICKED' })
@@ -51,7 +51,7 @@ onBothStores(t, 'hosts moderate a room', async (t, env, kind) => {
     ], 'in the audit log, with the user or the key')
   })
 
-  await t.test('a lock admits nobody new', async (t) => {
+  await t.test('only members, hosts and users with the PIN can join a locked room', async (t) => {
     const { owner, admin, member, other } = await openRoom([a, b], 'locks')
     t.same(await admin.ok('room:lock'), {})
     for (const client of [owner, member]) t.same(await client.event('room:updated'), { roomId: 'locks', title: null, topic: null, isLocked: true })
@@ -89,7 +89,7 @@ onBothStores(t, 'hosts moderate a room', async (t, env, kind) => {
     await stranger.ok('room:join', { roomId: 'pinned' })
   })
 
-  await t.test('roles and hand-over', async (t) => {
+  await t.test('the owner names admins and transfers the room', async (t) => {
     const { owner, admin, member, other } = await openRoom([a, b], 'roles')
     t.match(await (await a.connect(5)).ok('room:join', { roomId: 'roles' }), { admins: [2] })
     t.match(await (await a.connect(2)).ok('room:join', { roomId: 'roles' }), { self: { role: 'admin' } })
@@ -121,7 +121,7 @@ onBothStores(t, 'hosts moderate a room', async (t, env, kind) => {
     t.equal((await a.admin('GET', '/admin/rooms/roles')).status, 404)
   })
 
-  await t.test('mute everyone', async (t) => {
+  await t.test('mutes all seated users', async (t) => {
     const { owner, admin, member, other } = await openRoom([a, b], 'mutes')
     for (const [i, client] of [owner, admin, member, other].entries()) await client.ok('seat:take', { seatIndex: i })
     t.same(await admin.ok('room:muteAll', { except: ['4'] }), { userIds: [3] }, 'except the owner and oneself')
@@ -143,7 +143,7 @@ onBothStores(t, 'hosts moderate a room', async (t, env, kind) => {
     t.match(await other.event('seat:requests', ({ requests }) => (requests as { position: number }[])[0]?.position === 1), { requests: [{ userId: 4 }] }, 'users learn their new position')
   })
 
-  await t.test('titles, topics and the search', async (t) => {
+  await t.test('changes titles and topics, and searches rooms', async (t) => {
     const [host, looker] = [await a.connect(1), await b.connect(9)]
     await host.ok('room:join', { roomId: 'evening', title: 'Café am Abend', topic: 'Musik' })
     t.match(await (await b.connect(2)).ok('room:join', { roomId: 'evening', title: 'ignored' }), { title: 'Café am Abend', topic: 'Musik', isLocked: false, slowModeSeconds: 0, giftTotals: [] })
@@ -160,7 +160,7 @@ onBothStores(t, 'hosts moderate a room', async (t, env, kind) => {
     t.match(await found('tea'), [{ isLocked: true, hostName: null, people: [] }], 'a locked room does not show its members')
   })
 
-  await t.test('gift totals', async (t) => {
+  await t.test('a join returns the gift totals of the room', async (t) => {
     const { owner, member } = await openRoom([a, b], 'gifts')
     await member.ok('gift:send', { giftId: 1, recipientId: 1, quantity: 3 })
     await owner.ok('gift:send', { giftId: 1, recipientId: 3, quantity: 5 })
@@ -172,7 +172,7 @@ onBothStores(t, 'hosts moderate a room', async (t, env, kind) => {
   })
 })
 
-onBothStores(t, 'slow mode and deleted messages', async (t, env, kind) => {
+onBothStores(t, 'limits messages in slow mode, and deletes messages', async (t, env, kind) => {
   const [a, b] = await pair(t, env, kind)
   const { owner, admin, member, other } = await openRoom([a, b], 'r1')
   const phone = await a.connect(3)
@@ -219,7 +219,7 @@ t.test('limits', async (t) => {
   await owner.ok('room:bans')
 })
 
-t.test('what is acknowledged outlives the feature', async (t) => {
+t.test('acknowledged commands stay in effect while the feature is off', async (t) => {
   const server = await build(t, { env: features })
   const { owner, admin, member } = await openRoom([server], 'r1')
   await owner.ok('room:lock')

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { moderationModel } from './model.ts'
 
-t.test('no rule is broken by 30 users on two servers that are killed', async (t) => {
+t.test('keeps the invariants for 30 users on two servers that are killed', async (t) => {
   await moderationModel(t, { users: 30, rounds: 40, actions: 20, killEvery: 4 })
 })

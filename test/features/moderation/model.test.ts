@@ -1,6 +1,6 @@
 import t from 'tap'
 import { moderationModel } from './model.ts'
 
-t.test('no rule is broken on two servers of which one is killed', async (t) => {
+t.test('keeps the invariants on two servers, one of which is killed', async (t) => {
   await moderationModel(t, { users: 10, rounds: 4, actions: 8, killEvery: 3 })
 })

@@ -82,7 +82,7 @@ async function table (t: Test, cases: readonly Case[], servers: readonly TestSer
   }
 }
 
-t.test('every command as every role, over two servers', async (t) => {
+t.test('accepts or rejects each command by role, on two servers', async (t) => {
   const options = { env: { REDIS_URL: await redisDatabase(), FEATURES: 'auth,seats,chat,moderation' } }
   await table(t, cases, [await build(t, options), await build(t, options)])
 })
@@ -94,7 +94,7 @@ t.test('roles and owners cannot be changed where a backend decides', async (t) =
   await table(t, affected, [await build(t, { env: { ...backend.env, FEATURES: 'auth,seats,chat,moderation,laravel-bridge' } })], backend)
 })
 
-t.test('outsiders and unknown targets', async (t) => {
+t.test('rejects senders who are not in the room, and unknown targets', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,seats,chat,moderation' } })
   const { owner, admin } = await openRoom([server], 'r1')
   const outsider = await server.connect(9)

@@ -11,7 +11,7 @@ t.test('decodes frames with five and six elements', async (t) => {
   t.same(decodeFrame(encodeFrame({ channelType: 0, messageType: 1, fromId: 7, toId: 5, payload: undefined })), { channelType: 0, messageType: 1, fromId: 7, toId: 5, payload: null })
 })
 
-t.test('rejects what is not a frame', async (t) => {
+t.test('rejects bytes that are not a frame', async (t) => {
   for (const value of [null, 7, 'text', {}, [], [0], [2, 1, 7, 5, ''], [0, 28, 7, 5, ''], [0, 1.5, 7, 5], [0, '1', 7, 5], [0, 1, {}, 5, ''], [0, 1, 7, [5], ''], [0, 1, 7, 5, '', '', ''], [0, 1, 7, 'x'.repeat(129), '']]) {
     t.equal(decodeFrame(encode(value)), undefined, JSON.stringify(value))
   }
@@ -29,7 +29,7 @@ t.test('reads texts and ids', async (t) => {
   t.same([channelIdOf('5'), channelIdOf('05'), channelIdOf('x')], [5, '05', 'x'])
 })
 
-t.test('knows the duration of Opus packets and writes Ogg files', async (t) => {
+t.test('determines the duration of Opus packets and writes Ogg files', async (t) => {
   t.equal(samplesOf(new Uint8Array([0xf8, 0xff, 0xfe])), 960)
   t.equal(samplesOf(new Uint8Array([0x18])), 2880, '60 ms of SILK')
   t.equal(samplesOf(new Uint8Array([0xfb, 3])), 2880, 'three frames of 20 ms')

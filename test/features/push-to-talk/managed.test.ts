@@ -48,7 +48,7 @@ onBothStores(t, 'a room without an owner never gets one', async (t, env) => {
     for (const query of [undefined, 'channel']) t.match(await first.ok('lobby:list', { query }), { rooms: [] }, 'the lobby does not list it')
   })
 
-  await t.test('nobody succeeds when members leave, and bans hold', async (t) => {
+  await t.test('no member becomes the owner when others leave, and bans stay in effect', async (t) => {
     await first.ok('room:leave')
     await admin.event('room:userLeft', ({ userId }) => userId === 1)
     await admin.ok('room:kick', { userId: 3, banSeconds: 60 })

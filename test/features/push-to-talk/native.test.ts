@@ -31,7 +31,7 @@ function replay (t: Test, radio: TestRadio, from: number, channel: number, packe
   t.teardown(() => clearInterval(timer))
 }
 
-t.test('a radio receives a native client, and a native client receives a radio', async (t) => {
+t.test('radios receive the audio of native clients, and native clients the audio of radios', async (t) => {
   const server = await build(t, { env: { FEATURES: features } })
   const bob = await connectRadio(t, server.url, 2, { claims: { channelIds: [5, 6] } })
   const ada = await enter(t, server, 1, 5, false)
@@ -58,7 +58,7 @@ t.test('a radio receives a native client, and a native client receives a radio',
   await until(() => server.app.sfu.speakersOf('ptt:6').includes(2))
 })
 
-t.test('native clients and radios of two servers receive each other', async (t) => {
+t.test('radios and native clients on two servers receive the audio of both', async (t) => {
   const env = { FEATURES: features, REDIS_URL: await redisDatabase() }
   const [here, there] = [await build(t, { env: { ...env, NODE_ID: 'a' } }), await build(t, { env: { ...env, NODE_ID: 'b' } })]
   const ada = await enter(t, here, 1, 5, false)

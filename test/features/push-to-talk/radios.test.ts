@@ -35,7 +35,7 @@ t.test('uses its own secret and path', async (t) => {
   t.match(await connectRadio(t, url, 7, { token }).catch((error: unknown) => error), { status: 404 })
 })
 
-onBothStores(t, 'talks in a channel', async (t, store) => {
+onBothStores(t, 'relays talks in a channel', async (t, store) => {
   const { url } = await build(t, { env: { ...env, ...store } })
   const [ada, bob, eve] = await Promise.all([connectRadio(t, url, 1, inFive), connectRadio(t, url, 'bob', inFive), connectRadio(t, url, 3)])
 
@@ -84,7 +84,7 @@ onBothStores(t, 'talks in a channel', async (t, store) => {
   t.equal(eve.frames.length, 6)
 })
 
-onBothStores(t, 'talks in private', async (t, store) => {
+onBothStores(t, 'relays private talks', async (t, store) => {
   const { url } = await build(t, { env: { ...env, ...store } })
   const [ada, bob] = [await connectRadio(t, url, 1), await connectRadio(t, url, 2)]
   ada.send(1, 1, 1, 2, { any: 'type' })
@@ -210,7 +210,7 @@ t.test('follows the membership updates of the backend, and lets users join thems
   await renewed.next(27, ([,,, to]) => to === 7)
 })
 
-t.test('stores push tokens, and keeps talks where configured', async (t) => {
+t.test('stores push tokens and, if configured, talks', async (t) => {
   const server = await build(t, { env: { ...env, PTT_RECORD: 'true' } })
   const ada = await connectRadio(t, server.url, 1, { ...inFive, deviceId: 'phone' })
   ada.send(0, 4, 1, 0, 'push-token')

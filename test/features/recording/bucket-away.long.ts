@@ -7,7 +7,7 @@ import { until } from '../../support/retry.ts'
 
 interface Detail { startedAt: number, endedAt: number | null, seconds: number, files: { name: string, bytes: number, seconds: number }[] }
 
-t.test('nothing is lost while the bucket is away for 60 s', async (t) => {
+t.test('no audio is lost while the bucket is unavailable for 60 s', async (t) => {
   const bucket = await startBucket(t)
   const server = await build(t, { env: { FEATURES: 'auth,media,recording', ...bucket.env } })
   const owner = await server.connect(1)

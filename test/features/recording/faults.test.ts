@@ -19,7 +19,7 @@ async function read (url: string, path: string): Promise<Buffer> {
 }
 const detailOf = async (url: string, id: string) => JSON.parse(String(await read(url, id))) as Detail
 
-t.test('a full disk ends the recording cleanly, and nothing else', async (t) => {
+t.test('a full disk ends only the recording, whose files stay valid', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,media,chat,recording', RECORDING_MAX_ROOMS: '2' } })
   const [first, second, third] = await Promise.all([1, 2, 3].map(async (id) => await server.connect(id)))
   if (!first || !second || !third) return
@@ -62,7 +62,7 @@ t.test('a recording ends after RECORDING_MAX_HOURS, and when the room is empty',
   t.match(await owner.event('recording:stopped'), { reason: 'max_duration' })
 })
 
-t.test('a recording cut by kill -9 plays to the last 2 s, and the index is repaired', async (t) => {
+t.test('a recording of a killed server lacks at most its last 2 s, and the index is repaired', async (t) => {
   const dataDir = mkdtempSync(join(tmpdir(), 'flylive-recording-'))
   t.teardown(() => rmSync(dataDir, { recursive: true, force: true }))
   const env = { DATA_DIR: dataDir, FEATURES: 'auth,media,recording,tone', FEATURES_PATH: toneFeature(t, 500) }

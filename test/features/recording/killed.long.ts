@@ -70,6 +70,6 @@ for (let run = 0; run < runs; run++) {
   })
 }
 
-t.test('what was lost', async (t) => {
+t.test('reports the lost audio', async (t) => {
   t.comment(`at most ${Math.max(...lost).toFixed(2)} s of ${lost.length} files`)
 })

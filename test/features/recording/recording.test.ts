@@ -87,7 +87,7 @@ t.test('the files contain every sample, also across a reload', async (t) => {
   t.match((await get(`/${recordingId}/speakers.vtt`, { accept: 'audio/webvtt' })).headers.get('content-type'), 'audio/webvtt')
 })
 
-t.test('files are read in parts, and nothing else is read', async (t) => {
+t.test('serves files and ranges of them, and no other files', async (t) => {
   const whole = (await get(`/${recordingId}/mix.mp4`)).body
   const part = await get(`/${recordingId}/mix.mp4`, { range: 'bytes=10-19' })
   t.match({ status: part.status, range: part.headers.get('content-range') }, { status: 206, range: `bytes 10-19/${whole.length}` })

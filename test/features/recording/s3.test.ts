@@ -41,7 +41,7 @@ async function check (t: Test, url: string, id: string, hz: number): Promise<num
   return shortest
 }
 
-t.test('uploads while recording; nothing is lost while the bucket is away', async (t) => {
+t.test('uploads while recording, and loses no audio while the bucket is unavailable', async (t) => {
   const bucket = await startBucket(t)
   const server = await build(t, { env: { FEATURES: 'auth,media,chat,recording', ...bucket.env } })
   const owner = await server.connect(1)
@@ -66,7 +66,7 @@ t.test('uploads while recording; nothing is lost while the bucket is away', asyn
   t.strictSame(bucket.keys(), [])
 })
 
-t.test('another server finishes the recording of a killed one', async (t) => {
+t.test('another server finishes the recording of a killed server', async (t) => {
   const bucket = await startBucket(t)
   const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,media,recording,tone', FEATURES_PATH: toneFeature(t, 500), ...bucket.env }
   const dataDir = mkdtempSync(join(tmpdir(), 'flylive-recording-'))

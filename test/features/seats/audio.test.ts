@@ -64,7 +64,7 @@ onEveryStore(t, 'taking one\'s own seat closes nothing', async (t, env) => {
   t.match(server.app.sfu.producersOf('r1'), [{ producerId }])
 })
 
-onEveryStore(t, 'a user removed while producing is not heard', async (t, env) => {
+onEveryStore(t, 'the audio of a user who was removed while producing is not sent', async (t, env) => {
   const { server, owner, member } = await scene(t, env)
   const { id: transportId } = await member.ok('transport:create', { type: 'producer' })
   await member.ok('transport:connect', { transportId, dtlsParameters })

@@ -38,7 +38,7 @@ const endings: Record<string, Ending> = {
   SHUTTING_DOWN: { isFinal: false, code: 1001, end: ({ admin }) => admin('POST', '/admin/features/socket-io/disable') }
 }
 
-t.test('a client comes back or stays away', async (t) => {
+t.test('a client reconnects, or does not, depending on the close reason', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,chat,socket-io', SINGLE_SESSION: 'true' } })
   const bob = await server.connect('bob', { face: 'native' })
   await bob.ok('room:join', { roomId: 'r1' })
@@ -64,7 +64,7 @@ t.test('a client comes back or stays away', async (t) => {
   await until(() => [...server.app.sockets.all()].every(({ face }) => face.name === 'json'))
 })
 
-t.test('a client that does not read is disconnected, and the room goes on', async (t) => {
+t.test('a client that does not read is disconnected, and other members are not affected', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,chat,socket-io', WS_MAX_QUEUE_BYTES: '262144' } })
   const ada = await server.connect(1, { face: 'native' })
   const clients = await Promise.all(transports.map((transport, i) => enter(t, server.url, 2 + i, { transports: [transport] })))
@@ -109,7 +109,7 @@ t.test('a client that loses its connection leaves its room', async (t) => {
   t.equal(kept.disconnects.length, 0)
 })
 
-t.test('the library reconnects by itself after the server has closed the connection for a reason that is not final', async (t) => {
+t.test('the library reconnects automatically after the server has closed the connection for a temporary reason', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,socket-io' } })
   const client = await enter(t, server.url, 1)
   client.socket.io.reconnection(true).reconnectionDelay(10)

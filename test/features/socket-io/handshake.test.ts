@@ -98,7 +98,7 @@ t.test('rejects clients before the handshake while the server accepts no connect
   await until(async () => (await request(limited, '?EIO=4&transport=polling', address(1))).status === 200)
 })
 
-t.test('answers pages of all origins, and no other path', async (t) => {
+t.test('responds to pages of all origins, and only at its path', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,socket-io' } })
   const origin = 'https://app.example.com'
   const preflight = await request(server, '?EIO=4&transport=polling', { method: 'OPTIONS', headers: { origin } })
@@ -146,7 +146,7 @@ t.test('closes connections that do not send their token, or send it twice', asyn
   await until(() => server.app.sockets.size === 0)
 })
 
-t.test('a client whose requests use a network connection each keeps its address and session', async (t) => {
+t.test('a client that opens a network connection per request keeps its address and session', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,socket-io' } })
   const send = async (query: string, body?: string) => {
     const message = get(`${server.url}/socket.io/?EIO=4&transport=polling${query}`, { agent: false, method: body === undefined ? 'GET' : 'POST' }).end(body)

@@ -9,7 +9,7 @@ import { createFaceEvents, enter } from './support.ts'
 
 // Requests, acks and events of Socket.IO clients, which share rooms with native clients.
 
-t.test('acks have the shape that Socket.IO clients know; the ack of room:join is flat', async (t) => {
+t.test('acks have the format of the earlier server; the ack of room:join is flat', async (t) => {
   const { url } = await build(t, { env: { FEATURES: 'auth,media,seats,chat,gifts,socket-io' } })
   const roomId = randomUUID()
   const { ask } = await enter(t, url, 1)
@@ -94,7 +94,7 @@ t.test('an event is encoded once for all Socket.IO clients, and serialised once 
   t.equal(serialised, 1)
 })
 
-t.test('rejects packets that are expensive or no requests', async (t) => {
+t.test('rejects packets that are expensive or are not requests', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,chat,socket-io' } })
   const connect = async () => {
     const ws = new WebSocket(`${server.url.replace('http', 'ws')}/socket.io/?EIO=4&transport=websocket`)

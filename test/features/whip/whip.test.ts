@@ -51,7 +51,7 @@ t.test('an encoder joins the room, takes a seat and leaves', async (t) => {
   }
 })
 
-t.test('rejects what it cannot accept, and leaves nothing behind', async (t) => {
+t.test('rejects invalid requests and leaves no session behind', async (t) => {
   const server = await build(t, { env: { ...env, MAX_CLIENTS_PER_ROOM: '2' } })
   const call = caller(server)
   t.match(await call('/whip/r1', { user: null }), { status: 401, code: 'UNAUTHORIZED' })
@@ -146,7 +146,7 @@ t.test('each server accepts the requests for a session', async (t) => {
   t.match(await call(location, { method: 'DELETE' }), { status: 404, code: 'SESSION_NOT_FOUND' })
 })
 
-t.test('other origins may use it where configured, and it is off without the feature', async (t) => {
+t.test('accepts configured origins, continues across a reload and stops with the feature', async (t) => {
   const origin = 'https://app.example.com'
   const server = await build(t, { env: { ...env, CORS_ORIGINS: origin } })
   const call = caller(server)

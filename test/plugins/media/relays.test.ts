@@ -58,7 +58,7 @@ async function hear (t: Test, { app }: TestServer) {
   return { tap, heard: async (producerId: string) => { await until(async () => isHeard(producerId)) } }
 }
 
-t.test('speakers on two servers are heard on a third, under the same ids', async (t) => {
+t.test('a third server receives the speakers of two servers, under the same ids', async (t) => {
   const { servers, clients } = await cluster(t, 3)
   const [a, b, c] = servers as [TestServer, TestServer, TestServer]
   const [,, eve] = clients as [TestClient, TestClient, TestClient]
@@ -87,7 +87,7 @@ t.test('speakers on two servers are heard on a third, under the same ids', async
   await until(() => servers.every(({ app }) => app.sfu.relays().sinks === 0 && app.sfu.relays().sources === 0))
 })
 
-t.test('a pause crosses servers, and the mix has voices of other servers', async (t) => {
+t.test('a pause applies on other servers, and the mix contains voices of other servers', async (t) => {
   const { servers, clients } = await cluster(t, 2)
   const [a, b] = servers as [TestServer, TestServer]
   const [, bob] = clients as [TestClient, TestClient]
@@ -113,7 +113,7 @@ t.test('a pause crosses servers, and the mix has voices of other servers', async
   t.same(b.app.sfu.producerHandles(roomId), [], 'a server moderates only its own producers')
 })
 
-t.test('the first member on a server is told the voices and the active speakers of the others, each once', async (t) => {
+t.test('the first member on a server receives the producers and active speakers of other servers, each once', async (t) => {
   const { redis, servers, clients } = await cluster(t, 2)
   const [a, b] = servers as [TestServer, TestServer]
   const [amy, bob] = clients as [TestClient, TestClient]
@@ -143,7 +143,7 @@ t.test('the first member on a server is told the voices and the active speakers 
   for (const client of [amy, bob, eve]) await hasSpeakers(client, [])
 })
 
-t.test('members who join while producers start are told each of them once', async (t) => {
+t.test('members who join while producers start receive each producer once', async (t) => {
   const { servers } = await cluster(t, 2)
   const [a, b] = servers as [TestServer, TestServer]
   const joiners = await Promise.all(Array.from({ length: 8 }, async (_, i) => await b.connect(10 + i)))
@@ -163,7 +163,7 @@ t.test('members who join while producers start are told each of them once', asyn
   }
 })
 
-t.test('a pipe that carries nothing is replaced, and clients are told', async (t) => {
+t.test('a pipe without packets is replaced, and clients are notified', async (t) => {
   const { servers, clients } = await cluster(t, 2)
   const [a, b] = servers as [TestServer, TestServer]
   const [, bob] = clients as [TestClient, TestClient]
@@ -178,7 +178,7 @@ t.test('a pipe that carries nothing is replaced, and clients are told', async (t
   await until(() => b.app.sfu.producersOf(roomId)[0]?.isPaused === false)
 })
 
-t.test('the voices of a server that is gone are closed elsewhere', async (t) => {
+t.test('the producers of a dead server are closed on the other servers', async (t) => {
   const { servers, clients } = await cluster(t, 2)
   const [a, b] = servers as [TestServer, TestServer]
   const [, bob] = clients as [TestClient, TestClient]
@@ -191,7 +191,7 @@ t.test('the voices of a server that is gone are closed elsewhere', async (t) => 
   t.same(b.app.sfu.producersOf(roomId), [])
 })
 
-t.test('while Redis is away, pipes go on; new voices are heard when it is back', async (t) => {
+t.test('pipes continue while Redis is down; new producers are relayed when it is back', async (t) => {
   const { redis, servers } = await cluster(t, 2)
   const [a, b] = servers as [TestServer, TestServer]
   const first = await speak(t, a, 1)

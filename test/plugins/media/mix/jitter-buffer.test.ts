@@ -48,13 +48,13 @@ t.test('recovers or conceals lost packets, without waiting longer than for other
   t.same(play(some, 10), ['-', '0', '1', '2', 'fec', '4', '5', 'wait', 'fec', '8'])
 })
 
-t.test('waits for delayed packets, and becomes silent when none follow', async (t) => {
+t.test('waits for delayed packets, and becomes silent when no packet follows', async (t) => {
   const burst = [...regular(3), [3, 119], [4, 119], [5, 119], [6, 120], [7, 140]] as const
   t.same(play(burst, 11), ['-', '0', '1', '2', 'wait', '3', '4', '5', '6', '7', 'wait'])
   t.same(play(regular(1), 12), ['-', '0', 'wait', 'wait', 'wait', 'wait', 'wait', '-', '-', '-', '-', '-'])
 })
 
-t.test('stops waiting for a packet that does not come', async (t) => {
+t.test('stops waiting for a packet that does not arrive', async (t) => {
   const buffer = new JitterBuffer({ minMs: 120, maxMs: 120 })
   // The voice vanishes after a lost packet.
   const played = play([...regular(6), [7, 140]], 20, { buffer })

@@ -83,7 +83,7 @@ t.test('15 rooms with three voices each', async (t) => {
   t.ok(late < 0.01, 'p99 is below 20 ms')
 })
 
-t.test('hostile packets for a minute', async (t) => {
+t.test('survives random packets for a minute', async (t) => {
   const { server, metric } = await start(t)
   const [attacked, other] = [await createRoom(server, 1), await createRoom(server, 2)]
   await server.app.sfu.mix(attacked)
@@ -107,7 +107,7 @@ t.test('hostile packets for a minute', async (t) => {
   t.ok(quiet <= checks / 20)
 })
 
-t.test('bad networks, half a minute each', async (t) => {
+t.test('mixes voices over bad networks', async (t) => {
   const { server, metric } = await start(t)
   const kinds = { late: 'flylive_mix_late_packets_total', restored: 'flylive_mix_concealed_packets_total{result="restored"}', concealed: 'flylive_mix_concealed_packets_total{result="concealed"}' }
   const counters = async () => Object.fromEntries(await Promise.all(Object.entries(kinds).map(async ([kind, name]) => [kind, await metric(name)] as const)))

@@ -51,7 +51,7 @@ t.test('contains the three loudest voices and all music', async (t) => {
   mix.close()
 })
 
-t.test('goes on at 50 packets per second, whatever the voices do', async (t) => {
+t.test('sends 50 packets per second, whatever the voices do', async (t) => {
   const { roomId } = await createRoom()
   const mix = await app.sfu.mix(roomId)
   const heard = receive(t, mix, { pcm: true, packets: true, voices: true })
@@ -77,7 +77,7 @@ t.test('goes on at 50 packets per second, whatever the voices do', async (t) => 
   mix.close()
 })
 
-t.test('hears voices on a bad network: 5 % lost, reordered, 200 ms jitter', async (t) => {
+t.test('mixes voices over a bad network: 5 % lost, reordered, 200 ms jitter', async (t) => {
   const { roomId } = await createRoom()
   const mix = await app.sfu.mix(roomId)
   const heard = receive(t, mix, { pcm: true, packets: true })
@@ -111,7 +111,7 @@ t.test('mixes voices without levels, and not those that are quieter than three o
   mix.close()
 })
 
-t.test('hostile packets disturb neither the thread nor another room', async (t) => {
+t.test('random packets affect neither the thread nor another room', async (t) => {
   const [{ roomId }, other] = [await createRoom(), await createRoom()]
   const [mix, otherMix] = [await app.sfu.mix(roomId), await app.sfu.mix(other.roomId)]
   const [heard, heardThere] = [receive(t, mix), receive(t, otherMix, { pcm: true, packets: true })]
@@ -131,7 +131,7 @@ t.test('hostile packets disturb neither the thread nor another room', async (t) 
   for (const use of [mix, otherMix]) use.close()
 })
 
-t.test('exists while it is used, and for a moment afterwards', async (t) => {
+t.test('exists while it is used, and for some time afterwards', async (t) => {
   const { roomId, member } = await createRoom()
   await until(async () => await metric('flylive_mix_rooms') === 0)
   const [first, second] = [await app.sfu.mix(roomId), await app.sfu.mix(roomId)]
@@ -157,7 +157,7 @@ t.test('exists while it is used, and for a moment afterwards', async (t) => {
   await t.rejects(app.sfu.mix(roomId), { code: 'ROOM_NOT_FOUND' })
 })
 
-t.test('a mixer thread that dies is replaced, and its rooms are heard again', async (t) => {
+t.test('a mixer thread that dies is replaced, and the mixes of its rooms continue', async (t) => {
   const { roomId } = await createRoom()
   const before = transports.length
   const mix = await app.sfu.mix(roomId)
