@@ -30,7 +30,7 @@ export type AudioState = 'off' | 'connecting' | 'on'
  * - `auto`: voices while the user has a seat (in rooms without seats: while a track is published), otherwise the mix
  *   where the server recommends it
  * - `voices`: one track per producer
- * - `mix`: one track with the mix of the room, in which speakers hear themselves, too. Voices while the server has no mix
+ * - `mix`: one track with the mix of the room. A user who speaks also hears their own voice. `voices` while the server has no mix
  * - false: nothing
  */
 export type ReceiveMode = 'auto' | Reception | false
@@ -229,7 +229,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     return this.#receive
   }
 
-  /** What the user hears: the voices, or the mix; undefined while nothing is received. */
+  /** What is currently played: the voices or the mix; undefined while nothing is received. */
   get reception (): Reception | undefined {
     return this.#remoteTracks.reception
   }
@@ -255,8 +255,8 @@ export class RoomAudio extends Emitter<AudioEvents> {
   }
 
   /**
-   * Current audio levels of the voices, 0 to 1, keyed by user id as a string; 0 for muted or silent users. While the mix
-   * is heard, its level is distributed among the active speakers. Cheap enough to call on every animation frame.
+   * Current audio levels of the voices, 0 to 1, keyed by user id as a string; 0 for muted or silent users. While the mix plays,
+   * its level is distributed among the active speakers. Cheap enough to call on every animation frame.
    */
   levels (): ReadonlyMap<string, number> {
     return this.#remoteTracks.levels()
@@ -326,8 +326,8 @@ export class RoomAudio extends Emitter<AudioEvents> {
   }
 
   /**
-   * Selects what to receive, in this room and in later rooms. While the client switches, nothing is lost: the old tracks are
-   * heard until the new ones are.
+   * Selects what to receive, in this room and in later rooms. During a switch, no audio is lost: the old tracks play until the
+   * new ones do.
    */
   setReceive (mode: ReceiveMode): void {
     if (mode === this.#receive) return

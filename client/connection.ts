@@ -91,7 +91,7 @@ const finalCodes: { [Code in CloseCodes[keyof CloseCodes]]?: WireError } = {
   4409: { code: 'REPLACED', message: 'You connected from another device' }
 }
 
-/** How many servers in a row may name another server before the client waits and asks the load balancer again. */
+/** After this many servers in a row have sent the address of another server, the client waits and uses the load balancer again. */
 const maxHops = 3
 
 /** Maximum time over which the clients of a server that shuts down spread their second connections, in milliseconds. */
@@ -131,9 +131,9 @@ export class Connection extends Emitter<ConnectionEvents> {
   #clockOffsetMs = 0
   #successor: Successor | undefined
   #moveTimer: ReturnType<typeof setTimeout> | undefined
-  /** The server that a full or stopping server has named; until a connection to it fails. */
+  /** Address of another server, which a full or stopping server has sent. Used until a connection to it fails. */
   #named: string | undefined
-  /** How many servers in a row have named another one. */
+  /** How many servers in a row have sent the address of another server. */
   #hops = 0
   #renewTimer: ReturnType<typeof setTimeout> | undefined
   readonly #heartbeat: Heartbeat
@@ -198,8 +198,8 @@ export class Connection extends Emitter<ConnectionEvents> {
   }
 
   /**
-   * Leaves the current server for one that it has named because it is full or shuts down. If the named server does not
-   * accept the client, the client returns to the address in its options.
+   * Leaves the current server for another server, whose address the current one has sent because it is full or shuts down. If
+   * the named server does not accept the client, the client returns to the address in its options.
    *
    * @returns false if the connection is not open
    */
@@ -417,7 +417,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     const attempt = async () => {
       // The connection was lost or closed.
       if (!from || from !== this.#ws) return
-      // If the named server fails, the load balancer may choose another one.
+      // If the other server fails, the load balancer may choose a third one.
       const to = failures++ === 0 && url !== undefined ? url : this.#options.url
       await this.#move(from, to).catch(() => { this.#moveTimer = setTimeout(attempt, backoff.next()) })
     }
@@ -547,7 +547,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     document?.[method]('visibilitychange', this.#resume)
   }
 
-  /** Skips the remaining delay, or checks the connection, when the page or the network is back. */
+  /** When the page or the network is back: skips the remaining delay, or checks the connection. */
   readonly #resume = ({ type }: Event) => {
     if (type === 'visibilitychange' && document.hidden) return
     if (this.#state === 'open') this.#heartbeat.check()

@@ -17,7 +17,7 @@ export class Levels {
   }
 
   /**
-   * As {@link of}.
+   * Like {@link of}.
    *
    * @returns undefined if no packet has arrived, or if the newest one has no level
    */

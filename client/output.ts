@@ -60,7 +60,7 @@ function createGain (element: HTMLAudioElement, track: MediaStreamTrack): Output
     close () {
       element.srcObject = null
       source.disconnect()
-      context.close().catch(() => { /* It is closed already. */ })
+      context.close().catch(() => { /* The audio context is already closed. */ })
     }
   }
 }

@@ -27,14 +27,14 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
   readonly #players = new Map<string, Player>()
   /** Volumes other than 1, by user id as a string. */
   readonly #volumes = new Map<string, number>()
-  /** The fader of each reception, 0 to 1. */
+  /** The volume to which the voices and the mix are faded, 0 to 1. */
   readonly #faders: Record<Reception, number> = { voices: 1, mix: 1 }
   #mixVolume = 1
   #speaker = ''
   #isBlocked = false
   #fade: ReturnType<typeof setInterval> | undefined
 
-  /** @param plays whether to play the tracks */
+  /** @param plays whether the client plays the tracks */
   constructor (tracks: RemoteTracks, plays: boolean) {
     super()
     this.#tracks = tracks
@@ -59,7 +59,7 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
     return this.#mixVolume
   }
 
-  /** @returns the volume of a user's tracks, 0 to 1. It has no effect while the mix is heard */
+  /** @returns the volume of a user's tracks, 0 to 1. It has no effect while the mix plays */
   volumeOf (userId: UserId): number {
     return this.#volumes.get(String(userId)) ?? 1
   }
@@ -139,7 +139,7 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
     this.emit('change')
   }
 
-  /** The fader position of a reception after the fade. */
+  /** The volume of the voices or the mix after the fade. */
   #share (reception: Reception): number {
     return this.#tracks.reception === reception || this.#tracks.reception === undefined ? 1 : 0
   }
@@ -163,7 +163,7 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
   #apply (): void {
     for (const { audio, output } of this.#players.values()) {
       const volume = audio.userId === undefined ? this.#mixVolume : this.volumeOf(audio.userId)
-      // Equal power: the mix is later than the voices, so their signals add up like different ones.
+      // An equal-power fade, because the mix is later than the voices, so that their signals do not correlate.
       output.setVolume(Math.sin(this.#faders[receptionOf(audio)] * Math.PI / 2) * volume)
     }
   }

@@ -27,7 +27,7 @@ export interface RemoteAudio {
   readonly source: AudioSource | 'mix'
   /**
    * The track to play in an audio element, as the only track of a MediaStream. While the client switches between the voices and the
-   * mix, it disables the tracks that are not to be heard yet.
+   * mix, it disables the tracks that must not be played yet.
    */
   readonly track: MediaStreamTrack
   /** The RTP receiver of the track, for statistics. */
@@ -45,7 +45,7 @@ export interface RemoteTracksEvents {
   removed: [audio: RemoteAudio]
   /** A producer was added, removed, paused or resumed. */
   producers: []
-  /** What the user hears changed. Both the old and the new tracks are received for another {@link fadeMs}. */
+  /** The application must now play other tracks. The client receives both the old and the new tracks for another {@link fadeMs}. */
   reception: [reception: Reception | undefined]
   /** The mix cannot be received now. */
   mixFailed: []
@@ -53,7 +53,7 @@ export interface RemoteTracksEvents {
   broken: [transports: MediaTransports, error: unknown]
 }
 
-/** How long the old and the new tracks are both heard during a switch, in milliseconds. */
+/** How long the old and the new tracks play together during a switch, in milliseconds. */
 export const fadeMs = 150
 /** How long a switch waits for the first sound of the new tracks, in milliseconds. */
 const longestWaitMs = 1000
@@ -70,14 +70,14 @@ interface ReceivedTrack {
   consumer: types.Consumer
 }
 
-/** @returns what a track is part of */
+/** @returns whether a track belongs to the voices or the mix */
 export function receptionOf ({ source }: Pick<RemoteAudio, 'source'>): Reception {
   return source === 'mix' ? 'mix' : 'voices'
 }
 
 /**
- * The producers of the other users in a room, and the tracks received from them: the voices, or the mix. During a
- * switch, the old tracks are received until the new ones are heard, so that no audio is lost.
+ * The producers of the other users in a room, and the tracks received from them: the voices, or the mix. During a switch, the
+ * client receives the old tracks until the new ones play, so that no audio is lost.
  */
 export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   readonly #producers = new Map<string, RemoteProducer>()
@@ -91,9 +91,9 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   #heard: readonly RemoteAudio[] = Object.freeze([])
   #room: { roomId: string, self: UserId } | undefined
   #transports: MediaTransports | undefined
-  /** What shall be received. */
+  /** What the client should receive. */
   #wanted: Reception | undefined
-  /** What is heard; undefined until the first tracks are requested. */
+  /** What is currently played; undefined until the first tracks are requested. */
   #reception: Reception | undefined
   /** Number of switches so far. A newer switch cancels an older one. */
   #switches = 0
@@ -137,12 +137,12 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     return this.#heard
   }
 
-  /** What is heard; undefined while nothing is received. */
+  /** What is currently played; undefined while nothing is received. */
   get reception (): Reception | undefined {
     return this.#reception
   }
 
-  /** Current audio levels of the voices that are heard, 0 to 1, keyed by user id as a string. */
+  /** Current audio levels of the received voices, 0 to 1, keyed by user id as a string. */
   levels (): ReadonlyMap<string, number> {
     const levels = new Map<string, number>()
     if (this.#reception === undefined) return levels
@@ -183,7 +183,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     this.emit('producers')
   }
 
-  /** Receives what is wanted through these transports. */
+  /** Starts to receive the selected tracks through these transports. */
   open (transports: MediaTransports): void {
     this.#transports = transports
     this.#switch()
@@ -199,7 +199,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   }
 
   /**
-   * Selects what to receive. The switch takes place when the new tracks are heard.
+   * Selects what to receive. The client switches when the new tracks play.
    *
    * @param reception undefined to receive nothing
    */
@@ -241,7 +241,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     this.emit('reception', reception)
   }
 
-  /** Receives what is wanted, and then stops receiving the rest. */
+  /** Starts to receive the selected tracks, and then stops receiving all other tracks. */
   async #switch (): Promise<void> {
     const [transports, wanted] = [this.#transports, this.#wanted]
     if (!transports) return
@@ -308,7 +308,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     } catch (error) {
       if (transports !== this.#transports || transports.closed) return
       if (isMix && codeOf(error) !== undefined) return this.emit('mixFailed')
-      // If the producer is closed, `audio:producerClosed` may not have arrived yet.
+      // The producer may be closed although `audio:producerClosed` has not arrived yet.
       if (!isMix && (!this.#producers.has(producerId) || producerErrors.has(codeOf(error) ?? ''))) return
       this.emit('broken', transports, error)
     }
