@@ -25,7 +25,7 @@ const crowd = { listeners: 150, rounds: 3, phaseMs: 6000, settleMs: 500, perSeco
 const targets = { ratio: 0.35, listenerMsPerSecond: 0.83, loss: 0.001, setUpP95Ms: 100, setUpRoundTrips: 2 }
 const adminKey = 'an-admin-key-for-benchmarks-that-is-long-enough'
 
-/** What all listeners receive during a phase. */
+/** What all listeners receive during a phase of the measurement. */
 type Phase = 'nothing' | 'voices' | 'mix'
 
 export default async function media (): Promise<void> {
@@ -89,7 +89,7 @@ async function joinSpeakers (url: string, roomId: string, pacer: Pacer): Promise
 interface Pace {
   rounds: number
   phaseMs: number
-  /** Time after a switch that is not measured. */
+  /** Duration after a switch that is not measured. */
   settleMs: number
 }
 

@@ -143,6 +143,6 @@ function parseClaims (json: string): Record<string, unknown> {
   try {
     const claims = JSON.parse(json) as unknown
     if (typeof claims === 'object' && claims !== null && !Array.isArray(claims)) return claims as Record<string, unknown>
-  } catch { /* The error below. */ }
+  } catch { /* The code below throws the error. */ }
   throw new UsageError(`--claims must be a JSON object, not ${JSON.stringify(json)}`)
 }

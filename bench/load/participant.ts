@@ -189,7 +189,7 @@ async function consume (signalling: Signalling, transportId: string, producerIds
   }))
 }
 
-/** The codes with which a server answers that has no mix: the feature is off, or the server does not know it. */
+/** The error codes of a server without the mix: the feature is off, or the server does not have it. */
 const noMixCodes = new Set(['FEATURE_DISABLED', 'PRODUCER_NOT_FOUND', 'VALIDATION_FAILED'])
 
 function asNoMix (error: unknown): Failure {
@@ -201,7 +201,7 @@ function asNoMix (error: unknown): Failure {
 function resumeIfSilent (signalling: Signalling, consumerIds: readonly string[], hasAudio: () => boolean): () => void {
   const timer = setTimeout(() => {
     if (hasAudio()) return
-    for (const consumerId of consumerIds) signalling.request('consumer:resume', { consumerId }).catch(() => { /* The silence is reported. */ })
+    for (const consumerId of consumerIds) signalling.request('consumer:resume', { consumerId }).catch(() => { /* The report shows that no audio arrived. */ })
   }, resumeAfterMs)
   return () => clearTimeout(timer)
 }

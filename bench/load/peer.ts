@@ -32,7 +32,7 @@ export interface MediaPeer {
 const open = new Set<{ connection: object, track: object }>()
 
 /**
- * Creates a peer with one audio section. All streams of the transport arrive in it, whatever their SSRC and MID.
+ * Creates a peer with one audio section. All streams of the transport arrive in this section, whatever their SSRC and MID.
  *
  * @param received called with each RTP and RTCP packet that SRTP has authenticated and decrypted
  */
@@ -48,7 +48,7 @@ export async function createPeer (direction: 'send' | 'receive', payloadType: nu
   open.add(held)
   let state = 'new'
   const connected = Promise.withResolvers<void>()
-  connected.promise.catch(() => { /* `connect` may not have been called. */ })
+  connected.promise.catch(() => { /* Nothing else handles the rejection if `connect` is not called. */ })
   connection.onStateChange((now) => {
     state = now
     if (state === 'connected') connected.resolve()
@@ -75,7 +75,7 @@ export async function createPeer (direction: 'send' | 'receive', payloadType: nu
       if (state !== 'connected') return
       try {
         track.sendMessageBinary(packet)
-      } catch { /* The server has just closed the transport; the state follows. */ }
+      } catch { /* The server has just closed the transport. The event about the state will follow. */ }
     },
     close () {
       if (!open.delete(held)) return

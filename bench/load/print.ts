@@ -3,7 +3,7 @@ import type { RoomReport } from './room.ts'
 import type { LoadReport, Progress } from './run.ts'
 import type { Percentiles } from './statistics.ts'
 
-/** Rooms that have their own row. */
+/** Maximum number of rooms that have their own row. */
 const maxRows = 20
 /** Above these values, the load tester itself delays packets and events. */
 const busy = { cpuPercent: 90, eventLoopP99Ms: 50 }

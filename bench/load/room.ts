@@ -122,7 +122,7 @@ export class LoadRoom {
     for (const participant of [...this.#speakers, ...this.#listeners]) participant.close()
   }
 
-  /** The figures, for {@link reportOn}. */
+  /** The measured values that {@link reportOn} combines. */
   get figures () {
     return {
       options: this.#options,
@@ -154,7 +154,7 @@ export class LoadRoom {
     sender.signalling.request('chat:message', { content: `load test ${number}` }).catch((error: unknown) => {
       const { code } = asFailure(error)
       if (code === 'FEATURE_DISABLED') clearInterval(this.#timer)
-      // A lost connection has been recorded.
+      // If the connection is lost, this is already recorded as a failure.
       else if (code !== 'DISCONNECTED') this.#failures.record(error)
     })
   }

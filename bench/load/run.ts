@@ -41,7 +41,7 @@ export interface RunOptions {
   signal?: AbortSignal
 }
 
-/** Participants that are joining at the same time, at most. */
+/** Maximum number of participants that join at the same time. */
 const maxJoining = 32
 const progressMs = 1000
 
@@ -61,7 +61,7 @@ export async function runLoad (options: LoadOptions, { progress, signal }: RunOp
   const stopWatching = progress && watch(progress, rooms, () => ({ phase, planned: options.rooms * (speakers + listeners), failed: failures.count }))
   try {
     let participant = 0
-    // Rooms fill evenly.
+    // Assigns participants to the rooms in turn, so that all rooms fill evenly.
     const speakerJoins = repeat(speakers, (seat) => rooms.map((room) => () => room.addSpeaker(tokenOf(participant++), seat, pacer)))
     const listenerJoins = repeat(listeners, () => rooms.map((room) => () => room.addListener(tokenOf(participant++))))
     await joinAll(speakerJoins, options.ramp, failures, signal)
@@ -72,7 +72,7 @@ export async function runLoad (options: LoadOptions, { progress, signal }: RunOp
     loop.enable()
     const [cpu, begin] = [process.cpuUsage(), performance.now()]
     for (const room of rooms) room.startMeasuring()
-    await delay(options.seconds * 1000, undefined, { signal }).catch(() => { /* Ended early. */ })
+    await delay(options.seconds * 1000, undefined, { signal }).catch(() => { /* The test was ended early. */ })
     const elapsedMs = Math.max(1, performance.now() - begin)
     const { user, system } = process.cpuUsage(cpu)
     loop.disable()
@@ -110,7 +110,7 @@ async function joinAll ([first, ...others]: (() => Promise<void>)[], ramp: numbe
   const pending: Promise<void>[] = []
   for (const [i, join] of others.entries()) {
     const waited = await delay(Math.max(0, begin + (i + 1) * 1000 / ramp - performance.now()), true, { signal }).catch(() => false)
-    if (!waited) break // Ended early.
+    if (!waited) break // The test was ended early.
     pending.push(limit(join).catch((error: unknown) => failures.record(error)))
   }
   await Promise.all(pending)

@@ -15,7 +15,7 @@ const recordings = ['maya-hello', 'ben-hello', 'chloe-chat', 'diego-open', 'feli
 const folder = join(import.meta.dirname, '..', '..', 'scripts', 'demo', 'speech')
 const sampleRate = 16_000
 const frameSamples = sampleRate / 50
-/** As a browser encodes the voice of one person, in bit/s. */
+/** Bit rate at which a browser encodes a voice, in bit/s. */
 const bitrate = 32_000
 
 const encoded = new Map<string, SpeechFrame[]>()
