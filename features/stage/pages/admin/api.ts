@@ -93,7 +93,7 @@ export interface Health {
   uptime: number
   checks: Record<string, { ok: boolean, error?: string }>
   features: { name: string, state: Feature['state'] }[]
-  /** All servers; the one that answered is the first. Absent on servers of an earlier version. */
+  /** All servers. The server that has responded is the first. Absent on servers of an earlier version. */
   nodes?: Node[]
 }
 
@@ -103,7 +103,7 @@ export interface Node {
   state: 'ready' | 'cordon' | 'drain'
   connections: number
   rooms: number
-  /** CPU of each media worker, 1 for a whole core. */
+  /** CPU load of each media worker; 1 is a whole core. */
   workersCpu: number[]
 }
 

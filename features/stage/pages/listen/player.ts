@@ -8,13 +8,13 @@ import type { Ref } from 'vue'
  */
 export type PlayerState = 'loading' | 'ready' | 'playing' | 'paused' | 'off' | 'pin' | 'locked' | 'failed'
 
-/** Why a PIN was refused. */
+/** Why the server rejected a PIN. */
 export type PinTrouble = 'pinWrong' | 'pinTries'
 
 export interface Player {
   readonly state: Ref<PlayerState>
   readonly trouble: Ref<PinTrouble | undefined>
-  /** Seconds from the server's mixer to the ear; undefined while unknown. */
+  /** Delay between the server's mixer and the playback, in seconds; undefined while unknown. */
   readonly delay: Ref<number | undefined>
   play (): Promise<void>
   pause (): void
@@ -34,16 +34,16 @@ export interface PlayerOptions {
   now (): number
 }
 
-/** How often the player looks for a room that is not on air, in milliseconds. */
+/** How often the player checks whether the room is on air again, in milliseconds. */
 const retryMs = 5000
 const delayMs = 500
 
-/** Safari's audio elements tell the time at which their stream began. */
+/** Safari's audio elements have a method that returns the time at which their stream began. */
 type SafariAudio = HTMLAudioElement & { getStartDate?: () => Date }
 
 /**
- * Plays a broadcast in an audio element, which goes on while a phone's screen is locked. Uses hls.js, except in Safari, which
- * stops scripts while the screen is locked but plays HLS itself.
+ * Plays a broadcast in an audio element, which continues while a phone's screen is locked. Uses hls.js, except in Safari: it
+ * stops scripts while the screen is locked, but can play HLS without hls.js.
  */
 export function createPlayer (audio: SafariAudio, { roomId, folder, tokens, token: given, now }: PlayerOptions): Player {
   const state = ref<PlayerState>('loading')
@@ -67,7 +67,7 @@ export function createPlayer (audio: SafariAudio, { roomId, folder, tokens, toke
     if (wantsSound) play()
   }
 
-  /** Gets a token for the key. @returns whether there is one; otherwise, the state says why */
+  /** Gets a token for the key. @returns whether the server issued one; if not, the state has the reason */
   async function authorize (pin: string | undefined): Promise<boolean> {
     const answer = await fetch(tokens, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ roomId, pin }) }).catch(() => undefined)
     if (answer?.ok === true) {
@@ -115,12 +115,12 @@ export function createPlayer (audio: SafariAudio, { roomId, folder, tokens, toke
 
   async function play (): Promise<void> {
     wantsSound = true
-    // After a pause, go on live.
+    // After a pause, continue at the live position.
     if (hls?.liveSyncPosition != null) audio.currentTime = hls.liveSyncPosition
     await audio.play().catch(() => { state.value = 'ready' })
   }
 
-  /** When the sound that is playing was mixed, epoch milliseconds. */
+  /** When the audio that is now playing was mixed, in epoch milliseconds. */
   function mixedAt (): number | undefined {
     const began = audio.getStartDate?.().getTime()
     return hls?.playingDate?.getTime() ?? (began === undefined || Number.isNaN(began) ? undefined : began + audio.currentTime * 1000)

@@ -21,7 +21,7 @@ export function createMusic (room: RoomClient, say: (text: string) => void) {
     element.pause()
     URL.revokeObjectURL(element.src)
     track.stop()
-    context.close().catch(() => { /* It is closed already. */ })
+    context.close().catch(() => { /* The audio context is already closed. */ })
   }
 
   function stop (): void {
