@@ -30,7 +30,8 @@ export type AudioState = 'off' | 'connecting' | 'on'
  * - `auto`: voices while the user has a seat (in rooms without seats: while a track is published), otherwise the mix
  *   where the server recommends it
  * - `voices`: one track per producer
- * - `mix`: one track with the mix of the room. A user who speaks also hears their own voice. `voices` while the server has no mix
+ * - `mix`: one track with the mix of the room. A user who speaks also hears their own voice. If the server has no mix, the same
+ *   as `voices`
  * - false: nothing
  */
 export type ReceiveMode = 'auto' | Reception | false
@@ -387,7 +388,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     this.#update()
   }
 
-  /** Mutes the microphone immediately and notifies the room. Music goes on. Idempotent. */
+  /** Mutes the microphone immediately and notifies the room. Does not affect music. Idempotent. */
   mute (): void {
     this.#setMuted(true)
   }

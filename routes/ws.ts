@@ -17,7 +17,8 @@ export default (async function ws (app) {
   const refused = app.metrics.counter('flylive_socket_refused_total', 'Connections rejected before the upgrade, by code', ['code'])
 
   /**
-   * @param socket of the new connection; undefined: counts nothing, and only checks whether the server would accept a connection
+   * @param socket the new connection's socket; if undefined, the call counts nothing: it only checks whether the server would
+   *   accept a connection
    * @throws the reason for which the server rejects the connection
    */
   async function admit (request: FastifyRequest, socket?: Socket): Promise<Identity> {

@@ -96,7 +96,7 @@ export function runLanes ({ files, jobs, timeoutMs, report }: LaneOptions): Run 
       const file = alone ? undefined : next(lane, count === 0)
       alone = file !== undefined && isolated.test(file)
       count++
-      // The file's own timeout does not fire while the file blocks the event loop. A process without a next file exits by itself.
+      // The file's own timeout does not fire while the file blocks the event loop. A process exits when there is no next file.
       blocked = setTimeout(kill, file === undefined ? 30_000 : timeoutMs * 1.5, 'SIGKILL')
       child.send({ ...(file === undefined ? {} : { file }) } satisfies LaneAnswer, () => { /* 'close' reports that the process has exited. */ })
     })

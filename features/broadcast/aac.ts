@@ -9,7 +9,7 @@ const bitrate = 48_000
  */
 const chunkSamples = 4096
 
-/** Encodes mono PCM to AAC-LC with 1,024 samples per frame. The encoder runs in a thread of its own. */
+/** Encodes mono PCM to AAC-LC with 1,024 samples per frame. The encoder runs in a separate thread. */
 export class AacEncoder {
   readonly #source: AudioSampleSource
   readonly #output: Output

@@ -159,7 +159,10 @@ export interface SpeakPermissions {
   permit (roomId: string, session: Session): Promise<ProducePermit>
   /** Closes the producers of users without a seat. Pauses the producers of muted users and resumes all others. */
   enforce (roomId: string, state: SeatState | undefined): void
-  /** Links the running producers of seated users to their seats, then enforces. Called when the feature is turned on. */
+  /**
+   * Links the running producers of seated users to their seats, then closes or pauses producers as the seats require. Called
+   * when the feature is turned on.
+   */
   hydrate (roomId: string, state: SeatState | undefined): void
   /** Resumes the producers of muted users. Called when the feature is turned off. */
   release (roomId: string): void

@@ -67,7 +67,7 @@ export class SocketIoLink implements Link<Packet> {
     const message = explanations[reason]
     if (message !== undefined) this.#explain({ code: reason, message })
     const ws = webSocketOf(this.#connection)
-    // The engine would close the WebSocket without a code.
+    // Adds the close code, because the engine closes WebSockets without one.
     if (ws) ws.close = ws.close.bind(ws, code, reason)
     // For the engine, a WebSocket is closed as soon as the close frame is sent.
     const timer = setTimeout(() => this.terminate(), reason === 'FLOODING' ? floodCloseMs : closeTimeoutMs)

@@ -22,7 +22,7 @@ export interface Admission {
    * toward MAX_CONNECTIONS until it has a session or closes.
    *
    * @param request the first HTTP request of the connection
-   * @param connection undefined: counts nothing, and only checks whether a new connection would be accepted
+   * @param connection if undefined, the call counts nothing: it only checks whether a new connection would be accepted
    * @returns the client's address
    * @throws DRAINING, OVERLOADED, TOO_MANY_CONNECTIONS
    */
@@ -33,7 +33,7 @@ export interface Admission {
    * Identifies the user of a connection, and counts the connection toward MAX_CONNECTIONS_PER_USER until it closes.
    *
    * @param authenticate returns the user, or throws a coded error
-   * @param connection undefined: counts nothing
+   * @param connection if undefined, the call counts nothing
    * @returns the user, with the client's address
    * @throws TOO_MANY_CONNECTIONS, DRAINING, UNAVAILABLE if the connection has closed, and what `authenticate` throws
    */

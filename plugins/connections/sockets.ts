@@ -29,7 +29,8 @@ export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | '
    * until it closes, and toward MAX_CONNECTIONS until it has a session or closes.
    *
    * @param request the first HTTP request of the connection
-   * @param connection emits `close` once; undefined: counts nothing, and only checks whether a new connection would be accepted
+   * @param connection emits `close` once; if undefined, the call counts nothing: it only checks whether a new connection would
+   *   be accepted
    * @returns the client's address
    * @throws DRAINING, OVERLOADED, TOO_MANY_CONNECTIONS
    */

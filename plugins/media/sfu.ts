@@ -65,7 +65,7 @@ export interface Sfu {
   producersOf (roomId: string): ProducerInfo[]
   /** The producers of a room on this server, for features that moderate them. */
   producerHandles (roomId: string): ProducerHandle[]
-  /** The active speakers of a room on all servers from which this server has received any. */
+  /** The active speakers of a room: those on this server, and those that other servers have reported to it. */
   speakersOf (roomId: string): UserId[]
   /** The active speakers of a room on all servers. If this server has just got its first member of the room, asks the other servers. */
   readSpeakers (roomId: string): Promise<UserId[]>
@@ -90,7 +90,7 @@ export interface Sfu {
    * mix if there is none. An earlier consumer of the mix is closed.
    */
   consumeMix (session: Session, transportId: string, capabilities: types.RtpCapabilities, options?: ConsumeOptions): Promise<ConsumerInfo>
-  /** Closes all consumers of mixes. Other uses of a mix go on. */
+  /** Closes all consumers of mixes. A mix that a feature also uses continues. */
   closeMixConsumers (): void
   /**
    * Gives code of this server access to the mix of a room: its samples, its packets, or the packets of its voices.

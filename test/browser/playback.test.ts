@@ -17,7 +17,7 @@ declare global {
   }
 }
 
-// The client plays tracks by itself: volumes, the speaker device, music.
+// Tests the option `play`, with which the client plays the tracks: volumes, the speaker device, music.
 
 /** The codec parameters of the producers, by source. */
 const sent = new Map<unknown, Record<string, unknown> | undefined>()

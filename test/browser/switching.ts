@@ -94,7 +94,7 @@ function recordPlayback (measuring: string): void {
   } as unknown as typeof Audio
 }
 
-/** Blocks whose lateness differs by less than this belong to one run, in seconds. */
+/** Maximum difference in lateness between neighbouring blocks of a run, in seconds. A larger difference starts a new run. */
 const continuous = 0.02
 /** Minimum number of blocks of a run. Shorter runs are ignored. */
 const shortestRun = 4
@@ -212,7 +212,7 @@ function latenessOf ({ at, hz }: Block): number | undefined {
 
 /**
  * Finds runs of blocks that continue one another, and compares the end of each run with the start of the next. Blocks in
- * which two tones are heard at once, during a cross-fade, belong to no run.
+ * which two tones play at the same time, during a cross-fade, belong to no run.
  *
  * @returns in milliseconds
  */

@@ -129,7 +129,7 @@ export class JitterBuffer {
     if (this.#latest < this.#next) return this.#waitedMs < maxWaitMs && !this.#isPause ? this.#wait() : this.#becomeIdle()
     if (this.#heldMs < targetMs && this.#waitedMs < maxWaitMs) return this.#wait()
     this.#advance()
-    // The time of this packet was already filled while waiting for it.
+    // The mixer has already filled the time of this packet with other audio while it waited.
     if (this.#waitedMs >= this.#packetMs && this.#heldMs >= targetMs) {
       this.#waitedMs -= this.#packetMs
       return this.take(now, isQuiet)

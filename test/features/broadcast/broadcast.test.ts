@@ -144,7 +144,7 @@ t.test('a room with a PIN is encrypted, and its key needs a token of the room', 
   const whole = await open(segment)
   const parts = []
   for (let i = 0; i < fragmentsOf(whole).length; i++) parts.push(await open(`aac-${number}.${8 - fragmentsOf(whole).length + i}.m4s`))
-  t.ok(Buffer.concat(parts).equals(whole), 'each part is sealed by itself')
+  t.ok(Buffer.concat(parts).equals(whole), 'each part is encrypted separately')
   t.match(JSON.parse(await secret.text('info')), { isEncrypted: true, hostName: null })
   await host.ok('broadcast:stop')
   await until(async () => (await secret.get(`key?token=${right}`)).status === 404)

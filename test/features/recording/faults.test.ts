@@ -40,7 +40,7 @@ t.test('a full disk ends only the recording, whose files stay valid', async (t) 
   await first.ok('chat:message', { content: 'the room goes on' })
   const { seconds } = await detailOf(server.url, other)
   await until(async () => (await detailOf(server.url, other)).seconds > seconds + 1)
-  t.match(await detailOf(server.url, other), { endedAt: null }, 'the other recording goes on')
+  t.match(await detailOf(server.url, other), { endedAt: null }, 'the other recording continues')
 
   // The disk has less free space than the setting reserves.
   t.equal((await server.admin('PATCH', '/admin/features/recording/config', { minFreeMb: 1_000_000_000 })).status, 200)
@@ -85,7 +85,7 @@ t.test('a recording of a killed server lacks at most its last 2 s, and the index
   await until(async () => (await detailOf(again, id)).endedAt !== null, 20_000)
   const detail = await detailOf(again, id)
   t.match(detail, { reason: 'server_lost', files: [{ kind: 'mix' }, { kind: 'voice' }] })
-  t.match(await back.ok('room:join', { roomId: 'r1' }), { recording: null }, 'the room is not recorded any more')
+  t.match(await back.ok('room:join', { roomId: 'r1' }), { recording: null }, 'the room is no longer recorded')
   for (const { name, bytes, seconds } of detail.files) {
     const data = await read(again, `${id}/${name}`)
     t.equal(data.length, bytes)

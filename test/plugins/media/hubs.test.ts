@@ -66,7 +66,7 @@ t.test('the listeners of a room spread over the workers, and the death of a work
   for (const client of far) {
     t.same(await client.event('media:reset'), { roomId: 'r1', reason: 'worker_died' })
     const announced = [await client.event('audio:newProducer'), await client.event('audio:newProducer')]
-    t.same(announced.map(({ producerId }) => producerId), producerIds, 'what goes on is announced again')
+    t.same(announced.map(({ producerId }) => producerId), producerIds, 'the producers that still exist are announced again')
     await listen(client, producerIds)
   }
   for (const client of [...speakers, ...near]) t.notOk(client.events.some(({ type }) => ['media:reset', 'consumer:closed', 'audio:producerClosed'].includes(type)), 'nobody else notices')

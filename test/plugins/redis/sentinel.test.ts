@@ -44,7 +44,7 @@ async function command (port: number, ...args: [string, ...string[]]): Promise<u
   }
 }
 
-t.test('two servers follow a failover of Sentinel: rooms, gifts and audio between the servers go on', async (t) => {
+t.test('two servers follow a failover of Sentinel: rooms, gifts and audio between the servers continue', async (t) => {
   const [primary, replica] = [await startRedis(t), await startRedis(t)]
   await command(replica.port, 'REPLICAOF', '127.0.0.1', String(primary.port))
   const sentinel = await startSentinel(t, primary.port)

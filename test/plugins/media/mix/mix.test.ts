@@ -125,7 +125,7 @@ t.test('random packets affect neither the thread nor another room', async (t) =>
   await until(async () => await metric('flylive_mix_invalid_packets_total') > 50)
   await until(() => heardThere.frames.length > before + 200)
   t.ok(near(heardThere.amplitudes(500)[0] as number, 0.2))
-  t.ok(heard.amplitudes(700)[0] as number > 0.05, 'the attacked room goes on, too')
+  t.ok(heard.amplitudes(700)[0] as number > 0.05, 'the mix of the attacked room continues, too')
   t.equal(app.sfu.mixThreads()[0], thread)
   t.equal(await metric('flylive_mix_thread_deaths_total'), 0)
   for (const use of [mix, otherMix]) use.close()
@@ -173,7 +173,7 @@ t.test('a mixer thread that dies is replaced, and the mixes of its rooms continu
   await until(() => near(again.amplitudes(500)[0] as number, 0.2))
   t.equal(mix.closed, false)
   t.equal(await metric('flylive_mix_thread_deaths_total'), 1)
-  t.ok((again.frames[0]?.timestamp ?? 0) > (heard.frames.at(-1)?.timestamp ?? 0), 'timestamps go on')
+  t.ok((again.frames[0]?.timestamp ?? 0) > (heard.frames.at(-1)?.timestamp ?? 0), 'timestamps continue')
 
   // If the thread's port is no longer free, the mix is reopened on another one.
   const port = output?.tuple.remotePort as number

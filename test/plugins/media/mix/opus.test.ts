@@ -13,7 +13,7 @@ t.test('decodes, conceals and resets', async (t) => {
   for (const packet of packets.slice(0, 10)) level = energy(decoder.decode(packet))
   t.ok(Math.abs(level - (0.3 * 32_767) ** 2 / 2) < level * 0.1)
   t.equal(decoder.conceal(960).length, 960)
-  t.ok(energy(decoder.conceal(480)) > level / 10, 'the tone goes on')
+  t.ok(energy(decoder.conceal(480)) > level / 10, 'the tone continues')
   decoder.reset()
   t.equal(energy(decoder.conceal(960)), 0)
   decoder.free()
