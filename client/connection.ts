@@ -94,7 +94,7 @@ const finalCodes: { [Code in CloseCodes[keyof CloseCodes]]?: WireError } = {
 /** After this many servers in a row have sent the address of another server, the client waits and uses the load balancer again. */
 const maxHops = 3
 
-/** Maximum time over which the clients of a server that shuts down spread their second connections, in milliseconds. */
+/** When a server shuts down, its clients open their second connections at random times within this period at most, in milliseconds. */
 const longestSpreadMs = 5000
 
 /** The default timeout of a request. The server's own timeout for its dependencies is shorter (10 s). */

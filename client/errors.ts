@@ -53,7 +53,7 @@ export function codeOf (error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }
 
-// A disabled feature may be enabled again, and transports are replaced after their worker has died.
+// Codes of temporary errors: a disabled feature may be enabled again, for example, and a missing transport is replaced.
 const passing = new Set(['UNAVAILABLE', 'OVERLOADED', 'DRAINING', 'RATE_LIMITED', 'FEATURE_DISABLED', 'TRANSPORT_NOT_FOUND', 'TIMEOUT', 'MEDIA_FAILED'])
 
 /** Whether a retry on the same connection may succeed. */

@@ -52,7 +52,7 @@ interface Sent {
   producer: types.Producer
   /** Id of the sitting (one stay on a seat) that permits sending. */
   sitting: number
-  /** The mute state that the server has. */
+  /** Whether the producer is paused on the server. */
   isMuted: boolean
 }
 

@@ -430,7 +430,7 @@ export class RoomClient extends Emitter<RoomEvents> {
       if (isSelf(ownerId)) this.#role = 'owner'
       this.#participantsChanged()
       // Only a new join reply contains the role that the previous owner has now.
-      if (isSelf(previousOwnerId)) this.#renew(new Set()).catch(() => { /* The next join reply has the role. */ })
+      if (isSelf(previousOwnerId)) this.#renew(new Set()).catch(() => { /* If this join fails, the reply to the next one has the role. */ })
     })
     connection.on('room:role', ({ roomId, userId, role }) => {
       if (this.#state !== 'in' || roomId !== this.#target?.roomId || String(userId) !== String(this.#self)) return

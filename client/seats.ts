@@ -33,7 +33,7 @@ interface Sitter {
   isMuted: boolean
 }
 
-/** What the getters return until the next change. All lists and seats are frozen. */
+/** The values that the getters return until the next change. All lists and seats are frozen. */
 interface View {
   list: readonly Seat[]
   free: readonly Seat[]

@@ -14,15 +14,18 @@ export interface Counts {
 export const playoutBufferMs = 100
 /** Sequence numbers that are remembered to recognise duplicates. A power of two. */
 const historySize = 512
-/** How long the fastest packet sets the playout time, in milliseconds, so that the playout follows a change of the path. */
+/**
+ * How long the packet with the lowest delay determines the playout time, in milliseconds. Afterwards, the playout adapts to a
+ * changed network path.
+ */
 const baseMs = 10_000
 const samplesPerMs = 48
 
 /**
  * Counts the packets of one RTP stream, without decoding them.
  *
- * A packet is late if it arrives more than {@link playoutBufferMs} after the fastest packet of the last 10 to 20 s
- * would have arrived. A player has to conceal lost and late packets.
+ * A packet is late if its delay exceeds the lowest delay of the last 10 to 20 s by more than {@link playoutBufferMs}. A player
+ * has to conceal lost and late packets.
  */
 export class StreamReception {
   readonly ssrc: number

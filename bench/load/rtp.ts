@@ -52,7 +52,7 @@ export function createRtpWriter ({ ssrc, payloadType, levelExtensionId }: RtpWri
   }
 }
 
-/** What a receiver reports about a stream. */
+/** The statistics of a stream in an RTCP receiver report. */
 export interface ReportBlock {
   ssrc: number
   /** Share of packets lost since the previous report, 0 to 1. */

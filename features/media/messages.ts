@@ -105,7 +105,7 @@ const opaque = z.looseObject({})
 
 const nothing = z.object({})
 
-/** What a producer sends. */
+/** The RTP parameters of the stream that a producer sends. */
 const source = z.enum(['voice', 'music'])
 
 export const requests = {

@@ -133,7 +133,7 @@ function candidatesOf ({ iceCandidates }: ServerParameters): NonNullable<MediaDe
   }))
 }
 
-/** What the audio section of an answer to a player says about the audio that the server sends. */
+/** The stream that the server sends to a player, as the answer describes it. */
 export interface SentAudio {
   payloadType: number
   ssrc: number

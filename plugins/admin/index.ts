@@ -29,7 +29,7 @@ export interface Admin {
    * Logs a change that an admin of the server, or a host of a room, made: one line with `audit: true` and the client's
    * address.
    *
-   * @param by an admin's request, of which a digest of the key is logged, or a host's session, of which the user is logged
+   * @param by the request of an admin, which is logged as a digest of the key; or the session of a host, which is logged as the user id
    * @param action such as `room.close`
    * @param change the target, and the state of the target before and after the change
    */

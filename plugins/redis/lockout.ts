@@ -38,7 +38,7 @@ export function createLockout (redis: Redis | undefined, { name, secret, log }: 
     check: (address) => limiter.check(addressKey(address)),
     async wrong (address) {
       const { used: count } = await limiter.add(addressKey(address))
-      // After the lock-out, only requests that were already in progress get here.
+      // Later requests are rejected earlier, so this is reached only by requests that were in progress when the address was locked out.
       if (count > tries) return
       log.warn({ security: true, ip: address, count }, `wrong ${secret}`)
       if (count === tries) log.warn({ security: true, ip: address, seconds }, `address locked out after ${tries} attempts with a wrong ${secret}`)

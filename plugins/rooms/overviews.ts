@@ -4,7 +4,7 @@ import type { Details } from './details.ts'
 import type { Ownership } from './ownership.ts'
 import type { Rooms } from './rooms.ts'
 
-/** @returns a function that reads what lists of rooms show; see {@link Rooms.overviewsOf} */
+/** @returns a function that reads the details of rooms for lists; see {@link Rooms.overviewsOf} */
 export function createOverviews (store: Pick<RoomStore, 'getSomeMembers'>, ownership: Pick<Ownership, 'read'>, details: Pick<Details, 'read'>): Rooms['overviewsOf'] {
   return async (rooms) => {
     const [owners, all] = await Promise.all([ownership.read(rooms), details.read(rooms)])

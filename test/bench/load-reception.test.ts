@@ -34,7 +34,7 @@ t.test('counts packets that miss their playout time', async (t) => {
   t.same(late.counts, { expected: 1000, received: 1000, late: 10 })
   const jitter = receive(numbers(1000).map((n) => [n, n % 2 * (playoutBufferMs - 10)] as const))
   t.equal(jitter.counts.late, 0)
-  // The path becomes 500 ms longer. The playout time follows within 20 s.
+  // The delay of the network grows by 500 ms. The playout time adapts within 20 s.
   const moved = receive(numbers(3000).map((n) => [n, n < 500 ? 0 : 500] as const))
   t.ok(moved.counts.late > 400 && moved.counts.late <= 1000, `${moved.counts.late} late`)
 })

@@ -12,7 +12,7 @@ import { until } from '../support/retry.ts'
 
 const preload = { NODE_OPTIONS: `--import=${join(import.meta.dirname, '../support/wall-clock.ts')}` }
 const sign = createSigner({ key: jwtSecret })
-/** Signs a token by a right clock, with `iat` and `nbf`, which a server accepts even if its machine's clock is late. */
+/** Signs a token with `iat` and `nbf` from a correct clock. A server whose machine's clock is slow must accept the token, too. */
 function tokenOf (userId: number): string {
   const now = Math.floor(Date.now() / 1000)
   return sign({ id: userId, name: `User ${userId}`, nbf: now, exp: now + 86_400 })

@@ -140,7 +140,7 @@ export function onBothStores (t: Test, name: string, fn: StoreTest): void {
   runOn(t, 'redis', name, fn)
 }
 
-/** @returns a function that runs a test on one store, for behaviour that other cases of the test show on the other store */
+/** @returns a function that runs a test on the given store only. Use it if other tests cover the other store */
 export const onStore = (kind: StoreKind) => (t: Test, name: string, fn: StoreTest): void => runOn(t, kind, name, fn)
 
 type StoreTest = (t: Test, env: Record<string, string>, kind: StoreKind) => Promise<void>

@@ -74,7 +74,7 @@ export class Refused extends Error {
   }
 }
 
-/** What a test client needs of a protocol. */
+/** The functions of a protocol that a test client calls. */
 export interface ClientWire {
   readonly ws: WebSocket
   /** Sends a request, or a raw frame of the native protocol. */

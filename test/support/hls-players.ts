@@ -35,7 +35,7 @@ export interface PlayersResult {
   failures: string[]
   /** Latencies of the playlists of players without low latency, in milliseconds, sorted. */
   latencies: number[]
-  /** Answers by the status of the cache. */
+  /** Number of responses by cache status (the header `X-Cache`). */
   cache: Record<string, number>
 }
 

@@ -198,7 +198,7 @@ export function generator (seed: number): () => number {
   return () => (state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0) / 2 ** 32
 }
 
-/** What a port has received of a mix. */
+/** The frames of a mix that a port has received. */
 export interface Reception {
   readonly frames: MixFrame[]
   /** Whether the mix has closed the port. */

@@ -25,7 +25,7 @@ export interface Ack {
 /** The error data of a `connect_error`. */
 interface ConnectError extends Error {
   data?: { code: string, message: string, details?: unknown }
-  /** What the transport reports, if the server rejected the connection with an HTTP status. */
+  /** The HTTP status with which the server rejected the connection, as the transport reports it. */
   description?: { message?: string } | number
 }
 

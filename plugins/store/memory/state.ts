@@ -12,7 +12,7 @@ function space ({ documents, lastEntries }: MemoryRoom, { key, document, field }
   if (ms <= 0) return
   const waitMs = (lastEntries.get(key) ?? -Infinity) + ms - now
   if (waitMs > 0) throw rateLimited(waitMs)
-  // The insertion order is the order of time.
+  // The map's insertion order is chronological.
   for (const [other, at] of lastEntries) {
     if (now - at < maxSpacingMs) break
     lastEntries.delete(other)

@@ -10,7 +10,7 @@ import { startServer } from '../../support/process.ts'
 import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
-// Who owns a room, and after how long, when the only server is killed. The grace period is 2 s.
+// Tests which user owns a room, and after which delay, if the only server is killed. The grace period is 2 s.
 
 const graceMs = 2000
 

@@ -1,4 +1,4 @@
-// Functions that run in a page. They use only what browsers have, as the examples in docs/whip.md do.
+// Functions that run in a page. Like the examples in docs/whip.md, they use only the APIs of browsers.
 
 /** Publishes the microphone with WHIP. Runs in the page. @returns the offer, the answer and the response's headers */
 export async function publish ({ url, token }: { url: string, token: string }) {

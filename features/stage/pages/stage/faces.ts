@@ -35,11 +35,11 @@ export function colourOf (userId: UserId): string {
 
 /**
  * A user's visible activity. `silent`: on a seat without a microphone. `connecting`: the user speaks, but this page
- * receives no audio yet, or the server does not receive the own microphone yet.
+ * receives no audio yet, or the server does not yet receive this user's microphone.
  */
 export type Doing = 'speaking' | 'live' | 'muted' | 'silent' | 'listening' | 'connecting'
 
-/** @param view whether the page receives audio, and whether it tries to send the own microphone */
+/** @param view whether the page receives audio, and whether it tries to send this user's microphone */
 export function doingOf ({ isSelf, isSpeaking, microphone, seat }: Participant, { audible, sending }: Pick<RoomView, 'audible' | 'sending'>): Doing {
   if (microphone === 'none') {
     if (isSelf && sending) return 'connecting'
