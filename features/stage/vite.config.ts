@@ -1,8 +1,10 @@
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import vue from '@vitejs/plugin-vue'
 import { defineConfig } from 'vite'
 
 const pages = join(import.meta.dirname, 'pages')
+const layout = readFileSync(join(pages, 'shared', 'page.html'), 'utf8')
 
 /** Builds three pages: index.html for rooms, admin.html for admins, and listen.html for listeners of a broadcast. */
 export default defineConfig({
@@ -14,7 +16,11 @@ export default defineConfig({
     renderBuiltUrl: (filename, { hostType, hostId }) => hostType === 'html' ? `${hostId.endsWith('listen.html') ? '../' : ''}stage/${filename}` : { relative: true }
   },
   publicDir: false,
-  plugins: [vue()],
+  plugins: [
+    vue(),
+    // The HTML file of a page contains only its title and script.
+    { name: 'layout', transformIndexHtml: { order: 'pre', handler: (head) => layout.replace('<!-- head -->', () => head) } }
+  ],
   resolve: {
     // From this repository, the pages import only the client package.
     alias: { '@flylive/audio-client': join(import.meta.dirname, '..', '..', 'client', 'index.ts') }
