@@ -16,8 +16,8 @@ interface RoomHeader {
   closed?: RoomCloseReason
   /** Set if room state has changed. The other lines are the events of the change, and the new version. */
   state?: StateHeader
-  /** Set if the message is for the servers themselves; see `Rooms.tell`. */
-  told?: Told
+  /** Set if the message is for the servers themselves; see `Rooms.sendToNodes`. */
+  node?: NodeMessage
   /** Id of the server that has restored the room's data after the store had lost it. */
   restoredBy?: string
 }
@@ -31,9 +31,9 @@ export interface StateHeader {
 }
 
 /** A message from one server to the others that have members in the room. */
-export interface Told {
+export interface NodeMessage {
   from: string
-  about: string
+  topic: string
   data: unknown
 }
 
@@ -43,7 +43,7 @@ export type RoomMessage =
   { kind: 'closed', createdAt: number, event: OutgoingEvent, reason: RoomCloseReason } |
   { kind: 'state', header: StateHeader, version: string, events: readonly OutgoingEvent[] } |
   { kind: 'restored', nodeId: string } |
-  { kind: 'told' } & Told
+  { kind: 'node' } & NodeMessage
 
 export const channelOf = (roomId: string) => `room:${roomId}`
 
@@ -54,7 +54,7 @@ export const closedMessage = (event: OutgoingEvent, reason: RoomCloseReason) => 
 
 export const restoredMessage = (nodeId: string) => messageOf({ restoredBy: nodeId }, '')
 
-export const toldMessage = (told: Told) => messageOf({ told }, '')
+export const nodeMessage = (node: NodeMessage) => messageOf({ node }, '')
 
 /** @param header contains the state as JSON text, which is inserted as is; the new version is appended later, as the last line */
 export const stateMessage = ({ name, state, from }: StateHeader & { state: string }, events: readonly OutgoingEvent[]) =>
@@ -76,7 +76,7 @@ export function parseMessage (message: string): RoomMessage {
     const lines = rest.split('\n')
     return { kind: 'state', header: header.state, version: lines.at(-1) ?? '', events: lines.slice(0, -1).map(eventFromText) }
   }
-  if (header.told) return { kind: 'told', ...header.told }
+  if (header.node) return { kind: 'node', ...header.node }
   if (header.restoredBy !== undefined) return { kind: 'restored', nodeId: header.restoredBy }
   return { kind: 'event', event: eventFromText(rest), except: header.except }
 }

@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { createEvent } from '../connections/face.ts'
 import { sharedLog } from '../store/store.ts'
 import { createAnnouncements } from './announcements.ts'
-import { channelOf, createRoomChannel, toldMessage } from './channel.ts'
+import { channelOf, createRoomChannel, nodeMessage } from './channel.ts'
 import { createClosing } from './closing.ts'
 import { createDetails } from './details.ts'
 import { createMembership } from './membership.ts'
@@ -92,8 +92,8 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
       const room = nodeRooms.get(roomId)
       if (room) deliver(room, event, { except, isLocal: true })
     },
-    tell (roomId, about, data) {
-      app.bus.publish(channelOf(roomId), toldMessage({ from: app.nodeId, about, data })).catch((err: unknown) => app.log.error({ err, roomId }, 'failed to publish to a room'))
+    sendToNodes (roomId, topic, data) {
+      app.bus.publish(channelOf(roomId), nodeMessage({ from: app.nodeId, topic, data })).catch((err: unknown) => app.log.error({ err, roomId }, 'failed to publish to a room'))
     },
     sendHere (roomId, event) {
       app.messages.checkEvent(event.type, event.data)

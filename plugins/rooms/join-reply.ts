@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import type { JoinResult, RoomRecord } from '../store/types.ts'
-import { participantsTold } from '../store/types.ts'
+import { maxListedParticipants } from '../store/types.ts'
 import type { Profile, Session, UserId } from '../connections/session.ts'
 import { userKeyOf } from '../connections/session.ts'
 import { fitting, maxEventBytes } from '../schema/sizes.ts'
@@ -53,7 +53,7 @@ async function standingOf (app: FastifyInstance, room: RoomRecord, session: Sess
   return await withTimeout(asked, timeoutMs, () => byDefault)
 }
 
-/** Returns at most {@link participantsTold} members: first those that features return (users on seats, for example), then the other members in order of arrival. */
+/** Returns at most {@link maxListedParticipants} members: first those that features return (users on seats, for example), then the other members in order of arrival. */
 async function featuredFirst (app: FastifyInstance, room: LocalRoom, { participants, count }: JoinResult): Promise<Profile[]> {
   const first = (await app.hooks.settle('room:featured', timeoutMs, room)).flat().map(userKeyOf)
   if (first.length === 0) return participants
@@ -69,5 +69,5 @@ async function featuredFirst (app: FastifyInstance, room: LocalRoom, { participa
   for (const profile of found) if (profile) known.set(userKeyOf(profile.userId), profile)
   const featured = new Set(first)
   const order = [...first.filter((key) => known.has(key)), ...[...known.keys()].filter((key) => !featured.has(key))]
-  return order.slice(0, participantsTold).map((key) => known.get(key) as Profile)
+  return order.slice(0, maxListedParticipants).map((key) => known.get(key) as Profile)
 }

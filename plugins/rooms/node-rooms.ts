@@ -100,8 +100,8 @@ export function createNodeRooms ({ bus, hooks, nodeId, store }: Pick<FastifyInst
       case 'event': return deliver(room, message.event, { except: message.except })
       case 'state': return handlers.state(room, message.header, message.version, message.events)
       case 'closed': return handlers.closed(room, message.createdAt, message.reason, message.event)
-      case 'told':
-        if (message.from !== nodeId) hooks.emit('room:told', room.roomId, message.about, message.data)
+      case 'node':
+        if (message.from !== nodeId) hooks.emit('room:nodeMessage', room.roomId, message.topic, message.data)
         return
       case 'restored':
         // This server's state may be newer than the restored state, and its members may have missed events.

@@ -42,7 +42,7 @@ export interface LoggedEvent {
   spacing?: { key: string, state: string, field: string, ms: number } | undefined
 }
 
-/** What lists of rooms show about a room. */
+/** The details of a room that lists of rooms show. */
 export interface RoomOverview extends RoomDetails {
   /** `noOwner` if the room has no owner. */
   ownerId: UserId
@@ -115,7 +115,7 @@ export interface Rooms {
    */
   ownersOf (rooms: readonly RoomRecord[]): Promise<UserId[]>
   /**
-   * What lists of rooms show, according to the store. Takes two round trips, however many rooms there are.
+   * The details of rooms that lists show, according to the store. Takes two round trips for any number of rooms.
    *
    * @throws UNAVAILABLE
    */
@@ -220,13 +220,13 @@ export interface Rooms {
    */
   emitUnlogged (roomId: string, type: string, data: object, entry: string): Promise<boolean>
   /**
-   * Sends a message to the other servers that have members in a room; they receive the hook `room:told`. A message
-   * is lost for a server that cannot be reached.
+   * Sends a message to the other servers that have members in a room. They call the hook `room:nodeMessage`. A server that
+   * cannot be reached does not receive the message later.
    *
-   * @param about what the message is about
+   * @param topic identifies the kind of message
    * @param data JSON
    */
-  tell (roomId: string, about: string, data: unknown): void
+  sendToNodes (roomId: string, topic: string, data: unknown): void
   /**
    * Sends an event to all members of a room on this server.
    *
@@ -268,8 +268,8 @@ declare module '../hooks.ts' {
     'room:leave': (room: LocalRoom, session: Session, reason: LeaveReason) => void
     /** A room was closed. The room's members on this server have been notified and removed. */
     'room:close': (room: LocalRoom, reason: RoomCloseReason) => void
-    /** Another server has sent a message with `Rooms.tell`. */
-    'room:told': (roomId: string, about: string, data: unknown) => void
+    /** Another server has sent a message with `Rooms.sendToNodes`. */
+    'room:nodeMessage': (roomId: string, topic: string, data: unknown) => void
     /** A server is dead, and its members have been removed from a room. If a handler fails, the hook is called again. */
     'room:nodeRemoved': (roomId: string, nodeId: string) => Promise<void>
     /** This server's last session in a room has left. The room may have members on other servers. */

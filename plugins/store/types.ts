@@ -89,7 +89,7 @@ export interface JoinResult {
   firstOfUser: boolean
   /** Users in the room, including this one. */
   count: number
-  /** The first {@link participantsTold} users, in order of arrival. */
+  /** The first {@link maxListedParticipants} users, in order of arrival. */
   participants: Profile[]
   /** All documents of the room, by name. */
   documents: ReadonlyMap<string, StoredDocument>
@@ -128,7 +128,7 @@ export interface SwapCommand {
   state?: string | undefined
   /** The part of the state that survives a restart of the server even in the memory store, JSON; undefined: no part. */
   kept?: string | undefined
-  /** Published with a change. The new version is appended to the payload as a last line. */
+  /** The message to publish if the document changes. The new version is appended to the payload as the last line. */
   publish?: Publication | undefined
 }
 
@@ -182,4 +182,4 @@ export interface WrittenMembers extends MembersChange {
 }
 
 /** Maximum participants in the reply to a join (protocol.md, room:join). */
-export const participantsTold = 100
+export const maxListedParticipants = 100

@@ -1,7 +1,7 @@
 import type { Test } from 'tap'
 import { pinTries, pinWindowMs } from '../../plugins/store/store.ts'
 import type { RoomStore } from '../../plugins/store/store.ts'
-import { accessDocument, participantsTold } from '../../plugins/store/types.ts'
+import { accessDocument, maxListedParticipants } from '../../plugins/store/types.ts'
 import type { JoinCommand, RoomAccess, RoomRecord } from '../../plugins/store/types.ts'
 import type { Profile, UserId } from '../../plugins/connections/session.ts'
 import { until } from '../support/retry.ts'
@@ -81,11 +81,11 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
 
   t.test('returns the first participants in order of arrival', async (t) => {
     const store = await make(t)
-    const ids = Array.from({ length: participantsTold + 5 }, (_, i) => 1000 - i)
+    const ids = Array.from({ length: maxListedParticipants + 5 }, (_, i) => 1000 - i)
     let last
     for (const [i, id] of ids.entries()) last = await store.join(joining('r1', id, { now: 10_000 + i, limit: 1000 }))
     t.equal(last?.count, ids.length)
-    t.same(last?.participants.map(({ userId }) => userId), ids.slice(0, participantsTold))
+    t.same(last?.participants.map(({ userId }) => userId), ids.slice(0, maxListedParticipants))
     t.same((await store.getParticipants('r1', 3)).map(({ userId }) => userId), ids.slice(0, 3))
     t.same((await store.getParticipants('r1', 1000)).map(({ userId }) => userId), ids)
     t.same(await store.getParticipants('nowhere', 10), [])

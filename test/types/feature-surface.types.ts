@@ -181,7 +181,7 @@ interface ExpectedHooks {
   'room:close': (room: LocalRoom, reason: RoomCloseReason) => void
   'room:released': (roomId: string) => void
   'room:admit': (roomId: string, session: Session) => Promise<'managed' | undefined>
-  'room:told': (roomId: string, about: string, data: unknown) => void
+  'room:nodeMessage': (roomId: string, topic: string, data: unknown) => void
   'room:nodeRemoved': (roomId: string, nodeId: string) => Promise<void>
   'room:create': (roomId: string, session: Session, request: RoomRequest) => Promise<{ ownerId: UserId } | undefined>
   'room:role': (room: RoomRecord, session: Session) => Promise<Role | undefined>

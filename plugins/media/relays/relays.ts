@@ -28,7 +28,7 @@ const speakersMs = 500
 export interface Relays {
   /** The voices of a room on other servers. */
   voicesOf (roomId: string): ProducerInfo[]
-  /** The active speakers of a room on all servers from which this server has received any. */
+  /** The active speakers of a room: those on this server, and those that other servers have reported to it. */
   speakersOf (roomId: string): UserId[]
   /** Asks the other servers for the active speakers that this server does not know yet. Waits at most half a second. */
   learnSpeakers (roomId: string): Promise<void>
@@ -69,32 +69,32 @@ interface RelayedRoom {
 const isWildcard = (ip: string) => ip === '0.0.0.0' || ip === '::'
 
 /** @returns the address at which pipes listen, and the address that other servers receive */
-function addressOf ({ RELAY_IP, MEDIASOUP_LISTEN_IP: listenIp, MEDIASOUP_ANNOUNCED_IP: announced }: FastifyInstance['config']): { ip: string, told: string } {
+function addressOf ({ RELAY_IP, MEDIASOUP_LISTEN_IP: listenIp, MEDIASOUP_ANNOUNCED_IP: announced }: FastifyInstance['config']): { ip: string, announcedIp: string } {
   const interfaces = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? [])
   // Pipes need an IP address, not a host name. Servers on a common network can use the machine's own address.
   const ownAddress = () => interfaces.find(({ family, internal }) => !internal && family === 'IPv4')?.address ?? '127.0.0.1'
-  const told = RELAY_IP ?? (isWildcard(listenIp) ? announced.find((address) => isIP(address) !== 0) ?? ownAddress() : listenIp)
-  const isOwn = interfaces.some(({ address }) => address === told)
+  const announcedIp = RELAY_IP ?? (isWildcard(listenIp) ? announced.find((address) => isIP(address) !== 0) ?? ownAddress() : listenIp)
+  const isOwn = interfaces.some(({ address }) => address === announcedIp)
   // Behind NAT, the machine does not have the address at which other servers reach it.
-  return { ip: isOwn ? told : isWildcard(listenIp) ? (isIP(told) === 6 ? '::' : '0.0.0.0') : listenIp, told }
+  return { ip: isOwn ? announcedIp : isWildcard(listenIp) ? (isIP(announcedIp) === 6 ? '::' : '0.0.0.0') : listenIp, announcedIp }
 }
 
-/** The metrics of relays. A server without Redis has them, too. */
+/** The metrics of relays. A server without Redis exports them, too. */
 export function createRelayMetrics ({ metrics }: Pick<FastifyInstance, 'metrics'>) {
-  const pipes = metrics.gauge('flylive_relay_pipes', 'Connections for audio of rooms with other servers: out to them, in from them', ['direction'])
+  const pipes = metrics.gauge('flylive_relay_pipes', 'Pipes that relay audio of rooms to other servers (out) and from them (in)', ['direction'])
   for (const direction of ['in', 'out']) pipes.set({ direction }, 0)
-  const failures = metrics.counter('flylive_relay_failures_total', 'Failures to get audio of a room from another server: the server did not send it (refused), or no packets arrived (silent)', ['reason'])
+  const failures = metrics.counter('flylive_relay_failures_total', 'Failed attempts to receive audio of a room from another server: the server did not send it (refused), or no packets arrived (silent)', ['reason'])
   for (const reason of ['refused', 'silent']) failures.inc({ reason }, 0)
   return { pipes, failures }
 }
 
 export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, failures }: ReturnType<typeof createRelayMetrics>): Relays {
   const { bus, config, hooks, log, nodeId } = app
-  const { ip, told } = addressOf(config)
+  const { ip, announcedIp } = addressOf(config)
   const known = new Map<string, RelayedRoom>()
   const state = app.rooms.roomState.define('media', registry)
   const listenInfo = (): types.TransportListenInfo => ({ protocol: 'udp', ip, portRange: { min: config.RELAY_MIN_PORT, max: config.RELAY_MAX_PORT } })
-  const endOf = ({ tuple, srtpParameters }: types.PipeTransport): PipeEnd => ({ ip: told, port: tuple.localPort, srtpParameters })
+  const endOf = ({ tuple, srtpParameters }: types.PipeTransport): PipeEnd => ({ ip: announcedIp, port: tuple.localPort, srtpParameters })
   const sources = createSources(app, { rooms, listenInfo, endOf, requestMs, checkMs: checkSourcesMs })
   let epoch = 0
   let closed = false
@@ -251,7 +251,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
 
   // Active speakers. Each server sends its own to the other servers when they change.
 
-  const about = 'media:speakers'
+  const speakersTopic = 'media:speakers'
 
   function merged (roomId: string): ActiveSpeakers {
     const own = rooms.get(roomId)?.speaking() ?? { activeSpeakers: [], levels: [] }
@@ -306,8 +306,8 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
     roomOf(roomId)
     return {}
   })
-  hooks.on('room:told', (roomId, topic, data) => {
-    if (topic !== about) return
+  hooks.on('room:nodeMessage', (roomId, topic, data) => {
+    if (topic !== speakersTopic) return
     const { node, ...speaking } = data as Speaking & { node: string }
     const room = known.get(roomId)
     if (!room) return
@@ -361,7 +361,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
       changed(roomId)
     },
     speaking (roomId, { activeSpeakers, levels }) {
-      app.rooms.tell(roomId, about, { node: nodeId, activeSpeakers, levels } satisfies Speaking & { node: string })
+      app.rooms.sendToNodes(roomId, speakersTopic, { node: nodeId, activeSpeakers, levels } satisfies Speaking & { node: string })
       hooks.emit('media:speakers', roomId, merged(roomId))
     },
     counts: () => ({ sources: sources.size, sinks: [...known.values()].reduce((sum, { sinks }) => sum + [...sinks.values()].filter(({ epoch }) => epoch !== undefined).length, 0) }),

@@ -4,7 +4,7 @@ import { markLockedByHost, PinRequired, PinWrong, RoomFull, RoomLocked, RoomNotF
 import { PinNotCompared } from '../pin-not-compared.ts'
 import { pinTries, pinWindowMs } from '../store.ts'
 import type { MemberStore } from '../store.ts'
-import { participantsTold, returnMs } from '../types.ts'
+import { maxListedParticipants, returnMs } from '../types.ts'
 import type { JoinCommand, RoomRecord } from '../types.ts'
 import type { MemoryBans } from './bans.ts'
 import { accessOf, createMemoryRoom } from './rooms.ts'
@@ -68,7 +68,7 @@ export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms,
         created: known === undefined,
         firstOfUser: user === undefined,
         count: room.users.size,
-        participants: participants(room, participantsTold),
+        participants: participants(room, maxListedParticipants),
         documents: new Map(room.documents)
       }
       if (!known) await saved.save(room).catch((error: unknown) => { undo(room, userKey); throw error })

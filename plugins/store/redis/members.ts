@@ -5,7 +5,7 @@ import { banLimit, banned, markLockedByHost, PinRequired, PinWrong, RoomFull, Ro
 import { PinNotCompared } from '../pin-not-compared.ts'
 import { pinTries, pinWindowMs } from '../store.ts'
 import type { MemberStore } from '../store.ts'
-import { participantsTold } from '../types.ts'
+import { maxListedParticipants } from '../types.ts'
 import type { JoinResult } from '../types.ts'
 import { backKey, banKey, bansKey, emptyRoomsKey, parseBan, parseDocuments, parseProfile, parseRecord, profilesKey, roomKeys, sessionField, usersKey, wrongPinsKey } from './layout.ts'
 import type { RoomIndex } from './room-index.ts'
@@ -43,7 +43,7 @@ export function createRedisMembers (redis: Redis, nodeId: string, index: RoomInd
         redis.msabJoin(
           ...roomKeys(roomId), banKey(roomId, userKey), wrongPinsKey(roomId, userKey), backKey(roomId, userKey),
           sessionField(nodeId, sessionId), userKey, JSON.stringify(command.profile), command.limit, command.pinHash ?? '',
-          create, now, participantsTold, pinTries, pinWindowMs, command.comparedHash ?? '',
+          create, now, maxListedParticipants, pinTries, pinWindowMs, command.comparedHash ?? '',
           command.isHost === true ? 1 : 0
         )
       ])

@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { Test } from 'tap'
-import { participantsTold } from '../../../plugins/store/types.ts'
+import { maxListedParticipants } from '../../../plugins/store/types.ts'
 import { build, onBothStores, onEveryStore } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
@@ -97,7 +97,7 @@ onBothStores(t, 'a join during changes returns the same seats that other members
 /** Fills a room with more members than a join reply lists; user 0 joins first. */
 async function crowd (t: Test, servers: readonly TestServer[]): Promise<TestClient[]> {
   const clients: TestClient[] = []
-  for (let id = 0; id < participantsTold + 10; id++) {
+  for (let id = 0; id < maxListedParticipants + 10; id++) {
     const client = await (servers[id % servers.length] as TestServer).connect(id)
     await client.ok('room:join', { roomId: 'r1' })
     clients.push(client)

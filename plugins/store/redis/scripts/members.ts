@@ -3,7 +3,7 @@ import { arrive, clock, fieldsOf, intact } from './shared.ts'
 
 /**
  * KEYS room users profiles refs sessions docs logs ban pin back
- * ARGV field user profile limit pinHash create now participantsTold tries window comparedHash isHost
+ * ARGV field user profile limit pinHash create now maxListedParticipants tries window comparedHash isHost
  */
 export const join = `${arrive}${fieldsOf}${intact}
 local ban = redis.call('GET', KEYS[8])
