@@ -28,8 +28,8 @@ const maxBackMs = 250
 /** If the machine's clock differs from this clock by more than this, a warning is logged. In milliseconds. */
 const maxSkewMs = 2000
 
-/** @returns the clock of this process; `follow` adjusts it to the time of another clock, in epoch milliseconds */
-export function createClock (): Clock & { follow (now: number): void } {
+/** @returns the clock of this process; `syncTo` adjusts it to the time of another clock, in epoch milliseconds */
+export function createClock (): Clock & { syncTo (now: number): void } {
   let offsetMs = 0
   let latest = 0
   const uncorrected = () => performance.timeOrigin + performance.now()
@@ -38,7 +38,7 @@ export function createClock (): Clock & { follow (now: number): void } {
       latest = Math.max(latest, Math.floor(uncorrected() + offsetMs))
       return latest
     },
-    follow (now) {
+    syncTo (now) {
       const wanted = now - uncorrected()
       offsetMs = latest === 0 ? wanted : Math.max(wanted, offsetMs - maxBackMs)
     }
@@ -58,7 +58,7 @@ export default fp(async function clock (app) {
     const [seconds, microseconds] = await redis.time()
     const receivedAt = performance.now()
     if (receivedAt - sentAt > maxRoundTripMs) return
-    created.follow(Number(seconds) * 1000 + Number(microseconds) / 1000 + (receivedAt - sentAt) / 2)
+    created.syncTo(Number(seconds) * 1000 + Number(microseconds) / 1000 + (receivedAt - sentAt) / 2)
   }
 
   const gauge = app.metrics.gauge('flylive_clock_skew_seconds', "How far the machine's clock is ahead of the clock for deadlines: the clock of Redis or, without Redis, the clock at the start of the process")

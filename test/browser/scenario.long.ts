@@ -22,8 +22,8 @@ let cyd: Page
 let dan: Page
 
 /** Returns the statuses that the backend received, in order: the member count, or `ended`. */
-const told = () => backend.statuses.map(({ status }) => status.is_live ? status.participant_count : 'ended')
-const backendKnows = (what: number | 'ended') => until(() => told().at(-1) === what)
+const reported = () => backend.statuses.map(({ status }) => status.is_live ? status.participant_count : 'ended')
+const backendReceived = (what: number | 'ended') => until(() => reported().at(-1) === what)
 const statusOf = (page: Page, text: string | RegExp) => page.getByRole('status').filter({ hasText: text }).waitFor()
 const idOf = (page: Page) => page.evaluate(() => String(window.flylive?.connection.greeting?.userId))
 const logOf = (page: Page) => page.getByRole('log')
@@ -51,19 +51,19 @@ t.test('the owner opens the room', async (t) => {
   })
   await seatOn(ada, 'Seat 1: you').waitFor()
   await ada.getByRole('button', { name: 'Options of seat 2' }).waitFor()
-  await backendKnows(1)
+  await backendReceived(1)
   t.equal(await idOf(ada), backend.rooms.get(room))
 })
 
 t.test('two users take seats and hear each other', async (t) => {
   bob = await visit(t, bobsBrowser, server.url, { name: 'Bob', room })
   await seatOn(bob, 'Seat 2: you').waitFor()
-  await backendKnows(2)
+  await backendReceived(2)
   cyd = await visit(t, cydsBrowser, server.url, { name: 'Cyd', room })
   await seatOn(cyd, 'Seat 3: you').waitFor()
   await seatOn(cyd, 'Take seat 5').click()
   await seatOn(cyd, 'Seat 5: you').waitFor()
-  await backendKnows(3)
+  await backendReceived(3)
   await Promise.all([
     expectTone(ada, 'Bob', 1000), expectTone(ada, 'Cyd', 2500),
     expectTone(bob, 'Ada', 440), expectTone(bob, 'Cyd', 2500),
@@ -81,7 +81,7 @@ t.test('two users take seats and hear each other', async (t) => {
 t.test('a listener joins', async () => {
   dan = await visit(t, cydsBrowser, server.url, { name: 'Dan', room, microphone: false })
   await statusOf(dan, 'Connected, listening')
-  await backendKnows(4)
+  await backendReceived(4)
   await Promise.all([expectTone(dan, 'Ada', 440), expectTone(dan, 'Bob', 1000), expectTone(dan, 'Cyd', 2500)])
 })
 
@@ -145,13 +145,13 @@ t.test('charges a gift, and reports a rejected gift only to the sender', async (
 t.test('closes the empty room; the backend receives every status', async (t) => {
   for (const [left, page] of [[3, dan], [2, cyd], [1, bob]] as const) {
     await page.getByRole('button', { name: 'Leave', exact: true }).click()
-    await backendKnows(left)
+    await backendReceived(left)
   }
   // Closing the window makes the user leave the room.
   await ada.context().close()
-  await backendKnows('ended')
+  await backendReceived('ended')
   t.equal((await server.admin('GET', `/admin/rooms/${room}`)).status, 404)
-  const live = told().filter((what, i, all) => !(what === 0 && all[i + 1] === 'ended'))
+  const live = reported().filter((what, i, all) => !(what === 0 && all[i + 1] === 'ended'))
   t.same(live, [0, 1, 2, 3, 4, 3, 2, 1, 'ended'])
   t.ok(backend.statuses.every(({ roomId }) => roomId === room))
   const { started_at: startedAt } = backend.statuses[0]?.status ?? {}

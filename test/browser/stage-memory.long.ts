@@ -3,7 +3,7 @@ import t from 'tap'
 import { holdingOf, openBrowser, receptionOf, visit } from '../support/browser.ts'
 import type { Holding } from '../support/browser.ts'
 import { connect } from '../support/client.ts'
-import { startDemo, told } from '../support/demo.ts'
+import { startDemo, ready } from '../support/demo.ts'
 
 // A listener's page stays open in a room of the demo. The demo's users talk there while thirty
 // other users join, leave, send messages and react. MINUTES sets the duration.
@@ -14,7 +14,7 @@ const guests = 30
 const warmMinutes = Math.max(1, Math.round(minutes / 6))
 
 t.test(`${minutes} minutes in a busy room`, { timeout: (minutes + 5) * 60_000 }, async (t) => {
-  const { url, room } = await told(startDemo(t, []))
+  const { url, room } = await ready(startDemo(t, []))
   const browser = await openBrowser(t, 440)
   const complaints: string[] = []
   const page = await visit(t, browser, url, {

@@ -26,13 +26,13 @@ declare module '@flylive/audio-client/contract' {
 
 const [url = '', token = ''] = process.argv.slice(2)
 const room = new RoomClient({ url, token: async () => token, audio: false })
-const heard = new Promise<EventData<'chat:message'>>((resolve) => { room.connection.on('chat:message', resolve) })
+const arrived = new Promise<EventData<'chat:message'>>((resolve) => { room.connection.on('chat:message', resolve) })
 const reply: JoinReply = await room.join('r1', { seatCount: 3 })
 const count: number | undefined = reply.seatCount
 const history: Events['chat:message'][] = reply.chatHistory ?? []
 const { seatIndex }: Requests['seat:take']['reply'] = await room.connection.request('seat:take', { seatIndex: 1 })
 const { id } = await room.connection.request('chat:message', { content: 'Hello', messageType: 'text' })
-const { content, id: same } = await heard
+const { content, id: same } = await arrived
 const refused: unknown = await room.connection.request('seat:take', { seatIndex: 9 }).catch((error: unknown) => error)
 const expected: ErrorCode = 'SEAT_INVALID'
 const code = refused instanceof RequestError && refused.code === expected ? expected : undefined
@@ -43,7 +43,7 @@ const wrong = () => room.connection.request('seat:take', {})
 // @ts-expect-error There is no such event.
 room.connection.on('no:such', () => {})
 room.audio?.on('added', ({ track }) => track.id)
-console.log(JSON.stringify({ count, history, seatIndex, told: id === same, content, code, features: [...room.connection.features].sort(), unused: [typeof waving, typeof wrong, typeof Connection] }))
+console.log(JSON.stringify({ count, history, seatIndex, sameMessage: id === same, content, code, features: [...room.connection.features].sort(), unused: [typeof waving, typeof wrong, typeof Connection] }))
 room.close()
 `
 
@@ -81,7 +81,7 @@ t.test('in Node it joins, takes a seat and exchanges chat messages', async (t) =
     count: 3,
     history: [],
     seatIndex: 1,
-    told: true,
+    sameMessage: true,
     content: 'Hello',
     code: 'SEAT_INVALID',
     features: ['auth', 'chat', 'gifts', 'media', 'seats'],

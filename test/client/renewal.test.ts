@@ -4,19 +4,19 @@ import type { Connection, ConnectionEvents } from '../../client/index.ts'
 import { Emitter } from '../../client/emitter.ts'
 import { Renewal } from '../../client/renewal.ts'
 
-class Told extends Emitter<ConnectionEvents> {
-  tell (type: 'feature:enabled' | 'feature:disabled', name: string) {
+class FakeConnection extends Emitter<ConnectionEvents> {
+  announce (type: 'feature:enabled' | 'feature:disabled', name: string) {
     this.emit(type, { name })
   }
 }
 
 /** Creates a renewal. The test supplies the result of each attempt: true, or an error code. */
 function follow () {
-  const told = new Told()
+  const connection = new FakeConnection()
   const asked: string[][] = []
   const waiting: ((answer: true | string) => void)[] = []
   let next = Promise.withResolvers<void>()
-  const renewal = new Renewal(told as unknown as Connection, {
+  const renewal = new Renewal(connection as unknown as Connection, {
     renew: async (features) => {
       asked.push([...features].sort())
       next.resolve()
@@ -26,7 +26,7 @@ function follow () {
     spreadMs: () => 0
   })
   return {
-    told,
+    connection,
     renewal,
     asked,
     /** Waits for the next attempt and completes it. */
@@ -39,10 +39,10 @@ function follow () {
 }
 
 t.test('retries after a temporary error', async (t) => {
-  const { told, renewal, asked, answer } = follow()
+  const { connection, renewal, asked, answer } = follow()
   renewal.begin()
   renewal.start()
-  told.tell('feature:enabled', 'chat')
+  connection.announce('feature:enabled', 'chat')
   await answer('UNAVAILABLE')
   await answer('RATE_LIMITED')
   await answer(true)
@@ -50,35 +50,35 @@ t.test('retries after a temporary error', async (t) => {
 })
 
 t.test('queues features enabled during a request and drops disabled ones', async (t) => {
-  const { told, renewal, asked, answer } = follow()
+  const { connection, renewal, asked, answer } = follow()
   renewal.begin()
-  told.tell('feature:enabled', 'chat')
-  told.tell('feature:disabled', 'media')
+  connection.announce('feature:enabled', 'chat')
+  connection.announce('feature:disabled', 'media')
   t.equal(renewal.isOver('media'), true)
   t.equal(renewal.isOver('chat'), false)
   t.same(asked, [], 'no request before the join')
   renewal.start()
   const first = answer('UNAVAILABLE')
   await first
-  told.tell('feature:disabled', 'chat')
-  told.tell('feature:enabled', 'seats')
+  connection.announce('feature:disabled', 'chat')
+  connection.announce('feature:enabled', 'seats')
   await answer(true)
   t.same(asked, [['chat'], ['seats']])
 })
 
 t.test('does not retry a final rejection', async (t) => {
-  const { told, renewal, asked, answer } = follow()
+  const { connection, renewal, asked, answer } = follow()
   renewal.begin()
   renewal.start()
-  told.tell('feature:enabled', 'chat')
+  connection.announce('feature:enabled', 'chat')
   await answer('BANNED')
-  told.tell('feature:enabled', 'seats')
+  connection.announce('feature:enabled', 'seats')
   await answer(true)
   renewal.stop()
-  told.tell('feature:enabled', 'media')
+  connection.announce('feature:enabled', 'media')
   renewal.begin()
   renewal.start()
-  told.tell('feature:enabled', 'gifts')
+  connection.announce('feature:enabled', 'gifts')
   await answer(true)
   t.same(asked, [['chat'], ['seats'], ['gifts']])
 })

@@ -56,9 +56,9 @@ onBothStores(t, 'sends room:presence once per second in a big room', async (t, e
   const { watcher, seen, clients, expected, now } = await crowd([server])
   await until(() => now().join() === expected.join() && seen.count === expected.length)
 
-  const told = seen.presences.length
+  const eventsBefore = seen.presences.length
   await clients[1]?.close()
-  await until(() => seen.presences.length > told)
+  await until(() => seen.presences.length > eventsBefore)
   await until(() => seen.count === expected.length - 1)
   t.same(now(), expected.filter((id) => id !== '1'))
   t.same(seen.faults, [], 'no user joins or leaves twice')

@@ -7,11 +7,11 @@ type Make = (t: Test) => Promise<RoomStore>
 
 /** Loads all members of a room page by page. */
 async function everybody (store: RoomStore, roomId: string, limit: number, between: () => Promise<unknown> = async () => {}): Promise<unknown[]> {
-  const told: unknown[] = []
+  const listed: unknown[] = []
   for (let after = 0; ;) {
     const { arrivals } = await store.listParticipants(roomId, after, limit)
-    told.push(...arrivals.map(({ profile }) => profile.userId))
-    if (arrivals.length < limit) return told
+    listed.push(...arrivals.map(({ profile }) => profile.userId))
+    if (arrivals.length < limit) return listed
     after = arrivals.at(-1)?.place ?? after
     await between()
   }
@@ -19,12 +19,12 @@ async function everybody (store: RoomStore, roomId: string, limit: number, betwe
 
 /** Loads the ids of all rooms that have members, page by page. */
 async function busy (store: RoomStore, limit: number): Promise<string[]> {
-  const told: string[] = []
+  const listed: string[] = []
   for (let after = ''; ;) {
     const { rooms, next } = await store.listBusyRooms(after, limit)
     if (rooms.length > limit) throw new Error(`${rooms.length} rooms on a page of ${limit}`)
-    told.push(...rooms.map(({ roomId }) => roomId))
-    if (next === undefined) return told
+    listed.push(...rooms.map(({ roomId }) => roomId))
+    if (next === undefined) return listed
     if (next <= after) throw new Error(`the page behind ${after} ends at ${next}`)
     after = next
   }
@@ -82,9 +82,9 @@ export function storeListsContract (t: Test, make: Make): void {
         for (let id = 0; id < size; id++) await toggle(id)
         touched.clear()
         const before = await everybody(store, roomId, 100)
-        const told = await everybody(store, roomId, limit, async () => { for (const id of turns.shift() ?? []) await toggle(id) })
+        const listed = await everybody(store, roomId, limit, async () => { for (const id of turns.shift() ?? []) await toggle(id) })
         const stayed = (id: unknown) => !touched.has(Number(id))
-        return JSON.stringify(told.filter(stayed)) === JSON.stringify(before.filter(stayed))
+        return JSON.stringify(listed.filter(stayed)) === JSON.stringify(before.filter(stayed))
       }
     ), { numRuns: 40, seed: 1 })
     t.pass('regardless of concurrent changes')

@@ -36,12 +36,12 @@ async function start (t: Test, env: Record<string, string>) {
 t.test('the clock follows a faster clock and never runs backwards', async (t) => {
   const clock = createClock()
   const hour = 3_600_000
-  clock.follow(5 * hour)
+  clock.syncTo(5 * hour)
   const first = clock.now()
   t.ok(first >= 5 * hour && first < 5 * hour + 1000, 'the first comparison is exact')
-  clock.follow(6 * hour)
+  clock.syncTo(6 * hour)
   t.ok(clock.now() >= 6 * hour)
-  clock.follow(2 * hour)
+  clock.syncTo(2 * hour)
   const latest = clock.now()
   t.ok(latest >= 6 * hour && clock.now() >= latest)
   t.equal(Number.isInteger(latest), true)

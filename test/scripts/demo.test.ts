@@ -7,14 +7,14 @@ import t from 'tap'
 import { fileOf, lines } from '../../scripts/demo/script.ts'
 import { readWav } from '../../scripts/demo/wav.ts'
 import { connect } from '../support/client.ts'
-import { familyOf, lives, startDemo, told } from '../support/demo.ts'
+import { familyOf, lives, startDemo, ready } from '../support/demo.ts'
 import { until } from '../support/retry.ts'
 
 const root = resolve(import.meta.dirname, '../..')
 
 t.test('a guest of the demo joins a room with a conversation', async (t) => {
   const demo = startDemo(t, ['--talkers', '3', '--room', 'here'])
-  const { url, room, adminKey } = await told(demo)
+  const { url, room, adminKey } = await ready(demo)
   t.equal(room, 'here')
   const response = await fetch(`${url}/stage/session`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"name":"Ada"}' })
   const { token } = await response.json() as { token: string }

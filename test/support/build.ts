@@ -10,7 +10,7 @@ import { loadConfig } from '../../config/load.ts'
 import type { Timings } from '../../plugins/timings.ts'
 import { connect } from './client.ts'
 import type { ConnectOptions, TestClient } from './client.ts'
-import { isSharedRedis, patienceMs, redisDatabase } from './redis.ts'
+import { commandTimeoutMs, isSharedRedis, redisDatabase } from './redis.ts'
 
 export const jwtSecret = 'a-secret-for-tests-that-is-long-enough'
 export const adminKey = 'an-admin-key-for-tests-that-is-long-enough'
@@ -91,8 +91,8 @@ export async function build (t: Test, { env = {}, log, timings, ...options }: Bu
   const collected = log && { level: 'info', stream: { write: (line: string) => log(JSON.parse(line) as Record<string, unknown>) } }
   const logger = collected ?? (process.env.TEST_LOG === undefined ? false : { level: process.env.TEST_LOG })
   // No test stops the shared Redis, so its commands may have a long timeout.
-  const patience: Partial<Timings> = isSharedRedis(env.REDIS_URL) ? { redisCommandMs: patienceMs } : {}
-  const app = await buildApp({ config, logger, warmWorkers: false, timings: { ...patience, ...timings }, ...options })
+  const sharedTimings: Partial<Timings> = isSharedRedis(env.REDIS_URL) ? { redisCommandMs: commandTimeoutMs } : {}
+  const app = await buildApp({ config, logger, warmWorkers: false, timings: { ...sharedTimings, ...timings }, ...options })
   let closed = false
   const close = async () => {
     if (closed) return

@@ -33,7 +33,7 @@ export function startDemo (t: Test, args: readonly string[], env: Record<string,
 }
 
 /** @returns the URL, room and admin key that the demo prints once the talkers have joined */
-export async function told (demo: Demo): Promise<{ url: string, room: string, adminKey: string }> {
+export async function ready (demo: Demo): Promise<{ url: string, room: string, adminKey: string }> {
   const found = () => /(?<url>http:\S+:\d+)\/#room=(?<room>\S+)[^]*key: (?<adminKey>\S+)/.exec(demo.output())
   // Two parallel demos start slowly on a busy machine.
   await Promise.race([until(() => found() !== null, 60_000), demo.exit.then(() => { throw new Error(demo.output()) })])

@@ -33,7 +33,7 @@ export async function freePort (): Promise<number> {
 
 let shared: Promise<number> | undefined
 /** Timeout of commands to the shared Redis, long enough that a busy machine does not fail a test. */
-export const patienceMs = 15_000
+export const commandTimeoutMs = 15_000
 
 let sharedUrl: string | undefined
 let databases = 0
@@ -134,5 +134,5 @@ export async function redisClient (t: Test, redis: Pick<TestRedis, 'port'>, db =
 /** Creates a client as {@link redisClient} does, with a new database. */
 export async function databaseClient (t: Test): Promise<Redis> {
   const { port, pathname } = new URL(await redisDatabase())
-  return await redisClient(t, { port: Number(port) }, Number(pathname.slice(1)), patienceMs)
+  return await redisClient(t, { port: Number(port) }, Number(pathname.slice(1)), commandTimeoutMs)
 }

@@ -10,9 +10,9 @@ const attack = 0.5
 const release = 0.03
 /** A voice replaces a selected one immediately if it is this much louder, in dB. */
 const marginDb = 3
-/** A voice that is at least this much louder, in dB, replaces a selected one after {@link patience} packets. */
+/** A voice that is at least this much louder, in dB, replaces a selected one after {@link challengePackets} packets. */
 const minMarginDb = 0.5
-const patience = 50
+const challengePackets = 50
 
 /** @returns the smoothed level after a packet with the given level, in dBov */
 export function smoothed (before: number, level: number): number {
@@ -50,7 +50,7 @@ export class LoudestVoices<V extends Audible> {
       const margin = weakest ? challenger.loudness - weakest.loudness : 0
       if (!weakest || margin < minMarginDb) break
       hasChallenger = true
-      if (margin < marginDb && this.#challenges < patience) break
+      if (margin < marginDb && this.#challenges < challengePackets) break
       selected.delete(weakest)
       selected.add(challenger)
       hasChallenger = false

@@ -80,9 +80,9 @@ onEveryStore(t, 'sends a user id in the form of the user\'s token', async (t, st
   const server = await build(t, { env: { ...env, ...store } })
   const [ada] = [await server.connect('a1'), await server.connect(42), await server.connect('43')]
   await ada.ok('room:join', { roomId: 'r1' })
-  for (const [given, told] of [['42', 42], [42, 42], [43, '43'], ['43', '43'], [44, 44], ['44', '44']]) {
+  for (const [given, received] of [['42', 42], [42, 42], [43, '43'], ['43', '43'], [44, 44], ['44', '44']]) {
     await ada.ok('gift:send', { giftId: 1, recipientId: given })
-    t.equal((await ada.event('gift:received')).recipientId, told)
+    t.equal((await ada.event('gift:received')).recipientId, received)
   }
 })
 
@@ -93,13 +93,13 @@ t.test('sends user ids with the type that they have in the token, also for membe
   for (const client of [ada, bob, carl]) await client.ok('room:join', { roomId: 'r1' })
   await eve.ok('room:join', { roomId: 'r2' })
   const cases = [['42', 42], [42, 42], [43, '43'], ['43', '43'], ['45', '45'], [45, 45], ['nobody', 'nobody']] as const
-  for (const [given, told] of cases) {
+  for (const [given, received] of cases) {
     await ada.ok('gift:send', { giftId: 1, recipientId: given })
-    for (const client of [ada, bob]) t.equal((await client.event('gift:received')).recipientId, told)
+    for (const client of [ada, bob]) t.equal((await client.event('gift:received')).recipientId, received)
   }
   await until(async () => (await counts(server)).ledger === cases.length)
   const { body } = await server.admin('GET', '/admin/gifts/ledger')
-  t.same((body?.ledger as { recipientId: unknown }[]).map(({ recipientId }) => recipientId), cases.map(([, told]) => told), 'the ledger has the same type')
+  t.same((body?.ledger as { recipientId: unknown }[]).map(({ recipientId }) => recipientId), cases.map(([, received]) => received), 'the ledger has the same type')
 })
 
 onEveryStore(t, 'limits gifts to 30 and previews to 60 per minute', async (t, store) => {

@@ -2,7 +2,7 @@ import t from 'tap'
 import { adminKey, build, onEveryStore, tokenFor } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { redisDatabase } from '../../support/redis.ts'
-import { produce, scene, seatsOf, told } from './scene.ts'
+import { produce, scene, seatsOf, seatEvents } from './scene.ts'
 import { follow } from './view.ts'
 
 const path = (roomId = 'r1') => `/admin/rooms/${roomId}/seats`
@@ -85,11 +85,11 @@ onEveryStore(t, 'rejects invalid seat counts', async (t, env) => {
     const { status, body } = await resize(server, seatCount)
     t.match({ status, body }, { status: 400, body: { error: { code: 'VALIDATION_FAILED', details: Array } } }, String(seatCount))
   }
-  t.match(await server.admin('PATCH', path()), { status: 400 }, 'nothing')
+  t.match(await server.admin('PATCH', path()), { status: 400 }, 'a request without changes')
   t.match(await server.admin('PATCH', path(), [3]), { status: 400 })
   t.match(await seatsOf(server), { seatCount: 4, seats: [{ seatIndex: 3 }] })
   await owner.flush()
-  t.same(told(owner), ['updated 3 3 false'])
+  t.same(seatEvents(owner), ['updated 3 3 false'])
 })
 
 onEveryStore(t, 'reducing the seats removes their occupants and notifies everyone', async (t, env) => {
@@ -109,7 +109,7 @@ onEveryStore(t, 'reducing the seats removes their occupants and notifies everyon
   })
   for (const client of all) {
     t.same(await client.event('seat:count'), { roomId: 'r1', seatCount: 1 })
-    t.same(told(client).filter((text) => !text.startsWith('invite:received')).slice(5), ['cleared 1 3 removed', 'cleared 2 4 removed', 'invite:pending 3 false 3', 'locked 3 false', 'count 1'], 'removals are announced first')
+    t.same(seatEvents(client).filter((text) => !text.startsWith('invite:received')).slice(5), ['cleared 1 3 removed', 'cleared 2 4 removed', 'invite:pending 3 false 3', 'locked 3 false', 'count 1'], 'removals are announced first')
   }
   t.same(await owner.event('audio:producerClosed'), { roomId: 'r1', producerId, userId: '4', source: 'voice' }, 'producers on removed seats are closed')
   t.equal(await member.fails('seat:invite:accept'), 'INVITE_NOT_FOUND')
@@ -132,7 +132,7 @@ onEveryStore(t, 'added seats can be taken immediately', async (t, env) => {
   await owner.ok('seat:lock', { seatIndex: 4 })
   t.match(await resize(server, 15), { status: 200, body: { seatCount: 15, seats: [{ seatIndex: 14 }], lockedSeats: [4] } }, 'repeating has no effect')
   await other.flush()
-  t.same(told(other), ['count 15', 'updated 14 3 false', 'locked 4 true'], 'no event is sent')
+  t.same(seatEvents(other), ['count 15', 'updated 14 3 false', 'locked 4 true'], 'no event is sent')
 
   for (const client of [admin, member, other, owner]) await client.ok('room:leave')
   t.match(await resize(server, 6), { status: 200, body: { seatCount: 6, seats: [], lockedSeats: [4] } })

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { onEveryStore } from '../../support/build.ts'
 import { until } from '../../support/retry.ts'
-import { hurry, scene, seatsOf, told } from './scene.ts'
+import { hurry, scene, seatsOf, seatEvents } from './scene.ts'
 
 onEveryStore(t, 'the owner assigns a seat', async (t, env) => {
   const { server, owner, member, all } = await scene(t, env)
@@ -11,7 +11,7 @@ onEveryStore(t, 'the owner assigns a seat', async (t, env) => {
   await owner.ok('seat:assign', { userId: 3, seatIndex: 0 })
   for (const client of all) {
     await client.event('seat:updated')
-    t.same(told(client), ['updated 2 3 false', 'cleared 2 3 moved', 'updated 0 3 false'], 'the previous seat is cleared')
+    t.same(seatEvents(client), ['updated 2 3 false', 'cleared 2 3 moved', 'updated 0 3 false'], 'the previous seat is cleared')
   }
   await owner.ok('seat:assign', { userId: 1, seatIndex: 1 })
   t.match((await seatsOf(server)).seats, [{ seatIndex: 0, userId: 3 }, { seatIndex: 1, userId: 1 }])
@@ -24,7 +24,7 @@ onEveryStore(t, 'assigning removes the current occupant', async (t, env) => {
   await owner.ok('seat:assign', { userId: 4, seatIndex: 0 })
   for (const client of all) {
     await client.event('seat:updated', ({ userId }) => userId === '4')
-    t.same(told(client), ['updated 0 3 false', 'cleared 0 3 removed', 'updated 0 4 false'])
+    t.same(seatEvents(client), ['updated 0 3 false', 'cleared 0 3 removed', 'updated 0 4 false'])
   }
   t.equal(await member.fails('seat:leave'), 'NOT_SEATED')
   await other.ok('seat:leave')
@@ -40,7 +40,7 @@ onEveryStore(t, 'an assigned user must be in the room', async (t, env) => {
   await hurry(server, 200)
   await until(async () => (await seatsOf(server)).seats[0]?.awayUntil === null)
   await other.flush()
-  t.same(told(other), ['updated 0 3 false'], 'a present user keeps the seat')
+  t.same(seatEvents(other), ['updated 0 3 false'], 'a present user keeps the seat')
   t.same(await member.ok('seat:leave'), { seatIndex: 0 })
 })
 

@@ -2,7 +2,7 @@ import t from 'tap'
 import { onBothStores, onEveryStore } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { until } from '../../support/retry.ts'
-import { hurry, produce, scene, seatsOf, told } from './scene.ts'
+import { hurry, produce, scene, seatsOf, seatEvents } from './scene.ts'
 import { follow } from './view.ts'
 
 // With this grace period, a test would time out if the server cleared a seat only at the end of the
@@ -41,7 +41,7 @@ onBothStores(t, 'reserves the seat of a user whose connection breaks', async (t,
   t.same(await again.ok('seat:leave'), { seatIndex: 2 })
   for (const client of [owner, other]) {
     await client.event('seat:cleared')
-    t.same(told(client), ['updated 2 3 false', 'userMuted 3 true false', 'cleared 2 3 left'], 'no event is sent')
+    t.same(seatEvents(client), ['updated 2 3 false', 'userMuted 3 true false', 'cleared 2 3 left'], 'no event is sent')
   }
 })
 
@@ -60,7 +60,7 @@ onEveryStore(t, 'clears the seat after the grace period and notifies everyone', 
   t.equal(await again.fails('seat:leave'), 'NOT_SEATED')
   await other.ok('seat:take', { seatIndex: 0 })
   await owner.event('seat:updated', ({ seatIndex, userId }) => seatIndex === 0 && userId === '4')
-  t.same(told(owner), ['updated 0 3 false', 'updated 1 4 false', 'cleared 0 3 disconnected', 'cleared 1 4 moved', 'updated 0 4 false'], 'once')
+  t.same(seatEvents(owner), ['updated 0 3 false', 'updated 1 4 false', 'cleared 0 3 disconnected', 'cleared 1 4 moved', 'updated 0 4 false'], 'once')
 })
 
 onEveryStore(t, 'each broken connection restarts the grace period', async (t, env) => {
@@ -73,7 +73,7 @@ onEveryStore(t, 'each broken connection restarts the grace period', async (t, en
   again.ws.terminate()
   await until(async () => await away(server, 3) > first)
   await owner.flush()
-  t.same(told(owner), ['updated 0 3 false'])
+  t.same(seatEvents(owner), ['updated 0 3 false'])
 })
 
 onEveryStore(t, 'leaving releases the seat immediately', async (t, env) => {
@@ -127,7 +127,7 @@ onEveryStore(t, 'a reserved seat can be assigned to another user', async (t, env
   await owner.ok('seat:assign', { userId: 4, seatIndex: 0 })
   await owner.ok('seat:remove', { userId: 2 })
   await other.event('seat:cleared', ({ userId }) => userId === 2)
-  t.same(told(other).slice(2), ['cleared 0 3 removed', 'updated 0 4 false', 'cleared 1 2 removed'])
+  t.same(seatEvents(other).slice(2), ['cleared 0 3 removed', 'updated 0 4 false', 'cleared 1 2 removed'])
   const again = await server.connect(3)
   t.match(await again.ok('room:join', { roomId: 'r1' }), { seats: [{ seatIndex: 0, userId: '4', isMuted: false }] })
   t.equal(await again.fails('seat:take', { seatIndex: 0 }), 'SEAT_TAKEN')
@@ -188,5 +188,5 @@ onEveryStore(t, 'a newer login takes over the seat', async (t, env) => {
   await until(async () => (await seatsOf(server)).seats[0]?.awayUntil === null)
   t.same(await newer.ok('seat:leave'), { seatIndex: 1 })
   await owner.event('seat:cleared')
-  t.same(told(owner), ['updated 1 3 false', 'cleared 1 3 left'])
+  t.same(seatEvents(owner), ['updated 1 3 false', 'cleared 1 3 left'])
 })

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { build, onEveryStore } from '../../support/build.ts'
 import { redisDatabase } from '../../support/redis.ts'
-import { hurry, scene, seatsOf, told } from './scene.ts'
+import { hurry, scene, seatsOf, seatEvents } from './scene.ts'
 import { follow } from './view.ts'
 
 onEveryStore(t, 'announces and accepts an invite', async (t, env) => {
@@ -21,7 +21,7 @@ onEveryStore(t, 'announces and accepts an invite', async (t, env) => {
   t.same(await member.ok('seat:invite:accept', { seatIndex: 1 }), { seatIndex: 1 })
   for (const client of all) {
     await client.event('seat:updated')
-    t.same(told(client).filter((text) => !text.startsWith('invite:received')), ['invite:pending 1 true 3', 'invite:pending 1 false 3', 'updated 1 3 false'])
+    t.same(seatEvents(client).filter((text) => !text.startsWith('invite:received')), ['invite:pending 1 true 3', 'invite:pending 1 false 3', 'updated 1 3 false'])
   }
   t.equal(await member.fails('seat:invite:accept'), 'INVITE_NOT_FOUND')
   for (const client of all.filter((client) => client !== member)) t.equal(client.events.some(({ type }) => type === 'seat:invite:received'), false, 'only the invited user receives the invite')
@@ -34,7 +34,7 @@ onEveryStore(t, 'accepting unlocks the seat and leaves the previous one', async 
   await owner.ok('seat:invite', { userId: 3, seatIndex: 2 })
   t.same(await member.ok('seat:invite:accept'), { seatIndex: 2 })
   await other.event('seat:updated', ({ seatIndex }) => seatIndex === 2)
-  t.same(told(other), ['updated 0 3 false', 'locked 2 true', 'invite:pending 2 true 3', 'invite:pending 2 false 3', 'locked 2 false', 'cleared 0 3 moved', 'updated 2 3 false'])
+  t.same(seatEvents(other), ['updated 0 3 false', 'locked 2 true', 'invite:pending 2 true 3', 'invite:pending 2 false 3', 'locked 2 false', 'cleared 0 3 moved', 'updated 2 3 false'])
 })
 
 onEveryStore(t, 'declines an invite', async (t, env) => {

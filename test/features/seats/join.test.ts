@@ -6,7 +6,7 @@ import type { TestServer } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
 import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
-import { produce, scene, seatsOf, told } from './scene.ts'
+import { produce, scene, seatsOf, seatEvents } from './scene.ts'
 import { apply, follow, plain, viewFrom } from './view.ts'
 import type { SeatsReply } from './view.ts'
 
@@ -41,7 +41,7 @@ onEveryStore(t, 'a join returns the current seats', async (t, env) => {
   const late = await server.connect('late')
   t.same(seatsIn(await late.ok('room:join', { roomId: 'r1', seatCount: 9 })), expected, 'ids as in the tokens, and only the fields of the contract')
   t.same(seatsIn(await late.ok('room:join', { roomId: 'r1' })), expected, 'also for a second join')
-  t.same(told(late), [], 'in the reply only')
+  t.same(seatEvents(late), [], 'in the reply only')
 
   await owner.ok('seat:unmute', { userId: 4 })
   await owner.ok('seat:unlock', { seatIndex: 3 })
@@ -86,11 +86,11 @@ onBothStores(t, 'a join during changes returns the same seats that other members
   // Clients that have received this last event have received all earlier events.
   await server.admin('PATCH', '/admin/rooms/r1/seats', { seatCount: 5 })
   const end = plain(viewFrom(await seatsOf(server) as SeatsReply))
-  for (const { client, joined, told, view } of members) {
+  for (const { client, joined, seatEvents, view } of members) {
     await client.event('seat:count')
     t.same(view(), end)
     const followed = viewFrom(joined as unknown as SeatsReply)
-    t.same(told().map((event) => apply(followed, event)).filter(Boolean), [], 'no event repeats the reply')
+    t.same(seatEvents().map((event) => apply(followed, event)).filter(Boolean), [], 'no event repeats the reply')
   }
 })
 

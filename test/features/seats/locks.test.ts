@@ -1,6 +1,6 @@
 import t from 'tap'
 import { onEveryStore } from '../../support/build.ts'
-import { scene, seatsOf, told } from './scene.ts'
+import { scene, seatsOf, seatEvents } from './scene.ts'
 
 onEveryStore(t, 'a locked seat cannot be taken', async (t, env) => {
   const { server, owner, admin, member, all } = await scene(t, env)
@@ -24,7 +24,7 @@ onEveryStore(t, 'locks the seat and removes its occupant', async (t, env) => {
   await admin.ok('seat:lock', { seatIndex: 2 })
   for (const client of all) {
     await client.event('seat:locked')
-    t.same(told(client), ['updated 2 3 false', 'updated 3 4 false', 'cleared 2 3 locked', 'locked 2 true'])
+    t.same(seatEvents(client), ['updated 2 3 false', 'updated 3 4 false', 'cleared 2 3 locked', 'locked 2 true'])
   }
   t.equal(await member.fails('seat:leave'), 'NOT_SEATED')
   t.same(await other.ok('seat:leave'), { seatIndex: 3 })

@@ -43,7 +43,7 @@ export const rooms = 3
 export const graceMs = 2000
 const inviteMs = 30_000
 /** How long all views may take to become equal, in milliseconds. A killed server is detected after 10 s. */
-export const patienceMs = 60_000
+export const convergenceMs = 60_000
 
 /** Returns a user's role. Each room has one owner and a few admins; user 8 is an admin of every room. */
 function roleIn (roomId: string, user: string) {

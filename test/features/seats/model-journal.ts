@@ -27,7 +27,7 @@ interface Absence {
   meant: boolean
 }
 
-interface Told {
+interface EventDetails {
   roomId: string
   seatIndex: number
   userId: string
@@ -47,44 +47,44 @@ const mayHaveChanged = new Set(['ok', 'lost', 'UNAVAILABLE'])
 /** Many clients receive the same event. Copies of an event are skipped for this time, in milliseconds. */
 const sameMs = 500
 
-const sameSeat = ({ seatIndex }: Entry, told: Told) => seatIndex === told.seatIndex
+const sameSeat = ({ seatIndex }: Entry, details: EventDetails) => seatIndex === details.seatIndex
 /** Whether a request can put a user on the given seat, or on any seat if none is given. */
 const seats = ({ type, by, target, seatIndex }: Entry, userId: string, index?: number) =>
   (index === undefined || (seatIndex ?? index) === index) &&
   (type === 'seat:assign' ? target === userId : (type === 'seat:take' || type === 'seat:invite:accept') && by === userId)
 
 /** Whether a request can have caused an event. */
-function leadsTo (entry: Entry, event: string, told: Told, ownerKey: string): boolean {
+function leadsTo (entry: Entry, event: string, details: EventDetails, ownerKey: string): boolean {
   const { type, role, by, target } = entry
   switch (event) {
-    case 'seat:updated': return seats(entry, told.userId, told.seatIndex)
+    case 'seat:updated': return seats(entry, details.userId, details.seatIndex)
     case 'seat:cleared':
-      switch (told.reason) {
-        case 'left': return type === 'seat:leave' && by === told.userId
-        case 'moved': return seats(entry, told.userId)
-        case 'locked': return type === 'seat:lock' && sameSeat(entry, told) && (told.userId !== ownerKey || role === 'owner')
+      switch (details.reason) {
+        case 'left': return type === 'seat:leave' && by === details.userId
+        case 'moved': return seats(entry, details.userId)
+        case 'locked': return type === 'seat:lock' && sameSeat(entry, details) && (details.userId !== ownerKey || role === 'owner')
         case 'removed':
-          if (type === 'resize') return told.seatIndex >= Number(entry.seatIndex)
-          if (type === 'seat:assign') return sameSeat(entry, told)
-          return type === 'seat:remove' && target === told.userId && (told.userId !== ownerKey || role === 'owner')
+          if (type === 'resize') return details.seatIndex >= Number(entry.seatIndex)
+          if (type === 'seat:assign') return sameSeat(entry, details)
+          return type === 'seat:remove' && target === details.userId && (details.userId !== ownerKey || role === 'owner')
         default: return false
       }
     case 'seat:locked':
-      if (told.isLocked) return type === 'seat:lock' && sameSeat(entry, told)
-      if (type === 'resize') return told.seatIndex >= Number(entry.seatIndex)
-      return (type === 'seat:unlock' && sameSeat(entry, told)) || (type === 'seat:invite:accept' && (entry.seatIndex ?? told.seatIndex) === told.seatIndex)
-    case 'seat:userMuted': return ((type === 'seat:assign' && !told.isMuted) || type === (told.isMuted ? 'seat:mute' : 'seat:unmute')) && target === told.userId
-    case 'seat:invite:received': return type === 'seat:invite' && sameSeat(entry, told)
+      if (details.isLocked) return type === 'seat:lock' && sameSeat(entry, details)
+      if (type === 'resize') return details.seatIndex >= Number(entry.seatIndex)
+      return (type === 'seat:unlock' && sameSeat(entry, details)) || (type === 'seat:invite:accept' && (entry.seatIndex ?? details.seatIndex) === details.seatIndex)
+    case 'seat:userMuted': return ((type === 'seat:assign' && !details.isMuted) || type === (details.isMuted ? 'seat:mute' : 'seat:unmute')) && target === details.userId
+    case 'seat:invite:received': return type === 'seat:invite' && sameSeat(entry, details)
     case 'seat:invite:pending':
-      if (told.isPending) return type === 'seat:invite' && sameSeat(entry, told) && target === told.invitedUserId
-      if (type === 'resize') return told.seatIndex >= Number(entry.seatIndex)
-      if (type === 'seat:invite:decline') return by === told.invitedUserId && (entry.seatIndex ?? told.seatIndex) === told.seatIndex
-      if (type === 'seat:invite:accept' || type === 'seat:take') return (entry.seatIndex ?? told.seatIndex) === told.seatIndex
-      return type === 'seat:assign' && sameSeat(entry, told)
+      if (details.isPending) return type === 'seat:invite' && sameSeat(entry, details) && target === details.invitedUserId
+      if (type === 'resize') return details.seatIndex >= Number(entry.seatIndex)
+      if (type === 'seat:invite:decline') return by === details.invitedUserId && (entry.seatIndex ?? details.seatIndex) === details.seatIndex
+      if (type === 'seat:invite:accept' || type === 'seat:take') return (entry.seatIndex ?? details.seatIndex) === details.seatIndex
+      return type === 'seat:assign' && sameSeat(entry, details)
     case 'seat:hand':
-      if (told.handRaised) return type === 'seat:request' && by === told.userId
-      return seats(entry, told.userId) || (type === 'seat:request:cancel' && (target === told.userId || by === told.userId)) || (type === 'seat:invite:decline' && by === told.userId)
-    case 'seat:count': return type === 'resize' && entry.seatIndex === told.seatCount
+      if (details.handRaised) return type === 'seat:request' && by === details.userId
+      return seats(entry, details.userId) || (type === 'seat:request:cancel' && (target === details.userId || by === details.userId)) || (type === 'seat:invite:decline' && by === details.userId)
+    case 'seat:count': return type === 'resize' && entry.seatIndex === details.seatCount
     default: return false
   }
 }
@@ -97,7 +97,7 @@ export interface Journal {
   /** Records that a user is outside a room or is about to leave it. */
   gone (roomId: string, user: string, from: number, meant: boolean): void
   back (roomId: string, user: string): void
-  told (event: Event, ownerKey: string): void
+  record (event: Event, ownerKey: string): void
   /** Call this when all requests are closed. @returns the events that no request caused */
   unexplained (): string[]
 }
@@ -127,15 +127,15 @@ export function createJournal (graceMs: number, inviteMs: number): Journal {
   const wasAway = (roomId: string, user: string, fits: (absence: Absence) => boolean) => of(absences, `${roomId} ${user}`).some(fits)
 
   /** Whether something other than a request can have caused an event: an absence or an expired invite. */
-  function byItself (event: string, told: Told, now: number): boolean {
-    const { roomId, reason, userId, seatIndex, invitedUserId } = told
+  function byItself (event: string, details: EventDetails, now: number): boolean {
+    const { roomId, reason, userId, seatIndex, invitedUserId } = details
     const hasLeft = ({ meant, to }: Absence) => meant && now - to <= lagMs
     if (event === 'seat:cleared' && reason === 'left') return wasAway(roomId, userId, hasLeft)
     if (event === 'seat:cleared' && reason === 'disconnected') return wasAway(roomId, userId, ({ from, to }) => Math.min(to, now) - from >= graceMs)
     // A raised hand is announced again when its user has returned.
-    if (event === 'seat:hand' && told.handRaised) return wasAway(roomId, userId, ({ meant, to }) => !meant && now - to <= graceMs + lagMs)
+    if (event === 'seat:hand' && details.handRaised) return wasAway(roomId, userId, ({ meant, to }) => !meant && now - to <= graceMs + lagMs)
     if (event === 'seat:hand') return wasAway(roomId, userId, (absence) => hasLeft(absence) || Math.min(absence.to, now) - absence.from >= graceMs)
-    if (event !== 'seat:invite:pending' || told.isPending) return false
+    if (event !== 'seat:invite:pending' || details.isPending) return false
     return wasAway(roomId, invitedUserId, hasLeft) || now - (since.get(`${roomId} ${seatIndex}`) ?? 0) >= inviteMs - lagMs
   }
 
@@ -156,22 +156,22 @@ export function createJournal (graceMs: number, inviteMs: number): Journal {
     back (roomId, user) {
       for (const absence of of(absences, `${roomId} ${user}`)) absence.to = Math.min(absence.to, Date.now())
     },
-    told ({ type, data }, ownerKey) {
+    record ({ type, data }, ownerKey) {
       const now = Date.now()
       const what = `${type} ${JSON.stringify(data)}`
       if (now - (explained.get(what) ?? 0) < sameMs) return
       explained.set(what, now)
-      const told = { ...data, userId: String(data.userId), invitedUserId: String(data.invitedUserId) } as unknown as Told
-      const mine = of(entries, told.roomId)
+      const details = { ...data, userId: String(data.userId), invitedUserId: String(data.invitedUserId) } as unknown as EventDetails
+      const mine = of(entries, details.roomId)
       const possible: Entry[] = []
       for (let i = mine.length - 1; i >= 0; i--) {
         const entry = mine[i] as Entry
         // Entries are in the order in which they were sent, and all older requests have been answered.
         if (entry.sent < now - 3 * lagMs) break
-        if (entry.done >= now - lagMs && (entry.code === '' || mayHaveChanged.has(entry.code)) && leadsTo(entry, type, told, ownerKey)) possible.push(entry)
+        if (entry.done >= now - lagMs && (entry.code === '' || mayHaveChanged.has(entry.code)) && leadsTo(entry, type, details, ownerKey)) possible.push(entry)
       }
-      const sure = possible.some(({ code }) => code !== '') || byItself(type, told, now)
-      if (type === 'seat:invite:pending' && told.isPending) since.set(`${told.roomId} ${told.seatIndex}`, now)
+      const sure = possible.some(({ code }) => code !== '') || byItself(type, details, now)
+      if (type === 'seat:invite:pending' && details.isPending) since.set(`${details.roomId} ${details.seatIndex}`, now)
       if (sure) return
       if (possible.length > 0) waiting.push({ what, entries: possible })
       else wrong.push(what)

@@ -68,7 +68,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
 
   const problem = (what: string) => problems.push(`${key} in ${room?.roomId}: ${what}`)
 
-  function hear (message: Reply & Event): void {
+  function handle (message: Reply & Event): void {
     if (message.ok && 'participants' in message.data) {
       const reply = message.data as unknown as SeatsReply & { roomId: string, self: { role: string } }
       room = { roomId: reply.roomId, view: viewFrom(reply) }
@@ -87,7 +87,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
     if (type !== 'seat:invite:received') follow(message)
     // This event may also be caused by other users' requests, so the journal does not look for its cause.
     if (type === 'seat:requests') return
-    journal.told(message, harness.ownerOf(String(data.roomId)))
+    journal.record(message, harness.ownerOf(String(data.roomId)))
   }
 
   function hearsOfOthers (): void {
@@ -126,7 +126,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
     const chosen = pick(random, nodes.filter(({ up }) => up))
     chosen.coming++
     const mine = await connect(t, chosen.url, { token }).finally(() => { chosen.coming-- })
-    mine.ws.on('message', (raw) => { if (client === mine) hear(JSON.parse(String(raw)) as Reply & Event) })
+    mine.ws.on('message', (raw) => { if (client === mine) handle(JSON.parse(String(raw)) as Reply & Event) })
     mine.ws.on('close', () => { if (client === mine) lost(chosen.up ? Date.now() : chosen.downAt) })
     if (mine.ws.readyState !== mine.ws.OPEN) throw new Error('the connection was lost immediately')
     client = mine

@@ -3,7 +3,7 @@ import { pick, randomRequest } from './model-requests.ts'
 import type { Random } from './model-requests.ts'
 import { depart, judge, newTable, resize, tableView } from './model-rules.ts'
 import type { Table } from './model-rules.ts'
-import { adminSeats, asked, asker, count, everyone, idsOf, membersOf, open, patienceMs, patch, wrongRequests } from './model-harness.ts'
+import { adminSeats, asked, asker, count, everyone, idsOf, membersOf, open, convergenceMs, patch, wrongRequests } from './model-harness.ts'
 import type { Harness } from './model-harness.ts'
 import { plain, viewFrom } from './view.ts'
 
@@ -25,7 +25,7 @@ export async function oneAfterTheOther (harness: Harness, random: Random, first:
     if (other !== undefined) throw new Error(`Expected ${wanted} in ${roomId}, received ${other}`)
     const wrong = wrongRequests(harness, roomId, tableOf(roomId).requests, page)
     if (wrong !== '') throw new Error(wrong)
-  }, patienceMs)
+  }, convergenceMs)
 
   const end = Date.now() + chapterMs
   for (let i = 0; i < chapter && asked(harness) < upTo && Date.now() < end; i++) {

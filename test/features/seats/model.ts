@@ -5,7 +5,7 @@ import type { Player } from './model-player.ts'
 import { pick, randomFrom, randomRequest } from './model-requests.ts'
 import type { Random } from './model-requests.ts'
 import { oneAfterTheOther } from './model-sequence.ts'
-import { adminSeats, asked, asker, buildHarness, count, everyone, graceMs, idsOf, membersOf, open, patch, patienceMs, rooms, wrongRequests } from './model-harness.ts'
+import { adminSeats, asked, asker, buildHarness, count, everyone, graceMs, idsOf, membersOf, open, patch, convergenceMs, rooms, wrongRequests } from './model-harness.ts'
 import type { Harness, HarnessOptions } from './model-harness.ts'
 import { plain, viewFrom } from './view.ts'
 import type { SeatsReply, View } from './view.ts'
@@ -78,7 +78,7 @@ async function allAtOnce (harness: Harness, random: Random, commands: number, re
   const awayFor = ({ key }: Player, roomId: string, from: number) => until(() => {
     const { at = 0, holders } = seen.get(roomId) ?? {}
     return failed() || (at > from + graceMs && holders?.has(key) === false)
-  }, patienceMs)
+  }, convergenceMs)
 
   async function play (player: Player): Promise<void> {
     const { random } = player
@@ -141,7 +141,7 @@ async function settle (harness: Harness, random: Random, when: string): Promise<
       const wrong = wrongRequests(harness, roomId, pages[0]?.requests ?? [], pages)
       if (wrong !== '') throw new Error(wrong)
       return views.length + pages.length
-    }, patienceMs)
+    }, convergenceMs)
     t.equal(same, members.length + nodes.length, `${when} room ${roomId} is identical for ${members.length} users and ${nodes.length} admins`)
   }
   await visitor.leave()
@@ -193,11 +193,11 @@ async function stayAway (harness: Harness, random: Random, byServer: boolean): P
       const kept = await until(async () => {
         const { at, seat } = await look(roomId, player)
         return at > from + graceMs && (seat?.awayUntil ?? null) === null ? seat?.seatIndex ?? -1 : false
-      }, patienceMs)
+      }, convergenceMs)
       if (kept === seatIndex) return 'kept'
       return inTime ? `${player.key} was back and has lost seat ${seatIndex}` : 'late'
     }
-    await until(async () => (await look(roomId, player)).seat === undefined, patienceMs)
+    await until(async () => (await look(roomId, player)).seat === undefined, convergenceMs)
     return Date.now() >= from + graceMs ? 'cleared' : `the seat of ${player.key} was cleared early`
   }))
   await restarted

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { onEveryStore } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
-import { consume, produce, scene, seatsOf, told } from './scene.ts'
+import { consume, produce, scene, seatsOf, seatEvents } from './scene.ts'
 
 const silent = (server: TestServer, producerId: string) =>
   server.app.sfu.producersOf('r1').find((producer) => producer.producerId === producerId)?.isPaused
@@ -90,7 +90,7 @@ onEveryStore(t, 'a mute survives leaving and retaking a seat', async (t, env) =>
   await member.ok('room:join', { roomId: 'r1' })
   await member.ok('seat:take', { seatIndex: 3 })
   await other.event('seat:updated', ({ seatIndex }) => seatIndex === 3)
-  t.same(told(other).filter((text) => text.startsWith('updated')), ['updated 0 3 false', 'updated 1 3 true', 'updated 2 3 true', 'updated 3 3 true'])
+  t.same(seatEvents(other).filter((text) => text.startsWith('updated')), ['updated 0 3 false', 'updated 1 3 true', 'updated 2 3 true', 'updated 3 3 true'])
   t.equal(silent(server, await produce(member)), true)
   await admin.ok('seat:unmute', { userId: 3 })
   await member.ok('seat:take', { seatIndex: 0 })
@@ -118,7 +118,7 @@ onEveryStore(t, 'muting is idempotent and requires a seated user', async (t, env
   await admin.ok('seat:mute', { userId: 3 })
   await other.event('seat:userMuted')
   await other.flush()
-  t.same(told(other), ['updated 0 3 false', 'userMuted 3 true false'])
+  t.same(seatEvents(other), ['updated 0 3 false', 'userMuted 3 true false'])
   await admin.ok('seat:take', { seatIndex: 1 })
   t.equal(await admin.fails('seat:mute', { userId: 2 }), 'CANNOT_TARGET_SELF')
   t.equal(await admin.fails('seat:unmute', { userId: '2' }), 'CANNOT_TARGET_SELF')

@@ -41,17 +41,17 @@ async function allAgree (t: Test, servers: readonly TestServer[], members: Membe
   for (const server of servers) t.same(plain(viewFrom(await seatsOf(server) as SeatsReply)), end, 'each server returns the same state')
   const text = JSON.stringify(end)
   const views = () => members.map(({ view }) => JSON.stringify(view()))
-  const complete = () => new Set(members.map(({ told }) => told().length)).size === 1
+  const complete = () => new Set(members.map(({ seatEvents }) => seatEvents().length)).size === 1
   await until(() => complete() && views().every((view) => view === text)).catch(() => t.same([...new Set(views())], [text], 'all views are identical'))
   // The events are consistent at each step and identical for all clients.
-  for (const { joined, told } of members) {
+  for (const { joined, seatEvents } of members) {
     const view = viewFrom(joined as unknown as SeatsReply)
-    const wrong = told().map((event) => apply(view, event)).filter(Boolean)
+    const wrong = seatEvents().map((event) => apply(view, event)).filter(Boolean)
     if (wrong.length > 0) t.fail(wrong.join('; '))
   }
-  const tales = new Set(members.map(({ told }) => JSON.stringify(told())))
-  t.equal(tales.size, 1, 'all clients receive the same events in the same order')
-  return { told: members[0]?.told() ?? [], end }
+  const histories = new Set(members.map(({ seatEvents }) => JSON.stringify(seatEvents())))
+  t.equal(histories.size, 1, 'all clients receive the same events in the same order')
+  return { seatEvents: members[0]?.seatEvents() ?? [], end }
 }
 
 onBothStores(t, `one of ${crowd} concurrent requests for a seat succeeds`, async (t, env, kind) => {
@@ -65,9 +65,9 @@ onBothStores(t, `one of ${crowd} concurrent requests for a seat succeeds`, async
   t.equal(codes.filter((code) => code === 'ok').length, 1, 'one request succeeds')
   t.equal(codes.filter((code) => code === 'SEAT_TAKEN').length, crowd - 1, 'the others are rejected')
   const winner = codes.indexOf('ok')
-  const { told, end } = await allAgree(t, servers, members)
+  const { seatEvents, end } = await allAgree(t, servers, members)
   t.same(end.seats, [`7: ${winner}`])
-  t.same(told, [{ type: 'seat:updated', data: { roomId: 'r1', seatIndex: 7, userId: winner, isMuted: false } }], 'no other event is sent')
+  t.same(seatEvents, [{ type: 'seat:updated', data: { roomId: 'r1', seatIndex: 7, userId: winner, isMuted: false } }], 'no other event is sent')
 
   // A dozen or more users request each of the seats simultaneously.
   await members[winner]?.client.ok('seat:leave')

@@ -17,10 +17,10 @@ type Requests = readonly { userId: unknown, requestedAt: number, position: numbe
 
 const users = (requests: unknown) => (requests as Requests).map(({ userId }) => String(userId)).join(' ')
 /** Returns the users that each seat:requests event lists, for the events that a client received. */
-const heard = ({ events }: TestClient) => events.filter(({ type }) => type === 'seat:requests').map(({ data }) => users(data.requests))
+const requestsSeenBy = ({ events }: TestClient) => events.filter(({ type }) => type === 'seat:requests').map(({ data }) => users(data.requests))
 /** Waits until the last seat:requests event of every client lists exactly these users. */
-const hears = async (t: Test, clients: readonly TestClient[], last: string) => {
-  for (const client of clients) await until(() => heard(client).at(-1) === last).catch(() => t.equal(heard(client).join(', '), last))
+const expectRequests = async (t: Test, clients: readonly TestClient[], last: string) => {
+  for (const client of clients) await until(() => requestsSeenBy(client).at(-1) === last).catch(() => t.equal(requestsSeenBy(client).join(', '), last))
 }
 /** Waits until pending events have arrived, by sending a later event to all clients. */
 async function quiet (server: TestServer, clients: readonly TestClient[], roomId = 'r1'): Promise<void> {
@@ -57,7 +57,7 @@ onBothStores(t, 'only permitted users receive raised and lowered hands', async (
   const before = Date.now()
   t.same(await member.ok('seat:request'), {})
   t.same(await other.ok('seat:request'), {})
-  await hears(t, hosts, '3 4')
+  await expectRequests(t, hosts, '3 4')
   const { requests } = owner.events.findLast(({ type }) => type === 'seat:requests')?.data as { requests: Requests }
   const [first, second] = requests
   t.same(requests, [{ userId: 3, requestedAt: first?.requestedAt, position: 1 }, { userId: '4', requestedAt: second?.requestedAt, position: 2 }], 'ids as in the tokens')
@@ -74,20 +74,20 @@ onBothStores(t, 'only permitted users receive raised and lowered hands', async (
   t.same((await seatsOf(server)).requests, [first, second].map((request) => ({ ...request, awayUntil: null })))
 
   t.same(await phone.ok('seat:request:cancel', { userId: 3 }), {})
-  await hears(t, hosts, '4')
+  await expectRequests(t, hosts, '4')
   t.same(await admin.ok('seat:request:cancel', { userId: 4 }), {})
-  await hears(t, [...hosts, member, phone, other], '')
+  await expectRequests(t, [...hosts, member, phone, other], '')
   await member.ok('seat:request')
-  await hears(t, hosts, '3')
+  await expectRequests(t, hosts, '3')
   await owner.ok('seat:request:cancel', { userId: '3' })
   await owner.ok('seat:request')
   await owner.ok('seat:request:cancel', { userId: '1' })
-  await hears(t, hosts, '')
+  await expectRequests(t, hosts, '')
   await quiet(server, [...hosts, member, phone, other, watcher])
-  for (const client of hosts) t.same(heard(client), ['3', '3 4', '4', '', '3', '', '1', ''])
-  for (const client of [member, phone]) t.same(heard(client), ['3', '', '3', ''])
-  t.same(heard(other), ['4', '4', ''], 'also when their position changes')
-  for (const client of [watcher, elsewhere]) t.same(heard(client), [], 'other members receive no event')
+  for (const client of hosts) t.same(requestsSeenBy(client), ['3', '3 4', '4', '', '3', '', '1', ''])
+  for (const client of [member, phone]) t.same(requestsSeenBy(client), ['3', '', '3', ''])
+  t.same(requestsSeenBy(other), ['4', '4', ''], 'also when their position changes')
+  for (const client of [watcher, elsewhere]) t.same(requestsSeenBy(client), [], 'other members receive no event')
 })
 
 onEveryStore(t, 'a join returns the visible requests', async (t, env) => {
@@ -95,7 +95,7 @@ onEveryStore(t, 'a join returns the visible requests', async (t, env) => {
   for (const client of [owner, admin, member]) t.equal(await askers(client), '', 'before the first request')
   await other.ok('seat:request')
   await member.ok('seat:request')
-  await hears(t, [owner, admin], '4 3')
+  await expectRequests(t, [owner, admin], '4 3')
   for (const client of [owner, admin, await server.connect('1'), await connectAdmin(server, 2)]) t.equal(await askers(client), '4 3', 'in the order of the requests')
   for (const client of [member, await server.connect(3)]) t.equal(await askers(client), '3')
   t.equal(await askers(await server.connect(5)), '')
@@ -110,19 +110,19 @@ onEveryStore(t, 'a join returns the visible requests', async (t, env) => {
   await other.ok('seat:request:cancel')
   await quiet(server, [admin, visitor])
   await owner.flush()
-  t.equal(heard(admin).at(-1), '3')
-  t.equal(heard(owner).at(-1), '1', 'a user who left receives no more events')
-  t.same(heard(visitor), [])
+  t.equal(requestsSeenBy(admin).at(-1), '3')
+  t.equal(requestsSeenBy(owner).at(-1), '1', 'a user who left receives no more events')
+  t.same(requestsSeenBy(visitor), [])
 })
 
 onEveryStore(t, 'a request ends with a seat', async (t, env) => {
   const { server, owner, admin, member, other } = await scene(t, env)
   const again = async () => {
     await member.ok('seat:request')
-    await hears(t, [owner, admin, member], '3')
+    await expectRequests(t, [owner, admin, member], '3')
   }
   const over = async (what: string) => {
-    await hears(t, [owner, admin, member], '')
+    await expectRequests(t, [owner, admin, member], '')
     t.same((await seatsOf(server)).requests, [], what)
   }
   await again()
@@ -154,26 +154,26 @@ onEveryStore(t, 'a request ends with a seat', async (t, env) => {
   await other.event('seat:invite:pending', ({ isPending, seatIndex }) => isPending === false && seatIndex === 2)
   await until(async () => (await seatsOf(server)).invites.length === 0)
   t.match((await seatsOf(server)).requests, [{ userId: 3, awayUntil: null }], 'the request outlives the invite')
-  t.same(heard(other), [])
+  t.same(requestsSeenBy(other), [])
 })
 
 onEveryStore(t, 'a request ends when its user leaves or is kicked', async (t, env) => {
   const { server, owner, admin, member, other } = await scene(t, { SEAT_GRACE_SECONDS: '3600', ...env })
   for (const client of [member, other]) await client.ok('seat:request')
-  await hears(t, [owner, admin], '3 4')
+  await expectRequests(t, [owner, admin], '3 4')
   await member.ok('room:leave')
-  await hears(t, [owner, admin], '4')
+  await expectRequests(t, [owner, admin], '4')
   t.equal((await server.admin('POST', '/admin/rooms/r1/kick', { userId: '4' })).status, 204)
-  await hears(t, [owner, admin], '')
+  await expectRequests(t, [owner, admin], '')
   t.equal(await askers(member), '')
 
   // A kick also ends the request of a user who is disconnected.
   await member.ok('seat:request')
-  await hears(t, [owner], '3')
+  await expectRequests(t, [owner], '3')
   member.ws.terminate()
   await until(async () => (await seatsOf(server)).requests[0]?.awayUntil != null)
   t.equal((await server.admin('POST', '/admin/rooms/r1/kick', { userId: 3 })).status, 204)
-  await hears(t, [owner, admin], '')
+  await expectRequests(t, [owner, admin], '')
 })
 
 onEveryStore(t, 'a request is kept for the grace period', async (t, env) => {
@@ -190,26 +190,26 @@ onEveryStore(t, 'a request is kept for the grace period', async (t, env) => {
   t.equal(await askers(back), '3')
   // Ends the grace period early.
   await hurry(server, 200)
-  await hears(t, [owner, admin], '3')
+  await expectRequests(t, [owner, admin], '3')
   t.match((await seatsOf(server)).requests, [{ userId: 3, awayUntil: null }])
   await quiet(server, [owner, admin, back])
-  t.same(heard(owner), ['3', '3 4', '3'], 'no event is sent during the grace period')
-  t.same(heard(back), [])
+  t.same(requestsSeenBy(owner), ['3', '3 4', '3'], 'no event is sent during the grace period')
+  t.same(requestsSeenBy(back), [])
 })
 
 onEveryStore(t, 'requests end with their room', async (t, env) => {
   const { server, owner, admin, member } = await scene(t, env)
   await member.ok('seat:request')
-  await hears(t, [owner, admin], '3')
+  await expectRequests(t, [owner, admin], '3')
   t.equal((await server.admin('POST', '/admin/rooms/r1/close')).status, 204)
   for (const client of [owner, admin, member]) await client.event('room:closed')
   t.match(await join(member), { self: { role: 'owner' }, seatRequests: [] })
   t.match(await join(owner), { self: { role: 'member' }, seatRequests: [] })
   await join(admin)
   await admin.ok('seat:request')
-  await hears(t, [member, admin], '2')
+  await expectRequests(t, [member, admin], '2')
   await quiet(server, [owner])
-  t.same(heard(owner), ['3'], 'a former owner receives no events')
+  t.same(requestsSeenBy(owner), ['3'], 'a former owner receives no events')
 })
 
 onEveryStore(t, 'limits the number of requests', async (t, env) => {
@@ -221,10 +221,10 @@ onEveryStore(t, 'limits the number of requests', async (t, env) => {
   })
   t.match((await member.request('seat:request')).error, { code: 'SEAT_REQUESTS_FULL', message: /200/ })
   t.same(await other.ok('seat:request'), {}, 'a user with a request may repeat it')
-  t.same(heard(member), [])
+  t.same(requestsSeenBy(member), [])
   await owner.ok('seat:request:cancel', { userId: 1000 })
   await member.ok('seat:request')
-  await until(() => heard(owner).at(-1)?.split(' ').length === maxRequests)
+  await until(() => requestsSeenBy(owner).at(-1)?.split(' ').length === maxRequests)
 })
 
 onEveryStore(t, 'reads seats from before requests existed', async (t, env) => {
@@ -238,7 +238,7 @@ onEveryStore(t, 'reads seats from before requests existed', async (t, env) => {
   t.equal(await member.fails('seat:request:cancel'), 'SEAT_REQUEST_NOT_FOUND')
   await other.ok('seat:leave')
   await member.ok('seat:request')
-  await hears(t, [owner, admin, member], '3')
+  await expectRequests(t, [owner, admin, member], '3')
 })
 
 t.test('each of two servers notifies its own sockets', async (t) => {
@@ -246,9 +246,9 @@ t.test('each of two servers notifies its own sockets', async (t) => {
   const phone = await b.connect(3)
   await join(phone)
   await member.ok('seat:request')
-  await hears(t, [...hosts, member, phone], '3')
+  await expectRequests(t, [...hosts, member, phone], '3')
   await other.ok('seat:request')
-  await hears(t, hosts, '3 4')
+  await expectRequests(t, hosts, '3 4')
   await until(() => a.app.rooms.roomState.define('seats', seatState).peek('r1')?.requests.length === 2)
   for (const server of [a, b]) {
     t.equal(await askers(await server.connect('1')), '3 4')
@@ -257,68 +257,68 @@ t.test('each of two servers notifies its own sockets', async (t) => {
   }
   t.same(await seatsOf(a), await seatsOf(b))
   await admin.ok('seat:request:cancel', { userId: 3 })
-  await hears(t, [...hosts], '4')
+  await expectRequests(t, [...hosts], '4')
   await other.ok('seat:take', { seatIndex: 0 })
-  await hears(t, [...hosts, member, other, phone], '')
+  await expectRequests(t, [...hosts, member, other, phone], '')
   await quiet(a, [owner, admin, member, other, watcher, phone])
-  for (const client of hosts) t.same(heard(client), ['3', '3 4', '4', ''])
-  for (const client of [member, phone]) t.same(heard(client), ['3', ''])
-  t.same(heard(other), ['4', '4', ''], 'also when their position changes')
-  t.same(heard(watcher), [])
+  for (const client of hosts) t.same(requestsSeenBy(client), ['3', '3 4', '4', ''])
+  for (const client of [member, phone]) t.same(requestsSeenBy(client), ['3', ''])
+  t.same(requestsSeenBy(other), ['4', '4', ''], 'also when their position changes')
+  t.same(requestsSeenBy(watcher), [])
 })
 
 t.test('a user who leaves the room on one server leaves on both servers', async (t) => {
   const { a, b, member, other, hosts } = await pair(t, { SEAT_GRACE_SECONDS: '60' })
   for (const client of [member, other]) await client.ok('seat:request')
-  await hears(t, hosts, '3 4')
+  await expectRequests(t, hosts, '3 4')
   other.ws.terminate()
   await until(async () => (await seatsOf(a)).requests[1]?.awayUntil != null)
   member.ws.terminate()
   await until(async () => (await seatsOf(b)).requests[0]?.awayUntil != null)
   t.equal(await askers(await b.connect(3)), '3')
   await hurry(b, 200)
-  await hears(t, hosts, '3')
+  await expectRequests(t, hosts, '3')
 })
 
 t.test('a server that was partitioned sends the missed changes', async (t) => {
   const { a, b, admin, member, other, watcher } = await pair(t)
   await other.ok('seat:request')
-  await hears(t, [admin], '4')
+  await expectRequests(t, [admin], '4')
   const cut = await deafen(b)
   await Promise.all([cut(), member.ok('seat:request'), a.admin('PATCH', '/admin/rooms/r1/seats', { seatCount: 5 })])
-  await hears(t, [admin], '4 3')
-  t.same(heard(other), ['4'])
-  t.same(heard(watcher), [])
+  await expectRequests(t, [admin], '4 3')
+  t.same(requestsSeenBy(other), ['4'])
+  t.same(requestsSeenBy(watcher), [])
 })
 
 t.test('restores seat requests after Redis lost its data', async (t) => {
   const redis = await startRedis(t)
   const { server, owner, member, other } = await scene(t, { REDIS_URL: redis.url })
   await member.ok('seat:request')
-  await hears(t, [owner], '3')
+  await expectRequests(t, [owner], '3')
   await redis.kill()
   await redis.start()
   await until(async () => (await server.app.store.readDocuments(['r1'], 'seats'))[0]?.includes('"requests":[{"userId":3,') === true)
   // The server may reject changes for a while, so that other servers can publish newer state first.
   await until(() => other.ok('seat:request'))
-  await hears(t, [owner], '3 4')
+  await expectRequests(t, [owner], '3 4')
   t.equal(await askers(await server.connect('1')), '3 4')
 })
 
 onEveryStore(t, 'keeps requests while the feature is disabled', async (t, env) => {
   const { server, owner, admin, member, other } = await scene(t, { SEAT_GRACE_SECONDS: '0', ...env })
   for (const client of [member, other]) await client.ok('seat:request')
-  await hears(t, [owner, admin], '3 4')
+  await expectRequests(t, [owner, admin], '3 4')
   await server.app.features.disable('seats')
   t.match((await other.request('seat:request')).error, { code: 'FEATURE_DISABLED' })
   await other.ok('room:leave')
   await server.app.features.enable('seats')
-  await hears(t, [owner, admin], '3')
+  await expectRequests(t, [owner, admin], '3')
   t.equal(await askers(member), '3')
   t.equal(await askers(other), '', 'except for the user who has left')
   await other.ok('seat:request')
-  await hears(t, [owner, admin], '3 4')
-  t.equal(heard(member).length, 1)
+  await expectRequests(t, [owner, admin], '3 4')
+  t.equal(requestsSeenBy(member).length, 1)
 })
 
 t.test('keeps the audience across a reload without new role lookups', async (t) => {
@@ -327,14 +327,14 @@ t.test('keeps the audience across a reload without new role lookups', async (t) 
   backend.roles.set('r1/2', 'admin')
   const { server, owner, admin, member, other } = await scene(t, { ...backend.env })
   await member.ok('seat:request')
-  await hears(t, [owner, admin], '3')
+  await expectRequests(t, [owner, admin], '3')
   const { status } = await server.admin('POST', '/admin/features/seats/reload')
   t.equal(status, 200)
   const calls = backend.calls('role')
   await other.ok('seat:request')
-  await hears(t, [owner, admin], '3 4')
+  await expectRequests(t, [owner, admin], '3 4')
   await quiet(server, [member])
-  t.same(heard(member), ['3'])
+  t.same(requestsSeenBy(member), ['3'])
   t.equal(backend.calls('role'), calls)
 })
 
@@ -350,11 +350,11 @@ t.test('a change in a big room is sent only to the affected users', async (t) =>
     return roleOf(room, session)
   }
   await member.ok('seat:request')
-  await hears(t, [owner, admin], '3')
+  await expectRequests(t, [owner, admin], '3')
   rooms.roleOf = roleOf
   t.same(asked.sort(), ['1', '2'])
   await quiet(server, crowd)
-  for (const client of crowd) t.same(heard(client), [])
+  for (const client of crowd) t.same(requestsSeenBy(client), [])
 })
 
 /**
@@ -370,7 +370,7 @@ async function backendRoom (t: Test) {
   const [owner, admin, member, other] = [await server.connect(1), await server.connect(2), await server.connect(3), await server.connect(4)]
   for (const client of [owner, admin, member, other]) await join(client, '7')
   await member.ok('seat:request')
-  await hears(t, [owner, admin], '3')
+  await expectRequests(t, [owner, admin], '3')
   const change = async (userId: number, role: string) => {
     backend.roles.set(`7/${userId}`, role)
     await backend.publish('room.member_role_changed', { user_id: userId, room_id: 7, payload: { role } })
@@ -386,23 +386,23 @@ t.test('uses the backend\'s roles without a lookup per listener', async (t) => {
 
   await change(2, 'member')
   await other.ok('seat:request')
-  await hears(t, [owner], '3 4')
-  await hears(t, [admin], '')
+  await expectRequests(t, [owner], '3 4')
+  await expectRequests(t, [admin], '')
   await member.ok('seat:request:cancel')
-  await hears(t, [owner], '4')
+  await expectRequests(t, [owner], '4')
   await quiet(server, [admin, other], '7')
-  t.same(heard(admin), ['3', ''], 'a former admin receives no events')
-  t.same(heard(other), ['4', '4'], 'also when their position changes')
+  t.same(requestsSeenBy(admin), ['3', ''], 'a former admin receives no events')
+  t.same(requestsSeenBy(other), ['4', '4'], 'also when their position changes')
 
   // A new admin receives the requests only after sending an admin's request or joining again.
   await change(4, 'admin')
   await member.ok('seat:request')
   await other.ok('seat:mute', { userId: 3 }).catch(() => { /* No user is seated; only the check of the role matters. */ })
-  await hears(t, [other], '4 3')
+  await expectRequests(t, [other], '4 3')
   await change(2, 'admin')
   t.equal(users((await join(admin, '7')).seatRequests), '4 3')
   await member.ok('seat:request:cancel')
-  await hears(t, [owner, admin, other], '4')
+  await expectRequests(t, [owner, admin, other], '4')
   t.equal(callsFor(3), 1, 'the role of an ordinary member is not looked up again')
 })
 
@@ -413,13 +413,13 @@ t.test('a slow backend delays no join', async (t) => {
   const late = await server.connect(8)
   const joined = await join(late, '7')
   t.match(joined, { self: { role: 'admin' }, seatRequests: [] }, 'the reply contains the confirmed state')
-  await hears(t, [late], '3')
+  await expectRequests(t, [late], '3')
   mend()
 
   // Users who were already known as hosts receive the requests although their role cannot be confirmed now.
   await backend.stop()
   await member.ok('seat:request:cancel')
-  await hears(t, [owner, late], '')
+  await expectRequests(t, [owner, late], '')
   const again = await server.connect(3)
   const passed = stopwatch()
   await join(again, '7')

@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { Test } from 'tap'
 import { onEveryStore } from '../../support/build.ts'
-import { scene, seatsOf, told } from './scene.ts'
+import { scene, seatsOf, seatEvents } from './scene.ts'
 
 /** Requests that only an owner or an admin may send, with valid data. */
 const privileged = {
@@ -27,12 +27,12 @@ onEveryStore(t, 'a member controls only themselves', async (t, env) => {
   const { server, owner, other } = await seated(t, env)
   const before = await seatsOf(server)
   await owner.flush()
-  const events = told(owner).length
+  const events = seatEvents(owner).length
   for (const [type, data] of Object.entries(privileged)) t.equal(await other.fails(type, data), 'FORBIDDEN', type)
   for (const type of ['seat:remove', 'seat:mute', 'seat:unmute']) t.equal(await other.fails(type, { userId: '4' }), 'FORBIDDEN', `${type} on oneself`)
   t.same(await seatsOf(server), before)
   await owner.flush()
-  t.equal(told(owner).length, events, 'no event is sent')
+  t.equal(seatEvents(owner).length, events, 'no event is sent')
 })
 
 onEveryStore(t, 'an admin may do everything except assign', async (t, env) => {

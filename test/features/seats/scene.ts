@@ -62,6 +62,6 @@ export async function hurry (server: TestServer, ms: number, roomId = 'r1'): Pro
 }
 
 /** Returns the seat events that a client received, as compact strings. */
-export const told = (client: TestClient): string[] => client.events
+export const seatEvents = (client: TestClient): string[] => client.events
   .filter(({ type }) => type.startsWith('seat:'))
   .map(({ type, data: { roomId, ...data } }) => `${type.slice(5)} ${Object.values(data).map(String).join(' ')}`)

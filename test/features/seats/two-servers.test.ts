@@ -7,7 +7,7 @@ import type { TestClient } from '../../support/client.ts'
 import { startServer } from '../../support/process.ts'
 import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
-import { consume, hurry, produce, seatsOf, told } from './scene.ts'
+import { consume, hurry, produce, seatsOf, seatEvents } from './scene.ts'
 import { follow } from './view.ts'
 
 /**
@@ -33,7 +33,7 @@ const producersOn = (server: TestServer) => server.app.sfu.producersOf('r1').map
 
 t.test('changes on one server are announced on both', async (t) => {
   const { a, b, owner, member, other, all } = await pair(t)
-  const steps: [client: TestClient, type: string, data: object, told: string[]][] = [
+  const steps: [client: TestClient, type: string, data: object, seatEvents: string[]][] = [
     [member, 'seat:take', { seatIndex: 0 }, ['updated 0 3 false']],
     [owner, 'seat:take', { seatIndex: 1 }, ['updated 1 1 false']],
     [owner, 'seat:mute', { userId: 3 }, ['userMuted 3 true false']],
@@ -52,8 +52,8 @@ t.test('changes on one server are announced on both', async (t) => {
     await client.ok(type, data)
     expected.push(...texts)
     for (const each of all) {
-      await until(() => told(each).filter((text) => !text.startsWith('invite:received')).length === expected.length)
-      t.same(told(each).filter((text) => !text.startsWith('invite:received')), expected, type)
+      await until(() => seatEvents(each).filter((text) => !text.startsWith('invite:received')).length === expected.length)
+      t.same(seatEvents(each).filter((text) => !text.startsWith('invite:received')), expected, type)
     }
   }
   t.same(await seatsOf(a), await seatsOf(b), 'both servers return the same state to admins')
@@ -79,8 +79,8 @@ t.test('concurrent changes on both servers are announced in the same order', asy
   t.equal(status, 200)
   const everybody = [...all, ...crowd]
   for (const client of everybody) await client.event('seat:count')
-  t.ok(told(owner).length > 50, `${told(owner).length} events`)
-  for (const client of everybody) t.same(told(client), told(owner))
+  t.ok(seatEvents(owner).length > 50, `${seatEvents(owner).length} events`)
+  for (const client of everybody) t.same(seatEvents(client), seatEvents(owner))
 })
 
 t.test('seat changes apply to the audio of a user on the other server', async (t) => {
@@ -136,7 +136,7 @@ t.test('a seat is reserved on every server', async (t) => {
   t.same(await again.ok('seat:leave'), { seatIndex: 2 })
   for (const client of [owner, other]) {
     await client.event('seat:cleared')
-    t.same(told(client), ['updated 2 3 false', 'cleared 2 3 left'], 'no event is sent')
+    t.same(seatEvents(client), ['updated 2 3 false', 'cleared 2 3 left'], 'no event is sent')
   }
 })
 
@@ -151,7 +151,7 @@ t.test('clears the seat of a user on any server', async (t) => {
     for (const [seatIndex, userId] of [[0, 3], [1, 5]]) {
       t.same(await client.event('seat:cleared', (data) => data.userId === userId), { roomId: 'r1', seatIndex, userId, reason: 'disconnected' })
     }
-    t.equal(told(client).length, 4, 'each event once, although both servers check')
+    t.equal(seatEvents(client).length, 4, 'each event once, although both servers check')
   }
   for (const server of [a, b]) t.same((await seatsOf(server)).seats, [])
 })
@@ -183,7 +183,7 @@ t.test('reserves the seats of users on a server that shuts down', async (t) => {
   await hurry(a, 200)
   t.same(await owner.event('seat:cleared'), { roomId: 'r1', seatIndex: 1, userId: '4', reason: 'disconnected' })
   t.match((await seatsOf(a)).seats, [{ seatIndex: 0, userId: 3, awayUntil: null }], 'a user who returned keeps the seat')
-  t.same(told(owner), ['updated 0 3 false', 'updated 1 4 false', 'cleared 1 4 disconnected'])
+  t.same(seatEvents(owner), ['updated 0 3 false', 'updated 1 4 false', 'cleared 1 4 disconnected'])
 })
 
 t.test('reserves seats with a slow store', async (t) => {

@@ -107,13 +107,13 @@ export function plain ({ seatCount, seats, locked, invites }: View) {
 export async function follow (client: TestClient, roomId = 'r1', data: object = {}) {
   const from = client.events.length
   const joined = await client.ok('room:join', { roomId, ...data })
-  const told = (): Event[] => client.events.slice(from).filter((event) => event.type.startsWith('seat:') && event.data.roomId === roomId)
+  const seatEvents = (): Event[] => client.events.slice(from).filter((event) => event.type.startsWith('seat:') && event.data.roomId === roomId)
   return {
     joined,
-    told,
+    seatEvents,
     view () {
       const view = viewFrom(joined as unknown as SeatsReply)
-      for (const event of told()) apply(view, event)
+      for (const event of seatEvents()) apply(view, event)
       return plain(view)
     }
   }

@@ -36,13 +36,13 @@ export async function buildTally (t: Test, env: Record<string, string>) {
 export async function follow (client: TestClient, roomId = 'r1') {
   const from = client.events.length
   const { tally } = await client.ok('room:join', { roomId })
-  const told = () => client.events.slice(from).filter(({ type }) => type.startsWith('tally'))
-  const numbers = () => told().map(({ data }) => Number(data.n))
+  const tallies = () => client.events.slice(from).filter(({ type }) => type.startsWith('tally'))
+  const numbers = () => tallies().map(({ data }) => Number(data.n))
   return {
     client,
     first: Number(tally),
     numbers,
-    missed: () => told().filter(({ type }) => type === 'tally:missed').length,
+    missed: () => tallies().filter(({ type }) => type === 'tally:missed').length,
     known: () => numbers().at(-1) ?? Number(tally)
   }
 }

@@ -129,8 +129,8 @@ t.test('publishes a change in the same step', async (t) => {
   const { a, b, client } = await pair(t)
   const subscriber = client.duplicate({ enableOfflineQueue: true })
   t.teardown(() => subscriber.disconnect())
-  const heard: string[] = []
-  subscriber.on('message', (channel, text) => { heard.push(`${channel}: ${text}`) })
+  const payloads: string[] = []
+  subscriber.on('message', (channel, text) => { payloads.push(`${channel}: ${text}`) })
   await subscriber.connect()
   await subscriber.subscribe('c')
   await a.join(joining('r1', 1))
@@ -149,8 +149,8 @@ t.test('publishes a change in the same step', async (t) => {
   t.equal(await codeOf(a.swapDocument({ roomId: 'nowhere', name: 'd', expected: '', state: '1', publish: { channel: 'c', payload: 'nowhere' } })), 'ROOM_NOT_FOUND')
   const second = await change(b, first, 'second')
   t.equal(second.swapped, true)
-  await until(() => heard.length >= 3)
-  t.same(heard, [`c: first ${outcomes.findIndex(({ swapped }) => swapped)}\n${first}`, 'c: logged', `c: second\n${second.version}`], 'the last line is the new version')
+  await until(() => payloads.length >= 3)
+  t.same(payloads, [`c: first ${outcomes.findIndex(({ swapped }) => swapped)}\n${first}`, 'c: logged', `c: second\n${second.version}`], 'the last line is the new version')
 })
 
 const numberOf = (version: string) => Number(version.split('.')[1])
@@ -160,8 +160,8 @@ async function losing (t: Test) {
   const { a, b, client } = await pair(t)
   const subscriber = client.duplicate({ enableOfflineQueue: true })
   t.teardown(() => subscriber.disconnect())
-  const heard: string[] = []
-  subscriber.on('message', (_channel, text) => { heard.push(text) })
+  const payloads: string[] = []
+  subscriber.on('message', (_channel, text) => { payloads.push(text) })
   await subscriber.connect()
   await subscriber.subscribe('c')
   const member = { sessionId: 's-1', userKey: '1', profile: { userId: 1, id: 1 } }
@@ -171,7 +171,7 @@ async function losing (t: Test) {
     a,
     b,
     client,
-    heard,
+    payloads,
     documents,
     /** @returns the documents stored after the write */
     write: async (store: RoomStore, ...all: [name: string, version: string][]) =>
@@ -186,16 +186,16 @@ async function losing (t: Test) {
 }
 
 t.test('restores lost documents with the room, from the server with the newest version', async (t) => {
-  const { a, b, client, documents, heard, write } = await losing(t)
+  const { a, b, client, documents, payloads, write } = await losing(t)
   await a.join(joining('r1', 1))
   t.same(await write(a), documents())
-  t.same(heard, [], 'no message is published without a loss')
+  t.same(payloads, [], 'no message is published without a loss')
   await client.flushdb()
   t.same(await write(a, ['d', '1000.9'], ['e', '1000.3'], ['old', '999.12']), documents(['d', '1000.9'], ['e', '1000.3']))
   t.same(await write(b, ['d', '1000.8'], ['e', '1000.10'], ['f', '1000.1']), documents(['d', '1000.9'], ['e', '1000.10'], ['f', '1000.1']))
   t.same(await write(a, ['d', '1000.9'], ['e', '1000.3']), documents(['d', '1000.9'], ['e', '1000.10'], ['f', '1000.1']))
-  await until(() => heard.length >= 2)
-  t.same(heard.map((text) => (JSON.parse(text) as unknown[]).length), [3, 3], 'all servers receive the restored documents')
+  await until(() => payloads.length >= 2)
+  t.same(payloads.map((text) => (JSON.parse(text) as unknown[]).length), [3, 3], 'all servers receive the restored documents')
 })
 
 t.test('rejects changes of a lost room during the recovery window', async (t) => {
@@ -228,7 +228,7 @@ t.test('rejects changes of a lost room during the recovery window', async (t) =>
 })
 
 t.test('restores the last change that Redis has lost', async (t) => {
-  const { a, b, age, documents, heard, swap, write } = await losing(t)
+  const { a, b, age, documents, payloads, swap, write } = await losing(t)
   await a.join(joining('r1', 1))
   const { version } = await swap(a, '1000.0', '"1"')
   const [lost, newer] = [1, 2].map((n) => `1000.${numberOf(version) + n}`) as [string, string]
@@ -237,7 +237,7 @@ t.test('restores the last change that Redis has lost', async (t) => {
   t.same(await write(a, ['d', newer]), documents(['d', newer]))
   await age(defaultTimings.recoveryMs)
   t.match(await swap(a, newer, '"5"'), { swapped: true })
-  await until(() => heard.length === 2)
+  await until(() => payloads.length === 2)
 })
 
 t.test('accepts changes when the clock of Redis is set back', async (t) => {
@@ -279,13 +279,13 @@ t.test('many empty rooms do not slow down a page of occupied rooms', async (t) =
   t.match(rooms, [{ roomId: 'first' }])
   t.match(next, /^gone-\d{4}$/, 'the next page continues there')
   t.ok(await turns() - before <= 4, 'each step needs two round trips')
-  const told = [...rooms]
+  const all = [...rooms]
   for (let after = next; after !== undefined;) {
     const page = await a.listBusyRooms(after, 50)
-    told.push(...page.rooms)
+    all.push(...page.rooms)
     after = page.next
   }
-  t.same(told.map(({ roomId }) => roomId), ['first', 'zzz'])
+  t.same(all.map(({ roomId }) => roomId), ['first', 'zzz'])
 })
 
 t.test('keeps the order of arrival across all servers and recoveries', async (t) => {

@@ -1,5 +1,5 @@
 import { ref } from 'vue'
-import { tellProblem } from './news.ts'
+import { showError } from './news.ts'
 
 /** Runs one action at a time; a second action is ignored while the first is pending. */
 export function useAction () {
@@ -13,7 +13,7 @@ export function useAction () {
     try {
       await todo()
     } catch (error) {
-      tellProblem(error)
+      showError(error)
     } finally {
       busy.value = ''
     }

@@ -9,10 +9,10 @@ export interface News {
 
 export const news = shallowRef<News>()
 
-export function tell (text: string): void {
+export function showResult (text: string): void {
   news.value = { text, bad: false }
 }
 
-export function tellProblem (error: unknown): void {
+export function showError (error: unknown): void {
   news.value = { text: wordsOf(error), bad: true }
 }
