@@ -377,7 +377,7 @@ export interface LobbyRequests {
         hostName: string | null
         title: string | null
         topic: string | null
-        /** Whether the room needs a PIN, or admits nobody new. Its `hostName` is null then, and its `people` and `speaking` are empty */
+        /** Whether users need a PIN to join, or cannot join. If true, `hostName` is null, and `people` and `speaking` are empty */
         isLocked: boolean
         live: {
           /** The active speakers, at most a few seconds old */
@@ -683,7 +683,7 @@ export interface ModerationRequests {
   'room:kick': {
     request: {
       userId: UserId
-      /** How long the user may not join again. Default: the user may join again at once */
+      /** How long the user cannot join again. Default: the user can join again immediately */
       banSeconds?: number | undefined
     }
     reply: {
@@ -728,7 +728,7 @@ export interface ModerationRequests {
   }
   'room:lock': {
     request: {
-      /** PIN that later joins require. Default: nobody new is admitted */
+      /** PIN that is required to join from now on. Without a PIN, nobody else can join */
       pin?: string | undefined
     }
     reply: {}

@@ -66,7 +66,7 @@ export const sections = {
     ALLOW_ANONYMOUS: flag.default(false)
       .describe('Accept clients without a token while the feature auth is off.'),
     NODE_ID: z.string().regex(/^(?!\.{1,2}$)[A-Za-z0-9_.-]{1,64}$/, 'must be 1–64 characters of A–Z a–z 0–9 _ . -, but not . or ..').default(hostname().replace(/[^A-Za-z0-9_.-]/g, '-').slice(0, 64) || 'node')
-      .describe('Name of this server in metrics. In logs, in /health and on the admin page, a suffix that differs at each start follows it. Default: the host name.'),
+      .describe('Name of this server in metrics. Logs, /health and the admin page show it with a suffix that differs at each start. Default: the host name.'),
     NODE_URLS: list.pipe(z.array(nodeUrl)).default([])
       .describe('Where clients reach each server directly, as comma-separated NODE_ID=URL. A server that is full or shuts down sends its clients to another one.'),
     DATA_DIR: z.string().default('data')
@@ -90,7 +90,7 @@ export const sections = {
     MAX_CONNECTIONS_PER_USER: whole(1, 1_000_000).default(10)
       .describe('Maximum WebSocket connections per user, on all servers; more are rejected with 429 TOO_MANY_CONNECTIONS.'),
     MAX_CONNECTIONS_PER_IP: whole(1, 1_000_000).default(200)
-      .describe('Maximum WebSocket connections per client address and server; more are rejected with 429 TOO_MANY_CONNECTIONS. Without TRUST_PROXY, an address may have 64 more connections for requests. Loopback and private addresses are exempt unless this variable is set.'),
+      .describe('Maximum WebSocket connections per client address and server; more are rejected with 429 TOO_MANY_CONNECTIONS. Without TRUST_PROXY, an address may have 64 more connections for HTTP requests. Loopback and private addresses are exempt unless this variable is set.'),
     JOINS_PER_MINUTE: whole(1, 1_000_000).default(60)
       .describe('Maximum joins per user per minute, on all servers; more are rejected with RATE_LIMITED.'),
     ROOMS_CREATED_PER_MINUTE: whole(1, 1_000_000).default(20)
@@ -114,11 +114,11 @@ export const sections = {
     WS_MAX_QUEUE_BYTES: whole(16_384, 268_435_456).default(1_048_576)
       .describe('Maximum backlog of a socket that does not read (close 4410).'),
     WS_MESSAGES_PER_SECOND: whole(1, 100_000).default(100)
-      .describe('Sustained messages per second and socket (close 4429).'),
+      .describe('Sustained messages per socket per second (close 4429).'),
     WS_MESSAGES_BURST: whole(1, 100_000).default(200)
       .describe('Messages in a burst above WS_MESSAGES_PER_SECOND.'),
     WS_BYTES_PER_SECOND: whole(1024, 1_073_741_824).default(262_144)
-      .describe('Sustained bytes per second and socket (close 4429).'),
+      .describe('Sustained bytes per socket per second (close 4429).'),
     WS_BYTES_BURST: whole(65_536, 1_073_741_824).default(1_048_576)
       .describe('Bytes in a burst above WS_BYTES_PER_SECOND.'),
     WS_PING_SECONDS: whole(1, 3600).default(25)

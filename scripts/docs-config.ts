@@ -22,7 +22,7 @@ interface Described {
 const features: Readonly<Record<keyof typeof production.features, string>> & Readonly<Record<string, string>> = {
   auth: 'checks tokens; without it, clients connect only with `ALLOW_ANONYMOUS=true`, as guests',
   'auto-close': 'closes rooms that have been empty for `EMPTY_ROOM_SECONDS`',
-  broadcast: 'broadcasts rooms over HLS, under `/hls`, and the rooms of `/api/rooms`',
+  broadcast: 'broadcasts rooms over HLS, under `/hls`, and manages rooms over REST, under `/api/rooms`',
   chat: 'text messages and their history',
   docs: 'the contract as pages and as OpenAPI and AsyncAPI, under `/docs`',
   gifts: 'gifts between members, which the backend charges',
@@ -30,7 +30,7 @@ const features: Readonly<Record<keyof typeof production.features, string>> & Rea
   lobby: 'lists rooms for every user with a token',
   media: 'audio; without it, rooms are silent',
   mix: 'lets listeners receive one mixed stream instead of a stream per speaker',
-  moderation: 'lets the owner and admins of a room remove, ban, mute, lock, and hand over',
+  moderation: 'lets the owner and admins of a room remove, ban and mute users, lock the room and transfer it',
   'push-to-talk': 'a WebSocket for VoicePing radios, at `PTT_PATH`',
   reactions: 'emojis that members send to the room',
   recording: 'records rooms into files, under `DATA_DIR/recordings` or in an S3 bucket',
@@ -150,8 +150,8 @@ function describeValues ({ field, read, isSecret }: Described): string {
   const worded = words && (list && verb === 'have' ? `${words} each` : words.replace(/(?<=\blike ).*/s, codeEach))
   const accepted = type.enum
     ? type.enum.map((value) => code(String(value))).join(', ')
-    : type.type === 'integer'
-      ? `whole number, ${type.minimum} to ${type.maximum}`
+    : type.type === 'integer' || type.type === 'number'
+      ? `${type.type === 'integer' ? 'whole number' : 'number'}, ${type.minimum} to ${type.maximum}`
       : type.type === 'boolean' ? 'true or false' : worded
   const parts = [list ? 'comma-separated' : !accepted && 'text', accepted, isSecret && 'secret']
   return parts.filter(Boolean).join('; ')

@@ -3,11 +3,11 @@ import { fromEnv, read, z } from 'flylive-audio-server/feature'
 /** Settings that an admin can change at run time. */
 export const config = z.object({
   fromListeners: fromEnv('BROADCAST_FROM_LISTENERS', z.int().min(0).max(1_000_000).default(0)
-    .describe('Puts a room on air when it has at least this many people who are not seated; 0: never. The broadcast goes on until it is stopped or the room closes.'), read.number),
+    .describe('Puts a room on air when it has at least this many members who are not seated; 0: never. The broadcast continues until a host or admin stops it or the room closes.'), read.number),
   encrypt: fromEnv('BROADCAST_ENCRYPT', z.boolean().default(false)
-    .describe('Encrypts all broadcasts with AES-128. Broadcasts of rooms to which a client gave a PIN are always encrypted.'), read.flag),
+    .describe('Encrypts all broadcasts with AES-128. The broadcast of a room with a PIN that a client chose is always encrypted.'), read.flag),
   lowLatency: fromEnv('BROADCAST_LOW_LATENCY', z.boolean().default(true)
-    .describe('Offers parts of 256 ms (low-latency HLS), beside segments of 2 s.'), read.flag),
+    .describe('Offers parts of 256 ms (low-latency HLS) in addition to segments of 2 s.'), read.flag),
   opus: fromEnv('BROADCAST_OPUS', z.boolean().default(true)
     .describe('Offers Opus as a second rendition.'), read.flag),
   url: fromEnv('BROADCAST_URL', z.url({ protocol: /^https?$/ }).transform((url) => url.replace(/\/+$/, '')).optional()
@@ -17,11 +17,11 @@ export const config = z.object({
   maxRoomsPerUser: fromEnv('BROADCAST_MAX_ROOMS_PER_USER', z.int().min(1).max(100_000).default(20)
     .describe('Maximum number of rooms that a user has created over REST and not deleted.'), read.number),
   idleMinutes: fromEnv('BROADCAST_IDLE_MINUTES', z.number().min(0.01).max(10_080).default(10)
-    .describe('A room that was created over REST and not started for this long is removed.'), read.number),
+    .describe('A room that was created over REST is removed if it is not started within this time.'), read.number),
   maxHours: fromEnv('BROADCAST_MAX_HOURS', z.number().min(0.01).max(720).default(3)
     .describe('A room that was created over REST is removed this long after its start.'), read.number),
   singleConnection: fromEnv('BROADCAST_SINGLE_CONNECTION', z.boolean().default(false)
-    .describe('Lets each user speak over one connection at a time, on all servers (`ALREADY_LIVE`). The lock of a server that dies is free after 3 s.'), read.flag),
+    .describe('Lets each user send audio over only one connection at a time, on all servers (`ALREADY_LIVE`). The locks of a dead server expire after 3 s.'), read.flag),
   commandsPerMinute: fromEnv('BROADCAST_COMMANDS_PER_MINUTE', z.int().min(1).max(1_000_000).default(60)
-    .describe('Starts and stops per user per minute.'), read.number)
+    .describe('Maximum starts and stops of broadcasts per user per minute.'), read.number)
 })

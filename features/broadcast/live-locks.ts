@@ -1,7 +1,7 @@
 import { createError, isCoded } from 'flylive-audio-server/feature'
 import type { FeatureInstance, Session } from 'flylive-audio-server/feature'
 
-export const AlreadyLive = createError('ALREADY_LIVE', 'You already speak over another connection', 409)
+export const AlreadyLive = createError('ALREADY_LIVE', 'You are already sending audio over another connection', 409)
 
 /** The lock of a user who speaks. */
 export interface LiveLock {

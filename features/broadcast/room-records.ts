@@ -3,7 +3,7 @@ import { createError, userId as userIdSchema, userKeyOf, withDetails, z } from '
 import type { FeatureInstance, UserId } from 'flylive-audio-server/feature'
 
 export const RoomExists = createError('ROOM_EXISTS', 'Room %s already exists', 409)
-export const RoomQuota = createError('ROOM_QUOTA', 'A user has at most %s rooms', 429)
+export const RoomQuota = createError('ROOM_QUOTA', 'You already have the maximum of %s rooms', 429)
 export const AnchorLimit = createError('ANCHOR_LIMIT', 'Room %s already has %s anchors', 409)
 
 export const userRole = z.enum(['host', 'guest', 'anchor'])

@@ -16,7 +16,7 @@ export const requests = {
     request: z.object({
       userId,
       banSeconds: z.number().min(0).max(maxBanSeconds).optional().describe('How long the user cannot join again. Default: the user can join again immediately')
-    }).describe('Removes a user from the room. Owner and admins only. An admin cannot delete messages of the owner'),
+    }).describe('Removes a user from the room. Owner and admins only. An admin cannot remove the owner'),
     reply: z.object({ userId })
   },
   'room:unban': aboutUser('Lifts the ban of a user; has no effect if there is none. Owner and admins only'),

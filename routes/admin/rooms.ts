@@ -185,7 +185,7 @@ export default (async function rooms (app) {
       body: z.object({
         title: title.nullable().optional().describe('null removes the title'),
         topic: topic.nullable().optional().describe('null removes the topic'),
-        locked: z.boolean().optional().describe('false admits everyone and removes the PIN; true admits nobody new')
+        locked: z.boolean().optional().describe('false unlocks the room and removes the PIN; true locks the room without a PIN, so that nobody else can join')
       }),
       response: { 200: z.object({ title: z.string().nullable(), topic: z.string().nullable(), locked: z.boolean() }), ...refusals(RoomNotFound, Forbidden) }
     }

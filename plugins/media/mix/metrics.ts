@@ -12,7 +12,7 @@ const latenessBuckets = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5]
 
 export function createMixMetrics (metrics: Metrics): MixMetrics {
   const rooms = metrics.gauge('flylive_mix_rooms', 'Rooms that are mixed')
-  const voices = metrics.gauge('flylive_mix_voices', 'Voices and music in all mixes now')
+  const voices = metrics.gauge('flylive_mix_voices', 'Current number of voices and music tracks in all mixes')
   const late = metrics.counter('flylive_mix_late_packets_total', 'Packets of voices that arrived too late for the mix')
   const concealed = metrics.counter('flylive_mix_concealed_packets_total', 'Packets of mixed voices that were missing when they were due: restored from the next packet (restored) or concealed (concealed)', ['result'])
   const invalid = metrics.counter('flylive_mix_invalid_packets_total', 'Packets of voices that are not valid Opus')
