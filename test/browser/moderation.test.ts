@@ -84,11 +84,11 @@ t.test('locks the room', async (t) => {
   await act(ada, 'Rudy', 'Remove from room')
   const sheet = await settings()
   await sheet.getByRole('button', { name: 'Lock room' }).click()
-  await sheet.getByText('Locked. Nobody new can join.').waitFor()
+  await sheet.getByText('Locked. Nobody else can join.').waitFor()
   await closeSheet()
   await bob.getByRole('img', { name: 'Locked' }).waitFor()
   await rudy.getByRole('button', { name: 'Join', exact: true }).click()
-  await rudy.getByText('This room is locked. Nobody new can join').waitFor()
+  await rudy.getByText('This room is locked. Nobody else can join').waitFor()
   t.pass('for everyone who is not in it')
 })
 

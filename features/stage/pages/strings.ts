@@ -1,5 +1,5 @@
-// All texts that the pages show. Translators need only this file, the titles in the two HTML
-// files, and the server's messages that have no translation here.
+// All texts that the pages show. Translators need only this file, the titles in the HTML files, and the server's messages that
+// have no translation here.
 
 const seconds = (ms: number) => Math.ceil(ms / 1000)
 const people = (count: number) => count === 1 ? '1 person' : `${count} people`
@@ -49,7 +49,7 @@ export const strings = {
     ready: 'On air',
     playing: 'On air',
     paused: 'Paused',
-    off: 'Not on air. The page starts when the broadcast does.',
+    off: 'Not on air. Playback starts when the room goes on air.',
     failed: 'This browser cannot play the broadcast.',
     host: (name: string) => `Host: ${name}`,
     speaking: (names: readonly string[]) => names.length === 0 ? 'Nobody is speaking' : `Speaking: ${names.join(', ')}`,
@@ -68,8 +68,8 @@ export const strings = {
 
   broadcast: {
     title: 'Broadcast',
-    warning: 'Everyone with the link hears the room, without an account and without being seen.',
-    running: 'The room is on air. Everyone with the link hears it.',
+    warning: 'Anyone with the link can listen, without an account and without appearing in the room.',
+    running: 'The room is on air. Anyone with the link can listen.',
     link: 'Link for listeners',
     start: 'Go live now',
     stop: 'End broadcast'
@@ -236,7 +236,7 @@ export const strings = {
     noVolume: 'You hear the mix. To set the volume of one person, choose Voices under Sound.',
     kick: 'Remove from room',
     return: 'May join again',
-    bans: [[0, 'At once'], [600, 'In 10 minutes'], [3600, 'In 1 hour'], [86_400, 'Tomorrow'], [2_592_000, 'In 30 days']] as readonly (readonly [number, string])[],
+    bans: [[0, 'Immediately'], [600, 'In 10 minutes'], [3600, 'In 1 hour'], [86_400, 'Tomorrow'], [2_592_000, 'In 30 days']] as readonly (readonly [number, string])[],
     promote: (name: string) => `Make ${name} a moderator`,
     demote: (name: string) => `Remove ${name} as moderator`,
     transfer: (name: string) => `Make ${name} the host`,
@@ -282,7 +282,7 @@ export const strings = {
     lock: 'Lock room',
     lockAgain: 'Change lock',
     unlock: 'Unlock room',
-    lockedToAll: 'Locked. Nobody new can join.',
+    lockedToAll: 'Locked. Nobody else can join.',
     lockedWithPin: 'Locked. New people need the PIN.',
     slowMode: 'Slow mode',
     slowModes: [[0, 'Off'], [5, '5 seconds'], [15, '15 seconds'], [30, '30 seconds'], [60, '1 minute'], [300, '5 minutes']] as readonly (readonly [number, string])[],
@@ -342,7 +342,7 @@ export const strings = {
     PIN_REQUIRED: 'This room is locked. Enter the PIN',
     PIN_WRONG: 'Wrong PIN',
     ROOM_FULL: 'This room is full',
-    ROOM_LOCKED: 'This room is locked. Nobody new can join',
+    ROOM_LOCKED: 'This room is locked. Nobody else can join',
     BANNED: 'You are banned from this room',
     ROOM_CLOSED: 'The room was closed'
   } as Readonly<Record<string, string>>,
