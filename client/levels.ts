@@ -17,7 +17,7 @@ export class Levels {
   }
 
   /**
-   * Like {@link of}.
+   * Returns the level of the newest packet, as {@link of} does, if it is known.
    *
    * @returns undefined if no packet has arrived, or if the newest one has no level
    */

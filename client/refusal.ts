@@ -2,9 +2,9 @@ import { RequestError } from './errors.ts'
 import type { WireError } from './protocol.ts'
 
 /**
- * Asks a server why it did not accept a WebSocket, because browsers hide the response to a WebSocket upgrade. A POST
- * request to the same path gets the same response, which pages of every origin may read. The method is POST and not GET,
- * because browsers then send the page's origin even to the page's own host.
+ * Asks a server why it did not accept a WebSocket, because browsers hide the response to a WebSocket upgrade. A POST request to
+ * the same path gets the same response, which pages of every origin may read. The client uses POST instead of GET, because
+ * browsers send the page's origin with a POST request even to the page's own host.
  *
  * @param url the WebSocket's URL, but with http or https
  * @returns the server's error; REFUSED if the response has none; UNREACHABLE with `details: { url }` if there is no response

@@ -91,7 +91,7 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
     const running = air.stations.get(roomId)
     if (running && running.startedAt !== onAir?.startedAt) {
       // If the room has no members on this server, another server may package it. The window stays, so that players of this
-      // server can go on.
+      // server can continue.
       if (rooms.get(roomId)) air.end(roomId)
       else running.close()
       await release(roomId)
@@ -104,7 +104,7 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
       const mix = await sfu.mix(roomId)
       if (closed || state.peek(roomId)?.onAir?.startedAt !== onAir.startedAt) return mix.close()
       const { lowLatency, opus } = settings
-      // Players of a copy go on with the same window.
+      // If this server has a copy of the broadcast, its players continue with the same window.
       const copy = air.windows.get(roomId)
       const isSame = copy?.options.startedAt === onAir.startedAt
       if (!isSame) air.end(roomId)
@@ -117,7 +117,7 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
 
   function review (roomId: string): void {
     const next = (reviews.get(roomId) ?? Promise.resolve()).then(async () => await reviewNow(roomId)).catch((err: unknown) => {
-      log[isCoded(err) ? 'debug' : 'error']({ err, roomId }, 'failed to review a broadcast')
+      log[isCoded(err) ? 'debug' : 'error']({ err, roomId }, 'failed to update a broadcast')
     }).finally(() => { if (reviews.get(roomId) === next) reviews.delete(roomId) })
     reviews.set(roomId, next)
   }

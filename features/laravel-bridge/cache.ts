@@ -68,7 +68,7 @@ export function createEntries<V> (max: number, now: () => number): CacheEntries<
     perf: { now },
     noDeleteOnStaleGet: true,
     noDeleteOnFetchRejection: true,
-    // The context is the fetch function that createCache passes with each read.
+    // `context` is the function that loads the value; createCache passes it with each read.
     fetchMethod: (key, stale, { context, signal, options }) => context(key, stale, { signal, options })
   })
 }

@@ -34,7 +34,7 @@ const topicOf = (channel: string) => `push-to-talk:g:${channel}`
 
 /** The channels that are in use on this server: their rooms, and what their members receive. */
 export interface Channels {
-  /** @returns the channel; opens it if it is not open on this server */
+  /** @returns the channel; if it is not open on this server, it is opened */
   open (key: string): Channel
   /** Resolves when the room of the channel is open. @throws if the room cannot be opened; the next call retries */
   ready (channel: Channel): Promise<void>
@@ -134,8 +134,8 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
   }
 
   /**
-   * The server that receives a talk from a radio sends it to the room as a producer, if it has native clients or another server
-   * with native clients asks for it. The kernel relays the producer to the other servers.
+   * The server that receives a talk from a radio can send it to the room as a producer. It does so if it has native clients in
+   * the room, or if another server with native clients requests it. The kernel relays the producer to the other servers.
    *
    * @returns the producer of a talk of a radio of this server, created if needed; undefined if the room has no native clients
    */
@@ -154,7 +154,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
     const opening: TalkInjection = { talkId: talk.talkId, injection: undefined, waiting: [], isClosed: false }
     channel.injection = opening
     openInjection(channel, talk, opening, channel.gateway).catch((err: unknown) => {
-      log.warn({ err, roomId: channel.roomId }, 'a talk does not reach the native clients of the channel')
+      log.warn({ err, roomId: channel.roomId }, 'failed to send a talk to the native clients of a channel')
       opening.isClosed = true
     })
     return opening
@@ -190,7 +190,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
     injection.injection?.close()
   }
 
-  /** Sends the STOP that the server of a lost talk did not send. */
+  /** Sends STOP for a lost talk, because the server of the talk did not send it. */
   function endLost (channel: Channel, { fromId, userKey, startedAt }: CurrentTalk): void {
     const toId = frameIdOf(channel)
     const talk = { channelType: channelTypes.group, fromId, toId, startedAt }
@@ -273,7 +273,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
     if (channel.tap || channel.isTapping || !channel.gateway) return
     channel.isTapping = true
     openTap(channel, channel.gateway)
-      .catch((err: unknown) => log.warn({ err, roomId: channel.roomId }, 'radios do not receive the native clients of a channel'))
+      .catch((err: unknown) => log.warn({ err, roomId: channel.roomId }, 'failed to receive the audio of the native clients of a channel'))
       .finally(() => { channel.isTapping = false })
   }
 

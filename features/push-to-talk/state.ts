@@ -55,7 +55,7 @@ export interface Talk {
   readonly startedAt: number
   /** When the floor was last renewed. */
   renewedAt: number
-  /** When the native client last spoke. */
+  /** When the native client last sent a packet with voice. */
   voiceAt: number
   /** When the STOP arrived, and when it takes effect. */
   stop: { at: number, dueAt: number, messageId: string } | undefined

@@ -181,7 +181,7 @@ export function createTalks (app: FeatureInstance, { state, channels, users, del
   }
 
   async function keep ({ packets = [] }: Talk, messageId: string): Promise<void> {
-    await recorder?.keep(messageId, packets).catch((err: unknown) => log.error({ err, messageId }, 'a talk could not be kept'))
+    await recorder?.keep(messageId, packets).catch((err: unknown) => log.error({ err, messageId }, 'failed to store a talk'))
   }
 
   const finishSoon = (talk: Talk) => { finish(talk).catch((err: unknown) => log.error({ err }, 'failed to end a talk')) }

@@ -63,10 +63,10 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   const index = createRecordIndex(app)
   /** The id of the server that records, by recording. */
   const leases = kv.namespace('recording-leases')
-  const ended = metrics.counter('flylive_recordings_total', 'Recordings that have ended, by reason (stopped: by a host)', ['reason'])
+  const ended = metrics.counter('flylive_recordings_total', 'Recordings that have ended, by reason (stopped: a host ended the recording)', ['reason'])
   const bytes = metrics.counter('flylive_recording_bytes_total', 'Size of the files of recordings that have ended, in bytes')
   const active = metrics.gauge('flylive_recordings_active', 'Recordings that run on this server')
-  const uploadFailures = metrics.counter('flylive_recording_upload_failures_total', 'Steps of recordings that failed and are retried: uploads to the S3 bucket, or finishing a recording')
+  const uploadFailures = metrics.counter('flylive_recording_upload_failures_total', 'Failed attempts to upload to the S3 bucket or to finish a recording, which are retried')
   const waiting = metrics.gauge('flylive_recording_waiting', 'Recordings on this server that have ended and wait to be finished or uploaded')
   /** Recordings that have ended on this server, each with the step that must still succeed. */
   const unfinished = new Map<string, () => Promise<void>>()

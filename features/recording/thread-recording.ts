@@ -13,7 +13,7 @@ export type MixInput =
 type VoicePacket = Extract<MixInput, { kind: 'voice' }>
 
 export const timelineName = 'timeline.jsonl'
-/** Duration of the packets of the mix, in samples. */
+/** Duration of each packet of the mix, in samples. */
 const mixSamples = 960
 /** How long packets of voices are held before they are written, so that they can be sorted and their delay is known, in samples. */
 const holdSamples = sampleRate / 2

@@ -6,7 +6,7 @@ import type { MixInput } from './thread-recording.ts'
 
 // The recorder thread of a server: writes the files of all recordings. Packets come directly from the mixer thread.
 
-/** How often held packets are written, in milliseconds. */
+/** How often the packets that have arrived are written to the files, in milliseconds. */
 const writeMs = 100
 /** How often progress is reported and free space is checked, in milliseconds. */
 const reportMs = 500

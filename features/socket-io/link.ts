@@ -19,7 +19,7 @@ const explanations: { [R in CloseReason]?: string } = {
 
 /** How long a closing connection may take to deliver queued packets before it is terminated, in milliseconds. */
 const closeTimeoutMs = 5000
-/** The same for a client that floods the server. The server stops reading from it. */
+/** How long the closing connection of a flooding client may take, in milliseconds. The server reads no more from it. */
 const floodCloseMs = 500
 
 /** @returns the WebSocket of a connection; undefined if the client uses polling */

@@ -75,7 +75,7 @@ export default fp(async function sockets (app) {
   const total = app.metrics.counter('flylive_socket_connections_total', 'Connections accepted')
   const closed = app.metrics.counter('flylive_socket_closed_total', 'Connections closed, by close code', ['code'])
 
-  const faceFailed = (err: unknown, { name }: Face) => app.log.error({ err, face: name }, 'a protocol face failed to encode a message')
+  const faceFailed = (err: unknown, { name }: Face) => app.log.error({ err, face: name }, 'failed to encode a message for a client')
   const overWebSocket = createFaceAdapter(webSocketFrame, faceFailed)
   const overLink = createFaceAdapter((frame: unknown) => frame, faceFailed)
   const replaceOlder = config.SINGLE_SESSION ? replaceOlderSessions(app, sessions) : () => {}

@@ -79,7 +79,7 @@ export interface ConnectionOptions {
   face?: Face<string | Uint8Array>
   /** The owner of the path: `kernel`, or the name of a feature. */
   owner?: string
-  /** Handles the session's frames instead of its face. */
+  /** Called for each frame of the session. Replaces the decoding by `face`, so no frame is handled as a request. */
   reader?: FrameReader
   /** Called when the session is open. */
   opened?: (session: Session) => void

@@ -33,7 +33,7 @@ const maxLeftBytes = maxEventBytes / 8
 const maxBurstBytes = 262_144
 
 /**
- * Batches the changes of members in large rooms. A user who joins and leaves between two events appears in neither.
+ * Batches the changes of members in large rooms. If a user joins and leaves again between two events, no event contains the user.
  *
  * When many users join at once, events wait until the members have read the earlier events, so that no
  * socket is closed because of its backlog.

@@ -34,7 +34,7 @@ for (const single of ['false', 'true']) {
     await witness.event('chat:message')
     t.equal(room.seats.own?.seatIndex, 0)
     await a.close()
-    t.same(witness.events.filter(({ type }) => ['room:userLeft', 'room:userJoined', 'seat:cleared'].includes(type)), [], 'other members notice nothing')
+    t.same(witness.events.filter(({ type }) => ['room:userLeft', 'room:userJoined', 'seat:cleared'].includes(type)), [], 'other members receive no event')
   })
 }
 

@@ -97,7 +97,7 @@ t.test('clients of a draining server move to another server, without a load bala
   t.match([...a.app.sockets.ofUser('1')], [{ roomId: 'r1' }])
   t.same(states, [], 'the client stays in the room and connected')
   t.equal(room.seats.own?.seatIndex, 0)
-  t.same(witness.events.filter(({ type }) => ['room:userLeft', 'room:userJoined', 'seat:cleared'].includes(type)), [], 'other members notice nothing')
+  t.same(witness.events.filter(({ type }) => ['room:userLeft', 'room:userJoined', 'seat:cleared'].includes(type)), [], 'other members receive no event')
   const refused = JSON.parse((await upgrade(b)).split('\r\n\r\n')[1] ?? '') as object
   t.match(refused, { error: { code: 'DRAINING', details: { url: a.url } } })
 

@@ -14,7 +14,7 @@ declare global {
   }
 }
 
-/** A site whose only page has only the client. */
+/** A web site with a single page, which loads only the client package. */
 export interface ClientSite {
   /** Add it to the server's CORS_ORIGINS. */
   readonly origin: string

@@ -26,7 +26,7 @@ export async function startCache (t: Test, ports: readonly number[]): Promise<{ 
 export interface Fetched {
   status: number
   body: string
-  /** Whether the cache answered; undefined without a cache. */
+  /** The result that nginx reports, such as HIT or MISS; undefined without a cache. */
   cache: string | undefined
 }
 
@@ -42,8 +42,9 @@ export interface PlayersResult {
 const segmentMs = 2048
 
 /**
- * Plays a broadcast with many players. Players without low latency request a playlist and a segment per segment, at fixed
- * times; the others the next part's playlist, which the server holds back, and the part.
+ * Plays a broadcast with many players. Once per segment, at fixed times, a player without low latency requests the
+ * playlist and the segment. A player with low latency requests the playlist of the next part, which the server sends when
+ * that part exists, and then the part.
  *
  * @param folder URL of the folder with the playlists
  */

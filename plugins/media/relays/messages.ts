@@ -48,7 +48,7 @@ declare module '../../cluster/messages.ts' {
     'relay:drop': { data: PipeId, reply: null }
     /** Returns how many packets of each voice the source has received, without voices that do not exist. */
     'relay:counts': { data: { roomId: string, voices: string[] }, reply: Record<string, number> }
-    /** Returns the active speakers of a room on the asked server, and how loud they are. */
+    /** Returns the active speakers of a room on the receiving server, and how loud they are. */
     'relay:speakers': { data: { roomId: string }, reply: { activeSpeakers: UserId[], levels: number[] } }
     /** Returns, for each pipe, whether the sink still uses it. */
     'relay:holds': { data: { to: string, pipes: { roomId: string, epoch: number }[] }, reply: boolean[] }

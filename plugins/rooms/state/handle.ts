@@ -66,7 +66,8 @@ export function createCommit ({ bus, jobs, messages, store }: Pick<FastifyInstan
       const kept = next === undefined || !survives ? undefined : JSON.stringify(survives(outcome?.state))
       const message = next && stateMessage({ name, state: next, from: state === undefined ? '' : version }, outcome?.events.map(({ type, data }) => createEvent(type, { roomId, ...data })) ?? [])
       const known = latest(roomId, name).version
-      // Sends both commands in one round trip. A job without its change is harmless; a change without its job would never be checked again.
+      // Sends the change of the room and that of its job in one round trip. A job without its change is harmless; a change
+      // without its job would never be checked again.
       const [result] = await Promise.all([
         changeAndPublish(
           bus, channelOf(roomId), message,

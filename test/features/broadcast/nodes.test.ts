@@ -48,7 +48,7 @@ t.test('another server takes over after kill -9, and segment numbers never decre
     const answer = await ofSecond.get(`live.m3u8?_HLS_msn=${last + 1}&_HLS_part=0`)
     if (answer.status !== 200) continue
     const playlist = parsePlaylist(String(answer.body))
-    t.ok(playlist.first >= sequence && playlist.discontinuitySequence >= discontinuitySequence && playlist.last >= last, 'no number falls')
+    t.ok(playlist.first >= sequence && playlist.discontinuitySequence >= discontinuitySequence && playlist.last >= last, 'no sequence number decreases')
     ;({ first: sequence, discontinuitySequence, last } = playlist)
     // Only the second server can have made segments that begin after the death of the first.
     if (last > segmentAtKill) heardAt = sinceKill()

@@ -98,7 +98,7 @@ t.test('adapts the delay to the jitter, and shortens it afterwards', async (t) =
   const calm = regular(1500, 500)
   const played = play([...shaky, ...calm], 2000, { buffer })
   const share = (from: number, to: number) => played.slice(from, to).filter((what) => !/\d/.test(what)).length / (to - from)
-  t.ok(share(100, 500) < 0.05, `${share(100, 500)} of the packets were not there in time`)
+  t.ok(share(100, 500) < 0.05, `${share(100, 500)} of the packets arrived too late`)
   t.equal(share(700, 1998), 0)
   t.equal(buffer.targetMs, 40)
   const skipped = played.filter((what) => what.endsWith('!')).length
