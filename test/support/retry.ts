@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 
-/** `unknown`, but `never` if a result may be undefined although other results are not: does undefined mean success or failure? */
+/** `never` if a check returns a value, or undefined or null, because an empty result could mean success or failure. Otherwise `unknown`. */
 type Definite<T> = [T] extends [void | undefined] ? unknown : undefined extends T ? never : null extends T ? never : unknown
 
 /**

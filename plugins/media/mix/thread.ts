@@ -60,7 +60,7 @@ function tick (now: number, due: number): void {
       room.restart()
     }
   }
-  // The packets of all rooms are sent together: the first wakes the media worker, so the others need not.
+  // The thread sends the packets of all rooms together, so that the media worker wakes up only once.
   for (const room of rooms.values()) room.send()
 }
 
