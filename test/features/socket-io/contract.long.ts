@@ -12,8 +12,9 @@ const without = /^test\/features\/(auth\/(explanation|origins|session-route|toke
 
 const files = globSync('test/{contract,features}/**/*.test.ts', { cwd: root }).filter((file) => !without.test(file)).sort()
 
+t.jobs = 2
 for (const file of files) {
-  t.test(file, async (t) => {
+  t.test(file, { buffered: true }, async (t) => {
     const { passed, failures } = await runOverSocketIo([file])
     t.equal(failures, '', `${passed} checks passed`)
   })

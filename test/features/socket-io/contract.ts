@@ -20,7 +20,10 @@ export async function runOverSocketIo (files: readonly string[]): Promise<RunRes
   const child = spawn(process.execPath, ['--input-type=module', '-e', program, ...files.map((file) => join(root, file))], {
     cwd: root,
     env: { ...process.env, TEST_FACE: 'socket.io', TAP_TIMEOUT: '0' },
-    stdio: ['ignore', 'pipe', 'pipe']
+    stdio: ['ignore', 'pipe', 'pipe'],
+    // A file that hangs must not hide the results of the others.
+    timeout: 300_000,
+    killSignal: 'SIGKILL'
   })
   let output = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => { output += String(chunk) })
