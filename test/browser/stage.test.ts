@@ -337,6 +337,23 @@ t.test('leaving returns to the lobby and releases the seat immediately', async (
   t.equal(await bob.getByLabel('Your name').inputValue(), 'Bob')
 })
 
+t.test('the lobby finds rooms by title, topic and name', async (t) => {
+  const titles = ['Morning tea', 'Jazz and tea', 'Chess', 'News', 'Books', 'Gardens']
+  await Promise.all(titles.map(async (title, i) => {
+    const host = await server.connect(2000 + i)
+    await host.ok('room:join', { roomId: `hall-${i}`, title })
+  }))
+  const list = bob.getByRole('list', { name: 'Active rooms' })
+  await bob.getByRole('searchbox', { name: 'Search rooms' }).fill('TEA')
+  await until(async () => (await list.getByRole('listitem').count()) === 2)
+  const found = await list.getByRole('listitem').allTextContents()
+  t.ok(['Morning tea', 'Jazz and tea'].every((title) => found.some((text) => text.includes(title))), found.join())
+  await bob.getByRole('searchbox', { name: 'Search rooms' }).fill('no such room')
+  await bob.getByText('No rooms found.').waitFor()
+  await bob.getByRole('searchbox', { name: 'Search rooms' }).fill('')
+  await list.getByText('Chess', { exact: true }).waitFor()
+})
+
 t.test('no page logs an error or calls another host', async (t) => {
   t.same(complaints, [])
   for (const page of [ada, bob, cyd, dan]) {
