@@ -21,6 +21,8 @@ export function createRedisLeases (redis: Redis, nodeId: string, leaseMs = defau
   let lapsed = false
   let lostAt = -Infinity
   redis.on('close', () => { verified = false })
+  // Without a lease, the other servers send this server no requests.
+  redis.on('ready', () => { if (started) renew().catch(() => { /* The next heartbeat tries again. */ }) })
 
   async function renew (): Promise<void> {
     const [before] = await Promise.all([redis.set(nodeKey(nodeId), 1, 'PX', leaseMs, 'GET'), redis.sadd(nodesKey, nodeId)])

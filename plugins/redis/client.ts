@@ -5,7 +5,7 @@ import type { Config } from '../../config/load.ts'
 type RedisConfig = Pick<Config, 'NODE_ID' | 'REDIS_URL' | 'REDIS_HOST' | 'REDIS_PORT' | 'REDIS_USERNAME' | 'REDIS_PASSWORD' | 'REDIS_DB' | 'REDIS_TLS' | 'REDIS_SENTINELS' | 'REDIS_SENTINEL_NAME' | 'REDIS_SENTINEL_PASSWORD'>
 
 /** Maximum delay between two connection attempts, in milliseconds. */
-const maxRetryDelayMs = 1000
+const maxRetryDelayMs = 500
 /** How ioredis words the error of `commandTimeout`. */
 const commandTimedOut = 'Command timed out'
 

@@ -27,8 +27,6 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
   let busy = false
   let stopped = false
 
-  bus.onHealed(() => unsynced.add())
-
   /** Renews the lease. Runs on its own timer, so that a long sync does not delay the heartbeat. */
   async function heartbeat () {
     // If the lease had lapsed, other servers may have removed this server's members.
@@ -109,7 +107,12 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
   beat()
   let current = tick()
   const heart = setInterval(beat, leaseMs / 3)
-  const timer = setInterval(() => { if (!busy) current = tick() }, reconcileIntervalMs)
+  const next = () => { if (!busy) current = tick() }
+  const timer = setInterval(next, reconcileIntervalMs)
+  bus.onHealed(() => {
+    unsynced.add()
+    next()
+  })
   return async () => {
     stopped = true
     clearInterval(heart)

@@ -18,6 +18,12 @@ export interface StateOptions<S = unknown> {
    * Redis, all state survives. Default: false.
    */
   durable?: boolean | ((state: S) => S)
+  /**
+   * Whether the state may change in the three seconds in which servers restore a room that the store has lost. The change
+   * may then build on a version that is not the latest, so this is only for state in which each server replaces its
+   * own part whenever that part is missing or old. Default: false.
+   */
+  changesDuringRestore?: boolean
 }
 
 export interface RoomState {
@@ -56,13 +62,14 @@ export interface RoomStateKernel extends RoomState, Pick<StateDelivery, 'applyRe
   forFeature (feature: string, registrars: StateRegistrars, onClose: (fn: () => void) => void): RoomState
 }
 
-export function createRoomState (app: FastifyInstance, options: Omit<CommitOptions, 'states' | 'durable'>): RoomStateKernel {
+export function createRoomState (app: FastifyInstance, options: Omit<CommitOptions, 'states' | 'durable' | 'unhindered'>): RoomStateKernel {
   const { hooks, jobs, log, store } = app
   const durable: CommitOptions['durable'] = new Map()
+  const unhindered = new Set<string>()
   const states = createKnownStates(hooks)
   const { sendMissed, ...delivery } = createStateDelivery(app, states)
   const recovery = createStateRecovery(app, states, { ...delivery, sendMissed }, options.unsynced)
-  const engine: StateEngine = { states, store, log, change: createCommit(app, { ...options, states, durable }) }
+  const engine: StateEngine = { states, store, log, change: createCommit(app, { ...options, states, durable, unhindered }) }
   // During a reload, two instances of a feature exist.
   const owners = new Map<string, { feature: string, instances: number }>()
 
@@ -74,7 +81,9 @@ export function createRoomState (app: FastifyInstance, options: Omit<CommitOptio
     return () => { if (--owner.instances === 0) owners.delete(name) }
   }
 
-  function define<S> (name: string, schema: z.ZodType<S>, { durable: survives = false }: StateOptions<S>, registrars: StateRegistrars): RoomStateHandle<S> {
+  function define<S> (name: string, schema: z.ZodType<S>, { durable: survives = false, changesDuringRestore = false }: StateOptions<S>, registrars: StateRegistrars): RoomStateHandle<S> {
+    if (changesDuringRestore) unhindered.add(name)
+    else unhindered.delete(name)
     if (survives !== false) durable.set(name, survives === true ? (state) => state : (state) => survives(state as S))
     return createHandle(name, schema, engine, registrars)
   }

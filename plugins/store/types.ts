@@ -128,6 +128,8 @@ export interface SwapCommand {
   state?: string | undefined
   /** The part of the state that survives a restart of the server even in the memory store, JSON; undefined: no part. */
   kept?: string | undefined
+  /** Whether the state may change while servers restore a lost room. Default: false. */
+  duringRestore?: boolean | undefined
   /** The message to publish if the document changes. The new version is appended to the payload as the last line. */
   publish?: Publication | undefined
 }

@@ -80,7 +80,7 @@ interface Expected {
     get (roomId: string): LocalRoom | undefined
     local (): IterableIterator<LocalRoom>
     ofSession (session: Session, roomId?: string): LocalRoom
-    readonly roomState: { define<S> (name: string, schema: z.ZodType<S>, options?: { durable?: boolean | ((state: S) => S) }): RoomStateHandle<S> }
+    readonly roomState: { define<S> (name: string, schema: z.ZodType<S>, options?: { durable?: boolean | ((state: S) => S), changesDuringRestore?: boolean }): RoomStateHandle<S> }
     roleOf (room: RoomRecord, session: Session): Promise<'owner' | 'admin' | 'member'>
     roleOfUser (room: RoomRecord, userId: string | number): Promise<'owner' | 'admin' | 'member' | undefined>
     ownerOf (room: RoomRecord): Promise<string | number>

@@ -42,8 +42,8 @@ declare module '../../cluster/messages.ts' {
   interface ClusterRequests {
     /** Opens a pipe, replacing any earlier one of the room to that server. */
     'relay:want': { data: PipeId & PipeEnd & { voices: string[] }, reply: PipeEnd & { voices: PipedVoice[] } }
-    /** Adds voices to a pipe. Fails if the pipe does not exist. */
-    'relay:more': { data: PipeId & { voices: string[] }, reply: { voices: PipedVoice[] } }
+    /** Adds voices to a pipe. The reply is null if the pipe does not exist. */
+    'relay:more': { data: PipeId & { voices: string[] }, reply: { voices: PipedVoice[] } | null }
     /** Closes a pipe. */
     'relay:drop': { data: PipeId, reply: null }
     /** Returns how many packets of each voice the source has received, without voices that do not exist. */

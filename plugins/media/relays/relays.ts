@@ -20,7 +20,9 @@ const requestMs = 3000
 const checkMs = 1000
 const silenceMs = 2000
 const checkSourcesMs = 10_000
-const retryMs = 2000
+/** How long to wait before the registry is written again, after the first failure and at most, in milliseconds. */
+const retryMs = 100
+const maxRetryMs = 2000
 /** How long a join waits for the active speakers of another server, in milliseconds. */
 const speakersMs = 500
 
@@ -28,6 +30,13 @@ const speakersMs = 500
 export interface Relays {
   /** The voices of a room on other servers. */
   voicesOf (roomId: string): ProducerInfo[]
+  /**
+   * Reads the voices of rooms from the store, for rooms without members on this server.
+   *
+   * @returns one list per room; of this server's voices, the stored ones
+   * @throws UNAVAILABLE
+   */
+  read (roomIds: readonly string[]): Promise<ProducerInfo[][]>
   /** The active speakers of a room: those on this server, and those that other servers have reported to it. */
   speakersOf (roomId: string): UserId[]
   /** Asks the other servers for the active speakers that this server does not know yet. Waits at most half a second. */
@@ -89,10 +98,11 @@ export function createRelayMetrics ({ metrics }: Pick<FastifyInstance, 'metrics'
 }
 
 export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, failures }: ReturnType<typeof createRelayMetrics>): Relays {
-  const { bus, config, hooks, log, nodeId } = app
+  const { bus, config, hooks, leases, log, nodeId, timings } = app
   const { ip, announcedIp } = addressOf(config)
   const known = new Map<string, RelayedRoom>()
-  const state = app.rooms.roomState.define('media', registry)
+  // Each server restores its own voices if they are missing, so that a change may build on an older registry.
+  const state = app.rooms.roomState.define('media', registry, { changesDuringRestore: true })
   const listenInfo = (): types.TransportListenInfo => ({ protocol: 'udp', ip, portRange: { min: config.RELAY_MIN_PORT, max: config.RELAY_MAX_PORT } })
   const endOf = ({ tuple, srtpParameters }: types.PipeTransport): PipeEnd => ({ ip: announcedIp, port: tuple.localPort, srtpParameters })
   const sources = createSources(app, { rooms, listenInfo, endOf, requestMs, checkMs: checkSourcesMs })
@@ -102,6 +112,8 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   // The registry. This server writes its own voices to it, one change at a time per room.
 
   const writing = new Map<string, { again: boolean, done: Promise<void> }>()
+  /** Writes that have failed: how often in a row, and the timer of the next attempt. */
+  const retries = new Map<string, { failures: number, timer: NodeJS.Timeout }>()
 
   const ownVoices = (roomId: string) => [...rooms.get(roomId)?.producers.values() ?? []].filter(({ owner }) => owner.kind !== 'relay')
   const entryOf = ({ info: { userId, source, isPaused }, owner: { userKey } }: ReturnType<typeof ownVoices>[number]): RegisteredVoice =>
@@ -116,6 +128,11 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
     return { voices: { ...Object.fromEntries(Object.entries(before?.voices ?? {}).filter(([, { node }]) => node !== nodeId)), ...own } }
   }
 
+  function forgetRetry (roomId: string): void {
+    clearTimeout(retries.get(roomId)?.timer)
+    retries.delete(roomId)
+  }
+
   async function write (roomId: string, mine: { again: boolean }): Promise<void> {
     try {
       while (mine.again) {
@@ -125,11 +142,15 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
           return { ...(after === undefined || after === before ? {} : { state: after }), result: undefined }
         })
       }
+      forgetRetry(roomId)
     } catch (error) {
       // While the store is unavailable, other servers do not receive new voices. The change is retried, also for a room that
       // the store has lost, because the room is restored soon.
       const isGone = isCoded(error) && error.code === 'ROOM_NOT_FOUND' && !known.has(roomId)
-      if (!closed && !isGone) setTimeout(() => changed(roomId), retryMs).unref()
+      const { failures = 0 } = retries.get(roomId) ?? {}
+      forgetRetry(roomId)
+      if (closed || isGone) return
+      retries.set(roomId, { failures: failures + 1, timer: setTimeout(() => changed(roomId), Math.min(retryMs * 2 ** failures, maxRetryMs)).unref() })
     } finally {
       writing.delete(roomId)
     }
@@ -155,6 +176,14 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
     }).catch((error: unknown) => {
       if (!isCoded(error) || error.code !== 'ROOM_NOT_FOUND') throw error
     })
+  }
+
+  /** A server that has shut down has no lease, so no other server would remove voices that it could not remove itself. @throws UNAVAILABLE */
+  async function removeIfDead (roomId: string, node: string): Promise<void> {
+    // After the store has lost its data, a server has no lease until its next heartbeat.
+    if (await leases.msSinceLoss() <= timings.leaseMs) return
+    const [isAlive] = await leases.areAlive([node])
+    if (isAlive === false) await removeVoices(roomId, node)
   }
 
   // The voices of other servers.
@@ -217,9 +246,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
         failed: (reason) => {
           failures.inc({ reason })
           if (reason === 'silent') return
-          // A server that has shut down has no lease, so no other server would remove voices that it could not remove itself.
-          app.leases.areAlive([node]).then(async ([isAlive]) => { if (isAlive === false) await removeVoices(roomId, node) })
-            .catch(() => { /* The store is unavailable. The sink retries. */ })
+          removeIfDead(roomId, node).catch(() => { /* The store is unavailable; the sink retries. */ })
         },
         interrupted: () => {
           for (const [producerId, voice] of room.voices) {
@@ -322,7 +349,11 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   })
   hooks.on('room:nodeRemoved', removeVoices)
   bus.onHealed(() => {
-    for (const roomId of known.keys()) changed(roomId)
+    for (const [roomId, { sinks }] of known) {
+      forgetRetry(roomId)
+      changed(roomId)
+      for (const sink of sinks.values()) sink.retry()
+    }
   })
   const stops = [
     app.cluster.answer('relay:holds', ({ to, pipes }) => pipes.map(({ roomId, epoch }) => known.get(roomId)?.sinks.get(to)?.epoch === epoch)),
@@ -339,6 +370,10 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
     voicesOf (roomId) {
       const room = known.get(roomId)
       return room ? [...room.voices].map(([producerId, voice]) => infoOf(room, producerId, voice)) : []
+    },
+    async read (roomIds) {
+      const lists = await state.readMany(roomIds)
+      return lists.map((list) => Object.entries(list?.voices ?? {}).map(([producerId, { userId, source, paused }]) => ({ producerId, userId, source, isPaused: paused })))
     },
     speakersOf: (roomId) => merged(roomId).activeSpeakers,
     learnSpeakers,

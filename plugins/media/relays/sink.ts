@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { types } from 'mediasoup'
 import type { FastifyInstance } from 'fastify'
+import { isCoded } from '../../errors/codes.ts'
 import type { RoomProducer } from '../producer.ts'
 import type { RoomMedia } from '../room-media.ts'
 import type { PipedVoice, PipeEnd, PipeId, RegisteredVoice } from './messages.ts'
@@ -25,6 +26,8 @@ export interface SinkContext extends Pick<FastifyInstance, 'cluster' | 'log' | '
 interface Pipe {
   id: PipeId
   transport: types.PipeTransport
+  /** Whether the source has opened its end. */
+  isOpen: boolean
   /** Number of bytes received, and when it last grew or no voice was expected to send. */
   bytes: number
   flowedAt: number
@@ -41,7 +44,7 @@ const inFlight = 2
  * network recovers. In milliseconds.
  */
 const maxSilenceMs = 15_000
-const backoffMs = 1000
+const backoffMs = 250
 const maxBackoffMs = 15_000
 
 /** The voices of one other server in one room, pulled through one pipe. */
@@ -51,10 +54,13 @@ export class Sink {
   readonly #context: SinkContext
   readonly #received = new Map<string, RoomProducer>()
   readonly #closing = new AbortController()
+  /** Ends the wait before the next attempt. */
+  #wake: (() => void) | undefined
   #wanted: ReadonlyMap<string, RegisteredVoice> = new Map()
   #pipe: Pipe | undefined
   #replacements = 0
   #running = false
+  #isPulling = false
   #again = false
   #failures = 0
   #isInterrupted = false
@@ -85,6 +91,12 @@ export class Sink {
     this.#run()
   }
 
+  /** Called when the servers can reach each other again: skips the wait before the next attempt. */
+  retry (): void {
+    this.#failures = 0
+    this.#wake?.()
+  }
+
   /** Closes the pipe and its voices. Idempotent. */
   close (): void {
     if (this.#closing.signal.aborted) return
@@ -96,7 +108,7 @@ export class Sink {
   /** Replaces the pipe if it carries no packets although the source receives some. Called every second. */
   async check (): Promise<void> {
     const pipe = this.#pipe
-    if (!pipe || this.#running) return
+    if (!pipe || this.#isPulling) return
     const stats = await pipe.transport.getStats()
     const bytes = stats.reduce((sum, { rtpBytesReceived }) => sum + rtpBytesReceived, 0)
     const now = performance.now()
@@ -117,12 +129,13 @@ export class Sink {
     pipe.atSource = atSource
     const isBroken = Object.entries(counts).some(([producerId, count]) => count > (atSource[producerId] ?? count) + inFlight)
     const patience = Math.min(this.#context.silenceMs * 2 ** this.#replacements, maxSilenceMs)
-    if (!isBroken || now - pipe.flowedAt < patience - suspiciousMs / 2 || this.#pipe !== pipe) return
+    if (!isBroken || now - pipe.flowedAt < patience - suspiciousMs / 2 || this.#pipe !== pipe || this.#isPulling) return
     this.#context.log.warn({ roomId: this.#media.roomId, source: this.#source }, 'no audio arrives from another server; opening a new connection')
     this.#context.failed('silent')
     this.#replacements++
     this.#drop()
     this.#setInterrupted(true)
+    this.#wake?.()
     this.#run()
   }
 
@@ -156,20 +169,30 @@ export class Sink {
       while (this.#again && !this.#closing.signal.aborted) {
         this.#again = false
         try {
-          await this.#pull()
+          this.#isPulling = true
+          await this.#pull().finally(() => { this.#isPulling = false })
           this.#failures = 0
         } catch (err) {
           if (this.#closing.signal.aborted) return
           this.#context.log.warn({ err, roomId: this.#media.roomId, source: this.#source }, 'failed to get audio from another server')
-          this.#drop()
+          // If the servers cannot reach each other's main threads, an open pipe goes on.
+          const isUnanswered = isCoded(err) && err.code === 'UNAVAILABLE'
+          if (!isUnanswered || this.#pipe?.isOpen !== true) this.#drop()
           this.#again = true
           this.#context.failed('refused')
-          await delay(Math.min(backoffMs * 2 ** this.#failures++, maxBackoffMs), undefined, { signal: this.#closing.signal, ref: false }).catch(() => {})
+          await this.#wait(Math.min(backoffMs * 2 ** this.#failures++, maxBackoffMs))
         }
       }
     } finally {
       this.#running = false
     }
+  }
+
+  async #wait (ms: number): Promise<void> {
+    const waiting = new AbortController()
+    this.#wake = () => waiting.abort()
+    await delay(ms, undefined, { signal: AbortSignal.any([waiting.signal, this.#closing.signal]), ref: false }).catch(() => { /* The wait was ended. */ })
+    this.#wake = undefined
   }
 
   async #pull (): Promise<void> {
@@ -179,8 +202,11 @@ export class Sink {
     if (missing.length === 0) return
     if (!this.#pipe) return await this.#open(missing)
     const { id, transport } = this.#pipe
-    const { voices } = await cluster.ask(this.#source, 'relay:more', { ...id, from: nodeId, voices: missing }, requestMs)
-    await this.#receive(transport, voices)
+    const more = await cluster.ask(this.#source, 'relay:more', { ...id, from: nodeId, voices: missing }, requestMs)
+    if (more) return await this.#receive(transport, more.voices)
+    // The source has closed the pipe, because its worker died for example.
+    this.#drop()
+    await this.#open([...this.#wanted.keys()])
   }
 
   async #open (wanted: string[]): Promise<void> {
@@ -188,17 +214,20 @@ export class Sink {
     const { router } = await this.#media.main()
     const transport = await router.createPipeTransport({ listenInfo: listenInfo(), enableSctp: false, enableRtx: true, enableSrtp: true })
     const id: PipeId = { roomId: this.#media.roomId, from: nodeId, epoch: nextEpoch() }
-    this.#pipe = { id, transport, bytes: 0, flowedAt: performance.now(), atSource: undefined }
+    const pipe: Pipe = { id, transport, isOpen: false, bytes: 0, flowedAt: performance.now(), atSource: undefined }
+    this.#pipe = pipe
     if (this.#closing.signal.aborted) return this.#drop()
     transport.observer.once('close', () => {
       // The worker died.
-      if (this.#pipe?.transport !== transport) return
+      if (this.#pipe !== pipe) return
       this.#drop()
       this.#run()
     })
     const { ip, port, srtpParameters, voices } = await cluster.ask(this.#source, 'relay:want', { ...id, ...endOf(transport), voices: wanted }, requestMs)
-    if (this.#pipe.transport !== transport) return
+    // The worker may have died during the request.
+    if (this.#pipe !== pipe) return
     await transport.connect({ ip, port, ...(srtpParameters ? { srtpParameters } : {}) })
+    pipe.isOpen = true
     await this.#receive(transport, voices)
   }
 

@@ -31,10 +31,14 @@ export interface SourcesOptions {
 const keyOf = ({ roomId, from }: PipeId) => `${from} ${roomId}`
 
 /** Sends the voices of this server to the servers that request them. */
-export function createSources ({ cluster, leases, log, nodeId }: Pick<FastifyInstance, 'cluster' | 'leases' | 'log' | 'nodeId'>, { rooms, listenInfo, endOf, requestMs, checkMs }: SourcesOptions): Sources {
+export function createSources ({ cluster, leases, log, nodeId, timings: { leaseMs } }: Pick<FastifyInstance, 'cluster' | 'leases' | 'log' | 'nodeId' | 'timings'>, { rooms, listenInfo, endOf, requestMs, checkMs }: SourcesOptions): Sources {
   const pipes = new Map<string, SourcePipe>()
-  /** The number of the newest pipe that each sink has requested, even if the pipe was not opened or is already closed. */
-  const newest = new Map<string, number>()
+  /** The number of the newest pipe that each sink has requested, even if the pipe was not opened, and whether the sink has dropped it. */
+  const newest = new Map<string, { epoch: number, isDropped: boolean }>()
+  const isObsolete = (key: string, epoch: number) => {
+    const known = newest.get(key)
+    return known !== undefined && (epoch < known.epoch || (epoch === known.epoch && known.isDropped))
+  }
 
   function closePipe (pipe: SourcePipe): void {
     pipe.transport.close()
@@ -73,17 +77,18 @@ export function createSources ({ cluster, leases, log, nodeId }: Pick<FastifyIns
   const stops = [
     cluster.answer('relay:want', async ({ ip, port, srtpParameters, voices, ...id }) => {
       const key = keyOf(id)
-      if (id.epoch <= (newest.get(key) ?? 0)) throw unavailable('A newer pipe has been requested')
-      newest.set(key, id.epoch)
+      if (isObsolete(key, id.epoch)) throw unavailable('A newer pipe has been requested')
+      newest.set(key, { epoch: id.epoch, isDropped: false })
       const older = pipes.get(key)
       if (older) closePipe(older)
       const media = rooms.get(id.roomId)
       if (!media) throw unavailable(`Room ${id.roomId} has no audio on this server`)
       const { router } = await media.main()
       const transport = await router.createPipeTransport({ listenInfo: listenInfo(), enableSctp: false, enableRtx: true, enableSrtp: true })
-      if (newest.get(key) !== id.epoch) {
+      // During the request to the worker, the sink may have dropped this pipe, or asked for another one.
+      if (isObsolete(key, id.epoch)) {
         transport.close()
-        throw unavailable('A newer pipe has been requested')
+        throw unavailable('The pipe is no longer wanted')
       }
       const pipe: SourcePipe = { id, transport, sent: new Map() }
       pipes.set(key, pipe)
@@ -98,12 +103,12 @@ export function createSources ({ cluster, leases, log, nodeId }: Pick<FastifyIns
     }),
     cluster.answer('relay:more', async ({ voices, ...id }) => {
       const pipe = pipes.get(keyOf(id))
-      if (pipe?.id.epoch !== id.epoch) throw unavailable('The pipe does not exist')
+      if (pipe?.id.epoch !== id.epoch) return null
       return { voices: await send(pipe, voices) }
     }),
     cluster.answer('relay:drop', (id) => {
       const key = keyOf(id)
-      if (id.epoch > (newest.get(key) ?? 0)) newest.set(key, id.epoch)
+      if (id.epoch >= (newest.get(key)?.epoch ?? 0)) newest.set(key, { epoch: id.epoch, isDropped: true })
       const pipe = pipes.get(key)
       if (pipe && pipe.id.epoch <= id.epoch) closePipe(pipe)
       return null
@@ -115,11 +120,14 @@ export function createSources ({ cluster, leases, log, nodeId }: Pick<FastifyIns
     })
   ]
 
-  /** Closes pipes whose sink is dead or no longer uses them. While the store is unavailable, all pipes stay. */
+  /**
+   * Closes pipes whose sink is dead or no longer uses them. While the store is unavailable, and after it has lost its data
+   * until all servers have renewed their leases, all pipes stay.
+   */
   async function check (): Promise<void> {
     const bySink = Map.groupBy(pipes.values(), ({ id }) => id.from)
     const sinks = [...bySink.keys()]
-    if (sinks.length > 0) {
+    if (sinks.length > 0 && await leases.msSinceLoss() > leaseMs) {
       const alive = await leases.areAlive(sinks)
       await Promise.all(sinks.map(async (sink, i) => {
         const ofSink = bySink.get(sink) ?? []

@@ -31,6 +31,8 @@ export interface CommitOptions {
   unsynced: Unsynced
   /** Returns the part that survives a restart, by the name of the state; see `StateOptions`. */
   durable: Map<string, (state: unknown) => unknown>
+  /** The names of the states that may change while servers restore a lost room. */
+  unhindered: ReadonlySet<string>
 }
 
 /**
@@ -39,7 +41,7 @@ export interface CommitOptions {
  *
  * @returns a function that changes state; see `RoomStateHandle.change`
  */
-export function createCommit ({ bus, jobs, messages, store }: Pick<FastifyInstance, 'bus' | 'jobs' | 'messages' | 'store'>, { nodeRooms, states, unsynced, durable }: CommitOptions) {
+export function createCommit ({ bus, jobs, messages, store }: Pick<FastifyInstance, 'bus' | 'jobs' | 'messages' | 'store'>, { nodeRooms, states, unsynced, durable, unhindered }: CommitOptions) {
   const queues = new Map<string, Command[]>()
 
   async function drain (roomId: string, name: string, queue: Command[]): Promise<void> {
@@ -71,7 +73,7 @@ export function createCommit ({ bus, jobs, messages, store }: Pick<FastifyInstan
       const [result] = await Promise.all([
         changeAndPublish(
           bus, channelOf(roomId), message,
-          (publish) => store.swapDocument({ roomId, name, expected: version, state: next, kept, publish }),
+          (publish) => store.swapDocument({ roomId, name, expected: version, state: next, kept, publish, duringRestore: unhindered.has(name) }),
           (result) => result.swapped ? withVersion(message, result.version) : undefined
         ),
         next !== undefined && outcome?.wakeAt !== undefined ? jobs.schedule(wakeJob(name), roomId, outcome.wakeAt) : undefined

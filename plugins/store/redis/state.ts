@@ -7,8 +7,8 @@ import { documentsKey, lastEntryKey, logKey, logsKey, parseDocument, publishArgs
 
 export function createRedisState (redis: Redis, recoveryMs: number): StateStore {
   return {
-    async swapDocument ({ roomId, name, expected, state = '', publish }) {
-      const answer = await redis.msabSwapDocument(roomKey(roomId), documentsKey(roomId), name, expected, state, ...publishArgs(publish), recoveryMs)
+    async swapDocument ({ roomId, name, expected, state = '', publish, duringRestore = false }) {
+      const answer = await redis.msabSwapDocument(roomKey(roomId), documentsKey(roomId), name, expected, state, ...publishArgs(publish), duringRestore ? 0 : recoveryMs)
       if (answer === null) throw new RoomNotFound(roomId)
       const [outcome, version = '', current] = answer
       if (outcome === 'RESTORING') throw unavailable(`Room ${roomId} is being restored`)

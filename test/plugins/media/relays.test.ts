@@ -126,9 +126,9 @@ t.test('the first member on a server receives the producers and active speakers 
   }))
   const hasSpeakers = (client: TestClient, expected: number[]) =>
     until(() => JSON.stringify((client.events.findLast(({ type }) => type === 'speaker:active')?.data.activeSpeakers as number[] | undefined)?.toSorted()) === JSON.stringify(expected))
+  const c = await build(t, { env: { FEATURES: 'auth,media,mix', REDIS_URL: redis.url } })
   for (const client of [amy, bob]) await hasSpeakers(client, [1, 2])
 
-  const c = await build(t, { env: { FEATURES: 'auth,media,mix', REDIS_URL: redis.url } })
   const eve = await c.connect(3)
   const { existingProducers, activeSpeakers } = await eve.ok('room:join', { roomId }) as { existingProducers: { producerId: string }[], activeSpeakers: number[] }
   t.same(existingProducers.map(({ producerId }) => producerId).sort(), voices.map(({ injection }) => injection.producerId).sort())
@@ -176,6 +176,49 @@ t.test('a pipe without packets is replaced, and clients are notified', async (t)
   await heard(producerId)
   await until(() => a.app.sfu.relays().sources === 1 && b.app.sfu.relays().sinks === 1)
   await until(() => b.app.sfu.producersOf(roomId)[0]?.isPaused === false)
+})
+
+t.test('a pipe that is dropped while it is being opened is not left over', async (t) => {
+  const { servers } = await cluster(t, 2)
+  const [a, b] = servers as [TestServer, TestServer]
+  const { producerId } = await speak(t, a, 1)
+  const id = { roomId, from: 'nobody', epoch: 1 }
+  const wanted = b.app.cluster.ask(a.app.nodeId, 'relay:want', { ...id, ip: '127.0.0.1', port: 9, srtpParameters: undefined, voices: [producerId] }, 5000)
+  const dropped = b.app.cluster.ask(a.app.nodeId, 'relay:drop', id, 5000)
+  await t.rejects(wanted, { code: 'UNAVAILABLE' })
+  await dropped
+  t.same(a.app.sfu.relays(), { sources: 0, sinks: 0 })
+})
+
+t.test('a pipe goes on while the servers do not answer each other, and gets the new voices later', async (t) => {
+  const { servers, clients } = await cluster(t, 2)
+  const [a, b] = servers as [TestServer, TestServer]
+  const [, bob] = clients as [TestClient, TestClient]
+  const first = await speak(t, a, 1)
+  const { heard } = await hear(t, b)
+  await heard(first.producerId)
+  const requests = b.app.cluster as { ask: (...request: unknown[]) => Promise<unknown> }
+  const { ask } = requests
+  let refusals = 0
+  requests.ask = async (...request) => {
+    if (request[1] !== 'relay:more') return await ask(...request)
+    refusals++
+    throw Object.assign(new Error('Not now'), { code: 'UNAVAILABLE', statusCode: 503 })
+  }
+  const second = await speak(t, a, 3)
+  await until(() => refusals >= 2)
+  await heard(first.producerId)
+  t.notOk(bob.events.some(({ type }) => type === 'audio:producerClosed'))
+  requests.ask = ask
+  await heard(second.producerId)
+  await heard(first.producerId)
+  t.notOk(bob.events.some(({ type }) => type === 'audio:producerClosed'))
+
+  // The source has closed its end of the pipe, as after the death of its worker.
+  for (const pipe of [...pipes].slice(0, 1)) pipe.close()
+  const third = await speak(t, a, 4)
+  await heard(third.producerId)
+  await heard(first.producerId)
 })
 
 t.test('the producers of a dead server are closed on the other servers', async (t) => {

@@ -5,7 +5,7 @@ import { build } from '../../support/build.ts'
 import { deafen } from '../../support/deaf.ts'
 import { redisClient, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
-import { buildTally, follow } from './tally.ts'
+import { buildTally, follow, tallySchema } from './tally.ts'
 import type { Follower } from './tally.ts'
 
 // Redis loses its data while servers run. In the end, the store and all members have
@@ -85,11 +85,13 @@ t.test('keeps state that only one server has', async (t) => {
   const cut = await deafen(b.server)
   const newest = Promise.withResolvers<void>()
   const older = Promise.withResolvers<void>()
+  const killed = Promise.withResolvers<void>()
   intercept(a, async (write, share) => {
     await newest.promise
     return await write(share)
   })
   intercept(b, async (write, share) => {
+    await killed.promise
     const change = await write(share)
     older.resolve()
     return change
@@ -98,6 +100,7 @@ t.test('keeps state that only one server has', async (t) => {
   t.equal(second, 2, 'acknowledged')
   await redis.kill()
   t.equal(b.peek(), 1, 'the other server has an older state')
+  killed.resolve()
   await redis.start()
   await older.promise
   const early = await b.count().then((n) => n, (error: { code?: string }) => error.code)
@@ -128,6 +131,21 @@ t.test('a server that syncs late adopts the state of the other servers', async (
   await agree(2)
   t.equal(await countOnce(a), 3)
   await agree(3)
+})
+
+t.test('state of which each server restores its own part changes during recovery', async (t) => {
+  const { a, agree } = await servers(t, 'a', 'b')
+  await a.count()
+  await agree(1)
+  const { app } = a.server
+  const own = app.rooms.roomState.define('own', tallySchema, { changesDuringRestore: true })
+  const set = async (n: number) => { await own.change('r1', () => ({ state: { n }, result: undefined })) }
+  await set(1)
+  await app.redis.flushall()
+  await until(async () => await app.store.getRoom('r1') !== undefined)
+  await set(2)
+  t.same(await own.read('r1'), { n: 2 })
+  t.same(await app.store.readDocuments(['r1'], 'tally'), ['{"n":1}'])
 })
 
 t.test('restores changes acknowledged during a sync', async (t) => {
