@@ -118,7 +118,7 @@ export interface FeatureSurface {
   /** Sessions of this server, with or without a socket; events to a user's sessions on all servers. */
   sockets: FeatureSockets
   /** Audio: transports, producers, consumers, active speakers. */
-  sfu: Omit<Sfu, 'workers' | 'mixThreads' | 'relays' | 'load' | 'workersCpuMs'>
+  sfu: Omit<Sfu, 'workers' | 'mixThreads' | 'relays' | 'load' | 'workersCpuMs' | 'readProducers'>
   /** Values by key, with an optional expiry. The values survive a crash. Start the name of a namespace with the feature's name. */
   kv: Pick<KeyValue, 'namespace' | 'plainKeys'>
   /**

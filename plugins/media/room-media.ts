@@ -40,7 +40,7 @@ export interface MediaUser {
 export interface RoomMediaContext {
   hooks: Hooks
   pool: WorkerPool
-  /** Called when the number of producers in a room changes. */
+  /** Called when the number of a room's producers on this server changes. Each server counts its own. */
   counted (roomId: string, producers: number): void
   /** Called when a producer of this server was announced, closed, paused or resumed. */
   changed (roomId: string): void
@@ -96,6 +96,11 @@ export class RoomMedia {
   /** The worker and the router that have the producers; undefined while they are being replaced. */
   get current (): RoomRouter | undefined {
     return this.#main?.at
+  }
+
+  /** Number of producers whose audio enters the cluster at this server. */
+  get #ownCount (): number {
+    return this.producers.values().filter(({ owner }) => owner.kind !== 'relay').toArray().length
   }
 
   /** The active speakers on this server. */
@@ -158,7 +163,7 @@ export class RoomMedia {
       closed: (_producer, cause) => {
         this.producers.delete(producer.id)
         if (source === 'voice') this.#main?.speakers.remove(owner.userId)
-        counted(this.roomId, this.producers.size)
+        counted(this.roomId, this.#ownCount)
         for (const user of this.#users) user.producerClosed?.(added)
         hooks.emit('media:producerClosed', this.roomId, added.info, owner, cause)
         changed(this.roomId)
@@ -188,7 +193,7 @@ export class RoomMedia {
     // Music is not speech. Services, such as a mix of all speakers, are not speakers. Other nodes observe their own speakers.
     if (owner.kind === 'session' && producer.source === 'voice') await this.#main?.speakers.add(producerId)
     if (producer.closed) throw new ProducerNotFound(producerId)
-    counted(this.roomId, this.producers.size)
+    counted(this.roomId, this.#ownCount)
     hooks.emit('media:producerOpened', this.roomId, producer.info, owner)
     for (const user of this.#users) user.producerOpened?.(producer)
     changed(this.roomId)

@@ -63,6 +63,13 @@ export interface Sfu {
   relays (): { sources: number, sinks: number }
   /** The producers of a room on all servers. */
   producersOf (roomId: string): ProducerInfo[]
+  /**
+   * The producers of rooms on all servers, also of rooms without members on this server.
+   *
+   * @returns one list per room
+   * @throws UNAVAILABLE
+   */
+  readProducers (roomIds: readonly string[]): Promise<ProducerInfo[][]>
   /** The producers of a room on this server, for features that moderate them. */
   producerHandles (roomId: string): ProducerHandle[]
   /** The active speakers of a room: those on this server, and those that other servers have reported to it. */
@@ -269,6 +276,7 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
   }
 
   const producersHere = (roomId: string) => [...rooms.get(roomId)?.producers.values() ?? []].filter(({ owner }) => owner.kind !== 'relay')
+  const producersOf = (roomId: string) => [...producersHere(roomId).map(({ info }) => info), ...relays?.voicesOf(roomId) ?? []]
   const speakersOf = (roomId: string) => relays?.speakersOf(roomId) ?? rooms.get(roomId)?.speaking().activeSpeakers ?? []
   const roomOf = ({ producerId }: Pick<ProducerHandle, 'producerId'>) => [...rooms.all()].find(({ producers }) => producers.has(producerId))?.roomId
   const overBitrate = metrics.counter('flylive_producers_over_bitrate_total', 'Producers closed because they sent more than their allowed bit rate')
@@ -289,7 +297,13 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
       return pool.ready
     },
     workers: () => pool.alive().map(({ index, worker, port, routers }) => ({ index, pid: worker.pid, port, routers })),
-    producersOf: (roomId) => [...producersHere(roomId).map(({ info }) => info), ...relays?.voicesOf(roomId) ?? []],
+    producersOf,
+    async readProducers (roomIds) {
+      const elsewhere = relays ? roomIds.filter((roomId) => !app.rooms.get(roomId)) : []
+      const read = elsewhere.length > 0 ? await relays?.read(elsewhere) ?? [] : []
+      const found = new Map(elsewhere.map((roomId, i) => [roomId, read[i]]))
+      return roomIds.map((roomId) => found.get(roomId) ?? producersOf(roomId))
+    },
     producerHandles: producersHere,
     speakersOf,
     async readSpeakers (roomId) {

@@ -103,14 +103,14 @@ export default (async function rooms (app) {
     schema: { tags, summary: 'Lists the rooms. A page of a search may have fewer rooms than `limit` even if more pages follow', querystring: page.extend({ query: query.optional().describe('Only rooms whose id, title, topic and host name contain all of these words') }), response: { 200: z.object({ rooms: z.array(summary), nextCursor }) } }
   }, async ({ query: { cursor, limit, query } }) => {
     const { rooms, overviews, nextCursor } = await listRooms(keyBehind(cursor), limit, query)
-    const [seats] = await app.hooks.ask('admin:seating', rooms)
+    const [[seats], producers] = await Promise.all([app.hooks.ask('admin:seating', rooms), app.sfu.readProducers(rooms.map(({ roomId }) => roomId))])
     return {
       rooms: rooms.map((room, i) => ({
         id: room.roomId,
         ...describe(overviews[i] as RoomOverview),
         participants: room.participantCount,
         seated: seats?.[i]?.seats.length ?? 0,
-        producers: room.producers,
+        producers: producers[i]?.length ?? 0,
         createdAt: room.createdAt,
         lastActivityAt: room.lastActivityAt
       })),
@@ -124,7 +124,9 @@ export default (async function rooms (app) {
     const [room, participants] = await Promise.all([app.store.getRoom(roomId), app.store.getParticipants(roomId, participantsShown)])
     if (!room) throw new RoomNotFound(roomId)
     const media = app.sfu.describe(roomId)
-    const [[overview], roles, [[seats] = []]] = await Promise.all([app.rooms.overviewsOf([room]), app.rooms.rolesOf(room), app.hooks.ask('admin:seating', [room])])
+    const [[overview], roles, [[seats] = []], [producers = []]] = await Promise.all([
+      app.rooms.overviewsOf([room]), app.rooms.rolesOf(room), app.hooks.ask('admin:seating', [room]), app.sfu.readProducers([roomId])
+    ])
     return {
       id: room.roomId,
       ...describe(overview as RoomOverview),
@@ -134,7 +136,7 @@ export default (async function rooms (app) {
       participantCount: room.participantCount,
       participants,
       ...seats,
-      producers: app.sfu.producersOf(roomId),
+      producers,
       transports: media?.transports ?? [],
       worker: media?.worker ?? null,
       routerId: media?.routerId ?? null

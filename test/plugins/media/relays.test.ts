@@ -127,6 +127,12 @@ t.test('the first member on a server receives the producers and active speakers 
   const hasSpeakers = (client: TestClient, expected: number[]) =>
     until(() => JSON.stringify((client.events.findLast(({ type }) => type === 'speaker:active')?.data.activeSpeakers as number[] | undefined)?.toSorted()) === JSON.stringify(expected))
   const c = await build(t, { env: { FEATURES: 'auth,media,mix', REDIS_URL: redis.url } })
+  const expected = voices.map(({ injection: { producerId } }, i) => ({ producerId, userId: i + 1, isPaused: false }))
+  for (const server of [a, c]) {
+    await until(async () => ((await server.admin('GET', '/admin/rooms')).body?.rooms as { producers: number }[])[0]?.producers === 2)
+    const { producers } = (await server.admin('GET', `/admin/rooms/${roomId}`)).body as { producers: typeof expected }
+    t.same(producers.toSorted((x, y) => x.userId - y.userId), expected, 'admins see the producers of all servers on any server')
+  }
   for (const client of [amy, bob]) await hasSpeakers(client, [1, 2])
 
   const eve = await c.connect(3)
