@@ -94,7 +94,20 @@ const connectTimeoutMs = 8000
 /** How long the client uses the voices after the mix has failed, in milliseconds. */
 const mixRetryMs = 5000
 
+/** How long the tracks of a user who moves to another server are sent to both servers, so that the others can start to receive them, in milliseconds. */
+const overlapMs = 150
+
 const sources = ['voice', 'music'] as const
+
+/** The transports to the previous server, which go on until those to the current server are connected. */
+interface PreviousTransports {
+  transports: MediaTransports
+  closed: PromiseWithResolvers<void>
+  /** Limits how long they go on. */
+  timer: ReturnType<typeof setTimeout>
+  /** Whether the current transports are connected. */
+  isEnding: boolean
+}
 
 /** Allowed bit rates of servers that do not report them, in bits per second. */
 const defaultBitrates = { voice: 96_000, music: 128_000 }
@@ -126,6 +139,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
   /** Set while the mix is not used because it failed. */
   #mixTimer: ReturnType<typeof setTimeout> | undefined
   #transports: MediaTransports | undefined
+  #previous: PreviousTransports | undefined
   /** Counters from the previous `quality()` call. */
   #sample: QualitySample = firstSample(0)
   #timer: ReturnType<typeof setTimeout> | undefined
@@ -285,11 +299,38 @@ export class RoomAudio extends Emitter<AudioEvents> {
   }
 
   /**
+   * Lets the transports to the current server go on while the client moves to another one, until the transports of the
+   * next `start()` are connected, at most 8 s.
+   *
+   * @returns a promise that resolves when the transports are closed
+   */
+  handOver (): Promise<void> {
+    const transports = this.#transports
+    if (!transports || this.#state !== 'on') return Promise.resolve()
+    this.#endHandOver()
+    clearTimeout(this.#timer)
+    this.#transports = undefined
+    this.#prepared = false
+    this.#stopSendTimer()
+    this.#remoteTracks.handOver()
+    const closed = Promise.withResolvers<void>()
+    const timer = setTimeout(() => {
+      this.#endHandOver()
+      if (!this.#prepared) this.#setState('connecting')
+      this.#update()
+    }, connectTimeoutMs)
+    this.#previous = { transports, closed, timer, isEnding: false }
+    return closed.promise
+  }
+
+  /**
    * Starts audio for a room that was just joined. Does nothing if the server has no audio.
    */
   start (reply: JoinReply): void {
-    this.stop()
+    const isMoving = this.#previous !== undefined && this.#transports === undefined
+    if (!isMoving || !reply.rtpCapabilities) this.stop()
     if (!reply.rtpCapabilities) return
+    this.#stopAvoidingMix()
     this.#iceServers = reply.iceServers as RTCIceServer[] | undefined
     this.#maxBitrates = reply.maxBitrates ?? defaultBitrates
     this.#mixRecommended = reply.mix?.recommended === true
@@ -489,6 +530,9 @@ export class RoomAudio extends Emitter<AudioEvents> {
         this.#backoff.reset()
         this.#lastError = undefined
         this.#setState('on')
+        this.#finishHandOver()
+      } else if (this.#previous) {
+        // The audio goes on through the previous transports.
       } else if (this.#state === 'on' && transports.startsSending) {
         // Remote audio is not interrupted; the state of the microphone is `waiting`.
         this.#sendTimer ??= setTimeout(() => {
@@ -520,11 +564,35 @@ export class RoomAudio extends Emitter<AudioEvents> {
   #describe (source: AudioSource, publication: Publication | undefined): MicrophoneState {
     if (!publication) return 'off'
     if (publication.isInterrupted) return 'interrupted'
-    if (this.#permitted === undefined || this.#transports?.isSending(source) !== true) return 'waiting'
+    const isSending = this.#transports?.isSending(source) === true || this.#previous?.transports.isSending(source) === true
+    if (this.#permitted === undefined || !isSending) return 'waiting'
     return source === 'voice' && this.#muted ? 'muted' : 'live'
   }
 
+  /** Closes the previous transports when everything is heard through the current ones. */
+  async #finishHandOver (): Promise<void> {
+    const previous = this.#previous
+    if (!previous || previous.isEnding) return
+    previous.isEnding = true
+    const sent = new Promise((resolve) => setTimeout(resolve, overlapMs)).then(() => previous.transports.closeSending())
+    await Promise.all([this.#remoteTracks.replaced(), sent])
+    if (this.#previous !== previous) return
+    this.#endHandOver()
+    this.#update()
+  }
+
+  #endHandOver (): void {
+    const previous = this.#previous
+    if (!previous) return
+    this.#previous = undefined
+    clearTimeout(previous.timer)
+    this.#remoteTracks.release()
+    previous.transports.close()
+    previous.closed.resolve()
+  }
+
   #closeTransports (): void {
+    this.#endHandOver()
     this.#transports?.close()
     this.#transports = undefined
     this.#prepared = false
@@ -536,8 +604,10 @@ export class RoomAudio extends Emitter<AudioEvents> {
   /** Creates the transports and replaces any previous ones. */
   async #open (why?: Error): Promise<void> {
     clearTimeout(this.#timer)
-    this.#closeTransports()
-    this.#setState('connecting', why)
+    if (why || !this.#previous) {
+      this.#closeTransports()
+      this.#setState('connecting', why)
+    }
     const room = this.#room
     if (!room) return
     let device: Device
@@ -545,7 +615,9 @@ export class RoomAudio extends Emitter<AudioEvents> {
       device = await room.device
     } catch (error) {
       // The browser does not support WebRTC audio. The room works without audio.
-      if (this.#room === room) this.#setState('off', error as Error)
+      if (this.#room !== room) return
+      this.#closeTransports()
+      this.#setState('off', error as Error)
       return
     }
     // A later call of #open() or stop() has superseded this call.

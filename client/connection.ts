@@ -77,11 +77,12 @@ export interface Handover {
   request: Connection['request']
   /**
    * Makes the second connection the current one. Must be called while a reply is applied, so that no event of either
-   * connection is lost. The previous connection closes when its pending requests are answered.
+   * connection is lost. The previous connection closes when its pending requests are answered and `moved` is settled.
    *
+   * @param moved what still needs the previous connection
    * @throws RequestError if the previous connection was lost in the meantime
    */
-  adopt: () => void
+  adopt: (moved?: Promise<void>) => void
 }
 
 /** Close codes after which the client does not reconnect. */
@@ -130,6 +131,8 @@ export class Connection extends Emitter<ConnectionEvents> {
   #nextId = 0
   #clockOffsetMs = 0
   #successor: Successor | undefined
+  /** Previous connections that something still needs. */
+  readonly #kept = new Set<WebSocket>()
   #moveTimer: ReturnType<typeof setTimeout> | undefined
   /** Address of another server, which a full or stopping server has sent. Used until a connection to it fails. */
   #named: string | undefined
@@ -431,11 +434,12 @@ export class Connection extends Emitter<ConnectionEvents> {
     const successor = openSuccessor(this.#socketFor(token, url), (frame) => this.#settle(frame as Frame), this.#connectTimeoutMs)
     const { ws, events, ready, lost } = successor
     this.#successor = successor
-    const adopt = () => {
+    const adopt = (moved?: Promise<void>) => {
       if (from !== this.#ws || this.#successor !== successor) throw new RequestError({ code: 'CONNECTION_LOST', message: 'Connection lost' })
       this.#token = token
       this.#named = url === this.#options.url ? undefined : url
       this.#listen(ws)
+      if (moved) this.#keep(from, moved)
       this.#retire(from)
       for (const event of events) this.#receive(event as Frame)
     }
@@ -456,13 +460,30 @@ export class Connection extends Emitter<ConnectionEvents> {
     }
   }
 
-  /** Closes a previous connection once its pending requests are answered. Ignores the events of that connection. */
+  /** Leaves the room on previous connections that are still open, and closes them. */
+  leavePrevious (): void {
+    for (const ws of this.#kept) {
+      if (ws.readyState === WebSocket.OPEN) ws.send(JSON.stringify({ type: 'room:leave', data: {} }))
+      this.#kept.delete(ws)
+      this.#retire(ws)
+    }
+  }
+
+  /** Keeps a previous connection open until the promise is settled. */
+  #keep (ws: WebSocket, until: Promise<void>): void {
+    this.#kept.add(ws)
+    const release = () => { if (this.#kept.delete(ws)) this.#retire(ws) }
+    until.then(release, release)
+  }
+
+  /** Closes a previous connection once nothing needs it and its pending requests are answered. Ignores the events of that connection. */
   #retire (ws: WebSocket): void {
     const close = () => {
+      this.#kept.delete(ws)
       this.#rejectAll({ code: 'CONNECTION_LOST', message: 'Connection lost' }, ws)
       this.#drop(ws)
     }
-    if (![...this.#pending.values()].some((pending) => pending.ws === ws)) return close()
+    if (!this.#kept.has(ws) && ![...this.#pending.values()].some((pending) => pending.ws === ws)) return close()
     ws.onmessage = ({ data }) => {
       const frame = JSON.parse(String(data)) as Frame
       if (frame.type === undefined) this.#settle(frame)
@@ -560,6 +581,8 @@ export class Connection extends Emitter<ConnectionEvents> {
     clearTimeout(this.#renewTimer)
     this.#heartbeat.stop()
     this.#successor?.ws.close()
+    for (const ws of this.#kept) this.#drop(ws)
+    this.#kept.clear()
     this.#watchPage(false)
     const opening = this.#opening
     this.#opening = undefined

@@ -265,6 +265,15 @@ export class MediaTransports {
     }
   }
 
+  /** Closes the local side of the send transport; the transports cannot be used to send any more. */
+  closeSending (): void {
+    for (const transport of this.#open) {
+      if (transport.direction !== 'send') continue
+      transport.close()
+      this.#open.delete(transport)
+    }
+  }
+
   /** Closes the local side. The server closes its side when a transport is replaced or the user leaves. Idempotent. */
   close (): void {
     this.#closed = true

@@ -13,18 +13,13 @@ export interface PlaybackEvents {
 const stepMs = 15
 const receptions = ['voices', 'mix'] as const
 
-interface Player {
-  audio: RemoteAudio
-  output: Output
-}
-
 /**
  * Plays the received tracks. Cross-fades between the voices and the mix. Volumes are kept for the whole lifetime of the
  * client, also for users who are not in the room.
  */
 export class AudioPlayback extends Emitter<PlaybackEvents> {
   readonly #tracks: RemoteTracks
-  readonly #players = new Map<string, Player>()
+  readonly #players = new Map<RemoteAudio, Output>()
   /** Volumes other than 1, by user id as a string. */
   readonly #volumes = new Map<string, number>()
   /** The volume to which the voices and the mix are faded, 0 to 1. */
@@ -98,12 +93,12 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
     const before = this.#speaker
     this.#speaker = deviceId
     try {
-      await Promise.all([...this.#players.values()].map(({ output }) => output.setSpeaker(deviceId)))
+      await Promise.all([...this.#players.values()].map((output) => output.setSpeaker(deviceId)))
       // Without a track, an unused output checks the device.
       if (this.#players.size === 0) await createOutput().setSpeaker(deviceId)
     } catch (error) {
       if (this.#speaker === deviceId) this.#speaker = before
-      await Promise.allSettled([...this.#players.values()].map(({ output }) => output.setSpeaker(this.#speaker)))
+      await Promise.allSettled([...this.#players.values()].map((output) => output.setSpeaker(this.#speaker)))
       throw error
     }
     this.emit('change')
@@ -112,20 +107,20 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
   /** Plays tracks that the browser has blocked. Call it in an event handler of a click or key. */
   resume (): void {
     this.#setBlocked(false)
-    for (const { output } of this.#players.values()) this.#play(output)
+    for (const output of this.#players.values()) this.#play(output)
   }
 
   #add (audio: RemoteAudio): void {
     const output = createOutput(audio.track)
-    this.#players.set(audio.producerId, { audio, output })
+    this.#players.set(audio, output)
     this.#apply()
     if (this.#speaker !== '') output.setSpeaker(this.#speaker).catch(() => { /* The device was unplugged; the browser's default plays. */ })
     this.#play(output)
   }
 
-  #remove ({ producerId }: RemoteAudio): void {
-    this.#players.get(producerId)?.output.close()
-    this.#players.delete(producerId)
+  #remove (audio: RemoteAudio): void {
+    this.#players.get(audio)?.close()
+    this.#players.delete(audio)
     if (this.#players.size === 0) this.#setBlocked(false)
   }
 
@@ -148,7 +143,7 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
     clearInterval(this.#fade)
     const from = { ...this.#faders }
     const start = performance.now()
-    const hasOld = [...this.#players.values()].some(({ audio }) => this.#share(receptionOf(audio)) === 0)
+    const hasOld = [...this.#players.keys()].some((audio) => this.#share(receptionOf(audio)) === 0)
     const step = () => {
       // A background page may run this late, so the position follows the clock.
       const progress = hasOld ? Math.min(1, (performance.now() - start) / fadeMs) : 1
@@ -161,7 +156,7 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
   }
 
   #apply (): void {
-    for (const { audio, output } of this.#players.values()) {
+    for (const [audio, output] of this.#players) {
       const volume = audio.userId === undefined ? this.#mixVolume : this.volumeOf(audio.userId)
       // An equal-power fade, because the mix is later than the voices, so that their signals do not correlate.
       output.setVolume(Math.sin(this.#faders[receptionOf(audio)] * Math.PI / 2) * volume)

@@ -83,6 +83,8 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   readonly #producers = new Map<string, RemoteProducer>()
   /** By producer id. */
   readonly #tracks = new Map<string, ReceivedTrack>()
+  /** The tracks from the previous server, by producer id, each until the track that replaces it is heard. */
+  readonly #previous = new Map<string, ReceivedTrack>()
   /** Ids of the producers that are being consumed. */
   readonly #consuming = new Map<string, Promise<void>>()
   readonly #levels = new Levels()
@@ -133,7 +135,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
 
   /** The remote tracks that are currently received; the same frozen array until they change. */
   get heard (): readonly RemoteAudio[] {
-    this.#heard = updateSnapshot(this.#heard, [...this.#tracks.values()].map(({ audio }) => audio), ({ producerId }) => producerId)
+    this.#heard = updateSnapshot(this.#heard, [...new Map([...this.#previous, ...this.#tracks]).values()].map(({ audio }) => audio), ({ producerId }) => producerId)
     return this.#heard
   }
 
@@ -146,10 +148,10 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   levels (): ReadonlyMap<string, number> {
     const levels = new Map<string, number>()
     if (this.#reception === undefined) return levels
-    const mix = this.#reception === 'mix' ? this.#tracks.get(mixId) : undefined
+    const mix = this.#reception === 'mix' ? this.#audible(mixId) : undefined
     const ofMix = mix && this.#speakers.scaled(this.#levels.measured(mix.audio.receiver))
     for (const { producerId, userId, source, isPaused } of this.#producers.values()) {
-      const receiver = this.#tracks.get(producerId)?.audio.receiver
+      const receiver = this.#audible(producerId)?.audio.receiver
       if (source !== 'voice' || (!ofMix && !receiver)) continue
       const key = String(userId)
       // The last packet before a pause does not describe the current level.
@@ -166,6 +168,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     for (const producer of existingProducers) {
       if (!this.#isSelf(producer.userId)) this.#producers.set(producer.producerId, { ...producer })
     }
+    for (const producerId of [...this.#previous.keys()]) if (producerId !== mixId && !this.#producers.has(producerId)) this.#release(producerId)
     this.emit('producers')
   }
 
@@ -189,8 +192,34 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     this.#switch()
   }
 
+  /**
+   * Keeps the tracks while the client moves to another server. Each is heard until the track of the same producer on
+   * the other server is, or until `release()`. Call `start()` with the join reply of the other server, and then `open()`.
+   */
+  handOver (): void {
+    this.release()
+    this.#transports = undefined
+    this.#switches++
+    this.#consuming.clear()
+    for (const [producerId, received] of this.#tracks) this.#previous.set(producerId, received)
+    this.#tracks.clear()
+    this.#producers.clear()
+  }
+
+  /** Waits until the tracks from the previous server that have sound are replaced, at most {@link longestWaitMs}. */
+  async replaced (): Promise<void> {
+    const deadline = performance.now() + longestWaitMs
+    while (performance.now() < deadline && [...this.#previous.values()].some(({ audio }) => receptionOf(audio) === this.#wanted && !this.#isSilent(audio))) await delay(pollMs)
+  }
+
+  /** Stops receiving the tracks from the previous server. Idempotent. */
+  release (): void {
+    for (const producerId of [...this.#previous.keys()]) this.#release(producerId)
+  }
+
   /** Stops receiving. Idempotent. */
   close (): void {
+    this.release()
     this.#transports = undefined
     this.#switches++
     this.#consuming.clear()
@@ -223,6 +252,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   }
 
   #close (producerId: string): void {
+    this.#release(producerId)
     this.#drop(producerId)
     if (this.#producers.delete(producerId)) this.emit('producers')
   }
@@ -237,7 +267,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   #setReception (reception: Reception | undefined): void {
     if (reception === this.#reception) return
     this.#reception = reception
-    for (const { audio } of this.#tracks.values()) if (receptionOf(audio) === reception) audio.track.enabled = true
+    for (const [producerId, { audio }] of this.#tracks) if (receptionOf(audio) === reception && !this.#previous.has(producerId)) audio.track.enabled = true
     this.emit('reception', reception)
   }
 
@@ -270,10 +300,47 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   /** Waits until the browser plays the new tracks that have sound. */
   async #untilHeard (wanted: Reception, isCurrent: () => boolean): Promise<void> {
     const deadline = performance.now() + longestWaitMs
-    const isSilent = ({ producerId, userId }: RemoteAudio) => wanted === 'voices' &&
-      (this.#producers.get(producerId)?.isPaused !== false || !this.#speakers.has(String(userId)))
-    const isPending = ({ audio }: ReceivedTrack) => receptionOf(audio) === wanted && !isSilent(audio) && !hasSound(audio.receiver)
+    const isPending = ({ audio }: ReceivedTrack) => receptionOf(audio) === wanted && !this.#isSilent(audio) && !hasSound(audio.receiver)
     while (isCurrent() && performance.now() < deadline && [...this.#tracks.values()].some(isPending)) await delay(pollMs)
+  }
+
+  /** Whether nobody speaks on a track. */
+  #isSilent (audio: RemoteAudio): boolean {
+    return receptionOf(audio) === 'voices' && (this.#producers.get(audio.producerId)?.isPaused !== false || !this.#speakers.has(String(audio.userId)))
+  }
+
+  /** The track of a producer that is heard. */
+  #audible (producerId: string): ReceivedTrack | undefined {
+    return this.#previous.get(producerId) ?? this.#tracks.get(producerId)
+  }
+
+  /** Stops receiving a track from the previous server; the track that replaces it, if any, is heard from now on. */
+  #release (producerId: string): void {
+    const before = this.#previous.get(producerId)
+    if (!before) return
+    this.#previous.delete(producerId)
+    const audio = this.#tracks.get(producerId)?.audio
+    if (audio && this.#isHeard(audio)) audio.track.enabled = true
+    before.consumer.close()
+    this.emit('removed', before.audio)
+  }
+
+  /** Releases the track of the previous server when the track that replaces it has sound. */
+  async #replace (received: ReceivedTrack): Promise<void> {
+    const { producerId } = received.audio
+    const before = this.#previous.get(producerId)
+    const isCurrent = () => before !== undefined && this.#previous.get(producerId) === before && this.#tracks.get(producerId) === received
+    while (isCurrent()) {
+      if (await hasPackets(received.consumer)) {
+        if (isCurrent()) this.#release(producerId)
+        return
+      }
+      await delay(pollMs)
+    }
+  }
+
+  #isHeard (audio: RemoteAudio): boolean {
+    return this.#reception === undefined || receptionOf(audio) === this.#reception
   }
 
   /** Consumes a producer or the mix, unless it is consumed already. */
@@ -302,9 +369,11 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
         track: consumer.track,
         receiver: consumer.rtpReceiver as RTCRtpReceiver
       })
-      audio.track.enabled = this.#reception === undefined || receptionOf(audio) === this.#reception
-      this.#tracks.set(producerId, { audio, consumer })
+      audio.track.enabled = this.#isHeard(audio) && !this.#previous.has(producerId)
+      const received = { audio, consumer }
+      this.#tracks.set(producerId, received)
       this.emit('added', audio)
+      this.#replace(received)
     } catch (error) {
       if (transports !== this.#transports || transports.closed) return
       if (isMix && codeOf(error) !== undefined) return this.emit('mixFailed')
@@ -326,6 +395,16 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
 }
 
 const delay = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
+
+/** Whether packets of the consumer have arrived; where the browser can tell, whether it has played one. */
+async function hasPackets (consumer: types.Consumer): Promise<boolean> {
+  const receiver = consumer.rtpReceiver as Partial<RTCRtpReceiver> | undefined
+  if (receiver?.getSynchronizationSources) return hasSound(receiver)
+  const stats = await consumer.getStats().catch(() => undefined)
+  let packets = 0
+  stats?.forEach(({ packetsReceived = 0 }: { packetsReceived?: number }) => { packets += packetsReceived })
+  return packets > 0
+}
 
 /** Whether the browser has played a packet of the receiver. */
 function hasSound (receiver: Partial<RTCRtpReceiver>): boolean {

@@ -106,7 +106,8 @@ export class RoomClient extends Emitter<RoomEvents> {
   #self: UserId | undefined
   #role: JoinReply['self']['role'] | undefined
   #ownerId: UserId | undefined
-  #timer: ReturnType<typeof setTimeout> | undefined
+  /** Set while the client waits before it sends a join again. */
+  #enterTimer: ReturnType<typeof setTimeout> | undefined
   #participantsCursor: string | undefined
   readonly #connectMs: number
   #connectTimer: ReturnType<typeof setTimeout> | undefined
@@ -230,6 +231,7 @@ export class RoomClient extends Emitter<RoomEvents> {
    */
   join (roomId: string, options: JoinOptions = {}): Promise<JoinReply> {
     this.#end(new RequestError({ code: 'CLOSED', message: `Replaced by a join of room ${roomId}` }))
+    this.connection.leavePrevious()
     const wanted = { roomId, options, joined: Promise.withResolvers<JoinReply>() }
     wanted.joined.promise.catch(() => {})
     this.#target = wanted
@@ -251,6 +253,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     if (!this.#target) return
     this.#end(new RequestError({ code: 'CLOSED', message: 'The room was left' }))
     this.#setState('out')
+    this.connection.leavePrevious()
     try {
       await this.connection.request('room:leave', {})
     } catch (error) {
@@ -282,6 +285,11 @@ export class RoomClient extends Emitter<RoomEvents> {
     }, this.#connectMs)
   }
 
+  #stopEnterTimer (): void {
+    clearTimeout(this.#enterTimer)
+    this.#enterTimer = undefined
+  }
+
   #stopLimit (): void {
     clearTimeout(this.#connectTimer)
     this.#connectTimer = undefined
@@ -297,7 +305,7 @@ export class RoomClient extends Emitter<RoomEvents> {
   /** Clears the state of the room and rejects a pending join. */
   #end (why: RequestError): void {
     this.#stopLimit()
-    clearTimeout(this.#timer)
+    this.#stopEnterTimer()
     this.#target?.joined.reject(why)
     this.#target = undefined
     this.#renewal.stop()
@@ -311,7 +319,7 @@ export class RoomClient extends Emitter<RoomEvents> {
 
   /** Joins the target room on the open connection. */
   async #enter (): Promise<void> {
-    clearTimeout(this.#timer)
+    this.#stopEnterTimer()
     const wanted = this.#target
     if (!wanted) return
     this.#renewal.begin()
@@ -321,9 +329,9 @@ export class RoomClient extends Emitter<RoomEvents> {
       const error = cause as RequestError
       if (this.#target !== wanted || isDisconnect(error)) return
       const { url } = { ...error.details as object } as { url?: string }
-      if (error.code === 'OVERLOADED' && url !== undefined && this.connection.goTo(url)) return
+      if ((error.code === 'OVERLOADED' || error.code === 'DRAINING') && url !== undefined && this.connection.goTo(url)) return
       if (mayPass(error)) {
-        this.#timer = setTimeout(() => { this.#enter() }, Math.max(retryAfterOf(error), this.#backoff.next()))
+        this.#enterTimer = setTimeout(() => { this.#enter() }, Math.max(retryAfterOf(error), this.#backoff.next()))
         return
       }
       this.#end(error)
@@ -363,10 +371,17 @@ export class RoomClient extends Emitter<RoomEvents> {
   async #moveTo ({ request, adopt }: Handover): Promise<void> {
     const wanted = this.#target
     if (!wanted) return adopt()
+    // The server of the first connection has rejected the join for now.
+    if (this.#enterTimer !== undefined) {
+      adopt()
+      await this.#enter()
+      return
+    }
     if (this.#state !== 'in') throw new RequestError({ code: 'NOT_CONNECTED', message: 'The join is still pending' })
     await request('room:join', { roomId: wanted.roomId, ...wanted.options }, (reply) => {
       if (this.#target !== wanted) throw new RequestError({ code: 'CLOSED', message: 'The room was left' })
-      adopt()
+      // The audio of the first server goes on until that of the second one is connected.
+      adopt(this.audio?.handOver())
       this.#renewal.begin()
       this.#entered(reply)
     })

@@ -1,31 +1,22 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import wrtc from '@roamhq/wrtc'
 import type { Test } from 'tap'
 import { RoomClient } from '../../../client/index.ts'
+import type { ReceiveMode } from '../../../client/index.ts'
 import { createRelay } from '../../client/relay.ts'
 import { adminKey, tokenFor } from '../../support/build.ts'
+import { lostPackets } from '../../support/lost-packets.ts'
 import { createNetwork } from '../../support/namespaces.ts'
 import type { NetworkHost, TestNetwork } from '../../support/namespaces.ts'
 import { startServer } from '../../support/process.ts'
 import type { ServerProcess } from '../../support/process.ts'
 import { freePort, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
+import { followSound, mixId } from '../../support/sound.ts'
+import type { Sound } from '../../support/sound.ts'
 import { createTone } from '../../support/wrtc.ts'
 
-const { RTCAudioSink } = wrtc.nonstandard
-// The import of test/support/wrtc.ts has defined this class.
-const { RTCPeerConnection } = globalThis
 const roomId = 'r1'
 const backoff = { firstMs: 100, longestMs: 500 }
-
-/** All WebRTC connections of this process. Their statistics show lost packets. */
-const peers = new Set<RTCPeerConnection>()
-globalThis.RTCPeerConnection = class extends RTCPeerConnection {
-  constructor (configuration?: RTCConfiguration) {
-    super(configuration)
-    peers.add(this)
-  }
-}
 
 interface Server {
   process: ServerProcess
@@ -33,17 +24,9 @@ interface Server {
   host: NetworkHost | undefined
 }
 
-/** A client that measures the audio that it receives from each user. */
-export interface Listener {
+/** A client that listens, and what it hears of each user. */
+export interface Listener extends Sound {
   room: RoomClient
-  /** @returns whether audio of the user arrived in the last `ms` milliseconds */
-  hears (userId: number, ms?: number): boolean
-  /** When the last audio of the user arrived, by `performance.now()`. */
-  lastSound (userId: number): number
-  /** The longest time without audio of a user since {@link watch}, in milliseconds. */
-  longestSilence (userId: number): number
-  /** Resets {@link longestSilence}. */
-  watch (): void
 }
 
 /** Starts three servers that share one Redis. */
@@ -68,7 +51,7 @@ export async function startThree (t: Test, { inNamespaces = false, env = {} }: {
   }
   const servers = await Promise.all([0, 1, 2].map(start)) as [Server, Server, Server]
 
-  async function enter (url: string, id: number, receive: 'voices' | false) {
+  async function enter (url: string, id: number, receive: ReceiveMode) {
     const room = new RoomClient({ url, token: () => tokenFor(id), audio: { handlerName: 'Chrome111', receive }, backoff })
     t.teardown(() => room.close())
     await room.join(roomId)
@@ -83,40 +66,24 @@ export async function startThree (t: Test, { inNamespaces = false, env = {} }: {
     return room
   }
 
-  async function listen (url: string, id: number): Promise<Listener> {
-    const room = await enter(url, id, 'voices')
-    const sounds = new Map<number, number>()
-    const silences = new Map<number, number>()
-    const sinks = new Map<MediaStreamTrack, { stop (): void }>()
-    const note = (userId: number) => {
-      const now = performance.now()
-      const before = sounds.get(userId)
-      if (before !== undefined) silences.set(userId, Math.max(silences.get(userId) ?? 0, now - before))
-      sounds.set(userId, now)
-    }
-    const follow = () => {
-      for (const { userId, track } of room.audio?.heard ?? []) {
-        if (sinks.has(track)) continue
-        const sink = new RTCAudioSink(track)
-        sinks.set(track, sink)
-        sink.ondata = ({ samples }: { samples: Int16Array }) => { if (samples.some((sample) => sample > 2000)) note(Number(userId)) }
-      }
-    }
-    const timer = setInterval(follow, 20)
-    t.teardown(() => {
-      clearInterval(timer)
-      for (const sink of sinks.values()) sink.stop()
-    })
-    return {
-      room,
-      lastSound: (userId) => sounds.get(userId) ?? -Infinity,
-      hears: (userId, ms = 100) => performance.now() - (sounds.get(userId) ?? -Infinity) < ms,
-      longestSilence: (userId) => Math.max(silences.get(userId) ?? 0, performance.now() - (sounds.get(userId) ?? 0)),
-      watch: () => silences.clear()
-    }
+  async function listen (url: string, id: number, receive: ReceiveMode = 'voices'): Promise<Listener> {
+    const room = await enter(url, id, receive)
+    return { room, ...followSound(t, room) }
   }
 
-  return { network, redis, servers, speak, listen }
+  return {
+    network,
+    redis,
+    servers,
+    speak,
+    listen,
+    /** Starts a server that has ended. */
+    async restart (i: number) {
+      servers[i] = await start(i)
+    },
+    /** The URL of a server. */
+    hostOf: (i: number) => (servers[i] as Server).url
+  }
 }
 
 /** @returns the value of a metric without labels, or the sum over its labels */
@@ -124,16 +91,6 @@ export async function metric ({ url }: Pick<Server, 'url'>, name: string): Promi
   const response = await fetch(`${url}/admin/metrics`, { headers: { authorization: `Bearer ${adminKey}` } })
   const { metrics } = await response.json() as { metrics: { name: string, samples: { value: number }[] }[] }
   return metrics.find((one) => one.name === name)?.samples.reduce((sum, { value }) => sum + value, 0) ?? 0
-}
-
-/** @returns the packets that all receivers of this process have lost */
-async function lostPackets (): Promise<number> {
-  let lost = 0
-  for (const peer of peers) {
-    if (peer.connectionState === 'closed') continue
-    for (const report of (await peer.getStats()).values() as Iterable<{ type: string, packetsLost?: number }>) if (report.type === 'inbound-rtp') lost += report.packetsLost ?? 0
-  }
-  return lost
 }
 
 const since = (at: number) => Math.round(performance.now() - at)
@@ -284,4 +241,41 @@ export async function drainOne (t: Test, options: { inNamespaces: boolean }) {
   t.same(states, [], 'the client stays in the room')
   t.notOk(lostSeat, 'the seat is kept')
   return { silenceMs: Math.round(eve.longestSilence(1)) }
+}
+
+/**
+ * Reloads features on all servers, one after the other, while speakers are on A and B, and listeners of the voices and of the
+ * mix on each server.
+ *
+ * @param names the features
+ * @returns the number of reloads, the longest silences of the voices and of the mix, in milliseconds, and the packets lost
+ */
+export async function reloadAll (t: Test, names: readonly string[], rounds: number, options: { inNamespaces: boolean }) {
+  const { servers, speak, listen } = await startThree(t, { ...options, env: { FEATURES: 'auth,media,mix,seats' } })
+  const [a, b] = servers
+  await speak(a.url, 1)
+  await speak(b.url, 2)
+  const listeners = await Promise.all(servers.map((server, i) => listen(server.url, 10 + i)))
+  const ofMix = await Promise.all(servers.map((server, i) => listen(server.url, 20 + i, 'mix')))
+  const everybodyHears = () => until(() => listeners.every((one) => one.hears(1) && one.hears(2)) && ofMix.every((one) => one.hears(mixId)))
+  await everybodyHears()
+  for (const one of [...listeners, ...ofMix]) one.watch()
+  const lostBefore = await lostPackets()
+  let reloads = 0
+  for (let round = 0; round < rounds; round++) {
+    for (const name of names) {
+      for (const { url } of servers) {
+        const response = await fetch(`${url}/admin/features/${name}/reload`, { method: 'POST', headers: { authorization: `Bearer ${adminKey}` } })
+        t.equal(response.status, 200, name)
+        reloads++
+      }
+      await everybodyHears()
+    }
+  }
+  return {
+    reloads,
+    voicesMs: Math.round(Math.max(...listeners.flatMap((one) => [one.longestSilence(1), one.longestSilence(2)]))),
+    mixMs: Math.round(Math.max(...ofMix.map((one) => one.longestSilence(mixId)))),
+    lost: await lostPackets() - lostBefore
+  }
 }

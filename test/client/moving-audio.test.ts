@@ -1,0 +1,59 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import t from 'tap'
+import { RoomClient } from '../../client/index.ts'
+import { build, tokenFor } from '../support/build.ts'
+import { startRedis } from '../support/redis.ts'
+import { until } from '../support/retry.ts'
+import { followSound } from '../support/sound.ts'
+import { createTone } from '../support/wrtc.ts'
+import { createRelay } from './relay.ts'
+import { backoff } from './watch.ts'
+
+/** How long the second server takes to connect a transport in this test, in milliseconds. */
+const connectMs = 1500
+
+t.test('a client that moves to another server sends and receives through the first one until the second one is connected', async (t) => {
+  const { url: REDIS_URL } = await startRedis(t)
+  const env = { REDIS_URL, FEATURES: 'auth,media,seats', MEDIASOUP_WORKERS: '1' }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const relay = await createRelay(t, a.url)
+
+  /** A user who speaks and listens. */
+  async function talk (url: string, id: number) {
+    const room = new RoomClient({ url, token: () => tokenFor(id), audio: { handlerName: 'Chrome111', receive: 'voices' }, backoff })
+    t.teardown(() => room.close())
+    await room.join('r1')
+    await room.seats.takeFree()
+    await room.audio?.publish(createTone(t))
+    return { room, sound: followSound(t, room) }
+  }
+
+  const [ada, bob] = [await talk(relay.url, 1), await talk(b.url, 2)]
+  await until(() => ada.sound.hears(2) && bob.sound.hears(1))
+  // Cat leaves the room before she has moved completely.
+  const cat = await talk(relay.url, 3)
+  cat.room.on('entered', () => { cat.room.leave() })
+  const cleared = new Promise((resolve) => bob.room.connection.on('seat:cleared', ({ userId, reason }) => resolve([userId, reason])))
+  const states: string[] = []
+  ada.room.audio?.on('state', (state) => states.push(`audio ${state}`))
+  ada.room.audio?.on('microphone', (state) => states.push(`microphone ${state}`))
+  const { connectTransport } = b.app.sfu
+  b.app.sfu.connectTransport = async (...transport) => {
+    await delay(connectMs)
+    await connectTransport(...transport)
+  }
+  await relay.mend(b.url)
+  for (const { sound } of [ada, bob]) sound.watch()
+  t.equal(await a.app.drain.begin(6), 'empty', 'the connection to the first server is closed')
+  t.match([...b.app.sockets.ofUser('1')], [{ roomId: 'r1' }])
+  t.same(await cleared, [3, 'left'])
+  await until(() => ada.sound.hears(2) && bob.sound.hears(1))
+  await until(() => bob.room.audio?.producers.length === 1 && bob.room.audio.heard.length === 1)
+  t.equal(ada.room.audio?.heard.length, 1)
+  const [received, sent] = [Math.round(ada.sound.longestSilence(2)), Math.round(bob.sound.longestSilence(1))]
+  t.comment(`longest silence: ${received} ms for the client that moved, ${sent} ms for the other one`)
+  t.ok(received < connectMs / 2, `${received} ms`)
+  t.ok(sent < connectMs / 2, `${sent} ms`)
+  t.same(states, [], 'the client notices nothing')
+  await until(() => a.app.sfu.load().consumers === 0 && a.app.sfu.relays().sources === 0 && a.app.sfu.relays().sinks === 0)
+})
