@@ -61,7 +61,7 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
       const uncertain = admission.isUncertain(error)
       if (uncertain) unsynced.add()
       nodeRooms.release(room, !uncertain)
-      throw error instanceof RoomNotFound && drain.draining ? unavailable('The server is shutting down: no new rooms', error) : error
+      throw error instanceof RoomNotFound && drain.draining ? app.nodes.refusal('DRAINING') : error
     }
   }
 

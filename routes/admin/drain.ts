@@ -9,7 +9,7 @@ export default (async function drain (app) {
     schema: {
       tags: ['server'],
       summary: 'Takes this server out of service',
-      description: 'Rejects new sockets and rooms and notifies clients. Responds when the server is empty or the timeout has passed.',
+      description: 'Rejects new sockets and rooms and notifies clients. Responds when the server is empty or the timeout has passed. Closes no sockets: those that are left at the timeout stay open until their clients leave or the server stops.',
       body: z.object({ deadlineSeconds: z.number().min(0).max(3600) }),
       response: { 200: z.object({ result: z.enum(['empty', 'deadline']), sessions: z.int() }) }
     }

@@ -38,6 +38,20 @@ for (const single of ['false', 'true']) {
   })
 }
 
+t.test('a join of a new room on a server that stops goes on at another server', async (t) => {
+  const env = { REDIS_URL: await redisDatabase() }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const relay = await createRelay(t, a.url)
+  const room = new RoomClient({ url: relay.url, token: () => tokenFor(1), audio: false, backoff })
+  t.teardown(() => room.close())
+  await room.connection.connect()
+  await relay.mend(b.url)
+  const drained = a.app.drain.begin(2)
+  await room.join('new')
+  t.match([...b.app.sockets.ofUser('1')], [{ roomId: 'new' }])
+  t.equal(await drained, 'empty')
+})
+
 t.test('stays on the server and reconnects if there is no other', async (t) => {
   const server = await build(t)
   const room = new RoomClient({ url: server.url, token: () => tokenFor(1), audio: false, backoff })
