@@ -1,12 +1,13 @@
 import t from 'tap'
 import { printResult, rollingRestart } from './rolling-restart.ts'
 
-// rolling-restart.long.ts does the same with 100 clients.
+// rolling-restart.long.ts does the same with 100 clients. A busy machine may be slower than the target.
 
 t.test('clients behind nginx do not notice a rolling restart', async (t) => {
-  const result = await rollingRestart(t, 6, 4)
+  const result = await rollingRestart(t, { clients: 6, talkers: 2, drainSeconds: 4 })
   printResult(t, result)
-  t.equal(result.noticed, 0, 'every room client stays in its room')
+  t.equal(result.noticed, 0, 'every room client stays in its room, with its audio')
   t.equal(result.seatsKept, 6)
   t.ok(result.worstGapMs < 1000, `worst gap ${result.worstGapMs} ms`)
+  t.ok(result.worstSilenceMs < 2000, `worst silence ${result.worstSilenceMs} ms`)
 })

@@ -1,12 +1,16 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { RoomClient } from '../../client/index.ts'
+import type { RoomOptions } from '../../client/index.ts'
 import { tokenFor } from '../support/build.ts'
 import { startNginx } from '../support/nginx.ts'
 import { startServer } from '../support/process.ts'
 import type { ServerProcess } from '../support/process.ts'
 import { freePort, startRedis } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
+import { followSound } from '../support/sound.ts'
+import type { Sound } from '../support/sound.ts'
+import { createTone } from '../support/wrtc.ts'
 
 /** The interval of the messages with which the test detects gaps, in milliseconds. */
 const tickMs = 100
@@ -16,7 +20,9 @@ const seatsPerRoom = 15
 interface Witness {
   room: RoomClient
   seatIndex: number
-  /** Changes of the room's state since the start. */
+  /** What the client hears; undefined without audio. */
+  sound: Sound | undefined
+  /** Changes of the state of the room and of the audio since the start. */
   states: string[]
   /** Whether the client's seat was ever reported free. */
   lostSeat: boolean
@@ -27,22 +33,31 @@ interface Witness {
 
 export interface RestartResult {
   clients: number
-  /** Clients whose room state changed. */
+  /** Clients for which the state of the room or of the audio changed. */
   noticed: number
   /** The longest time without a message, beyond the interval of the messages, in milliseconds. */
   worstGapMs: number
+  /** The longest time in which a client did not hear another one that sends a tone, in milliseconds. */
+  worstSilenceMs: number
   seatsKept: number
   /** How long each server took to stop, in seconds. */
   stopSeconds: number[]
 }
 
-/** @param number of the client; 15 clients share a room */
-async function enter (t: Test, url: string, number: number): Promise<Witness> {
-  const room = new RoomClient({ url, token: () => tokenFor(number), audio: false })
+/**
+ * @param number of the client; 15 clients share a room
+ * @param talks whether the client sends a tone and listens
+ */
+async function enter (t: Test, url: string, number: number, talks: boolean): Promise<Witness> {
+  const audio: RoomOptions['audio'] = talks ? { handlerName: 'Chrome111', receive: 'voices' } : false
+  const room = new RoomClient({ url, token: () => tokenFor(number), audio })
   t.teardown(() => room.close())
   await room.join(`room-${Math.floor(number / seatsPerRoom)}`)
   const seatIndex = await room.seats.takeFree() ?? -1
-  const witness: Witness = { room, seatIndex, states: [], lostSeat: false, longestGapMs: 0, ticks: 0 }
+  if (talks) await room.audio?.publish(createTone(t))
+  const sound = talks ? followSound(t, room) : undefined
+  const witness: Witness = { room, seatIndex, sound, states: [], lostSeat: false, longestGapMs: 0, ticks: 0 }
+  room.audio?.on('state', (state, why) => witness.states.push(`audio ${state} ${why?.message ?? ''}`))
   room.on('state', (state, why) => witness.states.push(`${state} ${why?.code ?? ''}`))
   room.connection.on('seat:cleared', ({ userId }) => { if (userId === number) witness.lostSeat = true })
   let last = performance.now()
@@ -55,20 +70,25 @@ async function enter (t: Test, url: string, number: number): Promise<Witness> {
   return witness
 }
 
-/**
- * Restarts two servers behind nginx, one after the other, while clients of the client package are in rooms and receive messages.
- *
- * @param clients the number of clients
- */
-export async function rollingRestart (t: Test, clients: number, drainSeconds: number): Promise<RestartResult> {
+export interface RestartOptions {
+  clients: number
+  /** Clients that send a tone and listen, two per room; an even number. */
+  talkers?: number
+  servers?: number
+  drainSeconds: number
+}
+
+/** Restarts servers behind nginx, one after the other, while clients of the client package are in rooms, and receive messages and audio. */
+export async function rollingRestart (t: Test, { clients, talkers = 0, servers: size = 2, drainSeconds }: RestartOptions): Promise<RestartResult> {
   const redis = await startRedis(t)
-  const ports = [await freePort(), await freePort()] as const
+  const ports: number[] = []
+  while (ports.length < size) ports.push(await freePort())
   const start = async (port: number): Promise<ServerProcess> => {
     const server = startServer(t, {
       PORT: String(port),
       NODE_ID: `server-${port}`,
       REDIS_URL: redis.url,
-      FEATURES: 'auth,seats,chat',
+      FEATURES: talkers > 0 ? 'auth,media,seats,chat' : 'auth,seats,chat',
       TRUST_PROXY: 'true',
       DRAIN_SECONDS: String(drainSeconds),
       RATE_LIMIT_MESSAGES_PER_MINUTE: '10000',
@@ -82,7 +102,10 @@ export async function rollingRestart (t: Test, clients: number, drainSeconds: nu
   const { url } = await startNginx(t, ports)
 
   const witnesses: Witness[] = []
-  for (let number = 0; number < clients; number++) witnesses.push(await enter(t, url, number))
+  const talks = (number: number) => number % seatsPerRoom < 2 && 2 * Math.floor(number / seatsPerRoom) < talkers
+  for (let number = 0; number < clients; number++) witnesses.push(await enter(t, url, number, talks(number)))
+  // The two talkers of a room hear each other.
+  const listening = witnesses.flatMap(({ sound }, number) => sound ? [{ sound, other: number % seatsPerRoom === 0 ? number + 1 : number - 1 }] : [])
   // One member of each room speaks.
   const speakers = witnesses.filter((_, number) => number % seatsPerRoom === 0)
   const ticker = setInterval(() => {
@@ -91,9 +114,10 @@ export async function rollingRestart (t: Test, clients: number, drainSeconds: nu
   t.teardown(() => clearInterval(ticker))
   const everybodyHears = async () => {
     const before = witnesses.map(({ ticks }) => ticks)
-    await until(() => witnesses.every(({ ticks }, i) => ticks > (before[i] ?? 0) + 5))
+    await until(() => witnesses.every(({ ticks }, i) => ticks > (before[i] ?? 0) + 5) && listening.every(({ sound, other }) => sound.hears(other)))
   }
   await everybodyHears()
+  for (const { sound } of listening) sound.watch()
 
   const stopSeconds: number[] = []
   for (const [i, port] of ports.entries()) {
@@ -112,14 +136,15 @@ export async function rollingRestart (t: Test, clients: number, drainSeconds: nu
     clients,
     noticed: witnesses.filter(({ states }) => states.length > 0).length,
     worstGapMs: Math.max(...witnesses.map(({ longestGapMs }) => longestGapMs)) - tickMs,
+    worstSilenceMs: Math.max(0, ...listening.map(({ sound, other }) => sound.longestSilence(other))),
     seatsKept: witnesses.filter(({ room, seatIndex, lostSeat }) => !lostSeat && room.seats.own?.seatIndex === seatIndex).length,
     stopSeconds
   }
 }
 
 /** Prints the result as a table. */
-export function printResult (t: Test, { clients, noticed, worstGapMs, seatsKept, stopSeconds }: RestartResult): void {
-  t.comment(`| clients | noticed | worst gap | seats kept | servers stopped in |
-|---|---|---|---|---|
-| ${clients} | ${noticed} | ${Math.round(worstGapMs)} ms | ${seatsKept} | ${stopSeconds.map((seconds) => `${seconds.toFixed(1)} s`).join(', ')} |`)
+export function printResult (t: Test, { clients, noticed, worstGapMs, worstSilenceMs, seatsKept, stopSeconds }: RestartResult): void {
+  t.comment(`| clients | noticed | worst gap | worst silence | seats kept | servers stopped in |
+|---|---|---|---|---|---|
+| ${clients} | ${noticed} | ${Math.round(worstGapMs)} ms | ${Math.round(worstSilenceMs)} ms | ${seatsKept} | ${stopSeconds.map((seconds) => `${seconds.toFixed(1)} s`).join(', ')} |`)
 }

@@ -5,6 +5,7 @@ import type { Injection } from '../../../plugins/media/injection.ts'
 import { build } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
+import { createRandom } from '../../support/random.ts'
 import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
@@ -21,15 +22,6 @@ observer.on('newworker', (worker) => worker.observer.on('newrouter', (router) =>
     transport.observer.once('close', () => transports.delete(transport))
   })
 }))
-
-/** @returns a function that returns pseudorandom numbers from 0 to `below` - 1, the same in each run */
-function createRandom (seed: number): (below: number) => number {
-  let state = seed
-  return (below) => {
-    state = (state * 1_103_515_245 + 12_345) % 2_147_483_648
-    return Math.floor(state / 2_147_483_648 * below)
-  }
-}
 
 /**
  * On three servers, members join, listen and leave, take and leave seats, and start, pause and close producers, in random

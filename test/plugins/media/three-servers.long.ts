@@ -1,6 +1,6 @@
 import t from 'tap'
 import { namespacesMissing } from '../../support/namespaces.ts'
-import { cutLink, drainOne, heardAfterJoin, killOne, loseRedis } from './three-servers.ts'
+import { cutLink, drainOne, heardAfterJoin, killOne, loseRedis, reloadAll } from './three-servers.ts'
 
 // docs/measurements.md has the results.
 
@@ -27,6 +27,14 @@ for (const inNamespaces of [false, true]) {
       const { silenceMs } = await drainOne(t, { inNamespaces })
       t.comment(`| drain | a listener moves and is without sound for at most ${silenceMs} ms |`)
       t.ok(silenceMs < 3000, `${silenceMs} ms`)
+    })
+
+    await t.test('the features mix, media and seats are reloaded', async (t) => {
+      const { reloads, voicesMs, mixMs, lost } = await reloadAll(t, ['mix', 'media', 'seats'], 10, { inNamespaces })
+      t.comment(`| reload | ${reloads} reloads, ${lost} packets lost; voices at most ${voicesMs} ms without sound, the mix ${mixMs} ms |`)
+      t.equal(lost, 0)
+      t.ok(voicesMs < 200, `${voicesMs} ms`)
+      t.ok(mixMs < 200, `${mixMs} ms`)
     })
 
     await t.test('audio continues while Redis is down for 30 s', async (t) => {

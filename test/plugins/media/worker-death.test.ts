@@ -1,0 +1,10 @@
+import t from 'tap'
+import { killWorkers } from './worker-death.ts'
+
+// A small version of worker-death.long.ts; a busy machine may be slower than the targets.
+
+t.test('the death of a media worker affects only the members of a room that are on it', async (t) => {
+  const { touched, untouched, againMs, silenceMs, speakersAgainMs } = await killWorkers(t, { members: 24, listeners: 4 })
+  t.comment(`${touched} members were on the worker, their longest silence was ${againMs} ms, that of the others ${silenceMs} ms; worker of the speakers: heard again after ${speakersAgainMs} ms`)
+  t.ok(touched > 0 && untouched > 0)
+})

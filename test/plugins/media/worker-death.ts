@@ -1,0 +1,105 @@
+import type { Test } from 'tap'
+import { RoomClient } from '../../../client/index.ts'
+import { build, tokenFor } from '../../support/build.ts'
+import type { TestServer } from '../../support/build.ts'
+import type { TestClient } from '../../support/client.ts'
+import { lostPackets } from '../../support/lost-packets.ts'
+import { until } from '../../support/retry.ts'
+import { rtpCapabilities } from '../../support/rtp.ts'
+import { followSound } from '../../support/sound.ts'
+import type { Sound } from '../../support/sound.ts'
+import { createTone } from '../../support/wrtc.ts'
+
+const roomId = 'r1'
+const backoff = { firstMs: 50, longestMs: 500 }
+
+interface Listener {
+  sound: Sound
+  /** Number of `media:reset`. */
+  resets: number
+}
+
+export interface WorkerDeath {
+  /** Members that were on the worker, and members that were not. */
+  touched: number
+  untouched: number
+  /** When the last listener that was on the worker heard both speakers again, in milliseconds. */
+  againMs: number
+  /** The longest time in which any of the others did not hear a speaker, in milliseconds, and the packets that they lost. */
+  silenceMs: number
+  lost: number
+}
+
+const since = (at: number) => Math.round(performance.now() - at)
+
+/**
+ * A room on two media workers, with two speakers. First the worker without the speakers is killed, then the one with them.
+ *
+ * @param members the number of members, most of which receive nothing but have a transport and two consumers
+ * @param listeners how many of them really listen
+ * @returns what happened when the worker without the speakers was killed, and when everybody heard both speakers again after the
+ *   death of the other one, in milliseconds
+ */
+export async function killWorkers (t: Test, { members, listeners: count }: { members: number, listeners: number }): Promise<WorkerDeath & { speakersAgainMs: number }> {
+  const server = await build(t, { env: { FEATURES: 'auth,media', MEDIASOUP_WORKERS: '2' } })
+  const speakers = [await enter(t, server, 1, false), await enter(t, server, 2, false)]
+  for (const room of speakers) await room.audio?.publish(createTone(t))
+  const silent: TestClient[] = []
+  for (let i = 0; i < members - count - speakers.length; i++) silent.push(await receiveNothing(server, 100 + i))
+  const listeners: Listener[] = []
+  for (let i = 0; i < count; i++) {
+    const room = await enter(t, server, 10 + i, 'voices')
+    const listener: Listener = { sound: followSound(t, room), resets: 0 }
+    room.connection.on('media:reset', () => { listener.resets++ })
+    listeners.push(listener)
+  }
+  const hearsBoth = ({ sound }: Listener, at = -Infinity) => [1, 2].every((id) => sound.hears(id) && sound.lastSound(id) > at)
+  await until(() => listeners.every((one) => hearsBoth(one)))
+
+  const resetsOf = (client: TestClient) => client.events.filter(({ type }) => type === 'media:reset').length
+  const main = server.app.sfu.describe(roomId)?.worker
+  const kill = (isMain: boolean) => process.kill(server.app.sfu.workers().find(({ index }) => (index === main) === isMain)?.pid as number, 'SIGKILL')
+  for (const { sound } of listeners) sound.watch()
+  const lostBefore = await lostPackets()
+  let at = performance.now()
+  kill(false)
+  await until(() => listeners.some(({ resets }) => resets > 0) && silent.some((client) => resetsOf(client) > 0))
+  await until(() => listeners.every((one) => one.resets === 0 || hearsBoth(one, at)))
+  const againMs = Math.round(Math.max(...listeners.filter(({ resets }) => resets > 0).map(({ sound }) => sound.longestSilence(1))))
+  const others = listeners.filter(({ resets }) => resets === 0)
+  t.ok(others.length > 0, 'some listeners were on the other worker')
+  const touched = listeners.length - others.length + silent.filter((client) => resetsOf(client) > 0).length
+  const result = {
+    touched,
+    untouched: members - touched,
+    againMs,
+    silenceMs: Math.round(Math.max(...others.flatMap(({ sound }) => [sound.longestSilence(1), sound.longestSilence(2)]))),
+    // The connections to the dead worker are closed, and new ones have lost nothing.
+    lost: await lostPackets() - lostBefore
+  }
+  const unnoticed = silent.filter((client) => resetsOf(client) === 0)
+  t.notOk(unnoticed.some(({ events }) => events.some(({ type }) => ['consumer:closed', 'audio:producerClosed'].includes(type))), 'the others receive no event')
+
+  at = performance.now()
+  kill(true)
+  await until(() => speakers.every((room) => room.audio?.state !== 'on'))
+  const diedAt = performance.now()
+  await until(() => listeners.every((one) => hearsBoth(one, diedAt)))
+  return { ...result, speakersAgainMs: since(at) }
+}
+
+async function enter (t: Test, { url }: TestServer, id: number, receive: 'voices' | false): Promise<RoomClient> {
+  const room = new RoomClient({ url, token: () => tokenFor(id), audio: { handlerName: 'Chrome111', receive }, backoff })
+  t.teardown(() => room.close())
+  await room.join(roomId)
+  return room
+}
+
+/** A member with a transport that is never connected, and a consumer of each producer. */
+async function receiveNothing (server: TestServer, id: number): Promise<TestClient> {
+  const client = await server.connect(id)
+  await client.ok('room:join', { roomId })
+  const { id: transportId } = await client.ok('transport:create', { type: 'consumer' }) as { id: string }
+  for (const { producerId } of server.app.sfu.producersOf(roomId)) await client.ok('audio:consume', { transportId, producerId, rtpCapabilities, paused: false })
+  return client
+}
