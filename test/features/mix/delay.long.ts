@@ -6,7 +6,7 @@ import { build, tokenFor } from '../../support/build.ts'
 import { until } from '../../support/retry.ts'
 import '../../support/wrtc.ts'
 
-// The delay that the mix adds: of two listeners, one receives the voice and the other one the mix. The speaker beeps once per second.
+// Measures the delay that the mix adds. The speaker sends a beep once per second. One listener receives the voice, another one the mix.
 
 const { RTCAudioSink, RTCAudioSource } = wrtc.nonstandard
 const beeps = Number(process.env.BEEPS ?? 100)
@@ -21,7 +21,7 @@ t.test('the mix adds at most 100 ms', async (t) => {
     await room.join('r1')
     return room
   }
-  /** Notes when each beep begins. */
+  /** Connects a listener. @returns a growing list of the times at which a beep began, by `performance.now` */
   const listen = async (id: number, mode: ReceiveMode): Promise<number[]> => {
     const room = await enter(id, mode)
     await until(() => room.audio?.heard.length === 1)
@@ -61,7 +61,7 @@ t.test('the mix adds at most 100 ms', async (t) => {
   await speaker.seats.takeFree()
   await speaker.audio?.publish(track)
   const [voices, mix] = await Promise.all([listen(2, 'voices'), listen(3, 'mix')])
-  // The delays adapt in the first seconds.
+  // The jitter buffers adapt to the connection in the first seconds.
   await until(() => voices.length > 5 && mix.length > 5, 30_000)
   const from = performance.now() + 1000
   await until(() => performance.now() > from + beeps * 1000 + 1000, (beeps + 30) * 1000)

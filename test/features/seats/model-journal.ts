@@ -40,9 +40,12 @@ interface EventDetails {
   seatCount: number
 }
 
-/** How long, in milliseconds, an event may arrive after the reply to its request, plus twice the longest time that a reply took: the machine may be busy. */
+/**
+ * How long an event may arrive after the reply to its request, in milliseconds. On a busy machine, twice the time of the
+ * slowest reply is added.
+ */
 const minLagMs = 3000
-/** Outcomes of requests that changed something, or may have: the server may have become unreachable after the change. */
+/** Outcomes of requests that have changed something, or may have: with `lost` and `UNAVAILABLE`, the result is unknown. */
 const mayHaveChanged = new Set(['ok', 'lost', 'UNAVAILABLE'])
 /** Many clients receive the same event. Copies of an event are skipped for this time, in milliseconds. */
 const sameMs = 500

@@ -57,11 +57,11 @@ export async function oneAfterTheOther (harness: Harness, random: Random, first:
       if (await patch(harness, random, roomId, seatCount)) resize(table, seatCount)
     } else {
       const request = randomRequest(random, asker(harness, player, roomIds))
-      const foretold = judge(table, player.key, harness.roleOf(roomId, player.key), request)
+      const predicted = judge(table, player.key, harness.roleOf(roomId, player.key), request)
       const { code, data } = await player.ask(request)
       const got = JSON.stringify({ code, ...(data ? { data: data.userId === undefined ? data : { userId: String(data.userId) } } : {}) })
-      if (got !== JSON.stringify(foretold)) harness.problems.push(`${player.key} asks ${JSON.stringify(request)} in ${JSON.stringify(plain(tableView(table)))}: ${got}, foretold ${JSON.stringify(foretold)}`)
-      count(harness, 'foretold')
+      if (got !== JSON.stringify(predicted)) harness.problems.push(`${player.key} asks ${JSON.stringify(request)} in ${JSON.stringify(plain(tableView(table)))}: ${got}, predicted ${JSON.stringify(predicted)}`)
+      count(harness, 'predicted')
     }
     if (harness.problems.length > 0) return
   }
