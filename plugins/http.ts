@@ -21,7 +21,7 @@ export default fp(async function http (app) {
   app.addHook('onRequest', (request, reply, done) => {
     if (request.socket.remoteAddress !== undefined) return done()
     // The client has disconnected, so the rate limit cannot read its address.
-    request.log.debug({ method: request.method, url: request.url }, 'the client has disconnected before its request was handled')
+    request.log.debug({ method: request.method, url: request.url }, 'the client disconnected before its request was handled')
     reply.hijack()
     request.raw.destroy()
   })

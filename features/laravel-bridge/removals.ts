@@ -43,7 +43,7 @@ export function createRemovals (app: Pick<FeatureInstance, 'clock' | 'cluster' |
       const now = clock.now()
       await jobs.schedule(kickJob, JSON.stringify([roomId, userKey, now]), now + verifyDelayMs)
     } catch (err) {
-      log.warn({ err, roomId }, 'kick of the backend applied on this server only')
+      log.warn({ err, roomId }, 'a kick by the backend was applied on this server only')
     }
   }
 
@@ -60,7 +60,7 @@ export function createRemovals (app: Pick<FeatureInstance, 'clock' | 'cluster' |
         } catch (err) {
           if (!warned) {
             warned = true
-            log.warn({ err, roomId }, 'block of the backend not stored, retrying')
+            log.warn({ err, roomId }, 'failed to store a ban by the backend, retrying')
             rooms.kickHere(roomId, userKey)
           }
           await delay(retryMs, undefined, { ref: false, signal: closing.signal }).catch(() => { /* The feature is closing. */ })

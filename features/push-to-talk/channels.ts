@@ -255,7 +255,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
     }
     state.channels.set(key, channel)
     channel.ready = subscribeTo(channel).then(() => openRoom(channel)).finally(() => { channel.ready = undefined })
-    channel.ready.catch((err: unknown) => log.warn({ err, roomId: channel.roomId }, 'the room of a channel could not be opened'))
+    channel.ready.catch((err: unknown) => log.warn({ err, roomId: channel.roomId }, 'failed to open the room of a channel'))
     return channel
   }
 
@@ -310,7 +310,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
         if (current && current.nodeId !== nodeId && now - channel.lastAudioAt > lostTalkMs) endLost(channel, current)
         if (channel.radios.size > 0 || nativesOf(channel).length > 0) {
           channel.idleSince = undefined
-          ready(channel).catch((err: unknown) => log.debug({ err, roomId: channel.roomId }, 'the room of a channel could not be opened, retrying'))
+          ready(channel).catch((err: unknown) => log.debug({ err, roomId: channel.roomId }, 'failed to open the room of a channel, retrying'))
           continue
         }
         channel.idleSince ??= now

@@ -58,7 +58,7 @@ export default defineFeature(async function pushToTalk (app, settings) {
     await jobs.schedule(expireJob, 'all', app.clock.now() + expireMs)
   })
   app.addHook('onReady', async () => {
-    await jobs.schedule(expireJob, 'all', app.clock.now() + expireMs).catch((err: unknown) => log.debug({ err }, 'the deletion of old talks was not scheduled'))
+    await jobs.schedule(expireJob, 'all', app.clock.now() + expireMs).catch((err: unknown) => log.debug({ err }, 'failed to schedule the deletion of old talks'))
   })
 
   const timers = [setInterval(service.tick, tickMs), setInterval(service.check, checkMs)]

@@ -73,7 +73,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
 
   /** Stores that a user has received all messages up to a time. */
   function see ({ userId, userKey }: Radio, at = clock.now()): void {
-    seen.set(userKey, String(at), { ttlMs: seenTtlMs }).catch((err: unknown) => log.debug({ err, userId }, 'the time of the last message was not stored'))
+    seen.set(userKey, String(at), { ttlMs: seenTtlMs }).catch((err: unknown) => log.debug({ err, userId }, 'failed to store which messages a user has received'))
   }
 
   /**
@@ -132,7 +132,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
       try {
         await handle(radio, next)
       } catch (err) {
-        log.warn({ err, userId: radio.userId, messageType: next.frame.messageType }, 'a frame of a radio could not be handled')
+        log.warn({ err, userId: radio.userId, messageType: next.frame.messageType }, 'failed to handle a frame of a radio')
       }
     }
     radio.isBusy = false
@@ -293,7 +293,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
         const done = handle(radio, { frame, data })
         if (!done) return
         radio.isBusy = true
-        done.catch((err: unknown) => log.warn({ err, userId: radio.userId, messageType: frame.messageType }, 'a frame of a radio could not be handled'))
+        done.catch((err: unknown) => log.warn({ err, userId: radio.userId, messageType: frame.messageType }, 'failed to handle a frame of a radio'))
           .finally(() => drain(radio))
       } catch (err) {
         // The payload cannot be converted: it may be nested too deeply, for example.

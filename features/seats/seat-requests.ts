@@ -73,7 +73,7 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
 
   /** A member's role; guessed if the backend fails. The backend's answers are cached. */
   const fetchRole = (room: LocalRoom, session: Session): Promise<Role> => rooms.roleOf(room.record, session).catch((err: unknown) => {
-    log.debug({ err, roomId: room.roomId }, 'role lookup failed, guessing the role')
+    log.debug({ err, roomId: room.roomId }, 'role lookup failed, using the role known to this server')
     return guessRole(room, session)
   })
 

@@ -65,7 +65,7 @@ export function createKeptResources (log: FastifyBaseLogger, previous: () => Kep
         try {
           await withTimeout(Promise.try(dispose), disposeMs, () => { throw new Error(`dispose timed out after ${disposeMs / 1000} s`) })
         } catch (err) {
-          log.error({ err, key }, 'failed to dispose a kept resource')
+          log.error({ err, key }, 'failed to dispose of a kept resource')
         }
       }
       entries.clear()

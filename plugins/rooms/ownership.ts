@@ -244,7 +244,7 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
     const successor = await findSuccessor(room, owner)
     if (successor === undefined) return await wait(room, owner)
     if (!await succeed(room, owner, successor)) return
-    log.info({ roomId, ownerId: successor.userId, previousOwnerId: owner }, 'the owner of a room was absent, and another user succeeded')
+    log.info({ roomId, ownerId: successor.userId, previousOwnerId: owner }, 'the owner of a room was absent, another user became the owner')
     // The new owner may have left in the meantime.
     await check(roomId)
   }
@@ -254,7 +254,7 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
     const done = change().catch((err: unknown) => {
       const code = isCoded(err) ? err.code : undefined
       if (code === 'ROOM_NOT_FOUND') return
-      if (code === 'UNAVAILABLE') log.debug({ err, roomId }, 'the owner of a room is checked later')
+      if (code === 'UNAVAILABLE') log.debug({ err, roomId }, 'store unavailable, the owner of a room will be checked later')
       else log.error({ err, roomId }, 'failed to check the owner of a room')
       if (!stopped && !retries.has(roomId)) retries.set(roomId, setTimeout(() => { retries.delete(roomId); run(roomId, () => check(roomId)) }, timings.jobRetryMs).unref())
     }).finally(() => inProgress.delete(done))

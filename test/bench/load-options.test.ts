@@ -56,6 +56,6 @@ t.test('reads tokens from a file, or signs them', async (t) => {
   t.match(signed?.load, { url: 'http://127.0.0.1:3030', rooms: 1, speakers: 2, listeners: 10, mode: 'mix', seconds: 30, ramp: 20, room: /^load-\w+$/ })
 })
 
-t.test('asks for the usage', async (t) => {
+t.test('--help returns no options', async (t) => {
   t.equal(parseOptions(['--help'], {}), undefined)
 })

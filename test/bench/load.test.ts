@@ -94,12 +94,12 @@ t.test('reports a server without a mix', async (t) => {
 
 t.test('reports why the server rejects the participants', async (t) => {
   const { url } = await build(t, { env: { MAX_CONNECTIONS_PER_USER: '1' } })
-  await t.test('a wrong secret', async (t) => {
+  await t.test('a wrong secret ends the run with UNAUTHORIZED', async (t) => {
     const { code, stderr } = await load(t, ['--url', url, '--secret', 'another-secret-that-is-long-enough-too'])
     t.match(stderr, /^load: UNAUTHORIZED: The server refused the connection with HTTP 401: /m)
     t.equal(code, 1)
   })
-  await t.test('later participants', async (t) => {
+  await t.test('reports participants that the server rejects', async (t) => {
     const file = join(t.testdir({ tokens: `${tokenFor(1)}\n${tokenFor(2)}\n${tokenFor(2)}\n` }), 'tokens')
     const { code, stdout } = await load(t, ['--url', url, '--tokens', file, '--mode', 'voices', '--speakers', '1', '--listeners', '2', '--seconds', '1'], {})
     t.match(cellsOf(stdout), { speakers: '1/1', listeners: '1/2' })

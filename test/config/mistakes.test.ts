@@ -77,7 +77,7 @@ t.test('all wrong values are reported at once', async (t) => {
   t.match(problemsOf(env).map((problem) => problem.split(':')[0]).sort(), ['CORS_ORIGINS', 'FEATURES_PATH', 'LARAVEL_API_URL', 'MEDIASOUP_ANNOUNCED_IP'])
 })
 
-t.test('right values are accepted', async (t) => {
+t.test('accepts valid values', async (t) => {
   t.same(loadConfig({ MEDIASOUP_LISTEN_IP: '::', MEDIASOUP_ANNOUNCED_IP: '203.0.113.7, 2001:db8::7,audio-1.example.com' }).MEDIASOUP_ANNOUNCED_IP, ['203.0.113.7', '2001:db8::7', 'audio-1.example.com'])
   t.same(loadConfig({ CORS_ORIGINS: 'https://app.example.com,http://localhost:5173' }).CORS_ORIGINS, ['https://app.example.com', 'http://localhost:5173'])
   for (const HOST of ['::', '::1', 'localhost', 'audio.internal', '10.0.0.7']) t.equal(loadConfig({ HOST }).HOST, HOST)

@@ -20,7 +20,7 @@ async function open ({ url }: TestServer, text: string): Promise<{ socket: Socke
 
 const post = (path: string, length: number) => `POST ${path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer ${adminKey}\r\nContent-Type: application/json\r\nContent-Length: ${length}\r\n\r\n`
 
-t.test('bodies', async (t) => {
+t.test('limits the size and the depth of bodies', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,chat,gifts' } })
   const call = async (path: string, body: string) => {
     const response = await fetch(server.url + path, { method: 'POST', body, headers: { authorization: `Bearer ${adminKey}`, 'content-type': 'application/json' } })
@@ -41,7 +41,7 @@ t.test('bodies', async (t) => {
   }
 })
 
-t.test('slow requests', async (t) => {
+t.test('closes the connection of a slow request with 408', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,chat' }, timings: { requestMs: 600, headersMs: 300 } })
   const client = await server.connect(1)
   const body = await open(server, post('/admin/rooms/r1/close', 100) + '{')
@@ -53,7 +53,7 @@ t.test('slow requests', async (t) => {
   t.equal(client.ws.readyState, client.ws.OPEN, 'WebSockets have no such limit')
 })
 
-t.test('a call whose client disconnects', async (t) => {
+t.test('a client that disconnects causes no warning', async (t) => {
   const lines: Record<string, unknown>[] = []
   const server = await build(t, { env: { FEATURES: 'auth,docs' }, log: (line) => lines.push(line) })
   for (let i = 0; i < 50; i++) {

@@ -90,7 +90,7 @@ export function keyValueContract (t: Test, make: (t: Test) => Promise<KeyValue>)
     }
   })
 
-  t.test('plain keys', async (t) => {
+  t.test('reads and writes keys without a namespace', async (t) => {
     const keys = (await make(t)).plainKeys('other:system:')
     t.equal(await keys.get('a'), undefined)
     await keys.set('a', '1', { expiresAt: later() })

@@ -205,7 +205,7 @@ onBothStores(t, 'limits messages in slow mode, and deletes messages', async (t, 
   await owner.ok('chat:delete', { id: hosts })
 })
 
-t.test('limits', async (t) => {
+t.test('limits the bans of a room and the commands of a user', async (t) => {
   const server = await build(t, { env: { ...features, MODERATION_COMMANDS_PER_MINUTE: '8', MODERATION_MAX_BANS: '2' } })
   const { owner, admin } = await openRoom([server], 'r1')
   for (const userId of [50, 51]) await admin.ok('room:kick', { userId, banSeconds: 60 })

@@ -117,7 +117,7 @@ t.test('polls while visible, and immediately when visible again', async (t) => {
   end()
 })
 
-t.test('stops with its component', async (t) => {
+t.test('a poll stops with its component', async (t) => {
   const { poll, requests, signal, answer, wait, stop, end } = start()
   stop()
   t.equal(signal()?.aborted, true)

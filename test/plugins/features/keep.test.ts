@@ -106,6 +106,6 @@ t.test('a resource that cannot be disposed of does not prevent the disposal of o
   kept.keep('second', () => 2, () => { throw new Error('it fails') })
   await kept.dispose()
   t.equal(disposed, 1)
-  t.match(JSON.parse(lines.join()), { key: 'second', err: { message: 'it fails' }, msg: 'failed to dispose a kept resource' })
+  t.match(JSON.parse(lines.join()), { key: 'second', err: { message: 'it fails' }, msg: 'failed to dispose of a kept resource' })
   t.throws(() => kept.keep('third', () => 3), /cannot be kept/, 'no resource is created after the close')
 })

@@ -187,7 +187,7 @@ t.test('a restart without Redis keeps owner, PIN, locked seats and mutes', async
   t.match(await again.ok('room:join', { roomId: 'r1', pin: '1234' }), { ownerId: 2, self: { role: 'member' } }, 'the successor is kept, too')
 })
 
-t.test('several servers', async (t) => {
+t.test('ownership changes across servers', async (t) => {
   const env = { ...grace, REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env, timings: shortTimings }), await build(t, { env, timings: shortTimings })]
   t.jobs = 3
