@@ -86,6 +86,15 @@ const respawnDelayMs = 100
 const maxRespawnDelayMs = 5000
 
 /**
+ * Keeps a worker alive when the process receives SIGINT or SIGTERM. mediasoup would close it at once, but the clients of a
+ * server that shuts down send and receive through it until they have moved.
+ */
+function ignoreSignals (worker: types.Worker): void {
+  const { onSignal } = worker as unknown as { onSignal: NodeJS.SignalsListener }
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.off(signal, onSignal)
+}
+
+/**
  * A pool of media workers. Each worker has one WebRtcServer, which uses one port for UDP
  * and TCP. A worker that dies is replaced by one on the same port.
  *
@@ -114,6 +123,7 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
   async function spawn (index: number): Promise<void> {
     unused.delete(index)
     const worker = await createWorker({ logLevel: 'warn' })
+    ignoreSignals(worker)
     let started: MediaWorker
     try {
       const { server, port } = await listen(worker, index)

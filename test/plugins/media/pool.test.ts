@@ -79,3 +79,11 @@ t.test('a server starts its workers before it listens, unless they are lazy', as
   t.same(lazy.app.sfu.workers(), [])
   t.match(await (await fetch(`${lazy.url}/readyz`)).json(), { status: 'ok', checks: { workers: { ok: true } } })
 })
+
+t.test('workers stay when the process receives a signal, because clients still send and receive', async (t) => {
+  const signals = ['SIGINT', 'SIGTERM'] as const
+  const before = signals.map((signal) => process.listenerCount(signal))
+  const { pool } = poolOf(t, { warm: true })
+  await pool.start()
+  t.same(signals.map((signal) => process.listenerCount(signal)), before)
+})
