@@ -11,6 +11,7 @@ export interface MembersEvents {
 export class Members extends Emitter<MembersEvents> {
   readonly #profiles = new Map<string, Profile>()
   #roomId: string | undefined
+  #self: string | undefined
   #count = 0
   #speakers: ReadonlySet<string> = new Set()
   /** For each pending page request, the users who left since the request was sent. */
@@ -26,7 +27,8 @@ export class Members extends Emitter<MembersEvents> {
       this.emit('change')
     })
     connection.on('room:userLeft', ({ roomId, userId }) => {
-      if (roomId !== this.#roomId) return
+      // The event may be about an earlier connection of the client's own user.
+      if (roomId !== this.#roomId || String(userId) === this.#self) return
       this.#forget(userId)
       this.#count--
       this.emit('change')
@@ -34,7 +36,7 @@ export class Members extends Emitter<MembersEvents> {
     connection.on('room:presence', ({ roomId, count, joined, left }) => {
       if (roomId !== this.#roomId) return
       for (const user of joined) this.#profiles.set(String(user.userId), user)
-      for (const userId of left) this.#forget(userId)
+      for (const userId of left) if (String(userId) !== this.#self) this.#forget(userId)
       this.#count = count
       this.emit('change')
     })
@@ -65,8 +67,9 @@ export class Members extends Emitter<MembersEvents> {
   }
 
   /** Initializes the members and speakers from a join reply. */
-  start ({ roomId, participantCount, participants, activeSpeakers = [] }: JoinReply): void {
+  start ({ roomId, self, participantCount, participants, activeSpeakers = [] }: JoinReply): void {
     this.#roomId = roomId
+    this.#self = String(self.userId)
     this.#count = participantCount
     this.#profiles.clear()
     for (const profile of participants) this.#profiles.set(String(profile.userId), profile)

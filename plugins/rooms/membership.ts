@@ -1,5 +1,7 @@
 import type { FastifyInstance } from 'fastify'
-import type { Session } from '../connections/session.ts'
+import type { OutgoingEvent } from '../connections/face.ts'
+import { userKeyOf } from '../connections/session.ts'
+import type { Session, UserId } from '../connections/session.ts'
 import { unavailable } from '../errors/codes.ts'
 import { createAdmission } from './admission.ts'
 import type { Announcements } from './announcements.ts'
@@ -40,6 +42,11 @@ export interface MembershipOptions {
   sync: RoomSync
   pins: PinCheck
   pinLimits: PinLimits
+}
+
+/** Whether the user's previous session has left the room: the reply to the join already contains the user again. */
+function isOwnLeave ({ type, data }: OutgoingEvent, { userKey }: Session): boolean {
+  return type === 'room:userLeft' && userKeyOf((data as { userId: UserId }).userId) === userKey
 }
 
 export function createMembership (app: FastifyInstance, options: MembershipOptions): Membership {
@@ -95,7 +102,8 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
       result,
       extra,
       answered () {
-        for (const event of roomState.afterReply(room, session, snapshot, takeWaiting(room, session))) session.write(event)
+        const waiting = takeWaiting(room, session).filter(({ event }) => !isOwnLeave(event, session))
+        for (const event of roomState.afterReply(room, session, snapshot, waiting)) session.write(event)
       }
     }
   }

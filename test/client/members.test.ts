@@ -98,3 +98,11 @@ t.test('a failed page adds nothing', async (t) => {
   await t.rejects(first.added, { message: 'lost' })
   t.same(ids(), [1])
 })
+
+t.test('an event about an earlier connection of the own user does not remove the user', async (t) => {
+  const { connection, ids, members } = enter()
+  connection.emit('room:userLeft', { roomId, userId: 1 })
+  connection.emit('room:presence', { roomId, count: 5, joined: [], left: [1] })
+  t.same(ids(), [1])
+  t.equal(members.count, 5)
+})

@@ -79,3 +79,18 @@ t.test('a page is one store call, with a limit per user', async (t) => {
   t.equal(calls, 120)
   t.match(await ada.request('room:participants'), { error: { code: 'RATE_LIMITED', details: { retryAfterMs: Number } } })
 })
+
+t.test('a user who joins again is not told that the previous session has left', async (t) => {
+  const { app, connect } = await build(t, { env: { FEATURES: 'auth' } })
+  const [old, witness, renewed] = [await connect(1), await connect(2), await connect(1)]
+  for (const client of [old, witness]) await client.ok('room:join', { roomId: 'r1' })
+  const { join } = app.store
+  app.store.join = async (command) => {
+    await old.close()
+    await witness.event('room:userLeft')
+    return await join(command)
+  }
+  await renewed.ok('room:join', { roomId: 'r1' })
+  await renewed.flush()
+  t.notOk(renewed.events.some(({ type }) => type === 'room:userLeft'))
+})
