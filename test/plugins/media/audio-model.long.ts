@@ -1,0 +1,14 @@
+import t from 'tap'
+import { namespacesMissing } from '../../support/namespaces.ts'
+import { runModel } from './audio-model.ts'
+
+// MODEL_SECONDS and MODEL_SEED change the length and the order of the changes. The result is in docs/measurements.md.
+
+const seconds = Number(process.env.MODEL_SECONDS ?? 600)
+const seed = Number(process.env.MODEL_SEED ?? 1)
+
+t.test('everybody hears exactly those who speak, on three servers', { skip: namespacesMissing() ?? false }, async (t) => {
+  const { changes, violations } = await runModel(t, { seconds, users: 6, seed, inNamespaces: true })
+  for (const [kind, { count, slowestMs }] of changes) t.comment(`| ${kind} | ${count} | ${slowestMs} ms |`)
+  t.same(violations, [])
+})
