@@ -14,9 +14,10 @@ const roomId = 'r1'
 const backoff = { firstMs: 50, longestMs: 500 }
 
 interface Listener {
+  room: RoomClient
   sound: Sound
-  /** Number of `media:reset`. */
-  resets: number
+  /** When `media:reset` arrived. */
+  resetAt: number | undefined
 }
 
 export interface WorkerDeath {
@@ -49,8 +50,8 @@ export async function killWorkers (t: Test, { members, listeners: count }: { mem
   const listeners: Listener[] = []
   for (let i = 0; i < count; i++) {
     const room = await enter(t, server, 10 + i, 'voices')
-    const listener: Listener = { sound: followSound(t, room), resets: 0 }
-    room.connection.on('media:reset', () => { listener.resets++ })
+    const listener: Listener = { room, sound: followSound(t, room), resetAt: undefined }
+    room.connection.on('media:reset', () => { listener.resetAt = performance.now() })
     listeners.push(listener)
   }
   const hearsBoth = ({ sound }: Listener, at = -Infinity) => [1, 2].every((id) => sound.hears(id) && sound.lastSound(id) > at)
@@ -61,12 +62,12 @@ export async function killWorkers (t: Test, { members, listeners: count }: { mem
   const kill = (isMain: boolean) => process.kill(server.app.sfu.workers().find(({ index }) => (index === main) === isMain)?.pid as number, 'SIGKILL')
   for (const { sound } of listeners) sound.watch()
   const lostBefore = await lostPackets()
-  let at = performance.now()
   kill(false)
-  await until(() => listeners.some(({ resets }) => resets > 0) && silent.some((client) => resetsOf(client) > 0))
-  await until(() => listeners.every((one) => one.resets === 0 || hearsBoth(one, at)))
-  const againMs = Math.round(Math.max(...listeners.filter(({ resets }) => resets > 0).map(({ sound }) => sound.longestSilence(1))))
-  const others = listeners.filter(({ resets }) => resets === 0)
+  await until(() => listeners.some(({ resetAt }) => resetAt !== undefined) && silent.some((client) => resetsOf(client) > 0))
+  // From the reset on, a listener hears only new tracks.
+  await until(() => listeners.every((one) => one.resetAt === undefined || hearsBoth(one, one.resetAt)))
+  const againMs = Math.round(Math.max(...listeners.filter(({ resetAt }) => resetAt !== undefined).flatMap(({ sound }) => [sound.longestSilence(1), sound.longestSilence(2)])))
+  const others = listeners.filter(({ resetAt }) => resetAt === undefined)
   t.ok(others.length > 0, 'some listeners were on the other worker')
   const touched = listeners.length - others.length + silent.filter((client) => resetsOf(client) > 0).length
   const result = {
@@ -80,11 +81,12 @@ export async function killWorkers (t: Test, { members, listeners: count }: { mem
   const unnoticed = silent.filter((client) => resetsOf(client) === 0)
   t.notOk(unnoticed.some(({ events }) => events.some(({ type }) => ['consumer:closed', 'audio:producerClosed'].includes(type))), 'the others receive no event')
 
-  at = performance.now()
+  const old = new Set(server.app.sfu.producersOf(roomId).map(({ producerId }) => producerId))
+  const at = performance.now()
   kill(true)
-  await until(() => speakers.every((room) => room.audio?.state !== 'on'))
-  const diedAt = performance.now()
-  await until(() => listeners.every((one) => hearsBoth(one, diedAt)))
+  await until(() => listeners.every(({ room: { audio } }) => audio?.heard.length === 2 && audio.heard.every(({ producerId }) => !old.has(producerId))))
+  const renewedAt = performance.now()
+  await until(() => listeners.every((one) => hearsBoth(one, renewedAt)))
   return { ...result, speakersAgainMs: since(at) }
 }
 
