@@ -35,6 +35,8 @@ export interface RestartResult {
   clients: number
   /** Clients for which the state of the room or of the audio changed. */
   noticed: number
+  /** What they noticed. */
+  changes: string[]
   /** The longest time without a message, beyond the interval of the messages, in milliseconds. */
   worstGapMs: number
   /** The longest time in which a client did not hear another one that sends a tone, in milliseconds. */
@@ -54,7 +56,10 @@ async function enter (t: Test, url: string, number: number, talks: boolean): Pro
   t.teardown(() => room.close())
   await room.join(`room-${Math.floor(number / seatsPerRoom)}`)
   const seatIndex = await room.seats.takeFree() ?? -1
-  if (talks) await room.audio?.publish(createTone(t))
+  if (talks) {
+    await room.audio?.publish(createTone(t))
+    await until(() => room.audio?.state === 'on')
+  }
   const sound = talks ? followSound(t, room) : undefined
   const witness: Witness = { room, seatIndex, sound, states: [], lostSeat: false, longestGapMs: 0, ticks: 0 }
   room.audio?.on('state', (state, why) => witness.states.push(`audio ${state} ${why?.message ?? ''}`))
@@ -135,6 +140,7 @@ export async function rollingRestart (t: Test, { clients, talkers = 0, servers: 
   return {
     clients,
     noticed: witnesses.filter(({ states }) => states.length > 0).length,
+    changes: witnesses.flatMap(({ states }) => states),
     worstGapMs: Math.max(...witnesses.map(({ longestGapMs }) => longestGapMs)) - tickMs,
     worstSilenceMs: Math.max(0, ...listening.map(({ sound, other }) => sound.longestSilence(other))),
     seatsKept: witnesses.filter(({ room, seatIndex, lostSeat }) => !lostSeat && room.seats.own?.seatIndex === seatIndex).length,
@@ -143,7 +149,8 @@ export async function rollingRestart (t: Test, { clients, talkers = 0, servers: 
 }
 
 /** Prints the result as a table. */
-export function printResult (t: Test, { clients, noticed, worstGapMs, worstSilenceMs, seatsKept, stopSeconds }: RestartResult): void {
+export function printResult (t: Test, { clients, noticed, changes, worstGapMs, worstSilenceMs, seatsKept, stopSeconds }: RestartResult): void {
+  if (changes.length > 0) t.comment(changes.join('; '))
   t.comment(`| clients | noticed | worst gap | worst silence | seats kept | servers stopped in |
 |---|---|---|---|---|---|
 | ${clients} | ${noticed} | ${Math.round(worstGapMs)} ms | ${Math.round(worstSilenceMs)} ms | ${seatsKept} | ${stopSeconds.map((seconds) => `${seconds.toFixed(1)} s`).join(', ')} |`)

@@ -14,6 +14,8 @@ import { startThree } from './three-servers.ts'
 
 const roomId = 'r1'
 const backoff = { firstMs: 100, longestMs: 500 }
+/** A user hears another one from whom sound has arrived within this time, in milliseconds. */
+const heardMs = 200
 /** How long after a change everybody may still hear something else, in milliseconds. */
 const limitMs = 3000
 /** The same for the voices of a server that was killed. */
@@ -80,7 +82,7 @@ export async function runModel (t: Test, { seconds, users: size, seed, inNamespa
       if (!listener.isIn) continue
       for (const speaker of users) {
         if (speaker === listener || isExempt(listener, speaker)) continue
-        const hears = listener.sound.hears(speaker.id, 200)
+        const hears = listener.sound.hears(speaker.id, heardMs)
         if (hears !== isHeard(speaker)) return `${listener.id} ${hears ? 'hears' : 'does not hear'} ${speaker.id}`
       }
     }
@@ -97,7 +99,9 @@ export async function runModel (t: Test, { seconds, users: size, seed, inNamespa
   const violations: string[] = []
   async function agree (kind: string, limit: number, check: () => string | undefined) {
     const at = performance.now()
-    const last = await until(() => check() === undefined, limit).then(() => undefined, () => check())
+    // What was heard before the change no longer counts.
+    await delay(heardMs)
+    const last = await until(() => check() === undefined, limit - heardMs).then(() => undefined, () => check())
     const slowestMs = Math.round(performance.now() - at)
     const known = changes.get(kind) ?? { count: 0, slowestMs: 0 }
     changes.set(kind, { count: known.count + 1, slowestMs: Math.max(known.slowestMs, slowestMs) })
@@ -116,8 +120,10 @@ export async function runModel (t: Test, { seconds, users: size, seed, inNamespa
   async function placesOf (): Promise<Map<User, number>> {
     return new Map(await Promise.all(users.map(async (user): Promise<[User, number]> => {
       const response = await fetch(`${hostOf(0)}/admin/users/${user.id}`, { headers: { authorization: `Bearer ${adminKey}` } })
-      const { sockets } = await response.json() as { sockets: { node: string }[] }
-      return [user, Number(/^node-(\d)/.exec(sockets[0]?.node ?? '')?.[1])]
+      const { sockets } = await response.json() as { sockets: { node: string, connectedAt: number }[] }
+      // The list may still have a session that has just ended.
+      const [newest] = sockets.toSorted((a, b) => b.connectedAt - a.connectedAt)
+      return [user, Number(/^node-(\d)/.exec(newest?.node ?? '')?.[1])]
     })))
   }
 
@@ -164,7 +170,13 @@ export async function runModel (t: Test, { seconds, users: size, seed, inNamespa
     },
     async move () {
       const user = pick(({ isIn }) => isIn)
-      return user?.room.connection.goTo(hostOf(random(3))) ?? false
+      if (!user) return false
+      const entered = Promise.withResolvers<void>()
+      const stop = user.room.on('entered', () => entered.resolve())
+      const isMoving = user.room.connection.goTo(hostOf(random(3)))
+      if (isMoving) await entered.promise
+      stop()
+      return isMoving
     },
     async drain () {
       const i = random(3)
