@@ -11,7 +11,7 @@ import { startServer } from '../../support/process.ts'
 import type { ServerProcess } from '../../support/process.ts'
 import { freePort, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
-import { followSound, mixId } from '../../support/sound.ts'
+import { followSound } from '../../support/sound.ts'
 import type { Sound } from '../../support/sound.ts'
 import { createTone } from '../../support/wrtc.ts'
 
@@ -244,11 +244,11 @@ export async function drainOne (t: Test, options: { inNamespaces: boolean }) {
 }
 
 /**
- * Reloads features on all servers, one after the other, while speakers are on A and B, and listeners of the voices and of the
- * mix on each server.
+ * Reloads features on all servers, one after the other, while speakers are on A and B, and listeners on each
+ * server.
  *
  * @param names the features
- * @returns the number of reloads, the longest silences of the voices and of the mix, in milliseconds, and the packets lost
+ * @returns the number of reloads, the longest silence, in milliseconds, and the packets lost
  */
 export async function reloadAll (t: Test, names: readonly string[], rounds: number, options: { inNamespaces: boolean }) {
   const { servers, speak, listen } = await startThree(t, { ...options, env: { FEATURES: 'auth,media,mix,seats' } })
@@ -256,10 +256,9 @@ export async function reloadAll (t: Test, names: readonly string[], rounds: numb
   await speak(a.url, 1)
   await speak(b.url, 2)
   const listeners = await Promise.all(servers.map((server, i) => listen(server.url, 10 + i)))
-  const ofMix = await Promise.all(servers.map((server, i) => listen(server.url, 20 + i, 'mix')))
-  const everybodyHears = () => until(() => listeners.every((one) => one.hears(1) && one.hears(2)) && ofMix.every((one) => one.hears(mixId)))
+  const everybodyHears = () => until(() => listeners.every((one) => one.hears(1) && one.hears(2)))
   await everybodyHears()
-  for (const one of [...listeners, ...ofMix]) one.watch()
+  for (const one of listeners) one.watch()
   const lostBefore = await lostPackets()
   let reloads = 0
   for (let round = 0; round < rounds; round++) {
@@ -275,7 +274,6 @@ export async function reloadAll (t: Test, names: readonly string[], rounds: numb
   return {
     reloads,
     voicesMs: Math.round(Math.max(...listeners.flatMap((one) => [one.longestSilence(1), one.longestSilence(2)]))),
-    mixMs: Math.round(Math.max(...ofMix.map((one) => one.longestSilence(mixId)))),
     lost: await lostPackets() - lostBefore
   }
 }
