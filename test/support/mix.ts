@@ -32,8 +32,11 @@ export function tonePackets (hz: number, amplitude: number, channels: 1 | 2 = 1)
 /** A 20 ms packet with its level in dBov, 0 (loudest) to 127. */
 export interface SpokenPacket { payload: Uint8Array, level: number }
 
-/** @returns real speech (the demo's recordings), encoded as browsers do: 32 kbit/s, with forward error correction */
-export function speechPackets (): SpokenPacket[] {
+/**
+ * @param count maximum number of packets; default: all recordings
+ * @returns real speech (the demo's recordings), encoded as browsers do: 32 kbit/s, with forward error correction
+ */
+export function speechPackets (count = Infinity): SpokenPacket[] {
   const encoder = new Encoder({ channels: 1, application: 'voip' })
   Object.assign(encoder, { bitrate: 32_000, inband_fec: true, packet_loss: 10, complexity: 9 })
   const packets: SpokenPacket[] = []
@@ -41,9 +44,10 @@ export function speechPackets (): SpokenPacket[] {
     const { samples, sampleRate: rate } = readWav(readFileSync(join(recordings, file)))
     const scale = rate / sampleRate
     for (let from = 0; (from + frameSamples) * scale < samples.length; from += frameSamples) {
+      if (packets.length >= count) return packets
       const frame = Int16Array.from({ length: frameSamples }, (_, i) => {
         const at = (from + i) * scale
-        const [before = 0, after = 0] = samples.subarray(Math.floor(at), Math.floor(at) + 2)
+        const [before = 0, after = 0] = [samples[Math.floor(at)], samples[Math.floor(at) + 1]]
         return before + (after - before) * (at % 1)
       })
       const power = frame.reduce((sum, sample) => sum + sample ** 2, 0) / frame.length / 32_768 ** 2
