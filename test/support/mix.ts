@@ -232,12 +232,10 @@ export function receive (t: Test, mix: RoomMix, streams: MixStreams = { pcm: tru
   }
 }
 
+/** Goertzel's algorithm, which needs no sine per sample. */
 function amplitudeOf (samples: Float64Array, hz: number): number {
-  let [real, imaginary] = [0, 0]
-  for (let i = 0; i < samples.length; i++) {
-    const angle = 2 * Math.PI * hz * i / sampleRate
-    real += (samples[i] as number) * Math.cos(angle)
-    imaginary += (samples[i] as number) * Math.sin(angle)
-  }
-  return 2 * Math.hypot(real, imaginary) / samples.length
+  const coefficient = 2 * Math.cos(2 * Math.PI * hz / sampleRate)
+  let [last, beforeLast] = [0, 0]
+  for (const sample of samples) [last, beforeLast] = [sample + coefficient * last - beforeLast, last]
+  return 2 * Math.sqrt(last ** 2 + beforeLast ** 2 - coefficient * last * beforeLast) / samples.length
 }
