@@ -3,12 +3,13 @@ import { join } from 'node:path'
 import autoload from '@fastify/autoload'
 import Fastify, { LogController } from 'fastify'
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
-import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
+import { serializerCompiler } from 'fastify-type-provider-zod'
 import type { Config } from './config/load.ts'
 import { trustProxyOption } from './config/addresses.ts'
 import { bodyLimit, useJsonBodies } from './config/body.ts'
 import { routerOptions } from './config/router.ts'
 import { kernelSecrets } from './config/secrets.ts'
+import { inputValidator } from './plugins/schema/input.ts'
 import { createRedaction } from './plugins/schema/redaction.ts'
 import { frameworkErrors } from './plugins/errors/index.ts'
 import { defaultTimings } from './plugins/timings.ts'
@@ -56,7 +57,7 @@ export async function buildApp ({ config, logger = false, featuresDir = join(her
     frameworkErrors,
     routerOptions
   }) as unknown as FastifyInstance
-  app.setValidatorCompiler(validatorCompiler)
+  app.setValidatorCompiler(inputValidator)
   app.setSerializerCompiler(serializerCompiler)
   useJsonBodies(app)
   app.addHook('onResponse', async (request, reply) => {

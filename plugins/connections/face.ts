@@ -1,6 +1,7 @@
 import sjson from 'secure-json-parse'
 import { z } from 'zod'
 import { validationFailed } from '../errors/codes.ts'
+import { checkInput } from '../schema/input.ts'
 import { jsonLimitExceeded, topLevelScalars } from '../schema/json-limits.ts'
 
 /** A request from a client, or the error if the request cannot be read. */
@@ -168,7 +169,7 @@ function parseJson (text: string): ParsedMessage {
     const head = jsonLimitExceeded(text) === undefined ? { id: undefined, type: undefined } : headOf(text)
     return { ...head, error: error as Error }
   }
-  const result = envelope.safeParse(value)
+  const result = checkInput(envelope, value)
   if (result.success) {
     const { id, type, data } = result.data
     return { id: id ?? undefined, type, data: data ?? {} }
@@ -178,7 +179,7 @@ function parseJson (text: string): ParsedMessage {
     // JSON.parse turns 1e999 into Infinity, which JSON cannot represent.
     id: typeof raw.id === 'string' || Number.isFinite(raw.id) ? raw.id as string | number : undefined,
     type: typeof raw.type === 'string' ? raw.type.slice(0, 128) : undefined,
-    error: validationFailed(result.error.issues)
+    error: validationFailed(result.issues)
   }
 }
 

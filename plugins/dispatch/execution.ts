@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import type { FrameReader, Session } from '../connections/session.ts'
 import { Internal, isCoded, toWire, Unauthorized, validationFailed } from '../errors/codes.ts'
 import type { WireError } from '../errors/codes.ts'
+import { checkInput } from '../schema/input.ts'
 import type { RateLimits } from './rate-limits.ts'
 import type { MessageContext, MessageRoute, RouteTable } from './routes.ts'
 
@@ -165,8 +166,8 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
 
   async function handle (request: SessionRequest, route: MessageRoute, callbacks: (() => void)[]): Promise<unknown> {
     const { session } = request
-    const parsed = route.request.safeParse(request.data ?? {})
-    if (!parsed.success) throw validationFailed(parsed.error.issues)
+    const parsed = checkInput(route.request, request.data ?? {})
+    if (!parsed.success) throw validationFailed(parsed.issues)
     const room = route.room === false ? undefined : app.rooms.ofSession(session, (parsed.data as { roomId?: string }).roomId)
     if (route.limit) {
       const key = route.limit.perRoom === true ? `${room?.roomId ?? ''} ${session.userKey}` : session.userKey

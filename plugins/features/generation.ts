@@ -1,7 +1,7 @@
 import Fastify, { LogController } from 'fastify'
 import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify'
 import fp from 'fastify-plugin'
-import { serializerCompiler, validatorCompiler } from 'fastify-type-provider-zod'
+import { serializerCompiler } from 'fastify-type-provider-zod'
 import { trustProxyOption } from '../../config/addresses.ts'
 import { bodyLimit, useJsonBodies } from '../../config/body.ts'
 import { routerOptions } from '../../config/router.ts'
@@ -10,6 +10,7 @@ import type { JobHandler, JobsRegistrar } from '../jobs/runner.ts'
 import { NotFound } from '../errors/codes.ts'
 import { frameworkErrors, useWireErrors } from '../errors/index.ts'
 import { afterReading } from '../errors/timeout.ts'
+import { inputValidator } from '../schema/input.ts'
 import type { HookCaller, HookEntry } from '../hooks.ts'
 import type { Bus, BusHandler } from '../cluster/bus.ts'
 import { createInFlight, lateError } from '../dispatch/in-flight.ts'
@@ -126,7 +127,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   const callHooks = kernel.hooks as unknown as HookCaller<FeatureHooks>
   const routes: { method: HTTPMethods, url: string, schema: unknown }[] = []
 
-  app.setValidatorCompiler(validatorCompiler)
+  app.setValidatorCompiler(inputValidator)
   app.setSerializerCompiler(serializerCompiler)
   useJsonBodies(app)
   useWireErrors(app)

@@ -113,6 +113,8 @@ t.test('survives frames that are expensive to parse', nativeOnly, async (t) => {
     'the type __proto__': [message('{}', '8', '"__proto__"'), 8, 'UNKNOWN_TYPE'],
     'data that is a list': [message('[]', '9'), 9, 'VALIDATION_FAILED'],
     'data that is a string': [message('"userId"', '10'), 10, 'VALIDATION_FAILED'],
+    'a string with a length that is no number': [message('{"userId":{"length":{"toString":"","valueOf":1}}}', '31'), 31, 'VALIDATION_FAILED'],
+    'a type with such a length': [message('{}', '32', '{"length":{"toString":"","valueOf":1}}'), 32, 'VALIDATION_FAILED'],
     'nested lists': [fill('{"id":11,"type":"user:getRoom","data":{"userId":…', '['), 11, 'VALIDATION_FAILED'],
     'nested lists, closed': [message(`{"userId":${'['.repeat(30_000)}${']'.repeat(30_000)}}`, '12'), 12, 'VALIDATION_FAILED'],
     'nested objects, closed': [message(`{"userId":${'{"a":'.repeat(10_000)}1${'}'.repeat(10_000)}}`, '13'), 13, 'VALIDATION_FAILED'],

@@ -19,6 +19,7 @@ t.test('accepts an empty body with a JSON content type, in kernel and feature ro
   t.match(await call('POST', '/admin/drain'), { status: 400, text: /VALIDATION_FAILED/ }, 'a route that requires a body')
   t.match(await call('POST', '/admin/rooms/r1/close', '{'), { status: 400, text: /VALIDATION_FAILED/ }, 'invalid JSON is rejected')
   t.match(await call('POST', '/admin/rooms/r1/close', '{"__proto__":{}}'), { status: 400 })
+  t.match(await call('POST', '/admin/rooms/r1/kick', '{"userId":{"length":{"toString":"","valueOf":1}}}'), { status: 400, text: /VALIDATION_FAILED/ }, 'zod throws')
   t.match(await call('POST', '/admin/rooms/r1/close'), { status: 204 })
   t.match(await client.event('room:closed'), { reason: 'closed_by_admin' })
 })
