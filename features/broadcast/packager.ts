@@ -52,7 +52,7 @@ export class Packager {
   }
 
   #start (): Worker {
-    const worker = new Worker(new URL('packager-thread.ts', import.meta.url))
+    const worker = new Worker(new URL('packager-thread.ts', import.meta.url), { execArgv: [], name: 'packager' })
     const died = (reason: string) => {
       if (this.#worker !== worker) return
       this.#worker = undefined
