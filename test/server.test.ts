@@ -68,7 +68,7 @@ t.test('a signal rejects new clients, notifies connected ones and closes them at
   t.match(refusal, { status: 503, body: { error: { code: 'DRAINING' } }, headers: { 'retry-after': /\d/ } })
   t.equal((await fetch(`${url}/readyz`)).status, 503)
   t.equal((await fetch(`${url}/livez`)).status, 200)
-  t.equal(await client.fails('room:join', { roomId: 'another' }), 'UNAVAILABLE', 'new rooms are rejected')
+  t.equal(await client.fails('room:join', { roomId: 'another' }), 'DRAINING', 'new rooms are rejected')
 
   t.same(await client.closed, { code: 1001, reason: 'SHUTTING_DOWN' })
   t.match(await server.exit, { code: 0 })

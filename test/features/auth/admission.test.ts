@@ -38,7 +38,7 @@ t.test('a draining server rejects new connections', async (t) => {
   t.match(headers, { 'retry-after': /^[1-9]\d*$/ })
   t.equal((await fetch(`${server.url}/readyz`)).status, 503)
   await ada.ok('room:join', { roomId: 'r1' })
-  t.equal(await ada.fails('room:join', { roomId: 'new' }), 'UNAVAILABLE', 'open sessions cannot create rooms')
+  t.equal(await ada.fails('room:join', { roomId: 'new' }), 'DRAINING', 'open sessions cannot create rooms')
   await ada.close()
   t.same(await drained, { status: 200, body: { result: 'empty', sessions: 0 } })
 })
