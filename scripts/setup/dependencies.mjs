@@ -8,7 +8,7 @@ import { step } from './report.mjs'
 const sets = ['production', 'start', 'all']
 
 /** Additional packages for `npm start` in development: for readable logs, the stage's pages and the contract's pages. */
-const startTools = ['@vitejs/plugin-vue', 'mediasoup-client', 'pino-pretty', 'swagger-ui-dist', 'vite', 'vue', 'zod-openapi']
+export const startTools = ['@vitejs/plugin-vue', 'hls.js', 'mediasoup-client', 'pino-pretty', 'swagger-ui-dist', 'vite', 'vue', 'zod-openapi']
 
 /**
  * Installs a set of the packages in package-lock.json. A stamp file in node_modules
