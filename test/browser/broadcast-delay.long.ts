@@ -1,6 +1,7 @@
 import t from 'tap'
 import type { Page } from 'playwright-core'
 import { build } from '../support/build.ts'
+import type { TestServer } from '../support/build.ts'
 import { openBrowser } from '../support/browser.ts'
 import { playedFrequency } from '../support/hls.ts'
 import { rtp, sendPaced, tonePackets } from '../support/mix.ts'
@@ -16,16 +17,14 @@ t.jobs = 2
 const periodMs = 12_000
 const [low, high] = [500, 2000]
 
-const [server, browser] = await Promise.all([
-  build(t, { env: { FEATURES: 'auth,media,broadcast,stage', MEDIASOUP_WORKERS: '1' } }),
-  openBrowser(t, 440)
-])
+const rooms = [{ roomId: 'quick', lowLatency: true, limit: 2 }, { roomId: 'plain', lowLatency: false, limit: 9 }]
+const browser = await openBrowser(t, 440)
 
 /**
  * Sends a tone to a room. For one second per period, the tone is higher.
  * @returns when the higher tones began, in epoch milliseconds
  */
-async function speakInTurns (roomId: string, ssrc: number): Promise<number[]> {
+async function speakInTurns (server: TestServer, roomId: string, ssrc: number): Promise<number[]> {
   const begun: number[] = []
   const tones = [low, high].map((hz) => tonePackets(hz, 0.3)) as [Uint8Array[], Uint8Array[]]
   const injection = await server.app.sfu.inject(roomId, { userId: roomId, userKey: roomId, nodeId: server.app.nodeId, kind: 'service' }, { ssrc, source: 'voice', levelExtensionId: 1 })
@@ -38,7 +37,7 @@ async function speakInTurns (roomId: string, ssrc: number): Promise<number[]> {
   return begun
 }
 
-async function listen (roomId: string): Promise<Page> {
+async function listen (server: TestServer, roomId: string): Promise<Page> {
   const page = await (await browser.newContext({ reducedMotion: 'reduce' })).newPage()
   page.on('console', (message) => { if (message.text().startsWith('The player failed')) t.fail(`${roomId}: ${message.text()}`) })
   await page.goto(`${server.url}/listen/${roomId}`)
@@ -64,14 +63,17 @@ async function listen (roomId: string): Promise<Page> {
   return page
 }
 
-for (const [roomId, lowLatency, limit] of [['quick', true, 2], ['plain', false, 9]] as const) {
+for (const [i, { roomId, lowLatency, limit }] of rooms.entries()) {
   t.test(roomId, { buffered: true }, async (t) => {
-    await server.admin('PATCH', '/admin/features/broadcast/config', { lowLatency })
-    const owner = await server.connect(lowLatency ? 1 : 2)
+    // Rooms of one server have the same setting.
+    const server = await build(t, { env: { FEATURES: 'auth,media,broadcast,stage', MEDIASOUP_WORKERS: '1', BROADCAST_LOW_LATENCY: String(lowLatency) } })
+    const owner = await server.connect(1)
     await owner.ok('room:join', { roomId })
     await owner.ok('broadcast:start')
-    const begun = await speakInTurns(roomId, lowLatency ? 70 : 71)
-    const page = await listen(roomId)
+    const begun = await speakInTurns(server, roomId, 70 + i)
+    const page = await listen(server, roomId)
+    const playlist = await (await fetch(`${server.url}/hls/${roomId}/live.m3u8`)).text()
+    t.equal(playlist.includes('#EXT-X-PART:'), lowLatency)
     const end = Date.now() + minutes * 60_000
     await until(() => Date.now() > end, minutes * 60_000 + 60_000)
     const heard = await page.evaluate(() => (window as unknown as { heard: number[] }).heard)
