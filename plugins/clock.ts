@@ -1,9 +1,8 @@
 import fp from 'fastify-plugin'
 
 /**
- * The clock for deadlines. All servers use the time of Redis. Without Redis, the clock starts with the
- * machine's time when the process starts. This clock never runs backwards, and changes to the machine's
- * clock do not affect it.
+ * The clock for deadlines. All servers use the time of Redis. Without Redis, it is set from the machine's clock when
+ * the process starts. This clock never runs backwards, and changes to the machine's clock do not affect it.
  */
 export interface Clock {
   /** @returns epoch milliseconds, a whole number */
@@ -45,7 +44,7 @@ export function createClock (): Clock & { syncTo (now: number): void } {
   }
 }
 
-/** Decorates the instance with the clock for deadlines, and reports if the machine's clock is wrong. */
+/** Decorates the instance with the clock for deadlines, and logs a warning if the machine's clock is wrong. */
 export default fp(async function clock (app) {
   const created = createClock()
   const redis = app.hasDecorator('redis') ? app.redis : undefined

@@ -49,7 +49,10 @@ async function writeProbe (folder: string): Promise<void> {
   }
 }
 
-/** Reports whether this server is ready: its media workers, store and pub/sub work, and the server is not shutting down. */
+/**
+ * Reports whether this server is ready. A ready server has working media workers, store and pub/sub, and is not
+ * shutting down.
+ */
 export default fp(async function health (app) {
   let latest: Promise<HealthReport['checks']> | undefined
   const gauge = app.metrics.gauge('flylive_ready', 'Whether this server is ready: 1 or 0')

@@ -59,8 +59,8 @@ export interface Hooks extends HookRegistrar, HookCaller<KernelHooks> {
    */
   install (owner: string, entries: readonly HookEntry[], inFlight?: Pick<InFlight, 'run'>): void
   /**
-   * Calls all handlers concurrently. A handler that fails or exceeds its time is logged and left out. While a
-   * handler has not finished an earlier call in time, later calls of this handler time out after one second.
+   * Calls all handlers concurrently. If a handler fails or times out, this is logged and its result is left out. While
+   * an earlier call of a handler is overdue, later calls of this handler time out after one second.
    *
    * @param limitMs how long to wait for a handler of a feature, if that is less than the deadline of features
    * @returns the results of the other handlers, in order of registration

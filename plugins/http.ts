@@ -44,7 +44,8 @@ export default fp(async function http (app) {
   const origin = allowedOrigins(config)
   await app.register(cors, {
     delegator (request, callback) {
-      // Pages of every origin may read why the server rejected a connection, even if the reason is the page's origin or a wrong path.
+      // Pages of any origin may read why the server rejected a connection; the reason may be the page's origin or a
+      // wrong path.
       const isExplanation = pathOf(request.raw.url ?? '/').endsWith(webSocketUrl)
       callback(null, isExplanation ? { origin: '*', methods: ['POST'] } : { origin, methods: ['GET', 'POST', 'PATCH', 'DELETE'] })
     }

@@ -1,7 +1,7 @@
 import fp from 'fastify-plugin'
 import { Draining, NotFound, Overloaded, withDetails } from './errors/codes.ts'
 
-/** `ready`: accepts users. `cordon`: creates no rooms. `drain`: hands its users over to other servers. */
+/** `ready`: accepts users. `cordon`: creates no rooms. `drain`: moves its users to other servers. */
 export type NodeState = 'ready' | 'cordon' | 'drain'
 
 /** What a server reports about itself. */
@@ -36,7 +36,7 @@ export interface Nodes {
   urls (): string[]
   /** Sends a report to the other servers immediately, for example after the state of this server has changed. */
   report (): void
-  /** @returns an OVERLOADED or DRAINING error that says when to retry, and where to go */
+  /** @returns an OVERLOADED or DRAINING error with the retry delay and the URLs of other servers */
   refusal (code: 'OVERLOADED' | 'DRAINING'): Error
   /**
    * Changes the state of a server.
@@ -68,7 +68,7 @@ declare module './cluster/messages.ts' {
 
 /** A server that has missed this many reports is considered gone. */
 const missedReports = 3
-/** Delay that rejected clients are asked to wait before a retry, in milliseconds. */
+/** How long rejected clients should wait before they retry, in milliseconds. */
 const retryAfterMs = 5000
 const requestMs = 3000
 
@@ -113,7 +113,7 @@ export default fp(async function nodes (app) {
     for (const index of cpu.keys()) if (!workers.has(index)) cpu.delete(index)
     for (const [index, usedMs] of workers) {
       const before = cpu.get(index)
-      // The CPU time of a worker that replaces a dead one starts at 0.
+      // A replacement worker's CPU time starts at 0.
       const share = before && usedMs >= before.usedMs ? (usedMs - before.usedMs) / (at - before.at) : 0
       cpu.set(index, { at, usedMs, share: Math.round(share * 1000) / 1000 })
     }

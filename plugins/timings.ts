@@ -6,17 +6,20 @@ export interface Timings {
   requestMs: number
   /** How long a client may take to send the headers of an HTTP request. */
   headersMs: number
-  /** How long Redis may take to answer a command. After that, the caller returns UNAVAILABLE. */
+  /** How long Redis may take to answer a command. After this time, the caller returns UNAVAILABLE. */
   redisCommandMs: number
   /** Lifetime of a server's lease. The server renews the lease three times per lifetime; when the lease expires, the server's members are removed from their rooms. */
   leaseMs: number
-  /** How long no room is created after Redis has lost data, because another server may restore the same room. */
+  /** How long servers create no rooms after Redis has lost data, because another server may restore the same room. */
   recoveryMs: number
   /** Time between two passes of the reconciler, which removes dead servers and syncs rooms with the store. */
   reconcileIntervalMs: number
   /** Delay after a room is closed before a job verifies that all servers were notified. */
   closeVerifyDelayMs: number
-  /** Time between two polls of the job queue. A job starts at most this long after it is due, unless too many jobs are due. */
+  /**
+   * Time between two polls of the job queue. A job starts at most this long after it is due, unless too many jobs are
+   * due at once.
+   */
   jobPollIntervalMs: number
   /** Delay before a failed job is retried. */
   jobRetryMs: number

@@ -26,10 +26,9 @@ export interface Admin {
    */
   identify (request: FastifyRequest): Promise<boolean>
   /**
-   * Logs a change that an admin of the server, or a host of a room, made: one line with `audit: true` and the client's
-   * address.
+   * Logs a change that a server admin or a room's host made: one line with `audit: true` and the client's address.
    *
-   * @param by the request of an admin, which is logged as a digest of the key; or the session of a host, which is logged as the user id
+   * @param by an admin's request, logged as a digest of the key; or a host's session, logged as the user id
    * @param action such as `room.close`
    * @param change the target, and the state of the target before and after the change
    */
@@ -69,7 +68,11 @@ async function hideKey ({ raw }: FastifyRequest): Promise<void> {
   raw.rawHeaders.forEach((name, index, list) => { if (index % 2 === 0 && /^authorization$/i.test(name)) list[index + 1] = '' })
 }
 
-/** @returns an error for admins instead of the errors of @fastify/bearer-auth; other errors are returned unchanged */
+/**
+ * Replaces the errors of @fastify/bearer-auth with this server's own.
+ *
+ * @returns any other error unchanged
+ */
 function keyError (error: Error): Error {
   switch ((error as { code?: string }).code) {
     case 'FST_BEARER_AUTH_MISSING_AUTHORIZATION_HEADER': return new Unauthorized('The admin key is missing: send it in the header Authorization: Bearer KEY')

@@ -7,7 +7,7 @@ export interface BlobInfo {
   modifiedAt: number
 }
 
-/** Both bytes are included. */
+/** A range of bytes; both ends are included. */
 export interface ByteRange {
   first: number
   last: number
@@ -22,10 +22,10 @@ export interface ByteRange {
  */
 export interface Blobs {
   /**
-   * Stores a stream under a key, replacing any existing blob. Atomic: readers get
-   * the old blob or the complete new one, even after a crash. The data of concurrent puts is not mixed.
+   * Stores a stream under a key, replacing any existing blob. Atomic: readers get the old blob or the complete new one,
+   * even after a crash. The data of concurrent puts is not mixed.
    *
-   * @returns the size in bytes, once the blob is durable
+   * @returns the size in bytes; resolves when the blob is durable
    * @throws the error of the stream; the existing blob is kept
    */
   put (key: string, stream: Readable): Promise<number>

@@ -8,12 +8,11 @@ import type { Bus, TrackedMessage } from './bus.ts'
 // Redis shares pub/sub channels between databases, so channel names contain the database number.
 const channelPrefix = (db: number) => `msab:${db}:`
 
-/** How long a connection check waits until Redis returns the message of the check, in milliseconds. */
+/** How long a connection check waits for Redis to echo its message, in milliseconds. */
 const checkTimeoutMs = 2000
 
-// Published messages are kept until Redis returns them, so that each is delivered on this server
-// exactly once even if the connection breaks. Above this number of kept messages, the connection is considered
-// broken.
+// Published messages are kept until Redis echoes them, so that each is delivered on this server exactly once even if
+// the connection breaks. Above this number of kept messages, the connection is considered broken.
 const maxInFlight = 10_000
 
 // "<node> <sequence> <message>". The node "-" matches no server: every server delivers the message.
@@ -24,12 +23,12 @@ function parsePayload (payload: string) {
   return { node: payload.slice(0, first), sequence: Number(payload.slice(first + 1, second)), message: payload.slice(second + 1) }
 }
 
-/** Messages that this server has published and Redis has not returned yet. */
+/** Messages that this server has published and Redis has not echoed yet. */
 function createInFlight (deliver: (name: string, message: string) => void) {
   const messages = new Map<number, { name: string, message: string }>()
   let sequence = 0
 
-  /** Delivers a message that Redis will probably not return. If Redis does return the message, that copy is ignored. */
+  /** Delivers a message that Redis will probably not echo. A later echo is ignored. */
   function deliverHere (number: number): void {
     const sent = messages.get(number)
     if (!sent) return
@@ -54,10 +53,11 @@ function createInFlight (deliver: (name: string, message: string) => void) {
 }
 
 /**
- * Message bus for deployments with several servers, over Redis pub/sub. A server delivers its own
- * messages only when Redis returns them, so that all servers deliver messages in the same order.
+ * Message bus for deployments with several servers, over Redis pub/sub. A server delivers its own messages only when
+ * Redis echoes them, so that all servers deliver messages in the same order.
  *
- * @returns once the bus is subscribed; waits until Redis is reachable
+ * Resolves when the bus is subscribed; waits until Redis is reachable.
+ *
  * @param redis a client whose commands fail immediately while it is disconnected
  * @param db database number; deployments that share one Redis use different numbers
  * @param nodeId unique id of this process
@@ -92,10 +92,10 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
       subscribed.resolve()
     }, (err: unknown) => log.warn({ err }, 'failed to renew the redis subscriptions'))
   })
-  // Redis will not return the messages that were in flight on this connection.
+  // Redis will not echo the messages that were in flight on this connection.
   subscriber.on('close', () => inFlight.deliverAllHere())
   subscribers.on(checkChannel, (message) => checks.get(message)?.())
-  subscriber.connect().catch(() => { /* Logged by the error event; the client retries. */ })
+  subscriber.connect().catch(() => { /* The `error` event logs the failure; the client retries. */ })
 
   function track (channel: string, message: string): TrackedMessage {
     const number = inFlight.nextSequence()
@@ -135,7 +135,7 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
       try {
         await subscriber.subscribe(name)
       } catch (err) {
-        // The client is disconnected. The client subscribes to all channels when it reconnects.
+        // The client is disconnected. It subscribes to all channels when it reconnects.
         log.debug({ err, channel }, 'subscription delayed until the reconnect')
       }
     },
@@ -151,7 +151,7 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
       const token = String(inFlight.nextSequence())
       const { promise, resolve, reject } = Promise.withResolvers<void>()
       checks.set(token, resolve)
-      // This does not use publish(), which would deliver the message on this server even if Redis did not return it.
+      // Not publish(), which delivers the message on this server even if Redis does not echo it.
       redis.publish(checkChannel, payloadOf('-', 0, token)).catch((err: unknown) => reject(unavailable('Redis cannot be reached', err)))
       await withTimeout(promise, checkTimeoutMs, () => { throw unavailable('Redis does not deliver messages') })
         .finally(() => checks.delete(token))

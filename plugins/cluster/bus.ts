@@ -7,12 +7,12 @@ export interface EncodedMessage {
   payload: string
 }
 
-/** A message that the caller publishes. If Redis does not return the message, the bus delivers the message on this server. */
+/** A message that the caller publishes. If Redis does not echo the message, the bus delivers it on this server. */
 export interface TrackedMessage {
   encoded: EncodedMessage
   /** @param receivers how many connections received the message; 0 if publishing failed */
   settle (receivers: number): void
-  /** Must be called instead of {@link settle} if the message was not published. It is then not delivered. */
+  /** Must be called instead of {@link settle} if the message was not published; the bus then does not deliver it. */
   discard (): void
 }
 
@@ -24,7 +24,7 @@ export interface TrackedMessage {
  * that its rooms keep working.
  */
 export interface Bus {
-  /** @returns once the subscription is active */
+  /** Resolves when the subscription is active. */
   subscribe (channel: string, handler: BusHandler): Promise<void>
   unsubscribe (channel: string, handler: BusHandler): Promise<void>
   /** @returns true if the message was sent to all servers, false if only to this server */
@@ -36,15 +36,15 @@ export interface Bus {
    * @returns undefined if this process is the only server; call {@link publish} instead
    */
   encode (channel: string, message: string): EncodedMessage | undefined
-  /** Like {@link encode}, but delivers the message on this server if Redis does not return it. */
+  /** Like {@link encode}, but delivers the message on this server if Redis does not echo it. */
   track (channel: string, message: string): TrackedMessage | undefined
   /**
-   * Publishes a message and waits until Redis returns it.
+   * Publishes a message and waits until Redis echoes it.
    *
    * @throws UNAVAILABLE after two seconds
    */
   check (): Promise<void>
-  /** Calls `fn` after each interruption in which messages may have been lost, once messages arrive again. */
+  /** Calls `fn` when messages arrive again after an interruption in which some may have been lost. */
   onHealed (fn: () => void): void
   close (): Promise<void>
 }

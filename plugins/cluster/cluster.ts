@@ -13,7 +13,7 @@ export interface ClusterParts {
 
 const channel = 'control'
 
-/** @returns once the server receives messages and requests */
+/** Resolves when the server is subscribed to cluster messages and requests. */
 export async function createCluster ({ bus, leases, locks, nodeId }: ClusterParts): Promise<Cluster> {
   const handlers = new Map<string, Set<(data: never) => void>>()
   await bus.subscribe(channel, (message) => {

@@ -21,7 +21,7 @@ export function createRedisLeases (redis: Redis, nodeId: string, leaseMs = defau
   let lapsed = false
   let lostAt = -Infinity
   redis.on('close', () => { verified = false })
-  // Without a lease, the other servers send this server no requests.
+  // Renew now: the other servers send no requests to a server without a lease.
   redis.on('ready', () => { if (started) renew().catch(() => { /* The next heartbeat tries again. */ }) })
 
   async function renew (): Promise<void> {

@@ -15,8 +15,8 @@ export interface NodeLeases {
   listDead (): Promise<string[]>
   remove (nodeId: string): Promise<void>
   /**
-   * @returns milliseconds since this server found its lease missing in the store, which means that the
-   * store has probably lost all data; Infinity if that never happened
+   * @returns milliseconds since this server found its lease missing in the store, a sign that the store has lost all
+   *   data; Infinity if this has never happened
    */
   msSinceLoss (): Promise<number>
 }

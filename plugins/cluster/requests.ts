@@ -46,7 +46,7 @@ function createHandlers (nodeId: string) {
 /**
  * Sends requests between servers. Each server has one channel.
  *
- * @returns once the server receives requests
+ * Resolves when the server is subscribed to its channel.
  */
 export async function createRequests (bus: Bus, leases: Pick<NodeLeases, 'areAlive'>, nodeId: string): Promise<Pick<Cluster, 'answer' | 'ask'>> {
   const handlers = createHandlers(nodeId)

@@ -22,7 +22,7 @@ export interface Admission {
    * toward MAX_CONNECTIONS until it has a session or closes.
    *
    * @param request the first HTTP request of the connection
-   * @param connection if undefined, the call counts nothing: it only checks whether a new connection would be accepted
+   * @param connection if undefined, nothing is counted; the call only checks whether a new connection would be accepted
    * @returns the client's address
    * @throws DRAINING, OVERLOADED, TOO_MANY_CONNECTIONS
    */
@@ -33,7 +33,7 @@ export interface Admission {
    * Identifies the user of a connection, and counts the connection toward MAX_CONNECTIONS_PER_USER until it closes.
    *
    * @param authenticate returns the user, or throws a coded error
-   * @param connection if undefined, the call counts nothing
+   * @param connection if undefined, nothing is counted
    * @returns the user, with the client's address
    * @throws TOO_MANY_CONNECTIONS, DRAINING, UNAVAILABLE if the connection has closed, and what `authenticate` throws
    */
@@ -44,7 +44,7 @@ export interface Admission {
    * @throws UNAUTHORIZED, UNAVAILABLE, FEATURE_DISABLED
    */
   userOf (token: string | undefined): Promise<Identity>
-  /** Ends the count toward MAX_CONNECTIONS of a connection that now has a session, or was rejected. */
+  /** Stops counting a connection as arriving, because it now has a session or was rejected. */
   arrived (connection: ClientConnection): void
   /** Calls `arrived` for the connection whose user was identified by {@link identify}. */
   opened (identity: Identity): void
@@ -58,7 +58,7 @@ export function createAdmission (app: FastifyInstance, size: () => number): Admi
   const { config } = app
   const isOriginAllowed = createOriginCheck(config)
   const clientOf = createClientReader(trustProxyOption(config.TRUST_PROXY))
-  // Connections without a session. These connections count toward the limit, too; otherwise, a burst could exceed it.
+  // Connections that have no session yet. They count toward the limit, too; otherwise, a burst could exceed it.
   const arriving = new Set<ClientConnection>()
   const closed = new WeakSet<ClientConnection>()
   const identified = new WeakMap<Identity, ClientConnection>()
@@ -90,7 +90,7 @@ export function createAdmission (app: FastifyInstance, size: () => number): Admi
       const identity = { ...await authenticate(), address: clientOf(request).address }
       // A feature may identify users by its own rules, so the id is checked here.
       if (!userId.safeParse(identity.user.id).success) throw new Unauthorized("The user's id is not valid")
-      // The connection has already closed, so the event `close`, which ends the count, would not arrive.
+      // The connection has already closed, so its `close` event, which ends the count, will not be emitted.
       if (connection && closed.has(connection)) throw unavailable('The client has disconnected')
       await quotasOf().countUser(userKeyOf(identity.user.id), connection)
       if (app.drain.draining) throw app.nodes.refusal('DRAINING')

@@ -40,7 +40,7 @@ export interface Face<F = unknown> {
   reply (id: string | number, outcome: { ok: true, data: unknown } | { ok: false, error: unknown }): F | undefined
 }
 
-/** An outgoing event. An event is not serialized until it is written to a connection. The event is framed once per face, on first use. */
+/** An outgoing event. It is serialized when it is first written to a connection, and framed once per face. */
 export interface OutgoingEvent extends FaceEvent {
   /** @returns the same frame for every session with that face; undefined if clients with that face do not receive the event */
   frame<F> (face: Face<F>): F | undefined

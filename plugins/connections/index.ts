@@ -24,11 +24,11 @@ declare module 'fastify' {
 
 declare module '../hooks.ts' {
   interface KernelHooks {
-    /** A session was opened; nothing has been sent to the session yet. */
+    /** A session was opened; nothing has been sent to it yet. */
     'session:open': (session: Session) => void
     /** Returns fields to add to the greeting (session:ready). */
     'session:greet': (session: Session) => Record<string, unknown> | Promise<Record<string, unknown>>
-    /** A session has ended. Called before the session leaves its room. */
+    /** A session has ended. Called before it leaves its room. */
     'session:close': (session: Session) => void
   }
 }

@@ -3,7 +3,10 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 /** Origins of pages on this machine. */
 const loopbackOrigin = /^https?:\/\/(localhost|([a-z0-9-]+\.)+localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/
 
-/** @returns the origins that may connect besides the server's own: those in CORS_ORIGINS and, in development, all loopback origins; true stands for all origins */
+/**
+ * @returns the origins that may connect besides the server's own: those in CORS_ORIGINS and, in development, all
+ *   loopback origins; true if every origin may connect
+ */
 export function allowedOrigins ({ CORS_ORIGINS, NODE_ENV }: Pick<FastifyInstance['config'], 'CORS_ORIGINS' | 'NODE_ENV'>): true | (string | RegExp)[] {
   if (CORS_ORIGINS.includes('*')) return true
   return NODE_ENV === 'development' ? [...CORS_ORIGINS, loopbackOrigin] : [...CORS_ORIGINS]

@@ -73,9 +73,8 @@ export interface SessionOptions<F = unknown> {
 }
 
 /**
- * One user's presence on this server: over a WebSocket, over a feature's own
- * transport, or without a connection. When the session ends, handlers of
- * `session:close` release its room and its transports.
+ * A user's session on this server: over a WebSocket, over a feature's own transport, or without a connection. When it
+ * ends, handlers of `session:close` release its room and its transports.
  */
 export class Session {
   readonly id = randomUUID()
@@ -84,7 +83,10 @@ export class Session {
   readonly userKey: string
   /** The client's message format. */
   readonly face: Face
-  /** Whether the session has a client connection. Without a connection, only the feature that opened the session receives the events. */
+  /**
+   * Whether the session has a client connection. Without a connection, only the feature that opened the session
+   * receives its events.
+   */
   readonly connected: boolean
   /** The room that the session is in. Set only by the rooms plugin. */
   roomId: string | null = null
@@ -125,7 +127,10 @@ export class Session {
     return this.#identity.user
   }
 
-  /** Replaces the identity with the identity in a newer token of the same user. Called by the kernel, which restarts the expiry timers. */
+  /**
+   * Replaces the identity with that of a newer token of the same user. Called by the kernel, which restarts the expiry
+   * timers.
+   */
   renew (identity: Identity): void {
     this.#identity = { ...this.#identity, ...identity }
   }

@@ -25,29 +25,28 @@ export type OpenOptions<F = unknown> = {
 /** The API for features. */
 export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | 'all' | 'ofUser'> {
   /**
-   * Checks a new connection over a feature's own transport, whose user is not known yet. Counts it toward MAX_CONNECTIONS_PER_IP
-   * until it closes, and toward MAX_CONNECTIONS until it has a session or closes.
+   * Checks a new connection over a feature's own transport, whose user is not known yet. Counts it toward
+   * MAX_CONNECTIONS_PER_IP until it closes, and toward MAX_CONNECTIONS until it has a session or closes.
    *
    * @param request the first HTTP request of the connection
-   * @param connection emits `close` once; if undefined, the call counts nothing: it only checks whether a new connection would
-   *   be accepted
+   * @param connection emits `close` once; if undefined, nothing is counted; the call only checks whether a new
+   *   connection would be accepted
    * @returns the client's address
    * @throws DRAINING, OVERLOADED, TOO_MANY_CONNECTIONS
    */
   admit (request: IncomingMessage, connection?: ClientConnection): string
   /**
-   * Identifies the user of such a connection, and counts the connection toward MAX_CONNECTIONS_PER_USER until it closes.
-   * Then open the session with the returned identity.
+   * Identifies the user of a connection that {@link admit} has accepted, and counts it toward MAX_CONNECTIONS_PER_USER
+   * until it closes. The caller then opens the session with the returned identity.
    *
    * @param token undefined if the client sent none
    * @throws ORIGIN_NOT_ALLOWED, UNAUTHORIZED, UNAVAILABLE, FEATURE_DISABLED, TOO_MANY_CONNECTIONS, DRAINING
    */
   identify (request: IncomingMessage, token: string | undefined, connection: ClientConnection): Promise<Identity>
   /**
-   * Opens a session that does not use one of the server's own WebSockets. The session counts toward MAX_CONNECTIONS.
-   * Like every session, it can join rooms, take seats, send and receive audio, and be closed and kicked.
-   * The session leaves its room when the session ends.
-   * The session outlives reloads of its feature. The session is closed with SHUTTING_DOWN when the feature is disabled.
+   * Opens a session that does not use one of the server's own WebSockets. It counts toward MAX_CONNECTIONS. Like every
+   * session, it can join rooms, take seats, send and receive audio, and be closed and kicked; it leaves its room when
+   * it ends. It outlives reloads of its feature, and is closed with SHUTTING_DOWN when the feature is disabled.
    *
    * @throws DRAINING, OVERLOADED
    */
@@ -79,7 +78,7 @@ export interface ConnectionOptions {
   face?: Face<string | Uint8Array>
   /** The owner of the path: `kernel`, or the name of a feature. */
   owner?: string
-  /** Called for each frame of the session. Replaces the decoding by `face`, so no frame is handled as a request. */
+  /** Handles the session's frames in place of `face`, so none of them is handled as a request. */
   reader?: FrameReader
   /** Called when the session is open. */
   opened?: (session: Session) => void

@@ -13,7 +13,7 @@ export interface WebSocketLimits {
   pongTimeoutMs: number
 }
 
-/** The code with which ws reports a connection that ended without a close frame (RFC 6455, section 7.1.5). */
+/** The close code that ws reports for a connection that ended without a close frame (RFC 6455, section 7.1.5). */
 const brokenCode = 1006
 /** How long a flooding client has to receive the close frame, in milliseconds, before its connection is terminated. */
 const floodCloseMs = 500

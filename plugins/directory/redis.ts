@@ -4,22 +4,22 @@ import type { NodeLeases } from '../cluster/leases.ts'
 import { failClosed } from '../redis/fail-closed.ts'
 import type { SessionDirectory, SessionRecord } from './directory.ts'
 
-// Readers ignore the sessions of a server whose lease has expired. Another server removes the records
-// of these sessions. If no other server is running, the records expire.
+// Lifetime of session records. Readers ignore the sessions of a server whose lease has expired, and another server
+// removes them. If no other server is running, the records expire.
 const ttlSeconds = 86_400
 
 const keyOf = (userKey: string) => `msab:user:{${userKey}}:sessions`
-/** The key of a server's set of sessions: `<session> <user>`. */
+/** The key of the set of a server's sessions; each entry is `<session> <user>`. */
 const sessionsKey = (nodeId: string) => `${nodeKey(nodeId)}:sessions`
 const entryOf = (userKey: string, sessionId: string) => `${sessionId} ${userKey}`
 
-/** Number of sessions that one step removes. */
+/** Number of sessions removed per script call. */
 const batch = 500
 
 /**
  * KEYS lease sessions — ARGV entry key field …
  *
- * Removes sessions of a server, unless it holds a lease again: then the server has written its sessions back.
+ * Removes sessions of a server, unless the server holds a lease again: it has then written its sessions back.
  */
 const removeSessions = `
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end

@@ -26,7 +26,7 @@ export interface MessageDispatcher {
 
 /** Runs requests: keeps their order, checks schemas and limits, calls handlers, and counts outcomes. */
 export interface Execution extends MessageDispatcher {
-  /** Decodes a frame with the session's protocol face, runs the request, and sends the reply. */
+  /** Decodes a frame with the session's face, runs the request, and sends the reply. */
   read: FrameReader
   /** Delays the session's later requests until `until` settles. */
   hold (session: Session, until: Promise<unknown>): void

@@ -1,7 +1,7 @@
 import { unavailable } from '../errors/codes.ts'
 import { afterReading } from '../errors/timeout.ts'
 
-/** Supervises the calls of one owner (a feature). */
+/** Supervises the calls into one owner's code. The owner is a feature. */
 export interface CallSupervision {
   /** How long a call may take, in milliseconds. */
   readonly deadlineMs: number
@@ -22,7 +22,7 @@ export interface CallSupervision {
 }
 
 export interface RunOptions {
-  /** How long the call may take if that is less than the owner's deadline, in milliseconds. */
+  /** The call's deadline in milliseconds, if it is earlier than the owner's. */
   limitMs?: number
   /** Whether to wait only {@link impatientMs} while an earlier call with the same name is overdue. */
   impatient?: boolean
@@ -53,13 +53,13 @@ export interface InFlight {
    * @returns a function to call when the call is done
    */
   begin (ended: (error: Error) => void, name?: string): () => void
-  /** @returns once no call is running */
+  /** Resolves when no call is running. */
   idle (): Promise<void>
   /** Rejects the running calls; their later results are ignored. */
   end (error: Error): void
 }
 
-/** How long an impatient caller waits for a handler that has not finished an earlier call in time, in milliseconds. */
+/** How long an impatient caller waits for a handler that already has an overdue call, in milliseconds. */
 export const impatientMs = 1000
 
 const lateErrors = new WeakSet<object>()

@@ -47,7 +47,7 @@ export function createRateLimits (redis: Redis | undefined): RateLimits {
     const counts = limits.get(name) ?? {
       total: new MinuteCounter(),
       unreported: new Map<string, number>(),
-      // The limit may change while the server runs, so the count is compared with it here.
+      // No maximum here: the limit may change while the server runs, so this module compares the count with it.
       shared: createLimiter(redis, { name: `ratelimit:${name}`, max: Number.MAX_SAFE_INTEGER, windowSeconds: 60 })
     }
     limits.set(name, counts)

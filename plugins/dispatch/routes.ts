@@ -143,7 +143,10 @@ export function withAdditions<T extends z.ZodType> (type: string, schema: T, add
 // Does not use instanceof: a feature may have its own copy of zod.
 const isObject = (schema: z.ZodType): schema is z.ZodObject => schema.def.type === 'object' && 'extend' in schema
 
-/** The results of {@link withRoom}. A feature that is loaded again uses them again, because zod compiles each schema when it first parses. */
+/**
+ * The results of {@link withRoom}, reused when a feature is reloaded, because zod compiles each schema when it first
+ * parses.
+ */
 const roomRequests = new WeakMap<z.ZodObject, z.ZodObject>()
 
 /** Adds `roomId` to the schema of a request about a room; keeps the schema's description. */

@@ -1,10 +1,10 @@
 /**
- * Calls a function after a time, but not before the process has read what arrived in the meantime. Node.js runs timers
- * before it reads sockets, so a plain timer would call a reply late that arrived while the process was blocked.
- * The timer does not keep the process running.
+ * Calls a function after a delay, but not before the process has read the data that has arrived. Node.js runs timers
+ * before it reads sockets, so with a plain timer, a reply that arrived while the process was blocked would count as
+ * late. The timer does not keep the process running.
  *
  * @param ms milliseconds
- * @returns cancels the call
+ * @returns a function that cancels the call
  */
 export function afterReading (ms: number, fn: () => void): () => void {
   let immediate: NodeJS.Immediate | undefined
@@ -38,7 +38,7 @@ export async function withTimeout<T, F> (promise: PromiseLike<T>, ms: number, on
  * Like `AbortSignal.timeout`, but see {@link afterReading}.
  *
  * @param ms the timeout, in milliseconds
- * @returns a signal that aborts with a `TimeoutError` after the time
+ * @returns a signal that aborts with a `TimeoutError` after `ms`
  */
 export function timeoutSignal (ms: number): AbortSignal {
   const controller = new AbortController()

@@ -11,7 +11,7 @@ const maxLogged = 200
 /**
  * Logs and rejects an upgrade.
  *
- * @param headers additional lines of the response's header
+ * @param headers additional header lines of the response
  */
 export function refuseUpgrade (log: FastifyBaseLogger, request: IncomingMessage, socket: Duplex, error: CodedError, headers?: readonly string[]): void {
   const short = (text: string | undefined) => text?.slice(0, maxLogged)

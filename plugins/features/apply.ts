@@ -138,7 +138,7 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
       const begin = performance.now()
       const names = new Set(load.map(({ name }) => name))
       const kept = serving().filter(({ name }) => !names.has(name))
-      // New features add their routes to the router in service, which finds no feature that is not running.
+      // New features add their routes to the router in service; it ignores features that are not running.
       const claims: Claims = { router: kept.length === serving().length ? router : undefined, kept }
       router = undefined
       const next = await build(load, claims, commit)

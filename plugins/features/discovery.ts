@@ -82,9 +82,8 @@ export function findPackage (name: string, from: string): FoundFeature {
   return { name: basename(name), entry }
 }
 
-// Node loads a module once per URL. The URL of a feature's entry contains the generation. This hook adds
-// the generation to the URL of every import within the feature's folder or package. All other modules
-// are shared between generations.
+// Node loads a module once per URL. The URL of a feature's entry contains the generation. This hook adds the generation
+// to the URL of each of the feature's own modules. All other modules are shared between generations.
 const generationIn = /\?gen=\d+&load=\d+$/
 let hooked = false
 function hookGenerations (): void {
@@ -181,12 +180,11 @@ const importMs = 30_000
 const require = createRequire(import.meta.url)
 
 /**
- * Reloads the CommonJS modules of features. Node caches CommonJS modules by path alone, so a new URL does not
- * reload them.
+ * Reloads the CommonJS modules of features. Node caches CommonJS modules by path alone, so a new URL does not reload
+ * them.
  *
- * Removing the modules from the cache is not enough: they must also be required again here. Otherwise,
- * if an imported module requires a module that it has required before, Node 24 returns the empty
- * placeholder that Node's ES module loader has put into the cache.
+ * Removing the modules from the cache is not enough: they must also be required again here. Otherwise, a repeated
+ * `require` in an imported module returns the empty placeholder that Node 24's ES module loader put into the cache.
  */
 function reloadCommonJs (): void {
   const paths = Object.keys(require.cache).filter((path) => isOwnFile(path, roots.keys()))
@@ -195,7 +193,7 @@ function reloadCommonJs (): void {
     try {
       require(path)
     } catch {
-      // If a feature still needs this module, importing the feature reports the error.
+      // If the feature still needs this module, importing the feature reports the error.
     }
   }
 }
@@ -204,8 +202,8 @@ function reloadCommonJs (): void {
  * Loads a feature's current code from disk.
  *
  * @param generation the sequence number of the feature's new generation
- * @param fresh whether the code may have changed since this process loaded it; if false, servers in
- *   one process share the loaded code
+ * @param fresh whether the code may have changed since this process loaded it; if false, the code that another server
+ *   in this process loaded is reused
  * @throws if the code throws, exports no plugin, or its import times out
  */
 export async function importFeature (feature: FoundFeature, generation: number, fresh: boolean): Promise<FeatureModule> {

@@ -34,8 +34,8 @@ export function originInStack (stack: string, features: FeatureFolders): FaultOr
 }
 
 /**
- * Finds the feature that caused a fault. The stack trace names the code that failed. The async context
- * names the call that started this code. A rejection with a code is an answer to a caller, so the caller should have handled it.
+ * Finds the feature that caused a fault. The stack trace shows the code that failed, and the async context shows the
+ * call that started this code. The caller should have handled a rejection with a code, so it caused the fault.
  *
  * @param context the async context of the fault
  */

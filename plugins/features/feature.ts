@@ -29,8 +29,7 @@ import type { KeyValue } from '../kv/kv.ts'
 import type { RoomStore } from '../store/store.ts'
 import type { Features } from './index.ts'
 import type { Keep } from './keep.ts'
-// Loads the kernel's type augmentations, for features that compile
-// against this file alone.
+// Loads the kernel's type augmentations, so that features need to import only this file.
 import type {} from '../cluster/index.ts'
 import type {} from '../directory/index.ts'
 import type {} from '../jobs/index.ts'
@@ -42,13 +41,14 @@ import type {} from '../redis/index.ts'
 import type {} from '../store/index.ts'
 
 /**
- * The objects that `features.getFeature` returns, by feature name. A feature declares the object that
- * it provides. If a feature is replaceable, the feature that calls it declares the object, as `gifts` does for
+ * The objects that `features.getFeature` returns, by feature name. A feature declares the object that it provides. If
+ * other features may provide the same object, the feature that calls it declares it, as `gifts` does for
  * `laravel-bridge`. For example:
+ *
  *
  * ```ts
  * declare module 'flylive-audio-server/feature' {
- *   interface FeatureSlots { seats: Seats }
+ * interface FeatureSlots { seats: Seats }
  * }
  * ```
  */
@@ -85,7 +85,7 @@ export interface FeatureSurface {
   config: FeatureConfig
   /** Name of this server. */
   nodeId: string
-  /** The clock for deadlines and timestamps. The clock returns the same time on all servers. */
+  /** The clock for deadlines and timestamps. It returns the same time on all servers. */
   clock: Clock
   /** Counters, gauges and histograms. Metrics survive a reload. */
   metrics: Metrics
@@ -94,7 +94,7 @@ export interface FeatureSurface {
    * request for a session.
    */
   messages: FeatureMessages
-  /** The feature's own HTTP prefixes and WebSocket paths. The paths are removed when the feature is unloaded. */
+  /** The feature's own HTTP prefixes and WebSocket paths. They are removed when the feature is unloaded. */
   gate: GateRegistrar
   /**
    * Handles the hooks of the kernel (`KernelHooks`) and of features (`FeatureHooks`), and calls the hooks
@@ -129,8 +129,8 @@ export interface FeatureSurface {
   /** The records and members of all rooms, on all servers, and the feature's own log of each room. */
   store: FeatureStore
   /**
-   * The server's Redis connection, for features that need their own data structures; undefined if Redis
-   * is not configured. Begin keys with `msab:` and the feature's name.
+   * The server's Redis connection, for a feature that needs its own data structures; undefined if Redis is not
+   * configured. Begin keys with `msab:` and the feature's name.
    */
   redis: Redis | undefined
   /** The sessions of each user, on all servers. */
@@ -156,10 +156,9 @@ type KernelOnly =
   'server' | 'listen' | 'close' | 'ready' | 'routing'
 
 /**
- * The Fastify instance that a feature receives. Routes are typed by their zod schemas. The instance has
- * the decorators of {@link FeatureSurface} and those of the features that the feature depends on. A feature
- * that adds a decorator declares it in this interface, with
- * `declare module 'flylive-audio-server/feature'`.
+ * The Fastify instance that a feature receives. Routes are typed by their zod schemas. The instance has the decorators
+ * of {@link FeatureSurface} and those of the feature's dependencies. A feature that adds a decorator declares it in
+ * this interface, with `declare module 'flylive-audio-server/feature'`.
  */
 export interface FeatureInstance extends Omit<Instance, keyof FeatureSurface | KernelOnly>, FeatureSurface {}
 
@@ -218,7 +217,7 @@ export { createSearch, query } from '../schema/search.ts'
 
 // Pagination of lists.
 export { cursor, cursorBehind, keyBehind, maxPageBytes, nextCursor, pageOf } from '../schema/pages.ts'
-// Blobs in an S3 bucket of the feature's own.
+// Opens an S3 bucket of the feature's own as a blob store.
 export { openBucket } from '../blobs/bucket.ts'
 export type { S3Options } from '../blobs/bucket.ts'
 

@@ -42,7 +42,7 @@ export interface Generation {
   /** The decorators that the feature provides to its dependents. */
   provides: readonly string[]
   loadedAt: number
-  /** The in-flight requests, hooks and jobs of the generation. */
+  /** The generation's in-flight requests, hook calls and jobs. */
   calls: InFlight
   supervision: CallSupervision
   kept: KeptResources
@@ -54,7 +54,7 @@ export interface GenerationPlan {
   module: FeatureModule
   config: Record<string, unknown>
   supervision: CallSupervision
-  /** The resources that the generation in service keeps. */
+  /** Returns the resources that the running generation keeps. */
   previouslyKept (): KeptResources | undefined
   /**
    * Returns the instance of a dependency's current generation; undefined if the dependency is not in
@@ -67,7 +67,7 @@ export interface GenerationPlan {
   claimMessage (type: string): void
   /** @throws if the feature and another owner (the kernel or a feature) declare the same field of a message */
   checkFields (table: MessageTable): void
-  /** The owners whose paths and routes the feature's paths must not overlap. */
+  /** The owners whose paths and routes must not overlap the feature's paths. */
   pathOwners (): Iterable<PathOwner>
   /** @throws when the route belongs to another feature */
   claimRoute (method: string, url: string): void
@@ -75,9 +75,7 @@ export interface GenerationPlan {
   checkProvided (decorators: readonly string[]): void
 }
 
-/**
- * @returns an object with only the given members of `object`. The members are looked up at each access
- */
+/** @returns an object with only the given members of `object`, which are looked up at each access */
 function only<T extends object, K extends keyof T> (object: T, ...names: readonly K[]): Pick<T, K> {
   const members = names.map((name) => [name, { enumerable: true, get: () => object[name] }] as const)
   return Object.defineProperties({}, Object.fromEntries(members)) as Pick<T, K>
@@ -131,7 +129,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   app.setSerializerCompiler(serializerCompiler)
   useJsonBodies(app)
   useWireErrors(app)
-  /** Wraps a message handler: its failures are logged and do not reach the sender of the message. */
+  /** Wraps a message handler: its failures are logged and not thrown at the sender. */
   const receive: Receive = (call, handler) => (data) => {
     const failed = (err: unknown) => app.log.error({ err, call }, 'a message handler failed')
     try {
@@ -154,7 +152,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
       schedule: kernel.jobs.schedule
     } satisfies JobsRegistrar
   }
-  // Must list every property of FeatureSurface; the compiler reports a missing one.
+  // Must list every property of FeatureSurface; the compiler reports missing ones.
   const surface = {
     config: featureConfig(kernel.config),
     nodeId: kernel.nodeId,
@@ -189,7 +187,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
       { readLog: (roomId: string, last?: number) => kernel.store.readLog(roomId, name, last) }
     ),
     directory: only(kernel.directory, 'sessionsOf'),
-    // The other methods show the settings of all features.
+    // The other methods reveal the settings of all features.
     features: only(kernel.features, 'enabled', 'getFeature'),
     keep: kept.keep,
     admin: only(kernel.admin, 'audit', 'identify'),

@@ -84,8 +84,8 @@ declare module 'fastify' {
   interface FastifyInstance {
     features: Features
     /**
-     * For features that are registered as plain plugins. All of these features share one set of keys. The resources are
-     * disposed of when the server closes.
+     * For features that are registered as plain plugins. They all share one set of keys. Their resources are disposed
+     * of when the server closes.
      */
     keep: Keep
   }
@@ -97,10 +97,7 @@ declare module '../hooks.ts' {
     'feature:enabled': (name: string) => void
     /** A new generation of a feature is now in service: the feature was started or reloaded. */
     'feature:loaded': (name: string) => void
-    /**
-     * A feature is about to be disabled. The feature's own handlers are also called. Not called for a
-     * reload.
-     */
+    /** A feature is about to be disabled. Its own handlers are called, too. Not called for a reload. */
     'feature:disabled': (name: string) => void
   }
 }
@@ -112,7 +109,7 @@ declare module '../cluster/messages.ts' {
   }
 }
 
-/** How often this server reads the settings even without a notification, in milliseconds. */
+/** Interval at which this server reads the settings even without a notification, in milliseconds. */
 const lookMs = 10_000
 
 const camelCase = (name: string) => name.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())

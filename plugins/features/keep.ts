@@ -30,7 +30,7 @@ interface Entry {
 export interface KeptResources {
   readonly keep: Keep
   find (key: string): Handle | undefined
-  /** Whether this generation keeps the resource under any key. */
+  /** Whether this generation keeps the resource, under any key. */
   has (handle: Handle): boolean
   /**
    * Disposes of the resources, last created first. Failures and timeouts are logged.

@@ -55,7 +55,7 @@ export function createLoader (options: LoaderOptions): Loader {
   const follower = createFollower(options, transitions)
   const inTurn = pLimit(1)
   let stopped = false
-  /** The restarts that have not begun. */
+  /** The features that are waiting for a restart. */
   const restarts = new Set<string>()
   return {
     enable: (name, cascade) => inTurn(() => commands.enable(name, cascade)),

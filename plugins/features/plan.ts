@@ -5,8 +5,8 @@ export interface FeatureTarget {
   /** The features and kernel plugins that the feature's code depends on. */
   dependencies: readonly string[]
   /**
-   * Derived from the settings and the number of reloads. If this value differs from the running version, the
-   * feature is rebuilt.
+   * Derived from the settings and the number of reloads. If it differs from the running version, the feature is
+   * rebuilt.
    */
   version: unknown
 }

@@ -46,8 +46,8 @@ export interface Registry {
    */
   importCode (name: string, fresh?: boolean): Promise<FeatureModule>
   /**
-   * @param set the settings that an admin has changed; they override FEATURES_CONFIG, which overrides
-   * the environment variables of individual settings
+   * @param set the settings changed by admins; they override FEATURES_CONFIG, which overrides the environment variables
+   *   of individual settings
    * @returns the feature's resulting settings
    * @throws VALIDATION_FAILED
    */
@@ -67,8 +67,8 @@ export interface Registry {
 }
 
 /**
- * Number of imports between two logged recommendations to restart: Node never frees imported code (30
- * to 300 KB per import).
+ * After this many imports, the log recommends a restart, because Node never frees imported code (30 to 300 KB per
+ * import).
  */
 const manyImports = 300
 
@@ -88,7 +88,7 @@ export function createRegistry ({ config, log, messages, metrics, nodeId, redact
     return feature
   }
 
-  /** Masks secrets in an error's texts. The same error is sent to the admin. */
+  /** Masks secrets in an error's texts. Modifies the error itself, because it is also sent to the admin. */
   function withoutSecrets (error: Error & { details?: unknown }): Error {
     error.message = redaction.redact(error.message)
     if (error.details !== undefined) error.details = JSON.parse(redaction.redact(JSON.stringify(error.details)))

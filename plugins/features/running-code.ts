@@ -12,7 +12,7 @@ export interface FeatureCode {
 
 const storage = new AsyncLocalStorage<FeatureCode>()
 
-/** Runs a function as code of a feature. Timers, promises and connections of the function are attributed to that code. */
+/** Runs a function on behalf of a feature. The function's timers, promises and connections are attributed to that feature. */
 export const runAs = <T>(code: FeatureCode, fn: () => T): T => storage.run(code, fn)
 
 /** @returns the running code if it belongs to a feature; undefined if the kernel's code is running */

@@ -34,7 +34,10 @@ export interface Supervisor {
   handle (error: unknown, kind: FaultKind): boolean
   /** Logs which feature has blocked the event loop, unless the block is already logged. */
   blocked (block: Block): void
-  /** Must be called when a change by an admin or of the files has put a generation into service. Faults of earlier generations no longer count. */
+  /**
+   * Must be called when a change by an admin or of the files has put a generation into service. Afterwards, faults of
+   * earlier generations no longer count.
+   */
   replaced (feature: string, generation: number): void
   close (): void
 }
@@ -60,7 +63,7 @@ export function handleFault (error: unknown, kind: FaultKind): boolean {
   return [...supervisors].some((supervisor) => supervisor.handle(error, kind)) || runningCode() !== undefined
 }
 
-/** Logs a block of this process's event loop, if a feature caused it. */
+/** Logs that a feature blocked this process's event loop. Does nothing if other code blocked it. */
 export function handleBlock (block: Block): void {
   for (const supervisor of supervisors) supervisor.blocked(block)
 }
@@ -132,7 +135,7 @@ export function createSupervisor ({ config, log, metrics, nodeId }: Pick<Fastify
           return runAs({ nodeId, feature, generation, call }, code)
         } finally {
           const end = Date.now()
-          // If a nested call has blocked, that call is already logged.
+          // If a nested call blocked the event loop, it has already been logged.
           if (end - begin > blockMs && loggedUntil < begin) {
             loggedUntil = end
             logBlock(feature, call, end - begin)

@@ -3,7 +3,7 @@ import { watch } from 'chokidar'
 import type { FastifyBaseLogger } from 'fastify'
 
 /**
- * Editors save a file in several steps. A change is complete when no step follows for this many
+ * Editors save a file in several steps. A change counts as complete after this time without another step, in
  * milliseconds.
  */
 const quietMs = 100
@@ -16,7 +16,7 @@ const ignored = /(^|[/\\])(node_modules|\.[^/\\]+)([/\\]|$)|~$/
  *
  * @param folders absolute paths of the folders that contain features
  * @param changed receives the names of the features that changed since the last call
- * @returns once the watcher is ready
+ * Resolves when the watcher is ready.
  */
 export async function watchFeatures (folders: readonly string[], changed: (names: string[]) => Promise<void>, log: FastifyBaseLogger): Promise<{ close (): Promise<void> }> {
   const names = new Set<string>()

@@ -12,7 +12,7 @@ const { beat, blockMs } = workerData as WatchdogData
 const lookMs = 100
 /** Number of consecutive checks that must find the main thread blocked. A single check may be wrong, because the machine may have been suspended. */
 const minLooks = 3
-/** A block that lasts this long is logged here, because the main thread may never run again, in milliseconds. */
+/** A block that lasts this long is logged by this thread, because the main thread may never run again. In milliseconds. */
 const endlessMs = 5000
 
 interface Watched extends Omit<Block, 'ms'> {
@@ -42,7 +42,7 @@ setInterval(() => {
   }
 }, lookMs)
 
-/** Reads the stack trace and the running feature of the main thread, which continues immediately afterwards. */
+/** Reads the stack trace and the running feature of the main thread, then lets the main thread continue. */
 function lookUp (block: Watched): void {
   const session = new Session()
   const files = new Map<string, string>()

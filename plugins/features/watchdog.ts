@@ -9,10 +9,10 @@ const beatMs = 100
 
 /**
  * Watches this process's event loop from another thread. When code has blocked the event loop for {@link blockMs}, the
- * thread pauses the code briefly, as a debugger does, to read the stack trace. If the code never ends,
- * the thread logs the stack trace itself.
+ * thread pauses the code briefly, as a debugger does, to read the stack trace. If the block does not end, the thread
+ * logs the stack trace itself.
  *
- * @param report called once the event loop runs again
+ * @param report called when the event loop runs again
  */
 export function startWatchdog (report: (block: Block) => void): void {
   const beat = new BigInt64Array(new SharedArrayBuffer(8))

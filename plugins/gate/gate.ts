@@ -19,8 +19,8 @@ export type HttpHandler = (request: IncomingMessage, response: ServerResponse) =
 
 export interface HttpPathOptions {
   /**
-   * Whether a resource that outlives reloads (`keep`) responds to the requests. If so, a reload of the feature neither waits
-   * for requests in flight nor ends them. The resource must end them when it is disposed of.
+   * Whether a resource that outlives reloads (`keep`) responds to the requests. If so, reloading the feature neither
+   * waits for in-flight requests nor ends them. The resource must end them when it is disposed of.
    */
   kept?: boolean
 }
@@ -42,8 +42,8 @@ export interface ConnectionPath {
   /** Called when a session of this path is open, before its first frame. */
   opened?: (session: Session) => void
   /**
-   * Handles the frames of the path's sessions instead of the face. The limits of a connection have been
-   * checked. After a reload, the new generation receives the frames of existing sessions.
+   * Handles the frames of the path's sessions instead of the face. The frames are already checked against the
+   * connection's limits. After a reload, the new generation receives the frames of existing sessions.
    */
   receive?: (session: Session, data: Buffer, isBinary: boolean) => void
   /**

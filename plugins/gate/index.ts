@@ -26,8 +26,8 @@ const closeTimeoutMs = 5000
 export const webSocketUrl = '/ws'
 
 /**
- * The kernel's routes (routes/). The kernel registers these routes only after the features have claimed
- * paths of their own, so the list is kept here until then.
+ * The kernel's routes (routes/). The kernel registers them only after the features have claimed their paths, so this
+ * list reserves them until then.
  */
 const reserved = ['/admin/*', '/health', '/livez', '/metrics', '/readyz', webSocketUrl]
 

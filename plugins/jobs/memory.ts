@@ -1,6 +1,6 @@
 import type { JobStore } from './store.ts'
 
-/** A job is held while it runs. A held job that is scheduled again becomes due once it is settled. */
+/** A job is held while it runs. If a held job is scheduled again, it becomes due when the current run is settled. */
 interface Queue {
   due: Map<string, number>
   held: Map<string, number>

@@ -39,8 +39,8 @@ export interface Namespace extends PlainKeys {
 }
 
 /**
- * The key-value store that all servers share. Values survive a crash. Values are stored in Redis or, if Redis is not
- * configured, in a SQLite file.
+ * The key-value store that all servers share. Values survive a crash. They are stored in Redis or, without Redis, in a
+ * SQLite file.
  */
 export interface KeyValue {
   /**
@@ -49,8 +49,8 @@ export interface KeyValue {
    */
   namespace (name: string): Namespace
   /**
-   * Values that other systems also read and write. The full key in Redis is exactly `prefix + key`. The
-   * keys cannot be listed.
+   * Returns values that other systems also read and write. A value's full Redis key is exactly `prefix + key`. The keys
+   * cannot be listed.
    */
   plainKeys (prefix: string): PlainKeys
   close (): void
@@ -61,7 +61,7 @@ export function expiryTime ({ ttlMs, expiresAt }: Expiry = {}, clock: Clock): nu
   return ttlMs === undefined ? expiresAt : clock.now() + ttlMs
 }
 
-/** @returns `create` with a cache: it is called once per name */
+/** Caches the results of `create`, so that it is called once per name. */
 export function oncePerName<T> (create: (name: string) => T): (name: string) => T {
   const created = new Map<string, T>()
   return (name) => {

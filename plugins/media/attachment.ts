@@ -21,7 +21,7 @@ export interface AttachmentContext {
   closed (attachment: Attachment): void
 }
 
-/** The events of all attachments; {@link Tap} and {@link Injection} each use some of these events. */
+/** The events of all attachments; {@link Tap} and {@link Injection} each emit some of them. */
 export type AttachmentEvents = TapEvents & InjectionEvents
 
 /**

@@ -1,7 +1,7 @@
 import * as ortc from 'mediasoup/ortc'
 import type { types } from 'mediasoup'
 
-/** The payload type of Opus in consumers. Chromium's offers use the same number, so most WHEP players share a router. */
+/** The payload type of Opus in consumers. Chromium offers the same number, so most WHEP players can use the same router. */
 export const opusPayloadType = 111
 
 /**

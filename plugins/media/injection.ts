@@ -12,7 +12,7 @@ export interface InjectOptions {
   ssrc: number
   /** Payload type of the packets. Default 100. */
   payloadType?: number
-  /** Id of the RTP header extension with the audio level (RFC 6464), if the packets contain it. */
+  /** Id of the RTP header extension for the audio level (RFC 6464), if the packets have this extension. */
   levelExtensionId?: number
   /** Default `voice`. */
   source?: ProducerSource
@@ -26,10 +26,9 @@ export interface InjectionEvents {
 }
 
 /**
- * A producer that receives RTP packets (Opus, 48 kHz, not encrypted) over UDP; RTCP uses the same port.
- * Members of the room receive it like any other producer. Only packets from the port that sent the
- * first packet are accepted. If the media worker dies, the producer is reopened with the same id. The
- * injection closes when its room closes.
+ * A producer that receives RTP packets (Opus, 48 kHz, not encrypted) over UDP; RTCP uses the same port. Members of the
+ * room can consume it like any other producer. Only packets from the port that sent the first packet are accepted. If
+ * the media worker dies, the producer is reopened with the same id. The injection closes when its room closes.
  */
 export interface Injection {
   readonly roomId: string

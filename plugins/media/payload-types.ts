@@ -3,10 +3,10 @@ import { codecsWith, opusPayloadType } from './codecs.ts'
 import { pipeProducer } from './pipe.ts'
 
 /**
- * The routers of a room on one worker, by the payload type that their consumers use for Opus. A player that sends
- * the SDP offer (WHEP) chooses the payload type, but all consumers of a router have the same one. A room therefore gets
- * another router on the same worker for each further payload type. A producer is piped to such a router when its first
- * consumer there is created.
+ * The routers of a room on one worker, by the payload type that their consumers use for Opus. A player that sends the
+ * SDP offer (WHEP) chooses the payload type, but all consumers of a router have the same one. A room therefore gets
+ * another router on the same worker for each additional payload type. A producer is piped to such a router when its
+ * first consumer there is created.
  */
 export class PayloadTypeRouters {
   readonly #main: types.Router
@@ -16,13 +16,13 @@ export class PayloadTypeRouters {
   readonly #piped = new Map<string, Promise<string>>()
   #closed = false
 
-  /** @param main the router with the usual payload type */
+  /** @param main the router with the default payload type */
   constructor (main: types.Router, worker: types.Worker) {
     this.#main = main
     this.#worker = worker
   }
 
-  /** @returns the router whose consumers use a payload type; creates it if there is none */
+  /** @returns the router whose consumers use the given payload type; creates it if necessary */
   async routerFor (payloadType = opusPayloadType): Promise<types.Router> {
     if (payloadType === opusPayloadType) return this.#main
     const router = this.#others.get(payloadType) ?? this.#worker.createRouter({ mediaCodecs: codecsWith(payloadType) })
@@ -61,6 +61,6 @@ export class PayloadTypeRouters {
   /** Closes the other routers. */
   close (): void {
     this.#closed = true
-    for (const router of this.#others.values()) router.then((created) => created.close(), () => { /* It was not created. */ })
+    for (const router of this.#others.values()) router.then((created) => created.close(), () => { /* The router was never created. */ })
   }
 }

@@ -23,7 +23,7 @@ export interface TransportParameters {
 /** Maximum producers per session: one for the microphone, the others for music and for replacing a producer. */
 const maxProducers = 4
 
-/** The server functions that a session's audio needs. */
+/** The functions of the server that a peer needs. */
 export interface PeerContext {
   nodeId: string
   /** Maximum bit rate of all audio from one session, in bits per second. */
@@ -44,7 +44,7 @@ interface PlacedTransport {
   monitored: MonitoredTransport
   connected: boolean
   place: RoomRouter
-  /** Stops counting the transport. Must be called once, when the transport is closed. */
+  /** Stops counting the transport in the worker pool. Must be called once, when the transport is closed. */
   release: () => void
 }
 
@@ -170,7 +170,7 @@ export class Peer implements MediaUser {
   }
 
   /**
-   * Consumes the mix of the room.
+   * Creates a consumer of the room's mix.
    *
    * @param producerIdOf returns the id of the mix's producer, which is on the room's main router
    */
@@ -297,7 +297,7 @@ export class Consumers {
   }
 
   /**
-   * Closes a consumer for its owner, who is not notified.
+   * Closes a consumer at its owner's request, without notifying the owner.
    *
    * @throws CONSUMER_NOT_FOUND
    */

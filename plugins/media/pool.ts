@@ -17,7 +17,7 @@ export interface MediaWorker {
   readonly candidates: (candidates: readonly types.IceCandidate[]) => types.IceCandidate[]
   /** Number of routers on the worker. */
   routers: number
-  /** Number of consumers of clients on the worker, and of the transports for them. */
+  /** The number of transports through which clients receive on the worker, plus the number of their consumers. */
   listeners: number
 }
 
@@ -55,8 +55,8 @@ export interface WorkerPool {
    */
   take (): Promise<MediaWorker>
   /**
-   * Chooses the worker for another listener of a room, and counts the listener: the worker with the fewest listeners
-   * among those that the room uses, unless another worker has at least {@link spreadAfter} fewer.
+   * Chooses the worker for a room's next listener, and counts the listener. Chooses the worker with the fewest
+   * listeners among those that the room uses, unless another worker has at least {@link spreadAfter} fewer.
    *
    * @param used workers with a router of the room
    * @throws OVERLOADED if no worker can be used
@@ -65,7 +65,7 @@ export interface WorkerPool {
   /** Counts another listener on a worker. @returns the same worker */
   place (worker: MediaWorker): MediaWorker
   /**
-   * Reserves a slot for a further router of a room.
+   * Reserves a slot for another router of a room.
    *
    * @throws OVERLOADED if the worker has its maximum number of routers
    */
@@ -76,8 +76,8 @@ export interface WorkerPool {
 }
 
 /**
- * A room gets a router on a further worker when that worker has this many fewer listeners. Each voice that is piped
- * to a further worker costs as much CPU as a listener, so that a small room stays on one worker.
+ * A room gets a router on another worker if that worker has this many fewer listeners. Each voice piped to another
+ * worker costs as much CPU as a listener, so a small room stays on one worker.
  */
 export const spreadAfter = 16
 /** How long to wait for a worker to start, in milliseconds. A start usually takes well under a second. */
@@ -86,8 +86,8 @@ const respawnDelayMs = 100
 const maxRespawnDelayMs = 5000
 
 /**
- * Keeps a worker alive when the process receives SIGINT or SIGTERM. mediasoup would close it at once, but the clients of a
- * server that shuts down send and receive through it until they have moved.
+ * Keeps a worker alive when the process receives SIGINT or SIGTERM. mediasoup would close it immediately, but while the
+ * server shuts down, its clients still send and receive through the worker until they have moved to another server.
  */
 function ignoreSignals (worker: types.Worker): void {
   const { onSignal } = worker as unknown as { onSignal: NodeJS.SignalsListener }
@@ -95,10 +95,10 @@ function ignoreSignals (worker: types.Worker): void {
 }
 
 /**
- * A pool of media workers. Each worker has one WebRtcServer, which uses one port for UDP
- * and TCP. A worker that dies is replaced by one on the same port.
+ * A pool of media workers. Each worker has one WebRtcServer, which uses one port for UDP and TCP. If a worker dies, a
+ * new one on the same port replaces it.
  *
- * @param onDied called with a dead worker before its replacement runs
+ * @param onDied called with a dead worker before its replacement starts
  */
 export function createPool (options: PoolOptions, metrics: Metrics, log: FastifyBaseLogger, onDied: (worker: MediaWorker) => void): WorkerPool {
   const workers = new Map<number, MediaWorker>()
@@ -156,7 +156,10 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
     waiting.clear()
   }
 
-  /** A worker's port is the first port plus the worker's index. If that port is in use, the number of workers is added until a port is free. */
+  /**
+   * A worker's port is the first port plus the worker's index. If that port is in use, tries the port plus the number
+   * of workers, and so on, until a port is free.
+   */
   async function listen (worker: types.Worker, index: number) {
     const { listenIp, announced, minPort, maxPort, size } = options
     const sockets = socketsFor(listenIp, announced)

@@ -31,11 +31,14 @@ export interface ProducerInfo {
 export interface ProducePermit {
   /** Whether the server pauses the producer as soon as it is created. */
   paused?: boolean
-  /** The reason why the session may send, set by the feature that gave the permit. When the reason no longer applies, that feature closes the producer. */
+  /**
+   * Why the session may send, for the feature that gave the permit. When the reason no longer applies, that feature
+   * closes the producer.
+   */
   grant?: string | undefined
 }
 
-/** A producer, as features that moderate audio see it. */
+/** A producer, as seen by features that moderate audio. */
 export interface ProducerHandle {
   readonly producerId: string
   readonly owner: ProducerOwner
@@ -46,14 +49,17 @@ export interface ProducerHandle {
   close (): void
   /** Idempotent. */
   pause (by: PausedBy): Promise<void>
-  /** Removes the pause by the user or by the server. The producer resumes when neither the user nor the server pauses it. Idempotent. */
+  /**
+   * Removes the pause by the given party. The producer resumes when neither the user nor the server has paused it.
+   * Idempotent.
+   */
   resume (by: PausedBy): Promise<void>
 }
 
 /** Why this server closed a producer although its owner may still send. `bitrate`: the producer exceeded its allowed bit rate. */
 export type CloseCause = 'bitrate'
 
-/** Notifications from a producer to its room. */
+/** Callbacks through which a producer notifies its room. */
 export interface ProducerEvents {
   closed (producer: RoomProducer, cause: CloseCause | undefined): void
   paused (producer: RoomProducer): void
@@ -100,7 +106,7 @@ export class RoomProducer implements ProducerHandle {
     return stats.reduce((sum, { byteCount }) => sum + byteCount, 0)
   }
 
-  /** @returns the number of all packets received so far */
+  /** @returns the number of packets received so far */
   async receivedPackets (): Promise<number> {
     const stats = await this.#producer.getStats()
     return stats.reduce((sum, { packetCount }) => sum + packetCount, 0)

@@ -22,7 +22,7 @@ declare module '../hooks.ts' {
 
 /** A user (a peer, a tap or an injection) of a room's media. The media stays open until its last user leaves. */
 export interface MediaUser {
-  /** Called when the media of the room is closed, with all media of the user. */
+  /** Called when the room's media is closed, including all media of this user. */
   mediaClosed (): void
   /**
    * Called when a worker has died while the room's media stays open on other workers.
@@ -32,15 +32,15 @@ export interface MediaUser {
   workerDied (worker: MediaWorker): boolean
   /** Called when a producer of the room has started. */
   producerOpened? (producer: RoomProducer): void
-  /** Called when a producer of the room is closed while the media stays open. */
+  /** Called when a producer of the room is closed while the room's media stays open. */
   producerClosed? (producer: RoomProducer): void
 }
 
-/** The server functions that the media of a room needs. */
+/** The functions of the server that a room's media needs. */
 export interface RoomMediaContext {
   hooks: Hooks
   pool: WorkerPool
-  /** Called when the number of a room's producers on this server changes. Each server counts its own. */
+  /** Called when the number of the room's producers on this server changes. Each server counts only its own producers. */
   counted (roomId: string, producers: number): void
   /** Called when a producer of this server was announced, closed, paused or resumed. */
   changed (roomId: string): void
@@ -63,7 +63,7 @@ export class RoomMedia {
   readonly #users = new Set<MediaUser>()
   readonly #context: RoomMediaContext
   readonly #onClosed: (media: RoomMedia) => void
-  /** Routers on further workers. */
+  /** The routers on other workers than the main router's. */
   readonly #further = new Map<MediaWorker, Promise<RoomRouter>>()
   #main: Main | undefined
   #openingMain: Promise<RoomRouter> | undefined
@@ -93,7 +93,7 @@ export class RoomMedia {
     return this.#users
   }
 
-  /** The worker and the router that have the producers; undefined while they are being replaced. */
+  /** The main router and its worker; undefined while they are being replaced. */
   get current (): RoomRouter | undefined {
     return this.#main?.at
   }
@@ -123,8 +123,8 @@ export class RoomMedia {
   }
 
   /**
-   * @returns the router that has all producers of the room. After the death of its worker, another router of the room
-   *   takes its place, or a new one
+   * @returns the router that has all producers of the room. If its worker has died, another router of the room replaces
+   *   it, or a new one is created
    * @throws the errors of {@link WorkerPool.take}, UNAVAILABLE if the media is closed
    */
   async main (): Promise<RoomRouter> {
@@ -134,9 +134,9 @@ export class RoomMedia {
   }
 
   /**
-   * Chooses the router for another transport through which a client receives.
+   * Chooses the router for a transport through which a client receives.
    *
-   * @param withProducers whether to take the router that has the producers
+   * @param withProducers whether to choose the main router
    * @returns the router, and a function to call once, when the transport is closed or was not created
    * @throws the errors of {@link main} and {@link WorkerPool.spread}
    */
@@ -190,7 +190,8 @@ export class RoomMedia {
   async announce (producer: RoomProducer): Promise<void> {
     const { hooks, changed, counted } = this.#context
     const { producerId, owner } = producer
-    // Music is not speech. Services, such as a mix of all speakers, are not speakers. Other nodes observe their own speakers.
+    // Only sessions that send a voice are speakers: not music, and not services such as a mix of all speakers. Other
+    // nodes observe their own speakers.
     if (owner.kind === 'session' && producer.source === 'voice') await this.#main?.speakers.add(producerId)
     if (producer.closed) throw new ProducerNotFound(producerId)
     counted(this.roomId, this.#ownCount)
@@ -199,7 +200,7 @@ export class RoomMedia {
     changed(this.roomId)
   }
 
-  /** Adds the voice of another server. That server announces it, and observes its audio level. */
+  /** Adds the voice of another server. The other server announces the voice and observes its audio level. */
   addRelayed (producer: types.Producer, owner: ProducerOwner, source: ProducerSource, paused: boolean): RoomProducer {
     const added = new RoomProducer(producer, owner, { source, permit: { paused } }, {
       closed: () => {
@@ -269,7 +270,7 @@ export class RoomMedia {
         (producerId) => this.producers.get(producerId)?.owner.userId,
         (active) => { if (!this.#closed) speaking(this.roomId, active) }
       )
-      // The last listener on the router, or the last user of the room, left during the request.
+      // During the request, the last listener left the router, or the last user left the room.
       if (this.#closed || (promoted && this.#further.get(promoted[0]) !== promoted[1])) throw unavailable('The media server is restarting')
       if (promoted) this.#further.delete(promoted[0])
       this.#main = { at, speakers }
@@ -287,7 +288,7 @@ export class RoomMedia {
     return opening
   }
 
-  /** Closes a router on a further worker, unless it has become the router of the producers. */
+  /** Closes a room's router on another worker, unless it has become the main router. */
   #closeFurther (worker: MediaWorker, opening: Promise<RoomRouter>): void {
     if (this.#further.get(worker) !== opening) return
     this.#further.delete(worker)
@@ -314,7 +315,7 @@ export class MediaRooms {
   }
 
   /**
-   * Adds a user to the media of a room. The first user opens the media.
+   * Adds a user to the media of a room. Opens the media for the first user.
    *
    * @param create creates the user; if it throws and the router has no other users, the media is closed
    * @throws the errors of `create` and {@link RoomMedia.open}
@@ -336,7 +337,8 @@ export class MediaRooms {
   /**
    * Closes everything that was on a dead worker.
    *
-   * @returns the rooms that have lost media, each with the users that have; undefined for a room that has lost everything
+   * @returns the rooms that have lost media, each with the affected users; `users` is undefined if the room has lost
+   *   all its media
    */
   workerDied (worker: MediaWorker): { roomId: string, users: MediaUser[] | undefined }[] {
     return [...this.#open.values()].flatMap((media) => {

@@ -5,7 +5,7 @@ import { PayloadTypeRouters } from './payload-types.ts'
 import { pipeProducer } from './pipe.ts'
 import type { MediaWorker, WorkerPool } from './pool.ts'
 
-/** A producer that is piped from the room's main router, with the number of its consumers here. */
+/** A producer that is piped here from the room's main router, with the number of its consumers on this router. */
 interface Pipe {
   consumer: Promise<types.Consumer>
   uses: number
@@ -15,7 +15,7 @@ interface Pipe {
 export class RoomRouter {
   readonly worker: MediaWorker
   readonly router: types.Router
-  /** Further routers on the same worker, whose consumers use other payload types. */
+  /** The other routers on the same worker, whose consumers use other payload types. */
   readonly payloadTypes: PayloadTypeRouters
   readonly #pool: WorkerPool
   readonly #pipes = new Map<string, Pipe>()
@@ -33,7 +33,7 @@ export class RoomRouter {
   }
 
   /**
-   * Opens a further router of a room.
+   * Opens another router of a room.
    *
    * @throws the errors of {@link WorkerPool.reserve}, and if the worker dies
    */

@@ -64,7 +64,7 @@ export interface Sfu {
   /** The producers of a room on all servers. */
   producersOf (roomId: string): ProducerInfo[]
   /**
-   * The producers of rooms on all servers, also of rooms without members on this server.
+   * The producers of rooms on all servers, including rooms without members on this server.
    *
    * @returns one list per room
    * @throws UNAVAILABLE
@@ -72,13 +72,16 @@ export interface Sfu {
   readProducers (roomIds: readonly string[]): Promise<ProducerInfo[][]>
   /** The producers of a room on this server, for features that moderate them. */
   producerHandles (roomId: string): ProducerHandle[]
-  /** The active speakers of a room: those on this server, and those that other servers have reported to it. */
+  /** The active speakers of a room: those on this server, and those that other servers have reported. */
   speakersOf (roomId: string): UserId[]
-  /** The active speakers of a room on all servers. If this server has just got its first member of the room, asks the other servers. */
+  /**
+   * The active speakers of a room on all servers. Requests them from the other servers if the room's first member on
+   * this server has just joined.
+   */
   readSpeakers (roomId: string): Promise<UserId[]>
   /** Media statistics of a room, for admins. */
   describe (roomId: string): { worker: number, routerId: string, transports: { transportId: string, userId: UserId, type: Direction, iceState: string, dtlsState: string }[] } | undefined
-  /** Creates a transport, and the room's router if there is none. Closes an earlier transport of the same direction. */
+  /** Creates a transport, and the room's router if necessary. Closes an earlier transport of the same direction. */
   createTransport (room: LocalRoom, session: Session, direction: Direction, options?: TransportOptions): Promise<TransportParameters>
   connectTransport (session: Session, transportId: string, dtlsParameters: types.DtlsParameters): Promise<void>
   restartIce (session: Session, transportId: string): Promise<types.IceParameters>
@@ -88,7 +91,7 @@ export interface Sfu {
   closeProducer (session: Session, producerId?: string): void
   /** Pauses one of the session's producers, or all of them if no id is given. Idempotent. */
   pauseProducer (session: Session, by: PausedBy, producerId?: string): Promise<void>
-  /** Removes the pause by the user or by the server. A producer resumes when neither the user nor the server pauses it. */
+  /** Removes the pause by the user or by the server. A producer resumes when neither the user nor the server has paused it. */
   resumeProducer (session: Session, by: PausedBy, producerId?: string): Promise<void>
   /** Lets a session receive a producer of its room. An earlier consumer of the same producer is closed. */
   consume (session: Session, transportId: string, producerId: string, capabilities: types.RtpCapabilities, options?: ConsumeOptions): Promise<ConsumerInfo>
@@ -106,7 +109,7 @@ export interface Sfu {
    */
   mix (roomId: string): Promise<RoomMix>
   pauseConsumer (session: Session, consumerId: string): Promise<void>
-  /** @returns whether the producer is paused */
+  /** @returns `deferred`: whether the consumer stays silent because its producer is paused */
   resumeConsumer (session: Session, consumerId: string): Promise<{ deferred: boolean }>
   /** Closes one of the session's consumers. */
   closeConsumer (session: Session, consumerId: string): void
@@ -120,11 +123,11 @@ export interface Sfu {
    */
   tap (roomId: string, options: TapOptions): Promise<Tap>
   /**
-   * Lets this server send audio in a room on behalf of a service, another node, or a session without a
-   * WebRTC transport. Only a session needs a permit.
+   * Lets this server send audio in a room on behalf of a service, another node, or a session without a WebRTC
+   * transport. Only sessions need a permit.
    *
-   * @throws ROOM_NOT_FOUND when the room has no members on this server, NOT_IN_ROOM when the session is not in
-   *   the room, the errors of `media:produce`, OVERLOADED, UNAVAILABLE; RangeError if the SSRC is invalid
+   * @throws ROOM_NOT_FOUND when the room has no members on this server, NOT_IN_ROOM when the session is not in the
+   *   room, the errors of `media:produce`, OVERLOADED, UNAVAILABLE; RangeError if the SSRC is invalid
    */
   inject (roomId: string, owner: ProducerOwner, options: InjectOptions): Promise<Injection>
 }
@@ -220,7 +223,7 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
   const mixConsumers = new Map<types.Consumer, Peer>()
   const mixListeners = metrics.gauge('flylive_mix_listeners', 'Consumers of mixes')
 
-  /** Consumes a mix, and ends its use when the consumer is closed. */
+  /** Consumes a mix for a peer. Releases the mix when the consumer is closed. */
   async function consumeMixAs (peer: Peer, use: MixUse, transportId: string, capabilities: types.RtpCapabilities, paused: boolean): Promise<ConsumerInfo> {
     try {
       const consumer = await peer.consumeMix(transportId, () => use.producerId(), capabilities, paused)
@@ -245,7 +248,10 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
     return attachment
   }
 
-  /** @throws `missing` if the session has no media */
+  /**
+   * @returns the peer of a session
+   * @throws `missing` if the session has no media
+   */
   function peerOf ({ id }: Session, missing: Error): Peer {
     const peer = peers.get(id)
     if (!peer) throw missing

@@ -5,7 +5,7 @@ export interface ActiveSpeakers {
   /** The loudest active speaker; null if there is none. */
   userId: UserId | null
   activeSpeakers: UserId[]
-  /** How loud each active speaker last was, 0 to 1, in the order of `activeSpeakers`. */
+  /** The last measured loudness of each active speaker, 0 to 1, in the order of `activeSpeakers`. */
   levels: number[]
   timestamp: number
 }
@@ -13,7 +13,7 @@ export interface ActiveSpeakers {
 export interface Speakers {
   /** The active speakers. */
   active (): UserId[]
-  /** How loud each of {@link active} last was, 0 to 1. */
+  /** The last measured loudness of each of {@link active}, 0 to 1. */
   levels (): number[]
   add (producerId: string): Promise<void>
   /** Removes a user immediately, without the hold time, because their producer was closed or paused. */
@@ -30,7 +30,7 @@ const holdMs = 1000
 /** Maximum number of speakers per measurement. A room has at most 15 seats. */
 const maxEntries = 15
 
-/** @returns the level, 0 to 1, of a loudness in dBov */
+/** @returns the level (0 to 1) for a loudness in dBov */
 const levelOf = (dBov: number) => Math.round(10 ** (dBov / 20) * 1000) / 1000
 
 /**

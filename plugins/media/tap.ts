@@ -10,7 +10,7 @@ import type { RoomRouter } from './room-router.ts'
 export interface TapOptions {
   /** UDP port on 127.0.0.1 that receives the packets (RTP and RTCP on one port). */
   port: number
-  /** Selects the producers to follow. Default: the producers of users, not of services. */
+  /** Selects the owners whose producers the tap follows. Default: users, not services. */
   follows?: (owner: ProducerOwner) => boolean
 }
 
@@ -22,7 +22,7 @@ export interface TappedVoice {
   /** Identifies the packets of this producer. */
   ssrc: number
   payloadType: number
-  /** Id of the RTP header extension with the audio level (RFC 6464). Packets lack the extension if the sender sends no levels. */
+  /** Id of the RTP header extension for the audio level (RFC 6464). Packets have no extension if the sender sends no levels. */
   levelExtensionId: number | undefined
   /** Whether the producer is paused and sends no packets. */
   paused: boolean
@@ -85,7 +85,7 @@ export class RoomTap extends Attachment implements Tap {
   }
 
   producerOpened (producer: RoomProducer): void {
-    // Without a transport, there is nothing to do: `attach` follows all current producers when it has created the transport.
+    // Without a transport, nothing to do: `attach` follows all current producers once it has created the transport.
     if (this.#transport) this.#follow(this.#transport, producer).catch(() => { /* The producer or the router is closed. */ })
   }
 

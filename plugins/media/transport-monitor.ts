@@ -12,7 +12,7 @@ import type { Metrics } from '../metrics.ts'
 const states = ['new', 'connecting', 'connected', 'disconnected', 'failed'] as const
 type State = typeof states[number]
 
-/** The details of a transport that a warning contains. */
+/** The details of a transport that appear in warnings. */
 export interface TransportDescription {
   roomId: string
   userId: unknown
@@ -35,7 +35,7 @@ const warningIntervalMs = 10_000
 const unreachable = 'no packet of a client arrived at the announced addresses; check MEDIASOUP_ANNOUNCED_IP, the firewall (UDP and TCP), NAT, and TURN_SECRET'
 const notEncrypted = 'the encrypted connection (DTLS) to a client failed'
 
-/** Counts transports by state, and counts and logs those that do not connect. */
+/** Counts transports by state, and logs those that do not connect. */
 export function createTransportMonitor (metrics: Metrics, log: FastifyBaseLogger): (transport: types.WebRtcTransport, about: TransportDescription) => MonitoredTransport {
   const gauge = metrics.gauge('flylive_transports', 'WebRTC transports of clients by connection state', ['state'])
   const iceFailures = metrics.counter('flylive_ice_failures_total', 'Transports that clients could not connect within 10 s (phase setup), or that lost their connection (phase connected)', ['phase'])

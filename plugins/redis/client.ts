@@ -6,12 +6,12 @@ type RedisConfig = Pick<Config, 'NODE_ID' | 'REDIS_URL' | 'REDIS_HOST' | 'REDIS_
 
 /** Maximum delay between two connection attempts, in milliseconds. */
 const maxRetryDelayMs = 500
-/** How ioredis words the error of `commandTimeout`. */
+/** The message of the error that ioredis throws after `commandTimeout`. */
 const commandTimedOut = 'Command timed out'
 
 /**
- * Creates the client for the configured Redis, from its URL, from its host and port, or through
- * Sentinels, which know the current primary. The client connects when `connect()` is called.
+ * Creates the client for the configured Redis, from its URL, from its host and port, or through Sentinels, which return
+ * the current primary. The client connects when `connect()` is called.
  *
  * @param commandTimeout in milliseconds
  * @returns undefined if no Redis is configured
@@ -23,9 +23,9 @@ export function createRedisClient (config: RedisConfig, commandTimeout: number):
 }
 
 /**
- * Makes the client read the replies that have arrived before it fails a command. Without this, all commands in
- * flight would fail after the process was blocked for longer than the timeout, although Redis replied in time,
- * because Node.js runs timers before it reads sockets.
+ * Makes the client read the replies that have arrived before it times out a command. Node.js runs timers before it
+ * reads sockets. Without this function, a process that was blocked for longer than the timeout would fail all in-flight
+ * commands, although Redis replied in time.
  */
 function readBeforeTimeouts (client: Redis): void {
   const send = client.sendCommand.bind(client)

@@ -14,7 +14,10 @@ const timeoutMs = 30_000
 
 declare module '../hooks.ts' {
   interface KernelHooks {
-    /** Returns warnings for /health, one sentence each: what the operator should change although the server works. */
+    /**
+     * Returns warnings for /health, one sentence each, about problems that an operator should fix although the server
+     * works.
+     */
     'health:warnings': () => string[]
   }
 }
@@ -32,7 +35,7 @@ export default fp(async function redis (app) {
 
   let lastError = ''
   client.on('error', (err: Error) => {
-    // Logs an error only if its message differs from the last message, because each reconnect may fail the same way.
+    // Log an error only if its message differs from the last one, because each reconnect may fail in the same way.
     if (err.message !== lastError) app.log.warn({ err }, 'redis connection failed')
     lastError = err.message
   })
@@ -41,7 +44,7 @@ export default fp(async function redis (app) {
     app.log.info('redis connected')
   })
 
-  client.connect().catch(() => { /* Logged by the error event; the client retries. */ })
+  client.connect().catch(() => { /* The `error` event logs the failure; the client retries. */ })
   await ready(client)
   await checkServer(client)
   const { NODE_ID } = app.config
@@ -94,7 +97,7 @@ function letCommandsBeDefinedAnyTime (redis: Redis): void {
     define(name, definition)
     alone.push(name)
     const together = () => alone.splice(alone.indexOf(name), 1)
-    // The ping is part of the current pipeline, so its reply means that the pipeline is done.
+    // The ping is in the current pipeline, so its reply means that the pipeline has been executed.
     redis.ping().then(together, together)
   }
 }

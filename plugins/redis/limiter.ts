@@ -4,7 +4,7 @@ import { RateLimiterMemory, RateLimiterRedis, RateLimiterRes } from 'rate-limite
 import { rateLimited } from '../errors/codes.ts'
 
 export interface LimiterOptions {
-  /** Prefix of the keys, which begin with `msab:` in Redis. */
+  /** The keys in Redis begin with `msab:` and this name. */
   name: string
   /** Maximum events per key per window. */
   max: number
@@ -42,7 +42,7 @@ export function createLimiter (redis: Redis | undefined, { name, max, windowSeco
   const options = { keyPrefix: `msab:${name}`, points: max, duration: windowSeconds }
   const local = new RateLimiterMemory(options)
   const limiter = redis ? new RateLimiterRedis({ ...options, storeClient: redis, insuranceLimiter: local }) : local
-  // The wall clock may have been set back, so the time is limited to the window.
+  // The wall clock may have been set back, so limit the time to the window.
   const usage = ({ consumedPoints: used, msBeforeNext }: RateLimiterRes): Usage => ({ used, msLeft: Math.min(msBeforeNext, windowSeconds * 1000) })
 
   async function add (key: string, events = 1): Promise<Usage> {
@@ -112,7 +112,7 @@ export class MinuteCounter {
     return known && now < known.endsAt ? known : { used: 0, endsAt: now + minuteMs }
   }
 
-  /** Replaces the key's minute. The key's count does not decrease before the minute ends. */
+  /** Replaces the key's window with the one read from Redis. The key's count does not decrease before the window ends. */
   set (key: string, { used, msLeft }: Usage): void {
     this.#minutes.set(key, { used: Math.max(used, this.used(key)), endsAt: this.#now() + msLeft })
   }

@@ -4,16 +4,16 @@ import { addressKey } from '../connections/addresses.ts'
 import { createLimiter } from './limiter.ts'
 
 /**
- * Maximum wrong secrets per address per window. An address that reaches the limit is locked out for the
- * rest of the window. A valid secret always passes, so the limit can be low enough to slow down guessing
- * and still tolerate a script that uses an outdated secret.
+ * Maximum wrong secrets per address per window. An address that reaches the limit is locked out for the rest of the
+ * window. A valid secret always passes, so the limit can be low enough to slow down guessing, even if a script at the
+ * same address uses an outdated secret.
  */
 export const wrongKeys = { tries: 30, seconds: 600 } as const
 
 /** Prevents guessing of a secret: counts and logs wrong secrets per address, across all servers. */
 export interface Lockout {
   /**
-   * Must not be called for a request with a valid secret, which always passes.
+   * Must not be called for a request with a valid secret, because such a request always passes.
    *
    * @throws RATE_LIMITED while the address is locked out
    */
@@ -23,7 +23,7 @@ export interface Lockout {
 }
 
 export interface LockoutOptions {
-  /** Identifies the count. */
+  /** Identifies the counter. */
   name: string
   /** The name of the secret in log lines. */
   secret: string
@@ -38,7 +38,7 @@ export function createLockout (redis: Redis | undefined, { name, secret, log }: 
     check: (address) => limiter.check(addressKey(address)),
     async wrong (address) {
       const { used: count } = await limiter.add(addressKey(address))
-      // Later requests are rejected earlier, so this is reached only by requests that were in progress when the address was locked out.
+      // Requests after the lockout are rejected earlier; only requests that were in progress when it began get here.
       if (count > tries) return
       log.warn({ security: true, ip: address, count }, `wrong ${secret}`)
       if (count === tries) log.warn({ security: true, ip: address, seconds }, `address locked out after ${tries} attempts with a wrong ${secret}`)

@@ -2,13 +2,13 @@ import type { Redis } from 'ioredis'
 import { StartError } from '../../config/error.ts'
 import { withTimeout } from '../errors/timeout.ts'
 
-/** How long Redis may take to answer the checks, in milliseconds. */
+/** Timeout of the checks, in milliseconds. */
 const timeoutMs = 10_000
 
 /** Whether Redis rejects the login of the server's user, or a command without permission. A retry would fail, too. */
 export const isRefusal = (error: unknown): error is Error => error instanceof Error && /^(NOPERM|NOAUTH|WRONGPASS)\b/.test(error.message)
 
-/** @returns the error with which the server stops at startup */
+/** @returns the error that makes the server exit at startup */
 export function refusedBy (error: Error): StartError {
   return new StartError(`Redis refuses the server's user: ${error.message.replace(/\.$/, '')}. Check the password, and the commands, keys (~) and channels (&) that the Redis user has permission for; since Redis 7, a user has no channels unless its rules contain &`)
 }

@@ -18,7 +18,7 @@ import { noOwner } from './rooms.ts'
 import type { RoomRequest } from './rooms.ts'
 import type { RoomSync } from './sync.ts'
 
-/** Maximum attempts of a join. An attempt is repeated if the PIN was compared with an outdated hash. */
+/** Maximum attempts of a join. A join is retried if the PIN was compared with an outdated hash. */
 const maxComparisons = 3
 
 /** A join that succeeded. */
@@ -35,7 +35,7 @@ export interface Admission {
    * @throws the errors of the store's join and of the hook
    */
   admit (room: LocalRoom, session: Session, request: RoomRequest, pin: string | undefined): Promise<Admitted>
-  /** @returns whether the store may have admitted the socket even though `admit` threw this error */
+  /** @returns whether the store may have admitted the socket although `admit` threw this error */
   isUncertain (error: unknown): boolean
 }
 
@@ -55,10 +55,10 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
   // Errors that were thrown before the store could create the room.
   const beforeStore = new WeakSet<Error>()
 
-  /** Joins, and compares the PIN with the room's hash if there is one. */
+  /** Joins a room. If the room has a PIN, compares the given PIN with its hash. */
   async function joinWithPin (room: LocalRoom, command: Omit<JoinCommand, 'pinHash' | 'comparedHash'>, pin: string | undefined): Promise<Admitted> {
     if (pin === undefined) return { ...await store.join(command), pinHash: undefined }
-    // This server usually has the hash in memory, which saves a round trip.
+    // This server usually has the hash in memory, so this saves a round trip.
     let comparedHash = details.peekPinHash(room.roomId) ?? room.pinHash ?? 'none'
     for (let i = 0; i < maxComparisons; i++) {
       const isRight = comparedHash !== 'none' && await pins.matches(command.roomId, pin, comparedHash)
@@ -74,7 +74,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
     throw unavailable('The PIN of the room is being changed')
   }
 
-  /** Joins, even if a host has locked the room, if the user is its owner or an admin. */
+  /** Joins a room as its owner or an admin, even if a host has locked it. */
   async function joinAsHost (room: LocalRoom, session: Session, command: Parameters<typeof joinWithPin>[1], pin: string | undefined): Promise<Admitted> {
     try {
       return await joinWithPin(room, command, pin)
@@ -87,8 +87,8 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
   }
 
   /**
-   * Joins although the user's address or the room has had too many wrong PINs, if the user is in the room, or is admitted
-   * without a PIN.
+   * Joins although the user's address or the room has had too many wrong PINs. Succeeds if the user is already in the
+   * room or needs no PIN.
    *
    * @param limited thrown if the user needs the PIN
    */
@@ -131,7 +131,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
     return await joinWithPin(room, { ...command, create }, undefined)
   }
 
-  /** Tries to join first, because the creation limit and `room:create` apply only if the room does not exist. */
+  /** Joins a room, or creates it. Tries to join first, because the creation limit and `room:create` apply only to new rooms. */
   async function enter (room: LocalRoom, session: Session, request: RoomRequest, command: Omit<JoinCommand, 'create'>, pin: string | undefined): Promise<Admitted> {
     if (await isManaged(request.roomId, session)) return await enterManaged(room, request, command)
     try {
@@ -159,7 +159,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
    */
   async function closeEarlier (room: LocalRoom): Promise<void> {
     const { createdAt } = room.record
-    await bus.check().catch(() => { /* The bus may be down, so that the message that closes the earlier room does not arrive. */ })
+    await bus.check().catch(() => { /* If the bus is down, the message that closes the earlier room does not arrive. */ })
     if (room.closedUpTo < createdAt) closing.closeHere(room, createdAt, 'closed_by_admin')
   }
 

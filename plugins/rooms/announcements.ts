@@ -10,8 +10,8 @@ import { createPresence, presenceIntervalMs } from './presence.ts'
 import type { LeaveReason } from './rooms.ts'
 
 /**
- * Maximum number of single events about one user's joins and leaves in a room per `flapWindowMs`. Further joins and leaves are
- * batched.
+ * Maximum number of individual events about one user's joins and leaves in a room per `flapWindowMs`. Joins and leaves
+ * above this number are batched.
  */
 const maxSingleEvents = 20
 const flapWindowMs = 10_000
@@ -27,7 +27,7 @@ export interface Announcements {
   left (roomId: string, userId: UserId, reason: LeaveReason, count: number): void
   /** Announces to members, but not to hooks, that a user left, because the store has not confirmed the leave. */
   leftUnconfirmed (roomId: string, userId: UserId, count: number): void
-  /** Announces the users that a sync, or the removal of a server's members, has added or removed. */
+  /** Announces the users that were added or removed by a sync or by the removal of a server's members. */
   changed (roomId: string, change: MembersChange): void
   /** Discards the pending announcements of a closed room. */
   forget (roomId: string): void
@@ -44,7 +44,11 @@ export function createAnnouncements ({ cluster, config, hooks }: Pick<FastifyIns
   )
   const recent = new LRUCache<string, { events: number }>({ maxSize: maxCounted, sizeCalculation: () => 1, ttl: flapWindowMs })
 
-  /** Counts a join or leave. Returns whether the user joins and leaves so often that the events must be batched. */
+  /**
+   * Counts a join or leave.
+   *
+   * @returns whether the user joins and leaves so often that the events must be batched
+   */
   function flaps (roomId: string, userId: UserId): boolean {
     const key = `${roomId} ${userKeyOf(userId)}`
     const counted = recent.get(key)

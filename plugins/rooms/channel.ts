@@ -8,7 +8,10 @@ import type { Publication } from '../store/types.ts'
 import type { RoomCloseReason } from './messages.ts'
 import type { EmitOptions, LoggedEvent } from './rooms.ts'
 
-/** The first line of a message on a room's channel. The fields define the content of the other lines. By default, the other lines are one event. */
+/**
+ * The first line of a message on a room's channel. Its fields determine what the other lines contain: one event if no
+ * field is set.
+ */
 interface RoomHeader {
   /** The session that does not receive the event. */
   except?: string | undefined
@@ -18,11 +21,11 @@ interface RoomHeader {
   state?: StateHeader
   /** Set if the message is for the servers themselves; see `Rooms.sendToNodes`. */
   node?: NodeMessage
-  /** Id of the server that has restored the room's data after the store had lost it. */
+  /** Id of the server that restored the room's data after the store lost it. */
   restoredBy?: string
 }
 
-/** A change of room state in the form that other servers receive. */
+/** A change of room state as other servers receive it. */
 export interface StateHeader {
   name: string
   state: unknown
@@ -81,9 +84,9 @@ export function parseMessage (message: string): RoomMessage {
   return { kind: 'event', event: eventFromText(rest), except: header.except }
 }
 
-// This file combines a change in the store and its publication into one operation, so that the store
-// and the bus do not depend on each other. On Redis, one script makes the change and publishes the
-// message, in one round trip. Without Redis, the message is delivered after the change.
+// This file combines a change in the store with its publication, so that the store and the bus do not depend on each
+// other. On Redis, one script makes the change and publishes the message, in one round trip. Without Redis, the message
+// is delivered after the change.
 
 /**
  * Makes a change in the store and publishes a message about it.
@@ -91,7 +94,7 @@ export function parseMessage (message: string): RoomMessage {
  * @param message undefined to publish nothing
  * @param change makes the change; must pass its argument to the store
  * @param changed returns the message if the store has not published it; undefined if nothing was changed
- * @returns the result of the change, once the message is published
+ * @returns the result of the change; resolves when the message is published
  */
 export async function changeAndPublish<R> (
   bus: Pick<Bus, 'encode' | 'publish'>,
@@ -181,11 +184,11 @@ export interface RoomChannel {
   publishUnlogged (owner: string, roomId: string, type: string, data: object, entry: string): Promise<boolean>
 }
 
-/** Maximum number of keys whose last entry a server remembers, for times at which the store is unavailable. */
+/** Maximum number of keys whose last entry a server remembers, for use while the store is unavailable. */
 const maxRemembered = 50_000
 
 export function createRoomChannel ({ bus, clock, log, messages, store }: Pick<FastifyInstance, 'bus' | 'clock' | 'log' | 'messages' | 'store'>): RoomChannel {
-  // When the last entry with each key was added, epoch milliseconds.
+  // When the last entry with each key was added, in epoch milliseconds.
   const lastEntries = new LRUCache<string, number>({ maxSize: maxRemembered, sizeCalculation: () => 1 })
 
   function eventOf (roomId: string, type: string, fields: object): OutgoingEvent {

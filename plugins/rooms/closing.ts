@@ -93,7 +93,7 @@ export function createClosing (app: FastifyInstance, { nodeRooms, roomState, ann
       // The user is removed even if the ban cannot be stored.
       const [banFailed] = await Promise.all([
         banUntil === undefined ? undefined : store.ban(roomId, userKey, banUntil, { userId, ...options }).then(() => undefined, (error: unknown) => error),
-        store.forbidReturn(roomId, userKey).catch(() => { /* The user may then return to a locked room for a minute. */ })
+        store.forbidReturn(roomId, userKey).catch(() => { /* If this fails, the user may return to a locked room for a minute. */ })
       ])
       if (isCoded(banFailed) && banFailed.code === 'BAN_LIMIT') throw banFailed
       const sentToAll = await cluster.send('room:kick', { roomId, userKey })

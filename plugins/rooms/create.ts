@@ -22,7 +22,7 @@ import { createSessionRecords } from './session-records.ts'
 import type { SessionRecords } from './session-records.ts'
 import { createRoomSync, createUnsynced } from './sync.ts'
 
-/** {@link Rooms}, and the parts that only the rooms plugin uses. */
+/** {@link Rooms}, and functions that only the rooms plugin uses. */
 export interface RoomsKernel {
   rooms: Rooms
   membership: Membership

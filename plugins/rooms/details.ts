@@ -25,7 +25,7 @@ export interface RoomDetails {
   isLocked: boolean
 }
 
-/** Room records have the details of the join that created the room. */
+/** A room's record has the details from the join that created the room. */
 export type DetailedRoom = Pick<RoomRecord, 'roomId' | 'title' | 'topic' | 'locked'>
 
 export interface Details {
@@ -37,7 +37,10 @@ export interface Details {
    * @throws UNAVAILABLE
    */
   read (rooms: readonly DetailedRoom[]): Promise<RoomDetails[]>
-  /** @returns which users a room admits after a host has locked or unlocked it; undefined if no host has. @throws UNAVAILABLE */
+  /**
+   * @returns which users a room admits since a host locked or unlocked it; undefined if no host has
+   * @throws UNAVAILABLE
+   */
   readAccess (roomId: string): Promise<Pick<RoomAccess, 'admits' | 'pinHash'> | undefined>
   /** The PIN hash that a host has set, according to this server's copy of the state. */
   peekPinHash (roomId: string): string | undefined
@@ -55,7 +58,11 @@ export interface Details {
    * @throws ROOM_NOT_FOUND, UNAVAILABLE
    */
   lock (room: DetailedRoom, pin?: string): Promise<RoomDetails>
-  /** Admits everyone. @throws ROOM_NOT_FOUND, UNAVAILABLE */
+  /**
+   * Admits everyone again.
+   *
+   * @throws ROOM_NOT_FOUND, UNAVAILABLE
+   */
   unlock (room: DetailedRoom): Promise<RoomDetails>
 }
 

@@ -38,8 +38,8 @@ export function describeParticipants (app: Pick<FastifyInstance, 'hooks'>, room:
 }
 
 /**
- * The member's role and the room's owner, for display only. If a hook fails or times out, role and owner
- * come from the server's own data. Requests that require a role look up the role again.
+ * The member's role and the room's owner, for display only. If a hook fails or times out, the server uses its own data.
+ * Requests that require a role look up the role again.
  */
 async function standingOf (app: FastifyInstance, room: RoomRecord, session: Session): Promise<{ role: Role, ownerId: UserId }> {
   const byDefault = { role: app.rooms.defaultRoleOf(room, session), ownerId: app.rooms.defaultOwnerOf(room) }
@@ -53,7 +53,10 @@ async function standingOf (app: FastifyInstance, room: RoomRecord, session: Sess
   return await withTimeout(asked, timeoutMs, () => byDefault)
 }
 
-/** Returns at most {@link maxListedParticipants} members: first those that features return (users on seats, for example), then the other members in order of arrival. */
+/**
+ * Returns at most {@link maxListedParticipants} members: first those that features return (seated users, for example),
+ * then other members in order of arrival.
+ */
 async function featuredFirst (app: FastifyInstance, room: LocalRoom, { participants, count }: JoinResult): Promise<Profile[]> {
   const first = (await app.hooks.settle('room:featured', timeoutMs, room)).flat().map(userKeyOf)
   if (first.length === 0) return participants

@@ -22,7 +22,7 @@ import type { RoomSync, Unsynced } from './sync.ts'
 export interface Membership extends Pick<Rooms, 'join' | 'leave'> {
   /** Removes a closed session from its room. */
   disconnected (session: Session): void
-  /** @returns once every closed session has been removed from its room */
+  /** Resolves when every closed session has been removed from its room. */
   settled (): Promise<void>
 }
 
@@ -44,7 +44,10 @@ export interface MembershipOptions {
   pinLimits: PinLimits
 }
 
-/** Whether the user's previous session has left the room: the reply to the join already contains the user again. */
+/**
+ * Whether the event says that the user's previous session has left. The user is skipped, because the join reply lists
+ * them again.
+ */
 function isOwnLeave ({ type, data }: OutgoingEvent, { userKey }: Session): boolean {
   return type === 'room:userLeft' && userKeyOf((data as { userId: UserId }).userId) === userKey
 }
@@ -92,7 +95,7 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     const snapshot = roomState.hydrate(room, result.documents)
     if (result.created) hooks.emit('room:created', result.room, asked)
     if (result.firstOfUser) announcements.joined(roomId, session.user.profile, result.count, session.id)
-    // Call the handlers in the same turn of the event loop in which the snapshot is taken, so that they see the same state.
+    // Call the handlers in the same turn of the event loop as the snapshot is taken, so that they see the same state.
     if (!rejoining) room.joining.set(session, (room.joining.get(session) ?? []).filter(({ isLocal }) => !isLocal))
     const additions = hooks.gather('room:join', hookMs, room, session)
     await ownership.joined(room, session, result)
@@ -138,7 +141,7 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     }
   }
 
-  /** Handles a session that the store does not contain, which means that the store has lost the room. */
+  /** Handles a session that is missing in the store, which means that the store has lost the room. */
   async function leaveLostRoom (room: LocalRoom, session: Session): Promise<void> {
     unsynced.add(room.roomId)
     const [member] = await store.getMembers(room.roomId, [session.userKey])

@@ -8,19 +8,19 @@ import { NotInRoom } from './errors.ts'
 import type { RoomStateKernel } from './room-state.ts'
 import type { Unsynced } from './sync.ts'
 
-/** An event that waits for the reply to a join. */
+/** An event that is held back until a join reply has been sent. */
 export interface WaitingEvent {
   event: OutgoingEvent
-  /** The state change that caused the event. The reply to the join may already include this change. */
+  /** The state change that caused the event. The join reply may already include it. */
   change?: StateChange | undefined
-  /** Whether the event comes from this server, which already has the state that the event reports; see `EmitOptions.local`. */
+  /** Whether this server sent the event, whose state it already has; see `EmitOptions.local`. */
   isLocal: boolean
 }
 
 export interface StateChange {
   name: string
   version: string
-  /** Whether the event replaces changes that members had missed; see `StateDelivery.sendMissed`. */
+  /** Whether the event makes up for changes that members missed; see `StateDelivery.sendMissed`. */
   missed: boolean
 }
 
@@ -31,7 +31,7 @@ export interface LocalRoom {
   /** Set if the room is locked. Used to restore the room if the store loses it. */
   pinHash: string | undefined
   readonly members: Set<Session>
-  /** Sockets whose join is in flight, each with the events that it receives after the reply. */
+  /** Sockets whose join is in flight, each with the events to send after the reply. */
   readonly joining: Map<Session, WaitingEvent[]>
   /** All rooms with this name that were created at or before this time are closed. Epoch milliseconds. */
   closedUpTo: number
@@ -66,14 +66,13 @@ export interface NodeRooms {
   ofSession (session: Session, roomId?: string): LocalRoom
   /** @returns the room's local part. If the room has no local part, creates it and subscribes to the room's channel */
   acquire (roomId: string): LocalRoom
-  /** @returns once the subscription is active */
+  /** Resolves when the subscription is active. */
   subscribed (roomId: string): Promise<void>
   /**
    * Drops a room's local part if it has no members and no joining sockets on this server.
    *
-   * @param confirmed whether the store has replied to the last request about the room. Without a reply,
-   * the request may still take effect, so the room stays on this server's list in the store and is synced
-   * later
+   * @param confirmed whether the store has replied to the last request about the room. Without a reply, the request may
+   *   still take effect, so the store keeps the room on this server's list, and the room is synced later
    */
   release (room: LocalRoom, confirmed?: boolean): void
   /** Sets the handlers for messages that are not events. Must be called once, before the first room is acquired. */

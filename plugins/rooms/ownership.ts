@@ -12,9 +12,9 @@ import type { RoomEvent, RoomStateKernel } from './room-state.ts'
 import { defaultRole, hasOwner } from './rooms.ts'
 import type { Role } from './rooms.ts'
 
-// The owner and the roles of a room without a backend. The owner is the user in the room's record until another
-// user succeeds them. A successor, the time since which the owner is absent, and the roles are room state. All
-// servers and members therefore receive changes in the same order, and the state survives a restart with its room.
+// The owner and the roles of a room without a backend. The owner is the user in the room's record until another user
+// succeeds them. The successor, the roles, and the time when the owner became absent are room state. All servers and
+// members therefore receive changes in the same order, and the state survives a restart together with its room.
 
 const ownershipState = z.object({
   /** The owner; undefined while it is the user in the room's record. */
@@ -23,17 +23,17 @@ const ownershipState = z.object({
   ownerName: z.string().optional(),
   /** When the owner left while other users stayed, or when the first user joined while the owner was absent. Epoch milliseconds. */
   absentSince: z.number().optional(),
-  /** Whether the grace period has ended, and the room waits for a user who may succeed. */
+  /** Whether the grace period has ended without an eligible successor; the room waits for one. */
   isWaiting: z.boolean().optional(),
-  /** The roles that the owner has given. They apply instead of the roles in the users' tokens. */
+  /** The roles that the owner has assigned. They override the roles in the users' tokens. */
   roles: z.array(z.object({ userId, role: z.enum(['admin', 'member']) })).optional()
 })
 type OwnershipState = z.output<typeof ownershipState>
 
-/** A role that an owner can give. */
+/** A role that an owner can assign. */
 export type GivenRole = 'admin' | 'member'
 
-/** Room records contain the first owner. */
+/** A room record, which has the first owner. */
 export type OwnedRoom = Pick<RoomRecord, 'roomId' | 'ownerId' | 'ownerName'>
 
 /** A room's owner, and the owner's name if it is known. */
@@ -44,12 +44,12 @@ export interface Owner {
 
 /** Maximum number of admins per room. Each change publishes the roles of the room. */
 export const maxAdmins = 100
-/** Maximum number of users per room who have lost the role that their token gives them. */
+/** Maximum number of users per room whom the owner has demoted from the role in their token. */
 const maxDemoted = 100
 
 /**
- * How late a server may detect that a grace period has ended, in milliseconds. If it is later, all servers were down, and the
- * grace period starts again.
+ * Maximum delay before a server detects the end of a grace period, in milliseconds. If the delay is longer, all servers
+ * were down, and the grace period starts again.
  */
 const maxLateMs = 5000
 
@@ -61,7 +61,7 @@ declare module '../hooks.ts' {
      * arrival. A feature that returns candidates calls `rooms.reviewOwner` when they change.
      */
     'room:successors': (room: RoomRecord) => Promise<readonly UserId[] | undefined>
-    /** A room with members on this server has another owner. Called before the members receive `room:owner`. */
+    /** The owner of a room with members on this server has changed. Called before the members receive `room:owner`. */
     'room:ownerChanged': (room: LocalRoom, ownerId: UserId, previousOwnerId: UserId) => void
     /** The owner of a room with members on this server has changed the role of a user. Called before the members receive `room:role`. */
     'room:roleChanged': (room: LocalRoom, userId: UserId, role: GivenRole) => void
@@ -86,26 +86,27 @@ export interface Ownership {
    * @throws UNAVAILABLE
    */
   readRole (room: OwnedRoom, session: Session): Promise<Role>
-  /** The admins that the owner of a room has named. Only for rooms with members on this server. */
+  /** The users whom the owner has made admins. Only for rooms with members on this server. */
   peekAdmins (roomId: string): UserId[]
   /**
-   * The roles that the owner of a room has given.
+   * The roles that the owner of a room has assigned.
    *
    * @throws UNAVAILABLE
    */
   readRoles (roomId: string): Promise<{ userId: UserId, role: GivenRole }[]>
   /**
-   * Gives a user a role.
+   * Assigns a role to a user.
    *
-   * @param options `by` must be the owner; undefined for an admin of the server. `current` is the user's role, if the user is in the room
+   * @param options `by` must be the owner; undefined for a server admin. `current` is the user's role, if the user is
+   *   in the room
    * @returns the previous role
-   * @throws FORBIDDEN if `by` is not the owner, or the user is; ROLE_LIMIT; ROOM_NOT_FOUND, UNAVAILABLE
+   * @throws FORBIDDEN if `by` is not the owner, or if `userId` is; ROLE_LIMIT; ROOM_NOT_FOUND, UNAVAILABLE
    */
   setRole (room: OwnedRoom, userId: UserId, role: GivenRole, options: { by?: UserId | undefined, current?: Role | undefined }): Promise<Role>
   /**
    * Makes a member the owner. The previous owner becomes a member.
    *
-   * @param by the owner; undefined for an admin of the server
+   * @param by the owner; undefined for a server admin
    * @throws FORBIDDEN if `by` is not the owner; ROOM_NOT_FOUND, UNAVAILABLE
    */
   transfer (room: OwnedRoom, to: Profile, by?: UserId): Promise<void>
@@ -165,7 +166,7 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
 
   const isDue = ({ absentSince = Infinity }: OwnershipState = {}) => absentSince + graceMs <= clock.now()
   const isPresent = async (roomId: string, user: UserId) => (await store.getMembers(roomId, [userKeyOf(user)]))[0] !== undefined
-  /** Whether the kernel names successors. A feature that handles `room:owner` determines the owner itself. */
+  /** Whether the kernel names successors. If a feature handles `room:owner`, that feature determines the owner instead. */
   const isActive = () => graceMs > 0 && !hooks.has('room:owner')
 
   /** Starts the grace period, or restarts it, unless the owner has changed. */
@@ -178,7 +179,7 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
     })
   }
 
-  /** Records that nobody can succeed yet. */
+  /** Records that the room has no eligible successor yet. */
   async function wait (room: OwnedRoom, owner: UserId): Promise<void> {
     await state.change(room.roomId, (current) => {
       if (!isDue(current) || current?.isWaiting === true || !isSame(ownerIn(current, room), owner)) return { result: undefined }
@@ -200,7 +201,7 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
     const candidates = (await hooks.ask('room:successors', room)).find((users) => users !== undefined)
     const members = candidates ? await store.getMembers(roomId, candidates.map(userKeyOf)) : await store.getParticipants(roomId, 2)
     for (const profile of members) {
-      // The store may still have the members of a server that has died.
+      // The store may still list members of a server that has died.
       if (profile && !isSame(profile.userId, owner) && (await directory.sessionsOf(userKeyOf(profile.userId))).length > 0) return profile
     }
     return undefined
@@ -214,7 +215,7 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
     })
   }
 
-  /** @returns the state and the event of a change of the owner */
+  /** @returns the new state, and the event that announces the new owner */
   function ownedBy (current: OwnershipState | undefined, { userId: ownerId, name }: Profile, previousOwnerId: UserId) {
     const roles = without(current?.roles ?? [], ownerId, previousOwnerId)
     const next: OwnershipState = { ownerId, ...(typeof name === 'string' ? { ownerName: name } : {}), ...(roles.length > 0 ? { roles } : {}) }
@@ -338,8 +339,8 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
       if (userKeyOf(owner) === userKey) {
         if (state.peek(roomId)?.absentSince !== undefined) run(roomId, () => endGrace(record, owner))
       } else if (count === 1) {
-        // The absence starts again, because the room was empty before. The join waits for the change, so that no review reads
-        // an earlier, expired grace period.
+        // The room was empty before, so the grace period starts again. The join waits for this change; otherwise, a
+        // review could read an earlier, expired grace period.
         await run(roomId, () => startGrace(record, owner))
       } else {
         review(roomId)

@@ -5,7 +5,7 @@ import { PinWrong } from '../store/errors.ts'
 /** Maximum number of wrong PINs per minute on this server. */
 const wrongPins = { perAddress: 20, perRoom: 200 }
 
-/** Counts wrong PINs per key. Attempts in progress count as wrong until their result is known. */
+/** Counts wrong PINs per key. An attempt in progress counts as wrong until its result is known. */
 class WrongPins {
   readonly #wrong = new MinuteCounter()
   readonly #running = new Map<string, Set<Promise<unknown>>>()
@@ -16,7 +16,8 @@ class WrongPins {
   }
 
   /**
-   * @returns a promise to await before the next attempt if the attempts in progress could reach the limit; undefined if the next attempt may start
+   * @returns undefined if the next attempt may start; a promise to await first if the attempts in progress could reach
+   *   the limit
    * @throws RATE_LIMITED if the key has reached the limit
    */
   blocker (key: string): Promise<unknown> | undefined {
@@ -37,12 +38,16 @@ class WrongPins {
   }
 }
 
-/** Limits wrong PINs per address and per room, in addition to the limit per user and room in the store (protocol.md, section 7, "Quotas"). */
+/**
+ * Limits wrong PINs per address and per room, in addition to the store's limit per user and room (protocol.md, section
+ * 7, "Quotas").
+ */
 export interface PinLimits {
   /**
    * @param address the client's address, if it is known
    * @param join joins with a PIN
-   * @param beyond called instead of `join`, with RATE_LIMITED, if the address or the room has had too many wrong PINs. Default: throws that error
+   * @param beyond called instead of `join` if the address or the room has had too many wrong PINs; receives the
+   *   RATE_LIMITED error. Default: throws that error
    * @throws the errors of `join` and `beyond`
    */
   limit<T> (address: string | undefined, roomId: string, join: () => Promise<T>, beyond?: (limited: unknown) => Promise<T>): Promise<T>
@@ -65,7 +70,7 @@ export function createPinLimits (): PinLimits {
         if (!blocker) break
         await blocker
       }
-      // There is no `await` between the check above and the count below, so no other attempt starts in between.
+      // No `await` between the check above and the count below, so no other attempt can start in between.
       const attempt = join()
       if (key !== undefined) ofAddress.watch(key, attempt)
       ofRoom.watch(roomId, attempt)

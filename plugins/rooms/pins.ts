@@ -45,12 +45,12 @@ export interface PinCheck {
   matches (roomId: string, pin: string, stored: string): Promise<boolean>
 }
 
-/** How many PINs a server remembers. */
+/** Maximum number of PINs that a server remembers. */
 const maxRemembered = 10_000
 
 /**
- * Creates a check that runs scrypt until a PIN matches the room's hash. The check then keeps an HMAC of that
- * PIN under a key that never leaves this process, so that further joins are cheap.
+ * Creates a check that runs scrypt until a PIN matches the room's hash. Afterwards, the check remembers an HMAC of that
+ * PIN, with a key that never leaves this process, so that later joins are cheap.
  */
 export function createPinCheck (): PinCheck {
   const key = randomBytes(32)

@@ -9,7 +9,7 @@ export interface PresenceChange {
 }
 
 export interface Presence {
-  /** Whether a room has pending changes. An event that is sent immediately would overtake these changes. */
+  /** Whether a room has pending changes. An event sent immediately would overtake them. */
   pending (roomId: string): boolean
   joined (roomId: string, user: Profile, count: number): void
   left (roomId: string, userId: UserId, count: number): void
@@ -29,14 +29,18 @@ const maxLeft = 500
 /** Maximum size of the profiles, and of the user ids, in a room:presence event, in bytes. The rest of the event is small. */
 const maxJoinedBytes = maxEventBytes * 3 / 4
 const maxLeftBytes = maxEventBytes / 8
-/** Maximum size of all events per interval, in bytes; the rest waits. The limit is a quarter of a socket's default send queue. */
+/**
+ * Maximum size of all events per interval, in bytes; the rest is sent later. The limit is a quarter of a socket's
+ * default send queue.
+ */
 const maxBurstBytes = 262_144
 
 /**
- * Batches the changes of members in large rooms. If a user joins and leaves again between two events, no event contains the user.
+ * Batches joins and leaves in large rooms. If a user joins and leaves again between two events, no event contains the
+ * user.
  *
- * When many users join at once, events wait until the members have read the earlier events, so that no
- * socket is closed because of its backlog.
+ * When many users join at once, events wait until the members have read the earlier events, so that no socket is closed
+ * because of its backlog.
  *
  * @param tryLock locks the room for one interval on all servers; returns false if another server has the lock
  * @param isCongested whether any member on this server has a large backlog

@@ -47,7 +47,7 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
     }
   }
 
-  /** Finds rooms of which Redis has lost individual keys, because they were evicted or deleted. */
+  /** Finds rooms for which Redis has lost individual keys (evicted or deleted). */
   async function findDamaged () {
     if (performance.now() - checkedRoomsAt < leaseMs / 3) return
     checkedRoomsAt = performance.now()

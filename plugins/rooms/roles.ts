@@ -23,7 +23,7 @@ export interface Roles extends Pick<Rooms, 'roleOf' | 'roleOfUser' | 'defaultRol
   isHost (room: RoomRecord, session: Session): Promise<boolean>
 }
 
-/** Determines the roles of users and the owners of rooms: features decide first, then the kernel. */
+/** Determines the roles of users and the owners of rooms: features first, then the kernel. */
 export function createRoles (
   { cluster, directory, hooks, nodeId, sockets, store }: Pick<FastifyInstance, 'cluster' | 'directory' | 'hooks' | 'nodeId' | 'sockets' | 'store'>,
   nodeRooms: Pick<NodeRooms, 'get'>,
@@ -31,7 +31,7 @@ export function createRoles (
 ): Roles {
   const defaultRoleOf: Rooms['defaultRoleOf'] = (room, session) => ownership.peekRole(room, session)
 
-  /** @returns the role that a feature decides, if one does */
+  /** @returns the role that a feature determines, if one does */
   async function decidedRole (room: RoomRecord, session: Session): Promise<Role | undefined> {
     if (!hasOwner(room)) return undefined
     return (await hooks.ask('room:role', room, session)).find((role) => role !== undefined)
@@ -46,7 +46,7 @@ export function createRoles (
   }
   cluster.answer('room:role', ({ roomId, sessionId }) => roleHere(roomId, sessionId))
 
-  /** @throws FORBIDDEN if the room has no owner, or a feature decides roles */
+  /** @throws FORBIDDEN if the room has no owner, or a feature determines roles */
   function assertDecided (room: RoomRecord): void {
     assertHasOwner(room)
     if (hooks.has('room:role') || hooks.has('room:owner')) throw new Forbidden('The backend decides the roles of this room')
@@ -57,7 +57,7 @@ export function createRoles (
     const roles = await Promise.all(sessions.map(async (session) => session.nodeId === nodeId
       ? await roleHere(roomId, session.sessionId)
       : await cluster.ask(session.nodeId, 'room:role', { roomId, sessionId: session.sessionId }, timeoutMs)))
-    // A user with several sessions has the highest of their roles.
+    // A user with several sessions has the highest role among them.
     return rank.find((role) => roles.includes(role))
   }
 

@@ -13,26 +13,26 @@ export type * from './state/types.ts'
 
 export interface StateOptions<S = unknown> {
   /**
-   * Whether the state survives a restart of the server together with its room, even without Redis. A function
-   * returns the part that survives, as a state; changes of other parts are not written to the disk. With
-   * Redis, all state survives. Default: false.
+   * Whether the state survives a restart of the server together with its room, even without Redis. A function returns
+   * the part of the state that survives; changes to other parts are not written to disk. With Redis, all state
+   * survives. Default: false.
    */
   durable?: boolean | ((state: S) => S)
   /**
-   * Whether the state may change in the three seconds in which servers restore a room that the store has lost. The change
-   * may then build on a version that is not the latest, so this is only for state in which each server replaces its
-   * own part whenever that part is missing or old. Default: false.
+   * Whether the state may change in the three seconds in which servers restore a room that the store has lost. Such a
+   * change may build on an outdated version. Set this only if each server replaces its own part of the state whenever
+   * that part is missing or outdated. Default: false.
    */
   changesDuringRestore?: boolean
 }
 
 export interface RoomState {
   /**
-   * Defines the state with the given name. Unloading the feature removes the definition. The stored
-   * state stays, and the next definition uses it.
+   * Defines the state with the given name. Unloading the feature removes the definition. The stored state stays and is
+   * used by the next definition.
    *
-   * @param schema parses state from the store and other servers. State that does not match is logged
-   *   once per version; `peek` returns undefined, handlers are not called, `read` and `change` throw INTERNAL
+   * @param schema parses state from the store and other servers. State that does not match is logged once per version;
+   *   `peek` returns undefined, handlers are not called, `read` and `change` throw INTERNAL
    * @throws if another feature defines the same name
    */
   define<S> (name: string, schema: z.ZodType<S>, options?: StateOptions<S>): RoomStateHandle<S>
@@ -40,11 +40,14 @@ export interface RoomState {
 
 declare module '../hooks.ts' {
   interface KernelHooks {
-    /** The state of a room with members on this server has changed or was dropped. Called once per version, before its events are delivered. */
+    /**
+     * The state of a room with members on this server has changed or was dropped. Called once per version, before the
+     * version's events are delivered.
+     */
     'room:state': (room: LocalRoom, name: string, state: unknown) => void
     /**
-     * Members on this server have missed changes. The feature that owns the state must synchronously
-     * call `send` with the events that lead from `from` to `to`. Undefined means that there is no state.
+     * Members on this server have missed changes. The feature that owns the state must synchronously call `send` with
+     * the events that turn `from` into `to`. Either is undefined if there is no state.
      */
     'room:stateMissed': (room: LocalRoom, name: string, from: unknown, to: unknown, send: (events: readonly RoomEvent[]) => void) => void
   }
@@ -70,7 +73,7 @@ export function createRoomState (app: FastifyInstance, options: Omit<CommitOptio
   const { sendMissed, ...delivery } = createStateDelivery(app, states)
   const recovery = createStateRecovery(app, states, { ...delivery, sendMissed }, options.unsynced)
   const engine: StateEngine = { states, store, log, change: createCommit(app, { ...options, states, durable, unhindered }) }
-  // During a reload, two instances of a feature exist.
+  // Two instances of a feature exist during a reload.
   const owners = new Map<string, { feature: string, instances: number }>()
 
   function claim (name: string, feature: string): () => void {
@@ -95,7 +98,7 @@ export function createRoomState (app: FastifyInstance, options: Omit<CommitOptio
         onClose(claim(name, feature))
         const handle = define(name, schema, options, registrars)
         const part = durable.get(name)
-        // After a reload, the definition of the new instance stays.
+        // After a reload, keep the definition of the new instance.
         onClose(() => { if (durable.get(name) === part) durable.delete(name) })
         return handle
       }

@@ -16,7 +16,7 @@ export interface EmitOptions {
   except?: string
   /**
    * Sends the event to members on this server only. The event must be about state that the hook `room:join` reads on
-   * this server: a new member does not receive events from before that hook was called for it.
+   * this server: a new member does not receive events that were sent before that hook was called for it.
    */
   local?: boolean
 }
@@ -26,23 +26,23 @@ export interface RoomRequest {
   roomId: string
   title?: string | undefined
   topic?: string | undefined
-  /** The fields that features add to a room. */
+  /** Additional fields that features define. */
   options: Readonly<Record<string, unknown>>
 }
 
-/** A log entry, and how it is kept; see `Rooms.emitLogged`. */
+/** A log entry, and how long the log keeps it; see `Rooms.emitLogged`. */
 export interface LoggedEvent {
   entry: string
   /** Maximum length of the log, at least 1; the oldest entries are removed. */
   keep: number
   /**
-   * The minimum time between two entries with the same key. The store reads it from the property `field` of the feature's
-   * room state `state`: a number of milliseconds, at most one hour. While the store is unavailable, `ms` applies.
+   * The minimum time between two entries with the same key, in milliseconds, at most one hour. The store reads it from
+   * the property `field` of the feature's room state named `state`. While the store is unavailable, `ms` applies.
    */
   spacing?: { key: string, state: string, field: string, ms: number } | undefined
 }
 
-/** The details of a room that lists of rooms show. */
+/** A room's details as shown in lists of rooms. */
 export interface RoomOverview extends RoomDetails {
   /** `noOwner` if the room has no owner. */
   ownerId: UserId
@@ -87,7 +87,10 @@ export interface Rooms {
   ofSession (session: Session, roomId?: string): LocalRoom
   /** Shared per-room state, updated by compare-and-set. */
   readonly roomState: RoomState
-  /** Creates a `Rooms` object with its own `roomState` and its own log for one instance of a feature; see `RoomStateKernel.forFeature`. */
+  /**
+   * Creates a `Rooms` object with its own `roomState` and its own log, for one instance of a feature; see
+   * `RoomStateKernel.forFeature`.
+   */
   forFeature (...args: Parameters<RoomStateKernel['forFeature']>): Rooms
   /**
    * A user's role in a room, from the hook `room:role`.
@@ -115,7 +118,7 @@ export interface Rooms {
    */
   ownersOf (rooms: readonly RoomRecord[]): Promise<UserId[]>
   /**
-   * The details of rooms that lists show, according to the store. Takes two round trips for any number of rooms.
+   * The details of rooms for lists, according to the store. Takes two round trips for any number of rooms.
    *
    * @throws UNAVAILABLE
    */
@@ -129,9 +132,10 @@ export interface Rooms {
    */
   hasPin (room: RoomRecord): Promise<boolean>
   /**
-   * Checks the PIN of a person who does not join. Wrong PINs count together with the wrong PINs of joins, per address and per room.
+   * Checks the PIN of a person who does not join. Wrong PINs are counted per address and per room, together with those
+   * of joins.
    *
-   * @param request.expected the right PIN, if it is not the room's own
+   * @param request.expected the expected PIN, if it is not the room's own
    * @param request.address the client's address
    * @throws ROOM_LOCKED, PIN_REQUIRED, PIN_WRONG, RATE_LIMITED, UNAVAILABLE
    */
@@ -152,31 +156,36 @@ export interface Rooms {
    * @throws FORBIDDEN if the room has no owner; ROOM_NOT_FOUND, UNAVAILABLE
    */
   lock (room: RoomRecord, pin?: string): Promise<RoomDetails>
-  /** Admits everyone. Members receive `room:updated`. @throws ROOM_NOT_FOUND, UNAVAILABLE */
+  /**
+   * Admits everyone again. Members receive `room:updated`.
+   *
+   * @throws ROOM_NOT_FOUND, UNAVAILABLE
+   */
   unlock (room: RoomRecord): Promise<RoomDetails>
-  /** The admins that the owner has named. Only for rooms with members on this server. */
+  /** The users whom the owner has made admins. Only for rooms with members on this server. */
   adminsOf (room: RoomRecord): UserId[]
   /**
-   * The roles that the owner has given.
+   * The roles that the owner has assigned.
    *
    * @throws UNAVAILABLE
    */
   rolesOf (room: RoomRecord): Promise<{ userId: UserId, role: GivenRole }[]>
   /**
-   * Gives a user a role, which applies instead of the role in the user's token. Members receive `room:role`.
+   * Assigns a role to a user. It overrides the role in the user's token. Members receive `room:role`.
    *
-   * @param by must be the owner; omitted for an admin of the server
+   * @param by must be the owner; omitted for a server admin
    * @returns the user's id as in their token, and their previous role
-   * @throws FORBIDDEN if the room has no owner, a feature decides roles, `by` is not the owner, or the user is; NOT_IN_ROOM if an absent user
-   * would become an admin; ROLE_LIMIT; ROOM_NOT_FOUND, UNAVAILABLE
+   * @throws FORBIDDEN if the room has no owner, a feature determines roles, `by` is not the owner, or `userId` is;
+   *   NOT_IN_ROOM if an absent user would become an admin; ROLE_LIMIT; ROOM_NOT_FOUND, UNAVAILABLE
    */
   setRole (room: RoomRecord, userId: UserId, role: GivenRole, by?: UserId): Promise<{ userId: UserId, previous: Role }>
   /**
    * Makes a member the owner. The previous owner becomes a member. Members receive `room:owner`.
    *
-   * @param by must be the owner; omitted for an admin of the server
+   * @param by must be the owner; omitted for a server admin
    * @returns the new owner's id as in their token
-   * @throws FORBIDDEN if the room has no owner, a feature decides the owner, or `by` is not the owner; NOT_IN_ROOM; ROOM_NOT_FOUND, UNAVAILABLE
+   * @throws FORBIDDEN if the room has no owner, a feature determines the owner, or `by` is not the owner; NOT_IN_ROOM;
+   *   ROOM_NOT_FOUND, UNAVAILABLE
    */
   transfer (room: RoomRecord, userId: UserId, by?: UserId): Promise<UserId>
   /**
@@ -188,8 +197,8 @@ export interface Rooms {
   /** Records activity in a room, so that it does not count as idle. */
   touch (roomId: string): void
   /**
-   * Adds a socket to a room and removes it from its previous room. The socket receives the
-   * new room's events once `answered` is called.
+   * Adds a socket to a room and removes it from its previous room. The socket receives the new room's events after
+   * `answered` is called.
    *
    * @throws the errors of the store's join
    */
@@ -202,13 +211,12 @@ export interface Rooms {
    */
   emit (roomId: string, type: string, data: object, options?: EmitOptions): void
   /**
-   * Like {@link emit}, but also appends an entry to the feature's log of the room, for members who join
-   * later. Each feature has its own log per room. The entries have the same order as the events; the
-   * store's `readLog` returns them. While the store is unavailable, the event reaches members on this
-   * server only.
+   * Like {@link emit}, but also appends an entry to the feature's log of the room, for members who join later. Each
+   * feature has its own log per room. `store.readLog` returns the entries, in the same order as the events. While the
+   * store is unavailable, the event reaches members on this server only.
    *
    * @param log the entry, and the maximum length of the log, at least 1
-   * @returns once the entry is stored, if the store is available
+   * Resolves when the entry is stored, if the store is available.
    * @throws RATE_LIMITED if `log.spacing` does not allow the entry yet; nothing is then sent
    */
   emitLogged (roomId: string, type: string, data: object, log: LoggedEvent): Promise<void>
@@ -220,8 +228,8 @@ export interface Rooms {
    */
   emitUnlogged (roomId: string, type: string, data: object, entry: string): Promise<boolean>
   /**
-   * Sends a message to the other servers that have members in a room. They call the hook `room:nodeMessage`. A server that
-   * cannot be reached does not receive the message later.
+   * Sends a message to the other servers that have members in a room. Each of them calls the hook `room:nodeMessage`. A
+   * server that cannot be reached misses the message.
    *
    * @param topic identifies the kind of message
    * @param data JSON
@@ -233,13 +241,16 @@ export interface Rooms {
    * @returns whether the room has members on this server
    */
   sendHere (roomId: string, event: OutgoingEvent): boolean
-  /** Sends an event to one member on this server. While the member's join is in flight, the event waits for the reply. */
+  /**
+   * Sends an event to one member on this server. While the member's join is in flight, the event is held until the
+   * reply is sent.
+   */
   sendTo (room: LocalRoom, session: Session, event: OutgoingEvent): void
   /**
    * Removes all members and deletes the room.
    *
    * @param onlyIfEmpty keep the room if it has members
-   * @returns whether this call deleted the room; true for exactly one of several concurrent callers
+   * @returns whether this call deleted the room; if several callers close the room at once, exactly one gets true
    */
   close (roomId: string, reason: RoomCloseReason, onlyIfEmpty?: boolean): Promise<boolean>
   /**
@@ -247,7 +258,7 @@ export interface Rooms {
    *
    * @param banUntil when the user may join again, epoch milliseconds; if omitted, the user is not banned
    * @param options of the ban
-   * @throws BAN_LIMIT, and nothing has changed; UNAVAILABLE
+   * @throws BAN_LIMIT, in which case nothing changes; UNAVAILABLE
    */
   kick (roomId: string, userId: UserId, banUntil?: number, options?: Omit<BanOptions, 'userId'>): Promise<void>
   /** Closes the sockets that a user has in a room, on this server. */
@@ -262,24 +273,27 @@ declare module 'fastify' {
 
 declare module '../hooks.ts' {
   interface KernelHooks {
-    /** A socket has joined a room. Returns fields that are added to the reply to room:join. If a handler fails or times out, its fields are missing. */
+    /**
+     * A socket has joined a room. Returns fields to add to the join reply. If a handler fails or times out, its fields
+     * are missing.
+     */
     'room:join': (room: LocalRoom, session: Session) => Record<string, unknown> | Promise<Record<string, unknown>>
     /** A socket is about to leave a room. */
     'room:leave': (room: LocalRoom, session: Session, reason: LeaveReason) => void
-    /** A room was closed. The room's members on this server have been notified and removed. */
+    /** A room was closed. Its members on this server have been notified and removed. */
     'room:close': (room: LocalRoom, reason: RoomCloseReason) => void
     /** Another server has sent a message with `Rooms.sendToNodes`. */
     'room:nodeMessage': (roomId: string, topic: string, data: unknown) => void
-    /** A server is dead, and its members have been removed from a room. If a handler fails, the hook is called again. */
+    /** A dead server's members have been removed from a room. If a handler fails, the hook is called again. */
     'room:nodeRemoved': (roomId: string, nodeId: string) => Promise<void>
-    /** This server's last session in a room has left. The room may have members on other servers. */
+    /** The last session on this server has left a room. The room may have members on other servers. */
     'room:released': (roomId: string) => void
 
     /**
-     * Decides whether a session may join a room, for the feature that manages the room. If the result is
-     * `managed`, the join creates the room without an owner and without a PIN, and asks no backend. In rooms
-     * without an owner every member may send audio, nobody can become the owner or lock the room, and only tokens
-     * make members admins. A handler rejects the join by throwing an error.
+     * Lets the feature that manages a room decide whether a session may join it. If the result is `managed`, the join
+     * creates the room without an owner, without a PIN and without a request to the backend. In rooms without an owner,
+     * every member may send audio, nobody can become the owner or lock the room, and only a user's token can make them
+     * an admin. A handler rejects the join by throwing an error.
      */
     'room:admit': (roomId: string, session: Session) => Promise<'managed' | undefined>
     /**
@@ -287,17 +301,26 @@ declare module '../hooks.ts' {
      * the join by throwing an error.
      */
     'room:create': (roomId: string, session: Session, request: RoomRequest) => Promise<{ ownerId: UserId } | undefined>
-    /** Returns a user's role. The first result is used. If there is none, the server determines the owner and the token determines admins. */
+    /**
+     * Returns a user's role. The first result is used. Without a result, the server determines the owner, and users'
+     * tokens determine the admins.
+     */
     'room:role': (room: RoomRecord, session: Session) => Promise<Role | undefined>
-    /** Returns a room's owner. The first result is used. If there is none, the server determines the owner: the creator, and successors of absent owners. While a feature handles this hook, the server names no successors. */
+    /**
+     * Returns a room's owner. The first result is used. Without a result, the server determines the owner: the creator,
+     * or a successor if the owner is absent. While a feature handles this hook, the server names no successors.
+     */
     'room:owner': (room: RoomRecord) => Promise<UserId | undefined>
-    /** Some of a room's participants are about to be listed. A handler synchronously adds fields to their profiles, which are copies. */
+    /**
+     * The server is about to list some of a room's participants. A handler may synchronously add fields to their
+     * profiles, which are copies.
+     */
     'room:participants': (room: LocalRoom, profiles: Profile[]) => void
-    /** Returns the members that come first when a list of members is limited. */
+    /** Returns the members to list first if a list of members is limited. */
     'room:featured': (room: LocalRoom) => readonly UserId[]
 
-    // Each of the following hooks is called once, on one server.
-    /** A join has created a room, with these options. */
+    // Each of the following hooks is called once in the cluster, on one server.
+    /** A join has created a room. */
     'room:created': (room: RoomRecord, request: RoomRequest) => void
     /** A user's first socket has joined. */
     'room:userJoined': (roomId: string, user: Profile, count: number) => void
@@ -307,7 +330,7 @@ declare module '../hooks.ts' {
     'room:kicked': (roomId: string, userId: UserId) => void
     /** A room was closed and deleted. */
     'room:removed': (room: RoomRecord, reason: RoomCloseReason) => void
-    /** Some of these hooks may not have been called for the room, because a server died or the store was unavailable. */
+    /** Some of the hooks above may not have been called for the room, because a server died or the store was unavailable. */
     'room:resynced': (roomId: string) => void
   }
 }

@@ -11,7 +11,7 @@ export interface UnsyncedRooms {
   roomIds: ReadonlySet<string>
 }
 
-/** Rooms that may be older in the store than on this server. The reconciler syncs these rooms. */
+/** Rooms whose data in the store may be older than on this server. The reconciler syncs them. */
 export interface Unsynced {
   /** @param roomId the room to sync; if omitted, all rooms and sessions of this server */
   add (roomId?: string): void
@@ -49,7 +49,8 @@ export interface RoomSync {
    */
   sync (room: LocalRoom): Promise<void>
   /**
-   * Restores a room that is missing in the store, unless the room was closed and the message about it has yet to arrive.
+   * Restores a room that is missing in the store, unless the room was closed and the message about this has not arrived
+   * yet.
    *
    * @returns whether the room exists again
    */
@@ -72,7 +73,7 @@ export function createRoomSync ({ bus, nodeId, store }: Pick<FastifyInstance, 'b
     // If the room is added to `unsynced` after this line, it is synced again.
     unsynced.delete(roomId)
     const members = [...room.members].map((session) => ({ sessionId: session.id, userKey: session.userKey, profile: session.user.profile }))
-    // The store may already contain a joining socket that is not in `members`.
+    // The store may already have a joining socket that is not in `members` yet.
     if (room.joining.size > 0) unsynced.add(roomId)
     if (members.length === 0) return
     const documents = roomState.snapshot(roomId)
@@ -92,7 +93,7 @@ export function createRoomSync ({ bus, nodeId, store }: Pick<FastifyInstance, 'b
     sync,
     async restore (room) {
       if (room.members.size === 0) return false
-      await bus.check().catch(() => { /* The bus is down, so the store is the only source. */ })
+      await bus.check().catch(() => { /* The bus is down, so only the store can tell. */ })
       await sync(room)
       return room.members.size > 0
     },

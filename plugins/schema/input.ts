@@ -5,8 +5,8 @@ import type { z } from 'zod'
 export type InputResult<T> = { success: true, data: T } | { success: false, issues: readonly Pick<z.core.$ZodIssue, 'path' | 'message'>[] }
 
 /**
- * Validates data from clients. Zod compares the length of anything that has a `length` with the limit of a string or list,
- * even if it is an object, so `{"length":{"valueOf":1,"toString":""}}` makes it throw a TypeError.
+ * Validates data from clients. Zod applies length limits to any value with a `length`, even an object, so
+ * `{"length":{"valueOf":1,"toString":""}}` makes it throw a TypeError.
  */
 export function checkInput<T> (schema: z.ZodType<T>, input: unknown): InputResult<T> {
   try {

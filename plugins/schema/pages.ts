@@ -20,7 +20,7 @@ export const maxPageBytes = maxEventBytes - 1024
  *
  * @param found up to `limit` + 1 items; the extra item means that another page follows
  * @param keyOf returns the sort key of an item
- * @param maxBytes maximum size of the items as JSON; because of it, a page may have fewer than `limit` items
+ * @param maxBytes maximum size of the items as JSON; a page may therefore have fewer than `limit` items
  */
 export function pageOf<T> (found: readonly T[], limit: number, keyOf: (one: T) => string, maxBytes = Infinity): { shown: T[], nextCursor: string | null } {
   const shown = found.slice(0, limit)

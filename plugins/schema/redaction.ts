@@ -2,16 +2,16 @@ import { mask } from './variables.ts'
 
 /** Replaces secrets in texts that the server logs or sends. */
 export interface Redaction {
-  /** Adds every text in a value: a secret, or a list or object that contains secrets. */
+  /** Adds every string in a value: a secret, or a list or object of secrets. */
   add (secret: unknown): void
   /** @returns the text, with every known secret masked */
   redact (text: string): string
 }
 
-/** Shorter texts are not searched for: they also appear in texts that are not secret. */
+/** Shorter texts are not masked, because they also appear in texts that are not secret. */
 const minLength = 8
 
-/** @returns the text as it appears in JSON */
+/** @returns the text, escaped as in JSON */
 const escaped = (text: string) => JSON.stringify(text).slice(1, -1)
 
 function * textsIn (value: unknown): Generator<string> {

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 
-// Metadata of feature settings: the environment variable that provides the default, and whether the
-// setting is secret. The metadata is attached to the feature's schema.
+// Metadata of feature settings: the environment variable that provides the default, and whether the setting is secret.
+// It is attached to the schema.
 
 /** The environment variable that provides a setting's default. */
 export interface Variable {
@@ -45,11 +45,11 @@ export const read = {
 } as const
 
 /**
- * Makes an environment variable provide a setting's default:
+ * Uses an environment variable as a setting's default:
  *
  * ```ts
  * export const config = z.object({
- *   longest: fromEnv('WAVE_LONGEST', z.int().min(1).max(500).default(50), read.number)
+ * longest: fromEnv('WAVE_LONGEST', z.int().min(1).max(500).default(50), read.number)
  * })
  * ```
  *
@@ -79,7 +79,7 @@ export function secret<T extends z.ZodType> (schema: T): T {
 /** @returns the variable that provides a setting's default */
 export const variableOf = (field: z.ZodType): Variable | undefined => variables.get(field)
 
-/** The results of {@link isSecret}. A schema does not change, and one search visits all of its parts. */
+/** The cached results of {@link isSecret}. Schemas do not change, and a search visits every part of a schema. */
 const searched = new WeakMap<z.ZodType, boolean>()
 
 /** Whether a setting is secret, or contains a secret. */
@@ -108,8 +108,8 @@ function schemasIn (part: unknown): z.ZodType[] {
 const strictSchemas = new WeakMap<z.ZodObject, z.ZodObject>()
 
 /**
- * @returns the schema, which rejects unknown settings; the same object for each call, because zod compiles each
- * schema when it first parses
+ * @returns the schema in strict form, which rejects unknown settings. Always the same object for the same schema,
+ *   because zod compiles each schema when it first parses
  */
 export function strictly (schema: z.ZodObject): z.ZodObject {
   const strict = strictSchemas.get(schema) ?? schema.strict() as z.ZodObject

@@ -14,10 +14,10 @@ export const meanings = {
   BAN_LIMIT: 'The room already has the maximum number of bans. details: {limit}'
 }
 
-/** Marks an error of a join that does not apply to the owner and admins of the room, because a host has locked the room. */
+/** Marks a join error that does not apply to the owner and admins of the room: a host has locked the room. */
 export const markLockedByHost = <E extends Error>(error: E) => Object.assign(error, { lockedByHost: true as const })
 
-/** Whether the owner and admins of the room may join despite this error of a join. */
+/** Whether the owner and admins of the room may join in spite of this error. */
 export const isLockedByHost = (error: unknown): boolean => error instanceof Error && 'lockedByHost' in error
 
 /** @param limit maximum number of bans */

@@ -1,6 +1,6 @@
 /**
- * The PIN of a join must be compared with the room's hash before the join can be decided. The kernel
- * handles this error; it is not part of the contract with clients, and therefore not in errors.ts.
+ * Thrown if a join must first compare its PIN with the room's hash. The kernel handles this error; clients never
+ * receive it, so it is not in errors.ts.
  */
 export class PinNotCompared extends Error {
   override readonly name = 'PinNotCompared'

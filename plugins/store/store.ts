@@ -7,25 +7,25 @@ import type {
 /** Members of rooms. */
 export interface MemberStore {
   /**
-   * Adds a socket to a room. If the room does not exist, `create` is required, and the room is created.
+   * Adds a socket to a room. If the room does not exist, creates it as described by `create`.
    *
-   * @throws ROOM_NOT_FOUND, ROOM_FULL, BANNED (details `{until}`), PIN_REQUIRED,
-   *   PIN_WRONG, RATE_LIMITED after {@link pinTries} wrong pins per minute; UNAVAILABLE for a new room in the
-   *   first `recoveryMs` after the store lost all data, because another server may be about to restore it;
-   *   ROOM_LOCKED if the room admits nobody; `PinNotCompared`, see `comparedHash`
+   * @throws ROOM_NOT_FOUND, ROOM_FULL, BANNED (details `{until}`), PIN_REQUIRED, PIN_WRONG, RATE_LIMITED after {@link
+   *   pinTries} wrong pins per minute; UNAVAILABLE for a new room in the first `recoveryMs` after the store lost all
+   *   data, because another server may be about to restore it; ROOM_LOCKED if the room admits nobody; `PinNotCompared`,
+   *   see `comparedHash`
    */
   join (command: JoinCommand): Promise<JoinResult>
   /**
-   * @param mayReturn whether the user's connection broke. If a host has locked the room, the user may then return for `returnMs`
+   * @param mayReturn whether the user's connection broke; the user may then rejoin a locked room for `returnMs`
    * @returns undefined if the socket was not in the room
    */
   leave (roomId: string, sessionId: string, userKey: string, now: number, mayReturn?: boolean): Promise<LeaveResult | undefined>
-  /** Ends the right of a user to return to a locked room. */
+  /** Revokes a user's right to return to a locked room. */
   forbidReturn (roomId: string, userKey: string): Promise<void>
   /** @returns at most `limit` users, in order of arrival */
   getParticipants (roomId: string, limit: number): Promise<Profile[]>
   /**
-   * @param after the position of a member, who may have left in the meantime; 0 for the first page
+   * @param after the position of a member, who may have left since then; 0 for the first page
    * @returns at most `limit` users who arrived after that member, in order of arrival, and the number of all users
    */
   listParticipants (roomId: string, after: number, limit: number): Promise<{ arrivals: Arrival[], count: number }>
@@ -47,7 +47,7 @@ export interface MemberStore {
   /** @returns whether the user was banned */
   unban (roomId: string, userKey: string): Promise<boolean>
   /**
-   * @param after the key of a user, who may have been unbanned in the meantime; empty for the first page
+   * @param after the key of a user, who may have been unbanned since then; empty for the first page
    * @returns at most `limit` bans of users whose keys come after `after`, ordered by key
    */
   listBans (roomId: string, after: string, limit: number): Promise<Ban[]>
@@ -68,7 +68,7 @@ export interface RecordStore {
    * may be short even if `next` is set.
    */
   listBusyRooms (after: string, limit: number): Promise<RoomPage>
-  /** @returns rooms whose last member left before `before`, oldest first; some may have members again by now */
+  /** @returns rooms whose last member left before `before`, oldest first; some may have members again */
   listEmptyRooms (before: number, limit: number): Promise<string[]>
   /** Removes a room from the list of empty rooms if it was added before `before`. */
   forgetEmptyRoom (roomId: string, before: number): Promise<void>
@@ -79,7 +79,7 @@ export interface RecordStore {
    *
    * @param onlyIfEmpty keep the room if it has members
    * @param publish published if this call removes the room; its `createdAt` is appended as the last line
-   * @returns the room if this call removed it; exactly one of several concurrent callers gets it
+   * @returns the room if this call removed it; of several concurrent callers, exactly one receives it
    */
   removeRoom (roomId: string, onlyIfEmpty?: boolean, publish?: Publication): Promise<RoomRecord | undefined>
 }
@@ -97,33 +97,36 @@ export interface LogEntry {
 /** The minimum time between two log entries with the same key. */
 export interface Spacing {
   key: string
-  /** The name of the room's document whose field has the time, in milliseconds. Without the document or the field, it is 0. */
+  /**
+   * Name of the room's document that has the time, in milliseconds, in `field`. If the document or the field is
+   * missing, the time is 0.
+   */
   document: string
   field: string
 }
 
-/** The longest time of a {@link Spacing}, in milliseconds. */
+/** Maximum time of a {@link Spacing}, in milliseconds. */
 export const maxSpacingMs = 3_600_000
 
 /** The log of the kernel, and of features that are registered as plain plugins. */
 export const sharedLog = 'kernel'
 
-/** Shared room state: documents that are changed by compare-and-set, and logs. */
+/** Shared room state: documents changed by compare-and-set, and logs. */
 export interface StateStore {
   /**
-   * Replaces a document if it has the expected version. Publishes in the same
-   * step, so that all servers receive the changes in the order in which they were made.
+   * Replaces a document if it has the expected version. Publishes in the same step, so that all servers receive changes
+   * in the order in which they are made.
    *
-   * @throws ROOM_NOT_FOUND; UNAVAILABLE for a change in the first `recoveryMs` after a lost room was
-   *   restored, because other servers may be about to restore newer state
+   * @throws ROOM_NOT_FOUND; UNAVAILABLE for a change in the first `recoveryMs` after a lost room was restored, because
+   *   other servers may be about to restore newer state
    */
   swapDocument (command: SwapCommand): Promise<SwapResult>
   /** @returns for each room, the state of its document with that name */
   readDocuments (roomIds: readonly string[], name: string): Promise<(string | undefined)[]>
   /**
-   * Appends to one of the logs of a room and records the activity. Publishes in the same step, so that the log
-   * has the same order as the messages that the servers receive. If the room does not exist, nothing is
-   * stored, but the message is still published.
+   * Appends to one of the logs of a room and records the activity. Publishes in the same step, so that log entries and
+   * published messages have the same order. If the room does not exist, nothing is stored, but the message is still
+   * published.
    *
    * @param log the name of the log: the feature that owns it, or {@link sharedLog}
    * @returns the number of connections that received the message
@@ -133,13 +136,13 @@ export interface StateStore {
   /**
    * Removes an entry from one of the logs of a room, and publishes in the same step.
    *
-   * @returns undefined if the log does not have the entry; then nothing is published. Otherwise the number of
-   * connections that received the message
+   * @returns the number of connections that received the message; undefined if the log does not have the entry, in
+   *   which case nothing is published
    */
   removeFromLog (roomId: string, log: string, entry: string, publish?: Publication): Promise<number | undefined>
   /**
    * @param log the name of the log
-   * @param last maximum number of entries; the oldest are left out
+   * @param last maximum number of entries; older entries are left out
    * @returns the entries, oldest first
    */
   readLog (roomId: string, log?: string, last?: number): Promise<string[]>
@@ -156,11 +159,11 @@ export interface NodeMembersStore {
   replaceNodeMembers (nodeId: string, members: NodeMembers): Promise<WrittenMembers>
   /** Removes all members of a server from a room. */
   removeNodeMembers (nodeId: string, roomId: string): Promise<MembersChange>
-  /** @returns for each room, whether its member data is consistent; false if the store has lost a part of it */
+  /** @returns for each room, whether its member data is complete; false if the store has lost a part of it */
   areIntact (roomIds: readonly string[]): Promise<boolean[]>
-  /** Removes a room from the list of this server's rooms, because it no longer has members on this server. */
+  /** Removes a room from the list of this server's rooms, because it no longer has members here. */
   releaseRoom (roomId: string): Promise<void>
-  /** Removes the list of a server's rooms. */
+  /** Deletes the list of a server's rooms. */
   forgetNodeRooms (nodeId: string): Promise<void>
 }
 
@@ -171,7 +174,11 @@ export interface NodeMembersStore {
  */
 export interface RoomStore extends MemberStore, RecordStore, StateStore, NodeMembersStore {
   readonly kind: 'memory' | 'redis'
-  /** Checks that the store accepts writes. @throws UNAVAILABLE if the store cannot be reached or rejects writes */
+  /**
+   * Checks that the store accepts writes.
+   *
+   * @throws UNAVAILABLE if the store cannot be reached or rejects writes
+   */
   check (): Promise<void>
 }
 

@@ -7,7 +7,7 @@ export interface RoomRecord {
   ownerId: UserId
   /** Epoch milliseconds. */
   createdAt: number
-  /** Values of feature fields (`messages.accepts('room:join', …)`) in the join that created the room. */
+  /** The values that the join that created the room had in feature fields (`messages.accepts('room:join', …)`). */
   options: Readonly<Record<string, unknown>>
   /**
    * Whether the join that created the room locked it with a PIN. A host may have changed the lock since then; see {@link
@@ -17,16 +17,16 @@ export interface RoomRecord {
   /** The title from the join that created the room. A host may have changed it since then. */
   title?: string | undefined
   topic?: string | undefined
-  /** The name of the owner, if the owner created the room. */
+  /** The owner's name, if the owner created the room. */
   ownerName?: string | undefined
 }
 
 /** Which users a room admits, in the document {@link accessDocument}. */
 export interface RoomAccess {
   /**
-   * Undefined until a host locks or unlocks the room. Until then, the PIN of the join that created the room applies. `pin`:
-   * users with the PIN. `nobody`: no new users. In both cases users who are in the room, and users whose connection broke less
-   * than {@link returnMs} ago, may join without a PIN.
+   * Undefined until a host locks or unlocks the room. Until then, the PIN of the join that created the room applies.
+   * `pin`: users with the PIN. `nobody`: no new users. With `pin` and `nobody`, users who are in the room, and users
+   * whose connection broke less than {@link returnMs} ago, may join without a PIN.
    */
   admits?: 'everyone' | 'pin' | 'nobody' | undefined
   /** The hash of the PIN, if `admits` is `pin`. */
@@ -44,7 +44,7 @@ export interface Ban {
   userId: UserId
   /** Epoch milliseconds. */
   until: number
-  /** The member who banned the user; null for an admin of the server, or the backend. */
+  /** The member who banned the user; null if an admin (over REST) or the backend banned the user. */
   by: UserId | null
 }
 
@@ -65,8 +65,8 @@ export interface JoinCommand {
   /** Maximum users in the room. A user who is already a member may join with more sockets. */
   limit: number
   /**
-   * The stored hash that the PIN in the request matches, or any other text if the PIN is wrong. If
-   * the join creates the room, the room stores this hash.
+   * The stored hash that the PIN in the request matches, or any other text if the PIN is wrong. If the join creates the
+   * room, this hash is stored.
    */
   pinHash?: string | undefined
   /**
@@ -75,7 +75,7 @@ export interface JoinCommand {
    * a wrong `pinHash` is always counted.
    */
   comparedHash?: string | undefined
-  /** Whether the user may join even if the room admits nobody, or the PIN is wrong: the owner and admins, in a room that a host has locked. */
+  /** Whether the user is an owner or admin, who may join a room that a host has locked without the PIN. */
   isHost?: boolean | undefined
   /** The record of the room to create if the room does not exist. If omitted, the join fails instead. */
   create?: RoomRecord | undefined
@@ -104,9 +104,8 @@ export interface LeaveResult {
 /** One part of a room's state, as text. */
 export interface StoredDocument {
   /**
-   * `<createdAt of the room>.<number>`. The number increases with each change. On Redis, the number is at least
-   * the time of the change in microseconds, so that versions after a loss are newer than all lost
-   * versions.
+   * `<createdAt of the room>.<number>`. The number increases with each change. On Redis, the number is never lower than
+   * the time of the change in microseconds, so that versions created after a loss are newer than all lost versions.
    */
   version: string
   /** JSON. */
@@ -124,9 +123,12 @@ export interface SwapCommand {
   name: string
   /** The version that the document must have. A version with the number 0 means that the document must not exist. */
   expected: string
-  /** The new state, JSON; undefined to check the version only. */
+  /** The new state, as JSON; undefined to only check the version. */
   state?: string | undefined
-  /** The part of the state that survives a restart of the server even in the memory store, JSON; undefined: no part. */
+  /**
+   * The part of the state that survives a restart of the server even in the memory store, as JSON; undefined if nothing
+   * survives.
+   */
   kept?: string | undefined
   /** Whether the state may change while servers restore a lost room. Default: false. */
   duringRestore?: boolean | undefined
@@ -152,17 +154,17 @@ export interface RoomPage {
 
 /** A user in a room, and the user's position in the order of arrival. */
 export interface Arrival {
-  /** Unique in the room; grows with each arrival. A user who leaves and joins again gets a new place. */
+  /** Unique in the room; increases with each arrival. A user who leaves and joins again gets a new place. */
   place: number
   profile: Profile
 }
 
-/** The members that a room has on one server, and that server's copy of the room's data. */
+/** One server's members of a room, and that server's copy of the room's data. */
 export interface NodeMembers {
   room: RoomRecord
   pinHash?: string | undefined
   members: readonly { sessionId: string, userKey: string, profile: Profile }[]
-  /** Documents by name. The store restores documents that it has lost or has in an older version. */
+  /** Documents by name. The store restores those that it has lost, or has only in an older version. */
   documents: ReadonlyMap<string, StoredDocument>
   /** Published if the store had lost data, because other servers may have newer state. */
   publish?: Publication | undefined
@@ -177,7 +179,7 @@ export interface MembersChange {
 
 /** The result of writing one server's members. */
 export interface WrittenMembers extends MembersChange {
-  /** Set if the room was closed while this server was disconnected. If the room was closed, nothing was written. */
+  /** Set if the room was closed while this server was disconnected. Nothing was then written. */
   closed?: boolean
   /** All documents the room has now. */
   documents: ReadonlyMap<string, StoredDocument>

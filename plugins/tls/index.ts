@@ -3,9 +3,15 @@ import type { Server } from 'node:https'
 import fp from 'fastify-plugin'
 import { describeCertificate, readTls } from './certificate.ts'
 
-/** How often the files are compared, in milliseconds. Polling also detects changes behind symbolic links, which certificate renewals and Kubernetes use. */
+/**
+ * Interval at which the files are checked for changes, in milliseconds. Polling also detects changes behind symbolic
+ * links, which certificate renewals and Kubernetes use.
+ */
 const pollMs = 2000
-/** How long after a change the files are read, in milliseconds, because key and certificate are rarely written at the same time. */
+/**
+ * Delay between a change and reading the files, in milliseconds, because key and certificate are rarely written at the
+ * same time.
+ */
 const settleMs = 500
 
 /**

@@ -2,18 +2,21 @@ import { sampleRate } from './opus.ts'
 
 const bucketMs = 20
 const buckets = 16
-/** With each packet, the weight of earlier packets is multiplied by this. The last 1.4 s have half of the weight. */
+/**
+ * With each packet, the weight of earlier packets is multiplied by this. The packets of the last 1.4 s have half of the
+ * total weight.
+ */
 const memory = 0.99
 /** The fraction of packets that should arrive in time. */
 const quantile = 0.97
 /** How long the packet with the lowest delay stays the reference for later packets, in milliseconds. */
 const windowMs = 2500
-/** If the delay changes by more than this, the sender has started a new timeline, in milliseconds. */
+/** If the delay changes by more than this, the sender has restarted its timestamps. In milliseconds.. */
 const maxDelayMs = 2000
 
 /**
- * Estimates how long packets of one voice must be held so that nearly all of them arrive in time. The estimate comes from a
- * histogram of packet delays, relative to the lowest delay of the last seconds.
+ * Estimates how long a voice's packets must be held so that nearly all of them arrive in time. Uses a histogram of
+ * packet delays relative to the lowest recent delay.
  */
 export class DelayEstimator {
   readonly #minMs: number
@@ -61,7 +64,8 @@ export class DelayEstimator {
     let sum = 0
     let bucket = 0
     while (bucket < buckets - 1 && (sum += this.#histogram[bucket] as number) < quantile) bucket++
-    // Two extra buckets: the upper bound of this bucket, and a tick that is late by almost one packet.
+    // Two extra buckets: one for the upper bound of this bucket, and one because a tick may be late by almost one
+    // packet.
     return bucket === 0 ? this.#minMs : Math.min(this.#maxMs, Math.max(this.#minMs, (bucket + 2) * bucketMs))
   }
 }

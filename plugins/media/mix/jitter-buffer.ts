@@ -11,7 +11,7 @@ export interface VoicePacket {
  * What the mixer plays next for a voice:
  * - `packet`: this packet. If `skip` is true, the next packet replaces it, to shorten the delay
  * - `lost`: the packet did not arrive in time; `next` is the packet after it, if that one has arrived
- * - `wait`: the packet has not arrived yet. The mixer must fill the time, which lengthens the delay
+ * - `wait`: the packet has not arrived yet. The mixer must fill the gap, which lengthens the delay
  * - undefined: nothing, because the voice is silent
  */
 export type Playable =
@@ -33,13 +33,19 @@ const defaults: JitterBufferOptions = { minMs: 40, maxMs: 120 }
 
 /** A sequence number that differs from the last one by more than this starts a new stream. */
 const maxGap = 500
-/** If packets are held for this much longer than the target, they are dropped instead of skipped one at a time, in milliseconds. */
+/**
+ * If packets are held longer than the target by more than this, in milliseconds, they are dropped together instead of
+ * skipped one at a time.
+ */
 const overflowMs = 200
 /** Maximum wait for a missing packet, and for the next packet before the voice is considered silent, in milliseconds. */
 const maxWaitMs = 100
-/** If one packet too many was held during this many packets, one is skipped. `quiet` applies while skipping is not audible. */
+/**
+ * Packets in a row for which one packet too many must have been held before one is skipped. `quiet` applies while
+ * skipping is not audible.
+ */
 const packetsBeforeSkip = { quiet: 10, loud: 50 }
-/** After this many late packets in a row, the sender has evidently restarted with lower sequence numbers. */
+/** After this many consecutive late packets, the sender is assumed to have restarted with lower sequence numbers. */
 const maxLate = 10
 /** A packet of at most this size is the last packet before a pause (discontinuous transmission), in bytes. */
 const dtxBytes = 2
@@ -51,14 +57,14 @@ export class JitterBuffer {
   readonly #packets = new Map<number, VoicePacket>()
   #state: 'idle' | 'filling' | 'playing' = 'idle'
   #fillingSince = 0
-  /** Extended sequence numbers of the next packet to play and of the latest packet that has arrived. */
+  /** Extended sequence numbers: of the next packet to play, and of the latest packet received. */
   #next = 0
   #latest: number | undefined
-  /** Extended sequence number. All packets before it have been played. */
+  /** Extended sequence number; all earlier packets have been played. */
   #played = -Infinity
   #samples = frameSamples
   #waitedMs = 0
-  /** The shortest time for which a packet was held, among the last `packets` packets. */
+  /** The shortest time that any of the last `packets` packets was held. */
   #least = { heldMs: Infinity, packets: 0 }
   #isPause = false
   #lateInRow = 0
@@ -129,7 +135,7 @@ export class JitterBuffer {
     if (this.#latest < this.#next) return this.#waitedMs < maxWaitMs && !this.#isPause ? this.#wait() : this.#becomeIdle()
     if (this.#heldMs < targetMs && this.#waitedMs < maxWaitMs) return this.#wait()
     this.#advance()
-    // The mixer has already filled the time of this packet with other audio while it waited.
+    // While waiting for this packet, the mixer has already filled its time with other audio.
     if (this.#waitedMs >= this.#packetMs && this.#heldMs >= targetMs) {
       this.#waitedMs -= this.#packetMs
       return this.take(now, isQuiet)

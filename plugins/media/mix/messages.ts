@@ -26,7 +26,7 @@ export type MixFrame =
   { kind: 'packet', timestamp: number, payload: Uint8Array } |
   /**
    * A packet of a voice, as it was received: packets may be missing or out of order. `sequenceNumber` and
-   * `rtpTimestamp` are those of RTP; `timestamp` is the time of arrival, to the sample.
+   * `rtpTimestamp` are from the RTP header; `timestamp` is the time of arrival, in samples.
    */
   { kind: 'voice', producerId: string, userId: UserId, source: ProducerSource, timestamp: number, sequenceNumber: number, rtpTimestamp: number, payload: Uint8Array }
 
@@ -34,8 +34,8 @@ export interface MixRoomOptions {
   /** UDP port on 127.0.0.1 that receives the voices and sends the mix; 0 selects a free port. */
   port: number
   /**
-   * When the mix was opened, by `highResolutionMs`. Sequence numbers and timestamps count from this time, even after the thread
-   * was replaced.
+   * When the mix was opened, on the clock of `highResolutionMs`. Sequence numbers and timestamps count from this time,
+   * even after the thread was replaced.
    */
   openedAt: number
   ssrc: number

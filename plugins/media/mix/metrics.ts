@@ -7,7 +7,7 @@ export interface MixMetrics {
   died (): void
 }
 
-/** Upper bounds of the lateness of a tick, in seconds. More than 20 ms are not audible, but delay the mix. */
+/** Histogram buckets for how late a tick is, in seconds. A tick that is late by more than 20 ms is not audible, but delays the mix. */
 const latenessBuckets = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5]
 
 export function createMixMetrics (metrics: Metrics): MixMetrics {

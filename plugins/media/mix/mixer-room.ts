@@ -14,12 +14,12 @@ import { Voice } from './voice.ts'
 const loopback = '127.0.0.1'
 export const frameMs = 20
 
-/** Mono for voices; stereo while the mix has music. A complexity of 5 costs 1.7 times as much CPU. */
+/** Mono for voices; stereo while the mix has music. A complexity of 5 uses 1.7 times as much CPU as 3. */
 const encoding = {
   1: { bitrate: 48_000, complexity: 3 },
   2: { bitrate: 96_000, complexity: 3 }
 } as const
-/** 20 ms of silence, as the encoder returns it after some silent frames. */
+/** 20 ms of silence, as encoded after several silent frames. */
 const silentPacket = Uint8Array.of(0xf8, 0xff, 0xfe)
 /**
  * After this many silent frames, {@link silentPacket} is sent without encoding. By then, the encoder and all decoders are in a
@@ -51,7 +51,7 @@ export class MixerRoom {
   #silentFor = 0
   #withoutMusicFor = framesUntilMono
   #outputPort = 0
-  /** The packet of the last tick until it is sent. */
+  /** The packet of the last tick, until it is sent. */
   #packet: Buffer | undefined
   /** Number of frames since the mix was opened. */
   #frame = 0
@@ -79,7 +79,7 @@ export class MixerRoom {
     this.#socket.bind(this.#options.port, loopback, () => resolve(this.#socket.address().port))
     const port = await promise
     this.#socket.off('error', reject)
-    this.#socket.on('error', () => { /* This packet could not be sent, but sending the next one may succeed. */ })
+    this.#socket.on('error', () => { /* This packet is lost; sending the next one may succeed. */ })
     return port
   }
 
@@ -112,8 +112,8 @@ export class MixerRoom {
   /**
    * Mixes 20 ms. {@link send} sends the result.
    *
-   * @param now by `performance.now`
-   * @param due when the tick is due, by the clock of `openedAt`
+   * @param now on the clock of `performance.now`
+   * @param due when the tick is due, on the clock of `openedAt`
    */
   tick (now: number, due: number): void {
     this.#frame = Math.round((due - this.#options.openedAt) / frameMs)
@@ -133,7 +133,7 @@ export class MixerRoom {
     this.#packet = undefined
   }
 
-  /** Replaces all decoders, after an error that a single packet did not cause. */
+  /** Replaces all decoders; called after an error that no single packet caused. */
   restart (): void {
     this.#opus = new Opus(this.#module)
     this.#encoder = undefined
@@ -163,7 +163,7 @@ export class MixerRoom {
     }
   }
 
-  /** Sums up 20 ms of the loudest voices and of all music. */
+  /** Adds up 20 ms of the loudest voices and of all music. */
   #mix (now: number): { sum: Float32Array, channels: Channels, isSilent: boolean } {
     const selected = this.#loudest.select(this.#speakers)
     const channels = this.#channels()
@@ -186,7 +186,7 @@ export class MixerRoom {
     return { sum, channels, isSilent }
   }
 
-  /** @returns 2 while music is playing, and for some time afterwards; otherwise 1 */
+  /** @returns 2 while music plays and for {@link framesUntilMono} afterwards, otherwise 1 */
   #channels (): Channels {
     const hasMusic = this.#mixed.values().some(({ info }) => info.source === 'music')
     this.#withoutMusicFor = hasMusic ? 0 : this.#withoutMusicFor + 1

@@ -17,13 +17,13 @@ import type { MixThreads, ThreadRoom } from './threads.ts'
 export interface RoomMix {
   readonly roomId: string
   readonly closed: boolean
-  /** Unix time of timestamp 0 by this server's clock, in milliseconds. Changes when that clock is corrected. */
+  /** When timestamp 0 was, in epoch milliseconds of this server's clock. Changes when that clock is corrected. */
   readonly startTime: number
   /**
-   * Sends the mix or its voices to a port as `MixFrame`s: one message per stream every 20 ms. The port is transferred to the
-   * mixer thread, so that frames go directly to the thread with the other end of the channel. The mix closes the port when it
-   * is closed and when its thread dies. After a `close` event of the other end, call this again with a new port, unless this
-   * use is closed. Closing the other end ends the stream.
+   * Sends the mix or its voices to a port as `MixFrame`s: one message per stream every 20 ms. The port is transferred
+   * to the mixer thread, so that frames go directly to the thread with the other end of the channel. The port is closed
+   * when the mix closes or its thread dies. When the other end then emits `close`, call this method again with a new
+   * port, unless this use is closed. Closing the other end ends the stream.
    */
   stream (port: MessagePort, streams: MixStreams): void
   on (event: 'close', listener: () => void): unknown
@@ -208,7 +208,7 @@ class ActiveMix {
     this.#attachments = attachments
     const closed = () => { if (this.#attachments === attachments) this.close() }
     for (const attachment of [tap, output]) attachment.on('close', closed)
-    // The room was closed, or the mix was, during the requests.
+    // The room or the mix was closed during the requests.
     if (this.#closed || tap.closed || output.closed) {
       this.#detach()
       throw unavailable(`The mix of room ${this.roomId} is closed`)

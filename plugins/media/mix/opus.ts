@@ -52,8 +52,8 @@ function checked (call: string, result: number): number {
 }
 
 /**
- * One instance of libopus with its own memory. Packets from the network cannot affect anything outside of
- * the instance. If a call throws anything but {@link OpusError}, the instance must no longer be used.
+ * An instance of libopus with its own memory: packets from the network cannot affect anything outside it. If a call
+ * throws anything but {@link OpusError}, the instance must no longer be used.
  */
 export class Opus {
   readonly #lib: Libopus
@@ -137,7 +137,7 @@ export interface OpusDecoder {
   decode (packet: Uint8Array): Int16Array
   /** Generates samples for a lost packet from the previous packets. @param samples per channel, a multiple of 120 */
   conceal (samples: number): Int16Array
-  /** Decodes the copy of a lost packet that the next packet contains, or conceals the packet if there is no copy. */
+  /** Decodes a lost packet from the copy in the next packet, or conceals it if there is no copy. */
   recover (next: Uint8Array, samples: number): Int16Array
   reset (): void
   free (): void
@@ -149,7 +149,7 @@ export interface OpusEncoder {
   free (): void
 }
 
-/** Samples per channel and frame, by the configuration number of a packet (RFC 6716, section 3.1). */
+/** Samples per channel in a frame, by the configuration number of its packet (RFC 6716, section 3.1). */
 const samplesPerFrame = Array.from({ length: 32 }, (_, config) =>
   config < 12 ? [480, 960, 1920, 2880][config & 3] : config < 16 ? [480, 960][config & 1] : [120, 240, 480, 960][config & 3]) as number[]
 

@@ -20,7 +20,7 @@ export interface MixOutputOptions {
 }
 
 /**
- * The producer of a room's mix. It is not in the list of the room's producers; clients consume it by the id `mix`. If the
+ * The producer of a room's mix. It is not listed among the room's producers; clients consume it by the id `mix`. If the
  * media worker dies, it is reopened with the same id and emits `reopened`. It closes with its room.
  */
 export class MixOutput extends Attachment {

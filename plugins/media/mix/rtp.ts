@@ -19,7 +19,7 @@ export const ssrcOf = (packet: Buffer): number | undefined =>
   packet.length < 12 || (packet[0] as number) >> 6 !== 2 || isRtcp(packet) ? undefined : packet.readUInt32BE(8)
 
 /**
- * @param levelExtensionId id of the header extension with the audio level
+ * @param levelExtensionId id of the header extension for the audio level
  * @returns undefined if the packet is invalid or RTCP
  */
 export function readRtp (packet: Buffer, levelExtensionId: number | undefined): IncomingRtp | undefined {

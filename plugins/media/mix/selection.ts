@@ -3,14 +3,14 @@ export const silence = -127
 /** Quieter voices are not mixed, in dBov. */
 const threshold = -80
 /**
- * Smoothing factors per packet of 20 ms. They select a voice within two packets after it starts, and keep it during pauses
- * between words.
+ * Smoothing factors per packet of 20 ms. With these factors, a voice is selected within two packets after it starts,
+ * and stays selected during pauses between words.
  */
 const attack = 0.5
 const release = 0.03
-/** A voice replaces a selected one immediately if it is this much louder, in dB. */
+/** A voice that is this much louder than a selected one replaces it immediately, in dB. */
 const marginDb = 3
-/** A voice that is at least this much louder, in dB, replaces a selected one after {@link challengePackets} packets. */
+/** A voice that is this much louder than a selected one replaces it after {@link challengePackets} packets, in dB. */
 const minMarginDb = 0.5
 const challengePackets = 50
 
@@ -24,7 +24,7 @@ export interface Audible {
   readonly loudness: number
 }
 
-/** Selects the loudest voices, with hysteresis, so that two voices of the same level do not alternate. */
+/** Selects the loudest voices, with hysteresis, so that two voices of similar level do not alternate. */
 export class LoudestVoices<V extends Audible> {
   readonly #max: number
   readonly #selected = new Set<V>()

@@ -12,7 +12,7 @@ export interface MixCounts {
 
 export const noCounts = (): MixCounts => ({ late: 0, recovered: 0, concealed: 0, invalid: 0 })
 
-/** What a mixer thread reports once per second. Counts are since the last report. */
+/** A mixer thread's report, sent once per second. Counts are since the last report. */
 export interface MixStats extends MixCounts {
   rooms: number
   /** Voices in all mixes. */
@@ -23,5 +23,5 @@ export interface MixStats extends MixCounts {
   lateness: number[]
 }
 
-/** @returns the time in milliseconds, by a monotonic clock that all threads share */
+/** @returns the time in milliseconds, from a monotonic clock that all threads share */
 export const highResolutionMs = () => Number(process.hrtime.bigint()) / 1e6

@@ -11,12 +11,12 @@ import type { MixMetrics } from './metrics.ts'
 import { compileOpus } from './opus.ts'
 import type { MixStats } from './stats.ts'
 
-/** The mix of a room in a mixer thread. */
+/** The handle of a room's mix in a mixer thread. */
 export interface ThreadRoom {
-  /** UDP port on 127.0.0.1 that receives the voices and sends the mix. */
+  /** UDP port on 127.0.0.1 for the mix: receives the voices and sends the mix. */
   readonly port: number
   setVoices (voices: readonly MixVoice[]): void
-  /** @param port that receives the mix, on 127.0.0.1 */
+  /** @param port the port on 127.0.0.1 that receives the mix */
   setOutput (port: number): void
   /** Sends frames to a port, which is transferred to the thread. The thread closes the port when the mix is closed or the thread dies. */
   stream (port: MessagePort, streams: MixStreams): void
@@ -47,7 +47,7 @@ const fullLoad = 0.6
 const respawnDelayMs = 100
 const maxRespawnDelayMs = 5000
 
-/** Mixer threads. The first thread starts with the first mix; further ones start when the running threads are busy. */
+/** Mixer threads. The first thread starts with the first mix; others start when the running threads are busy. */
 export function createMixThreads (metrics: Metrics, log: FastifyBaseLogger): MixThreads {
   const threads = new Set<MixThread>()
   const mixMetrics = createMixMetrics(metrics)
@@ -146,7 +146,7 @@ class HostedRoom implements ThreadRoom {
 
   failed (message: string): void {
     if (this.#port === 0) return this.#opening.reject(unavailable('The mix cannot be opened', new Error(message)))
-    // Another process has taken the port while the thread was replaced.
+    // Another process took the port while the thread was being replaced.
     this.#thread.send({ type: 'open', roomId: this.id, options: { ...this.#options, port: 0 } })
   }
 }
@@ -181,7 +181,7 @@ class MixThread {
     if (this.rooms.delete(room.id)) this.send({ type: 'close', roomId: room.id })
   }
 
-  /** @returns false if no thread is running. {@link HostedRoom.restore} sends all data to the next thread */
+  /** @returns false if no thread is running. in that case, {@link HostedRoom.restore} sends all data to the next thread */
   send (message: ToMixer, transfer: MessagePort[] = []): boolean {
     this.worker?.postMessage(message, transfer)
     return this.worker !== undefined

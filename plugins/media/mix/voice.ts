@@ -9,7 +9,7 @@ import type { MixCounts } from './stats.ts'
 
 /** Below this level, skipping a packet of a voice is not audible, in dBov. */
 const quiet = -50
-/** Capacity for the rest of one packet and another whole packet, in samples per channel. */
+/** Capacity in samples per channel: the rest of one packet, and another complete packet. */
 const capacity = 2 * 5760
 
 /** One voice of a room: its jitter buffer, decoder and level. */
@@ -26,7 +26,7 @@ export class Voice {
   readonly #pcm: Int16Array
   #from = 0
   #to = 0
-  /** While the voice is skipped: the current packet, and its remaining samples per channel. */
+  /** While the voice is skipped: the current packet, and how many of its samples per channel remain. */
   #playing: VoicePacket | undefined
   #remaining = 0
   #hasLevels = true
@@ -75,7 +75,7 @@ export class Voice {
     }
     if (this.#to === this.#from) return
     const end = Math.min(this.#from + length, this.#to)
-    // If the voice ends within the 20 ms, the rest is silence.
+    // Fill with silence if the voice ends within the 20 ms.
     if (end < this.#from + length) this.#pcm.fill(0, end, this.#from + length)
     const frame = this.#pcm.subarray(this.#from, this.#from + length)
     this.#from = end
@@ -117,7 +117,10 @@ export class Voice {
     this.loudness = smoothed(this.loudness, level)
   }
 
-  /** Starts to decode a voice that was skipped. The previous packet sets the decoder's state, so that the voice starts without a click. */
+  /**
+   * Starts to decode a voice that was skipped. Decodes the previous packet first, so that the decoder's state is right
+   * and the voice starts without a click.
+   */
   #startDecoding (): void {
     const samples = this.#remaining
     const packet = this.#playing

@@ -17,7 +17,10 @@ export const registry = z.object({
 export type Registry = z.infer<typeof registry>
 export type RegisteredVoice = Registry['voices'][string]
 
-/** Identifies a pipe. The receiving server (`from`) numbers its pipes; a newer pipe replaces an older one of the same room. */
+/**
+ * Identifies a pipe. The receiving server (`from`) numbers its pipes; a newer pipe replaces an older pipe for the same
+ * room.
+ */
 export interface PipeId {
   roomId: string
   /** The id of the server that receives the audio. */
@@ -25,7 +28,7 @@ export interface PipeId {
   epoch: number
 }
 
-/** One end of a pipe. */
+/** The address and encryption parameters of one end of a pipe. */
 export interface PipeEnd {
   ip: string
   port: number
@@ -40,15 +43,15 @@ export interface PipedVoice {
 
 declare module '../../cluster/messages.ts' {
   interface ClusterRequests {
-    /** Opens a pipe, replacing any earlier one of the room to that server. */
+    /** Opens a pipe for a room to the requesting server, replacing any earlier one. */
     'relay:want': { data: PipeId & PipeEnd & { voices: string[] }, reply: PipeEnd & { voices: PipedVoice[] } }
     /** Adds voices to a pipe. The reply is null if the pipe does not exist. */
     'relay:more': { data: PipeId & { voices: string[] }, reply: { voices: PipedVoice[] } | null }
     /** Closes a pipe. */
     'relay:drop': { data: PipeId, reply: null }
-    /** Returns how many packets of each voice the source has received, without voices that do not exist. */
+    /** Returns how many packets of each voice the source has received; unknown voices are left out. */
     'relay:counts': { data: { roomId: string, voices: string[] }, reply: Record<string, number> }
-    /** Returns the active speakers of a room on the receiving server, and how loud they are. */
+    /** Returns the active speakers of a room on the server that receives the request, and how loud they are. */
     'relay:speakers': { data: { roomId: string }, reply: { activeSpeakers: UserId[], levels: number[] } }
     /** Returns, for each pipe, whether the sink still uses it. */
     'relay:holds': { data: { to: string, pipes: { roomId: string, epoch: number }[] }, reply: boolean[] }

@@ -20,26 +20,26 @@ const requestMs = 3000
 const checkMs = 1000
 const silenceMs = 2000
 const checkSourcesMs = 10_000
-/** How long to wait before the registry is written again, after the first failure and at most, in milliseconds. */
+/** The first and the maximum delay before the registry is written again after a failure, in milliseconds. */
 const retryMs = 100
 const maxRetryMs = 2000
 /** How long a join waits for the active speakers of another server, in milliseconds. */
 const speakersMs = 500
 
-/** The audio between this server and the others. */
+/** The relays of audio between this server and the others. */
 export interface Relays {
   /** The voices of a room on other servers. */
   voicesOf (roomId: string): ProducerInfo[]
   /**
    * Reads the voices of rooms from the store, for rooms without members on this server.
    *
-   * @returns one list per room; of this server's voices, the stored ones
+   * @returns one list per room, as stored, also for this server's voices
    * @throws UNAVAILABLE
    */
   read (roomIds: readonly string[]): Promise<ProducerInfo[][]>
-  /** The active speakers of a room: those on this server, and those that other servers have reported to it. */
+  /** The active speakers of a room: those on this server, and those that other servers have reported. */
   speakersOf (roomId: string): UserId[]
-  /** Asks the other servers for the active speakers that this server does not know yet. Waits at most half a second. */
+  /** Requests the active speakers from servers that have not reported theirs. Waits at most half a second. */
   learnSpeakers (roomId: string): Promise<void>
   /**
    * Waits until a voice from another server can be consumed. For any other id, returns immediately.
@@ -66,7 +66,7 @@ interface Speaking {
 
 /** This server's state of one room. */
 interface RelayedRoom {
-  /** The voices on other servers that were announced to the members. */
+  /** The voices on other servers that have been announced to the members. */
   voices: Map<string, RegisteredVoice>
   sinks: Map<string, Sink>
   speaking: Map<string, Speaking>
@@ -77,14 +77,14 @@ interface RelayedRoom {
 
 const isWildcard = (ip: string) => ip === '0.0.0.0' || ip === '::'
 
-/** @returns the address at which pipes listen, and the address that other servers receive */
+/** @returns the address at which pipes listen, and the address at which other servers reach them */
 function addressOf ({ RELAY_IP, MEDIASOUP_LISTEN_IP: listenIp, MEDIASOUP_ANNOUNCED_IP: announced }: FastifyInstance['config']): { ip: string, announcedIp: string } {
   const interfaces = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? [])
   // Pipes need an IP address, not a host name. Servers on a common network can use the machine's own address.
   const ownAddress = () => interfaces.find(({ family, internal }) => !internal && family === 'IPv4')?.address ?? '127.0.0.1'
   const announcedIp = RELAY_IP ?? (isWildcard(listenIp) ? announced.find((address) => isIP(address) !== 0) ?? ownAddress() : listenIp)
   const isOwn = interfaces.some(({ address }) => address === announcedIp)
-  // Behind NAT, the machine does not have the address at which other servers reach it.
+  // Behind NAT, the address that other servers use is not an address of this machine, so listen on all addresses.
   return { ip: isOwn ? announcedIp : isWildcard(listenIp) ? (isIP(announcedIp) === 6 ? '::' : '0.0.0.0') : listenIp, announcedIp }
 }
 
@@ -101,7 +101,8 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   const { bus, config, hooks, leases, log, nodeId, timings } = app
   const { ip, announcedIp } = addressOf(config)
   const known = new Map<string, RelayedRoom>()
-  // Each server restores its own voices if they are missing, so that a change may build on an older registry.
+  // Changes are allowed during a restore: if a change builds on an older registry, each server adds its own missing
+  // voices again.
   const state = app.rooms.roomState.define('media', registry, { changesDuringRestore: true })
   const listenInfo = (): types.TransportListenInfo => ({ protocol: 'udp', ip, portRange: { min: config.RELAY_MIN_PORT, max: config.RELAY_MAX_PORT } })
   const endOf = ({ tuple, srtpParameters }: types.PipeTransport): PipeEnd => ({ ip: announcedIp, port: tuple.localPort, srtpParameters })
@@ -109,10 +110,10 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   let epoch = 0
   let closed = false
 
-  // The registry. This server writes its own voices to it, one change at a time per room.
+  // The registry. This server writes its own voices to it, with one write at a time per room.
 
   const writing = new Map<string, { again: boolean, done: Promise<void> }>()
-  /** Writes that have failed: how often in a row, and the timer of the next attempt. */
+  /** Failed writes: the number of consecutive failures, and the timer of the next attempt. */
   const retries = new Map<string, { failures: number, timer: NodeJS.Timeout }>()
 
   const ownVoices = (roomId: string) => [...rooms.get(roomId)?.producers.values() ?? []].filter(({ owner }) => owner.kind !== 'relay')
@@ -144,8 +145,8 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
       }
       forgetRetry(roomId)
     } catch (error) {
-      // While the store is unavailable, other servers do not receive new voices. The change is retried, also for a room that
-      // the store has lost, because the room is restored soon.
+      // While the store is unavailable, other servers do not receive new voices. Retry the write, even if the store has
+      // lost the room, because the room is restored soon.
       const isGone = isCoded(error) && error.code === 'ROOM_NOT_FOUND' && !known.has(roomId)
       const { failures = 0 } = retries.get(roomId) ?? {}
       forgetRetry(roomId)
@@ -178,7 +179,10 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
     })
   }
 
-  /** A server that has shut down has no lease, so no other server would remove voices that it could not remove itself. @throws UNAVAILABLE */
+  /**
+   * A server that has shut down has no lease. If it could not remove its voices itself, no other server would remove
+   * them. @throws UNAVAILABLE
+   */
   async function removeIfDead (roomId: string, node: string): Promise<void> {
     // After the store has lost its data, a server has no lease until its next heartbeat.
     if (await leases.msSinceLoss() <= timings.leaseMs) return
@@ -217,7 +221,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
     }
     forgetSpeakers(roomId, room, before)
     pull(roomId)
-    // The store, or another server, has an older list of this server's voices.
+    // The stored list of this server's voices is outdated.
     if (withOwn(roomId, next) !== next) changed(roomId)
   }
 
@@ -258,7 +262,8 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
         lost: (producerId) => {
           const voice = room.voices.get(producerId)
           if (!voice) return
-          // The consumers were closed with the pipe, so the voice is announced again and clients consume it again.
+          // The consumers were closed with the pipe, so announce that the voice has ended and started again; clients
+          // then consume it again.
           const info = infoOf(room, producerId, voice)
           hooks.emit('media:producerClosed', roomId, info, ownerOf(voice))
           hooks.emit('media:producerOpened', roomId, info, ownerOf(voice))
@@ -306,8 +311,8 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   }
 
   /**
-   * Removes the active speakers whose voice was closed or paused, because their server may have died before it sent the change.
-   * A speaker whose voice is not in the registry yet stays.
+   * Removes active speakers whose voice was closed or paused: their server may have died before it sent the change.
+   * Keeps a speaker whose voice is not in the registry yet.
    */
   function forgetSpeakers (roomId: string, room: RelayedRoom, before: ReadonlyMap<string, RegisteredVoice>): void {
     let hasChanged = false
@@ -325,10 +330,12 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   // Handlers.
 
   state.onChange((room, next) => registered(room.roomId, next))
-  // Both handlers have nothing to do: `registered` announces the changes, and checks the registry after the store has lost data.
+  // Nothing to do in either handler: `registered` announces the changes, and checks the registry after the store has
+  // lost data.
   state.onMissed(() => [])
   state.onWake(async () => {})
-  // The join has just loaded the registry. Its reply contains the voices, so that only later changes are announced.
+  // The join reply contains the voices of the registry that the join has just loaded, so only later changes are
+  // announced.
   hooks.on('room:join', ({ roomId }) => {
     roomOf(roomId)
     return {}
@@ -361,7 +368,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   ]
   const timer = setInterval(() => {
     for (const { sinks } of known.values()) {
-      for (const sink of sinks.values()) sink.check().catch(() => { /* The source cannot be reached. If it is dead, its lease expires and its voices are removed. */ })
+      for (const sink of sinks.values()) sink.check().catch(() => { /* The source cannot be reached. If it is dead, its voices are removed when its lease expires. */ })
     }
     count()
   }, checkMs).unref()

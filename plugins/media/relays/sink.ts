@@ -13,9 +13,9 @@ export interface SinkContext extends Pick<FastifyInstance, 'cluster' | 'log' | '
   requestMs: number
   /** The pipe is replaced if no packets arrive through it for this long although the source receives some, in milliseconds. */
   silenceMs: number
-  /** Called when voices have arrived. */
+  /** Called when voices have been added to the pipe. */
   fetched (): void
-  /** Called when the source did not open the pipe or did not add voices to it (refused), and when no packets arrived (silent). */
+  /** Called when the source did not open the pipe or add voices to it (`refused`), or when no packets arrived (`silent`). */
   failed (reason: 'refused' | 'silent'): void
   /** Called when a voice that is still wanted was closed with its pipe. */
   lost (producerId: string): void
@@ -28,20 +28,20 @@ interface Pipe {
   transport: types.PipeTransport
   /** Whether the source has opened its end. */
   isOpen: boolean
-  /** Number of bytes received, and when it last grew or no voice was expected to send. */
+  /** Number of bytes received, and the last time at which it grew or no voice was expected to send. */
   bytes: number
   flowedAt: number
   /** Number of packets of each voice that the source had received when the pipe became silent. */
   atSource: Record<string, number> | undefined
 }
 
-/** After this time without packets, the sink asks the source how many packets it has received, in milliseconds. */
+/** After this time without packets, the sink asks the source how many it has received, in milliseconds. */
 const suspiciousMs = 900
-/** Number of packets that the source may count before they arrive through a working pipe. */
+/** The source may have received this many more packets than have arrived through a working pipe. */
 const inFlight = 2
 /**
- * If a replacement does not help, the wait before the next one doubles up to this time, because the pipe works again when the
- * network recovers. In milliseconds.
+ * The wait before the next replacement doubles after each replacement that does not help, up to this time in
+ * milliseconds. More replacements are useless, because the pipe works again when the network recovers.
  */
 const maxSilenceMs = 15_000
 const backoffMs = 250
@@ -71,7 +71,7 @@ export class Sink {
     this.#context = context
   }
 
-  /** The number of the current pipe; undefined if there is none. */
+  /** The epoch of the current pipe; undefined if there is none. */
   get epoch (): number | undefined {
     return this.#pipe?.id.epoch
   }
@@ -175,7 +175,7 @@ export class Sink {
         } catch (err) {
           if (this.#closing.signal.aborted) return
           this.#context.log.warn({ err, roomId: this.#media.roomId, source: this.#source }, 'failed to get audio from another server')
-          // If the servers cannot reach each other's main threads, an open pipe goes on.
+          // An open pipe keeps working even if the main threads of the two servers cannot reach each other.
           const isUnanswered = isCoded(err) && err.code === 'UNAVAILABLE'
           if (!isUnanswered || this.#pipe?.isOpen !== true) this.#drop()
           this.#again = true
@@ -191,7 +191,7 @@ export class Sink {
   async #wait (ms: number): Promise<void> {
     const waiting = new AbortController()
     this.#wake = () => waiting.abort()
-    await delay(ms, undefined, { signal: AbortSignal.any([waiting.signal, this.#closing.signal]), ref: false }).catch(() => { /* The wait was ended. */ })
+    await delay(ms, undefined, { signal: AbortSignal.any([waiting.signal, this.#closing.signal]), ref: false }).catch(() => { /* The wait was cut short. */ })
     this.#wake = undefined
   }
 
@@ -204,7 +204,7 @@ export class Sink {
     const { id, transport } = this.#pipe
     const more = await cluster.ask(this.#source, 'relay:more', { ...id, from: nodeId, voices: missing }, requestMs)
     if (more) return await this.#receive(transport, more.voices)
-    // The source has closed the pipe, because its worker died for example.
+    // The source has closed the pipe, for example because its worker died.
     this.#drop()
     await this.#open([...this.#wanted.keys()])
   }

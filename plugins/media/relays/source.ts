@@ -21,7 +21,7 @@ export interface SourcesOptions {
   rooms: MediaRooms
   /** @returns where a pipe listens */
   listenInfo (): types.TransportListenInfo
-  /** @returns the end of a pipe on this server */
+  /** @returns this server's end of a pipe */
   endOf (transport: types.PipeTransport): PipeEnd
   requestMs: number
   /** How often the source asks the sinks whether they still use their pipes, in milliseconds. */
@@ -33,7 +33,10 @@ const keyOf = ({ roomId, from }: PipeId) => `${from} ${roomId}`
 /** Sends the voices of this server to the servers that request them. */
 export function createSources ({ cluster, leases, log, nodeId, timings: { leaseMs } }: Pick<FastifyInstance, 'cluster' | 'leases' | 'log' | 'nodeId' | 'timings'>, { rooms, listenInfo, endOf, requestMs, checkMs }: SourcesOptions): Sources {
   const pipes = new Map<string, SourcePipe>()
-  /** The number of the newest pipe that each sink has requested, even if the pipe was not opened, and whether the sink has dropped it. */
+  /**
+   * The epoch of the newest pipe that each sink has requested, even if it was not opened, and whether the sink has
+   * dropped it.
+   */
   const newest = new Map<string, { epoch: number, isDropped: boolean }>()
   const isObsolete = (key: string, epoch: number) => {
     const known = newest.get(key)
@@ -46,7 +49,7 @@ export function createSources ({ cluster, leases, log, nodeId, timings: { leaseM
     if (pipes.get(key) === pipe) pipes.delete(key)
   }
 
-  /** @returns the parameters that the sink needs to produce the voices, without voices that do not exist */
+  /** @returns the parameters with which the sink produces the voices; unknown voices are left out */
   async function send (pipe: SourcePipe, producerIds: readonly string[]): Promise<PipedVoice[]> {
     const own = rooms.get(pipe.id.roomId)?.producers
     const voices = await Promise.all(producerIds.map((producerId) => {
@@ -85,7 +88,7 @@ export function createSources ({ cluster, leases, log, nodeId, timings: { leaseM
       if (!media) throw unavailable(`Room ${id.roomId} has no audio on this server`)
       const { router } = await media.main()
       const transport = await router.createPipeTransport({ listenInfo: listenInfo(), enableSctp: false, enableRtx: true, enableSrtp: true })
-      // During the request to the worker, the sink may have dropped this pipe, or asked for another one.
+      // During the request to the worker, the sink may have dropped this pipe, or requested another one.
       if (isObsolete(key, id.epoch)) {
         transport.close()
         throw unavailable('The pipe is no longer wanted')
@@ -121,8 +124,8 @@ export function createSources ({ cluster, leases, log, nodeId, timings: { leaseM
   ]
 
   /**
-   * Closes pipes whose sink is dead or no longer uses them. While the store is unavailable, and after it has lost its data
-   * until all servers have renewed their leases, all pipes stay.
+   * Closes pipes whose sink is dead or no longer uses them. Closes nothing while the store is unavailable, or after it
+   * has lost its data until all servers have renewed their leases.
    */
   async function check (): Promise<void> {
     const bySink = Map.groupBy(pipes.values(), ({ id }) => id.from)
@@ -137,7 +140,7 @@ export function createSources ({ cluster, leases, log, nodeId, timings: { leaseM
         if (held) for (const [j, pipe] of ofSink.entries()) if (held[j] !== true) closePipe(pipe)
       }))
     }
-    // Entries of dead servers are removed once there are many, because a restarted server has a new id.
+    // Remove entries of dead servers once there are many: a restarted server has a new id.
     for (const key of newest.keys()) if (!pipes.has(key) && newest.size > 10_000) newest.delete(key)
   }
   const timer = setInterval(() => { check().catch(() => { /* The store is unavailable. The timer checks again. */ }) }, checkMs).unref()

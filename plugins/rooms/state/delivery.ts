@@ -32,13 +32,13 @@ export interface Versioned {
 
 /** This server's copy of one named state of a room. */
 export interface Known extends Versioned {
-  /** The version that members on this server have, from events or from their join reply. */
+  /** The version that the members on this server have received, through events or their join reply. */
   delivered: Versioned
-  /** Members whose join reply had a newer version. These members do not receive the events up to that version. */
+  /** Members whose join reply contained a newer version. They do not receive events up to that version. */
   pendingJoiners: Map<Session, Versioned>
 }
 
-/** Marks missing state. */
+/** Stands for missing state. */
 export const nothing: Versioned = { version: '', state: undefined }
 
 /** State of the rooms with members on this server. */
@@ -96,10 +96,10 @@ export interface StateDelivery {
    *
    * @param snapshot the state in the reply, by name
    * @param waiting events that arrived during the join
-   * @returns the events that the session has yet to receive
+   * @returns the events to send to the session
    */
   afterReply (room: LocalRoom, session: Session, snapshot: ReadonlyMap<string, Versioned>, waiting: readonly WaitingEvent[]): OutgoingEvent[]
-  /** Sends members the events that lead from their state to this server's state. */
+  /** Sends members the events that turn their state into this server's state. */
   sendMissed (room: LocalRoom, name: string, known: Known): void
 }
 
@@ -119,7 +119,7 @@ export function createStateDelivery ({ hooks, log, messages }: Pick<FastifyInsta
     for (const [session, from] of pendingJoiners) if (from.version !== version && everyone.has(session)) send([session], from)
   }
 
-  /** Asks the feature that defines the state for the events that lead from one version to another. */
+  /** Asks the feature that defines the state for the events that turn one version into another. */
   function missedEvents (room: LocalRoom, name: string, from: Versioned, to: Versioned): OutgoingEvent[] {
     const missed: OutgoingEvent[] = []
     hooks.emit('room:stateMissed', room, name, from.state, to.state, (events) => {
@@ -139,9 +139,9 @@ export function createStateDelivery ({ hooks, log, messages }: Pick<FastifyInsta
       if (Number(epochOf(version)) < room.record.createdAt) return
       const known = states.update(room, name, version, state)
       const { delivered, pendingJoiners } = known
-      // Members already have this version, from their join reply or from a sync.
+      // Members already have this version, through their join reply or a sync.
       if (!isNewer(version, delivered.version)) return
-      // After an interruption, a change may arrive before the sync has found the missed changes.
+      // After an interruption, a change may arrive before the sync has detected the missed changes.
       if (from !== delivered.version) return sendMissed(room, name, known)
       known.delivered = { version, state }
       for (const session of audience(room)) {
@@ -152,8 +152,8 @@ export function createStateDelivery ({ hooks, log, messages }: Pick<FastifyInsta
     },
     afterReply (room, session, snapshot, waiting) {
       const isNew = ({ change }: WaitingEvent) => change === undefined || isNewer(change.version, snapshot.get(change.name)?.version ?? '')
-      // Events of `sendMissed` start from the other members' state, not from this session's snapshot, so this
-      // session receives other events instead.
+      // The events of `sendMissed` start from the other members' state, not from this session's snapshot, so replace
+      // them with events for this session.
       const replaced = new Set(waiting.filter((one) => one.change?.missed === true && isNew(one)).map(({ change }) => change?.name))
       const events = waiting.filter((one) => isNew(one) && !replaced.has(one.change?.name)).map(({ event }) => event)
       for (const [name, known] of states.ofRoom(room.roomId)) {

@@ -12,7 +12,7 @@ import { epochOf, isNewer, versionZero } from './delivery.ts'
 import type { KnownStates, Versioned } from './delivery.ts'
 import type { Decide, RoomEvent, RoomStateHandle } from './types.ts'
 
-/** A version that no state has. A swap that expects it fails and returns the current version. */
+/** A version that never matches: a swap that expects it fails and returns the current version. */
 const unknown = '?'
 /** Maximum attempts per change. Each failed attempt means that another server's change succeeded. */
 const maxAttempts = 100
@@ -31,7 +31,7 @@ export interface CommitOptions {
   unsynced: Unsynced
   /** Returns the part that survives a restart, by the name of the state; see `StateOptions`. */
   durable: Map<string, (state: unknown) => unknown>
-  /** The names of the states that may change while servers restore a lost room. */
+  /** Names of the states that may change while servers restore a lost room. */
   unhindered: ReadonlySet<string>
 }
 
@@ -68,8 +68,8 @@ export function createCommit ({ bus, jobs, messages, store }: Pick<FastifyInstan
       const kept = next === undefined || !survives ? undefined : JSON.stringify(survives(outcome?.state))
       const message = next && stateMessage({ name, state: next, from: state === undefined ? '' : version }, outcome?.events.map(({ type, data }) => createEvent(type, { roomId, ...data })) ?? [])
       const known = latest(roomId, name).version
-      // Sends the change of the room and that of its job in one round trip. A job without its change is harmless; a change
-      // without its job would never be checked again.
+      // Sends the change of the room and that of its job in one round trip. If only the job arrives, it is harmless; if
+      // only the change arrives, the state is never checked again.
       const [result] = await Promise.all([
         changeAndPublish(
           bus, channelOf(roomId), message,
@@ -85,7 +85,7 @@ export function createCommit ({ bus, jobs, messages, store }: Pick<FastifyInstan
         return
       }
       if (!result.swapped) {
-        // The store has lost this server's version. A change must not be based on an older version.
+        // The store has lost this server's version. Changes must not build on an older version.
         if (epochOf(known) === epochOf(result.version) && isNewer(known, result.version)) {
           unsynced.add(roomId)
           throw unavailable('The store has lost the latest state of this room')
@@ -123,7 +123,7 @@ export function createCommit ({ bus, jobs, messages, store }: Pick<FastifyInstan
 }
 
 /**
- * Runs the decisions of several commands, each on the state that the previous one returned.
+ * Runs the decisions of several commands; each receives the state that the previous one returned.
  *
  * @param check checks the events of a decision; if it throws, the decision is rejected
  */
@@ -183,7 +183,7 @@ function createParser<S> (name: string, schema: z.ZodType<S>, log: StateEngine['
       if (!result.success) throw Object.assign(new Internal(), { cause: result.error })
       return result.data
     },
-    /** Records state that a decision has returned, so that it is not parsed again. */
+    /** Caches state that a decision has returned, so that it is not parsed. */
     trust (state: S): void {
       if (typeof state === 'object' && state !== null) parsed.set(state, { success: true, data: state })
     }

@@ -9,16 +9,16 @@ import { wakeJob } from './handle.ts'
 /** Exchanges room state with the store when a socket joins, and when either side may have missed a change. */
 export interface StateRecovery {
   /**
-   * Copies the state that the store returned with a join to this server.
+   * Copies the state that the store returned with a join into this server's memory.
    *
    * @returns this server's resulting state by name, for the reply
    */
   hydrate (room: LocalRoom, stored: ReadonlyMap<string, StoredDocument>): ReadonlyMap<string, Versioned>
-  /** @returns this server's copy of a room's state, to restore lost state in the store */
+  /** @returns this server's copy of a room's state, for restoring state that the store has lost */
   snapshot (roomId: string): ReadonlyMap<string, StoredDocument>
   /**
-   * Must be called after a snapshot was written to the store. Copies newer state from the store to this
-   * server and sends members the events they missed.
+   * Must be called after a snapshot has been written to the store. Copies newer state from the store, and sends members
+   * the events that they missed.
    *
    * @param written the snapshot
    * @param stored the state in the store after the write
@@ -42,7 +42,7 @@ export function createStateRecovery ({ clock, jobs }: Pick<FastifyInstance, 'clo
       for (const [name, known] of states.ofRoom(room.roomId)) {
         const { version, state } = known
         snapshot.set(name, { version, state })
-        // The first member receives the state in the join reply, so nothing is left to deliver. Other members
+        // The first member receives the state in the join reply, so there is nothing else to deliver. Later members
         // receive the events of each change.
         if (room.members.size <= 1 && known.delivered.version === '') known.delivered = { version, state }
       }
@@ -55,7 +55,7 @@ export function createStateRecovery ({ clock, jobs }: Pick<FastifyInstance, 'clo
       for (const [name, { version, state }] of stored) {
         const known = states.update(room, name, version, JSON.parse(state))
         if (isNewer(known.version, known.delivered.version)) delivery.sendMissed(room, name, known)
-        // After the snapshot, the store acknowledged a change and then lost it.
+        // After the snapshot was taken, the store acknowledged a change and then lost it.
         if (isNewer(known.version, version)) unsynced.add(room.roomId)
       }
       for (const [name, { version }] of written) {

@@ -8,7 +8,7 @@ export interface RoomEvent {
 
 /** The outcome of a decision. */
 export interface Decision<S, R> {
-  /** The new state. Omitted if nothing changes. */
+  /** The new state. Omit it to change nothing. */
   state?: S
   /** Published to the room with the change, in this order. */
   events?: readonly RoomEvent[]
@@ -21,9 +21,9 @@ export interface Decision<S, R> {
 export type Decide<S, R> = (state: S | undefined) => Decision<S, R>
 
 /**
- * Shared per-room state with a name (seats, for example), updated by compare-and-set. A change is one
- * decision on the current state and takes effect on all servers or not at all. All servers and members
- * receive changes in the same order.
+ * Shared per-room state with a name (seats, for example), updated by compare-and-set. Each change is one decision on
+ * the current state, and takes effect on all servers or on none. All servers and members receive changes in the same
+ * order.
  */
 export interface RoomStateHandle<S> {
   readonly name: string
@@ -44,12 +44,12 @@ export interface RoomStateHandle<S> {
    */
   readMany (roomIds: readonly string[]): Promise<(S | undefined)[]>
   /**
-   * Changes the state. Takes one round trip if this server has members in the room and no other server
-   * changes the state at the same time.
+   * Changes the state. Takes one round trip if this server has members in the room and no other server changes the
+   * state at the same time.
    *
    * @returns the decision's result
-   * @throws the error that `decide` throws for the current state; ROOM_NOT_FOUND; UNAVAILABLE; INTERNAL
-   * if the stored state, which then stays unchanged, does not match the schema
+   * @throws the error that `decide` throws for the current state; ROOM_NOT_FOUND; UNAVAILABLE; INTERNAL if the stored
+   *   state does not match the schema; it then stays unchanged
    */
   change<R> (roomId: string, decide: Decide<S, R>): Promise<R>
   /**
@@ -60,7 +60,7 @@ export interface RoomStateHandle<S> {
   /**
    * Calls `fn` when members on this server have missed changes.
    *
-   * @param fn returns the events that lead from `from` to `to`. Undefined means that there was, or is, no state
+   * @param fn returns the events that turn `from` into `to`; either is undefined if there is no state
    */
   onMissed (fn: (room: LocalRoom, from: S | undefined, to: S | undefined) => readonly RoomEvent[]): void
   /**

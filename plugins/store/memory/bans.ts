@@ -20,7 +20,7 @@ function parseBan (userKey: string, text: string): Ban {
   return typeof value === 'number' ? { userId: userKey, until: value, by: null } : value
 }
 
-/** @param saved the bans on the disk, by room and user; survives a crash */
+/** @param saved stores the bans on disk, by room and user */
 export async function createMemoryBans (saved: Namespace, clock: Clock): Promise<MemoryBans> {
   const byRoom = new Map<string, Map<string, Ban>>()
   const add = (roomId: string, userKey: string, ban: Ban) => {
@@ -57,7 +57,7 @@ export async function createMemoryBans (saved: Namespace, clock: Clock): Promise
       if (bans?.has(userKey) !== true && (bans?.size ?? 0) >= limit) throw banLimit(limit)
       const ban = { userId, until, by }
       const previous = bans?.get(userKey)
-      // Added first, so that concurrent bans do not exceed the limit.
+      // Add the ban first, so that concurrent bans cannot exceed the limit.
       add(roomId, userKey, ban)
       await saved.set(keyOf(roomId, userKey), JSON.stringify(ban), { expiresAt: until }).catch((error: unknown) => {
         if (previous) add(roomId, userKey, previous)

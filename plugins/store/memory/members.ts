@@ -87,7 +87,8 @@ export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms,
         for (const [key, until] of room.returning) if (until <= now) room.returning.delete(key)
         room.returning.set(userKey, now + returnMs)
       }
-      // The saved list of users who may return after a restart no longer includes this user.
+      // If this fails, the saved list of users who may return after a restart still lacks this user, until the next
+      // save.
       if (access?.admits === 'nobody' && !mayReturn) saved.save(room).catch(() => { /* The next change of the room saves it. */ })
       return { lastOfUser, count: room.users.size }
     },

@@ -14,9 +14,9 @@ export interface MemoryRoom {
   kept: Map<string, string>
   /** By name. */
   logs: Map<string, string[]>
-  /** Users whose connection broke, by user key, with the time until which they may return to the locked room, epoch milliseconds. */
+  /** When each user whose connection broke loses the right to rejoin the locked room, by user key, in epoch milliseconds. */
   returning: Map<string, number>
-  /** When the last entry with each key was added to a log, epoch milliseconds; see `Spacing`. */
+  /** When the last entry with each key was added to a log, in epoch milliseconds; see `Spacing`. */
   lastEntries: Map<string, number>
 }
 
@@ -34,7 +34,7 @@ export const createMemoryRoom = (record: RoomRecord, pinHash: string | undefined
 /** State that the parts of the memory store share. */
 export interface MemoryRooms {
   all: Map<string, MemoryRoom>
-  /** Rooms without members, with the time at which the last member left, in chronological order. */
+  /** When the last member left each empty room, by room id, in chronological order. */
   empty: Map<string, number>
 }
 

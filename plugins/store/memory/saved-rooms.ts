@@ -14,14 +14,14 @@ interface SavedRoom {
   returning?: string[] | undefined
 }
 
-/** Copies rooms to the disk: their records, their PINs, and the parts of their documents that survive a restart. */
+/** Saves rooms to disk: their records, PINs, and the parts of their documents that survive a restart. */
 export interface SavedRooms {
   /** @throws UNAVAILABLE if the disk cannot be written */
   save (room: MemoryRoom): Promise<void>
-  /** A room that cannot be removed is restored after a restart, without members. */
+  /** If removing a room fails, it is restored after a restart, without members. */
   remove (roomId: string): Promise<void>
   /**
-   * Restores the saved rooms after a restart. The restored rooms have no members.
+   * Restores the saved rooms after a restart, without members.
    *
    * @param now when the rooms became empty, epoch milliseconds
    * @throws UNAVAILABLE if the disk cannot be read

@@ -5,7 +5,7 @@ import type { Spacing, StateStore } from '../store.ts'
 import type { MemoryRoom, MemoryRooms } from './rooms.ts'
 import type { SavedRooms } from './saved-rooms.ts'
 
-/** @throws RATE_LIMITED */
+/** @throws RATE_LIMITED if the last entry with this key is too recent */
 function space ({ documents, lastEntries }: MemoryRoom, { key, document, field }: Spacing, now: number): void {
   const text = documents.get(document)?.state
   const ms = text === undefined ? 0 : Number((JSON.parse(text) as Record<string, unknown>)[field] ?? 0)

@@ -29,7 +29,7 @@ export const roomKeys = (roomId: string) => {
   const key = roomKey(roomId)
   return [key, ...memberKeys(roomId), documentsKey(roomId), logsKey(roomId)]
 }
-/** The keys that hold a room's members. Redis may have lost some of these keys and kept the other keys. */
+/** The keys that hold a room's members. Redis may have lost some of them and kept the others. */
 export const memberKeys = (roomId: string) => [usersKey(roomId), profilesKey(roomId), `${roomKey(roomId)}:refs`, `${roomKey(roomId)}:sessions`]
 export const usersKey = (roomId: string) => `${roomKey(roomId)}:users`
 export const profilesKey = (roomId: string) => `${roomKey(roomId)}:profiles`
@@ -50,7 +50,10 @@ export const sessionField = (nodeId: string, sessionId: string) => `${nodeId} ${
 /** @param text JSON of a record. Older servers write records without `options`. */
 export const parseRecord = (text: string): RoomRecord => ({ options: {}, ...JSON.parse(text) as Omit<RoomRecord, 'options'> })
 
-/** Members' profiles by their JSON text, because each join reads up to 100 profiles, mostly the same ones. The texts have at most 4 Mi characters together. */
+/**
+ * Cache of parsed profiles by JSON text, because each join reads up to 100 profiles, most of them the same as before.
+ * The texts in the cache have at most 4 Mi characters in total.
+ */
 const profiles = new LRUCache<string, Readonly<Profile>>({ maxSize: 2 ** 22, sizeCalculation: (_profile, text) => text.length })
 
 /** @param text JSON of a profile */

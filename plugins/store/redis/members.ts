@@ -23,7 +23,10 @@ function joinResult ([meta, created, first, count, profiles, documents]: Joined)
   }
 }
 
-/** @param leases delays new rooms for `recoveryMs` after Redis has lost all data, while servers restore their rooms */
+/**
+ * @param leases show whether Redis has lost all data; no room is then created for `recoveryMs`, while servers restore
+ *   their rooms
+ */
 export function createRedisMembers (redis: Redis, nodeId: string, index: RoomIndex, leases: Pick<NodeLeases, 'msSinceLoss'>, recoveryMs: number): MemberStore {
   async function listParticipants (roomId: string, after: number, limit: number) {
     const [places, profiles, count] = await redis.msabParticipants(usersKey(roomId), profilesKey(roomId), after, limit)
@@ -58,7 +61,7 @@ export function createRedisMembers (redis: Redis, nodeId: string, index: RoomInd
         case 'ROOM_FULL': throw new RoomFull()
         case 'DAMAGED': throw unavailable('The room is being restored')
         default:
-          // Not awaited: Redis runs these commands before the commands of a join that creates the room.
+          // Not awaited: Redis runs these commands before those of any later join that creates the room.
           index.removeMissing(roomId).catch(() => {})
           throw command.create && create === '' ? unavailable('Rooms are being restored') : new RoomNotFound(roomId)
       }

@@ -11,7 +11,7 @@ interface Replacement {
   /** JSON of the room record; if empty, no room is created. */
   meta: string
   pinHash?: string | undefined
-  /** JSON. */
+  /** JSON of the server's members. */
   members: string
   /** Name, version and state of each document. */
   documents?: readonly string[]
@@ -39,7 +39,7 @@ export function createRedisNodeMembers (redis: Redis, nodeId: string, index: Roo
     async replaceNodeMembers (node, { room, pinHash, members, documents, publish }) {
       const list = members.map((member) => [sessionField(node, member.sessionId), member.userKey, JSON.stringify(member.profile)])
       if (node === nodeId) index.invalidate(room.roomId)
-      // Runs in the same turn of the event loop, so that the members do not change before the script is sent.
+      // Both run in the same turn of the event loop, so the members cannot change before the script is sent.
       const [written] = await Promise.all([
         replace({
           nodeId: node,

@@ -5,11 +5,11 @@ import type { RoomSummary } from '../types.ts'
 import { closedKey, emptyRoomsKey, parseRecord, publishArgs, roomKey, roomKeys, roomsKey, usersKey } from './layout.ts'
 import type { RoomIndex } from './room-index.ts'
 
-// To fill a page of busy rooms, the first read returns the requested number of rooms. Each further read
-// returns `busyStride` rooms, up to `busyReads` reads in total.
+// To fill a page of busy rooms, the first read fetches the requested number of rooms. Each later read fetches
+// `busyStride` rooms, up to `busyReads` reads in total.
 const busyStride = 500
 const busyReads = 4
-/** Maximum reads for a page of all rooms. Each read also removes ids without a room from the index. */
+/** Maximum number of reads for a page of all rooms. Each read also removes ids without a room from the index. */
 const maxReads = 10
 
 export function createRedisRecords (redis: Redis, nodeId: string, index: RoomIndex): RecordStore {

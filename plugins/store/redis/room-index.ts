@@ -3,7 +3,7 @@ import { nodeRoomsKey, roomKey, roomsKey } from './layout.ts'
 
 /** Two indexes: all rooms, and the rooms of this server. */
 export interface RoomIndex {
-  /** Adds a room. Must be called before the room has members, so that a crash leaves no room without an index entry. */
+  /** Adds a room. Must be called before the room has members, so that a crash cannot leave a room without an index entry. */
   add (roomId: string): Promise<void>
   /** Makes the next {@link add} write the room's entries again. */
   invalidate (roomId: string): void
@@ -34,7 +34,7 @@ export function createRoomIndex (redis: Redis, nodeId: string): RoomIndex {
       added.delete(roomId)
     },
     async release (roomId) {
-      // Deleted from `added` before the command is sent, so that a concurrent join adds the room again afterwards.
+      // Delete from `added` before sending the command, so that a concurrent join adds the room again.
       added.delete(roomId)
       await redis.srem(nodeRoomsKey(nodeId), roomId)
     }

@@ -7,19 +7,18 @@ return intact(KEYS[1], KEYS[2], KEYS[3], KEYS[4]) and 1 or 0
 `
 
 /**
- * KEYS room users profiles refs sessions docs logs closed
- * ARGV node meta pin now members(JSON [[field, user, profile]…]) channel payload (name version state)…
+ * KEYS room users profiles refs sessions docs logs closed ARGV node meta pin now members(JSON [[field, user,
+ * profile]…]) channel payload (name version state)…
  *
- * Replaces a server's members in the room: removes members that are not in the argument, and adds members
- * that are missing in Redis. Restores documents that are missing or older in Redis, if they belong to this
- * room and not to an earlier room with the same id. If the room or some of its documents had been lost,
- * records the time and publishes.
+ * Replaces a server's members in the room: removes members that are not in the argument, and adds members that are
+ * missing in Redis. Restores documents that are missing or older in Redis, if they belong to this room and not to an
+ * earlier room with the same id. If Redis had lost the room or some of its documents, records the time and publishes.
  *
- * If one of the members' keys had been lost, rebuilds the other keys from the sessions, and publishes, so
- * that the other servers add their members again.
+ * If Redis had lost one of the members' keys, rebuilds the other keys from the sessions, and publishes, so that the
+ * other servers add their members again.
  *
- * @returns the profiles of users who joined, the profiles of users who left, the number of users, 1 if the
- *   room was closed in the meantime (then nothing is written), and all documents
+ * @returns the profiles of users who joined, the profiles of users who left, the number of users, 1 if the room was
+ *   closed in the meantime (then nothing is written), and all documents
  */
 export const replaceNodeMembers = `${arrive}${clock}${intact}${publish}
 local given, joined, left = {}, {}, {}

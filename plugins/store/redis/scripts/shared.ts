@@ -21,7 +21,7 @@ local function intact (users, profiles, refs, sessions)
 end
 `
 
-/** The fields of a room's document as a table; nil if there is no document. */
+/** Returns the fields of a room's document as a table; nil if there is no document. */
 export const fieldsOf = `
 local function fieldsOf (docs, name)
   local text = redis.call('HGET', docs, name)
@@ -29,7 +29,7 @@ local function fieldsOf (docs, name)
 end
 `
 
-/** The Redis server's time, in milliseconds. */
+/** Returns the Redis server's time, in milliseconds. */
 export const clock = `
 local function clock ()
   local time = redis.call('TIME')

@@ -4,12 +4,12 @@ import { clock, fieldsOf, publish } from './shared.ts'
 /**
  * KEYS room docs — ARGV name expected state channel payload recovery
  *
- * Replaces the state of a document if the document has the expected version, and publishes the payload.
- * The new version is appended to the payload, as the last line. The version's number is at least the
- * current time in microseconds, so it is higher than every number that was assigned before a loss.
+ * Replaces the state of a document if the document has the expected version, and publishes the payload. The new version
+ * is appended to the payload, as the last line. The version's number is never lower than the current time in
+ * microseconds, so it is higher than every number assigned before a loss.
  *
- * @returns false if there is no room; RESTORING while servers restore a lost room (nothing is changed);
- *   DONE and the version; or OTHER, the current version, and the state if there is one
+ * @returns false if there is no room; RESTORING while servers restore a lost room (nothing is changed); DONE and the
+ *   version; or OTHER, the current version, and the state if there is one
  */
 export const swapDocument = `${publish}${clock}
 local known = redis.call('HMGET', KEYS[1], 'meta', 'restored')
