@@ -8,7 +8,7 @@ import { runOverSocketIo } from './contract.ts'
 const root = join(import.meta.dirname, '..', '..', '..')
 
 /** Test files that do not use the test client, or do not test messages. */
-const without = /^test\/features\/(auth\/(store-down|explanation|origins|session-route|token-forms|admission|canonical|tokens)|docs|stage|socket-io|matrix)|^test\/contract\/(generated|http-limits)/
+const without = /^test\/features\/(auth\/(store-down|explanation|origins|session-route|token-forms|admission|canonical|tokens)|docs|stage|socket-io|matrix|whip\/simple-whip-client)|^test\/contract\/(bad-frames|generated|http-limits)/
 
 const files = globSync('test/{contract,features}/**/*.test.ts', { cwd: root }).filter((file) => !without.test(file)).sort()
 
