@@ -27,11 +27,11 @@ export type AudioState = 'off' | 'connecting' | 'on'
 /**
  * What the client receives:
  *
- * - `auto`: voices while the user has a seat (in rooms without seats: while a track is published), otherwise the mix
- *   where the server recommends it
+ * - `auto`: the voices while the user has a seat (in rooms without seats: while a track is published). For listeners:
+ *   the mix if the server recommends it, otherwise the voices
  * - `voices`: one track per producer
- * - `mix`: one track with the mix of the room. A user who speaks also hears their own voice. If the server has no mix, the same
- *   as `voices`
+ * - `mix`: one track with the mix of the room. A user who speaks also hears their own voice. Without a mix on the
+ *   server, the same as `voices`
  * - false: nothing
  */
 export type ReceiveMode = 'auto' | Reception | false
@@ -47,13 +47,14 @@ export type MicrophoneState = 'off' | 'waiting' | 'live' | 'muted' | 'interrupte
 
 export interface AudioEvents {
   /**
-   * The state changed; `why` is the error that caused `connecting` or `off`, if any. If the transports are not connected
-   * after 8 s, the event is emitted again with `connecting` and a `MEDIA_FAILED` error. The client keeps trying.
+   * The state changed; `why` is the error that caused `connecting` or `off`, if any. If the transports are not
+   * connected after 8 s, the event is emitted again with `connecting` and a `MEDIA_FAILED` error, and the client keeps
+   * trying.
    */
   state: [state: AudioState, why: Error | undefined]
   /** A remote track starts. */
   added: [audio: RemoteAudio]
-  /** A remote track ends. If the cause is a lost connection, the same user usually comes back with a new track. */
+  /** A remote track ends. After a lost connection, the same user usually returns with a new track. */
   removed: [audio: RemoteAudio]
   /** A producer was added, removed, paused or resumed. */
   producers: []
@@ -65,7 +66,7 @@ export interface AudioEvents {
   music: [state: MicrophoneState]
   /** `receive`, `reception` or `mixRecommended` changed. */
   reception: [reception: Reception | undefined]
-  /** The published track ended; the client publishes the given track of another microphone instead. */
+  /** The published track ended, and the client now publishes the given track from another microphone. */
   replaced: [track: MediaStreamTrack, source: AudioSource]
   /** The client unpublished the track, because the server rejected it or because it ended and has no replacement. */
   refused: [error: Error, source: AudioSource]
@@ -73,16 +74,17 @@ export interface AudioEvents {
 
 export interface AudioOptions {
   /**
-   * What to receive. With false, `producers` still lists the room's producers, and the state is `on` without a
-   * connected transport until a track is published. Default: `auto`.
+   * What to receive. If false, `producers` still lists the room's producers, and until a track is published, the state
+   * is `on` without a connected transport. Default: `auto`.
    */
   receive?: ReceiveMode
   /**
-   * Set to true to play the received tracks, with `playback` to control it. By default, the application plays them.
+   * Set to true to let the client play the received tracks; `playback` then controls volumes and the speaker. By
+   * default, the application plays them.
    */
   play?: boolean
   /**
-   * Name of the mediasoup-client handler. Set this option where the client cannot detect the handler, for example to
+   * Name of the mediasoup-client handler. Set this option if the client cannot detect the handler, for example to
    * 'Chrome111' in Node with the package @roamhq/wrtc.
    */
   handlerName?: types.BuiltinHandlerName
@@ -94,16 +96,19 @@ const connectTimeoutMs = 8000
 /** How long the client uses the voices after the mix has failed, in milliseconds. */
 const mixRetryMs = 5000
 
-/** How long the tracks of a user who moves to another server are sent to both servers, so that the others can start to receive them, in milliseconds. */
+/**
+ * How long a user who moves to another server sends to both servers, so that other users have time to switch to the new
+ * track, in milliseconds.
+ */
 const overlapMs = 150
 
 const sources = ['voice', 'music'] as const
 
-/** The transports to the previous server, which go on until those to the current server are connected. */
+/** The transports to the previous server, which stay open until those to the current server are connected. */
 interface PreviousTransports {
   transports: MediaTransports
   closed: PromiseWithResolvers<void>
-  /** Limits how long they go on. */
+  /** Closes them after a timeout. */
   timer: ReturnType<typeof setTimeout>
   /** Whether the current transports are connected. */
   isEnding: boolean
@@ -122,15 +127,15 @@ export class RoomAudio extends Emitter<AudioEvents> {
   readonly #seats: RoomSeats
   readonly #options: AudioOptions
   readonly #remoteTracks: RemoteTracks
-  /** Volumes and speaker device. It plays only with the option `play`. */
+  /** Volumes and speaker device. Has an effect only with the option `play`. */
   readonly playback: AudioPlayback
   readonly #backoff = createBackoff({ firstMs: 200, longestMs: 5000 })
-  // Desired state.
+  // The desired state.
   readonly #publications = new Map<AudioSource, Publication>()
   #receive: ReceiveMode
   #sitting: number | undefined
   #muted = false
-  // Actual state.
+  // The actual state.
   #room: { roomId: string, device: Promise<Device> } | undefined
   #device: Promise<Device> | undefined
   #iceServers: RTCIceServer[] | undefined
@@ -144,7 +149,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
   #sample: QualitySample = firstSample(0)
   #timer: ReturnType<typeof setTimeout> | undefined
   #connectTimer: ReturnType<typeof setTimeout> | undefined
-  /** Limits how long a published track may take to be sent while the state is `on`. */
+  /** Timeout for sending a newly published track while the state is `on`. */
   #sendTimer: ReturnType<typeof setTimeout> | undefined
   #state: AudioState = 'off'
   #failure: RequestError | undefined
@@ -191,7 +196,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     })
     connection.on('features', () => { this.#updateReception() })
     connection.on('feature:disabled', ({ name }) => {
-      // The server closed all transports. The server sends `feature:enabled` when audio is available again.
+      // The server closed all transports. It sends `feature:enabled` when audio is available again.
       if (name === 'media') this.stop()
     })
     seats.on('change', () => {
@@ -209,7 +214,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     return this.#state
   }
 
-  /** Why there is no audio: the last `MEDIA_FAILED` error; undefined when the transports are connected again. */
+  /** Why there is no audio: the last `MEDIA_FAILED` error; undefined while the transports are connected. */
   get failure (): RequestError | undefined {
     return this.#failure
   }
@@ -229,12 +234,12 @@ export class RoomAudio extends Emitter<AudioEvents> {
     return this.#states.music
   }
 
-  /** Whether the track of a microphone is published. It is sent as soon as the user may speak. */
+  /** Whether a microphone track is published. It is sent as soon as the user may speak. */
   get publishing (): boolean {
     return this.#publications.has('voice')
   }
 
-  /** Whether the track of the microphone may be sent now. In a room with seats this requires a seat. */
+  /** Whether the microphone track may be sent now. In a room with seats, this requires a seat. */
   get sending (): boolean {
     return this.publishing && this.#permitted !== undefined
   }
@@ -244,7 +249,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     return this.#receive
   }
 
-  /** What is currently played: the voices or the mix; undefined while nothing is received. */
+  /** What the user currently hears: the voices or the mix; undefined while nothing is received. */
   get reception (): Reception | undefined {
     return this.#remoteTracks.reception
   }
@@ -264,7 +269,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     return this.#remoteTracks.heard
   }
 
-  /** The RTP sender of the microphone's track, for statistics. */
+  /** The RTP sender of the microphone track, for statistics. */
   get sender (): RTCRtpSender | undefined {
     return this.#transports?.producer('voice')?.rtpSender
   }
@@ -299,10 +304,8 @@ export class RoomAudio extends Emitter<AudioEvents> {
   }
 
   /**
-   * Lets the transports to the current server go on while the client moves to another one, until the transports of the
-   * next `start()` are connected, at most 8 s.
-   *
-   * @returns a promise that resolves when the transports are closed
+   * Keeps the transports to the current server open while the client moves to another server, until those of the next
+   * `start()` are connected, at most 8 s. Resolves when the old transports are closed.
    */
   handOver (): Promise<void> {
     const transports = this.#transports
@@ -323,9 +326,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     return closed.promise
   }
 
-  /**
-   * Starts audio for a room that was just joined. Does nothing if the server has no audio.
-   */
+  /** Starts audio for a newly joined room. Does nothing if the server has no audio. */
   start (reply: JoinReply): void {
     const isMoving = this.#previous !== undefined && this.#transports === undefined
     if (!isMoving || !reply.rtpCapabilities) this.stop()
@@ -368,8 +369,8 @@ export class RoomAudio extends Emitter<AudioEvents> {
   }
 
   /**
-   * Selects what to receive, in this room and in later rooms. During a switch, no audio is lost: the old tracks play until the
-   * new ones do.
+   * Selects what to receive, in this room and in later rooms. No audio is lost during a switch: the old tracks play
+   * until the new ones do.
    */
   setReceive (mode: ReceiveMode): void {
     if (mode === this.#receive) return
@@ -382,13 +383,14 @@ export class RoomAudio extends Emitter<AudioEvents> {
   }
 
   /**
-   * Publishes a track in this room and in later rooms, until `unpublish()`. It replaces an earlier track of the same source.
-   * In a room with seats the track is sent whenever the user has a seat. The caller owns the track and stops it.
+   * Publishes a track in this room and in later rooms, until `unpublish()`. It replaces an earlier track of the same
+   * source. In a room with seats the track is sent whenever the user has a seat. The caller owns the track and must
+   * stop it.
    *
    * While the device mutes the track, for example during a phone call, the user appears muted.
    *
-   * @returns a promise that resolves when the track is first sent; this requires a connected transport and, in a room with
-   *   seats, a seat
+   * Resolves when the track is first sent, which requires a connected transport and, in a room with seats, a seat.
+   *
    * @throws RequestError if the server rejects the track permanently; CLOSED if it is unpublished before it is sent
    */
   publish (track: MediaStreamTrack, options: PublishOptions = {}): Promise<void> {
@@ -418,7 +420,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
   }
 
   /**
-   * Stops sending the published track. The caller still has to stop the track itself. Idempotent.
+   * Stops sending the published track. The caller must still stop the track itself. Idempotent.
    *
    * @param source default: `voice`
    */
@@ -439,7 +441,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     this.#setMuted(false)
   }
 
-  /** Id of the sitting (stay on a seat) that permits sending; 0 without seats, undefined if the user may not speak. */
+  /** Id of the sitting (one stay in a seat) that permits sending; 0 without seats, undefined if the user may not speak. */
   get #permitted (): number | undefined {
     return this.#seats.enabled ? this.#seats.sitting : 0
   }
@@ -465,7 +467,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     if (this.#receive === false) return
     const hasMix = this.#connection.features.has('mix') && this.#mixTimer === undefined
     if (this.#receive === 'voices' || !hasMix) return 'voices'
-    // In the mix, a user who speaks would hear their own voice.
+    // In the mix, users who speak would hear their own voice.
     const speaks = this.#seats.enabled ? this.#seats.own !== undefined : this.#publications.size > 0
     return this.#receive === 'mix' || (this.#mixRecommended && !speaks) ? 'mix' : 'voices'
   }
@@ -504,7 +506,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     this.emit('state', state, why)
   }
 
-  /** Reports why there is no audio. */
+  /** Emits the reason why there is no audio. */
   async #reportFailure (): Promise<void> {
     const transports = this.#transports
     const cause = this.#lastError
@@ -532,7 +534,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
         this.#setState('on')
         this.#finishHandOver()
       } else if (this.#previous) {
-        // The audio goes on through the previous transports.
+        // Audio continues through the previous transports.
       } else if (this.#state === 'on' && transports.startsSending) {
         // Remote audio is not interrupted; the state of the microphone is `waiting`.
         this.#sendTimer ??= setTimeout(() => {
@@ -569,7 +571,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     return source === 'voice' && this.#muted ? 'muted' : 'live'
   }
 
-  /** Closes the previous transports when everything is heard through the current ones. */
+  /** Closes the previous transports when all audio arrives through the current ones. */
   async #finishHandOver (): Promise<void> {
     const previous = this.#previous
     if (!previous || previous.isEnding) return
@@ -672,7 +674,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
       if (transports.closed) return
       const sitting = this.#permitted
       if (!publication || sitting === undefined) return await transports.stopSending(source)
-      // An ended track cannot be sent, but an earlier producer stays, muted, until another track is open.
+      // An ended track cannot be sent. Its producer stays open, muted, until there is another track.
       if (!publication.isReopening) await transports.send(source, publication.track, sitting)
       await transports.sendMuted(source, publication.isInterrupted || (source === 'voice' && this.#muted))
     } catch (cause) {

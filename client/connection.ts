@@ -16,23 +16,23 @@ import type { CloseCodes, EventData, EventType, Greeting, ReplyData, RequestData
  * - `connecting`: an attempt is in progress
  * - `open`: connected; the server's greeting has arrived
  * - `waiting`: an attempt failed or the connection was lost; the next attempt is scheduled
- * - `closed`: closed permanently; only a new call of `connect()` reopens the connection
+ * - `closed`: closed permanently; only another call of `connect()` reopens it
  */
 export type ConnectionState = 'idle' | 'connecting' | 'open' | 'waiting' | 'closed'
 
 export interface ConnectionOptions {
   /**
    * The server's base URL, for example https://voice.example.com, or https://example.com/voice behind a path prefix.
-   * The scheme may also be wss. The client keeps the path and the query.
+   * The scheme may also be wss. The path and the query are kept.
    */
   url: string
   /**
-   * Returns a token. Called for every connection attempt, so that a reconnect can use a fresh token,
-   * and one minute before the token of an open connection expires. If the function throws, takes longer than
-   * `connectTimeoutMs`, or returns text that cannot be a token, such as an error page, the client calls it again later.
+   * Returns a token. Called for every connection attempt, so that a reconnect can use a fresh token, and one minute
+   * before an open connection's token expires. If the function throws, takes longer than `connectTimeoutMs`, or returns
+   * text that cannot be a token, such as an error page, the client calls it again later.
    *
-   * @param refusal the error, if the server rejected the previous token; returning the same token again
-   * closes the connection permanently
+   * @param refusal the error, if the server rejected the previous token; returning the same token again closes the
+   *   connection permanently
    */
   token: (refusal?: RequestError) => string | Promise<string>
   /** Delays between attempts; 0.5 s to 10 s by default. */
@@ -42,7 +42,7 @@ export interface ConnectionOptions {
   /** Timeout of one attempt to connect, and of `token`, in milliseconds. Default: 9000. */
   connectTimeoutMs?: number
   /**
-   * How long no message may arrive before the client checks the connection with a ping, in milliseconds. If there is no
+   * Time without a message after which the client checks the connection with a ping, in milliseconds. If there is no
    * answer within another 8 s, the client reconnects. Default: 24,000.
    */
   idleMs?: number
@@ -71,15 +71,16 @@ interface Frame {
   data: never
 }
 
-/** A second connection, opened because the server of the current one shuts down. */
+/** A second connection, opened because the current server shuts down. */
 export interface Handover {
-  /** Sends a request on the second connection. Otherwise like `Connection.request`. */
+  /** Like `Connection.request`, but on the second connection. */
   request: Connection['request']
   /**
-   * Makes the second connection the current one. Must be called while a reply is applied, so that no event of either
-   * connection is lost. The previous connection closes when its pending requests are answered and `moved` is settled.
+   * Makes the second connection the current one. Must be called from the `apply` callback of a request, so that no
+   * event of either connection is lost. The previous connection is closed when its pending requests are answered and
+   * `moved` has settled.
    *
-   * @param moved what still needs the previous connection
+   * @param moved settles when nothing else needs the previous connection
    * @throws RequestError if the previous connection was lost in the meantime
    */
   adopt: (moved?: Promise<void>) => void
@@ -92,15 +93,18 @@ const finalCodes: { [Code in CloseCodes[keyof CloseCodes]]?: WireError } = {
   4409: { code: 'REPLACED', message: 'You connected from another device' }
 }
 
-/** After this many servers in a row have sent the address of another server, the client waits and uses the load balancer again. */
+/** If this many servers in a row send the address of another server, the client waits, then uses the load balancer again. */
 const maxHops = 3
 
-/** When a server shuts down, its clients open their second connections at random times within this period at most, in milliseconds. */
+/**
+ * When a server shuts down, its clients open their second connections at random times within at most this period, in
+ * milliseconds.
+ */
 const longestSpreadMs = 5000
 
 /** The default timeout of a request. The server's own timeout for its dependencies is shorter (10 s). */
 const defaultTimeoutMs = 20_000
-/** The default timeout of a connection attempt. `RoomClient.join()` fails later (after 10 s). */
+/** The default timeout of a connection attempt. `RoomClient.join()` fails only after that (10 s). */
 export const defaultConnectTimeoutMs = 9000
 /** Default of `idleMs`. With `answerMs`, a lost connection is detected within 35 s, which README.md states. */
 const defaultIdleMs = 24_000
@@ -131,10 +135,10 @@ export class Connection extends Emitter<ConnectionEvents> {
   #nextId = 0
   #clockOffsetMs = 0
   #successor: Successor | undefined
-  /** Previous connections that something still needs. */
+  /** Previous connections that are still needed. */
   readonly #kept = new Set<WebSocket>()
   #moveTimer: ReturnType<typeof setTimeout> | undefined
-  /** Address of another server, which a full or stopping server has sent. Used until a connection to it fails. */
+  /** Address of another server, received from a full or stopping server. Used until a connection to it fails. */
   #named: string | undefined
   /** How many servers in a row have sent the address of another server. */
   #hops = 0
@@ -148,15 +152,15 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#heartbeat = createHeartbeat({
       idleMs: options.idleMs ?? defaultIdleMs,
       answerMs: Math.min(answerMs, this.#timeoutMs),
-      // Any message is an answer, even an error.
+      // Any message counts as the answer, even an error.
       ping: () => { this.request('session:ping', {}).catch(() => {}) },
       lost: () => { if (this.#ws) this.#ended(this.#ws, 1006, 'TIMEOUT') }
     })
   }
 
   /**
-   * Prepares a second connection when the server shuts down, and calls `adopt`. Without this function, or if it throws,
-   * the client reconnects once the server has closed the current connection.
+   * Prepares a second connection when the server shuts down, and calls `adopt`. If it is not set or throws, the client
+   * reconnects after the server has closed the current connection.
    */
   handover: ((handover: Handover) => Promise<void>) | undefined
 
@@ -177,8 +181,8 @@ export class Connection extends Emitter<ConnectionEvents> {
   /**
    * Connects and stays connected. Idempotent.
    *
-   * @returns the greeting of the first successful attempt; the event `state` reports failed attempts
-   * @throws RequestError when the server rejects the client permanently, or `close()` is called
+   * @returns the greeting from the first successful attempt; the event `state` reports failed attempts
+   * @throws RequestError if the server rejects the client permanently, or if `close()` is called
    */
   connect (): Promise<Greeting> {
     if (this.#state === 'open' && this.#greeting) return Promise.resolve(this.#greeting)
@@ -193,7 +197,10 @@ export class Connection extends Emitter<ConnectionEvents> {
     return opening.promise
   }
 
-  /** Skips the delay before the next attempt, for example because the user asks for it. In other states than `waiting`, this call has no effect. */
+  /**
+   * Skips the delay before the next attempt, for example because the user asks for it. Has no effect unless the state
+   * is `waiting`.
+   */
   retry (): void {
     if (this.#state !== 'waiting') return
     this.#backoff.reset()
@@ -201,8 +208,8 @@ export class Connection extends Emitter<ConnectionEvents> {
   }
 
   /**
-   * Leaves the current server for another server, whose address the current one has sent because it is full or shuts down. If
-   * the named server does not accept the client, the client returns to the address in its options.
+   * Moves to another server, whose address the current server sent because it is full or shutting down. If the other
+   * server does not accept the client, the client returns to the address in its options.
    *
    * @returns false if the connection is not open
    */
@@ -262,7 +269,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     return promise
   }
 
-  /** Closes the connection permanently. Pending requests reject with CLOSED. Idempotent. */
+  /** Closes the connection permanently. Pending requests are rejected with CLOSED. Idempotent. */
   close (): void {
     if (this.#state === 'idle' || this.#state === 'closed') return
     if (this.#ws) this.#drop(this.#ws)
@@ -274,7 +281,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.emit('state', state, why)
   }
 
-  /** One attempt to connect. Every failure ends in #retry or #finish. */
+  /** Makes one attempt to connect. Every failure ends in #retry or #finish. */
   async #attempt (): Promise<void> {
     clearTimeout(this.#timer)
     this.#setState('connecting')
@@ -299,7 +306,7 @@ export class Connection extends Emitter<ConnectionEvents> {
         this.#named = undefined
         return this.#retry(new RequestError({ code: 'UNREACHABLE', message: 'The server that another one has named cannot be reached' }, { cause }))
       }
-      // A retry cannot succeed.
+      // Retrying is useless.
       return this.#finish(new RequestError({ code: 'CONNECTION_INVALID', message: `The address ${this.#options.url} is malformed, or the page may not connect to it` }, { cause }))
     }
     this.#listen(ws)
@@ -354,7 +361,7 @@ export class Connection extends Emitter<ConnectionEvents> {
 
   /** Handles the end of the current socket. */
   #ended (ws: WebSocket, code: number, reason: string): void {
-    // The second connection replaces this connection, unless the second connection fails.
+    // The second connection replaces this one, unless the second connection fails.
     if (this.#state === 'open' && this.#successor?.isReady() === true) {
       this.#successor.firstLost = { code, reason }
       return
@@ -418,7 +425,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     const backoff = createBackoff(this.#options.backoff)
     let failures = 0
     const attempt = async () => {
-      // The connection was lost or closed.
+      // The connection has been lost or closed.
       if (!from || from !== this.#ws) return
       // If the other server fails, the load balancer may choose a third one.
       const to = failures++ === 0 && url !== undefined ? url : this.#options.url
@@ -460,7 +467,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     }
   }
 
-  /** Leaves the room on previous connections that are still open, and closes them. */
+  /** Leaves the room on all previous connections that are still open, and closes them. */
   leavePrevious (): void {
     for (const ws of this.#kept) {
       if (ws.readyState === WebSocket.OPEN) ws.send(JSON.stringify({ type: 'room:leave', data: {} }))
@@ -476,7 +483,10 @@ export class Connection extends Emitter<ConnectionEvents> {
     until.then(release, release)
   }
 
-  /** Closes a previous connection once nothing needs it and its pending requests are answered. Ignores the events of that connection. */
+  /**
+   * Closes a previous connection when it is no longer needed and its pending requests are answered. Ignores the events
+   * of that connection.
+   */
   #retire (ws: WebSocket): void {
     const close = () => {
       this.#kept.delete(ws)
@@ -545,7 +555,7 @@ export class Connection extends Emitter<ConnectionEvents> {
   }
 
   #retry (why: RequestError): void {
-    // The next attempt goes to the address of the load balancer again.
+    // Use the load balancer's address again for the next attempt.
     this.#named = undefined
     this.#hops = 0
     // From now on, connect() waits for the next greeting.
@@ -560,7 +570,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#setState('waiting', why)
   }
 
-  /** Starts or stops listening to the events after which a connection may have been lost, or may be possible again. */
+  /** Adds or removes the listeners for page events after which a connection may be lost, or possible again. */
   #watchPage (isWatched: boolean): void {
     const { document } = globalThis as { document?: Document }
     const method = isWatched ? 'addEventListener' : 'removeEventListener'
@@ -568,7 +578,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     document?.[method]('visibilitychange', this.#resume)
   }
 
-  /** When the page or the network is back: skips the remaining delay, or checks the connection. */
+  /** Called when the page is shown again or the network is back. Skips the remaining delay, or checks the connection. */
   readonly #resume = ({ type }: Event) => {
     if (type === 'visibilitychange' && document.hidden) return
     if (this.#state === 'open') this.#heartbeat.check()
@@ -591,7 +601,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     opening?.reject(why)
   }
 
-  /** @param ws rejects only the requests on this socket */
+  /** @param ws if given, rejects only the requests on this socket */
   #rejectAll (error: WireError, ws?: WebSocket): void {
     for (const [id, pending] of [...this.#pending]) {
       if (ws && pending.ws !== ws) continue

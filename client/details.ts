@@ -102,12 +102,15 @@ export class RoomDetails extends Emitter<DetailsEvents> {
     return this.#slowModeSeconds
   }
 
-  /** Id of the room's recording while the room is being recorded, otherwise null. Show this to everyone in the room. */
+  /** Id of the room's recording while the room is being recorded, otherwise null. Tell everyone in the room about it. */
   get recordingId (): string | null {
     return this.#recordingId
   }
 
-  /** Address of the room's HLS playlist while the room is on air, otherwise null. Show everyone on a seat that the room is on air. */
+  /**
+   * Address of the room's HLS playlist while the room is on air, otherwise null. Tell every seated user that the room
+   * is on air.
+   */
   get hlsUrl (): string | null {
     return this.#hlsUrl
   }
@@ -117,7 +120,10 @@ export class RoomDetails extends Emitter<DetailsEvents> {
     return this.#admins.has(String(userId))
   }
 
-  /** Whether a user has raised a hand. In big rooms, only users who are known or have raised a hand since the join. */
+  /**
+   * Whether a user has raised a hand. In big rooms, this is known only of users in `participants`, and of users who
+   * have raised a hand since the join.
+   */
   hasRaisedHand (userId: UserId): boolean {
     return this.#raised.has(String(userId))
   }

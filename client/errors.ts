@@ -5,14 +5,17 @@ import type { ErrorCode, WireError } from './protocol.ts'
  *
  * - `NOT_CONNECTED`: not connected; nothing was sent
  * - `CONNECTION_LOST`: the connection broke before the reply; the request may have taken effect
- * - `TIMEOUT`: no reply in time; the request may still take effect. The connection stays open, unless the server does not answer a ping either
- * - `UNREACHABLE`: no response from the server's address; details: `{ url }`, unless no connection was tried
- * - `REFUSED`: the connection was rejected without a readable reason, for example by a proxy; a later attempt may succeed
+ * - `TIMEOUT`: no reply in time; the request may still take effect. The connection stays open if the server answers a
+ *   ping
+ * - `UNREACHABLE`: no response from the server's address; details: `{ url }` if a connection was attempted
+ * - `REFUSED`: the connection was rejected without a readable reason, for example by a proxy; a later attempt may
+ *   succeed
  * - `TOKEN_UNAVAILABLE`: the `token` option failed to return a token; the message has the reason; the client retries
  * - `MEDIA_FAILED`: the transports do not connect, or the browser's WebRTC failed; details: {@link MediaFailure}
  * - `ROOM_CLOSED`: the room was closed for everyone
- * - `TRACK_ENDED`: the published track has ended and was not replaced, for example because the only microphone was unplugged
- * - `BITRATE_EXCEEDED`: the server closed the published track, because it was sent with too high a bit rate
+ * - `TRACK_ENDED`: the published track has ended and was not replaced, for example because the only microphone was
+ *   unplugged
+ * - `BITRATE_EXCEEDED`: the server closed the published track, because its bit rate was too high
  * - `CLOSED`: the application cancelled the operation, for example by leaving or unpublishing
  * - `CONNECTION_INVALID`: the URL is malformed, or the page may not connect to it
  * - `KICKED`, `REPLACED`: the server closed the connection permanently
@@ -53,7 +56,7 @@ export function codeOf (error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }
 
-// Codes of temporary errors: a disabled feature may be enabled again, for example, and a missing transport is replaced.
+// Codes of temporary errors. For example, a disabled feature may be enabled again, and a missing transport is replaced.
 const passing = new Set(['UNAVAILABLE', 'OVERLOADED', 'DRAINING', 'RATE_LIMITED', 'FEATURE_DISABLED', 'TRANSPORT_NOT_FOUND', 'TIMEOUT', 'MEDIA_FAILED'])
 
 /** Whether a retry on the same connection may succeed. */
@@ -66,7 +69,7 @@ export function isDisconnect (error: unknown): boolean {
   return ['NOT_CONNECTED', 'CONNECTION_LOST', 'CLOSED'].includes(codeOf(error) ?? '')
 }
 
-/** Whether the deployment must change before the server accepts connections of this client. */
+/** Whether the server accepts this client's connections only after the deployment's configuration is changed. */
 export function isMisconfigured (error: unknown): boolean {
   return ['ORIGIN_NOT_ALLOWED', 'NOT_FOUND'].includes(codeOf(error) ?? '')
 }

@@ -42,8 +42,8 @@ export class RoomGifts extends Emitter<GiftsEvents> {
   }
 
   /**
-   * Sends a gift. The client never retries. When the caller sends the same gift again after a failure, the
-   * idempotency key is reused: if the server accepted the first attempt, the user is not charged again.
+   * Sends a gift. The client never retries by itself. If the caller sends the same gift again after a failure, the
+   * client reuses the idempotency key, so the user is not charged twice if the server had accepted the first attempt.
    *
    * @throws RequestError
    */

@@ -1,11 +1,11 @@
 export interface HeartbeatOptions {
-  /** How long no message may arrive before the connection is checked, in milliseconds. */
+  /** Time without a message after which the connection is checked, in milliseconds. */
   idleMs: number
   /** How long an answer may take, in milliseconds. */
   answerMs: number
   /** Sends a request that the server answers immediately. */
   ping: () => void
-  /** Called when no message arrived after a ping. The heartbeat has stopped. */
+  /** Called if no message arrives after a ping. The heartbeat has then stopped. */
   lost: () => void
 }
 
@@ -13,7 +13,7 @@ export interface HeartbeatOptions {
 export interface Heartbeat {
   /** Watches a new connection. */
   start (): void
-  /** A message has arrived. */
+  /** Must be called for each message that arrives. */
   received (): void
   /** Checks the connection immediately. */
   check (): void
@@ -22,7 +22,7 @@ export interface Heartbeat {
 
 /** The longest time an answer may take after `check()`, in milliseconds. */
 const checkAnswerMs = 5000
-/** A timer that fires this much too late, in milliseconds, shows that the program was suspended or busy. */
+/** If a timer fires later than planned by more than this, in milliseconds, the program was suspended or busy. */
 const lateMs = 1000
 
 export function createHeartbeat ({ idleMs, answerMs, ping, lost }: HeartbeatOptions): Heartbeat {
@@ -37,7 +37,8 @@ export function createHeartbeat ({ idleMs, answerMs, ping, lost }: HeartbeatOpti
 
   function wait (): void {
     isAsking = false
-    // Subtract up to a quarter: members of a silent room received the last message together, and must not all ping at the same time.
+    // Subtract up to a quarter at random. Otherwise, the members of a silent room, who all received the last message at
+    // the same time, would also ping at the same time.
     const limitMs = idleMs * (0.75 + Math.random() / 4)
     const look = () => {
       const leftMs = receivedAt + limitMs - now()
@@ -52,7 +53,7 @@ export function createHeartbeat ({ idleMs, answerMs, ping, lost }: HeartbeatOpti
     const askedAt = now()
     ping()
     after(withinMs, () => {
-      // The answer may have arrived without being handled yet.
+      // The answer may have arrived but not been handled yet.
       if (!isRepeated && now() - askedAt > withinMs + lateMs) return ask(withinMs, true)
       lost()
     })

@@ -16,17 +16,13 @@ export class Levels {
     return this.measured(receiver, now) ?? 0
   }
 
-  /**
-   * Returns the level of the newest packet, as {@link of} does, if it is known.
-   *
-   * @returns undefined if no packet has arrived, or if the newest one has no level
-   */
+  /** Like {@link of}, but returns undefined if no packet has arrived, or if the newest one has no level. */
   measured (receiver: LevelSource, now = performance.now()): number | undefined {
     const [source] = receiver.getSynchronizationSources().sort((a, b) => b.timestamp - a.timestamp)
     if (!source) return
     const { timestamp, audioLevel } = source
-    // Some browsers take the timestamps from an unknown clock, so a packet's age is measured from the moment its
-    // timestamp was first seen.
+    // Some browsers take the timestamps from an unknown clock, so measure a packet's age from when its timestamp was
+    // first seen.
     const newest = this.#newest.get(receiver)
     const seenAt = newest?.timestamp === timestamp ? newest.seenAt : now
     this.#newest.set(receiver, { timestamp, seenAt })

@@ -23,7 +23,7 @@ export interface MediaTransportsOptions {
 /** An error of a TURN server. */
 export interface TurnError {
   url: string
-  /** 701 if the TURN server did not answer, otherwise its STUN error code: 401 for wrong credentials. */
+  /** 701 if the TURN server did not answer; otherwise its STUN error code, such as 401 for wrong credentials. */
   code: number
   text: string
 }
@@ -34,7 +34,7 @@ export interface MediaFailure {
    * - `ice`: no address of the server can be reached
    * - `turn`: same as `ice`, and the TURN server also rejected the client
    * - `dtls`: the server was reached, but encryption could not be set up
-   * - `server`: the server rejected a request for audio; `cause` of the error has the reason
+   * - `server`: the server rejected an audio request; the error's `cause` has the reason
    */
   reason: 'ice' | 'turn' | 'dtls' | 'server'
   /** The addresses that the server announced, for example `203.0.113.7:40000/udp`. */
@@ -42,15 +42,15 @@ export interface MediaFailure {
   turnErrors: readonly TurnError[]
 }
 
-/** Calls on closed transports reject with this error. */
+/** Calls on closed transports are rejected with this error. */
 export class TransportsClosed extends Error {
   override readonly name = 'TransportsClosed'
 }
 
-/** A track that is sent. */
+/** A track that is being sent. */
 interface Sent {
   producer: types.Producer
-  /** Id of the sitting (one stay on a seat) that permits sending. */
+  /** Id of the sitting (one stay in a seat) that permits sending. */
   sitting: number
   /** Whether the producer is paused on the server. */
   isMuted: boolean
@@ -66,7 +66,7 @@ const maxRestarts = 3
 
 /**
  * The send and receive transports of one join; the next join or `media:reset` replaces them. After `close()`, calls
- * have no effect, and pending calls reject with {@link TransportsClosed} or stay pending.
+ * have no effect, and pending calls are rejected with {@link TransportsClosed} or stay pending.
  */
 export class MediaTransports {
   readonly #options: MediaTransportsOptions
@@ -76,7 +76,7 @@ export class MediaTransports {
   readonly #turnErrors = new Map<string, TurnError>()
   readonly #sent = new Map<AudioSource, Sent>()
   #used = false
-  /** Whether the send transport was connected. */
+  /** Whether the send transport has ever been connected. */
   #sentOnce = false
   #turn: Promise<void> = Promise.resolve()
   #closed = false
@@ -95,7 +95,7 @@ export class MediaTransports {
   }
 
   /**
-   * Runs the function after all earlier functions have finished.
+   * Runs `fn` after all functions passed earlier have finished.
    *
    * @param fn must not throw
    */
@@ -105,15 +105,15 @@ export class MediaTransports {
   }
 
   /**
-   * Whether audio can flow: the receive transport, if there is one, is connected, and so is the send transport if a track
-   * was sent.
+   * Whether audio can flow: the receive transport is connected, if there is one, and so is the send transport, if a
+   * track was sent.
    */
   get connected (): boolean {
     return [...this.#open].every(isConnected)
   }
 
   /**
-   * Whether remote audio flows, and the send transport is connecting for the first time because a track was just
+   * Whether remote audio flows while the send transport is connecting for the first time, because a track was just
    * published.
    */
   get startsSending (): boolean {
@@ -132,8 +132,8 @@ export class MediaTransports {
   }
 
   /**
-   * Creates the receive transport and starts to connect it. A browser connects a transport only when it has a track, so
-   * the client adds a local track for which the server has no consumer. Without this track, a listener in a silent room could
+   * Creates the receive transport and starts to connect it. Browsers connect a transport only if it has a track, so the
+   * client adds a local track that has no consumer on the server. Without this track, a listener in a silent room could
    * not detect that the server's media port is unreachable.
    */
   async prepare (): Promise<void> {
@@ -163,7 +163,7 @@ export class MediaTransports {
   /**
    * Sends a track, replacing the previous one of the same source if there is one.
    *
-   * @param sitting id of the sitting (one stay on a seat) that permits sending; a new sitting needs a new producer
+   * @param sitting id of the sitting (one stay in a seat) that permits sending; a new sitting needs a new producer
    * @throws PRODUCER_NOT_FOUND if the server has already closed the previous producer; nothing is sent
    */
   async send (source: AudioSource, track: MediaStreamTrack, sitting: number): Promise<void> {
@@ -177,7 +177,7 @@ export class MediaTransports {
     const { voice, music } = this.#options.maxBitrates
     const producer = await transport.produce({
       track,
-      // The caller owns the track and mutes and stops it.
+      // The caller owns the track, so only the caller mutes and stops it.
       stopTracks: false,
       disableTrackOnPause: false,
       codecOptions: source === 'music'
@@ -193,7 +193,7 @@ export class MediaTransports {
   /**
    * Assigns the current producers to another sitting without sending the tracks again.
    *
-   * @param from the expected sitting of a producer; a producer with a different sitting does not change
+   * @param from only producers of this sitting are changed
    */
   regrant (from: number | undefined, to: number | undefined): void {
     if (to === undefined) return
@@ -227,7 +227,7 @@ export class MediaTransports {
     sent.isMuted = isMuted
   }
 
-  /** Consumes a producer, or the mix. Costs one round trip. */
+  /** Consumes a producer, or the mix. Takes one round trip. */
   async consume (producerId: string): Promise<types.Consumer> {
     const transport = await this.#transport('consumer')
     const { id, kind, rtpParameters } = await this.#request('audio:consume', {
@@ -265,7 +265,7 @@ export class MediaTransports {
     }
   }
 
-  /** Closes the local side of the send transport; the transports cannot be used to send any more. */
+  /** Closes the local side of the send transport; these transports can then no longer send. */
   closeSending (): void {
     for (const transport of this.#open) {
       if (transport.direction !== 'send') continue
@@ -274,7 +274,7 @@ export class MediaTransports {
     }
   }
 
-  /** Closes the local side. The server closes its side when a transport is replaced or the user leaves. Idempotent. */
+  /** Closes the local side. The server closes its side when the transport is replaced or the user leaves. Idempotent. */
   close (): void {
     this.#closed = true
     for (const transport of this.#open) transport.close()

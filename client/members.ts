@@ -27,7 +27,7 @@ export class Members extends Emitter<MembersEvents> {
       this.emit('change')
     })
     connection.on('room:userLeft', ({ roomId, userId }) => {
-      // The event may be about an earlier connection of the client's own user.
+      // The event may be about an earlier connection of this client's own user.
       if (roomId !== this.#roomId || String(userId) === this.#self) return
       this.#forget(userId)
       this.#count--
@@ -51,7 +51,7 @@ export class Members extends Emitter<MembersEvents> {
     })
   }
 
-  /** Number of members. In big rooms, `profiles` holds only some of the members. */
+  /** Number of members. In big rooms, `profiles` contains only some of them. */
   get count (): number {
     return this.#count
   }
@@ -99,7 +99,7 @@ export class Members extends Emitter<MembersEvents> {
     }
   }
 
-  /** Called after a lost connection: keeps the members, clears the speakers and ignores further events. */
+  /** Called after a lost connection: keeps the members, clears the speakers and ignores later events. */
   pause (): void {
     this.#roomId = undefined
     this.#speak([])

@@ -1,12 +1,12 @@
 /**
  * @param track a track that may end
  * @returns a function that opens another microphone with the same audio processing, for `PublishOptions.reopen`; it
- *   throws if the track does not come from a microphone. Only a user may replace other audio, such as a shared tab, with
- *   a microphone
+ *   throws if the track does not come from a microphone. Other audio, such as a shared tab, must not be replaced with a
+ *   microphone automatically
  */
 export function openAnotherMicrophone (track: MediaStreamTrack): () => Promise<MediaStreamTrack> {
   const settings = (track as Partial<MediaStreamTrack>).getSettings?.() ?? {}
-  // A microphone that was unplugged is no longer listed, so the list is read now.
+  // Read this now: a microphone that has been unplugged is no longer listed.
   const isMicrophone = comesFromMicrophone(settings)
   return async () => {
     if (!await isMicrophone) throw new Error('The track does not come from a microphone')
@@ -18,7 +18,7 @@ export function openAnotherMicrophone (track: MediaStreamTrack): () => Promise<M
 }
 
 async function comesFromMicrophone ({ deviceId }: MediaTrackSettings): Promise<boolean> {
-  // Node has no media devices, and neither have insecure pages.
+  // Node and insecure pages have no media devices.
   const devices = (globalThis.navigator as Partial<Navigator> | undefined)?.mediaDevices
   if (!devices || deviceId === undefined) return false
   const known = await devices.enumerateDevices().catch(() => [])

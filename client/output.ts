@@ -1,4 +1,4 @@
-/** Plays one track, with a volume and on a selected speaker. */
+/** Plays one track at a given volume on a selected speaker. */
 export interface Output {
   /** @param volume 0 to 1 */
   setVolume (volume: number): void
@@ -9,7 +9,7 @@ export interface Output {
   close (): void
 }
 
-/** `setSinkId` of media elements and audio contexts, which some browsers lack. */
+/** Media elements and audio contexts; some browsers lack `setSinkId`. */
 interface Sink {
   setSinkId?: (deviceId: string) => Promise<void>
 }
@@ -19,7 +19,7 @@ async function select (sink: Sink, deviceId: string): Promise<void> {
   else if (deviceId !== '') throw new DOMException('This browser cannot select a speaker', 'NotSupportedError')
 }
 
-/** @returns an output; without a track, it only checks whether a speaker can be selected */
+/** @param track if omitted, the output can only check whether a speaker can be selected */
 export function createOutput (track?: MediaStreamTrack): Output {
   const element = new Audio()
   if (track) element.srcObject = new MediaStream([track])
@@ -32,7 +32,7 @@ export function createOutput (track?: MediaStreamTrack): Output {
   }
 }
 
-/** Safari on iOS ignores the volume of media elements. */
+/** Whether the element's volume can be changed. Safari on iOS ignores it. */
 function hasVolume (element: HTMLAudioElement): boolean {
   element.volume = 0.5
   const isKept = element.volume === 0.5
@@ -40,7 +40,7 @@ function hasVolume (element: HTMLAudioElement): boolean {
   return isKept
 }
 
-/** Sets the volume with Web Audio. */
+/** Creates an output that sets the volume with Web Audio. */
 function createGain (element: HTMLAudioElement, track: MediaStreamTrack): Output {
   const context = new AudioContext()
   const gain = new GainNode(context)

@@ -14,8 +14,8 @@ const stepMs = 15
 const receptions = ['voices', 'mix'] as const
 
 /**
- * Plays the received tracks. Cross-fades between the voices and the mix. Volumes are kept for the whole lifetime of the
- * client, also for users who are not in the room.
+ * Plays the received tracks, and cross-fades between the voices and the mix. Volumes are kept for the whole lifetime of
+ * the client, also for users who are not in the room.
  */
 export class AudioPlayback extends Emitter<PlaybackEvents> {
   readonly #tracks: RemoteTracks
@@ -29,7 +29,7 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
   #isBlocked = false
   #fade: ReturnType<typeof setInterval> | undefined
 
-  /** @param plays whether the client plays the tracks */
+  /** @param plays whether this client should play the tracks */
   constructor (tracks: RemoteTracks, plays: boolean) {
     super()
     this.#tracks = tracks
@@ -39,7 +39,7 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
     tracks.on('reception', () => this.#startFade())
   }
 
-  /** Whether the browser blocks playback until the user interacts with the page. Then call `resume()`. */
+  /** Whether the browser blocks playback until the user interacts with the page. When the user does, call `resume()`. */
   get blocked (): boolean {
     return this.#isBlocked
   }
@@ -85,16 +85,17 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
   /**
    * Plays on another speaker, now and later.
    *
-   * @param deviceId of an `audiooutput` in `navigator.mediaDevices.enumerateDevices()`; empty for the browser's default
-   * @throws DOMException if the device is unknown or not permitted; the speaker does not change. `NotSupportedError` if the
-   *   browser cannot select a speaker
+   * @param deviceId the id of an `audiooutput` in `navigator.mediaDevices.enumerateDevices()`; empty for the browser's
+   *   default
+   * @throws DOMException if the device is unknown or not permitted; the speaker does not change. `NotSupportedError` if
+   *   the browser cannot select a speaker
    */
   async setSpeaker (deviceId: string): Promise<void> {
     const before = this.#speaker
     this.#speaker = deviceId
     try {
       await Promise.all([...this.#players.values()].map((output) => output.setSpeaker(deviceId)))
-      // Without a track, an unused output checks the device.
+      // If no track is playing, check the device with an unused output.
       if (this.#players.size === 0) await createOutput().setSpeaker(deviceId)
     } catch (error) {
       if (this.#speaker === deviceId) this.#speaker = before
@@ -104,7 +105,7 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
     this.emit('change')
   }
 
-  /** Plays tracks that the browser has blocked. Call it in an event handler of a click or key. */
+  /** Plays tracks that the browser has blocked. Must be called in the event handler of a click or key press. */
   resume (): void {
     this.#setBlocked(false)
     for (const output of this.#players.values()) this.#play(output)
@@ -114,7 +115,7 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
     const output = createOutput(audio.track)
     this.#players.set(audio, output)
     this.#apply()
-    if (this.#speaker !== '') output.setSpeaker(this.#speaker).catch(() => { /* The device was unplugged; the browser's default plays. */ })
+    if (this.#speaker !== '') output.setSpeaker(this.#speaker).catch(() => { /* The device was unplugged; play on the browser's default instead. */ })
     this.#play(output)
   }
 
@@ -134,7 +135,7 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
     this.emit('change')
   }
 
-  /** The volume of the voices or the mix after the fade. */
+  /** The volume that the voices or the mix should have after the fade. */
   #share (reception: Reception): number {
     return this.#tracks.reception === reception || this.#tracks.reception === undefined ? 1 : 0
   }
@@ -145,7 +146,7 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
     const start = performance.now()
     const hasOld = [...this.#players.keys()].some((audio) => this.#share(receptionOf(audio)) === 0)
     const step = () => {
-      // A background page may run this late, so the position follows the clock.
+      // A background page may run this late, so compute the position from the clock.
       const progress = hasOld ? Math.min(1, (performance.now() - start) / fadeMs) : 1
       for (const reception of receptions) this.#faders[reception] = from[reception] + (this.#share(reception) - from[reception]) * progress
       this.#apply()
@@ -158,7 +159,7 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
   #apply (): void {
     for (const [audio, output] of this.#players) {
       const volume = audio.userId === undefined ? this.#mixVolume : this.volumeOf(audio.userId)
-      // An equal-power fade, because the mix is later than the voices, so that their signals do not correlate.
+      // An equal-power fade: the mix is delayed relative to the voices, so their signals do not correlate.
       output.setVolume(Math.sin(this.#faders[receptionOf(audio)] * Math.PI / 2) * volume)
     }
   }

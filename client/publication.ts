@@ -10,8 +10,8 @@ export interface PublishOptions {
   source?: AudioSource
   /**
    * Opens another track when the published track ends, for example because a phone call took the microphone. By
-   * default, the client opens another microphone if the published track comes from one. The client stops the tracks that
-   * this function returns. Set this option to false to unpublish an ended track.
+   * default, the client opens another microphone if the published track comes from one. The client stops tracks
+   * returned by this function. Set this option to false to unpublish an ended track.
    */
   reopen?: false | (() => Promise<MediaStreamTrack>)
 }
@@ -19,7 +19,7 @@ export interface PublishOptions {
 export interface PublicationEvents {
   /** The track was muted or unmuted by its device, ended, or was replaced. */
   changed: () => void
-  /** The track ended, and this track has replaced it. */
+  /** The track ended and was replaced by the given track. */
   replaced: (track: MediaStreamTrack) => void
   /** The track ended and was not replaced. */
   ended: (error: RequestError) => void
@@ -54,7 +54,7 @@ export class Publication {
     return this.#track
   }
 
-  /** Resolves when the track is first sent; rejects when it is withdrawn before. */
+  /** Resolves when the track is first sent. Rejects if the track is withdrawn before that. */
   get sent (): Promise<void> {
     return this.#sent.promise
   }
@@ -74,13 +74,13 @@ export class Publication {
     this.#sent.resolve()
   }
 
-  /** Sends silence while not enabled. */
+  /** If false, the track sends silence. */
   setEnabled (isEnabled: boolean): void {
     this.#isEnabled = isEnabled
     this.#track.enabled = isEnabled
   }
 
-  /** Stops observing the track, and stops a track that the client opened. */
+  /** Stops observing the track, stops it if the client opened it, and rejects `sent` with `why`. */
   withdraw (why: Error): void {
     this.#isWithdrawn = true
     this.#ignore()
@@ -104,7 +104,7 @@ export class Publication {
     this.#track.removeEventListener('ended', this.#ended)
   }
 
-  /** Replaces the ended track. While another application uses the microphone, the client retries. */
+  /** Replaces the ended track. Retries while another application uses the microphone. */
   async #replace (): Promise<void> {
     if (this.#isWithdrawn || this.#isReopening) return
     this.#isReopening = true
@@ -130,7 +130,7 @@ export class Publication {
 }
 
 /**
- * Opens a microphone. While another application uses the microphone, retries with backoff.
+ * Opens a microphone. Retries with backoff while another application uses it.
  *
  * @param isWanted whether to retry
  * @throws the error of `open`

@@ -1,4 +1,4 @@
-/** The rating of the audio quality that users see. */
+/** The audio quality as a rating for users. */
 export type QualityRating = 'good' | 'fair' | 'poor'
 
 /** Audio quality in one direction: sent or received. */
@@ -53,7 +53,7 @@ export interface TransportStats {
 
 type Counters = Readonly<Record<string, number>>
 
-/** Counters at one point in time, with which the next measurement is compared. */
+/** The counters at one point in time, to be compared with the next measurement. */
 export interface QualitySample {
   /** Cumulative counters per stream. */
   readonly streams: ReadonlyMap<string, Counters>
@@ -62,14 +62,14 @@ export interface QualitySample {
 }
 
 /**
- * Values above these limits are `fair` or `poor`; the worst of the three values determines the rating.
+ * Values above these limits are rated `fair` or `poor`; the worst of the three values determines the rating.
  *
- * Loss: the scores are those of the E-model (ITU-T G.107, with the G.113 values for a codec with
- * loss concealment). A call without other impairments scores 90 at 1 % loss, the lower bound of "very
- * satisfied" in G.109. At 5 % loss, the score is 77, "some users dissatisfied".
+ * Loss: the scores are those of the E-model (ITU-T G.107, with the G.113 values for a codec with loss concealment). A
+ * call without other impairments scores 90 at 1 % loss, the lower bound of "very satisfied" in G.109. At 5 % loss, the
+ * score is 77, "some users dissatisfied".
  *
- * Round trip: mouth-to-ear delay is half of the talker's round trip plus half of the listener's. ITU-T
- * G.114 calls up to 150 ms unnoticeable and sets 400 ms as the upper limit.
+ * Round trip: mouth-to-ear delay is half of the talker's round trip plus half of the listener's. ITU-T G.114 calls up
+ * to 150 ms unnoticeable and sets 400 ms as the upper limit.
  *
  * Jitter: ITU-T Y.1541 allows 50 ms for conversational traffic.
  */
@@ -107,7 +107,7 @@ interface Entry {
   address?: string
 }
 
-/** Sample with zero packets, for the first measurement. */
+/** A sample without packets, for the first measurement. */
 export const firstSample = (at: number): QualitySample => ({ streams: new Map(), at })
 
 /**
@@ -165,7 +165,7 @@ function heardOf (entries: readonly Entry[], since: Since, seconds: number): Aud
     sum.samples += of('totalSamplesReceived')
     // Concealment during a muted user's silence is not a loss.
     sum.concealed += Math.max(0, of('concealedSamples') - of('silentConcealedSamples'))
-    // A stream without new packets keeps its last jitter value.
+    // A stream without new packets still reports its last jitter value.
     if (of('packetsReceived') > 0) sum.jitter = Math.max(sum.jitter, entry.jitter ?? 0)
   }
   return {

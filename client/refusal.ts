@@ -2,12 +2,13 @@ import { RequestError } from './errors.ts'
 import type { WireError } from './protocol.ts'
 
 /**
- * Asks a server why it did not accept a WebSocket, because browsers hide the response to a WebSocket upgrade. A POST request to
- * the same path gets the same response, which pages of every origin may read. The client uses POST instead of GET, because
- * browsers send the page's origin with a POST request even to the page's own host.
+ * Requests the reason why a server did not accept a WebSocket, because browsers hide the response to a WebSocket
+ * upgrade. A POST request to the same path returns the same response, which pages of any origin may read. The request
+ * is not a GET, because browsers send the origin of a page to its own host only with a POST.
  *
  * @param url the WebSocket's URL, but with http or https
- * @returns the server's error; REFUSED if the response has none; UNREACHABLE with `details: { url }` if there is no response
+ * @returns the server's error; REFUSED if the response has none; UNREACHABLE with `details: { url }` if there is no
+ *   response
  */
 export async function explainRefusal (url: string, token: string, timeoutMs: number): Promise<RequestError> {
   const signal = AbortSignal.timeout(timeoutMs)
@@ -22,7 +23,7 @@ export async function explainRefusal (url: string, token: string, timeoutMs: num
   }
 }
 
-/** @returns the error in a response body; undefined if another server has sent the response */
+/** @returns the error in a response body; undefined if the response came from another kind of server */
 export function errorIn (body: string): WireError | undefined {
   try {
     const { error } = JSON.parse(body) as { error?: Partial<WireError> }
@@ -32,7 +33,7 @@ export function errorIn (body: string): WireError | undefined {
   }
 }
 
-/** Whether the URL sends any response, even one that the page may not read (from a proxy, for example). */
+/** Whether the URL returns any response, even one that the page may not read (from a proxy, for example). */
 async function responds (url: string, signal: AbortSignal): Promise<boolean> {
   try {
     await fetch(url, { mode: 'no-cors', cache: 'no-store', signal })

@@ -26,8 +26,8 @@ export interface RemoteAudio {
   readonly userId: UserId | undefined
   readonly source: AudioSource | 'mix'
   /**
-   * The track to play in an audio element, as the only track of a MediaStream. While the client switches between the voices and the
-   * mix, it disables the tracks that must not be played yet.
+   * The track to play in an audio element, as the only track of a MediaStream. While the client switches between the
+   * voices and the mix, it disables tracks that must not be heard yet.
    */
   readonly track: MediaStreamTrack
   /** The RTP receiver of the track, for statistics. */
@@ -45,9 +45,9 @@ export interface RemoteTracksEvents {
   removed: [audio: RemoteAudio]
   /** A producer was added, removed, paused or resumed. */
   producers: []
-  /** The application must now play other tracks. The client receives both the old and the new tracks for another {@link fadeMs}. */
+  /** The application must now play other tracks. The client still receives the old tracks for {@link fadeMs}. */
   reception: [reception: Reception | undefined]
-  /** The mix cannot be received now. */
+  /** The mix cannot be received at the moment. */
   mixFailed: []
   /** Consuming failed because of the transports, not because of the producer. */
   broken: [transports: MediaTransports, error: unknown]
@@ -62,7 +62,7 @@ const pollMs = 20
 /** The `producerId` of the mix of a room. */
 const mixId = 'mix'
 
-/** Errors that concern only one producer: it is closed, or this browser cannot play it. */
+/** Errors that concern a single producer: it is closed, or this browser cannot play it. */
 const producerErrors = new Set(['PRODUCER_NOT_FOUND', 'CONSUMER_NOT_FOUND', 'CANNOT_CONSUME'])
 
 interface ReceivedTrack {
@@ -83,9 +83,9 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   readonly #producers = new Map<string, RemoteProducer>()
   /** By producer id. */
   readonly #tracks = new Map<string, ReceivedTrack>()
-  /** The tracks from the previous server, by producer id, each until the track that replaces it is heard. */
+  /** The tracks from the previous server, by producer id, each kept until the track that replaces it is audible. */
   readonly #previous = new Map<string, ReceivedTrack>()
-  /** Ids of the producers that are being consumed. */
+  /** Requests to consume a producer, by producer id, while they are pending. */
   readonly #consuming = new Map<string, Promise<void>>()
   readonly #levels = new Levels()
   readonly #speakers: SpeakerLevels
@@ -95,7 +95,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   #transports: MediaTransports | undefined
   /** What the client should receive. */
   #wanted: Reception | undefined
-  /** What is currently played; undefined until the first tracks are requested. */
+  /** What the user currently hears; undefined until the first tracks are requested. */
   #reception: Reception | undefined
   /** Number of switches so far. A newer switch cancels an older one. */
   #switches = 0
@@ -121,7 +121,8 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
       for (const [producerId, { consumer }] of this.#tracks) {
         if (consumer.id !== consumerId) continue
         this.#drop(producerId)
-        // The server may have replaced the mix. If it turned the mix off, the request fails.
+        // The server may have replaced the mix, so request it again. If the server turned the mix off, the request
+        // fails.
         if (producerId === mixId && this.#wanted === 'mix') this.#switch()
       }
     })
@@ -139,7 +140,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     return this.#heard
   }
 
-  /** What is currently played; undefined while nothing is received. */
+  /** What the user currently hears; undefined while nothing is received. */
   get reception (): Reception | undefined {
     return this.#reception
   }
@@ -193,8 +194,9 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   }
 
   /**
-   * Keeps the tracks while the client moves to another server. Each is heard until the track of the same producer on
-   * the other server is, or until `release()`. Call `start()` with the join reply of the other server, and then `open()`.
+   * Keeps the tracks while the client moves to another server. Each track plays until the track of the same producer
+   * from the other server is audible, or until `release()`. Afterwards, call `start()` with the other server's join
+   * reply, and then `open()`.
    */
   handOver (): void {
     this.release()
@@ -206,7 +208,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     this.#producers.clear()
   }
 
-  /** Waits until the tracks from the previous server that have sound are replaced, at most {@link longestWaitMs}. */
+  /** Waits until all audible tracks from the previous server have been replaced, at most {@link longestWaitMs}. */
   async replaced (): Promise<void> {
     const deadline = performance.now() + longestWaitMs
     while (performance.now() < deadline && [...this.#previous.values()].some(({ audio }) => receptionOf(audio) === this.#wanted && !this.#isSilent(audio))) await delay(pollMs)
@@ -297,24 +299,24 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     for (const [producerId, { audio }] of [...this.#tracks]) if (receptionOf(audio) !== wanted) this.#drop(producerId, transports)
   }
 
-  /** Waits until the browser plays the new tracks that have sound. */
+  /** Waits until the browser plays those new tracks on which someone is speaking. */
   async #untilHeard (wanted: Reception, isCurrent: () => boolean): Promise<void> {
     const deadline = performance.now() + longestWaitMs
     const isPending = ({ audio }: ReceivedTrack) => receptionOf(audio) === wanted && !this.#isSilent(audio) && !hasSound(audio.receiver)
     while (isCurrent() && performance.now() < deadline && [...this.#tracks.values()].some(isPending)) await delay(pollMs)
   }
 
-  /** Whether nobody speaks on a track. */
+  /** Whether nobody is speaking on a track. */
   #isSilent (audio: RemoteAudio): boolean {
     return receptionOf(audio) === 'voices' && (this.#producers.get(audio.producerId)?.isPaused !== false || !this.#speakers.has(String(audio.userId)))
   }
 
-  /** The track of a producer that is heard. */
+  /** The track that plays a producer's audio. */
   #audible (producerId: string): ReceivedTrack | undefined {
     return this.#previous.get(producerId) ?? this.#tracks.get(producerId)
   }
 
-  /** Stops receiving a track from the previous server; the track that replaces it, if any, is heard from now on. */
+  /** Stops receiving a track from the previous server; from then on, the track that replaces it plays, if there is one. */
   #release (producerId: string): void {
     const before = this.#previous.get(producerId)
     if (!before) return
@@ -325,7 +327,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     this.emit('removed', before.audio)
   }
 
-  /** Releases the track of the previous server when the track that replaces it has sound. */
+  /** Releases the track from the previous server when the track that replaces it is audible. */
   async #replace (received: ReceivedTrack): Promise<void> {
     const { producerId } = received.audio
     const before = this.#previous.get(producerId)
@@ -343,7 +345,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     return this.#reception === undefined || receptionOf(audio) === this.#reception
   }
 
-  /** Consumes a producer or the mix, unless it is consumed already. */
+  /** Consumes a producer or the mix, unless it is already being consumed. */
   #consume (transports: MediaTransports, producerId: string): Promise<void> {
     if (this.#tracks.has(producerId)) return Promise.resolve()
     const running = this.#consuming.get(producerId)
@@ -383,7 +385,10 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     }
   }
 
-  /** @param transports closes the consumer on the server; by default, the server has closed it or will close it */
+  /**
+   * @param transports if given, the consumer is also closed on the server; otherwise, the server closes it without a
+   *   request
+   */
   #drop (producerId: string, transports?: MediaTransports): void {
     const dropped = this.#tracks.get(producerId)
     if (!dropped) return
@@ -396,7 +401,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
 
 const delay = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
-/** Whether packets of the consumer have arrived; where the browser can tell, whether it has played one. */
+/** Whether packets of the consumer have arrived; if the browser can tell, whether it has played one. */
 async function hasPackets (consumer: types.Consumer): Promise<boolean> {
   const receiver = consumer.rtpReceiver as Partial<RTCRtpReceiver> | undefined
   if (receiver?.getSynchronizationSources) return hasSound(receiver)

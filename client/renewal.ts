@@ -9,7 +9,7 @@ export interface RenewalOptions {
    * @throws RequestError
    */
   renew: (features: ReadonlySet<string>) => Promise<void>
-  /** Returns the interval, in milliseconds, over which the members of a room spread their requests. */
+  /** Returns the interval over which the members of a room spread their requests, in milliseconds. */
   spreadMs: () => number
 }
 
@@ -30,7 +30,7 @@ export class Renewal {
   constructor (connection: Connection, options: RenewalOptions) {
     this.#options = options
     connection.on('feature:enabled', ({ name }) => {
-      // Any feature may add fields to the reply, even a feature that this client does not know.
+      // Any feature may add fields to the reply, even one that is unknown to this client.
       this.#changed.set(name, true)
       this.#soon()
     })
@@ -83,8 +83,8 @@ export class Renewal {
       await this.#options.renew(missing)
       this.#backoff.reset()
     } catch (error) {
-      // After a disconnect the client joins the room again anyway. After a permanent rejection the
-      // client stays in the room without the fields of those features.
+      // After a disconnect, the client rejoins anyway. After a permanent rejection, the client stays in the room
+      // without the fields of these features.
       if (isDisconnect(error) || !mayPass(error)) return
       for (const name of missing) if (!this.#changed.has(name)) this.#changed.set(name, true)
       delayMs = Math.max(retryAfterOf(error), this.#backoff.next())

@@ -47,7 +47,7 @@ export interface Participant {
   readonly isSharingMusic: boolean
   /** The user's seat; undefined for listeners and in rooms without seats. */
   readonly seat: Seat | undefined
-  /** Another user's role is `admin` only if the owner of the room gave it to them. */
+  /** Another user's role is `admin` only if the room's owner assigned it. */
   readonly role: Role
   readonly handRaised: boolean
 }
@@ -73,23 +73,26 @@ interface Target {
   roomId: string
   options: JoinOptions
   joined: PromiseWithResolvers<JoinReply>
-  /** Why the last attempt to connect failed. */
+  /** The reason why the last attempt to connect failed. */
   why?: RequestError | undefined
 }
 
-/** A join waits this much longer for a connection than one attempt to connect may take, in milliseconds, so that the attempt can report an error first. */
+/**
+ * A join waits for a connection this much longer than the timeout of one connection attempt, in milliseconds, so that
+ * the attempt can report its error first.
+ */
 const reportMs = 500
 
-/** Maximum interval, in milliseconds, over which the members of a room spread a request that they all send. */
+/** Maximum interval over which the members of a room spread a request that all of them send, in milliseconds. */
 const longestSpreadMs = 5000
 
 /**
- * The client of one user in a room: connection, participants, seats, speakers, gifts and audio. After a lost connection
- * the client joins again and restores the audio, until `leave()` is called or the server rejects the
- * client permanently. The client adapts when the server turns features on or off.
+ * The client of one user in a room: connection, participants, seats, speakers, gifts and audio. After a lost
+ * connection, the client rejoins and restores the audio, until `leave()` is called or the server rejects the client
+ * permanently. The client adapts when features are turned on or off on the server.
  */
 export class RoomClient extends Emitter<RoomEvents> {
-  /** The underlying connection. Use this connection for the requests and events of any feature. */
+  /** The underlying connection. Use it for the requests and events of any feature. */
   readonly connection: Connection
   /** Empty while the `seats` feature is off. */
   readonly seats: RoomSeats
@@ -106,12 +109,12 @@ export class RoomClient extends Emitter<RoomEvents> {
   #self: UserId | undefined
   #role: JoinReply['self']['role'] | undefined
   #ownerId: UserId | undefined
-  /** Set while the client waits before it sends a join again. */
+  /** Set while the client waits before it repeats a join. */
   #enterTimer: ReturnType<typeof setTimeout> | undefined
   #participantsCursor: string | undefined
   readonly #connectMs: number
   #connectTimer: ReturnType<typeof setTimeout> | undefined
-  /** Whether `join()` has started the connection, and it has not been open yet. */
+  /** Whether `join()` has started the connection, and the connection has not been open yet. */
   #isStarting = false
   #participants: readonly Participant[] = Object.freeze([])
   #participantsStale = false
@@ -142,14 +145,14 @@ export class RoomClient extends Emitter<RoomEvents> {
     return this.#target?.roomId
   }
 
-  /** Number of users in the room. In big rooms, `participants` holds only some of the users. */
+  /** Number of users in the room. In big rooms, `participants` contains only some of them. */
   get participantCount (): number {
     return this.#members.count
   }
 
   /**
-   * The known users in the room. A join returns at most 100; `loadParticipants()` loads more. Returns the same frozen
-   * array until a participant changes; an unchanged participant is the same object.
+   * The known users in the room. A join returns at most 100; `loadParticipants()` loads more. The array is frozen, and
+   * stays the same until a participant changes. Unchanged participants stay the same objects.
    */
   get participants (): readonly Participant[] {
     if (this.#participantsStale) {
@@ -203,7 +206,7 @@ export class RoomClient extends Emitter<RoomEvents> {
       await this.connection.request('room:participants', { limit: 200, ...(cursor === undefined ? {} : { cursor }) }, ({ participants, nextCursor }) => {
         // The user has left the room, so the reply is obsolete.
         if (this.#target !== wanted) return
-        // After the last page the next call starts from the beginning.
+        // After the last page, the next call starts from the beginning.
         this.#participantsCursor = nextCursor ?? undefined
         apply(participants)
       })
@@ -224,10 +227,10 @@ export class RoomClient extends Emitter<RoomEvents> {
   /**
    * Joins a room, connecting first if necessary. Leaves the previous room.
    *
-   * @returns the reply, once the client is in the room
-   * @throws RequestError when the server rejects the join; when the client cannot connect within 10 s, with the reason
-   * (the client then stops connecting, unless the connection was in use before); CLOSED when `leave()` or another
-   * `join()` cancels this join
+   * @returns the reply; resolves when the client is in the room
+   * @throws RequestError if the server rejects the join. If the client cannot connect within 10 s, throws the reason,
+   *   and the client stops connecting unless the connection was in use before. CLOSED if `leave()` or another `join()`
+   *   cancels this join
    */
   join (roomId: string, options: JoinOptions = {}): Promise<JoinReply> {
     this.#end(new RequestError({ code: 'CLOSED', message: `Replaced by a join of room ${roomId}` }))
@@ -248,7 +251,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     return wanted.joined.promise
   }
 
-  /** Leaves the room. The connection stays. Idempotent. */
+  /** Leaves the room. The connection stays open. Idempotent. */
   async leave (): Promise<void> {
     if (!this.#target) return
     this.#end(new RequestError({ code: 'CLOSED', message: 'The room was left' }))
@@ -257,7 +260,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     try {
       await this.connection.request('room:leave', {})
     } catch (error) {
-      // After a lost connection the user has already left the room.
+      // After a lost connection, the user has already left the room.
       if (!isDisconnect(error) && (error as RequestError).code !== 'NOT_IN_ROOM') throw error
     }
   }
@@ -278,7 +281,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     this.emit('state', state, why)
   }
 
-  /** Ends the join if the connection does not open in time. */
+  /** Cancels the join if the connection does not open in time. */
   #limitConnecting (): void {
     this.#connectTimer ??= setTimeout(() => {
       this.#giveUp(this.#target?.why ?? new RequestError({ code: 'UNREACHABLE', message: 'The server does not respond' }))
@@ -295,7 +298,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     this.#connectTimer = undefined
   }
 
-  /** Ends the join because the client cannot connect. */
+  /** Cancels the join because the client cannot connect. */
   #giveUp (why: RequestError): void {
     this.#end(why)
     this.#setState('out', why)
@@ -367,11 +370,11 @@ export class RoomClient extends Emitter<RoomEvents> {
     this.#ownerId = ownerId ?? undefined
   }
 
-  /** Joins the room on a second connection, because the server of the first connection shuts down. */
+  /** Joins the room on a second connection, because the first connection's server is shutting down. */
   async #moveTo ({ request, adopt }: Handover): Promise<void> {
     const wanted = this.#target
     if (!wanted) return adopt()
-    // The server of the first connection has rejected the join for now.
+    // The first server has rejected the join for now.
     if (this.#enterTimer !== undefined) {
       adopt()
       await this.#enter()
@@ -380,7 +383,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     if (this.#state !== 'in') throw new RequestError({ code: 'NOT_CONNECTED', message: 'The join is still pending' })
     await request('room:join', { roomId: wanted.roomId, ...wanted.options }, (reply) => {
       if (this.#target !== wanted) throw new RequestError({ code: 'CLOSED', message: 'The room was left' })
-      // The audio of the first server goes on until that of the second one is connected.
+      // Audio continues through the first server until the second one is connected.
       adopt(this.audio?.handOver())
       this.#renewal.begin()
       this.#entered(reply)
@@ -394,7 +397,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     await this.#ask(wanted, (reply) => {
       this.#applyRole(reply)
       this.details.start(reply)
-      // For the other features, events have already reported every change.
+      // The events of all other features have already reported every change.
       if (features.has('seats')) this.seats.start(reply)
       if (features.has('media')) this.audio?.start(reply)
       else if (features.has('seats')) this.audio?.seated(reply)
@@ -444,8 +447,8 @@ export class RoomClient extends Emitter<RoomEvents> {
       this.#ownerId = ownerId
       if (isSelf(ownerId)) this.#role = 'owner'
       this.#participantsChanged()
-      // Only a new join reply contains the role that the previous owner has now.
-      if (isSelf(previousOwnerId)) this.#renew(new Set()).catch(() => { /* If this join fails, the reply to the next one has the role. */ })
+      // The previous owner's new role is only in a new join reply.
+      if (isSelf(previousOwnerId)) this.#renew(new Set()).catch(() => { /* If this join fails, the next join reply contains the role. */ })
     })
     connection.on('room:role', ({ roomId, userId, role }) => {
       if (this.#state !== 'in' || roomId !== this.#target?.roomId || String(userId) !== String(this.#self)) return

@@ -33,7 +33,7 @@ interface Sitter {
   isMuted: boolean
 }
 
-/** The values that the getters return until the next change. All lists and seats are frozen. */
+/** The values that the getters return until the next change. The lists and seats are frozen. */
 interface View {
   list: readonly Seat[]
   free: readonly Seat[]
@@ -45,7 +45,7 @@ interface View {
 
 const noRequests: readonly SeatRequest[] = Object.freeze([])
 
-/** Errors that mean the seat was taken, locked or removed, so the next free seat is tried. */
+/** Errors which mean that the seat was taken, locked or removed; the client then tries the next free seat. */
 const seatUnavailable = new Set(['SEAT_TAKEN', 'SEAT_LOCKED', 'SEAT_INVALID'])
 
 /**
@@ -127,7 +127,10 @@ export class RoomSeats extends Emitter<SeatsEvents> {
     return this.#count ?? 0
   }
 
-  /** All seats, in order; the same frozen array until a seat changes. An unchanged seat is the same object. */
+  /**
+   * All seats, in order. The array is frozen, and stays the same until a seat changes. Unchanged seats stay the same
+   * objects.
+   */
   get list (): readonly Seat[] {
     return this.#current.list
   }
@@ -163,8 +166,8 @@ export class RoomSeats extends Emitter<SeatsEvents> {
   }
 
   /**
-   * Id of the current sitting (one stay on a seat). A user who is removed and seated again, even on the
-   * same seat, starts a new sitting and must produce again. Undefined without a seat.
+   * Id of the current sitting (one stay in a seat). A user who is removed and seated again, even in the same seat,
+   * starts a new sitting and must produce again. Undefined without a seat.
    */
   get sitting (): number | undefined {
     return this.own && this.#sittings
@@ -205,7 +208,7 @@ export class RoomSeats extends Emitter<SeatsEvents> {
     }
   }
 
-  /** Waits until the event of a seat that was just taken has arrived, which the server may send after the reply. */
+  /** Waits for the event about a seat that was just taken: the server may send it after the reply. */
   async #sat (previous: number, roomId: string | undefined): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
     const check = () => { if (this.#sittings !== previous || this.#roomId !== roomId) resolve() }
@@ -229,7 +232,7 @@ export class RoomSeats extends Emitter<SeatsEvents> {
     this.#changed()
   }
 
-  /** Clears the view, because the user left the room or seats were turned off. Idempotent. */
+  /** Clears the view, because the user left the room or the seats were turned off. Idempotent. */
   stop (): void {
     this.#clear()
     this.#changed()

@@ -1,6 +1,6 @@
 /**
- * Updates a frozen list so that programs can detect changes by identity, as React and Vue do: unchanged items keep their
- * identity, and so does the list if no item changed.
+ * Updates a frozen list so that applications can detect changes by identity, as React and Vue do. Unchanged items stay
+ * the same objects, and so does the list if no item has changed.
  *
  * @param previous the last result
  * @param current the current items; they are frozen

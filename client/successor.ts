@@ -10,12 +10,12 @@ export interface Successor {
   /** Rejects when the socket is closed, or the greeting does not arrive in time. */
   readonly lost: Promise<never>
   isReady (): boolean
-  /** How the current socket ended, if it ended before this socket replaced it. */
+  /** How the current socket was closed, if it was closed before this socket replaced it. */
   firstLost?: { code: number, reason: string }
 }
 
 /**
- * Collects the events of a new socket, until its handlers are replaced.
+ * Collects the events of a new socket until its handlers are replaced.
  *
  * @param reply receives the replies
  * @param timeoutMs how long to wait for the greeting, in milliseconds

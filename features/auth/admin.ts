@@ -3,7 +3,7 @@ import type { FeatureInstance } from 'flylive-audio-server/feature'
 import type { Auth } from './service.ts'
 import { hashToken } from './token.ts'
 
-/** Values below this are read as seconds. As milliseconds, these values would be dates before March 1973. */
+/** Values below this are read as seconds. As milliseconds, they would be dates before March 1973. */
 const maxSeconds = 1e11
 
 const byToken = z.object({ token: z.string().min(1).max(16_384) })
@@ -20,7 +20,7 @@ export function adminRoutes (app: FeatureInstance, auth: Auth): void {
   }, async (request, reply) => {
     const { body } = request
     const sha256 = 'token' in body ? hashToken(body.token) : body.sha256
-    // An invalid token does not have to be revoked.
+    // An invalid token need not be revoked.
     const until = 'token' in body ? auth.expiryOf(body.token) : body.expiresAt
     const revoked = await auth.isRevoked(sha256).catch(() => null)
     if (until !== undefined) await auth.revoke(sha256, until)

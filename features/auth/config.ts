@@ -3,7 +3,7 @@ import { fromEnv, read, secret, z } from 'flylive-audio-server/feature'
 
 const jwtSecret = z.string().min(32, 'must have at least 32 characters')
 
-/** Settings that an admin can change at run time. */
+/** Settings that admins can change at run time. */
 export const config = z.object({
   secret: fromEnv('JWT_SECRET', secret(jwtSecret.optional()
     .describe('Secret shared with the backend that signs the tokens (HS256). Required in production; generated and printed in development.'))),

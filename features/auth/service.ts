@@ -22,7 +22,7 @@ export interface Auth {
   /**
    * Checks the signature, the expiry and the revocation of a token that may lack the required claims.
    *
-   * @returns the claims, and when the token expires, epoch milliseconds; undefined: never
+   * @returns the claims, and when the token expires in epoch milliseconds (undefined if it never does)
    * @throws UNAUTHORIZED; UNAVAILABLE if the revocation check fails
    */
   claimsOf (token: string): Promise<{ claims: Readonly<Record<string, unknown>>, expiresAt: number | undefined }>
@@ -59,7 +59,7 @@ declare module '../../plugins/cluster/messages.ts' {
  */
 const sweepMs = 2500
 const sweepBatch = 500
-/** How many users with an oversized profile are remembered, so that each user is logged only once. */
+/** Maximum number of users with an oversized profile to remember, so that each of them is logged only once. */
 const maxWarned = 10_000
 
 /** @throws if no secret is configured */
@@ -93,7 +93,7 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
   const isRevoked = async (tokenHash: string) => await revokedTokens.get(tokenHash) !== undefined
 
   /**
-   * @param readToken checks everything but the revocation
+   * @param readToken reads a token and checks everything but its revocation
    * @throws TokenRefused
    */
   async function validate<T> (token: string | undefined, readToken: (token: string) => T): Promise<T> {
@@ -134,7 +134,7 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
   }
   app.cluster.on('auth:revoked', ({ tokenHash }) => closeRevoked(new Set([tokenHash])))
 
-  /** Closes sessions whose token the backend or another server has revoked. */
+  /** Closes sessions whose tokens were revoked by the backend or another server. */
   async function sweep (): Promise<void> {
     const held = new Set<string>()
     for (const { identity } of app.sockets.all()) if (identity.tokenHash !== undefined) held.add(identity.tokenHash)
@@ -167,7 +167,7 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
     }),
     isRevoked,
     async revoke (tokenHash, until) {
-      // The sessions are closed even if the revocation cannot be stored.
+      // Close the sessions even if the revocation cannot be stored.
       const failed = await revokedTokens.set(tokenHash, '1', { expiresAt: until }).then(() => undefined, (error: unknown) => error)
       await app.cluster.send('auth:revoked', { tokenHash })
       if (failed !== undefined) throw unavailable('The sessions were closed, but the revocation could not be stored', failed)

@@ -39,11 +39,11 @@ export interface TokenRules {
   /** Required `typ` of the header. If undefined, any value is accepted. */
   type?: string | undefined
   publicClaims: readonly string[]
-  /** Called when a profile was too large, with the claims that were removed. */
+  /** Called when claims were removed from a profile because it was too large. */
   onTrimmed?: (userId: UserId, removed: readonly string[]) => void
 }
 
-// Other claims are kept, because `publicClaims` may list them.
+// Keep other claims, because `publicClaims` may list them.
 const claims = z.looseObject({
   id: z.union([z.int(), userIdText]),
   name: z.string().min(1).max(256),
@@ -71,7 +71,7 @@ const maxDateMs = 8.64e15
 const maxProfileBytes = 4096
 
 /**
- * Removes the largest claims of a profile until the profile is small enough.
+ * Removes the largest claims of a profile until the rest is small enough.
  *
  * @returns the profile, and the names of the removed claims
  */
@@ -128,7 +128,7 @@ export function createTokenVerifier ({ secrets, clockToleranceSeconds = 0, now =
         return verifier(token)
       } catch (error) {
         last = error
-        // Only an invalid signature may be valid with the next secret.
+        // With any error but an invalid signature, the next secret fails, too.
         if (!(error instanceof TokenError) || error.code !== TokenError.codes.invalidSignature) break
       }
     }

@@ -5,9 +5,9 @@ const sweepIntervalMs = 1000
 const batchSize = 500
 
 /**
- * Starts a sweep that closes rooms that have been empty for `idleMs`, with the reason `inactivity`.
- * The store indexes empty rooms by time, so a sweep reads only the rooms that must be closed.
- * If several servers sweep at the same time, only one of them closes each room.
+ * Periodically closes rooms that have been empty for `idleMs`, with the reason `inactivity`. The store indexes empty
+ * rooms by time, so a sweep reads only the rooms that must be closed. If several servers sweep at the same time, only
+ * one of them closes each room.
  *
  * @param idleMs how long an empty room stays open, in milliseconds
  */

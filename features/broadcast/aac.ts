@@ -4,8 +4,8 @@ import { sampleRate } from './fmp4.ts'
 
 const bitrate = 48_000
 /**
- * Each call of the encoder costs several messages between threads, so one call encodes four AAC frames. A part has 12 frames,
- * which are exactly three calls, so no part waits for samples of the next part.
+ * Each call of the encoder sends several messages between threads, so one call encodes four AAC frames. A part has 12
+ * frames, which is exactly three calls, so no part has to wait for samples of the next one.
  */
 const chunkSamples = 4096
 
@@ -22,7 +22,7 @@ export class AacEncoder {
 
   /**
    * @param onDescription called with the AudioSpecificConfig, before the first frame
-   * @param onError called if the encoder fails; it then encodes nothing more
+   * @param onError called if the encoder fails; it then stops encoding
    */
   constructor (onDescription: (description: Uint8Array) => void, onFrame: (data: Uint8Array) => void, onError: (error: unknown) => void) {
     registerAacEncoder()
@@ -50,7 +50,7 @@ export class AacEncoder {
 
   readonly #onError: (error: unknown) => void
 
-  /** Encodes samples after those of earlier calls. */
+  /** Encodes the samples that follow those of earlier calls. */
   encode (samples: Int16Array): void {
     for (let from = 0; from < samples.length;) {
       const next = samples.subarray(from, from + chunkSamples - this.#filled)

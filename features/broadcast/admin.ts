@@ -16,7 +16,7 @@ type Report = z.input<typeof report>
 
 declare module 'flylive-audio-server/feature' {
   interface ClusterRequests {
-    /** Returns the broadcasts that the receiving server packages. */
+    /** Returns the broadcasts that the server asked packages. */
     'broadcast:report': { data: Record<string, never>, reply: Report[] }
   }
 }

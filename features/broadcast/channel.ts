@@ -16,7 +16,7 @@ export interface ChannelOutput {
   failed (error: unknown): void
 }
 
-/** Gaps of up to this many samples are filled with silence. After a longer gap, a new timeline starts. */
+/** Gaps of up to this many samples are filled with silence. A longer gap starts a new timeline. */
 const maxGap = 5 * 48_000
 /** 20 ms of silence. */
 const silentPacket = Uint8Array.of(0xf8, 0xff, 0xfe)
@@ -26,11 +26,11 @@ export class Channel {
   readonly #output: ChannelOutput
   #aac: { encoder: AacEncoder, next: number } | undefined
   #opus: { cutter: PartCutter, next: number } | undefined
-  /** Unix time of timestamp 0 of the mix, in samples. */
+  /** When timestamp 0 of the mix was: Unix time, in samples. */
   readonly #base: number
   #closed = false
 
-  /** @param startTime Unix time of timestamp 0 of the mix, in milliseconds */
+  /** @param startTime when timestamp 0 of the mix was, in epoch milliseconds */
   constructor (startTime: number, output: ChannelOutput) {
     this.#output = output
     // Opus packets start at multiples of their duration.
@@ -53,7 +53,7 @@ export class Channel {
   #addPacket (at: number, payload: Uint8Array): void {
     if (this.#opus && at - this.#opus.next > maxGap) this.#opus = undefined
     if (!this.#opus) {
-      // The rendition begins with the first packet of a part.
+      // Begin the rendition at the start of a part.
       if (isSamePart(positionAt(at - opusFrameSamples), positionAt(at))) return
       this.#opus = { cutter: new PartCutter('opus', at, (part) => this.#output.part(part)), next: at }
     }

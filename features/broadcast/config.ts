@@ -1,6 +1,6 @@
 import { fromEnv, read, z } from 'flylive-audio-server/feature'
 
-/** Settings that an admin can change at run time. */
+/** Settings that admins can change at run time. */
 export const config = z.object({
   fromListeners: fromEnv('BROADCAST_FROM_LISTENERS', z.int().min(0).max(1_000_000).default(0)
     .describe('Puts a room on air when it has at least this many members who are not seated; 0: never. The broadcast continues until a host or admin stops it or the room closes.'), read.number),

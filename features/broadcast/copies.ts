@@ -9,8 +9,8 @@ import type { Air } from './stations.ts'
 declare module 'flylive-audio-server/feature' {
   interface ClusterRequests {
     /**
-     * Returns the parts after a position; if there are none, waits for the next part. `listeners` is the number of listeners on
-     * the requesting server.
+     * Returns the parts after a position; if there are none yet, waits for the next part. `listeners` is the number of
+     * listeners on the requesting server.
      */
     'broadcast:parts': { data: { roomId: string, nodeId: string, listeners: number, after: Partial<Record<Codec, PartPosition>> }, reply: PartsReply }
   }
@@ -42,13 +42,13 @@ const idleMs = 30_000
 const maxReplyBytes = 96 * 1024
 
 /**
- * Copies the windows of other servers, so that players can use any server. A server with a copy sends one request per part to
- * the packaging server, over Redis, however many players it serves.
+ * Copies the windows of other servers, so that players can use any server. A server with a copy sends the packaging
+ * server one request per part, over Redis, regardless of its number of players.
  */
 export interface Copies {
-  /** @returns the window of a room, copied if another server packages it; undefined if the room is not on air */
+  /** @returns the window of a room, a copy if another server packages it; undefined if the room is not on air */
   find (roomId: string): Promise<BroadcastWindow | undefined>
-  /** Keeps filling the window of a station that has ended, with parts from the server that packages the room next. */
+  /** Keeps filling the window of a station that has ended, with parts from the server that packages the room now. */
   follow (roomId: string, window: BroadcastWindow): void
 }
 
@@ -61,7 +61,7 @@ export function createCopies (app: FeatureInstance, air: Air, ownerOf: (roomId: 
   const closing = new AbortController()
   app.addHook('onClose', async () => closing.abort())
   const running = new Map<string, Promise<BroadcastWindow | undefined>>()
-  /** Rooms that were not on air, with the time of the look-up, so that requests for them do not load the store. */
+  /** When each room was last found not to be on air, so that repeated requests for it do not query the store. */
   const absent = new Map<string, number>()
 
   cluster.answer('broadcast:parts', async ({ roomId, nodeId, listeners, after }) => {
@@ -143,7 +143,7 @@ export function createCopies (app: FeatureInstance, air: Air, ownerOf: (roomId: 
     return window
   }
 
-  // The previous generation of the feature no longer fills its copies.
+  // The previous generation of the feature no longer fills its copies, so continue them.
   for (const [roomId, window] of air.windows) if (!air.stations.has(roomId)) follow(roomId, window)
 
   return {
@@ -159,7 +159,7 @@ export function createCopies (app: FeatureInstance, air: Air, ownerOf: (roomId: 
         window = await opening
       } catch (err) {
         if (!isCoded(err)) throw err
-        // The packaging server has died or is starting.
+        // The packaging server has died, or is still starting.
         return
       }
       if (!window) {

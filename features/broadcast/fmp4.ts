@@ -15,7 +15,7 @@ export interface Frame {
   duration: number
 }
 
-/** The value of the attribute CODECS for each codec. */
+/** The playlist attribute CODECS for each codec. */
 export const codecNames = { aac: 'mp4a.40.2', opus: 'opus' } as const
 
 type Field = Uint8Array | string | readonly number[]
@@ -82,6 +82,7 @@ export function fragment (sequenceNumber: number, start: number, frames: readonl
       fullBox('tfdt', 1, 0, u64(start)),
       fullBox('trun', 0, 0x00_03_01, u32(frames.length), u32(dataOffset), entries)))
   const size = build(0).length
-  // Returns a copy, because a small buffer shares its memory block with others, and threads exchange whole blocks.
+  // Copy the data: a small buffer shares its memory block with others, and blocks are transferred between threads as a
+  // whole.
   return new Uint8Array(Buffer.concat([build(size + 8), box('mdat', Buffer.concat(data))]))
 }

@@ -24,8 +24,8 @@ declare module 'flylive-audio-server/feature' {
 }
 
 /**
- * Broadcasts rooms over HLS to any number of listeners, who need neither WebRTC nor an account. The packager and the latest
- * segments outlive a reload of the feature, so no segment is missing.
+ * Broadcasts rooms over HLS to any number of listeners, who need neither WebRTC nor an account. The packager and the
+ * latest segments outlive a reload of the feature, so no segment is lost.
  */
 export default defineFeature(async function broadcast (app, settings) {
   const { clock, hooks, messages, metrics, rooms, sfu } = app

@@ -3,7 +3,7 @@ import type { FeatureInstance, Session } from 'flylive-audio-server/feature'
 
 export const AlreadyLive = createError('ALREADY_LIVE', 'You are already sending audio over another connection', 409)
 
-/** The lock of a user who speaks. */
+/** The lock of a user who is speaking. */
 export interface LiveLock {
   session: Session
   roomId: string
@@ -13,7 +13,7 @@ export interface LiveLock {
 
 /** How often a lock is renewed, in milliseconds. */
 const renewMs = 1000
-/** Another connection, on any server, can take over a lock that was not renewed for this long, in milliseconds. */
+/** If a lock is not renewed for this long, another connection, on any server, can take it. In milliseconds. */
 const lockMs = 3000
 
 /**
@@ -48,7 +48,7 @@ export function limitLiveConnections (app: FeatureInstance, held: Map<string, Li
     if (lock?.session === session) logged(release(session.userKey, lock))
   })
 
-  /** Locks of users who had no producer at the last renewal. */
+  /** Locks of users who had no producer when their lock was last renewed. */
   let silent = new Set<LiveLock>()
   async function renew (userKey: string, lock: LiveLock): Promise<void> {
     if (silent.has(lock) && !isLive(lock)) return await release(userKey, lock)

@@ -4,7 +4,7 @@ import type { Codec, Part } from './part-cutter.ts'
 // Messages between the main thread and the packager thread: about eight per room per second.
 
 export type ToPackager =
-  /** `startTime`: Unix time of timestamp 0 of the mix, in milliseconds. */
+  /** `startTime`: when timestamp 0 of the mix was, in epoch milliseconds. */
   { type: 'open', channel: number, startTime: number } |
   /** The port on which the mixer thread sends the frames of the mix. */
   { type: 'input', channel: number, port: MessagePort } |
@@ -13,6 +13,6 @@ export type ToPackager =
 export type FromPackager =
   { type: 'init', channel: number, codec: Codec, data: Uint8Array } |
   { type: 'part', channel: number, part: Part } |
-  /** The mixer thread has closed the port: the main thread must send another one. */
+  /** The mixer thread has closed the port: the main thread must send a new one. */
   { type: 'inputClosed', channel: number } |
   { type: 'failed', channel: number, message: string }

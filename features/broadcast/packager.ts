@@ -3,17 +3,17 @@ import type { MessagePort } from 'node:worker_threads'
 import type { Codec, Part } from './part-cutter.ts'
 import type { FromPackager, ToPackager } from './packager-messages.ts'
 
-/** What the packager thread returns for a room. */
+/** Receives what the packager thread produces for a room. */
 export interface PackagerListener {
   init (codec: Codec, data: Uint8Array): void
   part (part: Part): void
-  /** The mixer thread has closed the input: call `input` with another port. */
+  /** The mixer thread has closed the input: call `input` with a new port. */
   inputClosed (): void
-  /** The channel returns nothing more: the thread died, or its encoder failed. */
+  /** The channel produces nothing more: the thread died, or its encoder failed. */
   failed (reason: string): void
 }
 
-/** The input of a room in the packager thread. */
+/** A room's input to the packager thread. */
 export interface PackagerChannel {
   /** @param port receives the PCM and the packets of the mix; it is transferred to the thread */
   input (port: MessagePort): void
@@ -21,13 +21,16 @@ export interface PackagerChannel {
   close (): void
 }
 
-/** The packager thread of this server. It starts with the first room. A dead thread is replaced when a room is opened. */
+/**
+ * The packager thread of this server. It starts when the first room is opened. If it dies, it is replaced when the next
+ * room is opened.
+ */
 export class Packager {
   readonly #listeners = new Map<number, PackagerListener>()
   #worker: Worker | undefined
   #nextId = 1
 
-  /** @param startTime Unix time of timestamp 0 of the mix, in milliseconds */
+  /** @param startTime when timestamp 0 of the mix was, in epoch milliseconds */
   open (startTime: number, listener: PackagerListener): PackagerChannel {
     const id = this.#nextId++
     const worker = this.#worker ??= this.#start()
@@ -46,7 +49,7 @@ export class Packager {
     await this.#worker?.terminate()
   }
 
-  /** Ends the thread as a crash does. For tests. */
+  /** Terminates the thread like a crash. For tests. */
   async crash (): Promise<void> {
     await this.#worker?.terminate()
   }

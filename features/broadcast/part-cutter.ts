@@ -9,13 +9,13 @@ export type Codec = 'aac' | 'opus'
 export interface Part extends PartPosition {
   codec: Codec
   data: Uint8Array
-  /** Unix time of the first sample, counted in samples at 48 kHz. */
+  /** When the first sample was: Unix time, in samples at 48 kHz. */
   start: number
   /** In samples. */
   duration: number
   /** Whether the part begins a timeline, or follows a gap. */
   discontinuity: boolean
-  /** Number of discontinuities up to and including this part. The window sets it. */
+  /** Number of discontinuities up to and including this part. Set by the window. */
   discontinuities?: number
 }
 
@@ -25,11 +25,11 @@ export class PartCutter {
   readonly #onPart: (part: Part) => void
   #frames: Frame[] = []
   #start = 0
-  /** Unix time of the next frame, in samples. */
+  /** When the next frame starts: Unix time, in samples. */
   #next: number
   #discontinuity = true
 
-  /** @param start Unix time of the first frame, in samples */
+  /** @param start when the first frame starts: Unix time, in samples */
   constructor (codec: Codec, start: number, onPart: (part: Part) => void) {
     this.#codec = codec
     this.#next = start

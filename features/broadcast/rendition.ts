@@ -6,16 +6,16 @@ import type { PartPosition } from './timeline.ts'
 
 /** Number of complete segments in the playlist. */
 const listedSegments = 5
-/** Number of segments that can be fetched after they have left the playlist. */
+/** Number of segments that can still be fetched after they have left the playlist. */
 const keptSegments = 3
 /** The playlist lists the parts of this many of the latest complete segments, and of the segment in progress. */
 const segmentsWithParts = 2
-/** A request for a segment that is further ahead of the current one than this is invalid. */
+/** A request for a segment more than this many segments after the current one is invalid. */
 const maxAhead = 2
-/** Maximum time for which a request waits, in milliseconds. */
+/** Maximum time that a request is held, in milliseconds. */
 const maxHoldMs = 3 * targetDuration * 1000
 
-/** The answer to a request. `held`: the request waited, but the part did not arrive in time. */
+/** The result of a request. `held`: the request was held, but the part did not arrive in time. */
 export type Answer<T> = { kind: 'found', value: T } | { kind: 'missing' | 'invalid' | 'held' }
 
 interface Segment {
@@ -33,7 +33,7 @@ export interface RenditionOptions {
   lowLatency: boolean
   /** AES-128 key; absent if the broadcast is not encrypted. */
   key?: Uint8Array | undefined
-  /** Initial value of EXT-X-DISCONTINUITY-SEQUENCE. A server that takes the broadcast over passes a higher value. */
+  /** Initial value of EXT-X-DISCONTINUITY-SEQUENCE. A server that takes over the broadcast passes a higher value. */
   discontinuities: number
 }
 
@@ -75,7 +75,7 @@ export class Rendition {
     if (last && (part.segment < last.number || (part.segment === last.number && (!continues || last.isComplete)))) return
     if (last?.number === part.segment) last.parts.push(part)
     else {
-      // Clients number segments by their position in the playlist, so a playlist must not have gaps.
+      // Clients derive segment numbers from positions in the playlist, so it must not have gaps.
       if (last && part.segment !== last.number + 1) this.#segments.length = 0
       const discontinuity = part.discontinuities === undefined ? !continues : part.discontinuity
       if (last) last.isComplete = true
@@ -92,13 +92,13 @@ export class Rendition {
     for (const wait of [...this.#waiting]) if (comparePositions(wait.position, end) < 0) wait.done(true)
   }
 
-  /** Ends all requests. */
+  /** Ends all held requests. */
   close (): void {
     this.#closed = true
     for (const wait of [...this.#waiting]) wait.done(false)
   }
 
-  /** @returns the parts after a position, oldest first; undefined for all */
+  /** @returns the parts after a position, oldest first; default: all parts */
   partsAfter (position: PartPosition | undefined): Part[] {
     return this.#segments.flatMap(({ parts }) => parts).filter((part) => !position || comparePositions(part, position) > 0)
   }
@@ -117,7 +117,7 @@ export class Rendition {
     if (segment !== undefined) {
       const last = this.#segments.at(-1)?.number
       if (last !== undefined && segment > last + maxAhead) return { kind: 'invalid' }
-      // A part number after the last part of a segment means the first part of the next segment.
+      // A part number beyond the segment's last part stands for the first part of the next segment.
       const position = (part ?? 0) >= partsPerSegment ? { segment: segment + 1, part: 0 } : { segment, part: part ?? 0 }
       if (!await this.#arrival(position, signal)) return { kind: 'held' }
     }
@@ -136,7 +136,7 @@ export class Rendition {
     return { kind: 'found', value: segment.sealed }
   }
 
-  /** Returns a part. If it is the next one, which the playlist announces, waits for it. */
+  /** Returns a part. If it is the next part, which the playlist already announces, waits for it. */
   async part (position: PartPosition, signal: AbortSignal): Promise<Answer<Uint8Array>> {
     const find = () => this.#segments.find(({ number }) => number === position.segment)?.parts.find(({ part }) => part === position.part)
     if (!find()) {

@@ -80,7 +80,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     })
   }
 
-  /** Puts a started room on air as soon as it has a member, because a room without members has no audio. */
+  /** Puts a started room on air once it has a member, because a room without members has no audio. */
   async function openIfStarted (roomId: string): Promise<void> {
     const room = await records.get(roomId)
     if (room?.startedAt !== undefined) await broadcasts.open(roomId)
@@ -189,7 +189,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     await rooms.close(roomId, reason)
   }
 
-  /** Removes rooms that never went on air, and rooms that have been on air for too long. */
+  /** Removes rooms that were not started within `idleMinutes`, and rooms that were started more than `maxHours` ago. */
   async function sweep (): Promise<void> {
     if (!await cluster.tryLock('broadcast:sweep', sweepMs - 1000)) return
     const now = clock.now()

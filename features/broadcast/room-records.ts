@@ -13,7 +13,7 @@ const record = z.object({
   /** Null if a server admin or an anonymous client created the room. */
   ownerId: userIdSchema.nullable(),
   pin: z.string(),
-  /** Whether a client chose the PIN. Only such a PIN protects the broadcast. */
+  /** Whether a client chose the PIN. Only a PIN that a client chose protects the broadcast. */
   isProtected: z.boolean(),
   maxAnchors: z.int(),
   /** Epoch milliseconds. */
@@ -22,13 +22,13 @@ const record = z.object({
   startedAt: z.number().optional(),
   users: z.array(z.object({ userId: z.string(), role: userRole }))
 })
-/** A room that the REST API has created. */
+/** A room that was created over the REST API. */
 export type RoomRecordOfApi = z.output<typeof record>
 
 /** Maximum number of users per room who receive tokens. */
 export const maxUsers = 1000
 
-/** The rooms that the REST API has created, on all servers. All methods throw UNAVAILABLE. */
+/** The rooms that were created over the REST API, on all servers. All methods throw UNAVAILABLE. */
 export interface RoomRecords {
   get (roomId: string): Promise<RoomRecordOfApi | undefined>
   list (): Promise<RoomRecordOfApi[]>
@@ -37,7 +37,7 @@ export interface RoomRecords {
   /**
    * Changes a room atomically.
    *
-   * @param change returns the changed record; called again if another server has changed it first
+   * @param change returns the changed record; called again if another server changes the record first
    * @returns undefined if there is no such room
    */
   change (roomId: string, change: (room: RoomRecordOfApi) => RoomRecordOfApi): Promise<RoomRecordOfApi | undefined>
@@ -54,7 +54,7 @@ export function createRoomRecords ({ clock, kv }: FeatureInstance, maxRoomsPerUs
   const owned = kv.namespace('broadcast-owned')
   const parse = (text: string | undefined) => text === undefined ? undefined : record.parse(JSON.parse(text))
 
-  /** @param update returns undefined to leave the list as it is */
+  /** @param update returns undefined to leave the list unchanged */
   async function changeOwned (ownerId: UserId, update: (ids: readonly string[]) => string[] | undefined): Promise<boolean> {
     const key = userKeyOf(ownerId)
     for (;;) {

@@ -25,7 +25,11 @@ type State = z.output<typeof broadcastState>
 
 /** All methods throw UNAVAILABLE. */
 export interface Broadcasts {
-  /** Puts a room on air. @throws FORBIDDEN */
+  /**
+   * Puts a room on air.
+   *
+   * @throws FORBIDDEN
+   */
   start (room: LocalRoom, session: Session): Promise<{ hlsUrl: string }>
   /** @throws FORBIDDEN, NOT_ON_AIR */
   stop (room: LocalRoom, session: Session): Promise<{ hlsUrl: string }>
@@ -44,13 +48,13 @@ export interface Broadcasts {
   find: Copies['find']
 }
 
-/** How often a server renews its leases, and how often the other servers try to take a free lease, in milliseconds. */
+/** Interval at which a server renews its leases, and at which other servers try to take free leases, in milliseconds. */
 const renewMs = 1000
-/** Another server can take over a lease that was not renewed for this long, in milliseconds. */
+/** If a lease is not renewed for this long, another server can take it. In milliseconds. */
 const leaseMs = 4000
 /**
- * How long a server without speakers waits before it takes a free lease, in milliseconds. A server with more speakers waits
- * less, so it takes the lease first.
+ * How long a server without speakers waits before it takes a free lease, in milliseconds. A server with more speakers
+ * waits less, so that it takes the lease first.
  */
 const bidMs = 300
 /** A server with this many speakers does not wait. */
@@ -68,7 +72,11 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
   const onAirOf = async (roomId: string) => (rooms.get(roomId) ? state.peek(roomId) : await state.read(roomId))?.onAir
   const copies = createCopies(app, air, async (roomId) => await leases.get(roomId), async (roomId) => await onAirOf(roomId) !== undefined)
 
-  /** @returns whether this server has, or now takes, the lease of a room */
+  /**
+   * Takes the lease of a room if it is free.
+   *
+   * @returns whether this server holds the lease
+   */
   async function holdLease (roomId: string, isRunning: boolean): Promise<boolean> {
     const take = async (from: string | undefined) => await leases.compareAndSet(roomId, from, nodeId, { ttlMs: leaseMs })
     if (isRunning) return await take(nodeId) || await take(undefined)
@@ -85,7 +93,7 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
     await leases.compareAndSet(roomId, nodeId, nodeId, { ttlMs: 1 })
   }
 
-  /** Starts, keeps or ends the packaging of a room on this server, as its state requires. */
+  /** Starts, continues or ends the packaging of a room on this server, as the room's state requires. */
   async function reviewNow (roomId: string): Promise<void> {
     const onAir = rooms.get(roomId) ? state.peek(roomId)?.onAir : undefined
     const running = air.stations.get(roomId)
@@ -141,7 +149,7 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
   })
   hooks.on('feature:loaded', (name) => { if (name === 'broadcast') reviewAll() })
   hooks.on('feature:disabled', (name) => {
-    // While the feature is off, no server can take over a room, so the leases are not needed.
+    // While the feature is off, no server can take over a room, so nobody needs the leases.
     if (name === 'broadcast') for (const roomId of air.stations.keys()) release(roomId).catch((err: unknown) => log.debug({ err, roomId }, 'failed to release a broadcast'))
   })
   state.onChange(({ roomId }, current) => {
@@ -179,7 +187,7 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
   }
 
   async function open (roomId: string, { isAutomatic = false } = {}): Promise<void> {
-    // Chosen outside of the callback of `change`, because the callback may run several times.
+    // Chosen before the call of `change`, because its callback may run several times.
     const [startedAt, key] = [clock.now(), randomBytes(16).toString('base64')]
     const isEncrypted = settings.encrypt || await isProtected(roomId) || await hasPin(roomId)
     const started = await state.change<boolean>(roomId, (current: State = {}) => {

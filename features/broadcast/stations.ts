@@ -7,7 +7,7 @@ import type { BroadcastWindow } from './window.ts'
 
 /** How long to wait before a failed packager is restarted, in milliseconds. */
 const restartDelayMs = 500
-/** How long the number of listeners that another server has reported is valid, in milliseconds. */
+/** How long another server's reported number of listeners is valid, in milliseconds. */
 const reportMs = 10_000
 
 /** Packages the mix of one room on this server. A station ends with its mix. */
@@ -16,13 +16,13 @@ export class Station {
   readonly window: BroadcastWindow
   /** How many times the packager was restarted. */
   restarts = 0
-  /** Time between the end of the latest part in the mix and its arrival in the playlist, in milliseconds. */
+  /** Delay from the end of the latest part in the mix until its arrival in the playlist, in milliseconds. */
   delayMs: number | undefined
-  /** Number of listeners on other servers, by server, and when it was reported, by `performance.now`. */
+  /** Number of listeners on other servers, by server, and when it was reported, on the clock of `performance.now`. */
   readonly #elsewhere = new Map<string, { listeners: number, at: number }>()
   readonly #mix: RoomMix
   readonly #packager: Packager
-  /** Unix time of timestamp 0 of the mix, in milliseconds. A restarted packager continues the same timeline. */
+  /** When timestamp 0 of the mix was, in epoch milliseconds. A restarted packager continues the same timeline. */
   readonly #startTime: number
   readonly #log: Logger
   readonly #onClosed: (station: Station) => void
@@ -95,7 +95,7 @@ export class Station {
   }
 }
 
-/** The broadcasts on this server. They outlive a reload of the feature, so that no segment is missing. */
+/** The broadcasts on this server. They outlive a reload of the feature, so that no segment is lost. */
 export class Air {
   /** Called when a station has ended. Set by the running generation of the feature. */
   onStationClosed: (station: Station) => void = () => {}

@@ -1,7 +1,7 @@
 import { sampleRate } from './fmp4.ts'
 
-// The boundaries and numbers of segments and parts follow from Unix time, counted in samples at 48 kHz. A server that takes
-// over a broadcast therefore continues with later segment numbers without knowing the state of the previous server.
+// The boundaries and numbers of segments and parts are derived from Unix time, in samples at 48 kHz. A server that
+// takes over a broadcast can therefore continue with later segment numbers without the previous server's state.
 
 /** Samples per AAC frame. */
 export const aacFrameSamples = 1024

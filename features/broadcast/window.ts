@@ -6,7 +6,10 @@ import { partSamples, segmentSamples } from './timeline.ts'
 
 export const codecs: readonly Codec[] = ['aac', 'opus']
 
-/** The discontinuity sequence with which a window starts grows by one per this many milliseconds of the broadcast. */
+/**
+ * A new window's discontinuity sequence starts one higher for each of these intervals since the broadcast started, in
+ * milliseconds.
+ */
 const discontinuityMs = 4000
 
 /**
@@ -18,7 +21,7 @@ const discontinuityMs = 4000
 export const firstDiscontinuity = (startedAt: number): number => Math.max(0, Math.floor((Date.now() - startedAt) / discontinuityMs))
 
 export interface WindowOptions extends RenditionOptions {
-  /** Offers Opus as a second rendition. */
+  /** Whether to offer Opus as a second rendition. */
   opus: boolean
   /** When the broadcast started, in epoch milliseconds. Identifies the broadcast among those of the same room. */
   startedAt: number
@@ -28,10 +31,10 @@ export interface WindowOptions extends RenditionOptions {
 export class BroadcastWindow {
   readonly options: WindowOptions
   readonly renditions: ReadonlyMap<Codec, Rendition>
-  /** When a player last requested a playlist, by `performance.now`. */
+  /** When a player last requested a playlist, on the clock of `performance.now`. */
   lastRequest = performance.now()
   readonly #requests = new RequestRates()
-  /** The users who speak, if this is a copy of another server's window. */
+  /** The active speakers, if this is a copy of another server's window. */
   speaking: readonly (string | number)[] = []
 
   constructor (options: WindowOptions) {
@@ -73,23 +76,23 @@ export class BroadcastWindow {
     return `${lines.join('\n')}\n`
   }
 
-  /** Number of requests that wait for a part. */
+  /** Number of held requests. */
   get waiting (): number {
     return this.renditions.values().reduce((sum, { waiting }) => sum + waiting, 0)
   }
 
-  /** Ends all requests that wait. */
+  /** Ends all held requests. */
   close (): void {
     for (const rendition of this.renditions.values()) rendition.close()
   }
 }
 
-/** Requests in one second. Seconds are counted from the start of the process. */
+/** Requests in one second. `second` counts from the start of the process. */
 interface Count { second: number, plain: number, blocking: number }
 
 const countedSeconds = 4
 
-/** Counts requests in the latest seconds. */
+/** Counts requests in the last {@link countedSeconds} seconds. */
 class RequestRates {
   #counts: Count[] = []
 
@@ -103,7 +106,7 @@ class RequestRates {
     count[isBlocking ? 'blocking' : 'plain']++
   }
 
-  /** @returns requests per second in the latest complete seconds */
+  /** @returns requests per second averaged over the last complete seconds */
   perSecond (): { plain: number, blocking: number } {
     const now = Math.floor(performance.now() / 1000)
     const counts = this.#counts.filter(({ second }) => second < now && second >= now - countedSeconds)

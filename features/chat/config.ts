@@ -1,6 +1,6 @@
 import { fromEnv, read, z } from 'flylive-audio-server/feature'
 
-/** Settings that an admin can change at run time. */
+/** Settings that admins can change at run time. */
 export const config = z.object({
   history: fromEnv('CHAT_HISTORY', z.int().min(0).max(1000).default(50)
     .describe('Chat messages that a new member receives.'), read.number),

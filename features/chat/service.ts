@@ -18,14 +18,14 @@ export interface Chat {
   /**
    * Sets the minimum time between two messages of a member. The owner and admins are exempt.
    *
-   * @param seconds 0 ends slow mode
+   * @param seconds 0 turns slow mode off
    * @returns the previous value
    * @throws ROOM_NOT_FOUND, UNAVAILABLE
    */
   setSlowMode (roomId: string, seconds: number): Promise<number>
 }
 
-/** A message in the log of a room. If rooms have no history, only its id and author are stored. */
+/** A message in the log of a room. If history is disabled, only the id and author are stored. */
 type LogEntry = ChatMessage | Pick<ChatMessage, 'id' | 'userId'>
 
 /** The chat of a room: sends messages, and reads the history. */
@@ -42,7 +42,7 @@ export interface ChatService extends Chat {
   slowModeSeconds (roomId: string): number
 }
 
-/** How many messages of a room can be deleted if rooms have no history. */
+/** Number of messages per room that can be deleted if history is disabled. */
 const keptIds = 200
 
 /**
@@ -61,7 +61,7 @@ export function createChat ({ rooms, store }: Pick<FeatureInstance, 'rooms' | 's
       try {
         await rooms.emitLogged(roomId, 'chat:message', message, { entry, keep, spacing })
       } catch (error) {
-        // The role is looked up only now, because most messages do not need it.
+        // Look up the role only now, because most messages do not need it.
         if (!isCoded(error) || error.code !== 'RATE_LIMITED' || await rooms.roleOf(record, session) === 'member') throw error
         await rooms.emitLogged(roomId, 'chat:message', message, { entry, keep })
       }

@@ -55,7 +55,7 @@ This document leaves out disabled features. Their requests fail with \`FEATURE_D
 
 const channel = { $ref: '#/channels/ws' }
 const refused = 'refused'
-/** @returns the name of a component, in which AsyncAPI does not allow colons */
+/** @returns a component name without colons, which AsyncAPI does not allow */
 const nameOf = (type: string, kind: 'request' | 'reply' | 'event') => `${type.replaceAll(/[^\w.-]/g, '-')}.${kind}`
 const inChannel = (name: string): Reference => ({ $ref: `#/channels/ws/messages/${name}` })
 const schemaRef = (name: string): Reference => ({ $ref: `#/components/schemas/${name}` })

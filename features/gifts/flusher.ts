@@ -19,8 +19,8 @@ const maxInFlight = 4
 /** Exponential backoff while the backend is unavailable, in milliseconds. */
 const backoffMs = { min: 500, max: 5000 }
 /**
- * Time by which the lease exceeds the timeout of a backend call, in milliseconds. The
- * lease begins before the gifts are taken, and taking gifts may last 2 s (plugins/redis).
+ * How much longer the lease lasts than the timeout of a backend call, in milliseconds. The lease begins before the
+ * gifts are taken, and taking gifts may last 2 s (plugins/redis).
  */
 const leaseMarginMs = 3000
 
@@ -128,7 +128,11 @@ export function createFlusher ({ outbox, processor, onRejected, clock, metrics, 
     if (counts.dead > 0) log.error({ transactionIds: settledGifts.map(({ transactionId }) => transactionId) }, 'gifts moved to dead letters')
   }
 
-  /** Sends a batch to the backend; never rejects. @returns the outcome of each gift */
+  /**
+   * Sends a batch to the backend. Never rejects.
+   *
+   * @returns the outcome of each gift
+   */
   async function send (batch: Batch, to: GiftProcessor, leaseEnd: number): Promise<Map<string, Outcome>> {
     const begin = performance.now()
     const finish = (result: 'ok' | 'error' | 'unavailable') => duration.observe({ result }, (performance.now() - begin) / 1000)
@@ -171,8 +175,8 @@ export function createFlusher ({ outbox, processor, onRejected, clock, metrics, 
     for (let attempt = 1, wait = 50; ; attempt++, wait = Math.min(wait * 2, 1000)) {
       try {
         const settled = await outbox.settle(batch.token, outcomes)
-        // Within the lease no other server can settle these gifts. If a retry finds some gifts already
-        // settled, an earlier attempt stored them and only its reply was lost.
+        // Within the lease, no other server can settle these gifts. If a retry finds some of them settled, an earlier
+        // attempt has stored them and only its reply was lost.
         return new Set(attempt > 1 && performance.now() < leaseEnd ? outcomes.keys() : settled)
       } catch (err) {
         if (closing.signal.aborted || performance.now() + wait > leaseEnd) {

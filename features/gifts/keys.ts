@@ -30,9 +30,9 @@ export function createRecentGifts (): RecentGifts {
 }
 
 /**
- * Derives the transactionId of a gift from the time in its key and a hash of the key and the
- * sender. The hash includes the sender, because all members see the id in `gift:received`:
- * without the sender, another user could reuse the id for a gift that would count as already paid.
+ * Derives the transactionId of a gift from the time in its key and a hash of the key and the sender. The hash includes
+ * the sender, because all members see the id in `gift:received`. Otherwise, another user could reuse the id for a gift
+ * that would count as already paid.
  */
 export function transactionIdOf (senderKey: string, key: string): string {
   // The hash input is unambiguous, because the key comes first and has a fixed length.

@@ -70,7 +70,7 @@ export function createRedisOutbox (redis: Redis, { now, keptLedger = maxLedger, 
       ) as [number, string] | null
       if (!found) return undefined
       const [place, value] = found
-      // The first line of a queued gift is the number of failed attempts, which recordOf ignores.
+      // The first line of a queued gift is its number of failed attempts; recordOf ignores it.
       return { place: places[place], gift: recordOf(value) } as Found
     }),
     totals: (roomId, roomCreatedAt, limit) => failingClosed(async () => {

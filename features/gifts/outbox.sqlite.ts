@@ -99,8 +99,8 @@ export function createSqliteOutbox (file: string, { now = Date.now, keptLedger =
     } catch (error) {
       for (const { reject } of group) reject(error)
     }
-    // The commit blocks the event loop. The next commit waits for the same duration, so that other work
-    // gets at least half of the time. Gifts that arrive while the commit waits share the next flush.
+    // The commit blocks the event loop. The next commit is delayed by the same duration, so that other work gets at
+    // least half of the time. Gifts that arrive during the delay share the next flush.
     const end = performance.now()
     restUntil = end + (end - begin)
   }

@@ -3,7 +3,7 @@ import type { UserId } from 'flylive-audio-server/feature'
 
 /** An accepted gift. Immutable. */
 export interface Gift {
-  /** A UUIDv7, so ids sort by time. The time comes from the key if the sender gave one. */
+  /** A UUIDv7, so ids sort by time. If the sender sent a key, the time is that of the key. */
   transactionId: string
   roomId: string
   senderId: UserId
@@ -63,8 +63,8 @@ export type RecordKind = keyof Records
 export type Found = { place: 'queue', gift: Gift } | { [K in RecordKind]: { place: K, gift: Records[K] } }[RecordKind]
 
 /**
- * Maximum number of failed gifts to keep. A user without coins can create 30 per
- * minute; the user received gift:error for each, so old failed gifts can be deleted.
+ * Maximum number of failed gifts to keep. A user without coins can create 30 per minute. The user receives gift:error
+ * for each, so old ones can be deleted.
  */
 export const maxFailed = 100_000
 /** Maximum number of gifts to keep in the ledger. */
@@ -98,31 +98,33 @@ export interface OutboxOptions {
  */
 export interface Outbox {
   /**
-   * Queues a gift, due immediately, unless the queue or a record already contains it. A gift that
-   * was already processed is queued again, because the outbox has deleted it; the backend still
-   * charges it only once.
+   * Queues a gift, due immediately, unless the queue or a record already contains it. A processed gift is queued again,
+   * because the outbox has already deleted it; the backend still charges it only once.
    *
-   * @param roomCreatedAt when the gift's room was created, epoch milliseconds. If given, a gift that this call queues counts in
-   * the totals of the room
+   * @param roomCreatedAt when the gift's room was created, epoch milliseconds. if given, a gift that this call queues
+   *   is added to the room's totals
    * @returns where the gift was already stored; undefined if this call queued it
    */
   add (gift: Gift, roomCreatedAt?: number): Promise<Found | undefined>
-  /** @returns at most `limit` totals of a room, largest first. The same recipient may have one total per form of the id */
+  /**
+   * @returns at most `limit` totals of a room, largest first. A recipient may have two totals if the id was sent as a
+   *   number and as a string
+   */
   totals (roomId: string, roomCreatedAt: number, limit: number): Promise<GiftTotal[]>
   /** Deletes the totals of a closed room. */
   forgetTotals (roomId: string, roomCreatedAt: number): Promise<void>
   /**
-   * Leases the gift that has been due longest, and other due gifts with the same number of failed
-   * attempts. The lease lasts `leaseMs`, measured by the clock of the storage. After that, the
-   * gifts are due again, so that another server can take over if this server has crashed.
+   * Leases the gift that has been due the longest, and other due gifts with the same number of failed attempts. The
+   * lease lasts `leaseMs`, measured by the clock of the storage. After that, the gifts are due again, so that another
+   * server can take over if this server has crashed.
    *
    * @param sizes maximum batch size by number of failed attempts; the last entry applies to all higher numbers
    */
   take (sizes: readonly number[], leaseMs: number): Promise<Batch>
   /**
-   * Moves the gifts of a batch to their next state: queued, processed, failed, ledger or
-   * dead letter. Gifts that this lease no longer holds stay unchanged. Of the ledger and the failed
-   * gifts, only the newest records are kept; dead letters are never trimmed.
+   * Moves the gifts of a batch to their next state: queued, processed, failed, ledger or dead letter. Gifts that are no
+   * longer under this lease stay unchanged. Only the newest records in the ledger and of failed gifts are kept; dead
+   * letters are never trimmed.
    *
    * @param outcomes by transactionId
    * @returns the transactionIds of the moved gifts

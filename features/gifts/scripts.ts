@@ -75,19 +75,18 @@ return {redis.call('ZCARD', KEYS[1]), redis.call('ZCARD', KEYS[4]), tries, more,
 `
 
 /**
- * KEYS due items leases ledger ledger:ids failed failed:ids dead dead:ids
- * ARGV now token keptLedger keptFailed trimmed, then for each gift: id target a b
+ * KEYS due items leases ledger ledger:ids failed failed:ids dead dead:ids ARGV now token keptLedger keptFailed trimmed,
+ * then for each gift: id target a b
  *
  * The target is one of:
  * - "processed"
  * - "queue": a is the delay, b the number of failed attempts to add
- * - the index in KEYS of the hash of a kind of record: a is the details, b the name of the
- *   field for the number of attempts, or empty
- * The script adds the gift to its new place before it removes the gift from the old one. If
- * Redis rejects a write (out of memory), the gift stays in its old place.
+ * - the index in KEYS of the hash of a kind of record: a is the details, b the name of the field for the number of
+ *   attempts, or empty The script adds the gift to its new place before removing it from the old one. If Redis rejects
+ *   a write (out of memory), the gift stays in its old place.
  *
- * If there are more than keptLedger or keptFailed records, the script deletes those with the
- * lowest ids, at most "trimmed" of each kind.
+ * If there are more than keptLedger or keptFailed records, the script deletes those with the lowest ids, at most
+ * "trimmed" of each kind.
  */
 export const settle = `${clock}
 local now = clock(ARGV[1])

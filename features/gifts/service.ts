@@ -43,7 +43,7 @@ export interface Gifts {
   prepare (session: Session, room: LocalRoom, request: { giftId: number, recipientId: UserId }): Promise<void>
   counts (): Promise<Counts>
   /**
-   * @returns the totals of the users who have received most gifts since the room was created, largest first
+   * @returns the totals of the users who have received the most gifts since the room was created, largest first
    * @throws UNAVAILABLE
    */
   totals (room: RoomRecord): Promise<GiftTotal[]>
@@ -68,7 +68,7 @@ export interface Gifts {
 /** Maximum number of totals in the reply to room:join (protocol.md, section 7, "Room details"). */
 const maxTotals = 50
 
-/** Number of dead letters that one step of a replay moves. */
+/** Number of dead letters moved per step of a replay. */
 const replayBatch = 500
 
 /** @param keptLedger number of gifts to keep in the ledger */
@@ -92,8 +92,8 @@ export function createGifts (app: Pick<FeatureInstance, 'clock' | 'config' | 'fe
   })
 
   /**
-   * @returns the user id with the type (number or string) that it has in the user's token;
-   * unchanged if the user is neither connected to this server nor in the room
+   * @returns the user id with the type (number or string) it has in the user's token; unchanged if the user is neither
+   *   connected to this server nor in the room
    */
   async function wireForm (roomId: string, userId: UserId): Promise<UserId> {
     const [session] = sockets.ofUser(userKeyOf(userId))
@@ -115,8 +115,8 @@ export function createGifts (app: Pick<FeatureInstance, 'clock' | 'config' | 'fe
       }
       const { transactionId } = gift
       if (key !== undefined) {
-        // Cached before the gift is stored, because the gift may be stored even if this request
-        // fails with UNAVAILABLE.
+        // Cache the content before storing the gift, because the gift may be stored even if this request fails with
+        // UNAVAILABLE.
         const content = recentGifts.get(transactionId)?.content ?? contentOf(gift)
         if (content !== contentOf(gift)) throw new KeyReused()
         if (!recentGifts.has(transactionId)) recentGifts.set(transactionId, { content, shown: false })

@@ -17,10 +17,7 @@ export interface CacheOptions<V> {
   now: () => number
 }
 
-/**
- * Cache entries, separate from the code that loads them, so that the entries survive a reload of
- * the feature.
- */
+/** The entries of a cache, separate from the code that loads them, so that they survive a reload of the feature. */
 export type CacheEntries<V> = LRUCache<string, Entry<V>, Fetch<V>>
 
 type Fetch<V> = (key: string, stale: Entry<V> | undefined, how: { signal: AbortSignal, options: { ttl?: number | undefined } }) => Promise<Entry<V>>
@@ -36,7 +33,7 @@ export interface Cache<V> {
   peek (key: string): V | undefined
   /** @returns the value if it is cached and usable, even if stale; never loads */
   peekStale (key: string): V | undefined
-  /** Removes a value. A load in flight restarts, because the result may be outdated. */
+  /** Removes a value. A load in flight is restarted, because its result may be outdated. */
   invalidate (key: string): void
 }
 

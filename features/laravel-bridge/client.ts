@@ -44,17 +44,17 @@ export interface ClientOptions {
 }
 
 /**
- * Maximum number of concurrent calls per kind, each on its own connection. Further calls wait in
- * the client, because time spent waiting for a connection would count as backend latency.
+ * Maximum number of concurrent calls per kind, each on its own connection. Additional calls are queued in the client,
+ * because time spent waiting for a connection would count as backend latency.
  */
 const maxConcurrent: Record<CallName, number> = { gifts: 4, status: 8, room: 8, role: 16 }
-/** Maximum wait in the queue, in milliseconds. The wait plus the call must be shorter than the lease of a job. */
+/** Maximum time in the queue, in milliseconds. Queue time plus call must be shorter than the lease of a job. */
 const maxWaitMs = 10_000
 /** Maximum size of a response, in bytes. The largest valid response lists the gifts of one batch. */
 const maxResponseBytes = 1_048_576
 /**
- * Maximum duration of a call that a job makes, in milliseconds. A request must end before the job's
- * lease of 60 s expires; otherwise another server repeats the job.
+ * Maximum duration of a call that a job makes, in milliseconds. The call must end before the job's lease of 60 s
+ * expires; otherwise another server repeats the job.
  */
 const maxJobCallMs = 30_000
 /** Time a closing client waits for in-flight calls, in milliseconds. */
@@ -63,7 +63,7 @@ const graceMs = 2000
 /** Errors of calls that the backend rejected with 4xx. */
 const rejections = new WeakSet<Error>()
 
-/** Whether the backend rejected a call with 4xx, in which case an immediate retry would also fail. */
+/** Whether the backend rejected a call with 4xx, so that an immediate retry would also fail. */
 export const isRejection = (error: unknown): boolean => error instanceof Error && rejections.has(error)
 
 /** @param status 4xx */
@@ -162,7 +162,7 @@ export function createClient ({ url, key, timeoutMs, metrics, breaker = {} }: Cl
     },
     async close () {
       for (const breaker of Object.values(breakers)) breaker.shutdown()
-      const closed = pool.close().catch(() => { /* The pool is closed already. */ })
+      const closed = pool.close().catch(() => { /* The pool is already closed. */ })
       await withTimeout(closed, graceMs, () => pool.destroy())
     }
   }

@@ -1,6 +1,6 @@
 import { fromEnv, read, secret, z } from 'flylive-audio-server/feature'
 
-/** Settings that an admin can change at run time. */
+/** Settings that admins can change at run time. */
 export const config = z.object({
   url: fromEnv('LARAVEL_API_URL', z.url({ protocol: /^https?$/, error: 'must be like https://backend.example.com' }).optional()
     .describe('Base URL of the Laravel backend. Setting this variable turns laravel-bridge on.')),

@@ -1,6 +1,6 @@
 import { userIdText, z } from 'flylive-audio-server/feature'
 
-// Functions of ES2026 that TypeScript's library does not declare yet.
+// ES2026 functions that TypeScript's library does not declare yet.
 const { parse, rawJSON, isRawJSON } = JSON as unknown as {
   parse (text: string, reviver: (key: string, value: unknown, context: { source?: string }) => unknown): unknown
   rawJSON (text: string): unknown
@@ -20,7 +20,7 @@ const envelope = z.object({
   correlation_id: z.union([z.literal('').transform(() => undefined), id])
 })
 
-/** A backend event with its recipients. */
+/** An event from the backend and its recipients. */
 export interface Envelope {
   event: string
   /** The normalized user id. */

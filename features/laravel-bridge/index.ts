@@ -57,8 +57,7 @@ export default defineFeature(async function laravelBridge (app, { url, key, time
   hooks.on('room:removed', ({ roomId }) => status.changed(roomId))
   hooks.on('room:resynced', (roomId) => status.changed(roomId))
   app.addHook('onReady', async () => { status.syncAll() })
-  // After a reload, syncs again: the previous instance may have missed changes between onReady and
-  // the swap.
+  // After a reload, sync again: the previous instance may have missed changes between onReady and the swap.
   hooks.on('feature:loaded', (name) => { if (name === 'laravel-bridge') status.syncAll() })
   app.addHook('onClose', async () => status.close())
 
@@ -74,7 +73,7 @@ export default defineFeature(async function laravelBridge (app, { url, key, time
   app.decorate('laravelBridge', { timeoutMs, processGifts: (transactions) => processGifts(client, transactions) } satisfies LaravelBridge)
 }, { name: 'laravel-bridge', dependencies: ['store', 'kv', 'directory', 'cluster', 'jobs', 'rooms', 'sockets'], config })
 
-/** Starts relaying backend events. Resolves once the subscription is verified, or after 5 s. */
+/** Starts relaying backend events. Resolves when the subscription is verified, or after 5 s. */
 async function startRelay (app: FeatureInstance, redis: Redis, rights: Rights, { names, channel }: { names: readonly string[], channel: string }): Promise<void> {
   const { log, metrics, rooms, sockets } = app
   const removals = createRemovals(app)

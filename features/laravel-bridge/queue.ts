@@ -10,7 +10,7 @@ export interface QueueOptions {
   maxLength: number
   /** Maximum duration of a slice before it yields to the event loop, in milliseconds. */
   sliceMs: number
-  /** The queue handles no messages before this promise resolves. */
+  /** Messages are not handled before this promise resolves. */
   startAfter?: Promise<void> | undefined
 }
 

@@ -14,7 +14,7 @@ export type RelayedAt = Map<string, number>
 /** State that outlives a reload, because the next relay subscribes before the previous one closes. */
 export interface RelayHistory {
   readonly relayedAt: RelayedAt
-  /** Resolves once all previous relays have drained their queues; undefined before the first relay. */
+  /** Resolves when all previous relays have drained their queues; undefined before the first relay. */
   closed: Promise<void> | undefined
 }
 
@@ -65,10 +65,9 @@ export function createRelay ({ names, history, rooms, sockets, rights, removals,
   const allowed = new Set(names)
   const { relayedAt, closed: previousClosed } = history
   const closed = Promise.withResolvers<void>()
-  // Waits for both the previous relay and this one, because this relay closes first if the new generation fails to start.
+  // Wait for both relays: this one closes first if the new generation fails to start.
   history.closed = Promise.all([previousClosed, closed.promise]).then(() => {})
-  // Events without an id cannot be deduplicated. Events without an id that arrive before this time are left to the
-  // previous relay.
+  // Events without an id cannot be deduplicated. Those that arrive before this time are left to the previous relay.
   let firstArrival = previousClosed ? Infinity : 0
   let warnedAt = -Infinity
 
@@ -90,7 +89,11 @@ export function createRelay ({ names, history, rooms, sockets, rights, removals,
     }
   })
 
-  /** Records an event. @returns whether the event is new */
+  /**
+   * Records an event.
+   *
+   * @returns whether the event is new
+   */
   function isNew ({ correlationId, event, userKey, roomId }: Envelope, at: number): boolean {
     if (correlationId === undefined) return at >= firstArrival
     const now = performance.now()

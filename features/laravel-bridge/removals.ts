@@ -73,8 +73,7 @@ export function createRemovals (app: Pick<FeatureInstance, 'clock' | 'cluster' |
     async verifyKick (key) {
       const [roomId, userKey, at] = JSON.parse(key) as [string, string, number]
       const sessions = (await directory.sessionsOf(userKey)).filter((session) => session.roomId === roomId)
-      // A user whose sessions all connected after the kick may stay. A user without a session may
-      // still hold a seat.
+      // A user whose sessions all connected after the kick may stay. A user without a session may still have a seat.
       if (sessions.length === 0 || sessions.some(({ connectedAt }) => connectedAt < at)) await rooms.kick(roomId, userKey)
     },
     close () {

@@ -15,9 +15,9 @@ export interface Rights {
    */
   ownerOf (roomId: string): Promise<UserId | undefined>
   /**
-   * Returns a user's role. Makes at most one call if the backend has a role for the user.
+   * Returns a user's role. If the backend has a role for the user, makes at most one call.
    *
-   * @param room `ownerId` is the user who owned the room when it was created
+   * @param room `ownerId` is the room's owner when it was created
    * @throws UNAVAILABLE if the role cannot be determined; the method never assumes `member`
    */
   roleOf (room: { roomId: string, ownerId: UserId }, userKey: string): Promise<Role>
@@ -29,13 +29,12 @@ export interface Rights {
   invalidate (roomId: string, userKey?: string): void
 }
 
-/** Cached responses of the backend. The responses outlive a reload of the feature. */
+/** Cached responses of the backend, which outlive a reload of the feature. */
 export interface CachedRights {
   readonly owners: CacheEntries<UserId | undefined>
   readonly roles: CacheEntries<Role | undefined>
   /**
-   * A random epoch per room, which is part of the keys in `roles`. A new epoch invalidates all
-   * roles in the room.
+   * A random id (epoch) per room, which is part of the keys in `roles`. A new epoch invalidates all roles of the room.
    */
   readonly epochs: LRUCache<string, string>
 }
@@ -53,8 +52,8 @@ export const freshMs = 30_000
 /** Additional time that stale responses are used while the backend is down (set by its contract), in milliseconds. */
 export const staleMs = 300_000
 /**
- * How long a "no such room" response stays fresh, in milliseconds. The time is short, because the
- * backend may create the room at any time, and then its owner must be able to join.
+ * How long a "no such room" response stays fresh, in milliseconds. The time is short, because the backend may create
+ * the room at any time, and its owner must then be able to join.
  */
 export const unknownRoomMs = 5000
 

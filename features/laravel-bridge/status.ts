@@ -6,7 +6,7 @@ import { isRejection } from './client.ts'
 import type { BackendClient } from './client.ts'
 import { anyResponse } from './messages.ts'
 
-/** Name of the job that syncs a room, and of the namespace that stores the last status sent per room. */
+/** Name of the job that syncs a room, and of the namespace for the last status sent per room. */
 export const statusJob = 'room-status'
 
 /** The last status that the backend received for a room. */
@@ -18,10 +18,7 @@ interface SentStatus {
   at: number
   /** When a server detected that the room no longer exists, in epoch milliseconds. */
   endedAt?: number
-  /**
-   * Whether the backend has been notified that the room ended. After that notification, the entry only delays
-   * the next call.
-   */
+  /** Whether the backend has been notified that the room ended. Afterwards, the entry only delays the next call. */
   ended?: boolean
 }
 
@@ -37,7 +34,7 @@ export interface RoomStatus {
   changed (roomId: string): void
   /** Sends a room's changes to the backend. This is the handler of {@link statusJob}. */
   sync (roomId: string): Promise<void>
-  /** Schedules a sync of all rooms, for when changes may have been missed. Retries until scheduling succeeds. */
+  /** Schedules a sync of all rooms, because changes may have been missed. Retries until scheduling succeeds. */
   syncAll (): Promise<void>
   close (): void
 }
@@ -123,14 +120,18 @@ export function createRoomStatus ({ clock, jobs, kv, log, store, client, remembe
     }
   }
 
-  /** Makes the next status call for a room, if one is needed. @returns whether another call must follow */
+  /**
+   * Makes the next status call for a room, if necessary.
+   *
+   * @returns whether another call must follow
+   */
   async function sendNext (roomId: string, last: SentStatus | undefined, room: Awaited<ReturnType<RoomStore['getRoom']>>): Promise<boolean> {
     if (last && last.ended !== true && room?.createdAt !== last.createdAt) {
       const ending = { ...last, endedAt: last.endedAt ?? clock.now() }
       try {
         await post(roomId, { is_live: false, participant_count: 0, ended_at: iso(ending.endedAt) })
       } catch (error) {
-        // Keeps the actual end time for the retry.
+        // Keep the actual end time for the retry.
         if (last.endedAt === undefined) await save(roomId, ending)
         throw error
       }
@@ -163,8 +164,7 @@ export function createRoomStatus ({ clock, jobs, kv, log, store, client, remembe
   async function scheduleAll (): Promise<void> {
     const current = await readIncarnation()
     if (incarnation !== undefined && incarnation !== current) {
-      // Restores what the store lost. Only these entries still list rooms that ended while the
-      // store was down.
+      // Restore what the store lost: rooms that ended while the store was down are listed only in these entries.
       for (const [roomId, status] of [...remembered]) {
         if (await sent.get(roomId) === undefined) await save(roomId, status)
       }
@@ -194,7 +194,7 @@ export function createRoomStatus ({ clock, jobs, kv, log, store, client, remembe
       // The backend has no rooms without an owner.
       const room = found && hasOwner(found) ? found : undefined
       const last = text === undefined ? undefined : JSON.parse(text) as SentStatus
-      // The wait is limited, because the clock of the server that sent the status may be ahead.
+      // Limit the wait: the clock of the server that sent the status may be ahead.
       const waitMs = last === undefined ? 0 : Math.min(last.at + intervalMs - clock.now(), intervalMs)
       try {
         if (waitMs > 0) await jobs.schedule(statusJob, roomId, clock.now() + waitMs)

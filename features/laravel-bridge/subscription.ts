@@ -60,7 +60,7 @@ export function createSubscription ({ redis, channel, log, receive, canaryInterv
       connection.subscribe(channel).then(() => { if (connection === subscriber) sendCanary() },
         (err: unknown) => log.debug({ err }, 'redis subscriber failed'))
     })
-    connection.connect().catch(() => { /* The error event has logged the error; ioredis retries. */ })
+    connection.connect().catch(() => { /* The `error` event has logged the failure; ioredis retries. */ })
     return connection
   }
 

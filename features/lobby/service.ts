@@ -14,7 +14,8 @@ export interface Lobby {
   /**
    * Returns a page of the rooms that have members. The page is at most `cacheMs` old.
    *
-   * @param query only rooms whose texts contain these words. Such a page searches at most {@link maxSearched} rooms
+   * @param query if given, returns only rooms whose texts contain these words, and searches at most {@link maxSearched}
+   *   rooms per page
    * @throws UNAVAILABLE
    */
   list (cursor: string | undefined, limit: number, query?: string): Promise<Page>
@@ -38,7 +39,7 @@ export function createLobby (app: FeatureInstance, { cacheMs, people }: z.output
   /** Reads rooms with their overviews. The number of round trips does not depend on the number of rooms. */
   async function readRooms (after: string, limit: number): Promise<{ found: Found[], next: string | undefined }> {
     const { rooms: busy, next } = await store.listBusyRooms(after, limit)
-    // Rooms without an owner are not listed: the feature that manages them decides who may join.
+    // Do not list rooms without an owner: the feature that manages them decides who may join.
     const rooms = busy.filter(hasOwner)
     const overviews = rooms.length > 0 ? await app.rooms.overviewsOf(rooms) : []
     return { found: rooms.map((room, i) => ({ room, overview: overviews[i] as RoomOverview })), next }

@@ -9,7 +9,10 @@ export interface Speaking {
 
 /** Interval at which each server sends the speakers of its rooms, in milliseconds. */
 const intervalMs = 1000
-/** How long the speakers of a server are valid, in milliseconds. A server that stops sending has died. */
+/**
+ * How long the speakers of a server are valid, in milliseconds. A server that sends nothing for this long is dead, or
+ * has no speakers.
+ */
 const maxAgeMs = 5000
 /** Maximum size of a message, in bytes. Rooms that do not fit are omitted. */
 const maxBytes = 262_144
@@ -18,8 +21,8 @@ const channel = 'lobby:speaking'
 const report = z.object({ node: z.string(), rooms: z.record(z.string(), z.array(z.union([z.string(), z.number()]))) })
 
 /**
- * Sends the active speakers of this server's rooms to all servers, in one message per second for all rooms, and receives
- * those of the others. A server without speakers sends nothing.
+ * Sends the active speakers of this server's rooms to all servers, in one message per second for all rooms, and
+ * receives those of the other servers. A server without speakers sends nothing.
  */
 export async function shareSpeakers (app: Pick<FeatureInstance, 'addHook' | 'bus' | 'log' | 'nodeId' | 'rooms' | 'sfu'>): Promise<Speaking> {
   const { bus, log, nodeId, rooms, sfu } = app
@@ -37,7 +40,7 @@ export async function shareSpeakers (app: Pick<FeatureInstance, 'addHook' | 'bus
     let bytes = 0
     const speaking = [...rooms.local()].map(({ roomId }) => [roomId, sfu.speakersOf(roomId)] as const)
       .filter(([roomId, users]) => users.length > 0 && (bytes += roomId.length + JSON.stringify(users).length) < maxBytes)
-    // When the last speakers have stopped, the server sends one empty report.
+    // When the last speakers stop, the server sends one empty report.
     if (speaking.length === 0 && isSilent) return
     isSilent = speaking.length === 0
     bus.publish(channel, JSON.stringify({ node: nodeId, rooms: Object.fromEntries(speaking) } satisfies z.input<typeof report>))

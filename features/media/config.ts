@@ -11,7 +11,7 @@ const iceServer = z.object({
   credential: z.string().optional()
 }).refine(({ urls, username, credential }) => ![urls].flat().some((url) => /^turns?:/i.test(url)) || (username && credential), 'must have username and credential for TURN, like {"urls":"turn:turn.example.com:3478","username":"…","credential":"…"}; or use TURN_URLS and TURN_SECRET')
 
-/** Settings that an admin can change at run time. */
+/** Settings that admins can change at run time. */
 export const config = z.object({
   iceServers: fromEnv('ICE_SERVERS', secret(z.array(iceServer, 'must be JSON, like [{"urls":"stun:stun.example.com"}]').default([])
     .describe('STUN and TURN servers for clients, as JSON: [{"urls":…,"username":…,"credential":…}].')), read.json),

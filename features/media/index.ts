@@ -6,7 +6,7 @@ import { events, greeting, joinReply, requests } from './messages.ts'
 
 export { config, requests }
 
-/** The object that the feature `mix` provides to this feature. Another feature with that name can replace it. */
+/** The object that the feature `mix` provides. Declared here, so that another feature named `mix` can replace it. */
 interface MixAccess {
   /** @throws the errors of `sfu.consumeMix` */
   consume (session: Session, transportId: string, capabilities: RtpCapabilities, options: ConsumeOptions): Promise<ConsumerInfo>
@@ -18,7 +18,8 @@ declare module 'flylive-audio-server/feature' {
   }
 }
 
-// The schemas check the shape that mediasoup expects. The casts are needed because mediasoup's types treat optional fields differently.
+// The schemas check the shape that mediasoup expects; the casts are needed only because mediasoup's types declare
+// optional fields differently.
 
 /**
  * Audio for clients: transports, producers, consumers and active speakers. The
@@ -108,7 +109,7 @@ export default defineFeature(async function media (app, settings) {
   hooks.on('media:reset', (roomId, reason, sessions) => {
     if (!sessions) {
       rooms.emit(roomId, 'media:reset', { reason }, { local: true })
-      // After the loss, only producers on other servers exist, so only these are announced again.
+      // Only producers on other servers are left after the loss, so announce them again.
       for (const { producerId, userId, source, isPaused } of sfu.producersOf(roomId)) {
         rooms.emit(roomId, 'audio:newProducer', { producerId, userId, source, kind: 'audio' }, { local: true })
         if (isPaused) rooms.emit(roomId, 'audio:producerPaused', { producerId, userId, source }, { local: true })
@@ -117,7 +118,7 @@ export default defineFeature(async function media (app, settings) {
     }
     for (const session of sessions) {
       session.send('media:reset', { roomId, reason })
-      // Clients that receive `media:reset` discard all producers, so the producers that still exist are announced again.
+      // Clients that receive `media:reset` discard all producers, so announce the producers that still exist again.
       const own = new Set(sfu.producerHandles(roomId).filter(({ owner }) => owner.sessionId === session.id).map(({ producerId }) => producerId))
       for (const { producerId, userId, source, isPaused } of sfu.producersOf(roomId)) {
         if (own.has(producerId)) continue

@@ -1,8 +1,7 @@
 import { roomId, userId, z } from 'flylive-audio-server/feature'
 import type { EventMap, RequestMap } from 'flylive-audio-server/feature'
 
-// Schemas of WebRTC parameters. The schemas are as strict as possible, to protect the
-// media workers from invalid input.
+// Schemas of WebRTC parameters. They are as strict as possible, to protect the media workers from invalid input.
 
 const mediaId = z.string().min(1).max(64)
 const shortText = z.string().max(256)
@@ -80,7 +79,7 @@ export const rtpParameters = z.object({
   msid: shortText.optional()
 })
 
-/** A receiver's capabilities. The capabilities may include codecs and extensions that the server does not use. */
+/** A receiver's capabilities, which may include codecs and extensions that the server does not use. */
 export const rtpCapabilities = z.object({
   codecs: z.array(z.object({
     kind: z.enum(['audio', 'video']),
@@ -105,7 +104,6 @@ const opaque = z.looseObject({})
 
 const nothing = z.object({})
 
-/** The RTP parameters of the stream that a producer sends. */
 const source = z.enum(['voice', 'music'])
 
 export const requests = {

@@ -1,6 +1,6 @@
 import { fromEnv, read, z } from 'flylive-audio-server/feature'
 
-/** Settings that an admin can change at run time. */
+/** Settings that admins can change at run time. */
 export const config = z.object({
   fromListeners: fromEnv('MIX_FROM_LISTENERS', z.int().min(0).max(100_000).default(30)
     .describe('Recommends the mix to clients in rooms with at least this many people who are not seated; 0: always. The recommendation ends below 80 % of this number.'), read.number)

@@ -8,7 +8,11 @@ export { config }
 
 /** Access to the mix for sessions. */
 export interface Mix {
-  /** Lets a session receive the mix of its room. @throws the errors of `sfu.consumeMix` */
+  /**
+   * Lets a session receive the mix of its room.
+   *
+   * @throws the errors of `sfu.consumeMix`
+   */
   consume (session: Session, transportId: string, capabilities: RtpCapabilities, options: ConsumeOptions): Promise<ConsumerInfo>
 }
 
@@ -19,8 +23,8 @@ declare module 'flylive-audio-server/feature' {
 }
 
 /**
- * Lets listeners receive one mixed stream, however many people speak, and recommends it in rooms with many
- * listeners. The kernel (`app.sfu`) mixes, so audio continues during a reload.
+ * Lets listeners receive one mixed stream, however many people speak, and recommends it in rooms with many listeners.
+ * The kernel (`app.sfu`) makes the mix, so audio continues during a reload.
  */
 export default defineFeature(async function mix (app, { fromListeners }) {
   const { hooks, messages, rooms, sfu } = app
@@ -48,7 +52,7 @@ export default defineFeature(async function mix (app, { fromListeners }) {
     reviewAll()
   }
   hooks.on('feature:loaded', (name) => {
-    // The settings may have changed, or the members while the feature was off.
+    // While the feature was off, the settings or the members may have changed.
     if (name === 'mix') reviewAll()
     else if (name === 'seats') setSeats(true)
   })

@@ -1,7 +1,7 @@
 import { isCoded, z } from 'flylive-audio-server/feature'
 import type { FeatureInstance, RoomStateHandle } from 'flylive-audio-server/feature'
 
-/** The stored state of a room. Without state, the mix is not recommended. */
+/** The stored state of a room. If there is no state, the mix is not recommended. */
 export const mixState = z.object({ recommended: z.boolean() })
 export type MixStateHandle = RoomStateHandle<z.output<typeof mixState>>
 
@@ -14,10 +14,14 @@ export interface Recommendations {
   /**
    * Updates the recommendation of a room.
    *
-   * @param count the number of people in the room, if known. Otherwise it is read from the store
+   * @param count the number of people in the room; if omitted, it is read from the store
    */
   review (roomId: string, count?: number): Promise<void>
-  /** Updates the recommendation of a room whose seats have changed. @param seated how many of the people in the room have a seat */
+  /**
+   * Updates the recommendation of a room whose seats have changed.
+   *
+   * @param seated number of users in the room who have a seat
+   */
   seatsChanged (roomId: string, seated: number): Promise<void>
   /** Called when the feature seats is turned on or off. While it is off, nobody is seated. */
   setSeats (areOn: boolean): void
@@ -25,7 +29,7 @@ export interface Recommendations {
   forget (roomId: string): void
 }
 
-/** @param fromListeners number of people without a seat from which the mix is recommended */
+/** @param fromListeners the mix is recommended if at least this many people have no seat */
 export function createRecommendations ({ features, log, store }: FeatureInstance, state: MixStateHandle, fromListeners: number): Recommendations {
   const seatedIn = new Map<string, number>()
   /** The number of people in each room, as the kernel last reported it. */
@@ -34,7 +38,7 @@ export function createRecommendations ({ features, log, store }: FeatureInstance
 
   const isRecommended = (roomId: string) => state.peek(roomId)?.recommended ?? false
   const shouldRecommend = (before: boolean, listeners: number) => listeners >= fromListeners * (before ? hysteresis : 1)
-  /** Seats of users who are disconnected do not count, because their users are not in the room. */
+  /** Seats of disconnected users do not count, because these users are not in the room. */
   const seated = (roomId: string) => !hasSeats ? 0 : features.getFeature('seats')?.peek(roomId)?.seats.filter(({ awayUntil }) => awayUntil === undefined).length ?? 0
 
   async function review (roomId: string, count?: number): Promise<void> {

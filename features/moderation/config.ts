@@ -1,6 +1,6 @@
 import { fromEnv, read, z } from 'flylive-audio-server/feature'
 
-/** Settings that an admin can change at run time. */
+/** Settings that admins can change at run time. */
 export const config = z.object({
   commandsPerMinute: fromEnv('MODERATION_COMMANDS_PER_MINUTE', z.int().min(1).max(1_000_000).default(120)
     .describe('Maximum moderation commands per user per minute, on all servers.'), read.number),

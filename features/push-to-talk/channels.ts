@@ -10,8 +10,8 @@ import type { Channel, CurrentTalk, NativeVoice, Radio, State, TalkInjection } f
 /** How long an unused channel stays open on this server, in milliseconds. */
 const lingerMs = 30_000
 /**
- * A talk on another server is considered lost after this time without audio, in milliseconds: the server was killed, or its
- * STOP was lost in an outage of Redis.
+ * After this time without audio, in milliseconds, a talk on another server is considered lost: the server was killed,
+ * or its STOP was lost in a Redis outage.
  */
 const lostTalkMs = 10_000
 /** Maximum number of packets that wait until the producer of a talk is open. */
@@ -34,9 +34,13 @@ const topicOf = (channel: string) => `push-to-talk:g:${channel}`
 
 /** The channels that are in use on this server: their rooms, and what their members receive. */
 export interface Channels {
-  /** @returns the channel; if it is not open on this server, it is opened */
+  /** @returns the channel; opens it on this server if necessary */
   open (key: string): Channel
-  /** Resolves when the room of the channel is open. @throws if the room cannot be opened; the next call retries */
+  /**
+   * Resolves when the room of the channel is open.
+   *
+   * @throws if the room cannot be opened; the next call retries
+   */
   ready (channel: Channel): Promise<void>
   join (radio: Radio, key: string): Channel
   leave (radio: Radio, key: string): void
@@ -54,7 +58,7 @@ export interface Channels {
 
 export interface ChannelsOptions {
   state: State
-  /** Identifies the generation of the feature. */
+  /** Identifies this generation of the feature. */
   generation: symbol
   delivery: Delivery
   rtp: Rtp
@@ -134,13 +138,14 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
   }
 
   /**
-   * The server that receives a talk from a radio can send it to the room as a producer. It does so if it has native clients in
-   * the room, or if another server with native clients requests it. The kernel relays the producer to the other servers.
+   * The server of a radio's talk can send it to the room as a producer. It does so if it has native clients in the
+   * room, or if another server with native clients requests it. The kernel relays the producer to the other servers.
    *
-   * @returns the producer of a talk of a radio of this server, created if needed; undefined if the room has no native clients
+   * @returns the producer of a radio's talk on this server, created if needed; undefined if the room has no native
+   *   clients
    */
   function injectionFor (channel: Channel, talk: CurrentTalk): TalkInjection | undefined {
-    // The audio of native clients is in the room already.
+    // The room already has the audio of native clients.
     if (talk.isNative) return
     if (channel.injection?.talkId === talk.talkId) return channel.injection
     const isWanted = channel.wantedTalkId === talk.talkId
@@ -190,11 +195,11 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
     injection.injection?.close()
   }
 
-  /** Sends STOP for a lost talk, because the server of the talk did not send it. */
+  /** Sends STOP for a lost talk, in place of the server of the talk. */
   function endLost (channel: Channel, { fromId, userKey, startedAt }: CurrentTalk): void {
     const toId = frameIdOf(channel)
     const talk = { channelType: channelTypes.group, fromId, toId, startedAt }
-    // If audio of the talk still arrives, the talk continues.
+    // If more audio of the talk arrives, the talk continues.
     channel.current = undefined
     endInjection(channel)
     // The clock of the other server may be ahead.
@@ -327,7 +332,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
   }
 }
 
-/** @returns the user's voice in the channel, which is created if there is none */
+/** @returns the user's voice in the channel, which is created if necessary */
 export function nativeVoice (channel: Channel, userId: UserId): NativeVoice {
   const userKey = userKeyOf(userId)
   const voice = channel.natives.get(userKey) ?? { userId, userKey, talk: undefined, waiting: undefined, deniedUntil: 0, mustPause: false, lastAudioAt: 0 }

@@ -1,6 +1,6 @@
 import { fromEnv, read, secret, z } from 'flylive-audio-server/feature'
 
-/** Settings that an admin can change at run time. */
+/** Settings that admins can change at run time. */
 export const config = z.object({
   path: fromEnv('PTT_PATH', z.string().regex(/^\/[\w.~/-]+$/, 'must be a path like /ptt').default('/ptt')
     .describe('Path of the WebSocket for radios.')),

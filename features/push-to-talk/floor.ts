@@ -3,7 +3,7 @@ import type { Decision, RoomStateHandle, UserId } from 'flylive-audio-server/fea
 
 // The floor of a channel: at most one user talks at a time. The floor is room state, so all servers agree.
 
-/** How long the holder keeps the floor after the last audio, in milliseconds. */
+/** How long the holder keeps the floor after their last audio, in milliseconds. */
 export const busyMs = 3000
 /** Maximum duration of a talk, in milliseconds. */
 export const maxTalkMs = 90_000
@@ -32,7 +32,7 @@ const floorEvent = (userId: UserId | null) => [{ type: 'ptt:floor', data: { user
  * Takes the floor for a talk, unless another user holds it.
  *
  * @param lastAudioAt returns when this server last received audio of the current holder's talk, in epoch milliseconds
- * @returns the decision; its result is whether the talk has the floor
+ * @returns the decision; `result`: whether the talk has the floor
  */
 export function take (state: FloorState | undefined, talk: { talkId: string, userId: UserId, userKey: string }, now: number, lastAudioAt: (talkId: string) => number): Change<boolean> {
   const current = state?.holder
@@ -47,7 +47,11 @@ export function take (state: FloorState | undefined, talk: { talkId: string, use
   }
 }
 
-/** Records that a talk has sent audio. The result is whether the talk still has the floor. */
+/**
+ * Records that a talk has sent audio.
+ *
+ * @returns the decision; `result`: whether the talk still has the floor
+ */
 export function renew (state: FloorState | undefined, talkId: string, now: number): Change<boolean> {
   const current = state?.holder
   return current?.talkId === talkId ? { state: { holder: { ...current, lastAudioAt: now } }, result: true } : { result: false }
@@ -58,7 +62,11 @@ export function release (state: FloorState | undefined, talkId: string): Change<
   return state?.holder?.talkId === talkId ? { state: {}, events: floorEvent(null), result: true } : { result: false }
 }
 
-/** Releases a floor whose holder has held it for too long. The result is when to check again; undefined if the floor is free. */
+/**
+ * Releases the floor if its holder has had it for too long.
+ *
+ * @returns the decision; `result`: when to check again, or undefined if the floor is free
+ */
 export function expire (state: FloorState | undefined, now: number): Change<number | undefined> {
   const current = state?.holder
   if (!current) return { result: undefined }

@@ -52,7 +52,7 @@ export interface Frame {
   payload: unknown
 }
 
-/** @returns an id as a number or string; undefined if the value is neither. A missing id is 0 */
+/** @returns the value as an id; 0 if the id is missing; undefined if it is neither a number nor a string */
 function idFrom (value: unknown): UserId | undefined {
   if (value === undefined || value === null || value === '') return 0
   if (typeof value === 'number') return Number.isFinite(value) ? value : undefined
@@ -84,7 +84,7 @@ export function encodeFrame ({ channelType, messageType, fromId, toId, messageId
   return encoder.encode(messageId === undefined || messageId === null ? [...head, payload ?? null] : [...head, messageId, payload ?? null])
 }
 
-/** @returns a payload as text: bytes are UTF-8, and other values are JSON */
+/** @returns a payload as text: bytes are decoded as UTF-8, other values are encoded as JSON */
 export function textOf (payload: unknown): string {
   if (payload === undefined || payload === null) return ''
   if (typeof payload === 'string') return payload

@@ -11,9 +11,9 @@ declare module '../../plugins/cluster/messages.ts' {
   }
 }
 
-/** How often the feature checks for talks that must end, in milliseconds. */
+/** Interval at which the feature checks for talks that must end, in milliseconds. */
 const tickMs = 25
-/** How often the feature checks the rooms of channels, in milliseconds. */
+/** Interval at which the feature checks the rooms of channels, in milliseconds. */
 const checkMs = 1000
 const expireJob = 'push-to-talk-expire'
 const expireMs = 6 * 3_600_000

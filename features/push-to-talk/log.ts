@@ -15,7 +15,8 @@ export interface LoggedMessage {
 /** Messages for users (`u:<key>`) and channels (`g:<key>`). Each log has a maximum length, and each message expires. */
 export interface MessageLog {
   /**
-   * @returns once the message is stored, so that it survives a crash
+   * Resolves when the message is stored durably.
+   *
    * @throws UNAVAILABLE, or the error of Redis
    */
   append (target: string, message: LoggedMessage): Promise<void>
@@ -27,7 +28,7 @@ const logged = z.object({ at: z.number(), fromKey: z.string(), messageId: z.stri
 
 const keyOf = (target: string) => `msab:push-to-talk:log:{${target}}`
 
-/** @param settings the maximum length of a log, and how long a message is stored */
+/** @param settings set the maximum length of a log, and how long a message is stored */
 export function createMessageLog ({ clock, kv, redis }: Pick<FeatureInstance, 'clock' | 'kv' | 'redis'>, { offlineMessages, offlineSeconds }: Settings): MessageLog {
   const ttlMs = offlineSeconds * 1000
   const log = redis ? inRedis(redis, offlineMessages, ttlMs) : inNamespace(kv.namespace('push-to-talk:log'), offlineMessages, ttlMs)
@@ -55,7 +56,7 @@ function inRedis (redis: Redis, length: number, ttlMs: number): Driver {
   }
 }
 
-/** Without Redis there is only one server, so it is enough that changes of a log wait for each other in this process. */
+/** Without Redis there is only one server, so it is enough to serialize the changes of a log in this process. */
 function inNamespace (values: Namespace, length: number, ttlMs: number): Driver {
   const last = new Map<string, Promise<void>>()
   const entriesOf = async (target: string) => JSON.parse(await values.get(target) ?? '[]') as string[]

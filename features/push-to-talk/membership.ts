@@ -7,15 +7,18 @@ export const roomOf = (channel: string): string => roomPrefix + channel
 /** @returns the channel of a room; undefined if the room belongs to no channel */
 export const channelOf = (room: string): string | undefined => room.startsWith(roomPrefix) ? room.slice(roomPrefix.length) : undefined
 
-/** How long the changes of a user's channels are stored after the last change, in milliseconds. */
+/** How long the changes to a user's channels are stored after the last one, in milliseconds. */
 const keptMs = 90 * 86_400_000
 /** Maximum number of channels per user. */
 const maxChannels = 256
 const maxAttempts = 20
 
-/** Changes of a user's channels that are not in the user's token. */
+/** Changes to a user's channels that the user's token does not contain. */
 const changes = z.object({
-  /** The channels that the backend has set, and when, in epoch milliseconds. A token that was issued later takes precedence. */
+  /**
+   * The channels that the backend has set, and when it set them, in epoch milliseconds. A token issued later takes
+   * precedence.
+   */
   set: z.object({ at: z.number(), channels: z.array(z.string()) }).optional(),
   /** The channels that the user joined and left with USER_ADD and USER_REMOVE. */
   joined: z.array(z.string()),
@@ -35,7 +38,7 @@ export function channelsIn (value: unknown): string[] {
   return [...new Set(keys)].filter(isChannel).slice(0, maxChannels)
 }
 
-/** The claims of a token about channels. */
+/** The claims about channels in a token. */
 export interface TokenChannels {
   channelIds?: unknown
   /** Epoch seconds. */
@@ -50,17 +53,25 @@ function effective ({ set, joined, left }: Changes, { channelIds, iat }: TokenCh
 
 export interface Membership {
   /**
-   * @returns the channels of a user with this token
+   * @returns the channels of a user who has this token
    * @throws UNAVAILABLE
    */
   channelsOf (user: UserId, token: TokenChannels): Promise<string[]>
-  /** Replaces the channels of a user, on request of the backend. @throws UNAVAILABLE */
+  /**
+   * Replaces the channels of a user, at the backend's request.
+   *
+   * @throws UNAVAILABLE
+   */
   set (user: UserId, channels: readonly string[]): Promise<void>
-  /** Adds or removes a channel of a user, on request of the user. @throws UNAVAILABLE */
+  /**
+   * Adds or removes a channel of a user, at the user's request.
+   *
+   * @throws UNAVAILABLE
+   */
   change (user: UserId, channel: string, isMember: boolean): Promise<void>
 }
 
-/** Which users belong to which channels: the token, changes by the backend, and changes by the user. */
+/** Determines which users belong to which channels, from the token and changes by the backend and the user. */
 export function createMembership ({ clock, kv }: Pick<FeatureInstance, 'clock' | 'kv'>): Membership {
   const stored = kv.namespace('push-to-talk:channels')
   const parse = (text: string | undefined): Changes => text === undefined ? none : changes.catch(none).parse(JSON.parse(text))

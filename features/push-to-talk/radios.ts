@@ -21,7 +21,7 @@ const maxQueued = 256
 const maxReplayBytes = 65_536
 /** How often the send queue is checked during a pause, in milliseconds. */
 const replayPollMs = 20
-/** Maximum time for which the frames of a radio wait until it has received its missed messages, in milliseconds. */
+/** How long a radio's frames wait at most while it receives its missed messages, in milliseconds. */
 const replayWaitMs = 500
 /** A server detects a broken connection within this time, in milliseconds. Messages that it sent in this time may be lost. */
 const unnoticedMs = 60_000
@@ -66,19 +66,19 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
   const received = metrics.counter('flylive_ptt_frames_received_total', 'Frames from radios')
   const dropped = metrics.counter('flylive_ptt_frames_dropped_total', 'Frames from radios that were dropped, by reason (malformed, no_floor, ignored, overflow, rate_limited)', ['reason'])
   for (const reason of dropReasons) dropped.inc({ reason }, 0)
-  /** Until when each user has received all messages, in epoch milliseconds. */
+  /** The time up to which each user has received all messages, in epoch milliseconds. */
   const seen = kv.namespace('push-to-talk:seen')
   const seenTtlMs = settings.offlineSeconds * 1000
   const drop = (reason: DropReason) => { dropped.inc({ reason }) }
 
-  /** Stores that a user has received all messages up to a time. */
+  /** Records that a user has received all messages up to a time. */
   function see ({ userId, userKey }: Radio, at = clock.now()): void {
     seen.set(userKey, String(at), { ttlMs: seenTtlMs }).catch((err: unknown) => log.debug({ err, userId }, 'failed to store which messages a user has received'))
   }
 
   /**
-   * Sends the messages that the user has missed: stored private ones, and, if the user was connected before, those of the
-   * user's channels. Then sends the messages that have arrived during this.
+   * Sends the messages that the user has missed: private ones, and those of the user's channels if the user was
+   * connected before. Then sends the messages that arrived in the meantime.
    */
   async function replay (radio: Radio, seenAt: string | undefined): Promise<void> {
     const since = Number(seenAt ?? 0)
@@ -115,7 +115,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
       return [channelsIn(claims.channelIds), undefined] as const
     })
     if (!session.open) return
-    // A room that cannot be opened now is opened later. Until then, the server rejects a START in the channel.
+    // If a room cannot be opened now, it is opened later. Until then, the server rejects any START in the channel.
     await Promise.allSettled(keys.map((key) => channels.ready(channels.join(radio, key))))
     await loggedIn
     const replayed = replay(radio, seenAt).catch((err: unknown) => {
@@ -200,7 +200,11 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
     return { ...head, payload: JSON.stringify({ message_id: messageId, text }) }
   }
 
-  /** Counts a message. @returns false if the radio has sent too many in this minute */
+  /**
+   * Counts a message.
+   *
+   * @returns false if the radio has sent too many in this minute
+   */
   function admit (radio: Radio): boolean {
     const now = clock.now()
     if (now - radio.messagesSince >= 60_000) {
@@ -296,7 +300,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
         done.catch((err: unknown) => log.warn({ err, userId: radio.userId, messageType: frame.messageType }, 'failed to handle a frame of a radio'))
           .finally(() => drain(radio))
       } catch (err) {
-        // The payload cannot be converted: it may be nested too deeply, for example.
+        // The payload cannot be converted, for example because it is nested too deeply.
         log.debug({ err, userId: radio.userId }, 'a frame of a radio was dropped')
         drop('malformed')
       }

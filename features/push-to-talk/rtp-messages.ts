@@ -1,8 +1,8 @@
-/** What the RTP thread must know about the audio of a native client. */
+/** The parameters that the RTP thread needs to read a native client's audio. */
 export interface WatchedVoice {
   ssrc: number
   userKey: string
-  /** Id of the RTP header extension with the audio level (RFC 6464). */
+  /** Id of the RTP header extension for the audio level (RFC 6464). */
   levelExtensionId: number | undefined
 }
 
@@ -28,8 +28,11 @@ export interface VoicePacket {
 /** Messages from the RTP thread: the port that receives packets, or a packet. */
 export type RtpEvent = { port: number } | VoicePacket
 
-/** Id of the header extension with the audio level in the packets that the thread sends. */
+/** Id of the header extension for the audio level in the packets that the thread sends. */
 export const sentLevelExtensionId = 1
 export const sentPayloadType = 100
-/** Larger packets would not fit into one RTP packet on the way to a native client. Opus at 128 kbit/s has 960 bytes per 60 ms. */
+/**
+ * Larger packets would not fit into one RTP packet on the way to a native client. Opus at 128 kbit/s needs 960 bytes
+ * per 60 ms.
+ */
 export const maxOpusBytes = 1200

@@ -16,7 +16,7 @@ const sentLevel = 20
 const hangoverMs = 1500
 /** An Opus packet of at most this size is silence (DTX). */
 const maxSilentBytes = 3
-/** If no packet is sent for longer than this, the next timestamp includes the pause, in milliseconds. */
+/** After a pause longer than this, the next timestamp includes the pause. In milliseconds. */
 const maxJitterMs = 200
 
 interface Voice extends WatchedVoice {
@@ -30,7 +30,7 @@ interface Stream {
   ssrc: number
   sequence: number
   timestamp: number
-  /** When the last packet ends, by `performance.now()`. */
+  /** When the last packet ends, on the clock of `performance.now()`. */
   endsAt: number
 }
 

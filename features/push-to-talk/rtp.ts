@@ -1,7 +1,7 @@
 import { Worker } from 'node:worker_threads'
 import type { RtpCommand, RtpEvent, VoicePacket } from './rtp-messages.ts'
 
-/** The thread that exchanges RTP with the media workers. It starts with its first use. */
+/** The thread that exchanges RTP with the media workers. It starts when it is first used. */
 export interface Rtp {
   /** Receives the packets that contain speech. Set by the generation of the feature that is in service. */
   receive: (packet: VoicePacket) => void

@@ -35,7 +35,7 @@ export function createService (app: FeatureInstance, settings: Settings) {
   const recorder = createRecorder(app, settings.recordDays * dayMs)
   adminRoutes(app, devices, recorder)
 
-  // The parts call each other, so some receive functions that look up another part at the time of the call.
+  // The parts call each other, so some of them receive functions that look up another part when they are called.
   const users = createUsers(app, { state, generation, receive: (userKey, message) => radios.fromServer(userKey, message) })
   const channels = createChannels(app, { state, generation, delivery, rtp, removed: (radio, { key }) => radios.removed(radio, key) })
   const radios = createRadios(app, { state, channels, users, delivery, membership, messageLog: createMessageLog(app, settings), devices, settings, talks: () => talks })

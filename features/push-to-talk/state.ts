@@ -1,7 +1,7 @@
 import type { Injection, OutgoingEvent, Session, Tap, UserId } from 'flylive-audio-server/feature'
 import type { Frame } from './frames.ts'
 
-// The state that the feature keeps in memory across reloads. It contains no code: the generation in service works on it.
+// The feature's in-memory state, which outlives reloads. It contains no code: the running generation works on it.
 
 /** A connected radio. */
 export interface Radio {
@@ -14,12 +14,12 @@ export interface Radio {
   /** Frames that wait until an earlier frame has been handled. */
   readonly queue: QueuedFrame[]
   isBusy: boolean
-  /** Messages that arrived before the missed messages were sent, and wait for that; undefined afterwards. */
+  /** Messages that arrived before the missed messages were sent, and are sent after them; undefined afterwards. */
   held: HeldMessage[] | undefined
   /** Whether all messages that the user missed have been sent. */
   isCaughtUp: boolean
   talk: Talk | undefined
-  /** The target of a talk that was too long. Its audio is dropped until the next START. */
+  /** The target of a talk that was cut because it was too long. Audio for it is dropped until the next START. */
   cut: string | undefined
   /** The time in the id of the last message from the radio, in epoch milliseconds. */
   lastMessageAt: number
@@ -72,16 +72,16 @@ export interface CurrentTalk {
   readonly nodeId: string
   /** Epoch milliseconds. */
   readonly startedAt: number
-  /** Whether a native client talks. */
+  /** Whether the talk is from a native client. */
   readonly isNative: boolean
 }
 
-/** A native client in the room of a channel that speaks or has spoken. */
+/** A native client in a channel's room that is speaking or has spoken. */
 export interface NativeVoice {
   readonly userId: UserId
   readonly userKey: string
   talk: Talk | undefined
-  /** Packets that wait until the client has the floor; undefined if it is not requesting the floor. */
+  /** Packets that wait until the client has the floor; undefined while it does not request the floor. */
   waiting: Uint8Array[] | undefined
   /** The client does not request the floor again before this time. */
   deniedUntil: number
@@ -106,7 +106,7 @@ export interface Channel {
   readonly radios: Set<Radio>
   /** The session that keeps the room open and owns the audio of radios. */
   gateway: Session | undefined
-  /** Resolves when the room is open; undefined if it is not being opened. */
+  /** Resolves when the room is open; undefined if opening has not started. */
   ready: Promise<void> | undefined
   /** The current talk; null if there is none. Undefined until this server has received the start or end of a talk. */
   current: CurrentTalk | null | undefined
@@ -118,11 +118,11 @@ export interface Channel {
   tap: Tap | undefined
   isTapping: boolean
   readonly natives: Map<string, NativeVoice>
-  /** Since when the channel is unused on this server. */
+  /** When the channel became unused on this server. */
   idleSince: number | undefined
 }
 
-/** A frame that the server will send later. */
+/** A frame to be sent later. */
 export interface DelayedFrame {
   /** Epoch milliseconds. */
   at: number
@@ -141,7 +141,7 @@ export interface State {
   readonly delayed: Set<DelayedFrame>
   /** The sessions whose own login message has arrived from the bus; see `fromServer` in `radios.ts`. */
   readonly announced: WeakSet<Session>
-  /** The generation of the feature that is in service. Other generations ignore messages. */
+  /** The running generation of the feature. Other generations ignore messages. */
   inService: symbol | undefined
   /** Called when the voices of a tap change. */
   voicesChanged: (channel: Channel) => void

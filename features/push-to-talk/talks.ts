@@ -28,7 +28,11 @@ const maxWaiting = 50
 export interface Talks {
   /** Handles START. */
   start (radio: Radio, frame: Frame): Promise<void>
-  /** Handles AUDIO. @returns why the frame was dropped; undefined if it was sent */
+  /**
+   * Handles AUDIO.
+   *
+   * @returns why the frame was dropped; undefined if it was sent
+   */
   audio (radio: Radio, queued: QueuedFrame): 'no_floor' | 'malformed' | undefined
   /** Handles STOP. */
   stop (radio: Radio, frame: Frame): void
@@ -36,7 +40,7 @@ export interface Talks {
   end (radio: Radio, channel?: string): Promise<void>
   /** Handles a packet of a native client. */
   nativePacket (packet: VoicePacket): void
-  /** Ends the talks of native clients that no longer send audio. `speaking` lists those that do, by user key. */
+  /** Ends the talks of native clients that no longer send audio. `speaking` contains those that do, by user key. */
   nativesChanged (channel: Channel, speaking: ReadonlyMap<string, UserId>): void
   /** Ends the talks that have stopped, or are too long. Sends delayed frames. */
   check (now: number): void
@@ -83,7 +87,7 @@ export function createTalks (app: FeatureInstance, { state, channels, users, del
 
   async function releaseFloor (channel: Channel, talk: Talk): Promise<void> {
     await floor.change(channel.roomId, (current) => release(current, talk.id)).catch((err: unknown) => {
-      // Without the release, the floor becomes free 3 s after the last audio.
+      // Even without the release, the floor becomes free 3 s after the last audio.
       if (!isCoded(err) || err.code !== 'ROOM_NOT_FOUND') log.warn({ err, roomId: channel.roomId }, 'failed to release the floor')
     })
   }
@@ -170,7 +174,7 @@ export function createTalks (app: FeatureInstance, { state, channels, users, del
     const head = { channelType, fromId, toId }
     const frame = base64(encodeFrame({ ...head, messageType: messageTypes.stop, payload: JSON.stringify({ duration: at - startedAt, message_id: messageId }) }))
     if (channel) {
-      // Members receive this STOP before the START of the next user, who can take the floor only afterwards.
+      // Publish STOP before releasing the floor, so that members receive it before the next user's START.
       channels.publish(channel, { kind: 'end', talkId: id, userKey, frame })
       await releaseFloor(channel, talk)
     } else if (talk.channel === undefined) {

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { Unauthorized, unavailable, userId, withDetails, z } from 'flylive-audio-server/feature'
 import type { FeatureInstance, HttpRequest, Identity } from 'flylive-audio-server/feature'
 
-/** How long after its `iat` a token without `exp` expires, if it is signed with PTT_JWT_SECRET, in milliseconds. */
+/** How long after its `iat` a token without `exp` expires if it is signed with PTT_JWT_SECRET, in milliseconds. */
 const maxAgeMs = 86_400_000
 
 const claimsSchema = z.object({
@@ -14,7 +14,7 @@ const claimsSchema = z.object({
   exp: z.number().optional()
 }).refine((claims) => (claims.userId ?? claims.uid ?? claims.id) !== undefined, { error: 'userId' })
 
-/** What the server knows about a radio besides its user. */
+/** A radio's claims, besides its user. */
 export interface RadioClaims extends Record<string, unknown> {
   deviceId: string
   channelIds?: unknown
@@ -27,7 +27,10 @@ const headerOf = ({ headers }: HttpRequest, name: string): string | undefined =>
   return typeof value === 'string' && value !== '' ? value : undefined
 }
 
-/** @returns the subprotocols that a client offers: the token and the device id, for clients that cannot set headers */
+/**
+ * @returns the subprotocols that a client offers. Clients that cannot set headers send the token and the device id as
+ *   subprotocols
+ */
 const offeredBy = (request: HttpRequest): string[] =>
   headerOf(request, 'sec-websocket-protocol')?.split(',').map((item) => item.trim()).filter(Boolean) ?? []
 
@@ -58,7 +61,7 @@ const hash = (token: string) => createHash('sha256').update(token).digest('hex')
 
 /**
  * @param secret the secret that signs tokens of radios; undefined if radios use tokens of the feature `auth`
- * @returns a function that identifies the radio that connects; it throws UNAUTHORIZED or UNAVAILABLE
+ * @returns a function that identifies a connecting radio; it throws UNAUTHORIZED or UNAVAILABLE
  */
 export async function createAuthentication (app: FeatureInstance, secret: string | undefined): Promise<(request: HttpRequest) => Promise<Identity>> {
   const verifyOwn = secret === undefined ? undefined : await createOwnVerifier(app, secret)

@@ -3,15 +3,15 @@ import type { FeatureInstance, Redis } from 'flylive-audio-server/feature'
 import { channelsIn } from './membership.ts'
 import type { Membership } from './membership.ts'
 
-/** The Redis channel on which the backend publishes changes of users' channels. */
+/** The Redis channel on which the backend publishes changes to users' channels. */
 const updatesChannel = 'vp:membership_updates'
 
 const update = z.object({ userId, channelIds: z.array(z.unknown()), action: z.literal('set_user_channels') })
 
 /**
- * Applies the changes of users' channels that the backend publishes. All servers receive each change.
+ * Applies the changes to users' channels that the backend publishes. All servers receive each change.
  *
- * @param redis without Redis there is nothing to subscribe to
+ * @param redis if undefined, there is nothing to subscribe to
  * @param changed called when a user's channels have changed
  * @returns a function that ends the subscription
  */
@@ -47,10 +47,10 @@ export function subscribeToUpdates ({ log, metrics }: Pick<FeatureInstance, 'log
 
   subscriber.on('error', (err: Error) => log.debug({ err }, 'redis subscriber failed'))
   subscriber.on('message', (_channel: string, text: string) => { apply(text) })
-  // ioredis connects again after an outage, but it retries no subscription that has failed.
+  // ioredis reconnects after an outage, but does not retry failed subscriptions.
   subscriber.on('ready', () => {
     subscriber.subscribe(updatesChannel).catch((err: unknown) => log.warn({ err, channel: updatesChannel }, 'membership updates of the backend are not received'))
   })
-  subscriber.connect().catch(() => { /* The handler of the event `error` has logged this, and ioredis retries. */ })
+  subscriber.connect().catch(() => { /* The `error` event has logged this; ioredis retries. */ })
   return () => subscriber.disconnect()
 }

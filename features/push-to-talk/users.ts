@@ -9,7 +9,7 @@ export type UserMessage =
   /** A radio of the user has connected. */
   { kind: 'login', sessionId: string, deviceId: string }
 
-/** Messages between servers about the users of radios. */
+/** Messages between servers about users with radios. */
 export interface Users {
   /** Subscribes to the messages for a user who has a radio on this server. */
   add (userKey: string): Promise<void>

@@ -1,9 +1,9 @@
 import { z } from 'flylive-audio-server/feature'
 
-// Enough for any emoji sequence, such as a family or a regional flag.
+// Long enough for any emoji sequence, such as a family or a regional flag.
 export const emoji = z.string().min(1).max(64)
 
-/** Settings that an admin can change at run time. */
+/** Settings that admins can change at run time. */
 export const config = z.object({
   emojis: z.array(emoji).min(1).max(100)
     .default(['👏', '❤️', '😂', '🎉', '🔥', '👍', '👎', '😮', '😢', '🤔', '🙏', '✋'])

@@ -25,7 +25,7 @@ export function createReactions (app: FeatureInstance, coalesceOver: number): Re
   const tally = createTally(
     pending,
     (roomId) => cluster.tryLock(`reactions:${roomId}`, intervalMs),
-    // If the lock is unavailable, only the members on this server receive the counts.
+    // If the lock cannot be checked, only the members on this server receive the counts.
     send
   )
 

@@ -3,13 +3,13 @@ export type Counts = ReadonlyMap<string, number>
 
 /** Counts the reactions in big rooms and sends each room its counts once per second. */
 export interface Tally {
-  /** Counts a reaction. The next counts that the room receives include the reaction. */
+  /** Counts a reaction. It is included in the next counts that the room receives. */
   add (roomId: string, emoji: string): void
   /** After a reload, takes over the timers from the previous instance of the feature. */
   takeOver (): void
 }
 
-/** Unsent counts and their timers, per room. The counts and timers outlive a reload. */
+/** Unsent counts and their timers, per room. They outlive a reload. */
 export interface PendingCounts {
   readonly rooms: Map<string, PendingRoom>
   /** Sends the counts of a room. `flush` is a function of the current instance of the feature. */
@@ -37,7 +37,11 @@ export function forget ({ rooms }: PendingCounts, roomId: string): void {
   rooms.delete(roomId)
 }
 
-/** Clears all timers. @returns the unsent counts, per room */
+/**
+ * Clears all timers.
+ *
+ * @returns the unsent counts, per room
+ */
 export function drain ({ rooms }: PendingCounts): ReadonlyMap<string, Counts> {
   for (const { timer } of rooms.values()) clearTimeout(timer)
   const left = new Map([...rooms].flatMap(([roomId, { counts }]) => counts.size > 0 ? [[roomId, counts]] : []))

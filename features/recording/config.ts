@@ -1,6 +1,6 @@
 import { fromEnv, read, secret, z } from 'flylive-audio-server/feature'
 
-/** Settings that an admin can change at run time. */
+/** Settings that admins can change at run time. */
 export const config = z.object({
   days: fromEnv('RECORDING_DAYS', z.number().min(0).max(36_500).default(30)
     .describe('How long recordings are kept after their end, in days; 0: until an admin deletes them.'), read.number),

@@ -1,5 +1,5 @@
-// Fragmented MP4 (ISO/IEC 14496-12) with one Opus track (the encapsulation of Opus in ISO base media files). All times count
-// samples at 48 kHz. This is not done with a library, because mediabunny 1.61 keeps the sizes and times of all packets in
+// Fragmented MP4 (ISO/IEC 14496-12) with one Opus track (the encapsulation of Opus in ISO base media files). All times
+// count samples at 48 kHz. A library is not used, because mediabunny 1.61 keeps the sizes and times of all packets in
 // memory until the file ends: about 20 MB per hour and track.
 
 export const sampleRate = 48_000
@@ -48,7 +48,7 @@ function createInitSection (): Buffer {
   return Buffer.concat([box('ftyp', 'iso6', u32(0), 'iso6mp41'), box('moov', mvhd, trak, mvex)])
 }
 
-/** The boxes before the first fragment. They are the same in all files, except for the duration. */
+/** The boxes before the first fragment. They are identical in all files, except for the duration. */
 export const initSection: Buffer = createInitSection()
 
 /** Offset of the duration (`mehd`) in a file, in bytes. The duration is 0 until the file is complete. */

@@ -20,20 +20,20 @@ export class Recording {
   readonly record: RecordingRecord
   readonly folder: string
   readonly mix: RoomMix
-  /** The files with the sizes that are complete on the disk. */
+  /** The files, each with the size up to which it is complete on disk. */
   files: RecordedFile[] = []
   timelineBytes = 0
   /** Number of bytes of each file that were uploaded to the bucket. */
   readonly uploaded = new Map<string, number>()
   /** The upload that is in progress. */
   uploading: Promise<void> | undefined
-  /** The occupants of seats according to the timeline, by seat. */
+  /** The occupants of seats as last written to the timeline, by seat. */
   readonly seats = new Map<number, string | number>()
-  /** The keys of the users whose names the timeline contains. */
+  /** The keys of the users whose names are already in the timeline. */
   readonly named = new Set<string>()
   /** When the record in the index was last updated, in epoch milliseconds, and how many files it listed. */
   saved = { at: 0, files: 0 }
-  /** Undefined while the recording runs, and if a host has stopped it. */
+  /** Undefined while the recording is running, or if a host stopped it. */
   reason: EndReason | undefined
   isClosing = false
   /** Epoch milliseconds. */
@@ -67,8 +67,8 @@ export class Recording {
 }
 
 /**
- * The recordings of this server, and the thread that writes their files. It outlives a reload of the feature, so that no sample
- * is missing.
+ * The recordings of this server, and the thread that writes their files. It outlives a reload of the feature, so that
+ * no sample is lost.
  */
 export class Recorder {
   handlers: RecorderHandlers | undefined
@@ -93,10 +93,9 @@ export class Recorder {
   }
 
   /**
-   * Ends a recording. Idempotent.
+   * Ends a recording. Resolves when it is finished. Idempotent.
    *
-   * @param reason undefined if a host has stopped the recording
-   * @returns once the recording is finished
+   * @param reason undefined if a host stopped the recording
    */
   async end (recording: Recording, reason?: EndReason): Promise<void> {
     if (!recording.isClosing) {
@@ -108,7 +107,7 @@ export class Recorder {
     await recording.closed.promise
   }
 
-  /** Ends all recordings, and the thread. */
+  /** Ends all recordings, then the thread. */
   async close (): Promise<void> {
     await Promise.all([...this.#byId.values()].map(async (recording) => await this.end(recording, 'server_stopped')))
     await Promise.all(this.#ending)
@@ -134,7 +133,7 @@ export class Recorder {
       recording.closed.resolve()
     })
     this.#ending.add(ending)
-    ending.catch(() => { /* The handler itself retries. */ })
+    ending.catch(() => { /* The handler retries by its own rules. */ })
   }
 
   #receive (message: FromRecorder): void {

@@ -29,7 +29,7 @@ export const recordingRecord = z.object({
 })
 export type RecordingRecord = z.output<typeof recordingRecord>
 
-/** The pattern of a recording's id: a UUID of version 7, so that ids sort by time. */
+/** The pattern of a recording's id: a UUIDv7, so that ids sort by time. */
 export const idPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$/
 const manifestName = 'recording.json'
 

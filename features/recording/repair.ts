@@ -45,7 +45,7 @@ async function extentOf (file: FileHandle): Promise<Extent & { fragments: number
   return { bytes, seconds: end / sampleRate, fragments }
 }
 
-/** @returns fragments of silence between two times, of up to a minute each. Times are in samples */
+/** @returns fragments of silence that fill the time between two positions (in samples), each up to a minute long */
 function silence (from: number, until: number, fragments: number): Buffer[] {
   const parts: Buffer[] = []
   for (let at = from; until - at >= minSamples;) {
@@ -62,10 +62,10 @@ function silence (from: number, until: number, fragments: number): Buffer[] {
 }
 
 /**
- * Completes a file: removes an incomplete fragment at the end, appends silence, stores the duration, and flushes the file to disk.
- * Idempotent.
+ * Completes a file: removes an incomplete fragment at the end, appends silence, stores the duration, and flushes the
+ * file to disk. Idempotent.
  *
- * @param path of a file that {@link Mp4Track} has written; it may end at any byte
+ * @param path the path of a file that {@link Mp4Track} has written; the file may end at any byte
  * @param minSeconds a shorter file is extended to this duration with silence, unless it has no complete fragment
  */
 export async function complete (path: string, minSeconds = 0): Promise<Extent> {

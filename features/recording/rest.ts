@@ -33,7 +33,7 @@ const params = z.object({ recordingId: z.string() })
 const fileParams = params.extend({ file: z.string() })
 
 /**
- * @param header the header Range
+ * @param header the Range header
  * @returns undefined if the whole file is requested
  * @throws RANGE_NOT_SATISFIABLE
  */

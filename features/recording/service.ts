@@ -23,7 +23,7 @@ type State = z.output<typeof recordingState>
 
 declare module 'flylive-audio-server/feature' {
   interface FeatureHooks {
-    /** A recording has ended, and its files are complete. Called on the server that has finished it. */
+    /** A recording has ended, and its files are complete. Called on the server that finished it. */
     'recording:finished': (roomId: string, record: Readonly<RecordingRecord>) => void
   }
 }
@@ -32,13 +32,20 @@ declare module 'flylive-audio-server/feature' {
 export interface Recordings {
   readonly index: RecordIndex
   readonly storage: Storage
-  /** Starts a recording. @throws FORBIDDEN, RECORDING_LIMIT, STORAGE_FULL, OVERLOADED, UNAVAILABLE */
+  /**
+   * Starts a recording.
+   *
+   * @throws FORBIDDEN, RECORDING_LIMIT, STORAGE_FULL, OVERLOADED, UNAVAILABLE
+   */
   start (room: LocalRoom, session: Session, tracks: boolean): Promise<{ recordingId: string }>
   /** @throws FORBIDDEN, NOT_RECORDING, UNAVAILABLE */
   stop (room: LocalRoom, session: Session): Promise<{ recordingId: string }>
   /** @returns the id of the current recording of a room that has members on this server, without a round trip */
   peek (roomId: string): string | undefined
-  /** @returns the record, with the latest sizes if the recording runs on this server. @throws UNAVAILABLE */
+  /**
+   * @returns the record, with the latest sizes if the recording runs on this server
+   * @throws UNAVAILABLE
+   */
   find (recordingId: string): Promise<RecordingRecord | undefined>
   /** @returns the same record, with the latest sizes if the recording runs on this server */
   current (record: RecordingRecord): RecordingRecord
@@ -46,11 +53,11 @@ export interface Recordings {
   delete (record: RecordingRecord): Promise<void>
 }
 
-/** How often a server renews the leases of its recordings, in milliseconds. */
+/** Interval at which a server renews the leases of its recordings, in milliseconds. */
 const renewMs = 2000
-/** Another server finishes a recording whose lease was not renewed for this long, in milliseconds. */
+/** If a recording's lease is not renewed for this long, another server finishes the recording. In milliseconds. */
 const leaseMs = 6000
-/** How often the record of a running recording is updated, in milliseconds. */
+/** Interval at which the record of a running recording is updated, in milliseconds. */
 const saveMs = 10_000
 const retentionMs = 10 * 60_000
 const lockMs = 60_000
@@ -68,7 +75,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   const active = metrics.gauge('flylive_recordings_active', 'Recordings that run on this server')
   const uploadFailures = metrics.counter('flylive_recording_upload_failures_total', 'Failed attempts to upload to the S3 bucket or to finish a recording, which are retried')
   const waiting = metrics.gauge('flylive_recording_waiting', 'Recordings on this server that have ended and wait to be finished or uploaded')
-  /** Recordings that have ended on this server, each with the step that must still succeed. */
+  /** Recordings that have ended on this server, each with the step that is still to be done. */
   const unfinished = new Map<string, () => Promise<void>>()
   const inFlight = new Map<string, Promise<void>>()
   let closed = false
@@ -125,7 +132,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
       await writeManifest(folder, done)
       await index.put(done)
     } else {
-      // Nothing was recorded, so the recording is removed from the index.
+      // Nothing was recorded, so remove the recording from the index.
       await index.delete(recordingId)
     }
     await clear(roomId, recordingId, reason)
@@ -158,7 +165,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
       } finally {
         inFlight.delete(recordingId)
         count()
-        // The step may have scheduled the next one.
+        // The step may have scheduled another step.
         const next = unfinished.get(recordingId)
         if (next && next !== run) next()
       }
@@ -195,7 +202,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
       const { endedAt: _, ...rest } = record
       return await finish({ ...rest, files: manifest && manifest.files.length > record.files.length ? manifest.files : record.files }, 'server_lost')
     }
-    // The files are on the disk of the dead server, which finishes them when it starts again.
+    // The files are on the dead server's disk. That server finishes them after its restart.
     await index.put({ ...record, endedAt: clock.now(), reason: 'server_lost' })
     await clear(record.roomId, recordingId, 'server_lost')
   }
@@ -206,7 +213,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     if (record && record.endedAt === undefined) await jobs.schedule(watchJob, recordingId, clock.now() + leaseMs)
   })
 
-  /** Ids of recordings that an earlier process left on this server's disk; undefined until they were listed. */
+  /** Ids of recordings that an earlier process left on this server's disk; undefined until they have been listed. */
   let left: Set<string> | undefined
 
   /** Finishes the recordings that an earlier process left on this server's disk, and repairs the index. */
@@ -226,7 +233,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     }
   }
 
-  /** Deletes the recordings that are older than RECORDING_DAYS. */
+  /** Deletes recordings that are older than RECORDING_DAYS. */
   async function deleteExpired (): Promise<void> {
     if (settings.days === 0) return
     const before = clock.now() - settings.days * dayMs
@@ -361,12 +368,12 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     }
     let current
     try {
-      // Members are notified before anything is recorded.
+      // Notify members before anything is recorded.
       current = await state.change<string>(roomId, (before) => before?.current
         ? { result: before.current.recordingId }
         : { state: { current: { recordingId, by: session.user.id } }, events: [startedEvent(recordingId, session.user.id)], result: recordingId })
     } catch (error) {
-      // The state may have been stored despite the error. If so, the job clears it.
+      // The state may have been stored despite the error; the job then clears it.
       mix.close()
       await leases.delete(recordingId).catch(() => { /* The lease expires. */ })
       left?.add(recordingId)
@@ -380,7 +387,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     const recording = recorder.open({ ...record, startedAt: clock.now() }, mix, { folder, tracks, minFreeBytes })
     count()
     hooksAtStart(recording)
-    // The room may have been closed, or the recording stopped, during the requests.
+    // During the requests, the room may have been closed or the recording stopped.
     if (closed || mix.closed || !rooms.get(roomId)) recorder.end(recording, 'room_closed').catch(failed('failed to end a recording'))
     else review(roomId, state.peek(roomId))
     return { recordingId }
@@ -420,7 +427,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     }).catch(failed('failed to read the names of speakers'))
   }
 
-  /** Adds an entry to the timeline of a room's recording, which may run on another server. */
+  /** Adds an entry to the timeline of a room's recording, which may be running on another server. */
   function writeAnywhere (roomId: string, entry: object): void {
     const recording = recorder.rooms.get(roomId)
     if (recording) return recording.write({ at: timeOf(recording), ...entry })

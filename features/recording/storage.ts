@@ -13,18 +13,18 @@ import { timelineName } from './thread-recording.ts'
 declare module 'flylive-audio-server/feature' {
   interface ClusterRequests {
     /**
-     * Reads a part of a file on the disk of the server that receives the request. `data` is base64, or null if the file does
-     * not exist.
+     * Reads a part of a file from the disk of the server that receives the request. `data` is base64, or null if the
+     * file does not exist.
      */
     'recording:read': { data: { recordingId: string, name: string, first: number, last: number }, reply: { data: string | null } }
-    /** Deletes a recording on the disk of the server that receives the request. */
+    /** Deletes a recording from the disk of the server that receives the request. */
     'recording:delete': { data: { recordingId: string }, reply: true }
   }
 }
 
-/** Maximum size of an object that holds a part of a file, in bytes. */
+/** Maximum size of an object with a part of a file, in bytes. */
 const maxPartBytes = 8 * 1024 * 1024
-/** Size of each part of a file that another server sends, in bytes. */
+/** Size of the parts in which another server sends a file, in bytes. */
 const remoteBytes = 256 * 1024
 const askMs = 10_000
 
@@ -45,9 +45,13 @@ export interface Storage {
   read (record: RecordingRecord, name: string, range: ByteRange): Promise<Readable | undefined>
   /** Uploads the bytes that were added to the files of a running recording. @throws the error of the upload; call this again later */
   uploadParts (recording: Recording): Promise<void>
-  /** Downloads the uploaded parts of a recording to this server. @returns whether the bucket has any */
+  /**
+   * Downloads the uploaded parts of a recording to this server.
+   *
+   * @returns whether the bucket has any parts
+   */
   downloadParts (recordingId: string): Promise<boolean>
-  /** Uploads the files of a finished recording, and then deletes them on this server. Idempotent. */
+  /** Uploads the files of a finished recording, then deletes them from this server. Idempotent. */
   upload (record: RecordingRecord, stored: () => Promise<void>): Promise<void>
   /** Deletes the files of a recording. Idempotent. @throws UNAVAILABLE if the server with the files cannot be reached */
   delete (record: RecordingRecord): Promise<void>
@@ -57,7 +61,7 @@ const isMissing = (error: unknown) => ['ENOENT', 'ENOTDIR'].includes((error as N
 const prefixOf = (recordingId: string) => `recordings/${recordingId}`
 const partsOf = (recordingId: string) => `recordings-parts/${recordingId}`
 
-/** @param bucket undefined: recordings stay on the disk */
+/** @param bucket if undefined, recordings stay on disk */
 export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance, 'cluster' | 'config' | 'nodeId'>, bucket: Blobs | undefined): Storage {
   const root = join(config.DATA_DIR, 'recordings')
   const folderOf = (recordingId: string) => join(root, recordingId)
@@ -94,7 +98,8 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
   }
 
   cluster.answer('recording:read', async ({ recordingId, name, first, last }) => {
-    // The caller takes the name from the index, but a name with a slash could lead to another folder.
+    // The caller takes the name from the index; check it anyway, because a name with a slash could lead to another
+    // folder.
     const stream = idPattern.test(recordingId) && !name.includes('/') ? await readHere(recordingId, name, { first, last }) : undefined
     return { data: stream ? Buffer.concat(await stream.toArray() as Buffer[]).toString('base64') : null }
   })
@@ -122,7 +127,7 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
         return await bucket.get(`${prefixOf(record.recordingId)}/${name}`, range)
       }
       if (record.nodeId === nodeId) return
-      // The first part is read before the HTTP reply begins, so that an error still becomes a coded reply.
+      // Read the first part before the HTTP reply begins, so that an error can still be sent as a coded reply.
       const parts = readThere(record, name, range)
       const first = await parts.next()
       if (first.done) return Readable.from([])
@@ -136,7 +141,7 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
       const { id, folder, files, timelineBytes, uploaded } = recording
       for (const { name, bytes } of [...files, { name: timelineName, bytes: timelineBytes }]) {
         for (let from = uploaded.get(name) ?? 0; from < bytes;) {
-          // When a recording ends, `upload` uploads the whole files, so the remaining parts are not needed.
+          // When a recording ends, `upload` uploads the complete files, so the remaining parts are not needed.
           if (recording.isClosing) return
           const end = Math.min(bytes, from + maxPartBytes)
           await bucket.put(`${partsOf(id)}/${name}/${String(from).padStart(15, '0')}`, createReadStream(join(folder, name), { start: from, end: end - 1 }))

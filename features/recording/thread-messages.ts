@@ -17,7 +17,7 @@ export interface RecordedFile {
 export interface OpenOptions {
   /** The recording's folder. It must exist. */
   folder: string
-  /** Whether each voice is recorded in a file of its own. */
+  /** Whether each voice is recorded in its own file. */
   tracks: boolean
   /** The recording ends when the disk has less free space than this, in bytes. */
   minFreeBytes: number
@@ -36,7 +36,7 @@ export type Fault = 'disk_full' | 'failed'
 
 export type FromRecorder =
   { type: 'progress', id: string, files: RecordedFile[], timelineBytes: number } |
-  /** The mixer thread has closed the port: the main thread must send another one. */
+  /** The mixer thread has closed the port: the main thread must send a new one. */
   { type: 'inputClosed', id: string } |
   /** The recording cannot continue. `closed` follows. */
   { type: 'fault', id: string, fault: Fault, message: string } |

@@ -15,18 +15,21 @@ type VoicePacket = Extract<MixInput, { kind: 'voice' }>
 export const timelineName = 'timeline.jsonl'
 /** Duration of each packet of the mix, in samples. */
 const mixSamples = 960
-/** How long packets of voices are held before they are written, so that they can be sorted and their delay is known, in samples. */
+/** How long voice packets are held before they are written, so that they can be sorted and their delay measured. In samples. */
 const holdSamples = sampleRate / 2
-/** Silence is written to the file of a voice this much later, so that delayed packets keep their place, in samples. */
+/**
+ * Silence is written to a voice's file with this delay, so that it does not take the place of packets that arrive late.
+ * In samples.
+ */
 const silenceDelay = 5 * sampleRate
 /**
- * Delay between the arrival of a packet and its audio in the mix, in samples: the mixer holds two packets, and encoding adds
- * some delay.
+ * Delay from the arrival of a packet to its audio in the mix, in samples. The mixer holds two packets, and encoding
+ * adds some delay.
  */
 const mixDelay = 2640
-/** A new producer of a user continues the file of the user's earlier producer if that one sent nothing for this long, in samples. */
+/** If a user's earlier producer has sent nothing for this long, the user's new producer continues its file. In samples. */
 const reuseSamples = sampleRate
-/** Maximum number of files of voices. Further voices are only in the mix. */
+/** Maximum number of voice files. Additional voices are recorded only in the mix. */
 const maxVoiceFiles = 200
 /** Maximum size of the timeline, in bytes. */
 const maxTimelineBytes = 32 * 1024 * 1024
@@ -77,7 +80,7 @@ export class ThreadRecording {
       if (this.#options.tracks) this.#hold(input, at)
       return
     }
-    // A frame of the mix is written at the time when its voices arrived, so that it matches their files.
+    // Write a frame of the mix at the time when its voices arrived, so that the mix matches the files of the voices.
     if (at >= mixDelay) this.#mix.add(at - mixDelay, input.payload, mixSamples)
   }
 
@@ -89,11 +92,12 @@ export class ThreadRecording {
     this.#timelineBytes += data.length
   }
 
-  /** Writes the packets that were held for long enough. Call this several times per second. */
+  /** Writes the packets that have been held long enough. Call this several times per second. */
   write (): void {
     for (const voice of this.#voices) {
       this.#release(voice, this.#now - holdSamples)
-      // Silence is written in small steps, and late enough that delayed packets keep their place.
+      // Silence is written in small steps and with a delay, so that it does not take the place of packets that arrive
+      // late.
       voice.track.fillUntil(Math.min(this.#mix.next, this.#now - silenceDelay))
     }
   }
@@ -104,7 +108,7 @@ export class ThreadRecording {
     return bavail * bsize < this.#options.minFreeBytes
   }
 
-  /** @param isFault whether a write has failed. If so, packets in memory are discarded */
+  /** @param isFault whether a write has failed; packets in memory are then discarded */
   close (isFault: boolean): void {
     const errors: unknown[] = []
     const attempt = (action: () => void) => {
@@ -132,7 +136,7 @@ export class ThreadRecording {
     const voice = this.#voiceOf(packet, arrival)
     if (!voice) return
     const rtp = voice.clock.extend(packet.rtpTimestamp)
-    // If the packet begins a new timeline, the held packets are first written with the old one.
+    // If the packet starts a new timeline, first write the held packets, which use the old one.
     if (voice.held.length > 0 && Math.abs(rtp - (voice.held.at(-1)?.rtp ?? rtp)) > 2 * sampleRate) this.#release(voice, Infinity)
     voice.clock.observe(arrival, rtp)
     voice.lastArrival = arrival

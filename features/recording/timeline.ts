@@ -19,10 +19,13 @@ export type TimelineEntry = z.output<typeof timelineEntry>
 
 const storedEntry = z.union([timelineEntry, z.object({ at, type: z.literal('chat:removed'), id: z.string() })])
 
-/** Maximum size of a timeline that is read, in bytes. */
+/** Maximum size of a timeline when it is read, in bytes. */
 const maxBytes = 40 * 1024 * 1024
 
-/** @returns the timeline of a recording, without deleted chat messages. @throws UNAVAILABLE */
+/**
+ * @returns the timeline of a recording, without deleted chat messages
+ * @throws UNAVAILABLE
+ */
 export async function readTimeline (storage: Storage, record: RecordingRecord): Promise<TimelineEntry[]> {
   const stream = await storage.read(record, timelineName, { first: 0, last: maxBytes }).catch((error: unknown) => {
     if ((error as { status?: number }).status === 416) return undefined

@@ -7,8 +7,8 @@ import { minSamples, silenceFor } from './packets.ts'
 const fragmentSamples = sampleRate / 2
 
 /**
- * A file with one Opus track, which begins at the start of the recording and has no gaps. The file only grows. It can be played
- * at any time, even while it grows.
+ * A file with one Opus track, which begins at the start of the recording and has no gaps. Data is only appended, so the
+ * file can be played even while it grows.
  */
 export class Mp4Track {
   readonly #fd: number
@@ -41,7 +41,7 @@ export class Mp4Track {
   }
 
   /**
-   * Appends a packet. A gap before it is filled with silence. A packet is dropped if more than half of its time has already
+   * Appends a packet. Fills a gap before it with silence. Drops the packet if more than half of its time has already
    * been written.
    *
    * @param at in samples since the start of the recording
@@ -53,12 +53,20 @@ export class Mp4Track {
     this.#append({ payload, duration })
   }
 
-  /** Appends silence until a time, in samples since the start of the recording. @throws the error of the file system */
+  /**
+   * Appends silence until a time, in samples since the start of the recording.
+   *
+   * @throws the error of the file system
+   */
   fillUntil (at: number): void {
     while (at - this.#next >= minSamples) this.#append(silenceFor(at - this.#next))
   }
 
-  /** Writes the packets in memory. @throws the error of the file system */
+  /**
+   * Writes the packets in memory.
+   *
+   * @throws the error of the file system
+   */
   flush (): void {
     if (this.#frames.length === 0) return
     const frames = this.#frames
@@ -67,7 +75,10 @@ export class Mp4Track {
     this.#fragmentStart = this.#written = this.#next
   }
 
-  /** @param isComplete whether to write the packets in memory first. @throws the error of the file system */
+  /**
+   * @param isComplete whether to write the packets in memory first
+   * @throws the error of the file system
+   */
   close (isComplete: boolean): void {
     try {
       if (isComplete) this.flush()
@@ -83,7 +94,7 @@ export class Mp4Track {
     if (this.#next - this.#fragmentStart >= fragmentSamples) this.flush()
   }
 
-  /** Writes all of the data or, if that fails, nothing. */
+  /** Writes all of the data, or nothing if the write fails. */
   #write (data: Buffer): void {
     try {
       for (let at = 0; at < data.length;) at += writeSync(this.#fd, data, at)

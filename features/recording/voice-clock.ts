@@ -1,15 +1,16 @@
 import { sampleRate } from './fmp4.ts'
 
-/** If the delay of a packet differs by more than this, the sender has started a new timeline, in samples. */
+/** If the delay of a packet differs by more than this, the sender has restarted its timestamps. In samples.. */
 const maxJump = 2 * sampleRate
 /** How long the packet with the lowest delay stays the reference for later packets, in samples. */
 const windowSamples = 5 * sampleRate
-/** Smallest deviation that is corrected, in samples: 15 ms while the user speaks, 2.5 ms in pauses. */
+/** The smallest deviation to correct, in samples: 15 ms while the user speaks, 2.5 ms in pauses. */
 const tolerance = { speaking: 720, pausing: 120 }
 
 /**
- * Maps the RTP timestamps of one sender to the time of the recording. The reference is the packet with the lowest delay in the
- * last seconds, so jitter does not move packets. The mapping follows a drift between the clocks of sender and server.
+ * Maps the RTP timestamps of one sender to the time of the recording. The reference is the packet with the lowest delay
+ * in the last 5 to 10 seconds, so jitter does not shift packets. The mapping compensates for drift between the clocks
+ * of sender and server.
  */
 export class VoiceClock {
   #rtp = 0
@@ -29,11 +30,11 @@ export class VoiceClock {
   }
 
   /**
-   * Records when a packet arrived. Call this for all packets, in order of arrival.
+   * Records when a packet arrived. Must be called for all packets, in order of arrival.
    *
    * @param arrival in samples since the start of the recording
    * @param rtp see {@link extend}
-   * @returns whether the packet begins another timeline
+   * @returns whether the packet starts a new timeline
    */
   observe (arrival: number, rtp: number): boolean {
     const delay = arrival - rtp
@@ -54,7 +55,8 @@ export class VoiceClock {
   }
 
   /**
-   * Places a packet on the timeline of the recording. Call this in the order of the sender, some time after the arrival of the packets.
+   * Places a packet on the timeline of the recording. Must be called in the sender's order, some time after the packets
+   * have arrived.
    *
    * @returns the start of the packet, in samples since the start of the recording
    */

@@ -15,7 +15,7 @@ import type { Invite, Seat, SeatState } from './state.ts'
 export interface Actor {
   userId: UserId
   role: Role
-  /** The owner of the room. Set only for commands with which an admin might remove the owner from a seat. */
+  /** The owner of the room. Set only for commands with which an admin might remove the owner from their seat. */
   ownerId?: UserId
 }
 
@@ -30,7 +30,7 @@ export type Command =
   { type: 'muteAll', except: readonly UserId[] } |
   { type: 'request' } |
   { type: 'cancel', userId?: UserId | undefined } |
-  // The server itself runs the following commands, without an actor.
+  // The server sends the following commands itself, without an actor.
   { type: 'gone', userId: UserId, reason: ClearReason } |
   { type: 'away', userIds: readonly UserId[], until: number } |
   // Whether each user is in the room, by user key. Users without an entry stay unchanged.
@@ -75,7 +75,7 @@ export interface Outcome {
   seatIndex?: number
   userId?: UserId
   invite?: Invite
-  /** The users whom the command has muted. */
+  /** The users whom the command muted. */
   userIds?: UserId[]
 }
 
@@ -83,18 +83,17 @@ export interface Outcome {
  * Applies a command to a state.
  *
  * @param state the current state; not modified
- * @param actor undefined for commands of the server
+ * @param actor undefined for the server's own commands
  * @param now epoch milliseconds
  * @returns the result; and, if the state changed, the new state and the events for all members
- * @throws FORBIDDEN, SEAT_INVALID, SEAT_LOCKED, SEAT_NOT_LOCKED, SEAT_ALREADY_LOCKED, SEAT_TAKEN,
- *   NOT_SEATED, INVITE_PENDING, INVITE_NOT_FOUND, ALREADY_SEATED, SEAT_REQUESTS_FULL, SEAT_REQUEST_NOT_FOUND,
- *   CANNOT_TARGET_SELF
+ * @throws FORBIDDEN, SEAT_INVALID, SEAT_LOCKED, SEAT_NOT_LOCKED, SEAT_ALREADY_LOCKED, SEAT_TAKEN, NOT_SEATED,
+ *   INVITE_PENDING, INVITE_NOT_FOUND, ALREADY_SEATED, SEAT_REQUESTS_FULL, SEAT_REQUEST_NOT_FOUND, CANNOT_TARGET_SELF
  */
 export function decide (state: SeatState, command: Command, actor: Actor | undefined, now: number): Decision<SeatState, Outcome> {
   const next = structuredClone(state)
   const events: RoomEvent[] = []
   const self = actor?.userId ?? ''
-  // Not every change emits an event.
+  // Not every change has an event.
   let changed = false
   const emit = (type: string, data: object) => {
     changed = true
@@ -168,7 +167,7 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
       const { seatIndex } = command
       assertSeatExists(seatIndex)
       const occupant = seatAt(seatIndex)
-      // Taking one's own seat has no effect, so a repeated request succeeds.
+      // Taking a seat that the user already has does nothing, so a repeated request succeeds.
       if (occupant && userKeyOf(occupant.userId) === userKeyOf(self)) return done({ seatIndex })
       if (next.locked.includes(seatIndex)) throw new SeatLocked(seatIndex)
       if (occupant) throw new SeatTaken(seatIndex)
@@ -192,7 +191,7 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
         return done({ seatIndex })
       }
       if (occupant) clear(occupant, 'removed')
-      // The user may have left the room after the caller checked that they are a member.
+      // The caller has checked that the user is in the room, but the user may have left since.
       seatUser(userId, seatIndex, now + assignGraceMs)
       return done({ seatIndex })
     }
@@ -267,7 +266,7 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
       const { seatIndex } = invite
       endInvites((other) => other === invite)
       if (command.type === 'decline') {
-        // Declining an invite also removes the user's own seat request.
+        // Declining an invite also removes the user's seat request.
         removeRequest(self)
         return done({ seatIndex })
       }
@@ -314,7 +313,7 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
         if (present !== true) continue
         delete holding.awayUntil
         changed = true
-        // Members who joined while the user was away do not know of the raised hand.
+        // Members who joined while the user was away have not received the raised hand.
         if (!('seatIndex' in holding)) emitHand(holding.userId, true)
       }
       endInvites(({ expiresAt }) => expiresAt <= now)
@@ -325,7 +324,7 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
       next.seatCount = command.seatCount
       for (const seat of next.seats.filter(({ seatIndex }) => seatIndex >= command.seatCount)) clear(seat, 'removed')
       endInvites(({ seatIndex }) => seatIndex >= command.seatCount)
-      // If a later resize adds the seat again, the seat is unlocked.
+      // Unlock these seats, so that they are unlocked if a later resize adds them again.
       for (const seatIndex of next.locked.filter((index) => index >= command.seatCount)) unlock(seatIndex)
       emit('seat:count', { seatCount: command.seatCount })
       return done({})

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { isCoded } from 'flylive-audio-server/feature'
 import type { Logger } from 'flylive-audio-server/feature'
 
-/** Tracks the seat changes for users who disconnect or leave, and retries them while the store is unavailable. */
+/** Tracks the seat changes caused by users who disconnect or leave, and retries them while the store is unavailable. */
 export interface DisconnectGrace {
   /**
    * Returns immediately and tracks the change in the background.
@@ -33,7 +33,11 @@ export function createDisconnectGrace (checkRoom: (roomId: string) => Promise<vo
     }
   }
 
-  /** Logs unexpected errors. @returns whether the store was unavailable */
+  /**
+   * Logs unexpected errors.
+   *
+   * @returns whether the store was unavailable
+   */
   function isRetryable (err: unknown, roomId: string): boolean {
     const code = isCoded(err) ? err.code : undefined
     if (code === undefined) log.error({ err, roomId }, 'failed to release a seat')

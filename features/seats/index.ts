@@ -21,7 +21,11 @@ declare module 'flylive-audio-server/feature' {
     seats: Seats
   }
   interface FeatureHooks {
-    /** The seats of a room with members on this server have changed. @param seated number of people in the room who have a seat */
+    /**
+     * The seats of a room with members on this server have changed.
+     *
+     * @param seated number of users in the room who have a seat
+     */
     'seats:changed': (roomId: string, seated: number) => void
   }
 }
@@ -30,7 +34,7 @@ declare module 'flylive-audio-server/feature' {
 export default defineFeature(async function seats (app, { graceSeconds, commandsPerMinute, adminCommandsPerMinute }) {
   const { hooks, log, messages, rooms } = app
   const state = rooms.roomState.define('seats', seatState, { durable: lastingSeats })
-  // Kept across reloads, so that the roles of all members are not looked up again.
+  // Kept across reloads, so that a reload does not look up the roles of all members again.
   const seatRequests = createSeatRequests(app, state, app.keep('requestAudiences', (): RequestAudiences => new WeakMap()))
   const service = createSeats(app, state, graceSeconds * 1000, seatRequests)
   const speakPermissions = createSpeakPermissions(app, service)
@@ -107,8 +111,8 @@ export default defineFeature(async function seats (app, { graceSeconds, commands
   hooks.on('room:userLeft', (roomId, { userId }, reason) => disconnectGrace.track(roomId, service.left(roomId, userId, reason)))
   hooks.on('room:kicked', (roomId, userId) => disconnectGrace.track(roomId, service.left(roomId, userId, 'kicked')))
   hooks.on('room:resynced', (roomId) => disconnectGrace.track(roomId, service.startMissingGrace(roomId)))
-  // Users who left while the feature was off may still have a seat or a request. The rooms on this
-  // server are checked now. Every other room is checked when its first member joins.
+  // Users who left while the feature was off may still have a seat or a request. Check the rooms on this server now;
+  // any other room is checked when its first member joins.
   hooks.on('feature:loaded', (name) => {
     if (name === 'seats') for (const { roomId } of app.rooms.local()) disconnectGrace.track(roomId, service.startMissingGrace(roomId))
   })
@@ -153,7 +157,7 @@ export default defineFeature(async function seats (app, { graceSeconds, commands
     if (!session) return
     const state = service.peek(roomId)
     speakPermissions.enforce(roomId, state)
-    // A new producer is not paused, even if the user had paused the previous producer.
+    // A new producer starts unpaused, even if the user had paused the previous one.
     if (seatOf(state, userKey)?.selfMuted === true) setSelfMuted(roomId, session, false)
   })
 

@@ -53,12 +53,12 @@ export const events = {
 /** A taken seat, as all members see it. */
 export const seat = z.object({ seatIndex, userId, isMuted: z.boolean() })
 
-/** Fields that the feature adds to the request of room:join. */
+/** Fields that the feature adds to the request `room:join`. */
 export const joinRequest = z.object({
   seatCount: z.int().min(1).max(maxSeats).default(maxSeats).describe('Applies only when the join creates the room')
 })
 
-/** Fields that the feature adds to the reply to room:join. */
+/** Fields that the feature adds to the join reply. */
 export const joinReply = z.object({
   seatCount: z.int(),
   seats: z.array(seat),

@@ -5,20 +5,19 @@ import { viewOfRequests } from './state.ts'
 import type { SeatRequestView, SeatState, SeatStateHandle } from './state.ts'
 
 /**
- * Sends seat requests to the members who may see them. Hosts (the owner and admins)
- * receive all requests; other members receive only their own. Each server sends to its
- * own sockets when the seats of a room change. An event always contains every request
- * that its receiver may see, so lost and repeated events do no harm.
+ * Sends seat requests to the members who may see them. Hosts (the owner and admins) receive all requests; other members
+ * receive only their own. Each server sends to its own sockets when the seats of a room change. An event always
+ * contains every request that its receiver may see, so lost and repeated events are harmless.
  *
- * A change is sent only to the hosts and to the users whose request was added or removed, or has a new position,
- * because a room may have thousands of members.
+ * A room may have thousands of members, so a change is sent only to hosts and to users whose request was added, removed
+ * or moved to another position.
  */
 export interface SeatRequests {
   /** @returns the requests for a member's join reply */
   joinSnapshot (room: LocalRoom, session: Session): Promise<SeatRequestView[]>
   /** Sends the requests if the new state of a room's seats adds or removes some. */
   publish (room: LocalRoom, state: SeatState | undefined): void
-  /** Applies a role that another operation has looked up. */
+  /** Records a role that another operation has looked up. */
   updateRole (room: LocalRoom, session: Session, role: Role): void
   /** Sends the requests to a new owner. A previous owner without another role receives only their own requests. */
   ownerChanged (room: LocalRoom, ownerId: UserId, previousOwnerId: UserId): void
@@ -26,28 +25,31 @@ export interface SeatRequests {
   roleChanged (room: LocalRoom, userId: UserId): void
   left (room: LocalRoom, session: Session): void
   closed (room: LocalRoom): void
-  /** Finds the hosts of a room whose members joined while the feature was off. */
+  /** Looks up the hosts of a room whose members joined while the feature was off. */
   hydrate (room: LocalRoom): void
 }
 
 /** The audience of each room. Kept across reloads. */
 export type RequestAudiences = WeakMap<LocalRoom, RequestAudience>
 
-/** The members on this server who receive a room's seat requests. */
+/** A room's seat requests as last sent, and the members on this server who receive them. */
 interface RequestAudience {
   /** The requests that were last sent. */
   delivered: readonly SeatRequestView[]
   /** Members who are known to be the owner or an admin. */
   readonly hosts: Set<Session>
-  /** Members whose join reply waits for their role. The reply contains the requests, so the server sends these members no event yet. */
+  /**
+   * Members whose join reply is waiting for their role. The reply contains the requests, so these members need no event
+   * yet.
+   */
   readonly pendingJoiners: Set<Session>
   /** Hosts whose role is being checked. */
   readonly roleChecks: Set<Session>
 }
 
 /**
- * How long to wait for a member's role, in milliseconds. After that, the role is guessed
- * from local data. If the actual role arrives later and differs, the member receives an update.
+ * How long to wait for a member's role, in milliseconds. After that, the server guesses the role from local data. If
+ * the actual role turns out to differ, the member receives an update.
  */
 const timeoutMs = 500
 
@@ -67,11 +69,11 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
     return audience
   }
 
-  /** A member's role from local data, without the backend. */
+  /** Guesses a member's role from local data, without the backend. */
   const guessRole = (room: LocalRoom, session: Session): Role =>
     audienceOf(room).hosts.has(session) ? 'admin' : rooms.defaultRoleOf(room.record, session)
 
-  /** A member's role; guessed if the backend fails. The backend's answers are cached. */
+  /** Looks up a member's role; guesses it if the backend fails. The backend's answers are cached. */
   const fetchRole = (room: LocalRoom, session: Session): Promise<Role> => rooms.roleOf(room.record, session).catch((err: unknown) => {
     log.debug({ err, roomId: room.roomId }, 'role lookup failed, using the role known to this server')
     return guessRole(room, session)
@@ -87,7 +89,7 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
     rooms.sendTo(room, session, requestsEvent(room.roomId, delivered.filter(isOwn(session))))
   }
 
-  /** Stores a member's role. If the member may now see other requests than before, sends these requests. */
+  /** Stores a member's role. If the set of requests that the member may see changes, sends it. */
   function updateRole (room: LocalRoom, session: Session, role: Role): void {
     const audience = audienceOf(room)
     const { hosts, delivered } = audience
@@ -100,7 +102,7 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
     if (!delivered.every(isOwn(session))) rooms.sendTo(room, session, requestsEvent(room.roomId, delivered))
   }
 
-  /** Checks that each of the given sessions is still a host, then sends all requests to the session. */
+  /** Checks which of the given sessions are still hosts, and sends them all requests. */
   async function sendToHosts (room: LocalRoom, audience: RequestAudience, hosts: readonly Session[]): Promise<void> {
     // A role check that is already in progress sends the latest requests when it ends.
     const unchecked = hosts.filter((session) => !audience.roleChecks.has(session))
@@ -124,7 +126,7 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
 
   function checkRoles (room: LocalRoom, userId: UserId): void {
     for (const session of sockets.ofUser(userKeyOf(userId))) {
-      if (room.members.has(session)) rooms.roleOf(room.record, session).then((role) => updateRole(room, session, role), () => { /* The next request that needs the role looks it up. */ })
+      if (room.members.has(session)) rooms.roleOf(room.record, session).then((role) => updateRole(room, session, role), () => { /* Ignored: the next request that needs the role looks it up again. */ })
     }
   }
 
@@ -135,7 +137,7 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
       // Other join hooks look up the same role. Lookups are cached, so the backend is called only once.
       const lookup = fetchRole(room, session)
       if (audience.delivered.every(isOwn(session))) {
-        // A host would see the same requests as any member, so the reply does not wait for the role.
+        // Hosts and other members see the same requests here, so the reply does not wait for the role.
         lookup.then((role) => updateRole(room, session, role))
         return [...audience.delivered]
       }
@@ -151,7 +153,7 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
     publish (room, state) {
       const audience = audienceOf(room)
       const current = viewOfRequests(state)
-      // The symmetric difference: the requests that were added or removed.
+      // The requests that were added or removed (the symmetric difference).
       const changed = new Map(audience.delivered.map((request) => [identityOf(request), request]))
       for (const request of current) if (!changed.delete(identityOf(request))) changed.set(identityOf(request), request)
       if (changed.size === 0) return
@@ -176,9 +178,9 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
       audiences.delete(room)
     },
     hydrate (room) {
-      // Looks up only members who are hosts according to local data, because thousands of lookups would overload the
-      // backend. Admins whom only the backend knows receive requests after they rejoin or send a command that requires
-      // a role. Clients rejoin when a feature is enabled.
+      // Look up only members who are hosts according to local data, because thousands of lookups would overload the
+      // backend. Admins who are known only to the backend receive requests after they rejoin or send a command that
+      // requires a role. Clients rejoin when a feature is enabled.
       for (const session of room.members) {
         if (isHost(rooms.defaultRoleOf(room.record, session))) fetchRole(room, session).then((role) => updateRole(room, session, role))
       }

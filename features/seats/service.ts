@@ -29,7 +29,7 @@ export interface Seats {
   /**
    * Mutes all seated users, except the owner of the room, the sender, and `except`.
    *
-   * @returns the users whom the command has muted
+   * @returns the users whom the command muted
    * @throws FORBIDDEN if the sender is a member; UNAVAILABLE
    */
   muteAll (room: LocalRoom, session: Session, except: readonly UserId[]): Promise<UserId[]>
@@ -43,17 +43,20 @@ export interface Seats {
   left (roomId: string, userId: UserId, reason: LeaveReason): Promise<void>
   /** Starts the grace period of users who have a seat or a request but are not in the room. */
   startMissingGrace (roomId: string): Promise<void>
-  /** @returns the seated users, longest seated first, but admins before other members. @throws UNAVAILABLE */
+  /**
+   * @returns the seated users: admins first, then in order of how long they have been seated
+   * @throws UNAVAILABLE
+   */
   successors (room: RoomRecord): Promise<UserId[]>
   /** Ends the expired invites and grace periods of a room. */
   tick (roomId: string): Promise<void>
 }
 
-/** @param graceMs how long the seat and the request of a disconnected user are kept */
+/** @param graceMs how long disconnected users keep their seat and request, in milliseconds */
 export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, graceMs: number, seatRequests: SeatRequests): Seats {
   const { clock, log, rooms, sockets, store } = app
 
-  /** @param initial the seats to start from if the room has no state; if omitted, a room without state stays unchanged */
+  /** @param initial the seats of a room that has no state yet; if omitted, such a room stays unchanged */
   function execute (roomId: string, command: Command, actor?: Actor, initial?: SeatState): Promise<Outcome> {
     return seatState.change<Outcome>(roomId, (state) => {
       const current = state ?? initial
@@ -71,7 +74,11 @@ export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, g
     return { userId, role, ownerId: await rooms.ownerOf(room.record) }
   }
 
-  /** Returns a member's id with the type that it has in their token: number or string. @throws NOT_IN_ROOM, UNAVAILABLE */
+  /**
+   * Returns a member's id with the type that it has in their token: number or string.
+   *
+   * @throws NOT_IN_ROOM, UNAVAILABLE
+   */
   async function memberIdOf (roomId: string, userId: UserId): Promise<UserId> {
     for (const session of sockets.ofUser(userKeyOf(userId))) if (session.roomId === roomId) return session.user.id
     const [profile] = await store.getMembers(roomId, [userKeyOf(userId)])
@@ -94,7 +101,7 @@ export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, g
       const actor = await actorOf(room, session, command)
       const resolved = command.type === 'assign' || command.type === 'invite' ? { ...command, userId: await memberIdOf(roomId, command.userId) } : command
       const outcome = await execute(roomId, resolved, actor, initialSeats(room.record))
-      // The user may have left while the command was in flight.
+      // The user may have left the room while the command was in flight.
       if (session.roomId !== roomId) await this.startMissingGrace(roomId)
       if (outcome.invite) {
         const { userId, seatIndex, invitedById, expiresAt } = outcome.invite
@@ -111,8 +118,8 @@ export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, g
     },
     async left (roomId, userId, reason) {
       if (reason === 'closed') return
-      // The command runs even if the local copy shows no seat: the copy may lag behind the store. After a
-      // disconnect, the presence of all affected users is checked in one round trip when the grace period ends.
+      // Run the command even if the local copy shows no seat, because the copy may lag behind the store. When the grace
+      // period ends, one round trip checks which of the disconnected users are back.
       const command: Command = reason === 'disconnected'
         ? { type: 'away', userIds: [userId], until: clock.now() + graceMs }
         : { type: 'gone', userId, reason: reason === 'kicked' ? 'removed' : 'left' }
@@ -160,8 +167,8 @@ export interface SpeakPermissions {
   /** Closes the producers of users without a seat. Pauses the producers of muted users and resumes all others. */
   enforce (roomId: string, state: SeatState | undefined): void
   /**
-   * Links the running producers of seated users to their seats, then closes or pauses producers as the seats require. Called
-   * when the feature is turned on.
+   * Links the running producers of seated users to their seats, then applies {@link enforce}. Called when the feature
+   * is turned on.
    */
   hydrate (roomId: string, state: SeatState | undefined): void
   /** Resumes the producers of muted users. Called when the feature is turned off. */
@@ -169,7 +176,7 @@ export interface SpeakPermissions {
 }
 
 export function createSpeakPermissions ({ log, rooms, sfu }: FeatureInstance, seats: Seats): SpeakPermissions {
-  /** The producers that require a seat. Services require none, and relayed producers are checked on the speaker's node. */
+  /** The producers that require a seat. Services need none, and relayed producers are checked on the speaker's own node. */
   function producersIn (roomId: string): ProducerHandle[] {
     const room = rooms.get(roomId)
     // In a room without an owner, every member may send audio.

@@ -10,13 +10,16 @@ const time = z.number()
 const seat = z.object({
   seatIndex: z.int(),
   userId,
-  /** Unique id of this user's stay on the seat. Permissions granted for the stay end when the user leaves the seat. */
+  /** Unique id of this stay in the seat. Permissions granted for the stay end when the user leaves the seat. */
   sitting: z.int(),
-  /** `sitting` of the user's first seat, if the user has moved since. Shows who has been seated longest. */
+  /**
+   * The `sitting` of the user's first seat, if the user has moved since then. Orders users by how long they have been
+   * seated.
+   */
   seatedSince: z.int().optional(),
   /** Whether the user muted themselves, as reported by the media feature. */
   selfMuted: z.boolean(),
-  /** Deadline until which a disconnected user keeps the seat; undefined while the user is in the room. */
+  /** Until when a disconnected user keeps the seat; undefined while the user is in the room. */
   awayUntil: time.optional()
 })
 
@@ -26,7 +29,7 @@ const invite = z.object({ seatIndex: z.int(), userId, invitedById: userId, expir
 const request = z.object({
   userId,
   requestedAt: time,
-  /** Deadline until which a disconnected user keeps the request; undefined while the user is in the room. */
+  /** Until when a disconnected user keeps the request; undefined while the user is in the room. */
   awayUntil: time.optional()
 })
 
@@ -39,9 +42,8 @@ export const seatState = z.object({
   /** Oldest first. */
   invites: z.array(invite),
   /**
-   * Keys of the users whom the owner or an admin has muted. Leaving and retaking a
-   * seat does not end a mute. Unmuting the user, assigning them to a seat, and
-   * accepting an invite end a mute.
+   * Keys of the users whom the owner or an admin has muted. A mute ends when the user is unmuted, is assigned a seat or
+   * accepts an invite. It does not end when the user leaves the seat and takes one again.
    */
   muted: z.array(z.string()),
   sittings: z.int(),
@@ -57,7 +59,10 @@ export type SeatStateHandle = RoomStateHandle<SeatState>
 
 export const noSeats = (seatCount: number): SeatState => ({ seatCount, seats: [], locked: [], invites: [], muted: [], sittings: 0, requests: [] })
 
-/** @returns what survives a restart: the number of seats, the locks and the mutes. Nobody is in the room after a restart */
+/**
+ * @returns the part that survives a restart: the number of seats, the locks and the mutes. After a restart, nobody is
+ *   in the room
+ */
 export const lastingSeats = ({ seatCount, locked, muted }: SeatState): SeatState => ({ ...noSeats(seatCount), locked, muted })
 
 /** @returns the seats of a room before its first seat command */
@@ -90,7 +95,7 @@ export function viewOf (state: SeatState): SeatsView {
   }
 }
 
-/** A request as clients receive it. */
+/** A seat request as clients receive it. */
 export interface SeatRequestView extends Pick<SeatRequest, 'userId' | 'requestedAt'> {
   /** Place in the queue, from 1. */
   position: number
@@ -114,7 +119,7 @@ export function nextExpiry (state: SeatState): number | undefined {
 export function difference (from: SeatState | undefined, to: SeatState): RoomEvent[] {
   const before = from ?? noSeats(to.seatCount)
   const events: RoomEvent[] = []
-  // A user who left a seat and took it again needs new permissions, so both events are sent.
+  // A user who left a seat and took it again needs new permissions, so send both events.
   const sameSitting = (state: SeatState, { seatIndex, userId, sitting }: Seat) =>
     state.seats.find((seat) => seat.seatIndex === seatIndex && seat.sitting === sitting && userKeyOf(seat.userId) === userKeyOf(userId))
   for (const seat of before.seats) {

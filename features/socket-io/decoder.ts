@@ -1,15 +1,15 @@
 import { Decoder, PacketType } from 'socket.io-parser'
 import { packetType } from './packets.ts'
 
-/** What a connected client can send: an event packet, as text, or a packet that is not a request. */
+/** The events of a connected client: an event packet, as text, or a packet that is not a request. */
 export interface ClientEvents {
   frame (packet: string): void
   unsupported (packet: string | Buffer): void
 }
 
 /**
- * Emits each event packet as text, as one of the {@link ClientEvents}, because the session's face parses it, with the limits of
- * the native protocol. The library parses only the packets that connect and disconnect a client.
+ * Emits each event packet unparsed, as {@link ClientEvents}, because the session's face parses it with the limits of
+ * the native protocol. The library parses only packets that connect or disconnect a client.
  */
 export class FrameDecoder extends Decoder {
   override add (packet: unknown): void {

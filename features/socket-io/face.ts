@@ -8,7 +8,7 @@ const olderNames: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   'chat:message': { type: 'messageType' }
 }
 
-/** Requests whose acknowledgement has the fields of the reply at the top level, next to `success`, instead of in `data`. */
+/** Requests whose acknowledgement has the reply's fields at the top level, next to `success`, instead of in `data`. */
 const flatReplies: ReadonlySet<string> = new Set(['room:join'])
 /** Suffix of the id of a request in {@link flatReplies}. */
 const flatMark = '/flat'
@@ -47,7 +47,7 @@ export const socketIoFace: Face<Packet> = {
 
 const invalid = (message: string) => validationFailed([{ path: [], message }])
 
-/** @param value the event name and the arguments; all arguments but the first are ignored */
+/** @param value the event name, then the arguments; only the first argument is used */
 function parseArguments (id: string | undefined, value: unknown): ParsedMessage {
   const [type, payload] = Array.isArray(value) ? value as unknown[] : []
   if (typeof type !== 'string' || type === '' || type.length > maxTypeLength) throw invalid(`The event name must be a string of 1 to ${maxTypeLength} characters`)
@@ -68,8 +68,8 @@ function withNewNames (type: string, data: Record<string, unknown>): Record<stri
 }
 
 /**
- * @returns the event name and the payload as JSON; if possible, cut from the JSON that other protocols use, without serialising
- *   again
+ * @returns the event name and the payload as JSON; cut out of the event's existing JSON if possible, to avoid
+ *   serialising it again
  */
 function eventArguments (event: FaceEvent): string {
   const { text } = event

@@ -14,7 +14,7 @@ import type { Packet } from './packets.ts'
 
 /** Maximum time between a client's first request and the packet with its token, in milliseconds. */
 const connectMs = 10_000
-/** Maximum number of packets from a client that has no session yet. A correct client sends one. */
+/** Maximum number of packets from a client that has no session yet. A well-behaved client sends one. */
 const maxEarlyPackets = 10
 
 export type Client = Socket<ClientEvents, DefaultEventsMap>
@@ -40,7 +40,7 @@ export interface Mapping {
 
 /** The Socket.IO server: its connections outlive reloads of the feature. */
 export interface Gateway {
-  /** From now on, passes connections and messages to this mapping. */
+  /** Passes connections and messages to this mapping from now on. */
   use (mapping: Mapping): void
   handleRequest (request: IncomingMessage, response: ServerResponse): void
   handleUpgrade (request: IncomingMessage, socket: Duplex, head: Buffer): void
@@ -61,7 +61,8 @@ export function createGateway (config: Settings, mapping: Mapping): Gateway {
   const states = new WeakMap<EngineSocket, ConnectionState>()
   /** The connections, by their first request. */
   const byRequest = new WeakMap<IncomingMessage, EngineSocket>()
-  // Sessions of all generations of the feature share this face, so that an event is encoded once for all of them.
+  // All sessions share this face, whichever generation of the feature opened them, so that an event is encoded once for
+  // all of them.
   const face: Face<Packet> = {
     name: mapping.face.name,
     parse: (data, isBinary) => current.face.parse(data, isBinary),
@@ -76,7 +77,7 @@ export function createGateway (config: Settings, mapping: Mapping): Gateway {
     else if (state && ++state.packets > maxEarlyPackets) connection.close(true)
   }
 
-  /** WebSockets of the engine that count control frames, like the server's own WebSockets. */
+  /** The engine's WebSocket server, with limits on control frames like those of the server's own WebSockets. */
   class WebSockets extends WebSocketServer {
     constructor (options: ServerOptions) {
       super({ ...options, allowSynchronousEvents: false })
@@ -112,7 +113,7 @@ export function createGateway (config: Settings, mapping: Mapping): Gateway {
     states.set(connection, state)
     byRequest.set(connection.request, connection)
     connection.on('packet', ({ type, data }: { type: string, data?: string }) => {
-      // Messages of a session are counted later, when the session handles them.
+      // A session's messages are counted later, when the session handles them.
       if (type !== 'message' || !state.session) count(connection, data?.length ?? 0)
     })
     connection.on('upgrading', (transport: { socket?: WebSocket }) => {
@@ -150,7 +151,7 @@ export function createGateway (config: Settings, mapping: Mapping): Gateway {
     client.on('frame', (packet) => session.receive(Buffer.from(packet), false))
     client.on('unsupported', () => session.close('UNSUPPORTED_DATA'))
     client.once('disconnect', () => {
-      // Deferred, because the connection may have closed while the server was iterating over the members of its room.
+      // Deferred, because the server may be iterating over the members of the session's room.
       process.nextTick(() => session.end())
       connection.close()
     })

@@ -45,8 +45,8 @@ export default defineFeature(async function socketIo (app) {
 }, { name, dependencies: ['sockets', 'gate', 'messages'] })
 
 /**
- * Lets pages of all origins read the responses. A page whose origin is not allowed receives `Origin not allowed` when it
- * connects; no response contains data before that.
+ * Lets pages of all origins read the responses. A page whose origin is not allowed receives `Origin not allowed` when
+ * it connects; no response before that contains data.
  */
 function allowPages ({ headers: { origin } }: IncomingMessage, response: ServerResponse): void {
   response.setHeader('x-content-type-options', 'nosniff')
@@ -66,7 +66,11 @@ async function createMapping (app: FeatureInstance): Promise<Mapping> {
   const identities = new WeakMap<Client, Identity>()
   const addresses = new WeakMap<Client['conn'], string>()
 
-  /** Logs and counts a rejected client. */
+  /**
+   * Logs and counts a rejected client.
+   *
+   * @returns the error to send to it
+   */
   function refuse (error: unknown, { conn, handshake }: Client, hasToken: boolean): Error {
     const refusal = refusalOf(error, hasToken)
     const { code, message } = refusal.data
@@ -110,7 +114,7 @@ function checkRequest (app: FeatureInstance, request: IncomingMessage): void {
 
 const refusals = ({ metrics }: FeatureInstance) => metrics.counter('flylive_socket_refused_total', 'Connections rejected before the upgrade, by code', ['code'])
 
-/** @returns the token in the client's option `auth`, or in its header `Authorization` */
+/** @returns the token in the client's `auth` option or its `Authorization` header */
 function tokenOf ({ handshake: { auth, headers } }: Client): string | undefined {
   const { token } = auth as { token?: unknown }
   if (typeof token === 'string' && token !== '') return token

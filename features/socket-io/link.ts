@@ -19,7 +19,7 @@ const explanations: { [R in CloseReason]?: string } = {
 
 /** How long a closing connection may take to deliver queued packets before it is terminated, in milliseconds. */
 const closeTimeoutMs = 5000
-/** How long the closing connection of a flooding client may take, in milliseconds. The server reads no more from it. */
+/** Like {@link closeTimeoutMs}, but for a flooding client, from which the server no longer reads. */
 const floodCloseMs = 500
 
 /** @returns the WebSocket of a connection; undefined if the client uses polling */
@@ -35,7 +35,7 @@ export class SocketIoLink implements Link<Packet> {
   readonly #maxQueueBytes: number
   /** Bytes that the engine has not passed to the transport yet. */
   #waiting = 0
-  /** Bytes that the transport has not passed to the operating system yet, or 0. */
+  /** Bytes that the transport has not passed to the operating system yet, if known; otherwise 0. */
   #written = 0
 
   constructor (socket: Socket, maxQueueBytes: number) {
@@ -69,7 +69,7 @@ export class SocketIoLink implements Link<Packet> {
     const ws = webSocketOf(this.#connection)
     // Adds the close code, because the engine closes WebSockets without one.
     if (ws) ws.close = ws.close.bind(ws, code, reason)
-    // For the engine, a WebSocket is closed as soon as the close frame is sent.
+    // The engine considers a WebSocket closed as soon as the close frame is sent.
     const timer = setTimeout(() => this.terminate(), reason === 'FLOODING' ? floodCloseMs : closeTimeoutMs)
     const closing = ws ?? this.#connection
     closing.once('close', () => clearTimeout(timer))

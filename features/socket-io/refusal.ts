@@ -12,7 +12,7 @@ const internal: WireError = { code: 'INTERNAL', message: 'Something went wrong o
 /**
  * @param error why the client is rejected
  * @param hasToken whether the client sent a token
- * @returns an error with one of the texts that Socket.IO clients know, and with the error's code and message as `data`
+ * @returns an error whose message Socket.IO clients recognise; `data` has the original code and message
  */
 export function refusalOf (error: unknown, hasToken: boolean): Refusal {
   const data: WireError = isCoded(error)

@@ -18,13 +18,13 @@ const assetMaxAgeMs = 365 * 86_400_000
 /** A demo client for rooms and an admin page. Disabled in production by default. */
 export default defineFeature(async function stage (app) {
   const { NODE_ENV } = app.config
-  // In production the build tools are not installed.
+  // The build tools are not installed in production.
   const root = NODE_ENV === 'production' ? await findPages() : await buildPages((text) => app.log.info(text))
 
   await app.register(fastifyStatic, {
     root,
     prefix: '/stage/',
-    // One route per file.
+    // Creates one route per file.
     wildcard: false,
     globIgnore: ['*.html', '**/*.{br,gz}'],
     preCompressed: true,

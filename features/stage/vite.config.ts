@@ -12,17 +12,17 @@ export default defineConfig({
   // Relative addresses, because a proxy may serve the pages below a path prefix. The pages are at / and /admin, their assets below /stage/.
   base: './',
   experimental: {
-    // The page listen.html is at /listen/:roomId, one level deeper than the others.
+    // The page listen.html is served at /listen/:roomId, one level deeper than the others.
     renderBuiltUrl: (filename, { hostType, hostId }) => hostType === 'html' ? `${hostId.endsWith('listen.html') ? '../' : ''}stage/${filename}` : { relative: true }
   },
   publicDir: false,
   plugins: [
     vue(),
-    // The HTML file of a page contains only its title and script.
+    // Each page's HTML file contains only its title and script; the rest comes from the layout.
     { name: 'layout', transformIndexHtml: { order: 'pre', handler: (head) => layout.replace('<!-- head -->', () => head) } }
   ],
   resolve: {
-    // From this repository, the pages import only the client package.
+    // The only part of this repository that the pages import is the client package.
     alias: { '@flylive/audio-client': join(import.meta.dirname, '..', '..', 'client', 'index.ts') }
   },
   build: {

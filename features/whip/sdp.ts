@@ -51,7 +51,7 @@ function fingerprintOf (session: SessionDescription, media: Media): { algorithm:
 }
 
 /**
- * Parses an SDP offer with one audio section that has Opus. Other sections are rejected in the answer.
+ * Parses an SDP offer with one audio section that has Opus. The answer rejects all other sections.
  *
  * @param direction whether the client must be able to send or to receive audio
  * @throws VALIDATION_FAILED if the offer is not valid; OFFER_NOT_ACCEPTABLE if it has no such audio section
@@ -98,7 +98,7 @@ function feedbackOf ({ media, payloadType }: Offer): { type: string, parameter: 
   return wanted && media.ext?.some(({ uri }) => uri === transportCc) ? [{ type: 'transport-cc', parameter: '' }] : []
 }
 
-/** The parameters of Opus that the server uses. */
+/** @returns the Opus parameters of the offer that the server uses */
 function opusParameters ({ media, payloadType }: Offer): Record<string, number> {
   const config = media.fmtp.find(({ payload }) => payload === payloadType)?.config
   const given = config === undefined ? {} : parseParams(String(config))
@@ -121,7 +121,7 @@ export function rtpParametersOf (offer: Offer): RtpParameters {
   } as RtpParameters
 }
 
-/** @returns the client's capabilities, for `audio:consume`, without header extensions, which players do not need */
+/** @returns the client's capabilities for `audio:consume`, without header extensions, which players do not need */
 export const rtpCapabilitiesOf = ({ payloadType }: Offer): RtpCapabilities => ({
   codecs: [{ kind: 'audio', mimeType: 'audio/opus', preferredPayloadType: payloadType, clockRate: 48_000, channels: 2, parameters: {}, rtcpFeedback: [] }],
   headerExtensions: []
@@ -133,7 +133,7 @@ function candidatesOf ({ iceCandidates }: ServerParameters): NonNullable<MediaDe
   }))
 }
 
-/** The stream that the server sends to a player, as the answer describes it. */
+/** The stream that the server sends to a player, for the answer. */
 export interface SentAudio {
   payloadType: number
   ssrc: number

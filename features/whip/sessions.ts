@@ -8,12 +8,12 @@ import type { Offer, SentAudio, ServerParameters } from './sdp.ts'
 
 /** A session ends after this time without an ICE connection, in milliseconds. */
 const unconnectedMs = 30_000
-/** How long to wait until the server of a session has handled a request, in milliseconds. */
+/** Timeout for a session's server to handle a request, in milliseconds. */
 const askMs = 5000
 
 type Kind = 'whip' | 'whep'
 
-/** A request for a session. `userKey` is the user of the token; undefined if the feature `auth` is off. */
+/** A request about a session. `userKey` is the user in the token; undefined if the feature `auth` is off. */
 interface SessionCall extends ResourceParams {
   kind: Kind
   userKey?: string | undefined
@@ -32,7 +32,7 @@ declare module 'flylive-audio-server/feature' {
   }
 }
 
-/** A client's session, which the client addresses by its URL. */
+/** A client's session on this server. Clients address it by URL. */
 interface Resource {
   id: string
   kind: Kind
@@ -45,7 +45,7 @@ interface Resource {
   /** The client's ICE username fragment. */
   iceUfrag: string
   etag: string
-  /** Since when there is no ICE connection, in epoch milliseconds; undefined while there is one. */
+  /** When the ICE connection was lost, or the session opened without one, in epoch milliseconds; undefined while connected. */
   unconnectedSince: number | undefined
 }
 
@@ -64,7 +64,11 @@ interface ResourceParams {
 
 /** Sessions of WHIP and WHEP clients. They outlive a reload of the feature. */
 export interface Sessions {
-  /** Opens a session for an offer. @throws the errors of `room:join`, of `seat:take` and of the offer */
+  /**
+   * Opens a session for an offer.
+   *
+   * @throws the errors of `room:join`, of `seat:take` and of the offer
+   */
   open (kind: Kind, request: HttpRequest, roomId: string, pin: string | undefined, offer: string): Promise<{ id: string, answer: string, etag: string, links: string[] }>
   /**
    * Handles ICE candidates and ICE restarts.
@@ -78,7 +82,7 @@ export interface Sessions {
   check (): void
 }
 
-/** Separates the id of the server from the rest of a session's id. */
+/** Separates the server's id from the rest of a session's id. */
 const idSeparator = '~'
 
 const etagOf = ({ iceParameters }: ServerParameters) => `"${iceParameters.usernameFragment}"`
@@ -103,7 +107,7 @@ export function createSessions (app: FeatureInstance): Sessions {
   count()
 
   /**
-   * Opens a session, which counts toward the limits of connections until it ends.
+   * Opens a session, which counts toward the connection limits until it ends.
    *
    * @param ended called when the session has ended
    * @throws what `sockets.admit`, `sockets.identify` and `sockets.open` throw
@@ -127,7 +131,11 @@ export function createSessions (app: FeatureInstance): Sessions {
     }
   }
 
-  /** Takes the first free seat, unless the user has a seat. @throws SEAT_TAKEN if no seat is free */
+  /**
+   * Takes the first free seat, unless the user has a seat.
+   *
+   * @throws SEAT_TAKEN if no seat is free
+   */
   async function takeSeat (session: Session, { seats, seatCount = 0, lockedSeats = [] }: JoinReply): Promise<void> {
     if (!seats || seats.some(({ userId }) => userKeyOf(userId) === session.userKey)) return
     const unavailable = new Set([...lockedSeats, ...seats.map(({ seatIndex }) => seatIndex)])

@@ -1,5 +1,5 @@
-// All texts that the pages show. Translators need only this file, the titles in the HTML files, and the server's messages that
-// have no translation here.
+// All texts that the pages show. Translators need only this file, the titles in the HTML files, and the server messages
+// that this file does not replace.
 
 const seconds = (ms: number) => Math.ceil(ms / 1000)
 const people = (count: number) => count === 1 ? '1 person' : `${count} people`
@@ -110,7 +110,7 @@ export const strings = {
     mutedByHost: 'Connected, muted by the host',
     interrupted: 'Connected, microphone paused by your device',
     connected: 'Connected',
-    /** @param ms time until the shutdown; undefined if this device's clock and the server's clock differ */
+    /** @param ms time until the shutdown; undefined if this device's clock differs from the server's */
     draining: (ms: number | undefined) => `This server shuts down ${ms === undefined ? 'soon' : `in ${seconds(ms)} seconds`}. You will be moved to another server.`
   },
 
@@ -328,7 +328,7 @@ export const strings = {
     came: (counts: readonly (readonly [emoji: string, count: number])[]) => counts.map(([emoji, count]) => count === 1 ? emoji : `${count} × ${emoji}`).join(', ')
   },
 
-  /** Messages for errors whose server message does not suit end users, for example because it counts seats from zero. */
+  /** Replacements for server messages that are unsuitable for end users, for example because they count seats from zero. */
   refusals: {
     SEAT_TAKEN: 'This seat was just taken',
     SEAT_LOCKED: 'This seat is locked',

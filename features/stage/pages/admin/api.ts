@@ -93,7 +93,7 @@ export interface Health {
   uptime: number
   checks: Record<string, { ok: boolean, error?: string }>
   features: { name: string, state: Feature['state'] }[]
-  /** All servers. The server that has responded is the first. Absent on servers of an earlier version. */
+  /** All servers. The server that responded comes first. Missing in responses of older servers. */
   nodes?: Node[]
 }
 
@@ -113,7 +113,7 @@ export interface Metric {
   samples: { name: string, labels: Record<string, string | number>, value: number | null }[]
 }
 
-/** An error response. The codes UNREACHABLE and UNREADABLE come from this page, not from the server. */
+/** An error response. The page itself sets the codes UNREACHABLE and UNREADABLE. */
 export class ApiError extends Error {
   override name = 'ApiError'
   readonly code: string
@@ -145,7 +145,7 @@ export function wordsOf (error: unknown): string {
   return known ?? (error instanceof Error ? error.message : String(error))
 }
 
-/** Whether the last call got a response. */
+/** Whether the last call received a response. */
 export const reachable = ref(true)
 
 export interface CallOptions {
@@ -156,7 +156,7 @@ export interface CallOptions {
   signal?: AbortSignal | undefined
 }
 
-/** @throws {ApiError} for every response that is not successful; AbortError if the signal aborts */
+/** @throws {ApiError} if the response is not successful; AbortError if the signal is aborted */
 export async function call (path: string, { method = 'GET', body, key, signal }: CallOptions = {}): Promise<Response> {
   const headers: Record<string, string> = {}
   if (key !== undefined) headers.authorization = `Bearer ${key}`
@@ -228,7 +228,7 @@ export function createApi (key: () => string, refused: () => void) {
 
     broadcasts: (signal?: AbortSignal) => get<{ broadcasts: Broadcast[] }>('broadcasts', signal),
 
-    /** A server that is not ready sends the same body with status 503. */
+    /** A server that is not ready sends the same body, with status 503. */
     health: async (signal?: AbortSignal) => {
       const response = await fetch('health', { headers: { authorization: `Bearer ${key()}` }, cache: 'no-store', ...(signal ? { signal } : {}) })
       return await read<Health>(response)
@@ -244,7 +244,7 @@ export type Api = ReturnType<typeof createApi>
 /**
  * Reads a list page by page.
  *
- * @param wanted minimum number of entries, if the list has that many
+ * @param wanted number of entries to read at least, if the list has that many
  * @param read returns one page with at most `limit` entries
  */
 export async function readPages<T> (wanted: number, read: (limit: number, cursor: string | null) => Promise<{ items: T[], nextCursor: string | null }>): Promise<{ items: T[], more: boolean }> {

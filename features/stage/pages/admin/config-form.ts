@@ -60,7 +60,7 @@ function helpOf (kind: Field['kind'], { description, default: standard, minimum,
   return parts.filter((part) => typeof part === 'string' && part !== '').join('. ')
 }
 
-/** The changes to send, and the validation errors by field name. */
+/** The changed settings to send, and the validation errors by field name. */
 export interface Changes {
   changes: Record<string, unknown>
   problems: Record<string, string>
@@ -101,7 +101,7 @@ function parseJson (text: string): unknown {
 
 /**
  * @param details the details of a VALIDATION_FAILED error
- * @returns the first message per field name; the key '' has the message that belongs to no field
+ * @returns the first message per field name; the key '' has the first message that belongs to no field
  */
 export function problemsOf (fields: readonly Field[], details: unknown): Record<string, string> {
   const problems: Record<string, string> = {}

@@ -3,8 +3,8 @@ import { onScopeDispose, ref } from 'vue'
 import type { Ref } from 'vue'
 
 /**
- * `ready`: waits for the listener to press play. `off`: the room is not on air. `pin`: waits for a PIN. `locked`: the room
- * admits nobody.
+ * `ready`: the listener must press play. `off`: the room is not on air. `pin`: the listener must enter a PIN. `locked`:
+ * the room admits nobody.
  */
 export type PlayerState = 'loading' | 'ready' | 'playing' | 'paused' | 'off' | 'pin' | 'locked' | 'failed'
 
@@ -14,11 +14,11 @@ export type PinTrouble = 'pinWrong' | 'pinTries'
 export interface Player {
   readonly state: Ref<PlayerState>
   readonly trouble: Ref<PinTrouble | undefined>
-  /** Delay between the server's mixer and the playback, in seconds; undefined while unknown. */
+  /** Delay from the server's mixer to the playback, in seconds; undefined while unknown. */
   readonly delay: Ref<number | undefined>
   play (): Promise<void>
   pause (): void
-  /** Opens a protected broadcast. */
+  /** Unlocks a protected broadcast with its PIN. */
   unlock (pin: string): Promise<void>
 }
 
@@ -34,16 +34,16 @@ export interface PlayerOptions {
   now (): number
 }
 
-/** How often the player checks whether the room is on air again, in milliseconds. */
+/** Interval at which the player checks whether the room is on air again, in milliseconds. */
 const retryMs = 5000
 const delayMs = 500
 
-/** Safari's audio elements have a method that returns the time at which their stream began. */
+/** Safari's audio elements have a method that returns when the stream began. */
 type SafariAudio = HTMLAudioElement & { getStartDate?: () => Date }
 
 /**
- * Plays a broadcast in an audio element, which continues while a phone's screen is locked. Uses hls.js, except in Safari: it
- * stops scripts while the screen is locked, but can play HLS without hls.js.
+ * Plays a broadcast in an audio element, which keeps playing while a phone's screen is locked. Uses hls.js except in
+ * Safari, which stops scripts while the screen is locked but plays HLS itself.
  */
 export function createPlayer (audio: SafariAudio, { roomId, folder, tokens, token: given, now }: PlayerOptions): Player {
   const state = ref<PlayerState>('loading')
@@ -67,7 +67,11 @@ export function createPlayer (audio: SafariAudio, { roomId, folder, tokens, toke
     if (wantsSound) play()
   }
 
-  /** Gets a token for the key. @returns whether the server issued one; if not, the state has the reason */
+  /**
+   * Gets a token for the key.
+   *
+   * @returns whether the server issued one; if not, `state` has the reason
+   */
   async function authorize (pin: string | undefined): Promise<boolean> {
     const answer = await fetch(tokens, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ roomId, pin }) }).catch(() => undefined)
     if (answer?.ok === true) {
@@ -98,8 +102,8 @@ export function createPlayer (audio: SafariAudio, { roomId, folder, tokens, toke
       audio.src = url
       ready()
     } else if (Hls.isSupported()) {
-      // A worker would need a blob: address, which the content security policy forbids. After a stall, the player stays one part
-      // further behind, not a second.
+      // A worker would need a blob: address, which the content security policy forbids. After a stall, the player stays
+      // behind by one more part, not by one more second.
       hls = new Hls({ enableWorker: false, lowLatencyMode: true, maxLiveSyncPlaybackRate: 1.1, liveSyncOnStallIncrease: 0.25, backBufferLength: 10 })
       hls.on(Hls.Events.MANIFEST_PARSED, ready)
       hls.on(Hls.Events.ERROR, (_event, { fatal, details, error, response }) => {

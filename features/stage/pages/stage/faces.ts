@@ -26,7 +26,7 @@ export function pictureOf (profile: Profile | undefined): string | undefined {
   return typeof avatar === 'string' && avatar.startsWith('data:image/') ? avatar : undefined
 }
 
-/** @returns a stable colour per user */
+/** @returns a colour that is always the same for a user */
 export function colourOf (userId: UserId): string {
   let sum = 7
   for (const character of String(userId)) sum = (sum * 31 + (character.codePointAt(0) ?? 0)) % 9973
@@ -34,12 +34,12 @@ export function colourOf (userId: UserId): string {
 }
 
 /**
- * A user's visible activity. `silent`: on a seat without a microphone. `connecting`: the user speaks, but this page
+ * A user's visible activity. `silent`: seated without a microphone. `connecting`: the user speaks, but this page
  * receives no audio yet, or the server does not yet receive this user's microphone.
  */
 export type Doing = 'speaking' | 'live' | 'muted' | 'silent' | 'listening' | 'connecting'
 
-/** @param view whether the page receives audio, and whether it tries to send this user's microphone */
+/** @param view whether the page receives audio, and whether it should send this user's microphone */
 export function doingOf ({ isSelf, isSpeaking, microphone, seat }: Participant, { audible, sending }: Pick<RoomView, 'audible' | 'sending'>): Doing {
   if (microphone === 'none') {
     if (isSelf && sending) return 'connecting'

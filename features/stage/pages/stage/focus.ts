@@ -17,8 +17,8 @@ function restore (element: HTMLElement): void {
 }
 
 /**
- * Keeps the focus nearby when the focused button disappears, for example when Speak becomes Mute.
- * Otherwise browsers reset the focus to the top of the page.
+ * Moves the focus to a nearby element when the focused button disappears, for example when Mute replaces Speak.
+ * Otherwise, browsers move the focus to the top of the page.
  */
 export const vKeepFocus: ObjectDirective<HTMLElement> = {
   beforeUpdate: remember,

@@ -30,15 +30,15 @@ export function saveChoice ({ deviceId, original }: MicrophoneChoice): void {
 /**
  * Opens the microphone.
  *
- * @returns the track; the caller stops it
- * @throws Error with a message that says how the user can solve the problem
+ * @returns the track, which the caller must stop
+ * @throws Error with a message that tells the user how to solve the problem
  */
 export async function openMicrophone ({ deviceId, original }: MicrophoneChoice): Promise<MediaStreamTrack> {
   // Browsers expose `mediaDevices` only in secure contexts.
   const devices = navigator.mediaDevices as MediaDevices | undefined
   if (!devices) throw new Error(window.isSecureContext ? strings.microphone.unsupported : strings.microphone.insecure)
   const processing = { echoCancellation: !original, noiseSuppression: !original, autoGainControl: !original }
-  // Fall back to the default device if the chosen device was unplugged.
+  // Fall back to the default device if the chosen one was unplugged.
   const device = deviceId === '' ? {} : { deviceId: { ideal: deviceId } }
   try {
     const stream = await devices.getUserMedia({ audio: { ...processing, ...device } })
@@ -48,7 +48,7 @@ export async function openMicrophone ({ deviceId, original }: MicrophoneChoice):
   }
 }
 
-/** @returns the available microphones; browsers hide their names until the user gives permission */
+/** @returns the available microphones; browsers hide the names until the user grants permission */
 export async function listMicrophones (): Promise<MediaDeviceInfo[]> {
   const devices = await (navigator.mediaDevices as MediaDevices | undefined)?.enumerateDevices().catch(() => []) ?? []
   return devices.filter(({ kind, deviceId }) => kind === 'audioinput' && deviceId !== '' && deviceId !== 'default')
@@ -61,7 +61,10 @@ export interface Meter {
   close (): void
 }
 
-/** @returns undefined if the browser cannot measure the track: Firefox requires equal input and output sample rates */
+/**
+ * @returns undefined if the browser cannot measure the track; Firefox, for example, requires equal input and output
+ *   sample rates
+ */
 export function createMeter (track: MediaStreamTrack): Meter | undefined {
   const context = new AudioContext()
   const close = () => { context.close().catch(() => { /* The context is already closed. */ }) }

@@ -34,7 +34,7 @@ export function createMusic (room: RoomClient, say: (text: string) => void) {
 
   return {
     name,
-    /** Plays a file for this user, and for everyone else as long as the user may speak. Replaces an earlier file. */
+    /** Plays a file to this user and, as long as the user may speak, to everyone else. Stops an earlier file. */
     async share (file: File): Promise<void> {
       stop()
       const context = new AudioContext()
@@ -54,7 +54,7 @@ export function createMusic (room: RoomClient, say: (text: string) => void) {
       }
       if (playing !== opened) return
       name.value = file.name
-      room.audio?.publish(opened.track, { source: 'music', reopen: false }).catch(() => { /* The event `refused` has the reason. */ })
+      room.audio?.publish(opened.track, { source: 'music', reopen: false }).catch(() => { /* The event `refused` reports the reason. */ })
     },
     stop
   }

@@ -1,8 +1,8 @@
 /**
  * Runs a sheet's action only once, even if its button is pressed again. Otherwise a gift could be charged twice.
  *
- * @param over called when the action has finished; the action has already shown its errors. An action that resolves to false may run again.
- * @returns a function that runs an action, unless it has already run one
+ * @param over called when the action has resolved, unless it resolved to false
+ * @returns a function that runs an action and then ignores later calls; an action that resolves to false may be run again
  */
 export function once (over: () => void): (deed: () => Promise<unknown>) => Promise<void> {
   let pressed = false

@@ -8,12 +8,12 @@ export interface Refusal {
   entry: Entry
 }
 
-/** @returns the message for users about a server error, without a full stop */
+/** @returns a server error as text for users, without a full stop */
 export function wordsOf ({ code, message }: RequestError): string {
   return strings.refusals[code] ?? message
 }
 
-/** @returns the message for users about a connection error, without a full stop */
+/** @returns a connection error as text for users, without a full stop */
 export function troubleOf (error: RequestError): string {
   return strings.trouble[error.code] ?? wordsOf(error)
 }
@@ -23,7 +23,7 @@ export function addressesIn ({ details }: RequestError): readonly string[] {
   return (details as MediaFailure).addresses
 }
 
-/** @returns why there is no audio, for users, without a full stop */
+/** @returns the reason for missing audio as text for users, without a full stop */
 export function audioFailureOf ({ details }: RequestError): string {
   return strings.audioFailures[(details as MediaFailure).reason]
 }

@@ -2,8 +2,8 @@ import { onScopeDispose, shallowRef } from 'vue'
 import type { ShallowRef } from 'vue'
 import type { RequestError, RoomClient } from '@flylive/audio-client'
 
-// The client emits an event when something changes. The view then takes a snapshot of the
-// whole room state, so that components render consistent data.
+// When the client reports a change, the view takes a snapshot of the room's whole state, so that components render
+// consistent data.
 
 /** Minimum interval between snapshots, in milliseconds. */
 const shortestMs = 40
@@ -14,7 +14,7 @@ function pictureOf (room: RoomClient, trouble: RequestError | undefined, audible
   const { audio, connection, details, seats } = room
   const list = seats.list
   const { participants, participantCount } = room
-  // The occupant of a seat may be disconnected, so not in the room, and big rooms list only some users.
+  // A seat's occupant may be disconnected and not in the room, and big rooms list only some users.
   const seated = list.filter(({ userId }) => userId !== undefined && (participants.length < participantCount || participants.some(({ seat }) => seat?.userId === userId)))
   return {
     state: room.state,
@@ -50,15 +50,15 @@ function pictureOf (room: RoomClient, trouble: RequestError | undefined, audible
     requesting: seats.requesting,
     audio: audio?.state ?? 'off',
     audioFailure: audio?.failure,
-    /** Whether audio can be received; also while only the microphone is connecting. */
+    /** Whether audio can be received, even if the microphone is still connecting. */
     audible,
     microphone: audio?.microphone ?? 'off',
     muted: audio?.muted ?? false,
     publishing: audio?.publishing ?? false,
     sending: audio?.sending ?? false,
-    /** What the user wants to hear. */
+    /** What the user has chosen to hear. */
     receive: audio?.receive ?? false,
-    /** What the user hears. */
+    /** What the user actually hears. */
     reception: audio?.reception,
     mixVolume: audio?.playback.mixVolume ?? 1,
     speaker: audio?.playback.speaker ?? '',

@@ -69,7 +69,7 @@ export function useRooms (identity: Identity, access: Access) {
     timer = setTimeout(look, typingMs)
   })
   document.addEventListener('visibilitychange', look)
-  connection.connect().catch(() => { /* `state` has the reason. */ })
+  connection.connect().catch(() => { /* `state` reports the reason. */ })
   onScopeDispose(() => {
     clearTimeout(timer)
     document.removeEventListener('visibilitychange', look)
@@ -81,7 +81,7 @@ export function useRooms (identity: Identity, access: Access) {
     trouble,
     rooms,
     more,
-    /** The search; the list then has only the rooms that match. */
+    /** The search text: only rooms that match are listed. */
     query,
     showMore () {
       wanted += pageSize

@@ -17,7 +17,7 @@ const giftMs = 3600
 const mostReactions = 24
 const mostGifts = 3
 
-/** How long reactions are collected, in milliseconds, before screen readers announce them together. */
+/** How long reactions are collected before screen readers announce them together, in milliseconds. */
 const saidMs = 2000
 
 /** Animated reactions and gifts. */

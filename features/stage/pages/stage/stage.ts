@@ -114,14 +114,14 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     say(words)
   }
 
-  /** Loads participants until these users are known: big rooms list only some users, but raised hands need names. */
+  /** Loads participants until these users' names are known. Big rooms list only some users, but raised hands need names. */
   async function name (userIds: readonly UserId[]): Promise<void> {
     if (naming) return
     naming = true
     try {
       const unknown = () => userIds.some((userId) => !room.participants.some((person) => String(person.userId) === String(userId)))
       while (unknown() && room.participants.length < room.participantCount && await room.loadParticipants());
-    } catch { /* The names stay unknown until the next update. */ } finally {
+    } catch { /* Without a reply, the names stay unknown until the next update. */ } finally {
       naming = false
     }
   }
@@ -142,7 +142,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
   })
   connection.on('seat:cleared', ({ userId, reason }) => {
     if (!room.seats.isSelf(userId) || reason === 'moved') return
-    // The microphone is open only while the user may send audio.
+    // Close the microphone: the user may no longer send audio.
     voice.drop()
     music.stop()
     if (reason !== 'left') say(strings.seat.gone)
@@ -180,12 +180,12 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     say((error as RequestError).code === 'TRACK_ENDED' ? strings.microphone.gone : `${error.message}. ${strings.microphone.listening}`)
   })
 
-  const join = () => { room.join(roomId, options).catch(() => { /* `left` receives the reason. */ }) }
+  const join = () => { room.join(roomId, options).catch(() => { /* `left` is called with the reason. */ }) }
   const hide = () => {
     hidden = true
     room.close()
   }
-  /** Joins again if the browser restores the page, for example when the user goes back to the page from another site. */
+  /** Joins again if the browser restores the page from its cache, for example when the user comes back from another site. */
   const restore = ({ persisted }: PageTransitionEvent) => {
     if (!persisted || !hidden) return
     hidden = false
@@ -228,7 +228,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
       try {
         const before = reconnects.value
         if (!await ask(type, { seatIndex }) || !await voice.open()) return
-        // The seat may have been lost while the browser asked for permission.
+        // While the browser asked for permission, the seat may have been lost.
         if (reconnects.value !== before) await findSeat()
       } finally {
         sitting = false
@@ -240,10 +240,10 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
       say('')
       if (await voice.open()) await findSeat()
     },
-    /** @param seatIndex defaults to any free seat */
+    /** @param seatIndex default: any free seat */
     async invite (userId: UserId, seatIndex?: number): Promise<void> {
       const { free, list } = room.seats
-      // A locked seat is acceptable, because accepting the invite unlocks it.
+      // A locked seat is fine, because accepting the invite unlocks it.
       const seat = seatIndex ?? (free[0] ?? list.find((one) => one.userId === undefined && one.invitedUserId === undefined))?.seatIndex
       if (seat === undefined) say(strings.person.noneFree)
       else await ask('seat:invite', { userId, seatIndex: seat })
@@ -253,7 +253,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     async leave (): Promise<void> {
       voice.drop()
       music.stop()
-      const left = room.leave().catch(() => { /* Without a connection, the user has already left. */ })
+      const left = room.leave().catch(() => { /* If there is no connection, the user has already left. */ })
       await Promise.race([left, new Promise((resolve) => setTimeout(resolve, longestLeaveMs))])
     }
   }

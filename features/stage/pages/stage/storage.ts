@@ -31,7 +31,7 @@ export function createMemory (open: () => Storage): Memory {
   }
 }
 
-/** Kept per browser. */
+/** Stored per browser. */
 export const kept = createMemory(() => localStorage)
-/** Kept per tab. */
+/** Stored per tab. */
 export const keptInTab = createMemory(() => sessionStorage)

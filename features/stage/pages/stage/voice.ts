@@ -11,7 +11,7 @@ export type Voice = ReturnType<typeof createVoice>
 export function createVoice (room: RoomClient, choice: MicrophoneChoice, say: (text: string) => void) {
   const track = shallowRef<MediaStreamTrack>()
   const opening = ref(false)
-  /** Why there is no microphone, and what the user can do. */
+  /** Why there is no microphone, and what the user can do about it. */
   const trouble = ref('')
   let meter: Meter | undefined
   let closed = false
@@ -33,7 +33,7 @@ export function createVoice (room: RoomClient, choice: MicrophoneChoice, say: (t
     track.value = opened
     trouble.value = ''
     meter = createMeter(opened)
-    room.audio?.publish(opened, { reopen: () => openMicrophone(choice) }).catch(() => { /* The event `refused` has the reason. */ })
+    room.audio?.publish(opened, { reopen: () => openMicrophone(choice) }).catch(() => { /* The event `refused` reports the reason. */ })
   }
 
   room.audio?.on('replaced', (opened) => {
