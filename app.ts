@@ -21,7 +21,10 @@ export interface AppOptions {
   logger?: FastifyServerOptions['logger']
   /** Folder that contains the features. Default: features/. */
   featuresDir?: string
-  /** Whether to start all media workers at startup, and fail if one does not start. If false, each worker starts on demand. Default: true. */
+  /**
+   * Whether to start all media workers at startup, and to fail if one of them does not start. If false, each worker
+   * starts on demand. Default: true.
+   */
   warmWorkers?: boolean
   /** Overrides the defaults of plugins/timings.ts. */
   timings?: Partial<Timings>
@@ -50,7 +53,7 @@ export async function buildApp ({ config, logger = false, featuresDir = join(her
     requestTimeout: requestMs,
     bodyLimit,
     trustProxy: trustProxyOption(config.TRUST_PROXY),
-    // The timeout is longer than the default, because Redis may still be starting.
+    // Longer than the default, because Redis may still be starting.
     pluginTimeout: 60_000,
     logController: new LogController({ disableRequestLogging: true }),
     forceCloseConnections: true,

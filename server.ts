@@ -21,19 +21,19 @@ if (process.connected === false) process.exit()
 process.channel?.unref()
 process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'))
 
-// Ends the process on a signal during startup. Without this handler, the process would continue,
-// because mediasoup listens for these signals, which disables their default action.
+// Ends the process on a signal during startup. Without this handler, the process would keep running, because mediasoup
+// listens for these signals, which disables their default action.
 const interrupts = ['SIGINT', 'SIGTERM'] as const
 const interrupted = (signal: NodeJS.Signals) => process.exit(128 + constants.signals[signal])
 for (const signal of interrupts) process.once(signal, interrupted)
 
 /**
- * Maximum number of connections that wait to be accepted. With the default of 511, the clients of a
- * killed server that reconnect together would retry after a second or more.
+ * Maximum number of connections that wait to be accepted. With the default of 511, some of the clients that reconnect
+ * at once after a server was killed would have to retry after a second or more.
  */
 const backlog = 4096
 
-/** Ends the process after a fault that no feature has caused: the state of the process is unknown. */
+/** Ends the process after a fault that no feature caused, because its state is then unknown. */
 let end: (error: unknown) => void = giveUp
 process.on('uncaughtException', (error) => { if (!handleFault(error, 'exception')) end(error) })
 process.on('unhandledRejection', (error) => { if (!handleFault(error, 'rejection')) end(error) })
@@ -49,7 +49,7 @@ const closing = closeWithGrace({ delay: (config.DRAIN_SECONDS + 10) * 1000, logg
   isStopping = true
   if (fault) app.log.fatal(fault, 'stopping after an error')
   else app.log.info({ signal }, 'stopping')
-  // After an error, clients are notified, but not waited for.
+  // After a fault, clients are notified, but the server does not wait for them.
   await app.drain.begin(fault ? 0 : config.DRAIN_SECONDS)
   await app.close()
   // Makes the process exit with 1.
@@ -73,7 +73,7 @@ process.stdout.write(banner(config, address, app.features.list().flatMap(({ rout
 
 function readConfig (): Config {
   try {
-    // Sets process.env because libraries read variables of their own, such as MEDIASOUP_WORKER_BIN.
+    // Set process.env, because libraries read their own variables, such as MEDIASOUP_WORKER_BIN.
     Object.assign(process.env, { ...readEnvFile('.env'), ...process.env })
     const config = loadConfig(process.env)
     // Remove the secrets from process.env, so that features and child processes cannot read them there.
@@ -87,7 +87,7 @@ function readConfig (): Config {
 }
 
 async function start (config: Config) {
-  // An error of Redis contains the failed command, which may contain the password.
+  // An error from Redis contains the failed command, and a command may contain the password.
   const redact = ['req.headers.authorization', 'headers.authorization', 'err.command.args']
   const logger = config.NODE_ENV === 'development' && isInstalled('pino-pretty')
     ? { level: config.LOG_LEVEL, redact, transport: { target: 'pino-pretty', options: { translateTime: 'HH:MM:ss', ignore: 'pid,hostname,node' } } }

@@ -1,7 +1,8 @@
 import { BlockList, isIP, isIPv6 } from 'node:net'
 import { z } from 'zod'
 
-// Schemas for addresses in environment variables. If possible, the error message suggests the value that was probably meant.
+// Schemas for addresses in environment variables. Where possible, the error message suggests the value that was
+// probably meant.
 
 /** A host name (RFC 1123). The last label must not be a number, so that an incomplete IPv4 address does not match. */
 const hostName = /^(?!.{254})([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*(?!\d+$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i
@@ -64,32 +65,32 @@ function originOf (text: string): string | undefined {
   return url !== null && /^https?:$/.test(url.protocol) && isHost(url.hostname.replace(/^\[|\]$/g, '')) ? url.origin : undefined
 }
 
-/** Whether connections to a host stay on this machine. */
+/** Whether connections to this host stay on this machine. */
 export const isLoopback = (name: string): boolean => name === 'localhost' || name === '[::1]' || name === '::1' || /^127\./.test(name)
 
-/** Names of groups of networks that Fastify's `trustProxy` accepts. */
+/** The names for groups of networks that Fastify's `trustProxy` accepts. */
 const networkNames = new Set(['loopback', 'linklocal', 'uniquelocal'])
 
-/** @returns whether the text is an IP address, a network like 10.0.0.0/8, or the name of a group of networks */
+/** @returns whether the text is an IP address, a network like 10.0.0.0/8, or the name of a network group */
 function isNetwork (text: string): boolean {
   const [address = '', bits, ...rest] = text.split('/')
   if (bits === undefined) return isIP(text) !== 0 || networkNames.has(text)
   if (rest.length > 0 || isIP(address) === 0 || !/^\d{1,3}$/.test(bits)) return false
   try {
     new BlockList().addSubnet(address, Number(bits), isIPv6(address) ? 'ipv6' : 'ipv4')
-    // A network of 0 bits contains all addresses, so clients could choose their own address.
+    // A network with a prefix of 0 bits contains every address, so clients could claim any address.
     return Number(bits) > 0
   } catch {
     return false
   }
 }
 
-/** Maximum number of proxies in a row. */
+/** Maximum number of proxies in a chain. */
 const maxHops = 10
 
 /**
- * Which proxies may set X-Forwarded-For: none (false), the given number of proxies in a row, or
- * the proxies in the listed networks. `true` means one proxy.
+ * Which proxies may set X-Forwarded-For: none (false), the given number of chained proxies, or the proxies in the
+ * listed networks. `true` means one proxy.
  */
 export const trustedProxies = z.string().transform((text, context): false | number | readonly string[] => {
   if (/^\d+$/.test(text)) {
@@ -106,7 +107,7 @@ export const trustedProxies = z.string().transform((text, context): false | numb
 
 /** @returns the value of Fastify's option `trustProxy` */
 export function trustProxyOption (trusted: false | number | readonly string[]): false | string[] | ((address: string, hop: number) => boolean) {
-  // Fastify trusts no proxy if the option is a number, because it cannot check who sends the header.
+  // If the option is a number, Fastify trusts no proxy, because it cannot check who sends the header.
   if (typeof trusted === 'number') return (_address, hop) => hop < trusted
   return trusted && [...trusted]
 }

@@ -6,10 +6,9 @@ import { jsonLimitExceeded } from '../plugins/schema/json-limits.ts'
 export const bodyLimit = 65_536
 
 /**
- * Parses JSON bodies as Fastify does, with two differences. An empty body is treated as no body,
- * because many HTTP clients send a content type with every request. A body with too many or too deeply
- * nested values is rejected before it is parsed.
- * The kernel and each feature's child instance call this function.
+ * Parses JSON bodies as Fastify does, with two differences. An empty body counts as no body, because many HTTP clients
+ * send a content type with every request. A body with too many or too deeply nested values is rejected before it is
+ * parsed. The kernel and each feature's child instance call this function.
  *
  * @param app the instance; register its routes afterwards
  */

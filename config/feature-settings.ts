@@ -9,7 +9,7 @@ import type { Variable } from '../plugins/schema/variables.ts'
 export interface Requirement {
   name: string
   when: (given: Readonly<Record<string, string | undefined>>) => boolean
-  /** The end of the error message "is required …". */
+  /** Completes the error message "is required …". */
   reason: string
 }
 
@@ -18,9 +18,9 @@ interface SettingsModule {
   /** Schema of the settings. */
   config: z.ZodObject
   requirements?: readonly Requirement[]
-  /** Generates values for variables that are not set, at each start of the server, except in production. */
+  /** Functions that generate values for variables that are not set. Called at each start, except in production. */
   generated?: Readonly<Record<string, () => string>>
-  /** The feature is on by default only if this variable is set. */
+  /** If given, the feature is on by default only if this variable is set. */
   enabledBy?: string
 }
 
@@ -32,9 +32,8 @@ export interface FeatureSettings extends Required<Omit<SettingsModule, 'enabledB
 const folder = join(import.meta.dirname, '../features')
 
 /**
- * The settings of the features in features/, read from their `config.ts` files, so that the server
- * reports every invalid variable at startup. Features in other folders are checked when they are
- * loaded.
+ * The settings of the features in features/, read from their `config.ts` files, so that the server can report every
+ * invalid variable at startup. Features in other folders are checked when they are loaded.
  */
 export const featureSettings: readonly FeatureSettings[] = await Promise.all(readdirSync(folder).sort()
   .map((feature) => ({ feature, path: join(folder, feature, 'config.ts') }))

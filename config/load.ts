@@ -23,7 +23,10 @@ export interface EnvironmentDefaults {
 export interface Config extends Environment {
   /** Whether each feature is on by default, by feature name. Features that are not listed are on. */
   featureDefaults: Record<string, boolean>
-  /** All variables as strings, including the defaults of config/<NODE_ENV> and generated secrets. Features read their settings from here. */
+  /**
+   * All variables as strings, including the defaults of config/<NODE_ENV> and generated secrets. Features read their
+   * settings from these.
+   */
   variables: Readonly<Record<string, string>>
   /** Secrets that were generated at startup because they were not configured, by variable name. Empty in production. */
   generated: ReadonlyMap<string, string>
@@ -74,7 +77,10 @@ function problemsBetween (config: Environment): string[] {
   return problems
 }
 
-/** @returns in development, this machine's addresses as MEDIASOUP_ANNOUNCED_IP, unless an address for audio is set */
+/**
+ * @returns this machine's addresses as MEDIASOUP_ANNOUNCED_IP, in development and if no address for audio is set;
+ *   otherwise nothing
+ */
 function announcedByDefault (environment: Environment['NODE_ENV'], given: Readonly<Record<string, string>>): Record<string, string> {
   const isSet = given.MEDIASOUP_LISTEN_IP !== undefined || given.MEDIASOUP_ANNOUNCED_IP !== undefined
   return environment !== 'development' || isSet ? {} : { MEDIASOUP_ANNOUNCED_IP: ownAddresses().join() }

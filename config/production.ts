@@ -1,7 +1,6 @@
 import type { EnvironmentDefaults } from './load.ts'
 
 /**
-/**
  * Disables the features that must not be public by default (the API docs, the list of rooms, the test page), and those
  * that only some deployments need.
  */

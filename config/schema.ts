@@ -9,7 +9,7 @@ import type { Requirement } from './feature-settings.ts'
 /** A comma-separated list; spaces around the items are ignored. */
 const list = z.string().transform((text) => read.list(text) as string[])
 
-/** Text that does not begin or end with a space. */
+/** Text without leading or trailing spaces. */
 const withoutOuterSpaces = z.string().refine((text) => text.trim() === text, {
   error: ({ input }) => `must not begin or end with a space; ${String(input).trim()} instead of "${String(input)}"`
 })
@@ -32,7 +32,7 @@ const statsOf = (path: string) => path.includes('\0') ? undefined : statSync(pat
 
 const featureToggle = z.string().regex(/^-?[a-z][a-z0-9-]*$/, 'must be feature names, or -name to remove one')
 
-/** `NODE_ID=URL`, as a pair. */
+/** Parses `NODE_ID=URL` into a pair. */
 const nodeUrl = z.string().transform((text, { addIssue }): [node: string, url: string] => {
   const [, node = '', url = ''] = /^([^=]*)=(.*)$/.exec(text) ?? []
   const { protocol = '' } = URL.parse(url) ?? {}

@@ -3,7 +3,7 @@ import type { Environment } from './schema.ts'
 
 /**
  * @param variables all variables as strings, including those of features
- * @returns one warning per unencrypted connection that eavesdroppers could read; empty outside production
+ * @returns one warning per unencrypted connection that others could eavesdrop on; empty outside production
  */
 export function warningsOf (config: Environment, variables: Readonly<Record<string, string>>): string[] {
   if (config.NODE_ENV !== 'production') return []

@@ -7,9 +7,9 @@ import type { Identity } from '../plugins/connections/session.ts'
 import { webSocketUrl } from '../plugins/gate/index.ts'
 
 /**
- * Accepts WebSocket connections to `/ws` and to all paths that features register.
- * Rejections are sent as HTTP responses, before the upgrade. Browsers hide these responses from pages, so
- * `POST /ws` returns what an upgrade with the same token would return.
+ * Accepts WebSocket connections to `/ws` and to all paths that features register. Rejections are sent as HTTP
+ * responses, before the upgrade. Browsers hide these responses from pages, so `POST /ws` returns the response that an
+ * upgrade with the same token would receive.
  */
 export default (async function ws (app) {
   const { admission } = app.sockets
@@ -17,9 +17,9 @@ export default (async function ws (app) {
   const refused = app.metrics.counter('flylive_socket_refused_total', 'Connections rejected before the upgrade, by code', ['code'])
 
   /**
-   * @param socket the new connection's socket; if undefined, the call counts nothing: it only checks whether the server would
-   *   accept a connection
-   * @throws the reason for which the server rejects the connection
+   * @param socket the new connection's socket; if undefined, nothing is counted; the call only checks whether the
+   *   server would accept a connection
+   * @throws the error with which the server rejects the connection
    */
   async function admit (request: FastifyRequest, socket?: Socket): Promise<Identity> {
     admission.checkOrigin(request.raw)
@@ -37,7 +37,7 @@ export default (async function ws (app) {
     return auth ? await auth.authenticate(request) : guest(app)
   }
 
-  /** Logs and counts rejected upgrades, one line each. */
+  /** Sends the response to a rejected upgrade; logs one line and counts it. */
   function sendRefusal (error: Error, request: FastifyRequest, reply: FastifyReply): FastifyReply {
     const { status, wire } = toWire(error)
     if (request.ws) refused.inc({ code: wire.code })

@@ -14,9 +14,9 @@ const root = resolve(import.meta.dirname, '..')
 interface Messages {
   requests?: RequestMap
   events?: EventMap
-  /** Fields that a feature adds to the request of room:join. */
+  /** Fields that a feature adds to the request `room:join`. */
   joinRequest?: z.ZodObject
-  /** Fields that a feature adds to the reply to room:join. */
+  /** Fields that a feature adds to the join reply. */
   joinReply?: z.ZodObject
   /** Fields that a feature adds to session:ready. */
   greeting?: z.ZodObject
@@ -27,7 +27,7 @@ interface Part extends Messages {
   name: string
 }
 
-/** Schemas whose types get a name in the generated contract. */
+/** Schemas whose types have a name in the generated contract. */
 const named = new Map<z.core.$ZodType, { name: string, words: string }>([
   [userId, { name: 'UserId', words: "A user's id, with the type it has in the token. Requests accept both types." }],
   [profile, { name: 'Profile', words: 'The public claims of a user.' }],

@@ -131,18 +131,18 @@ async function freePort (host: string, port: number): Promise<number> {
   }
 }
 
-/** Starts a script of this project. When this process exits, the IPC channel closes, and the child exits too. */
+/** Starts a script of this project. When this process exits, the IPC channel closes and the child exits, too. */
 function start (file: string, env: NodeJS.ProcessEnv): ChildProcess {
   // The child runs in a temporary folder, so that it reads no .env and its files are deleted at the end.
   const child = fork(join(root, file), { cwd: folder, env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
   children.add(child)
   child.once('exit', () => children.delete(child))
-  // Ignores failed sends; the exit event reports that the child has exited.
+  // Ignore failed sends: the exit event reports that the child has exited.
   child.on('error', () => {})
   return child
 }
 
-/** @returns true when the child is ready, false if it exits */
+/** @returns true once the child is ready; false if it exits */
 async function ready (server: ChildProcess, url: string): Promise<boolean> {
   const isReady = () => fetch(`${url}/readyz`).then(({ ok }) => ok, () => false)
   while (children.has(server)) {
@@ -152,11 +152,7 @@ async function ready (server: ChildProcess, url: string): Promise<boolean> {
   return false
 }
 
-/**
- * Starts the talkers and restarts them after a crash.
- *
- * @returns once the talkers have joined their rooms
- */
+/** Starts the talkers, and restarts them after a crash. Resolves when the talkers have joined their rooms. */
 function startTalkers (task: Task): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>()
   const attempt = () => {

@@ -18,7 +18,7 @@ interface Described {
   isSecret: boolean
 }
 
-/** What each feature that ships with the server does, for the feature table. */
+/** What each built-in feature does, for the feature table. */
 const features: Readonly<Record<keyof typeof production.features, string>> & Readonly<Record<string, string>> = {
   auth: 'checks tokens; without it, clients connect only with `ALLOW_ANONYMOUS=true`, as guests',
   'auto-close': 'closes rooms that have been empty for `EMPTY_ROOM_SECONDS`',
@@ -104,7 +104,7 @@ function reference (): string {
   ].join('\n')
 }
 
-/** The features, and whether `config/<NODE_ENV>.ts` enables them; `FEATURES` overrides that. */
+/** The features, and whether `config/<NODE_ENV>.ts` enables them; `FEATURES` overrides this. */
 function featureTable (): string[] {
   const whenSet = new Map(featureSettings.flatMap(({ feature, enabledBy }) => enabledBy === undefined ? [] : [[feature, `with ${code(enabledBy)}`] as const]))
   return [

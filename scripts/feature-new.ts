@@ -56,7 +56,7 @@ function read (): { name: string, into: string | undefined } {
   try {
     const { values: { into }, positionals: [name, ...more] } = parseArgs({ options: { into: { type: 'string' } }, allowPositionals: true })
     if (name !== undefined && more.length === 0) return { name, into }
-  } catch { /* The option is not defined. */ }
+  } catch { /* The command line has an unknown option. */ }
   throw new Refusal(usage)
 }
 

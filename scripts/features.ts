@@ -49,7 +49,7 @@ interface Command {
   method: 'GET' | 'PATCH' | 'POST'
   path: string
   body?: Record<string, unknown>
-  /** The feature that the call is about. */
+  /** Name of the feature that the call changes. */
   name?: string
   show (answer: Answer): string
   /** Returns the part of the response to print; if missing, the whole response is printed. */
@@ -168,7 +168,7 @@ async function call ({ method, path, body }: Command, url: string, key: string, 
 /**
  * Formats the server's error. For a feature that failed to load, this includes the source location.
  *
- * @param name the feature that the call is about
+ * @param name name of the feature that the call changes
  */
 function describe (body: unknown, status: number, name = 'NAME'): string {
   const { code = `HTTP ${status}`, message = '', details } = (body as { error?: { code: string, message: string, details?: unknown } }).error ?? {}

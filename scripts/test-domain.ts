@@ -9,7 +9,7 @@ type ErrorKind = 'uncaughtException' | 'unhandledRejection'
 /** The running tests, from the outermost to the innermost. */
 const running = new Set<Domain>()
 
-/** A running test; tap creates it and destroys it at the end of the test. */
+/** A running test. tap creates it, and destroys it when the test ends. */
 export class Domain {
   readonly onerror: (error: unknown, kind: ErrorKind) => void
 
@@ -25,7 +25,7 @@ export class Domain {
 
 for (const kind of ['uncaughtException', 'unhandledRejection'] as const) {
   process.on(kind, (error: unknown) => {
-    // A test that expects the error has its own handler.
+    // The test expects the error: it has its own handler.
     if (process.listenerCount(kind) > 1) return
     const domain = [...running].at(-1)
     if (!domain) throw error

@@ -1,6 +1,6 @@
-// Runs test files sequentially in one process, as subtests of tap's root. Loading the
-// server takes a second of CPU time, now once per process instead of once per file.
-// scripts/test-lanes.ts starts this program and sends it the files.
+// Runs test files sequentially in one process, as subtests of tap's root. Loading the server takes a second of CPU
+// time; this way it is needed once per process instead of once per file. scripts/test-lanes.ts starts this program and
+// sends it the files.
 import { once } from 'node:events'
 import { registerHooks } from 'node:module'
 import { join, resolve } from 'node:path'
@@ -24,8 +24,8 @@ const tests = pathToFileURL(join(root, 'test')).href + '/'
 const timeout = Number(process.argv[2])
 let current: Test = tap
 
-// Test files import tap's root test. Each file receives a subtest instead, so that its
-// teardowns run and its settings are dropped when the file ends.
+// Test files import tap's root test. Replace it with a subtest per file, so that the file's teardowns run, and its
+// settings are dropped, when the file ends.
 const url = 'flylive:tap'
 const bound = new Proxy({}, {
   get (_, key) {
@@ -36,7 +36,7 @@ const bound = new Proxy({}, {
 })
 Object.assign(globalThis, { [Symbol.for(url)]: bound })
 
-/** Imports a test file. The hooks are removed afterwards, because the tests cover how features load modules. */
+/** Imports a test file. Removes the hooks afterwards, because some tests check how features load modules. */
 async function load (file: string): Promise<void> {
   const hooks = registerHooks({
     resolve: (specifier, context, next) => specifier === 'tap' && context.parentURL?.startsWith(tests)
@@ -56,7 +56,7 @@ async function load (file: string): Promise<void> {
 process.once('disconnect', () => process.exit(1))
 for (;;) {
   const answer = once(process, 'message') as Promise<[LaneAnswer]>
-  // Without this, tap would exit because it has nothing to wait for.
+  // Otherwise, tap would exit, because it has nothing to wait for.
   tap.waitOn(answer)
   // tap unreferences the IPC channel, which would let the process exit.
   process.channel?.ref()
@@ -70,7 +70,7 @@ for (;;) {
 }
 process.removeAllListeners('disconnect')
 process.disconnect()
-// A test that failed half-way may have left a socket or a child process open, which would keep this process alive.
+// A test that failed half-way may have left a socket or child process open, which keeps this process alive.
 setTimeout(() => {
   console.error(`The test process does not exit, because a test left open: ${process.getActiveResourcesInfo().join(', ')}`)
   process.exit(1)

@@ -7,18 +7,18 @@ import type { Report } from './test-report.ts'
 const root = resolve(import.meta.dirname, '..')
 const program = join(import.meta.dirname, 'test-lane.ts')
 /**
- * Node's options for the test processes. `--import` loads a module that makes the handling of uncaught errors
- * cheaper. A large young generation saves a seventh of the CPU of starting a server.
+ * Node's options for the test processes. `--import` loads a module that makes the handling of uncaught errors cheaper.
+ * A large young generation (`--min-semi-space-size`) saves a seventh of the CPU time of starting a server.
  */
 const nodeOptions = ['--import', pathToFileURL(join(import.meta.dirname, 'test-domain.ts')).href, '--min-semi-space-size=32', '--max-semi-space-size=64']
 
-/** Files that use a browser. Browser files run one after another, because two browsers are too much for two cores. */
+/** Files that use a browser. They run one after another, because two browsers are too much for two cores. */
 const browsers = /^test\/(browser|features\/stage\/admin-page|docs\/first-steps|plugins\/contract\/pages)/
 
-/** Files that measure or change their process: its heap, module cache or working directory. */
+/** Files that measure or change their own process: heap, module cache or working directory. */
 const isolated = /^test\/(browser\/hot-reload|plugins\/features\/(leaks|fresh-code)|contract\/crowd|features\/laravel-bridge\/burst|client\/node-audio|docs\/writing-features)/
 
-/** Long files that mostly wait for child processes. Long files start early, so that none of them is left running alone. */
+/** Long files that mostly wait for child processes. They start early, so that none of them runs alone at the end. */
 const long = /^test\/(scripts|server|deploy|client\/package|features\/(matrix|gifts\/chaos|seats\/model|laravel-bridge\/status))/
 
 export interface LaneOptions {
@@ -31,17 +31,16 @@ export interface LaneOptions {
 }
 
 export interface Run {
-  /** Resolves when every process has exited: to true if all exited with 0. */
+  /** Resolves when every process has exited: true if all of them exited with 0. */
   ended: Promise<boolean>
   /** Kills all processes and their descendants. */
   stop (): void
 }
 
 /**
- * Runs test files in several processes. Each process requests a file when it has
- * finished the previous one, so that no core is idle while files are left. The first
- * process runs the browser files before the other files; the second one also takes browser files when only those are left.
- * Each isolated file runs in a new process.
+ * Runs test files in several processes. Each process requests a file when it has finished the previous one, so that no
+ * core is idle while there are files left. The first process runs the browser files before the other files; the second
+ * one also takes browser files when only those are left. Each isolated file runs in a new process.
  */
 export function runLanes ({ files, jobs, timeoutMs, report }: LaneOptions): Run {
   let left = [...files]
@@ -69,7 +68,7 @@ export function runLanes ({ files, jobs, timeoutMs, report }: LaneOptions): Run 
   }
 
   function runProcess (lane: number): Promise<boolean> {
-    // Each process has its own process group, so that `stop()` also kills its descendants.
+    // Start each process in its own process group, so that `stop()` also kills its descendants.
     const child = spawn(process.execPath, [...nodeOptions, program, String(timeoutMs)], {
       cwd: root,
       // The processes load the same code, so they share a compile cache. Timeouts apply per file, not per process.
@@ -90,7 +89,7 @@ export function runLanes ({ files, jobs, timeoutMs, report }: LaneOptions): Run 
     let count = 0
     let alone = false
     child.on('message', (message: Partial<LaneRequest>) => {
-      // Ignores tap's own messages.
+      // Ignore tap's own messages.
       if (message.next !== true) return
       clearTimeout(blocked)
       const file = alone ? undefined : next(lane, count === 0)
@@ -109,7 +108,7 @@ export function runLanes ({ files, jobs, timeoutMs, report }: LaneOptions): Run 
       clearTimeout(blocked)
       processes.delete(handle)
       close({ exitCode: code, signal })
-      // Kills descendants that are still running.
+      // Kill descendants that are still running.
       kill('SIGKILL')
       resolve(code === 0)
     })

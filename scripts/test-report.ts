@@ -45,11 +45,10 @@ interface File extends Totals {
 }
 
 /**
- * Converts tap's output into one line per file, with the details of each failure
- * below the line and a list of all failures at the end.
+ * Converts tap's output into one line per file, with the details of each failure below the line and a list of all
+ * failures at the end.
  *
- * tap's own reporters redraw the screen, which fills a log with control
- * characters.
+ * tap's own reporters redraw the screen, which fills logs with control characters.
  */
 export function createReport ({ write, live = false }: ReportOptions): Report {
   const totals: Totals = { passed: 0, failed: 0, skipped: 0 }
@@ -124,7 +123,7 @@ export function createReport ({ write, live = false }: ReportOptions): Report {
   }
 }
 
-/** @returns `N passed, N failed`, plus `, N skipped` if any were skipped: the last line of every run */
+/** @returns `N passed, N failed`, plus `, N skipped` if any were skipped: this is the last line of every run */
 export function describeTotals ({ passed, failed, skipped }: Totals): string {
   return `${passed} passed, ${failed} failed` + (skipped ? `, ${skipped} skipped` : '')
 }

@@ -41,10 +41,9 @@ await withSetupLock(root, async () => buildTap())
 await runAll()
 
 /**
- * Builds tap with the plugins that .taprc keeps. tap would build itself, but only after
- * its runner has started with the old plugins, so that the first run would load a
- * TypeScript compiler into every test. The stamp is part of the build folder and is
- * deleted with it. Concurrent builds would corrupt each other.
+ * Builds tap with the plugins listed in .taprc. tap would build itself, but only after its runner has started with the
+ * old plugins, so the first run would load a TypeScript compiler into every test. The stamp is in the build folder and
+ * is deleted together with it. The lock prevents concurrent builds, which would corrupt each other.
  */
 function buildTap (): void {
   const test = join(root, 'node_modules', '@tapjs', 'test')
@@ -71,8 +70,8 @@ async function runAll (): Promise<void> {
     left = []
     run?.stop()
   }
-  // The children are in process groups of their own, so Ctrl-C reaches only this process. The parent
-  // may exit without sending a signal.
+  // The children are in their own process groups, so Ctrl-C reaches only this process. The parent may also exit without
+  // sending a signal.
   for (const event of ['SIGINT', 'SIGTERM', 'SIGHUP', 'disconnect'] as const) process.on(event, stop)
   while (left.length > 0) {
     run = runLanes({ files: left, jobs: long ? 1 : jobs, timeoutMs: long ? 3_600_000 : 180_000, report })
@@ -84,7 +83,7 @@ async function runAll (): Promise<void> {
   report.end()
   if (left.length > 0) console.log(`Not completed: ${left.join(' ')}`)
   good &&= left.length === 0 && totals.failed === 0 && totals.passed > 0
-  // The last line must report a failure even if no assertion failed.
+  // The last line must report a failure, even if no assertion failed.
   if (!good && totals.failed === 0) totals.failed = 1
   finish(totals, good ? 0 : 1)
 }

@@ -170,7 +170,7 @@ export default (async function rooms (app) {
     }
   }, async (request, reply) => {
     const { params: { roomId }, body: { userId, banSeconds = 0 } } = request
-    // While the store cannot be read, members on this server can still be removed.
+    // Members on this server can be removed even while the store cannot be read.
     if (!app.rooms.get(roomId) && !await app.store.getRoom(roomId)) throw new RoomNotFound(roomId)
     const [member] = await app.store.getMembers(roomId, [userKeyOf(userId)]).catch(() => [])
     const bannedUntil = banSeconds > 0 ? app.clock.now() + Math.ceil(banSeconds * 1000) : undefined

@@ -7,9 +7,9 @@ const rolePath = /\/rooms\/([^/]+)\/members\/([^/]+)\/role$/
 const statusPath = /\/rooms\/([^/]+)\/status$/
 
 /**
- * Starts a backend with the given rooms and owners. Every other room also exists and
- * belongs to the first user who joins it. The room request of the backend's API has no user id, so this
- * backend takes the owner from the role request that follows.
+ * Starts a backend with the given rooms and owners. Every other room also exists and belongs to the first user who
+ * joins it. In the backend's API, a request for a room contains no user id, so this backend takes the owner from the
+ * role request that follows.
  *
  * @param owners the owner's user id, by room id
  */
@@ -22,7 +22,7 @@ export async function startDemoBackend (owners: ReadonlyMap<string, number>): Pr
         rooms.set(roomId, userId)
         roles.set(`${roomId}/${userId}`, 'owner')
       }
-      // A closed room belongs to the next user who joins it.
+      // Give a closed room to the next user who joins it.
       if (statusPath.test(path) && (body as { is_live?: unknown }).is_live === false) {
         roles.delete(`${roomId}/${rooms.get(roomId) ?? ''}`)
         rooms.delete(roomId)

@@ -14,9 +14,9 @@ export interface Person {
   userId: number
   name: string
   voicing: Voicing
-  /** Whether the talker starts on a seat or as a listener. */
+  /** Whether the talker starts seated or as a listener. */
   begins: 'seated' | 'listening'
-  /** Emojis that the person reacts with by default. */
+  /** Emojis with which the talker reacts by default. */
   likes: readonly string[]
 }
 

@@ -8,7 +8,7 @@ import type { Recording } from './wav.ts'
 
 export interface DirectorOptions {
   script: RoomScript
-  /** Talkers of the room, the owner first. */
+  /** The room's talkers, the owner first. */
   talkers: readonly Talker[]
   host: Host
   /** Recordings by file name. */
@@ -19,7 +19,7 @@ export interface DirectorOptions {
 const speechlessMs = 4000
 /** Maximum time that a visitor may speak before the conversation continues, in milliseconds. */
 const visitorMs = 60_000
-/** How long a talker with a raised hand waits for an invite, in milliseconds. */
+/** Maximum time that a talker with a raised hand waits for an invite, in milliseconds. */
 const askingMs = 12_000
 
 /** Plays the room's conversation in an endless loop. Rejected requests do not stop the loop. */
@@ -37,7 +37,7 @@ export async function direct ({ script, talkers, host, recordings }: DirectorOpt
   }
 
   async function play ({ beats }: Topic): Promise<void> {
-    // Skips beats that involve talkers who are not in the room.
+    // Skip beats with talkers who are not in the room.
     const here = beats.filter((beat) => Object.entries(beat).every(([what, who]) => !['who', 'whom', 'to'].includes(what) || byKey.has(String(who))))
     for (const [index, beat] of here.entries()) await perform(beat, here[index + 1])
   }
@@ -63,7 +63,7 @@ export async function direct ({ script, talkers, host, recordings }: DirectorOpt
       case 'leave':
       case 'return':
         talker.wants.present = beat.does === 'return'
-        // A talker who returns has no seat until a later beat requests a seat.
+        // A talker who returns has no seat until a later beat asks for one.
         talker.wants.seated = false
         await talker.keep()
         return await delay(between(400, 1200))
@@ -124,7 +124,7 @@ export async function direct ({ script, talkers, host, recordings }: DirectorOpt
         await talker.ask('seat:request:cancel', {})
       }
     }
-    // If there was no invite, takes a free seat.
+    // There was no invite, so take a free seat.
     wants.seated = true
     await talker.keep()
   }

@@ -16,7 +16,7 @@ const welcomes = [
 const thanks = [(name: string) => `Thank you, ${name}! 🎁`, (name: string) => `Oh, for me? Thanks, ${name} ❤️`]
 const greetings = [(name: string) => `Hi ${name} 👋`, (name: string) => `hey ${name}!`]
 
-/** Greets visitors, invites those who raise their hand, thanks them for gifts and lets them speak. */
+/** Greets visitors, invites those who raise a hand, thanks them for gifts, and lets them finish speaking. */
 export interface Host {
   /** Whether a visitor is speaking. */
   readonly visitorSpeaks: boolean
@@ -53,12 +53,12 @@ export function createHost (talkers: readonly Talker[]): Host {
     if (Date.now() - (invitedAt.get(key) ?? 0) < inviteMs) return
     invitedAt.set(key, Date.now())
     await delay(between(1200, 2600))
-    // Offers the last free seat first, because users without an invite usually take the first free seat.
+    // Offer the last free seat first, because users without an invite usually take the first one.
     for (const { seatIndex } of seats.free.toReversed()) if (await owner?.ask('seat:invite', { userId, seatIndex })) return
     invitedAt.delete(key)
   }
 
-  // Retries the invites, because there may have been no free seat before.
+  // Retry invites: a seat may have become free.
   setInterval(() => { for (const { userId } of hands) invite(userId) }, 1000)
 
   connection.on('seat:requests', ({ requests }: EventData<'seat:requests'>) => { hands = requests })

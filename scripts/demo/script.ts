@@ -9,7 +9,7 @@ export type Beat =
   | { does: 'chat', who: Key, text: string }
   | { does: 'react', who: Key, emoji: string }
   | { does: 'give', who: Key, to: Key, giftId: number, quantity?: number }
-  /** The talker raises a hand, is invited by the owner and takes a seat. */
+  /** The talker raises a hand, the owner invites them, and the talker takes a seat. */
   | { does: 'askToSpeak', who: Key }
   | { does: 'sitDown' | 'getUp' | 'leave' | 'return', who: Key }
   /** The owner mutes and later unmutes a talker. */
@@ -23,7 +23,7 @@ export interface Line {
   /** Identifies the recording, together with `who`. */
   id: string
   text: string
-  /** Set for an interruption: how many milliseconds before the end of the previous line this line starts. */
+  /** Set for interruptions: the line starts this many milliseconds before the previous one ends. */
   early?: number
   /** Emoji that listeners react with. */
   mood?: string
@@ -31,7 +31,10 @@ export interface Line {
 
 /** One part of a conversation. */
 export interface Topic {
-  /** Talkers that the topic requires; if any is absent, the topic is skipped. For other absent talkers, only their beats are skipped. */
+  /**
+   * Talkers that the topic requires; if any of them is absent, the topic is skipped. Other absent talkers only miss
+   * their own beats.
+   */
   needs: readonly Key[]
   beats: readonly Beat[]
 }

@@ -20,7 +20,11 @@ export interface Talker {
    * @returns the line's duration in milliseconds
    */
   speak (recording: Recording): number
-  /** Sends a request; returns undefined if it fails. */
+  /**
+   * Sends a request.
+   *
+   * @returns undefined if the request fails
+   */
   ask<T extends RequestType> (type: T, data: RequestData<T>): Promise<ReplyData<T> | undefined>
 }
 
@@ -39,7 +43,7 @@ const seatCount = 8
 
 export function createTalker ({ person, roomId, url, token, voices }: TalkerOptions): Talker {
   const voice = voices.create()
-  // The talkers do not receive audio, because that costs CPU.
+  // The talkers do not receive audio, to save CPU.
   const room = new RoomClient({ url, token, audio: { receive: false, handlerName } })
   let notBefore = 0
   let keeping = false

@@ -14,7 +14,7 @@ import { readWav } from './wav.ts'
 /** Options of the talkers' process. */
 export interface Task {
   url: string
-  /** Secret for signing the talkers' tokens, which no backend issues in the demo. */
+  /** Secret for signing the talkers' tokens, because the demo has no backend that issues them. */
   secret: string
   /** Name of the main room. */
   room: string
@@ -25,12 +25,12 @@ export interface Task {
 /** Interval between reconciliations, in milliseconds. */
 const keepMs = 2000
 
-// The parent may have exited already.
+// The parent may already have exited.
 if (process.connected !== true) process.exit(1)
 for (const event of ['SIGINT', 'SIGTERM', 'SIGHUP', 'disconnect']) process.once(event, () => process.exit(0))
 
 const [task] = await once(process, 'message') as [Task]
-// The tokens outlive any demo, because the server closes sessions whose token has expired.
+// The server closes sessions whose token has expired, so the tokens must outlive the demo.
 const sign = createSigner({ key: task.secret, algorithm: 'HS256', expiresIn: '7d' })
 const folder = join(import.meta.dirname, 'speech')
 const recordings = new Map(readdirSync(folder).map((file) => [file, readWav(readFileSync(join(folder, file)))]))

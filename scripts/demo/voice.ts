@@ -5,7 +5,7 @@ import type { Recording } from './wav.ts'
 const frameMs = 10
 /** Interval between ticks, in milliseconds. Two frames make a packet; sending both in one tick halves the CPU cost of waking threads. */
 const tickMs = 20
-/** If the process was blocked, the talker still plays this much of the missed audio, in milliseconds, and drops the rest. */
+/** If the process was blocked, the talker still plays this much of the missed audio and drops the rest, in milliseconds. */
 const catchUpMs = 300
 const sampleRate = 16_000
 const frameSamples = sampleRate * frameMs / 1000
@@ -14,7 +14,7 @@ const frameSamples = sampleRate * frameMs / 1000
 export interface Voice {
   readonly track: MediaStreamTrack
   /**
-   * Plays a recording; a recording that is already playing stops.
+   * Plays a recording, in place of any that is playing.
    *
    * @returns the recording's duration in milliseconds
    */
@@ -47,7 +47,7 @@ export function createVoices (): Voices {
       let speech: Recording['samples'] = silence
       let at = Infinity
 
-      /** Returns the next frame, which is silent between recordings, as with a real microphone. */
+      /** Returns the next frame. Between recordings it is silent, like that of a real microphone. */
       function next (): Int16Array {
         if (at >= speech.length) return silence
         const frame = new Int16Array(frameSamples)

@@ -1,5 +1,5 @@
-// Provides WebRTC to the talkers. Node has no WebRTC, so the classes of @roamhq/wrtc become
-// globals, where mediasoup-client expects them.
+// Provides WebRTC to the talkers. Node has no WebRTC, so this file makes the classes of @roamhq/wrtc global, as
+// mediasoup-client expects.
 import wrtc from '@roamhq/wrtc'
 
 const { MediaStream, MediaStreamTrack, RTCPeerConnection, RTCRtpReceiver, RTCRtpSender, RTCRtpTransceiver, RTCSessionDescription } = wrtc

@@ -4,7 +4,7 @@ import { delimiter, dirname, join } from 'node:path'
 import { run } from './shell.mjs'
 import { step } from './report.mjs'
 
-/** Sets of packages; each set contains the previous ones. */
+/** The sets of packages; each contains the previous one. */
 const sets = ['production', 'start', 'all']
 
 /** Additional packages for `npm start` in development: for readable logs, the stage's pages and the contract's pages. */
@@ -45,8 +45,8 @@ export async function ensureDependencies (root, node, set) {
         ...process.env,
         NODE_ENV: '',
         PATH: dirname(node) + delimiter + process.env.PATH,
-        // A downloaded Node trusts only its built-in certificate authorities. The
-        // certificate of a company proxy is often only in the system's store.
+        // A downloaded Node trusts only its built-in certificate authorities, but a company proxy's certificate is
+        // often only in the system's store.
         NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} --use-system-ca`.trim()
       }
     })
@@ -55,12 +55,11 @@ export async function ensureDependencies (root, node, set) {
   writeFileSync(stamp, `${hash} ${set}\n`)
 }
 
-/** Parts of packages that the server does not import: mediabunny is also there for browsers and in its source language. */
+/** Unused parts of packages: mediabunny also contains browser bundles and its own source code. */
 const unused = ['mediabunny/src', 'mediabunny/dist/bundles']
 
 /**
- * Removes what only debuggers, compilers and browsers read from packages: source maps, type declarations and
- * bundles, about 30 MB.
+ * Removes about 30 MB that only debuggers, compilers and browsers read: source maps, type declarations and bundles.
  *
  * @param {string} modules a node_modules folder
  */

@@ -28,7 +28,7 @@ export const garbage: fc.Arbitrary<Json> = fc.oneof(
 /**
  * Generates data that matches a Zod schema.
  *
- * @param named arbitraries by property name; these properties use them most of the time
+ * @param named arbitraries by property name; most values of these properties come from them
  */
 export function fitting (schema: z.ZodType, named: Readonly<Record<string, fc.Arbitrary<Json>>> = {}): fc.Arbitrary<Json> {
   return build(z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as Schema, named)
@@ -38,7 +38,7 @@ export function fitting (schema: z.ZodType, named: Readonly<Record<string, fc.Ar
  * Generates data that matches a JSON Schema taken from an API document.
  *
  * @param components schemas that `$ref` refers to, by name
- * @param named arbitraries by property name; these properties use them most of the time
+ * @param named arbitraries by property name; most values of these properties come from them
  */
 export function fittingJson (schema: object, components: Readonly<Record<string, object>>, named: Readonly<Record<string, fc.Arbitrary<Json>>> = {}): fc.Arbitrary<Json> {
   return build(inlined(schema, components) as Schema, named)
@@ -115,7 +115,7 @@ function change (original: Json, [kind, where, what]: Mutation): Json {
   }
   look(value, 0)
   const place = places[where % (places.length + 1)]
-  // An index past the last part replaces the whole value.
+  // If the index is past the last part, replace the whole value.
   if (!place) return what
   const parent = place.parent as Record<string | number, Json>
   if (kind === 'remove') {
@@ -132,8 +132,8 @@ function change (original: Json, [kind, where, what]: Mutation): Json {
 }
 
 /**
- * Returns how often fast-check runs a property. `BAD_INPUT_RUNS` overrides the number;
- * `BAD_INPUT_SEED` repeats a failed run.
+ * Returns fast-check's options for a number of runs. `BAD_INPUT_RUNS` overrides the number; `BAD_INPUT_SEED` repeats a
+ * failed run.
  */
 export function tries (runs: number): { numRuns: number, seed?: number } {
   const { BAD_INPUT_RUNS, BAD_INPUT_SEED } = process.env

@@ -5,7 +5,7 @@ import type { Page } from 'playwright-core'
 
 const source = readFileSync(join(import.meta.dirname, '..', '..', 'node_modules', 'axe-core', 'axe.min.js'), 'utf8')
 
-/** @returns the accessibility violations of a page: the rule and the elements */
+/** @returns the accessibility violations of a page, each with its rule and elements */
 export async function violationsOf (page: Page): Promise<string[]> {
   // The page's Content-Security-Policy does not apply to scripts that Playwright evaluates.
   if (!await page.evaluate(() => 'axe' in globalThis)) await page.evaluate(source)

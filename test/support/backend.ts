@@ -20,7 +20,7 @@ const status = z.object({ is_live: z.boolean(), participant_count: z.int().min(0
 
 export type Transaction = z.output<typeof transaction>
 export type Status = z.output<typeof status>
-/** Calls that the backend contract defines; `other` is any other call. */
+/** The calls in the backend's contract; `other` is any other call. */
 export type CallName = 'gifts' | 'status' | 'room' | 'role' | 'other'
 
 /** A fault that affects the next `times` matching requests, or all of them until it is removed. */
@@ -30,11 +30,10 @@ export interface Fault {
   /** Affects only calls whose path contains this string. */
   path?: string | undefined
   /**
-   * `slow` responds after `ms`; `status` responds with `status`; `hang` never
-   * responds; `reset` closes the connection before the call is executed and
-   * `reset-after` afterwards; `stall` executes the call and stops in the middle of
-   * the response; `malformed` executes the call and returns a body that violates
-   * the contract; `reject` fails gifts with `code` and `reason`.
+   * `slow` responds after `ms`; `status` responds with `status`; `hang` never responds; `reset` closes the connection
+   * before the call is executed, `reset-after` afterwards; `stall` executes the call and stops in the middle of the
+   * response; `malformed` executes the call and returns a body that violates the contract; `reject` fails gifts with
+   * `code` and `reason`.
    */
   kind: 'slow' | 'status' | 'hang' | 'reset' | 'reset-after' | 'stall' | 'malformed' | 'reject'
   /** Delay before the call is executed, in milliseconds. */
@@ -42,14 +41,14 @@ export interface Fault {
   status?: number | undefined
   code?: number | undefined
   reason?: string | undefined
-  /** Gifts that `reject` fails. Default: the whole batch. */
+  /** The gifts that `reject` rejects. Default: the whole batch. */
   transactionIds?: readonly string[] | undefined
   times?: number | undefined
 }
 
 export interface LedgerEntry {
   transaction: Transaction
-  /** Number of times the gift was charged; more than once is a bug of the fake backend. */
+  /** Number of times the gift was charged. More than once would be a bug in this backend. */
   applied: number
   /** Number of requests that contained the gift. */
   received: number
@@ -72,7 +71,7 @@ export interface Backend {
   /** Base URL of all calls: http://127.0.0.1:port. */
   readonly url: string
   readonly key: string
-  /** Environment variables that connect a server to this backend. */
+  /** Environment variables for a server that uses this backend. */
   readonly env: { LARAVEL_API_URL: string, LARAVEL_INTERNAL_KEY: string }
   /** Charged gifts, by transaction id. */
   readonly ledger: Map<string, LedgerEntry>
@@ -90,7 +89,11 @@ export interface Backend {
   readonly roles: Map<string, string>
   /** Active faults; the first match applies. */
   readonly faults: Fault[]
-  /** Adds a fault. @returns a function that removes the fault */
+  /**
+   * Adds a fault.
+   *
+   * @returns a function that removes the fault
+   */
   fault (fault: Fault): () => void
   /** Removes all faults. */
   mend (): void
@@ -261,7 +264,7 @@ export async function createBackend ({ host = '127.0.0.1', port: wanted = 0, key
 
   async function publishText (text: string): Promise<number> {
     if (redisUrl === undefined) throw new Error('The backend was started without a Redis to publish on')
-    redis ??= new Redis(redisUrl, { connectionName: 'flylive:backend' }).on('error', () => { /* The call fails or is retried. */ })
+    redis ??= new Redis(redisUrl, { connectionName: 'flylive:backend' }).on('error', () => { /* The call that uses the client fails or is retried. */ })
     return await redis.publish(channel, text)
   }
 
@@ -316,7 +319,7 @@ export async function createBackend ({ host = '127.0.0.1', port: wanted = 0, key
   return backend
 }
 
-/** Starts a backend that is stopped after the test. */
+/** Starts a backend, and stops it after the test. */
 export async function startBackend (t: Test, options: BackendOptions = {}): Promise<Backend> {
   const backend = await createBackend(options)
   t.teardown(() => backend.close())

@@ -1,4 +1,4 @@
-/** Blocks this process for a time, in milliseconds. */
+/** Blocks this process for `ms` milliseconds. */
 export function blockFor (ms: number): void {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms)
 }

@@ -13,7 +13,10 @@ declare global {
   }
 }
 
-/** @returns the path of the first installed command of these names, which are in order of preference */
+/**
+ * @param names commands in order of preference
+ * @returns the path of the first one that is installed
+ */
 export function findBrowser (names: readonly string[], variable: string): string {
   const given = process.env[variable]
   if (given) return given
@@ -32,8 +35,8 @@ export interface PersonBrowser {
 }
 
 /**
- * Chromium applies only the last `--disable-features` flag, so this list repeats Playwright's list.
- * The first two entries disable popups of the address bar, which cost half a second of CPU per window.
+ * Chromium applies only the last `--disable-features` flag, so this list repeats Playwright's list. The first two
+ * entries disable address bar popups, which cost half a second of CPU time per window.
  */
 const disabledFeatures = [
   'WebUIOmniboxPopup', 'WebUIOmniboxAimPopup',
@@ -46,7 +49,7 @@ let shared: Promise<Browser> | undefined
 /** Starts Chromium once per process and closes it after the last test. */
 async function launch (): Promise<Browser> {
   if (shared) return await shared
-  // When a process runs several test files, this file's root is a subtest of the process's root.
+  // If a process runs several test files, the root test of this file is a subtest of the process's root test.
   const processRoot = (root.parent ?? root) as Test
   processRoot.teardown(async () => { await (await shared)?.close() })
   shared = chromium.launch({
@@ -54,8 +57,8 @@ async function launch (): Promise<Browser> {
     executablePath: findBrowser(['chromium-headless-shell', 'chromium', 'chromium-browser', 'google-chrome'], 'CHROMIUM_PATH'),
     args: [
       '--no-sandbox',
-      // The page requests this device but sends a generated tone. The headless shell has no permission
-      // prompt, so useTone checks the permission.
+      // The page requests this device but sends a generated tone. The headless shell has no permission prompt, so
+      // `useTone` checks the permission.
       '--use-fake-device-for-media-stream',
       '--use-fake-ui-for-media-stream',
       '--autoplay-policy=no-user-gesture-required',
@@ -87,7 +90,7 @@ export async function openBrowser (t: Test, hz: number): Promise<PersonBrowser> 
   }
 }
 
-/** Runs in the page. Replaces the microphone with a tone, if access is permitted. */
+/** Runs in the page. Replaces the microphone with a tone if access is permitted. */
 function useTone (hz: number): void {
   const devices = navigator.mediaDevices as MediaDevices | undefined
   if (!devices) return
@@ -96,7 +99,7 @@ function useTone (hz: number): void {
     if (!constraints?.audio) return await open(constraints)
     const { state } = await navigator.permissions.query({ name: 'microphone' })
     if (state !== 'granted') throw new DOMException('Permission denied', 'NotAllowedError')
-    // Open the device, as a real page does, but stop it: the device costs more CPU than a tone.
+    // Open the device, as a real page does, but stop it again, because it costs more CPU than a tone.
     for (const track of (await open(constraints)).getTracks()) track.stop()
     // Larger buffers need half the CPU.
     const context = new AudioContext({ latencyHint: 'playback' })
@@ -128,7 +131,7 @@ export interface VisitOptions extends BrowserContextOptions {
  * takes a seat; otherwise the user only listens. Page errors fail the test.
  */
 export async function visit (t: Test, browser: PersonBrowser, url: string, { name, room, microphone = true, prepare, ...options }: VisitOptions): Promise<Page> {
-  // Without a graphics card, painting animations costs more CPU than the code under test.
+  // Reduce motion: without a graphics card, painting animations costs more CPU than the code under test.
   const context = await browser.newContext({ permissions: microphone ? ['microphone'] : [], reducedMotion: 'reduce', ...options })
   const page = await context.newPage()
   page.on('pageerror', (error) => t.fail(`the page of ${name} has an error: ${error.stack}`))
@@ -183,7 +186,7 @@ export async function allowMicrophone (page: Page): Promise<void> {
   await page.context().grantPermissions(['microphone'])
 }
 
-/** Reception statistics of one user's track. */
+/** Reception statistics of a user's track. */
 export interface Reception {
   producerId: string
   packetsReceived: number
@@ -232,7 +235,7 @@ export async function measureFrequency (name: string): Promise<number> {
     context.createMediaStreamSource(new MediaStream([heard.track])).connect(analyser)
     const begin = context.currentTime
     const filled = begin + analyser.fftSize / context.sampleRate
-    // A timer, because each animation frame paints the page.
+    // Use a timer: an animation frame would paint the page.
     while (context.currentTime < filled) await new Promise((resolve) => setTimeout(resolve, 1000 * (filled - context.currentTime)))
     const levels = new Float32Array(analyser.frequencyBinCount)
     analyser.getFloatFrequencyData(levels)
@@ -256,13 +259,13 @@ export async function expectTone (page: Page, name: string, hz: number): Promise
   await until(async () => Math.abs(await frequencyOf(page, name) - hz) < 2, 30_000)
 }
 
-/** A user's tile on the stage; with `doing`, only if the tile shows that activity. */
+/** A user's tile on the stage. If `doing` is given, matches only while the tile shows that activity. */
 export function personOn (page: Page, name: string, doing?: string): Locator {
   const person = page.getByRole('list', { name: 'In the room' }).getByRole('listitem').filter({ hasText: name })
   return doing === undefined ? person : person.filter({ hasText: new RegExp(`${doing}$`) })
 }
 
-/** A seat on the stage by its label: `Seat 2: Bob`, `Seat 1: you`, `Take seat 3`. */
+/** A seat on the stage, by its label: `Seat 2: Bob`, `Seat 1: you`, `Take seat 3`. */
 export function seatOn (page: Page, name: string): Locator {
   return page.getByRole('group', { name: 'Seats' }).getByRole('button', { name, exact: true })
 }
@@ -270,8 +273,10 @@ export function seatOn (page: Page, name: string): Locator {
 /**
  * Watches a page for the next new stream from a user.
  *
- * @returns when the watch has started; `arrived` resolves with the arrival time of
- *   the new stream's first packet, in epoch milliseconds, accurate to about 50 ms
+ * Resolves when the watch has started.
+ *
+ * @returns `arrived`, which resolves with the arrival time of the new stream's first packet, in epoch milliseconds,
+ *   accurate to about 50 ms
  */
 export async function nextSoundFrom (page: Page, name: string): Promise<{ arrived (): Promise<number> }> {
   const watch = await page.evaluateHandle((name) => {

@@ -15,7 +15,7 @@ import { commandTimeoutMs, isSharedRedis, redisDatabase } from './redis.ts'
 export const jwtSecret = 'a-secret-for-tests-that-is-long-enough'
 export const adminKey = 'an-admin-key-for-tests-that-is-long-enough'
 
-/** A folder in memory if there is one, so that tests do not wait for a disk. */
+/** A folder in memory if possible, so that tests do not wait for a disk. */
 const dataFolder = existsSync('/dev/shm') ? '/dev/shm' : tmpdir()
 
 const sign = createSigner({ key: jwtSecret, algorithm: 'HS256', expiresIn: '1h' })
@@ -42,7 +42,8 @@ export function withoutFeature (env: Record<string, string>): Record<string, str
 }
 
 /**
- * Returns FEATURES with the feature that the test clients need (TEST_FACE), if the test selects its own features; otherwise an empty object.
+ * If the test selects its own features, returns FEATURES with the feature that the test clients need (TEST_FACE) added;
+ * otherwise an empty object.
  */
 export function withClientFeature ({ FEATURES }: Record<string, string>): Record<string, string> {
   const isList = FEATURES !== undefined && FEATURES !== '' && !FEATURES.startsWith('-')
@@ -73,8 +74,8 @@ export interface BuildOptions {
 }
 
 /**
- * Starts a server that is closed after the test. Each process searches for media
- * ports from a different offset, so that parallel servers rarely collide.
+ * Starts a server, and closes it after the test. Each process searches for media ports from its own offset, so that
+ * parallel servers rarely collide.
  */
 export async function build (t: Test, { env = {}, log, timings, ...options }: BuildOptions = {}): Promise<TestServer> {
   const dataDir = mkdtempSync(join(dataFolder, 'flylive-data-'))
@@ -134,13 +135,13 @@ export function onEveryStore (t: Test, name: string, fn: StoreTest): void {
   runOn(t, process.env.TEST_STORE === 'redis' ? 'redis' : 'memory', name, fn)
 }
 
-/** Runs a test on both stores. Use this function for behaviour that differs by store, such as atomic changes or several servers. */
+/** Runs a test on both stores. For behaviour that depends on the store, such as atomic changes or several servers. */
 export function onBothStores (t: Test, name: string, fn: StoreTest): void {
   runOn(t, 'memory', name, fn)
   runOn(t, 'redis', name, fn)
 }
 
-/** @returns a function that runs a test on the given store only. Use it if other tests cover the other store */
+/** @returns a function that runs a test on the given store only. For behaviour that other tests cover on the other store */
 export const onStore = (kind: StoreKind) => (t: Test, name: string, fn: StoreTest): void => runOn(t, kind, name, fn)
 
 type StoreTest = (t: Test, env: Record<string, string>, kind: StoreKind) => Promise<void>

@@ -16,13 +16,13 @@ declare global {
 
 /** A web site with a single page, which loads only the client package. */
 export interface ClientSite {
-  /** Add it to the server's CORS_ORIGINS. */
+  /** Must be in the server's CORS_ORIGINS. */
   readonly origin: string
   /** Opens the page. The client is `window.RoomClient`. */
   open (browser: PersonBrowser, prepare?: (page: Page) => Promise<unknown>): Promise<Page>
 }
 
-/** Starts the site until the test ends. Page errors fail the test. */
+/** Serves the site until the test ends. Page errors fail the test. */
 export async function clientSite (t: Test): Promise<ClientSite> {
   const { outputFiles: [client] } = await bundle({
     entryPoints: [join(import.meta.dirname, '../../client/index.ts')], bundle: true, format: 'esm', write: false, target: 'es2022'

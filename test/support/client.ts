@@ -2,10 +2,10 @@ import { once } from 'node:events'
 import type { Test } from 'tap'
 import { WebSocket } from 'ws'
 
-/** The protocol that test clients use: the native one, or that of Socket.IO clients. */
+/** The protocol of a test client: the native one, or that of Socket.IO clients. */
 export type ClientFace = 'native' | 'socket.io'
 
-/** The protocol of all test clients whose test does not choose one. */
+/** The protocol of test clients, unless the test chooses one. */
 const defaultFace: ClientFace = process.env.TEST_FACE === 'socket.io' ? 'socket.io' : 'native'
 
 /** A `skip` option for tests about the frames and connections of the native protocol. */
@@ -34,18 +34,27 @@ export interface Event {
   data: Record<string, unknown>
 }
 
-/** A raw client that sends frames and records the frames it receives. */
+/** A raw client: it sends frames, and records the frames that it receives. */
 export interface TestClient {
-  /** The WebSocket; with Socket.IO, the one of the client's transport. */
+  /** The WebSocket; for Socket.IO, that of the client's transport. */
   readonly ws: WebSocket
   /** Received messages other than replies, in order. */
   readonly events: Event[]
   readonly greeting: Record<string, unknown>
   /** Sends a request and waits for its reply, successful or not. */
   request (type: string, data?: unknown): Promise<Reply>
-  /** Sends a request. @returns the reply's data @throws if the request fails */
+  /**
+   * Sends a request.
+   *
+   * @returns the reply's data
+   * @throws if the request fails
+   */
   ok (type: string, data?: unknown): Promise<Record<string, unknown>>
-  /** Sends a request that must fail. @returns the error code */
+  /**
+   * Sends a request that must fail.
+   *
+   * @returns the error code
+   */
   fails (type: string, data?: unknown): Promise<string>
   send (frame: unknown): void
   /** Waits for the next matching event that no earlier call has returned. */
@@ -57,7 +66,7 @@ export interface TestClient {
   close (): Promise<void>
 }
 
-// If a wait times out, the error message lists the received frames.
+// If a wait times out, the error message lists the frames received so far.
 const timeoutMs = 15_000
 
 /** The server responded to a connection attempt with an HTTP status. */
@@ -132,7 +141,7 @@ function createClient (wire: ClientWire, receiveWith: (receive: Receive) => void
   const closed = new Promise<{ code: number, reason: string }>((resolve) => {
     ws.once('close', (code, reason) => resolve({ code, reason: reason.toString() }))
   })
-  ws.on('error', () => { /* The close event follows. */ })
+  ws.on('error', () => { /* `close` is emitted next. */ })
   receiveWith((message) => {
     if (message.id !== undefined && waiting.has(message.id)) {
       waiting.get(message.id)?.(message)

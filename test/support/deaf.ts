@@ -1,16 +1,16 @@
 import type { TestServer } from './build.ts'
 
 /**
- * Returns a function that closes the subscriber connections of servers. The servers
- * reconnect shortly afterwards. Commands sent to the same Redis in the same turn of the event
- * loop run right after the close, so the servers miss the messages of these commands.
+ * Returns a function that closes the subscriber connections of servers, which reconnect shortly afterwards. Commands
+ * sent to the same Redis in the same turn of the event loop run right after that, so the servers miss the messages that
+ * these commands publish.
  *
  * @param servers each with a distinct NODE_ID
  */
 export async function deafen (...servers: readonly TestServer[]): Promise<() => Promise<unknown>> {
   const [first] = servers
   const names = servers.map((server) => `name=flylive:${server.app.config.NODE_ID} `)
-  // Test files share a Redis, each with a database of its own.
+  // Test files share a Redis, each with its own database.
   const database = ` db=${first?.app.redis.options.db ?? 0} `
   const clients = String(await first?.app.redis.call('CLIENT', 'LIST')).split('\n')
   const ids = clients

@@ -5,8 +5,7 @@ import { Ajv2020 } from 'ajv/dist/2020.js'
 import formats from 'ajv-formats'
 import type { AsyncApi } from '../../features/docs/asyncapi.ts'
 
-// Reads the API documents under /docs as any client would, without access to the schemas
-// from which the documents are generated.
+// Reads the API documents under /docs as any client would, without the schemas from which they are generated.
 
 // ajv-formats is a CommonJS module, and its types do not match its exports.
 const addFormats = formats as unknown as typeof formats.default
@@ -41,13 +40,13 @@ export interface DocumentedRequest {
 export interface MessageDocument {
   document: AsyncApi
   requests: DocumentedRequest[]
-  /** Checks whole frames, keyed by event type. */
+  /** Checks of whole frames, by event type. */
   events: ReadonlyMap<string, Check>
   refused: Check
   codes: ReadonlySet<string>
 }
 
-/** @returns the check of the payloads of a message, by the message's name */
+/** @returns a function from a message's name to the check of its payload */
 export function readPayloads (document: AsyncApi): (name: string) => Check {
   const check = checks(new Ajv(options), 'asyncapi', document)
   return (name) => check(`/components/messages/${escapePointer(name)}/payload`)
@@ -102,7 +101,7 @@ export interface DocumentedRoute {
   parameters: { in: string, name: string, required: boolean, schema: object, fits: Check }[]
   /** Schema of the body; undefined if the route takes none. */
   body: { schema: object, required: boolean, fits: Check } | undefined
-  /** @returns how a response differs from the document; undefined if the response conforms */
+  /** @returns how a response differs from the document; undefined if it conforms */
   answer: (status: number, type: string, body: unknown) => string | undefined
 }
 
@@ -134,7 +133,7 @@ export function readOpenApi (document: OpenApiDocument): DocumentedRoute[] {
   }))
 }
 
-/** @returns the errors that the AsyncAPI 3.0 schema reports in a document; undefined if there are none */
+/** @returns the errors in a document according to the AsyncAPI 3.0 schema; undefined if there are none */
 export function checkAsyncApi (document: unknown): string | undefined {
   const ajv = new Ajv({ ...options, validateFormats: false })
   const validate = ajv.compile(createRequire(import.meta.url)('@asyncapi/specs/schemas/3.0.0-without-$id.json') as object)

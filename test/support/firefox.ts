@@ -7,7 +7,7 @@ import { until } from './retry.ts'
 /** The frequency of Firefox's fake microphone, in hertz. */
 export const firefoxHz = 1000
 
-/** Playwright drives only its own build of Firefox; Puppeteer drives an installed one, by WebDriver BiDi. */
+/** Uses Puppeteer, which can drive an installed Firefox over WebDriver BiDi. Playwright can drive only its own build. */
 export async function openFirefox (t: Test): Promise<Page> {
   const browser = await launch({
     browser: 'firefox',

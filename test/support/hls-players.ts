@@ -6,7 +6,7 @@ import type { Test } from 'tap'
 import { parsePlaylist } from './hls.ts'
 import { startNginx } from './nginx.ts'
 
-// Many players of a broadcast, which make the requests of hls.js, behind the cache of docs/broadcast.md.
+// Simulates many players of a broadcast, with the requests of hls.js, behind the cache of docs/broadcast.md.
 
 const [cachePath = '', location = ''] = [...readFileSync(join(import.meta.dirname, '..', '..', 'docs', 'broadcast.md'), 'utf8').matchAll(/^```nginx\n(.*?)^```/gms)].map(([, block]) => block)
 
@@ -26,25 +26,25 @@ export async function startCache (t: Test, ports: readonly number[]): Promise<{ 
 export interface Fetched {
   status: number
   body: string
-  /** The result that nginx reports, such as HIT or MISS; undefined without a cache. */
+  /** The cache status that nginx reports, such as HIT or MISS; undefined without a cache. */
   cache: string | undefined
 }
 
 export interface PlayersResult {
   requests: number
   failures: string[]
-  /** Latencies of the playlists of players without low latency, in milliseconds, sorted. */
+  /** Response times of the playlist for players without low latency, in milliseconds, sorted. */
   latencies: number[]
-  /** Number of responses by cache status (the header `X-Cache`). */
+  /** Number of responses by cache status (`X-Cache` header). */
   cache: Record<string, number>
 }
 
 const segmentMs = 2048
 
 /**
- * Plays a broadcast with many players. Once per segment, at fixed times, a player without low latency requests the
- * playlist and the segment. A player with low latency requests the playlist of the next part, which the server sends when
- * that part exists, and then the part.
+ * Plays a broadcast with many players. A player without low latency requests the playlist and the segment once per
+ * segment, at fixed times. A player with low latency requests the playlist for the next part, which the server sends
+ * when that part exists, and then the part.
  *
  * @param folder URL of the folder with the playlists
  */

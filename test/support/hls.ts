@@ -1,7 +1,7 @@
 import type { Page } from 'playwright-core'
 import { until } from './retry.ts'
 
-// Reads HLS playlists and fragmented MP4, and measures the audio that a player plays.
+// Reads HLS playlists and fragmented MP4, and measures the audio of a player.
 
 export interface Listed {
   uri: string
@@ -68,7 +68,7 @@ export function hlsClient (folder: string) {
     const response = await fetch(`${folder}/${file}`)
     return { status: response.status, headers: response.headers, body: Buffer.from(await response.arrayBuffer()) }
   }
-  /** Repeats a request while nothing new has arrived, as players do. */
+  /** Repeats a request until there is something new, as players do. */
   const getLater = async (file: string) => await until(async () => {
     const answer = await get(file)
     return answer.status !== 503 && answer
@@ -83,13 +83,13 @@ export function hlsClient (folder: string) {
 
 declare global {
   interface Window {
-    /** Measures the audio element of the page; see {@link playedFrequency}. */
+    /** Analyses the audio element of the page; see {@link playedFrequency}. */
     ear?: AnalyserNode
   }
 }
 
 /**
- * Measures the strongest frequency in 0.7 s of what the page's audio element plays, accurate to within 1 Hz.
+ * Measures the strongest frequency in 0.7 s of the page's audio element, accurate to within 1 Hz.
  *
  * @returns the frequency in hertz; 0 if the element is silent
  */

@@ -1,9 +1,9 @@
-// Sets the WebRTC classes.
+// Sets the WebRTC globals.
 import './wrtc.ts'
 
 const { RTCPeerConnection } = globalThis
 
-/** All connections of this process, to read their statistics. */
+/** All connections of this process, for their statistics. */
 const connections = new Set<RTCPeerConnection>()
 globalThis.RTCPeerConnection = class extends RTCPeerConnection {
   constructor (configuration?: RTCConfiguration) {
@@ -12,7 +12,7 @@ globalThis.RTCPeerConnection = class extends RTCPeerConnection {
   }
 }
 
-/** @returns the packets that all receivers of this process have lost */
+/** @returns the number of packets that all receivers in this process have lost */
 export async function lostPackets (): Promise<number> {
   let lost = 0
   for (const connection of connections) {

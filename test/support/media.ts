@@ -3,15 +3,15 @@ import type { RemoteInfo, Socket } from 'node:dgram'
 import { once } from 'node:events'
 import type { Test } from 'tap'
 
-// Faults of the path between clients and media workers. All addresses are on this machine.
+// Simulates faults on the path between clients and media workers. All addresses are on this machine.
 
 /** An announced address at which nothing listens, until {@link forwardMedia} is called. */
 export const unreachableAddress = '127.0.0.2'
 
 /**
- * Makes {@link unreachableAddress} reachable: forwards UDP packets to the same port on 127.0.0.1, and the answers back.
+ * Makes {@link unreachableAddress} reachable: forwards UDP packets to the same port on 127.0.0.1, and the replies back.
  *
- * @param passes whether to forward an answer; by default, all answers
+ * @param passes whether to forward a reply; by default, all replies are forwarded
  */
 export async function forwardMedia (t: Test, port: number, passes: (answer: Buffer) => boolean = () => true): Promise<void> {
   const near = createSocket('udp4')

@@ -4,14 +4,14 @@ import type { Test } from 'tap'
 import type { TestClient } from './client.ts'
 import './wrtc.ts'
 
-// A listener that receives the mix over WebRTC, in Node.
+// A listener in Node that receives the mix over WebRTC.
 
 export interface MixListener {
   readonly consumerId: string
   stats (): Promise<{ packetsReceived: number, packetsLost: number, totalAudioEnergy: number, concealedSamples: number, totalSamplesReceived: number }>
 }
 
-/** @param room the reply to room:join */
+/** @param room the join reply */
 export async function listenToMix (t: Test, client: TestClient, room: Record<string, unknown>): Promise<MixListener> {
   const device = new Device({ handlerName: 'Chrome111' })
   await device.load({ routerRtpCapabilities: room.rtpCapabilities as types.RtpCapabilities })

@@ -20,7 +20,10 @@ const recordings = join(import.meta.dirname, '../../scripts/demo/speech')
 const opus = new Opus(await compileOpus())
 const levelExtensionId = 1
 
-/** @returns the packets of one second of a tone, whose frequency must be a multiple of 50 Hz, so that the second can be repeated */
+/**
+ * @param hz a multiple of 50, so that the second can be repeated
+ * @returns the packets of one second of a tone
+ */
 export function tonePackets (hz: number, amplitude: number, channels: 1 | 2 = 1): Uint8Array[] {
   const encoder = opus.createEncoder(channels, { bitrate: 64_000, complexity: 5 })
   const frame = (i: number) => Int16Array.from({ length: frameSamples * channels }, (_, j) => 32_767 * amplitude * Math.sin(2 * Math.PI * hz * (i * frameSamples + Math.floor(j / channels)) / sampleRate))
@@ -34,7 +37,7 @@ export interface SpokenPacket { payload: Uint8Array, level: number }
 
 /**
  * @param count maximum number of packets; default: all recordings
- * @returns real speech (the demo's recordings), encoded as browsers do: 32 kbit/s, with forward error correction
+ * @returns real speech (the demo's recordings), encoded as browsers encode it: 32 kbit/s, with forward error correction
  */
 export function speechPackets (count = Infinity): SpokenPacket[] {
   const encoder = new Encoder({ channels: 1, application: 'voip' })
@@ -62,14 +65,14 @@ export interface SpeakerOptions {
   hz?: number
   /** 0 to 1. */
   amplitude?: number
-  /** Sends these packets instead of a tone, from the given one on. */
+  /** Sends these packets instead of a tone, starting at index `from`. */
   speech?: { packets: readonly SpokenPacket[], from: number }
   source?: InjectOptions['source']
   /** Whether the packets contain their levels. Default: true. */
   hasLevels?: boolean
   /** The owner of the producer. Default: a service. */
   owner?: ProducerOwner
-  /** Sends the packets to this address instead of the server. */
+  /** Returns another address to which the packets are sent, such as that of a relay. */
   via?: (address: { ip: string, port: number }) => Promise<{ ip: string, port: number }>
 }
 
@@ -105,7 +108,11 @@ export async function speak (t: Test, app: FastifyInstance, roomId: string, { hz
   }
 }
 
-/** Sends one packet per 20 ms, by an absolute clock. @returns a function that stops it */
+/**
+ * Sends one packet per 20 ms. The times follow an absolute clock, so delays do not add up.
+ *
+ * @returns a function that stops it
+ */
 export async function sendPaced (t: Test, to: { ip: string, port: number }, packet: (i: number) => Buffer | undefined): Promise<() => void> {
   const socket = createSocket('udp4')
   socket.connect(to.port, to.ip)
@@ -127,7 +134,10 @@ export async function sendPaced (t: Test, to: { ip: string, port: number }, pack
   return stop
 }
 
-/** @returns an RTP packet; with a level, in a header extension */
+/**
+ * @param level if given, added as a header extension
+ * @returns an RTP packet
+ */
 export function rtp (ssrc: number, sequenceNumber: number, payload: Uint8Array, level?: number): Buffer {
   const header = Buffer.alloc(level === undefined ? 12 : 20)
   header[0] = level === undefined ? 0x80 : 0x90
@@ -147,7 +157,7 @@ export function rtp (ssrc: number, sequenceNumber: number, payload: Uint8Array, 
 export interface Relay {
   /** Fraction of the packets that are dropped. */
   drop: number
-  /** Each packet is delayed by 0 to this many milliseconds, so that packets also arrive in another order. */
+  /** Each packet is delayed by 0 to this many milliseconds, so packets may also be reordered. */
   jitterMs: number
   seed: number
 }
@@ -163,7 +173,7 @@ export async function attack (t: Test, app: FastifyInstance, roomId: string, { v
       const payload = Uint8Array.from({ length: below(10) === 0 ? below(3) : below(1400) }, () => below(256))
       const packet = rtp(ssrc, n + (below(20) === 0 ? below(200) : 0), payload, below(40))
       if (below(3) === 0) packet.writeUInt32BE(below(2 ** 32), 4)
-      // Damages header extensions, padding and CSRC counts.
+      // Corrupt header extensions, padding and CSRC counts.
       if (below(10) === 0) packet[0] = 0x80 | below(64)
       if (below(10) === 0) packet.writeUInt16BE(below(65_536), 14)
       return packet
@@ -171,7 +181,7 @@ export async function attack (t: Test, app: FastifyInstance, roomId: string, { v
   }
 }
 
-/** Forwards UDP packets with the faults of a bad network. The same seed causes the same faults. */
+/** Forwards UDP packets with the faults of a bad network. The same seed produces the same faults. */
 export function relay (t: Test, { drop, jitterMs, seed }: Relay) {
   const random = generator(seed)
   return async ({ ip, port }: { ip: string, port: number }) => {
@@ -207,7 +217,7 @@ export interface Reception {
   readonly frames: MixFrame[]
   /** Whether the mix has closed the port. */
   readonly closed: boolean
-  /** Amplitudes of tones in the last half second of the mix, 0 to 1; frequencies are multiples of 50 Hz. */
+  /** Amplitudes of tones in the last half second of the mix, 0 to 1; the frequencies must be multiples of 50 Hz. */
   amplitudes (...hz: number[]): number[]
 }
 
@@ -232,7 +242,7 @@ export function receive (t: Test, mix: RoomMix, streams: MixStreams = { pcm: tru
   }
 }
 
-/** Goertzel's algorithm, which needs no sine per sample. */
+/** Goertzel's algorithm, which does not compute a sine per sample. */
 function amplitudeOf (samples: Float64Array, hz: number): number {
   const coefficient = 2 * Math.cos(2 * Math.PI * hz / sampleRate)
   let [last, beforeLast] = [0, 0]

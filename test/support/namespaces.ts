@@ -1,25 +1,25 @@
 import { execFileSync } from 'node:child_process'
 import type { Test } from 'tap'
 
-/** A simulated host: a network namespace of Linux. */
+/** A simulated host: a Linux network namespace. */
 export interface NetworkHost {
   ip: string
-  /** The command that runs a program on this host. */
+  /** The command that starts a program on this host. */
   launcher: string[]
 }
 
-/** Hosts on one network, together with the machine itself. */
+/** Hosts on one network, which also includes this machine. */
 export interface TestNetwork {
-  /** The address of the machine on the network. */
+  /** This machine's address on the network. */
   ip: string
   hosts: NetworkHost[]
-  /** Ends or restores the connection between two hosts. They still reach the machine. */
+  /** Cuts or restores the link between two hosts. Both can still reach this machine. */
   link (a: NetworkHost, b: NetworkHost, isUp: boolean): void
 }
 
 const ip = (...args: string[]) => execFileSync('ip', args, { stdio: 'pipe' })
 
-/** @returns why network namespaces cannot be used; undefined if they can */
+/** @returns the reason why network namespaces cannot be used; undefined if they can */
 export function namespacesMissing (): string | undefined {
   if (process.getuid?.() !== 0) return 'network namespaces need root'
   const name = `flylive-try-${process.pid}`
@@ -31,7 +31,7 @@ export function namespacesMissing (): string | undefined {
   }
 }
 
-/** Makes a network of namespaces, which is removed after the test. */
+/** Creates a network of namespaces, and removes it after the test. */
 export function createNetwork (t: Test, size: number): TestNetwork {
   const id = process.pid % 60_000
   const net = `10.${200 + id % 50}.${id % 250}`

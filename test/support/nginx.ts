@@ -40,7 +40,7 @@ ${adapted}
 `
 }
 
-/** Changes the configuration as docs/deployment.md describes for a path prefix. */
+/** Adapts the configuration to a path prefix, as docs/deployment.md describes. */
 function belowPrefix (config: string, prefix: string): string {
   return config
     .replace('location / {', `location ${prefix}/ {`)
@@ -52,11 +52,11 @@ function belowPrefix (config: string, prefix: string): string {
 }
 
 /**
- * Starts nginx as a load balancer, with the configuration of docs/deployment.md. nginx is stopped after the test.
+ * Starts nginx as a load balancer with the configuration from docs/deployment.md, and stops it after the test.
  *
  * @param ports ports of the servers
- * @param prefix path prefix below which nginx serves the servers, such as `/audio`; by default, none
- * @param change changes the configuration
+ * @param prefix path prefix below which nginx serves the servers, such as `/audio`; default: none
+ * @param change modifies the configuration
  * @returns the URL of the load balancer, with the prefix
  */
 export async function startNginx (t: Test, ports: readonly number[], prefix = '', change = (config: string) => config): Promise<{ url: string }> {

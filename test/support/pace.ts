@@ -1,6 +1,6 @@
 /**
- * Whether events arrived at most once per second. Checks the number of events since
- * `begin` rather than the gaps, because a busy machine delays single events.
+ * Whether events arrived at most once per second. Checks the number of events since `begin` rather than the gaps,
+ * because a busy machine may delay some events.
  *
  * @param times arrival times, from `performance.now()`
  * @param begin a time before the first event
@@ -11,10 +11,10 @@ export function onceASecond (times: readonly number[], begin: number): boolean {
 }
 
 /**
- * Measures only the time during which this process was running, so that a suspended or busy
- * machine does not fail a test of a time limit.
+ * Measures only the time during which this process was running, so that a test of a time limit does not fail on a
+ * suspended or busy machine.
  *
- * @returns a function that returns the time since the call, in milliseconds
+ * @returns a function that returns the time since `stopwatch` was called, in milliseconds
  */
 export function stopwatch (): () => number {
   const everyMs = 20
@@ -24,7 +24,7 @@ export function stopwatch (): () => number {
 }
 
 /**
- * Whether a server's timestamp lies between `before` and now. Allows for 100 ms, because the server may
- * follow the clock of Redis, which differs by some milliseconds.
+ * Whether a server's timestamp lies between `before` and now. Allows a difference of 100 ms, because the server may use
+ * the clock of Redis, which differs by some milliseconds.
  */
 export const isSince = (before: number, timestamp: unknown): boolean => Number(timestamp) >= before - 100 && Number(timestamp) <= Date.now() + 100

@@ -7,13 +7,16 @@ import { adminKey, jwtSecret, withClientFeature, withoutFeature } from './build.
 
 const root = join(import.meta.dirname, '..', '..')
 
-/** Node's options for server processes. A large young generation saves a quarter of the CPU of starting a server (see scripts/test-lanes.ts). */
+/**
+ * Node's options for server processes. A large young generation saves a quarter of the CPU time of starting a server
+ * (see scripts/test-lanes.ts).
+ */
 export const youngGeneration: readonly string[] = ['--min-semi-space-size=32', '--max-semi-space-size=64']
 
 /** The server as a separate process, started like `npm start`. */
 export interface ServerProcess {
   child: ChildProcess
-  /** http://127.0.0.1:port; resolves once the server listens. */
+  /** http://127.0.0.1:port; resolves when the server listens. */
   url: Promise<string>
   /** Output so far, from stdout and stderr. */
   output (): string
@@ -21,11 +24,11 @@ export interface ServerProcess {
 }
 
 /**
- * Starts `server.ts` with an environment. The process is killed after the test.
+ * Starts `server.ts` with an environment, and kills the process after the test.
  *
  * @param cwd working directory; an empty folder by default
  * @param program path of a `server.ts`; this checkout's by default
- * @param launcher a command that runs the server, `ip netns exec …` for example
+ * @param launcher a command that runs the server, for example `ip netns exec …`
  */
 export function startServer (t: Test, env: Record<string, string> = {}, cwd = t.testdir({}), program = join(root, 'server.ts'), launcher: readonly string[] = []): ServerProcess {
   const [command = '', ...args] = [...launcher, process.execPath, ...youngGeneration, program]

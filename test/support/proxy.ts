@@ -15,7 +15,7 @@ export interface Proxy {
 
 /**
  * @param portOf returns the port on 127.0.0.1 for the next connection
- * @param carry handles a chunk from a client; by default, writes it to `far`, the socket to the server
+ * @param carry handles a chunk from a client; default: writes it to `far`, the socket to the server
  */
 export async function createProxy (t: Test, portOf: () => number, carry = (chunk: Buffer, far: Socket): unknown => far.write(chunk)): Promise<Proxy> {
   const open = new Set<Socket>()
@@ -23,7 +23,7 @@ export async function createProxy (t: Test, portOf: () => number, carry = (chunk
     const far = connect(portOf(), '127.0.0.1')
     for (const socket of [near, far]) {
       open.add(socket)
-      socket.on('error', () => { /* The close event follows. */ })
+      socket.on('error', () => { /* `close` is emitted next. */ })
       socket.once('close', () => {
         open.delete(socket)
         near.destroy()

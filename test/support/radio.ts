@@ -11,7 +11,7 @@ export type RadioFrame = unknown[]
 export interface RadioOptions {
   /** Claims of the token, besides `userId`. */
   claims?: Record<string, unknown>
-  /** Default: a token that {@link radioToken} makes. */
+  /** Default: a token from {@link radioToken}. */
   token?: string
   deviceId?: string
   /** How the token and the device id are sent. Default: headers. */
@@ -37,7 +37,7 @@ export interface TestRadio {
 const sign = createSigner({ key: jwtSecret, algorithm: 'HS256', expiresIn: '1h' })
 const timeoutMs = 15_000
 
-/** @returns a token of a radio's user */
+/** @returns a token for a radio's user */
 export function radioToken (userId: string | number, claims: Record<string, unknown> = {}): string {
   return sign({ userId, ...claims })
 }
@@ -64,7 +64,7 @@ export async function connectRadio (t: Test, url: string, userId: string | numbe
     })
     ws.once('open', resolve)
   })
-  // The server handles frames only when the radio has joined its channels.
+  // The server handles frames only after the radio has joined its channels.
   await radio.flush()
   return radio
 }
@@ -77,7 +77,7 @@ function createRadio (ws: WebSocket): TestRadio {
   const closed = new Promise<{ code: number, reason: string }>((resolve) => {
     ws.once('close', (code, reason) => resolve({ code, reason: reason.toString() }))
   })
-  ws.on('error', () => { /* The close event follows. */ })
+  ws.on('error', () => { /* `close` is emitted next. */ })
   ws.on('message', (data) => {
     frames.push(decode(data as Buffer) as RadioFrame)
     for (const watcher of watchers) watcher()

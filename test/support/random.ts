@@ -1,4 +1,8 @@
-/** A pseudo-random generator (mulberry32), so that a run can be repeated. @returns numbers from 0 to `below` - 1 */
+/**
+ * Creates a pseudo-random generator (mulberry32), so that a run can be repeated.
+ *
+ * @returns a function that returns numbers from 0 to `below` - 1
+ */
 export function createRandom (seed: number): (below: number) => number {
   let state = seed
   return (below) => {

@@ -9,12 +9,16 @@ export interface DecodedFile {
   /** The left channel, 48 kHz, -1 to 1. */
   samples: Float64Array
   seconds: number
-  /** Number of packets that do not begin at the end of the previous packet. */
+  /** Number of packets that do not start where the previous packet ends. */
   gaps: number
   packets: number
 }
 
-/** Decodes packets of 20 ms in order. @returns the samples, -1 to 1 */
+/**
+ * Decodes packets of 20 ms in order.
+ *
+ * @returns the samples, -1 to 1
+ */
 export function decodePackets (packets: readonly Uint8Array[]): Float64Array {
   const decoder = new Opus(module).createDecoder(1)
   return Float64Array.from(packets.flatMap((packet) => [...decoder.decode(packet)]), (sample) => sample / 32_768)
@@ -41,8 +45,8 @@ export async function decodeFile (data: Buffer): Promise<DecodedFile> {
 }
 
 /**
- * @returns the median of a tone's frequency in parts of 200 ms, in hertz. The median ignores single packets that arrived too
- *   late for the mix
+ * @returns the frequency of a tone, in hertz: the median over parts of 200 ms, so that packets which were late for the
+ *   mix do not matter
  */
 export function toneOf (samples: Float64Array): number {
   const part = sampleRate / 5
@@ -50,7 +54,7 @@ export function toneOf (samples: Float64Array): number {
   return found[Math.floor(found.length / 2)] ?? NaN
 }
 
-/** @returns the frequency of a tone, measured by its zero crossings, in hertz */
+/** @returns the frequency of a tone in hertz, from its zero crossings */
 export function frequencyOf (samples: Float64Array): number {
   let [first, last, crossings] = [NaN, NaN, 0]
   for (let i = 1; i < samples.length; i++) {
@@ -64,13 +68,13 @@ export function frequencyOf (samples: Float64Array): number {
   return crossings / (last - first) * sampleRate
 }
 
-/** @returns the root mean square of each 2.5 ms of the samples */
+/** @returns the root mean square of the samples, per 2.5 ms */
 export function envelopeOf (samples: Float64Array): number[] {
   const step = sampleRate / 400
   return Array.from({ length: Math.floor(samples.length / step) }, (_, i) => Math.sqrt(samples.subarray(i * step, (i + 1) * step).reduce((sum, value) => sum + value ** 2, 0) / step))
 }
 
-/** @returns when each beep begins, in milliseconds: a loud part after 200 ms of silence */
+/** @returns when each beep (sound after 200 ms of silence) begins, in milliseconds */
 export function beepsOf (samples: Float64Array): number[] {
   const levels = envelopeOf(samples)
   return levels.flatMap((level, i) => level > 0.05 && i >= 80 && levels.slice(i - 80, i).every((before) => before < 0.05) ? i * 2.5 : [])

@@ -9,7 +9,7 @@ import { join } from 'node:path'
 import { Redis } from 'ioredis'
 import type { Test } from 'tap'
 
-/** A Redis process that a test may suspend or kill. */
+/** A Redis process that the test may suspend or kill. */
 export interface TestRedis {
   readonly url: string
   readonly port: number
@@ -39,9 +39,8 @@ let sharedUrl: string | undefined
 let databases = 0
 
 /**
- * Creates a Redis database for a test. All tests of a process share one Redis, which
- * starts with the first call. All databases share the pub/sub channels, so two concurrent
- * backends need a Redis each (see {@link startRedis}).
+ * Creates a Redis database for a test. All tests of a process share one Redis, which the first call starts. Its
+ * databases share pub/sub channels, so two concurrent backends need separate Redis servers (see {@link startRedis}).
  *
  * @returns the URL of the database
  */
@@ -78,9 +77,9 @@ async function spawnRedis (port: number, folder: string, host = '127.0.0.1'): Pr
 }
 
 /**
- * Starts a Redis that is stopped after the test.
+ * Starts a Redis, and stops it after the test.
  *
- * @param host the address that it listens on
+ * @param host the address to listen on
  */
 export async function startRedis (t: Test, host = '127.0.0.1'): Promise<TestRedis> {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-redis-'))
@@ -113,7 +112,10 @@ export async function startRedis (t: Test, host = '127.0.0.1'): Promise<TestRedi
   }
 }
 
-/** Creates a client with the server's options (plugins/redis). Commands fail immediately while the client is disconnected. */
+/**
+ * Creates a client with the same options as the server's (plugins/redis). Commands fail immediately while the client is
+ * disconnected.
+ */
 export async function redisClient (t: Test, redis: Pick<TestRedis, 'port'>, db = 0, commandTimeout = 2000): Promise<Redis> {
   const client = new Redis({
     port: redis.port,
@@ -131,7 +133,7 @@ export async function redisClient (t: Test, redis: Pick<TestRedis, 'port'>, db =
   return client
 }
 
-/** Creates a client as {@link redisClient} does, with a new database. */
+/** Like {@link redisClient}, but with a new database. */
 export async function databaseClient (t: Test): Promise<Redis> {
   const { port, pathname } = new URL(await redisDatabase())
   return await redisClient(t, { port: Number(port) }, Number(pathname.slice(1)), commandTimeoutMs)

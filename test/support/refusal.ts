@@ -27,7 +27,11 @@ export async function attempt (t: Test, url: string, options: ConnectOptions = {
   }
 }
 
-/** Tries to connect. @returns the status and error code as one string: "401 UNAUTHORIZED", or "101" */
+/**
+ * Tries to connect.
+ *
+ * @returns the status and error code as one string: "401 UNAUTHORIZED", or "101"
+ */
 export async function outcome (t: Test, url: string, options: ConnectOptions = {}): Promise<string> {
   const { status, code } = await attempt(t, url, options)
   return `${status} ${code}`.trim()

@@ -1,6 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises'
 
-/** `never` if a check returns a value, or undefined or null, because an empty result could mean success or failure. Otherwise `unknown`. */
+/**
+ * `never` if a check may return undefined or null, because an empty result could mean success or failure; otherwise
+ * `unknown`.
+ */
 type Definite<T> = [T] extends [void | undefined] ? unknown : undefined extends T ? never : null extends T ? never : unknown
 
 /**
@@ -20,7 +23,8 @@ export async function until<T> (check: (() => T | Promise<T>) & Definite<T>, tim
     } catch (error) {
       if (Date.now() > end) throw error
     }
-    // A longer wait needs fewer checks: some of them cost milliseconds of CPU, such as a question to a browser.
+    // Check less often during a longer wait: a check may cost milliseconds of CPU time, for example if it queries a
+    // browser.
     await delay(Date.now() - begin < 500 ? 25 : 50)
   }
 }

@@ -13,14 +13,17 @@ export interface RtpPacket {
 /** 20 ms of silence in Opus. */
 export const opusSilence = Buffer.from([0xf8, 0xff, 0xfe])
 
-/** A header extension that says how loud a packet is (RFC 6464). */
+/** A header extension that contains a packet's loudness (RFC 6464). */
 export interface AudioLevel {
   id: number
   /** In dBov, -127 to 0. */
   dBov: number
 }
 
-/** @returns a packet with at most one header extension; each sequence number advances the timestamp by 20 ms */
+/**
+ * @returns a packet with at most one header extension. Its timestamp is derived from its sequence number, at 20 ms per
+ *   packet
+ */
 export function writeRtp ({ ssrc, payloadType, sequenceNumber, payload }: RtpPacket, level?: AudioLevel): Buffer {
   const header = Buffer.alloc(12)
   header[0] = 0x80
@@ -34,7 +37,7 @@ export function writeRtp ({ ssrc, payloadType, sequenceNumber, payload }: RtpPac
   return Buffer.concat([header, extension, payload])
 }
 
-/** @returns the parsed packet, or undefined if it is RTCP */
+/** @returns the parsed packet; undefined if it is RTCP */
 export function readRtp (packet: Buffer): RtpPacket | undefined {
   const payloadType = (packet[1] as number) & 0x7f
   if (payloadType >= 64 && payloadType <= 95) return
@@ -60,7 +63,7 @@ export async function rtpReceiver (t: Test) {
 /**
  * Sends silence every 20 ms until the test ends.
  *
- * @param level how loud the header says that the packets are
+ * @param level the loudness in the packets' header
  * @returns a function that changes the destination
  */
 export function sendSilence (t: Test, ssrc: number, address: { ip: string, port: number }, payloadType = 100, level?: AudioLevel) {

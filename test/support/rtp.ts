@@ -2,7 +2,7 @@
 
 let nextSsrc = 1000
 
-/** Returns the RTP parameters of a microphone track, with a new ssrc and mid per call. */
+/** Returns the RTP parameters of a microphone track, with a new SSRC and MID per call. */
 export function rtpParameters () {
   const ssrc = nextSsrc++
   return {

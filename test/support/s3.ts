@@ -19,7 +19,7 @@ const credentials = { accessKeyId: 'test-access-key', secretAccessKey: 'test-sec
 const region = 'eu-test-1'
 /** Maximum number of objects in a list response. S3 allows 1000, and may return fewer. */
 const pageSize = 100
-/** Minimum size of all parts but the last one, as in S3. */
+/** Minimum size of every part except the last, as in S3. */
 const minPartBytes = 5 * 1024 * 1024
 
 /** Whether the request and its body are signed with the credentials (Signature Version 4). */

@@ -20,14 +20,14 @@ export interface Scene {
   attacker: TestClient
   /** Another member of the attacker's room. */
   victim: TestClient
-  /** Ids by name, like `own.producer`. The prefix is `own` (attacker), `victim` or `stranger` (in another room). */
+  /** Ids by name, such as `own.producer`. The prefix is `own` (the attacker), `victim`, or `stranger` (in another room). */
   ids: Map<string, string>
-  /** Rejoins the room and recreates the attacker's media objects if needed. */
+  /** Rejoins the room and recreates the attacker's media objects if necessary. */
   restore (): Promise<void>
   /**
    * Sends a frame and waits until it has been handled.
    *
-   * @returns all resulting replies and pushed errors
+   * @returns all replies and error events that it caused
    */
   exchange (text: string): Promise<Record<string, unknown>[]>
   /** Checks that the attack had no effect on other clients or the server. */
@@ -50,8 +50,8 @@ export async function knownCodes (): Promise<Set<string>> {
 }
 
 /**
- * Gives a client a seat (if the feature `seats` is enabled), two transports, a producer, and a consumer
- * of the producer `source` (by default its own).
+ * Gives a client a seat (if the feature `seats` is enabled), two transports, a producer, and a consumer of the producer
+ * `source` (default: its own producer).
  */
 async function equip (client: TestClient, seatIndex: number, source?: string): Promise<Media> {
   const { ok, error } = await client.request('seat:take', { seatIndex })

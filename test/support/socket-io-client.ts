@@ -12,7 +12,7 @@ export interface SocketIoOptions extends ConnectOptions {
   manager?: Partial<ManagerOptions>
 }
 
-/** An ack of the server. */
+/** An ack from the server. */
 export interface Ack {
   success: boolean
   data?: Record<string, unknown>
@@ -29,7 +29,7 @@ interface ConnectError extends Error {
   description?: { message?: string } | number
 }
 
-/** The status with which the server rejects native clients. */
+/** The HTTP status with which the server rejects native clients, by error code. */
 const statusOf: Readonly<Record<string, number>> = { UNAUTHORIZED: 401, ORIGIN_NOT_ALLOWED: 403, FEATURE_DISABLED: 409, TOO_MANY_CONNECTIONS: 429, INTERNAL: 500 }
 
 /** Creates a Socket.IO client that does not reconnect. */
@@ -87,9 +87,10 @@ function refusedBy ({ data, description, message }: ConnectError): Error {
 }
 
 /**
- * Shows the WebSocket of the client's transport, which exists only once the transport is open; listeners may be added before.
+ * Returns a stand-in for the WebSocket of the client's transport. Listeners can be added even before the transport, and
+ * with it the WebSocket, is open.
  *
- * @returns the view, and a function that emits a received message in the form of the native protocol
+ * @returns the stand-in, and a function that emits a received message in the form of the native protocol
  */
 function createWebSocketView (socket: Socket): { ws: EventEmitter, show (message: object): void } {
   const emitter = new EventEmitter()

@@ -1,27 +1,27 @@
 import wrtc from '@roamhq/wrtc'
 import type { Test } from 'tap'
 import type { RoomClient } from '../../client/index.ts'
-// Sets the WebRTC classes.
+// Sets the WebRTC globals.
 import './wrtc.ts'
 
 const { RTCAudioSink } = wrtc.nonstandard
 
-/** Stands for the user id of the mix. */
+/** Used as the user id of the mix. */
 export const mixId = -1
 
 /** What a client in Node hears of each user. */
 export interface Sound {
-  /** @returns whether sound of the user has arrived within the last `ms` milliseconds */
+  /** @returns whether sound from the user has arrived within the last `ms` milliseconds */
   hears (userId: number, ms?: number): boolean
-  /** When the last sound of the user arrived, as `performance.now()`. */
+  /** When the last sound from the user arrived, on the clock of `performance.now()`. */
   lastSound (userId: number): number
-  /** The longest time without sound of a user since {@link watch}, in milliseconds. */
+  /** The longest time without sound from a user since {@link watch}, in milliseconds. */
   longestSilence (userId: number): number
-  /** Starts {@link longestSilence} anew. */
+  /** Resets {@link longestSilence}. */
   watch (): void
 }
 
-/** Follows the tracks that a client receives, which must carry a tone (`createTone`), until the test ends. */
+/** Measures the tracks that a client receives until the test ends. They must contain a tone (`createTone`). */
 export function followSound (t: Test, room: RoomClient): Sound {
   const sounds = new Map<number, number>()
   const silences = new Map<number, number>()

@@ -1,4 +1,4 @@
-// The test helpers for features, exported as `flylive-audio-server/testing`.
+// The test helpers for feature authors, exported as `flylive-audio-server/testing`.
 export { default as t } from 'tap'
 export { adminKey, build, onBothStores, onEveryStore, tokenFor } from './build.ts'
 export type { BuildOptions, StoreKind, TestServer } from './build.ts'
