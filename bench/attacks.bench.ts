@@ -11,16 +11,16 @@ import { quantile } from './load/statistics.ts'
 import { connect, startRedis, startServer, stopAll, tokenOf } from './support.ts'
 import type { Client } from './support.ts'
 
-// Measures how fast the server answers a well-behaved user while an attacker with one token floods it.
-// The default limits apply. The attacker runs in a separate thread. Memory use is read before and
-// during each attack, and one minute after it.
+// Measures how fast the server answers a well-behaved user while an attacker with one token floods it. The default
+// limits apply. The attacker runs in a separate thread. Reads the server's memory use before and during each attack,
+// and one minute after it.
 
 const attackMs = 10_000
 const restMs = 60_000
 /** Interval between two requests of the well-behaved user, in milliseconds. */
 const paceMs = 25
 
-/** The default limits. The limits are set here, because `startServer` disables them. */
+/** The default limits. Set here, because `startServer` disables them. */
 const limits = {
   WS_MESSAGES_PER_SECOND: '100',
   WS_MESSAGES_BURST: '200',
@@ -48,7 +48,7 @@ const nested = (bytes: number) => '{"a":'.repeat(bytes / 6) + '1' + '}'.repeat(b
 async function flood (url: string, burst: (ws: WebSocket, n: number) => void): Promise<void> {
   for (;;) {
     const ws = new WebSocket(url, ['msab.v1'], { headers: { authorization: `Bearer ${tokenOf('attacker')}` } })
-    ws.on('error', () => { /* The close event follows. */ })
+    ws.on('error', () => { /* `close` is emitted next. */ })
     const isOpen = await Promise.race([once(ws, 'open').then(() => true), once(ws, 'close').then(() => false)]).catch(() => false)
     if (!isOpen) {
       await delay(5)
@@ -77,7 +77,7 @@ async function openRaw (url: string, head: string, count: number): Promise<void>
   const open = async (): Promise<void> => {
     for (;;) {
       const socket = connectTo(Number(port), hostname)
-      socket.on('error', () => { /* The close event follows. */ })
+      socket.on('error', () => { /* `close` is emitted next. */ })
       socket.write(head)
       socket.resume()
       await once(socket, 'close').catch(() => {})
@@ -114,7 +114,11 @@ const attacks: Record<string, (url: string) => Promise<void>> = {
   }
 }
 
-/** Sends requests at a steady pace. @returns the response times, in milliseconds */
+/**
+ * Sends requests at a steady pace.
+ *
+ * @returns the response times, in milliseconds
+ */
 async function measure (client: Client, ms: number): Promise<number[]> {
   const times: Promise<number>[] = []
   const end = performance.now() + ms
@@ -125,7 +129,10 @@ async function measure (client: Client, ms: number): Promise<number[]> {
   return await Promise.all(times)
 }
 
-/** Runs what every server does in its first minutes, so that the memory of code that runs for the first time does not count toward the first attack. */
+/**
+ * Does what every server does in its first minutes, so that memory for code that runs for the first time is not counted
+ * as part of the first attack.
+ */
 async function warmUp (url: string, quiet: Client): Promise<void> {
   const health = url.replace('ws', 'http').replace('/ws', '/health')
   for (let i = 0; i < 300; i++) await (await fetch(health)).arrayBuffer()

@@ -7,8 +7,8 @@ import { createEvent, createFaceAdapter, jsonFace } from '../plugins/connections
 import { Session } from '../plugins/connections/session.ts'
 import { webSocketFrame, WebSocketLink } from '../plugins/connections/web-socket-link.ts'
 
-// Compares three methods of sending an event to the members of a room: serialise and frame it for each
-// member; serialise it once and frame it for each member; or, as the server does, do both only once.
+// Compares three methods of sending an event to the members of a room: serialise and frame it per member; serialise it
+// once and frame it per member; or do both only once, as the server does.
 
 const members = 500
 const events = 200
@@ -68,7 +68,7 @@ export default async function broadcast (): Promise<void> {
   http.close()
 }
 
-// The clients read in a separate thread. The CPU cost of the clients is part of every figure, and equal for all methods.
+// The clients read in a separate thread. Their CPU cost is part of every figure, but equal for all methods.
 if (!isMainThread) {
   const { port } = workerData as { port: number }
   for (let i = 0; i < members; i++) new WebSocket(`ws://127.0.0.1:${port}`, { perMessageDeflate: false }).on('message', () => {})

@@ -11,12 +11,12 @@ import { createPacer, speech } from './load/speech.ts'
 import type { Pacer } from './load/speech.ts'
 import { startRedis, startServer, stopAll, tokenOf } from './support.ts'
 
-// Measures the CPU time of a media worker per listener, in a room with ten speakers. Server, Redis
-// and the participants share the machine. The cost of what does not depend on listeners (receiving
-// the speakers, and the mixer's streams) is measured while all consumers are paused, and subtracted.
+// Measures the CPU time of a media worker per listener, in a room with ten speakers. Server, Redis and the participants
+// share the machine. The cost that does not depend on listeners (receiving the speakers, and the mixer's streams) is
+// measured while all consumers are paused, and subtracted.
 //
-// - Voices and mix: the listeners switch between ten voices, the mix and nothing, so that other
-//   load on the machine affects all three equally.
+// - Voices and mix: the listeners switch between ten voices, the mix and nothing, so that other load on the machine
+//   affects all three equally.
 // - Many listeners of the mix: CPU time, loss and set-up times.
 
 const speakers = 10
@@ -89,7 +89,7 @@ async function joinSpeakers (url: string, roomId: string, pacer: Pacer): Promise
 interface Pace {
   rounds: number
   phaseMs: number
-  /** Duration after a switch that is not measured. */
+  /** Time after a switch that is not measured. */
   settleMs: number
 }
 

@@ -8,8 +8,8 @@ import { createRedisClient } from '../plugins/redis/client.ts'
 import { loadConfig } from '../config/load.ts'
 import { startRedis, startServer, stopAll } from './support.ts'
 
-// Measures what the reports of load cost: the CPU of a server that receives those of many others, and of Redis, and how long
-// it takes a server to list all of them. This process publishes the reports of servers that do not exist.
+// Measures the cost of load reports: the CPU time of a server that receives the reports of many others, and of Redis,
+// and how long the server takes to list all of them. This process publishes the reports of simulated servers.
 
 const sizes = [10, 100, 1000]
 /** Reports per measurement. */
@@ -21,7 +21,7 @@ const adminKey = 'an-admin-key-for-benchmarks-that-is-long-enough'
 /** Clock ticks per second in /proc. */
 const ticks = 100
 
-/** CPU time that a process has used, in milliseconds. */
+/** Returns the CPU time that a process has used, in milliseconds. */
 function cpuMs ({ pid }: ChildProcess): number {
   const fields = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]?.split(' ') ?? []
   return (Number(fields[11]) + Number(fields[12])) * 1000 / ticks

@@ -33,7 +33,7 @@ export default async function seats (): Promise<void> {
     const [one, other] = [await connect(urls[0] as string, 'one'), await connect(urls[1] as string, 'other')]
     for (const client of [one, other]) await client.request('room:join', { roomId: 'alone' })
 
-    // Interleaved, so that other load on the machine affects all measurements equally.
+    // Interleave the measurements, so that other load on the machine affects all of them equally.
     const pings: number[] = []
     const refusals: number[] = []
     const takes: number[] = []
@@ -64,7 +64,7 @@ export default async function seats (): Promise<void> {
       if (winners.length !== 1) throw new Error(`${winners.length} users have the seat`)
       const before = crowd.map((client) => client.seen())
       await crowd[answers.findIndex(({ code }) => code === 'ok')]?.request('seat:leave', {})
-      // The next round starts when every client has received the event that the seat is free.
+      // Start the next round when every client has received the event that the seat is free.
       while (crowd.some((client, i) => client.seen() === before[i])) await new Promise((resolve) => setImmediate(resolve))
       return answers
     }
@@ -94,7 +94,7 @@ export default async function seats (): Promise<void> {
     print(`${contenders} concurrent takes of a seat: the winner`, won)
     console.log(`  ${contenders} concurrent takes of a seat cost ×${(quantile(all, 0.5) / quantile(refused, 0.5)).toFixed(2)} of ${contenders} takes rejected by schema`)
 
-    // These commands are not timed, because MONITOR slows Redis down.
+    // Do not time these commands, because MONITOR slows Redis down.
     console.log('  Redis commands; each is a round trip unless it shares a pipeline:')
     const count = async (name: string, times: number, work: () => Promise<unknown>) => {
       console.log(`  ${name.padEnd(46)} ${describe(await commandsDuring(redis, port, work), times)}`)
@@ -149,7 +149,7 @@ async function commandsDuring (redis: Redis, port: number, work: () => Promise<u
     const [command = '', first = ''] = args
     if (command === 'echo' && first === 'begin') begun = true
     else if (command === 'echo' && first === 'end') over.resolve()
-    // Commands that a script runs are not counted separately.
+    // Do not count the commands that a script runs.
     else if (begun && source !== 'lua' && !isByItself(args)) {
       const name = names.has(first) ? `${command} ${names.get(first)}` : command
       counts.set(name, (counts.get(name) ?? 0) + 1)

@@ -14,8 +14,8 @@ import { buildApp } from '../app.ts'
 import { loadConfig } from '../config/load.ts'
 import { quantile } from './load/statistics.ts'
 
-// Measures the CPU time of the main thread per event that a Socket.IO client receives: in a room of this server that also has
-// native clients, and with the library alone. The rounds are interleaved. The clients run in another thread.
+// Measures the main thread's CPU time per event and Socket.IO client: in a room of this server that also has native
+// clients, and with the library alone. The rounds alternate. The clients run in another thread.
 
 const members = 200
 const natives = 200
@@ -60,7 +60,7 @@ export default async function socketIo (): Promise<void> {
         for (let n = 0; n < burst; n++) send()
         await new Promise((resolve) => setImmediate(resolve))
       }
-      // The measurement includes writes that could not be completed immediately.
+      // Include writes that could not be completed immediately.
       await delay(200)
       const { user, system } = process.threadCpuUsage(begin)
       if (round >= 0) costs[name].push((user + system) / events)

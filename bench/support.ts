@@ -45,7 +45,11 @@ export async function stopAll (processes: readonly ChildProcess[]): Promise<void
   }))
 }
 
-/** Starts a Redis without persistence. @returns its port */
+/**
+ * Starts a Redis without persistence.
+ *
+ * @returns its port
+ */
 export async function startRedis (folder: string, processes: ChildProcess[]): Promise<number> {
   const port = await freePort()
   const child = spawn('redis-server', ['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', folder], { stdio: ['ignore', 'pipe', 'ignore'] })
@@ -54,7 +58,11 @@ export async function startRedis (folder: string, processes: ChildProcess[]): Pr
   return port
 }
 
-/** Starts the server as `npm start` does. @returns ws://127.0.0.1:port/ws */
+/**
+ * Starts the server as `npm start` does.
+ *
+ * @returns ws://127.0.0.1:port/ws
+ */
 export async function startServer (processes: ChildProcess[], { redisUrl, folder, root = here, env = {} }: ServerOptions): Promise<string> {
   const child = spawn(process.execPath, [join(root, 'server.ts')], {
     cwd: folder,
@@ -87,7 +95,11 @@ export async function startServer (processes: ChildProcess[], { redisUrl, folder
   return `ws://${address}/ws`
 }
 
-/** Waits until a process prints a matching line. @returns the first capture group */
+/**
+ * Waits until a process prints a matching line.
+ *
+ * @returns the first capture group
+ */
 async function printed (child: ChildProcess, what: RegExp): Promise<string> {
   let output = ''
   return await new Promise((resolve, reject) => {

@@ -1,10 +1,10 @@
-/** Why a participant of a load test failed. */
+/** The reason why a participant of a load test failed. */
 export class Failure extends Error {
   /**
-   * An error code of the server, such as `UNAUTHORIZED`, or a code of the load tester: `UNREACHABLE` (no server
-   * answers), `REFUSED` (an HTTP response without an error code), `TIMEOUT` (no reply), `DISCONNECTED` (the server closed
-   * the connection), `MEDIA_FAILED` (no audio connection), `NO_MIX` (the server offers no mix), `MEDIA_RESET` (a media
-   * worker died), `ROOM_CLOSED`.
+   * An error code from the server, such as `UNAUTHORIZED`, or a code of the load tester: `UNREACHABLE` (no server
+   * answers), `REFUSED` (an HTTP response without an error code), `TIMEOUT` (no reply), `DISCONNECTED` (the server
+   * closed the connection), `MEDIA_FAILED` (no audio connection), `NO_MIX` (the server offers no mix), `MEDIA_RESET` (a
+   * media worker died), `ROOM_CLOSED`.
    */
   readonly code: string
 
@@ -24,7 +24,7 @@ export function asFailure (error: unknown): Failure {
 export interface FailureCount {
   code: string
   count: number
-  /** The message of the first one. */
+  /** The message of the first failure. */
   example: string
 }
 

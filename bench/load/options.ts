@@ -14,7 +14,7 @@ export interface LoadOptions {
   mode: 'voices' | 'mix'
   /** Duration of the measurement after everyone has joined. */
   seconds: number
-  /** Participants that start to join per second. */
+  /** How many participants start to join per second. */
   ramp: number
   /** Prefix of the room ids: `name-1`, `name-2` and so on. */
   room: string
@@ -45,7 +45,7 @@ export const usage = `Simulates speakers and listeners on an audio server, and m
   --help             prints this text
 `
 
-/** Participants per process, so that a typing error does not exhaust the machine. */
+/** Maximum number of participants per process, so that a typing error does not exhaust the machine. */
 const maxParticipants = 10_000
 
 const flags = {
@@ -67,7 +67,7 @@ const flags = {
 /**
  * @param args the arguments of the program
  * @param env `JWT_SECRET` is the default of `--secret`
- * @returns the options, and whether to print JSON; undefined if the usage is asked for
+ * @returns the options, and whether to print JSON; undefined if the usage was requested
  * @throws UsageError
  */
 export function parseOptions (args: string[], env: NodeJS.ProcessEnv): { load: LoadOptions, json: boolean } | undefined {
@@ -101,7 +101,7 @@ function parse (args: string[]) {
   try {
     return parseArgs({ args, options: flags }).values
   } catch (error) {
-    // The first sentence names the option; the others explain the syntax of Node.
+    // Keep the first sentence, which names the option. The others explain Node's syntax.
     throw new UsageError(String((error as Error).message).split('. ')[0])
   }
 }

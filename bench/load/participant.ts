@@ -28,7 +28,7 @@ export interface ParticipantOptions {
 /** A user who joined a room. */
 export interface Participant {
   readonly signalling: Signalling
-  /** From the start of the connection to the reply to `room:join`, in milliseconds. */
+  /** From the start of the connection to the join reply, in milliseconds. */
   readonly joinMs: number
   close (): void
 }
@@ -41,7 +41,7 @@ export interface SpeakerOptions extends ParticipantOptions {
 }
 
 export interface ListenerOptions extends ParticipantOptions {
-  /** What to receive: `voices` are all producers that are in the room at the join. */
+  /** What to receive; `voices` means all producers in the room at the time of the join. */
   receives: readonly ('voices' | 'mix')[]
 }
 
@@ -52,9 +52,9 @@ export interface Listener extends Participant {
   readonly consumerIds: Readonly<Record<'voices' | 'mix', readonly string[]>>
   /** From sending `transport:create` until the transport is connected and all consumers exist, in milliseconds. */
   readonly setUpMs: number
-  /** Round trips of the signalling in that time. */
+  /** Number of signalling round trips during that time. */
   readonly setUpRoundTrips: number
-  /** From the start of the connection to the first packet of audio, in milliseconds; undefined before it. */
+  /** From the start of the connection to the first audio packet, in milliseconds; undefined until it arrives. */
   readonly firstAudioMs: number | undefined
 }
 
@@ -174,7 +174,10 @@ async function createTransport (signalling: Signalling, type: 'producer' | 'cons
   return await signalling.request('transport:create', { type }) as unknown as TransportParameters
 }
 
-/** As browsers do, waits for the server before it sends packets: the server drops DTLS packets that arrive before `transport:connect`. */
+/**
+ * Connects a transport. Like a browser, sends no packets before the reply to `transport:connect`, because the server
+ * drops DTLS packets that arrive earlier.
+ */
 async function connectTransport (signalling: Signalling, transport: TransportParameters, { dtlsParameters, connect }: MediaPeer): Promise<void> {
   await signalling.request('transport:connect', { transportId: transport.id, dtlsParameters })
   await connect(transport)
@@ -189,7 +192,7 @@ async function consume (signalling: Signalling, transportId: string, producerIds
   }))
 }
 
-/** The error codes of a server without the mix: the feature is off, or the server does not have it. */
+/** The error codes from a server without the mix, because the feature is off or does not exist there. */
 const noMixCodes = new Set(['FEATURE_DISABLED', 'PRODUCER_NOT_FOUND', 'VALIDATION_FAILED'])
 
 function asNoMix (error: unknown): Failure {
@@ -201,14 +204,14 @@ function asNoMix (error: unknown): Failure {
 function resumeIfSilent (signalling: Signalling, consumerIds: readonly string[], hasAudio: () => boolean): () => void {
   const timer = setTimeout(() => {
     if (hasAudio()) return
-    for (const consumerId of consumerIds) signalling.request('consumer:resume', { consumerId }).catch(() => { /* The report shows that no audio arrived. */ })
+    for (const consumerId of consumerIds) signalling.request('consumer:resume', { consumerId }).catch(() => { /* Ignored: the report will show that no audio arrived. */ })
   }, resumeAfterMs)
   return () => clearTimeout(timer)
 }
 
 function sendReports (peer: MediaPeer, streams: ReadonlyMap<number, StreamReception>): () => void {
   const ssrc = randomSsrc()
-  // Not all listeners report at the same moment.
+  // Start at a random time, so that not all listeners report at once.
   let timer = setTimeout(report, Math.random() * reportMs)
   function report (): void {
     const blocks = [...streams.values()].map((stream) => stream.report())

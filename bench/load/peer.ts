@@ -28,7 +28,10 @@ export interface MediaPeer {
   close (): void
 }
 
-/** The open peers. If the garbage collector removed the track of a peer, its native callbacks would crash the process. */
+/**
+ * The open peers. Kept referenced: if the garbage collector removed a peer's track, its native callbacks would crash
+ * the process.
+ */
 const open = new Set<{ connection: object, track: object }>()
 
 /**
@@ -75,7 +78,7 @@ export async function createPeer (direction: 'send' | 'receive', payloadType: nu
       if (state !== 'connected') return
       try {
         track.sendMessageBinary(packet)
-      } catch { /* The server has just closed the transport. The event about the state will follow. */ }
+      } catch { /* The server has just closed the transport; the state event follows. */ }
     },
     close () {
       if (!open.delete(held)) return

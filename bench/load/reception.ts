@@ -12,11 +12,11 @@ export interface Counts {
 
 /** Delay of the simulated playout buffer, in milliseconds. The adaptive buffer of browsers holds 40 to 120 ms on a good connection. */
 export const playoutBufferMs = 100
-/** Sequence numbers that are remembered to recognise duplicates. A power of two. */
+/** How many sequence numbers are remembered to recognise duplicates; a power of two. */
 const historySize = 512
 /**
- * How long the packet with the lowest delay determines the playout time, in milliseconds. Afterwards, the playout adapts to a
- * changed network path.
+ * How long the packet with the lowest delay determines the playout time, in milliseconds, so that the playout adapts to
+ * a changed network path.
  */
 const baseMs = 10_000
 const samplesPerMs = 48
@@ -47,7 +47,7 @@ export class StreamReception {
     this.ssrc = ssrc
   }
 
-  /** @param now time of arrival, in milliseconds of any clock */
+  /** @param now time of arrival in milliseconds, on any clock */
   add ({ sequenceNumber, timestamp }: Omit<RtpHeader, 'ssrc'>, now: number): void {
     if (this.#highest < 0) this.#start(sequenceNumber, timestamp, now)
     // The difference of two 16-bit numbers, from -32,768 to 32,767.
@@ -69,8 +69,8 @@ export class StreamReception {
   }
 
   /**
-   * The longest time without a packet, in milliseconds. It includes the time until `now`, because a stream that ended
-   * shows no gap in its sequence numbers.
+   * The longest time without a packet, in milliseconds. Includes the time until `now`, because a stream that has ended
+   * has no gap in its sequence numbers.
    */
   longestGapMs (now: number): number {
     return this.#highest < 0 ? 0 : Math.max(this.#longestGapMs, now - this.#lastAt)

@@ -11,25 +11,25 @@ import type { SignallingEvent } from './signalling.ts'
 import { speech } from './speech.ts'
 import type { Pacer } from './speech.ts'
 
-/** What the participants of a room experienced. Times are in milliseconds, and undefined without values. */
+/** The figures measured by the participants of a room. Times are in milliseconds; undefined without values. */
 export interface RoomReport {
   /** `total` in the report on all rooms. */
   roomId: string
   speakers: { planned: number, joined: number }
   listeners: { planned: number, joined: number }
-  /** From the start of the connection to the reply to `room:join`. */
+  /** From the start of the connection to the join reply. */
   joinMs: Percentiles | undefined
-  /** A listener's transport and consumers: from the first request until the transport is connected. */
+  /** Set-up of a listener's transport and consumers: from the first request until the transport is connected. */
   setUpMs: Percentiles | undefined
   /** The most round trips that a listener's set-up took. */
   setUpRoundTrips: number
-  /** Received by all listeners during the measurement. */
+  /** Packets received by all listeners during the measurement. */
   packetsPerSecond: number
-  /** Since the listeners joined: from the first to the last packet of each stream. */
+  /** Counts since the listeners joined, from the first to the last packet of each stream. */
   packets: { expected: number, lost: number, late: number }
-  /** Share of lost packets, 0 to 1. */
+  /** Fraction of lost packets, 0 to 1. */
   loss: number
-  /** Share of packets that a player would have to conceal, because they are lost or late; 0 to 1. */
+  /** Fraction of packets that a player would have to conceal because they are lost or late, 0 to 1. */
   concealment: number
   /** The longest time without a packet in any stream. */
   longestGapMs: number
@@ -37,13 +37,13 @@ export interface RoomReport {
   firstAudioMs: Percentiles | undefined
   /** Listeners that received no audio. */
   silent: number
-  /** From sending a chat message until a member receives it. Undefined if the feature chat is off, too. */
+  /** From sending a chat message until a member receives it. Also undefined if the feature `chat` is off. */
   eventDelayMs: Percentiles | undefined
 }
 
 /** Interval of the chat messages that measure the delay of events, in milliseconds. */
 const probeMs = 1100
-/** Messages whose time of sending is remembered. */
+/** Maximum number of messages whose sending time is remembered. */
 const maxProbes = 100
 const probeText = /^load test (\d+)$/
 const microseconds = 1000
@@ -68,7 +68,7 @@ export class LoadRoom {
     this.#failures = failures
   }
 
-  /** The number of participants that joined. */
+  /** Number of participants that have joined. */
   get joined (): number {
     return this.#speakers.length + this.#listeners.length
   }
@@ -87,7 +87,7 @@ export class LoadRoom {
     this.#watch(listener)
   }
 
-  /** The packets of all listeners so far. */
+  /** Sums the packets of all listeners so far. */
   counts (): Counts {
     const sum = { expected: 0, received: 0, late: 0 }
     for (const { streams } of this.#listeners) {
@@ -154,7 +154,7 @@ export class LoadRoom {
     sender.signalling.request('chat:message', { content: `load test ${number}` }).catch((error: unknown) => {
       const { code } = asFailure(error)
       if (code === 'FEATURE_DISABLED') clearInterval(this.#timer)
-      // If the connection is lost, this is already recorded as a failure.
+      // A lost connection has already been recorded as a failure.
       else if (code !== 'DISCONNECTED') this.#failures.record(error)
     })
   }

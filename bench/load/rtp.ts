@@ -1,10 +1,10 @@
 // RTP and RTCP packets (RFC 3550), without encryption.
 
-/** The fields of an RTP header that describe the order of packets. */
+/** The fields of an RTP header that identify the stream and the order of its packets. */
 export interface RtpHeader {
   ssrc: number
   sequenceNumber: number
-  /** Counts samples at 48 kHz for Opus, whatever the sample rate of the audio. */
+  /** In samples at 48 kHz for Opus, whatever the sample rate of the audio. */
   timestamp: number
 }
 
@@ -22,7 +22,7 @@ export function readRtpHeader (packet: Buffer): RtpHeader | undefined {
 export interface RtpWriterOptions {
   ssrc: number
   payloadType: number
-  /** Id of the header extension with the audio level (RFC 6464). */
+  /** Id of the header extension for the audio level (RFC 6464). */
   levelExtensionId: number
 }
 
@@ -36,7 +36,7 @@ export function createRtpWriter ({ ssrc, payloadType, levelExtensionId }: RtpWri
   let timestamp = Math.floor(Math.random() * 0x80000000)
   return (payload, level) => {
     const packet = Buffer.alloc(20 + payload.length)
-    packet[0] = 0x90 // version 2, with a header extension
+    packet[0] = 0x90 // Version 2, with a header extension.
     packet[1] = payloadType
     packet.writeUInt16BE(sequenceNumber, 2)
     packet.writeUInt32BE(timestamp, 4)
@@ -55,7 +55,7 @@ export function createRtpWriter ({ ssrc, payloadType, levelExtensionId }: RtpWri
 /** The statistics of a stream in an RTCP receiver report. */
 export interface ReportBlock {
   ssrc: number
-  /** Share of packets lost since the previous report, 0 to 1. */
+  /** Fraction of packets lost since the previous report, 0 to 1. */
   fractionLost: number
   /** Number of packets lost so far. */
   lost: number
@@ -63,7 +63,7 @@ export interface ReportBlock {
   highestSequenceNumber: number
 }
 
-/** @returns an RTCP receiver report with at most 31 blocks, without the times of sender reports */
+/** @returns an RTCP receiver report with at most 31 blocks, without references to sender reports */
 export function writeReceiverReport (ssrc: number, blocks: readonly ReportBlock[]): Buffer {
   const packet = Buffer.alloc(8 + 24 * blocks.length)
   packet[0] = 0x80 | blocks.length

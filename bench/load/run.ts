@@ -15,7 +15,7 @@ export interface LoadReport {
   rooms: RoomReport[]
   total: RoomReport
   failures: FailureCount[]
-  /** The load tester's own process. If it is busy, late packets and delays may be its own. */
+  /** The load tester's own process. If it is busy, it may have caused late packets and delays itself. */
   tester: { cpuPercent: number, eventLoopP99Ms: number }
   /** Whether everyone joined and stayed, and every listener received audio. */
   ok: boolean
@@ -30,7 +30,7 @@ export interface Progress {
   failed: number
   /** Received since the previous call. */
   packetsPerSecond: number
-  /** Share of packets lost since the start, 0 to 1. */
+  /** Fraction of packets lost since the start, 0 to 1. */
   loss: number
 }
 
@@ -46,13 +46,13 @@ const maxJoining = 32
 const progressMs = 1000
 
 /**
- * Runs a load test: all speakers join, then all listeners; then the measurement starts.
+ * Runs a load test: first all speakers join, then all listeners, then the measurement starts.
  *
- * @throws Failure if the first speaker or the first listener cannot join, because then probably nobody can
+ * @throws Failure if the first speaker or the first listener cannot join, because then probably no participant can
  */
 export async function runLoad (options: LoadOptions, { progress, signal }: RunOptions = {}): Promise<LoadReport> {
   const { speakers, listeners, tokenOf } = options
-  // Encoding would delay the first joins.
+  // Encode the recordings now; later, it would delay the first joins.
   for (let seat = 0; seat < speakers; seat++) speech(seat)
   const failures = new Failures()
   const rooms = Array.from({ length: options.rooms }, (_, i) => new LoadRoom(`${options.room}-${i + 1}`, options, failures))
@@ -100,7 +100,7 @@ function repeat<T> (count: number, create: (index: number) => T[]): T[] {
 /**
  * Starts the joins, `ramp` per second, and waits for all of them.
  *
- * @throws Failure of the first one; later failures are recorded
+ * @throws Failure of the first join; later failures are recorded
  */
 async function joinAll ([first, ...others]: (() => Promise<void>)[], ramp: number, failures: Failures, signal: AbortSignal | undefined): Promise<void> {
   if (!first || signal?.aborted === true) return

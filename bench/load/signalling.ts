@@ -21,13 +21,13 @@ export interface Signalling {
    */
   request<T extends RequestType> (type: T, data: RequestData<T>): Promise<ReplyData<T>>
   /**
-   * Number of request batches so far. Requests that are sent without waiting for a reply in between are one batch, and
-   * take one round trip.
+   * Number of request batches so far. Requests sent without waiting for a reply in between form one batch, and take one
+   * round trip.
    */
   readonly roundTrips: number
   /** Receives every event. */
   onEvent (listener: (event: SignallingEvent) => void): void
-  /** Called when the connection ends and `close()` was not called. */
+  /** Called if the connection ends without a call of `close()`. */
   onLost (listener: (failure: Failure) => void): void
   /** Closes the connection. Idempotent. */
   close (): void
@@ -68,7 +68,7 @@ async function opened (ws: WebSocket, address: string): Promise<void> {
   })
 }
 
-/** @returns the reason with which the server refused a WebSocket upgrade */
+/** @returns the server's reason for refusing a WebSocket upgrade */
 async function explain (response: IncomingMessage): Promise<Failure> {
   response.setEncoding('utf8')
   let body = ''
@@ -86,7 +86,7 @@ function createSignalling (ws: WebSocket): Signalling {
   let isAnswered = true
   let closing = false
 
-  ws.on('error', () => { /* The close event follows. */ })
+  ws.on('error', () => { /* `close` is emitted next. */ })
   ws.on('message', (raw) => {
     const { id, ok, data, error, type } = JSON.parse(String(raw)) as Frame
     if (type !== undefined) {
@@ -138,7 +138,7 @@ function createSignalling (ws: WebSocket): Signalling {
     close () {
       closing = true
       ws.close()
-      // A server that does not answer must not keep the process alive.
+      // Terminate the connection, so that a server that does not answer cannot keep the process alive.
       setTimeout(() => ws.terminate(), 1000).unref()
     }
   }

@@ -21,9 +21,9 @@ const bitrate = 32_000
 const encoded = new Map<string, SpeechFrame[]>()
 
 /**
- * Encodes a recording of speech at its first use, which takes about 0.1 s.
+ * Encodes a recording of speech when it is first used, which takes about 0.1 s.
  *
- * @param index there are eight recordings; a larger index selects one of them, too
+ * @param index selects one of the eight recordings, modulo 8
  * @returns 4 to 7 s of speech in Opus, at 32 kbit/s with FEC
  */
 export function speech (index: number): readonly SpeechFrame[] {
@@ -63,7 +63,7 @@ const frameMs = 20
 /** Sends speech in real time. */
 export interface Pacer {
   /**
-   * Calls the function for each frame of a recording, every 20 ms, from the beginning again when the recording ends.
+   * Calls `send` with the next frame of a recording every 20 ms. Repeats the recording when it ends.
    *
    * @returns a function that stops it
    */
@@ -84,7 +84,7 @@ export function createPacer (): Pacer {
 
   return {
     start (frames, send) {
-      // Speakers with the same recording start at different frames.
+      // Let speakers with the same recording start at different frames.
       let at = started * 37
       const voice = { phase: started++ % phases, next: () => send(frames[at++ % frames.length] as SpeechFrame) }
       voices.add(voice)

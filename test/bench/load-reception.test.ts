@@ -2,7 +2,7 @@ import t from 'tap'
 import { playoutBufferMs, StreamReception } from '../../bench/load/reception.ts'
 import { createRtpWriter, readRtpHeader, samplesPerPacket, writeReceiverReport } from '../../bench/load/rtp.ts'
 
-/** Adds packets to a new stream: packet n is sent at n × 20 ms. */
+/** Adds packets to a new stream: packet n was sent at n × 20 ms. */
 function receive (packets: Iterable<readonly [n: number, delayMs: number]>, firstNumber = 65_000): StreamReception {
   const stream = new StreamReception(1)
   for (const [n, delayMs] of packets) {
@@ -34,7 +34,7 @@ t.test('counts packets that miss their playout time', async (t) => {
   t.same(late.counts, { expected: 1000, received: 1000, late: 10 })
   const jitter = receive(numbers(1000).map((n) => [n, n % 2 * (playoutBufferMs - 10)] as const))
   t.equal(jitter.counts.late, 0)
-  // The delay of the network grows by 500 ms. The playout time adapts within 20 s.
+  // The network delay grows by 500 ms; the playout time must adapt within 20 s.
   const moved = receive(numbers(3000).map((n) => [n, n < 500 ? 0 : 500] as const))
   t.ok(moved.counts.late > 400 && moved.counts.late <= 1000, `${moved.counts.late} late`)
 })

@@ -27,7 +27,7 @@ async function load (t: Test, args: string[], env: Record<string, string> = { JW
   return { code: code as number, stdout, stderr }
 }
 
-/** A busy machine receives some packets after the end of the measurement. */
+/** On a busy machine, some packets arrive after the end of the measurement. */
 const isNear = (packetsPerSecond: number, expected: number) => packetsPerSecond > expected * 0.7 && packetsPerSecond < expected * 1.1
 
 /** @returns the cells of the last row of the table, by column */

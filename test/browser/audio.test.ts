@@ -4,7 +4,7 @@ import { build } from '../support/build.ts'
 import { expectTone, frequencyOf, give, openBrowser, personOn, receptionOf, visit } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// One call from beginning to end. Ada sends a tone of 440 Hz, Bob one of 1000 Hz.
+// A call from beginning to end. Ada sends a 440 Hz tone, Bob a 1000 Hz tone.
 
 const [server, adasBrowser, bobsBrowser] = await Promise.all([
   build(t, { env: { FEATURES: 'auth,media,seats,chat,gifts,stage' } }),
@@ -69,7 +69,7 @@ t.test('mutes and unmutes a user', async (t) => {
   t.equal(await frequencyOf(bob, 'Ada'), 0)
   const after = await receptionOf(bob, 'Ada')
   t.equal(after?.packetsReceived, before?.packetsReceived, 'no packets arrive during the mute')
-  // When packets stop, the decoder fades out. The fade-out adds at most 1/10,000 of the energy of one second of speech.
+  // When packets stop, the decoder fades out. The fade-out adds at most 1/10,000 of the energy in one second of speech.
   t.ok(Number(after?.totalAudioEnergy) - Number(before?.totalAudioEnergy) < 1e-4)
   await expectTone(bob, 'Bob', 0)
   await expectTone(ada, 'Bob', 1000)

@@ -7,9 +7,8 @@ import { playedFrequency } from '../support/hls.ts'
 import { rtp, sendPaced, tonePackets } from '../support/mix.ts'
 import { until } from '../support/retry.ts'
 
-// Measures the delay from the speaker's microphone to the playback on the listening page, with and without low latency, for ten
-// minutes (BROADCAST_MINUTES changes the duration). The speaker's tone changes every 12 s; the page records when it plays the
-// change.
+// Measures the delay from the speaker's microphone to the listening page's audio, with and without low latency, for ten
+// minutes (or BROADCAST_MINUTES). The speaker's tone changes every 12 s; the page records when it plays the change.
 
 const minutes = Number(process.env.BROADCAST_MINUTES ?? 10)
 t.setTimeout((minutes + 5) * 60_000)
@@ -21,8 +20,9 @@ const rooms = [{ roomId: 'quick', lowLatency: true, limit: 2 }, { roomId: 'plain
 const browser = await openBrowser(t, 440)
 
 /**
- * Sends a tone to a room. For one second per period, the tone is higher.
- * @returns when the higher tones began, in epoch milliseconds
+ * Sends a tone to a room. The tone is higher for one second in each period.
+ *
+ * @returns when each higher tone began, in epoch milliseconds
  */
 async function speakInTurns (server: TestServer, roomId: string, ssrc: number): Promise<number[]> {
   const begun: number[] = []
@@ -42,7 +42,7 @@ async function listen (server: TestServer, roomId: string): Promise<Page> {
   page.on('console', (message) => { if (message.text().startsWith('The player failed')) t.fail(`${roomId}: ${message.text()}`) })
   await page.goto(`${server.url}/listen/${roomId}`)
   await page.getByRole('button', { name: 'Listen' }).click({ timeout: 60_000 })
-  // Connects the analyser.
+  // The first call also connects the analyser.
   await until(async () => await playedFrequency(page) > 0, 60_000)
   await page.evaluate(([low, high]) => {
     const source = window.ear as AnalyserNode

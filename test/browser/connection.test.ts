@@ -10,7 +10,7 @@ import { openBrowser, personOn, visit } from '../support/browser.ts'
 import { startNginx } from '../support/nginx.ts'
 import { until } from '../support/retry.ts'
 
-// Tests what exists only in browsers: hidden responses to upgrades, events of the page, and pages below a path prefix.
+// Tests what exists only in browsers: hidden upgrade responses, page events, and pages below a path prefix.
 
 declare global {
   interface Window {
@@ -20,7 +20,7 @@ declare global {
   }
 }
 
-/** Starts a web server whose pages have the client. The server rejects WebSockets, like a proxy that does not support them. */
+/** Starts a web server whose pages contain the client. It rejects WebSockets, like a proxy that does not support them. */
 async function createSite (): Promise<string> {
   const { outputFiles: [script] } = await bundle({ entryPoints: [join(import.meta.dirname, '../../client/index.ts')], bundle: true, write: false, format: 'esm', platform: 'browser' })
   const site = createServer(({ url }, response) => {
@@ -46,7 +46,11 @@ const page = await (await browser.newContext()).newPage()
 await page.goto(site)
 await page.waitForFunction(() => 'Client' in window)
 
-/** Joins a room in the page. @returns how the join ended, and after how long */
+/**
+ * Joins a room in the page.
+ *
+ * @returns the outcome of the join, and how long it took
+ */
 async function joinIn (options: Partial<RoomOptions> & { url: string }, token = tokenFor(1)) {
   return await page.evaluate(async ({ options, token }) => {
     const room = new window.Client({ token: () => token, audio: false, ...options } as RoomOptions)

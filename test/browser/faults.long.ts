@@ -32,7 +32,7 @@ t.test('a call survives faults in any order', async (t) => {
       for (const session of server.app.sockets.all()) session.terminate()
     },
     async seat () {
-      // Ada moves between seats 0 to 3, Bob between seats 4 to 7.
+      // Ada uses seats 0 to 3, and Bob seats 4 to 7.
       const [page, first] = pick([[ada, 0], [bob, 4]] as const)
       await page.evaluate((seatIndex) => window.flylive?.connection.request('seat:take', { seatIndex }).catch(() => {}), first + Math.floor(Math.random() * 4))
     },
@@ -42,7 +42,7 @@ t.test('a call survives faults in any order', async (t) => {
         const userId = participants.find(({ isSelf }) => !isSelf)?.userId
         if (userId === undefined) return
         await connection?.request('seat:mute', { userId }).catch(() => {})
-        // The client sends requests that were made while disconnected after it reconnects.
+        // Requests fail while the client is disconnected, so retry.
         for (;;) {
           const done = await connection?.request('seat:unmute', { userId }).then(() => true, (error: { code: string }) => error.code === 'NOT_SEATED')
           if (done === true) return

@@ -6,7 +6,8 @@ import { expectTone, openBrowser, personOn, receptionOf, visit } from '../suppor
 import type { Reception } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// Features are disabled and enabled during a call; features.long.ts does so more often. Ada sends a tone of 440 Hz, Bob one of 1000 Hz.
+// Disables and enables features during a call; features.long.ts does so more often. Ada sends a 440 Hz tone, Bob a 1000
+// Hz tone.
 
 const [server, adasBrowser, bobsBrowser] = await Promise.all([
   build(t, { env: { FEATURES: 'auth,media,seats,chat,stage' } }),
@@ -42,7 +43,7 @@ async function listen (page: Page): Promise<void> {
   })
 }
 
-/** @returns what the page has recorded since the previous call of this function */
+/** @returns what the page has recorded since the previous call */
 const noted = (page: Page) => page.evaluate(() => (window as unknown as { heard: string[] }).heard.splice(0))
 const statesIn = (notes: string[]) => notes.filter((note) => !note.startsWith('>'))
 
@@ -136,7 +137,8 @@ t.test('everyone may speak without seats; only seated users may speak with seats
   await listen(cyd)
   await turn('seats', 'disable')
   await cyd.getByRole('group', { name: 'Seats' }).waitFor({ state: 'hidden' })
-  // Publishes audio with the client package instead of the page's controls. If Cyd used the page's controls, the page would take a seat once seats are enabled.
+  // Publish with the client package. With the page's controls, the page would take a seat for Cyd once seats are
+  // enabled.
   await cyd.context().grantPermissions(['microphone'])
   await cyd.evaluate(async () => {
     const stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } })

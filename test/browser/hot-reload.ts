@@ -11,9 +11,8 @@ import { startServer } from '../support/process.ts'
 import { freePort, startRedis } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
 
-// Two users talk, others send messages and gifts, and every feature is reloaded
-// repeatedly during the call; then some features are disabled and enabled. None of these
-// changes may affect a client.
+// Two users talk, and others send messages and gifts. During the call, every feature is reloaded repeatedly; then some
+// features are disabled and enabled. Reloads must not affect any client.
 
 export interface Extent {
   /** Number of rounds; each round reloads every feature once. */
@@ -22,7 +21,7 @@ export interface Extent {
   cycles: number
   /** Number of sockets in addition to the two talkers. */
   sockets: number
-  /** How much the fraction of concealed audio may rise above that of an undisturbed call, on a shared machine. */
+  /** How far the fraction of concealed audio may exceed that of an undisturbed call, for a shared machine. */
   margin: number
 }
 
@@ -126,7 +125,7 @@ export async function replacedUnderACall (t: Test, { rounds, cycles, sockets, ma
   t.equal(others.closed(), 0)
   t.same(await closed(), closedBefore, 'no socket is closed')
   await Promise.all([expectTone(pages[1], 'Ada', 440), expectTone(pages[0], 'Bob', 1000)])
-  // On a busy machine, a call of a feature may take long.
+  // On a busy machine, a call into a feature may take long.
   const errors = server.output().split('\n').filter((line) => /"level":[56]0/.test(line) && !/"ms":\d/.test(line))
   t.strictSame(errors, [], 'no error is logged')
 }
@@ -163,7 +162,7 @@ async function crowd (t: Test, url: string, size: number) {
   let turns = 0
   return {
     closed: () => closed,
-    /** Waits until the sockets have received one more reply each, on average. */
+    /** Waits until the sockets have each received, on average, one more reply. */
     async once () {
       const from = turns
       await until(() => turns >= from + size, 60_000)
@@ -178,7 +177,7 @@ async function crowd (t: Test, url: string, size: number) {
           const [type, data, right] = requests(i, turn)
           const wasOff = state.off
           const reply = await client.request(type, data).catch((error: Error) => ({ ok: false as const, error: { code: error.message } }))
-          // Discards events, because the test counts replies only.
+          // The test counts only replies, so discard events.
           client.events.length = 0
           const outcome = reply.ok ? 'ok' : reply.error.code
           outcomes[`${type} ${outcome}`] = (outcomes[`${type} ${outcome}`] ?? 0) + 1

@@ -6,8 +6,7 @@ import type { PersonBrowser } from '../support/browser.ts'
 import { clientSite } from '../support/client-page.ts'
 import { until } from '../support/retry.ts'
 
-// Audio levels and connection quality, measured in a browser on a page that contains only
-// the client.
+// Audio levels and connection quality, measured in a browser, on a page that contains only the client.
 
 const site = await clientSite(t)
 const [server, adasBrowser, bobsBrowser] = await Promise.all([

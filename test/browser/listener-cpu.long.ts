@@ -6,7 +6,8 @@ import { clientSite, enterOn } from '../support/client-page.ts'
 import { speak } from '../support/mix.ts'
 import { until } from '../support/retry.ts'
 
-// CPU time of Chromium for one listener of ten speakers: the mix, compared with ten voices, interleaved in one run.
+// Compares Chromium's CPU time for a listener of ten speakers: with the mix and with ten voices, alternating in one
+// run.
 
 t.setTimeout(600_000)
 

@@ -15,7 +15,7 @@ declare global {
   }
 }
 
-// The mix in a browser: the speakers send from Chromium, the listener measures the spectrum of what it receives.
+// The mix in a browser: the speakers send from Chromium, and the listener measures the spectrum of the mix.
 
 t.test('a listener receives the three loudest tones and the music, as one stream of 50 packets per second', async (t) => {
   const { outputFiles: [script] } = await bundle({ entryPoints: [join(import.meta.dirname, 'mix-page.ts')], bundle: true, format: 'esm', write: false, target: 'es2022' })
@@ -45,7 +45,7 @@ t.test('a listener receives the three loudest tones and the music, as one stream
     return fourth < -75 && music > -60 && tones.every((tone) => tone > -30)
   }, 30_000)
   const stats = async () => await page.evaluate(() => window.mixPage.stats())
-  // If the machine is busy, the mixer thread may leave packets out, so one good period of two seconds is enough.
+  // On a busy machine, the mixer thread may skip packets, so one good period of two seconds is enough.
   await until(async () => {
     const before = await stats()
     await until(async () => (await stats()).timestamp - before.timestamp > 2000)

@@ -3,7 +3,7 @@ import type { Page } from 'playwright-core'
 import { build } from '../support/build.ts'
 import { act, openBrowser, personOn, seatOn, sheetOf, visit } from '../support/browser.ts'
 
-// A host's evening: Ada hosts, Bob, Cyd and Dan are guests, and Rudy is rude.
+// A moderated evening: Ada hosts; Bob, Cyd and Dan are guests; Rudy misbehaves.
 
 const [server, browser] = await Promise.all([
   build(t, { env: { FEATURES: 'auth,media,seats,chat,lobby,moderation,stage', ALLOW_ANONYMOUS: 'true', MEDIASOUP_WORKERS: '1' } }),

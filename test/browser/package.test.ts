@@ -19,9 +19,9 @@ declare global {
 const types: Record<string, string> = { '.html': 'text/html', '.js': 'text/javascript', '.map': 'application/json' }
 
 /**
- * Creates a web site whose own backend issues a token for the logged-in user.
+ * Creates a web site whose backend issues a token for the logged-in user.
  *
- * @param given returns the server URL that replaces the one in the example
+ * @param given returns the server URL with which to replace the example's
  * @returns the origin of the site
  */
 async function createSite (t: Test, folder: string, given: () => string): Promise<string> {
@@ -56,7 +56,7 @@ t.test('the browser example of the package joins and speaks from another origin'
     const { mediaDevices } = navigator
     const open = mediaDevices.getUserMedia.bind(mediaDevices)
     mediaDevices.getUserMedia = () => open({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } })
-    // The client plays in elements outside of the document.
+    // The client plays audio in elements outside the document.
     const { Audio: Original } = window
     window.elements = []
     window.Audio = function () {

@@ -4,8 +4,8 @@ import { build } from '../support/build.ts'
 import { openBrowser, seatOn, sheetOf } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// The stage on a phone in portrait and landscape, and at 200 % zoom: what the user needs is visible and
-// not covered, and Back works as in other apps. Hedy uses the page; Ada, the owner, has no browser.
+// The stage on a phone in portrait and landscape, and at 200 % zoom: the controls that a user needs are visible and not
+// covered, and Back works as in other apps. Hedy uses the page; Ada, the owner, has no browser.
 
 const portrait = { width: 360, height: 740 }
 const landscape = { width: 740, height: 360 }
@@ -31,7 +31,7 @@ const pinField = page.getByLabel('PIN', { exact: true })
 const log = page.locator('[role=log]')
 const heading = (room: string) => page.getByRole('heading', { name: room, exact: true })
 
-/** @returns whether an element is completely visible, with nothing in front of its center */
+/** @returns whether an element is completely visible, and nothing covers its center */
 const isClear = (locator: Locator) => locator.evaluate((element) => {
   const { left, top, right, bottom } = element.getBoundingClientRect()
   const front = document.elementFromPoint((left + right) / 2, (top + bottom) / 2)
@@ -126,7 +126,7 @@ for (const viewport of [portrait, landscape]) {
     await page.locator('.reaction').first().waitFor()
     const covered = await page.evaluate(() => {
       const area = document.querySelector('.shows')?.getBoundingClientRect() as DOMRect
-      // The area clips what does not fit.
+      // The area clips content that does not fit.
       const clip = ({ left, right, top, bottom }: DOMRect) => ({ left, right, top: Math.max(top, area.top), bottom: Math.min(bottom, area.bottom) })
       const shows = [...document.querySelectorAll('.gift, .reaction')].map((element) => clip(element.getBoundingClientRect()))
       const meets = (a: ReturnType<typeof clip>, b: ReturnType<typeof clip>) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom

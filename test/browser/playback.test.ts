@@ -12,12 +12,12 @@ declare global {
     elements: HTMLAudioElement[]
     /** The audio contexts of the page. */
     contexts: AudioContext[]
-    /** The descriptions of the server that the page received. */
+    /** The session descriptions (SDP) from the server that the page received. */
     sdp: string[]
   }
 }
 
-// Tests the option `play`, with which the client plays the tracks: volumes, the speaker device, music.
+// Tests the option `play`, which makes the client play the tracks: volumes, the speaker device, music.
 
 /** The codec parameters of the producers, by source. */
 const sent = new Map<unknown, Record<string, unknown> | undefined>()
@@ -44,7 +44,7 @@ function recordElements (): void {
   } as unknown as typeof Audio
 }
 
-/** Runs in the page: records the descriptions of the server. */
+/** Runs in the page: records the server's session descriptions. */
 function recordSdp (): void {
   window.sdp = []
   const { prototype } = RTCPeerConnection
@@ -55,7 +55,7 @@ function recordSdp (): void {
   } as typeof set
 }
 
-/** Runs in the page: an iPhone ignores the volume of audio elements. */
+/** Runs in the page: ignores the volume of audio elements, as an iPhone does. */
 function fixVolume (): void {
   Object.defineProperty(HTMLMediaElement.prototype, 'volume', { get: () => 1, set () {} })
   const { AudioContext: Original } = window

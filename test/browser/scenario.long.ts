@@ -5,8 +5,8 @@ import { build } from '../support/build.ts'
 import { act, allowMicrophone, expectTone, give, openBrowser, personOn, receptionOf, seatOn, sheetOf, visit } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// An evening in one room with all parts of a call together, checked on the pages of four users and in the backend. The tones: Ada,
-// the owner, sends 440 Hz, Bob sends 1000 Hz, and Cyd and Dan send 2500 Hz.
+// All parts of a call together: an evening in one room, checked on the pages of four users and in the backend. The
+// tones: Ada, the owner, sends 440 Hz, Bob sends 1000 Hz, and Cyd and Dan send 2500 Hz.
 
 const backend = await startBackend(t)
 const [server, adasBrowser, bobsBrowser, cydsBrowser] = await Promise.all([

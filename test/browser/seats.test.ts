@@ -82,7 +82,7 @@ t.test('survives seat changes while audio is being set up', async (t) => {
   const meddled = () => until(() => bob.evaluate(() => document.documentElement.dataset.meddled === 'yes'))
   const take = (seatIndex: number) => JSON.stringify(['seat:take', { seatIndex }])
   const leave = JSON.stringify(['seat:leave', {}])
-  // The test publishes a track of its own. Bob leaves the seat first, because the page drops its track with the seat.
+  // The test publishes its own track. Bob leaves his seat first, so that the page drops its own track.
   await getUp(bob)
   await seatOn(ada, 'Take seat 5').waitFor()
   await bob.evaluate(async () => {
@@ -91,7 +91,7 @@ t.test('survives seat changes while audio is being set up', async (t) => {
     audio?.on('refused', ({ message }) => { document.documentElement.dataset.refused = message })
     audio?.publish(stream.getAudioTracks()[0] as MediaStreamTrack)
   })
-  // seats.long.ts tries all of them.
+  // seats.long.ts tries all of these.
   const meddling = [[take(6), take(5)], [leave, '[]'], ['[]', take(5)], [leave, take(5)], ['[]', leave]] as const
   for (const [before, after] of process.env.ALL_CHANGES === undefined ? meddling.slice(0, 2) : meddling) {
     await meddle('audio:produce', before, after)
@@ -131,7 +131,7 @@ t.test('a user muted by the owner stays muted', async (t) => {
     window.flylive?.audio?.mute()
     window.flylive?.audio?.unmute()
   })
-  // When the server replies to a later request of Bob's, it has handled his earlier requests.
+  // Once the server replies to a later request from Bob, it has handled his earlier requests.
   await bob.evaluate(() => window.flylive?.connection.request('user:getRoom', { userId: 1 }))
   for (const page of [ada, bob]) t.equal(await personOn(page, 'Bob', 'muted').count(), 1)
   t.equal(await frequencyOf(ada, 'Bob'), 0)
@@ -158,7 +158,7 @@ t.test('a user muted by the owner stays muted', async (t) => {
 
 t.test('a user who reconnects too late takes another seat', async () => {
   await bob.evaluate(() => {
-    // The network is down for longer than the grace period of the seat.
+    // The network is down for longer than the seat's grace period.
     const socket = WebSocket
     const back = Date.now() + 2500
     window.WebSocket = class extends socket {

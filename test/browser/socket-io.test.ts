@@ -8,13 +8,13 @@ import { build, tokenFor } from '../support/build.ts'
 import { expectTone, openBrowser, personOn, visit } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// A page that uses only socket.io-client and mediasoup-client, as the documents of the old server show.
+// A page that uses only socket.io-client and mediasoup-client, as in the documentation of the old server.
 
 interface Page {
   Device: typeof Device
   io: typeof io
   failures: string[]
-  /** The frequency of the audio that the page receives, in hertz; 0 before any audio. */
+  /** The frequency of the audio that the page receives, in hertz; 0 before audio arrives. */
   frequency (): number
   mute (): Promise<unknown>
 }
@@ -25,7 +25,7 @@ declare global {
   }
 }
 
-/** A web site with another origin than the server's, which serves a page with the two libraries. */
+/** A web site on a different origin than the server's. Its page has the two libraries. */
 async function createSite (): Promise<string> {
   const contents = 'import { io } from "socket.io-client"; import { Device } from "mediasoup-client"; window.socketIoPage = { io, Device, failures: [] }'
   const { outputFiles: [script] } = await bundle({ stdin: { contents, resolveDir: import.meta.dirname }, bundle: true, write: false, format: 'esm', platform: 'browser' })
@@ -41,7 +41,7 @@ async function createSite (): Promise<string> {
   return `http://127.0.0.1:${(site.address() as AddressInfo).port}`
 }
 
-/** Runs in the page: joins, takes a seat, speaks, and plays everybody else. */
+/** Runs in the page: joins, takes a seat, speaks, and plays all other users. */
 async function speakAndListen ({ url, token, roomId }: { url: string, token: string, roomId: string }): Promise<string> {
   const { Device, io, failures } = window.socketIoPage
   const socket = io(url, { auth: { token } })

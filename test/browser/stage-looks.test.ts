@@ -13,7 +13,7 @@ const [server, browser] = await Promise.all([
   build(t, { env: { FEATURES: 'auth,media,mix,seats,chat,gifts,reactions,lobby,stage', MEDIASOUP_WORKERS: '1', NODE_ID: 'node-1' } }),
   openBrowser(t, 440)
 ])
-// The screenshots in docs/ are retaken only on request, so that a test run does not change the tree.
+// The screenshots in docs/ are updated only on request, so that a test run does not change the working tree.
 const isRetaking = process.env.UPDATE_SCREENSHOTS !== undefined
 const pictures = resolve(import.meta.dirname, '../../docs/images')
 const take = async (page: Page, name: string) => { if (isRetaking) await page.screenshot({ path: join(pictures, `${name}.png`) }) }
@@ -201,8 +201,8 @@ t.test('respects reduced motion', async (t) => {
 })
 
 t.test('is usable soon after loading', async (t) => {
-  // Takes the best of several runs to exclude other load on the machine. Times are
-  // measured from the navigation, because the first paint already shows the form.
+  // Take the best of several runs, to exclude other load on the machine. Times are measured from the navigation,
+  // because the first paint already shows the form.
   const times: number[] = []
   for (let i = 0; i < 2; i++) {
     const page = await open('light', desktop)

@@ -9,7 +9,11 @@ import { until } from '../support/retry.ts'
 // A page that stays open for hours must not retain more memory over time.
 // stage-memory.long.ts runs longer and with audio.
 
-/** Measures an idle page several times and returns the lowest values. */
+/**
+ * Measures an idle page several times.
+ *
+ * @returns the lowest values
+ */
 async function leastOf (page: Page): Promise<Holding> {
   const looks: Holding[] = []
   for (let i = 0; i < 2; i++) looks.push(await holdingOf(page))
@@ -29,7 +33,7 @@ t.test('releases the memory of everything it has shown', async (t) => {
   let count = 0
   const emit = (type: string, data: object) => server.app.rooms.emit(room, type, { roomId: room, ...data })
 
-  /** Sends, without delays, the events of a busy hour. Two hours fill the chat's log. */
+  /** Sends the events of a busy hour without delays. Two such hours fill the chat log. */
   async function hour (): Promise<void> {
     for (let i = 0; i < 110; i++) {
       const id = `m${++count}`

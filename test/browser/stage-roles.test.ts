@@ -5,8 +5,8 @@ import { build } from '../support/build.ts'
 import { act, give, onSeat, openBrowser, personOn, seatOn, sheetOf, visit } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// The page offers the actions that the backend's roles allow: Ada owns the room, Bob is
-// an admin of the room, and Cyd is a member.
+// The page offers the actions that the roles in the backend allow: Ada owns the room, Bob is one of its admins, and Cyd
+// is a member.
 
 const backend = await startBackend(t)
 const [server, browser] = await Promise.all([
@@ -15,7 +15,7 @@ const [server, browser] = await Promise.all([
 ])
 const room = '7'
 
-/** Calls `become` with the new guest's id, which is in the response of the session route. */
+/** Calls `become` with the new guest's id, which is in the response from the session route. */
 const as = (become: (userId: string) => void) => async (page: Page) => {
   await page.route('**/stage/session', async (route) => {
     if (route.request().method() !== 'POST') return await route.continue()

@@ -6,7 +6,7 @@ import { startServer } from '../support/process.ts'
 import { createProxy } from '../support/proxy.ts'
 import { until } from '../support/retry.ts'
 
-// How the stage reacts to failures. Ada sends a tone of 440 Hz, Bob one of 1000 Hz.
+// How the stage reacts to failures. Ada sends a 440 Hz tone, Bob a 1000 Hz tone.
 
 const env = { FEATURES: 'auth,media,seats,chat,gifts,reactions,lobby,stage', MEDIASOUP_WORKERS: '1' }
 let server = startServer(t, env)
@@ -18,7 +18,7 @@ const [url, adasBrowser, bobsBrowser] = await Promise.all([
 const room = 'r1'
 const complaints: string[] = []
 const ada = await visit(t, adasBrowser, url, { name: 'Ada', room, prepare: listen })
-// Chromium's offline mode does not cut open connections, so the test uses a proxy to do that.
+// Chromium's offline mode does not cut open connections, so use a proxy.
 const network = await createProxy(t, () => Number(new URL(url).port))
 const bob = await visit(t, bobsBrowser, `http://127.0.0.1:${network.port}`, { name: 'Bob', room, prepare: listen })
 
@@ -41,7 +41,7 @@ const alertOf = (page: Page, text: string) => page.getByRole('alert').filter({ h
 const button = (page: Page, name: string | RegExp) => page.getByRole('button', { name, exact: typeof name === 'string' })
 const hearEachOther = () => Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
 
-// The restarted server is still needed after the subtest, so the parent test stops it.
+// The restarted server is needed after the subtest, so the parent test stops it.
 const suite = t
 t.test('recovers from a server restart', async (t) => {
   const { port } = new URL(url)
@@ -149,7 +149,7 @@ t.test('by default, another microphone replaces only a track from a microphone',
       if (event === 'replaced') audio.on(event, resolve)
       else audio.on(event, resolve)
     })
-    // The browser's own device; the page's getUserMedia returns a tone.
+    // Use the browser's real device: the page's getUserMedia returns a tone.
     const device = await MediaDevices.prototype.getUserMedia.call(navigator.mediaDevices, { audio: true })
     const [microphone] = device.getAudioTracks() as [MediaStreamTrack]
     await audio.publish(microphone)
@@ -253,7 +253,11 @@ t.test('drops a pending microphone permission that is no longer needed', async (
       })
     }
   })
-  /** Grants access to the microphone and waits for `count` tracks. @returns the state of the last track */
+  /**
+   * Grants access to the microphone and waits for `count` tracks.
+   *
+   * @returns the state of the last track
+   */
   const allow = async (count: number) => {
     await page.evaluate(() => (window as unknown as { allow: () => void }).allow())
     const states = () => page.evaluate(() => (window as unknown as { tracks: MediaStreamTrack[] }).tracks.map(({ readyState }) => readyState))

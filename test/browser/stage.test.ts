@@ -4,8 +4,8 @@ import { build, tokenFor } from '../support/build.ts'
 import { act, expectTone, onSeat, openBrowser, personOn, seatOn, sheetOf } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// Four users use every control of the stage in one evening. The tones: Ada, who creates the
-// room, sends 440 Hz, Bob, on a phone, sends 1000 Hz, and Cyd and Dan send 2500 Hz.
+// Four users use every control of the stage in one evening. Their tones: Ada, who creates the room, sends 440 Hz; Bob,
+// on a phone, sends 1000 Hz; Cyd and Dan send 2500 Hz.
 
 const [server, adasBrowser, bobsBrowser, cydsBrowser] = await Promise.all([
   build(t, { env: { FEATURES: 'auth,media,seats,chat,gifts,reactions,lobby,stage', MEDIASOUP_WORKERS: '1' } }),
@@ -28,7 +28,7 @@ async function open (name: string, browser: typeof adasBrowser, options: Paramet
 }
 const button = (page: Page, name: string | RegExp) => page.getByRole('button', { name, exact: typeof name === 'string' })
 const statusOf = (page: Page, text: string | RegExp) => page.getByRole('status').filter({ hasText: text }).waitFor()
-/** Returns the audio level that the ring around a seat shows, from 0 to 1. */
+/** Returns the audio level shown by the ring around a seat, from 0 to 1. */
 const ringOf = (page: Page, seat: string) => seatOn(page, seat).evaluate((chair) => Number(getComputedStyle(chair.querySelector('.ring') ?? chair).getPropertyValue('--level')))
 
 const ada = await open('Ada', adasBrowser, { colorScheme: 'dark' })
@@ -276,7 +276,7 @@ t.test('animates reactions', async (t) => {
   await button(cyd, 'React with 👏').waitFor({ state: 'detached' })
 })
 
-// The crowd is in a room of its own, so that the other pages do not render it.
+// The crowd is in a separate room, so that the other pages do not render it.
 t.test('lists and finds everyone in a big room', async (t) => {
   const owner = await server.connect(1)
   await owner.ok('room:join', { roomId: 'crowd' })

@@ -4,15 +4,15 @@ import { openBrowser } from '../support/browser.ts'
 import { clientSite, enterOn } from '../support/client-page.ts'
 import { until } from '../support/retry.ts'
 
-// A listener of the mix repeatedly takes a seat, speaks and leaves the seat. Ada sends a tone whose frequency rises for four
-// seconds and then starts again, so that its frequency identifies each moment of her audio.
+// A listener of the mix repeatedly takes a seat, speaks and leaves the seat. Ada sends a tone whose frequency rises for
+// four seconds and then starts again, so that the frequency identifies each moment of her audio.
 
 /** The rising tone: from `lowHz` to `highHz` in `seconds`. */
 const sweep = { seconds: 4, lowHz: 400, highHz: 2400 }
-/** The tone of the listener, which is quiet, and far above the rising tone. */
+/** The listener's own tone: quiet, and far above the rising tone. */
 const ownHz = 6000
 
-/** 20 ms of the audio that a page plays. */
+/** 20 ms of a page's audio. */
 export interface Block {
   /** Time in the recording, in seconds. */
   at: number
@@ -51,7 +51,7 @@ const measuring = `registerProcessor('measure', class extends AudioWorkletProces
   }
 })`
 
-/** Runs in the page before the client: records what its audio elements play, with their volumes. */
+/** Runs in the page before the client: records the output of its audio elements, including their volume. */
 function recordPlayback (measuring: string): void {
   window.blocks = []
   const context = new AudioContext({ sampleRate: 48_000 })
@@ -94,17 +94,17 @@ function recordPlayback (measuring: string): void {
   } as unknown as typeof Audio
 }
 
-/** Maximum difference in lateness between neighbouring blocks of a run, in seconds. A larger difference starts a new run. */
+/** If the lateness of neighbouring blocks differs by more than this, in seconds, a new run starts. */
 const continuous = 0.02
-/** Minimum number of blocks of a run. Shorter runs are ignored. */
+/** Minimum number of blocks per run. Shorter runs are ignored. */
 const shortestRun = 4
 
 export interface Switching {
   /** Longest silence, in milliseconds. */
   gapMs: number
-  /** Largest sudden change of how late Ada's audio is heard, in milliseconds: audio that was repeated or skipped. */
+  /** Largest jump in the lateness of Ada's audio, in milliseconds: how much audio was repeated or skipped. */
   jumpMs: number
-  /** Longest time in which the listener heard their own voice, in milliseconds. */
+  /** Longest time during which the listener heard their own voice, in milliseconds. */
   echoMs: number
   seconds: number
 }
@@ -118,7 +118,7 @@ export async function measureSwitching (t: Test) {
   ])
   const bob = await site.open(browser, (page) => page.addInitScript(recordPlayback, measuring))
   const ada = await site.open(browser)
-  // The owner may send more seat commands.
+  // Bob joins first and becomes the owner, because owners may send more seat commands.
   await enterOn(bob, { url: server.url, roomId: 'r1', id: 2, audio: { play: true } })
   await enterOn(ada, { url: server.url, roomId: 'r1', id: 1 })
   await ada.evaluate(publishSweep, sweep)
@@ -204,17 +204,20 @@ function analyse (blocks: readonly Block[]): Switching {
   }
 }
 
-/** @returns how late the block is relative to the rising tone, in seconds, modulo the length of the tone; undefined where the tone starts again */
+/**
+ * @returns how late the block is relative to the rising tone, in seconds, modulo the length of the tone; undefined
+ *   around the moment when the tone starts again
+ */
 function latenessOf ({ at, hz }: Block): number | undefined {
   const { seconds, lowHz, highHz } = sweep
   return hz < lowHz * 1.1 || hz > highHz * 0.95 ? undefined : at - (hz - lowHz) / (highHz - lowHz) * seconds
 }
 
 /**
- * Finds runs of blocks that continue one another, and compares the end of each run with the start of the next. Blocks in
- * which two tones play at the same time, during a cross-fade, belong to no run.
+ * Divides the blocks into continuous runs, and compares the end of each run with the start of the next. Blocks during a
+ * cross-fade, in which two tones overlap, belong to no run.
  *
- * @returns in milliseconds
+ * @returns the largest jump, in milliseconds
  */
 function largestJump (late: readonly (number | undefined)[]): number {
   const { seconds } = sweep

@@ -8,7 +8,7 @@ import { until } from '../support/retry.ts'
 
 const [adasBrowser, bobsBrowser] = await Promise.all([openBrowser(t, 440), openBrowser(t, 1000)])
 
-/** Time limit for the recovery, in milliseconds. Enough for a busy machine, but less than a user would put up with. */
+/** Time limit for the recovery, in milliseconds. Long enough for a busy machine, but shorter than users would accept. */
 const limitMs = 5000
 
 interface Health { workers: { index: number, pid: number, routers: number }[] }
@@ -33,7 +33,11 @@ async function start (t: Test, workers: string): Promise<Call> {
   return { server, ada, bob }
 }
 
-/** Records a page's status texts, since some appear only briefly. @returns a function that reads the texts so far */
+/**
+ * Records a page's status texts, because some of them appear only briefly.
+ *
+ * @returns a function that returns the texts so far
+ */
 async function recordStatuses (page: Page): Promise<() => Promise<string[]>> {
   const texts = await page.evaluateHandle(() => {
     const found: string[] = []

@@ -19,7 +19,7 @@ function createClient (t: Test, url: string, options: Partial<RoomOptions> = {})
   return { room, states }
 }
 
-// This join starts before the tests and runs in parallel, because it waits for the default timeout.
+// Start this join before the tests, so that its long default timeout runs in parallel.
 const begin = performance.now()
 const { room: byDefault } = createClient(t, 'http://127.0.0.1:9', { connectTimeoutMs: defaultConnectTimeoutMs })
 const failedByDefault = byDefault.join('r1').catch((error: unknown) => ({ code: codeOf(error), ms: performance.now() - begin }))

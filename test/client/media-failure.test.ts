@@ -8,7 +8,7 @@ import { forwardMedia, unreachableAddress } from '../support/media.ts'
 import { until } from '../support/retry.ts'
 import { createTone } from '../support/wrtc.ts'
 
-// Clients whose signalling works and whose audio does not.
+// Clients with working signalling but no working audio.
 
 /** Enters a room and records the states of the audio: `connecting`, `connecting MEDIA_FAILED`, `on`. */
 function enter (t: Test, server: TestServer, id: number) {

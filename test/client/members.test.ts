@@ -14,8 +14,8 @@ class Told extends Connection {
 }
 
 /**
- * Creates the member list of a room with five members, of which one is listed. Each page stays
- * pending until the test calls its `arrive` or `reject`.
+ * Creates the member list of a room with five members, one of them listed. Each page stays pending until the test calls
+ * its `arrive` or `reject`.
  */
 function enter () {
   const connection = new Told({ url: 'http://127.0.0.1:1', token: () => '' })

@@ -9,7 +9,7 @@ import { createTone } from '../support/wrtc.ts'
 import { createRelay } from './relay.ts'
 import { backoff } from './watch.ts'
 
-/** How long the second server takes to connect a transport in this test, in milliseconds. */
+/** How long connecting a transport to the second server takes in this test, in milliseconds. */
 const connectMs = 1500
 
 t.test('a client that moves to another server sends and receives through the first one until the second one is connected', async (t) => {
@@ -30,7 +30,7 @@ t.test('a client that moves to another server sends and receives through the fir
 
   const [ada, bob] = [await talk(relay.url, 1), await talk(b.url, 2)]
   await until(() => ada.sound.hears(2) && bob.sound.hears(1))
-  // Cat leaves the room before she has moved completely.
+  // Cat leaves the room before her move is complete.
   const cat = await talk(relay.url, 3)
   cat.room.on('entered', () => { cat.room.leave() })
   const cleared = new Promise((resolve) => bob.room.connection.on('seat:cleared', ({ userId, reason }) => resolve([userId, reason])))

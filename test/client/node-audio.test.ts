@@ -38,7 +38,7 @@ t.test('a Node program speaks and another one receives it', async (t) => {
   await until(() => listener.participants.some(({ isSpeaking, userId }) => isSpeaking && userId === 2))
   t.pass('the server detects the active speaker')
 
-  // The speaker does not listen, so the server sends the speaker no audio.
+  // The speaker does not listen, so the server sends them no audio.
   await listener.seats.takeFree()
   await listener.audio?.publish(tone(t))
   await until(() => speaker.audio?.producers.length === 1)

@@ -7,7 +7,7 @@ import { build, tokenFor } from '../support/build.ts'
 import { until } from '../support/retry.ts'
 import { installClient } from './package.ts'
 
-// Uses the client package as it is published and installed.
+// Tests the client package as it is published and installed.
 
 const tsc = resolve(import.meta.dirname, '../../node_modules/typescript-7/bin/tsc')
 const folder = installClient(t)

@@ -13,11 +13,11 @@ function run (command: string, args: string[], cwd: string): string {
   return stdout
 }
 
-/** The inputs of the package, and the lock file, which pins the tools that build it. */
+/** The inputs of the package, including the lock file, which pins the build tools. */
 const sources = ['client/*.{ts,json,md}', 'client/LICENSE', 'client/examples/**/*.*', 'scripts/build-client.ts', 'test/client/package.ts', 'package-lock.json']
 
 /**
- * Packs the client package, unless a test has packed the current sources before. Concurrent calls are safe.
+ * Packs the client package, unless a test has already packed the current sources. Concurrent calls are safe.
  *
  * @returns the path of the package
  */

@@ -29,7 +29,7 @@ function follow () {
     connection,
     renewal,
     asked,
-    /** Waits for the next attempt and completes it. */
+    /** Waits for the next attempt and settles it. */
     async answer (answer: true | string) {
       await next.promise
       next = Promise.withResolvers()

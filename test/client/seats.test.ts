@@ -15,11 +15,11 @@ async function enter (t: Test, server: Pick<TestServer, 'url'>, id: string | num
   return room
 }
 
-/** Returns the visible seats as one line: 0:1 1:2m 2:- 3:L>5 */
+/** Returns the visible seats as one line, such as `0:1 1:2m 2:- 3:L>5`. */
 const drawn = ({ seats }: RoomClient) => seats.list.map(({ seatIndex, userId, isMuted, isLocked, invitedUserId }) =>
   `${seatIndex}:${userId ?? (isLocked ? 'L' : '-')}${isMuted ? 'm' : ''}${invitedUserId === undefined ? '' : `>${invitedUserId}`}`).join(' ')
 
-/** Waits until all clients have the seats in `what`, then checks the seats of a client that joins now. */
+/** Waits until all clients see the seats in `what`, then checks that a newly joined client sees them, too. */
 async function allSee (t: Test, server: TestServer, rooms: RoomClient[], what: string) {
   await until(() => {
     const seen = rooms.map(drawn)

@@ -34,7 +34,7 @@ t.test('invalid frames close only their connection', nativeOnly, async (t) => {
     client.ws.send('x'.repeat(limit), { fin: false })
     client.ws.send('x', { fin: true })
   }), '1009 MESSAGE_TOO_BIG', 'too big in fragments')
-  // Sends only a frame header, which announces 2^62 bytes of text.
+  // Send only a frame header that announces 2^62 bytes of text.
   t.equal(await ended((client) => socketOf(client).write(Buffer.from([0x81, 0xff, 0x40, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]))), '1009 MESSAGE_TOO_BIG', 'too big by its header')
   t.equal(await ended((client) => socketOf(client).write(Buffer.from([0x81, 0x02, 0x7b, 0x7d]))), '1002', 'not masked')
   t.equal(await ended((client) => socketOf(client).write(Buffer.from([0xc1, 0x80, 1, 2, 3, 4]))), '1002', 'compressed, which was not negotiated')

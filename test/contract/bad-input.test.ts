@@ -8,8 +8,8 @@ import type { Scene } from '../support/scene.ts'
 const limit = 65_536
 const codes = await knownCodes()
 
-// Names stand for ids, because the ids are known only when a frame is sent. The names also
-// make counterexamples easier to read.
+// Placeholders for ids, because the ids are known only when a frame is sent. They also make counterexamples easier to
+// read.
 const ofMine = (what: string) => `@own.${what}`
 const names = ['producerTransport', 'consumerTransport', 'producer', 'consumer'].flatMap((what) => ['own', 'victim', 'stranger'].map((whose) => `@${whose}.${what}`))
 const mostly = (usual: string) => fc.oneof({ weight: 2, arbitrary: fc.constant(usual) }, { weight: 1, arbitrary: fc.constantFrom(...names) })

@@ -9,7 +9,7 @@ import { until } from '../support/retry.ts'
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
 
-/** Enough clients to detect memory growth; crowd.long.ts uses more. */
+/** Enough clients to detect growing memory use; crowd.long.ts uses more. */
 const crowd = Number(process.env.CROWD ?? 50)
 
 /** A client that reads only the number of each `tick`. */
@@ -78,7 +78,7 @@ onEveryStore(t, `${crowd} clients in one room`, async (t, env) => {
     const pad = 'x'.repeat(60_000)
     const sessions = server.app.sockets.size
     const begin = last
-    // The operating system's buffers fill up first, then the socket's queue.
+    // First the operating system's buffers fill up, then the socket's queue.
     for (;;) {
       emit(pad)
       // The server waits briefly for the client's close frame, and the machine may be slow.

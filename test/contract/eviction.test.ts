@@ -11,7 +11,7 @@ onEveryStore(t, 'a kicked client is removed even if it does not respond', async 
   const bob = await server.connect(2)
   await bob.ok('room:join', { roomId: 'r1' })
   await bob.ok('transport:create', { type: 'producer' })
-  // A client that stops reading never confirms the close.
+  // A client that has stopped reading never confirms the close.
   bob.ws.pause()
   t.equal((await server.admin('POST', '/admin/rooms/r1/kick', { userId: 2, banSeconds: 60 })).status, 204)
   t.same(await ada.event('room:userLeft'), { roomId: 'r1', userId: 2 })

@@ -3,7 +3,7 @@ import t from 'tap'
 import { fitting, garbage, nearly } from '../support/arbitrary.ts'
 import { build } from '../support/build.ts'
 
-// A million frames of any content and size against all message types of a real server.
+// Sends a million frames of any content and size to a real server, for all message types.
 
 const total = 1_000_000
 const maxFrameBytes = 65_536

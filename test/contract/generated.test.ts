@@ -24,7 +24,7 @@ const numRuns = Number(process.env.CONTRACT_RUNS ?? 8)
 /** Returns a fixed seed per name. */
 const seedOf = (name: string) => [...name].reduce((hash, character) => Math.imul(hash, 31) + character.codePointAt(0)! | 0, firstSeed)
 
-/** Checks a property. The failure message states how to repeat the run. */
+/** Checks a property. The failure message says how to repeat the run. */
 async function holds<Ts extends [unknown, ...unknown[]]> (name: string, property: fc.IAsyncProperty<Ts>, runs = numRuns): Promise<void> {
   try {
     await fc.assert(property, { seed: seedOf(name), numRuns: runs, endOnFailure: true, maxSkipsPerRun: 1000 })
@@ -50,8 +50,8 @@ const asyncapi = readAsyncApi(await read('/docs/asyncapi.json') as AsyncApi)
 const openapi = await read('/docs/openapi.json') as OpenApiDocument
 const clients = [await server.connect(1), await server.connect(2), await server.connect(3)]
 
-// Placeholders stand for ids, which are known only when a request is sent. A
-// placeholder contains an owner (the sender or any client), a name and a number.
+// Placeholders for ids, which are known only when a request is sent. A placeholder contains an owner (the sender or any
+// client), a name and a number.
 const owned = new Map<TestClient, Map<string, string[]>>()
 const placeholder = (name: string) => fc.tuple(fc.constantFrom('own', 'own', 'own', 'any'), fc.nat(7)).map(([whose, n]) => `@${whose}.${name}:${n}`)
 const idsOf = (name: string, client?: TestClient) => client === undefined ? [...owned.values()].flatMap((ids) => ids.get(name) ?? []) : owned.get(client)?.get(name) ?? []
@@ -82,7 +82,10 @@ const named: Readonly<Record<string, fc.Arbitrary<Json>>> = {
   emoji: oneOf('❤️', 'nothing')
 }
 
-/** Plausible values for single requests, instead of those in {@link named}. A client that is kicked could send no further requests. */
+/**
+ * Plausible values for particular requests, in place of those in {@link named}. A kicked client could not send any more
+ * requests.
+ */
 const namedOf: Readonly<Record<string, typeof named>> = { 'room:kick': { ...named, userId: oneOf(99) } }
 
 /**
@@ -157,7 +160,7 @@ async function tryRequest (t: Test, { type, data, fits, reply }: DocumentedReque
   await holds(type, fc.asyncProperty(sender, nearly(valid), async (n, data) => {
     const client = clients[n] as TestClient
     const sent = filled(data, client)
-    // Null counts as no data; a frame that is too large closes the connection.
+    // Skip null, which counts as no data, and frames that are too large, which close the connection.
     fc.pre(sent !== null && fits(sent) !== undefined && Buffer.byteLength(JSON.stringify(sent)) < largestFrame - 200)
     const answer = await client.request(type, sent)
     expect(asyncapi.refused(answer), `the reply to ${type} ${JSON.stringify(sent).slice(0, 500)}`, answer)
@@ -190,10 +193,10 @@ const parameters: Readonly<Record<string, fc.Arbitrary<Json>>> = {
   name: oneOf('chat', 'gifts', 'auto-close', 'nothing'),
   cascade: oneOf('true', 'false'),
   token: oneOf('no token', tokenFor(9)),
-  // A longer drain deadline would delay the response while clients are connected.
+  // With a longer deadline, the response would wait until the clients have left.
   deadlineSeconds: fc.constant(0)
 }
-/** Bodies by path, for routes whose schema is too general because the settings depend on the feature. */
+/** Request bodies by path, for routes whose schema is too general, because the settings depend on the feature. */
 const bodies: Readonly<Record<string, fc.Arbitrary<Json>>> = {
   '/admin/features/{name}/config': oneOf({}, {}, { history: null }, { history: 20 }, { nothing: 1 })
 }
@@ -242,7 +245,7 @@ async function tryRoute (t: Test, route: DocumentedRoute): Promise<void> {
 }
 
 let calls = 0
-/** Distributes the calls over many addresses to stay below the rate limit per address. */
+/** Distributes the calls over many addresses, to stay below the rate limit per address. */
 const nextAddress = () => `10.0.${Math.floor(++calls / 250)}.${calls % 250}`
 
 /** @throws if the response differs from the document */

@@ -113,7 +113,7 @@ t.test('loses no user when the room becomes small', async (t) => {
   for (const client of [bob, eve]) await client.ok('room:join', { roomId: 'r1' })
   await until(() => seen.there.size === 3)
 
-  // Within a second, Eve leaves while the room is big and rejoins when it has become small.
+  // Within the same second, Eve leaves while the room is big, and rejoins after it has become small.
   await eve.ok('room:leave')
   await bob.ok('room:leave')
   await eve.ok('room:join', { roomId: 'r1' })

@@ -8,7 +8,11 @@ import { nativeOnly } from '../support/client.ts'
 import { redisDatabase } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
 
-/** Opens a connection that must be rejected. @returns the status and error of the response */
+/**
+ * Opens a connection that must be rejected.
+ *
+ * @returns the status and error of the response
+ */
 async function refusalOf ({ url }: TestServer, userId: string | number, headers: Record<string, string> = {}) {
   const ws = new WebSocket(`${url.replace('http', 'ws')}/ws`, ['msab.v1'], { headers: { ...headers, authorization: `Bearer ${tokenFor(userId)}` } })
   ws.on('error', () => { /* The response is awaited below. */ })
@@ -127,7 +131,7 @@ t.test('closes a connection that floods bytes, pings or pongs', async (t) => {
 t.test('a connection that was closed for flooding is not read', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth' } })
   const client = await server.connect(1)
-  // Ignores the close frame.
+  // Ignore the close frame.
   ;(client.ws as unknown as { _receiver: { removeAllListeners (event: string): void } })._receiver.removeAllListeners('conclude')
   const socket = (client.ws as unknown as { _socket: import('node:net').Socket })._socket
   for (let i = 0; i < 1000; i++) client.ws.pong()
@@ -206,7 +210,11 @@ onEveryStore(t, 'limits wrong pins per address and per room, and not for members
   await owner.ok('room:join', { roomId: 'r2', pin: '1234' })
   await owner.ok('room:join', { roomId: 'r1', pin: '1234' })
   let users = 0
-  /** Joins with wrong PINs, four per user. @returns the error codes */
+  /**
+   * Joins with wrong PINs, four per user.
+   *
+   * @returns the error codes
+   */
   const guess = async (count: number, address: number, roomId = 'r1') => {
     const codes: string[] = []
     for (let i = 0; i < count; i += 4) {
@@ -237,7 +245,7 @@ t.test('rejects . and .. as ids', async (t) => {
   await ada.ok('room:join', { roomId: '...' })
   for (const id of ['.', '..']) {
     for (const [method, path] of [['GET', '/admin/rooms/'], ['GET', '/admin/users/'], ['DELETE', '/admin/rooms/r1/bans/']] as const) {
-      // HTTP clients remove the segments, so this request does not use one.
+      // HTTP clients remove these segments from URLs, so use `inject`.
       const { statusCode } = await server.app.inject({ method, url: path + id, headers: { authorization: `Bearer ${adminKey}` } })
       t.ok(statusCode === 400 || statusCode === 404, `${method} ${path}${id}: ${statusCode}`)
     }

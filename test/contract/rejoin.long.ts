@@ -19,10 +19,10 @@ t.test('2,500 members of a killed server are back within 10 s', async (t) => {
   const closedAs: number[] = []
   t.teardown(() => { for (const ws of sockets) ws.terminate() })
 
-  /** @returns the number of participants in the reply to the join */
+  /** @returns the number of participants in the join reply */
   async function enter (address: string, token: string): Promise<number> {
     const ws = new WebSocket(`${address.replace('http', 'ws')}/ws`, ['msab.v1'], { headers: { authorization: `Bearer ${token}` }, perMessageDeflate: false })
-    ws.on('error', () => { /* The close event follows. */ })
+    ws.on('error', () => { /* `close` is emitted next. */ })
     ws.once('close', (code) => {
       sockets.delete(ws)
       closedAs.push(code)

@@ -125,7 +125,7 @@ t.test('an admin closes a room during joins', async (t) => {
     ])
     t.equal(closed.status, 204)
     for (const { ok, error } of joins) if (!ok) t.equal(error.code, 'UNAVAILABLE')
-    // Clients and the server agree on the room of each user.
+    // Check that clients and the server agree on each user's room.
     for (const client of clients) await client.flush()
     const room = await server.app.store.getRoom(roomId)
     t.equal(room?.participantCount ?? 0, server.app.rooms.get(roomId)?.members.size ?? 0)

@@ -10,7 +10,7 @@ import { stopwatch } from '../support/pace.ts'
 
 const question = JSON.stringify({ type: 'user:getRoom', data: { userId: 'nobody' } })
 
-/** Every 10 ms, yields the time since `begin` in milliseconds. */
+/** Yields the time since `begin` every 10 ms, in milliseconds. */
 async function * elapsedOf (begin: number) {
   for (;;) {
     await setTimeout(10)
@@ -46,7 +46,7 @@ t.test('allows a sustained rate of messages up to the limit', async (t) => {
     }
     return client
   }
-  // Half the allowed rate leaves room for the bursts in which a busy machine catches up.
+  // Send at half the allowed rate, to leave room for bursts when a busy machine catches up.
   await (await send(50, 2000)).flush()
   t.same(await (await send(200, 5000)).closed, { code: 4429, reason: 'FLOODING' })
 })

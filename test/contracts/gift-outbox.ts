@@ -344,7 +344,7 @@ const commands: fc.Arbitrary<Command>[] = [
     toString: () => `take ${size} for ${lease}`
   })),
   fc.tuple(fc.nat(), fc.array(outcomes, { minLength: 1, maxLength: 5 }), fc.boolean()).map(([which, list, second]): Command => ({
-    // The batch may already be settled, or another worker may hold its lease by now.
+    // By now, the batch may have been settled, or another worker may hold its lease.
     check: (model) => model.batches.length > 0,
     async run (model, { a, b, clock }) {
       const batch = model.batches[which % model.batches.length] as Batch

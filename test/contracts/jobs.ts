@@ -54,7 +54,7 @@ export function jobStoreContract (t: Test, make: (t: Test) => Promise<JobStore>)
     await store.schedule('a', 'k', 1500)
     await store.schedule('a', 'k', 3000)
     t.same(await store.takeDue('a', 2000, 10, 60_001), [], 'not concurrently')
-    // A job that waits until its current run ends does not delay other jobs.
+    // A job that is waiting for its current run to end does not delay other jobs.
     await store.schedule('a', 'other', 1800)
     const [other] = await store.takeDue('a', 2000, 1, 60_002)
     t.match(other, { key: 'other' })

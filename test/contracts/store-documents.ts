@@ -54,7 +54,7 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Room
     t.same(await swap(one, [2]), { swapped: false, version: two, state: '[2]' })
     t.same(await store.readDocuments(['r1'], 'd'), ['[2]'])
 
-    // Without a new state, the swap only compares the version.
+    // If no new state is given, the swap only compares the version.
     t.same(await swap(two), { swapped: true, version: two })
     for (const expected of [one, '?', '', '1000.0']) t.same(await swap(expected), { swapped: false, version: two, state: '[2]' }, expected)
     t.same(await store.swapDocument({ roomId: 'r1', name: 'other', expected: '1000.0' }), { swapped: true, version: '1000.0' }, 'each name identifies a separate document')

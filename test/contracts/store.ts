@@ -11,7 +11,7 @@ const profileOf = (id: UserId): Profile => ({ userId: id, id, name: `User ${id}`
 /** Creates a room record like the one that the first join stores. */
 export const recordOf = (roomId: string, ownerId: UserId = 1, locked = false): RoomRecord => ({ roomId, ownerId, createdAt: 1000, options: { colour: 'red' }, locked })
 
-/** Creates a join command that also creates the room, if the room does not exist. */
+/** Creates a join command that also creates the room if it does not exist. */
 export function joining (roomId: string, id: UserId, change: Partial<JoinCommand> = {}): JoinCommand {
   return {
     roomId,

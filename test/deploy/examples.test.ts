@@ -12,7 +12,7 @@ const run = promisify(execFile)
 const read = (path: string) => readFileSync(join(import.meta.dirname, '..', '..', path), 'utf8')
 
 const compose = read('docker-compose.yml')
-/** The lines of a service in docker-compose.yml. */
+/** Returns the lines of a service in docker-compose.yml. */
 const serviceOf = (name: string) => new RegExp(`^  ${name}:\\n((?:    .*\\n|\\n)+)`, 'm').exec(compose)?.[1] ?? ''
 
 t.test('containers have no capabilities and a read-only file system', async (t) => {
@@ -44,7 +44,7 @@ t.test('the command of the Redis container requires the password', async (t) => 
 
 t.test('the coturn example denies special networks and has quotas', async (t) => {
   const [config = ''] = /# \/etc\/turnserver\.conf[\s\S]*?```/.exec(read('docs/deployment.md')) ?? []
-  // Without the lines that deny everything, the special networks must still be denied.
+  // The special networks must be denied even without the lines that deny everything.
   const ranges = [...config.matchAll(/^denied-peer-ip=(\S+?)-(\S+)$/gm)].map(([, from = '', to = '']) => [from, to] as const)
   const everything = ranges.filter(([from, to]) => (from === '0.0.0.0' && to === '255.255.255.255') || (from === '::' && to.startsWith('ffff')))
   t.equal(everything.length, 2, 'the example allows only the address of the audio server')

@@ -9,8 +9,8 @@ import type { Test } from 'tap'
 // @ts-expect-error: the setup is plain JavaScript, which also runs on older versions of Node
 import { removeUnused } from '../../scripts/setup/dependencies.mjs'
 
-// Executes the Dockerfile's steps in ordinary folders. The test does not need Docker to check
-// which files the image installs, copies and omits.
+// Executes the Dockerfile's steps in ordinary folders, so that a test can check without Docker which files the image
+// contains.
 
 const run = promisify(execFile)
 const root = resolve(import.meta.dirname, '..', '..')
@@ -37,7 +37,7 @@ async function readStages (): Promise<Stages> {
   return stages
 }
 
-/** Steps that the test skips: those that need root or Debian's archive, and the check of the missing media worker. */
+/** Steps to skip: those that need root or Debian's archive, and the check of the media worker, which is missing here. */
 const needsContainer = /^(apt-get|mkdir -p data|node_modules\/mediasoup\/worker)/
 
 export interface ImageOptions {
@@ -51,7 +51,7 @@ export interface ImageOptions {
  * Executes the stages in order.
  *
  * @returns the folder that becomes `/app` in the image
- * @throws an error that contains the output of the step, if a step fails
+ * @throws if a step fails; the error contains the step's output
  */
 export async function buildImage (t: Test, { prepare = {}, replace = {} }: ImageOptions = {}): Promise<string> {
   const base = await mkdtemp(join(tmpdir(), 'flylive-image-'))

@@ -1,7 +1,8 @@
 import t from 'tap'
 import { printResult, rollingRestart } from './rolling-restart.ts'
 
-// rolling-restart.long.ts does the same with 100 clients. A busy machine may be slower than the target.
+// rolling-restart.long.ts does the same with 100 clients. On a busy machine, clients may notice gaps that are longer
+// than the target.
 
 t.test('clients behind nginx do not notice a rolling restart', async (t) => {
   const result = await rollingRestart(t, { clients: 6, talkers: 2, drainSeconds: 4 })

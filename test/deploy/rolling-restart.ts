@@ -12,7 +12,7 @@ import { followSound } from '../support/sound.ts'
 import type { Sound } from '../support/sound.ts'
 import { createTone } from '../support/wrtc.ts'
 
-/** The interval of the messages with which the test detects gaps, in milliseconds. */
+/** Interval between the messages with which the test detects gaps, in milliseconds. */
 const tickMs = 100
 const seatsPerRoom = 15
 
@@ -22,24 +22,24 @@ interface Witness {
   seatIndex: number
   /** What the client hears; undefined without audio. */
   sound: Sound | undefined
-  /** Changes of the state of the room and of the audio since the start. */
+  /** State changes of the room and of the audio since the start. */
   states: string[]
   /** Whether the client's seat was ever reported free. */
   lostSeat: boolean
-  /** The longest time between two messages of the room, in milliseconds. */
+  /** The longest time between two messages in the room, in milliseconds. */
   longestGapMs: number
   ticks: number
 }
 
 export interface RestartResult {
   clients: number
-  /** Clients for which the state of the room or of the audio changed. */
+  /** Number of clients whose room state or audio state changed. */
   noticed: number
-  /** What they noticed. */
+  /** The changes that these clients noticed. */
   changes: string[]
-  /** The longest time without a message, beyond the interval of the messages, in milliseconds. */
+  /** The longest time without a message, minus the interval between messages, in milliseconds. */
   worstGapMs: number
-  /** The longest time in which a client did not hear another one that sends a tone, in milliseconds. */
+  /** The longest time during which a client did not hear the other talker's tone, in milliseconds. */
   worstSilenceMs: number
   seatsKept: number
   /** How long each server took to stop, in seconds. */
@@ -47,7 +47,7 @@ export interface RestartResult {
 }
 
 /**
- * @param number of the client; 15 clients share a room
+ * @param number the client's number; 15 clients share a room
  * @param talks whether the client sends a tone and listens
  */
 async function enter (t: Test, url: string, number: number, talks: boolean): Promise<Witness> {
@@ -68,7 +68,7 @@ async function enter (t: Test, url: string, number: number, talks: boolean): Pro
   let last = performance.now()
   room.connection.on('chat:message', () => {
     const now = performance.now()
-    // The time before the first message does not count.
+    // Ignore the time before the first message.
     if (witness.ticks++ > 0) witness.longestGapMs = Math.max(witness.longestGapMs, now - last)
     last = now
   })
@@ -77,13 +77,16 @@ async function enter (t: Test, url: string, number: number, talks: boolean): Pro
 
 export interface RestartOptions {
   clients: number
-  /** Clients that send a tone and listen, two per room; an even number. */
+  /** Number of clients that send a tone and listen: two per room, so an even number. */
   talkers?: number
   servers?: number
   drainSeconds: number
 }
 
-/** Restarts servers behind nginx, one after the other, while clients of the client package are in rooms, and receive messages and audio. */
+/**
+ * Restarts servers behind nginx one after the other, while clients (of the client package) are in rooms and receive
+ * messages and audio.
+ */
 export async function rollingRestart (t: Test, { clients, talkers = 0, servers: size = 2, drainSeconds }: RestartOptions): Promise<RestartResult> {
   const redis = await startRedis(t)
   const ports: number[] = []
@@ -114,7 +117,7 @@ export async function rollingRestart (t: Test, { clients, talkers = 0, servers: 
   // One member of each room speaks.
   const speakers = witnesses.filter((_, number) => number % seatsPerRoom === 0)
   const ticker = setInterval(() => {
-    for (const { room } of speakers) room.connection.request('chat:message', { content: 'tick' }).catch(() => { /* The other clients detect the gap. */ })
+    for (const { room } of speakers) room.connection.request('chat:message', { content: 'tick' }).catch(() => { /* Ignored: the other clients detect the gap. */ })
   }, tickMs)
   t.teardown(() => clearInterval(ticker))
   const everybodyHears = async () => {

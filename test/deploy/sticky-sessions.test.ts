@@ -8,7 +8,8 @@ import { startNginx } from '../support/nginx.ts'
 import { redisDatabase } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
 
-// Socket.IO clients with polling reach the same server with all requests, with the nginx configuration of docs/deployment.md.
+// With the nginx configuration of docs/deployment.md, all requests of a Socket.IO client that uses polling reach the
+// same server.
 
 const clients = 12
 

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { build } from '../support/build.ts'
 
-// The names in docs/migration.md exist in this server.
+// Checks that the names in docs/migration.md exist in this server.
 
 const read = (path: string) => readFileSync(join(import.meta.dirname, '..', '..', path), 'utf8')
 const guide = read('docs/migration.md')

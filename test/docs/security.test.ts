@@ -20,7 +20,7 @@ for (const { number, result, by } of rows) {
   t.ok(['met', 'operator', 'not applicable', 'accepted'].includes(result), `${number}: ${result}`)
   t.ok(by.length > 3, `${number} has a reason`)
   let file = ''
-  // A file in backticks, or a title in quotes that the test file before it contains.
+  // Matches a file in backticks, or a quoted title, which must be in the test file mentioned before it.
   for (const [, path, title] of by.matchAll(/`((?:test|plugins|features|config|routes|scripts)\/[^`\s]*|server\.ts)`|(?<=[`"],? )"([^"]+)"/g)) {
     if (path !== undefined) {
       file = path

@@ -13,7 +13,7 @@ import { until } from '../support/retry.ts'
 const root = join(import.meta.dirname, '..', '..')
 const text = readFileSync(join(root, 'docs', 'writing-features.md'), 'utf8')
 const blocks = (language: string) => [...text.matchAll(new RegExp(`^\`\`\`${language}\n([^]+?)^\`\`\`$`, 'gm'))].map(([, code = '']) => code)
-/** Returns the file name from the first line of a code block, if there is one. */
+/** Returns the file name in the first line of a code block, if there is one. */
 const fileOf = (code: string) => /^\/\/ (\S+)\n/.exec(code)?.[1]
 
 t.test('shows the feature that feature:new writes', async (t) => {
@@ -90,7 +90,7 @@ t.test('runs the features with room state, hooks, kept resources and requests be
 })
 
 t.test('loads a feature from a package', async (t) => {
-  // Simulates a deployment's own project, which does not contain the server's packages.
+  // Simulate a deployment's own project, which does not contain the server's packages.
   const project = realpathSync(mkdtempSync(join(tmpdir(), 'flylive-project-')))
   t.teardown(() => rmSync(project, { recursive: true, force: true }))
   const code = blocks('js').find((one) => fileOf(one) !== undefined) ?? ''

@@ -14,7 +14,7 @@ console.log(JSON.stringify([...loaded].filter(Boolean)))`
   return JSON.parse(execFileSync(process.execPath, ['--input-type=module', '-e', code], { encoding: 'utf8' })) as string[]
 }
 
-// The loader imports the index of every feature, also of those that are off.
+// The loader imports the index of every feature, including those that are off.
 t.test('the libraries of push-to-talk and WHIP are loaded only while the features are on', async (t) => {
   for (const [feature, user, library] of [['push-to-talk', 'frames.ts', '@msgpack/msgpack'], ['whip', 'sdp.ts', 'sdp-transform']] as const) {
     t.notOk(librariesOf(`features/${feature}/index.ts`).includes(library), feature)

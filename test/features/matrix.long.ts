@@ -4,13 +4,13 @@ import { globSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 
-// Disables each feature in turn and runs the tests that do not need it; they must still pass.
-// Without auth no test can connect; matrix.test.ts covers that case.
+// Disables each feature in turn and runs the tests that do not need it; they must still pass. Without auth, no test can
+// connect; matrix.test.ts covers this case.
 
 const root = join(import.meta.dirname, '..', '..')
 const features = readdirSync(join(root, 'features')).filter((name) => name !== 'auth').sort()
 
-/** Features that a test file needs in addition to the feature whose folder it is in. */
+/** The features that a test file needs in addition to the one whose folder it is in. */
 const alsoNeed: Record<string, readonly string[]> = {
   'test/client/node-audio.test.ts': ['media'],
   'test/client/seats.test.ts': ['seats'],

@@ -11,8 +11,8 @@ import { connectRadio } from '../support/radio.ts'
 import { until } from '../support/retry.ts'
 import { dtlsParameters, rtpCapabilities, rtpParameters } from '../support/rtp.ts'
 
-// Each feature can be disabled: the server starts, the other features keep
-// working, and the messages of the disabled feature return FEATURE_DISABLED.
+// Checks that each feature can be disabled: the server starts, the other features keep working, and the messages of the
+// disabled feature return FEATURE_DISABLED.
 
 const folder = join(import.meta.dirname, '..', '..', 'features')
 const features = readdirSync(folder).sort()
@@ -25,7 +25,7 @@ interface Scene {
   joined: Record<string, unknown>[]
 }
 
-/** Per feature: `on` checks that it works, `off` checks how the others behave without it. */
+/** Per feature: `on` checks that it works; `off` checks how the other features behave without it. */
 const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?: (t: Test, scene: Scene) => Promise<void> }> = {
   auth: {
     async on (t, { server }) {
@@ -215,7 +215,10 @@ const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?
   }
 }
 
-/** Features whose checks are slow. They run with all features, and without each other one only with ALL_PAIRS (matrix-pairs.long.ts). */
+/**
+ * Features whose checks are slow. They run with all features on; with another feature off, they run only if ALL_PAIRS
+ * is set (matrix-pairs.long.ts).
+ */
 const slow = ['auto-close', 'docs']
 
 t.same(Object.keys(shows).sort(), features, 'the table covers every feature')

@@ -1,3 +1,3 @@
-// Runs test/plugins/clock.test.ts with every change of the clock on both stores.
+// Runs test/plugins/clock.test.ts with every clock change on both stores.
 process.env.ALL_STEPS = 'true'
 await import('./clock.test.ts')

@@ -12,7 +12,10 @@ import { until } from '../support/retry.ts'
 
 const preload = { NODE_OPTIONS: `--import=${join(import.meta.dirname, '../support/wall-clock.ts')}` }
 const sign = createSigner({ key: jwtSecret })
-/** Signs a token with `iat` and `nbf` from a correct clock. A server whose machine's clock is slow must accept the token, too. */
+/**
+ * Signs a token with `iat` and `nbf` from a correct clock. Even a server on a machine with a slow clock must accept the
+ * token.
+ */
 function tokenOf (userId: number): string {
   const now = Math.floor(Date.now() / 1000)
   return sign({ id: userId, name: `User ${userId}`, nbf: now, exp: now + 86_400 })
@@ -77,7 +80,10 @@ t.test('servers whose clocks differ have the same deadlines, and report the diff
   t.notMatch(right.output(), /clock differs/)
 })
 
-/** The clock changes backwards on one store and forwards on the other. ALL_STEPS (clock.long.ts) selects all combinations. */
+/**
+ * The clock is set back in the test with Redis and forward in the test with the memory store. ALL_STEPS (clock.long.ts)
+ * selects all combinations.
+ */
 for (const [step, on] of [[-3_600_000, 'redis'], [7_200_000, 'memory']] as const) {
   const onStores = process.env.ALL_STEPS === undefined ? onStore(on) : onBothStores
   onStores(t, `deadlines hold when the machine's clock is changed by ${step / 3_600_000} h`, async (t, env) => {

@@ -4,7 +4,11 @@ import { join, resolve } from 'node:path'
 
 const root = join(import.meta.dirname, '..', '..')
 
-/** Runs a program of this checkout. @returns the exit code and output */
+/**
+ * Runs a program of this checkout.
+ *
+ * @returns the exit code and output
+ */
 export async function run (file: string, args: string[], cwd = root) {
   const { TEST_WITHOUT, ...env } = process.env
   const child = spawn(process.execPath, [resolve(root, file), ...args], { cwd, env: { ...env, INIT_CWD: cwd }, stdio: ['ignore', 'pipe', 'pipe'] })

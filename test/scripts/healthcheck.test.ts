@@ -7,7 +7,11 @@ import t from 'tap'
 
 const script = resolve(import.meta.dirname, '../../scripts/healthcheck.ts')
 
-/** Runs the health check, with only the variables of `env`. @returns the exit code */
+/**
+ * Runs the health check, with only the variables of `env`.
+ *
+ * @returns the exit code
+ */
 async function statusWith (env: Record<string, string>): Promise<number> {
   const child = spawn(process.execPath, [script], { env, stdio: 'ignore' })
   const [status] = await once(child, 'exit') as [number]

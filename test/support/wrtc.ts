@@ -9,7 +9,7 @@ Object.assign(globalThis, { MediaStream, MediaStreamTrack, RTCPeerConnection })
 // A process that uses the WebRTC package crashes if it ends without calling exit().
 process.once('beforeExit', () => process.exit())
 
-/** @returns a track with a tone of 500 Hz, which is stopped after the test */
+/** @returns a track with a 500 Hz tone, which is stopped after the test */
 export function createTone (t: Test): MediaStreamTrack {
   const source = new RTCAudioSource()
   const samples = Int16Array.from({ length: 480 }, (_, i) => 8000 * Math.sin(2 * Math.PI * 500 * i / 48_000))

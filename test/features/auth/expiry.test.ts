@@ -13,7 +13,7 @@ const sign = createSigner({ key: jwtSecret, algorithm: 'HS256' })
 // `exp` is in whole seconds. The token stays valid for at least one second.
 const soon = () => Math.ceil(Date.now() / 1000) + 1
 
-/** Connects with a token that expires soon and joins the room r1. Tries again if the token expires before that. */
+/** Connects with a token that expires soon and joins the room r1. Retries if the token expires first. */
 async function connectBriefly (t: Test, server: TestServer, claims: object): Promise<{ client: TestClient, token: string, exp: number }> {
   return await until(async () => {
     const exp = soon()
@@ -29,7 +29,7 @@ t.test('a session closes when its token expires', async (t) => {
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
   const { client: bob, token, exp } = await connectBriefly(t, server, { id: 2, name: 'Bob' })
-  // The process may stand still, and the server with it. A timer shows when the process was able to close the session.
+  // The whole process, including the server, may be suspended. A timer shows when it was able to close the session.
   const expired = delay(exp * 1000 - Date.now()).then(() => Date.now())
 
   t.same(await bob.closed, { code: 4401, reason: 'TOKEN_EXPIRED' })

@@ -9,7 +9,7 @@ import type { TestServer } from '../../support/build.ts'
 import { outcome } from '../../support/refusal.ts'
 import { until } from '../../support/retry.ts'
 
-// POST /ws returns the reason for a rejected connection, which browsers hide.
+// POST /ws returns why a connection was rejected, because browsers hide the response to an upgrade.
 
 const sign = createSigner({ key: jwtSecret, algorithm: 'HS256' })
 const origin = 'https://evil.example.com'

@@ -3,7 +3,7 @@ import { build, onEveryStore, tokenFor } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
 import type { TestClient } from '../../support/client.ts'
 
-// All claims that the backend puts into a token.
+// All claims in the backend's tokens.
 const claims = {
   signature: 'hello',
   email: 'ada@example.com',

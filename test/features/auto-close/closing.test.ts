@@ -56,7 +56,7 @@ onBothStores(t, 'closes an empty room and removes all its data', async (t, store
 
 onBothStores(t, 'keeps an occupied room, and a rejoin restarts the wait', async (t, store) => {
   const hour = 3_600_000
-  // The test enables the feature after the rejoins, so that their duration does not matter.
+  // Enable the feature only after the rejoins, so that it does not matter how long they take.
   const server = await build(t, { env: { FEATURES: 'auth,chat', EMPTY_ROOM_SECONDS: '3600', ...store } })
   const removed = removals(server)
   await createEmptyRooms(server.app.store, ['left', 'visited', 'back'], Date.now() - 2 * hour)
@@ -71,7 +71,7 @@ onBothStores(t, 'keeps an occupied room, and a rejoin restarts the wait', async 
 
   t.match(await server.admin('POST', '/admin/features/auto-close/enable'), { status: 200 })
   await until(() => removed.length > 0)
-  // This request returns after the running sweep has finished.
+  // This request returns after the current sweep has finished.
   t.match(await server.admin('POST', '/admin/features/auto-close/disable'), { status: 200 })
   t.match(removed, [{ roomId: 'left', reason: 'inactivity' }])
   t.equal(await createdAt('visited'), before)
@@ -108,7 +108,7 @@ t.test('retries after a failed sweep', async (t) => {
   const server = await build(t, { env: { ...env, REDIS_URL: proxy.url } })
   const removed = removals(server)
   await createEmptyRooms(server.app.store, names('r', 5), Date.now())
-  // Redis fails first during the query for empty rooms, then during the close of a room.
+  // Make Redis fail first during the query for empty rooms, then while a room is being closed.
   for (const moment of [/zrangebyscore\r\n\$\d+\r\nmsab:rooms:empty\r\n/, /\r\nmsab:room:\{r0\}:closed\r\n/]) {
     await proxy.hold(moment)
     proxy.drop()

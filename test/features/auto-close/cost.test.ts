@@ -15,7 +15,11 @@ t.test('a sweep costs the same with 20 rooms and with 2,000', async (t) => {
   let commands: string[][] = []
   monitor.on('monitor', (_time: string, args: string[]) => commands.push(args))
 
-  /** @returns the Redis commands and script calls that access rooms while a sweep closes the due rooms */
+  /**
+   * Runs a sweep that closes the given rooms.
+   *
+   * @returns the Redis commands and script calls that accessed rooms during the sweep
+   */
   async function look (due: readonly string[]): Promise<string[]> {
     await createEmptyRooms(store, due, hour)
     await until(async () => (await redis.keys('msab:jobs:*')).length === 0)
@@ -34,7 +38,7 @@ t.test('a sweep costs the same with 20 rooms and with 2,000', async (t) => {
     t.notMatch(stats, /cmdstat_(keys|[hsz]?scan|sort|randomkey):/)
     t.match(stats, 'cmdstat_zrangebyscore:')
     return commands.filter((args) => args.some((arg) => arg.startsWith('msab:room')))
-      // The first call of a script is EVAL instead of EVALSHA, because Redis does not have the script yet.
+      // The first call of a script is EVAL instead of EVALSHA, because Redis does not know the script yet.
       .map(([name = '', ...args]) => `${name.toLowerCase().replace('evalsha', 'eval')} ${args.filter((arg) => arg.startsWith('msab:room')).map((key) => key.replace(/\{.*\}/, '{}')).join(' ')}`)
       .sort()
   }

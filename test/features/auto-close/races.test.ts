@@ -71,8 +71,8 @@ onBothStores(t, 'repeated sweeps remove no members and finally close every room'
   }))
   t.comment(`${visits} visits to ${removed.flat().length} rooms`)
   await until(async () => (await server.app.store.listRooms('', 20)).length === 0)
-  // If a user leaves while another server closes the room, the room returns to the index of empty rooms
-  // until the next sweep.
+  // If a user leaves while another server closes the room, the room is back in the index of empty rooms until the next
+  // sweep.
   await until(async () => (await server.app.store.listEmptyRooms(Date.now(), 20)).length === 0)
 })
 

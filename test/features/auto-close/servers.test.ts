@@ -47,7 +47,7 @@ t.test('another server announces a close after a crash', async (t) => {
   const rooms = names('', 5)
   await leaveRooms([server], backend, rooms)
   const { jobs, store } = server.app
-  // Simulates a server that died after the first step of the removal.
+  // Simulate a server that died after the first step of removing the rooms.
   for (const roomId of rooms) await Promise.all([store.removeRoom(roomId, true), jobs.schedule('room-closed', roomId, Date.now())])
   await assertEndedOnce(t, server, backend, rooms)
   await until(async () => (await server.app.redis.keys('msab:jobs:*')).length === 0)

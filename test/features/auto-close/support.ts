@@ -45,7 +45,7 @@ export async function createOccupiedRooms (store: RoomStore, roomIds: readonly s
   }))
 }
 
-/** Runs calls in batches of 100, because larger batches could exceed the store's timeout. */
+/** Makes calls in batches of 100, because larger batches could exceed the store's timeout. */
 async function inBatches (roomIds: readonly string[], act: (roomId: string) => Promise<unknown>): Promise<void> {
   for (let i = 0; i < roomIds.length; i += 100) await Promise.all(roomIds.slice(i, i + 100).map(act))
 }
@@ -66,7 +66,7 @@ export async function leaveRooms (servers: readonly TestServer[], backend: Backe
   })
 }
 
-/** Waits until the backend has received all statuses, and checks that it received the end of each room exactly once. */
+/** Waits until the backend has received all statuses, and checks that it was notified of the end of each room exactly once. */
 export async function assertEndedOnce (t: Test, server: TestServer, backend: Backend, roomIds: readonly string[]): Promise<void> {
   await until(async () => (await server.app.kv.namespace('room-status').list()).length === 0)
   const wrong = roomIds.map((roomId) => ({ roomId, statuses: backend.statuses.filter((item) => item.roomId === roomId).map(({ status }) => status) }))

@@ -5,7 +5,7 @@ import { speak } from '../../support/mix.ts'
 import { fragmentsOf, hlsClient } from '../../support/hls.ts'
 import { until } from '../../support/retry.ts'
 
-// A broadcast as players receive it: playlists, segments and parts over HTTP.
+// A broadcast as received by players: playlists, segments and parts over HTTP.
 
 const server = await build(t, { env: { FEATURES: 'auth,media,lobby,broadcast' } })
 const owner = await server.connect(1)

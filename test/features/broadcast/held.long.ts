@@ -6,7 +6,8 @@ import { build } from '../../support/build.ts'
 import { hlsClient } from '../../support/hls.ts'
 import { until } from '../../support/retry.ts'
 
-// 1,000 clients request a playlist that does not exist yet, wait, and disconnect. The heap must not grow.
+// Requests of 1,000 clients for a playlist that does not exist yet are held, then the clients disconnect. The heap must
+// not grow.
 
 const count = 1000
 t.setTimeout(300_000)
@@ -21,11 +22,11 @@ const { playlist } = hlsClient(`${server.url}/hls/r1`)
 await playlist('live.m3u8')
 const waiting = async () => Number(((await server.admin('GET', '/admin/broadcasts')).body?.['broadcasts'] as Record<string, number>[])[0]?.['waitingRequests'])
 
-/** @returns the highest number of requests that waited on the server at the same time */
+/** @returns the highest number of requests that the server held at the same time */
 async function holdAndDrop (): Promise<number> {
   const agent = new Agent({ keepAlive: true, maxSockets: Infinity, maxFreeSockets: Infinity })
   const ask = (file: string) => get(`${server.url}/hls/r1/${file}`, { agent }, (response) => response.resume()).on('error', () => {})
-  // The connections are opened first, because a request waits for at most a few seconds.
+  // Open the connections first, because a request is held for a few seconds at most.
   await Promise.all(Array.from({ length: count }, async () => await new Promise((resolve) => ask('aac-init.mp4').on('close', resolve))))
   const { last } = await playlist('live.m3u8')
   const requests = Array.from({ length: count }, () => ask(`live.m3u8?_HLS_msn=${last + 2}`))

@@ -8,8 +8,8 @@ import { build } from '../../support/build.ts'
 import { fragmentsOf, hlsClient, parsePlaylist } from '../../support/hls.ts'
 import { speak } from '../../support/mix.ts'
 
-// An hour on air (BROADCAST_MINUTES changes it): every segment of both renditions is checked, and its time is compared with
-// the monotonic clock.
+// Checks every segment of both renditions for an hour (or BROADCAST_MINUTES) on air, and compares its time with the
+// monotonic clock.
 
 const minutes = Number(process.env.BROADCAST_MINUTES ?? 60)
 const hz = 1000
@@ -36,7 +36,7 @@ for (const [file, codec] of [['live.m3u8', 'aac'], ['opus.m3u8', 'opus']] as con
     let end: number | undefined
     let samples = 0
     let segments = 0
-    /** Delay between the mixing and the arrival of the last part of each segment, in milliseconds. */
+    /** Delay from the mixing to the arrival of the last part of each segment, in milliseconds. */
     const lags: number[] = []
     const faults: string[] = []
     while (performance.now() < until) {
@@ -79,7 +79,8 @@ for (const [file, codec] of [['live.m3u8', 'aac'], ['opus.m3u8', 'opus']] as con
     await finished(output)
     t.strictSame(faults, [], 'no fault')
     t.ok(segments > minutes * 60 / 2.048 - 20, `${segments} segments`)
-    // Compares the shortest delays at the beginning and at the end of the run, so that delays of a busy machine do not count as drift.
+    // Compares the shortest delays at the beginning and at the end of the run, so that delays on a busy machine do not
+    // count as drift.
     const tenth = Math.ceil(lags.length / 10)
     const drift = Math.min(...lags.slice(-tenth)) - Math.min(...lags.slice(0, tenth))
     t.comment(`${codec}: ${segments} segments, drift ${drift.toFixed(1)} ms in ${minutes} min`)
@@ -94,7 +95,7 @@ for (const [file, codec] of [['live.m3u8', 'aac'], ['opus.m3u8', 'opus']] as con
     t.ok(times.every((time, i) => i === 0 || time === (times[i - 1] ?? 0) + frame), 'without a gap')
     const decoded = await run('ffmpeg', ['-v', 'error', '-i', path, '-t', '30', '-ac', '1', '-f', 's16le', '-'], { encoding: 'buffer', maxBuffer: 1e9 })
     t.equal(String(decoded.stderr), '')
-    // A busy machine may interrupt the tone in some seconds.
+    // On a busy machine, the tone may be interrupted in some seconds.
     const second = 48_000 * 2
     const found = Array.from({ length: 20 }, (_, i) => frequencyOf(decoded.stdout.subarray((i + 5) * second, (i + 6) * second))).sort((a, b) => a - b)
     t.ok(Math.abs((found[10] ?? NaN) - hz) < 1, `the tone: ${found[10]} Hz`)

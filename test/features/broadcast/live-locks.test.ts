@@ -8,7 +8,11 @@ import { dtlsParameters, rtpParameters } from '../../support/rtp.ts'
 
 const env = { FEATURES: 'auth,media,broadcast', BROADCAST_SINGLE_CONNECTION: 'true' }
 
-/** Joins a room and connects a transport. @returns a function that starts to speak */
+/**
+ * Joins a room and connects a transport.
+ *
+ * @returns a function that starts sending audio
+ */
 async function speaker (client: TestClient) {
   await client.ok('room:join', { roomId: 'r1' })
   const { id: transportId } = await client.ok('transport:create', { type: 'producer' })

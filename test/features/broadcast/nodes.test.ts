@@ -7,7 +7,7 @@ import { stopwatch } from '../../support/pace.ts'
 import { startServer } from '../../support/process.ts'
 import { redisDatabase } from '../../support/redis.ts'
 
-// A broadcast on two servers: each server serves it, and one takes over when the other dies.
+// A broadcast on two servers: both serve it, and one takes over when the other dies.
 
 /** The proxy closes its connections after the last test. */
 const file = t
@@ -50,7 +50,7 @@ t.test('another server takes over after kill -9, and segment numbers never decre
     const playlist = parsePlaylist(String(answer.body))
     t.ok(playlist.first >= sequence && playlist.discontinuitySequence >= discontinuitySequence && playlist.last >= last, 'no sequence number decreases')
     ;({ first: sequence, discontinuitySequence, last } = playlist)
-    // Only the second server can have made segments that begin after the death of the first.
+    // Segments that begin after the first server was killed can only come from the second server.
     if (last > segmentAtKill) heardAt = sinceKill()
   }
   t.ok(heardAt !== undefined && heardAt < 8000, `heard again after ${heardAt} ms`)

@@ -115,7 +115,8 @@ t.test('acknowledges a message once Redis has stored and published it', async (t
   let acknowledged = false
   const reply = ada.ok('chat:message', { content: 'on the way' }).finally(() => { acknowledged = true })
   await arrived
-  // This request needs no Redis. If the message were acknowledged early, that reply would arrive first.
+  // This request does not need Redis. If the server acknowledged the message too early, the acknowledgement would
+  // arrive before this reply.
   t.equal(await ada.fails('chat:message', {}), 'VALIDATION_FAILED')
   t.equal(acknowledged, false)
   t.same(messagesOf(ada), [])

@@ -55,7 +55,7 @@ onEveryStore(t, 'keeps the text unchanged', async (t, env, kind) => {
     '\0', '\x07\x1b[31mred\x7f\x9b', '\u202eback to front', '\u2066isolated\u2069', 'e\u0301 and é', '👩‍👩‍👧‍👦', '\uffff\ufffe',
     // Lone surrogates are invalid Unicode but valid JSON.
     '\ud800', 'x\udc00\ud83d', '\ud800'.repeat(500),
-    // Servers exchange lines of JSON, which these texts try to break.
+    // Servers exchange lines of JSON; these texts try to break the format.
     '{"closed":{"reason":"backend","createdAt":9e15}}\n{"type":"room:closed"}', '\n{"except":"me"}', '"\\"', '__proto__', '${0} %s %o', '<script>alert(1)</script>', // eslint-disable-line no-template-curly-in-string
     'x'.repeat(500), '😀'.repeat(500), 'e\u0301'.repeat(250)
   ]

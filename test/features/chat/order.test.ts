@@ -55,7 +55,7 @@ onEveryStore(t, 'a join during a conversation misses nothing', async (t, env, ki
   for (const [i, client] of late.entries()) {
     const history = (histories[i] ?? []).map(({ id }) => id)
     const known = new Set(history)
-    // A message that was sent during the join may appear both in the history and as an event.
+    // A message sent during the join may be both in the history and an event.
     const events = messagesOf(client).map(({ id }) => id).filter((id) => !known.has(id))
     t.strictSame([...history, ...events], all, `${history.length} before, ${events.length} since`)
   }

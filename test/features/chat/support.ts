@@ -14,13 +14,21 @@ export const messagesOf = (client: TestClient): ChatMessage[] => client.events
   .filter(({ type }) => type === 'chat:message')
   .map(({ data }) => data as ChatMessage)
 
-/** Joins a room. @returns the history in the reply */
+/**
+ * Joins a room.
+ *
+ * @returns the history in the reply
+ */
 export async function historyOf (client: TestClient, roomId = 'r1'): Promise<ChatMessage[]> {
   const { chatHistory } = await client.ok('room:join', { roomId })
   return chatHistory as ChatMessage[]
 }
 
-/** Joins a room and requests all earlier messages page by page. @returns the whole history, oldest first */
+/**
+ * Joins a room and requests all earlier messages page by page.
+ *
+ * @returns the whole history, oldest first
+ */
 export async function wholeHistoryOf (client: TestClient): Promise<ChatMessage[]> {
   const history = await historyOf(client)
   for (let before: unknown = history[0]?.id ?? null; before !== null;) {

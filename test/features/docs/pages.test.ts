@@ -85,7 +85,10 @@ t.test('works in a browser', async (t) => {
   page.on('console', (message) => { if (message.type() === 'error' || message.type() === 'warning') problems.push(message.text()) })
   page.on('pageerror', (error) => problems.push(error.message))
   page.on('request', (request) => { if (!/^(data:|blob:)/.test(request.url()) && !request.url().startsWith(url)) problems.push(request.url()) })
-  /** Checks a page in both widths and colour schemes. Swagger UI takes seconds of CPU to render, so the page is not loaded again. */
+  /**
+   * Checks a page in both widths and colour schemes without reloading it, because Swagger UI takes seconds of CPU time
+   * to render.
+   */
   const expectFit = async (what: string) => {
     for (const [viewport, colorScheme] of [[desktop, 'light'], [phone, 'dark']] as const) {
       await page.setViewportSize(viewport)

@@ -16,11 +16,15 @@ type Counts = Record<'queued' | 'deadLetters' | 'failed' | 'ledger', number>
 const counts = async (server: TestServer) => (await server.admin('GET', '/admin/gifts')).body as Counts
 const nothing: Counts = { queued: 0, deadLetters: 0, failed: 0, ledger: 0 }
 
-/** Sends gifts. @returns their transaction ids */
+/**
+ * Sends gifts.
+ *
+ * @returns their transaction ids
+ */
 async function send (clients: readonly TestClient[], count: number): Promise<string[]> {
   return await Promise.all(Array.from({ length: count }, async (_, i) => {
     const gift = { giftId: i + 1, recipientId: 99, quantity: i + 1, key: v7() }
-    // On a slow machine the outbox may time out; retrying with the same key does not create a second gift.
+    // On a slow machine, the outbox may time out. A retry with the same key does not create a second gift.
     const { data } = await until(async () => {
       const reply = await (clients[i % clients.length] as TestClient).request('gift:send', gift)
       if (!reply.ok && reply.error.code !== 'UNAVAILABLE') throw new Error(reply.error.code)
@@ -122,7 +126,7 @@ onBothStores(t, 'moves a gift to the dead letters after three failures; an admin
 
 for (const kind of ['hang', 'reset', 'reset-after', 'malformed'] as const) {
   t.test(`retries a call that fails with ${kind}`, { buffered: true }, async (t) => {
-    // Only `hang` needs a short timeout. With the other faults, it would make the server retry slow calls.
+    // Only `hang` needs a short timeout; for the other faults, the server would retry slow calls.
     const { backend, server, enter } = await start(t, kind === 'hang' ? { LARAVEL_API_TIMEOUT_MS: '2000' } : {})
     const ada = await enter(1)
     backend.fault({ call: 'gifts', kind, times: 1 })

@@ -70,7 +70,7 @@ export async function chaos (t: Test, { gifts, servers, kills, senders }: ChaosO
 
   /** Sends gifts as one user, through a random server, until the user has no attempts left. */
   async function send (sender: number): Promise<void> {
-    // Every tenth sender can pay for only half of their gifts, so the backend rejects part of a batch.
+    // Every tenth sender has coins for only half of their gifts, so that the backend rejects parts of batches.
     if (sender % 10 === 0) backend.balances.set(String(sender), triesPerSender / 2)
     let client: TestClient | undefined
     const again: number[] = []
@@ -81,7 +81,7 @@ export async function chaos (t: Test, { gifts, servers, kills, senders }: ChaosO
         if (!await sendOne(sender, giftId, client as TestClient) || Math.random() < doubted) again.push(giftId)
       }))
     }
-    // Senders stay connected for a while to receive errors about their gifts.
+    // Keep senders connected for a while, so that they receive errors about their gifts.
     if (client && open.push(client) > 100) open.shift()?.ws.terminate()
   }
 
@@ -97,7 +97,11 @@ export async function chaos (t: Test, { gifts, servers, kills, senders }: ChaosO
     }, 60_000)
   }
 
-  /** @returns whether the gift was acknowledged */
+  /**
+   * Makes one attempt to send a gift.
+   *
+   * @returns whether the gift was acknowledged
+   */
   async function sendOne (sender: number, giftId: number, client: TestClient): Promise<boolean> {
     const attempt = attempts.get(giftId) ?? { sender, key: v7() }
     const again = attempts.has(giftId) ? 'again: ' : ''
@@ -194,8 +198,8 @@ function check (t: Test, when: string, attempts: ReadonlyMap<number, Attempt>, {
 
   const [isBooked, isFailed, isDead] = [new Set(ids(booked)), new Set(ids(failed)), new Set(ids(dead))]
   t.same(ids(failed).filter((id) => isBooked.has(id) || isDead.has(id)), [], `${when}: a rejected gift is in no other state`)
-  // The backend may have charged a gift although its responses to all three attempts were lost.
-  // Such a gift stays a dead letter until it is replayed.
+  // The backend may have charged a gift although its responses to all three attempts were lost. Such a gift remains a
+  // dead letter until it is replayed.
   const unheard = ids(dead).filter((id) => isBooked.has(id))
   if (unheard.length > 0) t.comment(`${when}: ${unheard.length} dead letters were charged without a response`)
 
@@ -243,7 +247,7 @@ async function startNode (t: Test, folder: string, i: number, env: Record<string
   const start = () => {
     const cwd = join(folder, `node-${i}-${++starts}`)
     mkdirSync(cwd)
-    // Each start needs a folder of its own, because `t.testdir` would empty the folder of the previous start.
+    // Each start needs its own folder, because `t.testdir` would empty the folder of the previous start.
     const own = { testdir: () => cwd, teardown: (fn: () => Promise<void>) => t.teardown(fn) } as unknown as Test
     const server = startServer(own, {
       FEATURES: 'auth,gifts,laravel-bridge',

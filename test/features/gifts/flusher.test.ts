@@ -26,7 +26,7 @@ let files = 0
 const booked: Answer = { failed: [] }
 const ids = (gifts: readonly Gift[]) => gifts.map(({ transactionId }) => transactionId)
 
-/** Starts a flusher with an outbox of its own. The function `process` acts as the backend. */
+/** Starts a flusher with its own outbox. The function `process` acts as the backend. */
 function start (t: Test, process: Processor, change: Partial<FlusherOptions> = {}) {
   const outbox = change.outbox ?? createSqliteOutbox(join(folder, `${++files}.sqlite`))
   const metrics = createMetrics()
@@ -268,7 +268,7 @@ t.test('takes over a batch when its lease expires', slowly, async (t) => {
   const killed = createSqliteOutbox(file)
   const gift = giftOf()
   await killed.add(gift)
-  // Simulates a server that was killed while it held the lease of a batch.
+  // Simulate a server that was killed while it held the lease of a batch.
   const begin = performance.now()
   t.equal((await killed.take([100], 1500)).gifts.length, 1)
   await killed.close()

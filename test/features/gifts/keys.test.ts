@@ -71,7 +71,7 @@ t.test('keys of different senders are independent', async (t) => {
   const others = [
     await bob.ok('gift:send', gift),
     await eve.ok('gift:send', gift),
-    // All members see the transaction id. A user who sends this id as a key must not get this gift as the reply.
+    // All members see the transaction id. A user who sends this id as a key must not receive this gift in the reply.
     await bob.ok('gift:send', { ...gift, key: transactionId }),
     await ada.ok('gift:send', { ...gift, key: transactionId })
   ]
@@ -171,9 +171,9 @@ t.test('a retry after UNAVAILABLE sends the event and charges nothing', async (t
   const server = await build(t, { env: { ...waiting, REDIS_URL: redis.url } })
   const [ada, bob] = [await enter(server, 1), await enter(server, 2)]
   const gift = { giftId: 7, recipientId: 2, key: v7() }
-  // Loads the script into Redis, so that the next call is EVALSHA.
+  // Load the script into Redis, so that the next call is EVALSHA.
   const { transactionId: first } = await ada.ok('gift:send', { ...gift, giftId: 1, key: v7() })
-  // Suspends Redis right before the server sends the gift to Redis.
+  // Suspend Redis right before the server sends it the gift.
   const { redis: client } = server.app
   const evalsha = client.evalsha.bind(client) as (...args: unknown[]) => Promise<unknown>
   client.evalsha = ((...args: unknown[]) => {

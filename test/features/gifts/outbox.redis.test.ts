@@ -6,7 +6,7 @@ import { redisClient, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { stopwatch } from '../../support/pace.ts'
 
-// The tests share one Redis, and each test uses a database of its own.
+// The tests share one Redis; each test uses its own database.
 const shared = await startRedis(t)
 const [one, two] = [await redisClient(t, shared), await redisClient(t, shared)]
 

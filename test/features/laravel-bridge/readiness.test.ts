@@ -33,7 +33,7 @@ t.test('a dead subscription makes the server unready until it recovers', async (
   await backend.publish('level.up', { user_id: 1, payload: { level: 2 } })
   t.same(await ada.event('level.up'), { level: 2 })
 
-  // From here on, only the current connection is silent, so the server recovers by replacing it.
+  // From now on, only the current connection is silent, so the server recovers by replacing it.
   network.silence(false)
   const silentAt = Date.now()
   let level = 3

@@ -71,7 +71,7 @@ t.test('another server reports the rooms of a killed server', async (t) => {
   await doomed.exit
   backend.mend()
   const synced = () => last(backend, '7')?.participant_count === 1 && last(backend, '8')?.is_live === false
-  // The killed server's lease expires after 10 s, and its lease on the job after 60 s.
+  // The killed server's own lease expires after 10 s, and its lease on the job after 60 s.
   await until(synced, 90_000)
   t.match(last(backend, '7'), { is_live: true, participant_count: 1 })
   t.match(last(backend, '8'), { is_live: false, ended_at: String })

@@ -36,7 +36,7 @@ export async function silenceableProxy (t: Test, port: number) {
   })
   return {
     url: `redis://127.0.0.1:${proxy.port}/3`,
-    /** Stops forwarding to current subscribers and, with `later`, to future ones. */
+    /** Stops forwarding to current subscribers and, if `later` is set, to future ones. */
     silence (later: boolean) {
       silent = later
       for (const socket of subscribers) socket.unpipe().resume()

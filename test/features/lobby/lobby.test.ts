@@ -139,7 +139,7 @@ onBothStores(t, 'a page takes a few store calls, shared by concurrent requests',
   const calls = countCalls(b)
   const pages = await Promise.all(Array.from({ length: 10 }, () => lookers).flat().map((client) => list(client)))
   t.ok(pages.every(({ rooms }) => rooms.length === 20 && rooms.every(({ seated, people }) => seated === 1 && people.length === 1)))
-  // Owners, details and seats; names of the owners and members.
+  // `readDocuments` reads owners, details and seats; `getSomeMembers` reads the names of owners and members.
   const once = { listBusyRooms: 1, readDocuments: 3, getSomeMembers: 2 }
   t.same(calls, once)
   await list(lookers[0] as TestClient, { limit: 50 })

@@ -6,7 +6,8 @@ import { build, tokenFor } from '../../support/build.ts'
 import { until } from '../../support/retry.ts'
 import '../../support/wrtc.ts'
 
-// Measures the delay that the mix adds. The speaker sends a beep once per second. One listener receives the voice, another one the mix.
+// Measures the delay that the mix adds. The speaker sends a beep once per second. One listener receives the voice, the
+// other the mix.
 
 const { RTCAudioSink, RTCAudioSource } = wrtc.nonstandard
 const beeps = Number(process.env.BEEPS ?? 100)
@@ -21,7 +22,11 @@ t.test('the mix adds at most 100 ms', async (t) => {
     await room.join('r1')
     return room
   }
-  /** Connects a listener. @returns a growing list of the times at which a beep began, by `performance.now` */
+  /**
+   * Connects a listener.
+   *
+   * @returns a growing list of the times at which beeps began, on the clock of `performance.now`
+   */
   const listen = async (id: number, mode: ReceiveMode): Promise<number[]> => {
     const room = await enter(id, mode)
     await until(() => room.audio?.heard.length === 1)
@@ -61,7 +66,7 @@ t.test('the mix adds at most 100 ms', async (t) => {
   await speaker.seats.takeFree()
   await speaker.audio?.publish(track)
   const [voices, mix] = await Promise.all([listen(2, 'voices'), listen(3, 'mix')])
-  // The jitter buffers adapt to the connection in the first seconds.
+  // Ignore the first seconds, in which the jitter buffers adapt to the connection.
   await until(() => voices.length > 5 && mix.length > 5, 30_000)
   const from = performance.now() + 1000
   await until(() => performance.now() > from + beeps * 1000 + 1000, (beeps + 30) * 1000)

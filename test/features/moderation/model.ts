@@ -9,23 +9,23 @@ import type { ServerProcess } from '../../support/process.ts'
 import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
-// Users of one room send random commands to two servers, which are killed and restarted. Roles change only between rounds, so
-// the model can predict the result of each command. A concurrent command takes effect at some time between its request and its
-// reply; the model accepts every result that this allows.
+// Users of one room send random commands to two servers, which are killed and restarted. Roles change only between
+// rounds, so that the model can predict the result of each command. A concurrent command takes effect at some time
+// between its request and its reply, so the model accepts every result that is possible then.
 
 export interface ModelOptions {
   users: number
   rounds: number
-  /** Actions of each user per round. */
+  /** Actions per user per round. */
   actions: number
   /** Every n-th round kills a server. */
   killEvery: number
 }
 
-/** A command. It may have taken effect at any time between `sent` and `done`, in epoch milliseconds. */
+/** A command. It took effect at some time between `sent` and `done`, in epoch milliseconds. */
 interface Operation { sent: number, done: number, code: string, value: string | number }
 
-/** What a user sees of the room, from the join reply and events. */
+/** A user's view of the room, from the join reply and events. */
 interface View { ownerId: unknown, title: unknown, topic: unknown, isLocked: unknown, slowModeSeconds: unknown, admins: Set<string> }
 
 interface Player {
@@ -34,11 +34,11 @@ interface Player {
   node: number
   view: View | undefined
   applied: number
-  /** Whether the user may be in the room: true after a join without a reply, and after a leave without a reply. */
+  /** Whether the user may be in the room. Also true after a join or leave without a reply. */
   mayBeMember: boolean
   /**
-   * Until when the user may return to a locked room, because a connection broke. A later leave does not end this right, because
-   * the servers remove the members of a killed server only some seconds later.
+   * Until when the user may return to a locked room, because a connection broke. A later leave does not end this right,
+   * because servers take some seconds to remove the members of a killed server.
    */
   mayReturnUntil: number
 }
@@ -46,11 +46,11 @@ interface Player {
 const roomId = 'model'
 const banSeconds = 3600
 const slowSeconds = 1
-/** Maximum time in which the servers remove the members of a killed server, in milliseconds. */
+/** Maximum time until the members of a killed server have been removed, in milliseconds. */
 const removalMs = 30_000
 /** Delay between attempts to connect to a server that is restarting, in milliseconds. */
 const retryMs = 50
-/** The clocks of servers and of this process are read in whole milliseconds. */
+/** Times of the servers and of this process are whole milliseconds. */
 const roundingMs = 2
 
 function randomFrom (seed: number): () => number {
@@ -64,8 +64,8 @@ function randomFrom (seed: number): () => number {
 }
 
 /**
- * Whether the effect of an acknowledged operation certainly lasted from `sent` to `done`: no operation that ends it can have
- * been executed.
+ * Whether an acknowledged operation was certainly in effect from `sent` to `done`: no operation that ends its effect
+ * can have been executed.
  */
 function isInForce (begun: readonly Operation[], ended: readonly Operation[], sent: number, done: number): boolean {
   return begun.some((on) => on.code === 'ok' && on.done < sent && !ended.some((off) => off.code !== 'rejected' && off.done > on.sent && off.sent < done))
@@ -110,7 +110,7 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
     for (;;) {
       if (player.client?.ws.readyState === 1) return player.client
       player.view = undefined
-      // The connection broke if the server died or the client disconnected. After a kick it did not break.
+      // If the server died or the client disconnected, the connection broke; after a kick, it did not.
       const code = await player.client?.closed.then(({ code }) => code, () => 1006)
       if (player.mayBeMember && code !== 4403) player.mayReturnUntil = Date.now() + returnMs + removalMs
       player.mayBeMember = false
@@ -125,7 +125,11 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
     }
   }
 
-  /** Sends a request. @returns the operation; its code is `lost` if no reply arrived */
+  /**
+   * Sends a request.
+   *
+   * @returns the operation; its code is `lost` if no reply arrived
+   */
   async function send (player: Player, type: string, data: object, value: string | number, log?: Operation[]): Promise<Operation & { reply?: Reply }> {
     const client = await open(player)
     const operation: Operation & { reply?: Reply } = { sent: Date.now(), done: Infinity, code: 'pending', value }
@@ -186,13 +190,17 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
     else if (!['BANNED', 'ROOM_LOCKED', 'UNAVAILABLE'].includes(code)) problem(`user ${id}: the join failed with ${code}`)
   }
 
-  /** Sends a host's command and checks the role. @returns whether it succeeded */
+  /**
+   * Sends a host's command and checks the role.
+   *
+   * @returns whether it succeeded
+   */
   async function command (player: Player, type: string, data: object, value: string | number, log: Operation[] | undefined, allowed: boolean, others: readonly string[] = []): Promise<void> {
     const operation = await send(player, type, data, value, log)
     const { reply } = operation
     if (!reply) return
     if (reply.ok && !allowed) problem(`user ${player.id} (${player.id === owner ? 'owner' : admins.has(player.id) ? 'admin' : 'member'}) was allowed ${type} ${JSON.stringify(data)}`)
-    // The user may have been removed in the meantime. If so, the user is in no room.
+    // If the user has been removed in the meantime, they are in no room.
     const codes = [...allowed ? [] : ['FORBIDDEN'], ...others, 'NOT_IN_ROOM', 'UNAVAILABLE']
     if (!reply.ok && !codes.includes(reply.error.code)) problem(`user ${player.id}: ${type} ${JSON.stringify(data)} failed with ${reply.error.code}`)
   }
@@ -205,7 +213,7 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
     if (reply.ok) messages.push({ id: String(reply.data.id), by: player.id })
     const last = mine.at(-1)
     const constant = (since: number) => !modes.some((mode) => mode.code !== 'rejected' && mode.done > since && mode.sent < done)
-    // The values of slow mode that may apply now.
+    // The slow mode values that may apply now.
     const current = (since: number) => Number(modes.filter((mode) => mode.code === 'ok' && mode.done < since).sort((a, b) => a.done - b.done).at(-1)?.value ?? 0)
     const overlapping = (since: number) => modes.filter((mode) => mode.code !== 'rejected' && mode.done < since).length > 1 &&
       modes.some((one) => modes.some((other) => one !== other && one.done < since && other.done < since && one.sent < other.done && other.sent < one.done))
@@ -273,7 +281,8 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
   }
 
   /**
-   * Sends a command of the owner, and repeats it until it is known whether it took effect. A server may be restarting.
+   * Sends a command as the owner, and repeats it until it is known whether it took effect, because a server may be
+   * restarting.
    *
    * @returns whether it has taken effect
    */
@@ -297,7 +306,7 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
     return false
   }
 
-  /** Changes the roles while nothing else happens. The owner may always join. */
+  /** Changes the roles while no other commands are in flight. The owner can always join. */
   async function changeRoles (): Promise<void> {
     const host = players[owner - 1] as Player
     for (let tries = 0; !host.view && tries < 200; tries++) await join(host)
@@ -315,7 +324,7 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
     admins[role === 'admin' ? 'add' : 'delete'](target.id)
   }
 
-  /** Checks that all clients have the same view of the room. Call this when all commands have a reply. */
+  /** Checks that all clients have the same view of the room. Must be called when all commands have been answered. */
   async function check (round: number): Promise<void> {
     for (const player of players) {
       if (player.client && player.client.ws.readyState !== 1) player.view = undefined

@@ -10,7 +10,7 @@ import { startServer } from '../../support/process.ts'
 import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
-// Tests which user owns a room, and after which delay, if the only server is killed. The grace period is 2 s.
+// Tests which user owns a room, and after what delay, if the only server is killed. The grace period is 2 s.
 
 const graceMs = 2000
 
@@ -42,7 +42,7 @@ for (const kind of ['DATA_DIR', 'Redis'] as const) {
     await guest.ok('room:leave')
     first.child.kill('SIGKILL')
     await first.exit
-    // The grace period passes while no server is running.
+    // Let the grace period pass while no server is running.
     const killedAt = Date.now()
     await until(async () => Date.now() - killedAt > graceMs)
 
@@ -63,7 +63,7 @@ for (const kind of ['DATA_DIR', 'Redis'] as const) {
     second.child.kill('SIGKILL')
     await second.exit
 
-    // Both stores restore a room in the same way; one of them also shows the rest.
+    // Both stores restore a room in the same way, so test the rest with only one of them.
     if (kind === 'Redis') return
     const third = startServer(t, env)
     const [seated] = await enter(await third.url, 2)

@@ -8,18 +8,21 @@ import { redisDatabase } from '../../support/redis.ts'
 import { openRoom } from './scene.ts'
 import type { Scene, Standing } from './scene.ts'
 
-// Sends every command as every role. Each case runs in its own room. Commands with a target are sent against a member (3),
-// an admin (2) and the owner (1).
+// Sends every command in every role, each in its own room. Commands with a target are sent against a member (3), an
+// admin (2) and the owner (1).
 
 interface Case {
   command: string
-  /** The data of the command against a user. */
+  /** Returns the command's data, with a target user. */
   data: (target: number, scene: Scene) => object | Promise<object>
-  /** The roles that may send it. */
+  /** The roles that may send the command. */
   may: readonly Standing[]
-  /** Whether the command is sent against another user. */
+  /** Whether the command has a target user. */
   targets?: true
-  /** The error code that the owner receives if a backend decides the roles. Default: the same result as without a backend. */
+  /**
+   * The error code that the owner receives if a backend determines the roles. Default: the same result as without a
+   * backend.
+   */
   withBackend?: string
 }
 
@@ -50,10 +53,10 @@ async function messageOf (target: number, { owner, admin, member }: Scene): Prom
   return { id: (await author.ok('chat:message', { content: 'hello' })).id }
 }
 
-/** @returns the code that a command must have; `ok` if it succeeds */
+/** @returns the expected error code of a command; `ok` if the command must succeed */
 function expected ({ command, may, targets, withBackend }: Case, actor: Standing, target: number, backend: boolean): string {
   if (!may.includes(actor)) return 'FORBIDDEN'
-  // Everyone may delete their own messages if they may delete messages at all.
+  // Users who may delete messages may also delete their own.
   if (targets && target === idOf[actor] && command !== 'chat:delete') return 'CANNOT_TARGET_SELF'
   if (backend && withBackend !== undefined) return withBackend
   if (targets && target === 1 && actor === 'admin') return 'FORBIDDEN'
@@ -88,7 +91,7 @@ t.test('accepts or rejects each command by role, on two servers', async (t) => {
 })
 
 t.test('roles and owners cannot be changed where a backend decides', async (t) => {
-  // The roles come from the backend; the other commands check them in the same way.
+  // With roles from the backend, test only some commands: the others check the role in the same way.
   const affected = cases.filter(({ command, withBackend }) => withBackend !== undefined || ['room:lock', 'room:end'].includes(command))
   const backend = await startBackend(t)
   await table(t, affected, [await build(t, { env: { ...backend.env, FEATURES: 'auth,seats,chat,moderation,laravel-bridge' } })], backend)

@@ -4,7 +4,7 @@ import type { TestClient } from '../../support/client.ts'
 /** The roles of the members of a scene. */
 export type Standing = 'owner' | 'admin' | 'member'
 
-/** A room with an owner (1), an admin (2), whom the owner named, and members (3 and 4). */
+/** A room with an owner (1), an admin (2), appointed by the owner, and members (3 and 4). */
 export interface Scene {
   roomId: string
   owner: TestClient
@@ -13,7 +13,7 @@ export interface Scene {
   other: TestClient
 }
 
-/** Opens a room. The members are connected to the servers in turn. */
+/** Opens a room. The members connect to the servers in turn. */
 export async function openRoom (servers: readonly TestServer[], roomId: string, { pin, name = true }: { pin?: string, name?: boolean } = {}): Promise<Scene> {
   const clients: TestClient[] = []
   for (let id = 1; id <= 4; id++) {

@@ -19,7 +19,11 @@ function createRandom (seed: number): (below: number) => number {
   }
 }
 
-/** Checks the frames that a member of the channel receives. @throws if two users talk at the same time */
+/**
+ * Checks the frames that a member of the channel receives.
+ *
+ * @throws if two users talk at the same time
+ */
 export function checkTalks (frames: readonly RadioFrame[]): { talks: number } {
   let talker: unknown
   let talks = 0
@@ -43,13 +47,13 @@ export interface FloorPlay {
   /** Default: random. */
   seed?: number
   talkers?: number
-  /** Called at random times; for example, kills a server. */
+  /** Called at random times, for example to kill a server. */
   disturb?: (step: number) => Promise<void>
 }
 
 /**
- * Radios of several servers start, talk, stop and disconnect at random. Observers on each server check that only one user talks
- * at a time. At the end, the floor must become free.
+ * Radios of several servers start, talk, stop and disconnect at random. Observers on each server check that only one
+ * user talks at a time. In the end, the floor must become free.
  */
 export async function playFloor (t: Test, urls: readonly string[], { steps, seed = Date.now() % 2 ** 31, talkers = 6, disturb }: FloorPlay): Promise<{ talks: number }> {
   t.comment(`seed ${seed}`)

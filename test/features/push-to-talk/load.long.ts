@@ -47,7 +47,7 @@ t.test('500 radios in a channel', { timeout: 600_000 }, async (t) => {
   t.equal(received, count * 500)
 })
 
-/** Sends malformed frames from a separate thread, so that the sending does not add to the latency that the test measures. */
+/** Sends malformed frames from a separate thread, so that sending does not add to the measured latency. */
 const attack = `
 const { workerData, parentPort } = require('node:worker_threads')
 const WebSocket = require('ws')

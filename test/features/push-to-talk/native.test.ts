@@ -24,7 +24,7 @@ async function enter (t: Test, server: TestServer, id: number, channel: number, 
   return room
 }
 
-/** Sends packets as a talk of a radio until the test ends. */
+/** Sends packets as a radio's talk until the test ends. */
 function replay (t: Test, radio: TestRadio, from: number, channel: number, packets: readonly unknown[]): void {
   let next = 0
   const timer = setInterval(() => radio.send(0, 3, from, channel, packets[next++ % packets.length]), 20)
@@ -64,7 +64,7 @@ t.test('radios and native clients on two servers receive the audio of both', asy
   const ada = await enter(t, here, 1, 5, false)
   const bob = await connectRadio(t, there.url, 2, { claims: { channelIds: [5] } })
   const eve = await enter(t, there, 3, 5, true)
-  /** Waits until Eve receives one producer, of this user, with the tone. */
+  /** Waits until Eve receives only this user's producer, with the tone. */
   const receivesTone = async (userId: number) => {
     const [received] = await until(() => eve.audio?.heard.length === 1 && eve.audio.heard)
     t.equal(received?.userId, userId)

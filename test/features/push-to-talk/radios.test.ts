@@ -117,7 +117,7 @@ onBothStores(t, 'acknowledges and relays messages', async (t, store) => {
   ada.send(0, 18, 1, 5, packet)
   const image = await ada.next(22)
   t.same(await bob.next(18), [0, 18, 1, 5, image[4], packet])
-  // The server relays these messages to users, and ignores them in channels.
+  // The server relays these messages between users, but ignores them in channels.
   for (const type of [5, 10, 11, 12, 13, 20, 21]) {
     bob.send(0, type, 2, 5, 'to all')
     bob.send(1, type, 2, 1, 'to one')

@@ -9,7 +9,7 @@ import { pair, sumOf, timesOf, reactionsOf } from './support.ts'
 
 const config = { coalesceOver: 2, reactionsPerMinute: 10_000 }
 
-/** Sends about a hundred reactions per second until stopped; each must succeed. */
+/** Sends about a hundred reactions per second until stopped. All of them must succeed. */
 function reacting (client: TestClient, emojis: readonly string[]) {
   const accepted: Record<string, number> = {}
   const stopping = new AbortController()

@@ -12,7 +12,7 @@ export async function pair (t: Test, kind: StoreKind, env: Record<string, string
 
 export const reactionsOf = (client: TestClient): unknown[] => client.events.filter(({ type }) => type === 'room:reaction').map(({ data }) => data)
 
-/** Returns how often a client received each emoji, in single and in counted reactions. */
+/** Returns how often a client received each emoji, in individual and in counted reactions. */
 export function sumOf (client: TestClient): Record<string, number> {
   const sum: Record<string, number> = {}
   for (const { type, data } of client.events) {

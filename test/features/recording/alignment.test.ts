@@ -7,14 +7,17 @@ import type { MixInput } from '../../../features/recording/thread-recording.ts'
 import { generator, tonePackets } from '../../support/mix.ts'
 import { beepsOf, decodeFile, decodePackets } from '../../support/recordings.ts'
 
-// Tests what the recorder thread writes for packets that arrive at given times. alignment.long.ts tests the whole server.
+// Tests the recorder thread's files for packets that arrive at given times. alignment.long.ts tests the whole server.
 
 const tone = tonePackets(1000, 0.3)
 const silence = Uint8Array.of(0xf8, 0xff, 0xfe)
 const seconds = 14
 /** One beep of 200 ms per second. */
 const isBeep = (i: number) => i % 50 >= 20 && i % 50 < 30
-/** @returns when each beep becomes loud, in milliseconds. If a tone begins suddenly, a decoder needs some packets until it is loud. */
+/**
+ * @returns when each beep becomes loud, in milliseconds. A decoder needs some packets until a tone that begins suddenly
+ *   is loud.
+ */
 const expected = beepsOf(decodePackets(Array.from({ length: seconds * 50 }, (_, i) => isBeep(i) ? tone[i % tone.length] as Uint8Array : silence)))
 
 interface Sent { i: number, arrival: number, rtpTimestamp: number, producerId: string, payload?: Uint8Array }
@@ -25,15 +28,15 @@ const networks: Record<string, (i: number) => Sent[]> = {
   perfect: (i) => [{ i, arrival: i * 20, rtpTimestamp: i * 960, producerId: 'a' }],
   jitter: (i) => [{ i, arrival: i * 20 + random() * 150, rtpTimestamp: i * 960, producerId: 'b' }],
   loss: (i) => i % 7 === 3 && !isBeep(i) ? [] : [{ i, arrival: i * 20, rtpTimestamp: i * 960, producerId: 'c' }],
-  // The timestamps pass 2³² after 4 s.
+  // The timestamps wrap around (2³²) after 4 s.
   overflow: (i) => [{ i, arrival: i * 20, rtpTimestamp: (2 ** 32 - 200 * 960 + i * 960) % 2 ** 32, producerId: 'd' }],
-  // The sender's clock is 0.1 % fast.
+  // The sender's clock is 0.1 % too fast.
   drift: (i) => [{ i, arrival: i * 20, rtpTimestamp: Math.round(i * 960 * 1.001), producerId: 'e' }],
   // Packets are sent only during beeps, as with discontinuous transmission.
   dtx: (i) => isBeep(i) ? [{ i, arrival: i * 20, rtpTimestamp: i * 960, producerId: 'f' }] : [],
-  // The user connects again after 10 s, with other timestamps.
+  // The user reconnects after 10 s, with different timestamps.
   again: (i) => i >= 500 && i < 560 ? [] : [{ i, arrival: i * 20, rtpTimestamp: i < 500 ? i * 960 : 77_777_777 + i * 960, producerId: i < 500 ? 'g' : 'h' }],
-  // The sender starts its timestamps again.
+  // The sender restarts its timestamps.
   jump: (i) => [{ i, arrival: i * 20, rtpTimestamp: i < 510 ? i * 960 : 5_000_000 + i * 960, producerId: 'i' }],
   // Some packets arrive twice.
   twice: (i) => [i, ...(i % 3 === 0 ? [i] : [])].map((i) => ({ i, arrival: i * 20, rtpTimestamp: i * 960, producerId: 'j' })),

@@ -6,7 +6,8 @@ import { speak } from '../../support/mix.ts'
 import { decodeFile, toneOf } from '../../support/recordings.ts'
 import { until } from '../../support/retry.ts'
 
-// A recording on the disk of one server: who may start and stop it, which events members receive, and what the files contain.
+// A recording on the disk of one server: who may start and stop it, the events that members receive, and the content of
+// the files.
 
 const server = await build(t, { env: { FEATURES: 'auth,media,seats,chat,moderation,recording' } })
 const owner = await server.connect(1)

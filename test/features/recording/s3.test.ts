@@ -79,7 +79,7 @@ t.test('another server finishes the recording of a killed server', async (t) => 
   if (!first || !second) return
   const [url, other] = [await first.url, await second.url]
   const owner = await connect(t, url, { token: tokenFor(1) })
-  // The servers have just created their leases.
+  // Right after the servers have created their leases, joins may fail.
   await until(async () => await owner.ok('room:join', { roomId: 'r1' }))
   const member = await connect(t, other, { token: tokenFor(2) })
   await until(async () => await member.ok('room:join', { roomId: 'r1' }))

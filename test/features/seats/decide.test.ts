@@ -8,8 +8,7 @@ import { tries } from '../../support/arbitrary.ts'
 import { apply, plain, viewFrom } from './view.ts'
 import type { View } from './view.ts'
 
-// A model test: many users with different rights issue random commands in any order, and these
-// invariants must hold.
+// A model test: users with different rights send random commands in any order, and the invariants below must hold.
 
 const people = 8
 const most = 7
@@ -46,7 +45,7 @@ function roleOf (userId: string | number) {
   return Number(userId) <= 3 ? 'admin' as const : 'member' as const
 }
 
-/** Returns what a client that received every event should see. */
+/** Returns the view of a client that has received every event. */
 function seen (state: SeatState): View {
   const { seats, ...rest } = viewOf(state)
   return viewFrom({ ...rest, seats: seats.map((seat, i) => ({ ...seat, selfMuted: state.seats[i]?.selfMuted === true })), invites: state.invites })
@@ -88,7 +87,7 @@ function mayCommand ({ command, actor }: Step, state: SeatState): boolean {
   }
 }
 
-/** Whether, according to the contract, a command may end a user's request; `mayCommand` checks the permission. */
+/** Whether the contract allows a command to end a user's request, apart from the permission (see `mayCommand`). */
 function mayEnd ({ command, actor }: Step, key: string, awayUntil: number, now: number): boolean {
   switch (command.type) {
     case 'take': case 'accept': case 'decline': return String(actor?.userId) === key
@@ -180,7 +179,7 @@ t.test('any sequence of commands keeps the invariants', async (t) => {
       state = advance(state, step, now)
       states.push(state)
     }
-    // Clients that missed events receive the difference between the state they know and the current one.
+    // Clients that missed events receive the difference between their state and the current one.
     for (const [i, from] of states.entries()) {
       const to = states[(i * 7919) % states.length] as SeatState
       const view = seen(from)

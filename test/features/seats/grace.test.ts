@@ -5,11 +5,15 @@ import { until } from '../../support/retry.ts'
 import { hurry, produce, scene, seatsOf, seatEvents } from './scene.ts'
 import { follow } from './view.ts'
 
-// With this grace period, a test would time out if the server cleared a seat only at the end of the
-// period instead of immediately.
+// With such a long grace period, a test times out if the server clears a seat only at the end of the period instead of
+// immediately.
 const anHour = { SEAT_GRACE_SECONDS: '3600' }
 
-/** Waits until a disconnected user's seat is reserved. @returns when the grace period ends */
+/**
+ * Waits until a disconnected user's seat is reserved.
+ *
+ * @returns when the grace period ends
+ */
 const away = (server: TestServer, userId: unknown) => until(async () => {
   const seat = (await seatsOf(server)).seats.find((seat) => seat.userId === userId)
   return seat?.awayUntil ?? false
@@ -32,7 +36,7 @@ onBothStores(t, 'reserves the seat of a user whose connection breaks', async (t,
 
   const again = await server.connect(3)
   t.match(await again.ok('room:join', { roomId: 'r1' }), { seats: [{ seatIndex: 2, userId: 3, isMuted: true }] }, 'the same seat with the same mutes')
-  // Ends the grace period early.
+  // End the grace period early.
   await hurry(server, 200)
   await until(async () => (await seatsOf(server)).seats[0]?.awayUntil === null)
   t.equal(server.app.sfu.producersOf('r1').length, 0)
@@ -83,7 +87,7 @@ onEveryStore(t, 'leaving releases the seat immediately', async (t, env) => {
   await member.ok('room:leave')
   t.same(await owner.event('seat:cleared'), { roomId: 'r1', seatIndex: 0, userId: 3, reason: 'left' })
 
-  // Leaving also releases the seat if the user has just reconnected to a reserved seat.
+  // Leaving also releases the reserved seat of a user who has just reconnected.
   other.ws.terminate()
   await away(server, '4')
   const again = await server.connect('4')

@@ -79,7 +79,7 @@ onEveryStore(t, 'announces expired invites', async (t, env) => {
   const { server, owner, member, other, all } = await scene(t, env)
   await owner.ok('seat:invite', { userId: 3, seatIndex: 1 })
   await owner.ok('seat:invite', { userId: 4, seatIndex: 2 })
-  // Shortens the invite's lifetime of 30 s.
+  // Shorten the invite's lifetime of 30 s.
   await hurry(server, 300)
   for (const client of all) {
     for (const [seatIndex, invitedUserId] of [[1, 3], [2, '4']]) {

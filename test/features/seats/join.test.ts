@@ -83,7 +83,7 @@ onBothStores(t, 'a join during changes returns the same seats that other members
   for (const client of comers) members.push({ client, ...await follow(client) })
   enough.abort()
   await moving
-  // Clients that have received this last event have received all earlier events.
+  // A client that has received this last event has received all earlier ones.
   await server.admin('PATCH', '/admin/rooms/r1/seats', { seatCount: 5 })
   const end = plain(viewFrom(await seatsOf(server) as SeatsReply))
   for (const { client, joined, seatEvents, view } of members) {
@@ -94,7 +94,7 @@ onBothStores(t, 'a join during changes returns the same seats that other members
   }
 })
 
-/** Fills a room with more members than a join reply lists; user 0 joins first. */
+/** Fills a room with more members than a join reply contains. User 0 joins first. */
 async function crowd (t: Test, servers: readonly TestServer[]): Promise<TestClient[]> {
   const clients: TestClient[] = []
   for (let id = 0; id < maxListedParticipants + 10; id++) {
@@ -106,7 +106,7 @@ async function crowd (t: Test, servers: readonly TestServer[]): Promise<TestClie
   return clients
 }
 
-/** Seats some members and checks which users a later join reply lists, and in which order. */
+/** Seats some members, then checks which users a join reply lists, and in which order. */
 async function seatedFirst (t: Test, servers: readonly TestServer[]) {
   const clients = await crowd(t, servers)
   const inOrder = clients.map((_, id) => id)

@@ -17,7 +17,7 @@ import type { Role } from './model-rules.ts'
 import { viewFrom } from './view.ts'
 import type { SeatsReply, View } from './view.ts'
 
-// The servers, the rooms and the expected state that all users of the model share.
+// What all users of the model share: the servers, the rooms and the expected state.
 
 export interface Harness {
   t: Test
@@ -28,7 +28,7 @@ export interface Harness {
   ownerOf (roomId: string): string
   /** The roles in the user's token. */
   rolesOf (user: string): string[]
-  /** How often each outcome (`ok`, an error code or `lost`) and other events occurred. */
+  /** Number of times that each outcome (`ok`, an error code or `lost`) and some other events occurred. */
   counts: Map<string, number>
   players: Map<string, Player>
 }
@@ -42,7 +42,7 @@ export interface HarnessOptions {
 export const rooms = 3
 export const graceMs = 2000
 const inviteMs = 30_000
-/** How long all views may take to become equal, in milliseconds. A killed server is detected after 10 s. */
+/** Maximum time until all views are equal, in milliseconds. A killed server is detected after 10 s. */
 export const convergenceMs = 60_000
 
 /** Returns a user's role. Each room has one owner and a few admins; user 8 is an admin of every room. */
@@ -70,7 +70,7 @@ export async function buildHarness (t: Test, { store, backend: withBackend }: Ha
   const ownerOf = (roomId: string) => String((Number(roomId) - 1) % rooms + 1)
   if (backend) {
     backend.everyRoom = (roomId) => Number(ownerOf(roomId))
-    // The backend needs no role for the owner, who is stored with the room, or for the other users, who are members.
+    // The backend needs no role for the owner, who is stored with the room, nor for ordinary members.
     for (let room = 1; room <= 1000; room++) {
       for (let user = 4; user <= 10; user++) backend.roles.set(`${room}/${user}`, roleIn(String(room), String(user)))
     }
@@ -101,7 +101,11 @@ export async function open (harness: Harness, random: Random, roomIds: readonly 
   await Promise.all(everyone(harness).slice(roomIds.length).map((player) => player.enter(pick(random, roomIds))))
 }
 
-/** Describes the first user who sees the wrong seat requests; empty if there is none. */
+/**
+ * Describes the first user who sees the wrong seat requests.
+ *
+ * @returns an empty string if there is none
+ */
 export function wrongRequests (harness: Harness, roomId: string, requests: readonly string[], pages: readonly View[]): string {
   const seen = [
     ...membersOf(harness, roomId).map(({ key, room }) => ({ who: key, sees: room()?.view.requests ?? [], wanted: requestsFor(requests, key, harness.roleOf(roomId, key)) })),
@@ -111,7 +115,11 @@ export function wrongRequests (harness: Harness, roomId: string, requests: reado
   return wrong ? `Of requests in ${roomId} ${wrong.who} sees ${wrong.sees.join()} instead of ${wrong.wanted.join()}` : ''
 }
 
-/** Returns the seats from a recent response of the admin API, and checks them. */
+/**
+ * Checks the seats in a recent response of the admin API.
+ *
+ * @returns that response
+ */
 export async function adminSeats (harness: Harness, random: Random, roomId: string): Promise<SeatsReply & { at: number }> {
   const from = Date.now()
   const { status, body, at } = await pick(random, harness.nodes.filter(({ up }) => up)).page<SeatsReply>(`/admin/rooms/${roomId}/seats`)

@@ -2,7 +2,7 @@ import type { Event } from '../../support/client.ts'
 import { mayAsk, targetOf } from './model-rules.ts'
 import type { Request, Role } from './model-rules.ts'
 
-// Records all requests, so that the test can find a permitted request that caused each event.
+// Records all requests, so that the test can find a permitted request as the cause of each event.
 
 /** A permitted request. `code` is `ok` or an error's code, empty until the reply arrives, and `lost` if no reply arrives. */
 export interface Entry {
@@ -17,8 +17,8 @@ export interface Entry {
 }
 
 /**
- * When a user was outside a room, in epoch milliseconds: from before any server can detect the absence
- * until the reply to the next join arrives.
+ * A time during which a user was outside a room, in epoch milliseconds: from before any server can detect the absence
+ * until the next join reply arrives.
  */
 interface Absence {
   from: number
@@ -41,17 +41,17 @@ interface EventDetails {
 }
 
 /**
- * How long an event may arrive after the reply to its request, in milliseconds. On a busy machine, twice the time of the
- * slowest reply is added.
+ * Maximum delay of an event after the reply to its request, in milliseconds. Twice the time of the slowest reply is
+ * added, because the machine may be busy.
  */
 const minLagMs = 3000
-/** Outcomes of requests that have changed something, or may have: with `lost` and `UNAVAILABLE`, the result is unknown. */
+/** Outcomes of requests that have changed something or may have: after `lost` and `UNAVAILABLE`, the result is unknown. */
 const mayHaveChanged = new Set(['ok', 'lost', 'UNAVAILABLE'])
-/** Many clients receive the same event. Copies of an event are skipped for this time, in milliseconds. */
+/** Many clients receive the same event, so copies of an event are skipped for this time, in milliseconds. */
 const sameMs = 500
 
 const sameSeat = ({ seatIndex }: Entry, details: EventDetails) => seatIndex === details.seatIndex
-/** Whether a request can put a user on the given seat, or on any seat if none is given. */
+/** Whether a request can give a user the given seat, or any seat if none is given. */
 const seats = ({ type, by, target, seatIndex }: Entry, userId: string, index?: number) =>
   (index === undefined || (seatIndex ?? index) === index) &&
   (type === 'seat:assign' ? target === userId : (type === 'seat:take' || type === 'seat:invite:accept') && by === userId)
@@ -97,11 +97,15 @@ export interface Journal {
   note (roomId: string, by: string, role: Role, request: Request): Entry | undefined
   noteResize (roomId: string, seatCount: number): Entry
   close (entry: Entry | undefined, code: string): void
-  /** Records that a user is outside a room or is about to leave it. */
+  /** Records that a user has left a room, is disconnected, or is about to leave. */
   gone (roomId: string, user: string, from: number, meant: boolean): void
   back (roomId: string, user: string): void
   record (event: Event, ownerKey: string): void
-  /** Call this when all requests are closed. @returns the events that no request caused */
+  /**
+   * Must be called when all requests have been answered.
+   *
+   * @returns the events that no request can have caused
+   */
   unexplained (): string[]
 }
 
@@ -110,7 +114,7 @@ export function createJournal (graceMs: number, inviteMs: number): Journal {
   const entries = new Map<string, Entry[]>()
   const absences = new Map<string, Absence[]>()
   const wrong: string[] = []
-  /** Events that only pending requests can have caused, with these requests. */
+  /** Events whose only possible causes are pending requests, with these requests. */
   const waiting: { what: string, entries: Entry[] }[] = []
   /** When the event of a pending invite arrived, by room and seat. */
   const since = new Map<string, number>()
@@ -169,7 +173,7 @@ export function createJournal (graceMs: number, inviteMs: number): Journal {
       const possible: Entry[] = []
       for (let i = mine.length - 1; i >= 0; i--) {
         const entry = mine[i] as Entry
-        // Entries are in the order in which they were sent, and all older requests have been answered.
+        // Entries are in the order in which they were sent, and older requests have all been answered.
         if (entry.sent < now - 3 * lagMs) break
         if (entry.done >= now - lagMs && (entry.code === '' || mayHaveChanged.has(entry.code)) && leadsTo(entry, type, details, ownerKey)) possible.push(entry)
       }

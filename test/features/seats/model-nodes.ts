@@ -12,7 +12,7 @@ export interface Node {
   readonly url: string
   /** Whether the server accepts connections. */
   up: boolean
-  /** Number of connections that are being opened. */
+  /** Number of connection attempts in progress. */
   coming: number
   /** Time of the last shutdown or kill, epoch milliseconds. */
   downAt: number
@@ -43,7 +43,7 @@ export async function startNode (t: Test, folder: string, number: number, env: R
   const start = () => {
     const cwd = join(folder, `node-${number}-${++starts}`)
     mkdirSync(cwd)
-    // Each start needs a folder of its own, because `t.testdir` would empty the folder of the previous start.
+    // Each start needs its own folder, because `t.testdir` would empty the folder of the previous start.
     const own = { testdir: () => cwd, teardown: (fn: () => Promise<void>) => t.teardown(fn) } as unknown as Test
     return startServer(own, {
       MEDIASOUP_WORKERS: '1',
@@ -60,8 +60,8 @@ export async function startNode (t: Test, folder: string, number: number, env: R
     if (server.child.exitCode !== null) throw new Error(`A server exited: ${server.output()}`)
     return await fetch(`${url}/livez`).then(({ status }) => status === 200, () => false)
   }, 60_000)
-  // Servers log the loss of another server as a warning; nothing may be logged as an error, except that a busy machine has
-  // stopped the process for seconds.
+  // Servers log the loss of another server as a warning; no error may be logged, except that the process was blocked
+  // for seconds on a busy machine.
   const check = () => t.same(server.output().split('\n').filter((line) => /"level":[56]0|^\w*Error/.test(line) && !line.includes('the event loop is still blocked')), [], 'no error was logged')
   await ready()
 

@@ -18,7 +18,7 @@ import type { SeatsReply, View } from './view.ts'
 export interface Player {
   readonly key: string
   readonly random: Random
-  /** The current room, and what the player sees of it; undefined if disconnected or in no room. */
+  /** The current room and the player's view of it; undefined if disconnected or in no room. */
   room (): { roomId: string, view: View } | undefined
   /** Id of the current room; undefined if the player is leaving it or the server is down. */
   inside (): string | undefined
@@ -26,16 +26,20 @@ export interface Player {
   since (): number
   /** The server that the player is connected to; undefined if disconnected. */
   node (): Node | undefined
-  /** Joins a room and leaves any other room. Connects first if needed, and retries until it succeeds. */
+  /** Joins a room and leaves any other room. Connects first if necessary, and retries until it succeeds. */
   enter (roomId: string, seatCount?: number): Promise<void>
   leave (): Promise<void>
   /** Closes the connection without leaving the room. */
   drop (): void
-  /** Sends a request and checks as much of the outcome as can be predicted. */
+  /** Sends a request, and checks its outcome as far as it can be predicted. */
   ask (request: Request): Promise<Outcome>
 }
 
-/** Checks the invariants that hold for every client's view of a room. @returns the violation, or an empty string */
+/**
+ * Checks the invariants that hold for every client's view of a room.
+ *
+ * @returns the violation; an empty string if there is none
+ */
 export function impossible ({ seats, locked, invites, seatCount }: View): string {
   const holders = [...seats.values()].map(({ userId }) => String(userId))
   if (new Set(holders).size < holders.length) return `a user is on two seats: ${holders.join()}`
@@ -45,7 +49,7 @@ export function impossible ({ seats, locked, invites, seatCount }: View): string
   return ''
 }
 
-/** Checks a reply as {@link impossible} does, and also that no seat is listed twice. */
+/** Like {@link impossible}, for a reply; also checks that no seat is listed twice. */
 export function impossibleReply (reply: SeatsReply): string {
   const indexes = reply.seats.map(({ seatIndex }) => seatIndex)
   return new Set(indexes).size < indexes.length ? `a seat has two holders: ${indexes.join()}` : impossible(viewFrom(reply))
@@ -63,7 +67,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
   let node: Node | undefined
   /** Whether the player has sent a request to leave the current room. */
   let leaving = false
-  /** Whether a request from before the join, or one sent since then, may still release the seat. */
+  /** Whether a request may still release the seat: one sent before the join, or one sent since. */
   let mayLoseSeat = { before: false, since: false }
 
   const problem = (what: string) => problems.push(`${key} in ${room?.roomId}: ${what}`)
@@ -85,7 +89,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
     if (!type.startsWith('seat:')) return
     count(harness, 'events')
     if (type !== 'seat:invite:received') follow(message)
-    // This event may also be caused by other users' requests, so the journal does not look for its cause.
+    // Other users' requests may also cause this event, so the journal does not look for its cause.
     if (type === 'seat:requests') return
     journal.record(message, harness.ownerOf(String(data.roomId)))
   }
@@ -109,7 +113,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
     if (type === 'seat:cleared' && data.reason === 'left' && !mayLoseSeat.before && !mayLoseSeat.since) problem('lost the seat through an earlier request')
   }
 
-  /** @param from when the connection broke, or shortly before */
+  /** @param from a time shortly before the connection broke, or when it broke */
   function lost (from: number): void {
     client = undefined
     if (room) journal.gone(room.roomId, key, from, false)
@@ -153,7 +157,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
       const begin = performance.now()
       const { ok, error } = await mine.request('room:join', { roomId, seatCount })
       if (ok) {
-        // A join waits two seconds for the backend, and then shows the role that the server itself knows.
+        // A join waits two seconds for the backend, then returns the role from the server's own data.
         const isLate = performance.now() - begin > 1500
         if (toldRole !== harness.roleOf(roomId, key) && !isLate) problem(`has the wrong role ${toldRole}`)
         return

@@ -2,7 +2,7 @@ import { rules } from './model-rules.ts'
 import type { Request, Role } from './model-rules.ts'
 import type { View } from './view.ts'
 
-// Generates random requests of users in a room.
+// Generates random requests from users in a room.
 
 /** Returns a number in [0, 1); the seed determines the sequence of numbers. */
 export type Random = () => number
@@ -57,7 +57,7 @@ export interface Asker {
   mates: readonly string[]
 }
 
-/** Returns a request that mostly fits the view and is sometimes invalid. */
+/** Returns a request that usually fits the view, and is sometimes invalid. */
 export function randomRequest (random: Random, { key, role, view, roomId, roomIds, people, mates }: Asker): Request {
   const invites = [...view.invites].filter(([, user]) => String(user) === key).map(([index]) => index)
   const wanted = randomType(random, role)
@@ -83,7 +83,7 @@ export function randomRequest (random: Random, { key, role, view, roomId, roomId
     const likely = rule.userId === 'optional' ? view.requests : rule.seatIndex === undefined ? seated : mates
     const dice = random()
     const target = dice < 0.03 ? key : dice < 0.05 ? 'nobody' : likely.length > 0 && dice < 0.85 ? pick(random, likely) : pick(random, people)
-    // A user id may be sent as a number or as a string; both identify the same user.
+    // A user id may be sent as a number or as a string; both stand for the same user.
     data.userId = dice > 0.99 ? pick<unknown>(random, [null, '', [target], 'x'.repeat(129)]) : random() < 0.5 && /^\d+$/.test(target) ? Number(target) : target
   }
   return { type, data }

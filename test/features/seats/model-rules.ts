@@ -61,7 +61,7 @@ function isValid ({ type, data: { seatIndex, userId } }: Request): boolean {
   return rule.userId === undefined || isUser(userId) || (rule.userId === 'optional' && userId === undefined)
 }
 
-/** If a request must be rejected whatever the room's state is, returns the error code; otherwise an empty string. */
+/** Returns the error code if a request must be rejected regardless of the room's state; otherwise an empty string. */
 function refusedAnyway (request: Request, roomId: string | undefined): string {
   if (!isValid(request)) return 'VALIDATION_FAILED'
   return roomId === undefined || (request.data.roomId ?? roomId) !== roomId ? 'NOT_IN_ROOM' : ''
@@ -79,10 +79,9 @@ export interface Circumstances {
 }
 
 /**
- * Checks the outcome of a request that was sent concurrently with other requests, so that the
- * state before the request is unknown.
+ * Checks the outcome of a request when others were sent concurrently, so the state before it is unknown.
  *
- * @returns how the outcome contradicts the rules, or an empty string
+ * @returns how the outcome contradicts the rules; an empty string if it does not
  */
 export function objection (request: Request, { code, data }: Outcome, { by, role, roomId, ownerKey, targetThere }: Circumstances): string {
   const { type, data: { seatIndex } } = request
@@ -112,7 +111,7 @@ export function objection (request: Request, { code, data }: Outcome, { by, role
   return must ? 'a command on oneself must be rejected' : ''
 }
 
-/** Expected state of a room while requests are sent one after another. */
+/** The expected state of a room when requests are sent one after another. */
 export interface Table {
   roomId: string
   ownerKey: string
@@ -131,7 +130,7 @@ export interface Table {
 export const newTable = (roomId: string, ownerKey: string, seatCount: number): Table =>
   ({ roomId, ownerKey, seatCount, holders: new Map(), locked: new Set(), muted: new Set(), invites: [], requests: [], members: new Set() })
 
-/** Returns those users whose seat requests are visible to a given user. */
+/** Returns the users whose seat requests the given user may see. */
 export const requestsFor = (requests: readonly string[], user: string, role: Role): readonly string[] =>
   role === 'member' ? requests.filter((other) => other === user) : requests
 
@@ -167,7 +166,7 @@ export function resize (table: Table, seatCount: number): void {
   table.invites = table.invites.filter(({ seatIndex }) => fits(seatIndex))
 }
 
-/** Returns what a client that received every event should see. */
+/** Returns the view of a client that has received every event. */
 export const tableView = ({ seatCount, holders, locked, muted, invites, requests }: Table): View => viewFrom({
   seatCount,
   seats: [...holders].map(([seatIndex, userId]) => ({ seatIndex, userId, isMuted: muted.has(userId) })),
@@ -177,7 +176,7 @@ export const tableView = ({ seatCount, holders, locked, muted, invites, requests
 })
 
 /**
- * Executes or rejects a request, when requests are sent one after another.
+ * Executes or rejects a request, for requests that are sent one after another.
  *
  * @param table the state of the sender's room; undefined if the sender is in no room
  */

@@ -74,7 +74,7 @@ async function allAtOnce (harness: Harness, random: Random, commands: number, re
     seen.set(oldest, { at, holders: new Set(seats.map(({ userId }) => String(userId))) })
     return !playing
   }, 3_600_000)
-  /** Waits until the seat of an absent player is free. */
+  /** Waits until an absent player's seat is free. */
   const awayFor = ({ key }: Player, roomId: string, from: number) => until(() => {
     const { at = 0, holders } = seen.get(roomId) ?? {}
     return failed() || (at > from + graceMs && holders?.has(key) === false)
@@ -86,7 +86,7 @@ async function allAtOnce (harness: Harness, random: Random, commands: number, re
     while (!over()) {
       const dice = random()
       if (!player.room()) {
-        // The player did not disconnect, so a server has closed the connection.
+        // The player did not disconnect, so a server must have closed the connection.
         count(harness, 'disconnects by a server')
         if (dice < 0.15) await awayFor(player, roomId, Date.now())
         await player.enter(roomId)
@@ -149,10 +149,10 @@ async function settle (harness: Harness, random: Random, when: string): Promise<
 }
 
 /**
- * Disconnects many users. Some users return in time and keep their seats; the others do not return, and
- * their seats are cleared.
+ * Disconnects many users. Some users return in time and keep their seats; the others do not return, and their seats are
+ * cleared.
  *
- * @param byServer true to kill a server, false to make the clients disconnect
+ * @param byServer if true, kills a server; if false, the clients disconnect
  */
 async function stayAway (harness: Harness, random: Random, byServer: boolean): Promise<void> {
   const { t } = harness
@@ -187,9 +187,9 @@ async function stayAway (harness: Harness, random: Random, byServer: boolean): P
     else player.drop()
     if (i % 2 === 0) {
       await player.enter(roomId)
-      // On a busy machine the user may return too late.
+      // On a busy machine, the user may return too late.
       const inTime = Date.now() < from + graceMs
-      // Once the server has detected the return, the seat belongs to the user and is not just reserved.
+      // Once the server has detected the return, the seat is occupied instead of reserved.
       const kept = await until(async () => {
         const { at, seat } = await look(roomId, player)
         return at > from + graceMs && (seat?.awayUntil ?? null) === null ? seat?.seatIndex ?? -1 : false

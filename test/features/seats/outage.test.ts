@@ -24,7 +24,7 @@ t.test('clears a seat after a failed write', async (t) => {
   const redis = await startRedis(t)
   const { server, owner, member } = await scene(t, { SEAT_GRACE_SECONDS: '0', REDIS_URL: redis.url })
   await member.ok('seat:take', { seatIndex: 0 })
-  // Denies the server access to the keys of the seat state, and to no other keys.
+  // Deny the server access to the keys of the seat state, but to no other keys.
   await server.app.redis.call('ACL', 'SETUSER', 'default', 'resetkeys', '~*[^s]', '~*[^c]s')
   t.equal(await owner.fails('seat:take', { seatIndex: 1 }), 'UNAVAILABLE')
   await member.close()

@@ -43,7 +43,7 @@ async function allAgree (t: Test, servers: readonly TestServer[], members: Membe
   const views = () => members.map(({ view }) => JSON.stringify(view()))
   const complete = () => new Set(members.map(({ seatEvents }) => seatEvents().length)).size === 1
   await until(() => complete() && views().every((view) => view === text)).catch(() => t.same([...new Set(views())], [text], 'all views are identical'))
-  // The events are consistent at each step and identical for all clients.
+  // Check that the events are consistent at each step and identical for all clients.
   for (const { joined, seatEvents } of members) {
     const view = viewFrom(joined as unknown as SeatsReply)
     const wrong = seatEvents().map((event) => apply(view, event)).filter(Boolean)
@@ -55,7 +55,7 @@ async function allAgree (t: Test, servers: readonly TestServer[], members: Membe
 }
 
 onBothStores(t, `one of ${crowd} concurrent requests for a seat succeeds`, async (t, env, kind) => {
-  // Coalesces presence events, even in small rooms, because the test ignores them.
+  // Coalesce presence events even in small rooms, because the test ignores them.
   const given = { PRESENCE_COALESCE_OVER: '0', ...env }
   const servers = kind === 'redis' ? [await build(t, { env: given }), await build(t, { env: given })] : [await build(t, { env: given })]
   const members = await gather(servers)
@@ -88,8 +88,8 @@ onBothStores(t, `one of ${crowd} concurrent requests for a seat succeeds`, async
 })
 
 /**
- * Whether servers send a command periodically and not for a request. These commands concern jobs,
- * gifts, revoked tokens, heartbeats or empty rooms.
+ * Whether a command is one that servers send periodically rather than for a request: for jobs, gifts, revoked tokens,
+ * heartbeats or empty rooms.
  */
 function isByItself ([command = '', ...args]: string[]): boolean {
   const script = command.startsWith('eval')
@@ -124,7 +124,7 @@ async function commandsDuring (t: Test, port: number, { app }: TestServer, work:
   return seen
 }
 
-/** Leaves out the commands that a request does not wait for: health checks and rate limit counts. */
+/** Returns the commands without those that no request waits for: health checks and rate limit counts. */
 const awaited = (commands: string[][]) => commands
   .filter((args) => args[0] !== 'ping' && !args.some((arg) => arg.startsWith('msab:ratelimit:')))
   .map((args) => args.slice(0, args[0] === 'zadd' ? 2 : 6)).sort()
@@ -135,7 +135,7 @@ t.test('an uncontended change is one round trip to the store', async (t) => {
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const [owner, member, watcher] = [await a.connect(1), await b.connect(3), await a.connect(4)]
   for (const client of [owner, member, watcher]) await client.ok('room:join', { roomId: 'r1' })
-  // Each server changes a seat once, because the first call on a connection sends the script's source.
+  // Let each server change a seat once first, because the first call on a connection sends the script's source.
   await owner.ok('seat:take', { seatIndex: 0 })
   await member.ok('seat:take', { seatIndex: 1 })
 
@@ -157,14 +157,14 @@ t.test('an uncontended change is one round trip to the store', async (t) => {
     [member, 'seat:take', { seatIndex: 7 }]
   ]
   for (const [client, type, data, ...also] of steps) {
-    // Waits until both servers have received the previous change.
+    // Wait until both servers have received the previous change.
     await until(() => JSON.stringify(known(a)) === JSON.stringify(known(b)))
     for (const each of [owner, member]) await each.flush()
     const commands = await commandsDuring(t, redis.port, a, () => client.request(type, data))
     t.same(awaited(commands), [swap, ...also].sort(), type)
   }
 
-  // To find the invites, the server reads its local copy and needs no further command.
+  // The server finds the invites in its local copy, without another command.
   for (const seatIndex of [8, 9]) await owner.ok('seat:invite', { userId: 3, seatIndex })
   await until(() => JSON.stringify(known(a)) === JSON.stringify(known(b)))
   for (const each of [owner, member]) await each.flush()

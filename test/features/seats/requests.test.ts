@@ -16,13 +16,13 @@ import { isSince, stopwatch } from '../../support/pace.ts'
 type Requests = readonly { userId: unknown, requestedAt: number, position: number }[]
 
 const users = (requests: unknown) => (requests as Requests).map(({ userId }) => String(userId)).join(' ')
-/** Returns the users that each seat:requests event lists, for the events that a client received. */
+/** Returns the users listed in each seat:requests event that a client received. */
 const requestsSeenBy = ({ events }: TestClient) => events.filter(({ type }) => type === 'seat:requests').map(({ data }) => users(data.requests))
-/** Waits until the last seat:requests event of every client lists exactly these users. */
+/** Waits until every client's last seat:requests event lists exactly these users. */
 const expectRequests = async (t: Test, clients: readonly TestClient[], last: string) => {
   for (const client of clients) await until(() => requestsSeenBy(client).at(-1) === last).catch(() => t.equal(requestsSeenBy(client).join(', '), last))
 }
-/** Waits until pending events have arrived, by sending a later event to all clients. */
+/** Waits until all pending events have arrived, by sending another event to all clients. */
 async function quiet (server: TestServer, clients: readonly TestClient[], roomId = 'r1'): Promise<void> {
   const text = `${Math.random()}`
   server.app.rooms.emit(roomId, 'test:quiet', { text })
@@ -149,7 +149,7 @@ onEveryStore(t, 'a request ends with a seat', async (t, env) => {
 
   await again()
   await admin.ok('seat:invite', { userId: 3, seatIndex: 2 })
-  // Shortens the invite's lifetime of 30 s.
+  // Shorten the invite's lifetime of 30 s.
   await hurry(server, 200)
   await other.event('seat:invite:pending', ({ isPending, seatIndex }) => isPending === false && seatIndex === 2)
   await until(async () => (await seatsOf(server)).invites.length === 0)
@@ -167,7 +167,7 @@ onEveryStore(t, 'a request ends when its user leaves or is kicked', async (t, en
   await expectRequests(t, [owner, admin], '')
   t.equal(await askers(member), '')
 
-  // A kick also ends the request of a user who is disconnected.
+  // A kick also removes the request of a disconnected user.
   await member.ok('seat:request')
   await expectRequests(t, [owner], '3')
   member.ws.terminate()
@@ -188,7 +188,7 @@ onEveryStore(t, 'a request is kept for the grace period', async (t, env) => {
   t.ok(ends.length === 2 && ends.every((end) => end >= before + 60_000 && end <= Date.now() + 60_000), 'as long as a seat')
   const back = await server.connect(3)
   t.equal(await askers(back), '3')
-  // Ends the grace period early.
+  // End the grace period early.
   await hurry(server, 200)
   await expectRequests(t, [owner, admin], '3')
   t.match((await seatsOf(server)).requests, [{ userId: 3, awayUntil: null }])
@@ -394,7 +394,7 @@ t.test('uses the backend\'s roles without a lookup per listener', async (t) => {
   t.same(requestsSeenBy(admin), ['3', ''], 'a former admin receives no events')
   t.same(requestsSeenBy(other), ['4', '4'], 'also when their position changes')
 
-  // A new admin receives the requests only after sending an admin's request or joining again.
+  // A new admin receives the requests only after sending a request that requires the role, or rejoining.
   await change(4, 'admin')
   await member.ok('seat:request')
   await other.ok('seat:mute', { userId: 3 }).catch(() => { /* No user is seated; only the check of the role matters. */ })
@@ -416,7 +416,7 @@ t.test('a slow backend delays no join', async (t) => {
   await expectRequests(t, [late], '3')
   mend()
 
-  // Users who were already known as hosts receive the requests although their role cannot be confirmed now.
+  // Users who were already known as hosts receive the requests even if their role cannot be confirmed now.
   await backend.stop()
   await member.ok('seat:request:cancel')
   await expectRequests(t, [owner, late], '')

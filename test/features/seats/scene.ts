@@ -23,7 +23,11 @@ export function connectAdmin (server: TestServer, userId: string | number): Prom
   return server.connect(userId, { token: tokenFor(userId, { roles: ['admin'] }) })
 }
 
-/** Starts to send audio. @returns the producer's id */
+/**
+ * Starts to send audio.
+ *
+ * @returns the producer's id
+ */
 export async function produce (client: TestClient): Promise<string> {
   const { id: transportId } = await client.ok('transport:create', { type: 'producer' })
   await client.ok('transport:connect', { transportId, dtlsParameters })
@@ -31,7 +35,11 @@ export async function produce (client: TestClient): Promise<string> {
   return String(id)
 }
 
-/** Consumes a producer. @returns the consumer's id */
+/**
+ * Consumes a producer.
+ *
+ * @returns the consumer's id
+ */
 export async function consume (client: TestClient, producerId: string): Promise<string> {
   const { id: transportId } = await client.ok('transport:create', { type: 'consumer' })
   const { id } = await client.ok('audio:consume', { transportId, producerId, rtpCapabilities })
@@ -48,7 +56,7 @@ export async function seatsOf (server: TestServer, roomId = 'r1') {
   }
 }
 
-/** Makes the invites and grace periods of a room end in `ms`, so that tests need not wait for them. */
+/** Makes a room's invites and grace periods end in `ms`, so that tests need not wait longer. */
 export async function hurry (server: TestServer, ms: number, roomId = 'r1'): Promise<void> {
   const end = Date.now() + ms
   await server.app.rooms.roomState.define('seats', seatState).change(roomId, (state) => {

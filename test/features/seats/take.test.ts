@@ -77,7 +77,7 @@ onBothStores(t, 'a user who disconnects while taking a seat does not keep the se
   }
   const eve = await server.connect('eve')
   const { view } = await follow(eve)
-  // The seat is released when the grace period ends, although no user sends a request.
+  // The seat is released when the grace period ends, even if no user sends a request.
   while (view().seats.length > 0) await eve.event('seat:cleared')
   t.same((await seatsOf(server)).seats, [])
 })

@@ -2,7 +2,7 @@ import t from 'tap'
 import { until } from '../../support/retry.ts'
 import { produce, scene, seatsOf } from './scene.ts'
 
-// Seats are disabled and enabled again in an active room.
+// Disables and enables seats in an active room.
 
 t.test('enabling the feature keeps the audio of seated users only', async (t) => {
   const { server, owner, member, other } = await scene(t, {})

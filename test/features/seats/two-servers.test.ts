@@ -74,7 +74,7 @@ t.test('concurrent changes on both servers are announced in the same order', asy
       } else if (round % 3 === 2) await client.request('seat:leave')
     }
   }))
-  // Clients that have received this last event have received all earlier events.
+  // A client that has received this last event has received all earlier ones.
   const { status } = await a.admin('PATCH', '/admin/rooms/r1/seats', { seatCount: 9 })
   t.equal(status, 200)
   const everybody = [...all, ...crowd]
@@ -86,7 +86,7 @@ t.test('concurrent changes on both servers are announced in the same order', asy
 t.test('seat changes apply to the audio of a user on the other server', async (t) => {
   const { a, b, owner, member, other } = await pair(t)
   await member.ok('seat:take', { seatIndex: 0 })
-  // The member is muted before sending any audio.
+  // Mute the member before they send any audio.
   await owner.ok('seat:mute', { userId: 3 })
   const first = await produce(member)
   await other.event('audio:newProducer')
@@ -129,7 +129,7 @@ t.test('a seat is reserved on every server', async (t) => {
   const again = await a.connect(3)
   const { view } = await follow(again)
   t.same(view().seats, ['2: 3'])
-  // Ends the grace period early.
+  // End the grace period early.
   await hurry(b, 200)
   await until(async () => (await seatsOf(b)).seats[0]?.awayUntil === null)
   await produce(again)
@@ -239,7 +239,7 @@ t.test('clears the seats of users on a dead server', async (t) => {
 
   dying.child.kill('SIGKILL')
   await dying.exit
-  // No server has detected the death yet.
+  // No server has detected the dead server yet.
   const again = await a.connect(3)
   t.match(await again.ok('room:join', { roomId: 'r1' }), { seats: [{ seatIndex: 0, userId: 3 }, { seatIndex: 1, userId: '4' }] })
   // Deletes the lease instead of waiting for it to expire.

@@ -1,7 +1,7 @@
 import type { UserId } from '../../../plugins/connections/session.ts'
 import type { Event, TestClient } from '../../support/client.ts'
 
-// What a client sees of a room's seats, derived only from the join reply and later events.
+// A client's view of a room's seats, derived only from the join reply and later events.
 
 export interface View {
   seatCount: number
@@ -43,7 +43,7 @@ export function viewFrom ({ seatCount, seats, lockedSeats, pendingInvites, invit
 /**
  * Applies an event to a view.
  *
- * @returns how the event contradicts the view, or an empty string
+ * @returns how the event contradicts the view; an empty string if it does not
  */
 export function apply (view: View, { type, data }: { type: string, data: object }): string {
   const { seatIndex = -1, userId = '', isMuted = false, selfMuted = false, isLocked, isPending, invitedUserId = '', seatCount = 0, requests = [] } = data as Partial<{
@@ -92,7 +92,7 @@ export function apply (view: View, { type, data }: { type: string, data: object 
   return wrong.map((what) => `${type}: ${what}`).join('; ')
 }
 
-/** Returns a view in comparable form: sorted, with ids as strings, without seat requests (not all members see these). */
+/** Returns a view in comparable form: sorted, with ids as strings, and without seat requests, which not all members see. */
 export function plain ({ seatCount, seats, locked, invites }: View) {
   const byIndex = <T>(entries: Iterable<[number, T]>) => [...entries].sort(([a], [b]) => a - b)
   return {
@@ -103,7 +103,11 @@ export function plain ({ seatCount, seats, locked, invites }: View) {
   }
 }
 
-/** Joins a room. @returns the reply, the seat events since, and the view that results from them */
+/**
+ * Joins a room.
+ *
+ * @returns the reply, the seat events received since then, and the resulting view
+ */
 export async function follow (client: TestClient, roomId = 'r1', data: object = {}) {
   const from = client.events.length
   const joined = await client.ok('room:join', { roomId, ...data })

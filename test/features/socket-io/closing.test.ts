@@ -6,18 +6,18 @@ import { until } from '../../support/retry.ts'
 import { enter } from './support.ts'
 import type { SocketIoClient } from './support.ts'
 
-// A Socket.IO client reconnects, or does not, exactly as the client package does after the same close code.
+// After each close code, a Socket.IO client reconnects exactly if the client package does.
 
 const transports = ['websocket', 'polling'] as const
 const sign = createSigner({ key: jwtSecret, algorithm: 'HS256' })
-/** Whether a client with default options would stay disconnected. After all other reasons, the library reconnects. */
+/** Whether a client with default options would stay disconnected. After any other reason, the library reconnects. */
 const staysAway = ({ disconnects }: SocketIoClient) => disconnects.includes('io server disconnect')
 
 interface Ending {
   /** Closes the client's session. */
   end (server: TestServer, client: SocketIoClient, user: { id: number, token: string }): unknown
   isFinal: boolean
-  /** The code of the event `error` before the end. */
+  /** The code in the event `error` before the connection ends. */
   error?: string
   code: number
 }
@@ -71,7 +71,7 @@ t.test('a client that does not read is disconnected, and other members are not a
   for (const client of [ada.ok('room:join', { roomId: 'r1' }), ...clients.map(({ ask }) => ask('room:join', { roomId: 'r1' }))]) await client
   const [overWebSocket, overPolling] = clients as [SocketIoClient, SocketIoClient]
   ;(overWebSocket.socket.io.engine.transport as unknown as { ws: { pause (): void } }).ws.pause()
-  // Without a poll, packets wait on the server.
+  // If the client does not poll, packets wait on the server.
   ;(overPolling.socket.io.engine.transport as unknown as { _poll (): void })._poll = () => {}
   const text = 'x'.repeat(30_000)
   await until(async () => {

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { runOverSocketIo } from './contract.ts'
 
-// The contract suite and the tests of the features with Socket.IO clients.
+// Runs the contract suite and the tests of the features with Socket.IO clients.
 
 const root = join(import.meta.dirname, '..', '..', '..')
 

@@ -1,7 +1,8 @@
 import t from 'tap'
 import { runOverSocketIo } from './contract.ts'
 
-// A part of the contract suite with Socket.IO clients: rooms, seats and rights, chat, bad input. contract.long.ts runs all of it.
+// Runs a part of the contract suite with Socket.IO clients: rooms, seats and rights, chat, bad input. contract.long.ts
+// runs all of it.
 
 const files = [
   'test/contract/rooms.test.ts',

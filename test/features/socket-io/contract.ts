@@ -11,7 +11,7 @@ export interface RunResult {
 }
 
 /**
- * Runs test files with test clients that speak through socket.io-client.
+ * Runs test files with test clients that use socket.io-client.
  *
  * @param files paths relative to the project's folder
  */

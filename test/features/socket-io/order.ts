@@ -4,7 +4,10 @@ import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { enter } from './support.ts'
 
-/** Socket.IO and native clients of one room, on two servers, send messages at the same time, and all must receive them in the same order. */
+/**
+ * Socket.IO and native clients in one room, on two servers, send messages at the same time. All of them must receive
+ * the messages in the same order.
+ */
 export async function sendFromEverywhere (t: Test, messages: number): Promise<void> {
   const env = { FEATURES: 'auth,chat,seats,socket-io', RATE_LIMIT_MESSAGES_PER_MINUTE: '10000', WS_MESSAGES_BURST: '10000', WS_MESSAGES_PER_SECOND: '10000', REDIS_URL: await redisDatabase() }
   const servers = [await build(t, { env }), await build(t, { env })]
@@ -22,7 +25,7 @@ export async function sendFromEverywhere (t: Test, messages: number): Promise<vo
   const each = Math.ceil(messages / all.length)
   await Promise.all(all.map(async ({ ask }, sender) => {
     for (let i = 0; i < each; i++) {
-      // The server publishes seat commands by another path than chat messages.
+      // The server publishes seat commands in another way than chat messages.
       const done = i % 10 === 9 ? ask(i % 20 === 9 ? 'seat:take' : 'seat:leave', { seatIndex: sender }) : ask('chat:message', { content: `${sender} ${i}` })
       if (!await done) throw new Error(`${sender} ${i} failed`)
     }

@@ -6,7 +6,7 @@ import { enter } from './support.ts'
 import type { SocketIoClient } from './support.ts'
 
 /**
- * Reloads the feature while Socket.IO clients send requests all the time.
+ * Reloads the feature while Socket.IO clients send requests continuously.
  *
  * @param options number of clients (a quarter of them use polling) and of reloads
  * @returns the number of acks; fails the test if a client was disconnected or an ack was lost

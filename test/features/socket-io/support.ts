@@ -19,11 +19,15 @@ export interface SocketIoClient {
   /** Why the client was disconnected, in order. */
   disconnects: string[]
   ask (type: string, data?: unknown): Promise<Ack>
-  /** @returns the data of the first event of that type; waits for it */
+  /**
+   * Waits for the first event of a type.
+   *
+   * @returns its data
+   */
   event (type: string): Promise<Record<string, unknown>>
 }
 
-/** @returns a client that is disconnected after the test, and connects unless it was rejected */
+/** Creates a client that connects unless it is rejected, and is disconnected after the test. */
 export function createClient (t: Test, url: string, userId: string | number, options: SocketIoOptions = {}): SocketIoClient {
   const socket = createSocketIo(url, { token: tokenFor(userId), ...options })
   t.teardown(() => { socket.disconnect() })
@@ -49,7 +53,11 @@ export async function enter (t: Test, url: string, userId: string | number, opti
   return client
 }
 
-/** Tries to connect. @returns the error, with the data that the server sent */
+/**
+ * Tries to connect.
+ *
+ * @returns the error, with the data that the server sent
+ */
 export async function refusal (t: Test, url: string, options: SocketIoOptions): Promise<{ message: string, data?: { code: string, details?: unknown } }> {
   const socket = createSocketIo(url, options)
   t.teardown(() => { socket.disconnect() })

@@ -4,7 +4,7 @@ import { effectScope } from 'vue'
 import { ApiError } from '../../../features/stage/pages/admin/api.ts'
 import { usePoll } from '../../../features/stage/pages/admin/poll.ts'
 
-// Replaces the browser API that the poll uses.
+// Replaces the browser APIs that the poll uses.
 const page = Object.assign(new EventTarget(), { hidden: false })
 const browser = new EventTarget()
 Object.assign(globalThis, {
@@ -17,7 +17,7 @@ const show = (seen: boolean) => {
   page.dispatchEvent(new Event('visibilitychange'))
 }
 
-/** Starts a poll with an interval of 2 s, whose requests the test answers. */
+/** Starts a poll with an interval of 2 s. The test answers its requests. */
 function start () {
   mock.timers.enable({ apis: ['setTimeout'] })
   const requests: PromiseWithResolvers<number>[] = []

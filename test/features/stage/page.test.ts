@@ -17,7 +17,7 @@ async function post (url: string, body: unknown): Promise<{ status: number, head
 }
 
 const linksOf = (html: string) => [...html.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, url]) => url as string)
-/** The pages. */
+/** The paths of all pages. */
 const paths = ['/', '/admin', '/listen/room']
 /** Resolves a link of a page. */
 const resolve = (link: string, page: string) => new URL(link, page).href

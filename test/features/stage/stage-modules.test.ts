@@ -35,7 +35,7 @@ t.test('falls back to memory when storage is blocked', async (t) => {
   t.equal(blocked.get('name'), undefined)
   blocked.set('name', 'Ada')
   t.equal(blocked.get('name'), 'Ada')
-  // By default, Node has no localStorage, so these calls use the fallback.
+  // Node has no localStorage by default, so these calls use the fallback.
   saveIdentity({ name: 'Ada', colour: 'no colour' })
   t.match(loadIdentity(), { name: 'Ada', colour: /^#[0-9a-f]{6}$/ })
 })

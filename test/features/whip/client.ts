@@ -1,6 +1,10 @@
 // Functions that run in a page. Like the examples in docs/whip.md, they use only the APIs of browsers.
 
-/** Publishes the microphone with WHIP. Runs in the page. @returns the offer, the answer and the response's headers */
+/**
+ * Publishes the microphone with WHIP. Runs in the page.
+ *
+ * @returns the offer, the answer and the response's headers
+ */
 export async function publish ({ url, token }: { url: string, token: string }) {
   const stream = await navigator.mediaDevices.getUserMedia({ audio: true })
   const connection = new RTCPeerConnection()
@@ -15,7 +19,7 @@ export async function publish ({ url, token }: { url: string, token: string }) {
   return { offer, answer, status: response.status, location: response.headers.get('location') ?? '', etag: response.headers.get('etag') ?? '' }
 }
 
-/** Restarts ICE of the connection that {@link publish} has opened. Runs in the page. */
+/** Restarts ICE on the connection that {@link publish} opened. Runs in the page. */
 export async function restart ({ url, token }: { url: string, token: string }) {
   const connection = (globalThis as unknown as { whip: RTCPeerConnection }).whip
   connection.restartIce()
@@ -32,7 +36,11 @@ export async function restart ({ url, token }: { url: string, token: string }) {
   return { status: response.status, etag: response.headers.get('etag') ?? '' }
 }
 
-/** Plays a stream with WHEP. Runs in the page. @param name with which `measureFrequency` finds the track */
+/**
+ * Plays a stream with WHEP. Runs in the page.
+ *
+ * @param name the name under which `measureFrequency` finds the track
+ */
 export async function play ({ url, token, name }: { url: string, token: string, name: string }) {
   const connection = new RTCPeerConnection()
   const tracks = Promise.withResolvers<MediaStreamTrack>()
@@ -54,7 +62,7 @@ export async function play ({ url, token, name }: { url: string, token: string, 
   return { offer, answer, status: response.status }
 }
 
-/** The packets that the player has received and lost. Runs in the page. */
+/** Returns how many packets the player has received and lost. Runs in the page. */
 export async function received () {
   const report = await (globalThis as unknown as { whep: RTCPeerConnection }).whep.getStats()
   for (const stats of report.values() as Iterable<{ type: string, packetsReceived: number, packetsLost: number, totalAudioEnergy?: number }>) {

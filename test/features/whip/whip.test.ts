@@ -4,7 +4,7 @@ import type { TestServer } from '../../support/build.ts'
 import { redisDatabase } from '../../support/redis.ts'
 import { chromiumOffer, firefoxOffer } from './offers.ts'
 
-// The HTTP interface. test/browser/whip.test.ts sends audio.
+// Tests the HTTP interface. test/browser/whip.test.ts also sends audio.
 
 const env = { FEATURES: 'auth,media,seats,whip' }
 

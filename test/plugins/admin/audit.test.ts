@@ -3,7 +3,7 @@ import t from 'tap'
 import { adminKey, build, tokenFor } from '../../support/build.ts'
 import { until } from '../../support/retry.ts'
 
-// Each change by an admin is logged as one line: who, what, before, after.
+// Each change by an admin is logged as one line, with the admin, the change, and the state before and after it.
 
 t.test('writes an audit line per change', async (t) => {
   const lines: Record<string, unknown>[] = []
@@ -46,7 +46,7 @@ t.test('writes an audit line per change', async (t) => {
   await change('POST', '/admin/drain', { deadlineSeconds: 0 }, { action: 'server.drain', before: { draining: false }, after: { draining: true } })
   t.notMatch(JSON.stringify(lines), new RegExp(`${adminKey}|${token}`), 'the audit lines contain no key or token')
 
-  // Fails if a route that changes state is missing from this test.
+  // Fail if a route that changes state is missing from this test.
   const { paths } = await (await fetch(`${server.url}/docs/openapi.json`)).json() as { paths: Record<string, Record<string, unknown>> }
   const changing = Object.entries(paths).filter(([path]) => path.startsWith('/admin/')).flatMap(([path, methods]) => Object.keys(methods).filter((method) => method !== 'get').map((method) => `${method} ${path}`))
   t.equal(changing.length, lines.length, changing.join(', '))

@@ -4,7 +4,7 @@ import { build, onEveryStore } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 import { until } from '../../support/retry.ts'
 
-// Sessions that a feature opens, without a connection or over its own transport.
+// Sessions that a feature opens without a connection or over its own transport.
 
 interface Ghost {
   events: { type: string, data: Record<string, unknown> }[]

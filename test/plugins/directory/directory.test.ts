@@ -38,7 +38,7 @@ t.test('removes the sessions of a dead server, and not those of a server that is
   const [a, b] = [createRedisLeases(client, 'node-a'), createRedisLeases(client, 'node-b')]
   for (const leases of [a, b]) await leases.heartbeat()
   const directory = createRedisDirectory(client, b)
-  // More sessions than one step removes.
+  // More sessions than are removed per script call.
   for (let i = 0; i < 1200; i++) directory.put(`user ${i}`, { sessionId: `s-${i}`, nodeId: 'node-a', roomId: null, connectedAt: 1 }).catch(() => {})
   await directory.put('user 7', { sessionId: 'phone', nodeId: 'node-b', roomId: null, connectedAt: 1 })
   await directory.put('user 8', { sessionId: 'closed', nodeId: 'node-a', roomId: null, connectedAt: 1 })
@@ -70,7 +70,7 @@ t.test("a killed server's sessions, and sessions that close while Redis is down,
   await until(async () => await server.app.redis.hlen(key) === 2, 30_000)
   t.equal((await user()).sockets.length, 2)
 
-  // Suspends Redis, so that it misses the end of the session and keeps its data.
+  // Suspend Redis, so that it misses the end of the session but keeps its data.
   redis.process.kill('SIGSTOP')
   tablet.ws.terminate()
   await until(() => server.app.sockets.size === 1)

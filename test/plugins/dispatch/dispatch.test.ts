@@ -20,7 +20,7 @@ export default defineFeature(async function facade (app) {
   })
 }, { name: 'facade' })
 `
-/** A feature whose `x:…` handlers end in every possible way. */
+/** A feature whose `x:…` handlers return or throw in every possible way. */
 const target = (answer: string) => `import { createError, defineFeature, z } from 'flylive-audio-server/feature'
 const XRefused = createError('X_REFUSED', 'Refused', 409)
 const any = { request: z.object({}), reply: z.object({ text: z.string() }) }

@@ -3,7 +3,7 @@ import { build } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 
-// A feature that emits the event that a client requests, in each way in which a feature can send events.
+// A feature that sends the event that a client requests, in each of the ways in which features can send events.
 const emitter = `import { createEvent, defineFeature, roomId, z } from 'flylive-audio-server/feature'
 const data = z.object({ roomId: z.string().optional(), n: z.unknown() })
 export const requests = { 'emit:now': { request: data.extend({ way: z.string() }), reply: z.object({ state: z.unknown() }) } }

@@ -3,8 +3,7 @@ import t from 'tap'
 import { build } from '../../support/build.ts'
 import { featureFolder, saying } from '../../support/features.ts'
 
-// If new code is broken, the old code keeps serving, and the error names the
-// location of the fault.
+// If new code is broken, the old code stays in service, and the error contains the location of the fault.
 
 const good = saying('says', 'good')
 const head = "import fp from 'fastify-plugin'\nimport { z } from 'zod'\nexport const requests = { 'says:say': { request: z.object({}), reply: z.object({ text: z.string() }) } }\n"
@@ -64,7 +63,7 @@ t.test('the old instance serves until the new instance has loaded', async (t) =>
     await t.test(name, async (t) => {
       folder.remove('says')
       folder.write('says', files)
-      // Send requests during the failed reload.
+      // Keep sending requests during the failed reload.
       const stop = { now: false }
       const talking = (async () => {
         let calls = 0

@@ -9,7 +9,11 @@ import { featureFolder } from '../../support/features.ts'
 
 const config = z.object({ seconds: z.int().default(5).transform((seconds) => seconds * 1000), name: z.string().optional() })
 
-/** Registers a feature as a plain plugin, without the loader. @returns the options that the feature received */
+/**
+ * Registers a feature as a plain plugin, without the loader.
+ *
+ * @returns the options that the feature received
+ */
 async function given (options?: Record<string, unknown>): Promise<unknown> {
   let got: unknown
   const app = Fastify()

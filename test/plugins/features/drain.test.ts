@@ -6,7 +6,7 @@ import { until } from '../../support/retry.ts'
 // Work that is in flight when a feature instance is replaced either completes on the old
 // instance or is rejected.
 
-/** A feature whose message, route, hook and job wait for a gate that the test opens. */
+/** A feature whose message, route, hook and job wait until the test opens a gate. */
 const waiting = (answer: string) => `import fp from 'fastify-plugin'
 import { z } from 'zod'
 export const requests = { 'w:wait': { request: z.object({}), reply: z.object({ text: z.string() }) }, 'w:quick': { request: z.object({}), reply: z.object({ text: z.string() }) } }
@@ -71,7 +71,7 @@ t.test('requests that exceed the deadline fail with UNAVAILABLE and do not block
   t.notOk('waited' in await hook, 'the join succeeds without the fields of the hook')
   t.equal(await ada.fails('w:wait', {}), 'FEATURE_DISABLED')
   t.equal((await fetch(`${server.url}/waits`)).status, 404)
-  // The client has already received an error as the reply, so the old code's later result is ignored.
+  // The client has already received an error as the reply, so the old code's late result is ignored.
   gate('endless').resolve()
   t.match(await bob.ok('room:join', { roomId: 'r1' }), { roomId: 'r1' })
   t.equal(ada.events.filter(({ type }) => type === 'error').length, 0)

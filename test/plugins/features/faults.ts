@@ -7,7 +7,8 @@ import { startServer } from '../../support/process.ts'
 import type { ServerProcess } from '../../support/process.ts'
 import { until } from '../../support/retry.ts'
 
-// Runs features that each have one mistake, while the members of a room chat. The mistakes must not affect the members.
+// Runs features that each have one mistake, while the members of a room chat. These mistakes must not affect the
+// members.
 
 /** A feature with one mistake. */
 export interface Misbehaviour {
@@ -83,7 +84,7 @@ export interface Scene {
   admin (method: string, path: string): Promise<Record<string, unknown>>
 }
 
-/** @param deadlineSeconds how long a call of a feature may take */
+/** @param deadlineSeconds how long a call into a feature may take */
 export async function createScene (t: Test, { members: count, deadlineSeconds, env = {} }: { members: number, deadlineSeconds: number, env?: Record<string, string> }): Promise<Scene> {
   const folder = featureFolder(t)
   for (const one of misbehaviours) folder.write(one.name, { 'index.ts': sourceOf(one) })
@@ -137,7 +138,7 @@ export async function createScene (t: Test, { members: count, deadlineSeconds, e
     }
   }
 
-  /** Each fault replaces the generation, and the third disables the feature. */
+  /** Makes a feature fail. Each fault replaces the feature's generation, and the third fault disables the feature. */
   async function fail ({ name, go }: Misbehaviour, caller: TestClient): Promise<string> {
     const first = (await infoOf(name))?.generation ?? 0
     const calls = go === undefined ? 0 : 3

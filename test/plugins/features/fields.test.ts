@@ -3,7 +3,7 @@ import { build } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 
-/** The source of a feature that adds a field to the reply to room:join. */
+/** Returns the source of a feature that adds a field to the join reply. */
 const adding = (name: string, field: string, { body = `app.messages.adds('room:join', z.object({ ${field}: z.string() }))`, dependencies = [] as string[] } = {}) => `import { defineFeature, z } from 'flylive-audio-server/feature'
 export default defineFeature(async function ${name} (app) {
   ${body}

@@ -5,7 +5,7 @@ import { build } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { featureFolder, saying } from '../../support/features.ts'
 
-// After a reload, a feature runs the code on disk, wherever it is and however it is imported.
+// After a reload, a feature runs the code on disk, wherever the code is and however it is imported.
 
 const reload = async (server: TestServer, name: string) => (await server.admin('POST', `/admin/features/${name}/reload`)).status
 

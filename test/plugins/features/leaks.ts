@@ -15,7 +15,7 @@ import { until } from '../../support/retry.ts'
 setFlagsFromString('--expose-gc')
 const collect = runInNewContext('gc') as () => void
 
-/** Collects garbage repeatedly, because finalizers release further objects. */
+/** Collects garbage repeatedly, because finalizers release more objects. */
 async function collectGarbage (): Promise<void> {
   for (let i = 0; i < 3; i++) {
     collect()
@@ -90,7 +90,7 @@ export async function reloadsLeaveNothing (t: Test, reloads: number): Promise<vo
     for (const one of [client, guest]) await one.ok('room:leave')
   }
 
-  // Resources that are created on first use must exist before they are counted.
+  // Create the resources that are created on first use before counting.
   await round()
   await work()
   await until(() => backend.calls('status') > 0)
@@ -118,8 +118,8 @@ export async function reloadsLeaveNothing (t: Test, reloads: number): Promise<vo
   const after = await until(async () => {
     await collectGarbage()
     const { resources: now, ...rest } = await look()
-    // The numbers of connections and timers vary slightly, and a metric series appears on
-    // first use. A leak adds one resource per reload of a feature, which exceeds the margin.
+    // The numbers of connections and timers vary slightly, and a metric series appears on first use. A leak would add
+    // one resource per reload of a feature, which is more than the margin.
     const more = Object.entries(now).filter(([type, count]) => count > (earlier[type] ?? 0) + Math.min(10, reloads / names.length - 1))
     return more.length === 0 ? { rest, now } : false
   })

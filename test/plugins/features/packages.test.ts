@@ -9,7 +9,7 @@ import { adminKey, build, jwtSecret, tokenFor } from '../../support/build.ts'
 import { freePort } from '../../support/redis.ts'
 import { startServer } from '../../support/process.ts'
 
-/** Creates a folder to start a server from, with packages in its node_modules. */
+/** Creates a folder from which a server can be started, with packages in its node_modules. */
 function installation (t: Test) {
   const path = realpathSync(mkdtempSync(join(tmpdir(), 'flylive-installation-')))
   t.teardown(() => rmSync(path, { recursive: true, force: true }))

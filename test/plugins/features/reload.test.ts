@@ -4,7 +4,7 @@ import { featureFolder } from '../../support/features.ts'
 
 /* eslint no-template-curly-in-string: off -- the code of features is written as text. */
 
-// After a reload, a feature runs the code that is now on disk.
+// After a reload, a feature runs the current code on disk.
 
 const index = (answer: string) => `import fp from 'fastify-plugin'
 import { events, requests } from './messages.ts'

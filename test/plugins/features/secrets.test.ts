@@ -5,7 +5,7 @@ import { featureFolder } from '../../support/features.ts'
 
 const infoOf = (server: TestServer, name: string) => server.app.features.list().find((one) => one.name === name)
 
-/** A feature that looks for texts in everything that its instance exposes. */
+/** A feature that searches everything that its instance exposes for the given texts. */
 const curious = `import { defineFeature, z } from 'flylive-audio-server/feature'
 export const requests = { 'curious:look': { request: z.object({ texts: z.array(z.string()) }), reply: z.object({ found: z.array(z.string()), visited: z.int() }) } }
 const headers = []
@@ -54,7 +54,7 @@ t.test('a feature cannot reach the secrets of the server or of other features', 
   t.ok((nodes as string[]).includes('app.config.NODE_ID'), 'the search finds what is exposed')
 })
 
-/** A feature with secrets in several places, which it also logs and throws. */
+/** A feature that has secrets in several places, and also logs and throws them. */
 const vault = (start = '') => `import { defineFeature, fromEnv, secret, z } from 'flylive-audio-server/feature'
 export const requests = { 'vault:log': { request: z.object({}), reply: z.object({ lengths: z.array(z.int()) }) } }
 export const config = z.object({

@@ -7,8 +7,8 @@ import { until } from '../../support/retry.ts'
 // gate.http: a feature handles all HTTP requests below a path prefix.
 
 /**
- * Responds below /plain with a string, the received request and a header. /plain/wait responds when
- * the test allows it.
+ * A feature that responds below /plain with a string, the received request and a header. /plain/wait responds when the
+ * test allows it.
  */
 const plain = (answer: string, prefix = '/plain') => `import { createError, defineFeature } from 'flylive-audio-server/feature'
 const Gone = createError('PLAIN_GONE', 'Nothing here', 410)

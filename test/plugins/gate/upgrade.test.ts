@@ -10,7 +10,11 @@ import { until } from '../../support/retry.ts'
 
 // gate.upgrade: WebSocket paths of features. Upgrade requests to other paths are rejected.
 
-/** Sends a raw upgrade request. @returns the response: status, head, body and socket */
+/**
+ * Sends a raw upgrade request.
+ *
+ * @returns the response: status, head, body and socket
+ */
 async function upgrade (t: Test, url: string, target: string, headers: Record<string, string> = {}): Promise<{ status: number, head: string, body: string, socket: Socket }> {
   const { hostname, port } = new URL(url)
   const socket = connectSocket({ host: hostname, port: Number(port) })
@@ -27,7 +31,7 @@ async function upgrade (t: Test, url: string, target: string, headers: Record<st
   return { status: Number(text.split(' ')[1]), head: head.toLowerCase(), body, socket }
 }
 
-/** A feature that echoes all data on /raw, and that identifies the users of /own without the feature `auth`. */
+/** A feature that echoes all data on /raw, and identifies the users on /own without the feature `auth`. */
 const paths = (greeting: string) => `import { defineFeature, Forbidden } from 'flylive-audio-server/feature'
 export default defineFeature(async function paths (app) {
   app.gate.upgrade('/raw', {

@@ -66,7 +66,7 @@ t.test('runs due jobs without delay', async (t) => {
   jobs.on('job', async (key) => { done.push(key) })
   jobs.on('later', async () => { done.push('later') })
   for (let i = 0; i < many; i++) await jobs.schedule('job', String(i), i)
-  // At one batch per poll, the jobs would need 20 polls, but `later` is due within four poll intervals.
+  // With one batch per poll, the jobs would need 20 polls, but `later` is due within four.
   await jobs.schedule('later', '', Date.now() + 1000)
   await until(() => done.length > many)
   t.equal(done.indexOf('later'), many, 'due jobs do not wait for the next poll')

@@ -9,7 +9,11 @@ import { connect } from '../../support/client.ts'
 import { startServer } from '../../support/process.ts'
 import { until } from '../../support/retry.ts'
 
-/** Mounts a 400 KiB disk until the test ends. @returns its folder, or undefined if the process may not mount disks */
+/**
+ * Mounts a 400 KiB disk until the test ends.
+ *
+ * @returns its folder; undefined if the process may not mount disks
+ */
 function smallDisk (t: Test): string | undefined {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-disk-'))
   t.teardown(() => rmSync(folder, { recursive: true }))

@@ -2,7 +2,7 @@ import t from 'tap'
 import { namespacesMissing } from '../../support/namespaces.ts'
 import { runModel } from './audio-model.ts'
 
-// MODEL_SECONDS and MODEL_SEED change the length and the order of the changes. The result is in docs/measurements.md.
+// MODEL_SECONDS sets the duration, and MODEL_SEED the order of the changes. The result is in docs/measurements.md.
 
 const seconds = Number(process.env.MODEL_SECONDS ?? 600)
 const seed = Number(process.env.MODEL_SEED ?? 1)

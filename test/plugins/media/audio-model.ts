@@ -14,9 +14,9 @@ import { startThree } from './three-servers.ts'
 
 const roomId = 'r1'
 const backoff = { firstMs: 100, longestMs: 500 }
-/** A user hears another one from whom sound has arrived within this time, in milliseconds. */
+/** A user counts as hearing another user if sound has arrived from them within this time, in milliseconds. */
 const heardMs = 200
-/** How long after a change everybody may still hear something else, in milliseconds. */
+/** Maximum time after a change until all users hear the right audio, in milliseconds. */
 const limitMs = 3000
 /** The same for the voices of a server that was killed. */
 const deadLimitMs = 12_000
@@ -34,21 +34,28 @@ interface User {
 }
 
 export interface ModelResult {
-  /** For each kind of change: how often it happened, and the longest time until everybody heard what they may hear, in milliseconds. */
+  /**
+   * For each kind of change: how often it happened, and the longest time until all users heard the right audio, in
+   * milliseconds.
+   */
   changes: Map<string, { count: number, slowestMs: number }>
   violations: string[]
 }
 
 /**
- * Users join, leave, speak, stop, mute and move at random between three servers, which are drained and killed, and whose links
- * are cut. After each change, every user must hear exactly the others who speak.
+ * Users join, leave, speak, stop, mute and move at random between three servers, which are drained and killed, and
+ * whose links are cut. After each change, every user must hear exactly the other users who are speaking.
  */
 export async function runModel (t: Test, { seconds, users: size, seed, inNamespaces }: { seconds: number, users: number, seed: number, inNamespaces: boolean }): Promise<ModelResult> {
   const { network, servers, restart, hostOf } = await startThree(t, { inNamespaces, env: { JOINS_PER_MINUTE: '10000', SEAT_COMMANDS_PER_MINUTE: '10000', SEAT_GRACE_SECONDS: '60', MAX_CONNECTIONS_PER_USER: '100' } })
   const random = createRandom(seed)
   const alive = new Set([0, 1, 2])
 
-  /** The load balancer of one user. @returns its URL */
+  /**
+   * Starts the load balancer for one user.
+   *
+   * @returns its URL
+   */
   async function balance (user: Pick<User, 'next'>): Promise<string> {
     const balancer = createServer((near) => {
       const to = alive.has(user.next) ? user.next : [...alive][0] as number
@@ -76,7 +83,7 @@ export async function runModel (t: Test, { seconds, users: size, seed, inNamespa
   const users = await Promise.all(Array.from({ length: size }, (_, i) => createUser(i + 1)))
 
   const isHeard = (user: User) => user.isIn && user.isSpeaking && !user.isMuted
-  /** @returns what is wrong; undefined if everybody hears what they may hear */
+  /** @returns which user hears the wrong audio; undefined if all users hear the right audio */
   function mistake (isExempt: (listener: User, speaker: User) => boolean = () => false): string | undefined {
     for (const listener of users) {
       if (!listener.isIn) continue
@@ -87,7 +94,7 @@ export async function runModel (t: Test, { seconds, users: size, seed, inNamespa
       }
     }
   }
-  /** The same for what the clients know about the room. */
+  /** Like {@link mistake}, but for the clients' views of the room. */
   function disagreement (): string | undefined {
     const views = users.filter(({ isIn }) => isIn).map(({ room }) => JSON.stringify({
       members: room.participants.map(({ userId }) => Number(userId)).toSorted((a, b) => a - b),
@@ -99,7 +106,7 @@ export async function runModel (t: Test, { seconds, users: size, seed, inNamespa
   const violations: string[] = []
   async function agree (kind: string, limit: number, check: () => string | undefined) {
     const at = performance.now()
-    // What was heard before the change no longer counts.
+    // Ignore audio that was heard before the change.
     await delay(heardMs)
     const last = await until(() => check() === undefined, limit - heardMs).then(() => undefined, () => check())
     const slowestMs = Math.round(performance.now() - at)
@@ -107,11 +114,11 @@ export async function runModel (t: Test, { seconds, users: size, seed, inNamespa
     changes.set(kind, { count: known.count + 1, slowestMs: Math.max(known.slowestMs, slowestMs) })
     if (last === undefined) return
     violations.push(`${kind}: after ${slowestMs} ms, ${last}`)
-    // Later changes are checked from a common state again.
+    // Wait, so that the next change starts from a consistent state.
     await until(() => check() === undefined, 30_000).catch(() => { violations.push(`${kind}: never: ${check()}`) })
   }
   const pick = (condition: (user: User) => boolean) => {
-    // While a client connects again, its requests fail.
+    // Skip clients that are reconnecting, because their requests fail.
     const found = users.filter((user) => condition(user) && (!user.isIn || (user.room.state === 'in' && user.room.connection.state === 'open')))
     return found[random(found.length)]
   }
@@ -121,7 +128,7 @@ export async function runModel (t: Test, { seconds, users: size, seed, inNamespa
     return new Map(await Promise.all(users.map(async (user): Promise<[User, number]> => {
       const response = await fetch(`${hostOf(0)}/admin/users/${user.id}`, { headers: { authorization: `Bearer ${adminKey}` } })
       const { sockets } = await response.json() as { sockets: { node: string, connectedAt: number }[] }
-      // The list may still have a session that has just ended.
+      // The list may still contain a session that has just ended.
       const [newest] = sockets.toSorted((a, b) => b.connectedAt - a.connectedAt)
       return [user, Number(/^node-(\d)/.exec(newest?.node ?? '')?.[1])]
     })))
@@ -190,7 +197,7 @@ export async function runModel (t: Test, { seconds, users: size, seed, inNamespa
       alive.delete(i)
       const dead = [...await placesOf()].filter(([, place]) => place === i).map(([user]) => user)
       servers[i]?.process.child.kill('SIGKILL')
-      // The voices of the other servers go on, and those of the dead one are heard again when their users have moved.
+      // The voices on other servers continue, and those on the dead server are heard again once their users have moved.
       await agree('others during kill', limitMs, () => mistake((listener, speaker) => dead.includes(listener) || dead.includes(speaker)))
       await agree('listeners of the killed server', limitMs, () => mistake((_, speaker) => dead.includes(speaker)))
       await restart(i)
@@ -214,7 +221,7 @@ export async function runModel (t: Test, { seconds, users: size, seed, inNamespa
       return true
     }
   }
-  // Changes of single users are more frequent than failures.
+  // Make changes of individual users more frequent than failures.
   const kinds = Object.keys(actions).flatMap((kind) => Array.from({ length: ['drain', 'kill', 'cut'].includes(kind) ? 1 : 8 }, () => kind))
 
   await users[0]?.room.join(roomId)

@@ -34,7 +34,7 @@ export async function churn (t: Test, steps: number): Promise<void> {
   const random = createRandom(7)
   const members: { client: TestClient, server: TestServer, transportId?: string }[] = []
   const voices: { injection: Injection, server: TestServer, isPaused: boolean }[] = []
-  // This member stays, so that each server keeps the room and its media state.
+  // These members stay, so that each server keeps the room and its media state.
   for (const [i, server] of servers.entries()) await (await server.connect(1000 + i)).ok('room:join', { roomId })
   const agree = async () => {
     const expected = voices.map(({ injection: { producerId }, isPaused }) => `${producerId} ${isPaused}`).sort()

@@ -41,7 +41,7 @@ t.test('the listeners of a room spread over the workers, and the death of a work
   for (const client of speakers) producerIds.push(await produce(client))
   const [main] = app.sfu.workers().filter(({ routers }) => routers > 0)
 
-  // Each listener has a transport and two consumers.
+  // Each of these listeners has a transport and two consumers.
   const near = await Promise.all(Array.from({ length: Math.ceil(spreadAfter / 3) }, (_, i) => join(10 + i)))
   for (const client of near) await listen(client, producerIds)
   t.equal(app.sfu.workers().filter(({ routers }) => routers > 0).length, 1, 'a small room stays on one worker')

@@ -14,7 +14,7 @@ import { rtpReceiver, sendSilence } from '../../support/rtp-packets.ts'
 
 const roomId = 'r1'
 
-/** The sending ends of pipes, on all servers. */
+/** The sending ends of pipes on all servers. */
 const pipes = new Set<types.Transport>()
 observer.on('newworker', (worker) => worker.observer.on('newrouter', (router) => router.observer.on('newtransport', (transport) => {
   transport.observer.on('newconsumer', () => { if (transport.type === 'pipe') pipes.add(transport) })
@@ -176,7 +176,7 @@ t.test('a pipe without packets is replaced, and clients are notified', async (t)
   const { producerId } = await speak(t, a, 1)
   const { heard } = await hear(t, b)
   await heard(producerId)
-  // The network fails: no packet arrives, and mediasoup emits no event on either side.
+  // Simulate a network failure: packets stop arriving, and mediasoup emits no event on either side.
   for (const pipe of [...pipes].slice(0, 1)) pipe.close()
   await until(() => bob.events.some(({ type, data }) => type === 'audio:producerClosed' && data.producerId === producerId), 15_000)
   await heard(producerId)
@@ -220,7 +220,7 @@ t.test('a pipe goes on while the servers do not answer each other, and gets the 
   await heard(first.producerId)
   t.notOk(bob.events.some(({ type }) => type === 'audio:producerClosed'))
 
-  // The source has closed its end of the pipe, as after the death of its worker.
+  // Close the source's end of the pipe, as after the death of its worker.
   for (const pipe of [...pipes].slice(0, 1)) pipe.close()
   const third = await speak(t, a, 4)
   await heard(third.producerId)

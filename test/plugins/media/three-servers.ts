@@ -24,7 +24,7 @@ interface Server {
   host: NetworkHost | undefined
 }
 
-/** A client that listens, and what it hears of each user. */
+/** A client that listens, and the sound that it receives from each user. */
 export interface Listener extends Sound {
   room: RoomClient
 }
@@ -77,16 +77,16 @@ export async function startThree (t: Test, { inNamespaces = false, env = {} }: {
     servers,
     speak,
     listen,
-    /** Starts a server that has ended. */
+    /** Starts a server again after it was stopped or killed. */
     async restart (i: number) {
       servers[i] = await start(i)
     },
-    /** The URL of a server. */
+    /** Returns the URL of a server. */
     hostOf: (i: number) => (servers[i] as Server).url
   }
 }
 
-/** @returns the value of a metric without labels, or the sum over its labels */
+/** @returns the value of a metric, summed over its labels */
 export async function metric ({ url }: Pick<Server, 'url'>, name: string): Promise<number> {
   const response = await fetch(`${url}/admin/metrics`, { headers: { authorization: `Bearer ${adminKey}` } })
   const { metrics } = await response.json() as { metrics: { name: string, samples: { value: number }[] }[] }
@@ -97,8 +97,9 @@ const since = (at: number) => Math.round(performance.now() - at)
 
 /**
  * Connects speakers to A and B, and a listener to C.
- * @returns how long after the join the listener received both, in milliseconds, and the number of packets lost within three
- *   seconds
+ *
+ * @returns how long after the join the listener received both speakers, in milliseconds, and the number of packets lost
+ *   within three seconds
  */
 export async function heardAfterJoin (t: Test, options: { inNamespaces: boolean }) {
   const { servers: [a, b, c], speak, listen } = await startThree(t, options)
@@ -116,8 +117,8 @@ export async function heardAfterJoin (t: Test, options: { inNamespaces: boolean 
 /**
  * Kills server A. A has a speaker and a listener, B has a speaker, and C has a listener.
  *
- * @returns in milliseconds: when the listener of A receives B again, the longest time in which the listener on C did not
- *   receive B, and when the producer on A is removed
+ * @returns times in milliseconds: until A's listener receives B again, the longest gap in which C's listener did not
+ *   receive B, and until A's producer is removed
  */
 export async function killOne (t: Test, options: { inNamespaces: boolean }) {
   const { servers: [a, b, c], speak, listen } = await startThree(t, options)
@@ -159,7 +160,8 @@ export async function killOne (t: Test, options: { inNamespaces: boolean }) {
 
 /**
  * Cuts the network between A and C.
- * @returns when C receives A again after the network is restored, and how long C did not receive B, in milliseconds
+ *
+ * @returns times in milliseconds: from the restored link until C receives A again, and how long C did not receive B
  */
 export async function cutLink (t: Test, seconds: number) {
   const { network, servers: [a, b, c], speak, listen } = await startThree(t, { inNamespaces: true })
@@ -167,7 +169,7 @@ export async function cutLink (t: Test, seconds: number) {
   await speak(b.url, 2)
   const eve = await listen(c.url, 3)
   await until(() => eve.hears(1) && eve.hears(2))
-  // A and B send to two servers each, and receive from one; C receives from two.
+  // A and B each send to two servers and receive from one; C receives from two.
   const hasOnePipeEach = () => until(async () => JSON.stringify(await Promise.all([a, b, c].map((server) => metric(server, 'flylive_relay_pipes')))) === '[3,3,2]', 20_000)
   await hasOnePipeEach()
   const [hostA, , hostC] = network?.hosts as [NetworkHost, NetworkHost, NetworkHost]
@@ -188,8 +190,9 @@ export async function cutLink (t: Test, seconds: number) {
 
 /**
  * Kills Redis, and restarts it later.
- * @returns the longest time without audio, the number of lost packets, and when the listener receives a new speaker after the
- *   restart; times in milliseconds
+ *
+ * @returns the longest time without audio, the number of lost packets, and the time from the restart until the listener
+ *   receives a new speaker; times in milliseconds
  */
 export async function loseRedis (t: Test, seconds: number, options: { inNamespaces: boolean }) {
   const { redis, servers: [a, b, c], speak, listen } = await startThree(t, options)
@@ -214,9 +217,9 @@ export async function loseRedis (t: Test, seconds: number, options: { inNamespac
 }
 
 /**
- * Drains server A, which has a listener on a seat. A speaker is on B.
+ * Drains server A, which has a seated listener, while a speaker is on B.
  *
- * @returns the longest time in which the listener received no audio, in milliseconds
+ * @returns the longest time without audio for the listener, in milliseconds
  */
 export async function drainOne (t: Test, options: { inNamespaces: boolean }) {
   const { servers: [a, b], speak, listen } = await startThree(t, options)
@@ -244,11 +247,10 @@ export async function drainOne (t: Test, options: { inNamespaces: boolean }) {
 }
 
 /**
- * Reloads features on all servers, one after the other, while speakers are on A and B, and listeners on each
- * server.
+ * Reloads features on all servers, one after the other, while speakers are on A and B, and listeners on each server.
  *
  * @param names the features
- * @returns the number of reloads, the longest silence, in milliseconds, and the packets lost
+ * @returns the number of reloads, the longest silence (in milliseconds), and the number of lost packets
  */
 export async function reloadAll (t: Test, names: readonly string[], rounds: number, options: { inNamespaces: boolean }) {
   const { servers, speak, listen } = await startThree(t, { ...options, env: { FEATURES: 'auth,media,mix,seats' } })

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { killWorkers } from './worker-death.ts'
 
-// The figures are in docs/measurements.md.
+// docs/measurements.md has the results.
 
 t.test('a media worker is killed in a room of 100 members on two workers', async (t) => {
   const { touched, untouched, againMs, silenceMs, lost, speakersAgainMs } = await killWorkers(t, { members: 100, listeners: 8 })

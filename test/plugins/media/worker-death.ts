@@ -21,12 +21,15 @@ interface Listener {
 }
 
 export interface WorkerDeath {
-  /** Members that were on the worker, and members that were not. */
+  /** Number of members that were on the worker, and of those that were not. */
   touched: number
   untouched: number
-  /** When the last listener that was on the worker heard both speakers again, in milliseconds. */
+  /** Time until the last listener that was on the worker heard both speakers again, in milliseconds. */
   againMs: number
-  /** The longest time in which any of the others did not hear a speaker, in milliseconds, and the packets that they lost. */
+  /**
+   * For all other listeners: the longest time without sound from a speaker, in milliseconds, and the number of packets
+   * they lost.
+   */
   silenceMs: number
   lost: number
 }
@@ -34,12 +37,12 @@ export interface WorkerDeath {
 const since = (at: number) => Math.round(performance.now() - at)
 
 /**
- * A room on two media workers, with two speakers. First the worker without the speakers is killed, then the one with them.
+ * Runs a room with two speakers on two media workers. Kills the worker without the speakers, then the one with them.
  *
- * @param members the number of members, most of which receive nothing but have a transport and two consumers
- * @param listeners how many of them really listen
- * @returns what happened when the worker without the speakers was killed, and when everybody heard both speakers again after the
- *   death of the other one, in milliseconds
+ * @param members number of members; most of them have a transport and two consumers, but receive nothing
+ * @param listeners how many of the members actually receive audio
+ * @returns the effects of killing the first worker, and the time until all listeners heard both speakers again after
+ *   the second one was killed, in milliseconds
  */
 export async function killWorkers (t: Test, { members, listeners: count }: { members: number, listeners: number }): Promise<WorkerDeath & { speakersAgainMs: number }> {
   const server = await build(t, { env: { FEATURES: 'auth,media', MEDIASOUP_WORKERS: '2' } })
@@ -64,7 +67,7 @@ export async function killWorkers (t: Test, { members, listeners: count }: { mem
   const lostBefore = await lostPackets()
   kill(false)
   await until(() => listeners.some(({ resetAt }) => resetAt !== undefined) && silent.some((client) => resetsOf(client) > 0))
-  // From the reset on, a listener hears only new tracks.
+  // After the reset, a listener hears only new tracks.
   await until(() => listeners.every((one) => one.resetAt === undefined || hearsBoth(one, one.resetAt)))
   const againMs = Math.round(Math.max(...listeners.filter(({ resetAt }) => resetAt !== undefined).flatMap(({ sound }) => [sound.longestSilence(1), sound.longestSilence(2)])))
   const others = listeners.filter(({ resetAt }) => resetAt === undefined)
@@ -75,7 +78,7 @@ export async function killWorkers (t: Test, { members, listeners: count }: { mem
     untouched: members - touched,
     againMs,
     silenceMs: Math.round(Math.max(...others.flatMap(({ sound }) => [sound.longestSilence(1), sound.longestSilence(2)]))),
-    // The connections to the dead worker are closed, and new ones have lost nothing.
+    // Connections to the dead worker are closed, and new ones have lost nothing yet.
     lost: await lostPackets() - lostBefore
   }
   const unnoticed = silent.filter((client) => resetsOf(client) === 0)
@@ -97,7 +100,7 @@ async function enter (t: Test, { url }: TestServer, id: number, receive: 'voices
   return room
 }
 
-/** A member with a transport that is never connected, and a consumer of each producer. */
+/** Connects a member with a transport that is never connected, and a consumer per producer. */
 async function receiveNothing (server: TestServer, id: number): Promise<TestClient> {
   const client = await server.connect(id)
   await client.ok('room:join', { roomId })

@@ -74,7 +74,7 @@ t.test('two servers follow a failover of Sentinel: rooms, gifts and audio betwee
   const voice = await speak(101)
   await flows(voice)
 
-  // Writes that the replica has not received are lost with the primary.
+  // Writes that the replica has not received would be lost with the primary.
   await until(async () => await command(primary.port, 'WAIT', '1', '1000') === 1)
   await primary.kill()
   await until(async () => (await ada.request('seat:take', { seatIndex: 1 })).error === undefined, 30_000)

@@ -8,23 +8,23 @@ import { until } from '../../support/retry.ts'
 import { buildTally, follow, tallySchema } from './tally.ts'
 import type { Follower } from './tally.ts'
 
-// Redis loses its data while servers run. In the end, the store and all members have
-// every change that was acknowledged before or during the restore.
+// Redis loses its data while servers are running. In the end, the store and all members must have every change that was
+// acknowledged before or during the restore.
 
 type Tally = Awaited<ReturnType<typeof buildTally>>
 
 /**
  * Lets the test control when a server restores its rooms.
  *
- * @param around is called instead of the restore function, receives that function, and may wait before
- *   and after calling it
+ * @param around called in place of the restore function, which it receives; it may wait before and after calling that
+ *   function
  */
 function intercept ({ server: { app: { store } } }: Tally, around: (write: (share: NodeMembers) => Promise<WrittenMembers>, share: NodeMembers) => Promise<WrittenMembers>): void {
   const replaceNodeMembers = store.replaceNodeMembers.bind(store)
   store.replaceNodeMembers = (nodeId: string, share: NodeMembers) => around((written) => replaceNodeMembers(nodeId, written), share)
 }
 
-/** Starts servers with one member each. The members receive the tally's changes. */
+/** Starts servers with one member each, who receives the tally's changes. */
 async function servers (t: Test, ...names: string[]) {
   const redis = await startRedis(t)
   const all: Tally[] = []
@@ -69,7 +69,7 @@ t.test('keeps changes made during recovery', async (t) => {
   })
   await a.server.app.redis.flushall()
   await written.promise
-  // The room is restored; a new change either continues the count or is rejected.
+  // The room has been restored; a new change either continues the count or is rejected.
   const early = await b.count().then((n) => n, (error: { code?: string }) => error.code)
   t.ok(early === 4 || early === 'UNAVAILABLE', String(early))
   goOn.resolve()
@@ -157,7 +157,7 @@ t.test('restores changes acknowledged during a sync', async (t) => {
   intercept(a, async (write, share) => {
     if (!first) return await write(share)
     first = false
-    // Restores the state from before the last change, as if that change had been acknowledged during the sync.
+    // Restore the state from before the last change, as if that change had been acknowledged during the sync.
     const version = String(share.documents.get('tally')?.version).replace(/\d+$/, '2')
     const change = await write({ ...share, documents: new Map([['tally', { version, state: '{"n":2}' }]]) })
     goOn.resolve()
@@ -178,7 +178,7 @@ t.test('makes no decision without state that only Redis lost', async (t) => {
   for (let i = 0; i < 3; i++) await a.count()
   await agree(3)
   const { redis } = a.server.app
-  // Simulates a Redis that lost its last writes in a crash or a failover.
+  // Simulate a Redis that lost its last writes in a crash or failover.
   const version = String(await redis.hget('msab:room:{r1}:docs', 'tally')).replace(/\d+ .*$/, '1')
   await redis.hset('msab:room:{r1}:docs', 'tally', `${version} {"n":1}`)
   await t.rejects(b.count(), { code: 'UNAVAILABLE' })
@@ -242,7 +242,7 @@ t.test('a server that has restored a room makes the other servers sync it', asyn
   await (await a.connect('ada')).ok('room:join', { roomId: 'r1' })
   await (await b.connect('bob')).ok('room:join', { roomId: 'r1' })
   const client = await redisClient(t, redis, Number(new URL(redis.url).pathname.slice(1)))
-  // Only this room is lost: both servers keep their leases and connections.
+  // Lose only this room: both servers keep their leases and connections.
   const keys = await client.keys('*{r1}*')
   t.ok(keys.length > 2)
   await client.del(keys)

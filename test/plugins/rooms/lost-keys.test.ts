@@ -4,7 +4,7 @@ import { build, shortTimings } from '../../support/build.ts'
 import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
-// Redis may lose single keys of a room, through eviction or an accidental DEL.
+// Redis may lose individual keys of a room, through eviction or an accidental DEL.
 
 const suffixes = ['', ':users', ':profiles', ':refs', ':sessions', ':docs', ':logs', ':logs:chat']
 

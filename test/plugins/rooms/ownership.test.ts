@@ -16,10 +16,10 @@ import { until } from '../../support/retry.ts'
 // The shortest grace period that the settings allow.
 const grace = { OWNER_GRACE_SECONDS: '1' }
 
-/** The scenes of a test are independent, and each waits for its own grace periods. */
+/** The tests are independent, and each waits for its own grace periods, so they run in parallel. */
 const concurrent = { buffered: true }
 
-/** Connects users to a room, in this order. An id that begins with `admin` has the role admin. */
+/** Connects users to a room, in this order. A user whose id begins with `admin` has the role admin. */
 async function enter (server: TestServer, roomId: string, ...ids: (number | string)[]): Promise<TestClient[]> {
   const clients: TestClient[] = []
   for (const id of ids) {
@@ -41,7 +41,7 @@ onBothStores(t, 'another member succeeds an absent owner', async (t, env) => {
   t.test('the longest-seated admin succeeds first', concurrent, async (t) => {
     const [owner, member, late, early] = await enter(server, 'admins', 1, 2, 'admin-late', 'admin-early') as [TestClient, TestClient, TestClient, TestClient]
     for (const [i, client] of [owner, member, early, late].entries()) await sit(client, i)
-    // A user who moves to another seat keeps the seniority.
+    // A user who moves to another seat keeps their seniority.
     await sit(early, 9)
     await owner.close()
     for (const client of [member, late, early]) t.same(await client.event('room:owner'), { roomId: 'admins', ownerId: 'admin-early', previousOwnerId: 1 })

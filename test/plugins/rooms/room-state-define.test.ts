@@ -53,7 +53,7 @@ onEveryStore(t, 'rejects changes of state that does not match the schema and log
   t.ok(logged.length >= 1 && logged.length <= 3, `${logged.length} lines`)
 })
 
-/** A feature that defines the room state `box` and emits what its handlers receive. */
+/** A feature that defines the room state `box`, and emits the arguments of its handlers. */
 const boxFeature = (name: string, fields: string) => `import { defineFeature, z } from 'flylive-audio-server/feature'
 export const requests = { '${name}:put': { request: z.object({ n: z.int() }), reply: z.looseObject({}) } }
 export default defineFeature(async (app) => {

@@ -5,7 +5,7 @@ import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { buildTally, follow } from './tally.ts'
 
-/** Starts two servers with one member each. The members receive the tally's changes. */
+/** Starts two servers with one member each, who receives the tally's changes. */
 async function pair (t: Test) {
   const redis = await startRedis(t)
   const env = { REDIS_URL: redis.url }
@@ -91,7 +91,7 @@ t.test('restores the newest state of all servers and notifies everyone', async (
   const { redis, a, b, ada, bob } = await pair(t)
   await a.count()
   await until(() => bob.known() === 1)
-  // Only server a has the change when Redis loses its data.
+  // When Redis loses its data, only server a has the change.
   const cut = await deafen(a.server, b.server)
   await Promise.all([cut(), a.count()])
   await redis.kill()
@@ -133,7 +133,7 @@ t.test('a lost room that was created again has the store\'s state', async (t) =>
   for (let i = 0; i < 3; i++) await a.count()
   await until(() => bob.known() === 3 && ada.known() === 3)
   const redis = a.server.app.redis
-  // The two servers wait, because otherwise they could restore the room before the third server has started.
+  // Make the two servers wait; otherwise, they could restore the room before the third server has started.
   const created = Promise.withResolvers<void>()
   for (const { server: { app: { store } } } of [a, b]) {
     const replaceNodeMembers = store.replaceNodeMembers.bind(store)

@@ -13,8 +13,8 @@ const more = (state: Tally | undefined): Decision<Tally, number> => {
 }
 
 /**
- * Starts a server whose rooms have a counter, the tally. Members receive the tally in join replies,
- * and its changes as events.
+ * Starts a server whose rooms have a counter, the tally. Members receive the tally in their join reply, and its changes
+ * as events.
  */
 export async function buildTally (t: Test, env: Record<string, string>) {
   const server = await build(t, { env: { FEATURES: 'auth', ...env }, timings: shortTimings })
@@ -25,7 +25,11 @@ export async function buildTally (t: Test, env: Record<string, string>) {
   return {
     server,
     tally,
-    /** Increments the tally. @returns the new count */
+    /**
+     * Increments the tally.
+     *
+     * @returns the new count
+     */
     count: (roomId = 'r1') => tally.change(roomId, more),
     peek: (roomId = 'r1') => tally.peek(roomId)?.n ?? 0,
     connect: server.connect

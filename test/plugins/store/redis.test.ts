@@ -155,7 +155,7 @@ t.test('publishes a change in the same step', async (t) => {
 
 const numberOf = (version: string) => Number(version.split('.')[1])
 
-/** Creates the stores of two servers, and records the messages that are published when a room is restored. */
+/** Creates the stores of two servers, and records the messages published when a room is restored. */
 async function losing (t: Test) {
   const { a, b, client } = await pair(t)
   const subscriber = client.duplicate({ enableOfflineQueue: true })
@@ -291,7 +291,7 @@ t.test('many empty rooms do not slow down a page of occupied rooms', async (t) =
 t.test('keeps the order of arrival across all servers and recoveries', async (t) => {
   const { a, b, client } = await pair(t)
   const order = async () => (await a.listParticipants('r1', 0, 100)).arrivals.map(({ profile }) => profile.userId)
-  // The clock of one server is an hour fast.
+  // One server's clock is an hour fast.
   await a.join(joining('r1', 1, { now: Date.now() + 3_600_000 }))
   for (const id of [2, 3]) await b.join(joining('r1', id))
   t.same(await order(), [1, 2, 3])

@@ -11,7 +11,11 @@ import { until } from '../../support/retry.ts'
 const fixtures = join(import.meta.dirname, '..', '..', 'fixtures', 'tls')
 const pem = (name: string) => readFileSync(join(fixtures, name), 'utf8')
 
-/** Connects to a server. @returns the cipher suite and the type of the certificate's key, or the error */
+/**
+ * Connects to a server.
+ *
+ * @returns the cipher suite and the type of the certificate's key, or the error
+ */
 async function handshake (port: number, options: ConnectionOptions = {}) {
   const socket = connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false, ...options })
   try {

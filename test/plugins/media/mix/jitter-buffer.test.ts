@@ -2,7 +2,7 @@ import t from 'tap'
 import { JitterBuffer } from '../../../../plugins/media/mix/jitter-buffer.ts'
 import type { Playable } from '../../../../plugins/media/mix/jitter-buffer.ts'
 
-/** A packet of 20 ms, with its number as content. */
+/** A 20 ms packet that contains its number. */
 const packet = (n: number) => Uint8Array.of(0xf8, n & 0xff, 1, 2, 3)
 /** 20 ms of silence before a pause (discontinuous transmission). */
 const dtx = Uint8Array.of(0xf8)
@@ -56,7 +56,7 @@ t.test('waits for delayed packets, and becomes silent when no packet follows', a
 
 t.test('stops waiting for a packet that does not arrive', async (t) => {
   const buffer = new JitterBuffer({ minMs: 120, maxMs: 120 })
-  // The voice vanishes after a lost packet.
+  // The sender stops after a lost packet.
   const played = play([...regular(6), [7, 140]], 20, { buffer })
   t.same(played.slice(5, 17), ['0', '1', '2', '3', '4', '5', 'wait', 'wait', 'wait', 'wait', 'wait', 'fec'])
   t.same(played.slice(17), ['7', 'wait', 'wait'])

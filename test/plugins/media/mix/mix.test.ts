@@ -6,7 +6,7 @@ import { build } from '../../../support/build.ts'
 import { attack, receive, relay, speak } from '../../../support/mix.ts'
 import { until } from '../../../support/retry.ts'
 
-// The kernel's mix of a room, with speakers that send RTP over UDP.
+// Tests the kernel's mix of a room, with speakers that send RTP over UDP.
 
 const server = await build(t, { env: { FEATURES: 'auth,media' }, timings: { mixLingerMs: 200 } })
 const { app } = server
@@ -31,7 +31,7 @@ t.test('contains the three loudest voices and all music', async (t) => {
   const { roomId } = await createRoom()
   const mix = await app.sfu.mix(roomId)
   const heard = receive(t, mix)
-  // The quietest voice is the first one.
+  // The first voice is the quietest.
   const quiet = await speak(t, app, roomId, { hz: 400, amplitude: 0.05 })
   await until(() => near(heard.amplitudes(400)[0] as number, 0.05))
   await Promise.all([600, 900, 1300].map((hz) => speak(t, app, roomId, { hz, amplitude: 0.15 })))
@@ -67,7 +67,7 @@ t.test('sends 50 packets per second, whatever the voices do', async (t) => {
   await muted?.pause()
   await until(() => performance.now() - from.at > 2000)
   const packets = heard.frames.filter(({ kind }) => kind === 'packet')
-  // A mixer thread that was delayed catches up for at most half a second.
+  // A delayed mixer thread makes up for at most half a second.
   const aheadMs = (packets.length - from.frames) * 20 - (performance.now() - from.at)
   t.ok(Math.abs(aheadMs) < 500, `${packets.length - from.frames} packets, ${aheadMs} ms ahead`)
   t.ok(packets.every((frame, i) => i === 0 || frame.timestamp - (packets[i - 1]?.timestamp ?? 0) === 960), 'without gaps')
@@ -83,7 +83,7 @@ t.test('mixes voices over a bad network: 5 % lost, reordered, 200 ms jitter', as
   const heard = receive(t, mix, { pcm: true, packets: true })
   const before = { late: await metric('flylive_mix_late_packets_total'), concealed: await metric('flylive_mix_concealed_packets_total{result="concealed"}'), restored: await metric('flylive_mix_concealed_packets_total{result="restored"}') }
   await speak(t, app, roomId, { hz: 500, amplitude: 0.3, via: relay(t, { drop: 0.05, jitterMs: 200, seed: 13 }) })
-  // The delay adapts to the network in the first second.
+  // Wait for the first second, in which the delay adapts to the network.
   await until(() => heard.amplitudes(500)[0] as number > 0.15)
   await until(async () => await metric('flylive_mix_concealed_packets_total{result="restored"}') > before.restored)
   const start = heard.frames.length
