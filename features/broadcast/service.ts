@@ -33,9 +33,17 @@ export interface Broadcasts {
   start (room: LocalRoom, session: Session): Promise<{ hlsUrl: string }>
   /** @throws FORBIDDEN, NOT_ON_AIR */
   stop (room: LocalRoom, session: Session): Promise<{ hlsUrl: string }>
-  /** Puts a room on air without checking the caller's role. @throws ROOM_NOT_FOUND */
+  /**
+   * Puts a room on air without checking the caller's role.
+   *
+   * @throws ROOM_NOT_FOUND
+   */
   open (roomId: string, options?: { isAutomatic?: boolean }): Promise<void>
-  /** Ends the broadcast of a room, if there is one. @returns whether there was one */
+  /**
+   * Ends the broadcast of a room, if there is one.
+   *
+   * @returns whether there was one
+   */
   close (roomId: string): Promise<boolean>
   urlOf (roomId: string): string
   /** Whether a room with members on this server is on air, without a round trip. */

@@ -10,7 +10,11 @@ export interface KeyTokens {
 
 const secretKey = 'secret'
 
-/** Reads the secret that all servers share, or creates it. @throws UNAVAILABLE */
+/**
+ * Reads the secret that all servers share, or creates it.
+ *
+ * @throws UNAVAILABLE
+ */
 export async function createKeyTokens ({ clock, kv }: FeatureInstance): Promise<KeyTokens> {
   const values = kv.namespace('broadcast')
   const created = randomBytes(32).toString('hex')

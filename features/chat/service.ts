@@ -36,7 +36,10 @@ export interface ChatService extends Chat {
    * @throws RATE_LIMITED (details `{retryAfterMs}`) in slow mode
    */
   send (room: LocalRoom, session: Session, message: ChatMessage): Promise<void>
-  /** @returns the messages of a room's history as JSON, oldest first. @throws UNAVAILABLE */
+  /**
+   * @returns the messages of a room's history as JSON, oldest first
+   * @throws UNAVAILABLE
+   */
   readHistory (roomId: string): Promise<string[]>
   /** Slow mode from this server's memory, in seconds; 0 if it is off. Only for rooms with members on this server. */
   slowModeSeconds (roomId: string): number

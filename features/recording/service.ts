@@ -86,7 +86,11 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     waiting.set(unfinished.size)
   }
 
-  /** Removes the recording from the room's state, and notifies the members. @throws UNAVAILABLE */
+  /**
+   * Removes the recording from the room's state, and notifies the members.
+   *
+   * @throws UNAVAILABLE
+   */
   async function clear (roomId: string, recordingId: string, reason?: EndReason): Promise<void> {
     try {
       await state.change(roomId, (current) => current?.current?.recordingId === recordingId
@@ -325,7 +329,11 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     if (await rooms.roleOf(record, session) === 'member') throw new Forbidden('This requires the owner or an admin of the room')
   }
 
-  /** Creates the folder of a recording. @throws STORAGE_FULL, or the error of the file system */
+  /**
+   * Creates the folder of a recording.
+   *
+   * @throws STORAGE_FULL, or the error of the file system
+   */
   async function prepare (record: RecordingRecord): Promise<string> {
     const folder = storage.folderOf(record.recordingId)
     try {

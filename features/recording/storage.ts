@@ -33,7 +33,10 @@ export interface Storage {
   readonly hasBucket: boolean
   /** @returns the folder of a recording on this server */
   folderOf (recordingId: string): string
-  /** @returns the ids of the recordings that have a folder on this server. @throws the error of the file system */
+  /**
+   * @returns the ids of the recordings that have a folder on this server
+   * @throws the error of the file system
+   */
   localIds (): Promise<string[]>
   isLocal (recordingId: string): Promise<boolean>
   /**
@@ -43,7 +46,11 @@ export interface Storage {
    * @throws UNAVAILABLE if the server with the file cannot be reached
    */
   read (record: RecordingRecord, name: string, range: ByteRange): Promise<Readable | undefined>
-  /** Uploads the bytes that were added to the files of a running recording. @throws the error of the upload; call this again later */
+  /**
+   * Uploads the bytes that were added to the files of a running recording.
+   *
+   * @throws the error of the upload; call this again later
+   */
   uploadParts (recording: Recording): Promise<void>
   /**
    * Downloads the uploaded parts of a recording to this server.
@@ -53,7 +60,11 @@ export interface Storage {
   downloadParts (recordingId: string): Promise<boolean>
   /** Uploads the files of a finished recording, then deletes them from this server. Idempotent. */
   upload (record: RecordingRecord, stored: () => Promise<void>): Promise<void>
-  /** Deletes the files of a recording. Idempotent. @throws UNAVAILABLE if the server with the files cannot be reached */
+  /**
+   * Deletes the files of a recording. Idempotent.
+   *
+   * @throws UNAVAILABLE if the server with the files cannot be reached
+   */
   delete (record: RecordingRecord): Promise<void>
 }
 

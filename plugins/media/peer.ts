@@ -71,7 +71,10 @@ export class Peer implements MediaUser {
     return [...this.#transports].map(([direction, { transport }]) => ({ direction, transport }))
   }
 
-  /** @returns the producer with that id, or all producers if no id is given @throws PRODUCER_NOT_FOUND */
+  /**
+   * @returns the producer with that id, or all producers if no id is given
+   * @throws PRODUCER_NOT_FOUND
+   */
   producers (producerId?: string): RoomProducer[] {
     if (producerId === undefined) return [...this.#producers.values()]
     const producer = this.#producers.get(producerId)

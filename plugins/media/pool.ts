@@ -62,7 +62,11 @@ export interface WorkerPool {
    * @throws OVERLOADED if no worker can be used
    */
   spread (used: readonly MediaWorker[]): Promise<MediaWorker>
-  /** Counts another listener on a worker. @returns the same worker */
+  /**
+   * Counts another listener on a worker.
+   *
+   * @returns the same worker
+   */
   place (worker: MediaWorker): MediaWorker
   /**
    * Reserves a slot for another router of a room.

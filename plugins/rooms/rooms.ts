@@ -107,7 +107,10 @@ export interface Rooms {
    * @throws UNAVAILABLE
    */
   roleOfUser (room: RoomRecord, userId: UserId): Promise<Role | undefined>
-  /** @returns `noOwner` if the room has no owner. @throws UNAVAILABLE */
+  /**
+   * @returns `noOwner` if the room has no owner
+   * @throws UNAVAILABLE
+   */
   ownerOf (room: RoomRecord): Promise<UserId>
   /** The owner from this server's memory, without calling features. Only for rooms with members on this server. */
   defaultOwnerOf (room: RoomRecord): UserId

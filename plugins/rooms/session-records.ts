@@ -11,7 +11,11 @@ export interface SessionRecords {
   write (session: Session): Promise<void>
   /** Removes the record of a closed session. If that fails, the reconciler removes the record later. */
   remove (session: Session): void
-  /** Retries the removals that failed. @throws UNAVAILABLE */
+  /**
+   * Retries the removals that failed.
+   *
+   * @throws UNAVAILABLE
+   */
   removeRest (): Promise<void>
 }
 

@@ -2,7 +2,10 @@ import type { Metrics } from '../../metrics.ts'
 import type { MixStats } from './stats.ts'
 
 export interface MixMetrics {
-  /** @param thread identifies the thread. @param stats undefined if the thread has ended */
+  /**
+   * @param thread identifies the thread
+   * @param stats undefined if the thread has ended
+   */
   report (thread: object, stats: MixStats | undefined): void
   died (): void
 }

@@ -39,7 +39,11 @@ export interface MixesContext {
   maxVoices: number
   /** How long a mix exists after its last use, in milliseconds. */
   lingerMs: number
-  /** Opens a tap or an output. @throws ROOM_NOT_FOUND, OVERLOADED, UNAVAILABLE */
+  /**
+   * Opens a tap or an output.
+   *
+   * @throws ROOM_NOT_FOUND, OVERLOADED, UNAVAILABLE
+   */
   attach<T extends Attachment> (create: (context: AttachmentContext) => T): Promise<T>
 }
 

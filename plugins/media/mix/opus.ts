@@ -135,7 +135,11 @@ export interface OpusDecoder {
   readonly channels: Channels
   /** @param packet at most {@link maxPacketBytes} */
   decode (packet: Uint8Array): Int16Array
-  /** Generates samples for a lost packet from the previous packets. @param samples per channel, a multiple of 120 */
+  /**
+   * Generates samples for a lost packet from the previous packets.
+   *
+   * @param samples per channel, a multiple of 120
+   */
   conceal (samples: number): Int16Array
   /** Decodes a lost packet from the copy in the next packet, or conceals it if there is no copy. */
   recover (next: Uint8Array, samples: number): Int16Array
@@ -144,7 +148,10 @@ export interface OpusDecoder {
 }
 
 export interface OpusEncoder {
-  /** @param pcm interleaved; 20 ms. @returns the packet, valid until the next call */
+  /**
+   * @param pcm interleaved; 20 ms
+   * @returns the packet, valid until the next call
+   */
   encode (pcm: Int16Array): Uint8Array
   free (): void
 }

@@ -34,7 +34,11 @@ export class LoudestVoices<V extends Audible> {
     this.#max = max
   }
 
-  /** Called once per 20 ms. @returns the selected voices; the same set on each call */
+  /**
+   * Called once per 20 ms.
+   *
+   * @returns the selected voices; the same set on each call
+   */
   select (voices: ReadonlySet<V>): ReadonlySet<V> {
     const selected = this.#selected
     for (const voice of selected) if (!voices.has(voice) || voice.loudness < threshold) selected.delete(voice)

@@ -168,7 +168,11 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
     mine.done = write(roomId, mine)
   }
 
-  /** Removes the voices of a dead server. @throws UNAVAILABLE */
+  /**
+   * Removes the voices of a dead server.
+   *
+   * @throws UNAVAILABLE
+   */
   async function removeVoices (roomId: string, dead: string): Promise<void> {
     await state.change(roomId, (before) => {
       const voices = Object.entries(before?.voices ?? {})
@@ -181,7 +185,9 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
 
   /**
    * A server that has shut down has no lease. If it could not remove its voices itself, no other server would remove
-   * them. @throws UNAVAILABLE
+   * them.
+   *
+   * @throws UNAVAILABLE
    */
   async function removeIfDead (roomId: string, node: string): Promise<void> {
     // After the store has lost its data, a server has no lease until its next heartbeat.

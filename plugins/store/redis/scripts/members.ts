@@ -141,7 +141,11 @@ if now + redis.call('PTTL', KEYS[2]) < tonumber(ARGV[2]) then redis.call('PEXPIR
 return 1
 `
 
-/** KEYS ban bans — ARGV user. @returns 1 if the user was banned */
+/**
+ * KEYS ban bans — ARGV user.
+ *
+ * @returns 1 if the user was banned
+ */
 export const unban = `
 redis.call('ZREM', KEYS[2], ARGV[1])
 return redis.call('DEL', KEYS[1])
