@@ -37,6 +37,9 @@ export interface PlayerOptions {
 /** Interval at which the player checks whether the room is on air again, in milliseconds. */
 const retryMs = 5000
 const delayMs = 500
+/** Time without a stall after which the player lowers its target again, in milliseconds. Doubles with each stall. */
+const steadyMs = 30_000
+const maxSteadyMs = 600_000
 
 /** Safari's audio elements have a method that returns when the stream began. */
 type SafariAudio = HTMLAudioElement & { getStartDate?: () => Date }
@@ -53,6 +56,8 @@ export function createPlayer (audio: SafariAudio, { roomId, folder, tokens, toke
   let hls: Hls | undefined
   let timer: ReturnType<typeof setTimeout> | undefined
   let wantsSound = false
+  let stalls = 0
+  let stalledAt = Infinity
 
   const closed = () => {
     hls?.destroy()
@@ -102,11 +107,16 @@ export function createPlayer (audio: SafariAudio, { roomId, folder, tokens, toke
       audio.src = url
       ready()
     } else if (Hls.isSupported()) {
-      // A worker would need a blob: address, which the content security policy forbids. After a stall, the player stays
-      // behind by one more part, not by one more second.
-      hls = new Hls({ enableWorker: false, lowLatencyMode: true, maxLiveSyncPlaybackRate: 1.1, liveSyncOnStallIncrease: 0.25, backBufferLength: 10 })
+      // A worker would need a blob: address, which the content security policy forbids.
+      hls = new Hls({ enableWorker: false, lowLatencyMode: true, maxLiveSyncPlaybackRate: 1.1, liveSyncOnStallIncrease: 0.5, backBufferLength: 10 })
+      stalls = 0
+      stalledAt = Infinity
       hls.on(Hls.Events.MANIFEST_PARSED, ready)
       hls.on(Hls.Events.ERROR, (_event, { fatal, details, error, response }) => {
+        if (details === Hls.ErrorDetails.BUFFER_STALLED_ERROR) {
+          stalls++
+          stalledAt = performance.now()
+        }
         if (!fatal) return
         // 404: the broadcast has ended.
         if (response?.code !== 404) console.warn(`The player failed: ${details} (${error.message})`)
@@ -115,6 +125,20 @@ export function createPlayer (audio: SafariAudio, { roomId, folder, tokens, toke
       hls.loadSource(url)
       hls.attachMedia(audio)
     } else state.value = 'failed'
+  }
+
+  /**
+   * Shortens the delay after a stall. Chromium continues only after buffering about three seconds, and hls.js raises its target
+   * for good. hls.js plays faster to reach its target, but not if it is further behind than `2 * target + targetduration`.
+   */
+  function catchUp (player: Hls): void {
+    const { latestLevelDetails: playlist, targetLatency: target, latency, liveSyncPosition } = player
+    if (playlist === null || target === null) return
+    if (latency >= 2 * target + playlist.targetduration && liveSyncPosition !== null) audio.currentTime = liveSyncPosition
+    if (stalls > 0 && performance.now() - stalledAt > Math.min(steadyMs * 2 ** (stalls - 1), maxSteadyMs)) {
+      stalledAt = Infinity
+      player.targetLatency = playlist.partHoldBack || playlist.holdBack
+    }
   }
 
   async function play (): Promise<void> {
@@ -134,6 +158,7 @@ export function createPlayer (audio: SafariAudio, { roomId, folder, tokens, toke
   audio.addEventListener('pause', () => { if (state.value === 'playing') state.value = 'paused' })
   audio.addEventListener('error', () => { if (!hls && audio.src !== '') closed() })
   const watch = setInterval(() => {
+    if (hls && state.value === 'playing') catchUp(hls)
     const at = mixedAt()
     delay.value = state.value === 'playing' && at !== undefined ? Math.max(0, (now() - at) / 1000) : undefined
   }, delayMs)
