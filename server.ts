@@ -57,7 +57,7 @@ const closing = closeWithGrace({ delay: (config.DRAIN_SECONDS + 10) * 1000, logg
 })
 end = (error) => {
   if (isStopping) {
-    app.log.fatal({ err: error }, 'an error occurred while the server was stopping')
+    app.log.fatal({ err: error }, 'an error occurred during the shutdown')
     process.exit(1)
   }
   isStopping = true

@@ -10,7 +10,7 @@ export function addressOf (base: string, path: string, scheme: 'http' | 'ws'): s
   const { location } = globalThis as { location?: Location }
   const url = new URL(base, location?.href)
   const [known, secure = ''] = /^(?:http|ws)(s?):$/.exec(url.protocol) ?? []
-  if (known === undefined) throw new TypeError(`The scheme ${url.protocol} is neither http(s) nor ws(s)`)
+  if (known === undefined) throw new TypeError(`The scheme ${url.protocol} is not http, https, ws or wss`)
   url.protocol = scheme + secure
   url.pathname = url.pathname.replace(/\/ws$|\/+$/, '') + path
   url.hash = ''

@@ -186,7 +186,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
       if (reason === undefined || this.#room?.roomId !== roomId) return
       const source = sources.find((source) => this.#transports?.producer(source)?.id === producerId)
       if (source === undefined) return
-      const error = new RequestError({ code: 'BITRATE_EXCEEDED', message: 'The track was sent with too high a bit rate' })
+      const error = new RequestError({ code: 'BITRATE_EXCEEDED', message: "The bit rate of the track exceeded the server's limit" })
       this.#withdraw(source, error)
       this.emit('refused', error, source)
       this.#sync()
@@ -425,7 +425,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
    * @param source default: `voice`
    */
   unpublish (source: AudioSource = 'voice'): void {
-    this.#withdraw(source, new RequestError({ code: 'CLOSED', message: 'The track was withdrawn' }))
+    this.#withdraw(source, new RequestError({ code: 'CLOSED', message: 'The track was unpublished' }))
     this.#updateReception()
     this.#sync()
     this.#update()

@@ -304,7 +304,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     } catch (cause) {
       if (this.#named !== undefined) {
         this.#named = undefined
-        return this.#retry(new RequestError({ code: 'UNREACHABLE', message: 'The server that another one has named cannot be reached' }, { cause }))
+        return this.#retry(new RequestError({ code: 'UNREACHABLE', message: 'The server whose URL another server sent is unreachable' }, { cause }))
       }
       // Retrying is useless.
       return this.#finish(new RequestError({ code: 'CONNECTION_INVALID', message: `The address ${this.#options.url} is malformed, or the page may not connect to it` }, { cause }))
@@ -320,7 +320,7 @@ export class Connection extends Emitter<ConnectionEvents> {
   async #fetchToken (refusal?: RequestError): Promise<string> {
     const unavailable = (message: string, cause?: unknown) => new RequestError({ code: 'TOKEN_UNAVAILABLE', message }, { cause })
     const late = Promise.withResolvers<never>()
-    const timer = setTimeout(() => late.reject(unavailable('The token was not fetched in time')), this.#connectTimeoutMs)
+    const timer = setTimeout(() => late.reject(unavailable('The token function did not return in time')), this.#connectTimeoutMs)
     try {
       const token: unknown = await Promise.race([this.#options.token(refusal), late.promise])
       if (typeof token === 'string' && tokenCharacters.test(token)) return token

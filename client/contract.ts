@@ -55,7 +55,7 @@ export interface CoreRequests {
       title: string | null
       /** null if the room has no topic */
       topic: string | null
-      /** Whether new users need a PIN, or are not admitted */
+      /** Whether new users need a PIN or cannot join at all */
       isLocked: boolean
       /** The users whom the owner has made admins */
       admins: UserId[]
@@ -113,12 +113,12 @@ export interface CoreEvents {
     serverTime: number
     [x: string]: unknown
   }
-  /** Sent 60 s before the token of the session expires. Renew it with session:refresh */
+  /** Sent 60 s before the token of the session expires. session:refresh replaces it */
   'session:expiring': {
-    /** When the token expires and the session is closed, epoch milliseconds */
+    /** When the token expires and the server closes the session, epoch milliseconds */
     expiresAt: number
   }
-  /** Sent when a request without an id fails, or a frame cannot be read */
+  /** Sent when a request without an id fails, or when the server cannot decode a frame */
   error: {
     code: string
     message: string
@@ -137,7 +137,7 @@ export interface CoreEvents {
     roomId: string
     userId: UserId
   }
-  /** Joins and leaves of the last second, in parts of at most 20 profiles. Sent to all members of a large room, and if a user joins and leaves more than 20 times in 10 s */
+  /** Joins and leaves of the last second, in parts of at most 20 profiles. Sent to all members of a large room. In other rooms, sent for a user who joins and leaves more than 20 times in 10 s */
   'room:presence': {
     roomId: string
     count: number
@@ -157,7 +157,7 @@ export interface CoreEvents {
     title: string | null
     /** null if the room has no topic */
     topic: string | null
-    /** Whether new users need a PIN, or are not admitted */
+    /** Whether new users need a PIN or cannot join at all */
     isLocked: boolean
   }
   /** Sent to all members when the owner changes the role of a user */
@@ -174,16 +174,16 @@ export interface CoreEvents {
   }
   /** Sent to every connection when its server starts to shut down */
   'server:draining': {
-    /** When the server may close open sessions, epoch milliseconds */
+    /** When the server may close the remaining sessions, epoch milliseconds */
     deadline: number
     /** Another server to connect to; see NODE_URLS */
     url?: string | undefined
   }
-  /** Sent to every connection when a feature is enabled. The server accepts the requests of the feature in all rooms; rejoin to receive the fields that it adds to room:join */
+  /** Sent to every connection when a feature is enabled. The server accepts the feature's requests in all rooms. To receive the fields that the feature adds to the reply of room:join, join again */
   'feature:enabled': {
     name: string
   }
-  /** Sent to every connection when a feature is disabled. The server rejects the requests of the feature with FEATURE_DISABLED */
+  /** Sent to every connection when a feature is disabled. The server rejects the feature's requests with FEATURE_DISABLED */
   'feature:disabled': {
     name: string
   }
@@ -207,14 +207,14 @@ export interface BroadcastRequests {
   'broadcast:start': {
     request: {}
     reply: {
-      /** Address of the HLS master playlist: a path on this server, or a URL if BROADCAST_URL is set */
+      /** URL of the HLS master playlist; without BROADCAST_URL, a path on this server */
       hlsUrl: string
     }
   }
   'broadcast:stop': {
     request: {}
     reply: {
-      /** Address of the HLS master playlist: a path on this server, or a URL if BROADCAST_URL is set */
+      /** URL of the HLS master playlist; without BROADCAST_URL, a path on this server */
       hlsUrl: string
     }
   }
@@ -222,10 +222,10 @@ export interface BroadcastRequests {
 
 /** Events of the feature `broadcast`. */
 export interface BroadcastEvents {
-  /** Sent to all members when the room goes on air. Clients show everyone on a seat that the room is on air */
+  /** Sent to all members when the room goes on air. Clients must show all seated users that the room is on air */
   'broadcast:started': {
     roomId: string
-    /** Address of the HLS master playlist: a path on this server, or a URL if BROADCAST_URL is set */
+    /** URL of the HLS master playlist; without BROADCAST_URL, a path on this server */
     hlsUrl: string
   }
   /** Sent to all members when the broadcast ends */
@@ -236,9 +236,9 @@ export interface BroadcastEvents {
 
 /** Fields of the feature `broadcast` in the reply to room:join. */
 export interface BroadcastJoinReply {
-  /** null while the room is not on air */
+  /** null if the room is not on air */
   broadcast: {
-    /** Address of the HLS master playlist: a path on this server, or a URL if BROADCAST_URL is set */
+    /** URL of the HLS master playlist; without BROADCAST_URL, a path on this server */
     hlsUrl: string
   } | null
 }
@@ -305,7 +305,7 @@ export interface GiftsRequests {
       giftId: number
       recipientId: number | string
       quantity?: number
-      /** Idempotency key. The client generates one per gift and repeats it in retries */
+      /** Idempotency key. The client generates one per gift and sends the same key in retries */
       key?: string | undefined
     }
     reply: {
@@ -343,7 +343,7 @@ export interface GiftsEvents {
   /** Sent to the sender when an accepted gift is not charged */
   'gift:error': {
     transactionId: string
-    /** PROCESSING_FAILED, or a code of the backend (4002: the balance is too low) */
+    /** PROCESSING_FAILED, or a code from the backend (4002: insufficient balance) */
     code: number | string
     reason: string
   }
@@ -351,7 +351,7 @@ export interface GiftsEvents {
 
 /** Fields of the feature `gifts` in the reply to room:join. */
 export interface GiftsJoinReply {
-  /** The quantity of the gifts that users have received since the room was created: the 50 largest, largest first */
+  /** How many gifts each user has received since the room was created, for the 50 users with the most, in descending order */
   giftTotals: {
     recipientId: UserId
     quantity: number
@@ -364,7 +364,7 @@ export interface LobbyRequests {
     request: {
       /** The nextCursor of the previous page */
       cursor?: string | undefined
-      /** Only rooms whose id, title, topic and host name contain all of these words, in any case and with or without accents */
+      /** Returns only rooms whose id, title, topic and host name together contain all of these words, ignoring case and accents */
       query?: string | undefined
       limit?: number
     }
@@ -377,10 +377,10 @@ export interface LobbyRequests {
         hostName: string | null
         title: string | null
         topic: string | null
-        /** Whether users need a PIN to join, or cannot join. If true, `hostName` is null, and `people` and `speaking` are empty */
+        /** Whether new users need a PIN or cannot join at all. If true, `hostName` is null, and `people` and `speaking` are empty */
         isLocked: boolean
         live: {
-          /** The active speakers, at most a few seconds old */
+          /** The active speakers. The list may be a few seconds old */
           speaking: UserId[]
           /** Whether the room is broadcast */
           onAir: boolean
@@ -388,9 +388,9 @@ export interface LobbyRequests {
         createdAt: number
         /** Present if the feature seats is enabled */
         seatCount?: number | undefined
-        /** Number of users on seats, without users whose connection broke. Present if the feature seats is enabled */
+        /** Number of seated users, without users whose connection broke. Present if the feature seats is enabled */
         seated?: number | undefined
-        /** Some members: those on seats first, then by time of joining */
+        /** Some members: seated users first, then the others in order of arrival */
         people: Profile[]
       }[]
       /** Cursor of the next page; null on the last page */
@@ -481,7 +481,7 @@ export interface MediaRequests {
         } | undefined
         msid?: string | undefined
       }
-      /** Music has its own bit rate limit, may be stereo and does not count as speech */
+      /** Music has a separate bit rate limit, may be stereo, and does not make its sender an active speaker */
       source?: 'voice' | 'music'
     }
     reply: {
@@ -534,7 +534,7 @@ export interface MediaRequests {
           direction?: ('sendrecv' | 'sendonly' | 'recvonly' | 'inactive') | undefined
         }[] | undefined
       }
-      /** Whether the consumer starts paused, until consumer:resume */
+      /** Whether the consumer is paused until consumer:resume */
       paused?: boolean
     }
     reply: {
@@ -579,7 +579,7 @@ export interface MediaEvents {
     source: 'voice' | 'music'
     kind: 'audio'
   }
-  /** Sent to the other members when a producer is closed. With a reason, it is sent to the owner, too */
+  /** Sent to the other members when a producer is closed. If it has a reason, the sender of the audio also receives it */
   'audio:producerClosed': {
     roomId: string
     producerId: string
@@ -613,11 +613,11 @@ export interface MediaEvents {
     /** The loudest speaker */
     userId: UserId | null
     activeSpeakers: UserId[]
-    /** How loud each active speaker is, 0 to 1, in the order of activeSpeakers */
+    /** The loudness of each active speaker, 0 to 1, in the order of activeSpeakers */
     levels: number[]
     timestamp: number
   }
-  /** Sent to the members who have lost their audio because a media worker has died. Clients must recreate their transports, producers and consumers. Producers that are not lost are announced again */
+  /** Sent to the members who have lost transports because a media worker has died. Clients must recreate their transports, producers and consumers. The server then announces the remaining producers again */
   'media:reset': {
     roomId: string
     reason: string
@@ -642,7 +642,7 @@ export interface MediaJoinReply {
   }
   /** The active speakers. speaker:active reports changes */
   activeSpeakers: UserId[]
-  /** As in session:ready, with new credentials. For clients that connected before the feature was enabled */
+  /** The same as in session:ready, with new credentials, for clients that connected before the feature was enabled */
   iceServers: {
     urls: string | string[]
     username?: string | undefined
@@ -710,7 +710,7 @@ export interface ModerationRequests {
         userId: UserId
         /** Epoch milliseconds */
         until: number
-        /** The member who banned the user; null for an admin of the server, or the backend */
+        /** The member who banned the user; null if an admin (over REST) or the backend did */
         by: UserId | null
       }[]
       /** Cursor of the next page; null on the last page */
@@ -728,7 +728,7 @@ export interface ModerationRequests {
   }
   'room:lock': {
     request: {
-      /** PIN that is required to join from now on. Without a PIN, nobody else can join */
+      /** PIN that later joins require. Without a PIN, nobody else can join */
       pin?: string | undefined
     }
     reply: {}
@@ -822,7 +822,7 @@ export interface ReactionsJoinReply {
 export interface RecordingRequests {
   'recording:start': {
     request: {
-      /** Whether each voice is recorded in a file of its own, beside the mix */
+      /** Whether each voice is also recorded in a separate file */
       tracks?: boolean
     }
     reply: {
@@ -839,7 +839,7 @@ export interface RecordingRequests {
 
 /** Events of the feature `recording`. */
 export interface RecordingEvents {
-  /** Sent to all members before anything is recorded. Clients show everyone that the room is being recorded */
+  /** Sent to all members before the recording starts. Clients must show all users that the room is being recorded */
   'recording:started': {
     roomId: string
     recordingId: string
@@ -849,14 +849,14 @@ export interface RecordingEvents {
   'recording:stopped': {
     roomId: string
     recordingId: string
-    /** Why the recording ended; absent if a host stopped it. `disk_full`: the disk has no space; `failed`: a file could not be written; `max_duration`: after RECORDING_MAX_HOURS; `room_closed`: nobody was left in the room on the recording server; `server_stopped`: the server or the feature was stopped; `server_lost`: the server died, and the recording has what was stored until then */
+    /** Why the recording ended; absent if the owner or an admin stopped it. `disk_full`: the disk is full; `failed`: writing a file failed; `max_duration`: RECORDING_MAX_HOURS was reached; `room_closed`: the last member on the recording server left the room; `server_stopped`: the server or the feature was stopped; `server_lost`: the server died, and the recording contains what was stored before that */
     reason?: ('disk_full' | 'failed' | 'max_duration' | 'room_closed' | 'server_stopped' | 'server_lost') | undefined
   }
 }
 
 /** Fields of the feature `recording` in the reply to room:join. */
 export interface RecordingJoinReply {
-  /** null while the room is not being recorded */
+  /** null if the room is not being recorded */
   recording: {
     recordingId: string
   } | null
@@ -960,7 +960,7 @@ export interface SeatsRequests {
   }
   'seat:request:cancel': {
     request: {
-      /** Default: the sender. Another user: owner and admins only */
+      /** The user whose request is cancelled; other users' requests: owner and admins only. Default: the sender */
       userId?: UserId | undefined
     }
     reply: {}
@@ -990,7 +990,7 @@ export interface SeatsEvents {
     seatIndex: number
     isLocked: boolean
   }
-  /** Sent to all members when the mute state of a seated user changes */
+  /** Sent to all members when a seated user is muted or unmuted */
   'seat:userMuted': {
     roomId: string
     userId: UserId
@@ -1021,11 +1021,11 @@ export interface SeatsEvents {
       userId: UserId
       /** Epoch milliseconds */
       requestedAt: number
-      /** Place in the queue, from 1 */
+      /** Position in the queue, starting at 1 */
       position: number
     }[]
   }
-  /** Sent to all members when a user raises or lowers a hand. It may be repeated */
+  /** Sent to all members when a user raises or lowers a hand. The server may send it again when the user reconnects */
   'seat:hand': {
     roomId: string
     userId: UserId
@@ -1065,7 +1065,7 @@ export interface SeatsJoinReply {
     userId: UserId
     /** Epoch milliseconds */
     requestedAt: number
-    /** Place in the queue, from 1 */
+    /** Position in the queue, starting at 1 */
     position: number
   }[]
 }

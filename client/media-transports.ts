@@ -153,7 +153,7 @@ export class MediaTransports {
     const reason = reached.length > 0 && reached.every(Boolean) ? 'dtls' : rejection ? 'turn' : 'ice'
     const unreachable = `The server's media port cannot be reached at ${addresses.join(', ')}`
     const message = {
-      dtls: 'The server was reached, but the encrypted connection (DTLS) failed',
+      dtls: 'The client reached the server, but the encrypted connection (DTLS) failed',
       ice: unreachable,
       turn: `${unreachable}, and ${rejection?.url} rejected the client: ${rejection?.code} ${rejection?.text}`
     }[reason]

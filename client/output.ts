@@ -54,7 +54,7 @@ function createGain (element: HTMLAudioElement, track: MediaStreamTrack): Output
     async play () {
       await element.play()
       // Without a user interaction, `resume` stays pending.
-      if (context.state === 'suspended' && navigator.userActivation?.hasBeenActive === false) throw new DOMException('The page was not used yet', 'NotAllowedError')
+      if (context.state === 'suspended' && navigator.userActivation?.hasBeenActive === false) throw new DOMException('The user has not interacted with the page yet', 'NotAllowedError')
       await context.resume()
     },
     close () {

@@ -116,7 +116,7 @@ export class Publication {
         track?.stop()
         return
       }
-      if (!track) throw new Error('The track may not be replaced')
+      if (!track) throw new Error('Replacement of the track is turned off')
       if (this.#isOwned) this.#track.stop()
       this.#track = track
       this.#isOwned = true

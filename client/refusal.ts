@@ -15,7 +15,7 @@ export async function explainRefusal (url: string, token: string, timeoutMs: num
   try {
     const response = await fetch(url, { method: 'POST', headers: { authorization: `Bearer ${token}` }, cache: 'no-store', signal })
     const body = await response.text()
-    if (response.ok) return new RequestError({ code: 'REFUSED', message: 'The connection failed, although the server would accept it. A proxy may block WebSockets' })
+    if (response.ok) return new RequestError({ code: 'REFUSED', message: 'The connection failed, but the server would accept it. A proxy may be blocking WebSockets' })
     return new RequestError(errorIn(body) ?? { code: 'REFUSED', message: `The connection was rejected with HTTP ${response.status}`, details: { status: response.status } })
   } catch (cause) {
     if (await responds(url, signal)) return new RequestError({ code: 'REFUSED', message: 'The connection was rejected; the browser hides the reason' }, { cause })

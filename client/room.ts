@@ -233,7 +233,7 @@ export class RoomClient extends Emitter<RoomEvents> {
    *   cancels this join
    */
   join (roomId: string, options: JoinOptions = {}): Promise<JoinReply> {
-    this.#end(new RequestError({ code: 'CLOSED', message: `Replaced by a join of room ${roomId}` }))
+    this.#end(new RequestError({ code: 'CLOSED', message: `Replaced by a join to room ${roomId}` }))
     this.connection.leavePrevious()
     const wanted = { roomId, options, joined: Promise.withResolvers<JoinReply>() }
     wanted.joined.promise.catch(() => {})

@@ -18,6 +18,6 @@ export function banner ({ generated }: Pick<Config, 'generated'>, address: strin
     '', `  FlyLive Audio Server   ${address}`, '',
     ...pages.map(([title, path]) => line(title, address + path)), ...(pages.length > 0 ? [''] : []),
     ...secrets, ...(token === undefined ? [] : [line('token for testing', token)]),
-    '', '  Generated for this start only. Set them in .env to keep them.', '', ''
+    '', '  Generated for this start only. To keep them, set them in .env.', '', ''
   ].join('\n')
 }

@@ -16,7 +16,7 @@ export function problemsInFeatures ({ FEATURES, FEATURES_CONFIG, FEATURES_PATH, 
   const others = [...FEATURES_PATH.flatMap(foldersIn), ...FEATURES_PACKAGES.map((name) => basename(name))]
   const known = new Set([...foldersIn(ownFolder), ...others])
   const list = [...known].sort().join(', ')
-  const missing = (variable: string, names: readonly string[]) => names.filter((name) => FEATURES_PATH.length === 0 && !known.has(name)).map((name) => `${variable}: there is no feature ${name}; the features are ${list}`)
+  const missing = (variable: string, names: readonly string[]) => names.filter((name) => FEATURES_PATH.length === 0 && !known.has(name)).map((name) => `${variable}: feature ${name} does not exist; the features are ${list}`)
   return [
     ...missing('FEATURES', FEATURES.map((name) => name.replace(/^-/, ''))),
     ...missing('FEATURES_CONFIG', Object.keys(FEATURES_CONFIG)),

@@ -73,7 +73,7 @@ function problemsBetween (config: Environment): string[] {
   if (config.RELAY_IP === '0.0.0.0' || config.RELAY_IP === '::') problems.push(`RELAY_IP: must be an address of one server, not ${config.RELAY_IP}`)
   if (config.RELAY_MAX_PORT < config.RELAY_MIN_PORT) problems.push('RELAY_MAX_PORT: must not be below RELAY_MIN_PORT')
   const hidden = announced.find((address) => isIP(address) !== 0 && ip !== '0.0.0.0' && ip !== '::' && isIP(address) !== isIP(ip))
-  if (hidden !== undefined) problems.push(`MEDIASOUP_ANNOUNCED_IP: ${hidden} cannot be reached, because MEDIASOUP_LISTEN_IP is ${ip}; use 0.0.0.0 or ::`)
+  if (hidden !== undefined) problems.push(`MEDIASOUP_ANNOUNCED_IP: ${hidden} is unreachable, because MEDIASOUP_LISTEN_IP is ${ip}; use 0.0.0.0 or ::`)
   return problems
 }
 

@@ -48,53 +48,53 @@ const nodeUrl = z.string().transform((text, { addIssue }): [node: string, url: s
 export const sections = {
   Server: {
     NODE_ENV: z.enum(['development', 'production', 'test']).default('development')
-      .describe('Selects the defaults in config/. Production requires more variables.'),
+      .describe('Selects the defaults from config/. Production requires more variables.'),
     HOST: listenHost.default('0.0.0.0')
-      .describe('Address to listen on. 127.0.0.1 in development and test.'),
+      .describe('Address on which the server listens. 127.0.0.1 in development and test.'),
     PORT: whole(0, 65535).default(3030)
-      .describe('Port of HTTP and WebSocket; 0 selects a free port.'),
+      .describe('Port for HTTP and WebSocket; 0 selects a free port.'),
     LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info')
       .describe('Minimum log level.'),
     SSL_KEY_PATH: file.optional()
-      .describe('PEM file of the TLS key. With SSL_CERT_PATH, the server uses HTTPS and WSS. The server reads both files again when they change.'),
+      .describe('PEM file with the TLS key. If this variable and SSL_CERT_PATH are set, the server uses HTTPS and WSS. It reads both files again when they change.'),
     SSL_CERT_PATH: file.optional()
-      .describe('PEM file of the TLS certificate chain.'),
+      .describe('PEM file with the TLS certificate chain.'),
     TRUST_PROXY: trustedProxies.default(false)
-      .describe("Use the client's address from X-Forwarded-For: the number of proxies in a row that set it, or their addresses and networks, comma-separated. true means one proxy."),
+      .describe("Which proxies may set X-Forwarded-For, from which the server then reads the client's address: the number of proxies in a row, or their addresses and networks, comma-separated. true means one proxy."),
     CORS_ORIGINS: list.pipe(z.array(origin)).default([])
-      .describe("Origins that browsers may connect from, besides the server's own and, in development, loopback origins; * allows all."),
+      .describe("Origins of web pages that may connect; * allows all. The server's own origin is always allowed, and so are loopback origins in development."),
     ALLOW_ANONYMOUS: flag.default(false)
-      .describe('Accept clients without a token while the feature auth is off.'),
+      .describe('Accepts clients without a token while the feature auth is off.'),
     NODE_ID: z.string().regex(/^(?!\.{1,2}$)[A-Za-z0-9_.-]{1,64}$/, 'must be 1–64 characters of A–Z a–z 0–9 _ . -, but not . or ..').default(hostname().replace(/[^A-Za-z0-9_.-]/g, '-').slice(0, 64) || 'node')
-      .describe('Name of this server in metrics. Logs, /health and the admin page show it with a suffix that differs at each start. Default: the host name.'),
+      .describe('Name of this server in metrics. In logs, in /health and on the admin page, it has a suffix that changes at each start. Default: the host name.'),
     NODE_URLS: list.pipe(z.array(nodeUrl)).default([])
-      .describe('Where clients reach each server directly, as comma-separated NODE_ID=URL. A server that is full or shuts down sends its clients to another one.'),
+      .describe('The URL at which clients can reach each server directly, as comma-separated NODE_ID=URL. A server that is full or shuts down sends its clients to another one.'),
     DATA_DIR: z.string().default('data')
-      .describe('Folder for blobs, recordings and, without Redis, for data that must survive a crash (rooms with their owners and PINs, gifts, bans, revoked tokens).'),
+      .describe('Folder for blobs and recordings. Without Redis, it also stores data that must survive a crash: rooms with their owners and PINs, gifts, bans and revoked tokens.'),
     OWNER_GRACE_SECONDS: whole(0, 86_400).default(60)
-      .describe('How long the owner of a room may be absent while other users are in it, in seconds. After that, another member becomes the owner; 0: never. A backend that decides owners is not affected.'),
+      .describe('How long the owner of a room may be absent while other users are in it, in seconds. After that, another member becomes the owner; 0: never. If a backend determines owners, this variable has no effect.'),
     DRAIN_SECONDS: whole(0, 3600).default(10)
-      .describe('How long a stopping server waits before it closes open sessions. 0 in development and test.')
+      .describe('How long a server that shuts down waits for clients to leave before it closes their connections. 0 in development and test.')
   },
   Administration: {
     ADMIN_API_KEY: list.pipe(z.array(secret)).default([])
       .describe('Keys for /admin, comma-separated. Without a key, production has no /admin; development generates and prints one.'),
     METRICS_TOKEN: z.string().min(8, 'must have at least 8 characters').optional()
-      .describe('Bearer token that GET /metrics requires.')
+      .describe('Bearer token for GET /metrics. Default: no token is required.')
   },
   Limits: {
     MAX_CONNECTIONS: whole(1, 1_000_000).default(20_000)
       .describe('Maximum WebSocket connections per server; more are rejected with 503 OVERLOADED.'),
     MAX_WORKERS_CPU_PERCENT: whole(1, 100).optional()
-      .describe('Average CPU of the media workers, in percent of a core, from which new connections are rejected with 503 OVERLOADED. Default: no limit.'),
+      .describe('If the average CPU use of the media workers reaches this percentage of a core, new connections are rejected with 503 OVERLOADED. Default: no limit.'),
     MAX_CONNECTIONS_PER_USER: whole(1, 1_000_000).default(10)
       .describe('Maximum WebSocket connections per user, on all servers; more are rejected with 429 TOO_MANY_CONNECTIONS.'),
     MAX_CONNECTIONS_PER_IP: whole(1, 1_000_000).default(200)
-      .describe('Maximum WebSocket connections per client address and server; more are rejected with 429 TOO_MANY_CONNECTIONS. Without TRUST_PROXY, an address may have 64 more connections for HTTP requests. Loopback and private addresses are exempt unless this variable is set.'),
+      .describe('Maximum WebSocket connections per client address and server; more are rejected with 429 TOO_MANY_CONNECTIONS. Without TRUST_PROXY, an address may have 64 additional connections for HTTP requests. Loopback and private addresses are exempt unless this variable is set.'),
     JOINS_PER_MINUTE: whole(1, 1_000_000).default(60)
       .describe('Maximum joins per user per minute, on all servers; more are rejected with RATE_LIMITED.'),
     ROOMS_CREATED_PER_MINUTE: whole(1, 1_000_000).default(20)
-      .describe('Maximum rooms that a user creates per minute, on all servers; more are rejected with RATE_LIMITED.'),
+      .describe('Maximum rooms that a user may create per minute, on all servers; more are rejected with RATE_LIMITED.'),
     ROOM_UPDATES_PER_MINUTE: whole(1, 1_000_000).default(30)
       .describe('Maximum changes of a title or topic per user per minute, on all servers; more are rejected with RATE_LIMITED.'),
     USER_LOOKUPS_PER_MINUTE: whole(1, 1_000_000).default(60)
@@ -102,25 +102,25 @@ export const sections = {
     MAX_CLIENTS_PER_ROOM: whole(1, 100_000).default(5000)
       .describe('Maximum users per room, across all servers; more are rejected with ROOM_FULL.'),
     MEDIA_ROOMS_PER_USER: whole(1, 1_000_000).default(5)
-      .describe('Maximum rooms in which a user has audio, on all servers; more are rejected with MEDIA_LIMIT.'),
+      .describe('Maximum rooms in which a user may have audio, on all servers; more are rejected with MEDIA_LIMIT.'),
     MAX_ROOMS_PER_WORKER: whole(1, 10_000).default(100)
       .describe('Maximum rooms with audio per media worker.'),
     SINGLE_SESSION: flag.default(false)
-      .describe("Close a user's older connections (4409) when the user connects again. Otherwise a user may have several connections."),
+      .describe("Closes a user's older connections (4409) when the user connects again. If false, a user may have several connections."),
     PRESENCE_COALESCE_OVER: whole(0, 100_000).default(200)
-      .describe('Rooms with more members receive room:presence once per second instead of room:userJoined and room:userLeft.'),
+      .describe('Rooms with more members than this receive room:presence once per second instead of room:userJoined and room:userLeft.'),
     WS_MAX_FRAME_BYTES: whole(1024, 16_777_216).default(65_536)
       .describe('Maximum size of a frame from a client (close 1009).'),
     WS_MAX_QUEUE_BYTES: whole(16_384, 268_435_456).default(1_048_576)
-      .describe('Maximum backlog of a socket that does not read (close 4410).'),
+      .describe('Maximum size of the send queue of a socket, in bytes (close 4410).'),
     WS_MESSAGES_PER_SECOND: whole(1, 100_000).default(100)
       .describe('Sustained messages per socket per second (close 4429).'),
     WS_MESSAGES_BURST: whole(1, 100_000).default(200)
-      .describe('Messages in a burst above WS_MESSAGES_PER_SECOND.'),
+      .describe('Maximum burst of messages per socket.'),
     WS_BYTES_PER_SECOND: whole(1024, 1_073_741_824).default(262_144)
       .describe('Sustained bytes per socket per second (close 4429).'),
     WS_BYTES_BURST: whole(65_536, 1_073_741_824).default(1_048_576)
-      .describe('Bytes in a burst above WS_BYTES_PER_SECOND.'),
+      .describe('Maximum burst of bytes per socket.'),
     WS_PING_SECONDS: whole(1, 3600).default(25)
       .describe('Interval of WebSocket pings.'),
     WS_PONG_TIMEOUT_SECONDS: whole(1, 3600).default(10)
@@ -128,29 +128,29 @@ export const sections = {
   },
   Redis: {
     REDIS_URL: z.url({ protocol: /^rediss?$/, error: 'must be like redis://[:password@]host:6379/3' }).optional()
-      .describe('URL of the Redis server, instead of the separate variables below. Without a number at the end, the server uses database 0. Without Redis, state is in process memory (one server only).'),
+      .describe('URL of the Redis server; replaces the separate variables below. If the URL has no database number, the server uses database 0. Without Redis, state is in the memory of the process, and only one server is possible.'),
     REDIS_HOST: host.optional()
       .describe('Host of the Redis server. Setting this variable turns Redis on.'),
     REDIS_SENTINELS: list.pipe(z.array(hostAndPort)).default([])
-      .describe('Sentinels that know the primary, comma-separated, instead of REDIS_URL and REDIS_HOST: sentinel-1:26379,sentinel-2:26379.'),
+      .describe('Addresses of the Sentinels, comma-separated: sentinel-1:26379,sentinel-2:26379. Replaces REDIS_URL and REDIS_HOST.'),
     REDIS_SENTINEL_NAME: z.string().min(1).default('mymaster')
-      .describe('Name of the primary in the configuration of the Sentinels.'),
+      .describe('Name of the primary in the Sentinel configuration.'),
     REDIS_SENTINEL_PASSWORD: z.string().optional()
-      .describe('Password of the Sentinels, if they have one.'),
+      .describe('Password for the Sentinels, if they require one.'),
     REDIS_PORT: whole(1, 65535).default(6379)
       .describe('Port of the Redis server.'),
     REDIS_USERNAME: z.string().min(1).optional()
-      .describe('User in the ACL of Redis. Default: the user `default`.'),
+      .describe('Redis ACL user. Default: the user `default`.'),
     REDIS_PASSWORD: z.string().optional()
       .describe('Password for Redis.'),
     REDIS_DB: whole(0, 1_000_000).default(3)
-      .describe('Database number. The default avoids the databases of the backend.'),
+      .describe('Redis database number. The backend does not use the default.'),
     REDIS_TLS: flag.default(false)
-      .describe('Use TLS for the Redis connection.')
+      .describe('Uses TLS for the Redis connection.')
   },
   Blobs: {
     BLOBS_S3_URL: z.url({ protocol: /^https?$/, error: 'must be like https://s3.example.com/bucket' }).optional()
-      .describe('URL of an S3 bucket for blobs (large values of features). Without this variable, blobs are files in DATA_DIR.'),
+      .describe('URL of an S3 bucket for blobs (large values that features store). Without this variable, blobs are files in DATA_DIR.'),
     BLOBS_S3_REGION: z.string().min(1).default('auto')
       .describe('Region of the bucket. Some services accept only their own region names.'),
     BLOBS_S3_ACCESS_KEY_ID: z.string().min(1).optional()
@@ -162,41 +162,41 @@ export const sections = {
     MEDIASOUP_LISTEN_IP: listenIp.default('0.0.0.0')
       .describe('Local address for audio (UDP and TCP). 127.0.0.1 in test.'),
     MEDIASOUP_ANNOUNCED_IP: withoutOuterSpaces.pipe(list).pipe(z.array(announcedAddress)).default([])
-      .describe('Addresses at which clients reach this server: IP addresses and host names, comma-separated. Required in production, and if MEDIASOUP_LISTEN_IP is set to 0.0.0.0 or ::. If neither is set, development announces 127.0.0.1 and the addresses of this machine.'),
+      .describe('Addresses at which clients can reach this server: IP addresses and host names, comma-separated. Required in production, and if MEDIASOUP_LISTEN_IP is set to 0.0.0.0 or ::. If neither variable is set, the server announces 127.0.0.1 and, in development, all addresses of this machine.'),
     VOICE_MAX_KBPS: whole(6, 510).default(96)
       .describe('Allowed bit rate of a voice, in kbit/s. The server closes a producer that sends more than 1.5 times as much for 3 s.'),
     MUSIC_MAX_KBPS: whole(6, 510).default(256)
-      .describe('Allowed bit rate of music, in kbit/s, as for voices. Clients send music at this bit rate.'),
+      .describe('Allowed bit rate of music, in kbit/s, enforced as for voices. Clients send music at this bit rate.'),
     MIX_VOICES: whole(1, 100).default(3)
-      .describe('Maximum number of voices in the mix of a room: the loudest ones. Music is always in the mix.'),
+      .describe('How many voices the mix of a room contains: the loudest ones. Music is always in the mix.'),
     MEDIASOUP_RTC_MIN_PORT: whole(1024, 65535).default(10_000)
-      .describe('First port for audio. Each worker uses one port for UDP and TCP.'),
+      .describe('First port for audio. Each media worker uses one port for UDP and TCP.'),
     MEDIASOUP_RTC_MAX_PORT: whole(1024, 65535).default(59_999)
-      .describe('Last port for audio. Ports in use are skipped.'),
+      .describe('Last port for audio. The server skips ports that are in use.'),
     RELAY_IP: listenIp.optional()
-      .describe('IP address at which the other servers reach this one for audio. Default: MEDIASOUP_LISTEN_IP, unless that is 0.0.0.0 or ::; then the first IP address in MEDIASOUP_ANNOUNCED_IP.'),
+      .describe('IP address to which the other servers send audio for this one. Default: MEDIASOUP_LISTEN_IP or, if that is 0.0.0.0 or ::, the first IP address in MEDIASOUP_ANNOUNCED_IP.'),
     RELAY_MIN_PORT: whole(1024, 65535).default(20_000)
-      .describe('First UDP port for audio between servers. Each room uses one port for each other server that has its audio.'),
+      .describe('First UDP port for audio between servers. Each room uses one port per other server that has audio in the room.'),
     RELAY_MAX_PORT: whole(1024, 65535).default(20_999)
       .describe('Last UDP port for audio between servers.'),
     MEDIASOUP_WORKERS: whole(1, 256).default(availableParallelism())
-      .describe('Media worker processes. Default: one per core.')
+      .describe('Number of media worker processes. Default: one per core.')
   },
   Features: {
     FEATURES: list.pipe(z.array(featureToggle)).default([])
-      .describe('Features to run: auth,media runs only these; -media removes one from the defaults.'),
+      .describe('Features to run, comma-separated: auth,media runs only these two; -media runs the defaults without media.'),
     FEATURES_PATH: list.pipe(z.array(folder)).default([])
       .describe('Additional folders with features, comma-separated.'),
     FEATURES_PACKAGES: list.default([])
-      .describe("Features in npm packages, comma-separated; resolved from the server's working directory."),
+      .describe('npm packages with features, comma-separated. The server resolves them from its working directory.'),
     FEATURES_CONFIG: featureConfig.default({})
       .describe('Settings of features by name, as JSON: {"chat":{"history":100}}. GET /admin/features lists the available settings.'),
     FEATURES_WATCH: flag.default(false)
-      .describe('Reload a feature when its files change. On in development.'),
+      .describe('Reloads a feature when its files change. On in development.'),
     FEATURES_DRAIN_SECONDS: whole(0, 600).default(10)
-      .describe('How long in-flight requests of a feature may run after it is reloaded or disabled; then they fail with UNAVAILABLE.'),
+      .describe('How long in-flight requests may run after their feature was reloaded or disabled, in seconds. After that, they fail with UNAVAILABLE.'),
     FEATURES_DEADLINE_SECONDS: whole(1, 3600).default(10)
-      .describe('How long a request, hook or job of a feature may run; then a request fails with UNAVAILABLE, and a job is retried. Must not be less than the timeouts of the services that features call.')
+      .describe('How long a request, hook or job of a feature may run, in seconds. After that, a request fails with UNAVAILABLE and a job is retried. Must not be less than the timeouts of the services that features call.')
   }
 } as const
 

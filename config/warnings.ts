@@ -19,7 +19,7 @@ export function warningsOf (config: Environment, variables: Readonly<Record<stri
     if (url?.protocol === 'http:' && !isLoopback(url.hostname)) warnings.push(`${name} is not encrypted: use https://, or a private network`)
   }
   if (config.SSL_CERT_PATH === undefined && !config.TRUST_PROXY && !isLoopback(config.HOST)) {
-    warnings.push('clients connect without TLS (ws://), so browsers have no microphone: set SSL_KEY_PATH and SSL_CERT_PATH, or TRUST_PROXY behind a proxy with TLS')
+    warnings.push('clients connect without TLS (ws://), so browsers block the microphone: set SSL_KEY_PATH and SSL_CERT_PATH, or TRUST_PROXY behind a proxy with TLS')
   }
   return warnings
 }

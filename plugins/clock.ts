@@ -60,16 +60,16 @@ export default fp(async function clock (app) {
     created.syncTo(Number(seconds) * 1000 + Number(microseconds) / 1000 + (receivedAt - sentAt) / 2)
   }
 
-  const gauge = app.metrics.gauge('flylive_clock_skew_seconds', "How far the machine's clock is ahead of the clock for deadlines: the clock of Redis or, without Redis, the clock at the start of the process")
+  const gauge = app.metrics.gauge('flylive_clock_skew_seconds', "How far the machine's clock is ahead of the clock for deadlines, which is the Redis clock or, without Redis, a monotonic clock")
   let isReported = false
   function report (): void {
     const isSkewed = Math.abs(skewMs()) > maxSkewMs
-    if (isSkewed && !isReported) app.log.warn({ skewMs: skewMs() }, redis ? "this machine's clock differs from the clock of Redis" : "this machine's clock was changed")
+    if (isSkewed && !isReported) app.log.warn({ skewMs: skewMs() }, redis ? "this machine's clock differs from the Redis clock" : "this machine's clock was changed")
     isReported = isSkewed
     gauge.set(skewMs() / 1000)
   }
 
-  await sync().catch((err: unknown) => app.log.debug({ err }, 'failed to read the time of Redis'))
+  await sync().catch((err: unknown) => app.log.debug({ err }, 'failed to read the Redis clock'))
   const timer = setInterval(() => {
     sync().catch(() => { /* The next comparison may succeed. */ }).finally(report)
   }, syncIntervalMs).unref()

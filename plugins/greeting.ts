@@ -22,7 +22,7 @@ export default fp(async function greeting (app) {
   app.hooks.on('session:open', (session) => {
     if (!session.connected) return
     const greeted = greet(session).catch((err: unknown) => {
-      app.log.error({ err, sessionId: session.id, userId: session.user.id }, 'failed to greet a session')
+      app.log.error({ err, sessionId: session.id, userId: session.user.id }, 'failed to send the greeting (session:ready)')
       session.close('OVERLOADED')
     })
     // Requests wait until the greeting has been sent, so that the greeting is the first frame.

@@ -7,7 +7,7 @@ export interface HealthReport {
   ready: boolean
   /** The result per dependency: ok, or the error. */
   checks: Record<string, { ok: boolean, error?: string }>
-  /** Problems that an operator should fix, although the server works. */
+  /** Problems that do not stop the server, but that an operator should fix. */
   warnings: string[]
 }
 

@@ -113,7 +113,7 @@ function createHooks (log: FastifyBaseLogger): Hooks {
       if (!Object.hasOwn(merged, field)) merged[field] = value
       else if (!conflicts.has(`${hook} ${field}`)) {
         conflicts.add(`${hook} ${field}`)
-        log.error({ hook, field }, 'two handlers of a hook return the same field: the second one is ignored')
+        log.error({ hook, field }, 'two handlers of a hook returned the same field: the second value is ignored')
       }
     }
     return merged
@@ -160,7 +160,7 @@ function createHooks (log: FastifyBaseLogger): Hooks {
         try {
           return [await call(entry, args, { limitMs, impatient: true, mustSucceed: true })]
         } catch (err) {
-          if (!isLate(err)) log.error({ err, hook: name, feature: entry.owner, ...subjectsOf(name, args) }, 'a hook handler failed and was left out')
+          if (!isLate(err)) log.error({ err, hook: name, feature: entry.owner, ...subjectsOf(name, args) }, 'a hook handler failed: its result is omitted')
           return []
         }
       }))

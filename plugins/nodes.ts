@@ -122,7 +122,7 @@ export default fp(async function nodes (app) {
   const publish = () => { cluster.send('node:report', own()) }
 
   async function report (): Promise<void> {
-    await measure().catch((err: unknown) => log.debug({ err }, 'the CPU of the media workers cannot be read'))
+    await measure().catch((err: unknown) => log.debug({ err }, 'failed to read the CPU use of the media workers'))
     publish()
     count()
   }
@@ -136,7 +136,7 @@ export default fp(async function nodes (app) {
   const list = () => [own(), ...alive().toSorted((a, b) => a.name < b.name ? -1 : 1)]
 
   const known = metrics.gauge('flylive_nodes', 'Servers of the deployment, including this one, by state', ['state'])
-  const workerCpu = metrics.gauge('flylive_mediasoup_worker_cpu_ratio', 'CPU of each media worker, 1 for a whole core', ['worker'])
+  const workerCpu = metrics.gauge('flylive_mediasoup_worker_cpu_ratio', 'CPU use per media worker; 1 is a whole core', ['worker'])
   function count (): void {
     const all = list()
     for (const one of ['ready', 'cordon', 'drain'] as const) known.set({ state: one }, all.filter(({ state }) => state === one).length)

@@ -18,7 +18,7 @@ export const nodeReport = z.object({
   maxConnections: z.int(),
   rooms: z.int().describe('Rooms with members on the server'),
   consumers: z.int().describe("Audio consumers of the server's clients"),
-  workersCpu: z.array(z.number()).describe('CPU of each media worker, 1 for a whole core'),
+  workersCpu: z.array(z.number()).describe('CPU use per media worker; 1 is a whole core'),
   relayPorts: z.object({ used: z.int(), total: z.int() }).describe('UDP ports for audio between servers'),
   isFull: z.boolean().describe('Whether the server rejects new connections because of its limits')
 })
@@ -28,7 +28,7 @@ const details = z.object({
   uptime: z.int().describe('Seconds'),
   store: z.enum(['memory', 'redis']),
   checks,
-  warnings: z.array(z.string()).describe('Problems that an operator should fix, although the server works'),
+  warnings: z.array(z.string()).describe('Problems that do not stop the server, but that an operator should fix'),
   clock: z.object({ skewMs: z.int().describe("How far the machine's clock is ahead of the clock for deadlines, in milliseconds") }),
   connections: z.int(),
   rooms: z.int(),
@@ -36,7 +36,7 @@ const details = z.object({
   nodes: z.array(nodeReport).describe('The servers of the deployment; this one is the first'),
   features: z.array(z.object({ name: z.string(), state: z.enum(['enabled', 'disabled', 'failed']), generation: z.int(), error: z.string().optional() }))
 })
-const health = z.object({ status, version: z.string(), ...details.partial().shape }).describe('Only status and version, unless the request has an admin key')
+const health = z.object({ status, version: z.string(), ...details.partial().shape }).describe('Returns only status and version, unless the request has an admin key')
 
 const tags = ['health']
 const notReady = 'Not ready: do not send users here'
@@ -44,7 +44,7 @@ const notReady = 'Not ready: do not send users here'
 /** Routes for liveness, readiness and a detailed status. */
 export default (async function pages (app) {
   app.get('/livez', {
-    schema: { tags, summary: 'Whether the process is alive', response: { 200: z.object({ status: z.literal('ok') }) } }
+    schema: { tags, summary: 'Returns 200 while the process responds', response: { 200: z.object({ status: z.literal('ok') }) } }
   }, async () => ({ status: 'ok' as const }))
 
   app.get('/readyz', {
@@ -55,7 +55,7 @@ export default (async function pages (app) {
   })
 
   app.get('/health', {
-    schema: { tags, summary: 'Status of this server; in detail with an admin key', security: [{}, { adminKey: [] }], response: { 200: health, 503: health.describe(notReady) } }
+    schema: { tags, summary: 'Returns the status of this server; with an admin key in detail', security: [{}, { adminKey: [] }], response: { 200: health, 503: health.describe(notReady) } }
   }, async (request, reply) => {
     const { ready, checks, warnings } = await app.health.check()
     const brief = { status: ready ? 'ok' as const : 'not ready' as const, version }

@@ -23,7 +23,7 @@ export default (async function metrics (app) {
     if (METRICS_TOKEN !== undefined && (given === undefined || !isToken(given))) {
       await lockout.check(request.ip)
       if (given !== undefined) await lockout.wrong(request.ip)
-      throw new Unauthorized('The metrics need a token')
+      throw new Unauthorized('GET /metrics requires a token')
     }
     return reply.type(registry.contentType).send(await registry.metrics())
   })

@@ -175,7 +175,7 @@ function describe (body: unknown, status: number, name = 'NAME'): string {
   const { file, line } = (details ?? {}) as { file?: string, line?: number }
   // The message of an invalid setting repeats the details.
   const problems = Array.isArray(details) ? details as { path: string, message: string }[] : []
-  const lines = [`${code}: ${problems.length > 0 ? 'These settings are not valid' : message}`]
+  const lines = [`${code}: ${problems.length > 0 ? 'These settings are invalid' : message}`]
   if (file !== undefined) lines.push(`  at ${line === undefined ? file : `${file}:${line}`}`)
   for (const { path, message } of problems) lines.push(path === '' ? `  ${message}` : `  ${path}: ${message}`)
   if (problems.length > 0) lines.push(`  The settings and their values: npm run features -- config ${name}`)

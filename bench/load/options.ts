@@ -135,7 +135,7 @@ function readTokens (file: string): string[] {
   try {
     return readFileSync(file, 'utf8').split('\n').map((line) => line.trim()).filter((line) => line !== '')
   } catch (error) {
-    throw new UsageError(`--tokens cannot be read: ${(error as Error).message}`)
+    throw new UsageError(`cannot read --tokens: ${(error as Error).message}`)
   }
 }
 

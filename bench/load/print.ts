@@ -37,7 +37,7 @@ export function renderReport (report: LoadReport): string {
     `Mode ${report.mode}, measured for ${report.seconds.toFixed(1)} s. Times are p50/p95; a listener's set-up took ${total.setUpRoundTrips} round trips.`,
     `Concealed: lost, or more than ${playoutBufferMs} ms late. Gap: the longest time without a packet. Event: a chat message.`,
     `Load tester: ${tester.cpuPercent.toFixed(0)} % of a core, event loop p99 ${tester.eventLoopP99Ms.toFixed(0)} ms.`,
-    ...(isBusy(tester) ? ['Warning: the load tester was too busy. Delays and concealment may be its own; use fewer participants, or another machine.'] : []),
+    ...(isBusy(tester) ? ['Warning: the load tester was too busy and may have caused delays and concealment itself. Use fewer participants or another machine.'] : []),
     ...(total.silent > 0 ? [`${total.silent} listeners received no audio.`] : []),
     ...failures.map(({ code, count, example }) => `${count} × ${code}: ${example}`),
     ''

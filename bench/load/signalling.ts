@@ -60,7 +60,7 @@ async function opened (ws: WebSocket, address: string): Promise<void> {
     ws.once('open', resolve)
     ws.once('error', (cause) => {
       const code = (cause as NodeJS.ErrnoException).code
-      reject(new Failure('UNREACHABLE', `No server answers at ${address}: ${cause.message || code}`, { cause }))
+      reject(new Failure('UNREACHABLE', `No server responds at ${address}: ${cause.message || code}`, { cause }))
     })
     ws.once('unexpected-response', (_request, response) => {
       explain(response).then(reject, reject)
@@ -74,7 +74,7 @@ async function explain (response: IncomingMessage): Promise<Failure> {
   let body = ''
   for await (const chunk of response) if (body.length < 10_000) body += String(chunk)
   const { code, message } = errorIn(body) ?? { code: 'REFUSED', message: 'the response has no error code; is this the address of a FlyLive audio server?' }
-  return new Failure(code, `The server refused the connection with HTTP ${response.statusCode}: ${message}`)
+  return new Failure(code, `The server rejected the connection with HTTP ${response.statusCode}: ${message}`)
 }
 
 function createSignalling (ws: WebSocket): Signalling {

@@ -85,7 +85,7 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
     onTrimmed (userId, removed) {
       if (warned.has(userId)) return
       warned.set(userId, true)
-      app.log.warn({ userId, removed }, 'the public claims of a user are larger than 4 KiB: the largest claims are not sent')
+      app.log.warn({ userId, removed }, 'the public claims of a user exceed 4 KiB: the largest claims are not sent')
     }
   })
   const attempts = app.metrics.counter('flylive_auth_attempts_total', 'Tokens checked, by result', ['result'])
@@ -170,7 +170,7 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
       // Close the sessions even if the revocation cannot be stored.
       const failed = await revokedTokens.set(tokenHash, '1', { expiresAt: until }).then(() => undefined, (error: unknown) => error)
       await app.cluster.send('auth:revoked', { tokenHash })
-      if (failed !== undefined) throw unavailable('The sessions were closed, but the revocation could not be stored', failed)
+      if (failed !== undefined) throw unavailable('The sessions were closed, but storing the revocation failed', failed)
     },
     expiryOf (token) {
       try {

@@ -60,7 +60,7 @@ const messages: Readonly<Record<string, string>> = {
   [TokenError.codes.missingRequiredClaim]: 'The token is not for this server (aud, iss)',
   [TokenError.codes.invalidType]: 'The token is not for this server (typ)',
   [TokenError.codes.malformed]: 'The token is not a JWT',
-  [TokenError.codes.invalidSignature]: 'The signature of the token is not valid',
+  [TokenError.codes.invalidSignature]: 'The signature of the token is invalid',
   [TokenError.codes.invalidAlgorithm]: 'The token is not signed with HS256'
 }
 
@@ -144,7 +144,7 @@ export function createTokenVerifier ({ secrets, clockToleranceSeconds = 0, now =
     const payload = verify(token) as Record<string, unknown>
     const { iat, nbf } = payload
     const latest = now() / 1000 + clockToleranceSeconds
-    if (typeof nbf === 'number' && nbf > latest) throw new TokenRefused('invalid', 'The token is not valid yet (nbf): check the clocks')
+    if (typeof nbf === 'number' && nbf > latest) throw new TokenRefused('invalid', 'The token is not yet valid (nbf): check the clocks')
     if (typeof iat === 'number' && iat > latest) throw new TokenRefused('invalid', 'The token was issued in the future (iat): check the clocks')
     return payload
   }
@@ -167,7 +167,7 @@ export function createTokenReader (rules: TokenRules): (token: string) => Identi
 
   return (token) => {
     const result = claims.safeParse(verify(token))
-    if (!result.success) throw new TokenRefused('invalid', `The token's claims are not valid: ${result.error.issues.map((issue) => issue.path.join('.')).join(', ')}`)
+    if (!result.success) throw new TokenRefused('invalid', `The token's claims are invalid: ${result.error.issues.map((issue) => issue.path.join('.')).join(', ')}`)
     const payload = result.data
     const expiresAt = expiryOf(payload, maxAgeSeconds)
     if (expiresAt === undefined) throw new TokenRefused('invalid', 'The token has neither exp nor iat')

@@ -6,9 +6,9 @@ const report = z.object({
   roomId: z.string(),
   nodeId: z.string().describe('The server that packages the room'),
   startedAt: z.int().describe('Epoch milliseconds'),
-  listeners: z.int().describe('Players whose playlist requests reach the servers; a cache in front hides players'),
-  waitingRequests: z.int().describe('Requests that the packaging server holds back until the next part'),
-  delayMs: z.int().nullable().describe('Time from the mixer to the playlist; null until the first part'),
+  listeners: z.int().describe('Players whose playlist requests reach the servers. Players served by a cache in front of the servers are not counted'),
+  waitingRequests: z.int().describe('Requests that wait on the packaging server for the next part'),
+  delayMs: z.int().nullable().describe('Time from the mixer to the playlist; null before the first part'),
   restarts: z.int().describe('How often the packager was restarted'),
   isEncrypted: z.boolean()
 })
@@ -50,7 +50,7 @@ export function adminRoutes (app: FeatureInstance, air: Air, packagers: () => Pr
   }
 
   app.get('/admin/broadcasts', {
-    schema: { summary: 'The rooms on air, on all servers', response: { 200: z.object({ broadcasts: z.array(report) }) } }
+    schema: { summary: 'Lists the rooms on air on all servers', response: { 200: z.object({ broadcasts: z.array(report) }) } }
   }, async () => {
     const reports = await Promise.all((await packagers()).map(reportOf))
     return { broadcasts: reports.flat().sort((a, b) => a.roomId < b.roomId ? -1 : 1) }

@@ -3,23 +3,23 @@ import { fromEnv, read, z } from 'flylive-audio-server/feature'
 /** Settings that admins can change at run time. */
 export const config = z.object({
   fromListeners: fromEnv('BROADCAST_FROM_LISTENERS', z.int().min(0).max(1_000_000).default(0)
-    .describe('Puts a room on air when it has at least this many members who are not seated; 0: never. The broadcast continues until a host or admin stops it or the room closes.'), read.number),
+    .describe('Puts a room on air when it has at least this many members without a seat; 0: never. The broadcast continues until the owner or an admin stops it or the room closes.'), read.number),
   encrypt: fromEnv('BROADCAST_ENCRYPT', z.boolean().default(false)
-    .describe('Encrypts all broadcasts with AES-128. The broadcast of a room with a PIN that a client chose is always encrypted.'), read.flag),
+    .describe('Encrypts all broadcasts with AES-128. If a client has set a PIN for a room, its broadcasts are always encrypted.'), read.flag),
   lowLatency: fromEnv('BROADCAST_LOW_LATENCY', z.boolean().default(true)
     .describe('Offers parts of 256 ms (low-latency HLS) in addition to segments of 2 s.'), read.flag),
   opus: fromEnv('BROADCAST_OPUS', z.boolean().default(true)
     .describe('Offers Opus as a second rendition.'), read.flag),
   url: fromEnv('BROADCAST_URL', z.url({ protocol: /^https?$/ }).transform((url) => url.replace(/\/+$/, '')).optional()
-    .describe('Public address in front of `/hls`, for example that of a CDN. Clients receive it as the beginning of `hlsUrl`. Default: `hlsUrl` is a path on this server.')),
+    .describe('Public URL in front of `/hls`, for example that of a CDN. `hlsUrl` begins with it. Default: `hlsUrl` is a path on this server.')),
   tokenMinutes: fromEnv('BROADCAST_TOKEN_MINUTES', z.int().min(1).max(10_080).default(360)
     .describe('How long a token for the key of an encrypted broadcast is valid.'), read.number),
   maxRoomsPerUser: fromEnv('BROADCAST_MAX_ROOMS_PER_USER', z.int().min(1).max(100_000).default(20)
-    .describe('Maximum number of rooms that a user has created over REST and not deleted.'), read.number),
+    .describe('Maximum number of existing rooms per user that were created over REST.'), read.number),
   idleMinutes: fromEnv('BROADCAST_IDLE_MINUTES', z.number().min(0.01).max(10_080).default(10)
-    .describe('A room that was created over REST is removed if it is not started within this time.'), read.number),
+    .describe('If a room that was created over REST is not started within this time, the server removes it.'), read.number),
   maxHours: fromEnv('BROADCAST_MAX_HOURS', z.number().min(0.01).max(720).default(3)
-    .describe('A room that was created over REST is removed this long after its start.'), read.number),
+    .describe('How long after its start the server removes a room that was created over REST.'), read.number),
   singleConnection: fromEnv('BROADCAST_SINGLE_CONNECTION', z.boolean().default(false)
     .describe('Lets each user send audio over only one connection at a time, on all servers (`ALREADY_LIVE`). The locks of a dead server expire after 3 s.'), read.flag),
   commandsPerMinute: fromEnv('BROADCAST_COMMANDS_PER_MINUTE', z.int().min(1).max(1_000_000).default(60)

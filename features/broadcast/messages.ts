@@ -1,11 +1,11 @@
 import { roomId, z } from 'flylive-audio-server/feature'
 import type { EventMap, RequestMap } from 'flylive-audio-server/feature'
 
-const hlsUrl = z.string().describe('Address of the HLS master playlist: a path on this server, or a URL if BROADCAST_URL is set')
+const hlsUrl = z.string().describe('URL of the HLS master playlist; without BROADCAST_URL, a path on this server')
 
 export const requests = {
   'broadcast:start': {
-    request: z.object({}).describe('Puts the room on air: anyone with the address can listen. Has no effect if the room is on air. Owner and admins only'),
+    request: z.object({}).describe('Puts the room on air: anyone with the URL can listen. Has no effect if the room is already on air. Owner and admins only'),
     reply: z.object({ hlsUrl })
   },
   'broadcast:stop': {
@@ -15,9 +15,9 @@ export const requests = {
 } satisfies RequestMap
 
 export const events = {
-  'broadcast:started': z.object({ roomId, hlsUrl }).describe('Sent to all members when the room goes on air. Clients show everyone on a seat that the room is on air'),
+  'broadcast:started': z.object({ roomId, hlsUrl }).describe('Sent to all members when the room goes on air. Clients must show all seated users that the room is on air'),
   'broadcast:stopped': z.object({ roomId }).describe('Sent to all members when the broadcast ends')
 } satisfies EventMap
 
 /** The fields that this feature adds to the join reply. */
-export const joinReply = z.object({ broadcast: z.object({ hlsUrl }).nullable().describe('null while the room is not on air') })
+export const joinReply = z.object({ broadcast: z.object({ hlsUrl }).nullable().describe('null if the room is not on air') })

@@ -10,7 +10,7 @@ import type { KeyTokens } from './tokens.ts'
 /** The user of a request, or an admin of the server. */
 type Caller = { isAdmin: true } | { isAdmin: false, userId: UserId | null }
 
-const status = z.enum(['onair', 'idle', 'left']).describe('`onair`: on a seat and not muted; `idle`: in the room; `left`: not in the room')
+const status = z.enum(['onair', 'idle', 'left']).describe('`onair`: seated and not muted; `idle`: in the room, but not on air; `left`: not in the room')
 const view = z.object({
   roomId: z.string(),
   hlsUrl: z.string(),
@@ -23,7 +23,7 @@ const success = z.literal(true)
 
 const createBody = z.object({
   roomId: z.string().regex(/^[A-Za-z0-9_-]{3,32}$/, 'must be 3–32 characters of A–Z a–z 0–9 _ -').optional(),
-  pin: z.string().regex(/^[A-Za-z0-9]{6}$/, 'must be 6 letters or digits').optional().describe('Encrypts the broadcast. Default: a random PIN, which does not encrypt'),
+  pin: z.string().regex(/^[A-Za-z0-9]{6}$/, 'must be 6 letters or digits').optional().describe('If set, the broadcast is encrypted. Default: a random PIN, and no encryption'),
   maxAnchors: z.int().min(1).max(5).default(3)
 })
 const params = z.object({ roomId: anyRoomId })
@@ -59,7 +59,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     const caller = callerOf(request)
     const room = await records.get(roomId)
     if (!room) throw new RoomNotFound(roomId)
-    if (!owns(caller, room)) throw new Forbidden('This requires the owner of the room or an admin key')
+    if (!owns(caller, room)) throw new Forbidden('Only the owner of the room or an admin key may do this')
     return room
   }
 
@@ -100,7 +100,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
 
   app.get('/api/rooms', {
     preValidation,
-    schema: { tags, security, summary: 'Lists rooms: all for admins, otherwise one\'s own and those on air without a PIN', response: { 200: z.object({ success, rooms: z.array(view) }) } }
+    schema: { tags, security, summary: 'Lists rooms: for admins all rooms, otherwise the rooms of the user and rooms on air without a PIN', response: { 200: z.object({ success, rooms: z.array(view) }) } }
   }, async (request) => {
     const caller = callerOf(request)
     const all = await records.list()
@@ -110,7 +110,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
 
   app.get('/api/rooms/:roomId', {
     preValidation,
-    schema: { tags, security, summary: 'A room, with the status of its users', params, response: { 200: z.object({ success, room: detailedView }), ...refusals(RoomNotFound) } }
+    schema: { tags, security, summary: 'Returns a room with the status of its users', params, response: { 200: z.object({ success, room: detailedView }), ...refusals(RoomNotFound) } }
   }, async (request) => {
     const caller = callerOf(request)
     const room = await records.get(request.params.roomId)
@@ -122,7 +122,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
 
   app.post('/api/rooms/:roomId/start', {
     preValidation,
-    schema: { tags, security, summary: 'Puts a room on air, now or when its first member joins', params, response: { 200: z.object({ success, room: view }), ...refusals(RoomNotFound, Forbidden) } }
+    schema: { tags, security, summary: 'Puts a room on air, immediately or when its first member joins', params, response: { 200: z.object({ success, room: view }), ...refusals(RoomNotFound, Forbidden) } }
   }, async (request) => {
     const { roomId } = await ownedRoom(request, request.params.roomId)
     const room = await records.change(roomId, (room) => ({ ...room, startedAt: room.startedAt ?? clock.now() }))
@@ -198,7 +198,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
       if (isOver) await remove(roomId, 'inactivity')
     }
   }
-  const timer = setInterval(() => { sweep().catch((err: unknown) => log.debug({ err }, 'failed to remove old rooms')) }, sweepMs).unref()
+  const timer = setInterval(() => { sweep().catch((err: unknown) => log.debug({ err }, 'failed to remove expired rooms')) }, sweepMs).unref()
   app.addHook('onClose', async () => clearInterval(timer))
 }
 

@@ -96,7 +96,7 @@ async function answerTo (url: URL, options: ServeOptions, signal: AbortSignal): 
 async function keyAnswer (roomId: string, token: string | null, { isToken, keyOf }: ServeOptions): Promise<Response> {
   const key = await keyOf(roomId)
   if (!key) return { ...notFound(), cache: 'no-store' }
-  if (token === null || !isToken(token, roomId)) return { ...error(403, 'The key requires a token of this room: POST /api/token'), cache: 'no-store' }
+  if (token === null || !isToken(token, roomId)) return { ...error(403, 'The key requires a token for this room: POST /api/token'), cache: 'no-store' }
   return { status: 200, type: 'key', cache: 'no-store', body: key }
 }
 
@@ -105,13 +105,13 @@ function respond (answer: Answer<string | Uint8Array>, type: keyof typeof types,
     case 'found': return { status: 200, type, cache, body: answer.value }
     case 'missing': return notFound()
     case 'invalid': return error(400, 'The requested segment is too far ahead')
-    case 'held': return { ...error(503, 'Nothing new arrived in time'), cache: 'no-store' }
+    case 'held': return { ...error(503, 'No new part was available in time'), cache: 'no-store' }
   }
 }
 
 const codes: Record<number, string> = { 400: 'VALIDATION_FAILED', 403: 'FORBIDDEN', 404: 'NOT_FOUND', 405: 'METHOD_NOT_ALLOWED', 503: 'UNAVAILABLE' }
 const error = (status: number, message: string): Response => ({ status, type: 'json', cache: 'public, max-age=1', body: JSON.stringify({ error: { code: codes[status], message } }) })
-const notFound = () => error(404, 'There is no such broadcast or file')
+const notFound = () => error(404, 'The broadcast or file does not exist')
 
 function send (request: IncomingMessage, response: ServerResponse, { status, type, cache, body = '' }: Response): void {
   const bytes = typeof body === 'string' ? Buffer.from(body) : body

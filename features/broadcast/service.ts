@@ -186,7 +186,7 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
 
   /** @throws FORBIDDEN, UNAVAILABLE */
   async function assertHost ({ record }: LocalRoom, session: Session): Promise<void> {
-    if (await rooms.roleOf(record, session) === 'member') throw new Forbidden('This requires the owner or an admin of the room')
+    if (await rooms.roleOf(record, session) === 'member') throw new Forbidden('Only the owner and admins of the room may do this')
   }
 
   async function hasPin (roomId: string): Promise<boolean> {

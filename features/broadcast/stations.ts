@@ -78,7 +78,7 @@ export class Station {
       },
       inputClosed: () => this.#connect(),
       failed: (reason) => {
-        this.#log.warn({ roomId: this.roomId, reason }, 'the packager of a broadcast failed and is restarted')
+        this.#log.warn({ roomId: this.roomId, reason }, 'the packager of a broadcast failed, restarting it')
         this.restarts++
         this.#timer = setTimeout(() => this.#open(), restartDelayMs).unref()
       }

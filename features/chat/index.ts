@@ -35,7 +35,7 @@ const historyPerMinute = 60
 /** Adds chat to rooms, with a short history for users who join later. */
 export default defineFeature(async function chat (app, { history, messagesPerMinute }) {
   const { hooks, log, messages, metrics, rooms } = app
-  const sent = metrics.counter('flylive_chat_messages_total', 'Chat messages sent, by kind', ['type'])
+  const sent = metrics.counter('flylive_chat_messages_total', 'Chat messages sent, by message type', ['type'])
   const state = rooms.roomState.define(stateName, chatState, { durable: true })
   const service = createChat(app, state, history)
   app.decorate('chat', {
@@ -79,7 +79,7 @@ export default defineFeature(async function chat (app, { history, messagesPerMin
   hooks.on('room:join', ({ roomId }) => ({ slowModeSeconds: service.slowModeSeconds(roomId) }) satisfies Pick<z.input<typeof joinReply>, 'slowModeSeconds'>)
   hooks.on('room:join', async ({ roomId }) => {
     const entries = await service.readHistory(roomId).catch((err: unknown) => {
-      log.debug({ err, roomId }, 'chat history not readable')
+      log.debug({ err, roomId }, 'failed to read the chat history')
       return []
     })
     return { chatHistory: newest(entries).map((entry) => JSON.parse(entry) as ChatMessage) } satisfies Pick<z.input<typeof joinReply>, 'chatHistory'>

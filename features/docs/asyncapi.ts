@@ -51,7 +51,7 @@ A **request** is \`{"id", "type", "data"}\`. The client chooses the \`id\`. The 
 
 An **event** is \`{"type", "data"}\`. All members of a room receive its events in the same order.
 
-This document leaves out disabled features. Their requests fail with \`FEATURE_DISABLED\`.`
+This document omits disabled features. Their requests fail with \`FEATURE_DISABLED\`.`
 
 const channel = { $ref: '#/channels/ws' }
 const refused = 'refused'
@@ -64,7 +64,7 @@ const ownSchemas = (errorCodes: readonly ErrorCode[], closeCodes: readonly Close
   ErrorCode: { type: 'string', enum: errorCodes.map(({ code }) => code) },
   Error: {
     type: 'object',
-    properties: { code: schemaRef('ErrorCode'), message: { type: 'string', description: 'Readable text' }, details: { description: 'Data for programs; its type depends on the code' } },
+    properties: { code: schemaRef('ErrorCode'), message: { type: 'string', description: 'Readable text' }, details: { description: 'Machine-readable data; its type depends on the code' } },
     required: ['code', 'message']
   },
   CloseCode: { enum: [...new Set(closeCodes.map(({ code }) => code))] }

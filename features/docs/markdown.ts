@@ -13,8 +13,8 @@ export function contractMarkdown ({ openapi, asyncapi }: Documents): string {
   const groups = groupsOf(asyncapi)
   return [
     '# The contract',
-    'All messages, events, error codes and close codes of the WebSocket, and all HTTP routes, with all features enabled. The same in machine-readable form: [asyncapi.json](asyncapi.json) (AsyncAPI 3.0) and [openapi.json](openapi.json) (OpenAPI 3.1). A running server serves the documents of its enabled features under `/docs`.',
-    '`npm run docs:contract` generates these three files from the schemas that the server validates with.',
+    'This page lists all messages, events, error codes and close codes of the WebSocket, and all HTTP routes, with all features enabled. Machine-readable versions are in [asyncapi.json](asyncapi.json) (AsyncAPI 3.0) and [openapi.json](openapi.json) (OpenAPI 3.1). A running server serves the documents for its enabled features under `/docs`.',
+    '`npm run docs:contract` generates these three files from the schemas that the server uses for validation.',
     '## Frames',
     asyncapi.info.description,
     connectionLimits(asyncapi).map((sentence) => `- ${sentence}`).join('\n'),
@@ -53,7 +53,7 @@ function section ({ kind, type, operation, data, example, reply }: Entry, schema
 
 function replyOf (data: JsonSchema, schemas: Schemas): string[] {
   const rows = fields(data, schemas)
-  return rows.length > 0 ? ['Reply:', ...rows] : ['The reply carries no data.']
+  return rows.length > 0 ? ['Reply:', ...rows] : ['The reply has no data.']
 }
 
 function fields (schema: JsonSchema, schemas: Schemas): string[] {

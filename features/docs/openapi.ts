@@ -23,7 +23,7 @@ export type OpenApi = ReturnType<typeof createDocument>
 
 const description = `All HTTP routes. Routes under \`/admin\` require one of the admin keys.
 
-An error is \`{"error": {"code", "message", "details"?}}\`, with the same codes as on the WebSocket. This document leaves out disabled features.`
+An error is \`{"error": {"code", "message", "details"?}}\`, with the same codes as on the WebSocket. This document omits disabled features.`
 
 const securitySchemes = {
   adminKey: { type: 'http', scheme: 'bearer', description: 'One of ADMIN_API_KEY' },

@@ -28,7 +28,7 @@ const leaseMarginMs = 3000
  * The code and reason in gift:error for a dead letter (set by the backend's contract). Only admins see the
  * actual cause.
  */
-export const processingFailed = { code: 'PROCESSING_FAILED', reason: 'The gift could not be processed' }
+export const processingFailed = { code: 'PROCESSING_FAILED', reason: 'Processing the gift failed' }
 
 export interface FlusherOptions {
   outbox: Outbox
@@ -57,11 +57,11 @@ export interface Flusher {
  * timeout of a backend call.
  */
 export function createFlusher ({ outbox, processor, onRejected, clock, metrics, log }: FlusherOptions): Flusher {
-  const processed = metrics.counter('flylive_gifts_processed_total', 'Gifts by result: charged (success), rejected by the backend (failed) or dead after all attempts (dead)', ['status'])
+  const processed = metrics.counter('flylive_gifts_processed_total', 'Gifts by result: charged (success), rejected by the backend (failed) or dead letter after all attempts (dead)', ['status'])
   const sizes = metrics.histogram('flylive_gift_batch_size', 'Gifts per batch sent to the backend', [], [1, 2, 5, 10, 25, 50, 75, 100])
   const duration = metrics.histogram('flylive_gift_flush_duration_seconds', 'Duration of backend calls, by result (ok, error or unavailable)', ['result'], [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30])
   const queueSize = metrics.gauge('flylive_gift_queue_size', 'Gifts queued for the backend, on all servers')
-  const deadLetterSize = metrics.gauge('flylive_gift_dead_letter_size', 'Dead letters that wait for an admin, on all servers')
+  const deadLetterSize = metrics.gauge('flylive_gift_dead_letter_size', 'Gifts that failed three times and wait for an admin (dead letters), on all servers')
 
   const closing = new AbortController()
   const inFlight = new Set<Promise<void>>()
@@ -180,7 +180,7 @@ export function createFlusher ({ outbox, processor, onRejected, clock, metrics, 
         return new Set(attempt > 1 && performance.now() < leaseEnd ? outcomes.keys() : settled)
       } catch (err) {
         if (closing.signal.aborted || performance.now() + wait > leaseEnd) {
-          log.warn({ err, gifts: batch.gifts.length }, 'failed to store the outcomes of gifts, they will be sent again')
+          log.warn({ err, gifts: batch.gifts.length }, 'failed to store the results of a gift batch, sending it again later')
           return new Set()
         }
         await delay(wait, undefined, { signal: closing.signal }).catch(() => { /* The flusher is closing: the loop makes one last attempt. */ })

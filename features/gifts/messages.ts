@@ -19,8 +19,8 @@ export function timeOf (uuid: string): number {
 
 // Records are sorted and trimmed by the time in the key, so that time must be approximately correct.
 const key = z.uuidv7({ abort: true })
-  .refine((uuid) => Math.abs(timeOf(uuid) - Date.now()) <= maxKeyAgeMs, 'The time in the key must be within 24 hours of now')
-  .describe('Idempotency key. The client generates one per gift and repeats it in retries')
+  .refine((uuid) => Math.abs(timeOf(uuid) - Date.now()) <= maxKeyAgeMs, 'The time in the key must be within 24 hours of the server time')
+  .describe('Idempotency key. The client generates one per gift and sends the same key in retries')
 
 export const requests = {
   'gift:send': {
@@ -35,7 +35,7 @@ export const requests = {
 
 /** Fields that the feature adds to the reply to room:join. */
 export const joinReply = z.object({
-  giftTotals: z.array(z.object({ recipientId: userId, quantity: z.int() })).describe('The quantity of the gifts that users have received since the room was created: the 50 largest, largest first')
+  giftTotals: z.array(z.object({ recipientId: userId, quantity: z.int() })).describe('How many gifts each user has received since the room was created, for the 50 users with the most, in descending order')
 })
 
 export const events = {
@@ -51,7 +51,7 @@ export const events = {
   'gift:prepare': z.object({ roomId, senderId: userId, giftId }).describe('Sent to the recipient when a user is about to send a gift'),
   'gift:error': z.object({
     transactionId,
-    code: z.union([z.int(), z.string()]).describe('PROCESSING_FAILED, or a code of the backend (4002: the balance is too low)'),
+    code: z.union([z.int(), z.string()]).describe('PROCESSING_FAILED, or a code from the backend (4002: insufficient balance)'),
     reason: z.string()
   }).describe('Sent to the sender when an accepted gift is not charged')
 } satisfies EventMap

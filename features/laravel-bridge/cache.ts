@@ -103,7 +103,7 @@ export function createCache<V> ({ entries, load, freshMs, staleMs, freshFor = ()
           if (!wasInvalidated(error)) break
         }
       }
-      throw unavailable('The backend is not available', failure)
+      throw unavailable('The backend is unavailable', failure)
     },
     peek: (key) => entries.peek(key)?.value,
     peekStale (key) {

@@ -122,7 +122,7 @@ export function createClient ({ url, key, timeoutMs, metrics, breaker = {} }: Cl
         result = 'not_found'
         return undefined
       }
-      if (statusCode >= 502 && statusCode <= 504) return failed('unreachable', unavailable('The backend is not available'))
+      if (statusCode >= 502 && statusCode <= 504) return failed('unreachable', unavailable('The backend is unavailable'))
       if (statusCode >= 400 && statusCode < 500) return failed('refused', rejection(statusCode))
       if (statusCode < 200 || statusCode >= 300) return failed('error', new BackendFailed(`HTTP ${statusCode}`))
       const parsed = schema.safeParse(parseJson(text))
@@ -149,7 +149,7 @@ export function createClient ({ url, key, timeoutMs, metrics, breaker = {} }: Cl
         return await limits[name](async () => {
           const breaker = breakers[name]
           if (performance.now() - queuedAt > Math.min(timeoutMs, maxWaitMs)) throw unavailable('Too many calls to the backend are waiting')
-          if (isOpen(breaker)) throw unavailable('The backend is not available')
+          if (isOpen(breaker)) throw unavailable('The backend is unavailable')
           return await breaker.fire(() => {
             sent = true
             return request(call, schema)

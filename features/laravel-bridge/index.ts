@@ -68,7 +68,7 @@ export default defineFeature(async function laravelBridge (app, { url, key, time
     app.addHook('onClose', async () => { redis.off('ready', status.syncAll) })
   } else {
     relayMetrics(metrics)
-    app.log.info('events of the backend not relayed: Redis is not configured')
+    app.log.info('events from the backend are not forwarded: Redis is not configured')
   }
   app.decorate('laravelBridge', { timeoutMs, processGifts: (transactions) => processGifts(client, transactions) } satisfies LaravelBridge)
 }, { name: 'laravel-bridge', dependencies: ['store', 'kv', 'directory', 'cluster', 'jobs', 'rooms', 'sockets'], config })

@@ -49,10 +49,10 @@ const warnIntervalMs = 1000
 /** Registers the metrics of the relay. Also called without Redis, so that dashboards find the metrics. */
 export function relayMetrics (metrics: Metrics) {
   return {
-    received: metrics.counter('flylive_laravel_events_received_total', 'Events of the backend that were relayed, by whether this server had a recipient', ['event_type', 'delivered']),
-    dropped: metrics.counter('flylive_laravel_events_dropped_total', 'Messages on the channel of the backend that were dropped, by reason', ['reason']),
-    inFlight: metrics.gauge('flylive_laravel_events_in_flight', 'Events of the backend in the queue'),
-    duration: metrics.histogram('flylive_laravel_event_processing_duration_seconds', 'Time from the arrival of an event of the backend to its delivery', [], [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5])
+    received: metrics.counter('flylive_laravel_events_received_total', 'Events from the backend that were forwarded, by whether this server had a recipient', ['event_type', 'delivered']),
+    dropped: metrics.counter('flylive_laravel_events_dropped_total', "Messages on the backend's channel that were dropped, by reason", ['reason']),
+    inFlight: metrics.gauge('flylive_laravel_events_in_flight', 'Events from the backend that are in the queue'),
+    duration: metrics.histogram('flylive_laravel_event_processing_duration_seconds', 'Time from receiving an event from the backend to delivering it', [], [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5])
   }
 }
 
@@ -83,7 +83,7 @@ export function createRelay ({ names, history, rooms, sockets, rights, removals,
       try {
         handle(text, at)
       } catch (err) {
-        log.error({ err }, 'event of the backend not relayed')
+        log.error({ err }, 'failed to forward an event from the backend')
       }
       inFlight.set(queue.size)
     }
@@ -114,7 +114,7 @@ export function createRelay ({ names, history, rooms, sockets, rights, removals,
     const bytes = Buffer.byteLength(outgoing.text)
     if (bytes > maxEventBytes) {
       dropped.inc({ reason: 'too_large' })
-      log.warn({ event, bytes }, 'event of the backend not relayed: it is larger than 64 KiB')
+      log.warn({ event, bytes }, 'event from the backend not forwarded: it is larger than 64 KiB')
       return false
     }
     if (userKey === undefined && roomId !== undefined) return rooms.sendHere(roomId, outgoing)
@@ -141,7 +141,7 @@ export function createRelay ({ names, history, rooms, sockets, rights, removals,
     dropped.inc({ reason: 'malformed' })
     if (performance.now() - warnedAt < warnIntervalMs) return
     warnedAt = performance.now()
-    log.warn({ problem }, 'malformed message on the channel of the backend')
+    log.warn({ problem }, "malformed message on the backend's channel")
   }
 
   function handle (text: string, at: number): void {
@@ -150,7 +150,7 @@ export function createRelay ({ names, history, rooms, sockets, rights, removals,
       malformed(result.problem)
     } else if (!allowed.has(result.envelope.event)) {
       dropped.inc({ reason: 'unknown' })
-      log.debug({ event: result.envelope.event.slice(0, 64) }, 'event of the backend is not in LARAVEL_EVENTS')
+      log.debug({ event: result.envelope.event.slice(0, 64) }, 'event from the backend is not in LARAVEL_EVENTS')
     } else if (!isNew(result.envelope, at)) {
       dropped.inc({ reason: 'duplicate' })
     } else {

@@ -68,7 +68,7 @@ export function createCachedRights (now = () => performance.now()): CachedRights
 }
 
 export function createRights ({ client, metrics, cached, now = () => performance.now() }: RightsOptions): Rights {
-  const stale = metrics.counter('flylive_laravel_stale_answers_total', 'Stale responses of the backend that were used because it was down', ['call'])
+  const stale = metrics.counter('flylive_laravel_stale_answers_total', 'Expired cached responses that were used because the backend was down', ['call'])
 
   const owners = createCache<UserId | undefined>({
     entries: cached.owners,

@@ -94,7 +94,7 @@ export function createRoomStatus ({ clock, jobs, kv, log, store, client, remembe
       scheduling.delete(roomId)
       if (again) changed(roomId)
     } catch (err) {
-      log.debug({ err, roomId }, 'status sync of a room not scheduled, retrying')
+      log.debug({ err, roomId }, 'failed to schedule the status sync of a room, retrying')
       later(() => { schedule(roomId) })
     }
   }

@@ -69,7 +69,7 @@ export function createSubscription ({ redis, channel, log, receive, canaryInterv
     if (text !== pendingCanary?.text) return
     clearTimeout(pendingCanary.timer)
     pendingCanary = undefined
-    if (problem !== undefined && wasHealthy) log.info('events of the backend arrive again')
+    if (problem !== undefined && wasHealthy) log.info('receiving events from the backend again')
     problem = undefined
     wasHealthy = true
     first.resolve()
@@ -79,7 +79,7 @@ export function createSubscription ({ redis, channel, log, receive, canaryInterv
     clearTimeout(pendingCanary?.timer)
     pendingCanary = undefined
     if (closed) return
-    if (problem === undefined) log.warn({ err, reason }, 'events of the backend do not arrive')
+    if (problem === undefined) log.warn({ err, reason }, 'not receiving events from the backend')
     problem = reason
   }
 
@@ -103,7 +103,7 @@ export function createSubscription ({ redis, channel, log, receive, canaryInterv
 
   return {
     check () {
-      if (problem !== undefined) throw unavailable(`Events of the backend do not arrive: ${problem}`)
+      if (problem !== undefined) throw unavailable(`The server does not receive events from the backend: ${problem}`)
     },
     ready: () => withTimeout(first.promise, startTimeoutMs, () => {}),
     close () {

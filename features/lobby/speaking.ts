@@ -32,7 +32,7 @@ export async function shareSpeakers (app: Pick<FeatureInstance, 'addHook' | 'bus
   function receive (text: string): void {
     const { success, data } = report.safeParse(JSON.parse(text))
     if (success) byNode.set(data.node, { at: performance.now(), rooms: new Map(Object.entries(data.rooms)) })
-    else log.debug('a server of another version sent speakers in an unknown form')
+    else log.debug('a server with another version sent speakers in an unknown format')
   }
 
   function send (): void {

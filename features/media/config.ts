@@ -16,7 +16,7 @@ export const config = z.object({
   iceServers: fromEnv('ICE_SERVERS', secret(z.array(iceServer, 'must be JSON, like [{"urls":"stun:stun.example.com"}]').default([])
     .describe('STUN and TURN servers for clients, as JSON: [{"urls":…,"username":…,"credential":…}].')), read.json),
   turnUrls: fromEnv('TURN_URLS', z.array(turnUrl).default([])
-    .describe('TURN servers (coturn) with time-limited credentials, as comma-separated turn: and turns: URLs.'), read.list),
+    .describe('TURN servers (coturn) for which the server generates time-limited credentials, as comma-separated turn: and turns: URLs.'), read.list),
   turnSecret: fromEnv('TURN_SECRET', secret(z.string().min(8, 'must have at least 8 characters').optional()
     .describe("coturn's static-auth-secret, which signs the credentials for TURN_URLS.")))
 })

@@ -108,7 +108,7 @@ const source = z.enum(['voice', 'music'])
 
 export const requests = {
   'transport:create': {
-    request: z.object({ type: z.enum(['producer', 'consumer']) }).describe('Creates a transport: one for sending, one for receiving. A new transport replaces the one of the same type'),
+    request: z.object({ type: z.enum(['producer', 'consumer']) }).describe('Creates a transport for sending or for receiving. A new transport replaces the previous one of the same type'),
     reply: z.object({
       id: mediaId,
       iceParameters: opaque,
@@ -117,11 +117,11 @@ export const requests = {
     })
   },
   'transport:connect': {
-    request: z.object({ transportId: mediaId, dtlsParameters }).describe('Sets the DTLS parameters of the client on a transport'),
+    request: z.object({ transportId: mediaId, dtlsParameters }).describe('Connects a transport with the DTLS parameters of the client'),
     reply: nothing
   },
   'transport:restartIce': {
-    request: z.object({ transportId: mediaId }).describe('Returns new ICE credentials after a network change of the client'),
+    request: z.object({ transportId: mediaId }).describe('Returns new ICE credentials, for a client whose network has changed'),
     reply: z.object({ iceParameters: opaque })
   },
   'audio:produce': {
@@ -129,7 +129,7 @@ export const requests = {
       transportId: mediaId,
       kind: z.literal('audio'),
       rtpParameters,
-      source: source.default('voice').describe('Music has its own bit rate limit, may be stereo and does not count as speech')
+      source: source.default('voice').describe('Music has a separate bit rate limit, may be stereo, and does not make its sender an active speaker')
     }).describe('Sends audio to the room. If the feature seats is enabled, this requires a seat'),
     reply: z.object({ id: mediaId })
   },
@@ -138,11 +138,11 @@ export const requests = {
     reply: nothing
   },
   'audio:selfMute': {
-    request: z.object({ producerId: mediaId }).describe('Mutes the caller'),
+    request: z.object({ producerId: mediaId }).describe('Mutes the sender'),
     reply: nothing
   },
   'audio:selfUnmute': {
-    request: z.object({ producerId: mediaId }).describe('Unmutes the caller. A mute on the seat still applies'),
+    request: z.object({ producerId: mediaId }).describe('Unmutes the sender, unless the owner or an admin has muted them'),
     reply: nothing
   },
   'audio:consume': {
@@ -150,7 +150,7 @@ export const requests = {
       transportId: mediaId,
       producerId: mediaId.describe('A producer of the room, or `mix` for the mix of all of them (feature mix)'),
       rtpCapabilities,
-      paused: z.boolean().default(true).describe('Whether the consumer starts paused, until consumer:resume')
+      paused: z.boolean().default(true).describe('Whether the consumer is paused until consumer:resume')
     }).describe('Receives the audio of a producer'),
     reply: z.object({ id: mediaId, producerId: mediaId, kind: z.literal('audio'), rtpParameters: opaque })
   },
@@ -173,7 +173,7 @@ const producerEvent = z.object({ roomId, producerId: mediaId, userId, source })
 export const events = {
   'audio:newProducer': producerEvent.extend({ kind: z.literal('audio') }).describe('Sent to the other members when a user starts to send audio'),
   'audio:producerClosed': producerEvent.extend({ reason: z.literal('bitrate').optional().describe('The producer sent more than its allowed bit rate for 3 s') })
-    .describe('Sent to the other members when a producer is closed. With a reason, it is sent to the owner, too'),
+    .describe('Sent to the other members when a producer is closed. If it has a reason, the sender of the audio also receives it'),
   'audio:producerPaused': producerEvent.describe('Sent to the other members when a producer is paused'),
   'audio:producerResumed': producerEvent.describe('Sent to the other members when a producer is resumed'),
   'consumer:closed': z.object({ roomId, consumerId: mediaId }).describe('Sent to the owner of a consumer when the consumer is closed'),
@@ -181,10 +181,10 @@ export const events = {
     roomId,
     userId: userId.nullable().describe('The loudest speaker'),
     activeSpeakers: z.array(userId),
-    levels: z.array(z.number().min(0).max(1)).describe('How loud each active speaker is, 0 to 1, in the order of activeSpeakers'),
+    levels: z.array(z.number().min(0).max(1)).describe('The loudness of each active speaker, 0 to 1, in the order of activeSpeakers'),
     timestamp: z.int()
   }).describe('Sent to all members when the active speakers change'),
-  'media:reset': z.object({ roomId, reason: z.string() }).describe('Sent to the members who have lost their audio because a media worker has died. Clients must recreate their transports, producers and consumers. Producers that are not lost are announced again')
+  'media:reset': z.object({ roomId, reason: z.string() }).describe('Sent to the members who have lost transports because a media worker has died. Clients must recreate their transports, producers and consumers. The server then announces the remaining producers again')
 } satisfies EventMap
 
 /** Fields that the feature adds to session:ready. */
@@ -202,5 +202,5 @@ export const joinReply = z.object({
   existingProducers: z.array(z.object({ producerId: mediaId, userId, source, isPaused: z.boolean() })),
   maxBitrates: z.object({ voice: z.int(), music: z.int() }).describe('Allowed bit rate of a producer, in bit/s'),
   activeSpeakers: z.array(userId).describe('The active speakers. speaker:active reports changes'),
-  iceServers: greeting.shape.iceServers.describe('As in session:ready, with new credentials. For clients that connected before the feature was enabled')
+  iceServers: greeting.shape.iceServers.describe('The same as in session:ready, with new credentials, for clients that connected before the feature was enabled')
 })

@@ -59,7 +59,7 @@ export function createRecommendations ({ features, log, store }: FeatureInstance
       await review(roomId, count)
     } catch (err) {
       if (!isCoded(err)) throw err
-      log.debug({ err, roomId }, 'failed to update the recommendation of the mix')
+      log.debug({ err, roomId }, 'failed to update the mix recommendation')
     }
   }
 

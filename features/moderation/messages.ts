@@ -19,14 +19,14 @@ export const requests = {
     }).describe('Removes a user from the room. Owner and admins only. An admin cannot remove the owner'),
     reply: z.object({ userId })
   },
-  'room:unban': aboutUser('Lifts the ban of a user; has no effect if there is none. Owner and admins only'),
+  'room:unban': aboutUser('Removes the ban of a user; has no effect if the user is not banned. Owner and admins only'),
   'room:bans': {
     request: z.object({ cursor, limit: z.int().min(1).max(100).default(50) }).describe('Lists the bans of the room. Owner and admins only'),
     reply: z.object({
       bans: z.array(z.object({
         userId,
         until: z.int().describe('Epoch milliseconds'),
-        by: userId.nullable().describe('The member who banned the user; null for an admin of the server, or the backend')
+        by: userId.nullable().describe('The member who banned the user; null if an admin (over REST) or the backend did')
       })).describe('Ordered by user id'),
       nextCursor
     })
@@ -36,7 +36,7 @@ export const requests = {
     reply: z.object({ userIds: z.array(userId).describe('The users whom the request has muted') })
   },
   'room:lock': {
-    request: z.object({ pin: z.string().min(4).max(32).optional().describe('PIN that is required to join from now on. Without a PIN, nobody else can join') }).describe('Locks the room, or replaces its PIN. Owner and admins only'),
+    request: z.object({ pin: z.string().min(4).max(32).optional().describe('PIN that later joins require. Without a PIN, nobody else can join') }).describe('Locks the room, or replaces its PIN. Owner and admins only'),
     reply: z.object({})
   },
   'room:unlock': bare('Unlocks the room and removes its PIN. Owner and admins only'),
@@ -47,7 +47,7 @@ export const requests = {
   'room:transfer': aboutUser('Makes another member the owner. Owner only'),
   'room:end': bare('Removes everyone and closes the room. Owner only'),
   'chat:delete': {
-    request: z.object({ id: z.string().min(1).max(128).describe('Id of the message') }).describe('Deletes a chat message for everyone. Owner and admins only. An admin cannot delete messages of the owner'),
+    request: z.object({ id: z.string().min(1).max(128).describe('Id of the message') }).describe('Deletes a chat message for everyone. Owner and admins only. An admin cannot delete messages from the owner'),
     reply: z.object({})
   },
   'chat:slowMode': {

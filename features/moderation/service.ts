@@ -45,23 +45,23 @@ const isSame = (one: UserId, other: UserId) => userKeyOf(one) === userKeyOf(othe
 
 export function createModeration (app: FeatureInstance, { maxBans }: z.output<typeof config>): Moderation {
   const { admin, clock, features, metrics, rooms, store } = app
-  const commands = metrics.counter('flylive_moderation_commands_total', 'Moderation commands that hosts of rooms have carried out', ['command'])
+  const commands = metrics.counter('flylive_moderation_commands_total', 'Moderation commands by owners and admins of rooms', ['command'])
 
   /** @throws FORBIDDEN, UNAVAILABLE */
   async function assertHost ({ record }: LocalRoom, session: Session): Promise<Role> {
     const role = await rooms.roleOf(record, session)
-    if (role === 'member') throw new Forbidden('This requires the owner or an admin of the room')
+    if (role === 'member') throw new Forbidden('Only the owner and admins of the room may do this')
     return role
   }
 
   /** @throws FORBIDDEN, UNAVAILABLE */
   async function assertOwner ({ record }: LocalRoom, session: Session): Promise<void> {
-    if (await rooms.roleOf(record, session) !== 'owner') throw new Forbidden('This requires the owner of the room')
+    if (await rooms.roleOf(record, session) !== 'owner') throw new Forbidden('Only the owner of the room may do this')
   }
 
   /** @throws FORBIDDEN if an admin targets the owner; UNAVAILABLE */
   async function assertNotAgainstOwner ({ record }: LocalRoom, role: Role, target: UserId): Promise<void> {
-    if (role !== 'owner' && isSame(await rooms.ownerOf(record), target)) throw new Forbidden('An admin cannot act against the owner of the room')
+    if (role !== 'owner' && isSame(await rooms.ownerOf(record), target)) throw new Forbidden('Admins cannot do this to the owner of the room')
   }
 
   function assertOther (session: Session, target: UserId): void {
@@ -148,7 +148,7 @@ export function createModeration (app: FeatureInstance, { maxBans }: z.output<ty
       const ownerId = role === 'owner' ? undefined : await rooms.ownerOf(room.record)
       let author: UserId | undefined
       await chat.deleteMessage(room.roomId, id, session.user.id, (authorId) => {
-        if (ownerId !== undefined && isSame(authorId, ownerId)) throw new Forbidden('An admin cannot delete a message of the owner')
+        if (ownerId !== undefined && isSame(authorId, ownerId)) throw new Forbidden('Admins cannot delete messages from the owner')
         author = authorId
       })
       done(room, session, 'chat.delete', { messageId: id, userId: author, before: { deleted: false }, after: { deleted: true } })

@@ -7,17 +7,17 @@ export const config = z.object({
   secret: fromEnv('PTT_JWT_SECRET', secret(z.string().min(32, 'must have at least 32 characters').optional()
     .describe('Secret that signs the tokens of radios (HS256). Default: JWT_SECRET.'))),
   selfJoin: fromEnv('PTT_SELF_JOIN', z.boolean().default(false)
-    .describe('Let radios join and leave channels themselves (USER_ADD, USER_REMOVE).'), read.flag),
+    .describe('Lets radios join and leave channels themselves (USER_ADD, USER_REMOVE).'), read.flag),
   record: fromEnv('PTT_RECORD', z.boolean().default(false)
-    .describe('Store each talk as an Ogg Opus file, named after its message id.'), read.flag),
+    .describe('Stores each talk as an Ogg Opus file, named after its message id.'), read.flag),
   recordDays: fromEnv('PTT_RECORD_DAYS', z.int().min(1).max(3650).default(30)
     .describe('How long talks are stored, in days.'), read.number),
   messagesPerMinute: fromEnv('PTT_MESSAGES_PER_MINUTE', z.int().min(1).max(100_000).default(120)
     .describe('Maximum texts, images and interactive messages of a radio per minute; more are dropped without an acknowledgement.'), read.number),
   offlineMessages: fromEnv('PTT_OFFLINE_MESSAGES', z.int().min(1).max(1000).default(100)
-    .describe('Maximum number of messages kept per user and per channel, for users who are offline.'), read.number),
+    .describe('Maximum number of messages that are stored for offline users, per user and per channel.'), read.number),
   offlineSeconds: fromEnv('PTT_OFFLINE_SECONDS', z.int().min(1).max(31_536_000).default(604_800)
-    .describe('How long messages for users who are offline are stored, in seconds.'), read.number)
+    .describe('How long messages for offline users are stored, in seconds.'), read.number)
 })
 
 export type Settings = z.output<typeof config>

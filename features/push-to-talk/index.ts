@@ -41,7 +41,7 @@ export default defineFeature(async function pushToTalk (app, settings) {
 
   hooks.on('room:admit', async (roomId, session) => {
     const admission = await service.admit(roomId, session)
-    if (admission === 'refused') throw new Forbidden(`You are not a member of the channel of room ${roomId}`)
+    if (admission === 'refused') throw new Forbidden(`You are not a member of the channel for room ${roomId}`)
     return admission
   })
   hooks.on('room:join', (room, session) => {

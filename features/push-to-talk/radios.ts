@@ -64,7 +64,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
   const { clock, kv, log, metrics } = app
   const connected = metrics.gauge('flylive_ptt_radios', 'Connected radios')
   const received = metrics.counter('flylive_ptt_frames_received_total', 'Frames from radios')
-  const dropped = metrics.counter('flylive_ptt_frames_dropped_total', 'Frames from radios that were dropped, by reason (malformed, no_floor, ignored, overflow, rate_limited)', ['reason'])
+  const dropped = metrics.counter('flylive_ptt_frames_dropped_total', 'Dropped frames from radios, by reason (malformed, no_floor, ignored, overflow, rate_limited)', ['reason'])
   for (const reason of dropReasons) dropped.inc({ reason }, 0)
   /** The time up to which each user has received all messages, in epoch milliseconds. */
   const seen = kv.namespace('push-to-talk:seen')
@@ -111,7 +111,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
     const loggedIn = users.publish(userId, { kind: 'login', sessionId: session.id, deviceId })
     const claims = session.identity.claims as RadioClaims
     const [keys, seenAt] = await Promise.all([membership.channelsOf(userId, claims), seen.get(userKey)]).catch((err: unknown) => {
-      log.warn({ err, userId }, 'a radio receives no missed messages: the store is unavailable')
+      log.warn({ err, userId }, 'a radio does not receive its missed messages: the store is unavailable')
       return [channelsIn(claims.channelIds), undefined] as const
     })
     if (!session.open) return
@@ -119,7 +119,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
     await Promise.allSettled(keys.map((key) => channels.ready(channels.join(radio, key))))
     await loggedIn
     const replayed = replay(radio, seenAt).catch((err: unknown) => {
-      log.warn({ err, userId }, 'missed messages could not be sent')
+      log.warn({ err, userId }, 'failed to send missed messages')
       release(radio)
     })
     // A radio with a slow connection can talk before it has received everything.
@@ -132,7 +132,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
       try {
         await handle(radio, next)
       } catch (err) {
-        log.warn({ err, userId: radio.userId, messageType: next.frame.messageType }, 'failed to handle a frame of a radio')
+        log.warn({ err, userId: radio.userId, messageType: next.frame.messageType }, 'failed to handle a frame from a radio')
       }
     }
     radio.isBusy = false
@@ -297,11 +297,11 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
         const done = handle(radio, { frame, data })
         if (!done) return
         radio.isBusy = true
-        done.catch((err: unknown) => log.warn({ err, userId: radio.userId, messageType: frame.messageType }, 'failed to handle a frame of a radio'))
+        done.catch((err: unknown) => log.warn({ err, userId: radio.userId, messageType: frame.messageType }, 'failed to handle a frame from a radio'))
           .finally(() => drain(radio))
       } catch (err) {
         // The payload cannot be converted, for example because it is nested too deeply.
-        log.debug({ err, userId: radio.userId }, 'a frame of a radio was dropped')
+        log.debug({ err, userId: radio.userId }, 'frame from a radio dropped')
         drop('malformed')
       }
     },

@@ -59,7 +59,7 @@ export function createService (app: FeatureInstance, settings: Settings) {
       await radios.channelsChanged(userKey)
       for (const session of app.sockets.ofUser(userKey)) await checkNative(session)
     } catch (err) {
-      log.error({ err, userKey }, "a change of a user's channels was not applied")
+      log.error({ err, userKey }, "failed to apply a change of a user's channels")
     }
   }
 

@@ -16,7 +16,7 @@ const update = z.object({ userId, channelIds: z.array(z.unknown()), action: z.li
  * @returns a function that ends the subscription
  */
 export function subscribeToUpdates ({ log, metrics }: Pick<FeatureInstance, 'log' | 'metrics'>, redis: Redis | undefined, membership: Membership, changed: (userKey: string) => void): () => void {
-  const updates = metrics.counter('flylive_ptt_membership_updates_total', 'Changes of channels from the backend, by result (applied, invalid, failed)', ['result'])
+  const updates = metrics.counter('flylive_ptt_membership_updates_total', 'Membership updates from the backend, by result (applied, invalid, failed)', ['result'])
   for (const result of ['applied', 'invalid', 'failed']) updates.inc({ result }, 0)
   if (!redis) return () => {}
   const subscriber = redis.duplicate({
@@ -31,7 +31,7 @@ export function subscribeToUpdates ({ log, metrics }: Pick<FeatureInstance, 'log
       parsed = update.safeParse(JSON.parse(text))
     } catch {}
     if (!parsed?.success) {
-      log.warn('a membership update of the backend is not valid')
+      log.warn('invalid membership update from the backend')
       updates.inc({ result: 'invalid' })
       return
     }
@@ -40,7 +40,7 @@ export function subscribeToUpdates ({ log, metrics }: Pick<FeatureInstance, 'log
       changed(userKeyOf(parsed.data.userId))
       updates.inc({ result: 'applied' })
     } catch (err) {
-      log.error({ err, userId: parsed.data.userId }, 'a membership update of the backend was not applied')
+      log.error({ err, userId: parsed.data.userId }, 'failed to apply a membership update from the backend')
       updates.inc({ result: 'failed' })
     }
   }
@@ -49,7 +49,7 @@ export function subscribeToUpdates ({ log, metrics }: Pick<FeatureInstance, 'log
   subscriber.on('message', (_channel: string, text: string) => { apply(text) })
   // ioredis reconnects after an outage, but does not retry failed subscriptions.
   subscriber.on('ready', () => {
-    subscriber.subscribe(updatesChannel).catch((err: unknown) => log.warn({ err, channel: updatesChannel }, 'membership updates of the backend are not received'))
+    subscriber.subscribe(updatesChannel).catch((err: unknown) => log.warn({ err, channel: updatesChannel }, 'not receiving membership updates from the backend'))
   })
   subscriber.connect().catch(() => { /* The `error` event has logged this; ioredis retries. */ })
   return () => subscriber.disconnect()

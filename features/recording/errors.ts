@@ -5,5 +5,5 @@ export const RecordingNotFound = createError('RECORDING_NOT_FOUND', 'Recording %
 export const FileNotFound = createError('FILE_NOT_FOUND', 'The recording has no file %s', 404)
 export const RecordingActive = createError('RECORDING_ACTIVE', 'Recording %s has not ended. Stop it first', 409)
 export const RecordingLimit = createError('RECORDING_LIMIT', 'The server records at most %s rooms at the same time', 429)
-export const StorageFull = createError('STORAGE_FULL', 'The server has no space for a recording', 507)
+export const StorageFull = createError('STORAGE_FULL', 'The server has too little free disk space for a recording', 507)
 export const RangeNotSatisfiable = createError('RANGE_NOT_SATISFIABLE', 'The requested range is not in the file, which has %s bytes', 416)

@@ -5,13 +5,13 @@ const recordingId = z.string()
 
 /** Why a recording ended without a request to stop it. */
 export const reason = z.enum(['disk_full', 'failed', 'max_duration', 'room_closed', 'server_stopped', 'server_lost'])
-  .describe('Why the recording ended; absent if a host stopped it. `disk_full`: the disk has no space; `failed`: a file could not be written; `max_duration`: after RECORDING_MAX_HOURS; `room_closed`: nobody was left in the room on the recording server; `server_stopped`: the server or the feature was stopped; `server_lost`: the server died, and the recording has what was stored until then')
+  .describe('Why the recording ended; absent if the owner or an admin stopped it. `disk_full`: the disk is full; `failed`: writing a file failed; `max_duration`: RECORDING_MAX_HOURS was reached; `room_closed`: the last member on the recording server left the room; `server_stopped`: the server or the feature was stopped; `server_lost`: the server died, and the recording contains what was stored before that')
 export type EndReason = z.output<typeof reason>
 
 export const requests = {
   'recording:start': {
-    request: z.object({ tracks: z.boolean().default(false).describe('Whether each voice is recorded in a file of its own, beside the mix') })
-      .describe('Records the audio of the room. Has no effect if the room is being recorded. Owner and admins only'),
+    request: z.object({ tracks: z.boolean().default(false).describe('Whether each voice is also recorded in a separate file') })
+      .describe('Records the audio of the room. Has no effect if the room is already being recorded. Owner and admins only'),
     reply: z.object({ recordingId })
   },
   'recording:stop': {
@@ -21,9 +21,9 @@ export const requests = {
 } satisfies RequestMap
 
 export const events = {
-  'recording:started': z.object({ roomId, recordingId, by: userId }).describe('Sent to all members before anything is recorded. Clients show everyone that the room is being recorded'),
+  'recording:started': z.object({ roomId, recordingId, by: userId }).describe('Sent to all members before the recording starts. Clients must show all users that the room is being recorded'),
   'recording:stopped': z.object({ roomId, recordingId, reason: reason.optional() }).describe('Sent to all members when the recording ends')
 } satisfies EventMap
 
 /** The fields that this feature adds to the join reply. */
-export const joinReply = z.object({ recording: z.object({ recordingId }).nullable().describe('null while the room is not being recorded') })
+export const joinReply = z.object({ recording: z.object({ recordingId }).nullable().describe('null if the room is not being recorded') })

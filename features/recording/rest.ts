@@ -62,7 +62,7 @@ export function adminRoutes (app: FeatureInstance, recordings: Recordings): void
 
   app.get('/admin/recordings', {
     schema: {
-      summary: 'Recordings, newest first',
+      summary: 'Lists the recordings, newest first',
       querystring: z.object({ cursor, limit: z.coerce.number().int().min(1).max(200).default(50) }),
       response: { 200: z.object({ recordings: z.array(view), nextCursor }) }
     }
@@ -75,7 +75,7 @@ export function adminRoutes (app: FeatureInstance, recordings: Recordings): void
 
   app.get('/admin/recordings/:recordingId', {
     schema: {
-      summary: 'A recording with its files and its timeline: who spoke when, seats, chat',
+      summary: 'Returns a recording with its files and its timeline of speakers, seats and chat messages',
       params,
       response: { 200: view.extend({ timeline: z.array(timelineEntry) }) }
     }
@@ -86,7 +86,7 @@ export function adminRoutes (app: FeatureInstance, recordings: Recordings): void
 
   app.get('/admin/recordings/:recordingId/:file', {
     schema: {
-      summary: 'A file of a recording (audio/mp4, Opus), timeline.json, or speakers.vtt (WebVTT). Files can be read in parts, with the header Range',
+      summary: 'Returns a file of a recording (audio/mp4, Opus), timeline.json, or speakers.vtt (WebVTT). The header Range selects part of the file',
       params: fileParams,
       response: {
         200: { description: 'The file', content: { 'audio/mp4': { schema: z.string() }, 'application/json': { schema: z.array(timelineEntry) }, 'text/vtt': { schema: z.string() } } },

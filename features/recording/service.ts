@@ -70,11 +70,11 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   const index = createRecordIndex(app)
   /** The id of the server that records, by recording. */
   const leases = kv.namespace('recording-leases')
-  const ended = metrics.counter('flylive_recordings_total', 'Recordings that have ended, by reason (stopped: a host ended the recording)', ['reason'])
-  const bytes = metrics.counter('flylive_recording_bytes_total', 'Size of the files of recordings that have ended, in bytes')
-  const active = metrics.gauge('flylive_recordings_active', 'Recordings that run on this server')
-  const uploadFailures = metrics.counter('flylive_recording_upload_failures_total', 'Failed attempts to upload to the S3 bucket or to finish a recording, which are retried')
-  const waiting = metrics.gauge('flylive_recording_waiting', 'Recordings on this server that have ended and wait to be finished or uploaded')
+  const ended = metrics.counter('flylive_recordings_total', 'Ended recordings, by reason (stopped: the owner or an admin ended the recording)', ['reason'])
+  const bytes = metrics.counter('flylive_recording_bytes_total', 'Total size of the files of ended recordings, in bytes')
+  const active = metrics.gauge('flylive_recordings_active', 'Running recordings on this server')
+  const uploadFailures = metrics.counter('flylive_recording_upload_failures_total', 'Failed attempts to upload to the S3 bucket or to finish a recording. The server retries them')
+  const waiting = metrics.gauge('flylive_recording_waiting', 'Recordings on this server that have ended but are not yet finished or uploaded')
   /** Recordings that have ended on this server, each with the step that is still to be done. */
   const unfinished = new Map<string, () => Promise<void>>()
   const inFlight = new Map<string, Promise<void>>()
@@ -165,7 +165,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
         if (unfinished.get(recordingId) === run) unfinished.delete(recordingId)
       } catch (err) {
         uploadFailures.inc()
-        log.warn({ err, recordingId }, 'a recording is not finished yet, will retry')
+        log.warn({ err, recordingId }, 'failed to finish a recording, will retry')
       } finally {
         inFlight.delete(recordingId)
         count()
@@ -326,7 +326,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
 
   /** @throws FORBIDDEN, UNAVAILABLE */
   async function assertHost ({ record }: LocalRoom, session: Session): Promise<void> {
-    if (await rooms.roleOf(record, session) === 'member') throw new Forbidden('This requires the owner or an admin of the room')
+    if (await rooms.roleOf(record, session) === 'member') throw new Forbidden('Only the owner and admins of the room may do this')
   }
 
   /**
@@ -440,7 +440,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     const recording = recorder.rooms.get(roomId)
     if (recording) return recording.write({ at: timeOf(recording), ...entry })
     const recordingId = state.peek(roomId)?.current?.recordingId
-    if (recordingId !== undefined) cluster.send('recording:entry', { recordingId, entry }).catch(failed('failed to send an entry of a timeline'))
+    if (recordingId !== undefined) cluster.send('recording:entry', { recordingId, entry }).catch(failed('failed to send a timeline entry'))
   }
 
   hooks.on('seats:changed', (roomId) => {

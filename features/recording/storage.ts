@@ -100,7 +100,7 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
   async function * readThere ({ nodeId: other, recordingId }: RecordingRecord, name: string, { first, last }: ByteRange): AsyncGenerator<Buffer, void, undefined> {
     for (let at = first; at <= last;) {
       const { data } = await cluster.ask(other, 'recording:read', { recordingId, name, first: at, last: Math.min(last, at + remoteBytes - 1) }, askMs)
-      if (data === null) throw unavailable(`The server that has recording ${recordingId} cannot read ${name}`)
+      if (data === null) throw unavailable(`The server that stores recording ${recordingId} cannot read ${name}`)
       const chunk = Buffer.from(data, 'base64')
       if (chunk.length === 0) return
       at += chunk.length

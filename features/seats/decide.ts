@@ -105,12 +105,12 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
   const assertNotSelf = (userId: UserId) => { if (userKeyOf(userId) === userKeyOf(self)) throw new CannotTargetSelf() }
   const assertNotOwner = (userId: UserId | undefined) => {
     if (userId !== undefined && actor?.role !== 'owner' && actor?.ownerId !== undefined && userKeyOf(userId) === userKeyOf(actor.ownerId)) {
-      throw new Forbidden('An admin cannot remove the owner from a seat')
+      throw new Forbidden('Admins cannot remove the owner from a seat')
     }
   }
   const requireSeat = (userId: UserId): Seat => {
     const seat = seatOf(next, userKeyOf(userId))
-    if (!seat) throw new NotSeated(userKeyOf(userId) === userKeyOf(self) ? 'You are not on a seat' : `User ${userId} is not on a seat`)
+    if (!seat) throw new NotSeated(userKeyOf(userId) === userKeyOf(self) ? 'You do not have a seat' : `User ${userId} does not have a seat`)
     return seat
   }
   function clear (seat: Seat, reason: ClearReason): void {
@@ -159,7 +159,7 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
 
   const allowed = cancelsOther(command, self) ? cancelOtherRoles : rights[command.type]
   if (allowed && actor && !allowed.includes(actor.role)) {
-    throw new Forbidden(allowed.includes('admin') ? 'This requires the owner or an admin of the room' : 'This requires the owner of the room')
+    throw new Forbidden(allowed.includes('admin') ? 'Only the owner and admins of the room may do this' : 'Only the owner of the room may do this')
   }
 
   switch (command.type) {

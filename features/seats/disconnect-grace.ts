@@ -49,7 +49,7 @@ export function createDisconnectGrace (checkRoom: (roomId: string) => Promise<vo
       await change
     } catch (err) {
       if (!isRetryable(err, roomId)) return
-      log.debug({ err, roomId }, 'store unavailable, seats are checked later')
+      log.debug({ err, roomId }, 'store unavailable, will check seats later')
       const isScheduled = roomsToCheck.has(roomId)
       roomsToCheck.set(roomId, true)
       if (!isScheduled) await checkUntilDone(roomId).catch(() => { /* The feature is closing. */ })

@@ -19,20 +19,20 @@ export const requests = {
   'seat:unlock': aboutSeat('Unlocks a seat. Owner and admins only'),
   'seat:assign': userOnSeat('Assigns a member to a seat and removes its occupant. Owner only'),
   'seat:remove': aboutUser('Removes a member from their seat. Owner and admins only'),
-  'seat:mute': aboutUser('Mutes a seated member on the server. Owner and admins only'),
+  'seat:mute': aboutUser("Mutes a seated member; the server pauses the member's audio. Owner and admins only"),
   'seat:unmute': aboutUser('Unmutes a member. Owner and admins only'),
   'seat:invite': userOnSeat('Invites a member to a seat. Owner and admins only'),
   'seat:invite:accept': aboutInvite('Accepts an invite and takes the seat, even if it is locked'),
   'seat:invite:decline': aboutInvite('Declines an invite'),
   'seat:request': { request: z.object({}).describe('Requests a seat (raises a hand). A repeated request has no effect'), reply: z.object({}) },
   'seat:request:cancel': {
-    request: z.object({ userId: userId.optional().describe('Default: the sender. Another user: owner and admins only') }).describe('Cancels a seat request (lowers a hand)'),
+    request: z.object({ userId: userId.optional().describe("The user whose request is cancelled; other users' requests: owner and admins only. Default: the sender") }).describe('Cancels a seat request (lowers a hand)'),
     reply: z.object({})
   }
 } satisfies RequestMap
 
 /** A seat request (a raised hand). */
-export const seatRequest = z.object({ userId, requestedAt: z.int().describe('Epoch milliseconds'), position: z.int().min(1).describe('Place in the queue, from 1') })
+export const seatRequest = z.object({ userId, requestedAt: z.int().describe('Epoch milliseconds'), position: z.int().min(1).describe('Position in the queue, starting at 1') })
 const seatRequests = z.array(seatRequest).describe('Oldest first. The owner and admins receive all requests, other members only their own')
 
 export const clearReason = z.enum(['left', 'removed', 'moved', 'locked', 'disconnected'])
@@ -42,11 +42,11 @@ export const events = {
   'seat:updated': z.object({ roomId, seatIndex, userId, isMuted: z.boolean() }).describe('Sent to all members when a user takes a seat'),
   'seat:cleared': z.object({ roomId, seatIndex, userId: userId.describe('The previous occupant'), reason: clearReason }).describe('Sent to all members when a seat becomes free'),
   'seat:locked': z.object({ roomId, seatIndex, isLocked: z.boolean() }).describe('Sent to all members when a seat is locked or unlocked'),
-  'seat:userMuted': z.object({ roomId, userId, isMuted: z.boolean().describe('Muted by the owner or an admin'), selfMuted: z.boolean() }).describe('Sent to all members when the mute state of a seated user changes'),
+  'seat:userMuted': z.object({ roomId, userId, isMuted: z.boolean().describe('Muted by the owner or an admin'), selfMuted: z.boolean() }).describe('Sent to all members when a seated user is muted or unmuted'),
   'seat:invite:pending': z.object({ roomId, seatIndex, isPending: z.boolean(), invitedUserId: userId.optional() }).describe('Sent to all members when an invite to a seat is created or ends'),
   'seat:invite:received': z.object({ roomId, seatIndex, invitedById: userId, expiresAt: z.int().describe('Epoch milliseconds') }).describe('Sent to the invited user'),
   'seat:requests': z.object({ roomId, requests: seatRequests }).describe('Sent after a change: to the owner and admins with all seat requests, to each requesting member whose position has changed with their own'),
-  'seat:hand': z.object({ roomId, userId, handRaised: z.boolean() }).describe('Sent to all members when a user raises or lowers a hand. It may be repeated'),
+  'seat:hand': z.object({ roomId, userId, handRaised: z.boolean() }).describe('Sent to all members when a user raises or lowers a hand. The server may send it again when the user reconnects'),
   'seat:count': z.object({ roomId, seatCount: z.int() }).describe('Sent to all members when the number of seats changes')
 } satisfies EventMap
 

@@ -75,7 +75,7 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
 
   /** Looks up a member's role; guesses it if the backend fails. The backend's answers are cached. */
   const fetchRole = (room: LocalRoom, session: Session): Promise<Role> => rooms.roleOf(room.record, session).catch((err: unknown) => {
-    log.debug({ err, roomId: room.roomId }, 'role lookup failed, using the role known to this server')
+    log.debug({ err, roomId: room.roomId }, 'role lookup failed, using the owner and roles stored on this server')
     return guessRole(room, session)
   })
 

@@ -97,7 +97,7 @@ export function viewOf (state: SeatState): SeatsView {
 
 /** A seat request as clients receive it. */
 export interface SeatRequestView extends Pick<SeatRequest, 'userId' | 'requestedAt'> {
-  /** Place in the queue, from 1. */
+  /** Position in the queue, starting at 1. */
   position: number
 }
 

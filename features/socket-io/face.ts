@@ -28,7 +28,7 @@ export const socketIoFace: Face<Packet> = {
     const packet = String(data)
     const start = packet.indexOf('[')
     const ackId = packet.slice(packetType.event.length, Math.max(start, packetType.event.length))
-    if (start === -1 || !/^\d{0,15}$/.test(ackId)) throw invalid('The packet is not an event of the namespace /')
+    if (start === -1 || !/^\d{0,15}$/.test(ackId)) throw invalid('The packet is not an event in the namespace /')
     const id = ackId === '' ? undefined : ackId
     try {
       return parseArguments(id, parseClientJson(packet.slice(start)))

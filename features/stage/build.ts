@@ -22,7 +22,7 @@ const thisFile = fileURLToPath(import.meta.url)
  */
 export async function findPages (): Promise<string> {
   const folder = await buildFolder()
-  if (!existsSync(folder)) throw new Error('The stage pages are not built. Run: npm run build:stage')
+  if (!existsSync(folder)) throw new Error('The pages of the stage are not built. Run: npm run build:stage')
   return folder
 }
 
@@ -37,10 +37,10 @@ export async function findPages (): Promise<string> {
 export async function buildPages (log: (text: string) => void): Promise<string> {
   const folder = await buildFolder()
   if (existsSync(folder)) return folder
-  log('building the stage pages')
+  log('building the pages of the stage')
   const { NODE_ENV: _ours, ...env } = process.env
   await promisify(execFile)(process.execPath, [thisFile], { env }).catch((error: Error & { stderr: string }) => {
-    throw new Error(`The build of the stage pages failed: ${error.stderr.trim()}`, { cause: error })
+    throw new Error(`Building the pages of the stage failed: ${error.stderr.trim()}`, { cause: error })
   })
   return folder
 }

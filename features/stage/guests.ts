@@ -6,7 +6,7 @@ export const guestPolicy = z.object({ guests: z.boolean() })
 
 export const guestRequest = z.object({
   name: z.string().trim().min(1).max(40).describe('The display name'),
-  colour: z.string().regex(/^#[0-9a-f]{6}$/i, 'must be a colour like #5b6ee1').optional().describe('Color of the avatar')
+  colour: z.string().regex(/^#[0-9a-f]{6}$/i, 'must be a colour like #5b6ee1').optional().describe('Colour of the avatar')
 })
 
 export const guestReply = z.object({

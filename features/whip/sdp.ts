@@ -68,7 +68,7 @@ export function parseOffer (text: string, direction: 'send' | 'receive'): Offer 
   const isUsable = ({ type, port, direction = session.direction ?? 'sendrecv' }: Media) => type === 'audio' && (port !== 0) && !refused.includes(direction)
   const index = session.media.findIndex(isUsable)
   const media = session.media[index]
-  if (!media) throw new OfferNotAcceptable(`The offer has no audio that the client can ${direction}`)
+  if (!media) throw new OfferNotAcceptable(`The offer has no audio section that lets the client ${direction}`)
   const opus = media.rtp.find(({ codec, rate }) => String(codec).toLowerCase() === 'opus' && rate === 48_000)
   if (!opus || opus.payload < 0 || opus.payload > 127) throw new OfferNotAcceptable('The offer does not contain Opus')
   const iceUfrag = media.iceUfrag ?? session.iceUfrag

@@ -151,7 +151,7 @@ export function createSessions (app: FeatureInstance): Sessions {
       }
     }
     if (isCoded(refused) && refused.code === 'SEAT_TAKEN') throw refused
-    const error = new Error('All seats of the room are taken or locked')
+    const error = new Error('All seats in the room are taken or locked')
     throw Object.assign(error, { code: 'SEAT_TAKEN', statusCode: 409 })
   }
 
@@ -238,7 +238,7 @@ export function createSessions (app: FeatureInstance): Sessions {
       } catch (error) {
         session.end()
         // The media worker has rejected the parameters of the offer.
-        if (error instanceof TypeError) throw withDetails(new OfferNotAcceptable('The offer cannot be accepted'), { reason: error.message })
+        if (error instanceof TypeError) throw withDetails(new OfferNotAcceptable('The server cannot accept the offer'), { reason: error.message })
         throw error
       }
     },

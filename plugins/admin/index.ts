@@ -138,6 +138,6 @@ export default fp(async function admin (app) {
     }
   } satisfies Admin)
   app.addHook('onRoute', (route) => {
-    if (!app.admin.guard(route)) throw new Error(`${route.url} is an admin route, and there is no admin key`)
+    if (!app.admin.guard(route)) throw new Error(`${route.url} is an admin route, but no admin key is configured`)
   })
 }, { name: 'admin', dependencies: ['config', 'redis'] })

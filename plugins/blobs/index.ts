@@ -19,7 +19,7 @@ export default fp(async function blobs (app) {
   if (url !== undefined) {
     // Not awaited: rooms work without blobs, and the bucket may be created later.
     app.addHook('onReady', async () => {
-      blobs.list('startup-check').catch((err: unknown) => { app.log.error({ err, url }, 'S3 bucket is not available: blobs cannot be stored') })
+      blobs.list('startup-check').catch((err: unknown) => { app.log.error({ err, url }, 'the S3 bucket is unavailable: the server cannot store blobs') })
     })
   }
 }, { name: 'blobs', dependencies: ['config'] })

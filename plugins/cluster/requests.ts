@@ -83,7 +83,7 @@ export async function createRequests (bus: Bus, leases: Pick<NodeLeases, 'areAli
       bus.publish(channelOf(to), JSON.stringify(request))
     ])
     if (!alive) throw unavailable(`Server ${to} does not exist`)
-    if (!sent && to !== nodeId) throw unavailable(`Server ${to} cannot be reached`)
+    if (!sent && to !== nodeId) throw unavailable(`Server ${to} is unreachable`)
   }
 
   return {
@@ -94,7 +94,7 @@ export async function createRequests (bus: Bus, leases: Pick<NodeLeases, 'areAli
       pending.set(id, reply)
       send(to, { id, from: nodeId, kind, data }).catch(reply.reject)
       try {
-        return await withTimeout(reply.promise, timeoutMs, () => { throw unavailable(`Server ${to} did not answer ${kind} within ${timeoutMs} ms`) }) as never
+        return await withTimeout(reply.promise, timeoutMs, () => { throw unavailable(`Server ${to} did not reply to ${kind} within ${timeoutMs} ms`) }) as never
       } finally {
         pending.delete(id)
       }

@@ -89,7 +89,7 @@ export function createAdmission (app: FastifyInstance, size: () => number): Admi
     async identify (request, authenticate, connection) {
       const identity = { ...await authenticate(), address: clientOf(request).address }
       // A feature may identify users by its own rules, so the id is checked here.
-      if (!userId.safeParse(identity.user.id).success) throw new Unauthorized("The user's id is not valid")
+      if (!userId.safeParse(identity.user.id).success) throw new Unauthorized("The user's id is invalid")
       // The connection has already closed, so its `close` event, which ends the count, will not be emitted.
       if (connection && closed.has(connection)) throw unavailable('The client has disconnected')
       await quotasOf().countUser(userKeyOf(identity.user.id), connection)

@@ -3,7 +3,7 @@ import type { CloseReason } from '../connections/close-codes.ts'
 import type { CloseCode } from '../schema/contract.ts'
 
 const meanings: Record<CloseReason, string> = {
-  SHUTTING_DOWN: 'The server is shutting down. Reconnect, possibly to another server',
+  SHUTTING_DOWN: 'The server is shutting down. Reconnect; a load balancer may select another server',
   UNSUPPORTED_DATA: 'The client sent a binary frame; this protocol uses text frames only',
   MESSAGE_TOO_BIG: 'The client sent a frame that exceeds the size limit',
   OVERLOADED: 'The server cannot accept the connection. Reconnect later',

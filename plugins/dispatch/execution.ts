@@ -63,8 +63,8 @@ const latencyBuckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.
 const maxWaiting = { requests: 200, bytes: 262_144 }
 
 export function createExecution (app: FastifyInstance, routes: RouteTable, limits: RateLimits): Execution {
-  const outcomes = app.metrics.counter('flylive_socket_events_total', 'Messages handled, by type and outcome (ok or the error code)', ['event', 'status'])
-  const latency = app.metrics.histogram('flylive_socket_event_latency_seconds', 'Time from the request to its reply, by type', ['event'], latencyBuckets)
+  const outcomes = app.metrics.counter('flylive_socket_events_total', 'Handled requests, by type and outcome (ok or the error code)', ['event', 'status'])
+  const latency = app.metrics.histogram('flylive_socket_event_latency_seconds', 'Time from a request to its reply, by type', ['event'], latencyBuckets)
   /** The number and total size of each session's waiting requests. */
   const waiting = new WeakMap<Session, { requests: number, bytes: number }>()
   /** The promise that each session's later requests wait for. */

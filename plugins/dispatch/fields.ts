@@ -33,7 +33,7 @@ export function fieldConflicts (table: MessageTable, others: readonly (MessageTa
   const owners = new Map(others.flatMap((other) => fieldsOf(other).map((field) => [keyOf(field), other.owner] as const)))
   const conflicts = fieldsOf(table).flatMap((field) => {
     const owner = owners.get(keyOf(field))
-    return owner === undefined ? [] : [`The field ${field.name} of ${field.sent ? 'the request ' : ''}${field.type} belongs to ${owner === 'kernel' ? 'the server itself' : owner}`]
+    return owner === undefined ? [] : [`The field ${field.name} of ${field.sent ? 'the request ' : ''}${field.type} belongs to ${owner === 'kernel' ? 'the kernel' : owner}`]
   })
   return [...new Set(conflicts)]
 }

@@ -37,7 +37,7 @@ interface Counts {
 }
 
 /**
- * @param redis makes the counts cluster-wide; if Redis cannot be reached, each server counts only its own
+ * @param redis makes the counts cluster-wide; if Redis is unreachable, each server counts only its own
  * messages
  */
 export function createRateLimits (redis: Redis | undefined): RateLimits {

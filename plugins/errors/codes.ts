@@ -22,7 +22,7 @@ export const UpgradeRequired = createError('UPGRADE_REQUIRED', 'This is a WebSoc
 export const meanings = {
   VALIDATION_FAILED: 'The data is not valid. details: [{path, message}] for field errors',
   TOO_MANY_CONNECTIONS: 'Your user or address has too many connections. details: {limit}',
-  ORIGIN_NOT_ALLOWED: "The page's origin is neither the server's own nor in CORS_ORIGINS",
+  ORIGIN_NOT_ALLOWED: "The page's origin is not the server's own and not in CORS_ORIGINS",
   UNAUTHORIZED: 'The token or key is missing, invalid or expired',
   FORBIDDEN: 'You do not have permission',
   RATE_LIMITED: 'Too many requests. details: {retryAfterMs}',

@@ -7,7 +7,7 @@ export const wireError = z.object({
   error: z.object({
     code: z.string(),
     message: z.string(),
-    details: z.unknown().optional().describe('Data for programs; its type depends on the code')
+    details: z.unknown().optional().describe('Machine-readable data; its type depends on the code')
   })
 })
 

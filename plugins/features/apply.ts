@@ -51,7 +51,7 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
   const { gate, jobs, hooks, log, messages, metrics, sockets } = app
   const { get, running, serving } = registry
   const drainMs = app.config.FEATURES_DRAIN_SECONDS * 1000
-  const loadTime = metrics.histogram('flylive_feature_load_seconds', 'Time to load a new feature generation, until it handles requests', ['feature'], [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5])
+  const loadTime = metrics.histogram('flylive_feature_load_seconds', 'Time from the start of a load until the new feature generation handles requests', ['feature'], [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5])
   /** Undefined while the router does not match the running features; the next request then rebuilds it. */
   let router: FeatureRouter | undefined = createRouter([])
 
@@ -252,7 +252,7 @@ function missingDecorators ({ running, serving }: Registry, name: string, provid
   return serving().filter(({ module }) => module.dependencies.includes(name)).flatMap((dependent) =>
     dependent.module.decorators
       .filter((decorator) => before.includes(decorator) && !provides.includes(decorator))
-      .map((decorator) => `${dependent.name} needs app.${decorator}`))
+      .map((decorator) => `${dependent.name} requires app.${decorator}`))
 }
 
 /** The HTTP routes of features. */

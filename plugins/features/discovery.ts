@@ -223,7 +223,7 @@ export async function importFeature (feature: FoundFeature, generation: number, 
     version?: string
   }
   const plugin = module.default
-  if (typeof plugin !== 'function') throw new Error(`${feature.entry} has no default export that is a plugin`)
+  if (typeof plugin !== 'function') throw new Error(`The default export of ${feature.entry} is not a plugin`)
   const { requests = {}, errors = {}, config = z.object({}) } = module
   if (!(config instanceof z.ZodObject)) throw new Error(`The config export of ${feature.entry} is not a zod object`)
   const meta = plugin[metaSymbol]

@@ -50,7 +50,7 @@ export function createKeptResources (log: FastifyBaseLogger, previous: () => Kep
 
   return {
     keep<T> (key: string, create: () => T, dispose?: (resource: T) => void | Promise<void>): T {
-      if (disposed) throw new Error(`${key} cannot be kept: the feature instance is closed`)
+      if (disposed) throw new Error(`app.keep('${key}') is not possible: the feature instance is closed`)
       const handle = entries.get(key)?.handle ?? previous()?.find(key) ?? { resource: create() }
       const resource = handle.resource as T
       if (!entries.has(key)) entries.set(key, { handle, dispose: dispose && (() => dispose(resource)) })

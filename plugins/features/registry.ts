@@ -110,7 +110,7 @@ export function createRegistry ({ config, log, messages, metrics, nodeId, redact
       generation ? [[name, { dependencies: generation.module.dependencies, version }] as const] : [])),
     async importCode (name, fresh = true) {
       const feature = get(name)
-      if (++imports % manyImports === 0) log.warn({ imports }, 'many feature reloads: old code stays in memory, schedule a restart')
+      if (++imports % manyImports === 0) log.warn({ imports }, 'many feature reloads: old code remains in memory, schedule a restart')
       numbers.set(name, registry.numberOf(name) + 1)
       try {
         const generation = registry.numberOf(name)
@@ -174,7 +174,7 @@ export function createRegistry ({ config, log, messages, metrics, nodeId, redact
     faulty (name, cause) {
       const feature = known.get(name)
       if (!feature || feature.generation) return
-      feature.error = new Error(`Disabled after too many faults, the last: ${cause.message}`, { cause })
+      feature.error = new Error(`Disabled after too many faults. Last fault: ${cause.message}`, { cause })
       failing.set({ feature: name }, 1)
     },
     forget (name) {

@@ -69,8 +69,8 @@ export function handleBlock (block: Block): void {
 }
 
 export function createSupervisor ({ config, log, metrics, nodeId }: Pick<FastifyInstance, 'config' | 'log' | 'metrics' | 'nodeId'>, registry: Registry): Supervisor {
-  const faults = metrics.counter('flylive_feature_faults_total', 'Faults of the feature that would have ended the process (exception or rejection)', ['feature', 'kind'])
-  const failures = metrics.counter('flylive_feature_call_failures_total', 'Requests, hooks, jobs and other calls of the feature that failed (error) or exceeded their deadline (late); a request that fails with an error code is not counted', ['feature', 'call', 'reason'])
+  const faults = metrics.counter('flylive_feature_faults_total', 'Uncaught exceptions and unhandled promise rejections in the feature', ['feature', 'kind'])
+  const failures = metrics.counter('flylive_feature_call_failures_total', 'Requests, hooks, jobs and other calls of the feature that failed (error) or exceeded their deadline (late). Requests that fail with an error code are not counted', ['feature', 'call', 'reason'])
   const blocks = metrics.counter('flylive_feature_blocks_total', 'How often the feature blocked the event loop', ['feature'])
   const deadlineMs = config.FEATURES_DEADLINE_SECONDS * 1000
   const recent = new Map<string, { at: number, generation: number }[]>()
@@ -107,7 +107,7 @@ export function createSupervisor ({ config, log, metrics, nodeId }: Pick<Fastify
           await loader.disableFaulty(feature, cause, first)
           return
         } catch (err) {
-          log.error({ err, feature }, 'the feature is off on this server, but that could not be stored')
+          log.error({ err, feature }, 'the feature is disabled on this server, but storing this failed')
           await delay(retryMs, undefined, { ref: false, signal: closing.signal }).catch(() => { /* The server is closing. */ })
         }
       }

@@ -116,8 +116,8 @@ export function createGateRecorder (owners: () => Iterable<PathOwner>): GateRegi
     },
     upgrade (path, options) {
       checkPath(path)
-      if (upgrades.has(path)) throw new Error(`Upgrades of ${path} are registered twice`)
-      for (const { name, paths } of owners()) if (paths.upgrades.has(path)) throw new Error(`Upgrades of ${path} belong to ${name}`)
+      if (upgrades.has(path)) throw new Error(`Upgrades to ${path} are registered twice`)
+      for (const { name, paths } of owners()) if (paths.upgrades.has(path)) throw new Error(`Upgrades to ${path} belong to ${name}`)
       upgrades.set(path, options)
     }
   }

@@ -20,7 +20,7 @@ export function overlapsRoute (prefix: string, url: string): boolean {
 
 /** @throws if the path is not absolute or contains a character that is not allowed */
 export function checkPath (path: string): void {
-  if (!/^\/[\w.~/-]+$/.test(path)) throw new Error(`The path ${path} cannot be claimed: a path starts with a slash and contains only letters, digits and . _ ~ - /`)
+  if (!/^\/[\w.~/-]+$/.test(path)) throw new Error(`The path ${path} is invalid: a path starts with a slash and contains only letters, digits and . _ ~ - /`)
 }
 
 /** @throws if the prefix is the root, ends with a slash, or is not a path */

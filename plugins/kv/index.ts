@@ -11,7 +11,7 @@ declare module 'fastify' {
 
 /** Selects the key-value store: Redis if it is configured, otherwise a file in DATA_DIR. */
 export default fp(async function kv (app) {
-  const chosen = app.hasDecorator('redis') ? createRedisKeyValue(app.redis, app.clock) : createMemoryKeyValue(app.config.DATA_DIR, app.clock, (err) => app.log.warn({ err }, 'expired values not deleted'))
+  const chosen = app.hasDecorator('redis') ? createRedisKeyValue(app.redis, app.clock) : createMemoryKeyValue(app.config.DATA_DIR, app.clock, (err) => app.log.warn({ err }, 'failed to delete expired values'))
   app.decorate('kv', chosen)
   app.addHook('onClose', async () => chosen.close())
 }, { name: 'kv', dependencies: ['config', 'redis', 'clock'] })

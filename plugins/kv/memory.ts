@@ -17,7 +17,7 @@ function makeWritable (folder: string): void {
     mkdirSync(folder, { recursive: true })
     accessSync(folder, constants.W_OK)
   } catch (error) {
-    throw new Error(`DATA_DIR (${resolve(folder)}) cannot be written: ${(error as Error).message}`, { cause: error })
+    throw new Error(`Cannot write to DATA_DIR (${resolve(folder)}): ${(error as Error).message}`, { cause: error })
   }
 }
 
@@ -73,7 +73,7 @@ export function createMemoryKeyValue (folder: string, clock: Clock = createClock
   }
   sweep()
   const timer = setInterval(sweep, sweepIntervalMs).unref()
-  const namespaceOf = (name: string) => failClosed(createNamespace(file, clock, name), 'The data cannot be read or written')
+  const namespaceOf = (name: string) => failClosed(createNamespace(file, clock, name), 'The server cannot read or write its data')
   return {
     namespace: oncePerName(namespaceOf),
     plainKeys: oncePerName(namespaceOf),

@@ -3,7 +3,7 @@ import { errors } from 'mediasoup'
 import { isCoded, unavailable, ValidationFailed } from '../errors/codes.ts'
 
 export const TransportNotFound = createError('TRANSPORT_NOT_FOUND', 'Transport %s does not exist', 404)
-export const TransportWrongType = createError('TRANSPORT_WRONG_TYPE', 'This requires a transport of type %s', 409)
+export const TransportWrongType = createError('TRANSPORT_WRONG_TYPE', 'The transport must have the type %s', 409)
 export const TransportAlreadyConnected = createError('TRANSPORT_ALREADY_CONNECTED', 'The transport is already connected', 409)
 export const ProducerNotFound = createError('PRODUCER_NOT_FOUND', 'Producer %s does not exist in this room', 404)
 export const ProducerLimit = createError('PRODUCER_LIMIT', 'You already have %d producers', 409)
@@ -26,6 +26,6 @@ export async function refused<T> (call: () => Promise<T>): Promise<T> {
     if (error instanceof errors.WorkerClosedError || error instanceof errors.NotFoundError || /closed/i.test(message)) {
       throw unavailable('The media server is restarting', error)
     }
-    throw new ValidationFailed(`The media server refuses this: ${message}`)
+    throw new ValidationFailed(`The media server rejected the request: ${message}`)
   }
 }

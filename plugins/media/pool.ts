@@ -116,7 +116,7 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
 
   const active = metrics.gauge('flylive_mediasoup_workers_active', 'Running media workers')
   const deaths = metrics.counter('flylive_mediasoup_worker_deaths_total', 'Media workers that died and were replaced')
-  const routers = metrics.gauge('flylive_mediasoup_routers_per_worker', 'Rooms with audio per media worker', ['worker'])
+  const routers = metrics.gauge('flylive_mediasoup_routers_per_worker', 'Routers per media worker. A room with audio has one router, or several if it uses several workers', ['worker'])
   for (const index of unused) routers.set({ worker: index }, 0)
 
   function count (worker: MediaWorker, change: 1 | -1): void {

@@ -291,7 +291,7 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
     ({ owner, source }) => owner.kind === 'session' ? maxBitrates[source] : undefined,
     (producer, bitsPerSecond) => {
       overBitrate.inc()
-      log.warn({ producerId: producer.producerId, roomId: roomOf(producer), sessionId: producer.owner.sessionId, userId: producer.owner.userId, bitsPerSecond }, 'producer closed: it sends more than its allowed bit rate')
+      log.warn({ producerId: producer.producerId, roomId: roomOf(producer), sessionId: producer.owner.sessionId, userId: producer.owner.userId, bitsPerSecond }, 'producer closed: it exceeded its allowed bit rate')
       producer.close('bitrate')
     }
   )

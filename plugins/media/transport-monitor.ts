@@ -32,12 +32,12 @@ const timeoutMs = 10_000
 /** Minimum interval between two warnings with the same message, in milliseconds: a wrong address affects every client. */
 const warningIntervalMs = 10_000
 
-const unreachable = 'no packet of a client arrived at the announced addresses; check MEDIASOUP_ANNOUNCED_IP, the firewall (UDP and TCP), NAT, and TURN_SECRET'
+const unreachable = 'received no packets from a client at the announced addresses; check MEDIASOUP_ANNOUNCED_IP, the firewall (UDP and TCP), NAT, and TURN_SECRET'
 const notEncrypted = 'the encrypted connection (DTLS) to a client failed'
 
 /** Counts transports by state, and logs those that do not connect. */
 export function createTransportMonitor (metrics: Metrics, log: FastifyBaseLogger): (transport: types.WebRtcTransport, about: TransportDescription) => MonitoredTransport {
-  const gauge = metrics.gauge('flylive_transports', 'WebRTC transports of clients by connection state', ['state'])
+  const gauge = metrics.gauge('flylive_transports', 'WebRTC transports of clients, by connection state', ['state'])
   const iceFailures = metrics.counter('flylive_ice_failures_total', 'Transports that clients could not connect within 10 s (phase setup), or that lost their connection (phase connected)', ['phase'])
   const dtlsFailures = metrics.counter('flylive_dtls_failures_total', 'Transports whose DTLS handshake failed')
   for (const state of states) gauge.set({ state }, 0)

@@ -6,7 +6,7 @@ import { isCoded, unavailable } from '../errors/codes.ts'
  *
  * @param message the error message that the client receives
  */
-export function failClosed<T extends object> (driver: T, message = 'The store cannot be reached'): T {
+export function failClosed<T extends object> (driver: T, message = 'The store is unreachable'): T {
   return new Proxy(driver, {
     get (target, name) {
       const member = Reflect.get(target, name) as unknown

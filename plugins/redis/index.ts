@@ -64,7 +64,7 @@ export default fp(async function redis (app) {
     }
     const policy = /^maxmemory_policy:(\S+)/m.exec(info)?.[1] ?? 'noeviction'
     if (policy === 'noeviction') return
-    const warning = `the maxmemory-policy of Redis is ${policy}: under memory pressure it deletes rooms, bans and gifts; set it to noeviction`
+    const warning = `Redis has the maxmemory-policy ${policy}, so it deletes rooms, bans and gifts when its memory is full; set it to noeviction`
     app.log.warn(warning)
     app.hooks.on('health:warnings', () => [warning])
   }
@@ -78,7 +78,7 @@ export default fp(async function redis (app) {
     redis.on('error', refused)
     await withTimeout(promise, timeoutMs, () => {
       redis.disconnect()
-      throw new StartError(`Redis was not reachable within ${timeoutMs / 1000} s: ${lastError || redis.status}`)
+      throw new StartError(`Redis was unreachable for ${timeoutMs / 1000} s: ${lastError || redis.status}`)
     }).finally(() => redis.off('error', refused)).catch((error: unknown) => {
       redis.disconnect()
       throw error

@@ -10,7 +10,7 @@ export const isRefusal = (error: unknown): error is Error => error instanceof Er
 
 /** @returns the error that makes the server exit at startup */
 export function refusedBy (error: Error): StartError {
-  return new StartError(`Redis refuses the server's user: ${error.message.replace(/\.$/, '')}. Check the password, and the commands, keys (~) and channels (&) that the Redis user has permission for; since Redis 7, a user has no channels unless its rules contain &`)
+  return new StartError(`Redis rejected the server's user: ${error.message.replace(/\.$/, '')}. Check the password, and which commands, keys (~) and channels (&) the Redis user may access; since Redis 7, users have access to channels only if their rules contain &`)
 }
 
 /**
@@ -29,7 +29,7 @@ export async function checkPermissions (redis: Redis, { channel, key }: { channe
       redis.eval("return redis.call('GET', KEYS[1])", 1, key),
       redis.publish(channel, ''),
       subscriber.connect().then(() => subscriber.subscribe(channel))
-    ]), timeoutMs, () => { throw new Error('Redis did not answer in time') })
+    ]), timeoutMs, () => { throw new Error('Redis did not reply in time') })
   } catch (error) {
     // Other errors may be temporary: for example, a lost connection, or a full disk of Redis.
     if (isRefusal(error)) throw refusedBy(error)

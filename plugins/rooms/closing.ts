@@ -98,8 +98,8 @@ export function createClosing (app: FastifyInstance, { nodeRooms, roomState, ann
       if (isCoded(banFailed) && banFailed.code === 'BAN_LIMIT') throw banFailed
       const sentToAll = await cluster.send('room:kick', { roomId, userKey })
       hooks.emit('room:kicked', roomId, userId)
-      if (banFailed !== undefined) throw unavailable('The user was removed, but the ban could not be stored', banFailed)
-      if (!sentToAll) throw unavailable('The other servers cannot be reached')
+      if (banFailed !== undefined) throw unavailable('The user was removed, but storing the ban failed', banFailed)
+      if (!sentToAll) throw unavailable('The other servers are unreachable')
     }
   }
 }

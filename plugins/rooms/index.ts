@@ -38,7 +38,7 @@ export default fp(async function rooms (app) {
   })
   app.messages.on('room:update', { ...requests['room:update'], limit: { perMinute: app.config.ROOM_UPDATES_PER_MINUTE, eventual: true } }, async ({ title, topic }, { room, session }) => {
     const { roomId, record } = room
-    if (await rooms.roleOf(record, session) === 'member') throw new Forbidden('This requires the owner or an admin of the room')
+    if (await rooms.roleOf(record, session) === 'member') throw new Forbidden('Only the owner and admins of the room may do this')
     const before = rooms.detailsOf(record)
     const after = await rooms.update(record, { title, topic })
     app.admin.audit(session, 'room.update', { roomId, before, after })

@@ -46,7 +46,7 @@ async function standingOf (app: FastifyInstance, room: RoomRecord, session: Sess
   const asked = Promise.all([app.rooms.roleOf(room, session), app.rooms.ownerOf(room)])
     .then(([role, ownerId]) => ({ role, ownerId }))
     .catch((err: unknown) => {
-      app.log.debug({ err, roomId: room.roomId }, 'join reply falls back to the role and owner in the memory of this server')
+      app.log.debug({ err, roomId: room.roomId }, 'join reply uses the role and owner stored on this server, because the lookup failed')
       return byDefault
     })
   if (!app.hooks.has('room:role') && !app.hooks.has('room:owner')) return await asked

@@ -17,7 +17,7 @@ export const topic = text(0, 200)
 export const details = z.object({
   title: z.string().nullable().describe('null if the room has no title'),
   topic: z.string().nullable().describe('null if the room has no topic'),
-  isLocked: z.boolean().describe('Whether new users need a PIN, or are not admitted')
+  isLocked: z.boolean().describe('Whether new users need a PIN or cannot join at all')
 })
 
 export const requests = {
@@ -54,7 +54,7 @@ export const requests = {
     request: z.object({
       cursor,
       limit: z.int().min(1).max(200).default(100)
-    }).describe('Lists all participants in order of arrival. Joins and leaves between two pages do not shift the other participants'),
+    }).describe('Lists all participants in order of arrival. If users join or leave between two pages, the list neither repeats nor skips other participants'),
     reply: z.object({
       participants: z.array(profile),
       participantCount: z.int().describe('Total participants in the room'),
@@ -75,19 +75,19 @@ export const events = {
     features: z.array(z.string()),
     serverTime: z.int()
   }).describe('Sent first on every connection'),
-  'session:expiring': z.object({ expiresAt: z.int().describe('When the token expires and the session is closed, epoch milliseconds') }).describe('Sent 60 s before the token of the session expires. Renew it with session:refresh'),
-  error: z.looseObject({ code: z.string(), message: z.string(), type: z.string().optional() }).describe('Sent when a request without an id fails, or a frame cannot be read'),
+  'session:expiring': z.object({ expiresAt: z.int().describe('When the token expires and the server closes the session, epoch milliseconds') }).describe('Sent 60 s before the token of the session expires. session:refresh replaces it'),
+  error: z.looseObject({ code: z.string(), message: z.string(), type: z.string().optional() }).describe('Sent when a request without an id fails, or when the server cannot decode a frame'),
   'room:userJoined': z.object({ roomId, userId, user: profile }).describe('Sent to the other members when a user joins. Rooms with more than PRESENCE_COALESCE_OVER members receive room:presence instead'),
   'room:userLeft': z.object({ roomId, userId }).describe('Sent to the other members when a user leaves. Rooms with more than PRESENCE_COALESCE_OVER members receive room:presence instead'),
-  'room:presence': z.object({ roomId, count: z.int(), joined: z.array(profile), left: z.array(userId) }).describe('Joins and leaves of the last second, in parts of at most 20 profiles. Sent to all members of a large room, and if a user joins and leaves more than 20 times in 10 s'),
+  'room:presence': z.object({ roomId, count: z.int(), joined: z.array(profile), left: z.array(userId) }).describe('Joins and leaves of the last second, in parts of at most 20 profiles. Sent to all members of a large room. In other rooms, sent for a user who joins and leaves more than 20 times in 10 s'),
   'room:owner': z.object({ roomId, ownerId: userId, previousOwnerId: userId }).describe('Sent to all members when another user becomes the owner, for example because the owner was absent for OWNER_GRACE_SECONDS'),
   'room:updated': z.object({ roomId, ...details.shape }).describe('Sent to all members when the title or the topic changes, or the room is locked or unlocked'),
   'room:role': z.object({ roomId, userId, role: z.enum(['admin', 'member']) }).describe('Sent to all members when the owner changes the role of a user'),
   'room:closed': z.object({ roomId, reason: closeReason, timestamp: z.int() }).describe('Sent to all members when the room is closed'),
   'server:draining': z.object({
-    deadline: z.int().describe('When the server may close open sessions, epoch milliseconds'),
+    deadline: z.int().describe('When the server may close the remaining sessions, epoch milliseconds'),
     url: z.string().optional().describe('Another server to connect to; see NODE_URLS')
   }).describe('Sent to every connection when its server starts to shut down'),
-  'feature:enabled': z.object({ name: z.string() }).describe('Sent to every connection when a feature is enabled. The server accepts the requests of the feature in all rooms; rejoin to receive the fields that it adds to room:join'),
-  'feature:disabled': z.object({ name: z.string() }).describe('Sent to every connection when a feature is disabled. The server rejects the requests of the feature with FEATURE_DISABLED')
+  'feature:enabled': z.object({ name: z.string() }).describe("Sent to every connection when a feature is enabled. The server accepts the feature's requests in all rooms. To receive the fields that the feature adds to the reply of room:join, join again"),
+  'feature:disabled': z.object({ name: z.string() }).describe("Sent to every connection when a feature is disabled. The server rejects the feature's requests with FEATURE_DISABLED")
 } satisfies EventMap

@@ -224,7 +224,7 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
 
   /** @throws FORBIDDEN */
   function assertOwner (current: OwnershipState | undefined, room: OwnedRoom, by: UserId | undefined): void {
-    if (by !== undefined && !isSame(ownerIn(current, room), by)) throw new Forbidden('This requires the owner of the room')
+    if (by !== undefined && !isSame(ownerIn(current, room), by)) throw new Forbidden('Only the owner of the room may do this')
   }
 
   /**
@@ -255,7 +255,7 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
     const done = change().catch((err: unknown) => {
       const code = isCoded(err) ? err.code : undefined
       if (code === 'ROOM_NOT_FOUND') return
-      if (code === 'UNAVAILABLE') log.debug({ err, roomId }, 'store unavailable, the owner of a room will be checked later')
+      if (code === 'UNAVAILABLE') log.debug({ err, roomId }, 'store unavailable, will check the owner of a room later')
       else log.error({ err, roomId }, 'failed to check the owner of a room')
       if (!stopped && !retries.has(roomId)) retries.set(roomId, setTimeout(() => { retries.delete(roomId); run(roomId, () => check(roomId)) }, timings.jobRetryMs).unref())
     }).finally(() => inProgress.delete(done))
@@ -317,7 +317,7 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
     readRoles: async (roomId) => (await state.read(roomId))?.roles ?? [],
     setRole: async (room, userId, role, { by, current: known }) => await state.change<Role>(room.roomId, (current) => {
       assertOwner(current, room, by)
-      if (isSame(ownerIn(current, room), userId)) throw new Forbidden('The owner of the room keeps the role owner until another user becomes the owner')
+      if (isSame(ownerIn(current, room), userId)) throw new Forbidden('The role of the owner cannot be changed. Make another user the owner first')
       const roles = current?.roles ?? []
       const previous = roleIn(roles, userKeyOf(userId)) ?? known ?? 'member'
       if (previous === role) return { result: previous }

@@ -356,7 +356,7 @@ export const hasOwner = ({ ownerId }: Pick<RoomRecord, 'ownerId'>): boolean => o
 
 /** @throws FORBIDDEN if the room has no owner */
 export function assertHasOwner (room: Pick<RoomRecord, 'ownerId'>): void {
-  if (!hasOwner(room)) throw new Forbidden('The room has no owner: the feature that manages it decides who joins')
+  if (!hasOwner(room)) throw new Forbidden('The feature that manages this room determines its members and roles')
 }
 
 /** The role that applies if no feature determines one. */

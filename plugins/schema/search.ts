@@ -1,7 +1,7 @@
 import { z } from 'zod'
 
 /** The text of a search. */
-export const query = z.string().min(1).max(80).describe('Only entries that contain all of these words, in any case and with or without accents')
+export const query = z.string().min(1).max(80).describe('Returns only entries that contain all of these words, ignoring case and accents')
 
 /** Removes the differences between texts that a search ignores: case, accents, and width. */
 const fold = (text: string) => text.normalize('NFKD').replace(/\p{Mn}/gu, '').toLowerCase()

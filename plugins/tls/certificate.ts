@@ -33,7 +33,7 @@ export function readTls ({ keyPath, certPath }: TlsFiles): TlsOptions {
   const options: TlsOptions = { key: readFileSync(keyPath), cert: readFileSync(certPath), ciphers, minVersion: 'TLSv1.2', honorCipherOrder: true }
   createSecureContext(options)
   // OpenSSL accepts any key with an empty certificate file.
-  if (!new X509Certificate(options.cert).checkPrivateKey(createPrivateKey(options.key))) throw new Error('the key does not belong to the certificate')
+  if (!new X509Certificate(options.cert).checkPrivateKey(createPrivateKey(options.key))) throw new Error('the key does not match the certificate')
   return options
 }
 

@@ -34,7 +34,7 @@ export default fp(async function tls (app) {
       current = next
       app.log.info(describeCertificate(next), 'TLS certificate replaced')
     } catch (err) {
-      app.log.error({ err, keyPath, certPath, kept: describeCertificate(current) }, 'the new TLS key and certificate are not valid: the previous ones stay in use')
+      app.log.error({ err, keyPath, certPath, kept: describeCertificate(current) }, 'the new TLS key and certificate are invalid: continuing with the previous ones')
     }
   }
 

@@ -8,8 +8,8 @@ export default (async function drain (app) {
   app.post('/admin/drain', {
     schema: {
       tags: ['server'],
-      summary: 'Takes this server out of service',
-      description: 'Rejects new sockets and rooms and notifies clients. Responds when the server is empty or the timeout has passed. Closes no sockets: those that are left at the timeout stay open until their clients leave or the server stops.',
+      summary: 'Drains this server',
+      description: 'Rejects new connections and rooms, and notifies clients. Responds when the server is empty or the deadline has passed. Does not close connections: connections that remain at the deadline stay open until their clients leave or the server stops.',
       body: z.object({ deadlineSeconds: z.number().min(0).max(3600) }),
       response: { 200: z.object({ result: z.enum(['empty', 'deadline']), sessions: z.int() }) }
     }

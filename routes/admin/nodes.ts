@@ -12,7 +12,7 @@ export default (async function nodes (app) {
     schema: {
       tags: ['server'],
       summary: 'Lists the servers with their state and load',
-      description: 'The server that answers is the first. A server that has not reported for 15 s is missing.',
+      description: 'The first entry is the server that responds. Servers that have not reported for 15 s are not listed.',
       response: { 200: z.object({ nodes: z.array(nodeReport) }) }
     }
   }, async () => ({ nodes: app.nodes.list() }))
@@ -21,11 +21,11 @@ export default (async function nodes (app) {
     schema: {
       tags: ['server'],
       summary: 'Changes the state of a server',
-      description: '`ready`: accepts users. `cordon`: keeps its users, but creates no rooms. `drain`: rejects new connections and rooms, and sends its users to other servers; the response does not wait until they have left. The state ends with the process.',
+      description: '`ready`: accepts users. `cordon`: keeps its users, but creates no rooms. `drain`: rejects new connections and rooms, and moves its users to other servers; the response does not wait for them to leave. A restart resets the state to `ready`.',
       params: z.object({ nodeId: z.string().min(1).max(128).describe('The nodeId of a server, or its NODE_ID') }),
       body: z.object({
         state: z.enum(['ready', 'cordon', 'drain']),
-        deadlineSeconds: z.number().min(0).max(3600).optional().describe('For `drain`: how long users have to leave. Default: DRAIN_SECONDS of the server that answers')
+        deadlineSeconds: z.number().min(0).max(3600).optional().describe('For `drain`: how long users have to leave. Default: DRAIN_SECONDS of the server that responds')
       }),
       response: { 200: nodeReport, ...refusals(NotFound) }
     }

@@ -44,7 +44,7 @@ const detail = z.object({
   id: roomId,
   ...overview.shape,
   locked: z.boolean(),
-  roles: z.array(z.object({ userId, role: z.enum(['admin', 'member']) })).describe('The roles that the owner has given'),
+  roles: z.array(z.object({ userId, role: z.enum(['admin', 'member']) })).describe('The roles that the owner has assigned'),
   createdAt: z.int(),
   lastActivityAt: z.int(),
   participantCount: z.int(),
@@ -100,7 +100,7 @@ export default (async function rooms (app) {
   }
 
   app.get('/admin/rooms', {
-    schema: { tags, summary: 'Lists the rooms. A page of a search may have fewer rooms than `limit` even if more pages follow', querystring: page.extend({ query: query.optional().describe('Only rooms whose id, title, topic and host name contain all of these words') }), response: { 200: z.object({ rooms: z.array(summary), nextCursor }) } }
+    schema: { tags, summary: 'Lists the rooms. A page of a search may have fewer rooms than `limit` even if more pages follow', querystring: page.extend({ query: query.optional().describe('Returns only rooms whose id, title, topic and host name together contain all of these words') }), response: { 200: z.object({ rooms: z.array(summary), nextCursor }) } }
   }, async ({ query: { cursor, limit, query } }) => {
     const { rooms, overviews, nextCursor } = await listRooms(keyBehind(cursor), limit, query)
     const [[seats], producers] = await Promise.all([app.hooks.ask('admin:seating', rooms), app.sfu.readProducers(rooms.map(({ roomId }) => roomId))])
@@ -227,7 +227,7 @@ export default (async function rooms (app) {
   app.get('/admin/rooms/:roomId/bans', {
     schema: {
       tags,
-      summary: 'Lists the bans of a room, which may have ended',
+      summary: 'Lists the bans of a room, even if the room is closed',
       params,
       querystring: page,
       response: { 200: z.object({ bans: z.array(z.object({ userId, until: z.int(), by: userId.nullable() })), nextCursor }) }
@@ -238,7 +238,7 @@ export default (async function rooms (app) {
   })
 
   app.delete('/admin/rooms/:roomId/bans/:userId', {
-    schema: { tags, summary: "Lifts a user's ban from a room", params: z.object({ roomId, userId: userIdText }), response: { 204: z.null() } }
+    schema: { tags, summary: "Removes a user's ban from a room", params: z.object({ roomId, userId: userIdText }), response: { 204: z.null() } }
   }, async (request, reply) => {
     const { params: { roomId, userId } } = request
     const banned = await app.store.unban(roomId, userKeyOf(userId))

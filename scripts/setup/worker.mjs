@@ -45,7 +45,7 @@ const dtlsMended = '((operationType & BIO_CB_RETURN) != 0)'
 export async function ensureMediaWorker (root) {
   if (process.env.MEDIASOUP_WORKER_BIN) {
     if (runs(process.env.MEDIASOUP_WORKER_BIN)) return
-    throw new SetupError(`MEDIASOUP_WORKER_BIN names ${process.env.MEDIASOUP_WORKER_BIN}, which does not run on this machine.`)
+    throw new SetupError(`MEDIASOUP_WORKER_BIN is ${process.env.MEDIASOUP_WORKER_BIN}, which does not run on this machine.`)
   }
   const mediasoup = join(root, 'node_modules', 'mediasoup')
   const target = join(mediasoup, 'worker', 'out', 'Release', 'mediasoup-worker')
@@ -106,7 +106,7 @@ async function download (version, path, progress) {
     progress('downloaded')
     return true
   } catch (error) {
-    progress(`the official download cannot be reached (${error.cause?.code ?? error.message}), so the worker is built from the sources in the npm package`)
+    progress(`the prebuilt worker cannot be downloaded (${error.cause?.code ?? error.message}), so the worker is compiled from the sources in the npm package`)
     return false
   } finally {
     await rm(folder, { recursive: true, force: true })
@@ -126,7 +126,7 @@ async function download (version, path, progress) {
  */
 async function build (sources, path, progress) {
   if (platform() !== 'linux') {
-    throw new SetupError('The media worker could not be downloaded, and this setup can build it on Linux only. Build mediasoup-worker as described on mediasoup.org and set MEDIASOUP_WORKER_BIN to its path.')
+    throw new SetupError('The media worker could not be downloaded, and this setup can compile it only on Linux. Build mediasoup-worker as described on mediasoup.org and set MEDIASOUP_WORKER_BIN to its path.')
   }
   const missing = [
     ...(findCommand('g++') ? [] : ['g++']),

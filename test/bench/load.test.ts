@@ -96,7 +96,7 @@ t.test('reports why the server rejects the participants', async (t) => {
   const { url } = await build(t, { env: { MAX_CONNECTIONS_PER_USER: '1' } })
   await t.test('a wrong secret ends the run with UNAUTHORIZED', async (t) => {
     const { code, stderr } = await load(t, ['--url', url, '--secret', 'another-secret-that-is-long-enough-too'])
-    t.match(stderr, /^load: UNAUTHORIZED: The server refused the connection with HTTP 401: /m)
+    t.match(stderr, /^load: UNAUTHORIZED: The server rejected the connection with HTTP 401: /m)
     t.equal(code, 1)
   })
   await t.test('reports participants that the server rejects', async (t) => {
@@ -110,7 +110,7 @@ t.test('reports why the server rejects the participants', async (t) => {
 
 t.test('reports a server that does not answer', async (t) => {
   const { code, stderr } = await load(t, ['--url', 'http://127.0.0.1:9'])
-  t.match(stderr, /^load: UNREACHABLE: No server answers at ws:\/\/127\.0\.0\.1:9\/ws: .*ECONNREFUSED/m)
+  t.match(stderr, /^load: UNREACHABLE: No server responds at ws:\/\/127\.0\.0\.1:9\/ws: .*ECONNREFUSED/m)
   t.equal(code, 1)
 })
 

@@ -129,7 +129,7 @@ t.test('client, stage and docs work below a path prefix', async (t) => {
   t.equal(new URL(ada.url()).pathname, '/audio/')
 
   await ada.goto(`${url}/docs`)
-  await ada.getByText('Takes this server out of service').waitFor()
+  await ada.getByText('Drains this server').waitFor()
   const asked = ada.waitForRequest(/\/livez$/)
   await ada.getByText('/livez').first().click()
   await ada.getByRole('button', { name: 'Try it out' }).click()

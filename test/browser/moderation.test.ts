@@ -55,7 +55,7 @@ t.test('mutes, slows the chat and deletes', async (t) => {
   await rudy.getByText('Too many requests').waitFor()
   t.equal(await bob.getByText('Boring!').count(), 0)
   t.equal(await bob.getByRole('button', { name: /^Delete message/ }).count(), 0)
-  await ada.getByRole('button', { name: 'Delete message of Rudy' }).click()
+  await ada.getByRole('button', { name: 'Delete message from Rudy' }).click()
   for (const page of [ada, bob, rudy]) await page.getByText('You are all boring').waitFor({ state: 'detached' })
 })
 

@@ -50,7 +50,7 @@ t.test('the owner opens the room', async (t) => {
     }
   })
   await seatOn(ada, 'Seat 1: you').waitFor()
-  await ada.getByRole('button', { name: 'Options of seat 2' }).waitFor()
+  await ada.getByRole('button', { name: 'Options for seat 2' }).waitFor()
   await backendReceived(1)
   t.equal(await idOf(ada), backend.rooms.get(room))
 })
@@ -70,7 +70,7 @@ t.test('two users take seats and hear each other', async (t) => {
     expectTone(cyd, 'Ada', 440), expectTone(cyd, 'Bob', 1000)
   ])
   for (const page of [bob, cyd]) {
-    t.equal(await page.getByRole('button', { name: 'Options of seat 6' }).count(), 0, "only the owner sees the owner's buttons")
+    t.equal(await page.getByRole('button', { name: 'Options for seat 6' }).count(), 0, "only the owner sees the owner's buttons")
     const sheet = await sheetOf(page, 'Ada')
     await sheet.getByRole('button', { name: 'Send gift' }).waitFor()
     for (const name of ['Remove Ada from the seat', 'Mute Ada']) t.equal(await sheet.getByRole('button', { name }).count(), 0)
@@ -114,7 +114,7 @@ t.test('the owner removes the speaker', async (t) => {
 
 t.test('the invited listener accepts and is heard', async () => {
   await act(ada, 'Dan', 'Invite Dan to a seat')
-  await dan.getByText('You are invited to speak on seat 2').waitFor()
+  await dan.getByText('You are invited to take seat 2').waitFor()
   await allowMicrophone(dan)
   await dan.getByRole('button', { name: 'Accept' }).click()
   await seatOn(dan, 'Seat 2: you').waitFor()

@@ -106,8 +106,8 @@ for (const [scheme, viewport] of [['light', desktop], ...(all ? [['dark', deskto
     const dialogs = [
       ['person', () => sheetOf(ada, 'Alan Turing')],
       ['listener', () => sheetOf(ada, 'Hedy Lamarr')],
-      ['seat', () => button(ada, 'Options of seat 4').click()],
-      ['locked seat', () => button(ada, 'Options of seat 8').click()],
+      ['seat', () => button(ada, 'Options for seat 4').click()],
+      ['locked seat', () => button(ada, 'Options for seat 8').click()],
       ['connection', () => button(ada, /^Connection/).click()],
       ['sound', () => button(ada, 'Sound').click()]
     ] as const

@@ -57,13 +57,13 @@ t.test('an admin cannot assign seats or remove the owner', async (t) => {
   t.equal(await other.getByLabel('Assign Cyd to a seat').count(), 0)
   await bob.keyboard.press('Escape')
   await bob.locator('dialog').waitFor({ state: 'detached' })
-  await bob.getByRole('button', { name: 'Options of seat 4' }).click()
+  await bob.getByRole('button', { name: 'Options for seat 4' }).click()
   t.equal(await bob.getByRole('dialog').getByRole('button', { name: 'Assign Cyd to a seat' }).count(), 0)
   await bob.keyboard.press('Escape')
 })
 
 t.test('a member controls only themselves', async (t) => {
-  t.equal(await cyd.getByRole('button', { name: /^Options of seat/ }).count(), 0)
+  t.equal(await cyd.getByRole('button', { name: /^Options for seat/ }).count(), 0)
   const sheet = await sheetOf(cyd, 'Bob')
   await sheet.getByRole('button', { name: 'Send gift' }).waitFor()
   t.same(await sheet.getByRole('button').allTextContents(), ['✕', 'Send gift'])

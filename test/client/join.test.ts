@@ -46,7 +46,7 @@ t.test('fails with the reason of the server, or of the token endpoint', async (t
   await t.rejects(createClient(t, server.url).room.join('r1'), { code: 'OVERLOADED', message: 'The server is at its limit' })
   await ada.close()
   await t.rejects(createClient(t, server.url, { token: () => '<html>' }).room.join('r1'), { code: 'TOKEN_UNAVAILABLE' })
-  await t.rejects(createClient(t, server.url, { token: () => new Promise(() => {}) }).room.join('r1'), { code: 'TOKEN_UNAVAILABLE', message: 'The token was not fetched in time' })
+  await t.rejects(createClient(t, server.url, { token: () => new Promise(() => {}) }).room.join('r1'), { code: 'TOKEN_UNAVAILABLE', message: 'The token function did not return in time' })
   await t.rejects(createClient(t, server.url, { token: () => { throw new Error('No token: HTTP 500') } }).room.join('r1'), { code: 'TOKEN_UNAVAILABLE', message: 'The token could not be fetched: No token: HTTP 500' })
   await t.rejects(createClient(t, server.url, { token: () => 'no.good.token' }).room.join('r1'), { code: 'UNAUTHORIZED', message: 'The token is not valid' })
   const other = await build(t, { env: { FEATURES: '-auth' } })

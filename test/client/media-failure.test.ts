@@ -58,7 +58,7 @@ t.test('an announced address that clients cannot reach', async (t) => {
 
   await t.test('the server warns with the announced address and the port, and counts the failures', async (t) => {
     const warning = await until(() => logged.find(({ level, announced }) => level === 40 && announced !== undefined) ?? false, 60_000)
-    t.match(warning, { announced: [unreachableAddress], port, msg: /no packet of a client arrived at the announced addresses/ })
+    t.match(warning, { announced: [unreachableAddress], port, msg: /received no packets from a client at the announced addresses/ })
     const metrics = await until(async () => {
       const text = await metricsOf(server)
       return text.includes('flylive_ice_failures_total{phase="setup"} 3') && text

@@ -60,7 +60,7 @@ t.test('changes settings', async (t) => {
   t.strictSame(await features('config', 'reactions', 'nothing=1'), {
     status: 1,
     out: '',
-    err: 'VALIDATION_FAILED: These settings are not valid\n  Unrecognized key: "nothing"\n  The settings and their values: npm run features -- config reactions\n'
+    err: 'VALIDATION_FAILED: These settings are invalid\n  Unrecognized key: "nothing"\n  The settings and their values: npm run features -- config reactions\n'
   })
   t.match(await features('config', 'reactions', 'nothing'), { status: 1, err: 'nothing is not KEY=VALUE' })
   t.strictSame(await features('config', 'docs'), { status: 0, out: 'docs has no settings\n', err: '' })

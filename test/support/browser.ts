@@ -162,7 +162,7 @@ export async function sheetOf (page: Page, name: string): Promise<Locator> {
 
 /** Selects an action in a free seat's sheet, which the owner and admins can open: `onSeat(page, 2, 'Lock seat 2')`. */
 export async function onSeat (page: Page, number: number, deed: string): Promise<void> {
-  await page.getByRole('button', { name: `Options of seat ${number}`, exact: true }).click()
+  await page.getByRole('button', { name: `Options for seat ${number}`, exact: true }).click()
   await page.getByRole('dialog').getByRole('button', { name: deed, exact: true }).click()
   await page.getByRole('dialog').waitFor({ state: 'detached' })
 }

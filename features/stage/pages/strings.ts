@@ -33,7 +33,7 @@ export const strings = {
     roomHelp: 'Letters, digits and . : _ -. A new name opens a new room.',
     options: 'More options',
     pin: 'PIN',
-    pinHelp: 'Locks a room that you open. Required to join a locked room.',
+    pinHelp: 'Sets the PIN of a room that you open. Required to join a locked room.',
     seats: 'Seats (new rooms only)',
     roomTitle: 'Title (new rooms only)',
     find: 'Search rooms',
@@ -56,7 +56,7 @@ export const strings = {
     play: 'Listen',
     pause: 'Pause',
     join: 'Join the room',
-    pin: 'Protected with a PIN',
+    pin: 'PIN-protected',
     pinLabel: 'PIN',
     pinHelp: 'The host has protected this broadcast with a PIN.',
     pinWrong: 'The PIN is wrong.',
@@ -92,7 +92,7 @@ export const strings = {
     busy: 'The microphone is unavailable. Another app may be using it.',
     insecure: 'Browsers allow microphone access only on https or localhost. Open this page there.',
     unsupported: 'This browser does not support microphone access. Try a current Chrome, Firefox or Safari.',
-    listening: 'Until then you can only listen.',
+    listening: 'Until then, you can only listen.',
     gone: 'Microphone disconnected. You can only listen.',
     replaced: 'Microphone disconnected. Using another one.',
     retry: 'Try again'
@@ -126,7 +126,7 @@ export const strings = {
       good: 'Audio arrives on time.',
       fair: 'Some packets are late or lost. You may hear short gaps.',
       poor: 'Many packets are late or lost. Try a better network or move closer to the Wi-Fi router.',
-      unknown: 'Measured once audio plays.'
+      unknown: 'The connection is measured when audio plays.'
     },
     received: 'Received',
     sent: 'Sent',
@@ -185,7 +185,7 @@ export const strings = {
     comingBack: 'Reconnecting user',
     free: 'Free',
     lockedShort: 'Locked',
-    options: (seat: number) => `Options of seat ${seat}`,
+    options: (seat: number) => `Options for seat ${seat}`,
     lock: (seat: number) => `Lock seat ${seat}`,
     unlock: (seat: number) => `Unlock seat ${seat}`,
     invite: 'Invite someone',
@@ -216,7 +216,7 @@ export const strings = {
   },
 
   invitation: {
-    text: (seat: number) => `You are invited to speak on seat ${seat}.`,
+    text: (seat: number) => `You are invited to take seat ${seat}.`,
     accept: 'Accept',
     decline: 'Decline'
   },
@@ -250,7 +250,7 @@ export const strings = {
     help: {
       auto: 'The voices in small rooms and while you have a seat, otherwise the mix.',
       voices: 'Each person separately, with their own volume.',
-      mix: 'Everyone in one stream. Uses less data and battery. If you speak, you hear yourself, too.'
+      mix: 'Everyone in one stream. Uses less data and battery. If you speak, you also hear yourself.'
     },
     now: {
       voices: 'You now hear the voices.',
@@ -259,7 +259,7 @@ export const strings = {
     },
     mixVolume: 'Volume of the mix',
     speaker: 'Speaker',
-    speakerFailed: 'This speaker cannot be used.',
+    speakerFailed: 'Cannot use this speaker.',
     music: 'Music',
     musicHelp: 'Plays an audio file from this device to everyone in the room.',
     musicNeedsSeat: 'To play music to everyone, take a seat.',
@@ -267,7 +267,7 @@ export const strings = {
     stopMusic: 'Stop music',
     sharing: (file: string) => `Sharing ${file}`,
     playing: 'music',
-    musicFailed: 'This file cannot be played.'
+    musicFailed: 'Cannot play this file.'
   },
 
   host: {
@@ -304,7 +304,7 @@ export const strings = {
     empty: 'No messages yet.',
     newer: 'New messages',
     delete: 'Delete message',
-    deleteOf: (name: string) => `Delete message of ${name}`,
+    deleteOf: (name: string) => `Delete message from ${name}`,
     slowMode: (seconds: number) => seconds === 0 ? 'Slow mode is off.' : `Slow mode: one message every ${seconds} seconds.`
   },
 
@@ -336,7 +336,7 @@ export const strings = {
     RATE_LIMITED: 'Too many requests. Wait a moment',
     NOT_CONNECTED: 'Not connected. Try again in a moment',
     CONNECTION_LOST: 'The connection was lost. Try again',
-    BITRATE_EXCEEDED: 'The audio was sent with too high a bit rate',
+    BITRATE_EXCEEDED: 'The bit rate of your audio was too high',
     FEATURE_DISABLED: 'This feature is turned off',
     UNREACHABLE: 'The server cannot be reached',
     PIN_REQUIRED: 'This room is locked. Enter the PIN',
@@ -350,7 +350,7 @@ export const strings = {
   audioFailures: {
     ice: 'the media server cannot be reached',
     turn: 'the media server cannot be reached, and the TURN server rejected you',
-    dtls: 'encryption could not be set up',
+    dtls: 'the encrypted connection failed',
     server: 'the server rejected the audio connection'
   },
   /** Reasons for a lost or failed connection. */
@@ -358,7 +358,7 @@ export const strings = {
     CONNECTION_LOST: 'Connection lost',
     UNREACHABLE: 'The server cannot be reached',
     REFUSED: 'The server rejected the connection',
-    TIMEOUT: 'The server does not answer',
+    TIMEOUT: 'The server does not respond',
     ORIGIN_NOT_ALLOWED: 'The server does not allow connections from this address',
     OVERLOADED: 'The server is full',
     DRAINING: 'The server is restarting',
@@ -402,7 +402,7 @@ export const adminStrings = {
 
   key: {
     title: 'Admin key',
-    lead: 'This page is for server administrators. Enter one of the keys in ADMIN_API_KEY. The key is kept in this tab until you close it.',
+    lead: 'This page is for server administrators. Enter one of the keys in ADMIN_API_KEY. The key is stored in this tab until you close it.',
     field: 'Admin key',
     enter: 'Enter',
     checking: 'Checking…',
@@ -429,7 +429,7 @@ export const adminStrings = {
     drain: 'Drain this server',
     drainText: 'The server accepts no new connections or rooms and asks connected clients to move to another server. This cannot be undone; restart the server to accept connections again.',
     deadline: 'Seconds until the deadline',
-    deadlineHelp: '0 to 3600. Clients that are still connected at the deadline may be disconnected.',
+    deadlineHelp: '0 to 3600. Clients that are still connected at the deadline stay connected until the server stops.',
     deadlineWrong: 'Enter a number from 0 to 3600.',
     drainConfirm: 'Drain',
     drainBegun: (seconds: number) => `Draining for up to ${counted(seconds, 'second', 'seconds')}.`,
@@ -465,7 +465,7 @@ export const adminStrings = {
     age: 'On air for',
     encrypted: 'encrypted',
     milliseconds: (ms: number) => `${(ms / 1000).toFixed(1)} s`,
-    note: 'Listeners are counted by their requests. A cache in front of the servers hides most of them. Delay: from the mixer to the playlist.'
+    note: 'The servers count listeners by their requests, so most listeners behind a cache are not counted. Delay: from the mixer to the playlist.'
   },
 
   room: {
@@ -559,7 +559,7 @@ export const adminStrings = {
     node: 'Server',
     room: 'Room',
     since: 'Connected',
-    seat: (index: number) => `On ${seat(index).toLowerCase()}.`
+    seat: (index: number) => `Has ${seat(index).toLowerCase()}.`
   },
 
   features: {
@@ -597,7 +597,7 @@ export const adminStrings = {
     enable: (name: string) => `Turn ${name} on`,
     disable: (name: string) => `Turn ${name} off`,
     disableText: 'All servers reject its messages for all users.',
-    disableStage: 'This feature serves this page. The page works until you reload it. Turn stage on again before that, or use the command line.',
+    disableStage: 'This feature serves this page. The page works until you reload it. Before that, turn stage on again; otherwise, use the command line.',
     inUse: (features: readonly string[]) => `Required by ${names(features)}.`,
     needs: (features: readonly string[]) => `Requires ${names(features)}, which is off.`,
     withThose: { enable: 'Turn on all', disable: 'Turn off all' }
@@ -626,7 +626,7 @@ export const adminStrings = {
     toFeatures: 'Go to features',
     counts: { queued: 'Waiting', deadLetters: 'Dead letters', failed: 'Rejected', ledger: 'Recorded here' },
     title: 'Dead letters',
-    lead: 'Gifts that the backend did not accept after all retries. Retry them here.',
+    lead: 'Gifts that failed after all retries. Retry them here.',
     none: 'No dead letters.',
     transaction: 'Transaction',
     room: 'Room',
@@ -641,7 +641,7 @@ export const adminStrings = {
     replayChosen: (count: number) => count === 0 ? 'Retry selected' : `Retry ${counted(count, 'selected gift', 'selected gifts')}`,
     replayAll: 'Retry all',
     confirmAll: (count: number) => `Retry ${counted(count, 'dead letter', 'dead letters')}?`,
-    confirmText: 'Each gift is sent to the backend again. Gifts that are already charged are not charged twice.',
+    confirmText: 'The server sends each gift to the backend again. Gifts that were already charged are not charged twice.',
     replayed: (count: number) => count === 0 ? 'Nothing to retry.' : `Retrying ${counted(count, 'gift', 'gifts')}.`
   },
 
@@ -674,8 +674,8 @@ export const adminStrings = {
 
   /** Texts for error codes whose server message is too general for this page. */
   refusals: {
-    UNREACHABLE: 'The server cannot be reached. The change may have been made: check before you retry.',
-    UNREADABLE: 'The server sent an unreadable response.',
+    UNREACHABLE: 'The server cannot be reached. It may have made the change: check before you retry.',
+    UNREADABLE: 'The server sent an invalid response.',
     UNAUTHORIZED: 'The server rejected the key.',
     ROOM_NOT_FOUND: 'Room not found.',
     INTERNAL: 'Internal server error. See the server log.'

@@ -14,12 +14,12 @@ export interface MixMetrics {
 const latenessBuckets = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5]
 
 export function createMixMetrics (metrics: Metrics): MixMetrics {
-  const rooms = metrics.gauge('flylive_mix_rooms', 'Rooms that are mixed')
-  const voices = metrics.gauge('flylive_mix_voices', 'Current number of voices and music tracks in all mixes')
-  const late = metrics.counter('flylive_mix_late_packets_total', 'Packets of voices that arrived too late for the mix')
-  const concealed = metrics.counter('flylive_mix_concealed_packets_total', 'Packets of mixed voices that were missing when they were due: restored from the next packet (restored) or concealed (concealed)', ['result'])
-  const invalid = metrics.counter('flylive_mix_invalid_packets_total', 'Packets of voices that are not valid Opus')
-  const lateness = metrics.histogram('flylive_mix_tick_lateness_seconds', 'How late the mixer thread was for each 20 ms of audio', [], latenessBuckets)
+  const rooms = metrics.gauge('flylive_mix_rooms', 'Rooms with a mix')
+  const voices = metrics.gauge('flylive_mix_voices', 'Voices and music tracks in all mixes')
+  const late = metrics.counter('flylive_mix_late_packets_total', 'Voice packets that were discarded because they arrived too late for the mix')
+  const concealed = metrics.counter('flylive_mix_concealed_packets_total', 'Voice packets that did not arrive in time for the mix, and were restored from the next packet (restored) or concealed (concealed)', ['result'])
+  const invalid = metrics.counter('flylive_mix_invalid_packets_total', 'Voice packets that are not valid Opus')
+  const lateness = metrics.histogram('flylive_mix_tick_lateness_seconds', 'Delay of the mixer thread for each 20 ms of audio', [], latenessBuckets)
   const cpu = metrics.counter('flylive_mix_cpu_seconds_total', 'CPU time of the mixer threads')
   const deaths = metrics.counter('flylive_mix_thread_deaths_total', 'Mixer threads that ended and were replaced')
   for (const result of ['restored', 'concealed']) concealed.inc({ result }, 0)

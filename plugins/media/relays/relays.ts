@@ -90,9 +90,9 @@ function addressOf ({ RELAY_IP, MEDIASOUP_LISTEN_IP: listenIp, MEDIASOUP_ANNOUNC
 
 /** The metrics of relays. A server without Redis exports them, too. */
 export function createRelayMetrics ({ metrics }: Pick<FastifyInstance, 'metrics'>) {
-  const pipes = metrics.gauge('flylive_relay_pipes', 'Pipes that relay audio of rooms to other servers (out) and from them (in)', ['direction'])
+  const pipes = metrics.gauge('flylive_relay_pipes', 'Pipes that relay audio to other servers (out) and from other servers (in)', ['direction'])
   for (const direction of ['in', 'out']) pipes.set({ direction }, 0)
-  const failures = metrics.counter('flylive_relay_failures_total', 'Failed attempts to receive audio of a room from another server: the server did not send it (refused), or no packets arrived (silent)', ['reason'])
+  const failures = metrics.counter('flylive_relay_failures_total', 'Failed attempts to receive audio from another server: the server refused to send it (refused), or no packets arrived (silent)', ['reason'])
   for (const reason of ['refused', 'silent']) failures.inc({ reason }, 0)
   return { pipes, failures }
 }
@@ -398,7 +398,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
       const check = () => { if (isHere()) resolve() }
       room.waiting.add(check)
       try {
-        await withTimeout(promise, fetchMs, () => { throw unavailable('The audio cannot be fetched from the other server') })
+        await withTimeout(promise, fetchMs, () => { throw unavailable('Fetching the audio from the other server failed') })
       } finally {
         room.waiting.delete(check)
       }

@@ -72,7 +72,7 @@ export function createSources ({ cluster, leases, log, nodeId, timings: { leaseM
     } catch (err) {
       // The producer was closed during the request.
       sent.delete(producerId)
-      log.debug({ err, producerId }, 'a voice cannot be sent to another server')
+      log.debug({ err, producerId }, 'failed to send a voice to another server')
       return undefined
     }
   }

@@ -98,7 +98,7 @@ t.test('works in a browser', async (t) => {
   }
 
   await page.goto(`${url}/docs`)
-  await page.getByText('Takes this server out of service').click()
+  await page.getByText('Drains this server').click()
   await page.getByText('deadlineSeconds').first().waitFor()
   await expectFit('Swagger UI fits the window')
   await page.getByRole('link', { name: 'WebSocket' }).click()

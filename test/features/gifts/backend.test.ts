@@ -97,7 +97,7 @@ onBothStores(t, 'moves a gift to the dead letters after three failures; an admin
   const [ada, bob] = [await enter(1), await enter(2)]
   const mend = backend.fault({ call: 'gifts', kind: 'status', status: 500 })
   const sent = [...await send([ada], 1), ...await send([bob], 1)]
-  t.same(await ada.event('gift:error'), { transactionId: sent[0], code: 'PROCESSING_FAILED', reason: 'The gift could not be processed' })
+  t.same(await ada.event('gift:error'), { transactionId: sent[0], code: 'PROCESSING_FAILED', reason: 'Processing the gift failed' })
   t.match(await bob.event('gift:error'), { transactionId: sent[1] })
   await until(async () => (await counts(server)).queued === 0)
   t.same(await counts(server), { ...nothing, deadLetters: 2 })

@@ -170,7 +170,7 @@ t.test('a gift that crashes the backend does not affect other gifts', slowly, as
   const adding = add(95)
   poison = await adding.then((gifts) => ids(gifts)[42] as string)
   await until(() => refused.length > 0)
-  t.same(refused, [[poison, 'PROCESSING_FAILED', 'The gift could not be processed']])
+  t.same(refused, [[poison, 'PROCESSING_FAILED', 'Processing the gift failed']])
   await until(async () => (await outbox.counts()).queued === 0)
   t.same(await outbox.counts(), { queued: 0, ledger: 0, failed: 0, deadLetters: 1 })
   t.equal(calls.length, 1 + 10 + 10)
@@ -187,7 +187,7 @@ t.test('treats an invalid response as a failure', slowly, async (t) => {
 t.test('keeps gifts while the backend is unreachable', slowly, async (t) => {
   let away = true
   const { outbox, calls, times, add, value } = start(t, () => {
-    if (away) throw unavailable('The backend is not available')
+    if (away) throw unavailable('The backend is unavailable')
     return booked
   })
   await add(150)

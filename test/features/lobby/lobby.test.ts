@@ -183,7 +183,7 @@ t.test('reports an unavailable store and recovers', async (t) => {
   const looker = await server.connect(9)
   const { store } = server.app
   const { listBusyRooms } = store
-  store.listBusyRooms = async () => { throw Object.assign(new Error('The store cannot be reached'), { code: 'UNAVAILABLE', statusCode: 503 }) }
+  store.listBusyRooms = async () => { throw Object.assign(new Error('The store is unreachable'), { code: 'UNAVAILABLE', statusCode: 503 }) }
   t.equal(await looker.fails('lobby:list'), 'UNAVAILABLE')
   store.listBusyRooms = listBusyRooms
   t.same(await list(looker), { rooms: [], nextCursor: null })

@@ -95,7 +95,7 @@ onEveryStore(t, 'error messages name the problem', async (t, env) => {
     [owner, 'seat:invite', { userId: 3, seatIndex: 2 }, 'INVITE_PENDING', /seat 2/],
     [member, 'seat:invite:accept', {}, 'INVITE_NOT_FOUND', /^You have no pending invite$/],
     [other, 'seat:invite:decline', { seatIndex: 3 }, 'INVITE_NOT_FOUND', /seat 3/],
-    [member, 'seat:request', {}, 'ALREADY_SEATED', /^You are already on a seat$/],
+    [member, 'seat:request', {}, 'ALREADY_SEATED', /^You already have a seat$/],
     [other, 'seat:request:cancel', {}, 'SEAT_REQUEST_NOT_FOUND', /^You have not requested/],
     [other, 'seat:request:cancel', { userId: 4 }, 'SEAT_REQUEST_NOT_FOUND', /^You have not requested/],
     [owner, 'seat:request:cancel', { userId: 4 }, 'SEAT_REQUEST_NOT_FOUND', /^User 4 has not requested/],

@@ -159,7 +159,7 @@ t.test('S3: a server without its bucket starts and logs an error', async (t) => 
       BLOBS_S3_SECRET_ACCESS_KEY: s3.secretAccessKey
     }
   })
-  await until(() => lines.some(({ level, msg }) => level === 50 && /S3 bucket is not available/.test(String(msg))))
+  await until(() => lines.some(({ level, msg }) => level === 50 && /S3 bucket is unavailable/.test(String(msg))))
 })
 
 t.test('features store blobs in the configured bucket', async (t) => {

@@ -42,7 +42,7 @@ t.test('a server that sends no heartbeats is dead', async (t) => {
   t.equal(await b.msSinceLoss(), Infinity)
 })
 
-t.test('leases and locks reject with UNAVAILABLE while Redis cannot be reached', async (t) => {
+t.test('leases and locks reject with UNAVAILABLE while Redis is unreachable', async (t) => {
   const client = await databaseClient(t)
   const [leases, locks] = [createRedisLeases(client, 'node-a'), createRedisLocks(client, 'node-a')]
   await leases.heartbeat()

@@ -48,7 +48,7 @@ t.test('a faulty feature is disabled on all servers until an admin enables it', 
   const response = await fetch(`${await server.url}/admin/features`, { headers: { authorization: `Bearer ${adminKey}` } })
   const { features } = await response.json() as { features: { name: string }[] }
   t.match(server.output(), 'the feature is disabled on all servers until an admin enables it')
-  t.match(features.find(({ name }) => name === 'faulty'), { state: 'disabled', error: /too many faults, the last: a mistake/ })
+  t.match(features.find(({ name }) => name === 'faulty'), { state: 'disabled', error: /too many faults. Last fault: a mistake/ })
 
   folder.write('faulty', source(''))
   t.equal((await other.admin('POST', '/admin/features/faulty/enable')).status, 200)

@@ -220,7 +220,7 @@ export async function createScene (t: Test, { members: count, deadlineSeconds, e
 /** @returns a Markdown table */
 export function tableOf (rows: readonly Noticed[]): string {
   return [
-    '| Misbehaviour | What the server did | Sockets closed | Events lost | Worst reply |',
+    '| Fault | What the server did | Sockets closed | Events lost | Worst reply |',
     '|---|---|---|---|---|',
     ...rows.map(({ name, outcome, closed, lost, worstMs }) => `| ${name} | ${outcome} | ${closed} | ${lost} | ${worstMs} ms |`)
   ].join('\n')

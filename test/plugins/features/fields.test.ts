@@ -49,5 +49,5 @@ t.test('a feature that declares no fields overwrites none', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,one,two,three', FEATURES_PATH: folder.path }, log: (line) => lines.push(line) })
   const ada = await server.connect(1)
   for (let i = 0; i < 2; i++) t.match(await ada.ok('room:join', { roomId: 'r1' }), { ownerId: 1, mood: 'one' })
-  t.match(lines.filter(({ field }) => field === 'mood'), [{ hook: 'room:join', msg: /second one is ignored/ }])
+  t.match(lines.filter(({ field }) => field === 'mood'), [{ hook: 'room:join', msg: /second value is ignored/ }])
 })

@@ -80,7 +80,7 @@ t.test('a feature that claims a taken prefix fails to load; other features load'
   t.match(errorOf('zroutes'), /The route \/plain\/route is below the prefix \/plain of plain/)
   t.match(errorOf('zadmin'), /overlaps with a path of the server itself/)
   t.match(errorOf('zhealth'), /overlaps with a path of the server itself/)
-  t.match(errorOf('zroot'), /The path \/ cannot be claimed/)
+  t.match(errorOf('zroot'), /The path \/ is invalid/)
   t.match(errorOf('zslash'), /must not end with a slash/)
   t.equal(errorOf('zshop'), undefined)
   t.equal(await text('/plain/x'), 'first GET /plain/x ')

@@ -39,7 +39,7 @@ t.test('the index of a namespace does not keep expired keys', async (t) => {
   t.same(await client.zrange('msab:kv:{n}', '0', '-1'), ['new'])
 })
 
-t.test('rejects with UNAVAILABLE while Redis cannot be reached', async (t) => {
+t.test('rejects with UNAVAILABLE while Redis is unreachable', async (t) => {
   const client = await databaseClient(t)
   const kv = createRedisKeyValue(client)
   const values = kv.namespace('n')

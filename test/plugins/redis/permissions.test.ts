@@ -19,7 +19,7 @@ t.test('a Redis user without a permission that the server needs ends the start w
     const { exit, output } = startServer(t, { REDIS_URL: `redis://${name}:${password}@127.0.0.1:${redis.port}/3`, FEATURES: 'auth' })
     t.match(await exit, { code: 1 }, name)
     const line = output().split('\n').find((line) => line.startsWith('The server could not start'))
-    t.match(line, /^The server could not start: Redis refuses the server's user: /, name)
+    t.match(line, /^The server could not start: Redis rejected the server's user: /, name)
     t.match(line, reason, name)
     t.notMatch(output(), password, 'the password is not logged')
   }))

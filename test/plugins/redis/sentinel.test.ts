@@ -118,9 +118,9 @@ for (const [name, setting, value] of [['has no memory left', 'maxmemory', '1'], 
     await command(redis.port, 'CONFIG', 'SET', setting, value)
     await until(async () => (await fetch(`${server.url}/readyz`)).status === 503)
     t.equal((await ada.request('seat:take', { seatIndex: 0 })).error?.code, 'UNAVAILABLE')
-    t.match(await server.admin('POST', '/admin/rooms/r1/kick', { userId: 2, banSeconds: 60 }), { status: 503, body: { error: { code: 'UNAVAILABLE', message: /removed, but the ban could not be stored/ } } })
+    t.match(await server.admin('POST', '/admin/rooms/r1/kick', { userId: 2, banSeconds: 60 }), { status: 503, body: { error: { code: 'UNAVAILABLE', message: /removed, but storing the ban failed/ } } })
     t.match(await bob.closed, { code: 4403 }, 'the user is removed nevertheless')
-    t.match(await server.admin('POST', '/admin/tokens/revoke', { token }), { status: 503, body: { error: { message: /closed, but the revocation could not be stored/ } } })
+    t.match(await server.admin('POST', '/admin/tokens/revoke', { token }), { status: 503, body: { error: { message: /closed, but storing the revocation failed/ } } })
     t.match(await carl.closed, { code: 4401 }, 'the sessions of the token are closed nevertheless')
     await command(redis.port, 'CONFIG', 'SET', setting, '0')
     await until(async () => (await fetch(`${server.url}/readyz`)).status === 200)
@@ -133,7 +133,7 @@ t.test('an evicting Redis is reported at startup and in /health', async (t) => {
   await command(redis.port, 'CONFIG', 'SET', 'maxmemory-policy', 'allkeys-lru')
   const lines: Record<string, unknown>[] = []
   const server = await build(t, { env: { FEATURES: 'auth', REDIS_URL: redis.url }, log: (line) => lines.push(line) })
-  t.ok(lines.some(({ level, msg }) => level === 40 && /maxmemory-policy of Redis is allkeys-lru/.test(String(msg))))
+  t.ok(lines.some(({ level, msg }) => level === 40 && /Redis has the maxmemory-policy allkeys-lru/.test(String(msg))))
   const health = (await server.admin('GET', '/health')).body as unknown as { status: string, warnings: string[] }
   t.match(health, { status: 'ok', warnings: [/allkeys-lru/] })
 })
