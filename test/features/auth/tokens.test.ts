@@ -115,7 +115,7 @@ t.test('the reason names the check that failed', async (t) => {
     const response = await fetch(`${server.url}/auth/session`, { headers: { authorization: `Bearer ${text}` } })
     return (await response.json() as { error?: { message: string } }).error?.message
   }
-  t.match(await reasonOf(token({ ...good(), nbf: now() + 30 })), /not valid yet \(nbf\)/)
+  t.match(await reasonOf(token({ ...good(), nbf: now() + 30 })), /not yet valid \(nbf\)/)
   t.match(await reasonOf(token({ ...good(), iat: now() + 30 })), /issued in the future \(iat\)/)
   t.match(await reasonOf(token({ ...good(), exp: now() - 1 })), /expired/)
   t.match(await reasonOf(token(good(), hmac('sha256', 'x'.repeat(32)))), /signature/)

@@ -24,7 +24,7 @@ t.test('a dead subscription makes the server unready until it recovers', async (
   const deafAt = Date.now()
   await until(async () => (await readiness(server)).status === 503)
   t.ok(Date.now() - deafAt < 10_000, `unready after ${Date.now() - deafAt} ms`)
-  t.match((await server.admin('GET', '/health')).body, { checks: { relay: { ok: false, error: /do not arrive/ }, store: { ok: true }, pubsub: { ok: true } } })
+  t.match((await server.admin('GET', '/health')).body, { checks: { relay: { ok: false, error: /does not receive/ }, store: { ok: true }, pubsub: { ok: true } } })
 
   network.restore()
   const mendedAt = Date.now()

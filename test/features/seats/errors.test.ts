@@ -87,10 +87,10 @@ onEveryStore(t, 'error messages name the problem', async (t, env) => {
     [other, 'seat:take', { seatIndex: 9 }, 'SEAT_INVALID', /^This room has no seat 9$/],
     [other, 'seat:take', { seatIndex: 1 }, 'SEAT_LOCKED', /^Seat 1 is locked$/],
     [other, 'seat:take', { seatIndex: 0 }, 'SEAT_TAKEN', /^Seat 0 is already taken$/],
-    [other, 'seat:leave', {}, 'NOT_SEATED', /^You are not/],
+    [other, 'seat:leave', {}, 'NOT_SEATED', /^You do not have a seat$/],
     [owner, 'seat:lock', { seatIndex: 1 }, 'SEAT_ALREADY_LOCKED', /^Seat 1/],
     [owner, 'seat:unlock', { seatIndex: 0 }, 'SEAT_NOT_LOCKED', /^Seat 0/],
-    [owner, 'seat:remove', { userId: 4 }, 'NOT_SEATED', /^User 4 is not on a seat$/],
+    [owner, 'seat:remove', { userId: 4 }, 'NOT_SEATED', /^User 4 does not have a seat$/],
     [owner, 'seat:remove', { userId: 1 }, 'CANNOT_TARGET_SELF', /yourself/],
     [owner, 'seat:invite', { userId: 3, seatIndex: 2 }, 'INVITE_PENDING', /seat 2/],
     [member, 'seat:invite:accept', {}, 'INVITE_NOT_FOUND', /^You have no pending invite$/],
@@ -99,8 +99,8 @@ onEveryStore(t, 'error messages name the problem', async (t, env) => {
     [other, 'seat:request:cancel', {}, 'SEAT_REQUEST_NOT_FOUND', /^You have not requested/],
     [other, 'seat:request:cancel', { userId: 4 }, 'SEAT_REQUEST_NOT_FOUND', /^You have not requested/],
     [owner, 'seat:request:cancel', { userId: 4 }, 'SEAT_REQUEST_NOT_FOUND', /^User 4 has not requested/],
-    [other, 'seat:request:cancel', { userId: 3 }, 'FORBIDDEN', /owner or an admin/],
-    [member, 'seat:lock', { seatIndex: 0 }, 'FORBIDDEN', /owner or an admin/]
+    [other, 'seat:request:cancel', { userId: 3 }, 'FORBIDDEN', /owner and admins/],
+    [member, 'seat:lock', { seatIndex: 0 }, 'FORBIDDEN', /owner and admins/]
   ]
   for (const [client, type, data, code, message] of refused) t.match((await client.request(type, data)).error, { code, message }, type)
 })

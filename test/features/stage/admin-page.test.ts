@@ -138,7 +138,7 @@ t.test('shows live rooms, closes rooms and removes members', async (t) => {
 
   await page.getByLabel('User ID').fill('1')
   await press(page, 'Look up')
-  await page.getByText('On seat 1.').waitFor()
+  await page.getByText('Has seat 1.').waitFor()
   await page.getByLabel('User ID').fill('nobody')
   await page.keyboard.press('Enter')
   await page.getByText('nobody is not connected to any server.').waitFor()

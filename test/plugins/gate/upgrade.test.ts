@@ -151,7 +151,7 @@ t.test('a feature that claims a taken path fails to load', async (t) => {
   for (const [path, owner] of [['/raw', 'paths'], ['/ws', 'the server itself']] as const) {
     folder.write('z', { 'index.ts': claims(path) })
     t.match(await server.admin('POST', '/admin/features/rescan'), { status: 200 })
-    t.match(await server.admin('POST', '/admin/features/z/enable'), { status: 422, body: { error: { message: new RegExp(`Upgrades of ${path} belong to ${owner}`) } } })
+    t.match(await server.admin('POST', '/admin/features/z/enable'), { status: 422, body: { error: { message: new RegExp(`Upgrades to ${path} belong to ${owner}`) } } })
   }
   t.equal((await upgrade(t, server.url, '/raw')).status, 101)
 })
