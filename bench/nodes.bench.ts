@@ -36,7 +36,6 @@ export default async function nodes (): Promise<void> {
   const url = ws.replace(/^ws/, 'http').replace(/\/ws$/, '')
   const silent = { debug () {}, info () {}, warn () {}, error () {} } as unknown as FastifyBaseLogger
   const redis = createRedisClient(loadConfig({ NODE_ENV: 'test', REDIS_URL: redisUrl, JWT_SECRET: adminKey }), 10_000)
-  if (!redis) throw new Error('Redis is not configured')
   await redis.connect()
   const bus = await createRedisBus(redis, 3, 'bench', silent)
   const report = (i: number, connections: number) => JSON.stringify({

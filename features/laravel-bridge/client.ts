@@ -6,6 +6,7 @@ import type { Metrics, z } from 'flylive-audio-server/feature'
 import { createBreaker, isOpen } from './breaker.ts'
 import type { Breaker, BreakerOptions } from './breaker.ts'
 import { BackendFailed } from './errors.ts'
+import { isRejection, rejection } from './rejections.ts'
 
 /** The calls that the backend's contract defines, by their names in metrics. */
 export const callNames = ['gifts', 'status', 'room', 'role'] as const
@@ -59,19 +60,6 @@ const maxResponseBytes = 1_048_576
 const maxJobCallMs = 30_000
 /** Time a closing client waits for in-flight calls, in milliseconds. */
 const graceMs = 2000
-
-/** Errors of calls that the backend rejected with 4xx. */
-const rejections = new WeakSet<Error>()
-
-/** Whether the backend rejected a call with 4xx, so that an immediate retry would also fail. */
-export const isRejection = (error: unknown): boolean => error instanceof Error && rejections.has(error)
-
-/** @param status 4xx */
-function rejection (status: number): Error {
-  const error = new BackendFailed(`request rejected with HTTP ${status}`)
-  rejections.add(error)
-  return error
-}
 
 type CallResult = 'ok' | 'not_found' | 'refused' | 'error' | 'timeout' | 'reset' | 'malformed' | 'unreachable' | 'turned_away'
 

@@ -1,7 +1,6 @@
 import { defineFeature, RoomNotFound } from 'flylive-audio-server/feature'
 import type { FeatureInstance, Redis } from 'flylive-audio-server/feature'
 import { config } from './config.ts'
-import { createClient } from './client.ts'
 import { createRemovals, kickJob } from './removals.ts'
 import { processGifts } from './gifts.ts'
 import type { GiftFailure, GiftTransaction } from './gifts.ts'
@@ -37,6 +36,8 @@ export default defineFeature(async function laravelBridge (app, { url, key, time
   const { hooks, metrics, store } = app
   if (url === undefined || key === undefined) throw new Error('laravel-bridge needs LARAVEL_API_URL and LARAVEL_INTERNAL_KEY')
   app.messages.events(relayedEvents(events))
+  // Imported only here, so that a server without a backend does not load the HTTP client.
+  const { createClient } = await import('./client.ts')
   const client = createClient({ url, key, timeoutMs, metrics })
   app.addHook('onClose', async () => client.close())
 

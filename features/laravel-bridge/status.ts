@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto'
 import { hasOwner } from 'flylive-audio-server/feature'
 import type { FeatureInstance, KeyValue, RoomStore } from 'flylive-audio-server/feature'
 import { LRUCache } from 'lru-cache'
-import { isRejection } from './client.ts'
 import type { BackendClient } from './client.ts'
+import { isRejection } from './rejections.ts'
 import { anyResponse } from './messages.ts'
 
 /** Name of the job that syncs a room, and of the namespace for the last status sent per room. */

@@ -13,12 +13,12 @@ const commandTimedOut = 'Command timed out'
  * Creates the client for the configured Redis, from its URL, from its host and port, or through Sentinels, which return
  * the current primary. The client connects when `connect()` is called.
  *
+ * @param config must name a Redis
  * @param commandTimeout in milliseconds
- * @returns undefined if no Redis is configured
  */
-export function createRedisClient (config: RedisConfig, commandTimeout: number): Redis | undefined {
+export function createRedisClient (config: RedisConfig, commandTimeout: number): Redis {
   const client = connectionTo(config, commandTimeout)
-  if (client) readBeforeTimeouts(client)
+  readBeforeTimeouts(client)
   return client
 }
 
@@ -39,7 +39,7 @@ function readBeforeTimeouts (client: Redis): void {
   }
 }
 
-function connectionTo (config: RedisConfig, commandTimeout: number): Redis | undefined {
+function connectionTo (config: RedisConfig, commandTimeout: number): Redis {
   const options: RedisOptions = {
     lazyConnect: true,
     enableOfflineQueue: false,
@@ -72,5 +72,5 @@ function connectionTo (config: RedisConfig, commandTimeout: number): Redis | und
       ...(config.REDIS_TLS ? { enableTLSForSentinelMode: true, sentinelTLS: {} } : {})
     })
   }
-  return config.REDIS_HOST === undefined ? undefined : new Redis({ ...access, host: config.REDIS_HOST, port: config.REDIS_PORT })
+  return new Redis({ ...access, ...(config.REDIS_HOST === undefined ? {} : { host: config.REDIS_HOST }), port: config.REDIS_PORT })
 }

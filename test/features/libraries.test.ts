@@ -15,9 +15,14 @@ console.log(JSON.stringify([...loaded].filter(Boolean)))`
 }
 
 // The loader imports the index of every feature, including those that are off.
-t.test('the libraries of push-to-talk and WHIP are loaded only while the features are on', async (t) => {
-  for (const [feature, user, library] of [['push-to-talk', 'frames.ts', '@msgpack/msgpack'], ['whip', 'sdp.ts', 'sdp-transform']] as const) {
-    t.notOk(librariesOf(`features/${feature}/index.ts`).includes(library), feature)
-    t.ok(librariesOf(`features/${feature}/${user}`).includes(library), 'the check finds the library where it is used')
+t.test('libraries of features are loaded only while the features are on, and the Redis client only if Redis is configured', async (t) => {
+  for (const [index, user, library] of [
+    ['features/push-to-talk/index.ts', 'features/push-to-talk/frames.ts', '@msgpack/msgpack'],
+    ['features/whip/index.ts', 'features/whip/sdp.ts', 'sdp-transform'],
+    ['features/laravel-bridge/index.ts', 'features/laravel-bridge/client.ts', 'undici'],
+    ['plugins/redis/index.ts', 'plugins/redis/client.ts', 'ioredis']
+  ] as const) {
+    t.notOk(librariesOf(index).includes(library), index)
+    t.ok(librariesOf(user).includes(library), 'the check finds the library where it is used')
   }
 })

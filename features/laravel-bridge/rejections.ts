@@ -1,0 +1,18 @@
+import { BackendFailed } from './errors.ts'
+
+/** Errors of calls that the backend rejected with 4xx. */
+const rejections = new WeakSet<Error>()
+
+/** Whether the backend rejected a call with 4xx, so that an immediate retry would also fail. */
+export const isRejection = (error: unknown): boolean => error instanceof Error && rejections.has(error)
+
+/**
+ * Creates the error of a call that the backend rejected.
+ *
+ * @param status 4xx
+ */
+export function rejection (status: number): Error {
+  const error = new BackendFailed(`request rejected with HTTP ${status}`)
+  rejections.add(error)
+  return error
+}
