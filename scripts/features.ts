@@ -12,6 +12,9 @@
 // --json  prints the response body
 //
 // Exits with 1 if the server rejects the call.
+import { request as overHttp } from 'node:http'
+import type { IncomingMessage } from 'node:http'
+import { request as overHttps } from 'node:https'
 import { parseArgs } from 'node:util'
 import { readEnvFile } from '../config/env-file.ts'
 
@@ -145,19 +148,22 @@ function whereItIs (): string {
  * @throws {Refusal} if there is no response
  */
 async function call ({ method, path, body }: Command, url: string, key: string, inside: boolean): Promise<{ status: number, body: unknown }> {
-  // Imported lazily, because loading undici takes longer than rejecting an invalid command.
-  const { Agent, request } = await import('undici')
+  const request = new URL(url).protocol === 'https:' ? overHttps : overHttp
+  const { promise, resolve, reject } = Promise.withResolvers<IncomingMessage>()
   try {
-    const { statusCode, body: answer } = await request(`${url}/admin/features${path}`, {
+    const sent = request(`${url}/admin/features${path}`, {
       method,
       headers: { authorization: `Bearer ${key}`, ...(body ? { 'content-type': 'application/json' } : {}) },
-      body: body ? JSON.stringify(body) : null,
+      agent: false,
+      rejectUnauthorized: !inside,
       // The server may wait FEATURES_DRAIN_SECONDS for in-flight requests of the old feature instance.
-      headersTimeout: 660_000,
-      dispatcher: new Agent({ connect: { rejectUnauthorized: !inside } })
-    })
-    const text = await answer.text()
-    return { status: statusCode, body: text === '' ? {} : JSON.parse(text) as unknown }
+      timeout: 660_000
+    }, resolve)
+    sent.on('timeout', () => sent.destroy(new Error('timeout'))).on('error', reject)
+    sent.end(body ? JSON.stringify(body) : undefined)
+    const response = await promise
+    const text = (await response.setEncoding('utf8').toArray()).join('')
+    return { status: response.statusCode ?? 0, body: text === '' ? {} : JSON.parse(text) as unknown }
   } catch (error) {
     if (error instanceof SyntaxError) throw new Refusal(`The response from ${url} is not from this server. Set the URL with --url`)
     const { code, message } = error as { code?: string, message: string }
