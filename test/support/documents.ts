@@ -133,9 +133,13 @@ export function readOpenApi (document: OpenApiDocument): DocumentedRoute[] {
   }))
 }
 
+const asyncApiSchema = new Ajv({ ...options, validateFormats: false })
+/** The compiled AsyncAPI 3.0 schema. It is large, so it is compiled once per process. */
+let compiled: ValidateFunction | undefined
+
 /** @returns the errors in a document according to the AsyncAPI 3.0 schema; undefined if there are none */
 export function checkAsyncApi (document: unknown): string | undefined {
-  const ajv = new Ajv({ ...options, validateFormats: false })
-  const validate = ajv.compile(createRequire(import.meta.url)('@asyncapi/specs/schemas/3.0.0-without-$id.json') as object)
+  const ajv = asyncApiSchema
+  const validate = compiled ??= ajv.compile(createRequire(import.meta.url)('@asyncapi/specs/schemas/3.0.0-without-$id.json') as object)
   return validate(document) ? undefined : ajv.errorsText(validate.errors?.slice(0, 10))
 }
