@@ -9,8 +9,9 @@ import { until } from '../support/retry.ts'
 import { createRelay } from './relay.ts'
 import { backoff, watch } from './watch.ts'
 
+const server = await build(t, { env: { FEATURES: 'auth,seats' } })
+
 t.test('returns replies and emits events', async (t) => {
-  const server = await build(t)
   const { connection, states } = watch(t, { url: server.url })
   const greeting = await connection.connect()
   t.equal(greeting.userId, 1)
@@ -28,10 +29,10 @@ t.test('returns replies and emits events', async (t) => {
   await bob.ok('room:join', { roomId: 'r1' })
   await connection.request('user:getRoom', { userId: 1 })
   t.same(order, ['reply owner', 'joined 2'])
+  await connection.request('room:leave', {})
 })
 
 t.test('rejects with the server\'s error code', async (t) => {
-  const server = await build(t)
   const { connection } = watch(t, { url: server.url })
   await connection.connect()
   const wrong = await connection.request('room:join', { roomId: 'no good' }).catch((error: unknown) => error)
@@ -41,7 +42,6 @@ t.test('rejects with the server\'s error code', async (t) => {
 })
 
 t.test('an error in the apply callback rejects only that request', async (t) => {
-  const server = await build(t)
   const { connection } = watch(t, { url: server.url })
   await connection.connect()
   await t.rejects(connection.request('user:getRoom', { userId: 1 }, () => { throw new Error('mine') }), { message: 'mine' })
@@ -54,7 +54,6 @@ t.test('rejects requests while disconnected', async (t) => {
 })
 
 t.test('a lost connection rejects pending requests and reconnects with a fresh token', async (t) => {
-  const server = await build(t)
   let asked = 0
   const { connection, reached, states } = watch(t, { url: server.url, token: async () => tokenFor(1, { asked: ++asked }) })
   const { sessionId } = await connection.connect()
@@ -88,7 +87,6 @@ t.test('reconnects to a restarted server', async (t) => {
 })
 
 t.test('waits for a server that is not running yet', async (t) => {
-  const server = await build(t)
   const relay = await createRelay(t, server.url)
   await relay.cut()
   const { connection, reached } = watch(t, { url: relay.url })
@@ -121,7 +119,6 @@ export default defineFeature(async function stuck (app) {
 })
 
 t.test('reconnects when a request gets no reply because the network path is dead', async (t) => {
-  const server = await build(t)
   const relay = await createRelay(t, server.url)
   const { connection, reached } = watch(t, { url: relay.url, timeoutMs: 300 })
   await connection.connect()
@@ -134,21 +131,22 @@ t.test('reconnects when a request gets no reply because the network path is dead
 })
 
 t.test('detects a dead network path without a request, and stays connected while pings are answered', async (t) => {
-  const server = await build(t)
   const relay = await createRelay(t, server.url)
   const room = new RoomClient({ url: relay.url, token: () => tokenFor(1), audio: false, backoff, idleMs: 100, timeoutMs: 500 })
   t.teardown(() => room.close())
   const states: string[] = []
   room.on('state', (state, why) => states.push(why ? `${state} ${why.code} ${(why.details as { reason: string }).reason}` : state))
-  await room.join('r1')
+  await room.join('r2')
   await room.seats.takeFree()
   const pings = async () => Number(/flylive_socket_events_total\{event="session:ping",status="ok"\} (\d+)/.exec(await (await fetch(`${server.url}/metrics`)).text())?.[1] ?? 0)
-  await until(async () => await pings() >= 3)
+  const before = await pings()
+  await until(async () => await pings() >= before + 3)
   t.same(states, ['joining', 'in'])
   relay.freeze()
   await until(() => states.length === 4)
   t.same(states, ['joining', 'in', 'rejoining CONNECTION_LOST TIMEOUT', 'in'])
   t.equal(room.seats.own?.seatIndex, 0, 'the seat is kept')
+  await room.leave()
 })
 
 t.test('an attempt to connect times out without an answer', async (t) => {
@@ -163,7 +161,6 @@ t.test('an attempt to connect times out without an answer', async (t) => {
 })
 
 t.test('retry() ends the delay', async (t) => {
-  const server = await build(t)
   const relay = await createRelay(t, server.url)
   const { connection, reached } = watch(t, { url: relay.url, backoff: { firstMs: 600_000, longestMs: 600_000 } })
   await connection.connect()
@@ -177,7 +174,6 @@ t.test('retry() ends the delay', async (t) => {
 })
 
 t.test('emits closed and can connect again after close()', async (t) => {
-  const server = await build(t)
   const { connection, states } = watch(t, { url: server.url })
   await connection.connect()
   const pending = connection.request('user:getRoom', { userId: 1 })
@@ -196,7 +192,6 @@ t.test('emits closed and can connect again after close()', async (t) => {
 })
 
 t.test('a listener that throws does not affect other listeners', async (t) => {
-  const server = await build(t)
   const { connection } = watch(t, { url: server.url })
   const thrown = new Promise((resolve) => process.once('uncaughtException', resolve))
   connection.on('session:ready', () => { throw new Error('a listener') })

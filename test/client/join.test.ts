@@ -25,7 +25,7 @@ const { room: byDefault } = createClient(t, 'http://127.0.0.1:9', { connectTimeo
 const failedByDefault = byDefault.join('r1').catch((error: unknown) => ({ code: codeOf(error), ms: performance.now() - begin }))
 
 t.test('fails if the host is wrong, and can be called again', async (t) => {
-  const server = await build(t)
+  const server = await build(t, { env: { FEATURES: 'auth' } })
   const relay = await createRelay(t, server.url)
   await relay.cut()
   for (const url of [relay.url, 'https://no-such-host.invalid']) {
@@ -41,7 +41,7 @@ t.test('fails if the host is wrong, and can be called again', async (t) => {
 })
 
 t.test('fails with the reason of the server, or of the token endpoint', async (t) => {
-  const server = await build(t, { env: { MAX_CONNECTIONS: '1' } })
+  const server = await build(t, { env: { FEATURES: 'auth', MAX_CONNECTIONS: '1' } })
   const ada = await server.connect(2)
   await t.rejects(createClient(t, server.url).room.join('r1'), { code: 'OVERLOADED', message: 'The server is at its limit' })
   await ada.close()
@@ -49,7 +49,7 @@ t.test('fails with the reason of the server, or of the token endpoint', async (t
   await t.rejects(createClient(t, server.url, { token: () => new Promise(() => {}) }).room.join('r1'), { code: 'TOKEN_UNAVAILABLE', message: 'The token function did not return in time' })
   await t.rejects(createClient(t, server.url, { token: () => { throw new Error('No token: HTTP 500') } }).room.join('r1'), { code: 'TOKEN_UNAVAILABLE', message: 'The token could not be fetched: No token: HTTP 500' })
   await t.rejects(createClient(t, server.url, { token: () => 'no.good.token' }).room.join('r1'), { code: 'UNAUTHORIZED', message: 'The token is not valid' })
-  const other = await build(t, { env: { FEATURES: '-auth' } })
+  const other = await build(t, { env: { FEATURES: 'chat' } })
   await t.rejects(createClient(t, other.url).room.join('r1'), { code: 'FEATURE_DISABLED' })
 })
 
@@ -62,7 +62,7 @@ t.test('fails with the status of a proxy that sends no reason', async (t) => {
 })
 
 t.test('does not close a connection that was in use before', async (t) => {
-  const server = await build(t)
+  const server = await build(t, { env: { FEATURES: 'auth' } })
   const relay = await createRelay(t, server.url)
   const { room } = createClient(t, relay.url)
   await room.connection.connect()
@@ -75,7 +75,7 @@ t.test('does not close a connection that was in use before', async (t) => {
 })
 
 t.test('a client in a room keeps trying', async (t) => {
-  const server = await build(t)
+  const server = await build(t, { env: { FEATURES: 'auth' } })
   const relay = await createRelay(t, server.url)
   const { room, states } = createClient(t, relay.url, { connectTimeoutMs: 50 })
   await room.join('r1')

@@ -7,8 +7,9 @@ import { backoff, watch } from './watch.ts'
 
 const sign = createSigner({ key: jwtSecret, algorithm: 'HS256' })
 
+const server = await build(t, { env: { FEATURES: 'auth,seats' } })
+
 t.test('a rejected token closes the connection with the reason', async (t) => {
-  const server = await build(t)
   const { connection, states } = watch(t, { url: server.url, token: () => 'no.good.token' })
   await t.rejects(connection.connect(), { name: 'RequestError', code: 'UNAUTHORIZED', message: 'The token is not valid' })
   t.equal(states.at(-1), 'closed UNAUTHORIZED')
@@ -16,7 +17,6 @@ t.test('a rejected token closes the connection with the reason', async (t) => {
 })
 
 t.test('retries with another token', async (t) => {
-  const server = await build(t)
   const refusals: unknown[] = []
   const { connection } = watch(t, {
     url: server.url,
@@ -30,7 +30,6 @@ t.test('retries with another token', async (t) => {
 })
 
 t.test('retries a failing token callback', async (t) => {
-  const server = await build(t)
   let asked = 0
   const { connection, states } = watch(t, {
     url: server.url,
@@ -44,7 +43,6 @@ t.test('retries a failing token callback', async (t) => {
 })
 
 t.test('retries a token endpoint that returns an error page', async (t) => {
-  const server = await build(t)
   const pages = ['<html><h1>502 Bad Gateway</h1></html>', 'Unauthorized', '', undefined as unknown as string]
   const { connection, states } = watch(t, { url: server.url, token: () => pages.length > 0 ? pages.shift() as string : tokenFor(1) })
   await connection.connect()
@@ -52,7 +50,6 @@ t.test('retries a token endpoint that returns an error page', async (t) => {
 })
 
 t.test('retries a token endpoint that does not answer', async (t) => {
-  const server = await build(t)
   let asked = 0
   const { connection, states } = watch(t, { url: server.url, connectTimeoutMs: 300, token: () => ++asked === 1 ? new Promise(() => {}) : tokenFor(1) })
   await connection.connect()
@@ -79,7 +76,6 @@ t.test('retries a server that rejects connections', async (t) => {
 })
 
 t.test('a kicked client does not reconnect', async (t) => {
-  const server = await build(t)
   const { connection, reached, states, why } = watch(t, { url: server.url })
   await connection.connect()
   await connection.request('room:join', { roomId: 'r1' })
@@ -91,7 +87,6 @@ t.test('a kicked client does not reconnect', async (t) => {
 })
 
 t.test('a client renews its token before it expires', async (t) => {
-  const server = await build(t, { env: { FEATURES: 'auth' } })
   const now = Math.floor(Date.now() / 1000)
   const expiries = [now + 10, now + 600]
   const { connection, states } = watch(t, { url: server.url, token: () => sign({ id: 1, name: 'Ada', exp: expiries.shift() ?? 0 }) })
@@ -104,7 +99,6 @@ t.test('a client renews its token before it expires', async (t) => {
 })
 
 t.test('a client whose token expires reconnects with a new one', async (t) => {
-  const server = await build(t, { env: { FEATURES: 'auth' } })
   const now = Math.floor(Date.now() / 1000)
   const first = sign({ id: 1, name: 'Ada', exp: now + 6 })
   const { connection, states } = watch(t, {
@@ -121,12 +115,11 @@ t.test('a client whose token expires reconnects with a new one', async (t) => {
 })
 
 t.test('a client returns to its room and seat after its token has expired', async (t) => {
-  const server = await build(t, { env: { FEATURES: 'auth,seats' } })
   const exp = Math.floor(Date.now() / 1000) + 5
   let expired = false
   const room = new RoomClient({ url: server.url, token: () => sign({ id: 1, name: 'Ada', exp: expired ? exp + 600 : exp }), audio: false, backoff })
   t.teardown(() => room.close())
-  await room.join('r1')
+  await room.join('r2')
   await room.connection.request('seat:take', { seatIndex: 3 })
   const states: string[] = []
   room.on('state', (state) => states.push(state))
@@ -137,7 +130,6 @@ t.test('a client returns to its room and seat after its token has expired', asyn
 })
 
 t.test('a client retries the renewal of its token until it expires', async (t) => {
-  const server = await build(t, { env: { FEATURES: 'auth' } })
   const now = Math.floor(Date.now() / 1000)
   const answers = [() => sign({ id: 1, name: 'Ada', exp: now + 30 }), () => { throw new Error('away') }, () => '<html>502</html>', () => sign({ id: 2, name: 'Bob', exp: now + 600 })]
   const { connection, states } = watch(t, { url: server.url, token: () => (answers.shift() ?? (() => sign({ id: 1, name: 'Ada', exp: now + 600 })))() })
@@ -147,7 +139,6 @@ t.test('a client retries the renewal of its token until it expires', async (t) =
 })
 
 t.test('a client with a revoked token does not reconnect', async (t) => {
-  const server = await build(t)
   const token = tokenFor(1)
   const { connection, reached, states } = watch(t, { url: server.url, token: () => token })
   await connection.connect()

@@ -18,8 +18,9 @@ function enter (t: Test, server: Pick<TestServer, 'url'>, id: string | number, o
 
 const namesOf = (room: RoomClient) => room.participants.map(({ profile }) => profile.name)
 
+const server = await build(t, { env: { FEATURES: 'auth,seats' } })
+
 t.test('tracks the participants', async (t) => {
-  const server = await build(t)
   const { room, states } = enter(t, server, 1)
   const reply = await room.join('r1')
   t.match(reply, { self: { role: 'owner' } })
@@ -61,11 +62,10 @@ t.test('follows room:presence in a big room', async (t) => {
 })
 
 t.test('joins again after a lost connection', async (t) => {
-  const server = await build(t)
   const { room, states } = enter(t, server, 1)
-  await room.join('r1', { pin: '1234' })
+  await room.join('r3', { pin: '1234' })
   const bob = await server.connect(2)
-  await bob.ok('room:join', { roomId: 'r1', pin: '1234' })
+  await bob.ok('room:join', { roomId: 'r3', pin: '1234' })
   for (const session of server.app.sockets.ofUser('1')) session.terminate()
   await until(() => states.length === 4)
   t.same(states, ['joining', 'in', 'rejoining CONNECTION_LOST', 'in'])
@@ -75,10 +75,9 @@ t.test('joins again after a lost connection', async (t) => {
 })
 
 t.test('joins again after a server outage', async (t) => {
-  const server = await build(t)
   const relay = await createRelay(t, server.url)
   const { room, states } = enter(t, relay, 1)
-  await room.join('r1')
+  await room.join('r4')
   await relay.cut()
   await until(() => room.state === 'rejoining')
   await relay.mend()
@@ -87,10 +86,9 @@ t.test('joins again after a server outage', async (t) => {
 })
 
 t.test('leaves a closed room', async (t) => {
-  const server = await build(t)
   const { room, states } = enter(t, server, 1)
-  await room.join('r1')
-  t.equal((await server.admin('POST', '/admin/rooms/r1/close', {})).status, 204)
+  await room.join('r5')
+  t.equal((await server.admin('POST', '/admin/rooms/r5/close', {})).status, 204)
   await until(() => room.state === 'out')
   t.same(states, ['joining', 'in', 'out ROOM_CLOSED'])
   t.equal(room.connection.state, 'open')
@@ -111,30 +109,27 @@ t.test('rejects a failed join with the reason', async (t) => {
 })
 
 t.test('a user banned while disconnected does not join again', async (t) => {
-  const server = await build(t)
   const { room } = enter(t, server, 1)
-  await room.join('r1')
-  t.equal((await server.admin('POST', '/admin/rooms/r1/kick', { userId: 1, banSeconds: 60 })).status, 204)
+  await room.join('r6')
+  t.equal((await server.admin('POST', '/admin/rooms/r6/kick', { userId: 1, banSeconds: 60 })).status, 204)
   await until(() => room.state === 'out')
-  await t.rejects(room.join('r1'), { code: 'BANNED' })
+  await t.rejects(room.join('r6'), { code: 'BANNED' })
 })
 
 t.test('the last of several joins wins', async (t) => {
-  const server = await build(t)
   const { room } = enter(t, server, 1)
-  const [first, second] = [room.join('r1'), room.join('r2')]
+  const [first, second] = [room.join('r7'), room.join('r8')]
   await t.rejects(first, { code: 'CLOSED' })
   await second
-  t.equal(room.roomId, 'r2')
-  t.equal((await room.connection.request('user:getRoom', { userId: 1 })).roomId, 'r2')
+  t.equal(room.roomId, 'r8')
+  t.equal((await room.connection.request('user:getRoom', { userId: 1 })).roomId, 'r8')
 })
 
 t.test('loads participants page by page', async (t) => {
-  const server = await build(t)
   const crowd = await Promise.all(Array.from({ length: 205 }, async (_, i) => await server.connect(1000 + i)))
-  for (const one of crowd) await one.ok('room:join', { roomId: 'r1' })
+  for (const one of crowd) await one.ok('room:join', { roomId: 'r9' })
   const { room } = enter(t, server, 1)
-  await room.join('r1')
+  await room.join('r9')
   t.equal(room.participantCount, 206)
   t.ok(room.participants.length < 200, 'the join reply lists some members')
   t.equal(await room.loadParticipants(), true, 'more pages follow')
@@ -145,18 +140,17 @@ t.test('loads participants page by page', async (t) => {
   await crowd[150]?.close()
   await until(() => room.participants.length === 205)
   await room.leave()
-  await room.join('r1')
+  await room.join('r9')
   t.equal(await room.loadParticipants(), true, 'starts again from the first page')
 })
 
 t.test('rejects loadParticipants() on errors', async (t) => {
-  const server = await build(t)
   const relay = await createRelay(t, server.url)
   const { room } = enter(t, relay, 1)
   await t.rejects(room.loadParticipants(), { code: 'NOT_CONNECTED' })
   await room.connection.connect()
   await t.rejects(room.loadParticipants(), { code: 'NOT_IN_ROOM' })
-  await room.join('r1')
+  await room.join('r10')
   relay.freeze()
   const lost = room.loadParticipants()
   await relay.cut()

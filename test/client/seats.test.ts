@@ -32,7 +32,7 @@ async function allSee (t: Test, server: TestServer, rooms: RoomClient[], what: s
 }
 
 t.test('tracks occupants from events and join replies', async (t) => {
-  const server = await build(t)
+  const server = await build(t, { env: { FEATURES: 'auth,seats' } })
   const owner = await enter(t, server, 1)
   const bob = await enter(t, server, 'b')
   const rooms = [owner, bob]
@@ -81,7 +81,7 @@ t.test('tracks occupants from events and join replies', async (t) => {
 })
 
 t.test('a user who is removed and seated again has a new seat session', async (t) => {
-  const server = await build(t)
+  const server = await build(t, { env: { FEATURES: 'auth,seats' } })
   const owner = await enter(t, server, 1)
   const bob = await enter(t, server, 'b')
   const sittings: (number | undefined)[] = []
@@ -96,7 +96,7 @@ t.test('a user who is removed and seated again has a new seat session', async (t
 })
 
 t.test('keeps the seat after a lost connection', async (t) => {
-  const server = await build(t)
+  const server = await build(t, { env: { FEATURES: 'auth,seats' } })
   const bob = await enter(t, server, 'b')
   const other = await enter(t, server, 2)
   await bob.connection.request('seat:take', { seatIndex: 3 })
@@ -111,7 +111,7 @@ t.test('keeps the seat after a lost connection', async (t) => {
 })
 
 t.test('concurrent takeFree() calls take one seat each', async (t) => {
-  const server = await build(t)
+  const server = await build(t, { env: { FEATURES: 'auth,seats' } })
   const rooms = await Promise.all([1, 2, 3, 4, 5, 6].map((id) => enter(t, server, id)))
   const [first] = rooms as [RoomClient]
   await first.connection.request('seat:invite', { userId: 2, seatIndex: 1 })
@@ -124,7 +124,7 @@ t.test('concurrent takeFree() calls take one seat each', async (t) => {
 })
 
 t.test('shows the visible seat requests', async (t) => {
-  const server = await build(t)
+  const server = await build(t, { env: { FEATURES: 'auth,seats' } })
   const owner = await enter(t, server, 1)
   const bob = await enter(t, server, 'b')
   const eve = await enter(t, server, 'e')
@@ -170,7 +170,7 @@ t.test('shows the visible seat requests', async (t) => {
 })
 
 t.test('requests disappear and return with the feature', async (t) => {
-  const server = await build(t)
+  const server = await build(t, { env: { FEATURES: 'auth,seats' } })
   const owner = await enter(t, server, 1)
   const bob = await enter(t, server, 'b')
   await bob.connection.request('seat:request', {})
@@ -182,7 +182,7 @@ t.test('requests disappear and return with the feature', async (t) => {
 })
 
 t.test('has no seats without the feature', async (t) => {
-  const server = await build(t, { env: { FEATURES: '-seats' } })
+  const server = await build(t, { env: { FEATURES: 'auth' } })
   const bob = await enter(t, server, 'b')
   t.same([bob.seats.enabled, bob.seats.count, bob.seats.list, bob.seats.own, bob.seats.requests, bob.seats.requesting], [false, 0, [], undefined, [], false])
   t.equal(await bob.seats.takeFree(), undefined)

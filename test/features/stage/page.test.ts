@@ -22,8 +22,9 @@ const paths = ['/', '/admin', '/listen/room']
 /** Resolves a link of a page. */
 const resolve = (link: string, page: string) => new URL(link, page).href
 
+const { url } = await build(t, { env: { FEATURES } })
+
 t.test('serves pages and assets with cache validation', async (t) => {
-  const { url } = await build(t, { env: { FEATURES } })
   const links = new Set<string>()
   for (const path of paths) {
     const response = await fetch(url + path)
@@ -53,7 +54,6 @@ t.test('serves pages and assets with cache validation', async (t) => {
 })
 
 t.test('the pages load and run no code from other origins', async (t) => {
-  const { url } = await build(t, { env: { FEATURES } })
   for (const path of paths) {
     const response = await fetch(url + path)
     const policy = Object.fromEntries((response.headers.get('content-security-policy') ?? '').split('; ').map((rule) => [rule.split(' ')[0], rule.split(' ').slice(1).join(' ')]))
@@ -65,7 +65,6 @@ t.test('the pages load and run no code from other origins', async (t) => {
 })
 
 t.test('the pages are small', async (t) => {
-  const { url } = await build(t, { env: { FEATURES } })
   for (const path of paths) {
     const scripts = linksOf(await (await fetch(url + path)).text()).filter((link) => link.endsWith('.js'))
     const sizes = await Promise.all(scripts.map(async (link) => gzipSync(await (await fetch(resolve(link, url + path))).bytes()).length))
@@ -82,7 +81,6 @@ t.test('concurrent builds of the same sources build once', async (t) => {
 })
 
 t.test('a guest gets a valid token', async (t) => {
-  const { url } = await build(t, { env: { FEATURES } })
   const { status, headers, body } = await post(url, { name: '  Ada ' })
   t.equal(status, 200)
   t.equal(headers.get('cache-control'), 'no-store')
@@ -99,7 +97,6 @@ t.test('a guest gets a valid token', async (t) => {
 })
 
 t.test('a guest needs a name', async (t) => {
-  const { url } = await build(t, { env: { FEATURES } })
   for (const body of [{}, { name: '' }, { name: '   ' }, { name: 'x'.repeat(41) }, { name: 7 }]) {
     const reply = await post(url, body)
     t.equal(reply.status, 400, JSON.stringify(body))
@@ -108,10 +105,9 @@ t.test('a guest needs a name', async (t) => {
 })
 
 t.test('a guest\'s colour is valid', async (t) => {
-  const { url } = await build(t, { env: { FEATURES } })
   const { token, userId } = (await post(url, { name: 'Ada', colour: '#0F766E' })).body as unknown as { token: string, userId: string }
   const client = await connect(t, url, { token })
-  const { participants: [ada] } = await client.ok('room:join', { roomId: 'r1' }) as { participants: [{ userId: string, avatar: string }] }
+  const { participants: [ada] } = await client.ok('room:join', { roomId: 'r2' }) as { participants: [{ userId: string, avatar: string }] }
   t.equal(ada.userId, userId)
   t.match(decodeURIComponent(ada.avatar), /^data:image\/svg\+xml,<svg .*fill="#0F766E"/)
   for (const colour of ['red', '#fff', '#12345g', '#123456"/><script>', 7]) {
