@@ -1,4 +1,5 @@
 import t from 'tap'
+import type { Test } from 'tap'
 import type { Page } from 'playwright-core'
 import { build, tokenFor } from '../support/build.ts'
 import { act, expectTone, onSeat, openBrowser, personOn, seatOn, sheetOf } from '../support/browser.ts'
@@ -18,7 +19,8 @@ const pin = '1234'
 const complaints: string[] = []
 
 async function open (name: string, browser: typeof adasBrowser, options: Parameters<typeof browser.newContext>[0] = {}, path = ''): Promise<Page> {
-  const context = await browser.newContext({ permissions: ['microphone', 'clipboard-read', 'clipboard-write'], ...options })
+  // Animations run only in the tests about them, because painting them costs more CPU than the code under test.
+  const context = await browser.newContext({ permissions: ['microphone', 'clipboard-read', 'clipboard-write'], reducedMotion: 'reduce', ...options })
   const page = await context.newPage()
   page.setDefaultTimeout(15_000)
   page.on('pageerror', (error) => complaints.push(`${name}: ${error.stack}`))
@@ -28,6 +30,13 @@ async function open (name: string, browser: typeof adasBrowser, options: Paramet
 }
 const button = (page: Page, name: string | RegExp) => page.getByRole('button', { name, exact: typeof name === 'string' })
 const statusOf = (page: Page, text: string | RegExp) => page.getByRole('status').filter({ hasText: text }).waitFor()
+/** Turns the animations of pages on until the end of the test. */
+async function animate (t: Test, ...pages: Page[]): Promise<void> {
+  for (const page of pages) {
+    await page.emulateMedia({ reducedMotion: 'no-preference' })
+    t.teardown(() => page.emulateMedia({ reducedMotion: 'reduce' }))
+  }
+}
 /** Returns the audio level shown by the ring around a seat, from 0 to 1. */
 const ringOf = (page: Page, seat: string) => seatOn(page, seat).evaluate((chair) => Number(getComputedStyle(chair.querySelector('.ring') ?? chair).getPropertyValue('--level')))
 
@@ -122,6 +131,7 @@ t.test('shows the link when the clipboard is blocked', async (t) => {
 })
 
 t.test('takes a seat, and the ring moves with the voice', async (t) => {
+  await animate(t, ada, bob, cyd)
   await seatOn(bob, 'Take seat 3').click()
   await expectTone(ada, 'Bob', 1000)
   await until(async () => await ringOf(ada, 'Seat 3: Bob') > 0.3)
@@ -248,12 +258,14 @@ t.test('keeps the position of a user who reads older messages', async (t) => {
 })
 
 t.test('animates and counts gifts', async (t) => {
+  await animate(t, ada)
   await button(bob, 'Room').click()
   const sheet = await sheetOf(bob, 'Ada Lovelace')
   await sheet.getByRole('radio', { name: 'Rocket' }).check()
   await sheet.getByLabel('How many').fill('3')
   await sheet.getByRole('button', { name: 'Send gift' }).click()
-  await ada.locator('.gift', { hasText: 'Bob gave Ada Lovelace 3 × Rocket' }).waitFor()
+  const gift = ada.locator('.gift', { hasText: 'Bob gave Ada Lovelace 3 × Rocket' })
+  t.not(await gift.evaluate((element) => getComputedStyle(element).animationName), 'none')
   for (const page of [ada, cyd]) await page.getByRole('log').getByText('Bob gave Ada Lovelace 3 × Rocket').waitFor()
   await (await sheetOf(cyd, 'Ada Lovelace')).getByRole('button', { name: 'Send gift' }).evaluate((button: HTMLButtonElement) => {
     // A double click must send only one gift.
@@ -267,6 +279,7 @@ t.test('animates and counts gifts', async (t) => {
 })
 
 t.test('animates reactions', async (t) => {
+  await animate(t, ada)
   await button(cyd, 'React').click()
   await button(cyd, 'React with 👏').click()
   for (const page of [ada, bob, cyd]) await page.locator('.reaction', { hasText: '👏' }).first().waitFor()
