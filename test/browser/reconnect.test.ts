@@ -12,6 +12,34 @@ const ada = await visit(t, adasBrowser, server.url, { name: 'Ada', room: 'r1' })
 const bob = await visit(t, bobsBrowser, server.url, { name: 'Bob', room: 'r1' })
 await Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
 
+t.test('restores a media connection that was lost for some seconds', async (t) => {
+  const before = await receptionOf(bob, 'Ada')
+  for (const page of [ada, bob]) {
+    await page.evaluate(() => {
+      const connection = (window.flylive as NonNullable<typeof window.flylive>).connection
+      connection.request = new Proxy(connection.request, {
+        apply (request, _this, args: Parameters<typeof connection.request>) {
+          if (args[0] === 'transport:restartIce') document.documentElement.dataset.restarts = 'yes'
+          return Reflect.apply(request, connection, args)
+        }
+      })
+    })
+  }
+
+  // For a browser, a suspended media worker looks like a lost network connection.
+  const { pid } = server.app.sfu.workers()[0] as { pid: number }
+  process.kill(pid, 'SIGSTOP')
+  t.teardown(() => { try { process.kill(pid, 'SIGCONT') } catch { /* The worker has exited. */ } })
+  await until(async () => (await Promise.all([ada, bob].map((page) => page.evaluate(() => document.documentElement.dataset.restarts)))).includes('yes'), 40_000)
+  process.kill(pid, 'SIGCONT')
+
+  await Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
+  const after = await receptionOf(bob, 'Ada')
+  t.equal(after?.producerId, before?.producerId, 'the stream is unchanged')
+  t.equal(server.app.sfu.producersOf('r1').length, 2)
+  for (const page of [ada, bob]) await page.getByRole('status').filter({ hasText: /^Connected$/ }).waitFor()
+})
+
 t.test('all clients reconnect', async (t) => {
   const before = [...server.app.sockets.all()].map(({ id }) => id)
   const sounds = await Promise.all([nextSoundFrom(bob, 'Ada'), nextSoundFrom(ada, 'Bob')])
