@@ -99,7 +99,7 @@ t.test('a killed server leaves nothing behind that prevents a start; without cli
 })
 
 t.test('development generates missing secrets and prints a working token and its pages', async (t) => {
-  const server = startServer(t, { NODE_ENV: 'development', PORT: '0', JWT_SECRET: '', ADMIN_API_KEY: '' })
+  const server = startServer(t, { NODE_ENV: 'development', FEATURES: '', PORT: '0', JWT_SECRET: '', ADMIN_API_KEY: '' })
   const url = await server.url
   const [token, key] = await until(() => {
     const found = [/token for testing +(\S+)/, /ADMIN_API_KEY \(generated\) +(\S+)/].map((pattern) => pattern.exec(server.output())?.[1])

@@ -219,7 +219,7 @@ const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?
  * Features whose checks are slow. They run with all features on; with another feature off, they run only if ALL_PAIRS
  * is set (matrix-pairs.long.ts).
  */
-const slow = ['auto-close', 'docs']
+const slow = ['auto-close', 'broadcast', 'docs', 'recording']
 
 t.same(Object.keys(shows).sort(), features, 'the table covers every feature')
 

@@ -32,22 +32,23 @@ export function tokenFor (id: string | number, claims: Record<string, unknown> =
 /** Timings for tests that wait for leases, Redis recoveries or jobs: at most half of the defaults. */
 export const shortTimings: Partial<Timings> = { leaseMs: 3000, recoveryMs: 1500, reconcileIntervalMs: 300, closeVerifyDelayMs: 500, jobPollIntervalMs: 100 }
 
-/**
- * Returns the environment that disables the feature named by TEST_WITHOUT (test/features/matrix.long.ts),
- * or an empty one if TEST_WITHOUT is unset or the test selects its own features.
- */
-export function withoutFeature (env: Record<string, string>): Record<string, string> {
-  const without = process.env.TEST_WITHOUT
-  return without === undefined || env.FEATURES !== undefined ? {} : { FEATURES: `-${without}` }
-}
+/** Features that are on by default, but that few tests need. Without them, a server starts faster. */
+const rarelyNeeded = ['broadcast', 'docs', 'push-to-talk', 'recording', 'whip']
 
 /**
- * If the test selects its own features, returns FEATURES with the feature that the test clients need (TEST_FACE) added;
- * otherwise an empty object.
+ * Returns FEATURES for a server under test.
+ *
+ * - A list of features: these features, and the one that the test clients need (TEST_FACE).
+ * - Undefined, or features to remove (`-chat`): the default features without those that few tests need. If TEST_WITHOUT names a
+ *   feature (test/features/matrix.long.ts): all default features except that one.
+ * - An empty string: all default features.
  */
-export function withClientFeature ({ FEATURES }: Record<string, string>): Record<string, string> {
-  const isList = FEATURES !== undefined && FEATURES !== '' && !FEATURES.startsWith('-')
-  return isList && process.env.TEST_FACE === 'socket.io' ? { FEATURES: `${FEATURES},socket-io` } : {}
+export function featuresFor ({ FEATURES }: Record<string, string>): Record<string, string> {
+  if (FEATURES === '') return {}
+  const without = process.env.TEST_WITHOUT
+  if (FEATURES === undefined) return { FEATURES: (without === undefined ? rarelyNeeded : [without]).map((name) => `-${name}`).join() }
+  if (FEATURES.startsWith('-')) return { FEATURES: [FEATURES, ...rarelyNeeded.map((name) => `-${name}`)].join() }
+  return { FEATURES: process.env.TEST_FACE === 'socket.io' ? `${FEATURES},socket-io` : FEATURES }
 }
 
 /** A server under test on its own port. */
@@ -85,9 +86,8 @@ export async function build (t: Test, { env = {}, log, timings, ...options }: Bu
     ADMIN_API_KEY: adminKey,
     DATA_DIR: dataDir,
     MEDIASOUP_RTC_MIN_PORT: String(20_000 + process.pid % 20_000),
-    ...(options.featuresDir === undefined ? withoutFeature(env) : {}),
     ...env,
-    ...withClientFeature(env)
+    ...(options.featuresDir === undefined ? featuresFor(env) : {})
   })
   const collected = log && { level: 'info', stream: { write: (line: string) => log(JSON.parse(line) as Record<string, unknown>) } }
   const logger = collected ?? (process.env.TEST_LOG === undefined ? false : { level: process.env.TEST_LOG })

@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
 import type { Test } from 'tap'
-import { adminKey, jwtSecret, withClientFeature, withoutFeature } from './build.ts'
+import { adminKey, featuresFor, jwtSecret } from './build.ts'
 
 const root = join(import.meta.dirname, '..', '..')
 
@@ -43,9 +43,8 @@ export function startServer (t: Test, env: Record<string, string> = {}, cwd = t.
       JWT_SECRET: jwtSecret,
       ADMIN_API_KEY: adminKey,
       MEDIASOUP_RTC_MIN_PORT: String(40_000 + process.pid % 10_000),
-      ...withoutFeature(env),
       ...env,
-      ...withClientFeature(env)
+      ...featuresFor(env)
     },
     stdio: ['ignore', 'pipe', 'pipe']
   })

@@ -4,7 +4,7 @@ import { openBrowser } from '../../support/browser.ts'
 import { build } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 
-const { url } = await build(t)
+const { url } = await build(t, { env: { FEATURES: '' } })
 
 t.test('the pages list every message, error and close code', async (t) => {
   const page = await (await fetch(`${url}/docs/messages`)).text()
@@ -60,7 +60,7 @@ export default fp(async function feature (app) {
 }, { name: 'bad' })
 `
   })
-  const { url, app } = await build(t, { env: { FEATURES_PATH: folder.path } })
+  const { url, app } = await build(t, { env: { FEATURES: 'auth,docs,bad', FEATURES_PATH: folder.path } })
   t.match(app.features.list().find(({ name }) => name === 'bad'), { state: 'enabled', error: undefined })
   const page = await (await fetch(`${url}/docs/messages`)).text()
   t.ok(page.includes('&#60;img src=x onerror=&#34;alert(1)&#34;&#62;'))
@@ -68,7 +68,7 @@ export default fp(async function feature (app) {
 })
 
 t.test('returns 404 on all its paths while disabled', async (t) => {
-  const { url, app, admin } = await build(t, { env: { FEATURES: '-docs' } })
+  const { url, app, admin } = await build(t, { env: { FEATURES: 'auth' } })
   const paths = ['/docs', '/docs/messages', '/docs/openapi.json', '/docs/asyncapi.json', '/docs/docs.css']
   for (const path of paths) t.equal((await fetch(url + path)).status, 404, path)
   t.ok(app.contract().requests.length > 10, 'the kernel provides the contract')
@@ -77,6 +77,8 @@ t.test('returns 404 on all its paths while disabled', async (t) => {
 })
 
 t.test('works in a browser', async (t) => {
+  // Swagger UI needs seconds of CPU to render the routes of all features.
+  const { url } = await build(t, { env: { FEATURES: 'auth,docs' } })
   const browser = await openBrowser(t, 440)
   const desktop = { width: 1280, height: 900 }
   const phone = { width: 360, height: 740 }
@@ -85,10 +87,7 @@ t.test('works in a browser', async (t) => {
   page.on('console', (message) => { if (message.type() === 'error' || message.type() === 'warning') problems.push(message.text()) })
   page.on('pageerror', (error) => problems.push(error.message))
   page.on('request', (request) => { if (!/^(data:|blob:)/.test(request.url()) && !request.url().startsWith(url)) problems.push(request.url()) })
-  /**
-   * Checks a page in both widths and colour schemes without reloading it, because Swagger UI takes seconds of CPU time
-   * to render.
-   */
+  /** Checks a page in both widths and colour schemes, without loading it again. */
   const expectFit = async (what: string) => {
     for (const [viewport, colorScheme] of [[desktop, 'light'], [phone, 'dark']] as const) {
       await page.setViewportSize(viewport)

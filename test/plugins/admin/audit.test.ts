@@ -7,7 +7,7 @@ import { until } from '../../support/retry.ts'
 
 t.test('writes an audit line per change', async (t) => {
   const lines: Record<string, unknown>[] = []
-  const server = await build(t, { log: (line) => { if (line.audit === true) lines.push(line) } })
+  const server = await build(t, { env: { FEATURES: '' }, log: (line) => { if (line.audit === true) lines.push(line) } })
   const ada = await server.connect(1)
   const bob = await server.connect(2)
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
@@ -54,7 +54,7 @@ t.test('writes an audit line per change', async (t) => {
 
 t.test('writes no audit line for rejected calls', async (t) => {
   const lines: Record<string, unknown>[] = []
-  const server = await build(t, { log: (line) => { if (line.audit === true) lines.push(line) } })
+  const server = await build(t, { env: { FEATURES: 'auth,chat' }, log: (line) => { if (line.audit === true) lines.push(line) } })
   t.equal((await server.admin('POST', '/admin/rooms/nowhere/close')).status, 404)
   t.equal((await server.admin('PATCH', '/admin/features/chat/config', { history: 'long' })).status, 400)
   t.equal((await fetch(`${server.url}/admin/features/chat/disable`, { method: 'POST' })).status, 401)

@@ -66,7 +66,7 @@ export async function reloadsLeaveNothing (t: Test, reloads: number): Promise<vo
   })
   const resources = watchResources()
   t.teardown(() => resources.stop())
-  const server = await build(t, { env: { REDIS_URL: redis.url, ...backend.env, FEATURES_PATH: folder.path, FEATURES: '-stage' } })
+  const server = await build(t, { env: { REDIS_URL: redis.url, ...backend.env, FEATURES_PATH: folder.path, FEATURES: '' } })
   const { app } = server
   // The second client is not the owner, so the server also requests a role from the backend.
   const [client, guest] = [await server.connect(1), await server.connect(2)]

@@ -12,7 +12,7 @@ import { stopwatch } from '../../support/pace.ts'
 const fixtures = join(import.meta.dirname, '..', '..', 'fixtures', 'features')
 
 t.test('a failing feature is reported and does not block the server', async (t) => {
-  const server = await build(t, { env: { FEATURES_PATH: fixtures } })
+  const server = await build(t, { env: { FEATURES: '', FEATURES_PATH: fixtures } })
   const info = Object.fromEntries(server.app.features.list().map((feature) => [feature.name, feature]))
   t.match(info.throws, { state: 'failed', error: /it cannot start[\s\S]+throws[\\/]index\.ts/ })
   t.match(info.broken, { state: 'failed', error: /broken[\\/]index\.ts|Unexpected|Expected/ })
@@ -63,7 +63,7 @@ t.test('@fastify/autoload loads the features as plain plugins', async (t) => {
 })
 
 t.test('admin routes of a feature require the key for any spelling of the URL', async (t) => {
-  const server = await build(t)
+  const server = await build(t, { env: { FEATURES: 'auth' } })
   for (const path of ['/admin/tokens/revoke', '/%61dmin/tokens/revoke', '/admin/rooms', '/%61dmin/rooms']) {
     const response = await fetch(server.url + path, { method: path.endsWith('revoke') ? 'POST' : 'GET', headers: { 'content-type': 'application/json' }, ...(path.endsWith('revoke') ? { body: '{"token":"x"}' } : {}) })
     t.equal(response.status, 401, path)
@@ -73,7 +73,7 @@ t.test('admin routes of a feature require the key for any spelling of the URL', 
 })
 
 t.test('without an admin key /admin does not exist', async (t) => {
-  const server = await build(t, { env: { ADMIN_API_KEY: '' } })
+  const server = await build(t, { env: { FEATURES: 'auth', ADMIN_API_KEY: '' } })
   for (const [method, path] of [['GET', '/admin/rooms'], ['POST', '/admin/tokens/revoke']] as const) {
     t.match(await server.admin(method, path, method === 'POST' ? { token: 'x' } : undefined), { status: 404, body: { error: { code: 'NOT_FOUND' } } })
   }
@@ -81,7 +81,7 @@ t.test('without an admin key /admin does not exist', async (t) => {
 
 t.test('a request that never ends blocks no feature', async (t) => {
   for (const hangsUp of [true, false]) {
-    const server = await build(t)
+    const server = await build(t, { env: { FEATURES: 'auth' } })
     const socket = connect(Number(new URL(server.url).port), '127.0.0.1')
     socket.on('error', () => { /* The server closes the connection. */ })
     await once(socket, 'connect')

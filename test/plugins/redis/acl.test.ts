@@ -17,7 +17,7 @@ t.test('the servers and the backend need only the documented rights in Redis', a
   for (const user of ['flylive', 'backend']) t.equal(await admin.call('ACL', ...documented(user)), 'OK', user)
   const urlFor = (user: string) => redis.url.replace('//', `//${user}:THE-PASSWORD@`)
   const backend = await startBackend(t, { redisUrl: urlFor('backend') })
-  const env = { REDIS_URL: urlFor('flylive'), ...backend.env, FEATURES: '-docs,-stage' }
+  const env = { REDIS_URL: urlFor('flylive'), ...backend.env, FEATURES: '' }
   const [a, b] = [await build(t, { env }), await build(t, { env: { ...env, REDIS_URL: '', REDIS_HOST: '127.0.0.1', REDIS_PORT: String(redis.port), REDIS_USERNAME: 'flylive', REDIS_PASSWORD: 'THE-PASSWORD' } })]
   t.equal((await fetch(`${a.url}/readyz`)).status, 200)
   backend.rooms.set('r1', 1)
