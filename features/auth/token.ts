@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { createVerifier, TokenError } from 'fast-jwt'
-import { userIdText, z } from 'flylive-audio-server/feature'
+import { findTextIssue, userIdText, z } from 'flylive-audio-server/feature'
 import type { Identity, Profile, UserId } from 'flylive-audio-server/feature'
 
 /** The reason why a token was rejected; the label `result` of flylive_auth_attempts_total. */
@@ -178,6 +178,9 @@ export function createTokenReader (rules: TokenRules): (token: string) => Identi
     // The id comes last, so that no claim overrides it.
     const { profile, removed } = trimProfile({ ...Object.fromEntries(shown) as object, userId: payload.id, id: payload.id })
     if (removed.length > 0) onTrimmed(payload.id, removed)
+    const { name, roles } = payload
+    const issue = findTextIssue({ ...profile, name, roles })
+    if (issue) throw new TokenRefused('invalid', `The token's claims are not valid: ${[...issue.path.map(String), issue.message].join(' ')}`)
     return {
       user: { id: payload.id, name: payload.name, roles: payload.roles ?? [], profile },
       expiresAt,

@@ -1,4 +1,5 @@
 import { decode, Encoder } from '@msgpack/msgpack'
+import { findTextIssue } from 'flylive-audio-server/feature'
 import type { UserId } from 'flylive-audio-server/feature'
 
 // The wire format of VoicePing radios: MessagePack arrays.
@@ -40,6 +41,8 @@ const maxType = 27
 const maxIdLength = 128
 /** Maximum number of elements of an array or map in a payload. */
 const maxItems = 1024
+/** Maximum nesting depth of a payload. */
+const maxDepth = 32
 
 /** A message. `toId` is a user in a private message, and a channel in a group message. */
 export interface Frame {
@@ -55,11 +58,17 @@ export interface Frame {
 /** @returns the value as an id; 0 if the id is missing; undefined if it is neither a number nor a string */
 function idFrom (value: unknown): UserId | undefined {
   if (value === undefined || value === null || value === '') return 0
-  if (typeof value === 'number') return Number.isFinite(value) ? value : undefined
+  if (typeof value === 'number') return Number.isSafeInteger(value) ? value : undefined
   return typeof value === 'string' && value.length <= maxIdLength ? value : undefined
 }
 
-/** @returns the frame; undefined if the bytes are not a frame */
+/** @returns whether a value nests more than `depth` levels */
+function isDeeper (value: unknown, depth: number): boolean {
+  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return false
+  return depth === 0 || Object.values(value).some((part) => isDeeper(part, depth - 1))
+}
+
+/** @returns the frame; undefined if the bytes are not a frame, or a text in it cannot be stored */
 export function decodeFrame (data: Uint8Array): Frame | undefined {
   let array: unknown
   try {
@@ -73,6 +82,7 @@ export function decodeFrame (data: Uint8Array): Frame | undefined {
   if (!Number.isInteger(messageType) || (messageType as number) < 0 || (messageType as number) > maxType) return
   const [fromId, toId] = [idFrom(from), idFrom(to)]
   if (fromId === undefined || toId === undefined) return
+  if (isDeeper(array, maxDepth) || findTextIssue(array)) return
   const head = { channelType, messageType: messageType as number, fromId, toId } as const
   return array.length < 6 ? { ...head, payload: array[4] } : { ...head, messageId: array[4], payload: array[5] }
 }

@@ -1,4 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
+import { findTextIssue } from 'flylive-audio-server/feature'
 import type { FeatureInstance, Session, UserId } from 'flylive-audio-server/feature'
 import { channelsIn, isChannel } from './membership.ts'
 import type { Membership } from './membership.ts'
@@ -221,6 +222,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
     const key = channelKey(toId)
     const isGroup = channelType === group
     if (isGroup && !radio.channels.has(key)) return unauthorized(radio, frame)
+    if (messageType !== messageTypes.image && findTextIssue(plainText(frame.payload))) return drop('malformed')
     if (!admit(radio)) return drop('rate_limited')
     const at = Math.max(clock.now(), radio.lastMessageAt + 1)
     radio.lastMessageAt = at

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { Unauthorized, unavailable, userId, withDetails, z } from 'flylive-audio-server/feature'
+import { findTextIssue, Unauthorized, unavailable, userId, withDetails, z } from 'flylive-audio-server/feature'
 import type { FeatureInstance, HttpRequest, Identity } from 'flylive-audio-server/feature'
 
 /** How long after its `iat` a token without `exp` expires if it is signed with PTT_JWT_SECRET, in milliseconds. */
@@ -9,7 +9,7 @@ const claimsSchema = z.object({
   userId: userId.optional(),
   uid: userId.optional(),
   id: userId.optional(),
-  name: z.string().min(1).max(256).optional().catch(undefined),
+  name: z.string().min(1).max(256).refine((name) => !findTextIssue(name)).optional().catch(undefined),
   iat: z.number().optional(),
   exp: z.number().optional()
 }).refine((claims) => (claims.userId ?? claims.uid ?? claims.id) !== undefined, { error: 'userId' })

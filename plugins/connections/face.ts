@@ -1,7 +1,7 @@
 import sjson from 'secure-json-parse'
 import { z } from 'zod'
 import { validationFailed } from '../errors/codes.ts'
-import { checkInput } from '../schema/input.ts'
+import { checkShape } from '../schema/input.ts'
 import { jsonLimitExceeded, topLevelScalars } from '../schema/json-limits.ts'
 
 /** A request from a client, or the error if the request cannot be read. */
@@ -169,7 +169,8 @@ function parseJson (text: string): ParsedMessage {
     const head = jsonLimitExceeded(text) === undefined ? { id: undefined, type: undefined } : headOf(text)
     return { ...head, error: error as Error }
   }
-  const result = checkInput(envelope, value)
+  // The id is echoed, so it may be any text.
+  const result = checkShape(envelope, value)
   if (result.success) {
     const { id, type, data } = result.data
     return { id: id ?? undefined, type, data: data ?? {} }

@@ -210,8 +210,9 @@ export { webSocketFrame } from '../connections/web-socket-link.ts'
 export { profile, roomId, userId, userIdText } from '../schema/ids.ts'
 export { userKeyOf } from '../connections/session.ts'
 
-// Texts in any language, whose length is counted in code points.
-export { text } from '../schema/texts.ts'
+// Texts in any language, whose length is counted in code points. The server checks the texts in requests; a feature that reads
+// other data from clients checks their texts with `findTextIssue`.
+export { findTextIssue, text } from '../schema/texts.ts'
 // Whether a text matches a search.
 export { createSearch, query } from '../schema/search.ts'
 

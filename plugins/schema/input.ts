@@ -1,14 +1,15 @@
 import { validatorCompiler } from 'fastify-type-provider-zod'
 import type { z } from 'zod'
+import { findTextIssue } from './texts.ts'
 
 /** Zod's result, with the issues of an invalid input. */
 export type InputResult<T> = { success: true, data: T } | { success: false, issues: readonly Pick<z.core.$ZodIssue, 'path' | 'message'>[] }
 
 /**
- * Validates data from clients. Zod applies length limits to any value with a `length`, even an object, so
- * `{"length":{"valueOf":1,"toString":""}}` makes it throw a TypeError.
+ * Validates data from clients with a schema only. Zod applies length limits to any value with a `length`, even an
+ * object, so `{"length":{"valueOf":1,"toString":""}}` makes it throw a TypeError.
  */
-export function checkInput<T> (schema: z.ZodType<T>, input: unknown): InputResult<T> {
+export function checkShape<T> (schema: z.ZodType<T>, input: unknown): InputResult<T> {
   try {
     const { success, data, error } = schema.safeParse(input)
     return success ? { success, data } : { success, issues: error.issues }
@@ -18,9 +19,27 @@ export function checkInput<T> (schema: z.ZodType<T>, input: unknown): InputResul
   }
 }
 
+/**
+ * Validates data from clients like {@link checkShape}. Also rejects texts that no store can keep: see `isStorable`. Fields that
+ * the schema does not have are not checked, because the server ignores them.
+ */
+export function checkInput<T> (schema: z.ZodType<T>, input: unknown): InputResult<T> {
+  const result = checkShape(schema, input)
+  const issue = result.success ? findTextIssue(result.data) : undefined
+  return issue ? { success: false, issues: [issue] } : result
+}
+
+/** Adds the check of texts to a schema. */
+function withStorableTexts (schema: z.ZodType): z.ZodType {
+  return schema.superRefine((value, context) => {
+    const issue = findTextIssue(value)
+    if (issue) context.addIssue({ code: 'custom', ...issue })
+  })
+}
+
 /** Validates the parts of HTTP requests, like {@link checkInput}. */
 export const inputValidator: typeof validatorCompiler = (route) => {
-  const validate = validatorCompiler(route)
+  const validate = validatorCompiler({ ...route, schema: withStorableTexts(route.schema as z.ZodType) })
   return (input: unknown) => {
     try {
       return validate(input)

@@ -12,3 +12,34 @@ export function text (min: number, max: number) {
     .regex(new RegExp(`^.{0,${max}}$`, 'su'), `must have at most ${max} characters`)
     .meta({ maxLength: max, pattern: undefined })
 }
+
+/**
+ * Whether a text has neither a NUL character nor half of a surrogate pair. Such texts are valid in JSON, but not in UTF-8 or
+ * in databases: two user ids with different halves would become the same key in Redis.
+ */
+export const isStorable = (text: string): boolean => text.isWellFormed() && !text.includes('\0')
+
+/** The issue of a text that is not {@link isStorable}, in the form of a zod issue. */
+export interface TextIssue {
+  path: PropertyKey[]
+  message: string
+}
+
+/**
+ * Searches a value for a text that is not {@link isStorable}, also among the keys of objects.
+ *
+ * @param value must not nest deeply, because the function calls itself
+ * @returns the first such text; undefined if there is none
+ */
+export function findTextIssue (value: unknown): TextIssue | undefined {
+  if (typeof value === 'string') return isStorable(value) ? undefined : { path: [], message: 'must not contain a NUL character or half of a surrogate pair' }
+  if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return
+  const isList = Array.isArray(value)
+  for (const [key, part] of Object.entries(value)) {
+    if (!isList && !isStorable(key)) return { path: [], message: 'must not have a field whose name contains a NUL character or half of a surrogate pair' }
+    const issue = findTextIssue(part)
+    if (!issue) continue
+    issue.path.unshift(isList ? Number(key) : key)
+    return issue
+  }
+}

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { fitting, garbage, nearly, tries } from '../support/arbitrary.ts'
+import { adminKey, build, onEveryStore, tokenFor } from '../support/build.ts'
 import { nativeOnly } from '../support/client.ts'
 import { knownCodes, scene } from '../support/scene.ts'
 import type { Scene } from '../support/scene.ts'
@@ -138,4 +139,65 @@ t.test('survives frames that are expensive to parse', nativeOnly, async (t) => {
     t.ok(JSON.stringify(answers[0]).length < 10_000, `${name}: the reply is short`)
   }
   await stage.unharmed(t)
+})
+
+/** Texts that are valid in JSON, but not in UTF-8 or in databases. */
+const unstorable = ['a\ud800bcd', 'ab\udc00\ud83dcd', 'abcd\0']
+
+onEveryStore(t, 'rejects texts that cannot be stored, from every client', async (t, env) => {
+  const server = await build(t, { env: { PUBLIC_CLAIMS: 'id,name,avatar', ...env } })
+  for (const face of ['native', 'socket.io'] as const) {
+    const roomId = `r-${face}`
+    const client = await server.connect(face, { face })
+    await client.ok('room:join', { roomId, title: 'Title 😀' })
+    for (const text of unstorable) {
+      const requests: [type: string, data: Record<string, unknown>, path?: string][] = [
+        ['chat:message', { content: text }], ['chat:delete', { id: text }], ['chat:history', { before: text }],
+        ['room:update', { title: text }], ['room:update', { topic: text }], ['room:lock', { pin: text }],
+        ['room:join', { roomId: 'other', title: text }], ['room:join', { roomId: 'other', topic: text }], ['room:join', { roomId: 'other', pin: text }],
+        ['room:kick', { userId: text }], ['room:unban', { userId: text }], ['room:setRole', { userId: text, role: 'admin' }], ['room:transfer', { userId: text }],
+        ['room:muteAll', { except: ['ada', text] }, 'except.1'], ['room:bans', { cursor: text }], ['room:participants', { cursor: text }],
+        ['seat:invite', { userId: text, seatIndex: 0 }], ['seat:mute', { userId: text }], ['user:getRoom', { userId: text }],
+        ['gift:send', { giftId: 1, recipientId: text }], ['gift:prepare', { giftId: 1, recipientId: text }], ['lobby:list', { query: text }]
+      ]
+      for (const [type, data, path = Object.keys(data).find((key) => data[key] === text)] of requests) {
+        t.match((await client.request(type, data)).error, { code: 'VALIDATION_FAILED', details: [{ path }] }, `${face} ${type} ${path}`)
+      }
+      await client.ok('chat:message', { content: 'fine', unknown: text })
+    }
+    await client.ok('seat:take', { seatIndex: 0 })
+    t.match(await (await server.connect(`${face}2`)).ok('room:join', { roomId }), { participantCount: 2, title: 'Title 😀', topic: null, isLocked: false }, 'nothing was changed')
+    t.match(await server.admin('GET', '/admin/rooms/other'), { status: 404 })
+  }
+
+  const invalid = { status: 400, body: { error: { code: 'VALIDATION_FAILED' } } }
+  for (const text of unstorable) {
+    t.match(await server.admin('POST', '/admin/rooms/r-native/kick', { userId: text }), invalid)
+    t.match(await server.admin('PATCH', '/admin/rooms/r-native', { title: text }), { ...invalid, body: { error: { details: [{ path: 'title' }] } } })
+    t.match(await server.admin('POST', '/admin/rooms/r-native/close', { reason: text }), invalid)
+    const response = await fetch(`${server.url}/auth/session`, { headers: { authorization: `Bearer ${tokenFor(1, { avatar: text })}` } })
+    t.equal(response.status, 401, 'a public claim')
+    t.match(await response.json(), { error: { code: 'UNAUTHORIZED', message: /avatar/ } })
+  }
+  for (const path of ['/admin/users/a%00', '/admin/rooms?query=a%00', '/admin/users/%ED%A0%80']) t.match(await server.admin('GET', path), invalid, path)
+  const whip = await fetch(`${server.url}/whip/r-native?pin=1234%00`, { method: 'POST', headers: { authorization: `Bearer ${adminKey}`, 'content-type': 'application/sdp' }, body: 'v=0' })
+  t.match({ status: whip.status, body: await whip.json() }, invalid)
+})
+
+t.test('accepts only the ids of users that tokens can have', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,seats,moderation,gifts' } })
+  const ada = await server.connect(1)
+  await ada.ok('room:join', { roomId: 'r1' })
+  for (const userId of [1.5, 1e21, 2 ** 53, '', '.', '..', 'x'.repeat(129), true, null, [1], { id: 1 }]) {
+    for (const type of ['room:kick', 'room:unban', 'seat:mute', 'user:getRoom']) t.equal(await ada.fails(type, { userId }), 'VALIDATION_FAILED', `${type} ${JSON.stringify(userId)}`)
+    t.match(await server.admin('POST', '/admin/rooms/r1/kick', { userId }), { status: 400, body: { error: { code: 'VALIDATION_FAILED' } } })
+  }
+  ada.send('{"id":"infinite","type":"user:getRoom","data":{"userId":1e999}}')
+  ada.send('{"id":"zero","type":"user:getRoom","data":{"userId":-0}}')
+  for (const userId of ['1.5', '1e21', 'NaN', '-0', ' ', '__proto__', 'x'.repeat(128), -1, 0]) t.same(await ada.ok('user:getRoom', { userId }), { roomId: null }, JSON.stringify(userId))
+  const replies = ada.events as unknown as { id: string, ok: boolean, error?: { code: string } }[]
+  t.match(replies.filter(({ id }) => id === 'infinite' || id === 'zero'), [{ id: 'infinite', ok: false, error: { code: 'VALIDATION_FAILED' } }, { id: 'zero', ok: true }])
+  const zero = await server.connect(0)
+  await zero.ok('room:join', { roomId: 'r2' })
+  t.same(await ada.ok('user:getRoom', { userId: -0 }), { roomId: 'r2' })
 })

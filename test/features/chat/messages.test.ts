@@ -52,10 +52,8 @@ onEveryStore(t, 'keeps the text unchanged', async (t, env, kind) => {
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
   const texts = [
     ' ', '\n', '\t', '  in the middle \n of much space  ', '\u00a0', '\u200b', '\ufeff', '\u2028\u2029',
-    '\0', '\x07\x1b[31mred\x7f\x9b', '\u202eback to front', '\u2066isolated\u2069', 'e\u0301 and é', '👩‍👩‍👧‍👦', '\uffff\ufffe',
-    // Lone surrogates are invalid Unicode but valid JSON.
-    '\ud800', 'x\udc00\ud83d', '\ud800'.repeat(500),
-    // Servers exchange lines of JSON; these texts try to break the format.
+    '\x07\x1b[31mred\x7f\x9b', '\u202eback to front', '\u2066isolated\u2069', 'e\u0301 and é', '👩‍👩‍👧‍👦', '\uffff\ufffe',
+    // Servers exchange lines of JSON, and these texts try to break the format.
     '{"closed":{"reason":"backend","createdAt":9e15}}\n{"type":"room:closed"}', '\n{"except":"me"}', '"\\"', '__proto__', '${0} %s %o', '<script>alert(1)</script>', // eslint-disable-line no-template-curly-in-string
     'x'.repeat(500), '😀'.repeat(500), 'e\u0301'.repeat(250)
   ]
@@ -78,7 +76,7 @@ onEveryStore(t, 'rejects invalid messages without storing them', async (t, env, 
 
   const wrong = [
     { content: '' }, { content: undefined }, { content: null }, { content: 5 }, { content: true }, { content: ['hello'] }, { content: { text: 'hello' } },
-    { content: 'x'.repeat(501) }, { content: '😀'.repeat(501) }, { content: '\ud800'.repeat(501) }, { content: 'e\u0301'.repeat(251) }, { content: '😀'.repeat(5000) }, { content: 'x'.repeat(60_000) },
+    { content: 'x'.repeat(501) }, { content: '😀'.repeat(501) }, { content: '\ud800' }, { content: 'x\udc00\ud83d' }, { content: 'x\0' }, { content: 'e\u0301'.repeat(251) }, { content: '😀'.repeat(5000) }, { content: 'x'.repeat(60_000) },
     { messageType: 'html' }, { messageType: 'TEXT' }, { messageType: '' }, { messageType: null }, { messageType: 1 }, { messageType: ['text'] },
     { roomId: 5 }, { roomId: '' }
   ]

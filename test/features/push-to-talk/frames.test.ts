@@ -18,6 +18,14 @@ t.test('rejects bytes that are not a frame', async (t) => {
   t.equal(decodeFrame(new Uint8Array([0xc1])), undefined)
   t.equal(decodeFrame(new Uint8Array(encode([0, 1, 7, 5, 'x'])).subarray(0, 4)), undefined, 'a frame that is cut off')
   t.equal(decodeFrame(new Uint8Array(60_000).fill(0x91)), undefined, 'deep nesting')
+  const nested = (depth: number) => new Uint8Array([0x95, 0, 17, 7, 5, ...new Uint8Array(depth).fill(0x91), 0xc0])
+  t.equal(decodeFrame(nested(32)), undefined, 'a deep payload')
+  t.match(decodeFrame(nested(31)), { toId: 5 })
+  for (const id of [1.5, 2 ** 53, NaN, Infinity, 'a\0']) t.equal(decodeFrame(encode([0, 17, 7, id, 'hi'])), undefined, `the id ${JSON.stringify(id)}`)
+  for (const payload of ['a\0', { 'a\0': 1 }, ['a\0']]) t.equal(decodeFrame(encode([0, 17, 7, 5, payload])), undefined, 'NUL in the payload')
+  const surrogate = [0xed, 0xa0, 0x80]
+  t.equal(decodeFrame(new Uint8Array([0x95, 0, 17, 7, 5, 0xa3, ...surrogate])), undefined, 'half of a surrogate pair in the payload')
+  t.equal(decodeFrame(new Uint8Array([0x95, 0, 17, 7, 0xa3, ...surrogate, 0xc0])), undefined, 'half of a surrogate pair in an id')
 })
 
 t.test('reads texts and ids', async (t) => {
