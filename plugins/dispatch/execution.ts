@@ -28,7 +28,7 @@ export interface MessageDispatcher {
 export interface Execution extends MessageDispatcher {
   /** Decodes a frame with the session's face, runs the request, and sends the reply. */
   read: FrameReader
-  /** Delays the session's later requests until `until` settles. */
+  /** Delays the session's later requests until `until` and all earlier delays settle. */
   hold (session: Session, until: Promise<unknown>): void
 }
 
@@ -47,6 +47,8 @@ interface SessionRequest {
   respond (outcome: Outcome): void
   /** Runs the handler's callbacks after the reply. */
   afterReply (run: () => void): void
+  /** Called when the handler starts, or the request has failed; maybe repeatedly. Only for a request that has waited. */
+  started? (): void
 }
 
 /** The outcome of a request. `cause` is the original error. */
@@ -67,7 +69,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
   const latency = app.metrics.histogram('flylive_socket_event_latency_seconds', 'Time from a request to its reply, by type', ['event'], latencyBuckets)
   /** The number and total size of each session's waiting requests. */
   const waiting = new WeakMap<Session, { requests: number, bytes: number }>()
-  /** The promise that each session's later requests wait for. */
+  /** The promise that each session's later requests wait for: that an exclusive request has finished, and that all waiting requests have started. */
   const barriers = new WeakMap<Session, Promise<unknown>>()
 
   function read (session: Session, frame: Buffer, isBinary: boolean): void {
@@ -119,8 +121,14 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
       count(fail(request, new Unauthorized('The session has ended')))
       return
     }
-    const done = barrier ? barrier.then(() => resume(request, count)) : run(request, count)
-    if (route?.exclusive === true) hold(session, done)
+    if (!barrier) {
+      const done = run(request, count)
+      if (route?.exclusive === true) hold(session, done)
+      return
+    }
+    const { promise: started, resolve } = Promise.withResolvers<void>()
+    const done = barrier.then(() => resume({ ...request, started: resolve }, count))
+    hold(session, route?.exclusive === true ? done : started)
   }
 
   /** @returns false if too many of the session's requests are waiting */
@@ -144,7 +152,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
   }
 
   function hold (session: Session, until: Promise<unknown>): void {
-    const barrier = until.catch(() => {}).finally(() => {
+    const barrier = Promise.allSettled([barriers.get(session), until]).finally(() => {
       if (barriers.get(session) === barrier) barriers.delete(session)
     })
     barriers.set(session, barrier)
@@ -160,6 +168,8 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
       count('ok')
     } catch (error) {
       count(fail(request, error))
+    } finally {
+      request.started?.()
     }
     if (callbacks.length > 0) request.afterReply(() => runAll(callbacks, request))
   }
@@ -172,8 +182,10 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
     if (route.limit) {
       const key = route.limit.perRoom === true ? `${room?.roomId ?? ''} ${session.userKey}` : session.userKey
       const { name = route.type, perMinute, eventual = false } = route.limit
-      if (eventual) limits.count(name, key, perMinute)
-      else await limits.consume(name, key, perMinute)
+      const counted = eventual ? limits.count(name, key, perMinute) : limits.consume(name, key, perMinute)
+      // The session's later requests wait, too, so that handlers start in the order in which requests arrived.
+      if (eventual && counted) hold(session, counted)
+      if (counted) await counted
     }
     const context: MessageContext<never> = {
       session,
@@ -184,6 +196,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
       // Bound to the async context of this request, so that later faults of `fn` are attributed to the request.
       afterReply: (fn) => { callbacks.push(AsyncLocalStorage.bind(fn)) }
     }
+    request.started?.()
     const reply = await route.handler(parsed.data as never, context)
     return route.reply.parse(reply)
   }

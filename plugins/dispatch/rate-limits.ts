@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis'
 import { rateLimited } from '../errors/codes.ts'
 import { createLimiter, MinuteCounter } from '../redis/limiter.ts'
-import type { Limiter } from '../redis/limiter.ts'
+import type { Limiter, Usage } from '../redis/limiter.ts'
 
 /** Limits messages per user and minute, across all servers. */
 export interface RateLimits {
@@ -14,17 +14,19 @@ export interface RateLimits {
    */
   consume (name: string, key: string, perMinute: number): Promise<void>
   /**
-   * Counts a message without waiting for Redis. Each server counts its own messages exactly. Messages to
-   * other servers are included once both servers have reported their counts to Redis, which takes about
-   * {@link reportMs}.
+   * Counts a message, usually without waiting for Redis. A server admits at most {@link uncountedShare} of the limit before it
+   * knows the messages to other servers. A user of several servers may therefore exceed the limit by this share per further server.
    *
+   * @returns undefined if the message is admitted; or a promise, which rejects with RATE_LIMITED like {@link consume}
    * @throws RATE_LIMITED, like {@link consume}
    */
-  count (name: string, key: string, perMinute: number): void
+  count (name: string, key: string, perMinute: number): Promise<void> | undefined
 }
 
 /** How long a server collects counts before it reports them, in milliseconds. */
 const reportMs = 100
+/** Which part of a limit a server admits without a reply from Redis; at least one message. */
+const uncountedShare = 1 / 20
 
 /** The counts of one limit. */
 interface Counts {
@@ -32,8 +34,17 @@ interface Counts {
   total: MinuteCounter
   /** The number of messages, by key, that this server has not reported. */
   unreported: Map<string, number>
+  /** The number of messages, by key, that are in `unreported`, or in a report without a reply. */
+  unconfirmed: Map<string, number>
   /** The count in Redis. */
   shared: Limiter
+}
+
+function add (counts: Map<string, number>, key: string, change: number): number {
+  const count = (counts.get(key) ?? 0) + change
+  if (count > 0) counts.set(key, count)
+  else counts.delete(key)
+  return count
 }
 
 /**
@@ -47,6 +58,7 @@ export function createRateLimits (redis: Redis | undefined): RateLimits {
     const counts = limits.get(name) ?? {
       total: new MinuteCounter(),
       unreported: new Map<string, number>(),
+      unconfirmed: new Map<string, number>(),
       // No maximum here: the limit may change while the server runs, so this module compares the count with it.
       shared: createLimiter(redis, { name: `ratelimit:${name}`, max: Number.MAX_SAFE_INTEGER, windowSeconds: 60 })
     }
@@ -54,13 +66,26 @@ export function createRateLimits (redis: Redis | undefined): RateLimits {
     return counts
   }
 
-  function report ({ total, unreported, shared }: Counts): void {
-    for (const [key, events] of unreported) {
-      shared.add(key, events).then((usage) => {
-        total.set(key, { ...usage, used: usage.used + (unreported.get(key) ?? 0) })
-      }, () => {})
+  /** @returns the key's messages on all servers, including those of this report */
+  async function report ({ total, unreported, unconfirmed, shared }: Counts, key: string): Promise<Usage> {
+    const events = unreported.get(key) ?? 0
+    unreported.delete(key)
+    try {
+      const usage = await shared.add(key, events)
+      total.set(key, { ...usage, used: usage.used + (unconfirmed.get(key) ?? 0) - events })
+      return usage
+    } finally {
+      add(unconfirmed, key, -events)
     }
-    unreported.clear()
+  }
+
+  function reportAll (counts: Counts): void {
+    for (const key of [...counts.unreported.keys()]) report(counts, key).catch(() => { /* The next report contains later messages only. */ })
+  }
+
+  async function confirm (counts: Counts, key: string, perMinute: number): Promise<void> {
+    const { used, msLeft } = await report(counts, key)
+    if (used > perMinute) throw rateLimited(msLeft)
   }
 
   return {
@@ -70,12 +95,13 @@ export function createRateLimits (redis: Redis | undefined): RateLimits {
     },
     count (name, key, perMinute) {
       const counts = countsOf(name)
-      const { total, unreported } = counts
+      const { total, unreported, unconfirmed } = counts
       total.check(key, perMinute)
       total.add(key)
       if (!redis) return
-      if (unreported.size === 0) setTimeout(report, reportMs, counts).unref()
-      unreported.set(key, (unreported.get(key) ?? 0) + 1)
+      if (unreported.size === 0) setTimeout(reportAll, reportMs, counts).unref()
+      add(unreported, key, 1)
+      if (add(unconfirmed, key, 1) > Math.max(1, perMinute * uncountedShare)) return confirm(counts, key, perMinute)
     }
   }
 }

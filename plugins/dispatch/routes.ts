@@ -15,8 +15,8 @@ export interface RequestLimit {
   /** Requests with the same name share one limit. Default: the message type. */
   name?: string
   /**
-   * Whether to count requests without waiting for Redis, so that handlers start in the order in which
-   * requests arrive. A user with sessions on several servers may then exceed the limit a little.
+   * Whether to count requests without waiting for Redis, unless a user sends many at once. Handlers start in the order in which
+   * requests arrive. A user with sessions on several servers may exceed the limit by a twentieth per further server.
    */
   eventual?: boolean
 }
