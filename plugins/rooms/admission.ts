@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify'
+import { addressKey } from '../connections/addresses.ts'
 import { userKeyOf } from '../connections/session.ts'
 import type { Session } from '../connections/session.ts'
 import { isCoded, unavailable } from '../errors/codes.ts'
@@ -21,12 +22,6 @@ import type { RoomSync } from './sync.ts'
 /** Maximum attempts of a join. A join is retried if the PIN was compared with an outdated hash. */
 const maxComparisons = 3
 
-/** A join that succeeded. */
-export interface Admitted extends JoinResult {
-  /** The room's stored PIN hash, if the room has a PIN. */
-  pinHash: string | undefined
-}
-
 /** Adds sockets to rooms in the store, and creates rooms that do not exist. */
 export interface Admission {
   /**
@@ -34,7 +29,7 @@ export interface Admission {
    *
    * @throws the errors of the store's join and of the hook
    */
-  admit (room: LocalRoom, session: Session, request: RoomRequest, pin: string | undefined): Promise<Admitted>
+  admit (room: LocalRoom, session: Session, request: RoomRequest, pin: string | undefined): Promise<JoinResult>
   /** @returns whether the store may have admitted the socket although `admit` threw this error */
   isUncertain (error: unknown): boolean
 }
@@ -56,16 +51,15 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
   const beforeStore = new WeakSet<Error>()
 
   /** Joins a room. If the room has a PIN, compares the given PIN with its hash. */
-  async function joinWithPin (room: LocalRoom, command: Omit<JoinCommand, 'pinHash' | 'comparedHash'>, pin: string | undefined): Promise<Admitted> {
-    if (pin === undefined) return { ...await store.join(command), pinHash: undefined }
+  async function joinWithPin (room: LocalRoom, command: Omit<JoinCommand, 'pinHash' | 'comparedHash'>, pin: string | undefined): Promise<JoinResult> {
+    if (pin === undefined) return await store.join(command)
     // This server usually has the hash in memory, so this saves a round trip.
     let comparedHash = details.peekPinHash(room.roomId) ?? room.pinHash ?? 'none'
     for (let i = 0; i < maxComparisons; i++) {
       const isRight = comparedHash !== 'none' && await pins.matches(command.roomId, pin, comparedHash)
       const pinHash = isRight ? comparedHash : command.create ? await hashPin(pin) : 'wrong'
       try {
-        const result = await store.join({ ...command, pinHash, comparedHash })
-        return { ...result, pinHash: result.room.locked ? pinHash : undefined }
+        return await store.join({ ...command, pinHash, comparedHash })
       } catch (error) {
         if (!(error instanceof PinNotCompared)) throw error
         comparedHash = error.pinHash
@@ -75,7 +69,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
   }
 
   /** Joins a room as its owner or an admin, even if a host has locked it. */
-  async function joinAsHost (room: LocalRoom, session: Session, command: Parameters<typeof joinWithPin>[1], pin: string | undefined): Promise<Admitted> {
+  async function joinAsHost (room: LocalRoom, session: Session, command: Parameters<typeof joinWithPin>[1], pin: string | undefined): Promise<JoinResult> {
     try {
       return await joinWithPin(room, command, pin)
     } catch (error) {
@@ -92,7 +86,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
    *
    * @param limited thrown if the user needs the PIN
    */
-  async function joinBeyondLimit (room: LocalRoom, session: Session, request: RoomRequest, command: Omit<JoinCommand, 'create'>, pin: string, limited: unknown): Promise<Admitted> {
+  async function joinBeyondLimit (room: LocalRoom, session: Session, request: RoomRequest, command: Omit<JoinCommand, 'create'>, pin: string, limited: unknown): Promise<JoinResult> {
     // Features admit users without a PIN.
     if (await isManaged(request.roomId, session)) return await enterManaged(room, request, command)
     const [member] = await store.getMembers(command.roomId, [session.userKey])
@@ -119,7 +113,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
   }
 
   /** Joins a room that a feature manages. Restores the room if the store has lost it, and creates it if it does not exist. */
-  async function enterManaged (room: LocalRoom, { roomId, options }: RoomRequest, command: Omit<JoinCommand, 'create'>): Promise<Admitted> {
+  async function enterManaged (room: LocalRoom, { roomId, options }: RoomRequest, command: Omit<JoinCommand, 'create'>): Promise<JoinResult> {
     try {
       return await joinWithPin(room, command, undefined)
     } catch (error) {
@@ -132,7 +126,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
   }
 
   /** Joins a room, or creates it. Tries to join first, because the creation limit and `room:create` apply only to new rooms. */
-  async function enter (room: LocalRoom, session: Session, request: RoomRequest, command: Omit<JoinCommand, 'create'>, pin: string | undefined): Promise<Admitted> {
+  async function enter (room: LocalRoom, session: Session, request: RoomRequest, command: Omit<JoinCommand, 'create'>, pin: string | undefined): Promise<JoinResult> {
     if (await isManaged(request.roomId, session)) return await enterManaged(room, request, command)
     try {
       return await joinAsHost(room, session, command, pin)
@@ -165,18 +159,20 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
 
   return {
     async admit (room, session, request, pin) {
+      const { address } = session.identity
       const command = {
         roomId: request.roomId,
         sessionId: session.id,
         userKey: session.userKey,
         profile: session.user.profile,
         limit: config.MAX_CLIENTS_PER_ROOM,
-        now: clock.now()
+        now: clock.now(),
+        address: address === undefined ? undefined : addressKey(address)
       }
       const join = async () => await enter(room, session, request, command, pin)
       const result = pin === undefined || session.roomId === request.roomId
         ? await join()
-        : await pinLimits.limit(session.identity.address, request.roomId, join, async (limited) => await joinBeyondLimit(room, session, request, command, pin, limited))
+        : await pinLimits.limit(address, request.roomId, join, async (limited) => await joinBeyondLimit(room, session, request, command, pin, limited))
       if (room.members.size > 0 && result.room.createdAt > room.record.createdAt) await closeEarlier(room)
       return result
     },

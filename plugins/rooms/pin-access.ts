@@ -1,5 +1,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { PinRequired, PinWrong, RoomLocked } from '../store/errors.ts'
+import { addressKey } from '../connections/addresses.ts'
+import { PinRequired, RoomLocked } from '../store/errors.ts'
 import type { RoomStore } from '../store/store.ts'
 import type { RoomRecord } from '../store/types.ts'
 import type { Details } from './details.ts'
@@ -11,7 +12,7 @@ const digest = (text: string) => createHash('sha256').update(text).digest()
 const isEqual = (one: string, other: string) => timingSafeEqual(digest(one), digest(other))
 
 export interface PinAccessOptions {
-  store: Pick<RoomStore, 'getPinHash'>
+  store: Pick<RoomStore, 'getPinHash' | 'countPin'>
   details: Pick<Details, 'readAccess'>
   pins: PinCheck
   limits: PinLimits
@@ -37,7 +38,7 @@ export function createPinAccess ({ store, details, pins, limits }: PinAccessOpti
       if (pin === undefined) throw new PinRequired()
       await limits.limit(address, room.roomId, async () => {
         const isRight = expected === undefined ? await pins.matches(room.roomId, pin, stored as string) : isEqual(pin, expected)
-        if (!isRight) throw new PinWrong()
+        await store.countPin(room.roomId, address === undefined ? undefined : addressKey(address), isRight)
       })
     }
   }

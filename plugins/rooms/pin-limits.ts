@@ -1,17 +1,17 @@
 import { addressKey } from '../connections/addresses.ts'
 import { MinuteCounter } from '../redis/limiter.ts'
-import { PinWrong } from '../store/errors.ts'
-
-/** Maximum number of wrong PINs per minute on this server. */
-const wrongPins = { perAddress: 20, perRoom: 200 }
+import { pinLimitOf, PinWrong } from '../store/errors.ts'
+import { wrongPins } from '../store/store.ts'
 
 /** Counts wrong PINs per key. An attempt in progress counts as wrong until its result is known. */
 class WrongPins {
   readonly #wrong = new MinuteCounter()
   readonly #running = new Map<string, Set<Promise<unknown>>>()
+  readonly #kind: 'address' | 'room'
   readonly #max: number
 
-  constructor (max: number) {
+  constructor (kind: 'address' | 'room', max: number) {
+    this.#kind = kind
     this.#max = max
   }
 
@@ -26,11 +26,15 @@ class WrongPins {
     return running && this.#wrong.used(key) + running.size >= this.#max ? Promise.race(running) : undefined
   }
 
-  /** Counts an attempt if it fails with PIN_WRONG. */
+  /** Counts an attempt if it fails with PIN_WRONG. If the store has found that the limit is reached, the limit is reached here, too. */
   watch (key: string, attempt: Promise<unknown>): void {
     const running = this.#running.get(key) ?? new Set()
     this.#running.set(key, running)
-    const settled = attempt.then(() => {}, (error: unknown) => { if (error instanceof PinWrong) this.#wrong.add(key) }).finally(() => {
+    const settled = attempt.then(() => {}, (error: unknown) => {
+      const limited = pinLimitOf(error)
+      if (error instanceof PinWrong) this.#wrong.add(key)
+      else if (limited?.pinLimit === this.#kind) this.#wrong.set(key, { used: this.#max, msLeft: limited.retryAfterMs })
+    }).finally(() => {
       running.delete(settled)
       if (running.size === 0) this.#running.delete(key)
     })
@@ -39,8 +43,8 @@ class WrongPins {
 }
 
 /**
- * Limits wrong PINs per address and per room, in addition to the store's limit per user and room (protocol.md, section
- * 7, "Quotas").
+ * Limits wrong PINs per address and per room before the server compares a PIN, because a comparison takes 30 ms of CPU
+ * time. The store's limits cover all servers; the limits here count only the attempts on this server.
  */
 export interface PinLimits {
   /**
@@ -54,8 +58,8 @@ export interface PinLimits {
 }
 
 export function createPinLimits (): PinLimits {
-  const ofAddress = new WrongPins(wrongPins.perAddress)
-  const ofRoom = new WrongPins(wrongPins.perRoom)
+  const ofAddress = new WrongPins('address', wrongPins.perAddress)
+  const ofRoom = new WrongPins('room', wrongPins.perRoom)
   return {
     async limit (address, roomId, join, beyond) {
       const key = address === undefined ? undefined : addressKey(address)

@@ -135,8 +135,8 @@ export interface Rooms {
    */
   hasPin (room: RoomRecord): Promise<boolean>
   /**
-   * Checks the PIN of a person who does not join. Wrong PINs are counted per address and per room, together with those
-   * of joins.
+   * Checks the PIN of a person who does not join. Wrong PINs are counted per address and per room on all servers,
+   * together with those of joins.
    *
    * @param request.expected the expected PIN, if it is not the room's own
    * @param request.address the client's address

@@ -1,5 +1,5 @@
 import createError from '@fastify/error'
-import { withDetails } from '../errors/codes.ts'
+import { rateLimited, withDetails } from '../errors/codes.ts'
 
 export const RoomNotFound = createError('ROOM_NOT_FOUND', 'Room %s does not exist', 404)
 export const RoomFull = createError('ROOM_FULL', 'The room is full', 409)
@@ -28,4 +28,17 @@ export function banLimit (limit: number) {
 /** @param until end of the ban, epoch milliseconds */
 export function banned (until: number) {
   return withDetails(new Banned(), { until })
+}
+
+/** Whose wrong PINs have reached their limit. */
+export type PinLimitOf = 'user' | 'address' | 'room'
+
+/** @returns RATE_LIMITED for too many wrong PINs */
+export const pinLimited = (pinLimit: PinLimitOf, retryAfterMs: number) => Object.assign(rateLimited(retryAfterMs), { pinLimit })
+
+/** @returns undefined if the error is not from {@link pinLimited} */
+export function pinLimitOf (error: unknown): { pinLimit: PinLimitOf, retryAfterMs: number } | undefined {
+  if (!(error instanceof Error && 'pinLimit' in error)) return
+  const { pinLimit, details } = error as ReturnType<typeof pinLimited>
+  return { pinLimit, retryAfterMs: (details as { retryAfterMs: number }).retryAfterMs }
 }

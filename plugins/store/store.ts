@@ -7,14 +7,21 @@ import type {
 /** Members of rooms. */
 export interface MemberStore {
   /**
-   * Adds a socket to a room. If the room does not exist, creates it as described by `create`.
+   * Adds a socket to a room. If the room does not exist, creates it as described by `create`. A user who is in the room
+   * may join with more sockets, without a PIN.
    *
    * @throws ROOM_NOT_FOUND, ROOM_FULL, BANNED (details `{until}`), PIN_REQUIRED, PIN_WRONG, RATE_LIMITED after {@link
-   *   pinTries} wrong pins per minute; UNAVAILABLE for a new room in the first `recoveryMs` after the store lost all
-   *   data, because another server may be about to restore it; ROOM_LOCKED if the room admits nobody; `PinNotCompared`,
-   *   see `comparedHash`
+   *   wrongPins}; UNAVAILABLE for a new room in the first `recoveryMs` after the store lost all data, because another
+   *   server may be about to restore it; ROOM_LOCKED if the room admits nobody; `PinNotCompared`, see `comparedHash`
    */
   join (command: JoinCommand): Promise<JoinResult>
+  /**
+   * Counts the PIN of a person who does not join, if it is wrong, together with the wrong PINs of joins.
+   *
+   * @param address see `JoinCommand`
+   * @throws PIN_WRONG; RATE_LIMITED after {@link wrongPins} of the address or the room, even if the PIN is right
+   */
+  countPin (roomId: string, address: string | undefined, isRight: boolean): Promise<void>
   /**
    * @param mayReturn whether the user's connection broke; the user may then rejoin a locked room for `returnMs`
    * @returns undefined if the socket was not in the room
@@ -184,6 +191,6 @@ export interface RoomStore extends MemberStore, RecordStore, StateStore, NodeMem
 
 /** How long the store remembers a closed room, so that a disconnected server does not restore it, in milliseconds. */
 export const closedMemoryMs = 600_000
-/** Maximum number of wrong pins per user, room and window (protocol.md, room rules). */
-export const pinTries = 5
+/** Maximum number of wrong PINs per window (protocol.md, section 7, "Quotas"): of a user in a room, of an address in all rooms, and in a room. */
+export const wrongPins = { perUser: 5, perAddress: 20, perRoom: 200 } as const
 export const pinWindowMs = 60_000

@@ -75,6 +75,8 @@ export interface JoinCommand {
    * a wrong `pinHash` is always counted.
    */
   comparedHash?: string | undefined
+  /** Key of the client's address, for the limits on wrong PINs; undefined if the address is not known. */
+  address?: string | undefined
   /** Whether the user is an owner or admin, who may join a room that a host has locked without the PIN. */
   isHost?: boolean | undefined
   /** The record of the room to create if the room does not exist. If omitted, the join fails instead. */
@@ -93,6 +95,8 @@ export interface JoinResult {
   participants: Profile[]
   /** All documents of the room, by name. */
   documents: ReadonlyMap<string, StoredDocument>
+  /** The hash of the PIN with which the room was created; undefined if there was none. */
+  pinHash?: string | undefined
 }
 
 export interface LeaveResult {

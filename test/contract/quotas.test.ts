@@ -7,6 +7,7 @@ import type { TestServer } from '../support/build.ts'
 import { nativeOnly } from '../support/client.ts'
 import { redisDatabase } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
+import { chromiumOffer } from '../features/whip/offers.ts'
 
 /**
  * Opens a connection that must be rejected.
@@ -232,6 +233,44 @@ onEveryStore(t, 'limits wrong pins per address and per room, and not for members
   await owner.ok('room:join', { roomId: 'r1', pin: '1234' })
   t.equal(await (await server.connect('late', from(12))).fails('room:join', { roomId: 'r1', pin: '1234' }), 'RATE_LIMITED')
   await (await server.connect('later', from(12))).ok('room:join', { roomId: 'r2', pin: '1234' })
+})
+
+t.test('wrong pins count together on all servers and over all kinds of connections', async (t) => {
+  const env = { FEATURES: 'auth,media,seats,whip,socket-io,moderation', TRUST_PROXY: 'true', REDIS_URL: await redisDatabase() }
+  const servers = [await build(t, { env }), await build(t, { env })] as const
+  const headers = { 'x-forwarded-for': '203.0.113.7' }
+  const owner = await servers[0].connect('owner', { headers })
+  await owner.ok('room:join', { roomId: 'r1', pin: '1234' })
+  const record = await servers[0].app.store.getRoom('r1')
+  if (!record) throw new Error('the room does not exist')
+  const join = (face: 'native' | 'socket.io') => async (server: TestServer, user: string) => {
+    const client = await server.connect(user, { face, headers })
+    return await client.fails('room:join', { roomId: 'r1', pin: '0000' })
+  }
+  const kinds: ((server: TestServer, user: string) => Promise<string>)[] = [
+    join('native'),
+    join('socket.io'),
+    async ({ url }, user) => {
+      const response = await fetch(`${url}/whip/r1?pin=0000`, { method: 'POST', headers: { ...headers, authorization: `Bearer ${tokenFor(user)}`, 'content-type': 'application/sdp' }, body: chromiumOffer })
+      return (await response.json() as { error: { code: string } }).error.code
+    },
+    async ({ app }) => await app.rooms.checkPin({ room: record, pin: '0000', address: '203.0.113.7' }).then(() => 'ok', (error: { code: string }) => error.code)
+  ]
+  const attempt = async (i: number) => await (kinds[i % 4] as typeof kinds[0])(servers[i % 8 < 4 ? 0 : 1], `user${i}`)
+  const codes = await Promise.all(Array.from({ length: 24 }, (_, i) => attempt(i)))
+  t.equal(codes.filter((code) => code === 'PIN_WRONG').length, 20, codes.join())
+  t.equal(codes.filter((code) => code === 'RATE_LIMITED').length, 4)
+  for (let i = 0; i < 8; i++) t.equal(await attempt(i), 'RATE_LIMITED')
+
+  // Clients reconnect with the PIN that they know.
+  const admin = await servers[1].connect('admin')
+  await admin.ok('room:join', { roomId: 'r1', pin: '1234' })
+  await owner.ok('room:setRole', { userId: 'admin', role: 'admin' })
+  await admin.ok('room:lock', { pin: '5678' })
+  for (let i = 0; i < 7; i++) {
+    await owner.ok('room:leave')
+    await owner.ok('room:join', { roomId: 'r1', pin: '1234' })
+  }
 })
 
 t.test('rejects . and .. as ids', async (t) => {

@@ -30,6 +30,8 @@ onBothStores(t, 'a PIN locks a room', async (t, env) => {
   t.equal(await bob.fails('room:join', { roomId: 'r1', pin: 'abc' }), 'VALIDATION_FAILED', 'too short for a PIN')
   t.equal(await bob.fails('room:join', { roomId: 'r1', pin: '4321' }), 'PIN_WRONG')
   t.match(await bob.ok('room:join', { roomId: 'r1', pin: '1234' }), { participantCount: 2 })
+  t.match(await bob.ok('room:join', { roomId: 'r1' }), { participantCount: 2 }, 'a user who is in the room')
+  t.match(server.app.rooms.get('r1'), { pinHash: /^scrypt:/ }, 'the server can still restore the room with its PIN')
 
   for (let i = 0; i < 5; i++) t.equal(await eve.fails('room:join', { roomId: 'r1', pin: `000${i}` }), 'PIN_WRONG')
   const { error } = await eve.request('room:join', { roomId: 'r1', pin: '1234' })

@@ -1,5 +1,5 @@
 import type { Test } from 'tap'
-import { pinTries, pinWindowMs } from '../../plugins/store/store.ts'
+import { pinWindowMs, wrongPins } from '../../plugins/store/store.ts'
 import type { RoomStore } from '../../plugins/store/store.ts'
 import { accessDocument, maxListedParticipants } from '../../plugins/store/types.ts'
 import type { JoinCommand, RoomAccess, RoomRecord } from '../../plugins/store/types.ts'
@@ -110,10 +110,13 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
   t.test('a PIN locks the room that the join creates', async (t) => {
     const store = await make(t)
     const pinHash = 'right'
-    t.match(await store.join(joining('r1', 1, { pinHash })), { created: true, room: { locked: true } })
+    t.match(await store.join(joining('r1', 1, { pinHash })), { created: true, room: { locked: true }, pinHash })
     t.equal(await codeOf(store.join(joining('r1', 2))), 'PIN_REQUIRED')
     t.equal(await codeOf(store.join(joining('r1', 2, { pinHash: 'wrong' }))), 'PIN_WRONG')
     t.equal(await codeOf(store.join(joining('r1', 2, { pinHash }))), 'ok')
+    t.match(await store.join(joining('r1', 1, { sessionId: 'phone' })), { firstOfUser: false, pinHash }, 'a user who is in the room needs no PIN')
+    t.equal(await codeOf(store.join(joining('r1', 1, { sessionId: 'watch', pinHash: 'wrong' }))), 'PIN_WRONG', 'but not with another PIN')
+    for (const sessionId of ['s-1', 'phone']) await store.leave('r1', sessionId, '1', Date.now())
     t.equal(await codeOf(store.join(joining('r1', 1))), 'PIN_REQUIRED', 'also for the owner')
     t.notMatch(await store.getRoom('r1'), { pin: pinHash }, 'the PIN is not returned')
     t.equal(JSON.stringify(await store.getRoom('r1')).includes(pinHash), false)
@@ -127,7 +130,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     const store = await make(t)
     const now = Date.now()
     await store.join(joining('r1', 1, { pinHash: 'right' }))
-    for (let i = 0; i < pinTries; i++) t.equal(await codeOf(store.join(joining('r1', 2, { pinHash: `wrong${i}`, now }))), 'PIN_WRONG')
+    for (let i = 0; i < wrongPins.perUser; i++) t.equal(await codeOf(store.join(joining('r1', 2, { pinHash: `wrong${i}`, now }))), 'PIN_WRONG')
     const error = await store.join(joining('r1', 2, { pinHash: 'right', now })).catch((error: unknown) => error)
     t.match(error, { code: 'RATE_LIMITED', details: { retryAfterMs: Number } }, 'the right PIN is rejected, too')
     const { retryAfterMs } = (error as { details: { retryAfterMs: number } }).details
@@ -139,22 +142,58 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     for (let i = 0; i < 10; i++) t.equal(await codeOf(store.join(joining('r2', 5))), 'PIN_REQUIRED', 'a missing PIN does not count')
   })
 
+  t.test('limits wrong PINs per address and per room', async (t) => {
+    const store = await make(t)
+    const wrong = { pinHash: 'wrong' }
+    for (const roomId of ['r1', 'r2']) await store.join(joining(roomId, 1, { pinHash: 'right' }))
+    await store.join(joining('r1', 2, { pinHash: 'right' }))
+    const guess = async (user: string, address: string | undefined, roomId = 'r1') => await codeOf(store.join(joining(roomId, user, { ...wrong, address })))
+    for (let i = 0; i < wrongPins.perAddress - 1; i++) t.equal(await guess(`a${i}`, 'home', i % 2 === 0 ? 'r1' : 'r2'), 'PIN_WRONG')
+    t.equal(await codeOf(store.countPin('r2', 'home', false)), 'PIN_WRONG', 'a person who does not join counts, too')
+    for (const roomId of ['r1', 'r2']) t.equal(await guess('late', 'home', roomId), 'RATE_LIMITED', `the address, in ${roomId}`)
+    const error = await store.countPin('r1', 'home', true).catch((error: unknown) => error)
+    t.match(error, { code: 'RATE_LIMITED', details: { retryAfterMs: Number }, pinLimit: 'address' }, 'the right PIN is rejected, too')
+    t.equal(await codeOf(store.join(joining('r1', 'asking', { address: 'home' }))), 'PIN_REQUIRED')
+    t.equal(await codeOf(store.countPin('r1', 'office', true)), 'ok')
+
+    const counted = wrongPins.perAddress / 2
+    for (let i = 0; i < wrongPins.perRoom - counted; i++) await guess(`b${i}`, i % 2 === 0 ? undefined : `street ${i}`)
+    t.match(await store.join(joining('r1', 'last', wrong)).catch((error: unknown) => error), { code: 'RATE_LIMITED', pinLimit: 'room' })
+    t.equal(await codeOf(store.countPin('r1', undefined, true)), 'RATE_LIMITED')
+    t.equal(await codeOf(store.countPin('r2', undefined, true)), 'ok')
+    t.equal(await codeOf(store.join(joining('r1', 2, { pinHash: 'right', address: 'home', sessionId: 'phone' }))), 'ok', 'members are not affected')
+  })
+
+  t.test('wrong PINs of members and hosts do not lock them out', async (t) => {
+    const store = await make(t)
+    await store.join(joining('r1', 1, { pinHash: 'right' }))
+    for (let i = 0; i < wrongPins.perUser + 1; i++) t.equal(await codeOf(store.join(joining('r1', 1, { pinHash: 'wrong', address: 'home' }))), 'PIN_WRONG', 'of a member')
+    t.equal(await codeOf(store.join(joining('r1', 1, { pinHash: 'right', address: 'home' }))), 'ok')
+    const access = JSON.stringify({ admits: 'pin', pinHash: 'new' } satisfies RoomAccess)
+    t.match(await store.swapDocument({ roomId: 'r1', name: accessDocument, expected: '1000.0', state: access }), { swapped: true })
+    await store.leave('r1', 's-1', '1', Date.now())
+    const attempt = async () => await store.join(joining('r1', 1, { pinHash: 'right' })).catch((error: unknown) => error)
+    for (let i = 0; i < wrongPins.perUser; i++) t.match(await attempt(), { code: 'PIN_WRONG', lockedByHost: true })
+    t.match(await attempt(), { code: 'RATE_LIMITED', lockedByHost: true }, 'hosts may join nevertheless')
+    t.equal(await codeOf(store.join(joining('r1', 1, { pinHash: 'right', isHost: true }))), 'ok')
+  })
+
   t.test('limits concurrent wrong PINs', async (t) => {
     const store = await make(t)
     await store.join(joining('r1', 1, { pinHash: 'right' }))
     const outcomes = await Promise.all(Array.from({ length: 30 }, (_, i) => codeOf(store.join(joining('r1', 2, { pinHash: `wrong${i}` })))))
-    t.equal(outcomes.filter((outcome) => outcome === 'PIN_WRONG').length, pinTries)
-    t.equal(outcomes.filter((outcome) => outcome === 'RATE_LIMITED').length, 30 - pinTries)
+    t.equal(outcomes.filter((outcome) => outcome === 'PIN_WRONG').length, wrongPins.perUser)
+    t.equal(outcomes.filter((outcome) => outcome === 'RATE_LIMITED').length, 30 - wrongPins.perUser)
   })
 
   t.test('returns the hash of a PIN that was not compared, and counts no wrong PIN', async (t) => {
     const store = await make(t)
     await store.join(joining('r1', 1, { pinHash: 'right' }))
-    for (let i = 0; i <= pinTries; i++) {
+    for (let i = 0; i <= wrongPins.perUser; i++) {
       const error = await store.join(joining('r1', 2, { pinHash: 'new', comparedHash: 'none' })).catch((error: unknown) => error)
       t.match(error, { name: 'PinNotCompared', pinHash: 'right' })
     }
-    for (let i = 0; i < pinTries; i++) t.equal(await codeOf(store.join(joining('r1', 2, { pinHash: 'wrong', comparedHash: 'right' }))), 'PIN_WRONG')
+    for (let i = 0; i < wrongPins.perUser; i++) t.equal(await codeOf(store.join(joining('r1', 2, { pinHash: 'wrong', comparedHash: 'right' }))), 'PIN_WRONG')
     t.equal(await codeOf(store.join(joining('r1', 2, { pinHash: 'new', comparedHash: 'none' }))), 'RATE_LIMITED', 'without a comparison')
     t.equal(await codeOf(store.join(joining('r1', 3, { pinHash: 'right', comparedHash: 'right' }))), 'ok')
     t.equal(await codeOf(store.join(joining('r2', 1, { pinHash: 'new', comparedHash: 'none' }))), 'ok', 'a new room')

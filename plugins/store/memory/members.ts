@@ -1,8 +1,8 @@
 import type { Profile } from '../../connections/session.ts'
-import { rateLimited } from '../../errors/codes.ts'
-import { markLockedByHost, PinRequired, PinWrong, RoomFull, RoomLocked, RoomNotFound } from '../errors.ts'
+import { markLockedByHost, pinLimited, pinLimitOf, PinRequired, PinWrong, RoomFull, RoomLocked, RoomNotFound } from '../errors.ts'
+import type { PinLimitOf } from '../errors.ts'
 import { PinNotCompared } from '../pin-not-compared.ts'
-import { pinTries, pinWindowMs } from '../store.ts'
+import { pinWindowMs, wrongPins } from '../store.ts'
 import type { MemberStore } from '../store.ts'
 import { maxListedParticipants, returnMs } from '../types.ts'
 import type { JoinCommand, RoomRecord } from '../types.ts'
@@ -23,19 +23,20 @@ export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms,
 
   /** @throws ROOM_LOCKED, PIN_REQUIRED, PIN_WRONG, RATE_LIMITED; {@link PinNotCompared} */
   function assertAdmits (room: MemoryRoom, command: JoinCommand): void {
+    const { userKey, now } = command
+    const isMember = room.users.has(userKey)
     const access = accessOf(room)
     if (!access) {
-      if (room.pinHash !== undefined) pins.check(room.pinHash, command)
+      if (room.pinHash !== undefined && !(isMember && command.pinHash === undefined)) pins.check(room.pinHash, command, isMember)
       return
     }
-    const { userKey, now } = command
-    if (command.isHost === true || room.users.has(userKey) || (room.returning.get(userKey) ?? 0) > now) return
+    if (command.isHost === true || isMember || (room.returning.get(userKey) ?? 0) > now) return
     if (access.admits === 'nobody') throw markLockedByHost(new RoomLocked())
     if (access.admits !== 'pin' || access.pinHash === undefined) return
     try {
-      pins.check(access.pinHash, command)
+      pins.check(access.pinHash, command, false)
     } catch (error) {
-      throw error instanceof PinRequired || error instanceof PinWrong ? markLockedByHost(error) : error
+      throw error instanceof PinRequired || error instanceof PinWrong || (error instanceof Error && pinLimitOf(error)) ? markLockedByHost(error) : error
     }
   }
 
@@ -69,10 +70,14 @@ export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms,
         firstOfUser: user === undefined,
         count: room.users.size,
         participants: participants(room, maxListedParticipants),
-        documents: new Map(room.documents)
+        documents: new Map(room.documents),
+        ...(room.pinHash === undefined ? {} : { pinHash: room.pinHash })
       }
       if (!known) await saved.save(room).catch((error: unknown) => { undo(room, userKey); throw error })
       return result
+    },
+    async countPin (roomId, address, isRight) {
+      pins.count(roomId, address, isRight)
     },
     async leave (roomId, sessionId, userKey, now, mayReturn = false) {
       const room = rooms.all.get(roomId)
@@ -125,13 +130,22 @@ export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms,
   }
 }
 
-/** Checks pins and counts wrong pins per user and room. */
+/** Checks PINs and counts wrong PINs. */
 interface PinCheck {
-  /** @throws PIN_REQUIRED, PIN_WRONG, RATE_LIMITED; {@link PinNotCompared} */
-  check (pinHash: string, command: JoinCommand): void
+  /**
+   * @param isMember whether the user is in the room, so that nothing is counted
+   * @throws PIN_REQUIRED, PIN_WRONG, RATE_LIMITED; {@link PinNotCompared}
+   */
+  check (pinHash: string, command: JoinCommand, isMember: boolean): void
+  /** @throws PIN_WRONG, RATE_LIMITED */
+  count (roomId: string, address: string | undefined, isRight: boolean): void
 }
 
+/** A count of wrong PINs. */
+type Counter = [name: PinLimitOf, key: string, max: number]
+
 function createPinCheck (): PinCheck {
+  // By name and key. The time is monotonic, because the clock may be set back.
   const wrong = new Map<string, { count: number, since: number }>()
 
   function removeExpired (now: number): void {
@@ -142,17 +156,44 @@ function createPinCheck (): PinCheck {
     }
   }
 
+  const ofRoom = (roomId: string): Counter => ['room', roomId, wrongPins.perRoom]
+  const ofAddress = (address: string | undefined): Counter[] => address === undefined ? [] : [['address', address, wrongPins.perAddress]]
+
+  /** @throws RATE_LIMITED */
+  function assertBelow (counters: readonly Counter[], now: number): void {
+    removeExpired(now)
+    for (const [name, key, max] of counters) {
+      const counted = wrong.get(`${name} ${key}`)
+      if (counted && counted.count >= max) throw pinLimited(name, Math.ceil(counted.since + pinWindowMs - now))
+    }
+  }
+
+  function add (counters: readonly Counter[], now: number): void {
+    for (const [name, key] of counters) {
+      const counted = wrong.get(`${name} ${key}`)
+      if (counted) counted.count++
+      else wrong.set(`${name} ${key}`, { count: 1, since: now })
+    }
+  }
+
   return {
-    check (pinHash, command) {
-      removeExpired(command.now)
-      const key = `${command.roomId} ${command.userKey}`
-      const tries = wrong.get(key) ?? { count: 0, since: command.now }
-      if (tries.count >= pinTries) throw rateLimited(tries.since + pinWindowMs - command.now)
+    check (pinHash, { roomId, userKey, address, ...command }, isMember) {
+      const now = performance.now()
+      const ofUser: Counter = ['user', `${roomId} ${userKey}`, wrongPins.perUser]
+      const counters = isMember ? [] : command.pinHash === undefined ? [ofUser] : [ofUser, ...ofAddress(address), ofRoom(roomId)]
+      assertBelow(counters, now)
       if (command.pinHash === undefined) throw new PinRequired()
       if (command.pinHash === pinHash) return
       if (command.comparedHash !== undefined && command.comparedHash !== pinHash) throw new PinNotCompared(pinHash)
-      tries.count++
-      wrong.set(key, tries)
+      add(counters, now)
+      throw new PinWrong()
+    },
+    count (roomId, address, isRight) {
+      const now = performance.now()
+      const counters = [...ofAddress(address), ofRoom(roomId)]
+      assertBelow(counters, now)
+      if (isRight) return
+      add(counters, now)
       throw new PinWrong()
     }
   }

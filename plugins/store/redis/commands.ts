@@ -1,5 +1,5 @@
 import type { Redis, Result } from 'ioredis'
-import { ban, join, leave, listBans, participants, someMembers, unban } from './scripts/members.ts'
+import { ban, countPin, join, leave, listBans, participants, someMembers, unban } from './scripts/members.ts'
 import { isIntact, replaceNodeMembers } from './scripts/node-members.ts'
 import { forgetEmpty, removeRoom, touch } from './scripts/records.ts'
 import { appendLog, removeFromLog, swapDocument } from './scripts/state.ts'
@@ -7,6 +7,7 @@ import { appendLog, removeFromLog, swapDocument } from './scripts/state.ts'
 declare module 'ioredis' {
   interface RedisCommander<Context> {
     msabJoin (...args: (string | number)[]): Result<unknown[], Context>
+    msabCountPin (...args: (string | number)[]): Result<[outcome: string, msLeft?: number], Context>
     msabLeave (...args: (string | number)[]): Result<[number, number] | null, Context>
     msabRemoveRoom (...args: (string | number)[]): Result<string | null, Context>
     msabParticipants (...args: (string | number)[]): Result<[places: string[], profiles: (string | null)[], count: number], Context>
@@ -25,7 +26,8 @@ declare module 'ioredis' {
 }
 
 export function defineCommands (redis: Redis): void {
-  redis.defineCommand('msabJoin', { numberOfKeys: 10, lua: join })
+  redis.defineCommand('msabJoin', { numberOfKeys: 12, lua: join })
+  redis.defineCommand('msabCountPin', { numberOfKeys: 2, lua: countPin })
   redis.defineCommand('msabLeave', { numberOfKeys: 8, lua: leave })
   redis.defineCommand('msabRemoveRoom', { numberOfKeys: 8, lua: removeRoom })
   redis.defineCommand('msabParticipants', { numberOfKeys: 2, lua: participants })

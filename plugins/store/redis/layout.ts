@@ -18,7 +18,10 @@ import type { Ban, Publication, RoomRecord, StoredDocument } from '../types.ts'
 //   …:bans      sorted set: banned users, all with score 0, so sorted by user
 //   …:back:<u>  set if the user's connection broke in a locked room: the user may return until it expires
 //   …:last:<l>:<k>  when the last entry with key k was added to log l (ms); expires
-//   …:pin:<u>   number of wrong pins in the current window
+//   …:pin:<u>   number of wrong PINs of the user in the current window
+//   …:pins      number of all wrong PINs in the current window
+// msab:pins:<a> is the number of wrong PINs from an address in the current window, in all rooms. It is the only key of a script that does
+// not contain the room's id.
 
 export const roomsKey = 'msab:rooms'
 export const emptyRoomsKey = 'msab:rooms:empty'
@@ -42,6 +45,9 @@ export const bansKey = (roomId: string) => `${roomKey(roomId)}:bans`
 export const backKey = (roomId: string, userKey: string) => `${roomKey(roomId)}:back:${userKey}`
 export const lastEntryKey = (roomId: string, log: string, key: string) => `${roomKey(roomId)}:last:${log}:${key}`
 export const wrongPinsKey = (roomId: string, userKey: string) => `${roomKey(roomId)}:pin:${userKey}`
+export const wrongPinsOfRoomKey = (roomId: string) => `${roomKey(roomId)}:pins`
+/** @param address the key of an address; if it is not known, nothing is counted for it */
+export const wrongPinsOfAddressKey = (address: string | undefined) => `msab:pins:${address ?? ''}`
 export const nodeRoomsKey = (nodeId: string) => `${nodeKey(nodeId)}:rooms`
 
 /** The field of a session in the room's `sessions` hash. */

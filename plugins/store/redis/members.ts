@@ -1,25 +1,27 @@
 import type { Redis } from 'ioredis'
 import type { NodeLeases } from '../../cluster/leases.ts'
-import { rateLimited, unavailable } from '../../errors/codes.ts'
-import { banLimit, banned, markLockedByHost, PinRequired, PinWrong, RoomFull, RoomLocked, RoomNotFound } from '../errors.ts'
+import { unavailable } from '../../errors/codes.ts'
+import { banLimit, banned, markLockedByHost, pinLimited, PinRequired, PinWrong, RoomFull, RoomLocked, RoomNotFound } from '../errors.ts'
+import type { PinLimitOf } from '../errors.ts'
 import { PinNotCompared } from '../pin-not-compared.ts'
-import { pinTries, pinWindowMs } from '../store.ts'
+import { pinWindowMs, wrongPins } from '../store.ts'
 import type { MemberStore } from '../store.ts'
 import { maxListedParticipants } from '../types.ts'
 import type { JoinResult } from '../types.ts'
-import { backKey, banKey, bansKey, emptyRoomsKey, parseBan, parseDocuments, parseProfile, parseRecord, profilesKey, roomKeys, sessionField, usersKey, wrongPinsKey } from './layout.ts'
+import { backKey, banKey, bansKey, emptyRoomsKey, parseBan, parseDocuments, parseProfile, parseRecord, profilesKey, roomKeys, sessionField, usersKey, wrongPinsKey, wrongPinsOfAddressKey, wrongPinsOfRoomKey } from './layout.ts'
 import type { RoomIndex } from './room-index.ts'
 
-type Joined = [meta: string, created: number, first: number, count: number, profiles: string[], documents: string[]]
+type Joined = [meta: string, created: number, first: number, count: number, profiles: string[], documents: string[], pinHash: string | null]
 
-function joinResult ([meta, created, first, count, profiles, documents]: Joined): JoinResult {
+function joinResult ([meta, created, first, count, profiles, documents, pinHash]: Joined): JoinResult {
   return {
     room: parseRecord(meta),
     created: created === 1,
     firstOfUser: first === 1,
     count,
     participants: profiles.map(parseProfile),
-    documents: parseDocuments(documents)
+    documents: parseDocuments(documents),
+    ...(pinHash === null ? {} : { pinHash })
   }
 }
 
@@ -45,15 +47,19 @@ export function createRedisMembers (redis: Redis, nodeId: string, index: RoomInd
         index.add(roomId),
         redis.msabJoin(
           ...roomKeys(roomId), banKey(roomId, userKey), wrongPinsKey(roomId, userKey), backKey(roomId, userKey),
+          wrongPinsOfAddressKey(command.address), wrongPinsOfRoomKey(roomId),
           sessionField(nodeId, sessionId), userKey, JSON.stringify(command.profile), command.limit, command.pinHash ?? '',
-          create, now, maxListedParticipants, pinTries, pinWindowMs, command.comparedHash ?? '',
-          command.isHost === true ? 1 : 0
+          create, now, maxListedParticipants, wrongPins.perUser, pinWindowMs, command.comparedHash ?? '',
+          command.isHost === true ? 1 : 0, command.address === undefined ? 0 : 1, wrongPins.perAddress, wrongPins.perRoom
         )
       ])
       switch (outcome) {
         case 'OK': return joinResult(values as Joined)
         case 'BANNED': throw banned(Number(values[0]))
-        case 'RATE_LIMITED': throw rateLimited(Number(values[0]))
+        case 'RATE_LIMITED': {
+          const [counter, msLeft, byHost] = values as [PinLimitOf, number, number]
+          throw byHost === 1 ? markLockedByHost(pinLimited(counter, msLeft)) : pinLimited(counter, msLeft)
+        }
         case 'ROOM_LOCKED': throw markLockedByHost(new RoomLocked())
         case 'PIN_REQUIRED': throw values[0] === 1 ? markLockedByHost(new PinRequired()) : new PinRequired()
         case 'PIN_NOT_COMPARED': throw new PinNotCompared(String(values[0]))
@@ -65,6 +71,13 @@ export function createRedisMembers (redis: Redis, nodeId: string, index: RoomInd
           index.removeMissing(roomId).catch(() => {})
           throw command.create && create === '' ? unavailable('Rooms are being restored') : new RoomNotFound(roomId)
       }
+    },
+    async countPin (roomId, address, isRight) {
+      const [outcome, msLeft = 0] = await redis.msabCountPin(
+        wrongPinsOfRoomKey(roomId), wrongPinsOfAddressKey(address), isRight ? 1 : 0, pinWindowMs, wrongPins.perRoom, address === undefined ? 0 : 1, wrongPins.perAddress
+      )
+      if (outcome === 'WRONG') throw new PinWrong()
+      if (outcome !== 'OK') throw pinLimited(outcome as PinLimitOf, msLeft)
     },
     async leave (roomId, sessionId, userKey, now, mayReturn = false) {
       const answer = await redis.msabLeave(...roomKeys(roomId), backKey(roomId, userKey), sessionField(nodeId, sessionId), now, mayReturn ? 1 : 0)

@@ -327,6 +327,7 @@ t.test('rejects calls while Redis is down', async (t) => {
   const calls: Record<Exclude<keyof RoomStore, 'kind'>, () => Promise<unknown>> = {
     check: () => store.check(),
     join: () => store.join(joining('r1', 2)),
+    countPin: () => store.countPin('r1', 'home', true),
     leave: () => store.leave('r1', 's-1', '1', 1),
     removeRoom: () => store.removeRoom('r1'),
     getRoom: () => store.getRoom('r1'),

@@ -1,32 +1,39 @@
 import { accessDocument, returnMs } from '../../types.ts'
-import { arrive, clock, fieldsOf, intact } from './shared.ts'
+import { arrive, clock, fieldsOf, intact, pinCounters } from './shared.ts'
 
 /**
- * KEYS room users profiles refs sessions docs logs ban pin back
- * ARGV field user profile limit pinHash create now maxListedParticipants tries window comparedHash isHost
+ * KEYS room users profiles refs sessions docs logs ban pin back pinsOfAddress pinsOfRoom
+ * ARGV field user profile limit pinHash create now maxListedParticipants tries window comparedHash isHost hasAddress triesOfAddress triesOfRoom
  */
-export const join = `${arrive}${fieldsOf}${intact}
+export const join = `${arrive}${fieldsOf}${intact}${pinCounters}
 local ban = redis.call('GET', KEYS[8])
 if ban then return {'BANNED', string.match(ban, '^%d+')} end
 local meta = redis.call('HGET', KEYS[1], 'meta')
 local created = 0
 if meta then
-  local pin = redis.call('HGET', KEYS[1], 'pin')
+  local member = redis.call('ZSCORE', KEYS[2], ARGV[2])
+  local pin = not (member and ARGV[5] == '') and redis.call('HGET', KEYS[1], 'pin')
   local access = fieldsOf(KEYS[6], '${accessDocument}')
   if access and not access.admits then access = nil end
   if access then
     pin = access.admits == 'pin' and access.pinHash
-    if ARGV[12] == '1' or redis.call('ZSCORE', KEYS[2], ARGV[2]) or redis.call('EXISTS', KEYS[10]) == 1 then pin = nil
+    if ARGV[12] == '1' or member or redis.call('EXISTS', KEYS[10]) == 1 then pin = nil
     elseif access.admits == 'nobody' then return {'ROOM_LOCKED'} end
   end
   if pin then
-    local tries = tonumber(redis.call('GET', KEYS[9]) or '0')
-    if tries >= tonumber(ARGV[9]) then return {'RATE_LIMITED', redis.call('PTTL', KEYS[9])} end
-    if ARGV[5] == '' then return {'PIN_REQUIRED', access and 1 or 0} end
+    local byHost, counters = access and 1 or 0, {}
+    if not member then table.insert(counters, {'user', KEYS[9], ARGV[9]}) end
+    if not member and ARGV[5] ~= '' then
+      if ARGV[13] == '1' then table.insert(counters, {'address', KEYS[11], ARGV[14]}) end
+      table.insert(counters, {'room', KEYS[12], ARGV[15]})
+    end
+    local limited, left = pinLimit(counters)
+    if limited then return {'RATE_LIMITED', limited, left, byHost} end
+    if ARGV[5] == '' then return {'PIN_REQUIRED', byHost} end
     if ARGV[5] ~= pin then
       if ARGV[11] ~= '' and ARGV[11] ~= pin then return {'PIN_NOT_COMPARED', pin} end
-      if redis.call('INCR', KEYS[9]) == 1 then redis.call('PEXPIRE', KEYS[9], ARGV[10]) end
-      return {'PIN_WRONG', access and 1 or 0}
+      countWrongPin(counters, ARGV[10])
+      return {'PIN_WRONG', byHost}
     end
   end
 elseif ARGV[6] == '' then
@@ -53,7 +60,22 @@ redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
 redis.call('HSET', KEYS[1], 'activity', ARGV[7])
 redis.call('DEL', KEYS[10])
 local users = redis.call('ZRANGE', KEYS[2], 0, tonumber(ARGV[8]) - 1)
-return {'OK', meta, created, first, redis.call('ZCARD', KEYS[2]), redis.call('HMGET', KEYS[3], unpack(users)), redis.call('HGETALL', KEYS[6])}
+return {'OK', meta, created, first, redis.call('ZCARD', KEYS[2]), redis.call('HMGET', KEYS[3], unpack(users)), redis.call('HGETALL', KEYS[6]), redis.call('HGET', KEYS[1], 'pin')}
+`
+
+/**
+ * KEYS pinsOfRoom pinsOfAddress — ARGV isRight window triesOfRoom hasAddress triesOfAddress
+ *
+ * @returns OK or WRONG; or the name of the counter that has reached its maximum, and its remaining time in milliseconds
+ */
+export const countPin = `${pinCounters}
+local counters = {{'room', KEYS[1], ARGV[3]}}
+if ARGV[4] == '1' then table.insert(counters, {'address', KEYS[2], ARGV[5]}) end
+local limited, left = pinLimit(counters)
+if limited then return {limited, left} end
+if ARGV[1] == '1' then return {'OK'} end
+countWrongPin(counters, ARGV[2])
+return {'WRONG'}
 `
 
 /** KEYS room users profiles refs sessions docs logs back — ARGV field now mayReturn */

@@ -1,5 +1,5 @@
 // Redis runs a Lua script atomically. All keys of a script contain the room id as a hash tag, so that
-// one node of a Redis Cluster holds them all.
+// one node of a Redis Cluster would hold them all, except the number of wrong PINs of an address (layout.ts).
 
 /** Adds a user at the end of the order of arrival. Places are unique, even if the servers' clocks differ. */
 export const arrive = `
@@ -42,5 +42,22 @@ export const publish = `
 local function publish (channel, payload)
   if channel == '' then return 0 end
   return redis.call('PUBLISH', channel, payload)
+end
+`
+
+/**
+ * Limits wrong PINs. `counters` is a list of {name, key, maximum}.
+ * pinLimit returns the name and the remaining time in milliseconds of a counter that has reached its maximum.
+ */
+export const pinCounters = `
+local function pinLimit (counters)
+  for _, counter in ipairs(counters) do
+    if tonumber(redis.call('GET', counter[2]) or '0') >= tonumber(counter[3]) then return counter[1], redis.call('PTTL', counter[2]) end
+  end
+end
+local function countWrongPin (counters, window)
+  for _, counter in ipairs(counters) do
+    if redis.call('INCR', counter[2]) == 1 then redis.call('PEXPIRE', counter[2], window) end
+  end
 end
 `
