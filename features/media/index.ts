@@ -1,5 +1,5 @@
-import { defineFeature, FeatureDisabled } from 'flylive-audio-server/feature'
-import type { ConsumeOptions, ConsumerInfo, DtlsParameters, ProducerOwner, RtpCapabilities, RtpParameters, Session, z } from 'flylive-audio-server/feature'
+import { createEvent, defineFeature, FeatureDisabled, fitting } from 'flylive-audio-server/feature'
+import type { ConsumeOptions, ConsumerInfo, DtlsParameters, LocalRoom, ProducerInfo, ProducerOwner, RtpCapabilities, RtpParameters, Session, z } from 'flylive-audio-server/feature'
 import { config } from './config.ts'
 import { iceServersFor } from './ice-servers.ts'
 import { events, greeting, joinReply, requests } from './messages.ts'
@@ -17,6 +17,9 @@ declare module 'flylive-audio-server/feature' {
     mix: MixAccess
   }
 }
+
+/** Maximum size of `existingProducers` in the reply to a join, in bytes. Events after the reply announce the other producers. */
+const maxProducersBytes = 16_384
 
 // The schemas check the shape that mediasoup expects; the casts are needed only because mediasoup's types declare
 // optional fields differently.
@@ -39,24 +42,41 @@ export default defineFeature(async function media (app, settings) {
 
   const iceServers = ({ user }: Session) => iceServersFor(settings, user.id, Date.now())
   hooks.on('session:greet', (session) => ({ iceServers: iceServers(session) }))
-  hooks.on('room:join', async ({ roomId }, session) => ({
-    rtpCapabilities: sfu.rtpCapabilities,
-    existingProducers: sfu.producersOf(roomId),
-    maxBitrates: sfu.maxBitrates,
-    activeSpeakers: await sfu.readSpeakers(roomId),
-    iceServers: iceServers(session)
-  } satisfies z.input<typeof joinReply>))
+  /** Announces producers to one session; during its join, after the reply. */
+  function announce (room: LocalRoom, session: Session, producers: readonly ProducerInfo[]): void {
+    const { roomId } = room
+    for (const { producerId, userId, source, isPaused } of producers) {
+      rooms.sendTo(room, session, createEvent('audio:newProducer', { roomId, producerId, userId, source, kind: 'audio' }))
+      if (isPaused) rooms.sendTo(room, session, createEvent('audio:producerPaused', { roomId, producerId, userId, source }))
+    }
+  }
 
-  messages.on('transport:create', requests['transport:create'], async ({ type }, { room, session }) =>
+  hooks.on('room:join', async (room, session) => {
+    const producers = sfu.producersOf(room.roomId)
+    // Without seats, thousands of members may send audio.
+    const existingProducers = producers.length === 0 ? [] : fitting(producers, maxProducersBytes)
+    announce(room, session, producers.slice(existingProducers.length))
+    return {
+      rtpCapabilities: sfu.rtpCapabilities,
+      existingProducers,
+      maxBitrates: sfu.maxBitrates,
+      activeSpeakers: await sfu.readSpeakers(room.roomId),
+      iceServers: iceServers(session)
+    } satisfies z.input<typeof joinReply>
+  })
+
+  // These requests cost the media worker or every member of the room something. A mute takes effect only after an unmute, so it needs no limit.
+  const limit = { perMinute: settings.commandsPerMinute, name: 'media', eventual: true }
+  messages.on('transport:create', { ...requests['transport:create'], limit }, async ({ type }, { room, session }) =>
     ({ ...await sfu.createTransport(room, session, type) }) as never)
   messages.on('transport:connect', requests['transport:connect'], async ({ transportId, dtlsParameters }, { session }) => {
     await sfu.connectTransport(session, transportId, dtlsParameters as DtlsParameters)
     return {}
   })
-  messages.on('transport:restartIce', requests['transport:restartIce'], async ({ transportId }, { session }) =>
+  messages.on('transport:restartIce', { ...requests['transport:restartIce'], limit }, async ({ transportId }, { session }) =>
     ({ iceParameters: { ...await sfu.restartIce(session, transportId) } }))
 
-  messages.on('audio:produce', requests['audio:produce'], async ({ transportId, rtpParameters, source }, { session }) =>
+  messages.on('audio:produce', { ...requests['audio:produce'], limit }, async ({ transportId, rtpParameters, source }, { session }) =>
     ({ id: await sfu.produce(session, transportId, rtpParameters as RtpParameters, { source }) }))
   messages.on('audio:closeProducer', requests['audio:closeProducer'], ({ producerId }, { session }) => {
     sfu.closeProducer(session, producerId)
@@ -66,7 +86,7 @@ export default defineFeature(async function media (app, settings) {
     await sfu.pauseProducer(session, 'self', producerId)
     return {}
   })
-  messages.on('audio:selfUnmute', requests['audio:selfUnmute'], async ({ producerId }, { session }) => {
+  messages.on('audio:selfUnmute', { ...requests['audio:selfUnmute'], limit }, async ({ producerId }, { session }) => {
     await sfu.resumeProducer(session, 'self', producerId)
     return {}
   })

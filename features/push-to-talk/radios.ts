@@ -70,6 +70,8 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
   /** The time up to which each user has received all messages, in epoch milliseconds. */
   const seen = kv.namespace('push-to-talk:seen')
   const seenTtlMs = settings.offlineSeconds * 1000
+  /** How many messages each user has sent in the current minute, in order of the beginning of the minute. */
+  const sentMessages = new Map<string, { since: number, count: number }>()
   const drop = (reason: DropReason) => { dropped.inc({ reason }) }
 
   /** Records that a user has received all messages up to a time. */
@@ -204,15 +206,18 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
   /**
    * Counts a message.
    *
-   * @returns false if the radio has sent too many in this minute
+   * @returns false if the user has sent too many in this minute, including earlier connections
    */
-  function admit (radio: Radio): boolean {
-    const now = clock.now()
-    if (now - radio.messagesSince >= 60_000) {
-      radio.messagesSince = now
-      radio.messages = 0
+  function admit ({ userKey }: Radio): boolean {
+    const now = performance.now()
+    // Insertion order is chronological order.
+    for (const [key, { since }] of sentMessages) {
+      if (now - since < 60_000) break
+      sentMessages.delete(key)
     }
-    return ++radio.messages <= settings.messagesPerMinute
+    const sent = sentMessages.get(userKey) ?? { since: now, count: 0 }
+    sentMessages.set(userKey, sent)
+    return ++sent.count <= settings.messagesPerMinute
   }
 
   /** Stores a text, an image or an interactive message, acknowledges it, and sends it to the recipients. */
@@ -254,7 +259,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
       const { claims, user: { id: userId } } = session.identity
       const { deviceId } = claims as RadioClaims
       const radio: Radio = {
-        session, userId, userKey: session.userKey, deviceId, channels: new Set(), queue: [], isBusy: true, held: [], isCaughtUp: false, talk: undefined, cut: undefined, lastMessageAt: 0, messages: 0, messagesSince: 0
+        session, userId, userKey: session.userKey, deviceId, channels: new Set(), queue: [], isBusy: true, held: [], isCaughtUp: false, talk: undefined, cut: undefined, lastMessageAt: 0
       }
       state.radios.set(session.id, radio)
       const ofUser = state.users.get(radio.userKey) ?? new Set()

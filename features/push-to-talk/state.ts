@@ -23,9 +23,6 @@ export interface Radio {
   cut: string | undefined
   /** The time in the id of the last message from the radio, in epoch milliseconds. */
   lastMessageAt: number
-  /** Number of messages since `messagesSince`, which is in epoch milliseconds. */
-  messages: number
-  messagesSince: number
 }
 
 export interface QueuedFrame {

@@ -48,6 +48,9 @@ export const assignGraceMs = 5000
  */
 export const maxRequests = 200
 
+/** Maximum number of users per room whom a host has muted. Beyond that, the oldest mute ends. */
+export const maxMuted = 500
+
 /** Roles that may send a command; a command without an entry is open to all members (protocol.md, seat rules). */
 const rights: Partial<Record<Command['type'], readonly Role[]>> = {
   assign: ['owner'],
@@ -138,6 +141,10 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
     emitHand(userId, false)
     return true
   }
+  function mute (seats: readonly Seat[]): void {
+    next.muted = [...next.muted, ...seats.map(({ userId }) => userKeyOf(userId))].slice(-maxMuted)
+    seats.forEach(emitMute)
+  }
   function unmute (userId: UserId): void {
     next.muted = next.muted.filter((key) => key !== userKeyOf(userId))
   }
@@ -222,21 +229,23 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
     }
     case 'mute':
     case 'unmute': {
-      const mute = command.type === 'mute'
+      const isMute = command.type === 'mute'
       // The owner may unmute themselves if an admin has muted them.
-      if (mute || actor?.role !== 'owner' || !isMuted(next, self)) assertNotSelf(command.userId)
+      if (isMute || actor?.role !== 'owner' || !isMuted(next, self)) assertNotSelf(command.userId)
       const seat = requireSeat(command.userId)
-      if (isMuted(next, seat.userId) === mute) return done({ userId: seat.userId })
-      if (mute) next.muted.push(userKeyOf(seat.userId))
-      else unmute(seat.userId)
-      emitMute(seat)
+      if (isMuted(next, seat.userId) === isMute) return done({ userId: seat.userId })
+      if (isMute) {
+        mute([seat])
+      } else {
+        unmute(seat.userId)
+        emitMute(seat)
+      }
       return done({ userId: seat.userId })
     }
     case 'muteAll': {
       const isExcepted = ({ userId }: Seat) => [self, actor?.ownerId, ...command.except].some((user) => user !== undefined && isSameUser(user, userId))
       const seats = next.seats.filter((seat) => !isExcepted(seat) && !isMuted(next, seat.userId))
-      next.muted.push(...seats.map(({ userId }) => userKeyOf(userId)))
-      seats.forEach(emitMute)
+      mute(seats)
       return done({ userIds: seats.map(({ userId }) => userId) })
     }
     case 'selfMute': {

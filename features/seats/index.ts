@@ -114,13 +114,21 @@ export default defineFeature(async function seats (app, { graceSeconds, commands
   // Users who left while the feature was off may still have a seat or a request. Check the rooms on this server now;
   // any other room is checked when its first member joins.
   hooks.on('feature:loaded', (name) => {
-    if (name === 'seats') for (const { roomId } of app.rooms.local()) disconnectGrace.track(roomId, service.startMissingGrace(roomId))
+    if (name !== 'seats') return
+    for (const room of app.rooms.local()) {
+      disconnectGrace.track(room.roomId, service.startMissingGrace(room.roomId))
+      // The previous generation may have left changes unsent.
+      seatRequests.publish(room, service.peek(room.roomId))
+    }
   })
   hooks.on('room:join', ({ roomId, members }) => {
     if (members.size === 1 && holdersOf(service.peek(roomId)).some(({ awayUntil }) => awayUntil === undefined)) disconnectGrace.track(roomId, service.startMissingGrace(roomId))
     return {}
   })
-  app.addHook('onClose', () => disconnectGrace.close())
+  app.addHook('onClose', async () => {
+    seatRequests.close()
+    await disconnectGrace.close()
+  })
   state.onMissed(({ record }, from, to) => difference(from, to ?? initialSeats(record)))
   state.onWake(service.tick)
 

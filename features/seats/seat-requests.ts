@@ -1,4 +1,4 @@
-import { createEvent, userKeyOf, withTimeout } from 'flylive-audio-server/feature'
+import { createEvent, fitting, maxPageBytes, userKeyOf, withTimeout } from 'flylive-audio-server/feature'
 import type { FeatureInstance, LocalRoom, OutgoingEvent, Role, Session, UserId, z } from 'flylive-audio-server/feature'
 import type { events } from './messages.ts'
 import { viewOfRequests } from './state.ts'
@@ -9,13 +9,13 @@ import type { SeatRequestView, SeatState, SeatStateHandle } from './state.ts'
  * receive only their own. Each server sends to its own sockets when the seats of a room change. An event always
  * contains every request that its receiver may see, so lost and repeated events are harmless.
  *
- * A room may have thousands of members, so a change is sent only to hosts and to users whose request was added, removed
- * or moved to another position.
+ * A change is sent only to the hosts and to the users whose request was added or removed, or has a new position,
+ * because a room may have thousands of members. If hundreds of them raise their hands at once, several changes are sent together.
  */
 export interface SeatRequests {
   /** @returns the requests for a member's join reply */
   joinSnapshot (room: LocalRoom, session: Session): Promise<SeatRequestView[]>
-  /** Sends the requests if the new state of a room's seats adds or removes some. */
+  /** Sends the requests if the new state of a room's seats adds or removes some: immediately, or after at most {@link windowMs}. */
   publish (room: LocalRoom, state: SeatState | undefined): void
   /** Records a role that another operation has looked up. */
   updateRole (room: LocalRoom, session: Session, role: Role): void
@@ -27,6 +27,8 @@ export interface SeatRequests {
   closed (room: LocalRoom): void
   /** Looks up the hosts of a room whose members joined while the feature was off. */
   hydrate (room: LocalRoom): void
+  /** Stops the delayed sending. The next generation of the feature sends the changes. */
+  close (): void
 }
 
 /** The audience of each room. Kept across reloads. */
@@ -53,11 +55,22 @@ interface RequestAudience {
  */
 const timeoutMs = 500
 
+/** A room's requests are sent at most {@link maxPerWindow} times per window, in milliseconds. */
+const windowMs = 1000
+const maxPerWindow = 10
+
+/** Maximum size of the requests in a join reply, in bytes. If there are more, an event with the requests follows the reply. */
+const maxJoinBytes = 16_384
+
 const isHost = (role: Role) => role !== 'member'
 const isOwn = (session: Session) => ({ userId }: SeatRequestView) => userKeyOf(userId) === session.userKey
 const identityOf = ({ userId, requestedAt, position }: SeatRequestView) => `${position} ${requestedAt} ${userKeyOf(userId)}`
 
 export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstance, 'log' | 'rooms' | 'sockets'>, state: Pick<SeatStateHandle, 'peek'>, audiences: RequestAudiences): SeatRequests {
+  /** How often the requests of each room were sent in the current window, and the timer that ends the window if changes wait for that. */
+  const windows = new WeakMap<LocalRoom, { since: number, sent: number, timer: NodeJS.Timeout | undefined }>()
+  const timers = new Set<NodeJS.Timeout>()
+
   function audienceOf (room: LocalRoom): RequestAudience {
     const audience = audiences.get(room) ?? {
       delivered: viewOfRequests(state.peek(room.roomId)),
@@ -83,7 +96,7 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
   const inTime = (role: Promise<Role>): Promise<Role | undefined> => withTimeout(role, timeoutMs, () => undefined)
 
   const requestsEvent = (roomId: string, requests: readonly SeatRequestView[]) =>
-    createEvent('seat:requests', { roomId, requests: [...requests] } satisfies z.input<(typeof events)['seat:requests']>)
+    createEvent('seat:requests', { roomId, requests: fitting(requests, maxPageBytes) } satisfies z.input<(typeof events)['seat:requests']>)
 
   function sendOwn (room: LocalRoom, { delivered }: RequestAudience, session: Session): void {
     rooms.sendTo(room, session, requestsEvent(room.roomId, delivered.filter(isOwn(session))))
@@ -124,6 +137,48 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
     }))
   }
 
+  /** @returns whether the requests of a room may be sent now. If not, they are published later */
+  function mayPublish (room: LocalRoom): boolean {
+    const now = performance.now()
+    const known = windows.get(room)
+    if (known?.timer) return false
+    const window = known && now - known.since < windowMs ? known : { since: now, sent: 0, timer: undefined }
+    windows.set(room, window)
+    if (window.sent++ < maxPerWindow) return true
+    const timer = setTimeout(() => {
+      timers.delete(timer)
+      windows.delete(room)
+      if (rooms.get(room.roomId) === room) publish(room, state.peek(room.roomId))
+    }, window.since + windowMs - now).unref()
+    window.timer = timer
+    timers.add(timer)
+    return false
+  }
+
+  function publish (room: LocalRoom, state: SeatState | undefined): void {
+    const audience = audienceOf(room)
+    const current = viewOfRequests(state)
+    // The symmetric difference: the requests that were added or removed.
+    const changed = new Map(audience.delivered.map((request) => [identityOf(request), request]))
+    for (const request of current) if (!changed.delete(identityOf(request))) changed.set(identityOf(request), request)
+    if (changed.size === 0 || !mayPublish(room)) return
+    audience.delivered = current
+    const { pendingJoiners, hosts } = audience
+    for (const userKey of new Set([...changed.values()].map(({ userId }) => userKeyOf(userId)))) {
+      for (const session of sockets.ofUser(userKey)) {
+        if (session.roomId === room.roomId && !hosts.has(session) && !pendingJoiners.has(session)) sendOwn(room, audience, session)
+      }
+    }
+    sendToHosts(room, audience, [...hosts])
+  }
+
+  /** @returns the requests for a host's join reply. If they do not fit, an event with more of them follows the reply */
+  function forReply (room: LocalRoom, session: Session, { delivered }: RequestAudience): SeatRequestView[] {
+    const fit = fitting(delivered, maxJoinBytes)
+    if (fit.length < delivered.length) rooms.sendTo(room, session, requestsEvent(room.roomId, delivered))
+    return fit
+  }
+
   function checkRoles (room: LocalRoom, userId: UserId): void {
     for (const session of sockets.ofUser(userKeyOf(userId))) {
       if (room.members.has(session)) rooms.roleOf(room.record, session).then((role) => updateRole(room, session, role), () => { /* Ignored: the next request that needs the role looks it up again. */ })
@@ -148,24 +203,9 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
       if (isHost(role) && room.members.has(session)) hosts.add(session)
       else hosts.delete(session)
       if (answer === undefined) lookup.then((late) => updateRole(room, session, late))
-      return isHost(role) ? [...audience.delivered] : audience.delivered.filter(isOwn(session))
+      return isHost(role) ? forReply(room, session, audience) : audience.delivered.filter(isOwn(session))
     },
-    publish (room, state) {
-      const audience = audienceOf(room)
-      const current = viewOfRequests(state)
-      // The requests that were added or removed (the symmetric difference).
-      const changed = new Map(audience.delivered.map((request) => [identityOf(request), request]))
-      for (const request of current) if (!changed.delete(identityOf(request))) changed.set(identityOf(request), request)
-      if (changed.size === 0) return
-      audience.delivered = current
-      const { pendingJoiners, hosts } = audience
-      for (const userKey of new Set([...changed.values()].map(({ userId }) => userKeyOf(userId)))) {
-        for (const session of sockets.ofUser(userKey)) {
-          if (session.roomId === room.roomId && !hosts.has(session) && !pendingJoiners.has(session)) sendOwn(room, audience, session)
-        }
-      }
-      sendToHosts(room, audience, [...hosts])
-    },
+    publish,
     updateRole,
     ownerChanged: (room, ...owners) => owners.forEach((userId) => checkRoles(room, userId)),
     roleChanged: checkRoles,
@@ -176,6 +216,9 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
     },
     closed (room) {
       audiences.delete(room)
+    },
+    close () {
+      for (const timer of timers) clearTimeout(timer)
     },
     hydrate (room) {
       // Look up only members who are hosts according to local data, because thousands of lookups would overload the

@@ -3,6 +3,7 @@ import type { TestClient } from '../support/client.ts'
 import { build, onEveryStore, tokenFor } from '../support/build.ts'
 import type { TestServer } from '../support/build.ts'
 import { until } from '../support/retry.ts'
+import { rtpParameters } from '../support/rtp.ts'
 
 const limit = 65_536
 
@@ -98,4 +99,24 @@ t.test('a profile of more than 4 KiB loses its largest claims', async (t) => {
   t.match(lines.filter(({ msg }) => /4 KiB/.test(String(msg))), [{ level: 40, userId: 1, removed: ['avatar'] }], 'one warning per user')
   const client = await server.connect(2, { token: tokenFor(2, { ...claims, signature: 's'.repeat(4000) }) })
   t.same((await client.ok('room:join', { roomId: 'r2' })).participants, [{ userId: 2, id: 2, name: claims.name, country: 'DE' }])
+})
+
+t.test('producers that do not fit into the reply to a join are announced after it', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,media' } })
+  const members = await Promise.all(Array.from({ length: 12 }, (_, i) => server.connect('字'.repeat(120) + i)))
+  for (const member of members) {
+    await member.ok('room:join', { roomId: 'r1' })
+    const { id: transportId } = await member.ok('transport:create', { type: 'producer' })
+    for (let i = 0; i < 4; i++) await member.ok('audio:produce', { transportId, kind: 'audio', rtpParameters: rtpParameters() })
+  }
+  const producerId = String(server.app.sfu.producersOf('r1').at(-1)?.producerId)
+  await members.at(-1)?.ok('audio:selfMute', { producerId })
+  const late = await server.connect('late')
+  const sizes = sizesOf(late)
+  const { existingProducers } = await late.ok('room:join', { roomId: 'r1' }) as { existingProducers: { producerId: string }[] }
+  t.ok(existingProducers.length > 20 && existingProducers.length < 48, `${existingProducers.length} producers fit`)
+  t.match(await late.event('audio:producerPaused'), { producerId })
+  const announced = late.events.filter(({ type }) => type === 'audio:newProducer').map(({ data }) => data.producerId)
+  t.same([...existingProducers.map(({ producerId }) => producerId), ...announced].sort(), server.app.sfu.producersOf('r1').map(({ producerId }) => producerId).sort())
+  t.ok(Math.max(...sizes) <= limit)
 })

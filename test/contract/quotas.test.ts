@@ -7,6 +7,7 @@ import type { TestServer } from '../support/build.ts'
 import { nativeOnly } from '../support/client.ts'
 import { redisDatabase } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
+import { rtpParameters } from '../support/rtp.ts'
 import { chromiumOffer } from '../features/whip/offers.ts'
 
 /**
@@ -201,6 +202,25 @@ onEveryStore(t, "limits seat commands: 30 for the user's own seat, 240 for other
   }
   t.match((await owner.request('seat:lock', { seatIndex: 3 })).error, limited)
   await owner.ok('seat:take', { seatIndex: 0 })
+})
+
+onEveryStore(t, 'limits transports, producers and unmutes, but not mutes', async (t, env) => {
+  const server = await build(t, { env: { FEATURES: 'auth,media', MEDIA_COMMANDS_PER_MINUTE: '5', ...env } })
+  const [ada, phone] = [await server.connect(1), await server.connect('1')]
+  for (const client of [ada, phone]) await client.ok('room:join', { roomId: 'r1' })
+  const { id: transportId } = await ada.ok('transport:create', { type: 'producer' })
+  const { id: producerId } = await ada.ok('audio:produce', { transportId, kind: 'audio', rtpParameters: rtpParameters() })
+  await ada.ok('audio:selfMute', { producerId })
+  await ada.ok('audio:selfUnmute', { producerId })
+  await ada.ok('transport:restartIce', { transportId })
+  await phone.ok('transport:create', { type: 'consumer' })
+  const limited = { code: 'RATE_LIMITED', details: { retryAfterMs: Number } }
+  for (let i = 0; i < 3; i++) await ada.ok('audio:selfMute', { producerId })
+  for (const [type, data] of [['transport:create', { type: 'consumer' }], ['audio:produce', { transportId, kind: 'audio', rtpParameters: rtpParameters() }], ['audio:selfUnmute', { producerId }], ['transport:restartIce', { transportId }]] as const) {
+    t.match((await ada.request(type, data)).error, limited, type)
+  }
+  await ada.ok('audio:closeProducer', { producerId })
+  await (await server.connect(2)).ok('room:join', { roomId: 'r1' })
 })
 
 onEveryStore(t, 'limits wrong pins per address and per room, and not for members', async (t, env) => {

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { assignGraceMs, decide, inviteMs, maxRequests } from '../../../features/seats/decide.ts'
+import { assignGraceMs, decide, inviteMs, maxMuted, maxRequests } from '../../../features/seats/decide.ts'
 import type { Actor, Command } from '../../../features/seats/decide.ts'
 import { difference, isMuted, nextExpiry, noSeats, seatState, viewOf } from '../../../features/seats/state.ts'
 import type { SeatState } from '../../../features/seats/state.ts'
@@ -335,6 +335,13 @@ t.test('users without a seat queue in order of request', async (t) => {
   t.equal(refusal([take(0), member(5)], [ask, member('5')]), 'ALREADY_SEATED')
   t.same(asking([take(0), member(5)], [{ type: 'leave' }, member(5)], [ask, member(5)]), [5])
   t.same(asking([ask, owner], [ask, admin]), [1, 2], 'also the owner and admins')
+})
+
+t.test('keeps at most 500 mutes', async (t) => {
+  const mutes = Array.from({ length: maxMuted + 1 }, (_, i): Move[] => [[take(0), member(100 + i)], [{ type: 'mute', userId: 100 + i }, owner], [{ type: 'leave' }, member(100 + i)]]).flat()
+  const { state } = after(...mutes as [Move])
+  t.equal(state.muted.length, maxMuted)
+  t.same([state.muted[0], state.muted.at(-1)], ['101', String(100 + maxMuted)], 'the oldest mute has ended')
 })
 
 t.test('allows 200 requests', async (t) => {

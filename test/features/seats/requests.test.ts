@@ -425,3 +425,20 @@ t.test('a slow backend delays no join', async (t) => {
   await join(again, '7')
   t.ok(passed() < 4000)
 })
+
+onEveryStore(t, 'many hands that are raised at once are sent together', async (t, env) => {
+  const server = await build(t, { env: { FEATURES: 'auth,seats', ...env } })
+  const owner = await server.connect('owner')
+  await join(owner)
+  const members = await Promise.all(Array.from({ length: 60 }, (_, i) => server.connect(i)))
+  for (const member of members) await join(member)
+  for (const member of members) await member.ok('seat:request')
+  const all = members.map((_, i) => String(i)).join(' ')
+  await expectRequests(t, [owner], all)
+  const count = requestsSeenBy(owner).length
+  t.ok(count >= 10 && count < 60, `${count} events for 60 changes`)
+  await members[0]?.ok('seat:request:cancel')
+  await expectRequests(t, [owner], all.slice(2))
+  const positionOf = ({ events }: TestClient) => (events.findLast(({ type }) => type === 'seat:requests')?.data.requests as Requests)[0]?.position
+  for (const [i, member] of members.entries()) await until(() => positionOf(member) === (i === 0 ? undefined : i))
+})
