@@ -6,12 +6,12 @@ import { pipeProducer } from './pipe.ts'
  * The routers of a room on one worker, by the payload type that their consumers use for Opus. A player that sends the
  * SDP offer (WHEP) chooses the payload type, but all consumers of a router have the same one. A room therefore gets
  * another router on the same worker for each additional payload type. A producer is piped to such a router when its
- * first consumer there is created.
+ * first consumer there is created. The router closes with its last transport.
  */
 export class PayloadTypeRouters {
   readonly #main: types.Router
   readonly #worker: types.Worker
-  readonly #others = new Map<number, Promise<types.Router>>()
+  readonly #others = new Map<number, { opening: Promise<types.Router>, uses: number }>()
   /** Ids of the piped producers, by router and producer. */
   readonly #piped = new Map<string, Promise<string>>()
   #closed = false
@@ -22,15 +22,29 @@ export class PayloadTypeRouters {
     this.#worker = worker
   }
 
-  /** @returns the router whose consumers use the given payload type; creates it if necessary */
-  async routerFor (payloadType = opusPayloadType): Promise<types.Router> {
-    if (payloadType === opusPayloadType) return this.#main
-    const router = this.#others.get(payloadType) ?? this.#worker.createRouter({ mediaCodecs: codecsWith(payloadType) })
-    this.#others.set(payloadType, router)
-    router.catch(() => this.#others.delete(payloadType))
-    const created = await router
-    if (this.#closed) created.close()
-    return created
+  /**
+   * Finds the router whose consumers use a payload type, or creates it.
+   *
+   * @returns the router, and a function to call once, when the transport on it is closed or was not created
+   */
+  async routerFor (payloadType = opusPayloadType): Promise<{ router: types.Router, release: () => void }> {
+    if (payloadType === opusPayloadType) return { router: this.#main, release () {} }
+    const other = this.#others.get(payloadType) ?? { opening: this.#worker.createRouter({ mediaCodecs: codecsWith(payloadType) }), uses: 0 }
+    this.#others.set(payloadType, other)
+    other.uses++
+    const release = () => {
+      if (--other.uses > 0) return
+      if (this.#others.get(payloadType) === other) this.#others.delete(payloadType)
+      other.opening.then((router) => router.close(), () => { /* It was not created. */ })
+    }
+    try {
+      const router = await other.opening
+      if (this.#closed) router.close()
+      return { router, release }
+    } catch (error) {
+      release()
+      throw error
+    }
   }
 
   /**
@@ -61,6 +75,6 @@ export class PayloadTypeRouters {
   /** Closes the other routers. */
   close (): void {
     this.#closed = true
-    for (const router of this.#others.values()) router.then((created) => created.close(), () => { /* The router was never created. */ })
+    for (const { opening } of this.#others.values()) opening.then((router) => router.close(), () => { /* The router was never created. */ })
   }
 }

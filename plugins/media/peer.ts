@@ -88,11 +88,18 @@ export class Peer implements MediaUser {
    * @param payloadType of Opus in the consumers of the transport
    */
   async createTransport (direction: Direction, payloadType?: number): Promise<TransportParameters> {
-    const { place, release } = await this.#placeFor(direction)
+    const { place, release: releasePlace } = await this.#placeFor(direction)
     let transport: types.WebRtcTransport | undefined
     let { router } = place
+    let releaseRouter = () => {}
+    const release = () => {
+      releasePlace()
+      releaseRouter()
+    }
     try {
-      router = await place.payloadTypes.routerFor(payloadType)
+      const found = await place.payloadTypes.routerFor(payloadType)
+      router = found.router
+      releaseRouter = found.release
       transport = await router.createWebRtcTransport({
         webRtcServer: place.worker.server,
         enableUdp: true,

@@ -1,7 +1,10 @@
+import { observer } from 'mediasoup'
+import type { types } from 'mediasoup'
 import t from 'tap'
 import { build, tokenFor } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { redisDatabase } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
 import { chromiumOffer, firefoxOffer } from './offers.ts'
 
 // Tests the HTTP interface. test/browser/whip.test.ts also sends audio.
@@ -167,4 +170,29 @@ t.test('accepts configured origins, continues across a reload and stops with the
   t.equal((await call('/whip/r1')).status, 404)
   t.equal((await call(opened.location, { method: 'DELETE' })).status, 404)
   t.equal(server.app.sockets.size, 0)
+})
+
+t.test('a router for the payload type of a player closes with its last player', async (t) => {
+  const routers = new Set<types.Router>()
+  observer.on('newworker', (worker) => worker.observer.on('newrouter', (router) => {
+    routers.add(router)
+    router.observer.once('close', () => routers.delete(router))
+  }))
+  const server = await build(t, { env: { FEATURES: 'auth,media,mix,whip' } })
+  const call = caller(server)
+  await (await server.connect(9)).ok('room:join', { roomId: 'r1' })
+  const offer = (payloadType: number) => chromiumOffer.replace('a=sendonly', 'a=recvonly').replaceAll(/\b111\b/g, String(payloadType))
+  const play = async (user: number, payloadType: number) => {
+    const opened = await call('/whep/r1', { user, body: offer(payloadType) })
+    t.equal(opened.status, 201)
+    return async () => t.equal((await call(opened.location, { method: 'DELETE', user })).status, 200)
+  }
+  const [first, second, third] = [await play(1, 97), await play(2, 97), await play(3, 98)]
+  t.equal(routers.size, 3, 'the main router and one per payload type')
+  await first()
+  await third()
+  await until(() => routers.size === 2)
+  await second()
+  await until(() => routers.size <= 1)
+  await (await play(1, 97))()
 })
