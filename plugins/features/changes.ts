@@ -116,8 +116,7 @@ export function createTransitions (registry: Registry, executor: Executor, desir
  */
 export interface Commands {
   enable (name: string, cascade: boolean): Promise<Changed>
-  /** @param onUnsaved called if the change cannot be stored; the feature is then disabled on this server only. Default: the command fails */
-  disable (name: string, cascade: boolean, onUnsaved?: (error: unknown) => void): Promise<Changed>
+  disable (name: string, cascade: boolean): Promise<Changed>
   reload (name: string): Promise<Changed>
   configure (name: string, patch: Readonly<Record<string, unknown>>): Promise<Changed>
 }
@@ -152,16 +151,6 @@ export function createCommands (registry: Registry, desired: DesiredState, { pre
     return modules
   }
 
-  /** Waits for a step. If the step fails, passes the error to `report` or, without `report`, throws the error. */
-  async function orReport (report: ((error: unknown) => void) | undefined, step: Promise<void>): Promise<void> {
-    try {
-      await step
-    } catch (error) {
-      if (!report) throw error
-      report(error)
-    }
-  }
-
   /** The dependencies of every feature that is running or enabled, by feature name. */
   const dependencies = () => new Map([...known].flatMap(([name, { generation, module }]) => {
     const on = (generation?.module ?? module)?.dependencies
@@ -191,7 +180,7 @@ export function createCommands (registry: Registry, desired: DesiredState, { pre
       })
     },
 
-    async disable (name, cascade, onUnsaved) {
+    async disable (name, cascade) {
       get(name)
       const dependents = dependentsOf(name, dependencies())
       if (dependents.length > 0 && !cascade) throw featureInUse(name, dependents)
@@ -199,12 +188,12 @@ export function createCommands (registry: Registry, desired: DesiredState, { pre
       const names = [...dependents, name]
       return await make({
         unload: names,
-        commit: () => orReport(onUnsaved, set(switchAll(names, false), (all) => {
+        commit: () => set(switchAll(names, false), (all) => {
           // Another server may have enabled a dependent concurrently.
           const left = [...known].filter(([other, { generation, module }]) => !names.includes(other) && isWanted(other, all) &&
             (generation?.module ?? module)?.dependencies.some((on) => names.includes(on)) === true).map(([other]) => other)
           if (left.length > 0) throw featureInUse(name, left)
-        }))
+        })
       })
     },
 

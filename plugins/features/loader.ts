@@ -5,7 +5,8 @@ import { createCommands, createTransitions } from './changes.ts'
 import type { Commands, Transitions } from './changes.ts'
 import type { DesiredState } from './settings.ts'
 import type { FoundFeature } from './discovery.ts'
-import { isStale } from './plan.ts'
+import { dependencyDisabled } from './errors.ts'
+import { dependentsOf, isStale } from './plan.ts'
 import type { Registry } from './registry.ts'
 import { everyFeature, nothingSet } from './settings.ts'
 
@@ -27,13 +28,10 @@ export interface Loader extends Commands {
   /** Replaces a generation on this server; does nothing if it is no longer running. */
   restart (name: string, generation: number): Promise<void>
   /**
-   * Disables a faulty feature and its dependents, on all servers. If the change cannot be stored, the features are
-   * disabled on this server only.
-   *
-   * @param first whether this is the first attempt; a later attempt does nothing if the feature is running again
-   * @throws if the change cannot be stored
+   * Takes a faulty feature and its dependents out of service on this server, until they are reloaded. The change is not stored. `auth`
+   * stays in service, but no longer identifies users.
    */
-  disableFaulty (name: string, cause: Error, first: boolean): Promise<void>
+  takeOut (name: string, cause: Error): Promise<void>
   /** Whether the generation of a feature is being replaced because of a fault. */
   isRestarting (name: string): boolean
   stop (): Promise<void>
@@ -75,14 +73,7 @@ export function createLoader (options: LoaderOptions): Loader {
         if (!stopped) await follower.restart(name, generation)
       })
     },
-    disableFaulty: (name, cause, first) => inTurn(async () => {
-      const isRunning = registry.running(name) !== undefined
-      if (stopped || isRunning !== first) return
-      let unsaved: { error: unknown } | undefined
-      await commands.disable(name, true, (error) => { unsaved = { error } })
-      registry.faulty(name, cause)
-      if (unsaved) throw unsaved.error
-    }),
+    takeOut: (name, cause) => inTurn(async () => { if (!stopped) await follower.takeOut(name, cause) }),
     isRestarting: follower.isRestarting,
     stop () {
       stopped = true
@@ -184,6 +175,15 @@ function createFollower ({ registry, desired, find, log }: LoaderOptions, { prep
     },
 
     isRestarting: (name: string) => restarting === name,
+
+    async takeOut (name: string, cause: Error) {
+      if (!running(name)) return
+      if (name === 'auth') return registry.suspend(name, cause)
+      const dependents = dependentsOf(name, new Map([...targets()].map(([other, { dependencies }]) => [other, dependencies])))
+      await make({ unload: [...dependents, name] })
+      registry.faulty(name, cause)
+      for (const dependent of dependents) registry.failed(dependent, dependencyDisabled(dependent, [name]), true)
+    },
 
     async touched (names: readonly string[]) {
       const old = names.filter((name) => known.has(name))

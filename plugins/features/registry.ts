@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import type { z } from 'zod'
-import { validationFailed } from '../errors/codes.ts'
+import { unavailable, validationFailed } from '../errors/codes.ts'
 import { importFeature } from './discovery.ts'
 import type { FeatureModule, FoundFeature } from './discovery.ts'
 import { FeatureNotFound, loadFailed } from './errors.ts'
@@ -16,7 +16,7 @@ export type FeatureState = 'enabled' | 'disabled' | 'failed'
 /** One feature on this server. */
 export interface Known {
   found: FoundFeature
-  /** `failed`: enabled, but not running. */
+  /** `failed`: enabled, but not running, or only suspended; see {@link Registry.suspend}. */
   state: FeatureState
   module?: FeatureModule
   generation?: Generation
@@ -60,8 +60,12 @@ export interface Registry {
   stopped (name: string): void
   /** Records why a change failed; the previous generation keeps running. */
   failed (name: string, error: unknown, wanted: boolean): void
-  /** Records why the server disabled a feature. */
+  /** Records why the server has taken a feature out of service. */
   faulty (name: string, cause: Error): void
+  /** Records that a feature has had too many faults but stays in service. */
+  suspend (name: string, cause: Error): void
+  /** @throws UNAVAILABLE if a feature should run but has failed */
+  assertNotFailed (name: string): void
   /** Removes a feature that is not running. */
   forget (name: string): void
 }
@@ -99,6 +103,19 @@ export function createRegistry ({ config, log, messages, metrics, nodeId, redact
     delete get(name).error
     number.set({ feature: name }, generation)
     failing.set({ feature: name }, 0)
+  }
+
+  /** Records why a feature is not running, or why its last change failed. */
+  function record (name: string, error: unknown, wanted: boolean): Known | undefined {
+    const feature = known.get(name)
+    if (!feature) return
+    feature.error = withoutSecrets(error instanceof Error ? error : new Error(String(error)))
+    failing.set({ feature: name }, 1)
+    if (feature.generation) return feature
+    feature.state = wanted ? 'failed' : 'disabled'
+    number.set({ feature: name }, 0)
+    if (feature.module) messages.disable(name, feature.module.types)
+    return feature
   }
 
   const registry: Registry = {
@@ -158,24 +175,20 @@ export function createRegistry ({ config, log, messages, metrics, nodeId, redact
       settled(name, 0)
     },
     failed (name, error, wanted) {
-      const feature = known.get(name)
-      if (!feature) return
-      const before = feature.error?.message
-      feature.error = withoutSecrets(error instanceof Error ? error : new Error(String(error)))
-      failing.set({ feature: name }, 1)
-      if (!feature.generation) {
-        feature.state = wanted ? 'failed' : 'disabled'
-        number.set({ feature: name }, 0)
-        if (feature.module) messages.disable(name, feature.module.types)
-      }
+      const before = known.get(name)?.error?.message
+      const feature = record(name, error, wanted)
       // A failure that repeats is logged once.
-      if (feature.error.message !== before) log.error({ feature: name, ...failureFields(error), serving: feature.generation?.number }, 'failed to load a feature')
+      if (feature?.error && feature.error.message !== before) log.error({ feature: name, ...failureFields(error), serving: feature.generation?.number }, 'failed to load a feature')
     },
     faulty (name, cause) {
-      const feature = known.get(name)
-      if (!feature || feature.generation) return
-      feature.error = new Error(`Disabled after too many faults. Last fault: ${cause.message}`, { cause })
-      failing.set({ feature: name }, 1)
+      record(name, tooManyFaults(cause), true)
+    },
+    suspend (name, cause) {
+      record(name, tooManyFaults(cause), true)
+      get(name).state = 'failed'
+    },
+    assertNotFailed (name) {
+      if (known.get(name)?.state === 'failed') throw unavailable(`The feature ${name} has failed`)
     },
     forget (name) {
       messages.disable(name, [])
@@ -186,6 +199,8 @@ export function createRegistry ({ config, log, messages, metrics, nodeId, redact
   }
   return registry
 }
+
+const tooManyFaults = (cause: Error) => new Error(`Out of service after too many faults, the last: ${cause.message}`, { cause })
 
 /**
  * @returns the fields of a log line about a feature that failed to load: the location in its code, and the error that occurred

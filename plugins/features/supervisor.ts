@@ -1,5 +1,4 @@
 import { executionAsyncResource } from 'node:async_hooks'
-import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyInstance } from 'fastify'
 import type { CallSupervision } from '../dispatch/in-flight.ts'
 import { isCoded } from '../errors/codes.ts'
@@ -22,14 +21,14 @@ export interface Block {
 
 /**
  * Isolates the server from the mistakes of one feature. After a fault of a feature (an uncaught exception or an
- * unhandled promise rejection), the feature's generation is replaced on this server. The third
- * fault within a minute disables the feature, on all servers.
+ * unhandled promise rejection), the feature's generation is replaced on this server. After the third
+ * fault within a minute, the feature is out of service on this server until it is reloaded (protocol.md, section 7, "Operations").
  */
 export interface Supervisor {
   /** Creates the supervision of the calls of one generation. */
   supervise (feature: string, generation: number): CallSupervision
-  /** Sets the loader that restarts and disables faulty features. Must be called once, before the first fault. */
-  actWith (loader: Pick<Loader, 'restart' | 'disableFaulty'>): void
+  /** Sets the loader that restarts faulty features and takes them out of service. Must be called once, before the first fault. */
+  actWith (loader: Pick<Loader, 'restart' | 'takeOut'>): void
   /** @returns whether a feature of this server caused the fault; if so, the fault is handled */
   handle (error: unknown, kind: FaultKind): boolean
   /** Logs which feature has blocked the event loop, unless the block is already logged. */
@@ -42,13 +41,11 @@ export interface Supervisor {
   close (): void
 }
 
-/** How many faults within {@link windowMs} disable a feature. */
+/** After this many faults within {@link windowMs}, a feature is out of service. */
 const maxFaults = 3
 const windowMs = 60_000
 /** If a feature blocks the event loop for longer than this, the block is logged. In milliseconds. */
 export const blockMs = 500
-/** Time between two attempts to store that a feature is disabled, in milliseconds. */
-const retryMs = 5000
 
 /** The supervisors of all servers in this process. */
 const supervisors = new Set<Supervisor>()
@@ -76,9 +73,10 @@ export function createSupervisor ({ config, log, metrics, nodeId }: Pick<Fastify
   const recent = new Map<string, { at: number, generation: number }[]>()
   /** The oldest generation whose faults count, by feature. */
   const oldest = new Map<string, number>()
-  const disabling = new Set<string>()
+  /** The features that are out of service because of their faults. */
+  const takenOut = new Set<string>()
   const closing = new AbortController()
-  let loader: Pick<Loader, 'restart' | 'disableFaulty'>
+  let loader: Pick<Loader, 'restart' | 'takeOut'>
   /** The end of the last logged block, epoch milliseconds. */
   let loggedUntil = 0
 
@@ -99,30 +97,14 @@ export function createSupervisor ({ config, log, metrics, nodeId }: Pick<Fastify
     return list.length
   }
 
-  async function disable (feature: string, cause: Error): Promise<void> {
-    disabling.add(feature)
-    try {
-      for (let first = true; !closing.signal.aborted; first = false) {
-        try {
-          await loader.disableFaulty(feature, cause, first)
-          return
-        } catch (err) {
-          log.error({ err, feature }, 'the feature is disabled on this server, but storing this failed')
-          await delay(retryMs, undefined, { ref: false, signal: closing.signal }).catch(() => { /* The server is closing. */ })
-        }
-      }
-    } finally {
-      disabling.delete(feature)
-    }
-  }
-
   function act (feature: string, generation: number, cause: Error): void {
-    if (generation < (oldest.get(feature) ?? 0) || closing.signal.aborted) return
+    if (generation < (oldest.get(feature) ?? 0) || closing.signal.aborted || takenOut.has(feature)) return
     if (count(feature, generation) < maxFaults) {
       loader.restart(feature, generation).catch((err: unknown) => log.error({ err, feature }, 'failed to replace the generation of a faulty feature'))
-    } else if (!disabling.has(feature)) {
-      log.error({ feature, faults: maxFaults, seconds: windowMs / 1000 }, 'too many faults: the feature is disabled on all servers until an admin enables it')
-      disable(feature, cause)
+    } else {
+      log.error({ feature, faults: maxFaults, seconds: windowMs / 1000 }, 'too many faults: the feature is out of service on this server until it is reloaded')
+      takenOut.add(feature)
+      loader.takeOut(feature, cause).catch((err: unknown) => log.error({ err, feature }, 'failed to take a faulty feature out of service'))
     }
   }
 
@@ -176,6 +158,7 @@ export function createSupervisor ({ config, log, metrics, nodeId }: Pick<Fastify
       logBlock(feature, code?.call, ms, stack)
     },
     replaced (feature, generation) {
+      takenOut.delete(feature)
       oldest.set(feature, generation)
       recent.set(feature, (recent.get(feature) ?? []).filter((fault) => fault.generation >= generation))
     },

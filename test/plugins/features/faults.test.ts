@@ -6,13 +6,14 @@ import { connect } from '../../support/client.ts'
 import { featureFolder, saying } from '../../support/features.ts'
 import { startServer } from '../../support/process.ts'
 import { redisDatabase } from '../../support/redis.ts'
+import { outcome } from '../../support/refusal.ts'
 import { until } from '../../support/retry.ts'
 import { createScene, misbehaviours } from './faults.ts'
 
 // The same cases run beside 100 members in faults.long.ts.
 
 const outcomes = {
-  disabled: /^2 restarts, then disabled$/,
+  disabled: /^2 restarts, then failed$/,
   'late request': /^UNAVAILABLE, 1 counted$/,
   'failed hook': /^left out of the join, logged, 1 counted$/,
   'late hook': /^left out of the joins .*, 2 counted$/,
@@ -29,7 +30,7 @@ t.test('the mistakes of a feature do not affect the members of a room', async (t
   t.equal(scene.server.child.exitCode, null)
 })
 
-t.test('a faulty feature is disabled on all servers until an admin enables it', async (t) => {
+t.test('a faulty feature is out of service on its server until it is reloaded', async (t) => {
   const folder = featureFolder(t)
   const source = (before: string) => ({ 'index.ts': saying('faulty', 'x', { before }) })
   folder.write('faulty', source(''))
@@ -39,21 +40,61 @@ t.test('a faulty feature is disabled on all servers until an admin enables it', 
   const bob = await other.connect(2)
   folder.write('faulty', source("setInterval(() => { throw new Error('a mistake') }, 10)"))
   const server = startServer(t, env)
-  const ada = await connect(t, await server.url, { token: tokenFor(1) })
-  t.same(await bob.event('feature:disabled', ({ name }) => name === 'faulty'), { name: 'faulty' })
-  await until(async () => await bob.fails('faulty:say', {}) === 'FEATURE_DISABLED')
-  t.equal(await bob.fails('needs:say', {}), 'FEATURE_DISABLED', 'dependents are disabled, too')
-  t.equal(await ada.fails('faulty:say', {}), 'FEATURE_DISABLED')
-  t.match(await (await fetch(`${await server.url}/metrics`)).text(), /flylive_feature_faults_total\{feature="faulty",kind="exception"\} [3-9]/)
-  const response = await fetch(`${await server.url}/admin/features`, { headers: { authorization: `Bearer ${adminKey}` } })
-  const { features } = await response.json() as { features: { name: string }[] }
-  t.match(server.output(), 'the feature is disabled on all servers until an admin enables it')
-  t.match(features.find(({ name }) => name === 'faulty'), { state: 'disabled', error: /too many faults. Last fault: a mistake/ })
+  const url = await server.url
+  const ada = await connect(t, url, { token: tokenFor(1) })
+  const infoOf = async (name: string) => {
+    const response = await fetch(`${url}/admin/features`, { headers: { authorization: `Bearer ${adminKey}` } })
+    return (await response.json() as { features: { name: string, state: string, error: string | null }[] }).features.find((one) => one.name === name)
+  }
+  await until(async () => (await infoOf('needs'))?.state === 'failed')
+  for (const name of ['faulty', 'needs']) t.equal(await ada.fails(`${name}:say`, {}), 'FEATURE_DISABLED', name)
+  t.match(await (await fetch(`${url}/metrics`)).text(), /flylive_feature_faults_total\{feature="faulty",kind="exception"\} [3-9]/)
+  t.match(server.output(), 'the feature is out of service on this server until it is reloaded')
+  t.match(await infoOf('faulty'), { state: 'failed', error: /too many faults, the last: a mistake/ })
+  t.match(await infoOf('needs'), { state: 'failed', error: /requires faulty/ })
+  t.same(await other.app.kv.namespace('features').get('settings'), undefined, 'nothing is stored')
+  for (const name of ['faulty', 'needs']) t.same(await bob.ok(`${name}:say`, {}), { text: 'x' }, `${name} runs on the other server`)
+  t.notOk(bob.events.some(({ type }) => type === 'feature:disabled'))
 
   folder.write('faulty', source(''))
-  t.equal((await other.admin('POST', '/admin/features/faulty/enable')).status, 200)
-  await ada.event('feature:enabled', ({ name }) => name === 'faulty')
-  t.same(await ada.ok('faulty:say', {}), { text: 'x' })
+  for (const name of ['faulty', 'needs']) t.equal((await other.admin('POST', `/admin/features/${name}/reload`)).status, 200)
+  await ada.event('feature:enabled', ({ name }) => name === 'needs')
+  for (const name of ['faulty', 'needs']) t.same(await ada.ok(`${name}:say`, {}), { text: 'x' })
+})
+
+t.test('faults never turn auth off: new connections fail until it is reloaded', async (t) => {
+  const folder = featureFolder(t)
+  // Replaces the server's own feature.
+  folder.write('auth', {
+    'index.ts': `import { defineFeature } from 'flylive-audio-server/feature'
+export default defineFeature(async function auth (app) {
+  const identify = async (token) => {
+    if (token === 'crash') Promise.reject(new Error('a mistake'))
+    return { user: { id: token, name: token, roles: [], profile: { userId: token, id: token } } }
+  }
+  app.decorate('auth', { identify, authenticate: async ({ headers }) => await identify(headers.authorization?.slice(7)) })
+}, { name: 'auth' })
+`
+  })
+  const server = startServer(t, { FEATURES: 'auth,chat', FEATURES_PATH: folder.path, ALLOW_ANONYMOUS: 'true' })
+  const url = await server.url
+  const admin = async (method: string, path: string) => await (await fetch(url + path, { method, headers: { authorization: `Bearer ${adminKey}` } })).json() as { features: { name: string, state: string, generation: number }[] }
+  const auth = async () => (await admin('GET', '/admin/features')).features.find(({ name }) => name === 'auth')
+  const ada = await connect(t, url, { token: 'ada' })
+  for (let fault = 1; fault <= 3; fault++) {
+    await until(async () => (await auth())?.generation === fault)
+    await connect(t, url, { token: 'crash' })
+  }
+  await until(async () => (await auth())?.state === 'failed')
+  for (const token of ['bob', undefined]) {
+    t.equal(await outcome(t, url, token === undefined ? {} : { token }), '503 UNAVAILABLE')
+  }
+  await ada.ok('room:join', { roomId: 'r1' })
+  await ada.ok('chat:message', { content: 'still here' })
+  t.notOk(ada.events.some(({ type }) => type === 'feature:disabled'))
+  await admin('POST', '/admin/features/auth/reload')
+  t.equal((await auth())?.state, 'enabled')
+  await connect(t, url, { token: 'bob' })
 })
 
 t.test('a fault that no feature caused notifies the clients and ends the process', async (t) => {

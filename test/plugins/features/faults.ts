@@ -138,7 +138,7 @@ export async function createScene (t: Test, { members: count, deadlineSeconds, e
     }
   }
 
-  /** Makes a feature fail. Each fault replaces the feature's generation, and the third fault disables the feature. */
+  /** Each fault replaces the generation, and the third takes the feature out of service. */
   async function fail ({ name, go }: Misbehaviour, caller: TestClient): Promise<string> {
     const first = (await infoOf(name))?.generation ?? 0
     const calls = go === undefined ? 0 : 3
@@ -210,7 +210,7 @@ export async function createScene (t: Test, { members: count, deadlineSeconds, e
       await admin('POST', `/admin/features/${name}/enable`)
       const outcome = await cause(misbehaviour, caller)
       const { lost, worstMs } = await stop()
-      if ((await infoOf(name))?.state === 'enabled') await admin('POST', `/admin/features/${name}/disable`)
+      if ((await infoOf(name))?.state !== 'disabled') await admin('POST', `/admin/features/${name}/disable`)
       await caller.close()
       return { name, outcome, closed: closed - before, lost, worstMs }
     }
