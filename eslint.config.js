@@ -42,8 +42,8 @@ export default [
     rules: {
       'no-restricted-imports': ['error', {
         patterns: [{
-          regex: `^(?!(?:flylive-audio-server/feature|zod|fastify-plugin|node:.*|\\./[^/.][^/]*\\.ts|${featurePackages.join('|')})$)`,
-          message: 'A feature uses flylive-audio-server/feature, zod, fastify-plugin, node:, its own files, and the packages named in featurePackages.'
+          regex: `^(?!(?:flylive-audio-server/(?:feature|fmp4)|zod|fastify-plugin|node:.*|\\./[^/.][^/]*\\.ts|${featurePackages.join('|')})$)`,
+          message: 'A feature uses flylive-audio-server/feature, flylive-audio-server/fmp4, zod, fastify-plugin, node:, its own files, and the packages named in featurePackages.'
         }]
       }]
     }

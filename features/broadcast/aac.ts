@@ -1,6 +1,6 @@
 import { registerAacEncoder } from '@mediabunny/aac-encoder'
 import { AudioSample, AudioSampleSource, Mp4OutputFormat, NullTarget, Output } from 'mediabunny'
-import { sampleRate } from './fmp4.ts'
+import { sampleRate } from 'flylive-audio-server/fmp4'
 
 const bitrate = 48_000
 /**

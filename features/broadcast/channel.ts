@@ -1,5 +1,5 @@
+import { initSection } from 'flylive-audio-server/fmp4'
 import { AacEncoder } from './aac.ts'
-import { initSection } from './fmp4.ts'
 import { PartCutter } from './part-cutter.ts'
 import type { Codec, Part } from './part-cutter.ts'
 import { aacFrameSamples, isSamePart, nextPartStart, opusFrameSamples, positionAt } from './timeline.ts'
@@ -35,7 +35,7 @@ export class Channel {
     this.#output = output
     // Opus packets start at multiples of their duration.
     this.#base = Math.round(startTime * 48 / opusFrameSamples) * opusFrameSamples
-    output.init('opus', initSection({ codec: 'opus' }))
+    output.init('opus', initSection({ codec: 'opus' }, 'segments'))
   }
 
   add (input: MixInput): void {
@@ -88,7 +88,7 @@ export class Channel {
   #openAac (start: number): AacEncoder {
     const cutter = new PartCutter('aac', start, (part) => this.#output.part(part))
     return new AacEncoder(
-      (description) => this.#output.init('aac', initSection({ codec: 'aac', description })),
+      (description) => this.#output.init('aac', initSection({ codec: 'aac', description }, 'segments')),
       (data) => { if (!this.#closed) cutter.add({ data, duration: aacFrameSamples }) },
       (error) => this.#output.failed(error))
   }

@@ -1,5 +1,5 @@
-import { fragment } from './fmp4.ts'
-import type { Frame } from './fmp4.ts'
+import { fragment } from 'flylive-audio-server/fmp4'
+import type { Frame } from 'flylive-audio-server/fmp4'
 import { isSamePart, partsPerSegment, positionAt } from './timeline.ts'
 import type { PartPosition } from './timeline.ts'
 
@@ -45,7 +45,7 @@ export class PartCutter {
 
   #cut (): void {
     const position = positionAt(this.#start)
-    const data = fragment(position.segment * partsPerSegment + position.part, this.#start, this.#frames)
+    const data = fragment(position.segment * partsPerSegment + position.part, this.#start, this.#frames, 'segments')
     this.#onPart({ codec: this.#codec, ...position, data, start: this.#start, duration: this.#next - this.#start, discontinuity: this.#discontinuity })
     this.#frames = []
     this.#discontinuity = false

@@ -1,5 +1,5 @@
 import { createCipheriv } from 'node:crypto'
-import { sampleRate } from './fmp4.ts'
+import { sampleRate } from 'flylive-audio-server/fmp4'
 import type { Codec, Part } from './part-cutter.ts'
 import { comparePositions, partSamples, partsPerSegment, segmentSamples, targetDuration } from './timeline.ts'
 import type { PartPosition } from './timeline.ts'

@@ -1,6 +1,6 @@
 import { MessageChannel } from 'node:worker_threads'
 import type { Logger, RoomMix } from 'flylive-audio-server/feature'
-import { sampleRate } from './fmp4.ts'
+import { sampleRate } from 'flylive-audio-server/fmp4'
 import { Packager } from './packager.ts'
 import type { PackagerChannel } from './packager.ts'
 import type { BroadcastWindow } from './window.ts'

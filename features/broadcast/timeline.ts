@@ -1,4 +1,4 @@
-import { sampleRate } from './fmp4.ts'
+import { sampleRate } from 'flylive-audio-server/fmp4'
 
 // The boundaries and numbers of segments and parts are derived from Unix time, in samples at 48 kHz. A server that
 // takes over a broadcast can therefore continue with later segment numbers without the previous server's state.

@@ -1,4 +1,4 @@
-import { codecNames, sampleRate } from './fmp4.ts'
+import { codecNames, sampleRate } from 'flylive-audio-server/fmp4'
 import type { Codec, Part } from './part-cutter.ts'
 import { Rendition } from './rendition.ts'
 import type { RenditionOptions } from './rendition.ts'

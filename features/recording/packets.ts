@@ -1,3 +1,5 @@
+import type { Frame } from 'flylive-audio-server/fmp4'
+
 /** Samples per frame at 48 kHz, by the configuration number of a packet (RFC 6716, section 3.1). */
 function frameSamples (toc: number): number {
   const config = toc >> 3
@@ -19,8 +21,8 @@ export function samplesOf (payload: Uint8Array): number {
   return samples > maxSamples ? 0 : samples
 }
 
-/** A packet of silence for each duration that a CELT frame can have, longest first. */
-const silences = [[0xf8, 960], [0xf0, 480], [0xe8, 240], [0xe0, 120]].map(([toc, duration]) => ({ payload: Uint8Array.of(toc as number, 0xff, 0xfe), duration: duration as number }))
+/** Packets of silence for all durations that one frame can have, longest first. */
+const silences = [[0xf8, 960], [0xf0, 480], [0xe8, 240], [0xe0, 120]].map(([toc, duration]) => ({ data: Uint8Array.of(toc as number, 0xff, 0xfe), duration: duration as number }))
 
 /** Duration of the shortest packet, in samples: 2.5 ms. */
 export const minSamples = 120
@@ -29,6 +31,6 @@ export const minSamples = 120
  * @param samples at least {@link minSamples}
  * @returns the longest packet of silence that has at most this many samples
  */
-export function silenceFor (samples: number): { payload: Uint8Array, duration: number } {
-  return silences.find(({ duration }) => duration <= samples) as { payload: Uint8Array, duration: number }
+export function silenceFor (samples: number): Frame {
+  return silences.find(({ duration }) => duration <= samples) as Frame
 }

@@ -1,7 +1,8 @@
 import { open } from 'node:fs/promises'
 import type { FileHandle } from 'node:fs/promises'
-import { durationField, durationOffset, fragment, initSection, sampleRate } from './fmp4.ts'
+import { durationField, durationOffset, fragment, sampleRate } from 'flylive-audio-server/fmp4'
 import { minSamples, silenceFor } from './packets.ts'
+import { fileStart } from './track.ts'
 
 /** Size and duration of the complete fragments of a file. */
 export interface Extent {
@@ -28,7 +29,7 @@ function endOf (moof: Buffer): number {
 async function extentOf (file: FileHandle): Promise<Extent & { fragments: number }> {
   const { size } = await file.stat()
   const header = Buffer.alloc(8)
-  let [bytes, end, at, fragmentEnd, fragments] = [0, 0, initSection.length, 0, 0]
+  let [bytes, end, at, fragmentEnd, fragments] = [0, 0, fileStart.length, 0, 0]
   while (at + header.length <= size) {
     await file.read(header, 0, header.length, at)
     const boxBytes = header.readUInt32BE(0)
@@ -56,7 +57,7 @@ function silence (from: number, until: number, fragments: number): Buffer[] {
       frames.push(frame)
       at += frame.duration
     }
-    parts.push(fragment(fragments + parts.length + 1, start, frames))
+    parts.push(fragment(fragments + parts.length + 1, start, frames, 'file'))
   }
   return parts
 }
@@ -81,7 +82,7 @@ export async function complete (path: string, minSeconds = 0): Promise<Extent> {
       size += part.length
     }
     const completed = size > bytes ? await extentOf(file) : { bytes, seconds }
-    await file.write(durationField(Math.round(completed.seconds * sampleRate)), 0, 8, durationOffset)
+    await file.write(durationField(Math.round(completed.seconds * sampleRate)), 0, 8, durationOffset(fileStart))
     await file.sync()
     return { bytes: completed.bytes, seconds: completed.seconds }
   } finally {

@@ -1,6 +1,6 @@
 import { closeSync, openSync, statfsSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
-import { sampleRate } from './fmp4.ts'
+import { sampleRate } from 'flylive-audio-server/fmp4'
 import type { OpenOptions, RecordedFile } from './thread-messages.ts'
 import { samplesOf } from './packets.ts'
 import { Mp4Track } from './track.ts'

@@ -1,7 +1,10 @@
 import { closeSync, fdatasyncSync, ftruncateSync, openSync, writeSync } from 'node:fs'
-import { fragment, initSection, sampleRate } from './fmp4.ts'
-import type { Frame } from './fmp4.ts'
+import { fragment, initSection, sampleRate } from 'flylive-audio-server/fmp4'
+import type { Frame } from 'flylive-audio-server/fmp4'
 import { minSamples, silenceFor } from './packets.ts'
+
+/** The boxes before the first fragment. They are the same in all files, except for the duration. */
+export const fileStart: Buffer = initSection({ codec: 'opus' }, 'file')
 
 /** Duration of a fragment, in samples. A crash loses at most the fragment that is still in memory. */
 const fragmentSamples = sampleRate / 2
@@ -22,7 +25,7 @@ export class Mp4Track {
   /** @throws the error of the file system */
   constructor (path: string) {
     this.#fd = openSync(path, 'a')
-    this.#write(initSection)
+    this.#write(fileStart)
   }
 
   /** End of the last packet, in samples since the start of the recording. */
@@ -50,7 +53,7 @@ export class Mp4Track {
   add (at: number, payload: Uint8Array, duration: number): void {
     if (at < this.#next - duration / 2) return
     this.fillUntil(at)
-    this.#append({ payload, duration })
+    this.#append({ data: payload, duration })
   }
 
   /**
@@ -71,7 +74,7 @@ export class Mp4Track {
     if (this.#frames.length === 0) return
     const frames = this.#frames
     this.#frames = []
-    this.#write(fragment(++this.#fragments, this.#fragmentStart, frames))
+    this.#write(fragment(++this.#fragments, this.#fragmentStart, frames, 'file'))
     this.#fragmentStart = this.#written = this.#next
   }
 

@@ -1,4 +1,4 @@
-import { sampleRate } from './fmp4.ts'
+import { sampleRate } from 'flylive-audio-server/fmp4'
 
 /** If the delay of a packet differs by more than this, the sender has restarted its timestamps. In samples.. */
 const maxJump = 2 * sampleRate
