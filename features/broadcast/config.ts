@@ -18,7 +18,7 @@ export const config = z.object({
     .describe('Maximum number of existing rooms per user that were created over REST.'), read.number),
   idleMinutes: fromEnv('BROADCAST_IDLE_MINUTES', z.number().min(0.01).max(10_080).default(10)
     .describe('If a room that was created over REST is not started within this time, the server removes it.'), read.number),
-  maxHours: fromEnv('BROADCAST_MAX_HOURS', z.number().min(0.01).max(720).default(3)
+  maxHours: fromEnv('BROADCAST_MAX_HOURS', z.number().min(0.0001).max(720).default(3)
     .describe('How long after its start the server removes a room that was created over REST.'), read.number),
   singleConnection: fromEnv('BROADCAST_SINGLE_CONNECTION', z.boolean().default(false)
     .describe('Lets each user send audio over only one connection at a time, on all servers (`ALREADY_LIVE`). The locks of a dead server expire after 3 s.'), read.flag),

@@ -1,6 +1,7 @@
 import { defineFeature, userKeyOf } from 'flylive-audio-server/feature'
 import type { z } from 'flylive-audio-server/feature'
 import { adminRoutes } from './admin.ts'
+import { createApiRooms } from './api-rooms.ts'
 import { config } from './config.ts'
 import { NotOnAir } from './errors.ts'
 import { AlreadyLive, limitLiveConnections } from './live-locks.ts'
@@ -32,7 +33,8 @@ export default defineFeature(async function broadcast (app, settings) {
   const air = app.keep('air', () => new Air(), async (air) => await air.close())
   const tokens = await createKeyTokens(app)
   const records = createRoomRecords(app, settings.maxRoomsPerUser)
-  const broadcasts = createBroadcasts(app, settings, air, async (roomId) => (await records.get(roomId))?.isProtected === true)
+  const broadcasts = createBroadcasts(app, settings, air, async (roomId) => (await apiRooms.find(roomId))?.record?.isProtected === true)
+  const apiRooms = createApiRooms(app, records, broadcasts)
   messages.events(events)
   messages.adds('room:join', joinReply)
   const limit = { perMinute: settings.commandsPerMinute, name: 'broadcast', eventual: true }
@@ -62,7 +64,7 @@ export default defineFeature(async function broadcast (app, settings) {
 
   if (settings.singleConnection) limitLiveConnections(app, app.keep('live', () => new Map<string, LiveLock>()))
   adminRoutes(app, air, broadcasts.packagers)
-  restRoutes(app, settings, records, broadcasts, tokens)
+  restRoutes(app, settings, records, apiRooms, broadcasts, tokens)
   app.gate.http('/hls', createHlsHandler({
     find: broadcasts.find,
     isOnAir: async (roomId) => (await broadcasts.isOnAir([roomId]))[0] === true,
@@ -71,4 +73,4 @@ export default defineFeature(async function broadcast (app, settings) {
     info,
     count: (kind, status) => requestsServed.inc({ kind, status: String(status) })
   }), { kept: true })
-}, { name: 'broadcast', dependencies: ['rooms', 'sfu', 'kv', 'cluster'], config })
+}, { name: 'broadcast', dependencies: ['rooms', 'sfu', 'kv', 'cluster', 'jobs', 'store'], config })

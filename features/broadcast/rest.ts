@@ -1,16 +1,14 @@
 import { randomUUID } from 'node:crypto'
-import { FeatureDisabled, Forbidden, PinRequired, PinWrong, refusals, roomId as anyRoomId, RoomLocked, RoomNotFound, userIdText, userKeyOf, z } from 'flylive-audio-server/feature'
-import type { FeatureInstance, HttpRequest, UserId } from 'flylive-audio-server/feature'
+import { FeatureDisabled, Forbidden, isCoded, PinRequired, PinWrong, refusals, roomId as anyRoomId, RoomLocked, RoomNotFound, userIdText, userKeyOf, z } from 'flylive-audio-server/feature'
+import type { FeatureInstance, HttpRequest } from 'flylive-audio-server/feature'
+import type { ApiRoom, ApiRooms, Caller } from './api-rooms.ts'
 import type { config } from './config.ts'
 import { AnchorLimit, maxUsers, RoomExists, RoomQuota, userRole } from './room-records.ts'
 import type { RoomRecordOfApi, RoomRecords } from './room-records.ts'
 import type { Broadcasts } from './service.ts'
 import type { KeyTokens } from './tokens.ts'
 
-/** The user of a request, or an admin of the server. */
-type Caller = { isAdmin: true } | { isAdmin: false, userId: UserId | null }
-
-const status = z.enum(['onair', 'idle', 'left']).describe('`onair`: seated and not muted; `idle`: in the room, but not on air; `left`: not in the room')
+const status = z.enum(['onair', 'idle', 'left']).describe('`onair`: on a seat and not muted; `idle`: in the room; `left`: not in the room')
 const view = z.object({
   roomId: z.string(),
   hlsUrl: z.string(),
@@ -21,27 +19,37 @@ const view = z.object({
 const detailedView = view.extend({ users: z.array(z.object({ userID: z.string(), role: userRole, status })) })
 const success = z.literal(true)
 
+const defaultMaxAnchors = 3
 const createBody = z.object({
   roomId: z.string().regex(/^[A-Za-z0-9_-]{3,32}$/, 'must be 3–32 characters of A–Z a–z 0–9 _ -').optional(),
-  pin: z.string().regex(/^[A-Za-z0-9]{6}$/, 'must be 6 letters or digits').optional().describe('If set, the broadcast is encrypted. Default: a random PIN, and no encryption'),
-  maxAnchors: z.int().min(1).max(5).default(3)
+  pin: z.string().regex(/^[A-Za-z0-9]{6}$/, 'must be 6 letters or digits').optional().describe('Encrypts the broadcast, and locks the room: everyone except its owner needs the PIN to join. Default: a random PIN, which does neither'),
+  maxAnchors: z.int().min(1).max(5).default(defaultMaxAnchors)
 })
 const params = z.object({ roomId: anyRoomId })
 const tags = ['broadcast']
 const security: readonly Record<string, readonly string[]>[] = [{ token: [] }, { adminKey: [] }]
+/** The ids of the users that the API creates begin with this. */
+const userPrefix = 'user-'
+const isApiUser = (userId: unknown): userId is string => typeof userId === 'string' && userId.startsWith(userPrefix)
 /** How long a user's token is valid. */
 const tokenLifetime = '12h'
-const sweepMs = 30_000
+const removalJob = 'broadcast-removal'
 
 /** The REST API of the earlier Go server: /api/rooms and /api/token. */
-export function restRoutes (app: FeatureInstance, settings: z.output<typeof config>, records: RoomRecords, broadcasts: Broadcasts, tokens: KeyTokens): void {
-  const { clock, cluster, features, hooks, log, rooms, store } = app
+export function restRoutes (app: FeatureInstance, settings: z.output<typeof config>, records: RoomRecords, apiRooms: ApiRooms, broadcasts: Broadcasts, tokens: KeyTokens): void {
+  const { clock, features, hooks, jobs, log, rooms, store } = app
 
   /** @throws UNAUTHORIZED, FEATURE_DISABLED, UNAVAILABLE */
   async function identify (request: HttpRequest): Promise<Caller> {
-    if (await app.admin.identify(request)) return { isAdmin: true }
     const auth = features.getFeature('auth')
-    if (auth) return { isAdmin: false, userId: (await auth.authenticate(request)).user.id }
+    try {
+      if (auth) return { isAdmin: false, userId: (await auth.authenticate(request)).user.id }
+    } catch (error) {
+      // The token of a user is no wrong admin key, so only other tokens are compared with the admin keys.
+      if (await app.admin.identify(request)) return { isAdmin: true }
+      throw error
+    }
+    if (await app.admin.identify(request)) return { isAdmin: true }
     if (app.config.ALLOW_ANONYMOUS) return { isAdmin: false, userId: null }
     throw new FeatureDisabled('auth')
   }
@@ -51,28 +59,27 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
   const preValidation = async (request: HttpRequest) => { callers.set(request, await identify(request)) }
   const callerOf = (request: HttpRequest) => callers.get(request) as Caller
 
-  const owns = (caller: Caller, { ownerId }: RoomRecordOfApi) =>
-    caller.isAdmin || (caller.userId !== null && ownerId !== null && userKeyOf(ownerId) === userKeyOf(caller.userId))
-
-  /** @throws ROOM_NOT_FOUND; FORBIDDEN if the caller does not own the room */
-  async function ownedRoom (request: HttpRequest, roomId: string): Promise<RoomRecordOfApi> {
+  /** @throws ROOM_NOT_FOUND; FORBIDDEN if the caller is not the owner of the room or, with `host`, an admin in it */
+  async function ownRoom (request: HttpRequest, roomId: string, required: 'owner' | 'host'): Promise<ApiRoom> {
     const caller = callerOf(request)
-    const room = await records.get(roomId)
+    const room = await apiRooms.find(roomId)
     if (!room) throw new RoomNotFound(roomId)
-    if (!owns(caller, room)) throw new Forbidden('Only the owner of the room or an admin key may do this')
+    if (!await (required === 'owner' ? apiRooms.owns : apiRooms.hosts)(caller, room)) throw new Forbidden('This requires the owner of the room or an admin key')
     return room
   }
 
-  const viewOf = ({ roomId, maxAnchors, createdAt }: RoomRecordOfApi, onAir: boolean): z.input<typeof view> =>
-    ({ roomId, hlsUrl: broadcasts.urlOf(roomId), onAir, maxAnchors, createdAt })
+  const viewOf = ({ roomId, record, live }: ApiRoom, onAir: boolean): z.input<typeof view> => {
+    const { maxAnchors = defaultMaxAnchors, createdAt } = { ...live, ...record } as Partial<RoomRecordOfApi> & { createdAt: number }
+    return { roomId, hlsUrl: broadcasts.urlOf(roomId), onAir, maxAnchors, createdAt }
+  }
   const isOnAir = async (roomId: string) => (await broadcasts.isOnAir([roomId]))[0] === true
 
-  async function usersOf ({ roomId, users }: RoomRecordOfApi): Promise<z.input<typeof detailedView>['users']> {
+  async function usersOf ({ roomId, record, live }: ApiRoom): Promise<z.input<typeof detailedView>['users']> {
+    const users = record?.users ?? []
     if (users.length === 0) return []
-    const record = await store.getRoom(roomId)
     const [members, seats] = await Promise.all([
-      record ? store.getMembers(roomId, users.map(({ userId }) => userKeyOf(userId))) : [],
-      record ? features.getFeature('seats')?.read(roomId) : undefined
+      live ? store.getMembers(roomId, users.map(({ userId }) => userKeyOf(userId))) : [],
+      live ? features.getFeature('seats')?.read(roomId) : undefined
     ])
     return users.map(({ userId, role }, i) => {
       const seat = seats?.seats.find((one) => userKeyOf(one.userId) === userKeyOf(userId))
@@ -82,30 +89,46 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
 
   /** Puts a started room on air once it has a member, because a room without members has no audio. */
   async function openIfStarted (roomId: string): Promise<void> {
-    const room = await records.get(roomId)
-    if (room?.startedAt !== undefined) await broadcasts.open(roomId)
+    const room = await apiRooms.find(roomId)
+    if (room?.record?.startedAt !== undefined) await broadcasts.open(roomId)
   }
+  hooks.on('room:reserved', async (roomId) => {
+    const room = await records.get(roomId)
+    return room && { ...(room.ownerId === null ? {} : { ownerId: room.ownerId }), ...(room.isProtected ? { pin: room.pin } : {}) }
+  })
   hooks.on('room:created', async ({ roomId }) => await openIfStarted(roomId))
+  // A user with the role host is an admin in the room.
+  hooks.on('room:userJoined', async (roomId, { userId }) => {
+    if (!isApiUser(userId)) return
+    const { record, live } = await apiRooms.find(roomId) ?? {}
+    if (!live || record?.users.some((user) => user.userId === userId && user.role === 'host') !== true) return
+    await rooms.setRole(live, userId, 'admin').catch((err: unknown) => {
+      if (!isCoded(err)) throw err
+      log.debug({ err, roomId, userId }, 'a host of the REST API did not become an admin')
+    })
+  })
 
   app.post('/api/rooms', {
     preValidation,
-    schema: { tags, security, summary: 'Creates a room', body: createBody, response: { 201: z.object({ success, room: view.extend({ pin: z.string() }) }), ...refusals(RoomExists, RoomQuota) } }
+    schema: { tags, security, summary: 'Creates a room', body: createBody.nullish(), response: { 201: z.object({ success, room: view.extend({ pin: z.string() }) }), ...refusals(RoomExists, RoomQuota) } }
   }, async (request, reply) => {
     const caller = callerOf(request)
-    const { roomId, pin, maxAnchors } = request.body
+    const { roomId, pin, maxAnchors = defaultMaxAnchors } = request.body ?? {}
     if (roomId !== undefined && await store.getRoom(roomId)) throw new RoomExists(roomId)
-    const room = await records.create({ roomId, pin, maxAnchors, ownerId: caller.isAdmin ? null : caller.userId })
-    return reply.code(201).send({ success: true, room: { ...viewOf(room, false), pin: room.pin } })
+    const record = await records.create({ roomId, pin, maxAnchors, ownerId: caller.isAdmin ? null : caller.userId, isAnonymous: !caller.isAdmin && caller.userId === null })
+    await scheduleRemoval(record)
+    return reply.code(201).send({ success: true, room: { ...viewOf({ roomId: record.roomId, record, live: undefined }, false), pin: record.pin } })
   })
 
   app.get('/api/rooms', {
     preValidation,
-    schema: { tags, security, summary: 'Lists rooms: for admins all rooms, otherwise the rooms of the user and rooms on air without a PIN', response: { 200: z.object({ success, rooms: z.array(view) }) } }
+    schema: { tags, security, summary: 'Lists rooms: all for admins, otherwise those that the caller has created and those on air without a PIN', response: { 200: z.object({ success, rooms: z.array(view) }) } }
   }, async (request) => {
     const caller = callerOf(request)
-    const all = await records.list()
+    const all = await apiRooms.list(caller)
     const onAir = await broadcasts.isOnAir(all.map(({ roomId }) => roomId))
-    return { success: true as const, rooms: all.map((room, i) => ({ room, onAir: onAir[i] === true })).filter(({ room, onAir }) => owns(caller, room) || (onAir && !room.isProtected)).map(({ room, onAir }) => viewOf(room, onAir)) }
+    const isVisible = await apiRooms.areVisible(caller, all, onAir)
+    return { success: true as const, rooms: all.flatMap((room, i) => isVisible[i] === true ? viewOf(room, onAir[i] === true) : []) }
   })
 
   app.get('/api/rooms/:roomId', {
@@ -113,10 +136,10 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     schema: { tags, security, summary: 'Returns a room with the status of its users', params, response: { 200: z.object({ success, room: detailedView }), ...refusals(RoomNotFound) } }
   }, async (request) => {
     const caller = callerOf(request)
-    const room = await records.get(request.params.roomId)
-    const onAir = room !== undefined && await isOnAir(room.roomId)
+    const { roomId } = request.params
+    const [room, onAir] = await Promise.all([apiRooms.find(roomId), isOnAir(roomId)])
     // The reply does not reveal the existence of a room that the caller cannot list.
-    if (!room || !(owns(caller, room) || (onAir && !room.isProtected))) throw new RoomNotFound(request.params.roomId)
+    if (!room || !((await apiRooms.areVisible(caller, [room], [onAir]))[0] === true || await apiRooms.hosts(caller, room))) throw new RoomNotFound(roomId)
     return { success: true as const, room: { ...viewOf(room, onAir), users: await usersOf(room) } }
   })
 
@@ -124,10 +147,16 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     preValidation,
     schema: { tags, security, summary: 'Puts a room on air, immediately or when its first member joins', params, response: { 200: z.object({ success, room: view }), ...refusals(RoomNotFound, Forbidden) } }
   }, async (request) => {
-    const { roomId } = await ownedRoom(request, request.params.roomId)
-    const room = await records.change(roomId, (room) => ({ ...room, startedAt: room.startedAt ?? clock.now() }))
-    if (!room) throw new RoomNotFound(roomId)
-    if (await store.getRoom(roomId)) await openIfStarted(roomId)
+    const room = await ownRoom(request, request.params.roomId, 'host')
+    const { roomId, live } = room
+    if (room.record) {
+      const started = await records.change(roomId, (record) => ({ ...record, startedAt: record.startedAt ?? clock.now() }))
+      if (!started) throw new RoomNotFound(roomId)
+      await scheduleRemoval(started)
+    }
+    if (live) await broadcasts.open(roomId)
+    // The first member may have joined in the meantime.
+    else if (await store.getRoom(roomId)) await openIfStarted(roomId)
     return { success: true as const, room: viewOf(room, await isOnAir(roomId)) }
   })
 
@@ -135,8 +164,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     preValidation,
     schema: { tags, security, summary: 'Ends the broadcast, removes everyone and deletes the room', params, response: { 200: z.object({ success }), ...refusals(RoomNotFound, Forbidden) } }
   }, async (request) => {
-    const { roomId } = await ownedRoom(request, request.params.roomId)
-    await remove(roomId, 'host_left')
+    await remove(await ownRoom(request, request.params.roomId, 'owner'), 'host_left')
     return { success: true as const }
   })
 
@@ -147,16 +175,17 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
       security,
       summary: 'Creates a user with a token for the room',
       params,
-      body: z.object({ role: userRole.default('guest') }).default({ role: 'guest' }),
+      body: z.object({ role: userRole.default('guest') }).nullish(),
       response: { 201: z.object({ userID: userIdText, token: z.string() }), ...refusals(RoomNotFound, Forbidden, AnchorLimit, FeatureDisabled) }
     }
   }, async (request, reply) => {
-    const { roomId } = await ownedRoom(request, request.params.roomId)
-    const { role } = request.body
+    const { roomId, record } = await ownRoom(request, request.params.roomId, 'host')
+    if (!record) throw new Forbidden('Users can be created only for a room that the REST API has created')
+    const role = request.body?.role ?? 'guest'
     const auth = features.getFeature('auth')
     const sign = auth?.sign
     if (!sign) throw new FeatureDisabled('auth')
-    const userId = `user-${randomUUID()}`
+    const userId = `${userPrefix}${randomUUID()}`
     const room = await records.change(roomId, (room) => {
       if (role === 'anchor' && room.users.filter((user) => user.role === 'anchor').length >= room.maxAnchors) throw new AnchorLimit(roomId, room.maxAnchors)
       // If there are too many guests, only the latest are listed.
@@ -175,31 +204,39 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
       response: { 200: z.object({ success, token: z.string() }), ...refusals(RoomNotFound, PinRequired, PinWrong, RoomLocked) }
     }
   }, async ({ body: { roomId, pin }, ip }, reply) => {
-    const [onAir, room, record] = await Promise.all([isOnAir(roomId), records.get(roomId), store.getRoom(roomId)])
-    if (!onAir || !record) throw new RoomNotFound(roomId)
-    await rooms.checkPin({ room: record, pin, expected: room?.isProtected === true ? room.pin : undefined, address: ip })
+    const [onAir, room] = await Promise.all([isOnAir(roomId), apiRooms.find(roomId)])
+    if (!onAir || !room?.live) throw new RoomNotFound(roomId)
+    await rooms.checkPin({ room: room.live, pin, fallback: room.record?.isProtected === true ? room.record.pin : undefined, address: ip })
     reply.header('cache-control', 'no-store')
     return { success: true as const, token: tokens.sign(roomId, clock.now() + settings.tokenMinutes * 60_000) }
   })
 
-  async function remove (roomId: string, reason: 'host_left' | 'inactivity'): Promise<void> {
-    await records.delete(roomId)
-    if (!await store.getRoom(roomId)) return
+  async function remove ({ roomId, record, live }: ApiRoom, reason: 'host_left' | 'inactivity'): Promise<void> {
+    if (record) await records.delete(roomId)
+    if (!live) return
     await broadcasts.close(roomId)
     await rooms.close(roomId, reason)
   }
 
-  /** Removes rooms that were not started within `idleMinutes`, and rooms that were started more than `maxHours` ago. */
-  async function sweep (): Promise<void> {
-    if (!await cluster.tryLock('broadcast:sweep', sweepMs - 1000)) return
-    const now = clock.now()
-    for (const { roomId, createdAt, startedAt } of await records.list()) {
-      const isOver = startedAt === undefined ? now - createdAt > settings.idleMinutes * 60_000 : now - startedAt > settings.maxHours * 3_600_000
-      if (isOver) await remove(roomId, 'inactivity')
-    }
-  }
-  const timer = setInterval(() => { sweep().catch((err: unknown) => log.debug({ err }, 'failed to remove expired rooms')) }, sweepMs).unref()
-  app.addHook('onClose', async () => clearInterval(timer))
+  /** When a room is removed: some time after its creation if it was not started, otherwise after its start. */
+  const dueAt = ({ createdAt, startedAt }: RoomRecordOfApi) =>
+    startedAt === undefined ? createdAt + settings.idleMinutes * 60_000 : startedAt + settings.maxHours * 3_600_000
+  const scheduleRemoval = async (record: RoomRecordOfApi) => await jobs.schedule(removalJob, record.roomId, dueAt(record))
+
+  jobs.on(removalJob, async (roomId) => {
+    const record = await records.get(roomId)
+    if (!record) return
+    if (dueAt(record) > clock.now()) return await scheduleRemoval(record)
+    const room = await apiRooms.find(roomId)
+    // A live room to which the record does not apply stays open.
+    if (room?.record) await remove(room, 'inactivity')
+    else await records.delete(roomId)
+  })
+  // The settings may have changed, and a server without Redis has lost its jobs.
+  hooks.on('feature:loaded', (name) => {
+    if (name !== 'broadcast') return
+    records.list().then(async (all) => await Promise.all(all.map(scheduleRemoval))).catch((err: unknown) => log.warn({ err }, 'failed to schedule the removal of rooms'))
+  })
 }
 
 export const restErrors = { RoomExists, RoomQuota, AnchorLimit }

@@ -12,6 +12,8 @@ const record = z.object({
   roomId: z.string(),
   /** Null if a server admin or an anonymous client created the room. */
   ownerId: userIdSchema.nullable(),
+  /** Whether a client without a token created the room. All such clients may manage it. */
+  isAnonymous: z.boolean().default(false),
   pin: z.string(),
   /** Whether a client chose the PIN. Only a PIN that a client chose protects the broadcast. */
   isProtected: z.boolean(),
@@ -22,7 +24,7 @@ const record = z.object({
   startedAt: z.number().optional(),
   users: z.array(z.object({ userId: z.string(), role: userRole }))
 })
-/** A room that was created over the REST API. */
+/** A room that the REST API has created. It applies to the live room of the same id unless `api-rooms.ts` says otherwise. */
 export type RoomRecordOfApi = z.output<typeof record>
 
 /** Maximum number of users per room who receive tokens. */
@@ -31,9 +33,13 @@ export const maxUsers = 1000
 /** The rooms that were created over the REST API, on all servers. All methods throw UNAVAILABLE. */
 export interface RoomRecords {
   get (roomId: string): Promise<RoomRecordOfApi | undefined>
+  getMany (roomIds: readonly string[]): Promise<(RoomRecordOfApi | undefined)[]>
   list (): Promise<RoomRecordOfApi[]>
+  ids (): Promise<string[]>
+  /** @returns the ids of the rooms that a user has created */
+  idsOf (userId: UserId): Promise<string[]>
   /** @throws ROOM_EXISTS, ROOM_QUOTA */
-  create (room: Pick<RoomRecordOfApi, 'ownerId' | 'maxAnchors'> & { roomId?: string | undefined, pin?: string | undefined }): Promise<RoomRecordOfApi>
+  create (room: Pick<RoomRecordOfApi, 'ownerId' | 'isAnonymous' | 'maxAnchors'> & { roomId?: string | undefined, pin?: string | undefined }): Promise<RoomRecordOfApi>
   /**
    * Changes a room atomically.
    *
@@ -54,27 +60,43 @@ export function createRoomRecords ({ clock, kv }: FeatureInstance, maxRoomsPerUs
   const owned = kv.namespace('broadcast-owned')
   const parse = (text: string | undefined) => text === undefined ? undefined : record.parse(JSON.parse(text))
 
-  /** @param update returns undefined to leave the list unchanged */
+  const getMany = async (roomIds: readonly string[]) => (await rooms.getMany(roomIds)).map(parse)
+  const ids = async () => (await rooms.list()).sort()
+  const parseOwned = (text: string | undefined) => text === undefined ? [] : z.array(z.string()).parse(JSON.parse(text))
+
+  /** @param update returns undefined to leave the list as it is */
   async function changeOwned (ownerId: UserId, update: (ids: readonly string[]) => string[] | undefined): Promise<boolean> {
     const key = userKeyOf(ownerId)
     for (;;) {
       const before = await owned.get(key)
-      const next = update(before === undefined ? [] : z.array(z.string()).parse(JSON.parse(before)))
+      const next = update(parseOwned(before))
       if (!next) return false
       if (await owned.compareAndSet(key, before, JSON.stringify(next))) return true
     }
   }
 
+  /** Counts a room against the quota of a user. @returns false if the user has too many rooms */
+  const take = async (ownerId: UserId, roomId: string) =>
+    await changeOwned(ownerId, (ids) => ids.includes(roomId) ? [...ids] : ids.length >= maxRoomsPerUser ? undefined : [...ids, roomId])
+
+  /** Removes rooms that do not exist from the quota of a user: a server may have died between its two writes. @returns whether there were any */
+  async function prune (ownerId: UserId): Promise<boolean> {
+    const ids = parseOwned(await owned.get(userKeyOf(ownerId)))
+    const found = await getMany(ids)
+    const gone = new Set(ids.filter((_id, i) => !found[i]))
+    return gone.size > 0 && await changeOwned(ownerId, (ids) => ids.filter((id) => !gone.has(id)))
+  }
+
   return {
     get: async (roomId) => parse(await rooms.get(roomId)),
-    async list () {
-      const ids = (await rooms.list()).sort()
-      return (await rooms.getMany(ids)).flatMap((text) => parse(text) ?? [])
-    },
-    async create ({ roomId = `room-${randomText(10)}`, pin, ownerId, maxAnchors }) {
-      const room: RoomRecordOfApi = { roomId, ownerId, pin: pin ?? randomText(6), isProtected: pin !== undefined, maxAnchors, createdAt: clock.now(), users: [] }
+    getMany,
+    list: async () => (await getMany(await ids())).flatMap((room) => room ?? []),
+    ids,
+    idsOf: async (userId) => parseOwned(await owned.get(userKeyOf(userId))),
+    async create ({ roomId = `room-${randomText(10)}`, pin, ownerId, isAnonymous, maxAnchors }) {
+      const room: RoomRecordOfApi = { roomId, ownerId, isAnonymous, pin: pin ?? randomText(6), isProtected: pin !== undefined, maxAnchors, createdAt: clock.now(), users: [] }
       if (await rooms.get(roomId) !== undefined) throw new RoomExists(roomId)
-      if (ownerId !== null && !await changeOwned(ownerId, (ids) => ids.includes(roomId) ? [...ids] : ids.length >= maxRoomsPerUser ? undefined : [...ids, roomId])) {
+      if (ownerId !== null && !await take(ownerId, roomId) && !(await prune(ownerId) && await take(ownerId, roomId))) {
         throw withDetails(new RoomQuota(maxRoomsPerUser), { limit: maxRoomsPerUser })
       }
       if (await rooms.compareAndSet(roomId, undefined, JSON.stringify(room))) return room

@@ -53,6 +53,8 @@ export interface Broadcasts {
   keyOf (roomId: string): Promise<Uint8Array | undefined>
   /** @returns the servers that package rooms */
   packagers (): Promise<string[]>
+  /** @returns the ids of all rooms that a server packages. A room is missing for some seconds while another server takes over */
+  roomsOnAir (): Promise<string[]>
   find: Copies['find']
 }
 
@@ -241,6 +243,7 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
       const holders = await leases.getMany(await leases.list())
       return [...new Set(holders.filter((holder) => holder !== undefined))]
     },
+    roomsOnAir: async () => await leases.list(),
     find: copies.find
   }
 }

@@ -1,18 +1,19 @@
 import type { FastifyInstance } from 'fastify'
 import { addressKey } from '../connections/addresses.ts'
 import { userKeyOf } from '../connections/session.ts'
-import type { Session } from '../connections/session.ts'
+import type { Session, UserId } from '../connections/session.ts'
 import { isCoded, unavailable } from '../errors/codes.ts'
 import type { JoinCommand, JoinResult } from '../store/types.ts'
 import { createLimiter } from '../redis/limiter.ts'
 import type { Closing } from './closing.ts'
 import type { Details } from './details.ts'
-import { isLockedByHost, PinRequired } from '../store/errors.ts'
+import { isLockedByHost, PinRequired, PinWrong } from '../store/errors.ts'
+import { pinTries, pinWindowMs } from '../store/store.ts'
 import { PinNotCompared } from '../store/pin-not-compared.ts'
 import { RoomNotFound } from './errors.ts'
 import type { LocalRoom } from './node-rooms.ts'
 import type { PinLimits } from './pin-limits.ts'
-import { hashPin } from './pins.ts'
+import { hashPin, isEqual } from './pins.ts'
 import type { PinCheck } from './pins.ts'
 import type { Roles } from './roles.ts'
 import { noOwner } from './rooms.ts'
@@ -47,6 +48,8 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
   const { bus, clock, config, drain, hooks, store } = app
   const redis = app.hasDecorator('redis') ? app.redis : undefined
   const creations = createLimiter(redis, { name: 'ratelimit:room-created', max: config.ROOMS_CREATED_PER_MINUTE, windowSeconds: 60 })
+  /** Counts PINs of rooms that do not exist yet. The store counts those of existing rooms. */
+  const reservedTries = createLimiter(redis, { name: 'ratelimit:reserved-pin', max: pinTries, windowSeconds: pinWindowMs / 1000 })
   // Errors that were thrown before the store could create the room.
   const beforeStore = new WeakSet<Error>()
 
@@ -97,9 +100,26 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
     }
   }
 
-  async function mayCreate (roomId: string, session: Session, request: RoomRequest) {
-    await creations.consume(session.userKey)
-    return await hooks.ask('room:create', roomId, session, request)
+  /**
+   * Determines the owner and the PIN of a room that a join is about to create.
+   *
+   * @throws RATE_LIMITED; the error of a feature that rejects the join; PIN_REQUIRED, PIN_WRONG
+   */
+  async function plan (session: Session, request: RoomRequest, pin: string | undefined): Promise<{ ownerId: UserId, pin: string | undefined }> {
+    const { user, userKey } = session
+    const { roomId } = request
+    await creations.consume(userKey)
+    const decided = (await hooks.ask('room:create', roomId, session, request)).find((answer) => answer !== undefined)
+    if (decided) return { ownerId: decided.ownerId, pin }
+    const reserved = (await hooks.ask('room:reserved', roomId)).find((answer) => answer !== undefined)
+    const ownerId = reserved?.ownerId ?? user.id
+    if (reserved?.pin === undefined) return { ownerId, pin }
+    if (reserved.ownerId === undefined || userKeyOf(ownerId) !== userKey) {
+      if (pin === undefined) throw new PinRequired()
+      await reservedTries.consume(`${roomId} ${userKey}`)
+      if (!isEqual(pin, reserved.pin)) throw new PinWrong()
+    }
+    return { ownerId, pin: reserved.pin }
   }
 
   /** @throws the error of a feature that rejects the join */
@@ -137,14 +157,15 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
       if (app.nodes.isCordoned) throw app.nodes.refusal('OVERLOADED')
     }
     const { roomId, options, title, topic } = request
-    const answers = await mayCreate(roomId, session, request).catch((error: unknown) => {
+    const planned = await plan(session, request, pin).catch((error: unknown) => {
       if (isCoded(error)) beforeStore.add(error)
       throw error
     })
     const { user, userKey } = session
-    const ownerId = answers.find((answer) => answer !== undefined)?.ownerId ?? user.id
+    const { ownerId } = planned
     const ownerName = userKeyOf(ownerId) === userKey ? user.name : undefined
-    return await joinAsHost(room, session, { ...command, create: { roomId, ownerId, ownerName, title, topic, createdAt: command.now, options, locked: pin !== undefined } }, pin)
+    const create = { roomId, ownerId, ownerName, title, topic, createdAt: command.now, options, locked: planned.pin !== undefined }
+    return await joinAsHost(room, session, { ...command, create }, planned.pin)
   }
 
   /**

@@ -1,15 +1,12 @@
-import { createHash, timingSafeEqual } from 'node:crypto'
 import { addressKey } from '../connections/addresses.ts'
 import { PinRequired, RoomLocked } from '../store/errors.ts'
 import type { RoomStore } from '../store/store.ts'
 import type { RoomRecord } from '../store/types.ts'
 import type { Details } from './details.ts'
 import type { PinLimits } from './pin-limits.ts'
+import { isEqual } from './pins.ts'
 import type { PinCheck } from './pins.ts'
 import type { Rooms } from './rooms.ts'
-
-const digest = (text: string) => createHash('sha256').update(text).digest()
-const isEqual = (one: string, other: string) => timingSafeEqual(digest(one), digest(other))
 
 export interface PinAccessOptions {
   store: Pick<RoomStore, 'getPinHash' | 'countPin'>
@@ -31,13 +28,13 @@ export function createPinAccess ({ store, details, pins, limits }: PinAccessOpti
 
   return {
     hasPin: async (room) => typeof await requiredHash(room) === 'string',
-    async checkPin ({ room, pin, expected, address }) {
-      const stored = expected === undefined ? await requiredHash(room) : undefined
-      if (expected === undefined && stored === undefined) return
+    async checkPin ({ room, pin, fallback, address }) {
+      const stored = await requiredHash(room)
+      if (stored === undefined && fallback === undefined) return
       if (stored === null) throw new RoomLocked()
       if (pin === undefined) throw new PinRequired()
       await limits.limit(address, room.roomId, async () => {
-        const isRight = expected === undefined ? await pins.matches(room.roomId, pin, stored as string) : isEqual(pin, expected)
+        const isRight = stored === undefined ? isEqual(pin, fallback as string) : await pins.matches(room.roomId, pin, stored)
         await store.countPin(room.roomId, address === undefined ? undefined : addressKey(address), isRight)
       })
     }

@@ -53,8 +53,16 @@ export interface RoomOverview extends RoomDetails {
 export interface PinRequest {
   room: RoomRecord
   pin: string | undefined
-  expected?: string | undefined
+  fallback?: string | undefined
   address: string | undefined
+}
+
+/** What was chosen for a room before its first member joined. */
+export interface ReservedRoom {
+  /** Default: the user who joins first. */
+  ownerId?: UserId
+  /** Everyone except the owner needs this PIN to join. */
+  pin?: string
 }
 
 export interface JoinRequest extends RoomRequest {
@@ -138,7 +146,7 @@ export interface Rooms {
    * Checks the PIN of a person who does not join. Wrong PINs are counted per address and per room on all servers,
    * together with those of joins.
    *
-   * @param request.expected the expected PIN, if it is not the room's own
+   * @param request.fallback the expected PIN, if the room itself admits everyone
    * @param request.address the client's address
    * @throws ROOM_LOCKED, PIN_REQUIRED, PIN_WRONG, RATE_LIMITED, UNAVAILABLE
    */
@@ -304,6 +312,11 @@ declare module '../hooks.ts' {
      * the join by throwing an error.
      */
     'room:create': (roomId: string, session: Session, request: RoomRequest) => Promise<{ ownerId: UserId } | undefined>
+    /**
+     * Returns the owner and the PIN that were chosen for a room before its first member joins. Called before a join creates
+     * the room, unless a handler of `room:create` has named the owner. The first result is used.
+     */
+    'room:reserved': (roomId: string) => Promise<ReservedRoom | undefined>
     /**
      * Returns a user's role. The first result is used. Without a result, the server determines the owner, and users'
      * tokens determine the admins.

@@ -184,6 +184,7 @@ interface ExpectedHooks {
   'room:nodeMessage': (roomId: string, topic: string, data: unknown) => void
   'room:nodeRemoved': (roomId: string, nodeId: string) => Promise<void>
   'room:create': (roomId: string, session: Session, request: RoomRequest) => Promise<{ ownerId: UserId } | undefined>
+  'room:reserved': (roomId: string) => Promise<{ ownerId?: UserId, pin?: string } | undefined>
   'room:role': (room: RoomRecord, session: Session) => Promise<Role | undefined>
   'room:owner': (room: RoomRecord) => Promise<UserId | undefined>
   'room:successors': (room: RoomRecord) => Promise<readonly UserId[] | undefined>

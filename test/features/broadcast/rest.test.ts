@@ -1,31 +1,40 @@
 import t from 'tap'
-import { build, onBothStores, tokenFor } from '../../support/build.ts'
+import { adminKey, build, onBothStores, tokenFor } from '../../support/build.ts'
+import { until } from '../../support/retry.ts'
 
 // The REST API of the earlier Go system: /api/rooms.
+
+/** Sends requests to the API of a server. */
+const client = (url: string) => async (method: string, path: string, token: string | undefined, body?: object): Promise<Reply> => {
+  const response = await fetch(`${url}${path}`, {
+    method,
+    headers: { ...(token === undefined ? {} : { authorization: `Bearer ${token}` }), ...(body ? { 'content-type': 'application/json' } : {}) },
+    ...(body ? { body: JSON.stringify(body) } : {})
+  })
+  return { status: response.status, body: await response.json() as Reply['body'] }
+}
 
 interface Reply { status: number, body: Record<string, unknown> & { room?: Record<string, unknown>, rooms?: Record<string, unknown>[], error?: { code: string } } }
 
 onBothStores(t, 'creates, starts, lists and deletes rooms, and creates users', async (t, env) => {
   const server = await build(t, { env: { FEATURES: 'auth,media,seats,broadcast', BROADCAST_MAX_ROOMS_PER_USER: '2', ...env } })
-  const ask = async (method: string, path: string, token: string | undefined, body?: object): Promise<Reply> => {
-    const response = await fetch(`${server.url}${path}`, {
-      method,
-      headers: { ...(token === undefined ? {} : { authorization: `Bearer ${token}` }), ...(body ? { 'content-type': 'application/json' } : {}) },
-      ...(body ? { body: JSON.stringify(body) } : {})
-    })
-    return { status: response.status, body: await response.json() as Reply['body'] }
-  }
+  const ask = client(server.url)
   const [ada, bob] = [tokenFor(1), tokenFor(2)]
 
   t.match(await ask('POST', '/api/rooms', undefined, {}), { status: 401 })
   t.match(await ask('POST', '/api/rooms', ada, { roomId: 'a' }), { status: 400, body: { error: { code: 'VALIDATION_FAILED' } } })
   t.match(await ask('POST', '/api/rooms', ada, { pin: '12345' }), { status: 400 })
-  t.match(await ask('POST', '/api/rooms', ada, { maxAnchors: 6 }), { status: 400 })
+  for (const body of [{ maxAnchors: 6 }, { maxAnchors: '3' }, { roomId: 5 }, { roomId: '../etc' }, { roomId: 'a'.repeat(33) }, { pin: 123456 }]) t.match(await ask('POST', '/api/rooms', ada, body), { status: 400 }, JSON.stringify(body))
+  for (const [method, path] of [['GET', ''], ['DELETE', ''], ['POST', '/start'], ['POST', '/users']] as const) {
+    t.match(await ask(method, `/api/rooms/unknown${path}`, ada), { status: 404, body: { error: { code: 'ROOM_NOT_FOUND' } } }, path)
+    t.match(await ask(method, `/api/rooms/..%2f..${path}`, ada), { status: 400 }, path)
+  }
   const created = await ask('POST', '/api/rooms', ada, { roomId: 'open', maxAnchors: 1 })
   t.match(created, { status: 201, body: { success: true, room: { roomId: 'open', hlsUrl: '/hls/open/index.m3u8', pin: /^[A-Z0-9]{6}$/, createdAt: Number } } })
   t.match(await ask('POST', '/api/rooms', bob, { roomId: 'open' }), { status: 409, body: { error: { code: 'ROOM_EXISTS' } } })
   t.match(await ask('POST', '/api/rooms', ada, { roomId: 'secret', pin: 'abc123' }), { status: 201, body: { room: { pin: 'abc123' } } })
-  t.match(await ask('POST', '/api/rooms', ada, {}), { status: 429, body: { error: { code: 'ROOM_QUOTA' } } })
+  for (const body of [{}, { roomId: 'third' }]) t.match(await ask('POST', '/api/rooms', ada, body), { status: 429, body: { error: { code: 'ROOM_QUOTA', details: { limit: 2 } } } })
+  t.match(await ask('GET', '/api/rooms', ada), { body: { rooms: [{ roomId: 'open' }, { roomId: 'secret' }] } }, 'nothing has changed')
 
   t.match(await ask('GET', '/api/rooms/open', ada), { status: 200, body: { room: { pin: undefined, onAir: false, users: [] } } })
   t.match(await ask('GET', '/api/rooms/open', bob), { status: 404 }, 'not on air, and another user\'s')
@@ -34,13 +43,14 @@ onBothStores(t, 'creates, starts, lists and deletes rooms, and creates users', a
   t.match(anchor, { status: 201, body: { userID: String, token: String } })
   t.match(await ask('POST', '/api/rooms/open/users', ada, { role: 'anchor' }), { status: 409, body: { error: { code: 'ANCHOR_LIMIT' } } })
 
+  t.match(await ask('GET', '/api/rooms/open', ada), { body: { room: { users: [{ userID: anchor.body['userID'], role: 'anchor', status: 'left' }] } } })
   t.match(await ask('POST', '/api/rooms/open/start', ada), { status: 200, body: { room: { onAir: false } } })
   t.match(await ask('POST', '/api/token', undefined, { roomId: 'secret', pin: 'abc123' }), { status: 404 }, 'not on air')
-  const client = await server.connect(anchor.body['userID'] as string, { token: anchor.body['token'] as string })
-  await client.ok('room:join', { roomId: 'open' })
-  await client.event('broadcast:started')
+  const speaker = await server.connect(anchor.body['userID'] as string, { token: anchor.body['token'] as string })
+  await speaker.ok('room:join', { roomId: 'open' })
+  await speaker.event('broadcast:started')
   t.match(await ask('GET', '/api/rooms/open', bob), { status: 200, body: { room: { onAir: true, users: [{ role: 'anchor', status: 'idle' }] } } })
-  await client.ok('seat:take', { roomId: 'open', seatIndex: 0 })
+  await speaker.ok('seat:take', { roomId: 'open', seatIndex: 0 })
   t.match(await ask('GET', '/api/rooms/open', bob), { body: { room: { users: [{ status: 'onair' }] } } })
   t.match((await ask('GET', '/api/rooms', bob)).body.rooms, [{ roomId: 'open' }])
 
@@ -57,8 +67,85 @@ onBothStores(t, 'creates, starts, lists and deletes rooms, and creates users', a
   t.equal(await keyStatus(''), 403)
   t.equal(await keyStatus(`?token=${String(other)}`), 403, 'the token of another room')
 
+  // The room has the PIN and the owner that the API has given it.
+  const guest = await server.connect(3)
+  t.match(await guest.fails('room:join', { roomId: 'secret' }), 'PIN_REQUIRED')
+  t.match(await guest.ok('room:join', { roomId: 'secret', pin: 'abc123' }), { ownerId: 1, self: { role: 'member' }, isLocked: true })
+
+  // A room that a client created belongs to its owner.
+  t.match(await guest.ok('room:join', { roomId: 'theirs', pin: 'their-pin' }), { ownerId: 3 })
+  t.match(await ask('POST', '/api/rooms', bob, { roomId: 'theirs' }), { status: 409, body: { error: { code: 'ROOM_EXISTS' } } })
+  for (const [method, path] of [['POST', '/start'], ['POST', '/users'], ['DELETE', '']] as const) {
+    t.match(await ask(method, `/api/rooms/theirs${path}`, bob, method === 'POST' ? {} : undefined), { status: 403, body: { error: { code: 'FORBIDDEN' } } }, path)
+  }
+  t.match(await ask('POST', '/api/rooms/theirs/users', tokenFor(3)), { status: 403 }, 'the API has not created the room')
+  t.match(await ask('POST', '/api/rooms/theirs/start', tokenFor(3)), { status: 200, body: { room: { roomId: 'theirs', onAir: true } } })
+  await guest.event('broadcast:started')
+  t.match(await ask('GET', '/api/rooms/theirs', bob), { status: 404 }, 'the room has a PIN')
+  t.match(await ask('GET', '/api/rooms/theirs', tokenFor(3)), { status: 200, body: { room: { onAir: true, users: [] } } })
+  // The room is listed as soon as a server packages it.
+  await until(async () => (await ask('GET', '/api/rooms', adminKey)).body.rooms?.map(({ roomId }) => roomId).join() === 'open,secret,theirs')
+  t.match((await ask('GET', '/api/rooms', bob)).body.rooms, [{ roomId: 'open' }], 'it has a PIN')
+  t.match(await ask('DELETE', '/api/rooms/theirs', tokenFor(3)), { status: 200 })
+  await guest.event('room:closed')
+
   t.match(await ask('DELETE', '/api/rooms/secret', bob), { status: 403 })
   t.match(await ask('DELETE', '/api/rooms/secret', ada), { status: 200, body: { success: true } })
   t.equal(await keyStatus(`?token=${String(token)}`), 404, 'off air')
   t.match(await ask('GET', '/api/rooms/secret', ada), { status: 404 })
+})
+
+t.test('admin keys and anonymous clients create rooms', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'broadcast', ALLOW_ANONYMOUS: 'true' } })
+  const ask = client(server.url)
+  t.match(await ask('POST', '/api/rooms', adminKey, { roomId: 'ours', pin: 'abc123' }), { status: 201 })
+  t.match(await ask('POST', '/api/rooms/ours/start', undefined), { status: 403 })
+  t.match(await ask('POST', '/api/rooms', undefined, { roomId: 'anyones' }), { status: 201 })
+  t.match(await ask('POST', '/api/rooms/anyones/start', undefined), { status: 200 })
+  t.match((await ask('GET', '/api/rooms', undefined)).body.rooms, [{ roomId: 'anyones' }])
+
+  // The first member becomes the owner, but needs the PIN.
+  const [first, second] = [await server.connect(1), await server.connect(2)]
+  t.equal(await first.fails('room:join', { roomId: 'ours' }), 'PIN_REQUIRED')
+  for (let i = 0; i < 4; i++) t.equal(await first.fails('room:join', { roomId: 'ours', pin: `wrong${i}` }), 'PIN_WRONG')
+  t.match(await first.ok('room:join', { roomId: 'ours', pin: 'abc123' }), { self: { role: 'owner' } })
+  for (let i = 0; i < 5; i++) t.equal(await second.fails('room:join', { roomId: 'ours', pin: `wrong${i}` }), 'PIN_WRONG')
+  t.equal(await second.fails('room:join', { roomId: 'ours', pin: 'abc123' }), 'RATE_LIMITED')
+
+  // Wrong PINs are limited before the room exists, too.
+  t.match(await ask('POST', '/api/rooms', adminKey, { roomId: 'empty', pin: 'abc123' }), { status: 201 })
+  for (let i = 0; i < 5; i++) t.equal(await second.fails('room:join', { roomId: 'empty', pin: `wrong${i}` }), 'PIN_WRONG')
+  t.equal(await second.fails('room:join', { roomId: 'empty', pin: 'abc123' }), 'RATE_LIMITED')
+  t.match(await ask('DELETE', '/api/rooms/anyones', undefined), { status: 200 })
+})
+
+t.test('a user with the role host is an admin in the room, and may start and delete it', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,media,broadcast' } })
+  const ask = client(server.url)
+  await ask('POST', '/api/rooms', adminKey, { roomId: 'show' })
+  const { body: { userID, token } } = await ask('POST', '/api/rooms/show/users', adminKey, { role: 'host' })
+  const { body: { token: guestToken } } = await ask('POST', '/api/rooms/show/users', adminKey)
+  t.match(await ask('POST', '/api/rooms/show/start', String(guestToken)), { status: 403 })
+  await (await server.connect(1)).ok('room:join', { roomId: 'show' })
+  const host = await server.connect(String(userID), { token: String(token) })
+  await host.ok('room:join', { roomId: 'show' })
+  t.match(await host.event('room:role'), { userId: userID, role: 'admin' })
+  await host.ok('broadcast:start')
+  t.match(await ask('POST', '/api/rooms/show/start', String(token)), { status: 200, body: { room: { onAir: true } } })
+  t.match(await ask('DELETE', '/api/rooms/show', String(token)), { status: 200 })
+  await host.event('room:closed')
+})
+
+t.test('rooms that are not started, and rooms that were on air for long, are removed', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,media,broadcast', BROADCAST_IDLE_MINUTES: '0.01', BROADCAST_MAX_HOURS: '0.0005' } })
+  const ask = client(server.url)
+  for (const roomId of ['idle', 'show']) await ask('POST', '/api/rooms', tokenFor(1), { roomId })
+  t.match(await ask('POST', '/api/rooms/show/start', tokenFor(1)), { status: 200 })
+  const owner = await server.connect(1)
+  await owner.ok('room:join', { roomId: 'show' })
+  await owner.event('broadcast:started')
+  await until(async () => (await ask('GET', '/api/rooms/idle', tokenFor(1))).status === 404)
+  t.match(await owner.event('room:closed'), { roomId: 'show', reason: 'inactivity' })
+  t.match(await ask('GET', '/api/rooms/show', tokenFor(1)), { status: 404 })
+  t.match(await ask('GET', '/api/rooms', tokenFor(1)), { body: { rooms: { length: 0 } } })
 })

@@ -1,0 +1,82 @@
+import { hasOwner, noOwner, userKeyOf } from 'flylive-audio-server/feature'
+import type { FeatureInstance, RoomRecord, UserId } from 'flylive-audio-server/feature'
+import type { RoomRecordOfApi, RoomRecords } from './room-records.ts'
+import type { Broadcasts } from './service.ts'
+
+/** The user of a request, or an admin of the server. `userId` is null if the server accepts requests without a token. */
+export type Caller = { isAdmin: true } | { isAdmin: false, userId: UserId | null }
+
+/** A room that the REST API has created (`record`), that has or had members (`live`), or both. */
+export type ApiRoom = { roomId: string, record: RoomRecordOfApi, live: RoomRecord | undefined } | { roomId: string, record: undefined, live: RoomRecord }
+
+/** What the REST API knows about rooms. All methods throw UNAVAILABLE. */
+export interface ApiRooms {
+  /** @returns undefined if there is no such room */
+  find (roomId: string): Promise<ApiRoom | undefined>
+  /** @returns by id: for admin keys, all rooms that the API has created; for users, those that they have created. Also all rooms on air */
+  list (caller: Caller): Promise<ApiRoom[]>
+  /** Whether the caller created the room over the API, or is its owner. Admin keys own all rooms. */
+  owns (caller: Caller, room: ApiRoom): Promise<boolean>
+  /** Whether the caller owns the room, or is an admin in it. */
+  hosts (caller: Caller, room: ApiRoom): Promise<boolean>
+  /**
+   * @param onAir whether each room is on air
+   * @returns whether the caller may list each room: as its owner, or because it is on air, without a PIN, and not locked
+   */
+  areVisible (caller: Caller, rooms: readonly ApiRoom[], onAir: readonly boolean[]): Promise<boolean[]>
+}
+
+const isSame = (one: UserId | null, other: UserId | null) => one !== null && other !== null && userKeyOf(one) === userKeyOf(other)
+
+/**
+ * Whether the API's record applies to the live room. It does not if a client created the room while the API created the record, or
+ * if a backend has named another owner.
+ */
+const isRecordOf = ({ createdAt, ownerId }: RoomRecordOfApi, live: RoomRecord) =>
+  live.createdAt >= createdAt && (ownerId === null || isSame(ownerId, live.ownerId))
+
+export function createApiRooms ({ rooms, store }: Pick<FeatureInstance, 'rooms' | 'store'>, records: RoomRecords, broadcasts: Pick<Broadcasts, 'roomsOnAir'>): ApiRooms {
+  const combine = (roomId: string, record: RoomRecordOfApi | undefined, live: RoomRecord | undefined): ApiRoom | undefined => {
+    if (record && (!live || isRecordOf(record, live))) return { roomId, record, live }
+    return live && { roomId, record: undefined, live }
+  }
+
+  /** Whether the caller has created the room, or has a token with the role host. */
+  const isCreator = (caller: Caller, { isAnonymous, ownerId, users }: RoomRecordOfApi) => caller.isAdmin ||
+    isSame(caller.userId, ownerId) || (isAnonymous && caller.userId === null) ||
+    users.some(({ userId, role }) => role === 'host' && isSame(userId, caller.userId))
+
+  async function owns (caller: Caller, { record, live }: ApiRoom): Promise<boolean> {
+    if (caller.isAdmin || (record && isCreator(caller, record))) return true
+    return live !== undefined && hasOwner(live) && isSame(caller.userId, await rooms.ownerOf(live))
+  }
+
+  return {
+    async find (roomId) {
+      const [record, live] = await Promise.all([records.get(roomId), store.getRoom(roomId)])
+      return combine(roomId, record, live)
+    },
+    async list (caller) {
+      const [own, onAir] = await Promise.all([caller.isAdmin || caller.userId === null ? records.ids() : records.idsOf(caller.userId), broadcasts.roomsOnAir()])
+      const ids = [...new Set([...own, ...onAir])].sort()
+      const [known, live] = await Promise.all([records.getMany(ids), Promise.all(ids.map(async (roomId) => await store.getRoom(roomId)))])
+      return ids.flatMap((roomId, i) => combine(roomId, known[i], live[i]) ?? [])
+    },
+    owns,
+    async hosts (caller, room) {
+      if (await owns(caller, room)) return true
+      if (caller.isAdmin || caller.userId === null || !room.live) return false
+      return ['owner', 'admin'].includes(await rooms.roleOfUser(room.live, caller.userId) ?? 'member')
+    },
+    async areVisible (caller, all, onAir) {
+      const live = all.flatMap((room) => room.live ?? [])
+      const overviews = new Map((await rooms.overviewsOf(live)).map((overview, i) => [live[i]?.roomId, overview]))
+      return all.map(({ roomId, record }, i) => {
+        const { isLocked = false, ownerId = noOwner } = overviews.get(roomId) ?? {}
+        if (caller.isAdmin || (record && isCreator(caller, record))) return true
+        if (ownerId !== noOwner && isSame(caller.userId, ownerId)) return true
+        return onAir[i] === true && record?.isProtected !== true && !isLocked
+      })
+    }
+  }
+}
