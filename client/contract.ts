@@ -849,8 +849,8 @@ export interface RecordingEvents {
   'recording:stopped': {
     roomId: string
     recordingId: string
-    /** Why the recording ended; absent if the owner or an admin stopped it. `disk_full`: the disk is full; `failed`: writing a file failed; `max_duration`: RECORDING_MAX_HOURS was reached; `room_closed`: the last member on the recording server left the room; `server_stopped`: the server or the feature was stopped; `server_lost`: the server died, and the recording contains what was stored before that */
-    reason?: ('disk_full' | 'failed' | 'max_duration' | 'room_closed' | 'server_stopped' | 'server_lost') | undefined
+    /** Why the recording ended; absent if a host stopped it. `disk_full`: the disk has no space; `failed`: a file could not be written; `max_duration`: after RECORDING_MAX_HOURS; `moved`: nobody was left in the room on the recording server, and another server continues with a new recording; `room_closed`: nobody was left in the room; `server_stopped`: the server or the feature was stopped; `server_lost`: the server died, and the recording has what was stored until then */
+    reason?: ('disk_full' | 'failed' | 'max_duration' | 'moved' | 'room_closed' | 'server_stopped' | 'server_lost') | undefined
   }
 }
 

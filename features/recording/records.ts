@@ -25,13 +25,16 @@ export const recordingRecord = z.object({
   nodeId: z.string(),
   stored: z.enum(['server', 'bucket']),
   tracks: z.boolean(),
+  /** The recording that this one continues, because the server of that one stopped. */
+  continues: z.string().optional(),
   files: z.array(recordedFile)
 })
 export type RecordingRecord = z.output<typeof recordingRecord>
 
 /** The pattern of a recording's id: a UUIDv7, so that ids sort by time. */
 export const idPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$/
-const manifestName = 'recording.json'
+/** The file with the record, beside the files of each recording. */
+export const manifestName = 'recording.json'
 
 /** The index of all recordings, on all servers. All methods throw UNAVAILABLE. */
 export interface RecordIndex {
@@ -44,7 +47,9 @@ export interface RecordIndex {
   getMany (ids: readonly string[]): Promise<RecordingRecord[]>
 }
 
-const parse = (text: string | undefined) => text === undefined ? undefined : recordingRecord.parse(JSON.parse(text))
+/** @throws if the text is not a record */
+export const parseRecord = (text: string): RecordingRecord => recordingRecord.parse(JSON.parse(text))
+const parse = (text: string | undefined) => text === undefined ? undefined : parseRecord(text)
 
 export function createRecordIndex ({ kv }: Pick<FeatureInstance, 'kv'>): RecordIndex {
   const records = kv.namespace('recording-index')

@@ -16,9 +16,10 @@ const view = z.object({
   endedAt: time.nullable().describe('null while the recording runs. Epoch milliseconds'),
   seconds: z.number().describe('Duration of the mix'),
   reason: reason.optional(),
+  continues: z.string().optional().describe('The recording that this one continues. The server of that recording stopped'),
   files: z.array(recordedFile)
 })
-const viewOf = ({ recordingId, roomId, startedBy, startedAt, endedAt, reason, files }: RecordingRecord): z.input<typeof view> => ({
+const viewOf = ({ recordingId, roomId, startedBy, startedAt, endedAt, reason, continues, files }: RecordingRecord): z.input<typeof view> => ({
   recordingId,
   roomId,
   startedBy,
@@ -26,6 +27,7 @@ const viewOf = ({ recordingId, roomId, startedBy, startedAt, endedAt, reason, fi
   endedAt: endedAt ?? null,
   seconds: files.find(({ kind }) => kind === 'mix')?.seconds ?? 0,
   ...(reason === undefined ? {} : { reason }),
+  ...(continues === undefined ? {} : { continues }),
   files
 })
 

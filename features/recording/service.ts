@@ -1,10 +1,13 @@
 import { mkdir, readdir, rm, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
-import { Forbidden, isCoded, userId, userKeyOf, withDetails, z } from 'flylive-audio-server/feature'
-import type { FeatureInstance, LocalRoom, Session } from 'flylive-audio-server/feature'
+import { Forbidden, isCoded, userId, withDetails, z } from 'flylive-audio-server/feature'
+import type { FeatureInstance, LocalRoom, Session, UserId } from 'flylive-audio-server/feature'
 import { v7 as uuid } from 'uuid'
 import type { config } from './config.ts'
+import { createContinuation } from './continuation.ts'
+import type { Predecessor } from './continuation.ts'
+import { createIndexRepair } from './index-repair.ts'
 import { NotRecording, RecordingActive, RecordingLimit, StorageFull } from './errors.ts'
 import type { EndReason, events } from './messages.ts'
 import type { Recorder, Recording } from './recorder.ts'
@@ -13,6 +16,7 @@ import type { RecordIndex, RecordingRecord } from './records.ts'
 import { complete } from './repair.ts'
 import type { Storage } from './storage.ts'
 import type { RecordedFile } from './thread-messages.ts'
+import { createTimelineWriter } from './timeline-writer.ts'
 
 /** The stored state of a room that is or was recorded. */
 const recordingState = z.object({
@@ -59,13 +63,17 @@ const renewMs = 2000
 const leaseMs = 6000
 /** Interval at which the record of a running recording is updated, in milliseconds. */
 const saveMs = 10_000
+/** How often a job checks the lease of a running recording, in milliseconds. */
+const watchMs = 2000
+/** A server that runs uploads at least this often, in milliseconds. */
+const quietMs = 2 * leaseMs
 const retentionMs = 10 * 60_000
 const lockMs = 60_000
 const dayMs = 24 * 60 * 60_000
 const watchJob = 'recording-watch'
 
 export function createRecordings (app: FeatureInstance, settings: z.output<typeof config>, recorder: Recorder, storage: Storage): Recordings {
-  const { clock, cluster, hooks, jobs, kv, log, metrics, nodeId, rooms, sfu } = app
+  const { clock, cluster, drain, hooks, jobs, kv, log, metrics, nodeId, rooms, sfu } = app
   const state = rooms.roomState.define('recording', recordingState, { durable: true })
   const index = createRecordIndex(app)
   /** The id of the server that records, by recording. */
@@ -101,6 +109,25 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     }
   }
 
+  /** Makes another server continue a recording that has ended, unless the recording ended for good. @returns whether the room is still being recorded. @throws UNAVAILABLE */
+  async function handOver (record: RecordingRecord, reason: EndReason | undefined): Promise<boolean> {
+    const mayContinue = reason === 'room_closed' || reason === 'server_lost' || (reason === 'server_stopped' && drain.draining)
+    if (!mayContinue) return false
+    const current = (await state.read(record.roomId))?.current
+    if (!current) return false
+    return current.recordingId !== record.recordingId || await continueElsewhere(record, reason === 'room_closed' ? 'moved' : reason)
+  }
+
+  /** Continues a recording of another server on this one. @returns whether this server records the room. @throws UNAVAILABLE, STORAGE_FULL, RECORDING_LIMIT, OVERLOADED */
+  async function continueHere (predecessor: Predecessor): Promise<boolean> {
+    const { roomId, recordingId, startedBy, tracks } = predecessor
+    const room = rooms.get(roomId)
+    if (!room || closed || drain.draining || state.peek(roomId)?.current?.recordingId !== recordingId) return false
+    await openOnce(room, { by: startedBy, tracks, predecessor })
+    return recorder.rooms.has(roomId)
+  }
+  const continueElsewhere = createContinuation(app, continueHere)
+
   /** Completes the files in a recording's folder, and deletes empty ones. */
   async function completeFiles (folder: string, known: readonly RecordedFile[]): Promise<RecordedFile[]> {
     const names = (await readdir(folder)).filter((name) => name.endsWith('.mp4')).sort()
@@ -122,6 +149,8 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
    */
   async function finish (record: RecordingRecord, reason: EndReason | undefined, uploading?: Promise<void>): Promise<void> {
     const { recordingId, roomId } = record
+    const isContinued = await handOver(record, reason)
+    if (isContinued && reason === 'room_closed') reason = 'moved'
     const folder = storage.folderOf(recordingId)
     const files = await completeFiles(folder, record.files)
     const seconds = Math.max(0, ...files.map((file) => file.seconds))
@@ -132,13 +161,10 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
       endedAt: record.endedAt ?? (reason === 'server_lost' ? Math.round(record.startedAt + seconds * 1000) : clock.now()),
       ...(reason === undefined ? {} : { reason })
     }
-    if (files.length > 0) {
-      await writeManifest(folder, done)
-      await index.put(done)
-    } else {
-      // Nothing was recorded, so remove the recording from the index.
-      await index.delete(recordingId)
-    }
+    if (files.length > 0) await writeManifest(folder, done)
+    // If nothing was recorded, the recording is removed, unless a crash is the reason: its start was acknowledged.
+    if (files.length > 0 || reason === 'server_lost') await index.put(done)
+    else await index.delete(recordingId)
     await clear(roomId, recordingId, reason)
     await leases.delete(recordingId)
     ended.inc({ reason: reason ?? 'stopped' })
@@ -200,9 +226,10 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
 
   async function finishLost (record: RecordingRecord): Promise<void> {
     const { recordingId } = record
-    const isLocal = await storage.isLocal(recordingId)
-    if (isLocal || await storage.downloadParts(recordingId)) {
-      const manifest = isLocal ? await readManifest(storage.folderOf(recordingId)) : undefined
+    // The room should be recorded again soon, and the download may take long.
+    await handOver(record, 'server_lost')
+    if (await storage.isLocal(recordingId) || await storage.downloadParts(recordingId)) {
+      const manifest = await readManifest(storage.folderOf(recordingId))
       const { endedAt: _, ...rest } = record
       return await finish({ ...rest, files: manifest && manifest.files.length > record.files.length ? manifest.files : record.files }, 'server_lost')
     }
@@ -214,7 +241,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   jobs.on(watchJob, async (recordingId) => {
     if (await leases.get(recordingId) === undefined && !unfinished.has(recordingId) && await cluster.tryLock(`recording:${recordingId}`, lockMs)) await takeOver(recordingId)
     const record = await index.get(recordingId)
-    if (record && record.endedAt === undefined) await jobs.schedule(watchJob, recordingId, clock.now() + leaseMs)
+    if (record && record.endedAt === undefined) await jobs.schedule(watchJob, recordingId, clock.now() + watchMs)
   })
 
   /** Ids of recordings that an earlier process left on this server's disk; undefined until they have been listed. */
@@ -225,7 +252,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     left ??= new Set((await storage.localIds()).filter((id) => !recorder.get(id)))
     for (const recordingId of left) {
       // The recording may belong to a server that still runs and uses the same DATA_DIR.
-      if (await leases.get(recordingId) !== undefined) continue
+      if (unfinished.has(recordingId) || await leases.get(recordingId) !== undefined) continue
       const manifest = await readManifest(storage.folderOf(recordingId))
       if (manifest?.endedAt === undefined) await takeOver(recordingId, true)
       else {
@@ -237,7 +264,24 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     }
   }
 
-  /** Deletes recordings that are older than RECORDING_DAYS. */
+  const repairIndex = createIndexRepair(app, {
+    index,
+    storage,
+    quietMs,
+    finish: async ({ recordingId }) => await jobs.schedule(watchJob, recordingId, clock.now()),
+    lost: () => { left = undefined }
+  })
+  let isIndexComplete = false
+  let repairAt = 0
+
+  /** Repairs the index if the store has lost it. */
+  async function reviewIndex (): Promise<void> {
+    if (performance.now() < repairAt) return
+    repairAt = performance.now() + leaseMs
+    isIndexComplete = await repairIndex()
+  }
+
+  /** Deletes the recordings that are older than RECORDING_DAYS. */
   async function deleteExpired (): Promise<void> {
     if (settings.days === 0) return
     const before = clock.now() - settings.days * dayMs
@@ -274,6 +318,8 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     recording.saved = { at: now, files: files.length }
     await writeManifest(recording.folder, { ...record, files })
     await index.put({ ...record, files })
+    // The store may have lost the job.
+    await jobs.schedule(watchJob, id, now + leaseMs)
   }
 
   const failed = (message: string) => (err: unknown) => log[isCoded(err) ? 'debug' : 'error']({ err }, message)
@@ -282,11 +328,15 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     for (const recording of recorder.rooms.values()) tend(recording).catch(failed('failed to update a recording'))
     for (const run of unfinished.values()) run()
     if (!left || left.size > 0) recovering = recovering.then(recover).catch(failed('failed to recover recordings'))
+    if (!isIndexComplete) recovering = recovering.then(reviewIndex).catch(failed('failed to repair the index of recordings'))
   }
   let recovering = Promise.resolve()
   const timers = [
     setInterval(tick, renewMs).unref(),
-    setInterval(() => { deleteExpired().catch(failed('failed to delete expired recordings')) }, retentionMs).unref()
+    setInterval(() => {
+      isIndexComplete = false
+      deleteExpired().catch(failed('failed to delete expired recordings'))
+    }, retentionMs).unref()
   ]
   app.addHook('onClose', async () => {
     closed = true
@@ -296,7 +346,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
 
   const review = (roomId: string, current: State | undefined) => {
     const recording = recorder.rooms.get(roomId)
-    if (recording && current?.current?.recordingId !== recording.id) recorder.end(recording).catch(failed('failed to end a recording'))
+    if (recording && current?.current?.recordingId !== recording.id) recorder.end(recording, current?.current ? 'moved' : undefined).catch(failed('failed to end a recording'))
   }
   state.onChange(({ roomId }, current) => review(roomId, current))
   state.onMissed((_room, from, to) => {
@@ -349,16 +399,27 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     }
   }
 
-  const starting = new Map<string, Promise<{ recordingId: string }>>()
+  interface OpenRequest { by: UserId, tracks: boolean, predecessor?: Predecessor }
+  const starting = new Map<string, Promise<string | undefined>>()
 
-  async function open (room: LocalRoom, session: Session, tracks: boolean): Promise<{ recordingId: string }> {
+  /** Like {@link open}, but a start that is in progress for the room is used. */
+  async function openOnce (room: LocalRoom, request: OpenRequest): Promise<string | undefined> {
+    const running = starting.get(room.roomId)
+    if (running) return await running
+    const opening = open(room, request).finally(() => starting.delete(room.roomId))
+    starting.set(room.roomId, opening)
+    return await opening
+  }
+
+  /** @returns the id of the room's recording; undefined if a host has stopped the predecessor */
+  async function open (room: LocalRoom, { by, tracks, predecessor }: OpenRequest): Promise<string | undefined> {
     const { roomId } = room
     if (recorder.rooms.size + starting.size >= settings.maxRooms) throw withDetails(new RecordingLimit(settings.maxRooms), { limit: settings.maxRooms })
     // The previous recording of this room may still be closing its files.
     const previous = recorder.rooms.get(roomId)
     if (previous?.isClosing) await Promise.race([previous.closed.promise, delay(5000, undefined, { ref: false })])
     const recordingId = uuid()
-    const record: RecordingRecord = { recordingId, roomId, startedBy: session.user.id, startedAt: clock.now(), nodeId, stored: 'server', tracks, files: [] }
+    const record: RecordingRecord = { recordingId, roomId, startedBy: by, startedAt: clock.now(), nodeId, stored: 'server', tracks, ...(predecessor ? { continues: predecessor.recordingId } : {}), files: [] }
     const folder = await prepare(record)
     const discard = async () => {
       await Promise.allSettled([index.delete(recordingId), leases.delete(recordingId), rm(folder, { recursive: true, force: true })])
@@ -376,10 +437,14 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     }
     let current
     try {
-      // Notify members before anything is recorded.
-      current = await state.change<string>(roomId, (before) => before?.current
-        ? { result: before.current.recordingId }
-        : { state: { current: { recordingId, by: session.user.id } }, events: [startedEvent(recordingId, session.user.id)], result: recordingId })
+      // Members are notified before anything is recorded.
+      current = await state.change<string | undefined>(roomId, (before) => before?.current?.recordingId === predecessor?.recordingId
+        ? {
+            state: { current: { recordingId, by } },
+            events: [...(predecessor ? [stoppedEvent(predecessor.recordingId, predecessor.reason)] : []), startedEvent(recordingId, by)],
+            result: recordingId
+          }
+        : { result: before?.current?.recordingId })
     } catch (error) {
       // The state may have been stored despite the error; the job then clears it.
       mix.close()
@@ -390,73 +455,18 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     if (current !== recordingId) {
       mix.close()
       await discard()
-      return { recordingId: current }
+      return current
     }
     const recording = recorder.open({ ...record, startedAt: clock.now() }, mix, { folder, tracks, minFreeBytes })
     count()
-    hooksAtStart(recording)
-    // During the requests, the room may have been closed or the recording stopped.
+    timeline.begin(recording)
+    // The room may have been closed, or the recording stopped, during the requests.
     if (closed || mix.closed || !rooms.get(roomId)) recorder.end(recording, 'room_closed').catch(failed('failed to end a recording'))
     else review(roomId, state.peek(roomId))
-    return { recordingId }
+    return recordingId
   }
 
-  /** Begins the timeline with the current seats and speakers. */
-  function hooksAtStart (recording: Recording): void {
-    const { roomId } = recording.record
-    const speaking = sfu.speakersOf(roomId)
-    writeSeats(recording)
-    if (speaking.length > 0) writeSpeakers(recording, speaking)
-  }
-
-  const timeOf = (recording: Recording) => Math.max(0, Math.round(clock.now() - recording.record.startedAt))
-
-  function writeSeats (recording: Recording): void {
-    const { seats, record: { roomId } } = recording
-    const now = new Map(app.features.getFeature('seats')?.peek(roomId)?.seats.map(({ seatIndex, userId }) => [seatIndex, userId]))
-    const at = timeOf(recording)
-    for (const seatIndex of new Set([...seats.keys(), ...now.keys()])) {
-      const userId = now.get(seatIndex)
-      if (seats.get(seatIndex) === userId) continue
-      if (userId === undefined) seats.delete(seatIndex)
-      else seats.set(seatIndex, userId)
-      recording.write({ at, type: 'seat', seatIndex, userId: userId ?? null })
-    }
-  }
-
-  function writeSpeakers (recording: Recording, userIds: readonly (string | number)[]): void {
-    const at = timeOf(recording)
-    recording.write({ at, type: 'speakers', userIds })
-    const unnamed = userIds.filter((userId) => !recording.named.has(userKeyOf(userId)))
-    if (unnamed.length === 0) return
-    for (const userId of unnamed) recording.named.add(userKeyOf(userId))
-    app.store.getMembers(recording.record.roomId, unnamed.map(userKeyOf)).then((members) => {
-      unnamed.forEach((userId, i) => { recording.write({ at, type: 'user', userId, name: members[i]?.name ?? null }) })
-    }).catch(failed('failed to read the names of speakers'))
-  }
-
-  /** Adds an entry to the timeline of a room's recording, which may be running on another server. */
-  function writeAnywhere (roomId: string, entry: object): void {
-    const recording = recorder.rooms.get(roomId)
-    if (recording) return recording.write({ at: timeOf(recording), ...entry })
-    const recordingId = state.peek(roomId)?.current?.recordingId
-    if (recordingId !== undefined) cluster.send('recording:entry', { recordingId, entry }).catch(failed('failed to send a timeline entry'))
-  }
-
-  hooks.on('seats:changed', (roomId) => {
-    const recording = recorder.rooms.get(roomId)
-    if (recording) writeSeats(recording)
-  })
-  hooks.on('media:speakers', (roomId, { activeSpeakers }) => {
-    const recording = recorder.rooms.get(roomId)
-    if (recording) writeSpeakers(recording, activeSpeakers)
-  })
-  hooks.on('chat:sent', (roomId, { id, userId, userName, content }) => writeAnywhere(roomId, { type: 'chat', id, userId, name: userName ?? null, content }))
-  hooks.on('chat:removed', (roomId, id) => writeAnywhere(roomId, { type: 'chat:removed', id }))
-  cluster.on('recording:entry', ({ recordingId, entry }) => {
-    const recording = recorder.get(recordingId)
-    recording?.write({ at: timeOf(recording), ...entry })
-  })
+  const timeline = createTimelineWriter(app, recorder, (roomId) => state.peek(roomId)?.current?.recordingId)
 
   return {
     index,
@@ -466,11 +476,9 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
       const { roomId } = room
       const current = state.peek(roomId)?.current
       if (current) return { recordingId: current.recordingId }
-      const running = starting.get(roomId)
-      if (running) return await running
-      const opening = open(room, session, tracks).finally(() => starting.delete(roomId))
-      starting.set(roomId, opening)
-      return await opening
+      const recordingId = await openOnce(room, { by: session.user.id, tracks })
+      if (recordingId === undefined) throw new NotRecording(roomId)
+      return { recordingId }
     },
     async stop (room, session) {
       await assertHost(room, session)

@@ -2,11 +2,12 @@ import { createReadStream, createWriteStream } from 'node:fs'
 import { mkdir, open, readdir, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
+import { text } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
 import { unavailable } from 'flylive-audio-server/feature'
 import type { Blobs, ByteRange, FeatureInstance } from 'flylive-audio-server/feature'
 import type { Recording } from './recorder.ts'
-import { idPattern, writeManifest } from './records.ts'
+import { idPattern, manifestName, parseRecord, writeManifest } from './records.ts'
 import type { RecordingRecord } from './records.ts'
 import { timelineName } from './thread-recording.ts'
 
@@ -60,16 +61,17 @@ export interface Storage {
   downloadParts (recordingId: string): Promise<boolean>
   /** Uploads the files of a finished recording, then deletes them from this server. Idempotent. */
   upload (record: RecordingRecord, stored: () => Promise<void>): Promise<void>
-  /**
-   * Deletes the files of a recording. Idempotent.
-   *
-   * @throws UNAVAILABLE if the server with the files cannot be reached
-   */
+  /** @returns the ids of the recordings in the bucket. `unfinished`: only parts were uploaded, most recently at `modifiedAt` */
+  bucketIds (): Promise<{ finished: string[], unfinished: { recordingId: string, modifiedAt: number }[] }>
+  /** @param isFinished whether the whole files were uploaded. @returns the record that was uploaded beside the files, if there is one */
+  bucketRecord (recordingId: string, isFinished: boolean): Promise<RecordingRecord | undefined>
+  /** Deletes the files of a recording. Idempotent. @throws UNAVAILABLE if the server with the files cannot be reached */
   delete (record: RecordingRecord): Promise<void>
 }
 
 const isMissing = (error: unknown) => ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')
 const prefixOf = (recordingId: string) => `recordings/${recordingId}`
+const offset = (bytes: number) => String(bytes).padStart(15, '0')
 const partsOf = (recordingId: string) => `recordings-parts/${recordingId}`
 
 /** @param bucket if undefined, recordings stay on disk */
@@ -149,13 +151,18 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
     },
     async uploadParts (recording) {
       if (!bucket) return
-      const { id, folder, files, timelineBytes, uploaded } = recording
+      const { id, folder, files, record, timelineBytes, uploaded } = recording
+      // The index can be repaired from the record. It is uploaded again when the recording has another file.
+      if (uploaded.get(manifestName) !== files.length) {
+        await bucket.put(`${partsOf(id)}/${manifestName}/${offset(0)}`, Readable.from([Buffer.from(JSON.stringify({ ...record, files }))]))
+        uploaded.set(manifestName, files.length)
+      }
       for (const { name, bytes } of [...files, { name: timelineName, bytes: timelineBytes }]) {
         for (let from = uploaded.get(name) ?? 0; from < bytes;) {
           // When a recording ends, `upload` uploads the complete files, so the remaining parts are not needed.
           if (recording.isClosing) return
           const end = Math.min(bytes, from + maxPartBytes)
-          await bucket.put(`${partsOf(id)}/${name}/${String(from).padStart(15, '0')}`, createReadStream(join(folder, name), { start: from, end: end - 1 }))
+          await bucket.put(`${partsOf(id)}/${name}/${offset(from)}`, createReadStream(join(folder, name), { start: from, end: end - 1 }))
           uploaded.set(name, end)
           from = end
         }
@@ -168,13 +175,13 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
       const folder = folderOf(recordingId)
       if (parts.length > 0) await mkdir(folder, { recursive: true })
       for (const { key, bytes } of parts) {
-        const [name = '', offset = ''] = key.split('/').slice(2)
+        const [name = '', at = ''] = key.split('/').slice(2)
         // Parts after a missing one cannot be used.
-        if (Number(offset) !== (ends.get(name) ?? 0)) continue
+        if (Number(at) !== (ends.get(name) ?? 0)) continue
         const stream = await bucket.get(key)
         if (!stream) continue
-        await pipeline(stream, createWriteStream(join(folder, name), { flags: Number(offset) === 0 ? 'w' : 'a' }))
-        ends.set(name, Number(offset) + bytes)
+        await pipeline(stream, createWriteStream(join(folder, name), { flags: Number(at) === 0 ? 'w' : 'a' }))
+        ends.set(name, Number(at) + bytes)
       }
       return parts.length > 0
     },
@@ -186,11 +193,29 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
         // Some S3 services do not accept empty objects.
         if ((await stat(join(folder, name))).size > 0) await bucket.put(`${prefixOf(record.recordingId)}/${name}`, createReadStream(join(folder, name)))
       }
-      await bucket.put(`${prefixOf(record.recordingId)}/recording.json`, Readable.from([Buffer.from(JSON.stringify(record))]))
+      await bucket.put(`${prefixOf(record.recordingId)}/${manifestName}`, Readable.from([Buffer.from(JSON.stringify(record))]))
       await writeManifest(folder, record)
       await stored()
       await deleteParts(record.recordingId)
       await deleteHere(record.recordingId)
+    },
+    async bucketIds () {
+      const finished = (await bucket?.list('recordings') ?? []).flatMap(({ key }) => {
+        const [, recordingId = '', name] = key.split('/')
+        return name === manifestName && idPattern.test(recordingId) ? recordingId : []
+      })
+      const modified = new Map<string, number>()
+      for (const { key, modifiedAt } of await bucket?.list('recordings-parts') ?? []) {
+        const [, recordingId = ''] = key.split('/')
+        if (idPattern.test(recordingId)) modified.set(recordingId, Math.max(modified.get(recordingId) ?? 0, modifiedAt))
+      }
+      // The parts of a finished recording are about to be deleted.
+      for (const recordingId of finished) modified.delete(recordingId)
+      return { finished, unfinished: [...modified].map(([recordingId, modifiedAt]) => ({ recordingId, modifiedAt })) }
+    },
+    async bucketRecord (recordingId, isFinished) {
+      const stream = await bucket?.get(isFinished ? `${prefixOf(recordingId)}/${manifestName}` : `${partsOf(recordingId)}/${manifestName}/${offset(0)}`)
+      return stream && parseRecord(await text(stream))
     },
     async delete (record) {
       const { recordingId, stored, nodeId: other } = record

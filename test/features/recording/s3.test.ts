@@ -92,8 +92,21 @@ t.test('another server finishes the recording of a killed server', async (t) => 
   first.child.kill('SIGKILL')
   const lasted = (Date.now() - startedAt) / 1000
   t.match(await member.event('recording:stopped'), { recordingId: id, reason: 'server_lost' })
-  await until(() => bucket.keys().some((key) => key === `recordings/${id}/mix.mp4`) && bucket.keys().every((key) => key.startsWith('recordings/')))
+  // A server with members of the room continues with a new recording.
+  const { recordingId: next } = await member.event('recording:started', ({ recordingId }) => recordingId !== id)
+  await until(() => bucket.keys().some((key) => key === `recordings/${id}/mix.mp4`) && !bucket.keys().some((key) => key.startsWith(`recordings-parts/${id}/`)))
   t.match(await detailOf(other, id), { reason: 'server_lost', files: [{ kind: 'mix' }, { kind: 'voice', userId: 'tone 500' }] })
   const seconds = await check(t, other, id, 500)
   t.ok(seconds > lasted - 2, `${seconds} of ${lasted} s`)
+  await until(async () => (await detailOf(other, String(next))).seconds > 0.5)
+  t.match(await detailOf(other, String(next)), { continues: id, endedAt: null, files: [{ kind: 'mix' }] })
+
+  // All servers, and the index, are lost.
+  await until(() => bucket.keys().some((key) => key.startsWith(`recordings-parts/${String(next)}/mix.mp4/`)))
+  second.child.kill('SIGKILL')
+  const again = await build(t, { env: { FEATURES: 'auth,media,recording', ...bucket.env } })
+  const list = async () => (await again.admin('GET', '/admin/recordings')).body as { recordings: Detail[] }
+  await until(async () => (await list()).recordings.filter(({ endedAt }) => endedAt !== null).length === 2, 60_000)
+  t.match(await list(), { recordings: [{ recordingId: next, reason: 'server_lost', continues: id }, { recordingId: id, files: [{ kind: 'mix' }, { kind: 'voice' }] }] })
+  await check(t, again.url, id, 500)
 })

@@ -1,0 +1,70 @@
+import { randomUUID } from 'node:crypto'
+import type { FeatureInstance } from 'flylive-audio-server/feature'
+import type { RecordIndex, RecordingRecord } from './records.ts'
+import type { Storage } from './storage.ts'
+
+export interface IndexRepairOptions {
+  index: RecordIndex
+  storage: Storage
+  /** A recording without a whole file in the bucket is lost if nothing was uploaded for this long, in milliseconds. */
+  quietMs: number
+  /** Called with the record of a lost recording, of which the bucket has parts, after it was added to the index. */
+  finish (record: RecordingRecord): Promise<void>
+  /** Called if the index was lost since the previous call of the function. */
+  lost (): void
+}
+
+/** How long other servers leave the repair to one server, in milliseconds. */
+const lockMs = 5000
+const markName = 'complete'
+
+/**
+ * A mark in the store says that the index is complete. If the store has lost its data, the mark is gone, too, and one server adds
+ * the recordings in the bucket to the index again.
+ *
+ * @returns a function that repairs the index if the mark is gone. It returns false if it must be called again soon, because
+ *   another server is repairing the index or a recording may still run
+ * @throws the error of the store or of the bucket
+ */
+export function createIndexRepair ({ clock, cluster, kv, log }: FeatureInstance, { index, storage, quietMs, finish, lost }: IndexRepairOptions): () => Promise<boolean> {
+  const marks = kv.namespace('recording-marks')
+  let seen: string | undefined
+
+  function learn (mark: string): void {
+    if (seen !== undefined && seen !== mark) lost()
+    seen = mark
+  }
+
+  async function add (recordingId: string, isFinished: boolean): Promise<void> {
+    const record = await storage.bucketRecord(recordingId, isFinished).catch((err: unknown) => {
+      if (!(err instanceof SyntaxError || (err as Error).name === 'ZodError')) throw err
+      log.warn({ err, recordingId }, 'the bucket has a recording whose record is not valid')
+    })
+    if (!record) return
+    await index.put(isFinished ? { ...record, stored: 'bucket' } : record)
+    log.info({ recordingId }, 'a recording in the bucket was added to the index again')
+    if (!isFinished) await finish(record)
+  }
+
+  /** @returns whether all recordings of the bucket are in the index */
+  async function repair (): Promise<boolean> {
+    const { finished, unfinished } = await storage.bucketIds()
+    const known = new Set(await index.ids())
+    for (const recordingId of finished) if (!known.has(recordingId)) await add(recordingId, true)
+    const rest = unfinished.filter(({ recordingId }) => !known.has(recordingId))
+    for (const { recordingId, modifiedAt } of rest) if (clock.now() - modifiedAt > quietMs) await add(recordingId, false)
+    return rest.every(({ modifiedAt }) => clock.now() - modifiedAt > quietMs)
+  }
+
+  return async () => {
+    const mark = await marks.get(markName)
+    if (mark !== undefined) {
+      learn(mark)
+      return true
+    }
+    if (storage.hasBucket && !(await cluster.tryLock('recording:repair', lockMs) && await repair())) return false
+    const created = randomUUID()
+    if (await marks.compareAndSet(markName, undefined, created)) learn(created)
+    return true
+  }
+}

@@ -1,0 +1,68 @@
+import t from 'tap'
+import { adminKey, build } from '../../support/build.ts'
+import { speak } from '../../support/mix.ts'
+import { decodeFile, toneOf } from '../../support/recordings.ts'
+import { redisDatabase } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+
+// Recordings on two servers without a bucket. Each server has its own DATA_DIR.
+
+interface Detail { endedAt: number | null, reason?: string, continues?: string, seconds: number, files: { name: string, kind: string, bytes: number, seconds: number }[] }
+
+const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,media,recording' }
+const [first, second] = await Promise.all(['first', 'second'].map(async (NODE_ID) => await build(t, { env: { ...env, NODE_ID } })))
+if (!first || !second) throw new Error('The servers did not start')
+const get = async (url: string, path: string, headers: Record<string, string> = {}) => {
+  const response = await fetch(`${url}/admin/recordings/${path}`, { headers: { authorization: `Bearer ${adminKey}`, ...headers } })
+  return { status: response.status, body: Buffer.from(await response.arrayBuffer()) }
+}
+/** A server knows the latest sizes only of the recordings that run on it. */
+const detail = async (id: string, { url } = second) => JSON.parse(String((await get(url, id)).body)) as Detail
+const owner = await first.connect(1)
+const member = await second.connect(2)
+await owner.ok('room:join', { roomId: 'r1' })
+await member.ok('room:join', { roomId: 'r1' })
+const id = String((await owner.ok('recording:start', { tracks: true }))['recordingId'])
+let next = ''
+
+t.test('another server continues when the recording server has no members of the room any more', async (t) => {
+  await member.event('recording:started')
+  const speaker = await speak(t, first.app, 'r1', { hz: 500 })
+  await until(async () => (await detail(id, first)).files.length === 2 && (await detail(id, first)).seconds > 2)
+  speaker.vanish()
+  await owner.ok('room:leave')
+  t.match(await member.event('recording:stopped'), { roomId: 'r1', recordingId: id, reason: 'moved' })
+  next = String((await member.event('recording:started'))['recordingId'])
+  t.not(next, id)
+  await until(async () => (await detail(next)).seconds > 0.5)
+  t.match(await detail(next), { continues: id, endedAt: null, files: [{ kind: 'mix' }] })
+  t.match(await owner.ok('room:join', { roomId: 'r1' }), { recording: { recordingId: next } })
+})
+
+t.test('a server that did not record serves the files', async (t) => {
+  await until(async () => (await detail(id)).endedAt !== null)
+  t.match(await detail(id), { reason: 'moved', files: [{ kind: 'mix' }, { kind: 'voice' }] })
+  for (const { name, bytes, seconds } of (await detail(id)).files) {
+    const [here, there] = [await get(first.url, `${id}/${name}`), await get(second.url, `${id}/${name}`)]
+    t.match([here.status, there.status, there.body.length], [200, 200, bytes])
+    t.ok(there.body.equals(here.body))
+    const part = await get(second.url, `${id}/${name}`, { range: 'bytes=100-199' })
+    t.ok(part.status === 206 && part.body.equals(here.body.subarray(100, 200)))
+    const file = await decodeFile(there.body)
+    t.ok(Math.abs(file.seconds - seconds) < 0.001 && file.gaps === 0)
+    if (name !== 'mix.mp4') t.ok(Math.abs(toneOf(file.samples.subarray(48_000)) - 500) < 1)
+  }
+  t.equal((await get(second.url, `${id}/nothing.mp4`)).status, 404)
+})
+
+t.test('a recording moves away from a server that stops, whose files are then unavailable', async (t) => {
+  second.app.drain.begin(0)
+  await second.close()
+  t.match(await owner.event('recording:stopped', ({ recordingId }) => recordingId === next), { reason: /^(?:moved|server_stopped)$/ })
+  const { recordingId: last } = await owner.event('recording:started', ({ recordingId }) => recordingId !== id && recordingId !== next)
+  const { status, body } = await get(first.url, `${next}/mix.mp4`)
+  t.match({ status, body: JSON.parse(String(body)) }, { status: 503, body: { error: { code: 'UNAVAILABLE' } } })
+  t.equal((await get(first.url, `${id}/mix.mp4`)).status, 200)
+  t.strictSame(await owner.ok('recording:stop'), { recordingId: last })
+  t.match(await owner.event('recording:stopped', ({ recordingId }) => recordingId === last), { reason: undefined })
+})
