@@ -18,6 +18,12 @@ export { config, requests }
 export const errors = { AlreadyLive, NotOnAir, ...restErrors }
 
 declare module 'flylive-audio-server/feature' {
+  interface FeatureSlots {
+    broadcast: {
+      /** Public address in front of `/hls`, for example that of a CDN; undefined if players use this server's. */
+      readonly url: string | undefined
+    }
+  }
   interface FeatureHooks {
     /** A broadcast has started or ended. Called on the server that handled the command. */
     'broadcast:changed': (roomId: string, onAir: boolean) => void
@@ -52,7 +58,7 @@ export default defineFeature(async function broadcast (app, settings) {
 
   async function info (roomId: string): Promise<string> {
     const record = await app.store.getRoom(roomId)
-    const common = { roomId, isEncrypted: air.windows.get(roomId)?.options.key !== undefined, serverTime: clock.now() }
+    const common = { roomId, hlsUrl: broadcasts.urlOf(roomId), isEncrypted: air.windows.get(roomId)?.options.key !== undefined, serverTime: clock.now() }
     if (!record) return JSON.stringify({ ...common, title: null, hostName: null, speaking: [] })
     const [overview] = await rooms.overviewsOf([record])
     // The speakers of a locked room are hidden, as in the lobby.
@@ -62,6 +68,7 @@ export default defineFeature(async function broadcast (app, settings) {
     return JSON.stringify({ ...common, title: overview.title, hostName: overview.hostName, speaking: members.flatMap((member) => member ? [{ userId: member.userId, name: member.name ?? null }] : []) })
   }
 
+  app.decorate('broadcast', { url: settings.url })
   if (settings.singleConnection) limitLiveConnections(app, app.keep('live', () => new Map<string, LiveLock>()))
   adminRoutes(app, air, broadcasts.packagers)
   restRoutes(app, settings, records, apiRooms, broadcasts, tokens)
@@ -69,6 +76,7 @@ export default defineFeature(async function broadcast (app, settings) {
     find: broadcasts.find,
     isOnAir: async (roomId) => (await broadcasts.isOnAir([roomId]))[0] === true,
     keyOf: broadcasts.keyOf,
+    urlOf: broadcasts.urlOf,
     isToken: tokens.isValid,
     info,
     count: (kind, status) => requestsServed.inc({ kind, status: String(status) })

@@ -15,6 +15,8 @@ export interface ServeOptions {
   keyOf (roomId: string): Promise<Uint8Array | undefined>
   /** Whether a token gives access to the key of a room. */
   isToken (token: string, roomId: string): boolean
+  /** The address of a room's master playlist, for players: that of a CDN, if there is one. */
+  urlOf (roomId: string): string
   /** Serves the data of the listening page, as JSON. */
   info (roomId: string): Promise<string>
   /** Called with the kind of each request. */
@@ -63,7 +65,11 @@ async function answerTo (url: URL, options: ServeOptions, signal: AbortSignal): 
   const token = url.searchParams.get('token')
   if (file === 'key') return count('key', await keyAnswer(roomId, token, options))
   const window = await options.find(roomId)
-  if (!window) return await options.isOnAir(roomId) ? { ...error(503, 'The broadcast is starting'), cache: 'no-store' } : notFound()
+  if (!window) {
+    if (await options.isOnAir(roomId)) return { ...error(503, 'The broadcast is starting'), cache: 'no-store' }
+    // The page asks the CDN from now on whether the room is on air.
+    return file === 'info' ? notFound({ hlsUrl: options.urlOf(roomId) }) : notFound()
+  }
   const suffix = token !== null && window.options.key && options.isToken(token, roomId) ? `?token=${encodeURIComponent(token)}` : ''
 
   if (file === 'index.m3u8') {
@@ -110,8 +116,8 @@ function respond (answer: Answer<string | Uint8Array>, type: keyof typeof types,
 }
 
 const codes: Record<number, string> = { 400: 'VALIDATION_FAILED', 403: 'FORBIDDEN', 404: 'NOT_FOUND', 405: 'METHOD_NOT_ALLOWED', 503: 'UNAVAILABLE' }
-const error = (status: number, message: string): Response => ({ status, type: 'json', cache: 'public, max-age=1', body: JSON.stringify({ error: { code: codes[status], message } }) })
-const notFound = () => error(404, 'The broadcast or file does not exist')
+const error = (status: number, message: string, details?: object): Response => ({ status, type: 'json', cache: 'public, max-age=1', body: JSON.stringify({ error: { code: codes[status], message, details } }) })
+const notFound = (details?: object) => error(404, 'The broadcast or file does not exist', details)
 
 function send (request: IncomingMessage, response: ServerResponse, { status, type, cache, body = '' }: Response): void {
   const bytes = typeof body === 'string' ? Buffer.from(body) : body

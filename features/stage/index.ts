@@ -5,10 +5,14 @@ import { buildPages, findPages } from './build.ts'
 import { createGuestSigner, guestPolicy, guestReply, guestRequest } from './guests.ts'
 import type { GuestSigner } from './guests.ts'
 
-/** Allows only resources from this server, and no inline scripts or styles. Only Vue may create HTML from strings. */
-const contentSecurityPolicy = [
+/**
+ * Allows only resources from this server, and no inline scripts or styles. Only Vue may create HTML from strings.
+ *
+ * @param media another origin from which audio may be played
+ */
+const contentSecurityPolicy = (media = '') => [
   "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:", "font-src 'self'",
-  "connect-src 'self'", "media-src 'self' blob: mediastream:", "manifest-src 'self'",
+  `connect-src 'self' ${media}`.trim(), `media-src 'self' blob: mediastream: ${media}`.trim(), "manifest-src 'self'",
   "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'", "require-trusted-types-for 'script'", 'trusted-types vue'
 ].join('; ')
 
@@ -32,13 +36,16 @@ export default defineFeature(async function stage (app) {
     maxAge: assetMaxAgeMs
   })
   // Browsers revalidate the pages on every load, so that they show the new version after this feature is reloaded.
-  const sendPage = (reply: HttpReply, name: string) => reply
-    .header('content-security-policy', contentSecurityPolicy)
+  const sendPage = (reply: HttpReply, name: string, media?: string) => reply
+    .header('content-security-policy', contentSecurityPolicy(media))
     .header('permissions-policy', 'microphone=(self), camera=(), geolocation=()')
     .header('cache-control', 'no-cache')
     .sendFile(name, { cacheControl: false })
   app.get('/', { schema: { hide: true } }, (_request, reply) => sendPage(reply, 'index.html'))
-  app.get('/listen/:roomId', { schema: { hide: true } }, (_request, reply) => sendPage(reply, 'listen.html'))
+  app.get('/listen/:roomId', { schema: { hide: true } }, (_request, reply) => {
+    const url = app.features.getFeature('broadcast')?.url
+    return sendPage(reply, 'listen.html', url === undefined ? undefined : new URL(url).origin)
+  })
   app.get('/admin', { schema: { hide: true } }, (_request, reply) => sendPage(reply, 'admin.html'))
 
   // Guests join without a token from the backend, so production does not allow them.

@@ -1,8 +1,11 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { join, resolve } from 'node:path'
 import t from 'tap'
 import type { Page } from 'playwright-core'
 import { violationsOf } from '../support/axe.ts'
-import { build } from '../support/build.ts'
+import { adminKey, build, tokenFor } from '../support/build.ts'
 import { openBrowser, visit } from '../support/browser.ts'
 import { playedFrequency } from '../support/hls.ts'
 import { until } from '../support/retry.ts'
@@ -10,7 +13,7 @@ import { until } from '../support/retry.ts'
 // The owner of a room starts a broadcast on the stage, and a person without an account listens on the page /listen.
 
 const [server, browser] = await Promise.all([
-  build(t, { env: { FEATURES: 'auth,media,seats,moderation,lobby,broadcast,stage', MEDIASOUP_WORKERS: '1' } }),
+  build(t, { env: { FEATURES: 'auth,media,seats,moderation,lobby,broadcast,recording,stage', MEDIASOUP_WORKERS: '1' } }),
   openBrowser(t, 1000)
 ])
 const take = async (page: Page, name: string) => {
@@ -20,10 +23,11 @@ const take = async (page: Page, name: string) => {
 const phone = { width: 360, height: 740 }
 const sign = (page: Page, text: string) => page.getByRole('status').filter({ hasText: text }).waitFor()
 
-async function listen (roomId: string, viewport?: typeof phone): Promise<Page> {
+async function listen (roomId: string, viewport?: typeof phone, onRequest?: (url: string) => void): Promise<Page> {
   const context = await browser.newContext({ reducedMotion: 'reduce', ...(viewport ? { viewport, colorScheme: 'dark' } : {}) })
   const page = await context.newPage()
   page.setDefaultTimeout(20_000)
+  if (onRequest) page.on('request', (request) => onRequest(request.url()))
   page.on('pageerror', (error) => t.fail(`the listening page has an error: ${error.stack}`))
   page.on('console', (message) => { if (message.text().startsWith('The player failed')) t.fail(message.text()) })
   await page.goto(`${server.url}/listen/${roomId}`)
@@ -45,6 +49,17 @@ t.test('the owner goes live, and the room shows that it is on air', async () => 
   await take(ada, 'on-air-phone')
 })
 
+t.test('the room shows that it is recorded', async () => {
+  const admin = await server.connect(9, { token: tokenFor(9, { roles: ['admin'] }) })
+  await admin.ok('room:join', { roomId: 'evening' })
+  await admin.ok('recording:start')
+  await ada.locator('.recorded').waitFor()
+  await take(ada, 'recorded-phone')
+  await ada.getByRole('button', { name: 'Stop recording' }).click()
+  await ada.locator('.recorded').waitFor({ state: 'detached' })
+  await admin.close()
+})
+
 t.test('a listener without an account receives the tone of the microphone', async (t) => {
   await listener.getByRole('button', { name: 'Listen' }).click()
   await listener.getByText(/s behind the room/).waitFor()
@@ -59,6 +74,19 @@ t.test('a listener without an account receives the tone of the microphone', asyn
   t.equal(await listener.evaluate(() => navigator.mediaSession.metadata?.title), 'evening')
   t.strictSame(await violationsOf(listener), [])
   await take(listener, 'listen')
+})
+
+t.test('the admin page shows the rooms on air', async (t) => {
+  const context = await browser.newContext({ reducedMotion: 'reduce' })
+  const page = await context.newPage()
+  page.setDefaultTimeout(20_000)
+  await page.goto(`${server.url}/admin`)
+  await page.getByLabel('Admin key').fill(adminKey)
+  await page.keyboard.press('Enter')
+  const row = page.getByRole('region', { name: /on air/i }).getByRole('row').filter({ hasText: 'evening' })
+  await row.waitFor()
+  t.match(await row.innerText(), /evening/)
+  await context.close()
 })
 
 t.test('pauses, and continues live', async () => {
@@ -92,4 +120,28 @@ t.test('the page shows when the broadcast ends, and plays again when the room go
   await sign(listener, 'Not on air')
   await ada.getByRole('button', { name: 'Go live now' }).click()
   await listener.getByText(/s behind the room/).waitFor()
+})
+
+t.test('with BROADCAST_URL, the page plays from the CDN', async (t) => {
+  const received: string[] = []
+  const cdn = createServer((request, response) => {
+    received.push(String(request.url).replace(/\?.*/, ''))
+    fetch(`${server.url}${String(request.url)}`).then(async (answer) => {
+      response.writeHead(answer.status, Object.fromEntries(answer.headers)).end(Buffer.from(await answer.arrayBuffer()))
+    }).catch(() => response.destroy())
+  }).listen(0, '127.0.0.1')
+  await once(cdn, 'listening')
+  t.teardown(() => {
+    cdn.close()
+    cdn.closeAllConnections()
+  })
+  const url = `http://127.0.0.1:${(cdn.address() as AddressInfo).port}`
+  t.match(await server.admin('PATCH', '/admin/features/broadcast/config', { url }), { status: 200 })
+  const direct: string[] = []
+  const page = await listen('evening', undefined, (address) => { if (address.startsWith(`${server.url}/hls/`)) direct.push(address) })
+  await page.getByRole('button', { name: 'Listen' }).click()
+  await page.getByText(/s behind the room/).waitFor()
+  for (const file of ['info', 'index.m3u8', 'live.m3u8', 'aac-init.mp4']) t.ok(received.includes(`/hls/evening/${file}`), file)
+  t.ok(received.some((path) => /aac-\d+\.m4s$/.test(path)))
+  t.ok(direct.length > 0 && direct.every((address) => address === `${server.url}/hls/evening/info`) && direct.length <= 2, `only the first request goes to the server: ${direct.join()}`)
 })

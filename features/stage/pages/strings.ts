@@ -465,7 +465,7 @@ export const adminStrings = {
     age: 'On air for',
     encrypted: 'encrypted',
     milliseconds: (ms: number) => `${(ms / 1000).toFixed(1)} s`,
-    note: 'The servers count listeners by their requests, so most listeners behind a cache are not counted. Delay: from the mixer to the playlist.'
+    note: 'Listeners are counted by the requests that reach the servers. Behind a cache or CDN, see its statistics instead. Delay: from the mixer to the playlist.'
   },
 
   room: {

@@ -74,12 +74,14 @@ t.test('players receive continuous segments and parts', async (t) => {
       t.match((await get(`${codec}-init.mp4`)).body.toString('latin1'), /^.{4}ftyp.*moov/s)
     })
   }
+  const head = await fetch(`${server.url}/hls/r1/live.m3u8`, { method: 'HEAD' })
+  t.match([head.status, Number(head.headers.get('content-length')) > 100, head.headers.get('cache-control'), await head.text()], [200, true, 'public, max-age=1', ''])
   t.match(await get('live.m3u8?_HLS_msn=99999999999'), { status: 400 })
   t.match(await get('live.m3u8?_HLS_part=1'), { status: 400 })
   t.match(await get('live.m3u8?_HLS_msn=x'), { status: 400 })
   t.match(await get('aac-1.m4s'), { status: 404 })
   t.match(await get('key'), { status: 404 }, 'not encrypted')
-  t.match(JSON.parse(await text('info')), { roomId: 'r1', title: null, hostName: 'User 1' })
+  t.match(JSON.parse(await text('info')), { roomId: 'r1', hlsUrl: '/hls/r1/index.m3u8', title: null, hostName: 'User 1' })
 })
 
 t.test('the admin API lists the rooms on air, with their listeners', async (t) => {

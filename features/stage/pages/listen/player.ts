@@ -1,6 +1,7 @@
 import Hls from 'hls.js/light'
 import { onScopeDispose, ref } from 'vue'
 import type { Ref } from 'vue'
+import type { Source } from './source.ts'
 
 /**
  * `ready`: the listener must press play. `off`: the room is not on air. `pin`: the listener must enter a PIN. `locked`:
@@ -24,8 +25,7 @@ export interface Player {
 
 export interface PlayerOptions {
   roomId: string
-  /** Address of the folder with the playlists. */
-  folder: string
+  source: Source
   /** Address that returns tokens for the key of an encrypted broadcast. */
   tokens: string
   /** A token, if the page already has one. */
@@ -48,7 +48,7 @@ type SafariAudio = HTMLAudioElement & { getStartDate?: () => Date }
  * Plays a broadcast in an audio element, which keeps playing while a phone's screen is locked. Uses hls.js except in
  * Safari, which stops scripts while the screen is locked but plays HLS itself.
  */
-export function createPlayer (audio: SafariAudio, { roomId, folder, tokens, token: given, now }: PlayerOptions): Player {
+export function createPlayer (audio: SafariAudio, { roomId, source, tokens, token: given, now }: PlayerOptions): Player {
   const state = ref<PlayerState>('loading')
   const trouble = ref<PinTrouble>()
   const delay = ref<number>()
@@ -94,11 +94,11 @@ export function createPlayer (audio: SafariAudio, { roomId, folder, tokens, toke
   }
 
   async function open (): Promise<void> {
-    const answer = await fetch(`${folder}/info`).catch(() => undefined)
-    if (answer?.ok !== true) return closed()
-    const { isEncrypted } = await answer.json() as { isEncrypted: boolean }
+    const info = await source.info()
+    if (!info) return closed()
+    const { isEncrypted } = info
     if (isEncrypted && token === undefined && !await authorize(undefined)) return
-    load(`${folder}/index.m3u8${isEncrypted ? `?token=${encodeURIComponent(token ?? '')}` : ''}`)
+    load(`${source.folder}/index.m3u8${isEncrypted ? `?token=${encodeURIComponent(token ?? '')}` : ''}`)
   }
 
   function load (url: string): void {
