@@ -10,6 +10,12 @@ const restartDelayMs = 500
 /** How long another server's reported number of listeners is valid, in milliseconds. */
 const reportMs = 10_000
 
+interface StationEvents {
+  closed (station: Station): void
+  /** The packager is about to be restarted. */
+  restarted (): void
+}
+
 /** Packages the mix of one room on this server. A station ends with its mix. */
 export class Station {
   readonly roomId: string
@@ -25,19 +31,21 @@ export class Station {
   /** When timestamp 0 of the mix was, in epoch milliseconds. A restarted packager continues the same timeline. */
   readonly #startTime: number
   readonly #log: Logger
-  readonly #onClosed: (station: Station) => void
+  readonly #events: StationEvents
+  /** When the audio of the latest part ended, or the station opened, in epoch milliseconds. */
+  #latest = Date.now()
   #channel: PackagerChannel | undefined
   #timer: NodeJS.Timeout | undefined
   #closed = false
 
-  constructor (mix: RoomMix, window: BroadcastWindow, packager: Packager, log: Logger, onClosed: (station: Station) => void) {
+  constructor (mix: RoomMix, window: BroadcastWindow, packager: Packager, log: Logger, events: StationEvents) {
     this.roomId = mix.roomId
     this.window = window
     this.#mix = mix
     this.#startTime = mix.startTime
     this.#packager = packager
     this.#log = log
-    this.#onClosed = onClosed
+    this.#events = events
     mix.on('close', () => this.close())
     this.#open()
   }
@@ -53,6 +61,11 @@ export class Station {
     return this.#elsewhere.values().reduce((sum, { listeners, at }) => now - at < reportMs ? sum + listeners : sum, this.window.listeners)
   }
 
+  /** Age of the latest audio in the playlist, in milliseconds. It grows while the packager returns nothing. */
+  get ageMs (): number {
+    return Date.now() - this.#latest
+  }
+
   /** Records the number of listeners of another server. */
   report (nodeId: string, listeners: number): void {
     this.#elsewhere.set(nodeId, { listeners, at: performance.now() })
@@ -65,7 +78,7 @@ export class Station {
     clearTimeout(this.#timer)
     this.#channel?.close()
     this.#mix.close()
-    this.#onClosed(this)
+    this.#events.closed(this)
   }
 
   #open (): void {
@@ -73,13 +86,15 @@ export class Station {
     this.#channel = this.#packager.open(this.#startTime, {
       init: (codec, data) => this.window.setInit(codec, data),
       part: (part) => {
-        this.delayMs = Date.now() - (part.start + part.duration) / sampleRate * 1000
+        this.#latest = (part.start + part.duration) / sampleRate * 1000
+        this.delayMs = Date.now() - this.#latest
         this.window.add(part)
       },
       inputClosed: () => this.#connect(),
       failed: (reason) => {
         this.#log.warn({ roomId: this.roomId, reason }, 'the packager of a broadcast failed, restarting it')
         this.restarts++
+        this.#events.restarted()
         this.#timer = setTimeout(() => this.#open(), restartDelayMs).unref()
       }
     })
@@ -101,6 +116,8 @@ export class Air {
   onStationClosed: (station: Station) => void = () => {}
   /** Called when {@link stations} has changed. Set by the running generation of the feature. */
   onChange: () => void = () => {}
+  /** Called when a packager is restarted. Set by the running generation of the feature. */
+  onRestart: () => void = () => {}
   readonly packager = new Packager()
   /** The rooms that this server packages. */
   readonly stations = new Map<string, Station>()
@@ -108,11 +125,14 @@ export class Air {
   readonly windows = new Map<string, BroadcastWindow>()
 
   open (mix: RoomMix, window: BroadcastWindow, log: Logger): Station {
-    const station = new Station(mix, window, this.packager, log, (closed) => {
-      if (this.stations.get(closed.roomId) !== closed) return
-      this.stations.delete(closed.roomId)
-      this.onChange()
-      this.onStationClosed(closed)
+    const station = new Station(mix, window, this.packager, log, {
+      closed: (closed) => {
+        if (this.stations.get(closed.roomId) !== closed) return
+        this.stations.delete(closed.roomId)
+        this.onChange()
+        this.onStationClosed(closed)
+      },
+      restarted: () => this.onRestart()
     })
     this.stations.set(mix.roomId, station)
     this.windows.set(mix.roomId, window)
