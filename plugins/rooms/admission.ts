@@ -8,7 +8,7 @@ import { createLimiter } from '../redis/limiter.ts'
 import type { Closing } from './closing.ts'
 import type { Details } from './details.ts'
 import { isLockedByHost, PinRequired, PinWrong } from '../store/errors.ts'
-import { pinTries, pinWindowMs } from '../store/store.ts'
+import { pinWindowMs, wrongPins } from '../store/store.ts'
 import { PinNotCompared } from '../store/pin-not-compared.ts'
 import { RoomNotFound } from './errors.ts'
 import type { LocalRoom } from './node-rooms.ts'
@@ -49,7 +49,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
   const redis = app.hasDecorator('redis') ? app.redis : undefined
   const creations = createLimiter(redis, { name: 'ratelimit:room-created', max: config.ROOMS_CREATED_PER_MINUTE, windowSeconds: 60 })
   /** Counts PINs of rooms that do not exist yet. The store counts those of existing rooms. */
-  const reservedTries = createLimiter(redis, { name: 'ratelimit:reserved-pin', max: pinTries, windowSeconds: pinWindowMs / 1000 })
+  const reservedTries = createLimiter(redis, { name: 'ratelimit:reserved-pin', max: wrongPins.perUser, windowSeconds: pinWindowMs / 1000 })
   // Errors that were thrown before the store could create the room.
   const beforeStore = new WeakSet<Error>()
 

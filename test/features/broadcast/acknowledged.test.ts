@@ -63,10 +63,13 @@ onBothStores(t, 'what was acknowledged survives kill -9', async (t, store) => {
   url = after.url
   const enter = async (id: number, roomId: string) => {
     const client = await after.connect(id)
-    return { client, reply: await until(async () => {
-      const { ok, data } = await client.request('room:join', { roomId })
-      return ok && data
-    }) }
+    return {
+      client,
+      reply: await until(async () => {
+        const { ok, data } = await client.request('room:join', { roomId })
+        return ok && data
+      })
+    }
   }
   t.match((await enter(10, 'starts')).reply, { ownerId: 10, broadcast: { hlsUrl: '/hls/starts/index.m3u8' } })
   t.match((await enter(11, 'stops')).reply, { ownerId: 11, broadcast: null })
