@@ -162,8 +162,10 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
         if (toldRole !== harness.roleOf(roomId, key) && !isLate) problem(`has the wrong role ${toldRole}`)
         return
       }
-      // A server that is shutting down rejects new connections.
-      if (error.code !== 'UNAVAILABLE' || nodes.every(({ up }) => up)) problem(`was rejected: ${JSON.stringify(error)}`)
+      // A server that is shutting down rejects new connections. After a pause of the machine, servers restore the rooms, because
+      // their leases have expired.
+      const isRestoring = (error.details as { retryable?: boolean } | undefined)?.retryable === true
+      if (error.code !== 'UNAVAILABLE' || (!isRestoring && nodes.every(({ up }) => up))) problem(`was rejected: ${JSON.stringify(error)}`)
       drop()
       throw new Error(`${key} is rejected: ${error.code}`)
     }, 60_000),
