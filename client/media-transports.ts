@@ -20,7 +20,7 @@ export interface MediaTransportsOptions {
   broken: (error: RequestError) => void
 }
 
-/** An error of a TURN server. */
+/** An error from a TURN server. */
 export interface TurnError {
   url: string
   /** 701 if the TURN server did not answer; otherwise its STUN error code, such as 401 for wrong credentials. */

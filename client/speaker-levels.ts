@@ -4,7 +4,7 @@ import type { UserId } from './protocol.ts'
 /** Assumed level of a speaker whose level was not reported, 0 to 1: ordinary speech. */
 const unreportedLevel = 0.1
 
-/** How loud the active speakers are, as reported in the event `speaker:active`. Users are keyed by their id as a string. */
+/** How loud the active speakers are, as reported in the event `speaker:active`. The keys of users are their ids as strings. */
 export class SpeakerLevels {
   #roomId: string | undefined
   #levels: ReadonlyMap<string, number> = new Map()

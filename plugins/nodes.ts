@@ -4,7 +4,7 @@ import { Draining, NotFound, Overloaded, withDetails } from './errors/codes.ts'
 /** `ready`: accepts users. `cordon`: creates no rooms. `drain`: moves its users to other servers. */
 export type NodeState = 'ready' | 'cordon' | 'drain'
 
-/** What a server reports about itself. */
+/** A server's report about itself. */
 export interface NodeReport {
   /** Unique per start. */
   nodeId: string

@@ -48,7 +48,7 @@ export interface ListenerOptions extends ParticipantOptions {
 export interface Listener extends Participant {
   /** The received streams. */
   readonly streams: ReadonlyMap<number, StreamReception>
-  /** Ids of the consumers, by what they receive. */
+  /** Ids of the consumers: of the voices, and of the mix. */
   readonly consumerIds: Readonly<Record<'voices' | 'mix', readonly string[]>>
   /** From sending `transport:create` until the transport is connected and all consumers exist, in milliseconds. */
   readonly setUpMs: number

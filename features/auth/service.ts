@@ -53,9 +53,8 @@ declare module '../../plugins/cluster/messages.ts' {
 }
 
 /**
- * How often the tokens of open sessions are checked for revocation, in milliseconds. The
- * check is needed because the backend also writes revocations. protocol.md requires that a
- * session closes within 5 s.
+ * Interval at which the tokens of open sessions are checked for revocation, in milliseconds. The check is needed
+ * because the backend also writes revocations. protocol.md requires that a session closes within 5 s.
  */
 const sweepMs = 2500
 const sweepBatch = 500

@@ -34,7 +34,7 @@ interface PartsReply {
  */
 const waitMs = 1500
 const timeoutMs = 4000
-/** How often a copy looks for a new packaging server after the previous one has stopped, in milliseconds. */
+/** Interval at which a copy looks for a new packaging server after the previous one has stopped, in milliseconds. */
 const retryMs = 500
 /** A copy ends after this time without a request from a player, in milliseconds. */
 const idleMs = 30_000

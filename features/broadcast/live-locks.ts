@@ -11,7 +11,7 @@ export interface LiveLock {
   value: string
 }
 
-/** How often a lock is renewed, in milliseconds. */
+/** Interval at which a lock is renewed, in milliseconds. */
 const renewMs = 1000
 /** If a lock is not renewed for this long, another connection, on any server, can take it. In milliseconds. */
 const lockMs = 3000
@@ -19,7 +19,7 @@ const lockMs = 3000
 /**
  * Lets each user speak over one connection at a time, on all servers.
  *
- * @param held the locks that this server holds, by user
+ * @param held this server's locks, by user
  */
 export function limitLiveConnections (app: FeatureInstance, held: Map<string, LiveLock>): void {
   const { hooks, kv, log, nodeId, sfu } = app

@@ -3,7 +3,7 @@ import type { MessagePort } from 'node:worker_threads'
 import type { Codec, Part } from './part-cutter.ts'
 import type { FromPackager, ToPackager } from './packager-messages.ts'
 
-/** Receives what the packager thread produces for a room. */
+/** Receives the packager thread's output for a room. */
 export interface PackagerListener {
   init (codec: Codec, data: Uint8Array): void
   part (part: Part): void

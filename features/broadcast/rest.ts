@@ -55,7 +55,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
   }
 
   const callers = new WeakMap<HttpRequest, Caller>()
-  /** Identifies the caller before the request is validated, so that strangers learn nothing from errors. */
+  /** Identifies the caller before the request is validated, so that errors reveal nothing to strangers. */
   const preValidation = async (request: HttpRequest) => { callers.set(request, await identify(request)) }
   const callerOf = (request: HttpRequest) => callers.get(request) as Caller
 

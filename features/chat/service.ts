@@ -41,7 +41,10 @@ export interface ChatService extends Chat {
    * @throws UNAVAILABLE
    */
   readHistory (roomId: string): Promise<string[]>
-  /** Slow mode from this server's memory, in seconds; 0 if it is off. Only for rooms with members on this server. */
+  /**
+   * The interval of slow mode in seconds, from this server's memory; 0 if slow mode is off. Only for rooms with members
+   * on this server.
+   */
   slowModeSeconds (roomId: string): number
 }
 

@@ -147,7 +147,7 @@ export interface Outbox {
   close (): Promise<void>
 }
 
-/** Returns what a record stores in addition to the gift. */
+/** Returns the fields that a record has in addition to the gift. */
 export function detailsOf (outcome: Exclude<Outcome, { to: 'processed' | 'queue' }>): Record<string, unknown> {
   switch (outcome.to) {
     case 'ledger': return { recordedAt: outcome.at }

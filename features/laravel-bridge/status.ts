@@ -164,7 +164,7 @@ export function createRoomStatus ({ clock, jobs, kv, log, store, client, remembe
   async function scheduleAll (): Promise<void> {
     const current = await readIncarnation()
     if (incarnation !== undefined && incarnation !== current) {
-      // Restore what the store lost: rooms that ended while the store was down are listed only in these entries.
+      // Restore the entries that the store lost: they are the only record of rooms that ended while the store was down.
       for (const [roomId, status] of [...remembered]) {
         if (await sent.get(roomId) === undefined) await save(roomId, status)
       }

@@ -5,7 +5,10 @@ import type { RequestMap } from 'flylive-audio-server/feature'
 const maxBanSeconds = 10 * 365 * 86_400
 /** Maximum interval of slow mode, in seconds. */
 const maxSlowModeSeconds = 3600
-/** Maximum number of users to except from a request to mute everyone. It must not be lower than the number of seats. */
+/**
+ * Maximum number of users who can be excluded from a request to mute everyone. It must not be lower than the number of
+ * seats.
+ */
 const maxExcepted = 100
 
 const aboutUser = (summary: string) => ({ request: z.object({ userId }).describe(summary), reply: z.object({ userId }) })

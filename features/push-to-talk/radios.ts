@@ -20,7 +20,7 @@ import type { UserMessage, Users } from './users.ts'
 const maxQueued = 256
 /** The server pauses sending missed messages while a radio's send queue has more bytes than this. */
 const maxReplayBytes = 65_536
-/** How often the send queue is checked during a pause, in milliseconds. */
+/** Interval at which the send queue is checked during a pause, in milliseconds. */
 const replayPollMs = 20
 /** How long a radio's frames wait at most while it receives its missed messages, in milliseconds. */
 const replayWaitMs = 500

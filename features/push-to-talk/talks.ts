@@ -15,7 +15,7 @@ import type { VoicePacket } from './rtp-messages.ts'
 
 /** Delay between a STOP and its acknowledgement, in milliseconds. The protocol of radios requires it. */
 const stopDelayMs = 100
-/** How often a talk renews the floor, in milliseconds. */
+/** Interval at which a talk renews the floor, in milliseconds. */
 const renewMs = 1000
 /** A native client's talk ends after this silence, in milliseconds. */
 const nativeSilenceMs = 1000
@@ -38,7 +38,7 @@ export interface Talks {
   stop (radio: Radio, frame: Frame): void
   /** Ends a radio's talk. If a channel is given, ends only a talk in that channel. */
   end (radio: Radio, channel?: string): Promise<void>
-  /** Handles a packet of a native client. */
+  /** Handles a packet from a native client. */
   nativePacket (packet: VoicePacket): void
   /** Ends the talks of native clients that no longer send audio. `speaking` contains those that do, by user key. */
   nativesChanged (channel: Channel, speaking: ReadonlyMap<string, UserId>): void

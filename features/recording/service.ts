@@ -145,7 +145,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
    * Finishes a recording whose files are on this server. Each step can be repeated, so a server that dies during a step
    * finishes the recording after its restart.
    *
-   * @param uploading the last upload while the recording was running
+   * @param uploading the last upload that began while the recording was running
    */
   async function finish (record: RecordingRecord, reason: EndReason | undefined, uploading?: Promise<void>): Promise<void> {
     const { recordingId, roomId } = record

@@ -30,8 +30,8 @@ export interface Cluster extends Locks {
    */
   send<K extends ClusterMessageKind> (kind: K, data: ClusterMessages[K]): Promise<boolean>
   /**
-   * Registers the handler for requests of one kind, replacing any earlier handler. The caller receives
-   * what the handler returns, or the error it throws; an error without a code becomes INTERNAL.
+   * Registers the handler for requests of one kind, replacing any earlier handler. The caller receives the handler's
+   * return value or the error that it throws; an error without a code becomes INTERNAL.
    *
    * @returns a function that removes the handler; unloading a feature also removes its handlers
    */
@@ -39,9 +39,9 @@ export interface Cluster extends Locks {
   /**
    * Sends a request to one server, which may be this one.
    *
-   * @returns what the server's handler returned
+   * @returns the return value of the server's handler
    * @throws the error that the handler threw; UNAVAILABLE if the server does not exist, cannot be reached, has no
-   * handler of that kind, or does not answer in time
+   *   handler of that kind, or does not answer in time
    */
   ask<K extends ClusterRequestKind> (nodeId: string, kind: K, data: ClusterRequestData<K>, timeoutMs: number): Promise<ClusterReply<K>>
 }

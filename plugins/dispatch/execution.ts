@@ -24,7 +24,7 @@ export interface MessageDispatcher {
   dispatch (session: Session, type: string, data?: unknown): Promise<unknown>
 }
 
-/** Runs requests: keeps their order, checks schemas and limits, calls handlers, and counts outcomes. */
+/** Runs requests in order: checks schemas and limits, calls handlers, and counts outcomes. */
 export interface Execution extends MessageDispatcher {
   /** Decodes a frame with the session's face, runs the request, and sends the reply. */
   read: FrameReader

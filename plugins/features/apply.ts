@@ -173,11 +173,11 @@ export interface Prepared {
   version: unknown
 }
 
-/** The HTTP routes of the features that a change keeps, and the routes that its new generations claim. */
+/** The HTTP routes of the features that a change does not replace, and the routes that its new generations claim. */
 export interface Claims {
   /** Undefined until a new generation claims a route, because most features have none. */
   router: FeatureRouter | undefined
-  /** The generations that the change keeps. */
+  /** The generations that the change does not replace. */
   kept: readonly Generation[]
 }
 

@@ -3,7 +3,7 @@ import { z } from 'zod'
 import { unavailable } from '../errors/codes.ts'
 import type { Namespace } from '../kv/kv.ts'
 
-/** What an admin has set for one feature. */
+/** The settings that admins have changed for one feature. */
 const setting = z.object({
   /** Increases with each change, so that a server detects settings that it has not applied yet. Never reused. */
   revision: z.int(),

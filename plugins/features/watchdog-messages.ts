@@ -1,7 +1,7 @@
 /** Key of the global function that returns the running feature code. */
 export const codeSymbol = Symbol.for('flylive-audio-server.running-code')
 
-/** What the watchdog's thread receives when it starts. */
+/** The data that the watchdog's thread receives when it starts. */
 export interface WatchdogData {
   /** When the main thread's event loop last ran, epoch milliseconds. Both threads share this memory. */
   beat: BigInt64Array

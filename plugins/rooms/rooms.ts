@@ -30,7 +30,7 @@ export interface RoomRequest {
   options: Readonly<Record<string, unknown>>
 }
 
-/** A log entry, and how long the log keeps it; see `Rooms.emitLogged`. */
+/** A log entry, and how many entries the log keeps; see `Rooms.emitLogged`. */
 export interface LoggedEvent {
   entry: string
   /** Maximum length of the log, at least 1; the oldest entries are removed. */
@@ -260,7 +260,7 @@ export interface Rooms {
   /**
    * Removes all members and deletes the room.
    *
-   * @param onlyIfEmpty keep the room if it has members
+   * @param onlyIfEmpty if true, does nothing if the room has members
    * @returns whether this call deleted the room; if several callers close the room at once, exactly one gets true
    */
   close (roomId: string, reason: RoomCloseReason, onlyIfEmpty?: boolean): Promise<boolean>

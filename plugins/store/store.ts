@@ -84,7 +84,7 @@ export interface RecordStore {
   /**
    * Removes a room and all its data except bans.
    *
-   * @param onlyIfEmpty keep the room if it has members
+   * @param onlyIfEmpty if true, does nothing if the room has members
    * @param publish published if this call removes the room; its `createdAt` is appended as the last line
    * @returns the room if this call removed it; of several concurrent callers, exactly one receives it
    */

@@ -6,7 +6,7 @@ import type { RoomOptions } from '../../client/index.ts'
 import { build, tokenFor } from '../support/build.ts'
 import { until } from '../support/retry.ts'
 
-// The client in React and Vue, whose store subscriptions and proxies work only with suitable objects.
+// The client in React and Vue: it must work behind their proxies and store subscriptions.
 
 // React and Vue look for a DOM when they are imported.
 const window = new Window()

@@ -31,8 +31,8 @@ const nothing = { queued: 0, deadLetters: 0, failed: 0, ledger: 0 }
 /**
  * Runs the tests that every gift outbox must pass.
  *
- * @param make creates an empty outbox that is closed after the test; it keeps at most `kept` gifts in
- *   the ledger and `kept` failed gifts
+ * @param make creates an empty outbox, and closes it after the test; the outbox keeps at most `kept` gifts in the
+ *   ledger and `kept` failed gifts
  */
 export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => Promise<OutboxUnderTest>): void {
   t.test('queues, takes and settles a gift', async (t) => {

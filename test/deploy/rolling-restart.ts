@@ -20,7 +20,7 @@ const seatsPerRoom = 15
 interface Witness {
   room: RoomClient
   seatIndex: number
-  /** What the client hears; undefined without audio. */
+  /** The sound that the client receives; undefined without audio. */
   sound: Sound | undefined
   /** State changes of the room and of the audio since the start. */
   states: string[]
@@ -84,8 +84,8 @@ export interface RestartOptions {
 }
 
 /**
- * Restarts servers behind nginx one after the other, while clients (of the client package) are in rooms and receive
- * messages and audio.
+ * Restarts servers behind nginx one after the other, while clients (instances of the client package) are in rooms, and
+ * receive messages and audio.
  */
 export async function rollingRestart (t: Test, { clients, talkers = 0, servers: size = 2, drainSeconds }: RestartOptions): Promise<RestartResult> {
   const redis = await startRedis(t)

@@ -83,14 +83,14 @@ export class Refused extends Error {
   }
 }
 
-/** The functions of a protocol that a test client calls. */
+/** The functions with which a test client uses a protocol. */
 export interface ClientWire {
   readonly ws: WebSocket
   /** Sends a request, or a raw frame of the native protocol. */
   send (frame: unknown): void
 }
 
-/** Receives what the server sends, in the form of the native protocol. */
+/** Receives each message from the server, in the form of the native protocol. */
 export type Receive = (message: Reply & Event) => void
 
 /**

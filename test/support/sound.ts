@@ -9,7 +9,7 @@ const { RTCAudioSink } = wrtc.nonstandard
 /** Used as the user id of the mix. */
 export const mixId = -1
 
-/** What a client in Node hears of each user. */
+/** The sound that a client in Node receives from each user. */
 export interface Sound {
   /** @returns whether sound from the user has arrived within the last `ms` milliseconds */
   hears (userId: number, ms?: number): boolean

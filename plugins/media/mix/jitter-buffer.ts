@@ -8,7 +8,7 @@ export interface VoicePacket {
 }
 
 /**
- * What the mixer plays next for a voice:
+ * The next audio to play for a voice:
  * - `packet`: this packet. If `skip` is true, the next packet replaces it, to shorten the delay
  * - `lost`: the packet did not arrive in time; `next` is the packet after it, if that one has arrived
  * - `wait`: the packet has not arrived yet. The mixer must fill the gap, which lengthens the delay

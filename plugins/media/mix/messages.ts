@@ -8,7 +8,7 @@ import type { MixStats } from './stats.ts'
 
 export type MixVoice = Pick<TappedVoice, 'producerId' | 'userId' | 'source' | 'ssrc' | 'levelExtensionId' | 'paused'>
 
-/** Selects what a mix sends to a port as {@link MixFrame}s. */
+/** Selects the streams that a mix sends to a port as {@link MixFrame}s. */
 export interface MixStreams {
   /** The mix, decoded. */
   pcm?: boolean

@@ -11,8 +11,8 @@ import { highResolutionMs } from './stats.ts'
 import type { MixThreads, ThreadRoom } from './threads.ts'
 
 /**
- * One use of a room's mix. The mix exists on this server while it has a use, and for 10 s after the last one
- * ends. It closes with its room.
+ * One use of a room's mix. The mix exists on this server while it is in use, and for 10 s afterwards. It closes with
+ * its room.
  */
 export interface RoomMix {
   readonly roomId: string

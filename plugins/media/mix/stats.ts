@@ -1,4 +1,4 @@
-/** What a mixer thread has counted since it started. */
+/** A mixer thread's counts since it started. */
 export interface MixCounts {
   /** Packets that arrived after their turn. */
   late: number

@@ -80,7 +80,7 @@ const isWildcard = (ip: string) => ip === '0.0.0.0' || ip === '::'
 /** @returns the address at which pipes listen, and the address at which other servers reach them */
 function addressOf ({ RELAY_IP, MEDIASOUP_LISTEN_IP: listenIp, MEDIASOUP_ANNOUNCED_IP: announced }: FastifyInstance['config']): { ip: string, announcedIp: string } {
   const interfaces = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? [])
-  // Pipes need an IP address, not a host name. Servers on a common network can use the machine's own address.
+  // Pipes need an IP address, not a host name. Servers on the same network can use the machine's own address.
   const ownAddress = () => interfaces.find(({ family, internal }) => !internal && family === 'IPv4')?.address ?? '127.0.0.1'
   const announcedIp = RELAY_IP ?? (isWildcard(listenIp) ? announced.find((address) => isIP(address) !== 0) ?? ownAddress() : listenIp)
   const isOwn = interfaces.some(({ address }) => address === announcedIp)

@@ -24,7 +24,7 @@ export interface SourcesOptions {
   /** @returns this server's end of a pipe */
   endOf (transport: types.PipeTransport): PipeEnd
   requestMs: number
-  /** How often the source asks the sinks whether they still use their pipes, in milliseconds. */
+  /** Interval at which the source asks the sinks whether they still use their pipes, in milliseconds. */
   checkMs: number
 }
 

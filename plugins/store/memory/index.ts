@@ -25,7 +25,7 @@ function createMemoryNodeMembers ({ all }: MemoryRooms): NodeMembersStore {
 /**
  * The room store of a single server, in memory. Restores the rooms of the previous process, without their members.
  *
- * @param kv stores what must survive a crash: bans, and the record, PIN and durable state of each room
+ * @param kv stores the data that must survive a crash: bans, and the record, PIN and durable state of each room
  */
 export async function createMemoryStore (kv: Pick<KeyValue, 'namespace'>, clock: Clock = createClock()): Promise<RoomStore> {
   const rooms: MemoryRooms = { all: new Map(), empty: new Map() }

@@ -67,7 +67,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
   let node: Node | undefined
   /** Whether the player has sent a request to leave the current room. */
   let leaving = false
-  /** Whether a request may still release the seat: one sent before the join, or one sent since. */
+  /** Whether a request that was sent before the join, or one sent since, may still release the seat. */
   let mayLoseSeat = { before: false, since: false }
 
   const problem = (what: string) => problems.push(`${key} in ${room?.roomId}: ${what}`)

@@ -144,7 +144,7 @@ export async function runModel (t: Test, { seconds, users: size, seed, inNamespa
       return true
     },
     async leave () {
-      // The first user keeps the room.
+      // The first user stays, so that the room keeps existing.
       const user = pick(({ isIn, id }) => isIn && id > 1)
       if (!user) return false
       await user.room.leave()

@@ -14,7 +14,7 @@ const shown = (playable: Playable | undefined) =>
  * Plays packets that arrive at given times, one tick per 20 ms.
  *
  * @param arrivals time in milliseconds per packet number
- * @returns what was played per tick
+ * @returns the audio played in each tick
  */
 function play (arrivals: readonly (readonly [n: number, at: number])[], ticks: number, { buffer = new JitterBuffer(), first = 0, payload = packet } = {}): string[] {
   const queue = [...arrivals].sort((a, b) => a[1] - b[1])
