@@ -44,7 +44,7 @@ export interface Seats {
   /** Starts the grace period of users who have a seat or a request but are not in the room. */
   startMissingGrace (roomId: string): Promise<void>
   /**
-   * @returns the seated users: admins first, then in order of how long they have been seated
+   * @returns the seated users: admins before other members, and within each group, those seated longest first
    * @throws UNAVAILABLE
    */
   successors (room: RoomRecord): Promise<UserId[]>

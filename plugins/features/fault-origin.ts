@@ -35,7 +35,8 @@ export function originInStack (stack: string, features: FeatureFolders): FaultOr
 
 /**
  * Finds the feature that caused a fault. The stack trace shows the code that failed, and the async context shows the
- * call that started this code. The caller should have handled a rejection with a code, so it caused the fault.
+ * call that started this code. If a rejection has a code, the caller should have handled it, so the caller counts as
+ * the cause.
  *
  * @param context the async context of the fault
  */

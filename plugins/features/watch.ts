@@ -12,11 +12,10 @@ const quietMs = 100
 const ignored = /(^|[/\\])(node_modules|\.[^/\\]+)([/\\]|$)|~$/
 
 /**
- * Watches the files of features.
+ * Watches the files of features. Resolves when the watcher is ready.
  *
  * @param folders absolute paths of the folders that contain features
  * @param changed receives the names of the features that changed since the last call
- * Resolves when the watcher is ready.
  */
 export async function watchFeatures (folders: readonly string[], changed: (names: string[]) => Promise<void>, log: FastifyBaseLogger): Promise<{ close (): Promise<void> }> {
   const names = new Set<string>()

@@ -224,10 +224,10 @@ export interface Rooms {
   /**
    * Like {@link emit}, but also appends an entry to the feature's log of the room, for members who join later. Each
    * feature has its own log per room. `store.readLog` returns the entries, in the same order as the events. While the
-   * store is unavailable, the event reaches members on this server only.
+   * store is unavailable, the event reaches members on this server only. Resolves when the entry is stored, if the store
+   * is available.
    *
    * @param log the entry, and the maximum length of the log, at least 1
-   * Resolves when the entry is stored, if the store is available.
    * @throws RATE_LIMITED if `log.spacing` does not allow the entry yet; nothing is then sent
    */
   emitLogged (roomId: string, type: string, data: object, log: LoggedEvent): Promise<void>
