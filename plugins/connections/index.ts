@@ -35,7 +35,7 @@ declare module '../hooks.ts' {
 
 declare module '../cluster/messages.ts' {
   interface ClusterMessages {
-    /** An event for every session of a user, as JSON of the native protocol. */
+    /** An event for every session of a user, in the JSON of the native protocol. */
     'user:event': { userKey: string, text: string }
     /** Closes a user's connections that are older than the session `keep`. */
     'user:replaced': { userKey: string, keep: string }

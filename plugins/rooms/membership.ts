@@ -45,8 +45,8 @@ export interface MembershipOptions {
 }
 
 /**
- * Whether the event says that the user's previous session has left. The user is skipped, because the join reply lists
- * them again.
+ * Whether the event reports that the user's previous session has left. The user does not receive this event, because
+ * their join reply already lists them again.
  */
 function isOwnLeave ({ type, data }: OutgoingEvent, { userKey }: Session): boolean {
   return type === 'room:userLeft' && userKeyOf((data as { userId: UserId }).userId) === userKey
