@@ -12,8 +12,8 @@ const program = join(import.meta.dirname, 'test-lane.ts')
  */
 const nodeOptions = ['--import', pathToFileURL(join(import.meta.dirname, 'test-domain.ts')).href, '--min-semi-space-size=32', '--max-semi-space-size=64']
 
-/** Files that use a browser. At most two run at the same time, because more browsers are too much for two cores. */
-const browsers = /^test\/(browser|features\/stage\/admin-page|docs\/first-steps|features\/docs\/pages)/
+/** Files that use a browser. They run one after another, because two browsers are too much for two cores. */
+const browsers = /^test\/(browser|features\/stage\/admin-page|docs\/first-steps|plugins\/contract\/pages)/
 
 /** Files that measure or change their own process: heap, module cache or working directory. */
 const isolated = /^test\/(browser\/hot-reload|plugins\/features\/(leaks|fresh-code)|contract\/crowd|features\/laravel-bridge\/burst|client\/node-audio|docs\/writing-features)/
@@ -40,18 +40,18 @@ export interface Run {
 /**
  * Runs test files in several processes. Each process requests a file when it has finished the previous one, so that no
  * core is idle while there are files left. The first process runs the browser files before the other files; the second
- * one runs them after the long files. Each isolated file runs in a new process.
+ * one also takes browser files when only those are left. Each isolated file runs in a new process.
  */
 export function runLanes ({ files, jobs, timeoutMs, report }: LaneOptions): Run {
   let left = [...files]
   const processes = new Set<{ kill (signal: NodeJS.Signals): void }>()
 
   /** Whether a lane may run a file now. */
-  const mayRun = (lane: number, file: string) => !browsers.test(file) || lane < 2
+  const mayRun = (lane: number, file: string) => !browsers.test(file) || lane === 0 || (lane === 1 && left.every((other) => browsers.test(other)))
 
   /** Removes and returns the next of the remaining files. */
   function next (lane: number, first: boolean): string | undefined {
-    const kinds = lane === 0 ? [isolated, browsers, long] : [isolated, long, browsers]
+    const kinds = [isolated, browsers, long]
     const rank = (file: string) => kinds.some((kind) => kind.test(file)) ? kinds.findIndex((kind) => kind.test(file)) : kinds.length
     const file = left
       .filter((file) => mayRun(lane, file) && (first || !isolated.test(file)))
