@@ -145,7 +145,7 @@ t.test('survives frames that are expensive to parse', nativeOnly, async (t) => {
 const unstorable = ['a\ud800bcd', 'ab\udc00\ud83dcd', 'abcd\0']
 
 onEveryStore(t, 'rejects texts that cannot be stored, from every client', async (t, env) => {
-  const server = await build(t, { env: { PUBLIC_CLAIMS: 'id,name,avatar', ...env } })
+  const server = await build(t, { env: { PUBLIC_CLAIMS: 'id,name,avatar', FEATURES: '', ...env } })
   for (const face of ['native', 'socket.io'] as const) {
     const roomId = `r-${face}`
     const client = await server.connect(face, { face })
