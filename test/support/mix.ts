@@ -13,6 +13,7 @@ import { compileOpus, frameSamples, Opus, sampleRate } from '../../plugins/media
 import { readWav } from '../../scripts/demo/wav.ts'
 import type { InjectOptions } from '../../plugins/media/injection.ts'
 import type { ProducerOwner } from '../../plugins/media/producer.ts'
+import { amplitudeOf } from './goertzel.ts'
 
 // Speakers that send tones as RTP, and a receiver that measures the tones in a mix.
 
@@ -237,15 +238,7 @@ export function receive (t: Test, mix: RoomMix, streams: MixStreams = { pcm: tru
     amplitudes (...hz) {
       const recent = frames.filter((frame) => frame.kind === 'pcm').slice(-25)
       const mono = Float64Array.from(recent.flatMap(({ samples, channels }) => Array.from({ length: frameSamples }, (_, i) => (samples[i * channels] as number) / 32_768)))
-      return hz.map((frequency) => recent.length < 25 ? 0 : amplitudeOf(mono, frequency))
+      return hz.map((frequency) => recent.length < 25 ? 0 : amplitudeOf(mono, frequency, sampleRate))
     }
   }
-}
-
-/** Goertzel's algorithm, which does not compute a sine per sample. */
-function amplitudeOf (samples: Float64Array, hz: number): number {
-  const coefficient = 2 * Math.cos(2 * Math.PI * hz / sampleRate)
-  let [last, beforeLast] = [0, 0]
-  for (const sample of samples) [last, beforeLast] = [sample + coefficient * last - beforeLast, last]
-  return 2 * Math.sqrt(last ** 2 + beforeLast ** 2 - coefficient * last * beforeLast) / samples.length
 }

@@ -1,7 +1,9 @@
 import wrtc from '@roamhq/wrtc'
 import type { Test } from 'tap'
 import type { RoomClient } from '../../client/index.ts'
-// Sets the WebRTC globals.
+import { amplitudeOf } from './goertzel.ts'
+import { createStallClock } from './stall-clock.ts'
+// Sets the WebRTC classes.
 import './wrtc.ts'
 
 const { RTCAudioSink } = wrtc.nonstandard
@@ -9,35 +11,60 @@ const { RTCAudioSink } = wrtc.nonstandard
 /** Used as the user id of the mix. */
 export const mixId = -1
 
-/** The sound that a client in Node receives from each user. */
+/** Quieter blocks are silence. The tones of `createTone` have an amplitude of 8000. */
+const threshold = 2000
+
+/** What a client in Node hears of each user. */
 export interface Sound {
   /** @returns whether sound from the user has arrived within the last `ms` milliseconds */
   hears (userId: number, ms?: number): boolean
   /** When the last sound from the user arrived, on the clock of `performance.now()`. */
   lastSound (userId: number): number
-  /** The longest time without sound from a user since {@link watch}, in milliseconds. */
+  /**
+   * The longest time without sound of a user since {@link watch}, in milliseconds. Excludes the time in which this process was
+   * stalled, because the speakers' tones then stop, too.
+   */
   longestSilence (userId: number): number
   /** Resets {@link longestSilence}. */
   watch (): void
 }
 
-/** Measures the tracks that a client receives until the test ends. They must contain a tone (`createTone`). */
-export function followSound (t: Test, room: RoomClient): Sound {
-  const sounds = new Map<number, number>()
+interface Block {
+  samples: Int16Array
+  sampleRate: number
+  channelCount?: number
+}
+
+/**
+ * Follows the tracks that a client receives, which must carry a tone (`createTone`), until the test ends.
+ *
+ * @param tones the frequency of each user's tone in hertz, by user id. With it, the users are followed in the mix, too
+ */
+export function followSound (t: Test, room: RoomClient, tones: Readonly<Record<number, number>> = {}): Sound {
+  const clock = createStallClock(t)
+  /** When the last sound of each user arrived: by `performance.now()`, and without stalls. */
+  const sounds = new Map<number, { at: number, time: number }>()
   const silences = new Map<number, number>()
   const sinks = new Map<MediaStreamTrack, { stop (): void }>()
-  let watchedAt = performance.now()
+  let watchedAt = clock.now()
+  const silenceOf = (userId: number) => clock.now() - Math.max(sounds.get(userId)?.time ?? watchedAt, watchedAt)
   const note = (userId: number) => {
-    const now = performance.now()
-    silences.set(userId, Math.max(silences.get(userId) ?? 0, now - Math.max(sounds.get(userId) ?? now, watchedAt)))
-    sounds.set(userId, now)
+    silences.set(userId, Math.max(silences.get(userId) ?? 0, sounds.has(userId) ? silenceOf(userId) : 0))
+    sounds.set(userId, { at: performance.now(), time: clock.now() })
+  }
+  const receive = (userId: number, { samples, sampleRate, channelCount = 1 }: Block) => {
+    if (!samples.some((sample) => sample > threshold)) return
+    note(userId)
+    if (userId !== mixId) return
+    const mono = samples.filter((_, i) => i % channelCount === 0)
+    for (const [id, hz] of Object.entries(tones)) if (amplitudeOf(mono, hz, sampleRate) > threshold) note(Number(id))
   }
   const follow = () => {
     for (const { userId, track } of room.audio?.heard ?? []) {
       if (sinks.has(track)) continue
       const sink = new RTCAudioSink(track)
       sinks.set(track, sink)
-      sink.ondata = ({ samples }: { samples: Int16Array }) => { if (samples.some((sample) => sample > 2000)) note(Number(userId ?? mixId)) }
+      sink.ondata = (block: Block) => receive(Number(userId ?? mixId), block)
     }
   }
   const stops = [
@@ -55,11 +82,11 @@ export function followSound (t: Test, room: RoomClient): Sound {
     for (const sink of sinks.values()) sink.stop()
   })
   return {
-    lastSound: (userId) => sounds.get(userId) ?? -Infinity,
-    hears: (userId, ms = 100) => performance.now() - (sounds.get(userId) ?? -Infinity) < ms,
-    longestSilence: (userId) => Math.max(silences.get(userId) ?? 0, performance.now() - Math.max(sounds.get(userId) ?? 0, watchedAt)),
+    lastSound: (userId) => sounds.get(userId)?.at ?? -Infinity,
+    hears: (userId, ms = 100) => performance.now() - (sounds.get(userId)?.at ?? -Infinity) < ms,
+    longestSilence: (userId) => Math.max(silences.get(userId) ?? 0, silenceOf(userId)),
     watch () {
-      watchedAt = performance.now()
+      watchedAt = clock.now()
       silences.clear()
     }
   }

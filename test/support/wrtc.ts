@@ -9,10 +9,13 @@ Object.assign(globalThis, { MediaStream, MediaStreamTrack, RTCPeerConnection })
 // A process that uses the WebRTC package crashes if it ends without calling exit().
 process.once('beforeExit', () => process.exit())
 
-/** @returns a track with a 500 Hz tone, which is stopped after the test */
-export function createTone (t: Test): MediaStreamTrack {
+/**
+ * @param hz a multiple of 100, so that each packet has whole periods
+ * @returns a track with a tone, which is stopped after the test
+ */
+export function createTone (t: Test, hz = 500): MediaStreamTrack {
   const source = new RTCAudioSource()
-  const samples = Int16Array.from({ length: 480 }, (_, i) => 8000 * Math.sin(2 * Math.PI * 500 * i / 48_000))
+  const samples = Int16Array.from({ length: 480 }, (_, i) => 8000 * Math.sin(2 * Math.PI * hz * i / 48_000))
   const timer = setInterval(() => source.onData({ samples, sampleRate: 48_000 }), 10)
   const track = source.createTrack()
   t.teardown(() => {

@@ -3,6 +3,7 @@ import { build, onBothStores } from '../../support/build.ts'
 import type { TestClient, } from '../../support/client.ts'
 import { listenToMix } from '../../support/mix-listener.ts'
 import { speak } from '../../support/mix.ts'
+import { reloadable, reloadAll } from '../../support/reloads.ts'
 import { until } from '../../support/retry.ts'
 import { rtpCapabilities } from '../../support/rtp.ts'
 
@@ -80,6 +81,15 @@ t.test('consumes the mix in any room; while the feature is off, the request is r
   t.equal(await ada.fails('audio:consume', { ...consume, transportId: latest }), 'FEATURE_DISABLED')
   await server.admin('POST', '/admin/features/mix/enable')
   t.match(await ada.ok('audio:consume', { ...consume, transportId: latest }), { producerId: 'mix' })
+})
+
+t.test('reloads of features interrupt no listener of the voices or the mix, and none who takes a seat', async (t) => {
+  const { url } = await build(t, { env: reloadable })
+  const { voicesMs, mixMs, seatedMs, lost } = await reloadAll(t, [url], ['mix', 'media', 'seats'], 3)
+  t.comment(`longest silence: voices ${voicesMs} ms, mix ${mixMs} ms, listeners who took seats ${seatedMs} ms`)
+  t.equal(lost, 0)
+  // The machine may be busy; three-servers.long.ts has the limits of a quiet one.
+  for (const ms of [voicesMs, mixMs, seatedMs]) t.ok(ms < 1000, `${ms} ms`)
 })
 
 t.test('a listener receives the mix over WebRTC, without loss while features are reloaded', async (t) => {

@@ -1,9 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
-import { RoomClient } from '../../../client/index.ts'
-import type { ReceiveMode } from '../../../client/index.ts'
 import { createRelay } from '../../client/relay.ts'
-import { adminKey, tokenFor } from '../../support/build.ts'
+import { adminKey } from '../../support/build.ts'
 import { lostPackets } from '../../support/lost-packets.ts'
 import { createNetwork } from '../../support/namespaces.ts'
 import type { NetworkHost, TestNetwork } from '../../support/namespaces.ts'
@@ -11,12 +9,8 @@ import { startServer } from '../../support/process.ts'
 import type { ServerProcess } from '../../support/process.ts'
 import { freePort, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
-import { followSound } from '../../support/sound.ts'
-import type { Sound } from '../../support/sound.ts'
+import { createVisitors } from '../../support/visitors.ts'
 import { createTone } from '../../support/wrtc.ts'
-
-const roomId = 'r1'
-const backoff = { firstMs: 100, longestMs: 500 }
 
 interface Server {
   process: ServerProcess
@@ -24,10 +18,7 @@ interface Server {
   host: NetworkHost | undefined
 }
 
-/** A client that listens, and the sound that it receives from each user. */
-export interface Listener extends Sound {
-  room: RoomClient
-}
+export type ThreeServers = Awaited<ReturnType<typeof startThree>>
 
 /** Starts three servers that share one Redis. */
 export async function startThree (t: Test, { inNamespaces = false, env = {} }: { inNamespaces?: boolean, env?: Record<string, string> } = {}) {
@@ -51,33 +42,12 @@ export async function startThree (t: Test, { inNamespaces = false, env = {} }: {
   }
   const servers = await Promise.all([0, 1, 2].map(start)) as [Server, Server, Server]
 
-  async function enter (url: string, id: number, receive: ReceiveMode) {
-    const room = new RoomClient({ url, token: () => tokenFor(id), audio: { handlerName: 'Chrome111', receive }, backoff })
-    t.teardown(() => room.close())
-    await room.join(roomId)
-    return room
-  }
-
-  /** Connects a user who speaks. */
-  async function speak (url: string, id: number) {
-    const room = await enter(url, id, false)
-    await room.seats.takeFree()
-    await room.audio?.publish(createTone(t))
-    return room
-  }
-
-  async function listen (url: string, id: number, receive: ReceiveMode = 'voices'): Promise<Listener> {
-    const room = await enter(url, id, receive)
-    return { room, ...followSound(t, room) }
-  }
-
   return {
     network,
     redis,
     servers,
-    speak,
-    listen,
-    /** Starts a server again after it was stopped or killed. */
+    ...createVisitors(t),
+    /** Starts a server that has ended. */
     async restart (i: number) {
       servers[i] = await start(i)
     },
@@ -120,8 +90,7 @@ export async function heardAfterJoin (t: Test, options: { inNamespaces: boolean 
  * @returns times in milliseconds: until A's listener receives B again, the longest gap in which C's listener did not
  *   receive B, and until A's producer is removed
  */
-export async function killOne (t: Test, options: { inNamespaces: boolean }) {
-  const { servers: [a, b, c], speak, listen } = await startThree(t, options)
+export async function killOne (t: Test, { servers: [a, b, c], speak, listen }: ThreeServers) {
   const { hostname } = new URL(a.url)
   // The listener's load balancer. In namespaces, the test itself connects the listener to the second server.
   const relay = hostname === '127.0.0.1' ? await createRelay(t, a.url) : undefined
@@ -244,38 +213,4 @@ export async function drainOne (t: Test, options: { inNamespaces: boolean }) {
   t.same(states, [], 'the client stays in the room')
   t.notOk(lostSeat, 'the seat is kept')
   return { silenceMs: Math.round(eve.longestSilence(1)) }
-}
-
-/**
- * Reloads features on all servers, one after the other, while speakers are on A and B, and listeners on each server.
- *
- * @param names the features
- * @returns the number of reloads, the longest silence (in milliseconds), and the number of lost packets
- */
-export async function reloadAll (t: Test, names: readonly string[], rounds: number, options: { inNamespaces: boolean }) {
-  const { servers, speak, listen } = await startThree(t, { ...options, env: { FEATURES: 'auth,media,mix,seats' } })
-  const [a, b] = servers
-  await speak(a.url, 1)
-  await speak(b.url, 2)
-  const listeners = await Promise.all(servers.map((server, i) => listen(server.url, 10 + i)))
-  const everybodyHears = () => until(() => listeners.every((one) => one.hears(1) && one.hears(2)))
-  await everybodyHears()
-  for (const one of listeners) one.watch()
-  const lostBefore = await lostPackets()
-  let reloads = 0
-  for (let round = 0; round < rounds; round++) {
-    for (const name of names) {
-      for (const { url } of servers) {
-        const response = await fetch(`${url}/admin/features/${name}/reload`, { method: 'POST', headers: { authorization: `Bearer ${adminKey}` } })
-        t.equal(response.status, 200, name)
-        reloads++
-      }
-      await everybodyHears()
-    }
-  }
-  return {
-    reloads,
-    voicesMs: Math.round(Math.max(...listeners.flatMap((one) => [one.longestSilence(1), one.longestSilence(2)]))),
-    lost: await lostPackets() - lostBefore
-  }
 }

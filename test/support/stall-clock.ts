@@ -1,0 +1,28 @@
+import type { Test } from 'tap'
+
+/** A clock that stands still while this process is stalled: blocked, or without a processor. */
+export interface StallClock {
+  /** @returns the time in milliseconds, from an arbitrary start */
+  now (): number
+}
+
+const intervalMs = 20
+
+/** Starts a clock, which is stopped after the test. */
+export function createStallClock (t: Test): StallClock {
+  let stalledMs = 0
+  let tickedAt = performance.now()
+  const stall = (now: number) => Math.max(0, now - tickedAt - intervalMs)
+  const timer = setInterval(() => {
+    const now = performance.now()
+    stalledMs += stall(now)
+    tickedAt = now
+  }, intervalMs)
+  t.teardown(() => clearInterval(timer))
+  return {
+    now () {
+      const now = performance.now()
+      return now - stalledMs - stall(now)
+    }
+  }
+}
