@@ -1,10 +1,14 @@
 import { createSocket } from 'node:dgram'
+import { availableParallelism } from 'node:os'
+import type { Worker } from 'node:worker_threads'
 import { observer } from 'mediasoup'
 import type { types } from 'mediasoup'
 import t from 'tap'
+import type { FromMixer } from '../../../../plugins/media/mix/messages.ts'
 import { build } from '../../../support/build.ts'
 import { attack, receive, relay, speak } from '../../../support/mix.ts'
 import { until } from '../../../support/retry.ts'
+import { evaluateIn } from '../../../support/thread-inspector.ts'
 
 // Tests the kernel's mix of a room, with speakers that send RTP over UDP.
 
@@ -194,4 +198,71 @@ t.test('a mixer thread that dies is replaced, and the mixes of its rooms continu
   process.kill(app.sfu.workers()[0]?.pid as number, 'SIGKILL')
   await until(() => (moved.amplitudes(500)[0] as number) < 0.001)
   t.equal(mix.closed, false, 'the mix survives the death of its media worker')
+})
+
+t.test('a mixer thread that hangs is replaced, and the mixes of its rooms continue', async (t) => {
+  const { roomId } = await createRoom()
+  const mix = await app.sfu.mix(roomId)
+  await speak(t, app, roomId, { hz: 500, amplitude: 0.2 })
+  const heard = receive(t, mix)
+  await until(() => near(heard.amplitudes(500)[0] as number, 0.2))
+  const deaths = await metric('flylive_mix_thread_deaths_total')
+  const thread = app.sfu.mixThreads()[0] as Worker
+  await evaluateIn(t, thread, 'Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)')
+  await until(() => heard.closed, 30_000)
+  await until(() => app.sfu.mixThreads().length === 1 && app.sfu.mixThreads()[0] !== thread)
+  const again = receive(t, mix)
+  await until(() => near(again.amplitudes(500)[0] as number, 0.2))
+  t.equal(mix.closed, false)
+  t.equal(await metric('flylive_mix_thread_deaths_total'), deaths + 1)
+  mix.close()
+})
+
+t.test('an error in the mix of a room restarts that mix only', async (t) => {
+  const { roomId } = await createRoom()
+  const mix = await app.sfu.mix(roomId)
+  await speak(t, app, roomId, { hz: 500, amplitude: 0.2 })
+  const heard = receive(t, mix, { pcm: true })
+  await until(() => near(heard.amplitudes(500)[0] as number, 0.2))
+  const thread = app.sfu.mixThreads()[0] as Worker
+  const faults: unknown[] = []
+  thread.on('message', (message: FromMixer) => { if (message.type === 'fault') faults.push(message.stack) })
+  // The next tick of a room fails: ticks are the only code that fills arrays with samples.
+  await evaluateIn(t, thread, 'Float32Array.prototype.fill = () => { delete Float32Array.prototype.fill; throw new Error("broken") }')
+  await until(() => faults.length > 0)
+  const { length } = heard.frames
+  await until(() => heard.frames.length >= length + 50)
+  t.ok(near(heard.amplitudes(500)[0] as number, 0.2))
+  t.equal(heard.closed, false)
+  t.match(faults, [/broken/])
+  t.equal(app.sfu.mixThreads()[0], thread)
+  mix.close()
+})
+
+t.test('new mixes start in another thread while a thread is busy, and one thread can die without the other', { skip: availableParallelism() > 1 ? false : 'one processor has one mixer thread' }, async (t) => {
+  const [first, second] = [await createRoom(), await createRoom()]
+  const mix = await app.sfu.mix(first.roomId)
+  await speak(t, app, first.roomId, { hz: 500, amplitude: 0.2 })
+  const [busy] = app.sfu.mixThreads() as [Worker]
+  // As if the thread had many rooms.
+  await evaluateIn(t, busy, 'globalThis.load = setInterval(() => { for (const end = performance.now() + 15; performance.now() < end;); }, 20)')
+  const cpu = async () => await metric('flylive_mix_cpu_seconds_total')
+  const before = await cpu()
+  await until(async () => await cpu() > before + 1.2)
+  const other = await app.sfu.mix(second.roomId)
+  t.equal(app.sfu.mixThreads().length, 2)
+  await evaluateIn(t, busy, 'clearInterval(globalThis.load)')
+  await speak(t, app, second.roomId, { hz: 700, amplitude: 0.2 })
+  const [heard, heardThere] = [receive(t, mix), receive(t, other)]
+  await until(() => near(heard.amplitudes(500)[0] as number, 0.2) && near(heardThere.amplitudes(700)[0] as number, 0.2))
+  t.equal(await metric('flylive_mix_rooms'), 2)
+
+  await busy.terminate()
+  await until(() => heard.closed && app.sfu.mixThreads().length === 2)
+  const again = receive(t, mix)
+  await until(() => near(again.amplitudes(500)[0] as number, 0.2))
+  t.equal(heardThere.closed, false)
+  const packets = heardThere.frames
+  t.ok(packets.every((frame, i) => i === 0 || frame.timestamp - (packets[i - 1]?.timestamp ?? 0) === 960), 'the other mix has no gap')
+  for (const use of [mix, other]) use.close()
 })

@@ -1,0 +1,27 @@
+import { Session } from 'node:inspector/promises'
+import type { Worker } from 'node:worker_threads'
+import type { Test } from 'tap'
+
+interface Attached {
+  sessionId: string
+  workerInfo: { workerId: string }
+}
+
+/**
+ * Runs code in a thread as a debugger does, to cause faults that no message can cause.
+ *
+ * @param expression runs in the thread's global scope. This function does not wait for its result
+ */
+export async function evaluateIn (t: Test, { threadId }: Worker, expression: string): Promise<void> {
+  const session = new Session()
+  session.connect()
+  t.teardown(() => session.disconnect())
+  const attached = new Promise<string>((resolve) => {
+    session.on('NodeWorker.attachedToWorker', ({ params }: { params: Attached }) => {
+      if (params.workerInfo.workerId === String(threadId)) resolve(params.sessionId)
+    })
+  })
+  await session.post('NodeWorker.enable', { waitForDebuggerOnStart: false })
+  const sessionId = await attached
+  await session.post('NodeWorker.sendMessageToWorker', { sessionId, message: JSON.stringify({ id: 1, method: 'Runtime.evaluate', params: { expression } }) })
+}
