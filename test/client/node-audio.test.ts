@@ -6,6 +6,7 @@ import type { AudioOptions, RequestError } from '../../client/index.ts'
 import { build, tokenFor } from '../support/build.ts'
 import type { TestServer } from '../support/build.ts'
 import { until } from '../support/retry.ts'
+import { rtpParameters } from '../support/rtp.ts'
 import { createTone as tone } from '../support/wrtc.ts'
 
 // Tests the client in Node, with a WebRTC package instead of a browser.
@@ -48,6 +49,42 @@ t.test('a Node program speaks and another one receives it', async (t) => {
   t.same(speaker.audio?.heard, [])
   t.equal(speaker.audio?.state, 'on')
 })
+
+t.test('a listener receives the voices or the mix after two round trips', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,media,mix' } })
+  const voices = 3
+  const speaker = await server.connect(1)
+  await speaker.ok('room:join', { roomId: 'r1' })
+  const { id: transportId } = await speaker.ok('transport:create', { type: 'producer' })
+  for (let i = 0; i < voices; i++) await speaker.ok('audio:produce', { transportId, kind: 'audio', rtpParameters: rtpParameters() })
+
+  for (const [i, receive] of (['voices', 'mix'] as const).entries()) {
+    const listener = enter(t, server, 10 + i, { handlerName: 'Chrome111', receive })
+    const consumers = receive === 'mix' ? 1 : voices
+    const sent = listRequests(listener)
+    // The replies to the second round trip wait until all its requests are sent. If one needed the reply to another, none would arrive.
+    const second = ['transport:connect', ...Array.from({ length: consumers }, () => 'audio:consume')].toSorted()
+    sent.hold(second, async () => { await until(() => sent.types.filter((type) => second.includes(type)).length === second.length) })
+    await listener.join('r1')
+    await until(() => listener.audio?.state === 'on' && listener.audio.heard.length === consumers)
+    t.same(sent.types.slice(0, 2), ['room:join', 'transport:create'])
+    t.same(sent.types.slice(2).toSorted(), second)
+  }
+})
+
+/** Lists the requests of a client, and delays replies. */
+function listRequests ({ connection }: RoomClient) {
+  const request = connection.request.bind(connection)
+  const types: string[] = []
+  let held: { types: string[], until: () => Promise<void> } | undefined
+  connection.request = async (type, data, apply) => {
+    types.push(type)
+    const reply = await request(type, data, apply)
+    if (held?.types.includes(type) === true) await held.until()
+    return reply
+  }
+  return { types, hold: (types: string[], until: () => Promise<void>) => { held = { types, until } } }
+}
 
 t.test('a track with too high a bit rate is unpublished after 3 s, and the others are notified', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,media', VOICE_MAX_KBPS: '6' } })
