@@ -1,3 +1,4 @@
+import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { observer } from 'mediasoup'
 import type { types } from 'mediasoup'
 import type { Test } from 'tap'
@@ -23,19 +24,39 @@ observer.on('newworker', (worker) => worker.observer.on('newrouter', (router) =>
   })
 }))
 
+/** @returns the local UDP ports of a process; undefined if the system does not list them */
+function udpPorts (pid: number): number[] | undefined {
+  if (!existsSync('/proc/net/udp')) return undefined
+  const inodes = new Set(readdirSync(`/proc/${pid}/fd`).flatMap((fd) => {
+    try {
+      return readlinkSync(`/proc/${pid}/fd/${fd}`).match(/^socket:\[(\d+)\]$/)?.[1] ?? []
+    } catch {
+      // It was closed in the meantime.
+      return []
+    }
+  }))
+  const rows = ['udp', 'udp6'].flatMap((file) => readFileSync(`/proc/net/${file}`, 'utf8').trim().split('\n').slice(1))
+  return rows.map((row) => row.trim().split(/\s+/)).filter((fields) => inodes.has(fields[9] as string)).map((fields) => parseInt((fields[1] as string).split(':')[1] as string, 16))
+}
+
 /**
  * On three servers, members join, listen and leave, take and leave seats, and start, pause and close producers, in random
- * order. After each step, every server must list exactly the existing producers. At the end, no router or transport may be
- * left.
+ * order. After each step, every server must list exactly the existing producers. At the end, no router, transport or port may be
+ * left, and the room must be as it was at the beginning.
  */
 export async function churn (t: Test, steps: number): Promise<void> {
-  const env = { FEATURES: 'auth,media,seats', REDIS_URL: await redisDatabase(), JOINS_PER_MINUTE: '100000', RATE_LIMIT_MESSAGES_PER_MINUTE: '10000' }
+  const env = { FEATURES: 'auth,media,seats', REDIS_URL: await redisDatabase(), JOINS_PER_MINUTE: '100000', RATE_LIMIT_MESSAGES_PER_MINUTE: '10000', SEAT_COMMANDS_PER_MINUTE: '10000', SEAT_GRACE_SECONDS: '0' }
   const servers = [await build(t, { env }), await build(t, { env }), await build(t, { env })] as [TestServer, TestServer, TestServer]
   const random = createRandom(7)
   const members: { client: TestClient, server: TestServer, transportId?: string }[] = []
   const voices: { injection: Injection, server: TestServer, isPaused: boolean }[] = []
   // These members stay, so that each server keeps the room and its media state.
   for (const [i, server] of servers.entries()) await (await server.connect(1000 + i)).ok('room:join', { roomId })
+  const room = async ({ admin }: TestServer) => {
+    const { participants, seats, producers, transports } = (await admin('GET', `/admin/rooms/${roomId}`)).body as Record<string, unknown>
+    return { participants, seats, producers, transports }
+  }
+  const before = await room(servers[0])
   const agree = async () => {
     const expected = voices.map(({ injection: { producerId }, isPaused }) => `${producerId} ${isPaused}`).sort()
     const known = ({ app }: TestServer) => app.sfu.producersOf(roomId).map(({ producerId, isPaused }) => `${producerId} ${isPaused}`).sort()
@@ -83,6 +104,10 @@ export async function churn (t: Test, steps: number): Promise<void> {
   await agree()
   await until(() => servers.every(({ app }) => app.sfu.relays().sources === 0 && app.sfu.relays().sinks === 0), 20_000)
   await until(() => transports.size === 0 && routers.size === 0)
-  for (const { app } of servers) t.same([...app.sockets.all()].length, 1)
+  for (const { app } of servers) {
+    t.same([...app.sockets.all()].length, 1)
+    for (const { pid, port } of app.sfu.workers()) t.same(udpPorts(pid) ?? [port], [port], 'a worker has only the port for clients')
+  }
+  for (const server of servers) await until(async () => JSON.stringify(await room(server)) === JSON.stringify(before))
   t.same({ transports: transports.size, routers: routers.size }, { transports: 0, routers: 0 }, `nothing is left after ${steps} steps`)
 }
