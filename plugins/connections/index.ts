@@ -30,6 +30,8 @@ declare module '../hooks.ts' {
     'session:greet': (session: Session) => Record<string, unknown> | Promise<Record<string, unknown>>
     /** A session has ended. Called before it leaves its room. */
     'session:close': (session: Session) => void
+    /** The user of a session has joined through another server. Returns whether the session still has audio, which its client may need a little longer. */
+    'session:moved': (session: Session) => boolean
   }
 }
 
@@ -43,6 +45,12 @@ declare module '../cluster/messages.ts' {
     'user:moved': { userKey: string, keep: string }
   }
 }
+
+/**
+ * How long a session with audio stays open after its user has joined through another server, in milliseconds. The client
+ * closes it earlier, when the audio of the other server has started.
+ */
+const handOverMs = 5000
 
 /** Close codes that appear as metric labels: the server's own, and those of browsers and libraries (RFC 6455, section 7.4.1). All other codes are counted as `other`. */
 const countedCodes: ReadonlySet<number> = new Set([...Object.values(closeCodes), 1000, 1001, 1002, 1003, 1005, 1006, 1007, 1009, 1011])
@@ -262,6 +270,7 @@ function watchExpiry (session: Session): Expiry {
 /**
  * Closes a user's older connections on all servers when a new connection opens. A server that is shutting down keeps
  * the older connections until the new session has joined a room, so that a user who moves to another server stays in the room.
+ * Connections with audio are kept for {@link handOverMs} more, so that the audio is not interrupted.
  *
  * @returns a function to call with the session of each new connection
  */
@@ -281,8 +290,13 @@ function replaceOlderSessions (app: Pick<FastifyInstance, 'cluster' | 'hooks'> &
     }
   })
   cluster.on('user:moved', ({ userKey, keep }) => {
-    for (const session of sessions.ofUser(userKey)) if (session.id !== keep && replaced.has(session)) session.close('SHUTTING_DOWN')
+    for (const session of sessions.ofUser(userKey)) if (session.id !== keep && replaced.has(session)) endMoved(session)
   })
+  async function endMoved (session: Session): Promise<void> {
+    const hasAudio = (await hooks.ask('session:moved', session)).includes(true)
+    if (hasAudio) setTimeout(() => session.close('SHUTTING_DOWN'), handOverMs).unref()
+    else session.close('SHUTTING_DOWN')
+  }
   hooks.on('room:join', (_room, session) => {
     if (session.connected && !joined.has(session)) cluster.send('user:moved', { userKey: session.userKey, keep: session.id })
     joined.add(session)

@@ -21,6 +21,7 @@ export default fp(async function sfu (app, { warmWorkers }: { warmWorkers: boole
   if (config.MEDIASOUP_ANNOUNCED_IP.length > 0) app.log.info({ addresses: config.MEDIASOUP_ANNOUNCED_IP }, 'clients send audio to these addresses')
   app.decorate('sfu', created)
 
+  hooks.on('session:moved', (session) => created.hasMedia(session))
   hooks.on('room:leave', (_room, session) => created.release(session))
   hooks.on('room:released', (roomId) => created.roomReleased(roomId))
 

@@ -154,6 +154,8 @@ declare module '../hooks.ts' {
 
 /** {@link Sfu}, with additional methods that only the kernel uses. */
 export interface OwnedSfu extends Sfu {
+  /** Whether a session has created a transport. */
+  hasMedia (session: Session): boolean
   /** Closes all media of a session. Idempotent. */
   release (session: Session): void
   /** Closes the taps and injections of a room. */
@@ -400,6 +402,7 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
     tap: async (roomId, options) => await attach(new RoomTap(roomId, options, attachmentContext)),
     inject: async (roomId, owner, options) => await attach(new RoomInjection(roomId, owner, options, { ...attachmentContext, permit: permitForOwner })),
 
+    hasMedia: ({ id }) => peers.has(id),
     release (session) {
       peers.get(session.id)?.close()
       for (const attachment of [...attachments]) {

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
+import type { Test } from 'tap'
 import { RoomClient } from '../../client/index.ts'
 import { build, tokenFor } from '../support/build.ts'
 import { startRedis } from '../support/redis.ts'
@@ -12,9 +13,10 @@ import { backoff } from './watch.ts'
 /** How long connecting a transport to the second server takes in this test, in milliseconds. */
 const connectMs = 1500
 
-t.test('a client that moves to another server sends and receives through the first one until the second one is connected', async (t) => {
+/** A client moves from one of two servers with this environment to the other one. */
+async function move (t: Test, settings: Record<string, string>) {
   const { url: REDIS_URL } = await startRedis(t)
-  const env = { REDIS_URL, FEATURES: 'auth,media,seats', MEDIASOUP_WORKERS: '1' }
+  const env = { REDIS_URL, FEATURES: 'auth,media,seats', MEDIASOUP_WORKERS: '1', ...settings }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const relay = await createRelay(t, a.url)
 
@@ -56,4 +58,8 @@ t.test('a client that moves to another server sends and receives through the fir
   t.ok(sent < connectMs / 2, `${sent} ms`)
   t.same(states, [], 'the client notices nothing')
   await until(() => a.app.sfu.load().consumers === 0 && a.app.sfu.relays().sources === 0 && a.app.sfu.relays().sinks === 0)
-})
+}
+
+for (const single of ['false', 'true']) {
+  t.test(`a client that moves to another server uses the audio of the first one until the second one is connected, with SINGLE_SESSION=${single}`, (t) => move(t, { SINGLE_SESSION: single }))
+}

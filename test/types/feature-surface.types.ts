@@ -176,6 +176,7 @@ interface ExpectedHooks {
   'session:open': (session: Session) => void
   'session:greet': (session: Session) => Record<string, unknown> | Promise<Record<string, unknown>>
   'session:close': (session: Session) => void
+  'session:moved': (session: Session) => boolean
   'room:join': (room: LocalRoom, session: Session) => Record<string, unknown> | Promise<Record<string, unknown>>
   'room:leave': (room: LocalRoom, session: Session, reason: LeaveReason) => void
   'room:close': (room: LocalRoom, reason: RoomCloseReason) => void
