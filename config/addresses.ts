@@ -32,12 +32,17 @@ export const listenHost = z.string().refine(isHost, { error: ({ input }) => `mus
 /** The host of another server. */
 export const host = z.string().refine(isHost, { error: ({ input }) => `must be a host name or an IP address, without a scheme or a port${instead(hostIn(String(input)), String(input))}` })
 
-/** A host, optionally with a port. Default: the port of Redis Sentinel. */
-export const hostAndPort = z.string().transform((text, context) => {
-  const [, inBrackets, name, port = '26379'] = /^(?:\[(.+)\]|([^:]+))(?::(\d{1,5}))?$/.exec(text) ?? []
+/**
+ * A host, optionally with a port.
+ *
+ * @param defaultPort the port of a host without one
+ * @param example a name for error messages
+ */
+export const hostAndPort = (defaultPort: number, example: string) => z.string().transform((text, context) => {
+  const [, inBrackets, name, port = String(defaultPort)] = /^(?:\[(.+)\]|([^:]+))(?::(\d{1,5}))?$/.exec(text) ?? []
   const host = inBrackets ?? name ?? ''
   if (isHost(host) && Number(port) > 0 && Number(port) < 65_536) return { host, port: Number(port) }
-  context.addIssue('must be host names or IP addresses with ports, like sentinel-1:26379')
+  context.addIssue(`must be host names or IP addresses with ports, like ${example}:${defaultPort}`)
   return z.NEVER
 })
 

@@ -131,12 +131,14 @@ export const sections = {
       .describe('URL of the Redis server; replaces the separate variables below. If the URL has no database number, the server uses database 0. Without Redis, state is in the memory of the process, and only one server is possible.'),
     REDIS_HOST: host.optional()
       .describe('Host of the Redis server. Setting this variable turns Redis on.'),
-    REDIS_SENTINELS: list.pipe(z.array(hostAndPort)).default([])
-      .describe('Addresses of the Sentinels, comma-separated: sentinel-1:26379,sentinel-2:26379. Replaces REDIS_URL and REDIS_HOST.'),
+    REDIS_SENTINELS: list.pipe(z.array(hostAndPort(26_379, 'sentinel-1'))).default([])
+      .describe('Sentinels that know the primary, comma-separated, instead of REDIS_URL and REDIS_HOST: sentinel-1:26379,sentinel-2:26379.'),
     REDIS_SENTINEL_NAME: z.string().min(1).default('mymaster')
       .describe('Name of the primary in the Sentinel configuration.'),
     REDIS_SENTINEL_PASSWORD: z.string().optional()
-      .describe('Password for the Sentinels, if they require one.'),
+      .describe('Password of the Sentinels, if they have one.'),
+    REDIS_CLUSTER_NODES: list.pipe(z.array(hostAndPort(6379, 'redis-1'))).default([])
+      .describe('Nodes of a Redis Cluster, comma-separated, instead of REDIS_URL, REDIS_HOST and REDIS_SENTINELS: redis-1:6379,redis-2:6379. The servers find the others. All keys are on one primary.'),
     REDIS_PORT: whole(1, 65535).default(6379)
       .describe('Port of the Redis server.'),
     REDIS_USERNAME: z.string().min(1).optional()
@@ -144,7 +146,7 @@ export const sections = {
     REDIS_PASSWORD: z.string().optional()
       .describe('Password for Redis.'),
     REDIS_DB: whole(0, 1_000_000).default(3)
-      .describe('Redis database number. The backend does not use the default.'),
+      .describe('Database number. The default avoids the databases of the backend. In a Redis Cluster, which has no databases, the number is part of all keys.'),
     REDIS_TLS: flag.default(false)
       .describe('Uses TLS for the Redis connection.')
   },
@@ -215,8 +217,8 @@ export const requirements: readonly Requirement[] = [
   },
   {
     name: 'REDIS_HOST',
-    when: (given) => given.REDIS_URL === undefined && given.REDIS_SENTINELS === undefined && ['REDIS_PORT', 'REDIS_USERNAME', 'REDIS_PASSWORD', 'REDIS_TLS'].some((name) => given[name] !== undefined),
-    reason: 'with REDIS_PORT, REDIS_PASSWORD, REDIS_USERNAME or REDIS_TLS, unless REDIS_URL or REDIS_SENTINELS is set'
+    when: (given) => given.REDIS_URL === undefined && given.REDIS_SENTINELS === undefined && given.REDIS_CLUSTER_NODES === undefined && ['REDIS_PORT', 'REDIS_USERNAME', 'REDIS_PASSWORD', 'REDIS_TLS'].some((name) => given[name] !== undefined),
+    reason: 'with REDIS_PORT, REDIS_PASSWORD, REDIS_USERNAME or REDIS_TLS, unless REDIS_URL, REDIS_SENTINELS or REDIS_CLUSTER_NODES is set'
   },
   { name: 'BLOBS_S3_ACCESS_KEY_ID', when: (given) => given.BLOBS_S3_URL !== undefined, reason: 'with BLOBS_S3_URL' },
   { name: 'BLOBS_S3_SECRET_ACCESS_KEY', when: (given) => given.BLOBS_S3_URL !== undefined, reason: 'with BLOBS_S3_URL' },

@@ -9,7 +9,8 @@ export function warningsOf (config: Environment, variables: Readonly<Record<stri
   if (config.NODE_ENV !== 'production') return []
   const warnings: string[] = []
   const redis = config.REDIS_URL === undefined ? undefined : URL.parse(config.REDIS_URL)
-  const redisHost = redis?.hostname ?? config.REDIS_HOST
+  const named = [...config.REDIS_SENTINELS, ...config.REDIS_CLUSTER_NODES].map(({ host }) => host).find((host) => !isLoopback(host))
+  const redisHost = redis?.hostname ?? named ?? config.REDIS_HOST
   const isEncrypted = redis ? redis.protocol === 'rediss:' : config.REDIS_TLS
   if (redisHost !== undefined && !isLoopback(redisHost) && !isEncrypted) {
     warnings.push(`the connection to Redis at ${redisHost} is not encrypted: use rediss:// or REDIS_TLS, or a private network`)

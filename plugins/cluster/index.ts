@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import fp from 'fastify-plugin'
+import { databaseOf } from '../redis/client.ts'
 import type { Bus } from './bus.ts'
 import { createLocalBus } from './bus.local.ts'
 import { createRedisBus } from './bus.redis.ts'
@@ -27,7 +28,7 @@ declare module 'fastify' {
 export default fp(async function cluster (app) {
   const nodeId = `${app.config.NODE_ID}-${randomUUID().slice(0, 8)}`
   const redis = app.hasDecorator('redis') ? app.redis : undefined
-  const bus = redis ? await createRedisBus(redis, redis.options.db ?? 0, nodeId, app.log) : createLocalBus()
+  const bus = redis ? await createRedisBus(redis, databaseOf(app.config, redis), nodeId, app.log) : createLocalBus()
   app.decorate('nodeId', nodeId)
   app.log.info({ nodeId }, 'server starting')
   app.decorate('bus', bus)

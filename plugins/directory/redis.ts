@@ -17,28 +17,28 @@ const entryOf = (userKey: string, sessionId: string) => `${sessionId} ${userKey}
 const batch = 500
 
 /**
- * KEYS lease sessions — ARGV entry key field …
+ * KEYS lease sessions key … — ARGV entry field …
  *
  * Removes sessions of a server, unless the server holds a lease again: it has then written its sessions back.
  */
 const removeSessions = `
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
-for i = 1, #ARGV, 3 do
-  redis.call('HDEL', ARGV[i + 1], ARGV[i + 2])
-  redis.call('SREM', KEYS[2], ARGV[i])
+for i = 1, #KEYS - 2 do
+  redis.call('HDEL', KEYS[i + 2], ARGV[2 * i])
+  redis.call('SREM', KEYS[2], ARGV[2 * i - 1])
 end
 return 1
 `
 
 declare module 'ioredis' {
   interface RedisCommander<Context> {
-    msabRemoveSessions (lease: string, sessions: string, ...entries: string[]): Result<number, Context>
+    msabRemoveSessions (numberOfKeys: number, ...keysAndEntries: string[]): Result<number, Context>
   }
 }
 
 /** A session directory for servers that share a Redis. */
 export function createRedisDirectory (redis: Redis, leases: Pick<NodeLeases, 'areAlive'>): SessionDirectory {
-  redis.defineCommand('msabRemoveSessions', { numberOfKeys: 2, lua: removeSessions })
+  redis.defineCommand('msabRemoveSessions', { lua: removeSessions })
   // The servers of this process's sessions; more than one only in tests.
   const nodes = new Set<string>()
 
@@ -62,11 +62,9 @@ export function createRedisDirectory (redis: Redis, leases: Pick<NodeLeases, 'ar
       for (;;) {
         const entries = await redis.srandmember(sessionsKey(nodeId), batch)
         if (entries.length === 0) return
-        const args = entries.flatMap((entry) => {
-          const space = entry.indexOf(' ')
-          return [entry, keyOf(entry.slice(space + 1)), entry.slice(0, space)]
-        })
-        if (await redis.msabRemoveSessions(nodeKey(nodeId), sessionsKey(nodeId), ...args) === 0) return
+        const keys = entries.map((entry) => keyOf(entry.slice(entry.indexOf(' ') + 1)))
+        const args = entries.flatMap((entry) => [entry, entry.slice(0, entry.indexOf(' '))])
+        if (await redis.msabRemoveSessions(keys.length + 2, nodeKey(nodeId), sessionsKey(nodeId), ...keys, ...args) === 0) return
       }
     },
     async sessionsOf (userKey) {

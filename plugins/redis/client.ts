@@ -1,45 +1,55 @@
 import { Redis } from 'ioredis'
 import type { RedisOptions } from 'ioredis'
 import type { Config } from '../../config/load.ts'
+import { clusterKeyPrefix, followPrimary } from './redis-cluster.ts'
 
-type RedisConfig = Pick<Config, 'NODE_ID' | 'REDIS_URL' | 'REDIS_HOST' | 'REDIS_PORT' | 'REDIS_USERNAME' | 'REDIS_PASSWORD' | 'REDIS_DB' | 'REDIS_TLS' | 'REDIS_SENTINELS' | 'REDIS_SENTINEL_NAME' | 'REDIS_SENTINEL_PASSWORD'>
+type RedisConfig = Pick<Config, 'NODE_ID' | 'REDIS_URL' | 'REDIS_HOST' | 'REDIS_PORT' | 'REDIS_USERNAME' | 'REDIS_PASSWORD' | 'REDIS_DB' | 'REDIS_TLS' | 'REDIS_SENTINELS' | 'REDIS_SENTINEL_NAME' | 'REDIS_SENTINEL_PASSWORD' | 'REDIS_CLUSTER_NODES'>
 
 /** Maximum delay between two connection attempts, in milliseconds. */
 const maxRetryDelayMs = 500
-/** The message of the error that ioredis throws after `commandTimeout`. */
+/** Delay before the client reconnects to a Sentinel that reports failovers, in milliseconds. */
+const sentinelRetryMs = 5000
+/** How ioredis words the error of `commandTimeout`. */
 const commandTimedOut = 'Command timed out'
 
+/** @returns the number of the database that the client uses. In a Redis Cluster, the number is a part of all keys */
+export const databaseOf = ({ REDIS_CLUSTER_NODES, REDIS_DB }: Pick<RedisConfig, 'REDIS_CLUSTER_NODES' | 'REDIS_DB'>, { options }: Redis): number =>
+  REDIS_CLUSTER_NODES.length > 0 ? REDIS_DB : options.db ?? 0
+
 /**
- * Creates the client for the configured Redis, from its URL, from its host and port, or through Sentinels, which return
- * the current primary. The client connects when `connect()` is called.
+ * Creates the client for the configured Redis: from its URL, from its host and port, through Sentinels, which know the
+ * current primary, or through nodes of a Redis Cluster. The client connects when `connect()` is called.
  *
  * @param config must name a Redis
  * @param commandTimeout in milliseconds
  */
-export function createRedisClient (config: RedisConfig, commandTimeout: number): Redis {
-  const client = connectionTo(config, commandTimeout)
-  readBeforeTimeouts(client)
-  return client
+export function createRedisClient (config: RedisConfig, commandTimeout: number): Redis | undefined {
+  const created = connectionTo(config, commandTimeout)
+  if (created) readBeforeTimeouts(created.client, created.timedOut)
+  return created?.client
 }
 
 /**
- * Makes the client read the replies that have arrived before it times out a command. Node.js runs timers before it
- * reads sockets. Without this function, a process that was blocked for longer than the timeout would fail all in-flight
- * commands, although Redis replied in time.
+ * Makes the client read the replies that have arrived before it fails a command. Without this, all commands in
+ * flight would fail after the process was blocked for longer than the timeout, although Redis replied in time,
+ * because Node.js runs timers before it reads sockets.
+ *
+ * @param timedOut called when a command was not answered in time
  */
-function readBeforeTimeouts (client: Redis): void {
+function readBeforeTimeouts (client: Redis, timedOut: (() => void) | undefined): void {
   const send = client.sendCommand.bind(client)
   client.sendCommand = (command, stream) => {
     const { reject } = command
     command.reject = (error) => {
-      if (error.message === commandTimedOut) setImmediate(reject, error)
-      else reject(error)
+      if (error.message !== commandTimedOut) return reject(error)
+      setImmediate(reject, error)
+      timedOut?.()
     }
     return send(command, stream)
   }
 }
 
-function connectionTo (config: RedisConfig, commandTimeout: number): Redis {
+function connectionTo (config: RedisConfig, commandTimeout: number): { client: Redis, timedOut?: () => void } | undefined {
   const options: RedisOptions = {
     lazyConnect: true,
     enableOfflineQueue: false,
@@ -49,12 +59,13 @@ function connectionTo (config: RedisConfig, commandTimeout: number): Redis {
     // Commands sent in the same turn of the event loop share one round trip.
     enableAutoPipelining: true,
     retryStrategy: (attempt) => Math.min(50 * 2 ** attempt, maxRetryDelayMs),
-    // A primary that became a replica keeps its connections, so the client reconnects to find the new primary.
-    reconnectOnError: ({ message }) => message.includes('READONLY'),
+    // A primary that became a replica keeps its connections, so the client reconnects to find the new primary. In a Redis
+    // Cluster, the keys may also have moved, or the node may have lost contact to the others.
+    reconnectOnError: ({ message }) => message.includes('READONLY') || /^(MOVED|CLUSTERDOWN) /.test(message),
     autoPipeliningIgnoredCommands: [],
     connectionName: `flylive:${config.NODE_ID}`
   }
-  if (config.REDIS_URL !== undefined) return new Redis(config.REDIS_URL, options)
+  if (config.REDIS_URL !== undefined) return { client: new Redis(config.REDIS_URL, options) }
   const access: RedisOptions = {
     ...options,
     db: config.REDIS_DB,
@@ -63,14 +74,30 @@ function connectionTo (config: RedisConfig, commandTimeout: number): Redis {
     ...(config.REDIS_TLS ? { tls: {} } : {})
   }
   if (config.REDIS_SENTINELS.length > 0) {
-    return new Redis({
+    const client = new Redis({
       ...access,
       sentinels: config.REDIS_SENTINELS.map(({ host, port }) => ({ host, port })),
       name: config.REDIS_SENTINEL_NAME,
       sentinelRetryStrategy: (attempt) => Math.min(50 * 2 ** attempt, maxRetryDelayMs),
+      // The Sentinels report a failover. The connection to a primary that hangs, or is cut off from the network, would stay open.
+      failoverDetector: true,
+      sentinelReconnectStrategy: () => sentinelRetryMs,
       ...(config.REDIS_SENTINEL_PASSWORD === undefined ? {} : { sentinelPassword: config.REDIS_SENTINEL_PASSWORD }),
       ...(config.REDIS_TLS ? { enableTLSForSentinelMode: true, sentinelTLS: {} } : {})
     })
+    return { client }
   }
-  return new Redis({ ...access, ...(config.REDIS_HOST === undefined ? {} : { host: config.REDIS_HOST }), port: config.REDIS_PORT })
+  if (config.REDIS_CLUSTER_NODES.length > 0) {
+    const keyPrefix = clusterKeyPrefix(config.REDIS_DB)
+    const { username, password, tls, connectTimeout } = access
+    const { Connector, verify } = followPrimary(config.REDIS_CLUSTER_NODES, keyPrefix, {
+      ...(username === undefined ? {} : { username }),
+      ...(password === undefined ? {} : { password }),
+      ...(tls === undefined ? {} : { tls }),
+      ...(connectTimeout === undefined ? {} : { connectTimeout }),
+      commandTimeout
+    })
+    return { client: new Redis({ ...access, db: 0, keyPrefix, Connector }), timedOut: verify }
+  }
+  return config.REDIS_HOST === undefined ? undefined : { client: new Redis({ ...access, host: config.REDIS_HOST, port: config.REDIS_PORT }) }
 }

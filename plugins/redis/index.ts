@@ -3,6 +3,7 @@ import type { Redis } from 'ioredis'
 import { StartError } from '../../config/error.ts'
 import type { Config } from '../../config/load.ts'
 import { withTimeout } from '../errors/timeout.ts'
+import { createRedisClient, databaseOf } from './client.ts'
 import { checkPermissions, isRefusal, refusedBy } from './permissions.ts'
 
 // @fastify/redis declares `app.redis`. The decorator is absent if Redis is not configured, so check
@@ -49,19 +50,19 @@ export default fp(async function redis (app) {
   await ready(client)
   await checkServer(client)
   const { NODE_ID } = app.config
-  await checkPermissions(client, { channel: `msab:${client.options.db ?? 0}:check:${NODE_ID}`, key: `msab:check:${NODE_ID}` }).catch((error: unknown) => {
+  await checkPermissions(client, { channel: `msab:${databaseOf(app.config, client)}:check:${NODE_ID}`, key: `msab:check:${NODE_ID}` }).catch((error: unknown) => {
     client.disconnect()
     throw error
   })
   await app.register(fastifyRedis, { client })
   app.addHook('onClose', async () => client.disconnect())
 
-  /** @throws if Redis runs as a Redis Cluster, which is not supported */
+  /** @throws if Redis runs as a Redis Cluster, and the configuration names it as a single Redis */
   async function checkServer (redis: Redis): Promise<void> {
     const info = await redis.info().catch(() => '')
-    if (/^cluster_enabled:1/m.test(info)) {
+    if (/^cluster_enabled:1/m.test(info) && app.config.REDIS_CLUSTER_NODES.length === 0) {
       redis.disconnect()
-      throw new StartError('REDIS_URL or REDIS_HOST is a node of a Redis Cluster, which is not supported: use one Redis, or a primary with replicas and REDIS_SENTINELS')
+      throw new StartError('REDIS_URL or REDIS_HOST is a node of a Redis Cluster: set REDIS_CLUSTER_NODES instead')
     }
     const policy = /^maxmemory_policy:(\S+)/m.exec(info)?.[1] ?? 'noeviction'
     if (policy === 'noeviction') return

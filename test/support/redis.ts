@@ -62,8 +62,8 @@ async function startShared (): Promise<number> {
   return port
 }
 
-async function spawnRedis (port: number, folder: string, host = '127.0.0.1'): Promise<ChildProcess> {
-  const child = spawn('redis-server', ['--port', String(port), '--bind', host, '--protected-mode', 'no', '--databases', '4096', '--save', '', '--appendonly', 'no', '--dir', folder], { stdio: ['ignore', 'pipe', 'ignore'] })
+async function spawnRedis (port: number, folder: string, host = '127.0.0.1', options: readonly string[] = []): Promise<ChildProcess> {
+  const child = spawn('redis-server', ['--port', String(port), '--bind', host, '--protected-mode', 'no', '--databases', '4096', '--save', '', '--appendonly', 'no', '--dir', folder, ...options], { stdio: ['ignore', 'pipe', 'ignore'] })
   let output = ''
   await new Promise<void>((resolve, reject) => {
     child.stdout.on('data', (chunk) => {
@@ -79,15 +79,16 @@ async function spawnRedis (port: number, folder: string, host = '127.0.0.1'): Pr
 /**
  * Starts a Redis, and stops it after the test.
  *
- * @param host the address to listen on
+ * @param host the address that it listens on
+ * @param options of `redis-server`
  */
-export async function startRedis (t: Test, host = '127.0.0.1'): Promise<TestRedis> {
+export async function startRedis (t: Test, host = '127.0.0.1', options: readonly string[] = []): Promise<TestRedis> {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-redis-'))
   const port = await freePort()
   let child: ChildProcess | undefined
 
   async function start () {
-    child = await spawnRedis(port, folder, host)
+    child = await spawnRedis(port, folder, host, options)
   }
   async function kill () {
     if (!child || child.exitCode !== null || child.signalCode !== null) return
@@ -112,10 +113,19 @@ export async function startRedis (t: Test, host = '127.0.0.1'): Promise<TestRedi
   }
 }
 
-/**
- * Creates a client with the same options as the server's (plugins/redis). Commands fail immediately while the client is
- * disconnected.
- */
+/** Sends one command to a Redis or a Sentinel. */
+export async function redisCommand (port: number, ...args: [string, ...(string | number)[]]): Promise<unknown> {
+  const redis = new Redis(port, '127.0.0.1', { lazyConnect: true, retryStrategy: () => null })
+  redis.on('error', () => { /* The promise rejects. */ })
+  try {
+    await redis.connect()
+    return await redis.call(...args)
+  } finally {
+    redis.disconnect()
+  }
+}
+
+/** Creates a client with the server's options (plugins/redis). Commands fail immediately while the client is disconnected. */
 export async function redisClient (t: Test, redis: Pick<TestRedis, 'port'>, db = 0, commandTimeout = 2000): Promise<Redis> {
   const client = new Redis({
     port: redis.port,

@@ -104,11 +104,11 @@ export function createRedisMembers (redis: Redis, nodeId: string, index: RoomInd
     },
     async ban (roomId, userKey, until, { userId = userKey, by = null, limit } = {}) {
       const value = `${until} ${JSON.stringify({ userId, by })}`
-      if (await redis.msabBan(banKey(roomId, userKey), bansKey(roomId), userKey, until, value, limit ?? '', banKey(roomId, '')) === 0) throw banLimit(limit ?? 0)
+      if (await redis.msabBan(banKey(roomId, userKey), bansKey(roomId), userKey, until, value, limit ?? '') === 0) throw banLimit(limit ?? 0)
     },
     unban: async (roomId, userKey) => await redis.msabUnban(banKey(roomId, userKey), bansKey(roomId), userKey) === 1,
     async listBans (roomId, after, limit) {
-      const found = await redis.msabListBans(bansKey(roomId), after, limit, banKey(roomId, ''))
+      const found = await redis.msabListBans(bansKey(roomId), after, limit)
       return found.flatMap((userKey, i) => i % 2 === 0 ? [parseBan(userKey, found[i + 1] as string)] : [])
     }
   }

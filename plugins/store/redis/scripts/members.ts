@@ -139,7 +139,7 @@ return found
 `
 
 /**
- * KEYS ban bans — ARGV user until value limit prefix
+ * KEYS ban bans — ARGV user until value limit
  *
  * @returns 1, or 0 if the room already has that many bans
  */
@@ -152,8 +152,9 @@ if tonumber(ARGV[2]) <= now then
 end
 if ARGV[4] ~= '' and redis.call('EXISTS', KEYS[1]) == 0 and redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[4]) then
   -- The set may contain bans that have ended.
+  local prefix = string.sub(KEYS[1], 1, -#ARGV[1] - 1)
   for _, user in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do
-    if redis.call('EXISTS', ARGV[5] .. user) == 0 then redis.call('ZREM', KEYS[2], user) end
+    if redis.call('EXISTS', prefix .. user) == 0 then redis.call('ZREM', KEYS[2], user) end
   end
   if redis.call('ZCARD', KEYS[2]) >= tonumber(ARGV[4]) then return 0 end
 end
@@ -174,7 +175,7 @@ return redis.call('DEL', KEYS[1])
 `
 
 /**
- * KEYS bans — ARGV after limit prefix
+ * KEYS bans — ARGV after limit
  *
  * Removes bans that have ended from the set.
  *
@@ -182,11 +183,13 @@ return redis.call('DEL', KEYS[1])
  */
 export const listBans = `
 local found, after, limit = {}, ARGV[1], tonumber(ARGV[2])
+-- The key of a ban differs from that of the set only in its end.
+local prefix = string.sub(KEYS[1], 1, -2) .. ':'
 while #found < limit * 2 do
   local users = redis.call('ZRANGEBYLEX', KEYS[1], after == '' and '-' or '(' .. after, '+', 'LIMIT', 0, limit)
   for _, user in ipairs(users) do
     after = user
-    local value = redis.call('GET', ARGV[3] .. user)
+    local value = redis.call('GET', prefix .. user)
     if not value then
       redis.call('ZREM', KEYS[1], user)
     elseif #found < limit * 2 then

@@ -1,0 +1,134 @@
+import { connect as connectTcp } from 'node:net'
+import type { Socket } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
+import { connect as connectTls } from 'node:tls'
+import { AbstractConnector, Redis } from 'ioredis'
+import type { RedisOptions } from 'ioredis'
+
+// All keys of a deployment have one hash tag, so one primary of the Redis Cluster holds them all, and scripts can use any of them.
+// The servers connect to this primary only, with an ordinary client, which keeps the order of commands and messages.
+// Another deployment has another tag, which may belong to another primary.
+
+export interface ClusterAddress {
+  host: string
+  port: number
+}
+
+export interface ClusterAccess extends Pick<RedisOptions, 'username' | 'password' | 'connectTimeout' | 'commandTimeout'> {
+  tls?: object
+}
+
+/** Connects clients to the primary that holds the keys with a prefix. */
+export interface ClusterPrimary {
+  /** The connector of the clients, which share the result of each search. */
+  Connector: NonNullable<RedisOptions['Connector']>
+  /** Closes connections to a node that is no longer the primary, so that their clients reconnect. Call it when a node does not answer. */
+  verify (): void
+}
+
+/** The part of the reply to CLUSTER SLOTS that is used: the first and the last slot, and the nodes, the primary first. */
+type SlotRange = [first: number, last: number, ...nodes: [host: string | null, port: number][]]
+
+const retryMs = 50
+const maxRetryMs = 500
+
+/** @returns the prefix of all keys of a deployment: a Redis Cluster has no databases, so deployments with different numbers have different keys */
+export const clusterKeyPrefix = (db: number) => `{msab:${db}}:`
+
+/**
+ * @param nodes some nodes of the cluster
+ * @param keyPrefix contains a hash tag
+ */
+export function followPrimary (nodes: readonly ClusterAddress[], keyPrefix: string, access: ClusterAccess): ClusterPrimary {
+  const connections = new Map<Socket, string>()
+  const nameOf = ({ host, port }: ClusterAddress) => `${host}:${port}`
+  /** The nodes that held the keys when a node was last asked. */
+  let holders: ClusterAddress[] = []
+  let isVerifying = false
+
+  /** @throws if no node knows the primary */
+  async function find (): Promise<ClusterAddress> {
+    const candidates = new Map([...holders, ...nodes].map((node) => [nameOf(node), node]))
+    try {
+      // A node that hangs must not delay the search.
+      return await Promise.any([...candidates.values()].map(ask))
+    } catch (error) {
+      throw (error as AggregateError).errors[0]
+    }
+  }
+
+  async function ask (node: ClusterAddress): Promise<ClusterAddress> {
+    const client = new Redis({ ...access, ...node, lazyConnect: true, enableReadyCheck: false, disableClientInfo: true, retryStrategy: () => null })
+    let failure: Error | undefined
+    client.on('error', (error: Error) => { failure ??= error })
+    try {
+      await client.connect()
+      const [info, slot, ranges] = await Promise.all([client.cluster('INFO'), client.cluster('KEYSLOT', keyPrefix), client.cluster('SLOTS')]) as unknown as [string, number, SlotRange[]]
+      // A node without contact to the others may still consider itself the primary.
+      if (!info.includes('cluster_state:ok')) throw new Error(`Redis Cluster: ${nameOf(node)} reports that the cluster is down`)
+      const [,, ...found] = ranges.find(([first, last]) => first <= slot && slot <= last) ?? [0, 0]
+      const [primary, ...replicas] = found.map(([host, port]) => ({ host: host === null || host === '' ? node.host : host, port }))
+      if (!primary) throw new Error(`Redis Cluster: no node has the slot ${slot}`)
+      holders = [primary, ...replicas]
+      return primary
+    } catch (error) {
+      throw failure ?? error
+    } finally {
+      client.disconnect()
+    }
+  }
+
+  /** Closes the connections to all other nodes. */
+  function closeOthers (primary: ClusterAddress): void {
+    for (const [socket, name] of connections) if (name !== nameOf(primary)) socket.destroy()
+  }
+
+  function open (primary: ClusterAddress): Socket {
+    const socket = access.tls ? connectTls({ ...primary, ...access.tls }) : connectTcp(primary)
+    connections.set(socket, nameOf(primary))
+    socket.once('close', () => connections.delete(socket))
+    return socket
+  }
+
+  class PrimaryConnector extends AbstractConnector {
+    /** @param options those of the client */
+    constructor (options: unknown) {
+      super((options as { disconnectTimeout: number }).disconnectTimeout)
+    }
+
+    /** @param info the reply to INFO @returns whether the node is a primary */
+    override check ({ role }: { role?: string }): boolean {
+      return role !== 'slave'
+    }
+
+    /** Searches until it finds the primary, or the client is closed. */
+    override async connect (emitError: (type: string, error: Error) => void): Promise<Socket> {
+      this.connecting = true
+      for (let attempt = 0; ; attempt++) {
+        try {
+          const primary = await find()
+          if (!this.connecting) break
+          closeOthers(primary)
+          const socket = open(primary)
+          this.stream = socket
+          socket.once('error', (error) => { this.firstError = error })
+          return socket
+        } catch (error) {
+          if (!this.connecting) break
+          emitError('error', error as Error)
+          await delay(Math.min(retryMs * 2 ** attempt, maxRetryMs))
+        }
+      }
+      throw new Error('Connection is closed.')
+    }
+  }
+
+  return {
+    Connector: PrimaryConnector,
+    verify () {
+      if (isVerifying) return
+      isVerifying = true
+      find().then(closeOthers, () => { /* The next command that is not answered causes another search. */ }).finally(() => { isVerifying = false })
+    }
+  }
+}
