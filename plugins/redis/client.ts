@@ -23,10 +23,10 @@ export const databaseOf = ({ REDIS_CLUSTER_NODES, REDIS_DB }: Pick<RedisConfig, 
  * @param config must name a Redis
  * @param commandTimeout in milliseconds
  */
-export function createRedisClient (config: RedisConfig, commandTimeout: number): Redis | undefined {
-  const created = connectionTo(config, commandTimeout)
-  if (created) readBeforeTimeouts(created.client, created.timedOut)
-  return created?.client
+export function createRedisClient (config: RedisConfig, commandTimeout: number): Redis {
+  const { client, timedOut } = connectionTo(config, commandTimeout)
+  readBeforeTimeouts(client, timedOut)
+  return client
 }
 
 /**
@@ -49,7 +49,7 @@ function readBeforeTimeouts (client: Redis, timedOut: (() => void) | undefined):
   }
 }
 
-function connectionTo (config: RedisConfig, commandTimeout: number): { client: Redis, timedOut?: () => void } | undefined {
+function connectionTo (config: RedisConfig, commandTimeout: number): { client: Redis, timedOut?: () => void } {
   const options: RedisOptions = {
     lazyConnect: true,
     enableOfflineQueue: false,
@@ -99,5 +99,5 @@ function connectionTo (config: RedisConfig, commandTimeout: number): { client: R
     })
     return { client: new Redis({ ...access, db: 0, keyPrefix, Connector }), timedOut: verify }
   }
-  return config.REDIS_HOST === undefined ? undefined : { client: new Redis({ ...access, host: config.REDIS_HOST, port: config.REDIS_PORT }) }
+  return { client: new Redis({ ...access, host: config.REDIS_HOST, port: config.REDIS_PORT }) }
 }

@@ -3,7 +3,6 @@ import type { Redis } from 'ioredis'
 import { StartError } from '../../config/error.ts'
 import type { Config } from '../../config/load.ts'
 import { withTimeout } from '../errors/timeout.ts'
-import { createRedisClient, databaseOf } from './client.ts'
 import { checkPermissions, isRefusal, refusedBy } from './permissions.ts'
 
 // @fastify/redis declares `app.redis`. The decorator is absent if Redis is not configured, so check
@@ -30,7 +29,7 @@ declare module '../hooks.ts' {
 export default fp(async function redis (app) {
   if (!isConfigured(app.config)) return
   // Imported only here, so that a server without Redis does not load the client.
-  const [{ createRedisClient }, { default: fastifyRedis }] = await Promise.all([import('./client.ts'), import('@fastify/redis')])
+  const [{ createRedisClient, databaseOf }, { default: fastifyRedis }] = await Promise.all([import('./client.ts'), import('@fastify/redis')])
   const client = createRedisClient(app.config, app.timings.redisCommandMs)
 
   letCommandsBeDefinedAnyTime(client)
@@ -88,7 +87,8 @@ export default fp(async function redis (app) {
   }
 }, { name: 'redis', dependencies: ['config', 'hooks', 'timings'] })
 
-const isConfigured = ({ REDIS_URL, REDIS_HOST, REDIS_SENTINELS }: Config) => REDIS_URL !== undefined || REDIS_HOST !== undefined || REDIS_SENTINELS.length > 0
+const isConfigured = ({ REDIS_URL, REDIS_HOST, REDIS_SENTINELS, REDIS_CLUSTER_NODES }: Config) =>
+  REDIS_URL !== undefined || REDIS_HOST !== undefined || REDIS_SENTINELS.length > 0 || REDIS_CLUSTER_NODES.length > 0
 
 /**
  * An ioredis pipeline supports only the commands that were defined before it was created, and ioredis

@@ -14,7 +14,7 @@ export const mixId = -1
 /** Quieter blocks are silence. The tones of `createTone` have an amplitude of 8000. */
 const threshold = 2000
 
-/** What a client in Node hears of each user. */
+/** The sound that a client in Node receives from each user. */
 export interface Sound {
   /** @returns whether sound from the user has arrived within the last `ms` milliseconds */
   hears (userId: number, ms?: number): boolean
