@@ -71,7 +71,7 @@ t.test('returns 404 on all its paths while disabled', async (t) => {
   const { url, app, admin } = await build(t, { env: { FEATURES: 'auth' } })
   const paths = ['/docs', '/docs/messages', '/docs/openapi.json', '/docs/asyncapi.json', '/docs/docs.css']
   for (const path of paths) t.equal((await fetch(url + path)).status, 404, path)
-  t.ok(app.contract().requests.length > 10, 'the kernel provides the contract')
+  t.ok(app.contract().requests.length > 0, 'the kernel provides the contract')
   t.equal((await admin('POST', '/admin/features/docs/enable')).status, 200)
   for (const path of paths) t.equal((await fetch(url + path)).status, 200, path)
 })
