@@ -132,13 +132,13 @@ export const sections = {
     REDIS_HOST: host.optional()
       .describe('Host of the Redis server. Setting this variable turns Redis on.'),
     REDIS_SENTINELS: list.pipe(z.array(hostAndPort(26_379, 'sentinel-1'))).default([])
-      .describe('Sentinels that know the primary, comma-separated, instead of REDIS_URL and REDIS_HOST: sentinel-1:26379,sentinel-2:26379.'),
+      .describe('Addresses of the Sentinels, comma-separated: sentinel-1:26379,sentinel-2:26379. Replaces REDIS_URL and REDIS_HOST.'),
     REDIS_SENTINEL_NAME: z.string().min(1).default('mymaster')
       .describe('Name of the primary in the Sentinel configuration.'),
     REDIS_SENTINEL_PASSWORD: z.string().optional()
-      .describe('Password of the Sentinels, if they have one.'),
+      .describe('Password for the Sentinels, if they require one.'),
     REDIS_CLUSTER_NODES: list.pipe(z.array(hostAndPort(6379, 'redis-1'))).default([])
-      .describe('Nodes of a Redis Cluster, comma-separated, instead of REDIS_URL, REDIS_HOST and REDIS_SENTINELS: redis-1:6379,redis-2:6379. The servers find the others. All keys are on one primary.'),
+      .describe('Addresses of some nodes of a Redis Cluster, comma-separated: redis-1:6379,redis-2:6379. Replaces REDIS_URL, REDIS_HOST and REDIS_SENTINELS. All keys are on one primary.'),
     REDIS_PORT: whole(1, 65535).default(6379)
       .describe('Port of the Redis server.'),
     REDIS_USERNAME: z.string().min(1).optional()
@@ -146,7 +146,7 @@ export const sections = {
     REDIS_PASSWORD: z.string().optional()
       .describe('Password for Redis.'),
     REDIS_DB: whole(0, 1_000_000).default(3)
-      .describe('Database number. The default avoids the databases of the backend. In a Redis Cluster, which has no databases, the number is part of all keys.'),
+      .describe('Redis database number. The backend does not use the default. In a Redis Cluster, which has no databases, the number is part of all keys.'),
     REDIS_TLS: flag.default(false)
       .describe('Uses TLS for the Redis connection.')
   },

@@ -129,9 +129,9 @@ export interface FeatureSurface {
   /** The records and members of all rooms, on all servers, and the feature's own log of each room. */
   store: FeatureStore
   /**
-   * The server's Redis connection, for features that need their own data structures; undefined if Redis
-   * is not configured. Begin keys with `msab:` and the feature's name. Pass every key that a script uses as one of its keys:
-   * with a Redis Cluster, the client adds a prefix to them.
+   * The server's Redis connection, for a feature that needs its own data structures; undefined if Redis is not
+   * configured. Begin keys with `msab:` and the feature's name. Pass every key that a script uses as one of its keys: with a
+   * Redis Cluster, the client adds a prefix to them.
    */
   redis: Redis | undefined
   /** The sessions of each user, on all servers. */
