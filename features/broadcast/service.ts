@@ -7,7 +7,7 @@ import { createCopies } from './copies.ts'
 import type { Copies } from './copies.ts'
 import { NotOnAir } from './errors.ts'
 import { BroadcastWindow, firstDiscontinuity } from './window.ts'
-import type { Air } from './stations.ts'
+import type { Air, Station } from './stations.ts'
 
 /** The stored state of a room that is or was on air. */
 export const broadcastState = z.object({
@@ -53,7 +53,7 @@ export interface Broadcasts {
   keyOf (roomId: string): Promise<Uint8Array | undefined>
   /** @returns the servers that package rooms */
   packagers (): Promise<string[]>
-  /** @returns the ids of all rooms that a server packages. A room is missing for some seconds while another server takes over */
+  /** @returns the ids of the rooms on air, and of some that no longer are */
   roomsOnAir (): Promise<string[]>
   find: Copies['find']
 }
@@ -62,6 +62,8 @@ export interface Broadcasts {
 const renewMs = 1000
 /** If a lease is not renewed for this long, another server can take it. In milliseconds. */
 const leaseMs = 4000
+/** How long a room stays in the list of rooms on air, in milliseconds, unless the server that packages it renews the entry. */
+const listedMs = 60_000
 /**
  * How long a server without speakers waits before it takes a free lease, in milliseconds. A server with more speakers
  * waits less, so that it takes the lease first.
@@ -76,6 +78,9 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
   const state = rooms.roomState.define('broadcast', broadcastState, { durable: true })
   /** The id of the server that packages each room. */
   const leases = kv.namespace('broadcast-leases')
+  /** The rooms on air, and some that no longer are. Unlike a lease, an entry is there from the start, and while another server takes over. */
+  const listed = kv.namespace('broadcast-listed')
+  const listedAt = new WeakMap<Station, number>()
   const reviews = new Map<string, Promise<void>>()
   let closed = false
 
@@ -99,6 +104,13 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
     return await take(undefined)
   }
 
+  /** Keeps the room of a station in the list of rooms on air. */
+  async function list (station: Station): Promise<void> {
+    if (performance.now() - (listedAt.get(station) ?? -Infinity) < listedMs / 3) return
+    listedAt.set(station, performance.now())
+    await listed.set(station.roomId, '', { ttlMs: listedMs })
+  }
+
   async function release (roomId: string): Promise<void> {
     await leases.compareAndSet(roomId, nodeId, nodeId, { ttlMs: 1 })
   }
@@ -117,7 +129,7 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
     if (!onAir || closed) return
     const station = air.stations.get(roomId)
     if (!await holdLease(roomId, station !== undefined)) return station?.close()
-    if (station) return
+    if (station) return await list(station)
     try {
       const mix = await sfu.mix(roomId)
       if (closed || state.peek(roomId)?.onAir?.startedAt !== onAir.startedAt) return mix.close()
@@ -200,6 +212,7 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
     // Chosen before the call of `change`, because its callback may run several times.
     const [startedAt, key] = [clock.now(), randomBytes(16).toString('base64')]
     const isEncrypted = settings.encrypt || await isProtected(roomId) || await hasPin(roomId)
+    await listed.set(roomId, '', { ttlMs: listedMs })
     const started = await state.change<boolean>(roomId, (current: State = {}) => {
       if (current.onAir || (isAutomatic && current.stopped)) return { result: false }
       return {
@@ -243,7 +256,7 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
       const holders = await leases.getMany(await leases.list())
       return [...new Set(holders.filter((holder) => holder !== undefined))]
     },
-    roomsOnAir: async () => await leases.list(),
+    roomsOnAir: async () => await listed.list(),
     find: copies.find
   }
 }
