@@ -113,9 +113,11 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   async function handOver (record: RecordingRecord, reason: EndReason | undefined): Promise<boolean> {
     const mayContinue = reason === 'room_closed' || reason === 'server_lost' || (reason === 'server_stopped' && drain.draining)
     if (!mayContinue) return false
-    const current = (await state.read(record.roomId))?.current
-    if (!current) return false
-    return current.recordingId !== record.recordingId || await continueElsewhere(record, reason === 'room_closed' ? 'moved' : reason)
+    /** Undefined if a host has stopped the recording. */
+    const currentId = async () => (await state.read(record.roomId))?.current?.recordingId
+    if (await currentId() === record.recordingId && await continueElsewhere(record, reason === 'room_closed' ? 'moved' : reason)) return true
+    // A server may have continued, but replied too late.
+    return ![undefined, record.recordingId].includes(await currentId())
   }
 
   /** Continues a recording of another server on this one. @returns whether this server records the room. @throws UNAVAILABLE, STORAGE_FULL, RECORDING_LIMIT, OVERLOADED */

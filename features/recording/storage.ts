@@ -133,9 +133,11 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
     },
     isLocal,
     async read (record, name, range) {
-      if (await isLocal(record.recordingId)) return await readHere(record.recordingId, name, range)
-      if (record.stored === 'bucket') {
-        if (!bucket) throw unavailable('The recording is in an S3 bucket, and RECORDING_S3_URL is not set')
+      const here = await isLocal(record.recordingId) ? await readHere(record.recordingId, name, range) : undefined
+      if (here) return here
+      if (record.stored === 'bucket' && !bucket) throw unavailable('The recording is in an S3 bucket, and RECORDING_S3_URL is not set')
+      // An upload that ends at this moment deletes the files on this server.
+      if (bucket && (record.stored === 'bucket' || record.nodeId === nodeId)) {
         if (range.last < range.first) return Readable.from([])
         return await bucket.get(`${prefixOf(record.recordingId)}/${name}`, range)
       }
