@@ -5,6 +5,9 @@ import type { TestRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { rtpReceiver, sendSilence } from '../../support/rtp-packets.ts'
 
+/** Longest time until a failover, in milliseconds. A Sentinel that was paused for two seconds (TILT) does nothing for 30 s. */
+export const failoverMs = 90_000
+
 /**
  * Kills the primary of two servers, and checks that rooms, gifts and audio between the servers continue on the replica.
  *
@@ -37,7 +40,7 @@ export async function followFailover (t: Test, redis: Record<string, string>, pr
   // Writes that the replica has not received are lost with the primary.
   await until(async () => await redisCommand(primary.port, 'WAIT', '1', '1000') === 1)
   await primary.kill()
-  await until(async () => (await ada.request('seat:take', { seatIndex: 1 })).error === undefined, 30_000)
+  await until(async () => (await ada.request('seat:take', { seatIndex: 1 })).error === undefined, failoverMs)
   for (const { url } of [server, second]) await until(async () => (await fetch(`${url}/readyz`)).status === 200, 30_000)
   t.match(await bob.event('seat:updated', ({ seatIndex }) => seatIndex === 1), { userId: 1 })
   await bob.ok('chat:message', { content: 'still here' })

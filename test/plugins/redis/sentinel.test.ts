@@ -8,7 +8,7 @@ import type { Test } from 'tap'
 import { build, shortTimings, tokenFor } from '../../support/build.ts'
 import { freePort, redisCommand, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
-import { followFailover } from './failover.ts'
+import { failoverMs, followFailover } from './failover.ts'
 
 /** Starts a Sentinel that fails over when the primary has been down for a second. Stops the Sentinel after the test. */
 async function startSentinel (t: Test, primaryPort: number): Promise<number> {
@@ -55,7 +55,7 @@ t.test('a server leaves a primary that does not answer', async (t) => {
   await until(async () => await redisCommand(primary.port, 'WAIT', '1', '1000') === 1)
   // The connection stays open.
   primary.process.kill('SIGSTOP')
-  await until(async () => (await ada.request('seat:take', { seatIndex: 0 })).error === undefined, 30_000)
+  await until(async () => (await ada.request('seat:take', { seatIndex: 0 })).error === undefined, failoverMs)
   await until(async () => (await fetch(`${server.url}/readyz`)).status === 200, 30_000)
 })
 
