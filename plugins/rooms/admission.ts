@@ -7,7 +7,7 @@ import type { JoinCommand, JoinResult } from '../store/types.ts'
 import { createLimiter } from '../redis/limiter.ts'
 import type { Closing } from './closing.ts'
 import type { Details } from './details.ts'
-import { isLockedByHost, PinRequired, PinWrong } from '../store/errors.ts'
+import { isLockedByHost, PinRequired } from '../store/errors.ts'
 import { pinWindowMs, wrongPins } from '../store/store.ts'
 import { PinNotCompared } from '../store/pin-not-compared.ts'
 import { RoomNotFound } from './errors.ts'
@@ -48,7 +48,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
   const { bus, clock, config, drain, hooks, store } = app
   const redis = app.hasDecorator('redis') ? app.redis : undefined
   const creations = createLimiter(redis, { name: 'ratelimit:room-created', max: config.ROOMS_CREATED_PER_MINUTE, windowSeconds: 60 })
-  /** Counts PINs of rooms that do not exist yet. The store counts those of existing rooms. */
+  /** Counts a user's PINs for a room that does not exist yet. The store counts those for existing rooms. */
   const reservedTries = createLimiter(redis, { name: 'ratelimit:reserved-pin', max: wrongPins.perUser, windowSeconds: pinWindowMs / 1000 })
   // Errors that were thrown before the store could create the room.
   const beforeStore = new WeakSet<Error>()
@@ -117,7 +117,8 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
     if (reserved.ownerId === undefined || userKeyOf(ownerId) !== userKey) {
       if (pin === undefined) throw new PinRequired()
       await reservedTries.consume(`${roomId} ${userKey}`)
-      if (!isEqual(pin, reserved.pin)) throw new PinWrong()
+      const { address } = session.identity
+      await store.countPin(roomId, address === undefined ? undefined : addressKey(address), isEqual(pin, reserved.pin))
     }
     return { ownerId, pin: reserved.pin }
   }
