@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import fp from 'fastify-plugin'
-import { databaseOf } from '../redis/client.ts'
+import { databaseOf } from '../redis/database.ts'
 import type { Bus } from './bus.ts'
 import { createLocalBus } from './bus.local.ts'
 import { createRedisBus } from './bus.redis.ts'

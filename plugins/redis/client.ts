@@ -12,10 +12,6 @@ const sentinelRetryMs = 5000
 /** How ioredis words the error of `commandTimeout`. */
 const commandTimedOut = 'Command timed out'
 
-/** @returns the number of the database that the client uses. In a Redis Cluster, the number is a part of all keys */
-export const databaseOf = ({ REDIS_CLUSTER_NODES, REDIS_DB }: Pick<RedisConfig, 'REDIS_CLUSTER_NODES' | 'REDIS_DB'>, { options }: Redis): number =>
-  REDIS_CLUSTER_NODES.length > 0 ? REDIS_DB : options.db ?? 0
-
 /**
  * Creates the client for the configured Redis: from its URL, from its host and port, through Sentinels, which know the
  * current primary, or through nodes of a Redis Cluster. The client connects when `connect()` is called.

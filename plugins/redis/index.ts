@@ -3,6 +3,7 @@ import type { Redis } from 'ioredis'
 import { StartError } from '../../config/error.ts'
 import type { Config } from '../../config/load.ts'
 import { withTimeout } from '../errors/timeout.ts'
+import { databaseOf } from './database.ts'
 import { checkPermissions, isRefusal, refusedBy } from './permissions.ts'
 
 // @fastify/redis declares `app.redis`. The decorator is absent if Redis is not configured, so check
@@ -29,7 +30,7 @@ declare module '../hooks.ts' {
 export default fp(async function redis (app) {
   if (!isConfigured(app.config)) return
   // Imported only here, so that a server without Redis does not load the client.
-  const [{ createRedisClient, databaseOf }, { default: fastifyRedis }] = await Promise.all([import('./client.ts'), import('@fastify/redis')])
+  const [{ createRedisClient }, { default: fastifyRedis }] = await Promise.all([import('./client.ts'), import('@fastify/redis')])
   const client = createRedisClient(app.config, app.timings.redisCommandMs)
 
   letCommandsBeDefinedAnyTime(client)

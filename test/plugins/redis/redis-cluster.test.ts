@@ -1,4 +1,3 @@
-import type { Redis } from 'ioredis'
 import t from 'tap'
 import type { Test } from 'tap'
 import { loadConfig } from '../../../config/load.ts'
@@ -42,7 +41,7 @@ t.test('the stores work in a Redis Cluster', async (t) => {
   // Databases have different hash tags, and so are on different primaries.
   const create = async (t: Test) => {
     const config = loadConfig({ NODE_ENV: 'test', JWT_SECRET: jwtSecret, ...env, REDIS_DB: String(++databases) })
-    const client = createRedisClient(config, commandTimeoutMs) as Redis
+    const client = createRedisClient(config, commandTimeoutMs)
     client.on('error', () => { /* The call that fails throws. */ })
     t.teardown(() => client.disconnect())
     await client.connect()
