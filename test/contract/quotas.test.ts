@@ -286,6 +286,7 @@ t.test('wrong pins count together on all servers and over all kinds of connectio
   const admin = await servers[1].connect('admin')
   await admin.ok('room:join', { roomId: 'r1', pin: '1234' })
   await owner.ok('room:setRole', { userId: 'admin', role: 'admin' })
+  await admin.event('room:role')
   await admin.ok('room:lock', { pin: '5678' })
   for (let i = 0; i < 7; i++) {
     await owner.ok('room:leave')
