@@ -51,7 +51,7 @@ onEveryStore(t, 'rejects seats that do not exist', async (t, env) => {
 
 onEveryStore(t, 'rejects users outside the room, and accepts ids as numbers or strings', async (t, env) => {
   const { owner, member, other } = await scene(t, env)
-  for (const userId of [99, 'nobody', '03', ' 3', 3.5]) {
+  for (const userId of [99, 'nobody', '03', ' 3']) {
     t.equal(await owner.fails('seat:assign', { userId, seatIndex: 0 }), 'NOT_IN_ROOM', `assign ${userId}`)
     t.equal(await owner.fails('seat:invite', { userId, seatIndex: 0 }), 'NOT_IN_ROOM', `invite ${userId}`)
     for (const type of ['seat:remove', 'seat:mute', 'seat:unmute']) t.equal(await owner.fails(type, { userId }), 'NOT_SEATED', `${type} ${userId}`)
