@@ -121,7 +121,7 @@ t.test('rejects a new instance without the decorators that dependents use', asyn
   const client = await server.connect(1)
   t.same(await client.ok('says:say', {}), { text: 'based' })
   folder.write('base', { 'index.ts': base('') })
-  t.match(await server.admin('POST', '/admin/features/base/reload'), { status: 422, body: { error: { code: 'FEATURE_LOAD_FAILED', message: /says needs app.base/ } } })
+  t.match(await server.admin('POST', '/admin/features/base/reload'), { status: 422, body: { error: { code: 'FEATURE_LOAD_FAILED', message: /says requires app.base/ } } })
   t.same(await client.ok('says:say', {}), { text: 'based' })
   folder.write('base', { 'index.ts': base("  app.decorate('base', () => 'based anew')") })
   t.equal((await server.admin('POST', '/admin/features/base/reload')).status, 200)

@@ -172,7 +172,7 @@ export async function createScene (t: Test, { members: count, deadlineSeconds, e
         await client.close()
         if (!('seats' in reply) || !('chatHistory' in reply)) throw new Error(JSON.stringify(reply))
         const failed = await metric(`flylive_feature_call_failures_total{feature="${name}",call="hook",reason="error"}`)
-        return `left out of the join, ${logged(name, 'left out') ? '' : 'not '}logged, ${failed} counted`
+        return `left out of the join, ${logged(name, 'its result is omitted') ? '' : 'not '}logged, ${failed} counted`
       }
       case 'late hook': {
         const first = await join2()

@@ -23,9 +23,9 @@ t.test('two features cannot add the same field to a message', async (t) => {
   t.match(await ada.ok('room:join', { roomId: 'r1' }), { mood: 'one' })
 
   for (const [body, message] of [
-    ["app.messages.adds('room:join', z.object({ ownerId: z.string() }))", /The field ownerId of room:join belongs to the server itself/],
+    ["app.messages.adds('room:join', z.object({ ownerId: z.string() }))", /The field ownerId of room:join belongs to the kernel/],
     ["app.messages.adds('room:join', z.object({ seats: z.array(z.string()) }))", /The field seats of room:join belongs to seats/],
-    ["app.messages.adds('session:ready', z.object({ serverTime: z.string() }))", /The field serverTime of session:ready belongs to the server itself/],
+    ["app.messages.adds('session:ready', z.object({ serverTime: z.string() }))", /The field serverTime of session:ready belongs to the kernel/],
     ["app.messages.accepts('room:join', z.object({ seatCount: z.string() }))", /The field seatCount of the request room:join belongs to seats/]
   ] as const) {
     folder.write('two', { 'index.ts': adding('two', 'other', { body }) })
