@@ -1,6 +1,8 @@
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { adminKey, featuresFor, jwtSecret } from './build.ts'
@@ -23,6 +25,13 @@ export interface ServerProcess {
   exit: Promise<{ code: number | null, signal: NodeJS.Signals | null }>
 }
 
+/** @returns an empty folder, which is deleted after the test. `t.testdir` would empty the folder of the test's other servers. */
+function emptyFolder (t: Test): string {
+  const folder = mkdtempSync(join(tmpdir(), 'flylive-server-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  return folder
+}
+
 /**
  * Starts `server.ts` with an environment, and kills the process after the test.
  *
@@ -30,7 +39,7 @@ export interface ServerProcess {
  * @param program path of a `server.ts`; this checkout's by default
  * @param launcher a command that runs the server, for example `ip netns exec …`
  */
-export function startServer (t: Test, env: Record<string, string> = {}, cwd = t.testdir({}), program = join(root, 'server.ts'), launcher: readonly string[] = []): ServerProcess {
+export function startServer (t: Test, env: Record<string, string> = {}, cwd = emptyFolder(t), program = join(root, 'server.ts'), launcher: readonly string[] = []): ServerProcess {
   const [command = '', ...args] = [...launcher, process.execPath, ...youngGeneration, program]
   const child = spawn(command, args, {
     cwd,
