@@ -7,8 +7,6 @@ type RedisConfig = Pick<Config, 'NODE_ID' | 'REDIS_URL' | 'REDIS_HOST' | 'REDIS_
 
 /** Maximum delay between two connection attempts, in milliseconds. */
 const maxRetryDelayMs = 500
-/** Delay before the client reconnects to a Sentinel that reports failovers, in milliseconds. */
-const sentinelRetryMs = 5000
 /** How ioredis words the error of `commandTimeout`. */
 const commandTimedOut = 'Command timed out'
 
@@ -75,9 +73,6 @@ function connectionTo (config: RedisConfig, commandTimeout: number): { client: R
       sentinels: config.REDIS_SENTINELS.map(({ host, port }) => ({ host, port })),
       name: config.REDIS_SENTINEL_NAME,
       sentinelRetryStrategy: (attempt) => Math.min(50 * 2 ** attempt, maxRetryDelayMs),
-      // The Sentinels report a failover. The connection to a primary that hangs, or is cut off from the network, would stay open.
-      failoverDetector: true,
-      sentinelReconnectStrategy: () => sentinelRetryMs,
       ...(config.REDIS_SENTINEL_PASSWORD === undefined ? {} : { sentinelPassword: config.REDIS_SENTINEL_PASSWORD }),
       ...(config.REDIS_TLS ? { enableTLSForSentinelMode: true, sentinelTLS: {} } : {})
     })

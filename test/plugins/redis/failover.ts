@@ -6,7 +6,7 @@ import { until } from '../../support/retry.ts'
 import { rtpReceiver, sendSilence } from '../../support/rtp-packets.ts'
 
 /** Longest time until a failover, in milliseconds. A Sentinel that was paused for two seconds (TILT) does nothing for 30 s. */
-export const failoverMs = 90_000
+const failoverMs = 90_000
 
 /**
  * Kills the primary of two servers, and checks that rooms, gifts and audio between the servers continue on the replica.

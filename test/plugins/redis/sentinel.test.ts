@@ -8,7 +8,7 @@ import type { Test } from 'tap'
 import { build, shortTimings, tokenFor } from '../../support/build.ts'
 import { freePort, redisCommand, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
-import { failoverMs, followFailover } from './failover.ts'
+import { followFailover } from './failover.ts'
 
 /** Starts a Sentinel that fails over when the primary has been down for a second. Stops the Sentinel after the test. */
 async function startSentinel (t: Test, primaryPort: number): Promise<number> {
@@ -45,18 +45,6 @@ t.test('two servers follow a failover of Sentinel: rooms, gifts and audio betwee
   const { primary, replica, env } = await startPair(t)
   await followFailover(t, env, primary)
   t.match(await redisCommand(replica.port, 'ROLE'), ['master'])
-})
-
-t.test('a server leaves a primary that does not answer', async (t) => {
-  const { primary, env } = await startPair(t)
-  const server = await build(t, { timings: shortTimings, env: { FEATURES: 'auth,seats', ...env } })
-  const ada = await server.connect(1)
-  await ada.ok('room:join', { roomId: 'r1' })
-  await until(async () => await redisCommand(primary.port, 'WAIT', '1', '1000') === 1)
-  // The connection stays open.
-  primary.process.kill('SIGSTOP')
-  await until(async () => (await ada.request('seat:take', { seatIndex: 0 })).error === undefined, failoverMs)
-  await until(async () => (await fetch(`${server.url}/readyz`)).status === 200, 30_000)
 })
 
 t.test('a primary that became a replica makes the client reconnect, and the server unready', async (t) => {
