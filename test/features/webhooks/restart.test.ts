@@ -8,8 +8,10 @@ import { startReceiver, webhookEnv } from '../../support/webhook-receiver.ts'
 t.test('webhooks survive kill -9, and the restarted server reports what ended with it', async (t) => {
   const receiver = await startReceiver(t)
   receiver.answer = () => 'hang'
-  const env = { ...webhookEnv(receiver), FEATURES: 'auth,seats,webhooks', HOST: '127.0.0.1', PORT: '0', DATA_DIR: t.testdir({}) }
-  const first = startServer(t, env)
+  // Both servers get the folder, because each call of `t.testdir` would empty it.
+  const folder = t.testdir({})
+  const env = { ...webhookEnv(receiver), FEATURES: 'auth,seats,webhooks', HOST: '127.0.0.1', PORT: '0', DATA_DIR: folder }
+  const first = startServer(t, env, folder)
   const ada = await connect(t, await first.url, { token: tokenFor(1) })
   await ada.ok('room:join', { roomId: 'r1' })
   await ada.ok('seat:take', { seatIndex: 2 })
@@ -17,7 +19,7 @@ t.test('webhooks survive kill -9, and the restarted server reports what ended wi
   await first.exit
 
   receiver.answer = () => 200
-  const url = await startServer(t, env).url
+  const url = await startServer(t, env, folder).url
   await receiver.next('participant_left')
   t.match(receiver.accepted.slice(0, 3), [{ event: 'room_started' }, { event: 'participant_joined' }, { event: 'seat_changed', data: { seatIndex: 2, userId: 1 } }])
   t.match((await receiver.next('participant_left')).data, { userId: 1, reason: 'disconnected', participantCount: 0 })
