@@ -95,12 +95,12 @@ export function adminRoutes (app: FeatureInstance, { storage, configured, onRetr
   })
 
   app.delete('/admin/webhooks/dead-letters/:id', {
-    schema: { summary: 'Deletes a dead letter', params: z.object({ id }) }
+    schema: { summary: 'Deletes a dead letter', params: z.object({ id }), response: { 204: z.null() } }
   }, async (request, reply) => {
     const { id } = request.params
     if (await storage.deleteDeadLetters([id]) === 0) throw new DeadLetterNotFound(id)
     app.admin.audit(request, 'webhooks.delete', { ids: [id], deleted: 1, before: null, after: null })
-    return await reply.code(204).send()
+    return await reply.code(204).send(null)
   })
 
   app.delete('/admin/webhooks/queues/:queue', {
