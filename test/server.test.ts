@@ -108,7 +108,7 @@ t.test('development generates missing secrets and prints a working token and its
   t.equal((await fetch(`${url}/auth/session`, { headers: { authorization: `Bearer ${token}` } })).status, 200)
   t.equal((await fetch(`${url}/admin/rooms`, { headers: { authorization: `Bearer ${key}` } })).status, 200)
   for (const page of ['admin', 'docs', 'docs/messages']) {
-    t.match(server.output(), ` ${url}/${page}\n`)
+    await until(() => server.output().includes(` ${url}/${page}\n`))
     t.equal((await fetch(`${url}/${page}`)).status, 200, page)
   }
 })

@@ -99,7 +99,7 @@ t.test('the Node example does what the README says', async (t) => {
   await bob.ok('chat:message', { content: 'Welcome' })
   await bob.ok('seat:take', { seatIndex: 3 })
   await until(() => example.output().includes('b took seat 3'))
-  for (const line of ['User b wrote: Is anybody here?', 'User b: Welcome', 'User 1: Good evening']) t.ok(example.output().includes(line), line)
+  for (const line of ['User b wrote: Is anybody here?', 'User b: Welcome', 'User 1: Good evening']) await until(() => example.output().includes(line))
   example.child.kill('SIGINT')
   t.same(await example.ended, [0, null], 'the example exits on its own')
   t.match(await bob.event('seat:cleared'), { userId: 1 })

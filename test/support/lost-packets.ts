@@ -12,12 +12,19 @@ globalThis.RTCPeerConnection = class extends RTCPeerConnection {
   }
 }
 
-/** @returns the number of packets that all receivers in this process have lost */
+/** Lost packets of each connection's streams, by the id of the statistics. Those of ended streams stay. */
+const lost = new Map<RTCPeerConnection, Map<string, number>>()
+
+/** @returns the number of packets that the receivers in this process have lost. Never less than in an earlier call */
 export async function lostPackets (): Promise<number> {
-  let lost = 0
   for (const connection of connections) {
     if (connection.connectionState === 'closed') continue
-    for (const report of (await connection.getStats()).values() as Iterable<{ type: string, packetsLost?: number }>) if (report.type === 'inbound-rtp') lost += report.packetsLost ?? 0
+    const streams = lost.get(connection) ?? new Map<string, number>()
+    lost.set(connection, streams)
+    for (const { type, id, packetsLost = 0 } of (await connection.getStats()).values() as Iterable<{ type: string, id: string, packetsLost?: number }>) {
+      // A duplicate reduces packetsLost (RFC 3550, 6.4.1).
+      if (type === 'inbound-rtp') streams.set(id, Math.max(packetsLost, streams.get(id) ?? 0))
+    }
   }
-  return lost
+  return lost.values().flatMap((streams) => streams.values()).reduce((sum, count) => sum + count, 0)
 }

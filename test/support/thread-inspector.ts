@@ -4,7 +4,8 @@ import type { Test } from 'tap'
 
 interface Attached {
   sessionId: string
-  workerInfo: { workerId: string }
+  /** `workerId` counts the threads of a session; only the title contains the thread's id: `[worker 3] mixer`. */
+  workerInfo: { title: string }
 }
 
 /**
@@ -18,7 +19,7 @@ export async function evaluateIn (t: Test, { threadId }: Worker, expression: str
   t.teardown(() => session.disconnect())
   const attached = new Promise<string>((resolve) => {
     session.on('NodeWorker.attachedToWorker', ({ params }: { params: Attached }) => {
-      if (params.workerInfo.workerId === String(threadId)) resolve(params.sessionId)
+      if (params.workerInfo.title.startsWith(`[worker ${threadId}]`)) resolve(params.sessionId)
     })
   })
   await session.post('NodeWorker.enable', { waitForDebuggerOnStart: false })

@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os'
+import type { EventLoopUtilization } from 'node:perf_hooks'
 import { Worker } from 'node:worker_threads'
 import type { MessagePort } from 'node:worker_threads'
 import type { FastifyBaseLogger } from 'fastify'
@@ -42,7 +43,7 @@ const timeoutMs = 5000
 const silentMs = 5000
 /** Minimum interval between two logged faults of a thread, in milliseconds: a fault may repeat with every packet. */
 const faultIntervalMs = 1000
-/** If the thread with the fewest mixes uses more CPU than this, another thread is started for new mixes. As a fraction of a core. */
+/** If the thread with the fewest mixes has more {@link MixThread.load} than this, another thread is started for new mixes. */
 const fullLoad = 0.6
 const respawnDelayMs = 100
 const maxRespawnDelayMs = 5000
@@ -154,7 +155,7 @@ class HostedRoom implements ThreadRoom {
 /** A mixer thread, which is replaced when it ends or no longer reports. */
 class MixThread {
   readonly rooms = new Map<number, HostedRoom>()
-  /** CPU time of the thread in the last second, in seconds. */
+  /** The fraction of the last second in which the thread was not idle: it was running or waiting for a core. */
   load = 0
   worker: Worker | undefined
   readonly #opus: () => Promise<WebAssembly.Module>
@@ -162,6 +163,7 @@ class MixThread {
   readonly #log: FastifyBaseLogger
   #attempts = 0
   #lastFaultAt = -Infinity
+  #utilization: EventLoopUtilization | undefined
   #cancelWatchdog: () => void = () => {}
   #closed = false
 
@@ -204,6 +206,7 @@ class MixThread {
       worker.on('message', (message: FromMixer) => this.#receive(message))
       worker.unref()
       this.worker = worker
+      this.#utilization = worker.performance.eventLoopUtilization()
       this.#watch(worker)
       for (const room of this.rooms.values()) room.restore()
     } catch (err) {
@@ -254,8 +257,12 @@ class MixThread {
 
   #report (stats: MixStats): void {
     this.#attempts = 0
-    this.load = stats.cpuSeconds
     this.#metrics.report(this, stats)
-    if (this.worker) this.#watch(this.worker)
+    if (!this.worker) return
+    const { performance } = this.worker
+    const utilization = performance.eventLoopUtilization()
+    this.load = performance.eventLoopUtilization(utilization, this.#utilization).utilization
+    this.#utilization = utilization
+    this.#watch(this.worker)
   }
 }

@@ -53,7 +53,8 @@ t.test('another server takes over after kill -9, and segment numbers never decre
     // Segments that begin after the first server was killed can only come from the second server.
     if (last > segmentAtKill) heardAt = sinceKill()
   }
-  t.ok(heardAt !== undefined && heardAt < 8000, `heard again after ${heardAt} ms`)
+  // 8 s on a quiet machine: 4 s for the lease and 2 s for the segment.
+  t.ok(heardAt !== undefined && heardAt < 20_000, `heard again after ${heardAt} ms`)
   t.comment(`heard again after ${Math.round(heardAt ?? NaN)} ms`)
 })
 

@@ -49,7 +49,7 @@ t.test('a faulty feature is out of service on its server until it is reloaded', 
   await until(async () => (await infoOf('needs'))?.state === 'failed')
   for (const name of ['faulty', 'needs']) t.equal(await ada.fails(`${name}:say`, {}), 'FEATURE_DISABLED', name)
   t.match(await (await fetch(`${url}/metrics`)).text(), /flylive_feature_faults_total\{feature="faulty",kind="exception"\} [3-9]/)
-  t.match(server.output(), 'the feature is out of service on this server until it is reloaded')
+  await until(() => server.output().includes('the feature is out of service on this server until it is reloaded'))
   t.match(await infoOf('faulty'), { state: 'failed', error: /too many faults, the last: a mistake/ })
   t.match(await infoOf('needs'), { state: 'failed', error: /requires faulty/ })
   t.same(await other.app.kv.namespace('features').get('settings'), undefined, 'nothing is stored')

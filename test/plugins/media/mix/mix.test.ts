@@ -228,16 +228,16 @@ t.test('new mixes start in another thread while a thread is busy, and one thread
   const [busy] = app.sfu.mixThreads() as [Worker]
   // As if the thread had many rooms.
   await evaluateIn(t, busy, 'globalThis.load = setInterval(() => { for (const end = performance.now() + 15; performance.now() < end;); }, 20)')
-  const cpu = async () => await metric('flylive_mix_cpu_seconds_total')
-  const before = await cpu()
-  await until(async () => await cpu() > before + 1.2)
+  let reports = 0
+  busy.on('message', ({ type }: FromMixer) => { if (type === 'stats') reports++ })
+  await until(() => reports >= 2)
   const other = await app.sfu.mix(second.roomId)
   t.equal(app.sfu.mixThreads().length, 2)
   await evaluateIn(t, busy, 'clearInterval(globalThis.load)')
   await speak(t, app, second.roomId, { hz: 700, amplitude: 0.2 })
   const [heard, heardThere] = [receive(t, mix), receive(t, other)]
   await until(() => near(heard.amplitudes(500)[0] as number, 0.2) && near(heardThere.amplitudes(700)[0] as number, 0.2))
-  t.equal(await metric('flylive_mix_rooms'), 2)
+  await until(async () => await metric('flylive_mix_rooms') === 2)
 
   await busy.terminate()
   await until(() => heard.closed && app.sfu.mixThreads().length === 2)
@@ -247,4 +247,20 @@ t.test('new mixes start in another thread while a thread is busy, and one thread
   const packets = heardThere.frames
   t.ok(packets.every((frame, i) => i === 0 || frame.timestamp - (packets[i - 1]?.timestamp ?? 0) === 960), 'the other mix has no gap')
   for (const use of [mix, other]) use.close()
+})
+
+t.test('a thread that does not respond is replaced, and its mixes continue', async (t) => {
+  const { roomId } = await createRoom()
+  const mix = await app.sfu.mix(roomId)
+  await speak(t, app, roomId, { hz: 500, amplitude: 0.2 })
+  const heard = receive(t, mix)
+  await until(() => near(heard.amplitudes(500)[0] as number, 0.2))
+  const deaths = await metric('flylive_mix_thread_deaths_total')
+  const before = app.sfu.mixThreads()
+  for (const thread of before) await evaluateIn(t, thread, 'Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)')
+  await until(() => heard.closed && app.sfu.mixThreads().some((thread) => !before.includes(thread)))
+  const again = receive(t, mix)
+  await until(() => near(again.amplitudes(500)[0] as number, 0.2))
+  t.ok(await metric('flylive_mix_thread_deaths_total') > deaths)
+  mix.close()
 })
