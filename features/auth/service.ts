@@ -22,20 +22,20 @@ export interface Auth {
   /**
    * Checks the signature, the expiry and the revocation of a token that may lack the required claims.
    *
-   * @returns the claims, and when the token expires in epoch milliseconds (undefined if it never does)
+   * @returns the claims and the expiry of the token, in epoch milliseconds (undefined if it never expires)
    * @throws UNAUTHORIZED; UNAVAILABLE if the revocation check fails
    */
   claimsOf (token: string): Promise<{ claims: Readonly<Record<string, unknown>>, expiresAt: number | undefined }>
   /**
    * Revokes a token and closes its sessions on every server.
    *
-   * @param until when the token expires, epoch milliseconds
-   * @throws UNAVAILABLE if the revocation could not be stored; the sessions are closed nevertheless
+   * @param until expiry of the token, in epoch milliseconds
+   * @throws UNAVAILABLE if the revocation could not be stored; the sessions are closed even then
    */
   revoke (tokenHash: string, until: number): Promise<void>
   /** @throws UNAVAILABLE */
   isRevoked (tokenHash: string): Promise<boolean>
-  /** @returns when a token expires, epoch milliseconds; undefined if it is invalid */
+  /** @returns the expiry of a token, in epoch milliseconds; undefined if the token is invalid */
   expiryOf (token: string): number | undefined
   /**
    * Signs a token that this server accepts.

@@ -107,7 +107,7 @@ function isCanonical (token: string): boolean {
 }
 
 /**
- * Creates a function that validates a token's form, its HS256 signature, which may use any of the secrets, and its
+ * Creates a function that validates the form of a token, its HS256 signature (with any of the secrets), and its `typ`,
  * `exp`, `nbf`, `iat`, `aud` and `iss`.
  *
  * @returns a function from token to claims; it throws {@link TokenRefused}
@@ -150,7 +150,7 @@ export function createTokenVerifier ({ secrets, clockToleranceSeconds = 0, now =
   }
 }
 
-/** @returns when a token with these claims expires, epoch milliseconds; undefined if it has neither `exp` nor `iat` */
+/** @returns the expiry of a token with these claims, in epoch milliseconds; undefined if it has neither `exp` nor `iat` */
 export function expiryOf ({ exp, iat }: Readonly<Record<string, unknown>>, maxAgeSeconds: number): number | undefined {
   const expires = typeof exp === 'number' ? exp : typeof iat === 'number' ? iat + maxAgeSeconds : undefined
   return expires === undefined ? undefined : Math.min(Math.floor(expires * 1000), maxDateMs)

@@ -4,7 +4,7 @@ import { sampleRate } from 'flylive-audio-server/fmp4'
 
 const bitrate = 48_000
 /**
- * Each call of the encoder sends several messages between threads, so one call encodes four AAC frames. A part has 12
+ * Each call to the encoder sends several messages between threads, so one call encodes four AAC frames. A part has 12
  * frames, which is exactly three calls, so no part has to wait for samples of the next one.
  */
 const chunkSamples = 4096

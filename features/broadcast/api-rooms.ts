@@ -9,13 +9,13 @@ export type Caller = { isAdmin: true } | { isAdmin: false, userId: UserId | null
 /** A room that the REST API has created (`record`), that has or had members (`live`), or both. */
 export type ApiRoom = { roomId: string, record: RoomRecordOfApi, live: RoomRecord | undefined } | { roomId: string, record: undefined, live: RoomRecord }
 
-/** What the REST API knows about rooms. All methods throw UNAVAILABLE. */
+/** Looks up rooms and their rights for the REST API. All methods throw UNAVAILABLE while the store cannot be reached. */
 export interface ApiRooms {
   /** @returns undefined if there is no such room */
   find (roomId: string): Promise<ApiRoom | undefined>
-  /** @returns by id: for admin keys, all rooms that the API has created; for users, those that they have created. Also all rooms on air */
+  /** @returns the rooms that the API has created (for users, only their own) and all rooms on air, ordered by id */
   list (caller: Caller): Promise<ApiRoom[]>
-  /** Whether the caller created the room over the API, or is its owner. Admin keys own all rooms. */
+  /** Whether the caller created the room over the API, has the role host in it, or is its owner. Admin keys own all rooms. */
   owns (caller: Caller, room: ApiRoom): Promise<boolean>
   /** Whether the caller owns the room, or is an admin in it. */
   hosts (caller: Caller, room: ApiRoom): Promise<boolean>
@@ -29,8 +29,8 @@ export interface ApiRooms {
 const isSame = (one: UserId | null, other: UserId | null) => one !== null && other !== null && userKeyOf(one) === userKeyOf(other)
 
 /**
- * Whether the API's record applies to the live room. It does not if a client created the room while the API created the record, or
- * if a backend has named another owner.
+ * Whether the API's record applies to the live room. It does not if the live room is older than the record, or if a backend
+ * has named another owner.
  */
 const isRecordOf = ({ createdAt, ownerId }: RoomRecordOfApi, live: RoomRecord) =>
   live.createdAt >= createdAt && (ownerId === null || isSame(ownerId, live.ownerId))

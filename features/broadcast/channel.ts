@@ -26,11 +26,11 @@ export class Channel {
   readonly #output: ChannelOutput
   #aac: { encoder: AacEncoder, next: number } | undefined
   #opus: { cutter: PartCutter, next: number } | undefined
-  /** When timestamp 0 of the mix was: Unix time, in samples. */
+  /** Unix time of the mix's timestamp 0, in samples. */
   readonly #base: number
   #closed = false
 
-  /** @param startTime when timestamp 0 of the mix was, in epoch milliseconds */
+  /** @param startTime Unix time of the mix's timestamp 0, in milliseconds */
   constructor (startTime: number, output: ChannelOutput) {
     this.#output = output
     // Opus packets start at multiples of their duration.

@@ -13,13 +13,13 @@ export const config = z.object({
   url: fromEnv('BROADCAST_URL', z.url({ protocol: /^https?$/ }).transform((url) => url.replace(/\/+$/, '')).optional()
     .describe('Public URL in front of `/hls`, for example that of a CDN. `hlsUrl` begins with it. Default: `hlsUrl` is a path on this server.')),
   tokenMinutes: fromEnv('BROADCAST_TOKEN_MINUTES', z.int().min(1).max(10_080).default(360)
-    .describe('How long a token for the key of an encrypted broadcast is valid.'), read.number),
+    .describe('How long a token for the key of an encrypted broadcast is valid, in minutes.'), read.number),
   maxRoomsPerUser: fromEnv('BROADCAST_MAX_ROOMS_PER_USER', z.int().min(1).max(100_000).default(20)
-    .describe('Maximum number of existing rooms per user that were created over REST.'), read.number),
+    .describe('Maximum number of rooms that a user has created over REST and that still exist.'), read.number),
   idleMinutes: fromEnv('BROADCAST_IDLE_MINUTES', z.number().min(0.01).max(10_080).default(10)
-    .describe('If a room that was created over REST is not started within this time, the server removes it.'), read.number),
+    .describe('If a room that was created over REST is not started within this many minutes, the server removes it.'), read.number),
   maxHours: fromEnv('BROADCAST_MAX_HOURS', z.number().min(0.0001).max(720).default(3)
-    .describe('How long after its start the server removes a room that was created over REST.'), read.number),
+    .describe('The server removes a room that was created over REST this many hours after it was started.'), read.number),
   singleConnection: fromEnv('BROADCAST_SINGLE_CONNECTION', z.boolean().default(false)
     .describe('Lets each user send audio over only one connection at a time, on all servers (`ALREADY_LIVE`). The locks of a dead server expire after 3 s.'), read.flag),
   commandsPerMinute: fromEnv('BROADCAST_COMMANDS_PER_MINUTE', z.int().min(1).max(1_000_000).default(60)

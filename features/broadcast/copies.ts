@@ -46,7 +46,7 @@ const maxReplyBytes = 96 * 1024
  * server one request per part, over Redis, regardless of its number of players.
  */
 export interface Copies {
-  /** @returns the window of a room, a copy if another server packages it; undefined if the room is not on air */
+  /** @returns the window of a room, a copy if another server packages it; undefined if no reachable server packages it */
   find (roomId: string): Promise<BroadcastWindow | undefined>
   /** Keeps filling the window of a station that has ended, with parts from the server that packages the room now. */
   follow (roomId: string, window: BroadcastWindow): void

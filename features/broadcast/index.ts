@@ -55,9 +55,9 @@ export default defineFeature(async function broadcast (app, settings) {
   const packaged = metrics.gauge('flylive_broadcast_rooms', 'Rooms on air that this server packages')
   air.onChange = () => packaged.set(air.stations.size)
   air.onChange()
-  const restarts = metrics.counter('flylive_broadcast_restarts_total', 'Restarts of the packagers of broadcasts after a failure')
+  const restarts = metrics.counter('flylive_broadcast_restarts_total', 'Restarts of broadcast packagers after a failure')
   air.onRestart = () => restarts.inc()
-  const age = metrics.gauge('flylive_broadcast_age_seconds', 'Age of the latest audio in a playlist: the highest of the rooms that this server packages. It grows while a packager returns nothing')
+  const age = metrics.gauge('flylive_broadcast_age_seconds', 'Highest age of the latest audio in a playlist, among the rooms that this server packages. It grows while a packager returns nothing')
   const measuring = setInterval(() => age.set(Math.max(0, ...air.stations.values().map(({ ageMs }) => ageMs / 1000))), 1000).unref()
   app.addHook('onClose', async () => clearInterval(measuring))
 

@@ -3,7 +3,7 @@ import type { FeatureInstance, Session } from 'flylive-audio-server/feature'
 
 export const AlreadyLive = createError('ALREADY_LIVE', 'You are already sending audio over another connection', 409)
 
-/** The lock of a user who is speaking. */
+/** The lock of a user who sends audio. */
 export interface LiveLock {
   session: Session
   roomId: string
@@ -17,7 +17,7 @@ const renewMs = 1000
 const lockMs = 3000
 
 /**
- * Lets each user speak over one connection at a time, on all servers.
+ * Lets each user send audio over one connection at a time, on all servers.
  *
  * @param held this server's locks, by user
  */

@@ -4,7 +4,7 @@ import type { Codec, Part } from './part-cutter.ts'
 // Messages between the main thread and the packager thread: about eight per room per second.
 
 export type ToPackager =
-  /** `startTime`: when timestamp 0 of the mix was, in epoch milliseconds. */
+  /** `startTime`: Unix time of the mix's timestamp 0, in milliseconds. */
   { type: 'open', channel: number, startTime: number } |
   /** The port on which the mixer thread sends the frames of the mix. */
   { type: 'input', channel: number, port: MessagePort } |

@@ -9,7 +9,7 @@ export interface PackagerListener {
   part (part: Part): void
   /** The mixer thread has closed the input: call `input` with a new port. */
   inputClosed (): void
-  /** The channel produces nothing more: the thread died, or its encoder failed. */
+  /** The channel produces nothing more: the thread died, or the channel's encoder failed. */
   failed (reason: string): void
 }
 
@@ -30,7 +30,7 @@ export class Packager {
   #worker: Worker | undefined
   #nextId = 1
 
-  /** @param startTime when timestamp 0 of the mix was, in epoch milliseconds */
+  /** @param startTime Unix time of the mix's timestamp 0, in milliseconds */
   open (startTime: number, listener: PackagerListener): PackagerChannel {
     const id = this.#nextId++
     const worker = this.#worker ??= this.#start()

@@ -9,7 +9,7 @@ export type Codec = 'aac' | 'opus'
 export interface Part extends PartPosition {
   codec: Codec
   data: Uint8Array
-  /** When the first sample was: Unix time, in samples at 48 kHz. */
+  /** Unix time of the first sample, in samples at 48 kHz. */
   start: number
   /** In samples. */
   duration: number
@@ -25,11 +25,11 @@ export class PartCutter {
   readonly #onPart: (part: Part) => void
   #frames: Frame[] = []
   #start = 0
-  /** When the next frame starts: Unix time, in samples. */
+  /** Unix time at which the next frame starts, in samples. */
   #next: number
   #discontinuity = true
 
-  /** @param start when the first frame starts: Unix time, in samples */
+  /** @param start Unix time at which the first frame starts, in samples */
   constructor (codec: Codec, start: number, onPart: (part: Part) => void) {
     this.#codec = codec
     this.#next = start

@@ -22,7 +22,7 @@ interface Segment {
   number: number
   parts: Part[]
   isComplete: boolean
-  /** Number of discontinuities up to this segment. */
+  /** Number of discontinuities up to and including this segment. */
   discontinuities: number
   /** Whether the segment begins a new timeline. */
   discontinuity: boolean
@@ -107,8 +107,8 @@ export class Rendition {
    * Waits until the playlist contains a part.
    *
    * @param segment from `_HLS_msn`; undefined does not wait
-   * @param part from `_HLS_part`; undefined means the first part of the segment, as Safari does
-   * @param suffix is appended to the addresses of the key and of other playlists
+   * @param part from `_HLS_part`; undefined (as in requests from Safari) means the first part of the segment
+   * @param suffix appended to the URL of the key
    */
   async playlist (segment: number | undefined, part: number | undefined, suffix: string, signal: AbortSignal): Promise<Answer<string>> {
     if (segment === undefined && part !== undefined) return { kind: 'invalid' }
@@ -182,12 +182,12 @@ export class Rendition {
     return Buffer.concat([cipher.update(data), cipher.final()])
   }
 
-  /** The playlist is rendered once per part and suffix, regardless of the number of requests. */
+  /** Returns the playlist from the cache, or renders it. */
   #cachedPlaylist (suffix: string): string {
     const cached = this.#playlists.get(suffix)
     if (cached !== undefined) return cached
     const text = this.#render(suffix)
-    // A suffix contains a verified token, so there are few suffixes.
+    // Each listener may have a token of their own, so the cache is limited. Further playlists are rendered per request.
     if (this.#playlists.size < 100) this.#playlists.set(suffix, text)
     return text
   }

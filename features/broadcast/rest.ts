@@ -8,7 +8,7 @@ import type { RoomRecordOfApi, RoomRecords } from './room-records.ts'
 import type { Broadcasts } from './service.ts'
 import type { KeyTokens } from './tokens.ts'
 
-const status = z.enum(['onair', 'idle', 'left']).describe('`onair`: on a seat and not muted; `idle`: in the room; `left`: not in the room')
+const status = z.enum(['onair', 'idle', 'left']).describe('`onair`: has a seat and has not muted themselves; `idle`: otherwise in the room; `left`: not in the room')
 const view = z.object({
   roomId: z.string(),
   hlsUrl: z.string(),
@@ -45,7 +45,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     try {
       if (auth) return { isAdmin: false, userId: (await auth.authenticate(request)).user.id }
     } catch (error) {
-      // The token of a user is no wrong admin key, so only other tokens are compared with the admin keys.
+      // A wrong admin key counts as a failed attempt, so compare only tokens that are not a user's with the admin keys.
       if (await app.admin.identify(request)) return { isAdmin: true }
       throw error
     }
@@ -97,7 +97,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     return room && { ...(room.ownerId === null ? {} : { ownerId: room.ownerId }), ...(room.isProtected ? { pin: room.pin } : {}) }
   })
   hooks.on('room:created', async ({ roomId }) => await openIfStarted(roomId))
-  // A user with the role host is an admin in the room.
+  // Make users with the role host admins of the room.
   hooks.on('room:userJoined', async (roomId, { userId }) => {
     if (!isApiUser(userId)) return
     const { record, live } = await apiRooms.find(roomId) ?? {}
@@ -122,7 +122,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
 
   app.get('/api/rooms', {
     preValidation,
-    schema: { tags, security, summary: 'Lists rooms: all for admins, otherwise those that the caller has created and those on air without a PIN', response: { 200: z.object({ success, rooms: z.array(view) }) } }
+    schema: { tags, security, summary: 'Lists rooms: for admin keys, all that the API has created or that are on air; otherwise those that the caller has created, and those on air without a PIN', response: { 200: z.object({ success, rooms: z.array(view) }) } }
   }, async (request) => {
     const caller = callerOf(request)
     const all = await apiRooms.list(caller)

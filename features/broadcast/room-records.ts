@@ -24,13 +24,13 @@ const record = z.object({
   startedAt: z.number().optional(),
   users: z.array(z.object({ userId: z.string(), role: userRole }))
 })
-/** A room that the REST API has created. It applies to the live room of the same id unless `api-rooms.ts` says otherwise. */
+/** A room that the REST API has created. See `isRecordOf` in api-rooms.ts for whether it applies to the live room with its id. */
 export type RoomRecordOfApi = z.output<typeof record>
 
 /** Maximum number of users per room who receive tokens. */
 export const maxUsers = 1000
 
-/** The rooms that were created over the REST API, on all servers. All methods throw UNAVAILABLE. */
+/** The rooms that were created over the REST API, on all servers. All methods throw UNAVAILABLE while the store cannot be reached. */
 export interface RoomRecords {
   get (roomId: string): Promise<RoomRecordOfApi | undefined>
   getMany (roomIds: readonly string[]): Promise<(RoomRecordOfApi | undefined)[]>
@@ -79,7 +79,11 @@ export function createRoomRecords ({ clock, kv }: FeatureInstance, maxRoomsPerUs
   const take = async (ownerId: UserId, roomId: string) =>
     await changeOwned(ownerId, (ids) => ids.includes(roomId) ? [...ids] : ids.length >= maxRoomsPerUser ? undefined : [...ids, roomId])
 
-  /** Removes rooms that do not exist from the quota of a user: a server may have died between its two writes. @returns whether there were any */
+  /**
+   * Removes rooms that do not exist from the quota of a user: a server may have died between the two writes.
+   *
+   * @returns whether any were removed
+   */
   async function prune (ownerId: UserId): Promise<boolean> {
     const ids = parseOwned(await owned.get(userKeyOf(ownerId)))
     const found = await getMany(ids)

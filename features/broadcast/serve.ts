@@ -15,11 +15,11 @@ export interface ServeOptions {
   keyOf (roomId: string): Promise<Uint8Array | undefined>
   /** Whether a token gives access to the key of a room. */
   isToken (token: string, roomId: string): boolean
-  /** The address of a room's master playlist, for players: that of a CDN, if there is one. */
+  /** The URL of a room's master playlist for players, on the CDN if there is one. */
   urlOf (roomId: string): string
-  /** Serves the data of the listening page, as JSON. */
+  /** Returns the data of the listening page, as JSON. */
   info (roomId: string): Promise<string>
-  /** Called with the kind of each request. */
+  /** Counts a request. */
   count (kind: 'master' | 'playlist' | 'blocking' | 'segment' | 'part' | 'init' | 'key' | 'info', status: number): void
 }
 
@@ -67,7 +67,7 @@ async function answerTo (url: URL, options: ServeOptions, signal: AbortSignal): 
   const window = await options.find(roomId)
   if (!window) {
     if (await options.isOnAir(roomId)) return { ...error(503, 'The broadcast is starting'), cache: 'no-store' }
-    // The page asks the CDN from now on whether the room is on air.
+    // The page then asks the CDN whether the room is on air.
     return file === 'info' ? notFound({ hlsUrl: options.urlOf(roomId) }) : notFound()
   }
   const suffix = token !== null && window.options.key && options.isToken(token, roomId) ? `?token=${encodeURIComponent(token)}` : ''
@@ -110,7 +110,7 @@ function respond (answer: Answer<string | Uint8Array>, type: keyof typeof types,
   switch (answer.kind) {
     case 'found': return { status: 200, type, cache, body: answer.value }
     case 'missing': return notFound()
-    case 'invalid': return error(400, 'The requested segment is too far ahead')
+    case 'invalid': return error(400, 'The requested segment is too far ahead, or _HLS_part was sent without _HLS_msn')
     case 'held': return { ...error(503, 'No new part was available in time'), cache: 'no-store' }
   }
 }

@@ -18,12 +18,12 @@ export const broadcastState = z.object({
     /** AES-128 key, base64. */
     key: z.string().optional()
   }).optional(),
-  /** Whether a host or admin has stopped the broadcast. If so, it does not restart automatically. */
+  /** Whether the last broadcast was stopped by a request. If so, no broadcast starts automatically. */
   stopped: z.boolean().optional()
 })
 type State = z.output<typeof broadcastState>
 
-/** All methods throw UNAVAILABLE. */
+/** The broadcasts of rooms. Methods that return a promise throw UNAVAILABLE while the store cannot be reached. */
 export interface Broadcasts {
   /**
    * Puts a room on air.
@@ -78,7 +78,7 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
   const state = rooms.roomState.define('broadcast', broadcastState, { durable: true })
   /** The id of the server that packages each room. */
   const leases = kv.namespace('broadcast-leases')
-  /** The rooms on air, and some that no longer are. Unlike a lease, an entry is there from the start, and while another server takes over. */
+  /** The rooms on air, and some that no longer are. Unlike a lease, an entry exists from the start, and while another server takes over. */
   const listed = kv.namespace('broadcast-listed')
   const listedAt = new WeakMap<Station, number>()
   const reviews = new Map<string, Promise<void>>()
@@ -172,7 +172,7 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
   hooks.on('feature:loaded', (name) => { if (name === 'broadcast') reviewAll() })
   hooks.on('feature:disabled', (name) => {
     // While the feature is off, no server can take over a room, so nobody needs the leases.
-    if (name === 'broadcast') for (const roomId of air.stations.keys()) release(roomId).catch((err: unknown) => log.debug({ err, roomId }, 'failed to release a broadcast'))
+    if (name === 'broadcast') for (const roomId of air.stations.keys()) release(roomId).catch((err: unknown) => log.debug({ err, roomId }, 'failed to release the lease of a broadcast'))
   })
   state.onChange(({ roomId }, current) => {
     const window = air.windows.get(roomId)
@@ -209,7 +209,7 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
   }
 
   async function open (roomId: string, { isAutomatic = false } = {}): Promise<void> {
-    // Chosen before the call of `change`, because its callback may run several times.
+    // Create these values outside the callback of `change`, which may run several times.
     const [startedAt, key] = [clock.now(), randomBytes(16).toString('base64')]
     const isEncrypted = settings.encrypt || await isProtected(roomId) || await hasPin(roomId)
     await listed.set(roomId, '', { ttlMs: listedMs })

@@ -28,7 +28,7 @@ export class Station {
   readonly #elsewhere = new Map<string, { listeners: number, at: number }>()
   readonly #mix: RoomMix
   readonly #packager: Packager
-  /** When timestamp 0 of the mix was, in epoch milliseconds. A restarted packager continues the same timeline. */
+  /** Unix time of the mix's timestamp 0, in milliseconds. A restarted packager continues the same timeline. */
   readonly #startTime: number
   readonly #log: Logger
   readonly #events: StationEvents

@@ -21,7 +21,7 @@ export interface PartPosition {
   part: number
 }
 
-/** @returns the part that contains a sample; `time` is Unix time in samples */
+/** @returns the position of the part that contains the sample at `time` (Unix time, in samples) */
 export function positionAt (time: number): PartPosition {
   const segment = Math.floor(time / segmentSamples)
   return { segment, part: Math.floor((time - segment * segmentSamples) / partSamples) }

@@ -7,8 +7,8 @@ import { partSamples, segmentSamples } from './timeline.ts'
 export const codecs: readonly Codec[] = ['aac', 'opus']
 
 /**
- * A new window's discontinuity sequence starts one higher for each of these intervals since the broadcast started, in
- * milliseconds.
+ * The discontinuity sequence of a new window starts with the number of intervals of this length, in milliseconds, since
+ * the broadcast started.
  */
 const discontinuityMs = 4000
 
@@ -65,7 +65,7 @@ export class BroadcastWindow {
     this.renditions.get(part.codec)?.add(part)
   }
 
-  /** @param suffix is appended to the addresses of the playlists */
+  /** @param suffix appended to the URLs of the playlists */
   master (suffix: string): string {
     const lines = ['#EXTM3U', '#EXT-X-VERSION:9', '#EXT-X-INDEPENDENT-SEGMENTS']
     // Players start with the first variant. It is AAC, because some players do not support Opus.

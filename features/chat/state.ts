@@ -1,7 +1,7 @@
 import { z } from 'flylive-audio-server/feature'
 import type { RoomStateHandle } from 'flylive-audio-server/feature'
 
-/** The longest slow mode, in seconds. */
+/** Maximum interval of slow mode, in seconds. */
 export const maxSlowModeSeconds = 3600
 
 /** The chat mode of a room. It survives a restart. */

@@ -50,7 +50,7 @@ export default defineFeature(async function docs (app) {
     schema: { tags, summary: 'The HTTP interface, as OpenAPI 3.1', response: { 200: z.looseObject({ openapi: z.string() }) } }
   }, (request, reply) => { send(request, reply, current('openapi', ({ openapi }) => json(openapi))) })
   app.get('/docs/asyncapi.json', {
-    schema: { tags, summary: 'The WebSocket, as AsyncAPI 3.0', response: { 200: z.looseObject({ asyncapi: z.string() }) } }
+    schema: { tags, summary: 'The WebSocket interface, as AsyncAPI 3.0', response: { 200: z.looseObject({ asyncapi: z.string() }) } }
   }, (request, reply) => { send(request, reply, current('asyncapi', ({ asyncapi }) => json(asyncapi))) })
 
   const hidden = { schema: { hide: true } }

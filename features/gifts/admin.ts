@@ -41,7 +41,7 @@ export function adminRoutes (app: FeatureInstance, gifts: Gifts): void {
   })
 
   app.get('/admin/gifts/ledger', {
-    schema: { summary: 'Gifts recorded on this server because no backend is configured', querystring, response: { 200: z.object({ ledger: z.array(recorded), ...rest }) } }
+    schema: { summary: 'Gifts recorded in the ledger because no backend is configured', querystring, response: { 200: z.object({ ledger: z.array(recorded), ...rest }) } }
   }, async ({ query }) => {
     const { shown, ...rest } = await page('ledger', query)
     return { ledger: shown, ...rest }

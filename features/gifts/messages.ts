@@ -35,7 +35,7 @@ export const requests = {
 
 /** Fields that the feature adds to the reply to room:join. */
 export const joinReply = z.object({
-  giftTotals: z.array(z.object({ recipientId: userId, quantity: z.int() })).describe('How many gifts each user has received since the room was created, for the 50 users with the most, in descending order')
+  giftTotals: z.array(z.object({ recipientId: userId, quantity: z.int() })).describe('How many gifts each user has received since the room was created, for the 50 users with the most gifts, in descending order')
 })
 
 export const events = {

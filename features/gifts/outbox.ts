@@ -91,18 +91,17 @@ export interface OutboxOptions {
  * Stores accepted gifts until the backend has charged them. Two implementations,
  * `sqlite` (one server) and `redis`, pass the same contract suite (test/contracts/gift-outbox.ts).
  *
- * A gift is always in exactly one state: queued, or in one of the records. Only {@link settle} removes
- * a gift from the queue. Each method is atomic and durable when
- * it resolves. If the storage is unreachable or its reply is lost, the method throws
- * UNAVAILABLE and may or may not have taken effect.
+ * A stored gift is either queued or in exactly one of the records. Only {@link settle} removes a gift from the queue.
+ * Each method is atomic, and its changes are durable when it resolves. If the storage is unreachable or its reply is
+ * lost, the method throws UNAVAILABLE and may or may not have taken effect.
  */
 export interface Outbox {
   /**
    * Queues a gift, due immediately, unless the queue or a record already contains it. A processed gift is queued again,
    * because the outbox has already deleted it; the backend still charges it only once.
    *
-   * @param roomCreatedAt when the gift's room was created, epoch milliseconds. if given, a gift that this call queues
-   *   is added to the room's totals
+   * @param roomCreatedAt when the gift's room was created, in epoch milliseconds. If given, and if this call queues the
+   *   gift, the gift is added to the room's totals
    * @returns where the gift was already stored; undefined if this call queued it
    */
   add (gift: Gift, roomCreatedAt?: number): Promise<Found | undefined>
@@ -123,7 +122,7 @@ export interface Outbox {
   take (sizes: readonly number[], leaseMs: number): Promise<Batch>
   /**
    * Moves the gifts of a batch to their next state: queued, processed, failed, ledger or dead letter. Gifts that are no
-   * longer under this lease stay unchanged. Only the newest records in the ledger and of failed gifts are kept; dead
+   * longer under this lease stay unchanged. Of the ledger and the failed gifts, only the newest records are kept; dead
    * letters are never trimmed.
    *
    * @param outcomes by transactionId

@@ -81,9 +81,11 @@ return {redis.call('ZCARD', KEYS[1]), redis.call('ZCARD', KEYS[4]), tries, more,
  * The target is one of:
  * - "processed"
  * - "queue": a is the delay, b the number of failed attempts to add
- * - the index in KEYS of the hash of a kind of record: a is the details, b the name of the field for the number of
- *   attempts, or empty The script adds the gift to its new place before removing it from the old one. If Redis rejects
- *   a write (out of memory), the gift stays in its old place.
+ * - the index in KEYS of the hash for a kind of record: a is the details, b the name of the field for the number of
+ *   attempts, or empty
+ *
+ * The script adds the gift to its new place before removing it from the old one. If Redis rejects a write (out of
+ * memory), the gift stays in its old place.
  *
  * If there are more than keptLedger or keptFailed records, the script deletes those with the lowest ids, at most
  * "trimmed" of each kind.

@@ -26,8 +26,8 @@ export interface BackendClient {
    * fail if they wait longer than the timeout of a call or 10 s, whichever is shorter.
    *
    * @returns the validated response; undefined if the backend returns 404
-   * @throws UNAVAILABLE if the request did not reach the backend; BACKEND_FAILED
-   *   if the response is missing or invalid, although the backend may have processed the request
+   * @throws UNAVAILABLE if the request did not reach the backend; BACKEND_FAILED if the backend rejected the request, or if
+   *   the response is missing or invalid (the backend may then have processed the request)
    */
   call<S extends z.ZodType> (call: Call, schema: S): Promise<z.output<S> | undefined>
   /** Waits up to 2 s for in-flight calls, then aborts them. */

@@ -43,7 +43,7 @@ export function createRemovals (app: Pick<FeatureInstance, 'clock' | 'cluster' |
       const now = clock.now()
       await jobs.schedule(kickJob, JSON.stringify([roomId, userKey, now]), now + verifyDelayMs)
     } catch (err) {
-      log.warn({ err, roomId }, 'a kick by the backend was applied on this server only')
+      log.warn({ err, roomId }, 'failed to schedule the check that a kick by the backend reached all servers')
     }
   }
 

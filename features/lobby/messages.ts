@@ -15,7 +15,7 @@ const listed = z.object({
   }),
   createdAt: z.int(),
   seatCount: z.int().optional().describe('Present if the feature seats is enabled'),
-  seated: z.int().optional().describe('Number of seated users, without users whose connection broke. Present if the feature seats is enabled'),
+  seated: z.int().optional().describe('Number of seated users, excluding disconnected users. Present if the feature seats is enabled'),
   people: z.array(profile).describe('Some members: seated users first, then the others in order of arrival')
 })
 

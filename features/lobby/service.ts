@@ -58,7 +58,7 @@ export function createLobby (app: FeatureInstance, { cacheMs, people }: z.output
     if (found.length === 0) return []
     const rooms = found.map(({ room }) => room)
     const [seats, onAir] = await Promise.all([features.getFeature('seats')?.seatsOf(rooms), hooks.ask('lobby:onAir', rooms)])
-    // The members of a locked room are hidden, because only users with the PIN may see them.
+    // The members of a locked room are hidden: only users who are in the room may see them.
     const open = found.flatMap(({ room: { roomId }, overview }, i) => overview.isLocked ? [] : [{ roomId, first: (seats?.[i]?.seats ?? []).map(({ userId }) => userKeyOf(userId)) }])
     const members = people > 0 && open.length > 0 ? await store.getSomeMembers(open, people) : []
     const named = new Map(open.map(({ roomId }, i) => [roomId, members[i]]))

@@ -9,10 +9,7 @@ export interface Speaking {
 
 /** Interval at which each server sends the speakers of its rooms, in milliseconds. */
 const intervalMs = 1000
-/**
- * How long the speakers of a server are valid, in milliseconds. A server that sends nothing for this long is dead, or
- * has no speakers.
- */
+/** How long a server's message is valid, in milliseconds. A server that sends nothing for this long is dead or has no speakers. */
 const maxAgeMs = 5000
 /** Maximum size of a message, in bytes. Rooms that do not fit are omitted. */
 const maxBytes = 262_144

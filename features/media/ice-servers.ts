@@ -5,7 +5,7 @@ import type { config } from './config.ts'
 type Settings = z.output<typeof config>
 export type IceServer = Settings['iceServers'][number]
 
-/** Lifetime of a TURN credential, in seconds; longer than a session lasts. */
+/** Lifetime of a TURN credential, in seconds. */
 const turnTtlSeconds = 86_400
 
 /**

@@ -42,7 +42,7 @@ export default defineFeature(async function media (app, settings) {
 
   const iceServers = ({ user }: Session) => iceServersFor(settings, user.id, Date.now())
   hooks.on('session:greet', (session) => ({ iceServers: iceServers(session) }))
-  /** Announces producers to one session; during its join, after the reply. */
+  /** Announces producers to one session. During the session's join, the events follow the reply. */
   function announce (room: LocalRoom, session: Session, producers: readonly ProducerInfo[]): void {
     const { roomId } = room
     for (const { producerId, userId, source, isPaused } of producers) {
@@ -65,7 +65,8 @@ export default defineFeature(async function media (app, settings) {
     } satisfies z.input<typeof joinReply>
   })
 
-  // These requests cost the media worker or every member of the room something. A mute takes effect only after an unmute, so it needs no limit.
+  // These requests cause work for the media worker or for every member of the room. A mute takes effect only after an
+  // unmute, so it needs no limit of its own.
   const limit = { perMinute: settings.commandsPerMinute, name: 'media', eventual: true }
   messages.on('transport:create', { ...requests['transport:create'], limit }, async ({ type }, { room, session }) =>
     ({ ...await sfu.createTransport(room, session, type) }) as never)

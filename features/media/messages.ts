@@ -15,7 +15,7 @@ const fingerprint = z.object({
   value: z.string().max(200)
 }).refine(({ algorithm, value }) => new RegExp(`^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){${digestOctets[algorithm] - 1}}$`).test(value), {
   path: ['value'],
-  message: 'must be colon-separated hex with the length of its algorithm'
+  message: 'must be colon-separated hex, as long as the algorithm requires'
 })
 
 export const dtlsParameters = z.object({
@@ -148,7 +148,7 @@ export const requests = {
   'audio:consume': {
     request: z.object({
       transportId: mediaId,
-      producerId: mediaId.describe('A producer of the room, or `mix` for the mix of all of them (feature mix)'),
+      producerId: mediaId.describe('A producer in the room, or `mix` for the mix of the room (feature mix)'),
       rtpCapabilities,
       paused: z.boolean().default(true).describe('Whether the consumer is paused until consumer:resume')
     }).describe('Receives the audio of a producer'),
@@ -173,7 +173,7 @@ const producerEvent = z.object({ roomId, producerId: mediaId, userId, source })
 export const events = {
   'audio:newProducer': producerEvent.extend({ kind: z.literal('audio') }).describe('Sent to the other members when a user starts to send audio'),
   'audio:producerClosed': producerEvent.extend({ reason: z.literal('bitrate').optional().describe('The producer sent more than its allowed bit rate for 3 s') })
-    .describe('Sent to the other members when a producer is closed. If it has a reason, the sender of the audio also receives it'),
+    .describe('Sent to the other members when a producer is closed. If the event has a reason, the sender of the audio also receives it'),
   'audio:producerPaused': producerEvent.describe('Sent to the other members when a producer is paused'),
   'audio:producerResumed': producerEvent.describe('Sent to the other members when a producer is resumed'),
   'consumer:closed': z.object({ roomId, consumerId: mediaId }).describe('Sent to the owner of a consumer when the consumer is closed'),

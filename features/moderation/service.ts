@@ -3,8 +3,8 @@ import type { Ban, FeatureInstance, GivenRole, LocalRoom, Role, Session, UserId,
 import type { config } from './config.ts'
 
 /**
- * The commands of a room's hosts (the owner and admins). Each command checks the sender's role when it runs, and writes an
- * audit line when it is done.
+ * The commands of a room's hosts (the owner and admins). Each command checks the sender's role when it runs. All commands
+ * except `bans` write an audit line when they are done.
  *
  * All methods throw FORBIDDEN if the sender's role does not allow the command, and UNAVAILABLE if the store cannot be reached.
  */
@@ -12,9 +12,9 @@ export interface Moderation {
   /**
    * Removes a user from the room and, if `banSeconds` is given, bans the user.
    *
-   * @returns the user's id as in their token, if the user is in the room
-   * @throws CANNOT_TARGET_SELF, BAN_LIMIT; FORBIDDEN if an admin targets the owner; NOT_IN_ROOM if the user is not in the room
-   *   and `banSeconds` is not given
+   * @returns the user's id; as in their token if the user is in the room, otherwise as given
+   * @throws CANNOT_TARGET_SELF, BAN_LIMIT; FORBIDDEN if an admin targets the owner; NOT_IN_ROOM if the user is not in the
+   *   room, has no seat there, and is not to be banned
    */
   kick (room: LocalRoom, session: Session, userId: UserId, banSeconds?: number): Promise<UserId>
   unban (room: LocalRoom, session: Session, userId: UserId): Promise<void>
@@ -35,7 +35,7 @@ export interface Moderation {
   /** @throws CANNOT_TARGET_SELF, NOT_IN_ROOM */
   transfer (room: LocalRoom, session: Session, userId: UserId): Promise<UserId>
   end (room: LocalRoom, session: Session): Promise<void>
-  /** @throws MESSAGE_NOT_FOUND; FEATURE_DISABLED if the feature `chat` is off */
+  /** @throws MESSAGE_NOT_FOUND; FORBIDDEN if an admin targets the owner's message; FEATURE_DISABLED if the feature `chat` is off */
   deleteMessage (room: LocalRoom, session: Session, id: string): Promise<void>
   /** @throws FEATURE_DISABLED if the feature `chat` is off */
   slowMode (room: LocalRoom, session: Session, seconds: number): Promise<void>

@@ -14,7 +14,7 @@ export function adminRoutes (app: FeatureInstance, devices: Devices, recorder: R
   }, async ({ params: { userId } }) => ({ devices: await devices.list(userId) }))
 
   app.get('/admin/push-to-talk/talks', {
-    schema: { tags, summary: 'Lists the stored talks, ordered by message id', response: { 200: z.object({ talks: z.array(z.object({ messageId: z.string(), bytes: z.int(), createdAt: z.int() })) }) } }
+    schema: { tags, summary: 'Lists the stored talks', response: { 200: z.object({ talks: z.array(z.object({ messageId: z.string(), bytes: z.int(), createdAt: z.int() })) }) } }
   }, async () => ({ talks: await recorder.list() }))
 
   app.get('/admin/push-to-talk/talks/:messageId', {

@@ -22,7 +22,7 @@ export type ChannelMessage =
   /** A talk starts. */
   { kind: 'start', talk: CurrentTalk, frame: string } |
   { kind: 'audio', talk: CurrentTalk, frame: string } |
-  /** The sender has native clients, so the server that receives the talk's audio must send it to the room as a producer. */
+  /** A server with native clients asks the server of a talk to send the talk to the room as a producer. */
   { kind: 'wanted', talkId: string } |
   { kind: 'end', talkId: string, userKey: string, frame: string } |
   /** A message of the channel, for example a text message. */
@@ -141,8 +141,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
    * The server of a radio's talk can send it to the room as a producer. It does so if it has native clients in the
    * room, or if another server with native clients requests it. The kernel relays the producer to the other servers.
    *
-   * @returns the producer of a radio's talk on this server, created if needed; undefined if the room has no native
-   *   clients
+   * @returns the producer of the talk, created if needed; undefined if this server does not send the talk to the room
    */
   function injectionFor (channel: Channel, talk: CurrentTalk): TalkInjection | undefined {
     // The room already has the audio of native clients.
@@ -332,7 +331,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
   }
 }
 
-/** @returns the user's voice in the channel, which is created if necessary */
+/** @returns the user's voice in the channel; creates the voice if necessary */
 export function nativeVoice (channel: Channel, userId: UserId): NativeVoice {
   const userKey = userKeyOf(userId)
   const voice = channel.natives.get(userKey) ?? { userId, userKey, talk: undefined, waiting: undefined, deniedUntil: 0, mustPause: false, lastAudioAt: 0 }

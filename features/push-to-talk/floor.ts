@@ -7,14 +7,14 @@ import type { Decision, RoomStateHandle, UserId } from 'flylive-audio-server/fea
 export const busyMs = 3000
 /** Maximum duration of a talk, in milliseconds. */
 export const maxTalkMs = 90_000
-/** After this time, another user can take the floor even from a holder who still sends audio, in milliseconds. */
+/** After this time, in milliseconds, another user can take the floor even from a holder who still sends audio. */
 export const hardReleaseMs = 95_000
 
 const holder = z.object({
   talkId: z.string(),
   userId,
   userKey: z.string(),
-  /** Since when this user has the floor, epoch milliseconds. */
+  /** When the user took the floor, in epoch milliseconds. */
   since: z.number(),
   /** Time of the last audio, epoch milliseconds. Renewed at most once per second. */
   lastAudioAt: z.number()

@@ -1,4 +1,4 @@
-// Facts about Opus packets (RFC 6716) and their container for files (RFC 7845).
+// The durations of Opus packets (RFC 6716), and Ogg Opus files (RFC 7845).
 
 /** Samples per second. Opus counts durations at this rate, whatever the audio bandwidth. */
 export const sampleRate = 48_000

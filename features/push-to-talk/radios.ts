@@ -22,7 +22,7 @@ const maxQueued = 256
 const maxReplayBytes = 65_536
 /** Interval at which the send queue is checked during a pause, in milliseconds. */
 const replayPollMs = 20
-/** How long a radio's frames wait at most while it receives its missed messages, in milliseconds. */
+/** Maximum time that a radio's frames wait while the radio receives its missed messages, in milliseconds. */
 const replayWaitMs = 500
 /** A server detects a broken connection within this time, in milliseconds. Messages that it sent in this time may be lost. */
 const unnoticedMs = 60_000
@@ -70,7 +70,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
   /** The time up to which each user has received all messages, in epoch milliseconds. */
   const seen = kv.namespace('push-to-talk:seen')
   const seenTtlMs = settings.offlineSeconds * 1000
-  /** How many messages each user has sent in the current minute, in order of the beginning of the minute. */
+  /** How many messages each user has sent in their current minute, ordered by the start of that minute. */
   const sentMessages = new Map<string, { since: number, count: number }>()
   const drop = (reason: DropReason) => { dropped.inc({ reason }) }
 
@@ -114,7 +114,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
     const loggedIn = users.publish(userId, { kind: 'login', sessionId: session.id, deviceId })
     const claims = session.identity.claims as RadioClaims
     const [keys, seenAt] = await Promise.all([membership.channelsOf(userId, claims), seen.get(userKey)]).catch((err: unknown) => {
-      log.warn({ err, userId }, 'a radio does not receive its missed messages: the store is unavailable')
+      log.warn({ err, userId }, 'store unavailable, using the channels in the token of a radio, without the missed messages of the channels')
       return [channelsIn(claims.channelIds), undefined] as const
     })
     if (!session.open) return
@@ -206,7 +206,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
   /**
    * Counts a message.
    *
-   * @returns false if the user has sent too many in this minute, including earlier connections
+   * @returns false if the user has sent too many messages in this minute, over this and earlier connections
    */
   function admit ({ userKey }: Radio): boolean {
     const now = performance.now()

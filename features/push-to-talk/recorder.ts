@@ -5,9 +5,9 @@ import { oggOpus } from './opus.ts'
 
 /** Recorded talks: Ogg Opus files named after their message ids. */
 export interface Recorder {
-  /** Stores a talk. Resolves when the talk is durable. Does nothing if there are no packets */
+  /** Stores a talk. Resolves when the talk is durable. Does nothing if there are no packets. */
   keep (messageId: string, packets: readonly Uint8Array[]): Promise<void>
-  /** @returns the talks, sorted by message id */
+  /** @returns the stored talks */
   list (): Promise<{ messageId: string, bytes: number, createdAt: number }[]>
   /** @throws NOT_FOUND */
   read (messageId: string): Promise<Readable>

@@ -5,8 +5,7 @@ import { samplesOf } from './opus.ts'
 import { sentLevelExtensionId, sentPayloadType } from './rtp-messages.ts'
 import type { RtpCommand, RtpEvent, WatchedVoice } from './rtp-messages.ts'
 
-// The thread that receives and sends RTP, so that silent packets of native clients never reach the main
-// thread.
+// The thread that receives and sends RTP, so that the main thread receives no packets while native clients are silent.
 
 /** Levels are −dBov: 0 is the loudest, 127 is silence. */
 const quietestVoice = 60

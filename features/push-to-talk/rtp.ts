@@ -11,7 +11,7 @@ export interface Rtp {
   close (): Promise<void>
 }
 
-/** @param failed called if the thread ends unexpectedly */
+/** @param failed called if the thread fails */
 export function createRtp (failed: (error: Error) => void): Rtp {
   let started: { worker: Worker, port: Promise<number> } | undefined
 

@@ -80,12 +80,12 @@ export function createService (app: FeatureInstance, settings: Settings) {
   }
 
   return {
-    /** Subscribes to the messages of the channels and users that the previous generation has opened. */
+    /** Subscribes to the messages of the channels and users that the previous generation served. */
     async start () {
       if (state.inService === undefined) state.inService = generation
       await Promise.all([channels.subscribe(), users.subscribe()])
     },
-    /** Called when this generation is in service. */
+    /** Called when this generation goes into service. */
     takeOver () {
       state.inService = generation
       state.voicesChanged = voicesChanged

@@ -1,7 +1,7 @@
 import type { Injection, OutgoingEvent, Session, Tap, UserId } from 'flylive-audio-server/feature'
 import type { Frame } from './frames.ts'
 
-// The feature's in-memory state, which outlives reloads. It contains no code: the running generation works on it.
+// The feature's in-memory state, which outlives reloads. The running generation works on it, and sets `voicesChanged`.
 
 /** A connected radio. */
 export interface Radio {
@@ -36,7 +36,7 @@ export interface HeldMessage {
   messageId: string
 }
 
-/** A talk of a user of this server. A radio talks to a channel or a user, a native client to a channel. */
+/** A talk of a user on this server. A radio talks to a channel or a user, a native client to a channel. */
 export interface Talk {
   readonly id: string
   readonly channelType: 0 | 1

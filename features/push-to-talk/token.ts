@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { findTextIssue, Unauthorized, unavailable, userId, withDetails, z } from 'flylive-audio-server/feature'
 import type { FeatureInstance, HttpRequest, Identity } from 'flylive-audio-server/feature'
 
-/** How long after its `iat` a token without `exp` expires if it is signed with PTT_JWT_SECRET, in milliseconds. */
+/** How long a token that is signed with PTT_JWT_SECRET and has no `exp` is valid after its `iat`, in milliseconds. */
 const maxAgeMs = 86_400_000
 
 const claimsSchema = z.object({
@@ -60,7 +60,7 @@ async function createOwnVerifier (app: FeatureInstance, secret: string) {
 const hash = (token: string) => createHash('sha256').update(token).digest('hex')
 
 /**
- * @param secret the secret that signs tokens of radios; undefined if radios use tokens of the feature `auth`
+ * @param secret the secret with which tokens of radios are signed; undefined if radios use tokens of the feature `auth`
  * @returns a function that identifies a connecting radio; it throws UNAUTHORIZED or UNAVAILABLE
  */
 export async function createAuthentication (app: FeatureInstance, secret: string | undefined): Promise<(request: HttpRequest) => Promise<Identity>> {

@@ -16,20 +16,20 @@ export interface Predecessor {
 declare module 'flylive-audio-server/feature' {
   interface ClusterRequests {
     /**
-     * Continues a recording as a new recording on the server that receives the request. The reply is whether the server has
-     * members of the room and has started.
+     * Continues a recording as a new recording on the server that receives the request. The reply is true if that server
+     * now records the room; false if, for example, it has no members of the room.
      */
     'recording:continue': { data: Predecessor, reply: boolean }
   }
 }
 
 const timeoutMs = 5000
-/** Number of members whose servers are considered. */
+/** Maximum number of members whose servers are considered. */
 const maxMembers = 200
 
 /**
  * @param continueHere continues a recording on this server; see `recording:continue`
- * @returns a function that makes a server with members of the room continue a recording. It returns false if no server can
+ * @returns a function that makes a server with members of the room continue a recording. It returns false if no server does
  */
 export function createContinuation ({ cluster, directory, log, nodeId, store }: FeatureInstance, continueHere: (predecessor: Predecessor) => Promise<boolean>) {
   cluster.answer('recording:continue', continueHere)

@@ -6,25 +6,25 @@ import type { Storage } from './storage.ts'
 export interface IndexRepairOptions {
   index: RecordIndex
   storage: Storage
-  /** A recording without a whole file in the bucket is lost if nothing was uploaded for this long, in milliseconds. */
+  /** An unfinished recording in the bucket counts as lost if nothing was uploaded to it for this long, in milliseconds. */
   quietMs: number
-  /** Called with the record of a lost recording, of which the bucket has parts, after it was added to the index. */
+  /** Finishes a lost recording, whose parts are in the bucket. Called after its record was added to the index. */
   finish (record: RecordingRecord): Promise<void>
-  /** Called if the index was lost since the previous call of the function. */
+  /** Called when a new mark shows that the store has lost the index. */
   lost (): void
 }
 
-/** How long other servers leave the repair to one server, in milliseconds. */
+/** How long one server holds the lock on the repair, in milliseconds. */
 const lockMs = 5000
 const markName = 'complete'
 
 /**
- * A mark in the store says that the index is complete. If the store has lost its data, the mark is gone, too, and one server adds
- * the recordings in the bucket to the index again.
+ * A mark in the store shows that the index is complete. If the store has lost its data, the mark is gone, too, and one
+ * server adds the recordings in the bucket to the index again.
  *
  * @returns a function that repairs the index if the mark is gone. It returns false if it must be called again soon, because
  *   another server is repairing the index or a recording may still run
- * @throws the error of the store or of the bucket
+ *   The function throws the errors of the store and of the bucket
  */
 export function createIndexRepair ({ clock, cluster, kv, log }: FeatureInstance, { index, storage, quietMs, finish, lost }: IndexRepairOptions): () => Promise<boolean> {
   const marks = kv.namespace('recording-marks')
@@ -46,7 +46,7 @@ export function createIndexRepair ({ clock, cluster, kv, log }: FeatureInstance,
     if (!isFinished) await finish(record)
   }
 
-  /** @returns whether all recordings of the bucket are in the index */
+  /** @returns false if a recording in the bucket may still be running */
   async function repair (): Promise<boolean> {
     const { finished, unfinished } = await storage.bucketIds()
     const known = new Set(await index.ids())

@@ -21,7 +21,7 @@ export function samplesOf (payload: Uint8Array): number {
   return samples > maxSamples ? 0 : samples
 }
 
-/** Packets of silence for all durations that one frame can have, longest first. */
+/** Packets of silence, one per frame duration of the CELT codec, longest first. */
 const silences = [[0xf8, 960], [0xf0, 480], [0xe8, 240], [0xe0, 120]].map(([toc, duration]) => ({ data: Uint8Array.of(toc as number, 0xff, 0xfe), duration: duration as number }))
 
 /** Duration of the shortest packet, in samples: 2.5 ms. */

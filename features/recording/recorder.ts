@@ -67,8 +67,8 @@ export class Recording {
 }
 
 /**
- * The recordings of this server, and the thread that writes their files. It outlives a reload of the feature, so that
- * no sample is lost.
+ * The recordings of this server, and the thread that writes their files. A recorder outlives a reload of the feature, so
+ * that no sample is lost.
  */
 export class Recorder {
   handlers: RecorderHandlers | undefined

@@ -25,7 +25,7 @@ export const recordingRecord = z.object({
   nodeId: z.string(),
   stored: z.enum(['server', 'bucket']),
   tracks: z.boolean(),
-  /** The recording that this one continues, because the server of that one stopped. */
+  /** The id of the recording that this one continues. Its server stopped, or had no members of the room left. */
   continues: z.string().optional(),
   files: z.array(recordedFile)
 })
@@ -33,10 +33,10 @@ export type RecordingRecord = z.output<typeof recordingRecord>
 
 /** The pattern of a recording's id: a UUIDv7, so that ids sort by time. */
 export const idPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$/
-/** The file with the record, beside the files of each recording. */
+/** Name of the file that contains the record, beside the other files of a recording. */
 export const manifestName = 'recording.json'
 
-/** The index of all recordings, on all servers. All methods throw UNAVAILABLE. */
+/** The index of all recordings, on all servers. All methods throw UNAVAILABLE while the store cannot be reached. */
 export interface RecordIndex {
   get (recordingId: string): Promise<RecordingRecord | undefined>
   put (record: RecordingRecord): Promise<void>

@@ -65,7 +65,7 @@ const leaseMs = 6000
 const saveMs = 10_000
 /** How often a job checks the lease of a running recording, in milliseconds. */
 const watchMs = 2000
-/** A server that runs uploads at least this often, in milliseconds. */
+/** If nothing was uploaded to an unfinished recording for this long, its server is no longer running. In milliseconds. */
 const quietMs = 2 * leaseMs
 const retentionMs = 10 * 60_000
 const lockMs = 60_000
@@ -164,7 +164,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
       ...(reason === undefined ? {} : { reason })
     }
     if (files.length > 0) await writeManifest(folder, done)
-    // If nothing was recorded, the recording is removed, unless a crash is the reason: its start was acknowledged.
+    // If nothing was recorded, remove the record. After a crash, keep it, because the start was acknowledged to a host.
     if (files.length > 0 || reason === 'server_lost') await index.put(done)
     else await index.delete(recordingId)
     await clear(roomId, recordingId, reason)
@@ -228,7 +228,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
 
   async function finishLost (record: RecordingRecord): Promise<void> {
     const { recordingId } = record
-    // The room should be recorded again soon, and the download may take long.
+    // Hand over first: the room should be recorded again soon, and the download may take long.
     await handOver(record, 'server_lost')
     if (await storage.isLocal(recordingId) || await storage.downloadParts(recordingId)) {
       const manifest = await readManifest(storage.folderOf(recordingId))
@@ -404,7 +404,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   interface OpenRequest { by: UserId, tracks: boolean, predecessor?: Predecessor }
   const starting = new Map<string, Promise<string | undefined>>()
 
-  /** Like {@link open}, but a start that is in progress for the room is used. */
+  /** Like {@link open}, but waits for a start that is already in progress for the room instead of starting again. */
   async function openOnce (room: LocalRoom, request: OpenRequest): Promise<string | undefined> {
     const running = starting.get(room.roomId)
     if (running) return await running

@@ -135,7 +135,7 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
     async read (record, name, range) {
       const here = await isLocal(record.recordingId) ? await readHere(record.recordingId, name, range) : undefined
       if (here) return here
-      if (record.stored === 'bucket' && !bucket) throw unavailable('The recording is in an S3 bucket, and RECORDING_S3_URL is not set')
+      if (record.stored === 'bucket' && !bucket) throw unavailable('The recording is in an S3 bucket, but RECORDING_S3_URL is not set')
       // An upload that ends at this moment deletes the files on this server.
       if (bucket && (record.stored === 'bucket' || record.nodeId === nodeId)) {
         if (range.last < range.first) return Readable.from([])
@@ -154,7 +154,7 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
     async uploadParts (recording) {
       if (!bucket) return
       const { id, folder, files, record, timelineBytes, uploaded } = recording
-      // The index can be repaired from the record. It is uploaded again when the recording has another file.
+      // The index can be repaired from the record, so upload the record first, and again when the recording has another file.
       if (uploaded.get(manifestName) !== files.length) {
         await bucket.put(`${partsOf(id)}/${manifestName}/${offset(0)}`, Readable.from([Buffer.from(JSON.stringify({ ...record, files }))]))
         uploaded.set(manifestName, files.length)

@@ -27,7 +27,7 @@ const silenceDelay = 5 * sampleRate
  * adds some delay.
  */
 const mixDelay = 2640
-/** If a user's earlier producer has sent nothing for this long, the user's new producer continues its file. In samples. */
+/** If a user's earlier producer has sent nothing for this long, the user's new producer continues the same file. In samples. */
 const reuseSamples = sampleRate
 /** Maximum number of voice files. Additional voices are recorded only in the mix. */
 const maxVoiceFiles = 200
@@ -44,7 +44,7 @@ interface VoiceFile {
   lastArrival: number
 }
 
-/** One recording, in the recorder thread. All methods throw the errors of the file system. */
+/** One recording, in the recorder thread. Methods that access files throw the errors of the file system. */
 export class ThreadRecording {
   readonly #options: OpenOptions
   readonly #mix: Mp4Track
@@ -108,7 +108,7 @@ export class ThreadRecording {
     return bavail * bsize < this.#options.minFreeBytes
   }
 
-  /** @param isFault whether a write has failed; packets in memory are then discarded */
+  /** @param isFault whether the recording has failed; packets in memory are then discarded */
   close (isFault: boolean): void {
     const errors: unknown[] = []
     const attempt = (action: () => void) => {

@@ -83,7 +83,7 @@ setInterval(() => {
 setInterval(() => {
   for (const [id, { recording }] of [...open]) {
     attempt(id, () => {
-      if (recording.isDiskFull()) fail(id, 'disk_full', 'Less disk space than RECORDING_MIN_FREE_MB is free')
+      if (recording.isDiskFull()) fail(id, 'disk_full', 'The free disk space is below RECORDING_MIN_FREE_MB')
       else send({ type: 'progress', id, files: recording.files, timelineBytes: recording.timelineBytes })
     })
   }

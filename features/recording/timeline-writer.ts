@@ -2,7 +2,7 @@ import { isCoded, userKeyOf } from 'flylive-audio-server/feature'
 import type { FeatureInstance, UserId } from 'flylive-audio-server/feature'
 import type { Recorder, Recording } from './recorder.ts'
 
-/** Writes the timelines of the recordings on this server: who spoke when, seats, chat. */
+/** Writes the timelines of the recordings on this server: speakers, seats and chat messages. */
 export interface TimelineWriter {
   /** Begins the timeline with the current seats and speakers. */
   begin (recording: Recording): void

@@ -1,6 +1,6 @@
 import { sampleRate } from 'flylive-audio-server/fmp4'
 
-/** If the delay of a packet differs by more than this, the sender has restarted its timestamps. In samples.. */
+/** If the delay of a packet differs from the reference by more than this, the sender has restarted its timestamps. In samples. */
 const maxJump = 2 * sampleRate
 /** How long the packet with the lowest delay stays the reference for later packets, in samples. */
 const windowSamples = 5 * sampleRate

@@ -12,12 +12,12 @@ const adminView = z.object({
   seatCount: z.int(),
   seats: z.array(seat.extend({
     selfMuted: z.boolean(),
-    awayUntil: z.int().nullable().describe('The seat is released at this time unless the user returns, epoch milliseconds')
+    awayUntil: z.int().nullable().describe('When the seat is released if the user has not returned, in epoch milliseconds')
   })),
   lockedSeats: z.array(seatIndex),
   invites: z.array(z.object({ seatIndex, userId, invitedById: userId, expiresAt: z.int() })),
   requests: z.array(seatRequest.extend({
-    awayUntil: z.int().nullable().describe('The request is removed at this time unless the user returns, epoch milliseconds')
+    awayUntil: z.int().nullable().describe('When the request is removed if the user has not returned, in epoch milliseconds')
   }))
 })
 

@@ -15,7 +15,7 @@ import type { Invite, Seat, SeatState } from './state.ts'
 export interface Actor {
   userId: UserId
   role: Role
-  /** The owner of the room. Set only for commands with which an admin might remove the owner from their seat. */
+  /** The owner of the room. Set only when an admin sends a command that must not affect the owner: `remove`, `lock`, `muteAll`. */
   ownerId?: UserId
 }
 
@@ -70,7 +70,7 @@ const isSameUser = (userId: UserId, other: UserId) => userKeyOf(userId) === user
 /** Whether a command cancels another user's request. */
 const cancelsOther = (command: Command, self: UserId) => command.type === 'cancel' && command.userId !== undefined && !isSameUser(command.userId, self)
 
-/** Whether a command from the user `self` depends on that user's role. If it depends on the role, the caller must look up the role. */
+/** Whether a command from the user `self` depends on that user's role, which the caller must then look up. */
 export const needsRights = (command: Command, self: UserId): boolean => rights[command.type] !== undefined || cancelsOther(command, self)
 
 /** The seat, user or invite that a command affected. */

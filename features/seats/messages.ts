@@ -26,7 +26,7 @@ export const requests = {
   'seat:invite:decline': aboutInvite('Declines an invite'),
   'seat:request': { request: z.object({}).describe('Requests a seat (raises a hand). A repeated request has no effect'), reply: z.object({}) },
   'seat:request:cancel': {
-    request: z.object({ userId: userId.optional().describe("The user whose request is cancelled; other users' requests: owner and admins only. Default: the sender") }).describe('Cancels a seat request (lowers a hand)'),
+    request: z.object({ userId: userId.optional().describe("The user whose request is cancelled. Default: the sender. Only the owner and admins may cancel other users' requests") }).describe('Cancels a seat request (lowers a hand)'),
     reply: z.object({})
   }
 } satisfies RequestMap
@@ -45,7 +45,7 @@ export const events = {
   'seat:userMuted': z.object({ roomId, userId, isMuted: z.boolean().describe('Muted by the owner or an admin'), selfMuted: z.boolean() }).describe('Sent to all members when a seated user is muted or unmuted'),
   'seat:invite:pending': z.object({ roomId, seatIndex, isPending: z.boolean(), invitedUserId: userId.optional() }).describe('Sent to all members when an invite to a seat is created or ends'),
   'seat:invite:received': z.object({ roomId, seatIndex, invitedById: userId, expiresAt: z.int().describe('Epoch milliseconds') }).describe('Sent to the invited user'),
-  'seat:requests': z.object({ roomId, requests: seatRequests }).describe('Sent after a change: to the owner and admins with all seat requests, to each requesting member whose position has changed with their own'),
+  'seat:requests': z.object({ roomId, requests: seatRequests }).describe('Sent when seat requests change. The owner and admins receive all requests; another member receives their own request, and only if it changed'),
   'seat:hand': z.object({ roomId, userId, handRaised: z.boolean() }).describe('Sent to all members when a user raises or lowers a hand. The server may send it again when the user reconnects'),
   'seat:count': z.object({ roomId, seatCount: z.int() }).describe('Sent to all members when the number of seats changes')
 } satisfies EventMap

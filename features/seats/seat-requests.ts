@@ -15,7 +15,7 @@ import type { SeatRequestView, SeatState, SeatStateHandle } from './state.ts'
 export interface SeatRequests {
   /** @returns the requests for a member's join reply */
   joinSnapshot (room: LocalRoom, session: Session): Promise<SeatRequestView[]>
-  /** Sends the requests if the new state of a room's seats adds or removes some: immediately, or after at most {@link windowMs}. */
+  /** Sends the requests if they differ from those last sent: immediately, or at most {@link windowMs} later. */
   publish (room: LocalRoom, state: SeatState | undefined): void
   /** Records a role that another operation has looked up. */
   updateRole (room: LocalRoom, session: Session, role: Role): void
@@ -27,7 +27,7 @@ export interface SeatRequests {
   closed (room: LocalRoom): void
   /** Looks up the hosts of a room whose members joined while the feature was off. */
   hydrate (room: LocalRoom): void
-  /** Stops the delayed sending. The next generation of the feature sends the changes. */
+  /** Cancels delayed events. The next generation of the feature sends the changes. */
   close (): void
 }
 
@@ -55,7 +55,7 @@ interface RequestAudience {
  */
 const timeoutMs = 500
 
-/** A room's requests are sent at most {@link maxPerWindow} times per window, in milliseconds. */
+/** Length of a window, in milliseconds. A room's requests are sent at most {@link maxPerWindow} times per window. */
 const windowMs = 1000
 const maxPerWindow = 10
 
@@ -67,7 +67,7 @@ const isOwn = (session: Session) => ({ userId }: SeatRequestView) => userKeyOf(u
 const identityOf = ({ userId, requestedAt, position }: SeatRequestView) => `${position} ${requestedAt} ${userKeyOf(userId)}`
 
 export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstance, 'log' | 'rooms' | 'sockets'>, state: Pick<SeatStateHandle, 'peek'>, audiences: RequestAudiences): SeatRequests {
-  /** How often the requests of each room were sent in the current window, and the timer that ends the window if changes wait for that. */
+  /** How often each room's requests were sent in the current window, and the timer that sends waiting changes at its end. */
   const windows = new WeakMap<LocalRoom, { since: number, sent: number, timer: NodeJS.Timeout | undefined }>()
   const timers = new Set<NodeJS.Timeout>()
 

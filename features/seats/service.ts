@@ -23,14 +23,14 @@ export interface Seats {
   /**
    * Executes a member's command atomically.
    *
-   * @throws the errors of {@link decide}; NOT_IN_ROOM if the target user is not in the room; UNAVAILABLE
+   * @throws the errors of {@link decide}; NOT_IN_ROOM if the user to assign or invite is not in the room; UNAVAILABLE
    */
   act (room: LocalRoom, session: Session, command: Command): Promise<Outcome>
   /**
    * Mutes all seated users, except the owner of the room, the sender, and `except`.
    *
    * @returns the users whom the command muted
-   * @throws FORBIDDEN if the sender is a member; UNAVAILABLE
+   * @throws FORBIDDEN if the sender is neither the owner nor an admin; UNAVAILABLE
    */
   muteAll (room: LocalRoom, session: Session, except: readonly UserId[]): Promise<UserId[]>
   /**

@@ -19,7 +19,7 @@ const seat = z.object({
   seatedSince: z.int().optional(),
   /** Whether the user muted themselves, as reported by the media feature. */
   selfMuted: z.boolean(),
-  /** Until when a disconnected user keeps the seat; undefined while the user is in the room. */
+  /** When the seat is released unless its user is in the room. Set for disconnected and for newly assigned users. */
   awayUntil: time.optional()
 })
 
@@ -29,7 +29,7 @@ const invite = z.object({ seatIndex: z.int(), userId, invitedById: userId, expir
 const request = z.object({
   userId,
   requestedAt: time,
-  /** Until when a disconnected user keeps the request; undefined while the user is in the room. */
+  /** When the request is removed unless its user is in the room. Set for disconnected users. */
   awayUntil: time.optional()
 })
 
@@ -71,7 +71,7 @@ export const initialSeats = ({ options }: Pick<RoomRecord, 'options'>): SeatStat
 export const seatOf = (state: SeatState | undefined, userKey: string): Seat | undefined =>
   state?.seats.find((seat) => userKeyOf(seat.userId) === userKey)
 
-/** All taken seats and all requests. A user keeps a seat or a request only while in the room. */
+/** All taken seats and all requests, which their users lose after they leave the room. */
 export const holdersOf = (state: SeatState | undefined): readonly (Seat | SeatRequest)[] => [...state?.seats ?? [], ...state?.requests ?? []]
 
 /** @returns the occupants, longest seated first */

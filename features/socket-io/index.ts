@@ -9,7 +9,7 @@ const name = 'socket-io'
 const prefix = '/socket.io'
 const path = `${prefix}/`
 const methods = 'GET, POST'
-/** How much of an origin is logged. */
+/** Maximum number of characters of an origin in a log line. */
 const maxLogged = 200
 
 /**

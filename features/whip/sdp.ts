@@ -51,7 +51,8 @@ function fingerprintOf (session: SessionDescription, media: Media): { algorithm:
 }
 
 /**
- * Parses an SDP offer with one audio section that has Opus. The answer rejects all other sections.
+ * Parses an SDP offer and picks its first audio section with a usable direction, which must contain Opus. The answer
+ * rejects all other sections.
  *
  * @param direction whether the client must be able to send or to receive audio
  * @throws VALIDATION_FAILED if the offer is not valid; OFFER_NOT_ACCEPTABLE if it has no such audio section

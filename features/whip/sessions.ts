@@ -67,7 +67,7 @@ export interface Sessions {
   /**
    * Opens a session for an offer.
    *
-   * @throws the errors of `room:join`, of `seat:take` and of the offer
+   * @throws the errors of `parseOffer`, and those of the requests that it sends, such as `room:join` and `seat:take`
    */
   open (kind: Kind, request: HttpRequest, roomId: string, pin: string | undefined, offer: string): Promise<{ id: string, answer: string, etag: string, links: string[] }>
   /**
@@ -110,7 +110,7 @@ export function createSessions (app: FeatureInstance): Sessions {
    * Opens a session, which counts toward the connection limits until it ends.
    *
    * @param ended called when the session has ended
-   * @throws what `sockets.admit`, `sockets.identify` and `sockets.open` throw
+   * @throws the errors of `sockets.admit`, `sockets.identify` and `sockets.open`
    */
   async function openSession (request: HttpRequest, ended: () => void): Promise<Session> {
     const connection = new EventEmitter()
