@@ -351,7 +351,7 @@ export interface GiftsEvents {
 
 /** Fields of the feature `gifts` in the reply to room:join. */
 export interface GiftsJoinReply {
-  /** How many gifts each user has received since the room was created, for the 50 users with the most, in descending order */
+  /** How many gifts each user has received since the room was created, for the 50 users with the most gifts, in descending order */
   giftTotals: {
     recipientId: UserId
     quantity: number
@@ -388,7 +388,7 @@ export interface LobbyRequests {
         createdAt: number
         /** Present if the feature seats is enabled */
         seatCount?: number | undefined
-        /** Number of seated users, without users whose connection broke. Present if the feature seats is enabled */
+        /** Number of seated users, excluding disconnected users. Present if the feature seats is enabled */
         seated?: number | undefined
         /** Some members: seated users first, then the others in order of arrival */
         people: Profile[]
@@ -509,7 +509,7 @@ export interface MediaRequests {
   'audio:consume': {
     request: {
       transportId: string
-      /** A producer of the room, or `mix` for the mix of all of them (feature mix) */
+      /** A producer in the room, or `mix` for the mix of the room (feature mix) */
       producerId: string
       rtpCapabilities: {
         codecs: {
@@ -579,7 +579,7 @@ export interface MediaEvents {
     source: 'voice' | 'music'
     kind: 'audio'
   }
-  /** Sent to the other members when a producer is closed. If it has a reason, the sender of the audio also receives it */
+  /** Sent to the other members when a producer is closed. If the event has a reason, the sender of the audio also receives it */
   'audio:producerClosed': {
     roomId: string
     producerId: string
@@ -665,7 +665,7 @@ export interface MixEvents {
   /** Sent to all members when the recommendation changes */
   'audio:mix': {
     roomId: string
-    /** Whether listeners should receive the mix (audio:consume with producerId `mix`) instead of each voice */
+    /** Whether listeners should receive the mix (audio:consume with producerId `mix`) instead of the individual voices */
     recommended: boolean
   }
 }
@@ -673,7 +673,7 @@ export interface MixEvents {
 /** Fields of the feature `mix` in the reply to room:join. */
 export interface MixJoinReply {
   mix: {
-    /** Whether listeners should receive the mix (audio:consume with producerId `mix`) instead of each voice */
+    /** Whether listeners should receive the mix (audio:consume with producerId `mix`) instead of the individual voices */
     recommended: boolean
   }
 }
@@ -849,7 +849,7 @@ export interface RecordingEvents {
   'recording:stopped': {
     roomId: string
     recordingId: string
-    /** Why the recording ended; absent if a host stopped it. `disk_full`: the disk has no space; `failed`: a file could not be written; `max_duration`: after RECORDING_MAX_HOURS; `moved`: nobody was left in the room on the recording server, and another server continues with a new recording; `room_closed`: nobody was left in the room; `server_stopped`: the server or the feature was stopped; `server_lost`: the server died, and the recording has what was stored until then */
+    /** Why the recording ended; absent if a host stopped it. `disk_full`: the disk has no space; `failed`: the server could not write a file, or the recorder failed; `max_duration`: after RECORDING_MAX_HOURS; `moved`: nobody was left in the room on the recording server, and another server continues with a new recording; `room_closed`: nobody was left in the room; `server_stopped`: the server or the feature was stopped; `server_lost`: the server died, and the recording contains what was stored until then */
     reason?: ('disk_full' | 'failed' | 'max_duration' | 'moved' | 'room_closed' | 'server_stopped' | 'server_lost') | undefined
   }
 }
@@ -960,7 +960,7 @@ export interface SeatsRequests {
   }
   'seat:request:cancel': {
     request: {
-      /** The user whose request is cancelled; other users' requests: owner and admins only. Default: the sender */
+      /** The user whose request is cancelled. Default: the sender. Only the owner and admins may cancel other users' requests */
       userId?: UserId | undefined
     }
     reply: {}
@@ -1013,7 +1013,7 @@ export interface SeatsEvents {
     /** Epoch milliseconds */
     expiresAt: number
   }
-  /** Sent after a change: to the owner and admins with all seat requests, to each requesting member whose position has changed with their own */
+  /** Sent when seat requests change. The owner and admins receive all requests; another member receives their own request, and only if it changed */
   'seat:requests': {
     roomId: string
     /** Oldest first. The owner and admins receive all requests, other members only their own */

@@ -13,7 +13,7 @@ export function contractMarkdown ({ openapi, asyncapi }: Documents): string {
   const groups = groupsOf(asyncapi)
   return [
     '# The contract',
-    'This page lists all messages, events, error codes and close codes of the WebSocket, and all HTTP routes, with all features enabled. Machine-readable versions are in [asyncapi.json](asyncapi.json) (AsyncAPI 3.0) and [openapi.json](openapi.json) (OpenAPI 3.1). A running server serves the documents for its enabled features under `/docs`.',
+    'This page lists all requests, events, error codes and close codes of the WebSocket interface, and all HTTP routes, with all features enabled. Machine-readable versions are in [asyncapi.json](asyncapi.json) (AsyncAPI 3.0) and [openapi.json](openapi.json) (OpenAPI 3.1). A running server serves the documents for its enabled features under `/docs`.',
     '`npm run docs:contract` generates these three files from the schemas that the server uses for validation.',
     '## Frames',
     asyncapi.info.description,

@@ -26,7 +26,7 @@ const description = `All HTTP routes. Routes under \`/admin\` require one of the
 An error is \`{"error": {"code", "message", "details"?}}\`, with the same codes as on the WebSocket. This document omits disabled features.`
 
 const securitySchemes = {
-  adminKey: { type: 'http', scheme: 'bearer', description: 'One of ADMIN_API_KEY' },
+  adminKey: { type: 'http', scheme: 'bearer', description: 'One of the keys in ADMIN_API_KEY' },
   token: { type: 'http', scheme: 'bearer', bearerFormat: 'JWT', description: 'A JWT that the backend signs for a user' },
   metricsToken: { type: 'http', scheme: 'bearer', description: 'METRICS_TOKEN' }
 } as const

@@ -50,7 +50,7 @@ export function httpPage (): string {
 <script src="./docs/http.js" defer></script>`, html`<main id="swagger-ui"><noscript><p>This page requires JavaScript. The document is <a href="./docs/openapi.json">openapi.json</a>.</p></noscript></main>`)
 }
 
-/** GET /docs/messages: all messages of the WebSocket, as HTML. */
+/** GET /docs/messages: all WebSocket messages, as HTML. */
 export function messagesPage (document: AsyncApi): string {
   const { info, components, 'x-error-codes': errorCodes, 'x-close-codes': closeCodes } = document
   const { schemas } = components

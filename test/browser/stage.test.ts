@@ -304,7 +304,7 @@ t.test('lists and finds everyone in a big room', async (t) => {
   await dan.getByText('105 people').waitFor()
   const people = dan.getByRole('list', { name: 'In the room' }).getByRole('listitem')
   t.ok(await people.count() <= 101, 'the list is paginated')
-  await button(dan, 'Show everyone').click()
+  await button(dan, 'Show more people').click()
   await until(async () => await people.count() === 105)
   await dan.getByLabel('Search people').fill('User 1102')
   await until(async () => await people.count() === 1)

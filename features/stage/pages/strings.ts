@@ -92,7 +92,7 @@ export const strings = {
     busy: 'The microphone is unavailable. Another app may be using it.',
     insecure: 'Browsers allow microphone access only on https or localhost. Open this page there.',
     unsupported: 'This browser does not support microphone access. Try a current Chrome, Firefox or Safari.',
-    listening: 'Until then, you can only listen.',
+    listening: 'For now, you can only listen.',
     gone: 'Microphone disconnected. You can only listen.',
     replaced: 'Microphone disconnected. Using another one.',
     retry: 'Try again'
@@ -110,7 +110,7 @@ export const strings = {
     mutedByHost: 'Connected, muted by the host',
     interrupted: 'Connected, microphone paused by your device',
     connected: 'Connected',
-    /** @param ms time until the shutdown; undefined if this device's clock differs from the server's */
+    /** @param ms time until the shutdown; undefined if it is implausible, because this device's clock differs from the server's */
     draining: (ms: number | undefined) => `This server shuts down ${ms === undefined ? 'soon' : `in ${seconds(ms)} seconds`}. You will be moved to another server.`
   },
 
@@ -156,7 +156,7 @@ export const strings = {
     unread: (count: number) => `${count} new`,
     seats: 'Seats',
     people: 'In the room',
-    more: 'Show everyone',
+    more: 'Show more people',
     find: 'Search people',
     controls: 'Your controls',
     listening: (count: number) => `${count} listening`,
@@ -465,7 +465,7 @@ export const adminStrings = {
     age: 'On air for',
     encrypted: 'encrypted',
     milliseconds: (ms: number) => `${(ms / 1000).toFixed(1)} s`,
-    note: 'Listeners are counted by the requests that reach the servers. Behind a cache or CDN, see its statistics instead. Delay: from the mixer to the playlist.'
+    note: 'Only listeners whose requests reach the servers are counted. If you use a cache or CDN, see its statistics instead. The delay is measured from the mixer to the playlist.'
   },
 
   room: {
@@ -563,7 +563,7 @@ export const adminStrings = {
   },
 
   features: {
-    lead: 'Changes apply to all servers immediately. Calls are not interrupted.',
+    lead: 'Changes apply to all servers immediately. Reloading a feature does not interrupt audio.',
     rescan: 'Rescan',
     rescanned: (added: readonly string[], removed: readonly string[]) =>
       added.length + removed.length === 0 ? 'No features added or removed.' : [added.length > 0 ? `Added: ${names(added)}.` : '', removed.length > 0 ? `Removed: ${names(removed)}.` : ''].join(' ').trim(),
@@ -597,9 +597,9 @@ export const adminStrings = {
     enable: (name: string) => `Turn ${name} on`,
     disable: (name: string) => `Turn ${name} off`,
     disableText: 'All servers reject its messages for all users.',
-    disableStage: 'This feature serves this page. The page works until you reload it. Before that, turn stage on again; otherwise, use the command line.',
+    disableStage: 'This feature serves this page. The page works until you reload it. After that, you can turn stage on again only from the command line.',
     inUse: (features: readonly string[]) => `Required by ${names(features)}.`,
-    needs: (features: readonly string[]) => `Requires ${names(features)}, which is off.`,
+    needs: (features: readonly string[]) => `Requires ${names(features)}, which ${features.length === 1 ? 'is' : 'are'} off.`,
     withThose: { enable: 'Turn on all', disable: 'Turn off all' }
   },
 

@@ -26,7 +26,7 @@ export interface Player {
 export interface PlayerOptions {
   roomId: string
   source: Source
-  /** Address that returns tokens for the key of an encrypted broadcast. */
+  /** URL that returns tokens for the key of an encrypted broadcast. */
   tokens: string
   /** A token, if the page already has one. */
   token: string | undefined
@@ -107,7 +107,7 @@ export function createPlayer (audio: SafariAudio, { roomId, source, tokens, toke
       audio.src = url
       ready()
     } else if (Hls.isSupported()) {
-      // A worker would need a blob: address, which the content security policy forbids.
+      // A worker would need a blob: URL, which the content security policy forbids.
       hls = new Hls({ enableWorker: false, lowLatencyMode: true, maxLiveSyncPlaybackRate: 1.1, liveSyncOnStallIncrease: 0.5, backBufferLength: 10 })
       stalls = 0
       stalledAt = Infinity
@@ -129,7 +129,7 @@ export function createPlayer (audio: SafariAudio, { roomId, source, tokens, toke
 
   /**
    * Shortens the delay after a stall. Chromium continues only after buffering about three seconds, and hls.js raises its target
-   * for good. hls.js plays faster to reach its target, but not if it is further behind than `2 * target + targetduration`.
+   * permanently. hls.js plays faster to reach its target, but not if it is further behind than `2 * target + targetduration`.
    */
   function catchUp (player: Hls): void {
     const { latestLevelDetails: playlist, targetLatency: target, latency, liveSyncPosition } = player

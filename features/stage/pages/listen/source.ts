@@ -1,4 +1,4 @@
-/** What the server says about a broadcast. */
+/** Information about a broadcast, as the server returns it. */
 export interface Info {
   title: string | null
   hostName: string | null
@@ -8,15 +8,15 @@ export interface Info {
   serverTime: number
 }
 
-/** Where a broadcast comes from. */
+/** The server or CDN from which a broadcast is played. */
 export interface Source {
-  /** Address of the folder with the playlists: on this server or, as soon as the server has named it, on a CDN. */
+  /** URL of the folder with the playlists: on this server at first, then on the CDN if the server uses one. */
   readonly folder: string
   /** @returns undefined if the room is not on air, or the server cannot be reached */
   info (): Promise<Info | undefined>
 }
 
-/** @param own address of the folder on this server */
+/** @param own URL of the folder on this server */
 export function createSource (own: string): Source {
   let folder = own
   return {
@@ -28,7 +28,7 @@ export function createSource (own: string): Source {
         const answer = await fetch(`${folder}/info`)
         const body = await answer.json() as Partial<Info> & { hlsUrl?: string, error?: { details?: { hlsUrl?: string } } }
         const url = body.hlsUrl ?? body.error?.details?.hlsUrl ?? ''
-        // All later requests go to the CDN, so that listeners do not load the server.
+        // All later requests go to the CDN, so that listeners put no load on the server.
         if (/^https?:/.test(url)) folder = url.slice(0, url.lastIndexOf('/'))
         return answer.ok ? body as Info : undefined
       } catch {

@@ -13,7 +13,7 @@ export interface Show {
 /** Durations of the reaction and gift animations, in milliseconds. ShowsOverlay.vue must use the same values. */
 const reactionMs = 2600
 const giftMs = 3600
-/** Maximum number of concurrent animations in big rooms. */
+/** Maximum number of concurrent animations. */
 const mostReactions = 24
 const mostGifts = 3
 
