@@ -1013,7 +1013,7 @@ export interface SeatsEvents {
     /** Epoch milliseconds */
     expiresAt: number
   }
-  /** Sent when seat requests change. The owner and admins receive all requests; another member receives their own request, and only if it changed */
+  /** Sent when seat requests change. The owner and admins receive all requests. Other members receive the event only if their own request has changed, and only with that request */
   'seat:requests': {
     roomId: string
     /** Oldest first. The owner and admins receive all requests, other members only their own */

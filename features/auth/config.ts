@@ -10,7 +10,7 @@ export const config = z.object({
   previousSecrets: fromEnv('JWT_PREVIOUS_SECRETS', secret(z.array(jwtSecret).default([])
     .describe('Older secrets, comma-separated. The server still accepts tokens signed with them, so that secrets can be rotated.')), read.list),
   maxAgeSeconds: fromEnv('JWT_MAX_AGE_SECONDS', z.int().min(1).max(31_536_000).default(86_400)
-    .describe('How long a token without exp is valid after its iat.'), read.number),
+    .describe('How long a token without exp is valid after its iat, in seconds.'), read.number),
   clockToleranceSeconds: fromEnv('JWT_CLOCK_TOLERANCE_SECONDS', z.int().min(0).max(3600).default(60)
     .describe("How far in the future a token's nbf and iat may be, in seconds, because the backend's clock may be ahead."), read.number),
   audience: fromEnv('JWT_AUDIENCE', z.string().min(1).optional()

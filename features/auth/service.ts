@@ -20,7 +20,7 @@ export interface Auth {
    */
   identify (token: string | undefined): Promise<Identity>
   /**
-   * Checks the signature, the expiry and the revocation of a token that may lack the required claims.
+   * Checks the signature, the expiry and the revocation of a token, which may lack the claims that {@link identify} requires.
    *
    * @returns the claims and the expiry of the token, in epoch milliseconds (undefined if it never expires)
    * @throws UNAUTHORIZED; UNAVAILABLE if the revocation check fails

@@ -16,7 +16,7 @@ type Report = z.input<typeof report>
 
 declare module 'flylive-audio-server/feature' {
   interface ClusterRequests {
-    /** Returns the broadcasts that the server packages to which the request is sent. */
+    /** Returns the broadcasts that the receiving server packages. */
     'broadcast:report': { data: Record<string, never>, reply: Report[] }
   }
 }

@@ -54,7 +54,7 @@ export function limitLiveConnections (app: FeatureInstance, held: Map<string, Li
     if (silent.has(lock) && !isLive(lock)) return await release(userKey, lock)
     if (await take(userKey, lock.value) || held.get(userKey) !== lock) return
     held.delete(userKey)
-    log.info({ userId: lock.session.user.id }, 'another connection of the user has taken over the lock')
+    log.info({ userId: lock.session.user.id }, 'closing the producer of a user: another connection of the user sends audio')
     sfu.closeProducer(lock.session)
   }
   const timer = setInterval(() => {

@@ -59,7 +59,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
   const preValidation = async (request: HttpRequest) => { callers.set(request, await identify(request)) }
   const callerOf = (request: HttpRequest) => callers.get(request) as Caller
 
-  /** @throws ROOM_NOT_FOUND; FORBIDDEN if the caller is not the owner of the room or, with `host`, an admin in it */
+  /** @throws ROOM_NOT_FOUND; FORBIDDEN if the caller does not own the room (with `host`: if the caller is also not an admin in it) */
   async function ownRoom (request: HttpRequest, roomId: string, required: 'owner' | 'host'): Promise<ApiRoom> {
     const caller = callerOf(request)
     const room = await apiRooms.find(roomId)

@@ -27,7 +27,7 @@ const record = z.object({
 /** A room that the REST API has created. See `isRecordOf` in api-rooms.ts for whether it applies to the live room with its id. */
 export type RoomRecordOfApi = z.output<typeof record>
 
-/** Maximum number of users per room who receive tokens. */
+/** Maximum number of users listed per room. */
 export const maxUsers = 1000
 
 /** The rooms that were created over the REST API, on all servers. All methods throw UNAVAILABLE while the store cannot be reached. */

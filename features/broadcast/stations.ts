@@ -32,7 +32,7 @@ export class Station {
   readonly #startTime: number
   readonly #log: Logger
   readonly #events: StationEvents
-  /** When the audio of the latest part ended, or the station opened, in epoch milliseconds. */
+  /** When the audio of the latest part ended (before the first part: when the station opened), in epoch milliseconds. */
   #latest = Date.now()
   #channel: PackagerChannel | undefined
   #timer: NodeJS.Timeout | undefined

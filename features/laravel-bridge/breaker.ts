@@ -15,8 +15,8 @@ export type BreakerState = 0 | 1 | 2
 export type Breaker = CircuitBreaker<[action: () => Promise<unknown>], unknown>
 
 /**
- * An opossum circuit breaker that also opens after consecutive failures. On its own, opossum considers only the failure
- * rate, which rises only slowly after a long period without failures.
+ * An opossum circuit breaker that also opens after consecutive failures. Opossum alone considers only the failure rate,
+ * which rises slowly after a long period without failures.
  *
  * @param isFailure whether an error counts as a failure of the backend
  * @param changed called immediately with the current state, then on every change

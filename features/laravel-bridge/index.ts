@@ -58,7 +58,7 @@ export default defineFeature(async function laravelBridge (app, { url, key, time
   hooks.on('room:removed', ({ roomId }) => status.changed(roomId))
   hooks.on('room:resynced', (roomId) => status.changed(roomId))
   app.addHook('onReady', async () => { status.syncAll() })
-  // After a reload, sync again: the previous instance may have missed changes between onReady and the swap.
+  // After a reload, sync again: the previous instance may have closed before it scheduled the sync of the latest changes.
   hooks.on('feature:loaded', (name) => { if (name === 'laravel-bridge') status.syncAll() })
   app.addHook('onClose', async () => status.close())
 

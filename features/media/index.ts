@@ -53,7 +53,7 @@ export default defineFeature(async function media (app, settings) {
 
   hooks.on('room:join', async (room, session) => {
     const producers = sfu.producersOf(room.roomId)
-    // Without seats, thousands of members may send audio.
+    // Without seats, thousands of members may send audio, so the list may be too long for the reply.
     const existingProducers = producers.length === 0 ? [] : fitting(producers, maxProducersBytes)
     announce(room, session, producers.slice(existingProducers.length))
     return {

@@ -6,11 +6,11 @@ import type { Radio } from './state.ts'
 
 const frameEvent = 'ptt:frame'
 
-/** The message format of radios. They receive only frames, not the events of native clients. */
+/** The message format of radios. Radios receive only frames, not the events of native clients. */
 export const face: Face<Uint8Array> = {
   name: 'push-to-talk',
   binary: true,
-  // Frames are handled by the path's `receive`.
+  // The path's `receive` handles frames.
   parse: () => undefined,
   event: ({ type, data }) => type === frameEvent ? data as Uint8Array : undefined,
   reply: () => undefined

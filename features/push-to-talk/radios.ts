@@ -114,7 +114,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
     const loggedIn = users.publish(userId, { kind: 'login', sessionId: session.id, deviceId })
     const claims = session.identity.claims as RadioClaims
     const [keys, seenAt] = await Promise.all([membership.channelsOf(userId, claims), seen.get(userKey)]).catch((err: unknown) => {
-      log.warn({ err, userId }, 'store unavailable, using the channels in the token of a radio, without the missed messages of the channels')
+      log.warn({ err, userId }, 'store unavailable: using the channels in the token of a radio, and not sending missed channel messages')
       return [channelsIn(claims.channelIds), undefined] as const
     })
     if (!session.open) return

@@ -15,7 +15,7 @@ export type RtpCommand =
   { op: 'send', stream: string, packet: Uint8Array } |
   { op: 'close', stream: string }
 
-/** A packet that contains speech, or a packet shortly after one. */
+/** A packet with speech, or one of the packets shortly after it. */
 export interface VoicePacket {
   channel: string
   userKey: string

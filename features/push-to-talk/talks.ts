@@ -42,7 +42,7 @@ export interface Talks {
   nativePacket (packet: VoicePacket): void
   /** Ends the talks of native clients that no longer send audio. `speaking` contains those that do, by user key. */
   nativesChanged (channel: Channel, speaking: ReadonlyMap<string, UserId>): void
-  /** Ends the talks that have stopped, or are too long. Sends delayed frames. */
+  /** Ends the talks that were stopped or are too long. Sends delayed frames. */
   check (now: number): void
 }
 

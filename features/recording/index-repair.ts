@@ -23,8 +23,7 @@ const markName = 'complete'
  * server adds the recordings in the bucket to the index again.
  *
  * @returns a function that repairs the index if the mark is gone. It returns false if it must be called again soon, because
- *   another server is repairing the index or a recording may still run
- *   The function throws the errors of the store and of the bucket
+ *   another server is repairing the index or a recording may still run. It throws the errors of the store and of the bucket
  */
 export function createIndexRepair ({ clock, cluster, kv, log }: FeatureInstance, { index, storage, quietMs, finish, lost }: IndexRepairOptions): () => Promise<boolean> {
   const marks = kv.namespace('recording-marks')

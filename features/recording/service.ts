@@ -63,7 +63,7 @@ const renewMs = 2000
 const leaseMs = 6000
 /** Interval at which the record of a running recording is updated, in milliseconds. */
 const saveMs = 10_000
-/** How often a job checks the lease of a running recording, in milliseconds. */
+/** Interval at which a job checks the lease of a running recording, in milliseconds. */
 const watchMs = 2000
 /** If nothing was uploaded to an unfinished recording for this long, its server is no longer running. In milliseconds. */
 const quietMs = 2 * leaseMs
@@ -120,7 +120,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     return ![undefined, record.recordingId].includes(await currentId())
   }
 
-  /** Continues a recording of another server on this one. @returns whether this server records the room. @throws UNAVAILABLE, STORAGE_FULL, RECORDING_LIMIT, OVERLOADED */
+  /** Continues another server's recording on this server. @returns whether this server records the room. @throws UNAVAILABLE, STORAGE_FULL, RECORDING_LIMIT, OVERLOADED */
   async function continueHere (predecessor: Predecessor): Promise<boolean> {
     const { roomId, recordingId, startedBy, tracks } = predecessor
     const room = rooms.get(roomId)

@@ -8,7 +8,7 @@ import type { Offer, SentAudio, ServerParameters } from './sdp.ts'
 
 /** A session ends after this time without an ICE connection, in milliseconds. */
 const unconnectedMs = 30_000
-/** Timeout for a session's server to handle a request, in milliseconds. */
+/** How long the server of a session may take to handle a request that another server forwards, in milliseconds. */
 const askMs = 5000
 
 type Kind = 'whip' | 'whep'
@@ -78,7 +78,7 @@ export interface Sessions {
    */
   patch (kind: Kind, request: HttpRequest, params: ResourceParams, ifMatch: string | undefined, fragment: string): Promise<Restarted | null>
   end (kind: Kind, request: HttpRequest, params: ResourceParams): Promise<void>
-  /** Ends the sessions that have lost their connection. */
+  /** Ends the sessions that have had no ICE connection for {@link unconnectedMs}. */
   check (): void
 }
 
@@ -263,7 +263,7 @@ export function createSessions (app: FeatureInstance): Sessions {
           if (resource.roomId !== roomId) continue
           resource.unconnectedSince = connected.has(resource.transportId) ? undefined : resource.unconnectedSince ?? now
           if (resource.unconnectedSince === undefined || now - resource.unconnectedSince < unconnectedMs) continue
-          log.debug({ roomId, userId: resource.session.user.id }, 'a WHIP or WHEP session has lost its connection')
+          log.debug({ roomId, userId: resource.session.user.id }, 'ending a WHIP or WHEP session without an ICE connection')
           resource.session.end()
         }
       }

@@ -34,7 +34,7 @@ export function createMusic (room: RoomClient, say: (text: string) => void) {
 
   return {
     name,
-    /** Plays a file to this user and, as long as the user may speak, to everyone else. Stops an earlier file. */
+    /** Plays a file to this user and, as long as the user may speak, to everyone else. Stops the previous file. */
     async share (file: File): Promise<void> {
       stop()
       const context = new AudioContext()

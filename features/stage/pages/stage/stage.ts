@@ -249,7 +249,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
       else await ask('seat:invite', { userId, seatIndex: seat })
     },
     give: (recipientId: UserId, giftId: number, quantity: number) => attempt(() => room.gifts.send({ giftId, recipientId, quantity })),
-    /** Leaves the room and releases the seat immediately. */
+    /** Leaves the room, so that the seat is free immediately. Resolves after the reply, or after {@link longestLeaveMs}. */
     async leave (): Promise<void> {
       voice.drop()
       music.stop()

@@ -4,7 +4,7 @@ import { strings } from '../strings.ts'
 import { createMeter, openMicrophone } from './microphone.ts'
 import type { Meter, MicrophoneChoice } from './microphone.ts'
 
-/** The user's microphone in a room. The microphone is open only while the user may speak. */
+/** The user's microphone in a room. */
 export type Voice = ReturnType<typeof createVoice>
 
 /** @param say shows the user a message about the microphone */
