@@ -585,7 +585,7 @@ export interface MediaEvents {
     producerId: string
     userId: UserId
     source: 'voice' | 'music'
-    /** The producer sent more than its allowed bit rate for 3 s */
+    /** The producer sent more than 1.5 times its allowed bit rate for 3 s */
     reason?: 'bitrate' | undefined
   }
   /** Sent to the other members when a producer is paused */
@@ -728,7 +728,7 @@ export interface ModerationRequests {
   }
   'room:lock': {
     request: {
-      /** PIN that later joins require. Without a PIN, nobody else can join */
+      /** PIN that later joins require. Without a PIN, only the owner, admins and users who have just disconnected can join */
       pin?: string | undefined
     }
     reply: {}
@@ -1013,7 +1013,7 @@ export interface SeatsEvents {
     /** Epoch milliseconds */
     expiresAt: number
   }
-  /** Sent when seat requests change. The owner and admins receive all requests. Other members receive the event only if their own request has changed, and only with that request */
+  /** Sent when seat requests change. The owner and admins receive all requests. Other members receive only their own request, and only when it has changed */
   'seat:requests': {
     roomId: string
     /** Oldest first. The owner and admins receive all requests, other members only their own */

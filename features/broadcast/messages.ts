@@ -5,7 +5,7 @@ const hlsUrl = z.string().describe('URL of the HLS master playlist; without BROA
 
 export const requests = {
   'broadcast:start': {
-    request: z.object({}).describe('Puts the room on air: anyone with the URL and, if the room has one, the PIN can listen. Has no effect if the room is already on air. Owner and admins only'),
+    request: z.object({}).describe('Puts the room on air for anyone with the URL. If the room has a PIN, listeners also need the PIN. Has no effect if the room is already on air. Owner and admins only'),
     reply: z.object({ hlsUrl })
   },
   'broadcast:stop': {

@@ -5,7 +5,10 @@ export interface BreakerOptions {
   maxConsecutiveFailures: number
   /** Time the circuit stays open before a probe is allowed, in milliseconds. */
   openMs: number
-  /** Length of the failure-rate window, in milliseconds. The breaker also opens if more than half of the calls in the window fail. */
+  /**
+   * Length of the failure-rate window, in milliseconds. The breaker also opens if the window has at least
+   * `2 * maxConsecutiveFailures` calls and more than half of them fail.
+   */
   windowMs: number
 }
 

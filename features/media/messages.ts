@@ -138,11 +138,11 @@ export const requests = {
     reply: nothing
   },
   'audio:selfMute': {
-    request: z.object({ producerId: mediaId }).describe('Mutes the sender'),
+    request: z.object({ producerId: mediaId }).describe('Mutes one producer of the sender'),
     reply: nothing
   },
   'audio:selfUnmute': {
-    request: z.object({ producerId: mediaId }).describe('Unmutes the sender, unless the owner or an admin has muted them'),
+    request: z.object({ producerId: mediaId }).describe('Unmutes one producer of the sender. The producer stays paused while the owner or an admin has muted the sender'),
     reply: nothing
   },
   'audio:consume': {
@@ -172,7 +172,7 @@ const producerEvent = z.object({ roomId, producerId: mediaId, userId, source })
 
 export const events = {
   'audio:newProducer': producerEvent.extend({ kind: z.literal('audio') }).describe('Sent to the other members when a user starts to send audio'),
-  'audio:producerClosed': producerEvent.extend({ reason: z.literal('bitrate').optional().describe('The producer sent more than its allowed bit rate for 3 s') })
+  'audio:producerClosed': producerEvent.extend({ reason: z.literal('bitrate').optional().describe('The producer sent more than 1.5 times its allowed bit rate for 3 s') })
     .describe('Sent to the other members when a producer is closed. If the event has a reason, the sender of the audio also receives it'),
   'audio:producerPaused': producerEvent.describe('Sent to the other members when a producer is paused'),
   'audio:producerResumed': producerEvent.describe('Sent to the other members when a producer is resumed'),

@@ -30,9 +30,9 @@ export interface Moderation {
   muteAll (room: LocalRoom, session: Session, except: readonly UserId[]): Promise<UserId[]>
   lock (room: LocalRoom, session: Session, pin?: string): Promise<void>
   unlock (room: LocalRoom, session: Session): Promise<void>
-  /** @throws CANNOT_TARGET_SELF, NOT_IN_ROOM, ROLE_LIMIT */
+  /** @throws CANNOT_TARGET_SELF, NOT_IN_ROOM, ROLE_LIMIT; FORBIDDEN if another feature determines the roles */
   setRole (room: LocalRoom, session: Session, userId: UserId, role: GivenRole): Promise<UserId>
-  /** @throws CANNOT_TARGET_SELF, NOT_IN_ROOM */
+  /** @throws CANNOT_TARGET_SELF, NOT_IN_ROOM; FORBIDDEN if another feature determines the owner */
   transfer (room: LocalRoom, session: Session, userId: UserId): Promise<UserId>
   end (room: LocalRoom, session: Session): Promise<void>
   /** @throws MESSAGE_NOT_FOUND; FORBIDDEN if an admin targets the owner's message; FEATURE_DISABLED if the feature `chat` is off */

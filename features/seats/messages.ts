@@ -45,7 +45,7 @@ export const events = {
   'seat:userMuted': z.object({ roomId, userId, isMuted: z.boolean().describe('Muted by the owner or an admin'), selfMuted: z.boolean() }).describe('Sent to all members when a seated user is muted or unmuted'),
   'seat:invite:pending': z.object({ roomId, seatIndex, isPending: z.boolean(), invitedUserId: userId.optional() }).describe('Sent to all members when an invite to a seat is created or ends'),
   'seat:invite:received': z.object({ roomId, seatIndex, invitedById: userId, expiresAt: z.int().describe('Epoch milliseconds') }).describe('Sent to the invited user'),
-  'seat:requests': z.object({ roomId, requests: seatRequests }).describe('Sent when seat requests change. The owner and admins receive all requests. Other members receive the event only if their own request has changed, and only with that request'),
+  'seat:requests': z.object({ roomId, requests: seatRequests }).describe('Sent when seat requests change. The owner and admins receive all requests. Other members receive only their own request, and only when it has changed'),
   'seat:hand': z.object({ roomId, userId, handRaised: z.boolean() }).describe('Sent to all members when a user raises or lowers a hand. The server may send it again when the user reconnects'),
   'seat:count': z.object({ roomId, seatCount: z.int() }).describe('Sent to all members when the number of seats changes')
 } satisfies EventMap

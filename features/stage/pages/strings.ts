@@ -68,8 +68,8 @@ export const strings = {
 
   broadcast: {
     title: 'Broadcast',
-    warning: 'Anyone with the link can listen, without an account and without appearing in the room.',
-    running: 'The room is on air. Anyone with the link can listen.',
+    warning: 'Anyone with the link can listen, without an account and without appearing in the room. If the room has a PIN, listeners need it.',
+    running: 'The room is on air. Anyone with the link can listen. If the room has a PIN, listeners need it.',
     link: 'Link for listeners',
     start: 'Go live now',
     stop: 'End broadcast'
@@ -624,7 +624,7 @@ export const adminStrings = {
   gifts: {
     off: 'The gifts feature is off.',
     toFeatures: 'Go to features',
-    counts: { queued: 'Waiting', deadLetters: 'Dead letters', failed: 'Rejected', ledger: 'Recorded here' },
+    counts: { queued: 'Waiting', deadLetters: 'Dead letters', failed: 'Rejected', ledger: 'Recorded' },
     title: 'Dead letters',
     lead: 'Gifts that failed after all retries. Retry them here.',
     none: 'No dead letters.',
