@@ -22,8 +22,8 @@ export interface AppOptions {
   /** Folder that contains the features. Default: features/. */
   featuresDir?: string
   /**
-   * Whether to start all media workers at startup, and to fail if one of them does not start. If false, each worker
-   * starts on demand. Default: true.
+   * Whether to start all media workers at startup, and abort the startup if one of them fails to start. If false, each
+   * worker starts on demand. Default: true.
    */
   warmWorkers?: boolean
   /** Overrides the defaults of plugins/timings.ts. */

@@ -16,7 +16,7 @@ import { startWatchdog } from './plugins/features/watchdog.ts'
 // Starts and stops the process; app.ts builds the server.
 
 // scripts/run.mjs and scripts/demo.ts start this process with an IPC channel.
-// If this parent process is killed, the channel closes and the server stops.
+// If the parent process is killed, the channel closes and the server stops.
 if (process.connected === false) process.exit()
 process.channel?.unref()
 process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'))

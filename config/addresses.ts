@@ -14,11 +14,11 @@ const isHost = (text: string) => isIP(text) !== 0 || hostName.test(text)
 function hostIn (text: string): string | undefined {
   const url = URL.parse(/^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`)
   const host = url?.hostname.replace(/^\[|\]$/g, '')
-  // The URL parser completes incomplete IPv4 addresses: 10.1 becomes 10.0.0.1.
+  // The URL parser turns 10.1 into 10.0.0.1, so do not suggest a host that is not in the input.
   return host !== undefined && isHost(host) && text.includes(host) ? host : undefined
 }
 
-const instead = (right: string | undefined, given: string) => right === undefined ? '' : `; ${right} instead of ${given}`
+const instead = (right: string | undefined, given: string) => right === undefined ? '' : `; use ${right} instead of ${given}`
 
 /** @returns the IP address in an input that may be a URL or contain a port; undefined if there is no IP address */
 function ipIn (text: string): string | undefined {
@@ -36,7 +36,7 @@ export const host = z.string().refine(isHost, { error: ({ input }) => `must be a
  * A host, optionally with a port.
  *
  * @param defaultPort the port of a host without one
- * @param example a name for error messages
+ * @param example an example host for error messages
  */
 export const hostAndPort = (defaultPort: number, example: string) => z.string().transform((text, context) => {
   const [, inBrackets, name, port = String(defaultPort)] = /^(?:\[(.+)\]|([^:]+))(?::(\d{1,5}))?$/.exec(text) ?? []
@@ -106,7 +106,7 @@ export const trustedProxies = z.string().transform((text, context): false | numb
   if (flag.success) return flag.data ? 1 : false
   const networks = text.split(',').map((item) => item.trim()).filter(Boolean)
   if (networks.length > 0 && networks.every(isNetwork)) return networks
-  context.addIssue(`must be true, false, a number of proxies up to ${maxHops}, or their addresses and networks like 10.0.0.0/8, separated by commas`)
+  context.addIssue(`must be true, false, the number of proxies (at most ${maxHops}), or addresses and networks of proxies like 10.0.0.0/8, separated by commas`)
   return z.NEVER
 })
 

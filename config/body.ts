@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { ValidationFailed } from '../plugins/errors/codes.ts'
 import { jsonLimitExceeded } from '../plugins/schema/json-limits.ts'
 
-/** Maximum size of a request body, in bytes. Larger bodies are rejected before they are read. A route may set its own `bodyLimit`. */
+/** Maximum size of a request body, in bytes. Larger bodies are rejected. A route may set its own `bodyLimit`. */
 export const bodyLimit = 65_536
 
 /**

@@ -43,7 +43,7 @@ const defaults = { development, production, test }
  *
  * @param env usually `process.env`
  * @returns the complete configuration
- * @throws {ConfigError} with all problems; its message contains no secret values
+ * @throws {ConfigError} with all problems found; the message contains no secret values
  */
 export function loadConfig (env: Record<string, string | undefined>): Config {
   const given = Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined && entry[1] !== ''))
@@ -73,12 +73,12 @@ function problemsBetween (config: Environment): string[] {
   if (config.RELAY_IP === '0.0.0.0' || config.RELAY_IP === '::') problems.push(`RELAY_IP: must be an address of one server, not ${config.RELAY_IP}`)
   if (config.RELAY_MAX_PORT < config.RELAY_MIN_PORT) problems.push('RELAY_MAX_PORT: must not be below RELAY_MIN_PORT')
   const hidden = announced.find((address) => isIP(address) !== 0 && ip !== '0.0.0.0' && ip !== '::' && isIP(address) !== isIP(ip))
-  if (hidden !== undefined) problems.push(`MEDIASOUP_ANNOUNCED_IP: ${hidden} is unreachable, because MEDIASOUP_LISTEN_IP is ${ip}; use 0.0.0.0 or ::`)
+  if (hidden !== undefined) problems.push(`MEDIASOUP_ANNOUNCED_IP: ${hidden} is unreachable, because MEDIASOUP_LISTEN_IP is ${ip}; set MEDIASOUP_LISTEN_IP to 0.0.0.0 or ::`)
   return problems
 }
 
 /**
- * @returns this machine's addresses as MEDIASOUP_ANNOUNCED_IP, in development and if no address for audio is set;
+ * @returns in development, if no address for audio is set: this machine's addresses as MEDIASOUP_ANNOUNCED_IP;
  *   otherwise nothing
  */
 function announcedByDefault (environment: Environment['NODE_ENV'], given: Readonly<Record<string, string>>): Record<string, string> {

@@ -1,8 +1,8 @@
 import { networkInterfaces } from 'node:os'
 
 /**
- * Returns addresses of this machine that its own browsers can reach. Loopback alone is not enough, because Firefox does
- * not use loopback for WebRTC. Link-local IPv6 addresses are excluded, because they need a zone.
+ * Returns the addresses at which browsers on this machine can reach the server. Loopback alone is not enough, because
+ * Firefox does not use loopback for WebRTC. Link-local IPv6 addresses are excluded, because they need a zone.
  *
  * @param interfaces default: those of this machine
  * @returns IP addresses, loopback first

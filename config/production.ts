@@ -1,8 +1,8 @@
 import type { EnvironmentDefaults } from './load.ts'
 
 /**
- * Disables the features that must not be public by default (the API docs, the list of rooms, the test page), and those
- * that only some deployments need.
+ * By default, disables the features that should not be public (the API docs, the list of rooms, the test page), and
+ * those that only some deployments need.
  */
 export default {
   env: {},

@@ -11,7 +11,7 @@ const list = z.string().transform((text) => read.list(text) as string[])
 
 /** Text without leading or trailing spaces. */
 const withoutOuterSpaces = z.string().refine((text) => text.trim() === text, {
-  error: ({ input }) => `must not begin or end with a space; ${String(input).trim()} instead of "${String(input)}"`
+  error: ({ input }) => `must not begin or end with a space; use ${String(input).trim()} instead of "${String(input)}"`
 })
 
 const flag = z.stringbool({ error: 'must be true or false' })
@@ -26,8 +26,8 @@ const featureConfig = z.string().transform(read.json).pipe(
 )
 
 /** The path of an existing file, absolute or relative to the working directory. */
-const file = z.string().refine((path) => statsOf(path)?.isFile(), { error: ({ input }) => `must be a file; ${resolve(String(input))} is none` })
-const folder = z.string().refine((path) => statsOf(path)?.isDirectory(), { error: ({ input }) => `must be a folder; ${resolve(String(input))} is none` })
+const file = z.string().refine((path) => statsOf(path)?.isFile(), { error: ({ input }) => `must be a file; ${resolve(String(input))} is not` })
+const folder = z.string().refine((path) => statsOf(path)?.isDirectory(), { error: ({ input }) => `must be a folder; ${resolve(String(input))} is not` })
 const statsOf = (path: string) => path.includes('\0') ? undefined : statSync(path, { throwIfNoEntry: false })
 
 const featureToggle = z.string().regex(/^-?[a-z][a-z0-9-]*$/, 'must be feature names, or -name to remove one')
@@ -60,7 +60,7 @@ export const sections = {
     SSL_CERT_PATH: file.optional()
       .describe('PEM file with the TLS certificate chain.'),
     TRUST_PROXY: trustedProxies.default(false)
-      .describe("Which proxies may set X-Forwarded-For, from which the server then reads the client's address: the number of proxies in a row, or their addresses and networks, comma-separated. true means one proxy."),
+      .describe("Proxies whose X-Forwarded-For header the server trusts for the client's address: the number of proxies in the chain, or their addresses and networks, comma-separated. true means one proxy."),
     CORS_ORIGINS: list.pipe(z.array(origin)).default([])
       .describe("Origins of web pages that may connect; * allows all. The server's own origin is always allowed, and so are loopback origins in development."),
     ALLOW_ANONYMOUS: flag.default(false)
@@ -68,7 +68,7 @@ export const sections = {
     NODE_ID: z.string().regex(/^(?!\.{1,2}$)[A-Za-z0-9_.-]{1,64}$/, 'must be 1–64 characters of A–Z a–z 0–9 _ . -, but not . or ..').default(hostname().replace(/[^A-Za-z0-9_.-]/g, '-').slice(0, 64) || 'node')
       .describe('Name of this server in metrics. In logs, in /health and on the admin page, it has a suffix that changes at each start. Default: the host name.'),
     NODE_URLS: list.pipe(z.array(nodeUrl)).default([])
-      .describe('The URL at which clients can reach each server directly, as comma-separated NODE_ID=URL. A server that is full or shuts down sends its clients to another one.'),
+      .describe('The URL at which clients can reach each server directly, as comma-separated NODE_ID=URL pairs. A server that is full or shutting down refers clients to another server.'),
     DATA_DIR: z.string().default('data')
       .describe('Folder for blobs and recordings. Without Redis, it also stores data that must survive a crash: rooms with their owners and PINs, gifts, bans and revoked tokens.'),
     OWNER_GRACE_SECONDS: whole(0, 86_400).default(60)
@@ -110,15 +110,15 @@ export const sections = {
     PRESENCE_COALESCE_OVER: whole(0, 100_000).default(200)
       .describe('Rooms with more members than this receive room:presence once per second instead of room:userJoined and room:userLeft.'),
     WS_MAX_FRAME_BYTES: whole(1024, 16_777_216).default(65_536)
-      .describe('Maximum size of a frame from a client (close 1009).'),
+      .describe('Maximum size of a frame from a client, in bytes; a larger frame closes the connection (1009).'),
     WS_MAX_QUEUE_BYTES: whole(16_384, 268_435_456).default(1_048_576)
-      .describe('Maximum size of the send queue of a socket, in bytes (close 4410).'),
+      .describe('Maximum size of the send queue of a socket, in bytes; a full queue closes the connection (4410).'),
     WS_MESSAGES_PER_SECOND: whole(1, 100_000).default(100)
-      .describe('Sustained messages per socket per second (close 4429).'),
+      .describe('Maximum sustained messages per socket per second; more close the connection (4429).'),
     WS_MESSAGES_BURST: whole(1, 100_000).default(200)
       .describe('Maximum burst of messages per socket.'),
     WS_BYTES_PER_SECOND: whole(1024, 1_073_741_824).default(262_144)
-      .describe('Sustained bytes per socket per second (close 4429).'),
+      .describe('Maximum sustained bytes per socket per second; more close the connection (4429).'),
     WS_BYTES_BURST: whole(65_536, 1_073_741_824).default(1_048_576)
       .describe('Maximum burst of bytes per socket.'),
     WS_PING_SECONDS: whole(1, 3600).default(25)
@@ -128,7 +128,7 @@ export const sections = {
   },
   Redis: {
     REDIS_URL: z.url({ protocol: /^rediss?$/, error: 'must be like redis://[:password@]host:6379/3' }).optional()
-      .describe('URL of the Redis server; replaces the separate variables below. If the URL has no database number, the server uses database 0. Without Redis, state is in the memory of the process, and only one server is possible.'),
+      .describe('URL of the Redis server; replaces the separate variables below. If the URL has no database number, the server uses database 0. Without Redis, only one server is possible; it keeps its state in memory and in DATA_DIR.'),
     REDIS_HOST: host.optional()
       .describe('Host of the Redis server. Setting this variable turns Redis on.'),
     REDIS_SENTINELS: list.pipe(z.array(hostAndPort(26_379, 'sentinel-1'))).default([])
@@ -146,7 +146,7 @@ export const sections = {
     REDIS_PASSWORD: z.string().optional()
       .describe('Password for Redis.'),
     REDIS_DB: whole(0, 1_000_000).default(3)
-      .describe('Redis database number. The backend does not use the default. In a Redis Cluster, which has no databases, the number is part of all keys.'),
+      .describe('Redis database number. The backend does not use database 3, the default. In a Redis Cluster, which has no databases, the number is part of all keys.'),
     REDIS_TLS: flag.default(false)
       .describe('Uses TLS for the Redis connection.')
   },
@@ -164,13 +164,13 @@ export const sections = {
     MEDIASOUP_LISTEN_IP: listenIp.default('0.0.0.0')
       .describe('Local address for audio (UDP and TCP). 127.0.0.1 in test.'),
     MEDIASOUP_ANNOUNCED_IP: withoutOuterSpaces.pipe(list).pipe(z.array(announcedAddress)).default([])
-      .describe('Addresses at which clients can reach this server: IP addresses and host names, comma-separated. Required in production, and if MEDIASOUP_LISTEN_IP is set to 0.0.0.0 or ::. If neither variable is set, the server announces 127.0.0.1 and, in development, all addresses of this machine.'),
+      .describe('Addresses at which clients can reach this server: IP addresses and host names, comma-separated. Required in production, and if MEDIASOUP_LISTEN_IP is set to 0.0.0.0 or ::. If neither variable is set, the server announces 127.0.0.1 and, in development, the other addresses of this machine.'),
     VOICE_MAX_KBPS: whole(6, 510).default(96)
       .describe('Allowed bit rate of a voice, in kbit/s. The server closes a producer that sends more than 1.5 times as much for 3 s.'),
     MUSIC_MAX_KBPS: whole(6, 510).default(256)
       .describe('Allowed bit rate of music, in kbit/s, enforced as for voices. Clients send music at this bit rate.'),
     MIX_VOICES: whole(1, 100).default(3)
-      .describe('How many voices the mix of a room contains: the loudest ones. Music is always in the mix.'),
+      .describe('Maximum number of voices in the mix of a room; the loudest are selected. Music is always in the mix.'),
     MEDIASOUP_RTC_MIN_PORT: whole(1024, 65535).default(10_000)
       .describe('First port for audio. Each media worker uses one port for UDP and TCP.'),
     MEDIASOUP_RTC_MAX_PORT: whole(1024, 65535).default(59_999)
@@ -198,7 +198,7 @@ export const sections = {
     FEATURES_DRAIN_SECONDS: whole(0, 600).default(10)
       .describe('How long in-flight requests may run after their feature was reloaded or disabled, in seconds. After that, they fail with UNAVAILABLE.'),
     FEATURES_DEADLINE_SECONDS: whole(1, 3600).default(10)
-      .describe('How long a request, hook or job of a feature may run, in seconds. After that, a request fails with UNAVAILABLE and a job is retried. Must not be less than the timeouts of the services that features call.')
+      .describe('How long a request, hook or job of a feature may run, in seconds. After that, a request fails with UNAVAILABLE and a job is retried. Must not be less than the timeouts that features set for their own requests, such as LARAVEL_API_TIMEOUT_MS.')
   }
 } as const
 
