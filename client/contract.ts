@@ -113,7 +113,7 @@ export interface CoreEvents {
     serverTime: number
     [x: string]: unknown
   }
-  /** Sent 60 s before the token of the session expires. session:refresh replaces it */
+  /** Sent 60 s before the token of the session expires. session:refresh replaces the token */
   'session:expiring': {
     /** When the token expires and the server closes the session, epoch milliseconds */
     expiresAt: number
@@ -137,7 +137,7 @@ export interface CoreEvents {
     roomId: string
     userId: UserId
   }
-  /** Joins and leaves of the last second, in parts of at most 20 profiles. Sent to all members of a large room. In other rooms, sent for a user who joins and leaves more than 20 times in 10 s */
+  /** Joins and leaves of the last second, in parts of at most 20 profiles. Sent to all members of a large room. In other rooms, sent for a user with more than 20 joins and leaves in 10 s */
   'room:presence': {
     roomId: string
     count: number

@@ -1,8 +1,8 @@
 import fp from 'fastify-plugin'
 
 /**
- * The clock for deadlines. All servers use the time of Redis. Without Redis, it is set from the machine's clock when
- * the process starts. This clock never runs backwards, and changes to the machine's clock do not affect it.
+ * The clock for deadlines. All servers follow the time of Redis. Without Redis, this clock is set from the machine's
+ * clock when the process starts. This clock never runs backwards, and changes to the machine's clock do not affect it.
  */
 export interface Clock {
   /** @returns epoch milliseconds, a whole number */
@@ -24,7 +24,7 @@ const syncIntervalMs = 5000
 const maxRoundTripMs = 500
 /** Maximum backward correction per comparison, in milliseconds. During a backward correction, the clock stands still. */
 const maxBackMs = 250
-/** If the machine's clock differs from this clock by more than this, a warning is logged. In milliseconds. */
+/** Difference between the machine's clock and this clock above which a warning is logged, in milliseconds. */
 const maxSkewMs = 2000
 
 /** @returns the clock of this process; `syncTo` adjusts it to the time of another clock, in epoch milliseconds */
@@ -44,7 +44,7 @@ export function createClock (): Clock & { syncTo (now: number): void } {
   }
 }
 
-/** Decorates the instance with the clock for deadlines, and logs a warning if the machine's clock is wrong. */
+/** Decorates the instance with the clock for deadlines, and logs a warning if the machine's clock differs from it. */
 export default fp(async function clock (app) {
   const created = createClock()
   const redis = app.hasDecorator('redis') ? app.redis : undefined

@@ -10,7 +10,7 @@ export interface Drain {
    * @param seconds the timeout
    */
   begin (seconds: number): Promise<'empty' | 'deadline'>
-  /** Accepts sockets and rooms again. Calls of {@link begin} that still wait return `deadline`. Idempotent. */
+  /** Accepts sockets and rooms again. Pending calls to {@link begin} return `deadline`. Idempotent. */
   cancel (): void
 }
 

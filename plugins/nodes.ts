@@ -36,7 +36,7 @@ export interface Nodes {
   urls (): string[]
   /** Sends a report to the other servers immediately, for example after the state of this server has changed. */
   report (): void
-  /** @returns an OVERLOADED or DRAINING error with the retry delay and the URLs of other servers */
+  /** @returns an OVERLOADED or DRAINING error with the retry delay and, if it is known, the URL of another server */
   refusal (code: 'OVERLOADED' | 'DRAINING'): Error
   /**
    * Changes the state of a server.

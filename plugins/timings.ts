@@ -2,7 +2,7 @@ import fp from 'fastify-plugin'
 
 /** Intervals and delays of the kernel, in milliseconds. Operators do not set these values; tests shorten them. */
 export interface Timings {
-  /** How long a client may take to send an HTTP request. Bodies have at most 64 KiB, so half a minute is enough on the slowest network. */
+  /** How long a client may take to send an HTTP request. Most bodies have at most 64 KiB, so half a minute is enough even on a slow network. */
   requestMs: number
   /** How long a client may take to send the headers of an HTTP request. */
   headersMs: number
@@ -10,7 +10,7 @@ export interface Timings {
   redisCommandMs: number
   /** Lifetime of a server's lease. The server renews the lease three times per lifetime; when the lease expires, the server's members are removed from their rooms. */
   leaseMs: number
-  /** How long servers create no rooms after Redis has lost data, because another server may restore the same room. */
+  /** How long servers do not create rooms after Redis has lost data, because another server may restore the same room. */
   recoveryMs: number
   /** Time between two passes of the reconciler, which removes dead servers and syncs rooms with the store. */
   reconcileIntervalMs: number

@@ -37,7 +37,7 @@ export default (async function ws (app) {
     return auth ? await auth.authenticate(request) : guest(app)
   }
 
-  /** Sends the response to a rejected upgrade; logs one line and counts it. */
+  /** Sends the response to a rejected request. If the request is an upgrade, logs and counts the rejection. */
   function sendRefusal (error: Error, request: FastifyRequest, reply: FastifyReply): FastifyReply {
     const { status, wire } = toWire(error)
     if (request.ws) refused.inc({ code: wire.code })

@@ -9,7 +9,7 @@ import type { RoomRecord } from '../store/types.ts'
 import { bearerOf, createSecretCheck, fingerprint } from './keys.ts'
 
 export interface Admin {
-  /** Whether the /admin routes exist. The routes exist only if an admin key is configured. */
+  /** Whether an admin key is configured. Without a key, the /admin routes do not exist. */
   readonly enabled: boolean
   /**
    * Makes a route require an admin key if it is under /admin.
@@ -69,9 +69,9 @@ async function hideKey ({ raw }: FastifyRequest): Promise<void> {
 }
 
 /**
- * Replaces the errors of @fastify/bearer-auth with this server's own.
+ * Replaces the errors of @fastify/bearer-auth with this server's own errors.
  *
- * @returns any other error unchanged
+ * @returns the replacement; any other error unchanged
  */
 function keyError (error: Error): Error {
   switch ((error as { code?: string }).code) {

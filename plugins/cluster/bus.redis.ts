@@ -99,7 +99,7 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
 
   function track (channel: string, message: string): TrackedMessage {
     const number = inFlight.nextSequence()
-    // If this server has no subscribers, it does not have to deliver the message.
+    // If the channel has no subscribers on this server, the message does not have to be delivered here.
     if (subscribers.listenerCount(prefix + channel) > 0) inFlight.add(number, prefix + channel, message)
     const deaf = subscriber.status !== 'ready' || inFlight.overloaded
     return {

@@ -41,7 +41,7 @@ export interface Bus {
   /**
    * Publishes a message and waits until Redis echoes it.
    *
-   * @throws UNAVAILABLE after two seconds
+   * @throws UNAVAILABLE if the message cannot be published, or is not echoed within two seconds
    */
   check (): Promise<void>
   /** Calls `fn` when messages arrive again after an interruption in which some may have been lost. */

@@ -16,12 +16,12 @@ export const nodeKey = (nodeId: string) => `msab:node:{${nodeId}}`
  */
 export function createRedisLeases (redis: Redis, nodeId: string, leaseMs = defaultTimings.leaseMs): NodeLeases {
   let started = false
-  // After a reconnect, Redis may have lost all data. The next heartbeat detects the loss.
+  // False from a disconnect to the next renewal: Redis may have lost all data, which the renewal detects.
   let verified = true
   let lapsed = false
   let lostAt = -Infinity
   redis.on('close', () => { verified = false })
-  // Renew now: the other servers send no requests to a server without a lease.
+  // Renew now: requests from other servers to a server without a lease fail.
   redis.on('ready', () => { if (started) renew().catch(() => { /* The next heartbeat tries again. */ }) })
 
   async function renew (): Promise<void> {

@@ -35,7 +35,8 @@ export interface Admission {
    * @param authenticate returns the user, or throws a coded error
    * @param connection if undefined, nothing is counted
    * @returns the user, with the client's address
-   * @throws TOO_MANY_CONNECTIONS, DRAINING, UNAVAILABLE if the connection has closed, and what `authenticate` throws
+   * @throws the errors of `authenticate`; UNAUTHORIZED if the user's id is invalid; UNAVAILABLE if the connection has
+   *   closed; TOO_MANY_CONNECTIONS, DRAINING
    */
   identify (request: IncomingMessage, authenticate: () => Identity | Promise<Identity>, connection?: ClientConnection): Promise<Identity>
   /**
@@ -63,7 +64,7 @@ export function createAdmission (app: FastifyInstance, size: () => number): Admi
   const closed = new WeakSet<ClientConnection>()
   const identified = new WeakMap<Identity, ClientConnection>()
   let quotas: ReturnType<typeof createConnectionQuotas> | undefined
-  // Looked up at the time of the call, because the directory is registered after this plugin.
+  // Created on first use, because the directory is registered after this plugin.
   const quotasOf = () => {
     quotas ??= createConnectionQuotas(app)
     return quotas
@@ -90,7 +91,7 @@ export function createAdmission (app: FastifyInstance, size: () => number): Admi
       const identity = { ...await authenticate(), address: clientOf(request).address }
       // A feature may identify users by its own rules, so the id is checked here.
       if (!userId.safeParse(identity.user.id).success) throw new Unauthorized("The user's id is invalid")
-      // The connection has already closed, so its `close` event, which ends the count, will not be emitted.
+      // The `close` event, which would end the count, has already been emitted.
       if (connection && closed.has(connection)) throw unavailable('The client has disconnected')
       await quotasOf().countUser(userKeyOf(identity.user.id), connection)
       if (app.drain.draining) throw app.nodes.refusal('DRAINING')
@@ -127,8 +128,8 @@ interface Client {
 }
 
 /**
- * @returns a function that reads the client's address and the requested host, as Fastify's `request.ip` and `request.host`.
- * It returns the same values after the request's network socket has closed, because a connection may consist of many requests
+ * @returns a function that reads the client's address and the requested host, like Fastify's `request.ip` and `request.host`.
+ *   The function caches the results, because a connection may consist of many requests and outlive the network socket of the first
  */
 function createClientReader (trusted: ReturnType<typeof trustProxyOption>): (request: IncomingMessage) => Client {
   const isTrusted = trusted === false ? () => false : typeof trusted === 'function' ? trusted : proxyAddr.compile(trusted)

@@ -20,7 +20,7 @@ export interface Authenticator {
   /**
    * Checks a token as `identify` does, but requires no claims. Absent if the feature cannot check tokens.
    *
-   * @returns the claims, and when the token expires in epoch milliseconds (undefined if it never does)
+   * @returns the claims and the expiry of the token, in epoch milliseconds (undefined if it never expires)
    * @throws UNAUTHORIZED; UNAVAILABLE if the token cannot be checked
    */
   claimsOf? (token: string): Promise<{ claims: Readonly<Record<string, unknown>>, expiresAt: number | undefined }>

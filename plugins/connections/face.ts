@@ -40,7 +40,7 @@ export interface Face<F = unknown> {
   reply (id: string | number, outcome: { ok: true, data: unknown } | { ok: false, error: unknown }): F | undefined
 }
 
-/** An outgoing event. It is serialized when it is first written to a connection, and framed once per face. */
+/** An outgoing event. It is serialized at most once, and framed once per face. */
 export interface OutgoingEvent extends FaceEvent {
   /** @returns the same frame for every session with that face; undefined if clients with that face do not receive the event */
   frame<F> (face: Face<F>): F | undefined
@@ -140,7 +140,7 @@ export const jsonFace: Face<string> = {
 }
 
 /**
- * Parses JSON from a client, for faces. Keys such as `__proto__` are dropped, as are other unknown fields.
+ * Parses JSON from a client, for faces. Drops keys such as `__proto__`.
  *
  * @throws VALIDATION_FAILED if the text is not JSON, has too many values, or nests too deeply
  */
@@ -184,7 +184,7 @@ function parseJson (text: string): ParsedMessage {
   }
 }
 
-/** Reads the id and the type of a frame that is too large to parse. */
+/** Reads the id and the type of a frame that exceeds the limits for parsing. */
 function headOf (text: string): Pick<ParsedMessage, 'id' | 'type'> {
   const { id, type } = topLevelScalars(text, ['id', 'type'])
   return {

@@ -30,7 +30,7 @@ declare module '../hooks.ts' {
     'session:greet': (session: Session) => Record<string, unknown> | Promise<Record<string, unknown>>
     /** A session has ended. Called before it leaves its room. */
     'session:close': (session: Session) => void
-    /** The user of a session has joined through another server. Returns whether the session still has audio, which its client may need a little longer. */
+    /** The user of a session has joined a room through another server. Returns whether the session has audio; if so, it stays open a little longer. */
     'session:moved': (session: Session) => boolean
   }
 }
@@ -47,8 +47,8 @@ declare module '../cluster/messages.ts' {
 }
 
 /**
- * How long a session with audio stays open after its user has joined through another server, in milliseconds. The client
- * closes it earlier, when the audio of the other server has started.
+ * How long a session with audio stays open after its user has joined a room through another server, in milliseconds. The
+ * client closes the session earlier, when the audio of the other server has started.
  */
 const handOverMs = 5000
 
@@ -230,7 +230,7 @@ export default fp(async function sockets (app) {
   } satisfies Sockets)
 }, { name: 'sockets', dependencies: ['config', 'clock', 'metrics', 'hooks', 'cluster', 'gate'] })
 
-/** The maximum delay of a timer, about 24 days; no session lasts that long. */
+/** The maximum delay of a timer, about 24 days. Longer sessions are closed then, even if their tokens have not expired. */
 const longestTimerMs = 2 ** 31 - 1
 
 /** A session is notified this long before the session's token expires, in milliseconds (protocol.md, section 7, "Tokens in a session"). */

@@ -139,7 +139,7 @@ export class Session {
     return !this.#closing && this.#link.open
   }
 
-  /** Why this server closed the session; undefined if the client closed it. */
+  /** Why this server closed the session; undefined if the server did not close it with a close code. */
   get endedFor (): CloseReason | undefined {
     return this.#endedFor
   }

@@ -25,7 +25,7 @@ export type OpenOptions<F = unknown> = {
 /** The API for features. */
 export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | 'all' | 'ofUser'> {
   /**
-   * Checks a new connection over a feature's own transport, whose user is not known yet. Counts it toward
+   * Checks a new connection over a feature's own transport, before its user is known. Counts the connection toward
    * MAX_CONNECTIONS_PER_IP until it closes, and toward MAX_CONNECTIONS until it has a session or closes.
    *
    * @param request the first HTTP request of the connection
@@ -68,7 +68,11 @@ export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | '
    * @returns true if the event was sent to all servers, false if only to this server
    */
   toUser (userId: UserId, type: string, data: object): Promise<boolean>
-  /** Sends one event to every session of this server. */
+  /**
+   * Sends one event to every session of this server.
+   *
+   * @param variants the event's data; several variants are distributed evenly over the sessions
+   */
   broadcast (type: string, ...variants: unknown[]): void
 }
 

@@ -11,8 +11,8 @@ const meanings: Record<CloseReason, string> = {
   TOKEN_EXPIRED: 'The token expired. Reconnect with a new token',
   KICKED: 'An admin or the backend kicked or banned the user. Do not reconnect automatically',
   REPLACED: 'A newer connection of the same user replaced this one',
-  TOO_SLOW: 'The client reads too slowly: its send buffer is full',
-  FLOODING: 'The client sent too many messages'
+  TOO_SLOW: 'The client reads too slowly: the send queue for it is full',
+  FLOODING: 'The client sent too many messages or bytes'
 }
 
 /** All close codes of the server, sorted by number. */

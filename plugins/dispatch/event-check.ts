@@ -3,8 +3,8 @@ import type { z } from 'zod'
 import type { EventCheck } from '../connections/sockets.ts'
 
 /**
- * Creates a check of outgoing events. In production, an event that does not match its schema is counted
- * and sent; the first such event of each type is logged.
+ * Creates a check of outgoing events. Outside production, the check throws if an event does not match its schema. In
+ * production, such an event is counted and sent; the first one of each type is logged.
  *
  * @param schemaOf returns the declared schema of an event type
  */
@@ -21,6 +21,6 @@ export function createEventCheck ({ config, log, metrics }: Pick<FastifyInstance
     if (logged.has(type)) return
     logged.add(type)
     const { roomId } = Object(data) as { roomId?: unknown }
-    log.error({ err, event: type, roomId }, 'event sent that does not match its schema')
+    log.error({ err, event: type, roomId }, 'sent an event that does not match its schema')
   }
 }

@@ -18,7 +18,7 @@ export interface MessageDispatcher {
    *
    * @returns the reply's data
    * @throws an error with a code: UNKNOWN_TYPE, FEATURE_DISABLED, VALIDATION_FAILED,
-   *   NOT_IN_ROOM, RATE_LIMITED, UNAUTHORIZED if the session has ended,
+   *   NOT_IN_ROOM, RATE_LIMITED, UNAUTHORIZED if the session has ended, UNAVAILABLE after the deadline,
    *   INTERNAL for a failure without a code, and any code that the handler throws
    */
   dispatch (session: Session, type: string, data?: unknown): Promise<unknown>
@@ -47,7 +47,7 @@ interface SessionRequest {
   respond (outcome: Outcome): void
   /** Runs the handler's callbacks after the reply. */
   afterReply (run: () => void): void
-  /** Called when the handler starts, or the request has failed; maybe repeatedly. Only for a request that has waited. */
+  /** Called when the handler starts or the request fails; may be called more than once. Set only for requests that have waited. */
   started? (): void
 }
 
@@ -69,7 +69,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
   const latency = app.metrics.histogram('flylive_socket_event_latency_seconds', 'Time from a request to its reply, by type', ['event'], latencyBuckets)
   /** The number and total size of each session's waiting requests. */
   const waiting = new WeakMap<Session, { requests: number, bytes: number }>()
-  /** The promise that each session's later requests wait for: that an exclusive request has finished, and that all waiting requests have started. */
+  /** The promise that each session's later requests wait for. It settles when all exclusive requests have finished and all waiting requests have started. */
   const barriers = new WeakMap<Session, Promise<unknown>>()
 
   function read (session: Session, frame: Buffer, isBinary: boolean): void {

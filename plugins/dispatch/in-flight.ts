@@ -10,13 +10,13 @@ export interface CallSupervision {
   /**
    * A call has failed.
    *
-   * @param isMistake whether every error of the call is a mistake; if false, an error with a code is a regular reply
+   * @param isMistake whether even an error with a code is a fault; if false, such an error is a regular reply
    */
   failed (call: string, error: unknown, isMistake: boolean): void
   /**
    * A call has exceeded its deadline.
    *
-   * @param again whether an earlier call with the same name is overdue, too
+   * @param again whether an earlier call with the same name is also overdue
    */
   late (call: string, ms: number, again: boolean): void
 }

@@ -22,7 +22,7 @@ declare module 'fastify' {
 
 /**
  * The message router: validates requests and replies, sends one reply per request, and applies rate
- * limits. Features register the message types.
+ * limits. The kernel and the features register the message types.
  */
 export default fp(async function messages (app) {
   const routes = createRouteTable()

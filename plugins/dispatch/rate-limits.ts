@@ -3,7 +3,7 @@ import { rateLimited } from '../errors/codes.ts'
 import { createLimiter, MinuteCounter } from '../redis/limiter.ts'
 import type { Limiter, Usage } from '../redis/limiter.ts'
 
-/** Limits messages per user and minute, across all servers. */
+/** Limits messages per user per minute, across all servers. */
 export interface RateLimits {
   /**
    * Counts a message, with a round trip to Redis. The count is exact.
@@ -15,9 +15,11 @@ export interface RateLimits {
   consume (name: string, key: string, perMinute: number): Promise<void>
   /**
    * Counts a message, usually without waiting for Redis. A server admits at most {@link uncountedShare} of the limit before it
-   * knows the messages to other servers. A user of several servers may therefore exceed the limit by this share per further server.
+   * reads how many messages the other servers have received. A user of several servers may therefore exceed the limit by this
+   * share per additional server.
    *
-   * @returns undefined if the message is admitted; or a promise, which rejects with RATE_LIMITED like {@link consume}
+   * @returns undefined if the message is admitted immediately; otherwise a promise, which rejects with RATE_LIMITED if the
+   *   limit is exceeded
    * @throws RATE_LIMITED, like {@link consume}
    */
   count (name: string, key: string, perMinute: number): Promise<void> | undefined
@@ -25,7 +27,7 @@ export interface RateLimits {
 
 /** How long a server collects counts before it reports them, in milliseconds. */
 const reportMs = 100
-/** Which part of a limit a server admits without a reply from Redis; at least one message. */
+/** The share of a limit that a server admits without a reply from Redis; at least one message. */
 const uncountedShare = 1 / 20
 
 /** The counts of one limit. */
@@ -34,7 +36,7 @@ interface Counts {
   total: MinuteCounter
   /** The number of messages, by key, that this server has not reported. */
   unreported: Map<string, number>
-  /** The number of messages, by key, that are in `unreported`, or in a report without a reply. */
+  /** The number of messages, by key, that are in `unreported` or in a report that Redis has not confirmed yet. */
   unconfirmed: Map<string, number>
   /** The count in Redis. */
   shared: Limiter
@@ -66,7 +68,7 @@ export function createRateLimits (redis: Redis | undefined): RateLimits {
     return counts
   }
 
-  /** @returns the key's messages on all servers, including those of this report */
+  /** @returns the count of the key's messages on all servers, including those of this report */
   async function report ({ total, unreported, unconfirmed, shared }: Counts, key: string): Promise<Usage> {
     const events = unreported.get(key) ?? 0
     unreported.delete(key)
@@ -80,7 +82,7 @@ export function createRateLimits (redis: Redis | undefined): RateLimits {
   }
 
   function reportAll (counts: Counts): void {
-    for (const key of [...counts.unreported.keys()]) report(counts, key).catch(() => { /* The next report contains later messages only. */ })
+    for (const key of [...counts.unreported.keys()]) report(counts, key).catch(() => { /* These messages are not counted in Redis. */ })
   }
 
   async function confirm (counts: Counts, key: string, perMinute: number): Promise<void> {

@@ -16,7 +16,7 @@ export interface RequestLimit {
   name?: string
   /**
    * Whether to count requests without waiting for Redis, unless a user sends many at once. Handlers start in the order in which
-   * requests arrive. A user with sessions on several servers may exceed the limit by a twentieth per further server.
+   * requests arrive. A user with sessions on several servers may exceed the limit by a twentieth per additional server.
    */
   eventual?: boolean
 }
@@ -144,8 +144,8 @@ export function withAdditions<T extends z.ZodType> (type: string, schema: T, add
 const isObject = (schema: z.ZodType): schema is z.ZodObject => schema.def.type === 'object' && 'extend' in schema
 
 /**
- * The results of {@link withRoom}, reused when a feature is reloaded, because zod compiles each schema when it first
- * parses.
+ * The results of {@link withRoom}, reused when a feature is reloaded, because zod compiles each schema on its first
+ * use.
  */
 const roomRequests = new WeakMap<z.ZodObject, z.ZodObject>()
 

@@ -11,7 +11,7 @@ export const Forbidden = createError('FORBIDDEN', '%s', 403)
 export const OriginNotAllowed = createError('ORIGIN_NOT_ALLOWED', 'Connections from the origin %s are not allowed: it is not in CORS_ORIGINS', 403)
 export const NotFound = createError('NOT_FOUND', '%s was not found', 404)
 export const RateLimited = createError('RATE_LIMITED', 'Too many requests, try again later', 429)
-export const TooManyConnections = createError('TOO_MANY_CONNECTIONS', 'Too many connections of %s: close one first', 429)
+export const TooManyConnections = createError('TOO_MANY_CONNECTIONS', 'Too many connections from %s: close one first', 429)
 export const Unavailable = createError('UNAVAILABLE', '%s', 503)
 export const Draining = createError('DRAINING', 'The server is shutting down', 503)
 export const Overloaded = createError('OVERLOADED', 'The server is at its limit', 503)
@@ -27,7 +27,7 @@ export const meanings = {
   FORBIDDEN: 'You do not have permission',
   RATE_LIMITED: 'Too many requests. details: {retryAfterMs}',
   DRAINING: 'The server is shutting down. details: {retryAfterMs, url?}; url is another server',
-  OVERLOADED: 'The server is at its limit. details: {retryAfterMs, url?} if another server may accept the client; url is that server',
+  OVERLOADED: 'The server is at its limit. Rejected connections and rooms have details: {retryAfterMs, url?}; url is a server that may accept them',
   UNAVAILABLE: 'A dependency is down; retry later. details: {retryable: true}'
 }
 

@@ -16,7 +16,7 @@ export function afterReading (ms: number, fn: () => void): () => void {
 }
 
 /**
- * Waits for a promise for a limited time, see {@link afterReading}. If the promise settles after the timeout, its
+ * Waits for a promise for a limited time, measured by {@link afterReading}. If the promise settles after the timeout, its
  * result is ignored, even if it is a rejection.
  *
  * @param ms the timeout, in milliseconds
@@ -35,7 +35,7 @@ export async function withTimeout<T, F> (promise: PromiseLike<T>, ms: number, on
 }
 
 /**
- * Like `AbortSignal.timeout`, but see {@link afterReading}.
+ * Like `AbortSignal.timeout`, but with the timer of {@link afterReading}.
  *
  * @param ms the timeout, in milliseconds
  * @returns a signal that aborts with a `TimeoutError` after `ms`

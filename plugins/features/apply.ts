@@ -44,7 +44,7 @@ export interface Executor {
   stop (): Promise<void>
 }
 
-/** How long a stopping server waits for the calls of a feature, in milliseconds. Clients are already disconnected at that time. */
+/** How long a stopping server waits for a feature's in-flight calls, in milliseconds. Clients are already disconnected at that time. */
 const stopMs = 3000
 
 export function createExecutor (app: FastifyInstance, registry: Registry, supervisor: Supervisor): Executor {
@@ -108,7 +108,7 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
   async function retire (generation: Generation, waitMs = drainMs): Promise<void> {
     const { name, calls } = generation
     const deadline = setTimeout(() => {
-      log.warn({ feature: name, calls: calls.running }, 'in-flight requests of the replaced generation cancelled')
+      log.warn({ feature: name, calls: calls.running }, 'in-flight calls of a reloaded or disabled feature cancelled')
       calls.end(unavailable(`The feature ${name} was reloaded or disabled during the request`))
     }, waitMs)
     await calls.idle()
@@ -138,7 +138,7 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
       const begin = performance.now()
       const names = new Set(load.map(({ name }) => name))
       const kept = serving().filter(({ name }) => !names.has(name))
-      // New features add their routes to the router in service; it ignores features that are not running.
+      // New features can add their routes to the router in service, because `find` ignores features that are not running yet.
       const claims: Claims = { router: kept.length === serving().length ? router : undefined, kept }
       router = undefined
       const next = await build(load, claims, commit)

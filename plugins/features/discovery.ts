@@ -69,7 +69,7 @@ export function findFeatures (folders: readonly string[]): FoundFeature[] {
  *
  * @param name the package's name; without its scope, it is also the feature's name
  * @param from the folder from which the package is resolved
- * @throws if the package does not exist
+ * @throws if the package does not exist, or its name is not a valid feature name
  */
 export function findPackage (name: string, from: string): FoundFeature {
   hookGenerations()
@@ -204,7 +204,7 @@ function reloadCommonJs (): void {
  * @param generation the sequence number of the feature's new generation
  * @param fresh whether the code may have changed since this process loaded it; if false, the code that another server
  *   in this process loaded is reused
- * @throws if the code throws, exports no plugin, or its import times out
+ * @throws if the code throws, exports no plugin or an invalid `config`, or if its import times out
  */
 export async function importFeature (feature: FoundFeature, generation: number, fresh: boolean): Promise<FeatureModule> {
   hookGenerations()

@@ -42,13 +42,12 @@ import type {} from '../store/index.ts'
 
 /**
  * The objects that `features.getFeature` returns, by feature name. A feature declares the object that it provides. If
- * other features may provide the same object, the feature that calls it declares it, as `gifts` does for
+ * the object may come from different features, the feature that uses it declares it, as `gifts` does for
  * `laravel-bridge`. For example:
- *
  *
  * ```ts
  * declare module 'flylive-audio-server/feature' {
- * interface FeatureSlots { seats: Seats }
+ *   interface FeatureSlots { seats: Seats }
  * }
  * ```
  */
@@ -85,7 +84,7 @@ export interface FeatureSurface {
   config: FeatureConfig
   /** Name of this server. */
   nodeId: string
-  /** The clock for deadlines and timestamps. It returns the same time on all servers. */
+  /** The clock for deadlines and timestamps, synchronized between all servers. */
   clock: Clock
   /** Counters, gauges and histograms. Metrics survive a reload. */
   metrics: Metrics
@@ -130,8 +129,8 @@ export interface FeatureSurface {
   store: FeatureStore
   /**
    * The server's Redis connection, for a feature that needs its own data structures; undefined if Redis is not
-   * configured. Begin keys with `msab:` and the feature's name. Pass every key that a script uses as one of its keys: with a
-   * Redis Cluster, the client adds a prefix to them.
+   * configured. Begin keys with `msab:` and the feature's name. Pass every key that a script uses in KEYS: with a Redis
+   * Cluster, the client adds a prefix to these keys.
    */
   redis: Redis | undefined
   /** The sessions of each user, on all servers. */
@@ -144,7 +143,7 @@ export interface FeatureSurface {
   admin: Pick<Admin, 'audit' | 'identify'>
   /** Returns the current API contract; the same object until a feature is loaded, reloaded or unloaded. */
   contract (): ContractTables
-  /** Whether this server is shutting down. */
+  /** Whether this server rejects new connections and rooms, because it is shutting down or an admin drains it. */
   drain: Pick<Drain, 'draining'>
 }
 
@@ -211,8 +210,8 @@ export { webSocketFrame } from '../connections/web-socket-link.ts'
 export { profile, roomId, userId, userIdText } from '../schema/ids.ts'
 export { userKeyOf } from '../connections/session.ts'
 
-// Texts in any language, whose length is counted in code points. The server checks the texts in requests; a feature that reads
-// other data from clients checks their texts with `findTextIssue`.
+// Texts in any language, whose length is counted in code points. The server checks the texts in requests. A feature that reads
+// other data from clients checks the texts in it with `findTextIssue`.
 export { findTextIssue, text } from '../schema/texts.ts'
 // Whether a text matches a search.
 export { createSearch, query } from '../schema/search.ts'

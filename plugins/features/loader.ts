@@ -53,7 +53,7 @@ export function createLoader (options: LoaderOptions): Loader {
   const follower = createFollower(options, transitions)
   const inTurn = pLimit(1)
   let stopped = false
-  /** The features that are waiting for a restart. */
+  /** The generations that are waiting for a restart. */
   const restarts = new Set<string>()
   return {
     enable: (name, cascade) => inTurn(() => commands.enable(name, cascade)),
@@ -82,7 +82,7 @@ export function createLoader (options: LoaderOptions): Loader {
   }
 }
 
-/** Applies changes to the files and to the cluster-wide settings on this server. */
+/** Makes this server follow changes in the features' files and in the cluster-wide settings. */
 function createFollower ({ registry, desired, find, log }: LoaderOptions, { prepare, make, makeEach, attempt, follow }: Transitions) {
   const { known, get, running, importCode, targets } = registry
   const { isWanted } = desired
@@ -190,7 +190,7 @@ function createFollower ({ registry, desired, find, log }: LoaderOptions, { prep
       if (old.length < names.length || find().length !== known.size) await rescanHere()
       for (const name of old.filter((one) => known.has(one))) {
         if (!isWanted(name)) {
-          log.warn({ feature: name }, 'the files of a disabled feature changed; they are loaded when an admin enables it')
+          log.warn({ feature: name }, 'the files of a disabled feature changed; the server loads them when an admin enables the feature')
           continue
         }
         await attempt(name, async () => {

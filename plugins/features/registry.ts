@@ -16,7 +16,7 @@ export type FeatureState = 'enabled' | 'disabled' | 'failed'
 /** One feature on this server. */
 export interface Known {
   found: FoundFeature
-  /** `failed`: enabled, but not running, or only suspended; see {@link Registry.suspend}. */
+  /** `failed`: enabled but not running, or suspended; see {@link Registry.suspend}. */
   state: FeatureState
   module?: FeatureModule
   generation?: Generation
@@ -24,7 +24,7 @@ export interface Known {
   version?: unknown
   /** Why the feature is not running, or why its last change failed. */
   error?: Error
-  /** The last setting that this server applied. */
+  /** The settings that this server last applied, or last failed to apply. */
   applied: FeatureSetting
 }
 
@@ -58,7 +58,7 @@ export interface Registry {
   built (name: string, result: 'ok' | 'failed'): void
   started (generation: Generation, version: unknown): void
   stopped (name: string): void
-  /** Records why a change failed; the previous generation keeps running. */
+  /** Records why a change failed. If a generation is running, it keeps running. */
   failed (name: string, error: unknown, wanted: boolean): void
   /** Records why the server has taken a feature out of service. */
   faulty (name: string, cause: Error): void
@@ -200,7 +200,7 @@ export function createRegistry ({ config, log, messages, metrics, nodeId, redact
   return registry
 }
 
-const tooManyFaults = (cause: Error) => new Error(`Out of service after too many faults, the last: ${cause.message}`, { cause })
+const tooManyFaults = (cause: Error) => new Error(`Out of service after too many faults; the last one: ${cause.message}`, { cause })
 
 /**
  * @returns the fields of a log line about a feature that failed to load: the location in its code, and the error that occurred

@@ -18,7 +18,7 @@ const document = z.record(z.string(), setting)
 /** The settings of all features, by feature name. */
 export type FeatureSettings = Readonly<Record<string, FeatureSetting>>
 
-/** The key that records rescans; used where a setting has the feature's name. */
+/** The key that records rescans; used in place of a feature's name. */
 export const everyFeature = '*'
 
 /** The setting of a feature that no admin has changed. */
@@ -92,7 +92,7 @@ export function createSettings (values: Pick<Namespace, 'get' | 'compareAndSet'>
 /** The cluster-wide settings, as last read by this server. */
 export interface DesiredState {
   settingOf (name: string): FeatureSetting
-  /** Whether a feature should run according to the given settings(default: those that this server last read). */
+  /** Whether a feature should run according to the given settings (default: those that this server last read). */
   isWanted (name: string, all?: FeatureSettings): boolean
   /** The version to build a feature for (`version` in {@link FeatureTarget}). */
   versionOf (name: string, setting?: Partial<FeatureSetting>): unknown

@@ -34,8 +34,8 @@ export interface Supervisor {
   /** Logs which feature has blocked the event loop, unless the block is already logged. */
   blocked (block: Block): void
   /**
-   * Must be called when a change by an admin or of the files has put a generation into service. Afterwards, faults of
-   * earlier generations no longer count.
+   * Must be called when a change to the feature's settings or files has put a new generation into service. Faults of
+   * earlier generations then no longer count.
    */
   replaced (feature: string, generation: number): void
   close (): void
@@ -117,7 +117,7 @@ export function createSupervisor ({ config, log, metrics, nodeId }: Pick<Fastify
           return runAs({ nodeId, feature, generation, call }, code)
         } finally {
           const end = Date.now()
-          // If a nested call blocked the event loop, it has already been logged.
+          // If a nested call blocked the event loop, that block has already been logged.
           if (end - begin > blockMs && loggedUntil < begin) {
             loggedUntil = end
             logBlock(feature, call, end - begin)

@@ -71,7 +71,7 @@ export function createJobs (store: JobStore, log: FastifyBaseLogger, { jobPollIn
     if (jobs.length === free) behind.add(name)
     else behind.delete(name)
     for (const job of jobs) {
-      const done = run(name, job).catch((err: unknown) => log.debug({ err, queue: name }, 'failed to record the result of a job, its lease will expire')).finally(() => {
+      const done = run(name, job).catch((err: unknown) => log.debug({ err, queue: name }, 'failed to record the result of a job: its lease will expire')).finally(() => {
         busy.delete(done)
         // More jobs may be due, so poll again without waiting for the next interval.
         if (behind.has(name) && busy.size <= maxRunning / 2) poll()

@@ -14,7 +14,7 @@ export interface Expiry {
   expiresAt?: number
 }
 
-/** Values by key. Each method is atomic and takes one round trip. All methods throw UNAVAILABLE while the store cannot be reached. */
+/** Values by key. Each method takes one round trip, and all except `getMany` are atomic. All methods throw UNAVAILABLE while the store cannot be reached. */
 export interface PlainKeys {
   get (key: string): Promise<string | undefined>
   /** @returns one entry per key; undefined if the key has no value */

@@ -25,7 +25,8 @@ export interface AttachmentContext {
 export type AttachmentEvents = TapEvents & InjectionEvents
 
 /**
- * A tap or an injection on the router that has the producers of a room. If the worker dies, the attachment is reopened on a new router.
+ * A tap, an injection or the output of a mix, on the router that has the producers of a room. If the worker dies, the
+ * attachment is reopened on another router.
  */
 export abstract class Attachment extends EventEmitter<AttachmentEvents> implements MediaUser {
   readonly roomId: string

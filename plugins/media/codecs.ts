@@ -20,7 +20,7 @@ export const codecsWith = (preferredPayloadType: number): types.RouterRtpCodecCa
 /** The codec of the rooms' routers. */
 export const mediaCodecs = codecsWith(opusPayloadType)
 
-/** The capabilities of all routers, available without creating one. */
+/** The capabilities of the rooms' routers, available without creating a router. */
 export const rtpCapabilities: types.RtpCapabilities = ortc.generateRouterRtpCapabilities(mediaCodecs)
 
 /** The RTP header extension that contains the audio level of a packet (RFC 6464). */

@@ -1,8 +1,8 @@
 // Fragmented MP4 (ISO/IEC 14496-12) with one audio track. All times count samples at 48 kHz. The features `broadcast` and
 // `recording` import this file as `flylive-audio-server/fmp4`, also in their threads, so it imports nothing.
 //
-// This is not done with a library, because mediabunny 1.61 keeps the sizes and times of all packets in memory until the file
-// ends: about 20 MB per hour and track.
+// No library is used, because mediabunny 1.61 keeps the sizes and times of all packets in memory until the file ends: about
+// 20 MB per hour and track.
 
 export const sampleRate = 48_000
 
@@ -13,8 +13,8 @@ export type TrackFormat =
   { codec: 'opus' }
 
 /**
- * What the fragments are for. `segments`: each is served by itself, as CMAF (ISO/IEC 23000-19) requires. `file`: all are in one
- * file, whose duration is stored when the file is complete.
+ * What the fragments are for. `segments`: each fragment is served separately, as CMAF (ISO/IEC 23000-19) requires. `file`: all
+ * fragments are in one file, whose duration is stored when the file is complete.
  */
 export type Purpose = 'segments' | 'file'
 
@@ -77,7 +77,7 @@ export function initSection (format: TrackFormat, purpose: Purpose): Buffer {
   return Buffer.concat([box('ftyp', 'iso6', u32(0), isFile ? 'iso6mp41' : 'iso6cmfcmp41'), box('moov', mvhd, trak, mvex)])
 }
 
-/** @returns where a file has its duration (`mehd`), in bytes from its start. The duration is 0 until the file is complete */
+/** @returns the offset of the duration (`mehd`) in a file, in bytes. The duration is 0 until the file is complete */
 export const durationOffset = (init: Buffer): number => init.indexOf('mehd') + 8
 
 /** @param samples duration of the file */
@@ -107,7 +107,7 @@ export function fragment (sequenceNumber: number, start: number, frames: readonl
   put32(0, sequenceNumber % 2 ** 32)
   open(trafSize, 'traf')
   open(tfhdSize, 'tfhd')
-  // default-base-is-moof. Decoding can begin with every frame, which default-sample-flags says.
+  // default-base-is-moof and, for segments, default-sample-flags: decoding can begin at every frame.
   put32(hasFlags ? 0x02_00_20 : 0x02_00_00, 1)
   if (hasFlags) put32(0x0200_0000)
   open(20, 'tfdt')

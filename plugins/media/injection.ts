@@ -81,7 +81,7 @@ export class RoomInjection extends Attachment implements Injection {
     return this.#port
   }
 
-  /** Closes the injection. A feature closes the producer if the owner loses the permission to send audio. */
+  /** Closes the injection with its producer, which a feature closes if the owner loses the permission to send audio. */
   producerClosed (producer: RoomProducer): void {
     if (producer === this.#producer) this.close()
   }

@@ -25,7 +25,7 @@ export class PayloadTypeRouters {
   /**
    * Finds the router whose consumers use a payload type, or creates it.
    *
-   * @returns the router, and a function to call once, when the transport on it is closed or was not created
+   * @returns the router, and a function to call once: when the transport on it is closed, or could not be created
    */
   async routerFor (payloadType = opusPayloadType): Promise<{ router: types.Router, release: () => void }> {
     if (payloadType === opusPayloadType) return { router: this.#main, release () {} }
@@ -35,7 +35,7 @@ export class PayloadTypeRouters {
     const release = () => {
       if (--other.uses > 0) return
       if (this.#others.get(payloadType) === other) this.#others.delete(payloadType)
-      other.opening.then((router) => router.close(), () => { /* It was not created. */ })
+      other.opening.then((router) => router.close(), () => { /* The router was never created. */ })
     }
     try {
       const router = await other.opening

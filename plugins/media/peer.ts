@@ -39,7 +39,7 @@ export interface PeerContext {
 /** A transport, and the router that has it. */
 interface PlacedTransport {
   transport: types.WebRtcTransport
-  /** The router that has the transport and its consumers: the main router of the worker, or one with another payload type. */
+  /** The router that has the transport and its consumers: the room's router on the worker, or one with another payload type. */
   router: types.Router
   monitored: MonitoredTransport
   connected: boolean
@@ -237,7 +237,7 @@ export class Peer implements MediaUser {
     return lost.length > 0
   }
 
-  /** Users who send audio receive on the router that has the producers, so that only the death of one worker affects them. */
+  /** Users who send audio receive on the router that has the producers, so that they depend on one worker only. */
   async #placeFor (direction: Direction): Promise<{ place: RoomRouter, release: () => void }> {
     if (direction === 'producer') return { place: await this.media.main(), release: () => {} }
     return await this.media.listen(this.#transports.has('producer'))
@@ -279,7 +279,7 @@ export class Consumers {
   readonly #byId = new Map<string, types.Consumer>()
   readonly #onClosed: (consumerId: string) => void
 
-  /** @param onClosed called when a consumer is replaced, or is closed because its producer is closed */
+  /** @param onClosed called when a consumer is replaced or revoked, or is closed because its producer is closed */
   constructor (onClosed: (consumerId: string) => void) {
     this.#onClosed = onClosed
   }

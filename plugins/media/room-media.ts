@@ -63,7 +63,7 @@ export class RoomMedia {
   readonly #users = new Set<MediaUser>()
   readonly #context: RoomMediaContext
   readonly #onClosed: (media: RoomMedia) => void
-  /** The routers on other workers than the main router's. */
+  /** The routers on workers other than the main router's. */
   readonly #further = new Map<MediaWorker, Promise<RoomRouter>>()
   #main: Main | undefined
   #openingMain: Promise<RoomRouter> | undefined
@@ -137,7 +137,7 @@ export class RoomMedia {
    * Chooses the router for a transport through which a client receives.
    *
    * @param withProducers whether to choose the main router
-   * @returns the router, and a function to call once, when the transport is closed or was not created
+   * @returns the router, and a function to call once: when the transport is closed, or could not be created
    * @throws the errors of {@link main} and {@link WorkerPool.spread}
    */
   async listen (withProducers: boolean): Promise<{ place: RoomRouter, release: () => void }> {
@@ -317,7 +317,7 @@ export class MediaRooms {
   /**
    * Adds a user to the media of a room. Opens the media for the first user.
    *
-   * @param create creates the user; if it throws and the router has no other users, the media is closed
+   * @param create creates the user; if it throws, and the media has no other user, the media is closed
    * @throws the errors of `create` and {@link RoomMedia.open}
    */
   async join<T extends MediaUser> (roomId: string, create: (media: RoomMedia) => T): Promise<T> {

@@ -44,7 +44,8 @@ export interface TransportOptions {
 /**
  * The audio API. Other plugins and features access mediasoup only through this API. All
  * transports, producers and consumers of a session close when the session leaves its
- * room. Methods that take a session and an id accept only the session's own objects.
+ * room. A session can use only its own transports and consumers, and can pause, resume and
+ * close only its own producers.
  */
 export interface Sfu {
   readonly rtpCapabilities: types.RtpCapabilities
@@ -55,7 +56,7 @@ export interface Sfu {
   workers (): { index: number, pid: number, port: number, routers: number }[]
   /** The mixer threads. */
   mixThreads (): ReturnType<MixThreads['threads']>
-  /** Used for the report of this server's load. */
+  /** Figures for this server's load report. */
   load (): { consumers: number, relayPorts: { used: number, total: number } }
   /** CPU time that each media worker has used since its start, in milliseconds, by index. */
   workersCpuMs (): Promise<Map<number, number>>
@@ -75,11 +76,11 @@ export interface Sfu {
   /** The active speakers of a room: those on this server, and those that other servers have reported. */
   speakersOf (roomId: string): UserId[]
   /**
-   * The active speakers of a room on all servers. Requests them from the other servers if the room's first member on
-   * this server has just joined.
+   * The active speakers of a room on all servers. Requests them from servers that have not reported theirs, for example
+   * because the room's first member on this server has just joined.
    */
   readSpeakers (roomId: string): Promise<UserId[]>
-  /** Media statistics of a room, for admins. */
+  /** Describes the media of a room on this server, for admins; undefined if there is none. */
   describe (roomId: string): { worker: number, routerId: string, transports: { transportId: string, userId: UserId, type: Direction, iceState: string, dtlsState: string }[] } | undefined
   /** Creates a transport, and the room's router if necessary. Closes an earlier transport of the same direction. */
   createTransport (room: LocalRoom, session: Session, direction: Direction, options?: TransportOptions): Promise<TransportParameters>

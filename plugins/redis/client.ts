@@ -7,14 +7,14 @@ type RedisConfig = Pick<Config, 'NODE_ID' | 'REDIS_URL' | 'REDIS_HOST' | 'REDIS_
 
 /** Maximum delay between two connection attempts, in milliseconds. */
 const maxRetryDelayMs = 500
-/** How ioredis words the error of `commandTimeout`. */
+/** The message of ioredis's error after `commandTimeout`. */
 const commandTimedOut = 'Command timed out'
 
 /**
  * Creates the client for the configured Redis: from its URL, from its host and port, through Sentinels, which know the
  * current primary, or through nodes of a Redis Cluster. The client connects when `connect()` is called.
  *
- * @param config must name a Redis
+ * @param config must configure Redis
  * @param commandTimeout in milliseconds
  */
 export function createRedisClient (config: RedisConfig, commandTimeout: number): Redis {
@@ -24,11 +24,11 @@ export function createRedisClient (config: RedisConfig, commandTimeout: number):
 }
 
 /**
- * Makes the client read the replies that have arrived before it fails a command. Without this, all commands in
- * flight would fail after the process was blocked for longer than the timeout, although Redis replied in time,
- * because Node.js runs timers before it reads sockets.
+ * Makes the client read all replies that have arrived before a command fails with a timeout. Node.js runs timers before
+ * it reads sockets, so if the process was blocked for longer than the timeout, all commands in flight would otherwise
+ * fail, although Redis had replied in time.
  *
- * @param timedOut called when a command was not answered in time
+ * @param timedOut called when Redis did not reply to a command in time
  */
 function readBeforeTimeouts (client: Redis, timedOut: (() => void) | undefined): void {
   const send = client.sendCommand.bind(client)
@@ -54,7 +54,7 @@ function connectionTo (config: RedisConfig, commandTimeout: number): { client: R
     enableAutoPipelining: true,
     retryStrategy: (attempt) => Math.min(50 * 2 ** attempt, maxRetryDelayMs),
     // A primary that became a replica keeps its connections, so the client reconnects to find the new primary. In a Redis
-    // Cluster, the keys may also have moved, or the node may have lost contact to the others.
+    // Cluster, the keys may also have moved, or the node may have lost contact with the others.
     reconnectOnError: ({ message }) => message.includes('READONLY') || /^(MOVED|CLUSTERDOWN) /.test(message),
     autoPipeliningIgnoredCommands: [],
     connectionName: `flylive:${config.NODE_ID}`

@@ -57,7 +57,7 @@ export default fp(async function redis (app) {
   await app.register(fastifyRedis, { client })
   app.addHook('onClose', async () => client.disconnect())
 
-  /** @throws if Redis runs as a Redis Cluster, and the configuration names it as a single Redis */
+  /** @throws if Redis runs as a Redis Cluster but is configured as a single Redis */
   async function checkServer (redis: Redis): Promise<void> {
     const info = await redis.info().catch(() => '')
     if (/^cluster_enabled:1/m.test(info) && app.config.REDIS_CLUSTER_NODES.length === 0) {

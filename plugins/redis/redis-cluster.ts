@@ -20,7 +20,7 @@ export interface ClusterAccess extends Pick<RedisOptions, 'username' | 'password
 
 /** Connects clients to the primary that holds the keys with a prefix. */
 export interface ClusterPrimary {
-  /** The connector of the clients, which share the result of each search. */
+  /** The connector of the clients. When one of them finds the primary, connections to other nodes are closed. */
   Connector: NonNullable<RedisOptions['Connector']>
   /** Closes connections to a node that is no longer the primary, so that their clients reconnect. Call it when a node does not answer. */
   verify (): void
@@ -64,7 +64,7 @@ export function followPrimary (nodes: readonly ClusterAddress[], keyPrefix: stri
     try {
       await client.connect()
       const [info, slot, ranges] = await Promise.all([client.cluster('INFO'), client.cluster('KEYSLOT', keyPrefix), client.cluster('SLOTS')]) as unknown as [string, number, SlotRange[]]
-      // A node without contact to the others may still consider itself the primary.
+      // A node without contact with the others may still consider itself the primary.
       if (!info.includes('cluster_state:ok')) throw new Error(`Redis Cluster: ${nameOf(node)} reports that the cluster is down`)
       const [,, ...found] = ranges.find(([first, last]) => first <= slot && slot <= last) ?? [0, 0]
       const [primary, ...replicas] = found.map(([host, port]) => ({ host: host === null || host === '' ? node.host : host, port }))

@@ -50,13 +50,13 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
   const creations = createLimiter(redis, { name: 'ratelimit:room-created', max: config.ROOMS_CREATED_PER_MINUTE, windowSeconds: 60 })
   /** Counts a user's PINs for a room that does not exist yet. The store counts those for existing rooms. */
   const reservedTries = createLimiter(redis, { name: 'ratelimit:reserved-pin', max: wrongPins.perUser, windowSeconds: pinWindowMs / 1000 })
-  // Errors that were thrown before the store could create the room.
+  // Errors that were thrown before the store could admit the session.
   const beforeStore = new WeakSet<Error>()
 
-  /** Joins a room. If the room has a PIN, compares the given PIN with its hash. */
+  /** Joins a room. If the room has a PIN, compares the given PIN with the hash of the room's PIN. */
   async function joinWithPin (room: LocalRoom, command: Omit<JoinCommand, 'pinHash' | 'comparedHash'>, pin: string | undefined): Promise<JoinResult> {
     if (pin === undefined) return await store.join(command)
-    // This server usually has the hash in memory, so this saves a round trip.
+    // This server usually has the hash in memory. Otherwise, the store returns it, which costs another round trip.
     let comparedHash = details.peekPinHash(room.roomId) ?? room.pinHash ?? 'none'
     for (let i = 0; i < maxComparisons; i++) {
       const isRight = comparedHash !== 'none' && await pins.matches(command.roomId, pin, comparedHash)
@@ -71,7 +71,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
     throw unavailable('The PIN of the room is being changed')
   }
 
-  /** Joins a room as its owner or an admin, even if a host has locked it. */
+  /** Joins a room. If a host has locked the room, its owner and admins can still join. */
   async function joinAsHost (room: LocalRoom, session: Session, command: Parameters<typeof joinWithPin>[1], pin: string | undefined): Promise<JoinResult> {
     try {
       return await joinWithPin(room, command, pin)
@@ -90,7 +90,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
    * @param limited thrown if the user needs the PIN
    */
   async function joinBeyondLimit (room: LocalRoom, session: Session, request: RoomRequest, command: Omit<JoinCommand, 'create'>, pin: string, limited: unknown): Promise<JoinResult> {
-    // Features admit users without a PIN.
+    // If a feature manages the room, users need no PIN.
     if (await isManaged(request.roomId, session)) return await enterManaged(room, request, command)
     const [member] = await store.getMembers(command.roomId, [session.userKey])
     try {

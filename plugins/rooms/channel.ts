@@ -9,8 +9,8 @@ import type { RoomCloseReason } from './messages.ts'
 import type { EmitOptions, LoggedEvent } from './rooms.ts'
 
 /**
- * The first line of a message on a room's channel. Its fields determine the content of the other lines; if no field is
- * set, they are one event.
+ * The first line of a message on a room's channel. Its fields determine the content of the other lines. If no field
+ * except `except` is set, they are one event.
  */
 interface RoomHeader {
   /** The session that does not receive the event. */

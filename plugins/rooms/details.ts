@@ -38,7 +38,7 @@ export interface Details {
    */
   read (rooms: readonly DetailedRoom[]): Promise<RoomDetails[]>
   /**
-   * @returns which users a room admits since a host locked or unlocked it; undefined if no host has
+   * @returns which users a room admits, if a host has locked or unlocked it; otherwise undefined
    * @throws UNAVAILABLE
    */
   readAccess (roomId: string): Promise<Pick<RoomAccess, 'admits' | 'pinHash'> | undefined>

@@ -8,7 +8,7 @@ import { NotInRoom } from './errors.ts'
 import type { RoomStateKernel } from './room-state.ts'
 import type { Unsynced } from './sync.ts'
 
-/** An event that is held back until a join reply has been sent. */
+/** An event that is queued until a join reply has been sent. */
 export interface WaitingEvent {
   event: OutgoingEvent
   /** The state change that caused the event. The join reply may already include it. */

@@ -245,7 +245,7 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
     const successor = await findSuccessor(room, owner)
     if (successor === undefined) return await wait(room, owner)
     if (!await succeed(room, owner, successor)) return
-    log.info({ roomId, ownerId: successor.userId, previousOwnerId: owner }, 'the owner of a room was absent, another user became the owner')
+    log.info({ roomId, ownerId: successor.userId, previousOwnerId: owner }, 'another user became the owner of a room, because the owner was absent')
     // The new owner may have left in the meantime.
     await check(roomId)
   }
@@ -290,7 +290,8 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
 
   hooks.on('room:userLeft', (roomId, { userKey }, _reason, count) => {
     const room = nodeRooms.get(roomId)
-    // If a server removes the members of a dead server, `room:resynced` is called instead.
+    // A server that removes a dead server's members may have no members in the room; the handler of `room:resynced` then
+    // checks the owner.
     if (!isActive() || count === 0 || !room || !hasOwner(room.record)) return
     const owner = peek(room.record)
     if (userKeyOf(owner) === userKey) run(roomId, () => startGrace(room.record, owner))

@@ -9,7 +9,7 @@ import { NotInRoom } from './errors.ts'
 import { assertHasOwner, hasOwner } from './rooms.ts'
 import type { Role, Rooms } from './rooms.ts'
 
-/** How long to wait for the role of a session from another server, in milliseconds. */
+/** How long to wait for another server to return the role of a session, in milliseconds. */
 const timeoutMs = 2000
 const rank: readonly Role[] = ['owner', 'admin', 'member']
 

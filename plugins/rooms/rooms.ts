@@ -16,7 +16,7 @@ export interface EmitOptions {
   except?: string
   /**
    * Sends the event to members on this server only. The event must be about state that the hook `room:join` reads on
-   * this server: a new member does not receive events that were sent before that hook was called for it.
+   * this server: a new member does not receive events that were sent before that hook was called for the member.
    */
   local?: boolean
 }
@@ -57,7 +57,7 @@ export interface PinRequest {
   address: string | undefined
 }
 
-/** What was chosen for a room before its first member joined. */
+/** The owner and the PIN that were chosen for a room before its first member joined. */
 export interface ReservedRoom {
   /** Default: the user who joins first. */
   ownerId?: UserId
@@ -101,12 +101,15 @@ export interface Rooms {
    */
   forFeature (...args: Parameters<RoomStateKernel['forFeature']>): Rooms
   /**
-   * A user's role in a room, from the hook `room:role`.
+   * A user's role in a room: the first result of the hook `room:role`, otherwise {@link defaultRoleOf}.
    *
    * @throws UNAVAILABLE
    */
   roleOf (room: RoomRecord, session: Session): Promise<Role>
-  /** A user's role according to the room's owner and the user's token, without calling features. Only for rooms with members on this server. */
+  /**
+   * A user's role according to the room's owner, the roles that the owner has assigned, and the user's token, without
+   * calling features. Only for rooms with members on this server.
+   */
   defaultRoleOf (room: RoomRecord, session: Session): Role
   /**
    * The role of a user who may be connected to another server.
@@ -318,8 +321,8 @@ declare module '../hooks.ts' {
      */
     'room:reserved': (roomId: string) => Promise<ReservedRoom | undefined>
     /**
-     * Returns a user's role. The first result is used. Without a result, the server determines the owner, and users'
-     * tokens determine the admins.
+     * Returns a user's role. The first result is used. Without a result, the server determines the owner; the owner and
+     * the users' tokens determine the admins.
      */
     'room:role': (room: RoomRecord, session: Session) => Promise<Role | undefined>
     /**

@@ -49,8 +49,8 @@ export interface RoomSync {
    */
   sync (room: LocalRoom): Promise<void>
   /**
-   * Restores a room that is missing in the store, unless the room was closed and the message about this has not arrived
-   * yet.
+   * Restores a room that is missing from the store. Does not restore a closed room, even if the message that closes it
+   * has not arrived yet.
    *
    * @returns whether the room exists again
    */
@@ -93,7 +93,7 @@ export function createRoomSync ({ bus, nodeId, store }: Pick<FastifyInstance, 'b
     sync,
     async restore (room) {
       if (room.members.size === 0) return false
-      await bus.check().catch(() => { /* The bus is down, so only the store can tell. */ })
+      await bus.check().catch(() => { /* The bus is down. `sync` then finds out from the store whether the room was closed. */ })
       await sync(room)
       return room.members.size > 0
     },

@@ -8,7 +8,7 @@ export interface Redaction {
   redact (text: string): string
 }
 
-/** Shorter texts are not masked, because they also appear in texts that are not secret. */
+/** Shorter secrets are not masked, because they may also appear in texts that are not secret. */
 const minLength = 8
 
 /** @returns the text, escaped as in JSON */

@@ -14,8 +14,8 @@ export function text (min: number, max: number) {
 }
 
 /**
- * Whether a text has neither a NUL character nor half of a surrogate pair. Such texts are valid in JSON, but not in UTF-8 or
- * in databases: two user ids with different halves would become the same key in Redis.
+ * Whether a text has neither a NUL character nor half of a surrogate pair. JSON allows both, but some databases reject NUL, and
+ * UTF-8 cannot represent the half: two user ids with different halves would become the same key in Redis.
  */
 export const isStorable = (text: string): boolean => text.isWellFormed() && !text.includes('\0')
 
@@ -26,10 +26,10 @@ export interface TextIssue {
 }
 
 /**
- * Searches a value for a text that is not {@link isStorable}, also among the keys of objects.
+ * Searches a value, including the keys of objects, for a text that is not {@link isStorable}.
  *
  * @param value must not nest deeply, because the function calls itself
- * @returns the first such text; undefined if there is none
+ * @returns the issue of the first such text; undefined if there is none
  */
 export function findTextIssue (value: unknown): TextIssue | undefined {
   if (typeof value === 'string') return isStorable(value) ? undefined : { path: [], message: 'must not contain a NUL character or half of a surrogate pair' }

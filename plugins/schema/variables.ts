@@ -28,7 +28,7 @@ export const read = {
     const number = Number(text)
     return Number.isNaN(number) ? text : number
   },
-  /** Accepts `true`, `1`, `yes` and `on`, and `false`, `0`, `no` and `off`. */
+  /** Accepts `true`, `1`, `yes`, `on`, `false`, `0`, `no`, `off` and the other words of `z.stringbool`. */
   flag (text: string): unknown {
     const parsed = z.stringbool().safeParse(text)
     return parsed.success ? parsed.data : text
@@ -49,7 +49,7 @@ export const read = {
  *
  * ```ts
  * export const config = z.object({
- * longest: fromEnv('WAVE_LONGEST', z.int().min(1).max(500).default(50), read.number)
+ *   longest: fromEnv('WAVE_LONGEST', z.int().min(1).max(500).default(50), read.number)
  * })
  * ```
  *
@@ -109,7 +109,7 @@ const strictSchemas = new WeakMap<z.ZodObject, z.ZodObject>()
 
 /**
  * @returns the schema in strict form, which rejects unknown settings. Always the same object for the same schema,
- *   because zod compiles each schema when it first parses
+ *   because zod compiles each schema on its first use
  */
 export function strictly (schema: z.ZodObject): z.ZodObject {
   const strict = strictSchemas.get(schema) ?? schema.strict() as z.ZodObject

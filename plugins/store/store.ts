@@ -175,9 +175,8 @@ export interface NodeMembersStore {
 }
 
 /**
- * The rooms of all servers. Each method is atomic and throws UNAVAILABLE while the store cannot be
- * reached. The two drivers, `memory` (one server) and
- * `redis`, pass the same contract suite (test/contracts/store).
+ * The rooms of all servers. Each change of a room is atomic. All methods throw UNAVAILABLE while the store cannot be
+ * reached. The two drivers, `memory` (one server) and `redis`, pass the same contract suite (test/contracts/store).
  */
 export interface RoomStore extends MemberStore, RecordStore, StateStore, NodeMembersStore {
   readonly kind: 'memory' | 'redis'

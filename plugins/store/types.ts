@@ -7,7 +7,7 @@ export interface RoomRecord {
   ownerId: UserId
   /** Epoch milliseconds. */
   createdAt: number
-  /** The values that the join that created the room had in feature fields (`messages.accepts('room:join', …)`). */
+  /** The values of feature fields (`messages.accepts('room:join', …)`) in the join that created the room. */
   options: Readonly<Record<string, unknown>>
   /**
    * Whether the join that created the room locked it with a PIN. A host may have changed the lock since then; see {@link
@@ -77,7 +77,7 @@ export interface JoinCommand {
   comparedHash?: string | undefined
   /** Key of the client's address, for the limits on wrong PINs; undefined if the address is not known. */
   address?: string | undefined
-  /** Whether the user is an owner or admin, who may join a room that a host has locked without the PIN. */
+  /** Whether the user is the owner or an admin, who needs no PIN if a host has locked the room. */
   isHost?: boolean | undefined
   /** The record of the room to create if the room does not exist. If omitted, the join fails instead. */
   create?: RoomRecord | undefined

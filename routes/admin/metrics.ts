@@ -2,7 +2,7 @@ import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 
 const sample = z.object({
-  name: z.string().describe("The metric's name; for a histogram with `_bucket`, `_sum` or `_count`"),
+  name: z.string().describe("The metric's name; for a histogram, with the suffix `_bucket`, `_sum` or `_count`"),
   labels: z.record(z.string(), z.union([z.string(), z.number()])),
   value: z.number().nullable().describe('null for NaN and infinity')
 })

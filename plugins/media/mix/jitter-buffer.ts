@@ -41,8 +41,8 @@ const overflowMs = 200
 /** Maximum wait for a missing packet, and for the next packet before the voice is considered silent, in milliseconds. */
 const maxWaitMs = 100
 /**
- * Packets in a row for which one packet too many must have been held before one is skipped. `quiet` applies while
- * skipping is not audible.
+ * A packet is skipped after this many packets in a row were held longer than necessary. `quiet` applies while skipping
+ * is not audible.
  */
 const packetsBeforeSkip = { quiet: 10, loud: 50 }
 /** After this many consecutive late packets, the sender is assumed to have restarted with lower sequence numbers. */
@@ -60,7 +60,7 @@ export class JitterBuffer {
   /** Extended sequence numbers: of the next packet to play, and of the latest packet received. */
   #next = 0
   #latest: number | undefined
-  /** Extended sequence number; all earlier packets have been played. */
+  /** Extended sequence number; all earlier packets have been played or dropped. */
   #played = -Infinity
   #samples = frameSamples
   #waitedMs = 0

@@ -133,7 +133,7 @@ export class MixerRoom {
     this.#packet = undefined
   }
 
-  /** Replaces all decoders; called after an error that no single packet caused. */
+  /** Replaces the encoder and all decoders; called after an error that no single packet caused. */
   restart (): void {
     this.#opus = new Opus(this.#module)
     this.#encoder = undefined

@@ -17,7 +17,7 @@ import type { MixThreads, ThreadRoom } from './threads.ts'
 export interface RoomMix {
   readonly roomId: string
   readonly closed: boolean
-  /** When timestamp 0 was, in epoch milliseconds of this server's clock. Changes when that clock is corrected. */
+  /** The time of timestamp 0, in epoch milliseconds of this server's clock. Changes when that clock is corrected. */
   readonly startTime: number
   /**
    * Sends the mix or its voices to a port as `MixFrame`s: one message per stream every 20 ms. The port is transferred
@@ -199,7 +199,7 @@ class ActiveMix {
     await this.#attach(room)
   }
 
-  /** Connects the thread with the room's router. */
+  /** Connects the thread to the room's router. */
   async #attach (room: ThreadRoom): Promise<void> {
     const { attach } = this.#context
     const { port } = room

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 
-// A binding to libopus (RFC 6716) as the package @evan/opus compiles it to WebAssembly. The package's own API lacks packet loss
+// A binding to libopus (RFC 6716), which the package @evan/opus contains as WebAssembly. The package's own API lacks packet loss
 // concealment, forward error correction and frame sizes.
 
 export const sampleRate = 48_000
@@ -127,7 +127,7 @@ export class Opus {
 }
 
 /**
- * Methods return interleaved samples, which are valid until the next call of any decoder or encoder of the same instance.
+ * Methods return interleaved samples, which are valid until the next call to any decoder or encoder of the same instance.
  *
  * @throws {OpusError} if a packet is invalid
  */

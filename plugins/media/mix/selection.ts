@@ -1,6 +1,6 @@
 /** The level of digital silence, in dBov. */
 export const silence = -127
-/** Quieter voices are not mixed, in dBov. */
+/** Voices below this level are not mixed, in dBov. */
 const threshold = -80
 /**
  * Smoothing factors per packet of 20 ms. With these factors, a voice is selected within two packets after it starts,

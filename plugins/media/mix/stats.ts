@@ -1,4 +1,4 @@
-/** A mixer thread's counts since it started. */
+/** A mixer thread's counts since its last report. */
 export interface MixCounts {
   /** Packets that arrived after their turn. */
   late: number
@@ -12,7 +12,7 @@ export interface MixCounts {
 
 export const noCounts = (): MixCounts => ({ late: 0, recovered: 0, concealed: 0, invalid: 0 })
 
-/** A mixer thread's report, sent once per second. Counts are since the last report. */
+/** A mixer thread's report, sent once per second. */
 export interface MixStats extends MixCounts {
   rooms: number
   /** Voices in all mixes. */

@@ -19,7 +19,7 @@ export interface ThreadRoom {
   setVoices (voices: readonly MixVoice[]): void
   /** @param port the port on 127.0.0.1 that receives the mix */
   setOutput (port: number): void
-  /** Sends frames to a port, which is transferred to the thread. The thread closes the port when the mix is closed or the thread dies. */
+  /** Sends frames to a port, which is transferred to the thread. The port is closed when the mix is closed or the thread dies. */
   stream (port: MessagePort, streams: MixStreams): void
   close (): void
 }
@@ -43,7 +43,7 @@ const timeoutMs = 5000
 const silentMs = 5000
 /** Minimum interval between two logged faults of a thread, in milliseconds: a fault may repeat with every packet. */
 const faultIntervalMs = 1000
-/** If the thread with the fewest mixes has more {@link MixThread.load} than this, another thread is started for new mixes. */
+/** If the thread with the fewest mixes has a higher {@link MixThread.load} than this, another thread is started for new mixes. */
 const fullLoad = 0.6
 const respawnDelayMs = 100
 const maxRespawnDelayMs = 5000
@@ -106,7 +106,7 @@ class HostedRoom implements ThreadRoom {
     this.#opening.promise.catch(() => {})
     this.#thread.add(this)
     try {
-      await withTimeout(this.#opening.promise, timeoutMs, () => { throw unavailable('No mixer thread is running') })
+      await withTimeout(this.#opening.promise, timeoutMs, () => { throw unavailable('The mixer thread did not open the mix in time') })
     } catch (error) {
       this.close()
       throw error

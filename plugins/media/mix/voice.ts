@@ -118,8 +118,8 @@ export class Voice {
   }
 
   /**
-   * Starts to decode a voice that was skipped. Decodes the previous packet first, so that the decoder's state is right
-   * and the voice starts without a click.
+   * Starts to decode a voice that was skipped. Decodes the previous packet first, so that the decoder's state is
+   * correct and the voice starts without a click.
    */
   #startDecoding (): void {
     const samples = this.#remaining

@@ -33,7 +33,7 @@ export interface Relays {
   /**
    * Reads the voices of rooms from the store, for rooms without members on this server.
    *
-   * @returns one list per room, as stored, also for this server's voices
+   * @returns one list per room, as stored, including this server's voices
    * @throws UNAVAILABLE
    */
   read (roomIds: readonly string[]): Promise<ProducerInfo[][]>
@@ -53,7 +53,7 @@ export interface Relays {
   mediaChanged (roomId: string): void
   /** Must be called when the active speakers of this server in a room have changed. */
   speaking (roomId: string, speakers: ActiveSpeakers): void
-  /** Number of pipes, for tests and metrics. */
+  /** Number of open pipes. */
   counts (): { sources: number, sinks: number }
   /** Stops all relays. Resolves when the last changes of this server are stored. */
   close (): Promise<void>
@@ -92,7 +92,7 @@ function addressOf ({ RELAY_IP, MEDIASOUP_LISTEN_IP: listenIp, MEDIASOUP_ANNOUNC
 export function createRelayMetrics ({ metrics }: Pick<FastifyInstance, 'metrics'>) {
   const pipes = metrics.gauge('flylive_relay_pipes', 'Pipes that relay audio to other servers (out) and from other servers (in)', ['direction'])
   for (const direction of ['in', 'out']) pipes.set({ direction }, 0)
-  const failures = metrics.counter('flylive_relay_failures_total', 'Failed attempts to receive audio from another server: the server refused to send it (refused), or no packets arrived (silent)', ['reason'])
+  const failures = metrics.counter('flylive_relay_failures_total', 'Failed attempts to receive audio from another server: a request to that server failed (refused), or no packets arrived (silent)', ['reason'])
   for (const reason of ['refused', 'silent']) failures.inc({ reason }, 0)
   return { pipes, failures }
 }
@@ -184,8 +184,8 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   }
 
   /**
-   * A server that has shut down has no lease. If it could not remove its voices itself, no other server would remove
-   * them.
+   * Removes the voices of a server that has no lease. A server that has shut down may have failed to remove its own
+   * voices, and no other server would remove them.
    *
    * @throws UNAVAILABLE
    */

@@ -28,8 +28,9 @@ interface Pipe {
   transport: types.PipeTransport
   /** Whether the source has opened its end. */
   isOpen: boolean
-  /** Number of bytes received, and the last time at which it grew or no voice was expected to send. */
+  /** Number of bytes received. */
   bytes: number
+  /** When `bytes` last grew, or when no voice was expected to send. */
   flowedAt: number
   /** Number of packets of each voice that the source had received when the pipe became silent. */
   atSource: Record<string, number> | undefined
@@ -41,7 +42,7 @@ const suspiciousMs = 900
 const inFlight = 2
 /**
  * The wait before the next replacement doubles after each replacement that does not help, up to this time in
- * milliseconds. More replacements are useless, because the pipe works again when the network recovers.
+ * milliseconds. More frequent replacements would be useless, because the pipe works again when the network recovers.
  */
 const maxSilenceMs = 15_000
 const backoffMs = 250

@@ -124,8 +124,8 @@ export function createSources ({ cluster, leases, log, nodeId, timings: { leaseM
   ]
 
   /**
-   * Closes pipes whose sink is dead or no longer uses them. Closes nothing while the store is unavailable, or after it
-   * has lost its data until all servers have renewed their leases.
+   * Closes pipes whose sink is dead or no longer uses them. Closes nothing while the store is unavailable. After the
+   * store has lost its data, closes nothing until all servers have had time to renew their leases.
    */
   async function check (): Promise<void> {
     const bySink = Map.groupBy(pipes.values(), ({ id }) => id.from)

@@ -68,8 +68,8 @@ export function createCommit ({ bus, jobs, messages, store }: Pick<FastifyInstan
       const kept = next === undefined || !survives ? undefined : JSON.stringify(survives(outcome?.state))
       const message = next && stateMessage({ name, state: next, from: state === undefined ? '' : version }, outcome?.events.map(({ type, data }) => createEvent(type, { roomId, ...data })) ?? [])
       const known = latest(roomId, name).version
-      // Sends the change of the room and that of its job in one round trip. If only the job arrives, it is harmless; if
-      // only the change arrives, the state is never checked again.
+      // Send the change and its job together: without the job, the state would never be checked again. A job without the
+      // change is harmless.
       const [result] = await Promise.all([
         changeAndPublish(
           bus, channelOf(roomId), message,

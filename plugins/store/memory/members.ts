@@ -92,7 +92,7 @@ export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms,
         for (const [key, until] of room.returning) if (until <= now) room.returning.delete(key)
         room.returning.set(userKey, now + returnMs)
       }
-      // If this fails, the saved list of users who may return after a restart still lacks this user, until the next
+      // If this fails, the saved list of users who may return after a restart still contains this user until the next
       // save.
       if (access?.admits === 'nobody' && !mayReturn) saved.save(room).catch(() => { /* The next change of the room saves it. */ })
       return { lastOfUser, count: room.users.size }
@@ -133,7 +133,7 @@ export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms,
 /** Checks PINs and counts wrong PINs. */
 interface PinCheck {
   /**
-   * @param isMember whether the user is in the room, so that nothing is counted
+   * @param isMember whether the user is in the room; nothing is then counted
    * @throws PIN_REQUIRED, PIN_WRONG, RATE_LIMITED; {@link PinNotCompared}
    */
   check (pinHash: string, command: JoinCommand, isMember: boolean): void

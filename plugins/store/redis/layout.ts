@@ -46,7 +46,7 @@ export const backKey = (roomId: string, userKey: string) => `${roomKey(roomId)}:
 export const lastEntryKey = (roomId: string, log: string, key: string) => `${roomKey(roomId)}:last:${log}:${key}`
 export const wrongPinsKey = (roomId: string, userKey: string) => `${roomKey(roomId)}:pin:${userKey}`
 export const wrongPinsOfRoomKey = (roomId: string) => `${roomKey(roomId)}:pins`
-/** @param address the key of an address; if it is not known, nothing is counted for it */
+/** @param address the key of an address; undefined if the address is not known, in which case nothing is counted */
 export const wrongPinsOfAddressKey = (address: string | undefined) => `msab:pins:${address ?? ''}`
 export const nodeRoomsKey = (nodeId: string) => `${nodeKey(nodeId)}:rooms`
 

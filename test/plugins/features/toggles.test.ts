@@ -187,5 +187,5 @@ t.test('FEATURES_WATCH reloads saved files', async (t) => {
 
   t.equal((await post(server, 'says/disable')).status, 200)
   folder.write('says', { 'index.ts': saying('says', 'four') })
-  await until(() => logged('the files of a disabled feature changed; they are loaded when an admin enables it', 'says') !== undefined)
+  await until(() => logged('the files of a disabled feature changed; the server loads them when an admin enables the feature', 'says') !== undefined)
 })

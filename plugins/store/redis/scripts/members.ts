@@ -165,7 +165,7 @@ return 1
 `
 
 /**
- * KEYS ban bans — ARGV user.
+ * KEYS ban bans — ARGV user
  *
  * @returns 1 if the user was banned
  */

@@ -7,7 +7,7 @@ return intact(KEYS[1], KEYS[2], KEYS[3], KEYS[4]) and 1 or 0
 `
 
 /**
- * KEYS room users profiles refs sessions docs logs closed ARGV node meta pin now members(JSON [[field, user,
+ * KEYS room users profiles refs sessions docs logs closed — ARGV node meta pin now members (JSON: [[field, user,
  * profile]…]) channel payload (name version state)…
  *
  * Replaces a server's members in the room: removes members that are not in the argument, and adds members that are
@@ -76,7 +76,7 @@ if next(given) then
       if redis.call('HINCRBY', KEYS[4], member[2], 1) == 1 then
         arrive(KEYS[2], member[2], ARGV[4])
         redis.call('HSET', KEYS[3], member[2], member[3])
-        -- After a loss, the room's members know the user already.
+        -- After a loss, the room's members already know the user.
         if not damaged then table.insert(joined, member[3]) end
       end
     end
@@ -95,7 +95,8 @@ for i = 8, #ARGV, 3 do
   if epoch and string.sub(version, 1, #epoch) == epoch and number > there then
     redis.call('HSET', KEYS[6], name, version .. ' ' .. state)
     restored = true
-    -- A lower number is from before the last loss and only late. A higher one was made since, so it was lost since.
+    -- A lower number was assigned before the last loss, so this is no new loss. A higher number was assigned after the last
+    -- loss, so Redis has lost the document since.
     if number >= since * 1000 then lost = true end
   end
 end

@@ -1,5 +1,5 @@
-// Redis runs a Lua script atomically. All keys of a script contain the room id as a hash tag, so that
-// one node of a Redis Cluster would hold them all, except the number of wrong PINs of an address (layout.ts).
+// Redis runs a Lua script atomically. Except for the number of wrong PINs of an address (layout.ts), all keys of a script
+// contain the room id as a hash tag, so that one node of a Redis Cluster would hold them all.
 
 /** Adds a user at the end of the order of arrival. Places are unique, even if the servers' clocks differ. */
 export const arrive = `
