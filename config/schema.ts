@@ -176,9 +176,9 @@ export const sections = {
     MEDIASOUP_RTC_MAX_PORT: whole(1024, 65535).default(59_999)
       .describe('Last port for audio. The server skips ports that are in use.'),
     RELAY_IP: listenIp.optional()
-      .describe('IP address to which the other servers send audio for this one. Default: MEDIASOUP_LISTEN_IP or, if that is 0.0.0.0 or ::, the first IP address in MEDIASOUP_ANNOUNCED_IP.'),
+      .describe('IP address to which the other servers send audio for this one. Default: MEDIASOUP_LISTEN_IP or, if that is 0.0.0.0 or ::, the first IP address in MEDIASOUP_ANNOUNCED_IP; if there is none, an IPv4 address of this machine.'),
     RELAY_MIN_PORT: whole(1024, 65535).default(20_000)
-      .describe('First UDP port for audio between servers. Each room uses one port per other server that has audio in the room.'),
+      .describe('First UDP port for audio between servers. Each room uses up to two ports per other server with audio in the room: one to send and one to receive.'),
     RELAY_MAX_PORT: whole(1024, 65535).default(20_999)
       .describe('Last UDP port for audio between servers.'),
     MEDIASOUP_WORKERS: whole(1, 256).default(availableParallelism())

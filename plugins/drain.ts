@@ -20,7 +20,7 @@ declare module 'fastify' {
   }
 }
 
-/** Takes a server out of service; open sessions stay open until the deadline. */
+/** Takes a server out of service. Draining closes no sessions: only a shutdown closes those that remain. */
 export default fp(async function drain (app) {
   let over = Promise.withResolvers<'empty' | 'deadline'>()
   let isWatching = false

@@ -5,7 +5,7 @@ import { subprotocol } from './connections/web-socket-server.ts'
 /** How long the greeting waits for a feature that adds fields to it, in milliseconds. */
 const hookMs = 3000
 
-/** Sends session:ready to each client as its first event. */
+/** Greets each new client with session:ready. */
 export default fp(async function greeting (app) {
   async function greet (session: Session): Promise<void> {
     const extra = await app.hooks.gather('session:greet', hookMs, session)
@@ -25,7 +25,7 @@ export default fp(async function greeting (app) {
       app.log.error({ err, sessionId: session.id, userId: session.user.id }, 'failed to send the greeting (session:ready)')
       session.close('OVERLOADED')
     })
-    // Requests wait until the greeting has been sent, so that the greeting is the first frame.
+    // Requests wait until the greeting has been sent, so that no reply precedes it.
     app.messages.hold(session, greeted)
   })
 }, { name: 'greeting', dependencies: ['hooks', 'messages', 'features', 'clock'] })

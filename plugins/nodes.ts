@@ -30,7 +30,7 @@ export interface Nodes {
   list (): NodeReport[]
   /** Whether this server rejects new connections because of its limits. */
   readonly isFull: boolean
-  /** Whether this server rejects new rooms. */
+  /** Whether this server is in the state `cordon`. */
   readonly isCordoned: boolean
   /** The URLs of the other servers that accept users, least loaded first; see NODE_URLS. */
   urls (): string[]

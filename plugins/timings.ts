@@ -14,7 +14,7 @@ export interface Timings {
   recoveryMs: number
   /** Time between two passes of the reconciler, which removes dead servers and syncs rooms with the store. */
   reconcileIntervalMs: number
-  /** Delay after a room is closed before a job verifies that all servers were notified. */
+  /** Delay between closing a room and a job that makes up for hooks that were not called, because the closing server died. */
   closeVerifyDelayMs: number
   /**
    * Time between two polls of the job queue. A job starts at most this long after it is due, unless too many jobs are

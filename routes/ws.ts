@@ -8,8 +8,8 @@ import { webSocketUrl } from '../plugins/gate/index.ts'
 
 /**
  * Accepts WebSocket connections to `/ws` and to all paths that features register. Rejections are sent as HTTP
- * responses, before the upgrade. Browsers hide these responses from pages, so `POST /ws` returns the response that an
- * upgrade with the same token would receive.
+ * responses, before the upgrade. Browsers hide these responses from pages, so `POST /ws` rejects a request as it would
+ * reject an upgrade with the same token, and otherwise responds with 204.
  */
 export default (async function ws (app) {
   const { admission } = app.sockets

@@ -24,8 +24,8 @@ const firstDelayMs = 200
 
 /**
  * Sends a request to S3. Retries after connection errors, timeouts and the statuses 429 and 5xx. All
- * requests are idempotent, except the one that starts a multipart upload. If a retry of that request starts a
- * second upload, the bucket's lifecycle rule removes the unused upload.
+ * requests are idempotent, except the one that starts a multipart upload. If a retry of that request starts a second
+ * upload, the unused upload stays until a lifecycle rule of the bucket removes it (docs/deployment.md).
  */
 async function fetchWithRetries (url: string | URL | Request, init: RequestInit = {}): Promise<Response> {
   for (let attempt = 1; ; attempt++) {
@@ -83,7 +83,7 @@ export function createS3Blobs ({ url, region, accessKeyId, secretAccessKey }: S3
       await bucket.completeMultipartUpload(key, uploadId, uploaded)
       return bytes
     } catch (error) {
-      await bucket.abortMultipartUpload(key, uploadId).catch(() => { /* The bucket's lifecycle rule removes the incomplete upload. */ })
+      await bucket.abortMultipartUpload(key, uploadId).catch(() => { /* A lifecycle rule of the bucket should remove the incomplete upload. */ })
       throw error
     }
   }

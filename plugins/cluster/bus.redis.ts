@@ -53,8 +53,9 @@ function createInFlight (deliver: (name: string, message: string) => void) {
 }
 
 /**
- * Message bus for deployments with several servers, over Redis pub/sub. A server delivers its own messages only when
- * Redis echoes them, so that all servers deliver messages in the same order.
+ * Message bus for deployments with several servers, over Redis pub/sub. A server delivers its own messages when Redis
+ * echoes them, so that all servers deliver messages in the same order. While Redis is unreachable, a server delivers its
+ * own messages immediately.
  *
  * Resolves when the bus is subscribed; waits until Redis is reachable.
  *

@@ -1,11 +1,11 @@
 import { unavailable } from '../errors/codes.ts'
 import { afterReading } from '../errors/timeout.ts'
 
-/** Supervises the calls into one owner's code. The owner is a feature. */
+/** Supervises the calls into a feature's code. */
 export interface CallSupervision {
   /** How long a call may take, in milliseconds. */
   readonly deadlineMs: number
-  /** Runs code of the owner. Faults of everything that the code starts are attributed to the call. */
+  /** Runs code of the feature. Faults of everything that the code starts are attributed to the call. */
   enter<T> (call: string, code: () => T): T
   /**
    * A call has failed.
@@ -22,7 +22,7 @@ export interface CallSupervision {
 }
 
 export interface RunOptions {
-  /** The call's deadline in milliseconds, if it is earlier than the owner's. */
+  /** A shorter deadline for this call, in milliseconds. */
   limitMs?: number
   /** Whether to wait only {@link impatientMs} while an earlier call with the same name is overdue. */
   impatient?: boolean

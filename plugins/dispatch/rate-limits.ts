@@ -32,7 +32,7 @@ const uncountedShare = 1 / 20
 
 /** The counts of one limit. */
 interface Counts {
-  /** The messages on all servers, by key: this server's own count and the last count read from Redis. */
+  /** The number of messages on all servers, by key: the last count read from Redis, plus this server's later messages. */
   total: MinuteCounter
   /** The number of messages, by key, that this server has not reported. */
   unreported: Map<string, number>

@@ -38,7 +38,7 @@ export interface CodedError extends Error {
   details?: unknown
 }
 
-/** The format of every error that the server sends, over WebSocket and REST. */
+/** The format of an error in the native protocol and in the REST API. */
 export interface WireError {
   code: string
   message: string

@@ -82,7 +82,7 @@ export interface FeatureSurface {
    * its plugin options.
    */
   config: FeatureConfig
-  /** Name of this server. */
+  /** Unique id of this process: NODE_ID plus a suffix that differs on each start. */
   nodeId: string
   /** The clock for deadlines and timestamps, synchronized between all servers. */
   clock: Clock

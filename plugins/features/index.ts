@@ -56,6 +56,7 @@ export interface Features {
    * camel case, if the name contains dashes).
    *
    * @returns undefined if the feature is not running or provides no object
+   * @throws UNAVAILABLE for `auth`, if it should run but has failed
    */
   getFeature<K extends keyof FeatureSlots> (name: K): FeatureSlots[K] | undefined
 

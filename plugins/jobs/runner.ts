@@ -23,8 +23,8 @@ export interface JobsRegistrar {
 }
 
 /**
- * Scheduled work that any server may run, such as releasing a seat or calling the backend. Only one
- * server at a time runs a given job. If that server dies, another one runs the job.
+ * Scheduled work that any server may run, such as releasing a seat or calling the backend. Only one server at a time runs
+ * a given job, unless the job runs longer than its lease. If that server dies, another one runs the job.
  */
 export interface Jobs extends JobsRegistrar {
   /** Atomically replaces all handlers of an owner (the kernel or a feature). */

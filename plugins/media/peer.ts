@@ -32,7 +32,7 @@ export interface PeerContext {
   permit (roomId: string, session: Session): Promise<ProducePermit>
   consumerClosed (session: Session, consumerId: string): void
   monitor (transport: types.WebRtcTransport, about: TransportDescription): MonitoredTransport
-  /** Called when the peer is closed, directly or because its room's router is closed. */
+  /** Called when the peer is closed, directly or because its room's media is closed. */
   closed (peer: Peer): void
 }
 

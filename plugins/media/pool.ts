@@ -100,7 +100,7 @@ function ignoreSignals (worker: types.Worker): void {
 
 /**
  * A pool of media workers. Each worker has one WebRtcServer, which uses one port for UDP and TCP. If a worker dies, a
- * new one on the same port replaces it.
+ * new one replaces it, on the same port if possible.
  *
  * @param onDied called with a dead worker before its replacement starts
  */

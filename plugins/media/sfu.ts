@@ -173,7 +173,7 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
     hooks,
     pool,
     counted (roomId, producers) {
-      store.touchRoom(roomId, clock.now(), producers).catch(() => { /* The count is only shown to admins, and the next change corrects it. */ })
+      store.touchRoom(roomId, clock.now(), producers).catch(() => { /* Admins see an older time of activity until the next one is recorded. */ })
     },
     changed: (roomId) => relays?.changed(roomId),
     mediaChanged: (roomId) => relays?.mediaChanged(roomId),

@@ -25,7 +25,7 @@ export interface Announcements {
   /** @param except the session that does not receive the event, because its reply contains the same data */
   joined (roomId: string, user: Profile, count: number, except?: string): void
   left (roomId: string, userId: UserId, reason: LeaveReason, count: number): void
-  /** Announces to members, but not to hooks, that a user left, because the store has not confirmed the leave. */
+  /** Like {@link left}, but does not call hooks, because the store has not confirmed the leave. */
   leftUnconfirmed (roomId: string, userId: UserId, count: number): void
   /** Announces the users that were added or removed by a sync or by the removal of a server's members. */
   changed (roomId: string, change: MembersChange): void

@@ -81,7 +81,7 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
     unlock: details.unlock,
     reviewOwner: ownership.review,
     touch (roomId) {
-      store.touchRoom(roomId, app.clock.now()).catch(() => { /* A failure has no effect, because the next activity is recorded again. */ })
+      store.touchRoom(roomId, app.clock.now()).catch(() => { /* Admins see an older time of activity until the next one is recorded. */ })
     },
     join: membership.join,
     leave: membership.leave,

@@ -54,7 +54,7 @@ export interface Details {
   /**
    * Locks a room for users who are not in it.
    *
-   * @param pin the PIN that users need from now on; if omitted, nobody else can join
+   * @param pin the PIN that new users need from now on; if omitted, new users cannot join
    * @throws ROOM_NOT_FOUND, UNAVAILABLE
    */
   lock (room: DetailedRoom, pin?: string): Promise<RoomDetails>

@@ -25,7 +25,7 @@ export async function joinReply (app: FastifyInstance, session: Session, { room,
     admins: app.rooms.adminsOf(result.room),
     participantCount: result.count
   }
-  // Reserves 1 KiB for the envelope, whose request id has up to 128 characters.
+  // Reserves 1 KiB for the envelope, which contains the request id.
   const left = maxEventBytes - 1024 - Buffer.byteLength(JSON.stringify(reply))
   return { ...reply, participants: fitting(describeParticipants(app, room, participants), left) }
 }

@@ -19,7 +19,7 @@ export interface Presence {
   close (): void
 }
 
-/** Minimum time between two room:presence events of a room (protocol.md, section 4). */
+/** Minimum time between two bursts of room:presence events in a room (protocol.md, section 4). */
 export const presenceIntervalMs = 1000
 const retryMs = 200
 /** Maximum profiles in a room:presence event (protocol.md, section 7, "Big events"). */

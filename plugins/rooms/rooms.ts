@@ -208,7 +208,7 @@ export interface Rooms {
    * than before. The call is cheap unless the owner is absent.
    */
   reviewOwner (roomId: string): void
-  /** Records activity in a room, so that it does not count as idle. */
+  /** Records activity in a room; admins see the time of the last activity. */
   touch (roomId: string): void
   /**
    * Adds a socket to a room and removes it from its previous room. The socket receives the new room's events after
@@ -327,7 +327,7 @@ declare module '../hooks.ts' {
     'room:role': (room: RoomRecord, session: Session) => Promise<Role | undefined>
     /**
      * Returns a room's owner. The first result is used. Without a result, the server determines the owner: the creator,
-     * or a successor if the owner is absent. While a feature handles this hook, the server names no successors.
+     * or the user who has become the owner since. While a feature handles this hook, the server names no successors.
      */
     'room:owner': (room: RoomRecord) => Promise<UserId | undefined>
     /**

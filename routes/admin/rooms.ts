@@ -187,7 +187,7 @@ export default (async function rooms (app) {
       body: z.object({
         title: title.nullable().optional().describe('null removes the title'),
         topic: topic.nullable().optional().describe('null removes the topic'),
-        locked: z.boolean().optional().describe('false unlocks the room and removes the PIN; true locks the room without a PIN, so that nobody else can join')
+        locked: z.boolean().optional().describe('false unlocks the room and removes the PIN; true locks the room without a PIN, so that new users cannot join')
       }),
       response: { 200: z.object({ title: z.string().nullable(), topic: z.string().nullable(), locked: z.boolean() }), ...refusals(RoomNotFound, Forbidden) }
     }

@@ -20,9 +20,9 @@ export interface RoomMix {
   /** The time of timestamp 0, in epoch milliseconds of this server's clock. Changes when that clock is corrected. */
   readonly startTime: number
   /**
-   * Sends the mix or its voices to a port as `MixFrame`s: one message per stream every 20 ms. The port is transferred
-   * to the mixer thread, so that frames go directly to the thread with the other end of the channel. The port is closed
-   * when the mix closes or its thread dies. When the other end then emits `close`, call this method again with a new
+   * Sends the mix or its voices to a port as `MixFrame`s: one per 20 ms of the mix, and one per packet of a voice. The
+   * port is transferred to the mixer thread, so that frames go directly to the thread with the other end of the channel.
+   * The port is closed when the mix closes or its thread dies. When the other end then emits `close`, call this method again with a new
    * port, unless this use is closed. Closing the other end ends the stream.
    */
   stream (port: MessagePort, streams: MixStreams): void

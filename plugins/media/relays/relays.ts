@@ -84,7 +84,7 @@ function addressOf ({ RELAY_IP, MEDIASOUP_LISTEN_IP: listenIp, MEDIASOUP_ANNOUNC
   const ownAddress = () => interfaces.find(({ family, internal }) => !internal && family === 'IPv4')?.address ?? '127.0.0.1'
   const announcedIp = RELAY_IP ?? (isWildcard(listenIp) ? announced.find((address) => isIP(address) !== 0) ?? ownAddress() : listenIp)
   const isOwn = interfaces.some(({ address }) => address === announcedIp)
-  // Behind NAT, the address that other servers use is not an address of this machine, so listen on all addresses.
+  // Behind NAT, the address that other servers use is not an address of this machine, so listen on MEDIASOUP_LISTEN_IP.
   return { ip: isOwn ? announcedIp : isWildcard(listenIp) ? (isIP(announcedIp) === 6 ? '::' : '0.0.0.0') : listenIp, announcedIp }
 }
 
@@ -398,7 +398,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
       const check = () => { if (isHere()) resolve() }
       room.waiting.add(check)
       try {
-        await withTimeout(promise, fetchMs, () => { throw unavailable('Fetching the audio from the other server failed') })
+        await withTimeout(promise, fetchMs, () => { throw unavailable('The audio from the other server did not arrive in time') })
       } finally {
         room.waiting.delete(check)
       }
