@@ -25,7 +25,7 @@ export class PayloadTypeRouters {
   /**
    * Finds the router whose consumers use a payload type, or creates it.
    *
-   * @returns the router, and a function to call once: when the transport on it is closed, or could not be created
+   * @returns the router, and a function to call once: when the transport on it is closed, or if it could not be created
    */
   async routerFor (payloadType = opusPayloadType): Promise<{ router: types.Router, release: () => void }> {
     if (payloadType === opusPayloadType) return { router: this.#main, release () {} }

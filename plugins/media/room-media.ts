@@ -137,7 +137,7 @@ export class RoomMedia {
    * Chooses the router for a transport through which a client receives.
    *
    * @param withProducers whether to choose the main router
-   * @returns the router, and a function to call once: when the transport is closed, or could not be created
+   * @returns the router, and a function to call once: when the transport is closed, or if it could not be created
    * @throws the errors of {@link main} and {@link WorkerPool.spread}
    */
   async listen (withProducers: boolean): Promise<{ place: RoomRouter, release: () => void }> {

@@ -66,7 +66,7 @@ export class RoomRouter {
    * Counts a transport of a listener that the pool has counted on this worker.
    *
    * @param unused called when the last transport is no longer counted
-   * @returns a function to call once: when the transport is closed, or could not be created
+   * @returns a function to call once: when the transport is closed, or if it could not be created
    */
   listen (unused: () => void): () => void {
     this.#listening++

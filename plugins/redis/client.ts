@@ -24,7 +24,7 @@ export function createRedisClient (config: RedisConfig, commandTimeout: number):
 }
 
 /**
- * Makes the client read all replies that have arrived before a command fails with a timeout. Node.js runs timers before
+ * Before a command fails with a timeout, makes the client read all replies that have arrived. Node.js runs timers before
  * it reads sockets, so if the process was blocked for longer than the timeout, all commands in flight would otherwise
  * fail, although Redis had replied in time.
  *

@@ -166,7 +166,7 @@ export interface Rooms {
    * Locks a room for users who are not in it. The owner, the admins, and users whose connection broke less than a minute ago
    * can still join. Members receive `room:updated`.
    *
-   * @param pin the PIN that users need from now on; if omitted, nobody else can join
+   * @param pin the PIN that users need from now on; if omitted, new users cannot join
    * @throws FORBIDDEN if the room has no owner; ROOM_NOT_FOUND, UNAVAILABLE
    */
   lock (room: RoomRecord, pin?: string): Promise<RoomDetails>

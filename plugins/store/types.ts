@@ -89,7 +89,7 @@ export interface JoinResult {
   created: boolean
   /** Whether this is the user's first socket in the room. */
   firstOfUser: boolean
-  /** Users in the room, including this one. */
+  /** Number of users in the room, including this one. */
   count: number
   /** The first {@link maxListedParticipants} users, in order of arrival. */
   participants: Profile[]

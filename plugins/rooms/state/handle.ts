@@ -14,7 +14,10 @@ import type { Decide, RoomEvent, RoomStateHandle } from './types.ts'
 
 /** A version that never matches: a swap that expects it fails and returns the current version. */
 const unknown = '?'
-/** Maximum attempts per change. Each failed attempt means that another server's change succeeded. */
+/**
+ * Maximum attempts per change. An attempt fails if another server changed the room in between, or if this server did not
+ * have the current version.
+ */
 const maxAttempts = 100
 
 /** The job that `Decision.wakeAt` schedules. */
