@@ -2,7 +2,7 @@
 //
 //   npm run bench [-- NAME ...]
 //
-// Each benchmark prints ratios between the times of one run, because absolute times depend
+// Most benchmarks print ratios between the times of one run, because absolute times depend
 // on the machine.
 import { globSync } from 'node:fs'
 import { join } from 'node:path'

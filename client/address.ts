@@ -3,7 +3,7 @@
  *
  * @param base the server's base URL, with http, https, ws or wss. The result keeps its path and query. Its path may
  *   already end in `/ws`. In browsers, the URL may be relative to the page
- * @param path absolute path of the server, such as `/ws`
+ * @param path absolute path on the server, such as `/ws`
  * @throws TypeError if the base URL is malformed or has another scheme
  */
 export function addressOf (base: string, path: string, scheme: 'http' | 'ws'): string {

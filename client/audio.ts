@@ -27,11 +27,11 @@ export type AudioState = 'off' | 'connecting' | 'on'
 /**
  * What the client receives:
  *
- * - `auto`: the voices while the user has a seat (in rooms without seats: while a track is published). For listeners:
- *   the mix if the server recommends it, otherwise the voices
+ * - `auto`: for users with a seat (in rooms without seats: for users who publish a track), the voices. For listeners, the
+ *   mix if the server recommends it, otherwise the voices
  * - `voices`: one track per producer
- * - `mix`: one track with the mix of the room. A user who speaks also hears their own voice. Without a mix on the
- *   server, the same as `voices`
+ * - `mix`: one track with the mix of the room. A user who speaks also hears their own voice. While the server offers no
+ *   mix, the client receives the voices
  * - false: nothing
  */
 export type ReceiveMode = 'auto' | Reception | false
@@ -58,7 +58,7 @@ export interface AudioEvents {
   removed: [audio: RemoteAudio]
   /** A producer was added, removed, paused or resumed. */
   producers: []
-  /** The published track was muted or unmuted. */
+  /** The user muted or unmuted the microphone. */
   muted: [muted: boolean]
   /** The state of the microphone changed. */
   microphone: [state: MicrophoneState]
@@ -68,7 +68,7 @@ export interface AudioEvents {
   reception: [reception: Reception | undefined]
   /** The published track ended, and the client now publishes the given track from another microphone. */
   replaced: [track: MediaStreamTrack, source: AudioSource]
-  /** The client unpublished the track, because the server rejected it or because it ended and has no replacement. */
+  /** The client unpublished the track: the server rejected or closed it, or the track ended and has no replacement. */
   refused: [error: Error, source: AudioSource]
 }
 
@@ -90,7 +90,7 @@ export interface AudioOptions {
   handlerName?: types.BuiltinHandlerName
 }
 
-/** How long the transports may take to connect until the client reports `MEDIA_FAILED`, in milliseconds. */
+/** How long the transports may take to connect before the client reports `MEDIA_FAILED`, in milliseconds. */
 const connectTimeoutMs = 8000
 
 /** How long the client uses the voices after the mix has failed, in milliseconds. */
@@ -110,17 +110,17 @@ interface PreviousTransports {
   closed: PromiseWithResolvers<void>
   /** Closes them after a timeout. */
   timer: ReturnType<typeof setTimeout>
-  /** Whether the current transports are connected. */
+  /** Whether closing has begun. It begins when the current transports are first connected. */
   isEnding: boolean
 }
 
-/** Allowed bit rates of servers that do not report them, in bits per second. */
+/** The bit rates to use if the server does not report its limits, in bits per second. */
 const defaultBitrates = { voice: 96_000, music: 128_000 }
 
 /**
- * Audio of the current room: receives remote tracks and sends the published tracks, a voice and music. In a room
- * with seats, tracks are sent only while the user has a seat. Sending and receiving resume
- * automatically after a `media:reset`, a failed transport, a reconnect or a change of seat.
+ * Audio of the current room: receives remote tracks and sends the published tracks, a voice and music. In a room with
+ * seats, tracks are sent only while the user has a seat. Sending and receiving resume automatically after a
+ * `media:reset`, a failed transport, a reconnect or a change of seat.
  */
 export class RoomAudio extends Emitter<AudioEvents> {
   readonly #connection: Connection
@@ -275,8 +275,8 @@ export class RoomAudio extends Emitter<AudioEvents> {
   }
 
   /**
-   * Current audio levels of the voices, 0 to 1, keyed by user id as a string; 0 for muted or silent users. While the mix plays,
-   * its level is distributed among the active speakers. Cheap enough to call on every animation frame.
+   * Current audio levels of the voices, 0 to 1, keyed by user id as a string; 0 for muted or silent users. While the mix
+   * plays, its level is distributed among the active speakers. Cheap enough to call on every animation frame.
    */
   levels (): ReadonlyMap<string, number> {
     return this.#remoteTracks.levels()
@@ -304,8 +304,8 @@ export class RoomAudio extends Emitter<AudioEvents> {
   }
 
   /**
-   * Keeps the transports to the current server open while the client moves to another server, until those of the next
-   * `start()` are connected, at most 8 s. Resolves when the old transports are closed.
+   * Keeps the transports to the current server open while the client moves to another server: until the transports that
+   * the next `start()` creates are connected, but at most 8 s. Resolves when the old transports are closed.
    */
   handOver (): Promise<void> {
     const transports = this.#transports
@@ -391,7 +391,8 @@ export class RoomAudio extends Emitter<AudioEvents> {
    *
    * Resolves when the track is first sent, which requires a connected transport and, in a room with seats, a seat.
    *
-   * @throws RequestError if the server rejects the track permanently; CLOSED if it is unpublished before it is sent
+   * @throws RequestError if the server rejects the track permanently; CLOSED if the track is unpublished before it is
+   *   sent; TRACK_ENDED if it ends before it is sent, and has no replacement
    */
   publish (track: MediaStreamTrack, options: PublishOptions = {}): Promise<void> {
     const { source = 'voice' } = options
@@ -524,7 +525,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     this.emit('state', 'connecting', error)
   }
 
-  /** Updates the state from the transports, and then the microphone. */
+  /** Updates the state from the transports, and then the states of the microphone and the music. */
   #update (): void {
     const transports = this.#transports
     if (transports && this.#prepared) {
@@ -571,7 +572,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     return source === 'voice' && this.#muted ? 'muted' : 'live'
   }
 
-  /** Closes the previous transports when all audio arrives through the current ones. */
+  /** Closes the previous transports when the current ones have replaced their tracks, or after a timeout. */
   async #finishHandOver (): Promise<void> {
     const previous = this.#previous
     if (!previous || previous.isEnding) return

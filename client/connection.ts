@@ -16,7 +16,7 @@ import type { CloseCodes, EventData, EventType, Greeting, ReplyData, RequestData
  * - `connecting`: an attempt is in progress
  * - `open`: connected; the server's greeting has arrived
  * - `waiting`: an attempt failed or the connection was lost; the next attempt is scheduled
- * - `closed`: closed permanently; only another call of `connect()` reopens it
+ * - `closed`: closed permanently; only another call to `connect()` reopens it
  */
 export type ConnectionState = 'idle' | 'connecting' | 'open' | 'waiting' | 'closed'
 
@@ -97,14 +97,14 @@ const finalCodes: { [Code in CloseCodes[keyof CloseCodes]]?: WireError } = {
 const maxHops = 3
 
 /**
- * When a server shuts down, its clients open their second connections at random times within at most this period, in
+ * When a server shuts down, its clients open their second connections at random times within this period or less, in
  * milliseconds.
  */
 const longestSpreadMs = 5000
 
 /** The default timeout of a request. The server's own timeout for its dependencies is shorter (10 s). */
 const defaultTimeoutMs = 20_000
-/** The default timeout of a connection attempt. `RoomClient.join()` fails only after that (10 s). */
+/** The default timeout of a connection attempt. `RoomClient.join()` waits half a second longer, so that it can throw the error. */
 export const defaultConnectTimeoutMs = 9000
 /** Default of `idleMs`. With `answerMs`, a lost connection is detected within 35 s, which README.md states. */
 const defaultIdleMs = 24_000
@@ -159,7 +159,8 @@ export class Connection extends Emitter<ConnectionEvents> {
   }
 
   /**
-   * Prepares a second connection when the server shuts down, and calls `adopt`. If it is not set or throws, the client
+   * Called with a second connection when the server shuts down. Must prepare that connection and call `adopt`. If the
+   * function throws, the client tries again with a new second connection. If the property is not set, the client
    * reconnects after the server has closed the current connection.
    */
   handover: ((handover: Handover) => Promise<void>) | undefined
@@ -304,7 +305,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     } catch (cause) {
       if (this.#named !== undefined) {
         this.#named = undefined
-        return this.#retry(new RequestError({ code: 'UNREACHABLE', message: 'The server whose URL another server sent is unreachable' }, { cause }))
+        return this.#retry(new RequestError({ code: 'UNREACHABLE', message: 'The client cannot connect to the URL that another server sent' }, { cause }))
       }
       // Retrying is useless.
       return this.#finish(new RequestError({ code: 'CONNECTION_INVALID', message: `The address ${this.#options.url} is malformed, or the page may not connect to it` }, { cause }))
@@ -570,7 +571,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#setState('waiting', why)
   }
 
-  /** Adds or removes the listeners for page events after which a connection may be lost, or possible again. */
+  /** Adds or removes the listeners for page events after which the client checks the connection, or retries. */
   #watchPage (isWatched: boolean): void {
     const { document } = globalThis as { document?: Document }
     const method = isWatched ? 'addEventListener' : 'removeEventListener'

@@ -102,14 +102,14 @@ export class RoomDetails extends Emitter<DetailsEvents> {
     return this.#slowModeSeconds
   }
 
-  /** Id of the room's recording while the room is being recorded, otherwise null. Tell everyone in the room about it. */
+  /** Id of the room's recording while the room is being recorded, otherwise null. Show everyone in the room that it is recorded. */
   get recordingId (): string | null {
     return this.#recordingId
   }
 
   /**
-   * Address of the room's HLS playlist while the room is on air, otherwise null. Tell every seated user that the room
-   * is on air.
+   * Address of the room's HLS playlist while the room is on air, otherwise null. Show every seated user that the room is
+   * on air.
    */
   get hlsUrl (): string | null {
     return this.#hlsUrl
@@ -121,8 +121,8 @@ export class RoomDetails extends Emitter<DetailsEvents> {
   }
 
   /**
-   * Whether a user has raised a hand. In big rooms, this is known only of users in `participants`, and of users who
-   * have raised a hand since the join.
+   * Whether a user has raised a hand. In big rooms, the client knows this only for users in `participants`, and for users
+   * who have raised a hand since the join.
    */
   hasRaisedHand (userId: UserId): boolean {
     return this.#raised.has(String(userId))

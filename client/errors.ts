@@ -36,7 +36,7 @@ export type ClientErrorCode =
   | 'KICKED'
   | 'REPLACED'
 
-/** Every error that the client reports is an instance of this class. */
+/** The error of a failed request, join or connection. */
 export class RequestError extends Error {
   override readonly name = 'RequestError'
   /** A code from the server, from the client, or from a feature that is not in the contract. */

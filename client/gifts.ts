@@ -56,7 +56,7 @@ export class RoomGifts extends Emitter<GiftsEvents> {
     try {
       return await this.#connection.request('gift:send', { ...gift, key, ...(roomId === undefined ? {} : { roomId }) })
     } catch (error) {
-      // After any other error the server may have accepted the gift, so the next attempt reuses the key.
+      // After errors other than these, the server may have accepted the gift, so the next attempt reuses the key.
       if (!['VALIDATION_FAILED', 'KEY_REUSED'].includes(codeOf(error) ?? '')) this.#open.set(what, [...this.#open.get(what) ?? [], key])
       throw error
     }

@@ -22,7 +22,7 @@ export interface Heartbeat {
 
 /** The longest time an answer may take after `check()`, in milliseconds. */
 const checkAnswerMs = 5000
-/** If a timer fires later than planned by more than this, in milliseconds, the program was suspended or busy. */
+/** If a timer fires more than this many milliseconds late, the program was suspended or busy. */
 const lateMs = 1000
 
 export function createHeartbeat ({ idleMs, answerMs, ping, lost }: HeartbeatOptions): Heartbeat {

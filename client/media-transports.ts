@@ -126,7 +126,7 @@ export class MediaTransports {
     return this.#used
   }
 
-  /** Whether packets of the track of this source reach the server. */
+  /** Whether the track of this source is sent over a connected transport. */
   isSending (source: AudioSource): boolean {
     return this.#sent.has(source) && [...this.#open].some((transport) => transport.direction === 'send' && transport.connectionState === 'connected')
   }

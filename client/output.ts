@@ -32,7 +32,7 @@ export function createOutput (track?: MediaStreamTrack): Output {
   }
 }
 
-/** Whether the element's volume can be changed. Safari on iOS ignores it. */
+/** Whether the element's volume can be changed. Safari on iOS ignores changes. */
 function hasVolume (element: HTMLAudioElement): boolean {
   element.volume = 0.5
   const isKept = element.volume === 0.5

@@ -22,7 +22,7 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
   readonly #players = new Map<RemoteAudio, Output>()
   /** Volumes other than 1, by user id as a string. */
   readonly #volumes = new Map<string, number>()
-  /** The volume to which the voices and the mix are faded, 0 to 1. */
+  /** The current positions of the faders of the voices and the mix, 0 to 1. */
   readonly #faders: Record<Reception, number> = { voices: 1, mix: 1 }
   #mixVolume = 1
   #speaker = ''
@@ -135,7 +135,7 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
     this.emit('change')
   }
 
-  /** The volume that the voices or the mix should have after the fade. */
+  /** The position that the voices or the mix should have after the fade. */
   #share (reception: Reception): number {
     return this.#tracks.reception === reception || this.#tracks.reception === undefined ? 1 : 0
   }
@@ -146,7 +146,7 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
     const start = performance.now()
     const hasOld = [...this.#players.keys()].some((audio) => this.#share(receptionOf(audio)) === 0)
     const step = () => {
-      // A background page may run this late, so compute the position from the clock.
+      // Timers are often late in a background page, so compute the position from the clock.
       const progress = hasOld ? Math.min(1, (performance.now() - start) / fadeMs) : 1
       for (const reception of receptions) this.#faders[reception] = from[reception] + (this.#share(reception) - from[reception]) * progress
       this.#apply()

@@ -17,7 +17,7 @@ export interface PublishOptions {
 }
 
 export interface PublicationEvents {
-  /** The track was muted or unmuted by its device, ended, or was replaced. */
+  /** The device muted or unmuted the track, or the track ended and is being replaced. */
   changed: () => void
   /** The track ended and was replaced by the given track. */
   replaced: (track: MediaStreamTrack) => void

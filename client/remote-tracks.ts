@@ -76,7 +76,7 @@ export function receptionOf ({ source }: Pick<RemoteAudio, 'source'>): Reception
 }
 
 /**
- * The producers of the other users in a room, and the tracks received from them: the voices, or the mix. During a switch, the
+ * The producers of the other users in a room, and the received tracks: the voices, or the mix. During a switch, the
  * client receives the old tracks until the new ones play, so that no audio is lost.
  */
 export class RemoteTracks extends Emitter<RemoteTracksEvents> {
@@ -386,8 +386,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   }
 
   /**
-   * @param transports if given, the consumer is also closed on the server; otherwise, the server closes it without a
-   *   request
+   * @param transports if given, the client asks the server to close the consumer; otherwise, the server closes it anyway
    */
   #drop (producerId: string, transports?: MediaTransports): void {
     const dropped = this.#tracks.get(producerId)
@@ -401,7 +400,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
 
 const delay = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
-/** Whether packets of the consumer have arrived; if the browser can tell, whether it has played one. */
+/** Whether the browser has played a packet of the consumer, or, if the browser does not report this, has received one. */
 async function hasPackets (consumer: types.Consumer): Promise<boolean> {
   const receiver = consumer.rtpReceiver as Partial<RTCRtpReceiver> | undefined
   if (receiver?.getSynchronizationSources) return hasSound(receiver)

@@ -40,7 +40,8 @@ export interface Participant {
   readonly isSpeaking: boolean
   /**
    * `none`: no producer. `muted`: muted by the user, by the owner or an admin of the room, or by the user's device, for
-   * example during a phone call. The microphone of the client's own user is `live` only while the send transport is connected.
+   * example during a phone call. The microphone of the client's own user is `live` only while the send transport is
+   * connected.
    */
   readonly microphone: 'none' | 'live' | 'muted'
   /** Whether the user sends music. */

@@ -165,7 +165,7 @@ async function call ({ method, path, body }: Command, url: string, key: string, 
     const text = (await response.setEncoding('utf8').toArray()).join('')
     return { status: response.statusCode ?? 0, body: text === '' ? {} : JSON.parse(text) as unknown }
   } catch (error) {
-    if (error instanceof SyntaxError) throw new Refusal(`The response from ${url} is not from this server. Set the URL with --url`)
+    if (error instanceof SyntaxError) throw new Refusal(`The response from ${url} does not come from a FlyLive server. Set the URL with --url`)
     const { code, message } = error as { code?: string, message: string }
     throw new Refusal(`No response from ${url} (${code ?? message}). Is the server running? Set the URL with --url`)
   }

@@ -52,7 +52,7 @@ try {
   process.exitCode = 1
 }
 
-/** @returns the text of a file in UTF-8, or UTF-16 with a byte order mark, as config/env-file.ts also reads it */
+/** @returns the text of a file in UTF-8, or in UTF-16 with a byte order mark; config/env-file.ts decodes .env in the same way */
 function decode (bytes) {
   return new TextDecoder(bytes[0] === 0xff ? 'utf-16le' : bytes[0] === 0xfe ? 'utf-16be' : 'utf-8').decode(bytes)
 }

@@ -1,5 +1,5 @@
 // Runs test files sequentially in one process, as subtests of tap's root. Loading the server takes a second of CPU
-// time; this way it is needed once per process instead of once per file. scripts/test-lanes.ts starts this program and
+// time, which is then spent once per process instead of once per file. scripts/test-lanes.ts starts this program and
 // sends it the files.
 import { once } from 'node:events'
 import { registerHooks } from 'node:module'
@@ -56,7 +56,7 @@ async function load (file: string): Promise<void> {
 process.once('disconnect', () => process.exit(1))
 for (;;) {
   const answer = once(process, 'message') as Promise<[LaneAnswer]>
-  // Otherwise, tap would exit, because it has nothing to wait for.
+  // tap exits when it has nothing to wait for.
   tap.waitOn(answer)
   // tap unreferences the IPC channel, which would let the process exit.
   process.channel?.ref()
@@ -72,6 +72,6 @@ process.removeAllListeners('disconnect')
 process.disconnect()
 // A test that failed half-way may have left a socket or child process open, which keeps this process alive.
 setTimeout(() => {
-  console.error(`The test process does not exit, because a test left open: ${process.getActiveResourcesInfo().join(', ')}`)
+  console.error(`A test left these resources open, which keep the test process running: ${process.getActiveResourcesInfo().join(', ')}`)
   process.exit(1)
 }, 10_000).unref()

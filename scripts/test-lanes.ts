@@ -12,7 +12,7 @@ const program = join(import.meta.dirname, 'test-lane.ts')
  */
 const nodeOptions = ['--import', pathToFileURL(join(import.meta.dirname, 'test-domain.ts')).href, '--min-semi-space-size=32', '--max-semi-space-size=64']
 
-/** Files that use a browser. They run one after another, because two browsers are too much for two cores. */
+/** Files that use a browser. Only one process runs them while there are other files, because two browsers are too much for two cores. */
 const browsers = /^test\/(browser|features\/stage\/admin-page|docs\/first-steps|features\/docs\/pages)/
 
 /** Files that measure or change their own process: heap, module cache or working directory. */

@@ -34,7 +34,7 @@ export interface Reader {
   close (exit: { exitCode: number | null, signal: string | null }): void
 }
 
-/** The fields used from tap's result for an assertion or a file. */
+/** The fields of tap's result, for an assertion or a test file, that this reporter uses. */
 type Verdict = Pick<Result, 'ok' | 'name' | 'diag' | 'time'> & Partial<Pick<Result, 'fullname' | 'skip' | 'todo'>>
 
 /** A test file with its results. */

@@ -31,7 +31,8 @@ export const usage = `Simulates speakers and listeners on an audio server, and m
 
   --url URL          address of the server (default http://127.0.0.1:3030)
   --secret SECRET    signs the participants' tokens; default: the variable JWT_SECRET
-  --tokens FILE      tokens instead of a secret, one per line and participant
+  --tokens FILE      file with tokens instead of a secret, one per line: first the speakers,
+                     then the listeners
   --claims JSON      additional claims for signed tokens, such as '{"aud":"audio"}'
   --mode MODE        mix (default): each listener receives the room's mix;
                      voices: each listener receives every speaker
@@ -124,7 +125,7 @@ function tokensFrom ({ secret: given, tokens: file, claims: json }: { secret?: s
   }
   const secret = given ?? env.JWT_SECRET ?? ''
   if (secret === '') throw new UsageError('--secret, the variable JWT_SECRET, or --tokens is required')
-  if (secret.length < 32) throw new UsageError('--secret must have at least 32 characters, as JWT_SECRET of the server')
+  if (secret.length < 32) throw new UsageError('--secret must have at least 32 characters, like JWT_SECRET on the server')
   const sign = createSigner({ key: secret, algorithm: 'HS256', expiresIn: `${seconds + 3600}s` })
   const claims = json === undefined ? {} : parseClaims(json)
   const run = Math.random().toString(36).slice(2, 8)

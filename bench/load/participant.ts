@@ -14,7 +14,7 @@ export const mixId = 'mix'
 const reportMs = 5000
 /** Report blocks per RTCP packet (RFC 3550, section 6.4.1). */
 const maxBlocks = 31
-/** If no packet arrives within this time, in milliseconds, the consumer is resumed: older servers ignore `paused: false`. */
+/** If no packet arrives within this time, in milliseconds, the listener resumes its consumers: older servers ignore `paused: false`. */
 const resumeAfterMs = 250
 const levelExtensionId = 1
 
@@ -192,7 +192,7 @@ async function consume (signalling: Signalling, transportId: string, producerIds
   }))
 }
 
-/** The error codes from a server without the mix, because the feature is off or does not exist there. */
+/** The error codes with which a server rejects the mix if its feature `mix` is off, or does not exist. */
 const noMixCodes = new Set(['FEATURE_DISABLED', 'PRODUCER_NOT_FOUND', 'VALIDATION_FAILED'])
 
 function asNoMix (error: unknown): Failure {

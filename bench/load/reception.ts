@@ -15,8 +15,8 @@ export const playoutBufferMs = 100
 /** How many sequence numbers are remembered to recognise duplicates; a power of two. */
 const historySize = 512
 /**
- * How long the packet with the lowest delay determines the playout time, in milliseconds, so that the playout adapts to
- * a changed network path.
+ * The lowest delay is measured per period of this length, in milliseconds, so that the playout time adapts to a changed
+ * network path.
  */
 const baseMs = 10_000
 const samplesPerMs = 48

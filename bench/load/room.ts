@@ -11,7 +11,7 @@ import type { SignallingEvent } from './signalling.ts'
 import { speech } from './speech.ts'
 import type { Pacer } from './speech.ts'
 
-/** The figures measured by the participants of a room. Times are in milliseconds; undefined without values. */
+/** The figures measured by the participants of a room. Times are in milliseconds; undefined if nothing was measured. */
 export interface RoomReport {
   /** `total` in the report on all rooms. */
   roomId: string
@@ -19,7 +19,7 @@ export interface RoomReport {
   listeners: { planned: number, joined: number }
   /** From the start of the connection to the join reply. */
   joinMs: Percentiles | undefined
-  /** Set-up of a listener's transport and consumers: from the first request until the transport is connected. */
+  /** Set-up of a listener: from `transport:create` until the transport is connected and all consumers exist. */
   setUpMs: Percentiles | undefined
   /** The most round trips that a listener's set-up took. */
   setUpRoundTrips: number

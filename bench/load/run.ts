@@ -52,7 +52,7 @@ const progressMs = 1000
  */
 export async function runLoad (options: LoadOptions, { progress, signal }: RunOptions = {}): Promise<LoadReport> {
   const { speakers, listeners, tokenOf } = options
-  // Encode the recordings now; later, it would delay the first joins.
+  // Encode the recordings now, because encoding them later would delay the first joins.
   for (let seat = 0; seat < speakers; seat++) speech(seat)
   const failures = new Failures()
   const rooms = Array.from({ length: options.rooms }, (_, i) => new LoadRoom(`${options.room}-${i + 1}`, options, failures))

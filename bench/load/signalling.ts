@@ -27,7 +27,7 @@ export interface Signalling {
   readonly roundTrips: number
   /** Receives every event. */
   onEvent (listener: (event: SignallingEvent) => void): void
-  /** Called if the connection ends without a call of `close()`. */
+  /** Called if the connection ends before `close()` is called. */
   onLost (listener: (failure: Failure) => void): void
   /** Closes the connection. Idempotent. */
   close (): void
@@ -45,7 +45,7 @@ interface Frame {
  * Connects a user, and waits until the connection is open.
  *
  * @param url base URL of the server, with http, https, ws or wss
- * @throws Failure with the code of the server's refusal, `REFUSED`, `UNREACHABLE` or `TIMEOUT`
+ * @throws Failure with the error code from the server, `REFUSED` or `UNREACHABLE`
  */
 export async function connect (url: string, token: string): Promise<Signalling> {
   const address = addressOf(url, '/ws', 'ws')

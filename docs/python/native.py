@@ -1,4 +1,4 @@
-"""A native client: joins a room, prints its events, without audio.
+"""A native client without audio: joins a room and prints its events.
 
 python3 native.py ws://127.0.0.1:3030/ws TOKEN ROOM [--events COUNT]
 """

@@ -2,7 +2,7 @@
 
 python3 radio.py ws://127.0.0.1:3030/ptt TOKEN CHANNEL [--talk] [--text TEXT] [--frames COUNT]
 
---talk sends a talk of silence, --text sends a text, --frames ends after so many received frames.
+--talk sends a talk of silence, --text sends a text, --frames ends the program after this many received frames.
 """
 import argparse
 import base64
@@ -18,7 +18,7 @@ SILENCE = bytes.fromhex("f8fffe")
 
 
 def pack(value):
-    """Encodes what frames contain as MessagePack. The package msgpack does the same."""
+    """Encodes a part of a frame as MessagePack, like the package msgpack."""
     if value is None:
         return b"\xc0"
     if isinstance(value, int):
@@ -32,7 +32,7 @@ def pack(value):
 
 
 def unpack(data, at=0):
-    """Decodes a frame. Returns the value and the position behind it."""
+    """Decodes a value. Returns the value and the position after it."""
     first = data[at]
     at += 1
     if first < 0x80:
@@ -90,7 +90,7 @@ def main():
         print(json.dumps(frame, default=lambda data: data.hex()), flush=True)
         return frame
 
-    # The server has joined the radio to its channels when it answers.
+    # When the server has replied, the radio is in its channels.
     send(CONNECTION_TEST, "ready", PRIVATE, 0)
     while receive()[1] != CONNECTION_ACK:
         pass

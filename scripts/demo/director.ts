@@ -37,7 +37,7 @@ export async function direct ({ script, talkers, host, recordings }: DirectorOpt
   }
 
   async function play ({ beats }: Topic): Promise<void> {
-    // Skip beats with talkers who are not in the room.
+    // Skip beats that involve absent talkers.
     const here = beats.filter((beat) => Object.entries(beat).every(([what, who]) => !['who', 'whom', 'to'].includes(what) || byKey.has(String(who))))
     for (const [index, beat] of here.entries()) await perform(beat, here[index + 1])
   }

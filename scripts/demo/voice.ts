@@ -14,7 +14,7 @@ const frameSamples = sampleRate * frameMs / 1000
 export interface Voice {
   readonly track: MediaStreamTrack
   /**
-   * Plays a recording, in place of any that is playing.
+   * Plays a recording. Stops the recording that is playing, if any.
    *
    * @returns the recording's duration in milliseconds
    */
@@ -47,7 +47,7 @@ export function createVoices (): Voices {
       let speech: Recording['samples'] = silence
       let at = Infinity
 
-      /** Returns the next frame. Between recordings it is silent, like that of a real microphone. */
+      /** Returns the next frame. Between recordings, the frame is silence, because a real microphone also sends frames then. */
       function next (): Int16Array {
         if (at >= speech.length) return silence
         const frame = new Int16Array(frameSamples)

@@ -4,7 +4,7 @@ import { run } from './shell.mjs'
 
 /**
  * Builds the pages of the feature `stage` during setup, so that the first start is fast. Does nothing if they are up to
- * date. An error in a page does not stop the setup; the feature reports it when it is loaded.
+ * date. An error in a page does not stop the setup; the feature reports the error when it is loaded.
  *
  * @param {string} root the checkout
  * @param {string} node the Node that runs the server

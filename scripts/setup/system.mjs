@@ -58,7 +58,7 @@ async function ensurePromtool () {
     const folder = cachePath('promtool')
     const draft = `${folder}.${process.pid}`
     await mkdir(draft, { recursive: true })
-    // Downloading needs no root, but reading the list of packages does. The list may be up to date.
+    // Downloading needs no root, but updating the package list does. Without an update, the list may still be recent enough.
     if (process.getuid?.() === 0) await run('apt-get', ['update']).catch(() => {})
     await run('apt-get', ['download', 'prometheus'], { cwd: draft })
     const [file] = (await readdir(draft)).filter((name) => name.endsWith('.deb'))

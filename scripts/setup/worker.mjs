@@ -106,7 +106,7 @@ async function download (version, path, progress) {
     progress('downloaded')
     return true
   } catch (error) {
-    progress(`the prebuilt worker cannot be downloaded (${error.cause?.code ?? error.message}), so the worker is compiled from the sources in the npm package`)
+    progress(`the prebuilt worker cannot be used (${error.cause?.code ?? error.message}), so the worker is compiled from the sources in the npm package`)
     return false
   } finally {
     await rm(folder, { recursive: true, force: true })

@@ -41,7 +41,7 @@ t.test('rejects missing and contradictory tokens', async (t) => {
   const folder = t.testdir({ tokens: 'a\n\nb\n' })
   const file = join(folder, 'tokens')
   t.equal(rejection([]), '--secret, the variable JWT_SECRET, or --tokens is required')
-  t.equal(rejection(['--secret', 'short']), '--secret must have at least 32 characters, as JWT_SECRET of the server')
+  t.equal(rejection(['--secret', 'short']), '--secret must have at least 32 characters, like JWT_SECRET on the server')
   t.equal(rejection([...valid, '--tokens', file]), 'Use either --secret or --tokens')
   t.equal(rejection(['--tokens', file, '--speakers', '1', '--listeners', '2']), `${file} has 2 tokens, but there are 3 participants`)
   t.match(rejection(['--tokens', join(folder, 'none')]), /^cannot read --tokens: ENOENT/)
