@@ -1,8 +1,8 @@
 /**
  * Builds an address of a server.
  *
- * @param base the server's base URL, with http, https, ws or wss. The result keeps its path and query. Its path may
- *   already end in `/ws`. In browsers, the URL may be relative to the page
+ * @param base the server's base URL, with http, https, ws or wss; in browsers, it may be relative to the page. The result
+ *   keeps the query and the path, without a final `/ws`
  * @param path absolute path on the server, such as `/ws`
  * @throws TypeError if the base URL is malformed or has another scheme
  */

@@ -23,7 +23,7 @@ export type ConnectionState = 'idle' | 'connecting' | 'open' | 'waiting' | 'clos
 export interface ConnectionOptions {
   /**
    * The server's base URL, for example https://voice.example.com, or https://example.com/voice behind a path prefix.
-   * The scheme may also be wss. The path and the query are kept.
+   * The scheme may also be wss. The client keeps the path and the query.
    */
   url: string
   /**

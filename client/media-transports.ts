@@ -65,8 +65,8 @@ const disturbanceMs = 2000
 const maxRestarts = 3
 
 /**
- * The send and receive transports of one join; the next join or `media:reset` replaces them. After `close()`, calls
- * have no effect, and pending calls are rejected with {@link TransportsClosed} or stay pending.
+ * The send and receive transports of one join; the next join or `media:reset` replaces them. After `close()`, calls are
+ * rejected with {@link TransportsClosed} or have no effect, and calls that were pending are rejected or stay pending.
  */
 export class MediaTransports {
   readonly #options: MediaTransportsOptions

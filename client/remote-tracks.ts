@@ -386,7 +386,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   }
 
   /**
-   * @param transports if given, the client asks the server to close the consumer; otherwise, the server closes it anyway
+   * @param transports if given, the client also closes the consumer on the server; otherwise, the server closes it without a request
    */
   #drop (producerId: string, transports?: MediaTransports): void {
     const dropped = this.#tracks.get(producerId)

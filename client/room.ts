@@ -79,8 +79,8 @@ interface Target {
 }
 
 /**
- * A join waits for a connection this much longer than the timeout of one connection attempt, in milliseconds, so that
- * the attempt can report its error first.
+ * A join waits this many milliseconds longer for a connection than one connection attempt may take, so that the attempt
+ * can report its error first.
  */
 const reportMs = 500
 

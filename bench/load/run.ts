@@ -48,7 +48,7 @@ const progressMs = 1000
 /**
  * Runs a load test: first all speakers join, then all listeners, then the measurement starts.
  *
- * @throws Failure if the first speaker or the first listener cannot join, because then probably no participant can
+ * @throws Failure if the first speaker or the first listener cannot join, because then probably nobody can join
  */
 export async function runLoad (options: LoadOptions, { progress, signal }: RunOptions = {}): Promise<LoadReport> {
   const { speakers, listeners, tokenOf } = options

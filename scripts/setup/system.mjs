@@ -28,7 +28,7 @@ export async function installPackages (purpose, packages) {
   })
 }
 
-/** The Debian package that contains Chromium without a window; its command has the same name. */
+/** The Debian package of headless Chromium; its command has the same name. */
 const shell = 'chromium-headless-shell'
 
 /**
