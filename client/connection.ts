@@ -97,8 +97,8 @@ const finalCodes: { [Code in CloseCodes[keyof CloseCodes]]?: WireError } = {
 const maxHops = 3
 
 /**
- * When a server shuts down, its clients open their second connections at random times within this period or less, in
- * milliseconds.
+ * When a server shuts down, its clients open their second connections at random times: within half of the time that is
+ * left, but at most within this time, in milliseconds.
  */
 const longestSpreadMs = 5000
 
