@@ -9,7 +9,7 @@ const hookMs = 3000
 export default fp(async function greeting (app) {
   async function greet (session: Session): Promise<void> {
     const extra = await app.hooks.gather('session:greet', hookMs, session)
-    session.send('session:ready', {
+    session.sendFirst('session:ready', {
       ...extra,
       sessionId: session.id,
       userId: session.user.id,
@@ -21,11 +21,12 @@ export default fp(async function greeting (app) {
 
   app.hooks.on('session:open', (session) => {
     if (!session.connected) return
+    session.awaitFirst()
     const greeted = greet(session).catch((err: unknown) => {
       app.log.error({ err, sessionId: session.id, userId: session.user.id }, 'failed to send the greeting (session:ready)')
       session.close('OVERLOADED')
     })
-    // Requests wait until the greeting has been sent, so that no reply precedes it.
+    // Events and requests wait until the greeting has been sent, so that no event or reply precedes it.
     app.messages.hold(session, greeted)
   })
 }, { name: 'greeting', dependencies: ['hooks', 'messages', 'features', 'clock'] })

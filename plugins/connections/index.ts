@@ -4,6 +4,8 @@ import type { Drain } from '../drain.ts'
 import { createAdmission } from './admission.ts'
 import { closeCodes } from './close-codes.ts'
 import { Forbidden } from '../errors/codes.ts'
+import { watchExpiry } from './expiry.ts'
+import type { Expiry } from './expiry.ts'
 import { createEvent, createFaceAdapter, eventFromText, jsonFace, objectFace } from './face.ts'
 import type { Face } from './face.ts'
 import { createCallbackLink } from './link.ts'
@@ -229,43 +231,6 @@ export default fp(async function sockets (app) {
     })
   } satisfies Sockets)
 }, { name: 'sockets', dependencies: ['config', 'clock', 'metrics', 'hooks', 'cluster', 'gate'] })
-
-/** The maximum delay of a timer, about 24 days. Longer sessions are closed then, even if their tokens have not expired. */
-const longestTimerMs = 2 ** 31 - 1
-
-/** A session is notified this long before the session's token expires, in milliseconds (protocol.md, section 7, "Tokens in a session"). */
-const noticeMs = 60_000
-/** Minimum delay of the notice, in milliseconds, so that the notice follows the greeting. */
-const minNoticeDelayMs = 1000
-
-interface Expiry {
-  /** Restarts the timers. Must be called after the session's token was renewed. */
-  restart (): void
-  stop (): void
-}
-
-/** Notifies a session shortly before its token expires, and closes the session when it expires. */
-function watchExpiry (session: Session): Expiry {
-  let notice: NodeJS.Timeout | undefined
-  let end: NodeJS.Timeout | undefined
-  const within = (ms: number, min: number) => Math.min(Math.max(ms, min), longestTimerMs)
-  const expiry = {
-    restart () {
-      expiry.stop()
-      const { expiresAt } = session.identity
-      if (expiresAt === undefined) return
-      const leftMs = expiresAt - Date.now()
-      notice = setTimeout(() => session.send('session:expiring', { expiresAt }), within(leftMs - noticeMs, minNoticeDelayMs)).unref()
-      end = setTimeout(() => session.close('TOKEN_EXPIRED'), within(leftMs, 0)).unref()
-    },
-    stop () {
-      clearTimeout(notice)
-      clearTimeout(end)
-    }
-  }
-  expiry.restart()
-  return expiry
-}
 
 /**
  * Closes a user's older connections on all servers when a new connection opens. A server that is shutting down keeps

@@ -104,6 +104,8 @@ export class Session {
   #endedFor: CloseReason | undefined
   #ended = false
   #closing = false
+  /** Events that wait for the first event. */
+  #waiting: OutgoingEvent[] | undefined
 
   constructor ({ identity, face, link, connectedAt, connected, limits, reader, check = () => {}, onEnd = () => {} }: SessionOptions<unknown>) {
     this.#identity = identity
@@ -173,9 +175,24 @@ export class Session {
     this.write(createEvent(type, data))
   }
 
+  /** Delays all events until {@link sendFirst} is called. Called by the kernel. */
+  awaitFirst (): void {
+    this.#waiting = []
+  }
+
+  /** Sends the first event of the session, then the events that have waited for it. Called by the kernel. */
+  sendFirst (type: string, data: unknown): void {
+    const waiting = this.#waiting ?? []
+    this.#waiting = undefined
+    this.send(type, data)
+    for (const event of waiting) this.write(event)
+  }
+
   /** Writes an event that may be shared with other sessions. */
   write (event: OutgoingEvent): void {
-    if (this.open) this.#write(event.frame(this.face))
+    if (!this.open) return
+    if (this.#waiting) this.#waiting.push(event)
+    else this.#write(event.frame(this.face))
   }
 
   /** Writes the reply to a request. */
