@@ -16,7 +16,7 @@ const ada = await visit(t, adasBrowser, server.url, { name: 'Ada', room })
 const bob = await visit(t, bobsBrowser, server.url, { name: 'Bob', room })
 let cyd: Page
 
-t.test('two users receive the audio of each other', async (t) => {
+t.test('two users receive each other\'s audio', async (t) => {
   await Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
   t.comment(`measured: ${await frequencyOf(bob, 'Ada')} Hz and ${await frequencyOf(ada, 'Bob')} Hz`)
   for (const [page, name] of [[bob, 'Ada'], [ada, 'Bob']] as const) {
@@ -80,7 +80,7 @@ t.test('mutes and unmutes a user', async (t) => {
   for (const page of [ada, bob, cyd]) await personOn(page, 'Ada', 'speaking').waitFor()
 })
 
-t.test('a user who joins during a mute sees the mute and receives audio after the unmute', async (t) => {
+t.test('a user who joins while another user is muted sees the mute, and receives audio after the unmute', async (t) => {
   await ada.getByRole('button', { name: 'Mute', exact: true }).click()
   await personOn(bob, 'Ada', 'muted').waitFor()
   const dan = await visit(t, bobsBrowser, server.url, { name: 'Dan', room, microphone: false })

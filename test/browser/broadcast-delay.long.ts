@@ -7,8 +7,8 @@ import { playedFrequency } from '../support/hls.ts'
 import { rtp, sendPaced, tonePackets } from '../support/mix.ts'
 import { until } from '../support/retry.ts'
 
-// Measures the delay from the speaker's microphone to the listening page's audio, with and without low latency, for ten
-// minutes (or BROADCAST_MINUTES). The speaker's tone changes every 12 s; the page records when it plays the change.
+// Measures the delay from the sending of a tone to its playback on the listening page, with and without low latency, for
+// ten minutes (or BROADCAST_MINUTES). The tone becomes higher every 12 s; the page records when it plays the higher tone.
 
 const minutes = Number(process.env.BROADCAST_MINUTES ?? 10)
 t.setTimeout((minutes + 5) * 60_000)
@@ -65,7 +65,7 @@ async function listen (server: TestServer, roomId: string): Promise<Page> {
 
 for (const [i, { roomId, lowLatency, limit }] of rooms.entries()) {
   t.test(roomId, { buffered: true }, async (t) => {
-    // Rooms of one server have the same setting.
+    // All rooms of a server have the same BROADCAST_LOW_LATENCY, so each test starts a server.
     const server = await build(t, { env: { FEATURES: 'auth,media,broadcast,stage', MEDIASOUP_WORKERS: '1', BROADCAST_LOW_LATENCY: String(lowLatency) } })
     const owner = await server.connect(1)
     await owner.ok('room:join', { roomId })

@@ -10,7 +10,8 @@ import { openBrowser, personOn, visit } from '../support/browser.ts'
 import { startNginx } from '../support/nginx.ts'
 import { until } from '../support/retry.ts'
 
-// Tests what exists only in browsers: hidden upgrade responses, page events, and pages below a path prefix.
+// Tests the client in a page: the browser hides the responses to upgrades, the page emits events when it becomes visible or
+// online, and the page may be below a path prefix.
 
 declare global {
   interface Window {

@@ -6,7 +6,7 @@ import { until } from '../support/retry.ts'
 
 // The announced address cannot be reached, and TURN_SECRET is wrong.
 
-t.test('the stage reports missing audio without showing "Connected" or "on air" before, and recovers', async (t) => {
+t.test('the stage reports missing audio without first showing "Connected" or "on air", and recovers', async (t) => {
   const [server, browser, turn] = await Promise.all([
     build(t, { env: { FEATURES: 'auth,media,seats,stage', MEDIASOUP_WORKERS: '1', MEDIASOUP_ANNOUNCED_IP: unreachableAddress } }),
     openBrowser(t, 440),

@@ -92,7 +92,7 @@ t.test('locks the room', async (t) => {
   t.pass('for everyone who is not in it')
 })
 
-t.test('names a moderator, hands over, and the new host ends the room', async (t) => {
+t.test('the host appoints a moderator and hands the room over, and the new host ends the room', async (t) => {
   await act(ada, 'Cyd', 'Make Cyd a moderator')
   await cyd.getByRole('button', { name: 'Room settings' }).waitFor()
   t.equal(await (await sheetOf(cyd, 'Ada')).getByRole('button', { name: 'Remove from room' }).count(), 0, 'a moderator cannot remove the host')

@@ -21,7 +21,7 @@ const types: Record<string, string> = { '.html': 'text/html', '.js': 'text/javas
 /**
  * Creates a web site whose backend issues a token for the logged-in user.
  *
- * @param given returns the server URL with which to replace the example's
+ * @param given returns the server URL that replaces the one in the example
  * @returns the origin of the site
  */
 async function createSite (t: Test, folder: string, given: () => string): Promise<string> {

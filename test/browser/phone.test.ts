@@ -101,7 +101,7 @@ for (const viewport of [portrait, landscape]) {
       await button('Room').click()
       await button(/^Chat\s+1 new$/).click()
       await until(() => log.evaluate((element) => element.scrollTop === 100))
-      t.pass('an unread message stays unread, and the place is kept')
+      t.pass('an unread message stays unread, and the scroll position is kept')
     }
     await button(/^New messages/).click()
     await until(isNewestVisible)
@@ -186,7 +186,7 @@ t.test('a link that is opened in the same tab leads to the linked room', async (
   t.equal(await page.getByLabel('Room', { exact: true }).inputValue(), 'wide')
 })
 
-t.test('a room that the browser restores is joined again', async (t) => {
+t.test('rejoins the room when the browser restores the page', async (t) => {
   await enter('open')
   await isConnected()
   const restored = await page.evaluate(async () => {
@@ -201,7 +201,7 @@ t.test('a room that the browser restores is joined again', async (t) => {
   await heading('open').waitFor()
 })
 
-t.test('the form of a gift that fails stays open', async (t) => {
+t.test('the gift form stays open if the gift fails', async (t) => {
   const sheet: Locator = await sheetOf(page, 'User 1')
   await sheet.getByLabel('How many').fill('7')
   await page.evaluate(() => { if (window.flylive) window.flylive.gifts.send = () => Promise.reject(Object.assign(new Error('Not now'), { code: 'UNAVAILABLE' })) })

@@ -137,7 +137,7 @@ t.test('a muted microphone does not stop the music', async (t) => {
   await expectTone(bob, 'User 1', 440)
 })
 
-t.test('the client plays each track with the volume of its user', async (t) => {
+t.test('the client plays each track at the volume set for its user', async (t) => {
   t.same(await volumesOn(bob), [1, 1])
   await bobs.evaluate((playback) => playback.setVolume('1', 0.25))
   t.same(await volumesOn(bob), [0.25, 0.25], 'voice and music; ids as strings, too')
@@ -150,7 +150,7 @@ t.test('the client plays each track with the volume of its user', async (t) => {
   t.same(await volumesOn(bob), [0.5])
   t.equal(await ada.evaluate(() => window.flylive?.audio?.music), 'off')
   await bobs.evaluate((playback) => playback.setMixVolume(0.1))
-  t.same(await volumesOn(bob), [0.5], 'the volume of the mix does not concern voices')
+  t.same(await volumesOn(bob), [0.5], 'the volume of the mix does not affect voices')
 })
 
 t.test('the speaker device can be selected', async (t) => {
@@ -170,7 +170,7 @@ t.test('the speaker device can be selected', async (t) => {
   t.same(await sinks(), [''])
 })
 
-t.test('what is received can change at any time', async (t) => {
+t.test('setReceive() changes what the client receives at any time', async (t) => {
   await bob.evaluate(() => window.flylive?.audio?.setReceive(false))
   t.same(await bob.evaluate(() => [window.flylive?.audio?.heard.length, window.flylive?.audio?.reception, window.flylive?.audio?.receive]), [0, undefined, false])
   t.same(await volumesOn(bob), [])
@@ -181,7 +181,7 @@ t.test('what is received can change at any time', async (t) => {
   t.same(await volumesOn(bob), [0.5])
 })
 
-t.test('sets volumes where elements have none, as on iPhones', async (t) => {
+t.test('sets volumes on devices that ignore the volume of audio elements, such as iPhones', async (t) => {
   const cyd = await site.open(listening, async (page) => {
     await page.addInitScript(recordElements)
     await page.addInitScript(fixVolume)
@@ -192,5 +192,5 @@ t.test('sets volumes where elements have none, as on iPhones', async (t) => {
   await (await playback(cyd)).evaluate((playback) => playback.setVolume(1, 0))
   await cyd.evaluate(() => window.flylive?.leave())
   await until(() => cyd.evaluate(() => window.contexts.every(({ state }) => state === 'closed')))
-  t.pass('its contexts are closed')
+  t.pass('its audio contexts are closed')
 })

@@ -47,7 +47,7 @@ async function speakAndListen ({ url, token, roomId }: { url: string, token: str
   const socket = io(url, { auth: { token } })
   socket.on('connect_error', ({ message }) => failures.push(message))
   socket.on('error', ({ message }: { message: string }) => failures.push(message))
-  // The reply, or its error.
+  // Sends a request. Resolves with the reply's data, or rejects with its error.
   const ask = (type: string, data: object) => new Promise<never>((resolve, reject) => {
     socket.emit(type, { roomId, ...data }, ({ success, data, error, ...flat }: { success: boolean, data?: never, error?: string }) => {
       if (success) resolve(data ?? flat as never)

@@ -201,8 +201,8 @@ t.test('respects reduced motion', async (t) => {
 })
 
 t.test('is usable soon after loading', async (t) => {
-  // Take the best of several runs, to exclude other load on the machine. Times are measured from the navigation,
-  // because the first paint already shows the form.
+  // Take the best of several runs, to reduce the effect of other load on the machine. Measure from the start of the
+  // navigation: the first paint already shows the form.
   const times: number[] = []
   for (let i = 0; i < 2; i++) {
     const page = await open('light', desktop)
@@ -213,6 +213,6 @@ t.test('is usable soon after loading', async (t) => {
   }
   const best = Math.min(...times)
   t.comment(`from navigation to a usable form: ${times.map(Math.round).join(', ')} ms`)
-  // Only on a quiet machine.
+  // Other runs may share the machine, so only runs with ALL_LOOKS check the limit.
   if (process.env.ALL_LOOKS !== undefined) t.ok(best < 1500)
 })

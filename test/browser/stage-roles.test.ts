@@ -62,7 +62,7 @@ t.test('an admin cannot assign seats or remove the owner', async (t) => {
   await bob.keyboard.press('Escape')
 })
 
-t.test('a member controls only themselves', async (t) => {
+t.test('a member can only send gifts to other users', async (t) => {
   t.equal(await cyd.getByRole('button', { name: /^Options for seat/ }).count(), 0)
   const sheet = await sheetOf(cyd, 'Bob')
   await sheet.getByRole('button', { name: 'Send gift' }).waitFor()

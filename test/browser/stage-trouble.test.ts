@@ -230,7 +230,7 @@ t.test('handles a kick and a closed room', async (t) => {
 
 // The following tests need no audio; Ada and Bob are in no room.
 
-t.test('drops a pending microphone permission that is no longer needed', async (t) => {
+t.test('stops the microphone if permission is granted after it is no longer needed', async (t) => {
   const page = await visit(t, bobsBrowser, url, {
     name: 'Ida',
     room: 'i1',
@@ -303,7 +303,7 @@ t.test('explains that an insecure page has no microphone', async (t) => {
     name: 'Eve',
     room,
     microphone: false,
-    // On an insecure page, the client can only read the user agent string, and headless browsers change it.
+    // On an insecure page, the client can identify the browser only by its user agent, which headless browsers change.
     userAgent: (await ada.evaluate(() => navigator.userAgent)).replace('Headless', '')
   })
   await statusOf(page, 'Connected, listening')
@@ -342,7 +342,7 @@ t.test('leaves without waiting for a missing reply', async () => {
   await lobbyPage.context().close()
 })
 
-t.test('a link with a token needs no guest', async (t) => {
+t.test('a link with a token joins without creating a guest', async (t) => {
   const { token } = await (await fetch(`${url}/stage/session`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"name":"Gus"}' })).json() as { token: string }
   const context = await bobsBrowser.newContext()
   const page = await context.newPage()

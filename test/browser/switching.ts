@@ -51,7 +51,7 @@ const measuring = `registerProcessor('measure', class extends AudioWorkletProces
   }
 })`
 
-/** Runs in the page before the client: records the output of its audio elements, including their volume. */
+/** Runs in the page before the client. Records the output of the page's audio elements, including their volume. */
 function recordPlayback (measuring: string): void {
   window.blocks = []
   const context = new AudioContext({ sampleRate: 48_000 })
@@ -109,7 +109,11 @@ export interface Switching {
   seconds: number
 }
 
-/** Takes and leaves a seat, and measures what the listener hears. */
+/**
+ * Sets up a room with a speaker and a listener.
+ *
+ * @returns the server, both pages, and a function that makes the listener switch
+ */
 export async function measureSwitching (t: Test) {
   const site = await clientSite(t)
   const [server, browser] = await Promise.all([
@@ -129,7 +133,11 @@ export async function measureSwitching (t: Test) {
     server,
     ada,
     bob,
-    /** @param rounds how many times the listener takes and leaves the seat */
+    /**
+     * Makes the listener take a seat, speak and leave the seat, and analyses the audio that the listener receives.
+     *
+     * @param rounds how many times the listener takes and leaves the seat
+     */
     async run (rounds: number): Promise<Switching> {
       await bob.evaluate(() => { window.blocks = [] })
       for (let round = 0; round < rounds; round++) await bob.evaluate(sitAndSpeak)
@@ -184,7 +192,7 @@ async function sitAndSpeak (): Promise<void> {
   await reached(() => audio?.reception === 'mix' && audio.heard.length === 1 && audio.microphone === 'waiting')
 }
 
-/** @returns the longest run of blocks, in milliseconds */
+/** @returns the duration of the longest run of blocks for which `is` holds, in milliseconds */
 function longest (blocks: readonly Block[], is: (block: Block) => boolean): number {
   let [best, run] = [0, 0]
   for (const block of blocks) {

@@ -8,7 +8,7 @@ import { frequencyOf } from '../support/frequency.ts'
 import { until } from '../support/retry.ts'
 import '../support/wrtc.ts'
 
-t.test('Chromium sends its microphone with WHIP, also after an ICE restart', async (t) => {
+t.test('Chromium sends its microphone\'s audio with WHIP, also after an ICE restart', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,media,seats,whip' } })
   const listener = new RoomClient({ url: server.url, token: () => tokenFor(9), audio: { handlerName: 'Chrome111' } })
   t.teardown(() => listener.close())

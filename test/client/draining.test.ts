@@ -38,7 +38,7 @@ for (const single of ['false', 'true']) {
   })
 }
 
-t.test('a join of a new room on a server that stops goes on at another server', async (t) => {
+t.test('a join of a new room on a draining server continues on another server', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const relay = await createRelay(t, a.url)
@@ -52,7 +52,7 @@ t.test('a join of a new room on a server that stops goes on at another server', 
   t.equal(await drained, 'empty')
 })
 
-t.test('stays on the server and reconnects if there is no other', async (t) => {
+t.test('stays on the server and reconnects if there is no other server', async (t) => {
   const server = await build(t)
   const room = new RoomClient({ url: server.url, token: () => tokenFor(1), audio: false, backoff })
   t.teardown(() => room.close())

@@ -50,7 +50,7 @@ t.test('tracks the features of the server', async (t) => {
   t.same(seen.slice(3), ['auth,chat,media'])
 })
 
-t.test('restores seats and occupants with the feature', async (t) => {
+t.test('restores seats and occupants when the feature is enabled again', async (t) => {
   const server = await build(t, { env })
   const [{ room: owner, states, replies }, { room: bob }] = [enter(t, server.url, 1), enter(t, server.url, 'b')]
   await owner.join('r1', { seatCount: 4, pin: '1234' })
@@ -83,7 +83,7 @@ t.test('restores seats and occupants with the feature', async (t) => {
   t.equal(owner.participants.length, 3)
 })
 
-t.test('restores the chat history with the feature', async (t) => {
+t.test('restores the chat history when the feature is enabled again', async (t) => {
   const server = await build(t, { env })
   const { room, replies } = enter(t, server.url, 1)
   await room.join('r1')

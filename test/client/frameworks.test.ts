@@ -112,7 +112,7 @@ t.test('every object of the client works through a proxy', async (t) => {
   const { join, leave } = room
   await leave()
   await join(`r${++nextRoom}`)
-  t.equal(room.state, 'in', 'methods work without their object, too')
+  t.equal(room.state, 'in', 'methods work when detached from their object, too')
 })
 
 t.test('lists stay the same until something changes, and are frozen', async (t) => {

@@ -40,7 +40,7 @@ t.test('fails if the host is wrong, and can be called again', async (t) => {
   }
 })
 
-t.test('fails with the reason of the server, or of the token endpoint', async (t) => {
+t.test('fails with the reason that the server or the token endpoint returns', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth', MAX_CONNECTIONS: '1' } })
   const ada = await server.connect(2)
   await t.rejects(createClient(t, server.url).room.join('r1'), { code: 'OVERLOADED', message: 'The server is at its limit' })
@@ -74,7 +74,7 @@ t.test('does not close a connection that was in use before', async (t) => {
   await room.join('r1')
 })
 
-t.test('a client in a room keeps trying', async (t) => {
+t.test('a client in a room keeps trying to reconnect', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth' } })
   const relay = await createRelay(t, server.url)
   const { room, states } = createClient(t, relay.url, { connectTimeoutMs: 50 })

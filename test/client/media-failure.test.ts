@@ -42,7 +42,7 @@ t.test('an announced address that clients cannot reach', async (t) => {
   // The worker starts when it is first used.
   const port = await until(() => server.app.sfu.workers()[0]?.port ?? false)
 
-  await t.test('the client reports MEDIA_FAILED with the reason within 15 s, without the state `on` before', async (t) => {
+  await t.test('the client reports MEDIA_FAILED with the reason within 15 s, and never the state `on`', async (t) => {
     await until(() => speaker.failures.length > 0 && listener.failures.length > 0, 60_000)
     t.ok(Date.now() - began < 15_000)
     for (const { audio, states, failures } of [speaker, listener]) {
@@ -90,7 +90,7 @@ t.test('a failed DTLS handshake is reported with the reason `dtls`', async (t) =
   const { room, failures, states } = enter(t, server, 1)
   const { connection } = room
   const request = connection.request as (...args: unknown[]) => Promise<{ dtlsParameters?: { fingerprints: { value: string }[] } }>
-  // The client expects another certificate than the server's.
+  // The client expects a certificate other than the server's.
   Object.assign(connection, {
     async request (...args: unknown[]) {
       const reply = await request(...args)

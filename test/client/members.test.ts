@@ -7,18 +7,18 @@ const profile = (userId: number) => ({ userId, id: userId, name: `User ${userId}
 const roomId = 'r1'
 
 /** A connection without a server. The test emits its events. */
-class Told extends Connection {
+class FakeConnection extends Connection {
   override emit<E extends keyof ConnectionEvents> (event: E, ...args: ConnectionEvents[E]): void {
     super.emit(event, ...args)
   }
 }
 
 /**
- * Creates the member list of a room with five members, one of them listed. Each page stays pending until the test calls
- * its `arrive` or `reject`.
+ * Creates the member list of a room with five members, of whom the join reply lists one. Each page stays pending until
+ * the test calls its `arrive` or `reject`.
  */
 function enter () {
-  const connection = new Told({ url: 'http://127.0.0.1:1', token: () => '' })
+  const connection = new FakeConnection({ url: 'http://127.0.0.1:1', token: () => '' })
   const members = new Members(connection)
   const start = (roomId: string) => members.start({ roomId, self: { userId: 1, role: 'owner' }, ownerId: 1, title: null, topic: null, isLocked: false, admins: [], participantCount: 5, participants: [profile(1)] })
   start(roomId)
@@ -99,7 +99,7 @@ t.test('a failed page adds nothing', async (t) => {
   t.same(ids(), [1])
 })
 
-t.test('an event about an earlier connection of the own user does not remove the user', async (t) => {
+t.test('an event about an earlier connection does not remove the client\'s own user', async (t) => {
   const { connection, ids, members } = enter()
   connection.emit('room:userLeft', { roomId, userId: 1 })
   connection.emit('room:presence', { roomId, count: 5, joined: [], left: [1] })

@@ -13,7 +13,11 @@ import { backoff } from './watch.ts'
 /** How long connecting a transport to the second server takes in this test, in milliseconds. */
 const connectMs = 1500
 
-/** A client moves from one of two servers with this environment to the other one. */
+/**
+ * Moves a client from one server to another, and measures the silence.
+ *
+ * @param settings environment of both servers
+ */
 async function move (t: Test, settings: Record<string, string>) {
   const { url: REDIS_URL } = await startRedis(t)
   const env = { REDIS_URL, FEATURES: 'auth,media,seats', MEDIASOUP_WORKERS: '1', ...settings }
@@ -61,5 +65,5 @@ async function move (t: Test, settings: Record<string, string>) {
 }
 
 for (const single of ['false', 'true']) {
-  t.test(`a client that moves to another server uses the audio of the first one until the second one is connected, with SINGLE_SESSION=${single}`, (t) => move(t, { SINGLE_SESSION: single }))
+  t.test(`a client that moves to another server keeps its audio on the first server until it is connected to the second, with SINGLE_SESSION=${single}`, (t) => move(t, { SINGLE_SESSION: single }))
 }

@@ -19,7 +19,7 @@ function enter (t: Test, server: TestServer, id: number, audio: AudioOptions) {
   return room
 }
 
-t.test('a Node program speaks and another one receives it', async (t) => {
+t.test('a Node program sends audio, and another one receives it', async (t) => {
   const server = await build(t)
   const listener = enter(t, server, 1, { handlerName: 'Chrome111' })
   await listener.join('r1')
@@ -39,7 +39,7 @@ t.test('a Node program speaks and another one receives it', async (t) => {
   await until(() => listener.participants.some(({ isSpeaking, userId }) => isSpeaking && userId === 2))
   t.pass('the server detects the active speaker')
 
-  // The speaker does not listen, so the server sends them no audio.
+  // The speaker has `receive: false`, so the server sends the speaker no audio.
   await listener.seats.takeFree()
   await listener.audio?.publish(tone(t))
   await until(() => speaker.audio?.producers.length === 1)
@@ -62,7 +62,8 @@ t.test('a listener receives the voices or the mix after two round trips', async 
     const listener = enter(t, server, 10 + i, { handlerName: 'Chrome111', receive })
     const consumers = receive === 'mix' ? 1 : voices
     const sent = listRequests(listener)
-    // The replies to the second round trip wait until all its requests are sent. If one needed the reply to another, none would arrive.
+    // Hold the replies of the second round trip until all its requests are sent. A request that needed one of these replies
+    // would never be sent.
     const second = ['transport:connect', ...Array.from({ length: consumers }, () => 'audio:consume')].toSorted()
     sent.hold(second, async () => { await until(() => sent.types.filter((type) => second.includes(type)).length === second.length) })
     await listener.join('r1')
@@ -109,7 +110,7 @@ t.test('a track with too high a bit rate is unpublished after 3 s, and the other
   t.pass('the next track is watched, too')
 })
 
-t.test('audio takes any of the announced addresses that the client can reach', async (t) => {
+t.test('audio uses any announced address that the client can reach', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,media', MEDIASOUP_ANNOUNCED_IP: '192.0.2.1,audio.invalid,127.0.0.1' } })
   const [speaker, listener] = [enter(t, server, 1, { handlerName: 'Chrome111', receive: false }), enter(t, server, 2, { handlerName: 'Chrome111' })]
   await speaker.join('r1')

@@ -74,7 +74,7 @@ t.test('the declarations compile with the strictest options', async (t) => {
   t.equal(status, 0, stdout)
 })
 
-t.test('in Node it joins, takes a seat and exchanges chat messages', async (t) => {
+t.test('in Node, the client joins, takes a seat and exchanges chat messages', async (t) => {
   const { status, stdout, stderr } = await exec('program.ts', [server.url, tokenFor(1)])
   t.equal(status, 0, stderr)
   t.same(JSON.parse(stdout), {

@@ -107,7 +107,7 @@ t.test('sums packets of several streams and takes the worst jitter', async (t) =
   t.equal(first?.rating, 'fair')
 })
 
-t.test('measures sending from the server\'s reports', async (t) => {
+t.test('measures sent audio from the server\'s reports', async (t) => {
   const [first, second, third] = measured(
     { received: statsOf(...way()), sent: statsOf(...way({ roundTrip: 0.05 }), outbound(), reported()), sending: true },
     { received: statsOf(...way()), sent: statsOf(...way(), outbound({ packetsSent: 1000, bytesSent: 90_000 }), reported({ packetsLost: 50, jitter: 0.055 })), sending: true },

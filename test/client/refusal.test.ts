@@ -86,7 +86,7 @@ t.test('a kicked client does not reconnect', async (t) => {
   t.equal(await connection.request('room:leave', {}).catch(codeOf), 'NOT_CONNECTED')
 })
 
-t.test('a client renews its token before it expires', async (t) => {
+t.test('a client renews its token before the token expires', async (t) => {
   const now = Math.floor(Date.now() / 1000)
   const expiries = [now + 10, now + 600]
   const { connection, states } = watch(t, { url: server.url, token: () => sign({ id: 1, name: 'Ada', exp: expiries.shift() ?? 0 }) })
@@ -129,7 +129,7 @@ t.test('a client returns to its room and seat after its token has expired', asyn
   t.equal(room.seats.own?.seatIndex, 3)
 })
 
-t.test('a client retries the renewal of its token until it expires', async (t) => {
+t.test('a client retries the renewal of its token until the token expires', async (t) => {
   const now = Math.floor(Date.now() / 1000)
   const answers = [() => sign({ id: 1, name: 'Ada', exp: now + 30 }), () => { throw new Error('away') }, () => '<html>502</html>', () => sign({ id: 2, name: 'Bob', exp: now + 600 })]
   const { connection, states } = watch(t, { url: server.url, token: () => (answers.shift() ?? (() => sign({ id: 1, name: 'Ada', exp: now + 600 })))() })

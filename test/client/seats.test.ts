@@ -169,7 +169,7 @@ t.test('shows the visible seat requests', async (t) => {
   await shows('', '', '')
 })
 
-t.test('requests disappear and return with the feature', async (t) => {
+t.test('requests disappear when the feature is disabled, and return when it is enabled', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,seats' } })
   const owner = await enter(t, server, 1)
   const bob = await enter(t, server, 'b')

@@ -48,7 +48,7 @@ t.test('the reference explains every variable and marks secrets', async (t) => {
   }
 })
 
-t.test('the reference says what each feature does, and formats each example alone', async (t) => {
+t.test('the reference describes every feature, and formats each example separately', async (t) => {
   const text = configDocs()['docs/configuration.md'] ?? ''
   const shipped = execFileSync('git', ['ls-files', 'features/*/index.ts'], { cwd: root, encoding: 'utf8' }).trim().split('\n').map((path) => path.split('/')[1])
   t.same([...text.matchAll(/^\| `([a-z-]+)` \| .+ \| .+ \| .+ \| .+ \|$/gm)].map(([, name]) => name), shipped)

@@ -104,13 +104,13 @@ t.test('survives frames that are expensive to parse', nativeOnly, async (t) => {
     'a list of messages': [`[${message('{}')}]`, undefined, 'VALIDATION_FAILED'],
     'two messages': [message('{}') + message('{}'), undefined, 'VALIDATION_FAILED'],
     'an id that cannot be echoed': [message('{"userId":1}', '1e999'), undefined, 'VALIDATION_FAILED'],
-    'the same with unknown type': [message('{}', '-1e999', '"nothing"'), undefined, 'VALIDATION_FAILED'],
+    'the same with an unknown type': [message('{}', '-1e999', '"nothing"'), undefined, 'VALIDATION_FAILED'],
     'an id twice': ['{"id":1,"id":2,"type":"nothing"}', 2, 'UNKNOWN_TYPE'],
     'no type': ['{"id":3}', 3, 'VALIDATION_FAILED'],
     'an empty type': [message('{}', '4', '""'), 4, 'VALIDATION_FAILED'],
     'a type that is a number': [message('{}', '5', '5'), 5, 'VALIDATION_FAILED'],
     'a huge type': [fill(message('{}', '6', '"…"'), 'x'), 6, 'VALIDATION_FAILED'],
-    'a type of every object': [message('{}', '7', '"toString"'), 7, 'UNKNOWN_TYPE'],
+    'a type that is a property of every object': [message('{}', '7', '"toString"'), 7, 'UNKNOWN_TYPE'],
     'the type __proto__': [message('{}', '8', '"__proto__"'), 8, 'UNKNOWN_TYPE'],
     'data that is a list': [message('[]', '9'), 9, 'VALIDATION_FAILED'],
     'data that is a string': [message('"userId"', '10'), 10, 'VALIDATION_FAILED'],
@@ -184,7 +184,7 @@ onEveryStore(t, 'rejects texts that cannot be stored, from every client', async 
   t.match({ status: whip.status, body: await whip.json() }, invalid)
 })
 
-t.test('accepts only the ids of users that tokens can have', async (t) => {
+t.test('accepts only user ids that a token can contain', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,seats,moderation,gifts' } })
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })

@@ -19,7 +19,7 @@ async function connectLarge (server: TestServer, userId: number, bytes: number):
   return await server.connect(userId, { token: tokenFor(userId, { signature: 'x'.repeat(bytes) }) })
 }
 
-onEveryStore(t, 'a join of a large room receives a reply of at most 64 KiB', async (t, env) => {
+onEveryStore(t, 'the reply to a join of a large room has at most 64 KiB', async (t, env) => {
   const server = await build(t, { env: { FEATURES: 'auth,chat,lobby', RATE_LIMIT_MESSAGES_PER_MINUTE: '1000', CHAT_HISTORY: '100', ...env } })
   const members = await Promise.all(Array.from({ length: 40 }, (_, i) => connectLarge(server, i + 1, 3500)))
   for (const member of members) await member.ok('room:join', { roomId: 'r1' })

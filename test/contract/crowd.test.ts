@@ -54,7 +54,7 @@ onEveryStore(t, `${crowd} clients in one room`, async (t, env) => {
   for (let id = 0; id < crowd; id += 50) await Promise.all(Array.from({ length: 50 }, (_, i) => join(id + i)))
   t.match(await server.admin('GET', '/admin/rooms/big'), { body: { participantCount: crowd } })
 
-  await t.test('everyone receives every event in the same order, with flat memory', async (t) => {
+  await t.test('everyone receives every event in the same order, and the memory does not grow', async (t) => {
     const round = async () => {
       for (let i = 0; i < 100; i++) emit('x'.repeat(200))
       await allHave(counters, last)

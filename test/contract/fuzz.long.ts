@@ -3,7 +3,7 @@ import t from 'tap'
 import { fitting, garbage, nearly } from '../support/arbitrary.ts'
 import { build } from '../support/build.ts'
 
-// Sends a million frames of any content and size to a real server, for all message types.
+// Sends a server a million frames of all message types, with random data of at most 64 KiB.
 
 const total = 1_000_000
 const maxFrameBytes = 65_536

@@ -25,7 +25,7 @@ async function refusalOf ({ url }: TestServer, userId: string | number, headers:
 
 const tooMany = (limit: number) => ({ status: 429, error: { code: 'TOO_MANY_CONNECTIONS', details: { limit } } })
 
-t.test('limits the connections of a user on all servers', async (t) => {
+t.test('limits the connections of a user across all servers', async (t) => {
   const env = { FEATURES: 'auth', MAX_CONNECTIONS_PER_USER: '2', REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const first = await a.connect(1)
@@ -54,7 +54,7 @@ t.test('concurrent connections of a user cannot exceed the limit', async (t) => 
   t.equal(server.app.sockets.size, 3)
 })
 
-t.test('limits the rooms in which a user has audio, on all servers', async (t) => {
+t.test('limits the rooms in which a user has audio, across all servers', async (t) => {
   const env = { FEATURES: 'auth,media', MEDIA_ROOMS_PER_USER: '2', REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const enter = async (server: TestServer, userId: string | number, roomId: string) => {
@@ -130,7 +130,7 @@ t.test('closes a connection that floods bytes, pings or pongs', async (t) => {
   t.match(await pongs.closed, flooding, 'pongs')
 })
 
-t.test('a connection that was closed for flooding is not read', async (t) => {
+t.test('a connection that was closed for flooding is no longer read', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth' } })
   const client = await server.connect(1)
   // Ignore the close frame.
@@ -156,7 +156,7 @@ t.test('limits the requests that wait for a join', async (t) => {
   t.ok((await Promise.all(replies)).every((code) => code === 'UNKNOWN_TYPE'), 'fewer requests are handled after the join')
 })
 
-t.test('a request of a session without a connection is rejected if too many wait', async (t) => {
+t.test('rejects a request of a session without a connection if too many requests wait', async (t) => {
   const { app } = await build(t, { env: { FEATURES: 'auth' } })
   const hold = Promise.withResolvers<undefined>()
   app.hooks.on('room:create', () => hold.promise)
@@ -223,7 +223,7 @@ onEveryStore(t, 'limits transports, producers and unmutes, but not mutes', async
   await (await server.connect(2)).ok('room:join', { roomId: 'r1' })
 })
 
-onEveryStore(t, 'limits wrong pins per address and per room, and not for members', async (t, env) => {
+onEveryStore(t, 'limits wrong PINs per address and per room, except for members', async (t, env) => {
   const server = await build(t, { env: { FEATURES: 'auth', TRUST_PROXY: 'true', ...env } })
   const from = (n: number) => ({ headers: { 'x-forwarded-for': `203.0.113.${n}` } })
   const owner = await server.connect('owner', from(1))
@@ -255,7 +255,7 @@ onEveryStore(t, 'limits wrong pins per address and per room, and not for members
   await (await server.connect('later', from(12))).ok('room:join', { roomId: 'r2', pin: '1234' })
 })
 
-t.test('wrong pins count together on all servers and over all kinds of connections', async (t) => {
+t.test('wrong PINs are counted together across all servers and kinds of connections', async (t) => {
   const env = { FEATURES: 'auth,media,seats,whip,socket-io,moderation', TRUST_PROXY: 'true', REDIS_URL: await redisDatabase() }
   const servers = [await build(t, { env }), await build(t, { env })] as const
   const headers = { 'x-forwarded-for': '203.0.113.7' }
@@ -282,7 +282,7 @@ t.test('wrong pins count together on all servers and over all kinds of connectio
   t.equal(codes.filter((code) => code === 'RATE_LIMITED').length, 4)
   for (let i = 0; i < 8; i++) t.equal(await attempt(i), 'RATE_LIMITED')
 
-  // Clients reconnect with the PIN that they know.
+  // After the PIN is changed, clients reconnect with the old one.
   const admin = await servers[1].connect('admin')
   await admin.ok('room:join', { roomId: 'r1', pin: '1234' })
   await owner.ok('room:setRole', { userId: 'admin', role: 'admin' })
@@ -312,7 +312,7 @@ t.test('rejects . and .. as ids', async (t) => {
   }
 })
 
-t.test('rejects . and .. as ids of users that a feature identifies', async (t) => {
+t.test('rejects . and .. as user ids from a feature that identifies users itself', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth' } })
   const authenticate = ({ url }: { url: string }) => {
     const id = url.split('?').at(-1) ?? ''

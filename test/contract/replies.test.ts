@@ -95,7 +95,7 @@ t.test('messages of a disabled feature receive FEATURE_DISABLED', async (t) => {
   t.match(await ada.event('error'), { code: 'FEATURE_DISABLED', type: 'audio:produce' })
 })
 
-onEveryStore(t, 'starts messages of a socket in order', async (t, env) => {
+onEveryStore(t, 'starts the requests of a socket in order', async (t, env) => {
   const server = await build(t, { env })
   const ada = await server.connect(1)
   const frames = record(ada)

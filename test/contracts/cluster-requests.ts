@@ -30,7 +30,7 @@ export function clusterRequestsContract (t: Test, make: (t: Test) => Promise<{ a
     t.same(replies.map(({ doubled }) => doubled), Array.from({ length: 50 }, (_, n) => n * 2), 'each request gets its own reply')
   })
 
-  t.test('replies may come in another order than the requests', async (t) => {
+  t.test('replies may arrive in a different order than the requests', async (t) => {
     const { asker, answerer, answererId } = await make(t)
     const first = Promise.withResolvers<void>()
     answerer.answer('test:double', async ({ n }) => {

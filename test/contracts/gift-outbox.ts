@@ -60,7 +60,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.same((await b.take(sizes, leaseMs)).gifts, [], 'the gift is not due again')
   })
 
-  t.test('ignores a recorded gift and queues a processed one again', async (t) => {
+  t.test('does not queue a recorded gift, but queues a gift of which no record is left', async (t) => {
     const { a, b } = await make(t)
     const gifts = Array.from({ length: 4 }, () => giftOf()) as [Gift, Gift, Gift, Gift]
     for (const gift of gifts) t.equal(await a.add(gift), undefined)
@@ -74,7 +74,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.same(await a.counts(), { queued: 1, ledger: 1, failed: 1, deadLetters: 1 })
   })
 
-  t.test('keeps the newest failed gifts, the newest of the ledger, and all dead letters', async (t) => {
+  t.test('keeps the newest failed gifts, the newest ledger entries, and all dead letters', async (t) => {
     const { a, b } = await make(t, 5)
     const gifts = Array.from({ length: 36 }, () => giftOf())
     const kinds = [failed, dead, ledger]

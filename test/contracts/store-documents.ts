@@ -61,7 +61,7 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Room
     t.same(await store.readDocuments(['r1'], 'd'), ['[2]'], 'the document is unchanged')
   })
 
-  t.test('applies one of many changes of the same version', async (t) => {
+  t.test('applies only one of many changes to the same version', async (t) => {
     const store = await make(t)
     await store.join(joining('r1', 1))
     let expected = '1000.0'
@@ -75,7 +75,7 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Room
     }
   })
 
-  t.test('rejects a change of an earlier room with the same id', async (t) => {
+  t.test('rejects a change that is based on an earlier room with the same id', async (t) => {
     const store = await make(t)
     const record = { ...recordOf('r1', 1), createdAt: 2000 }
     await store.join(joining('r1', 1))
@@ -122,7 +122,7 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Room
     t.match(await swapping(store)(version, 3), { swapped: true }, 'no data was lost, and changes are accepted')
   })
 
-  t.test('a log keeps the newest entries and ends with its room', async (t) => {
+  t.test('a log keeps the newest entries, and is removed with its room', async (t) => {
     const store = await make(t)
     const append = (entry: string, keep: number, now: number, log = 'chat') => store.appendLog('r1', log, { entry, keep, now })
     const read = (log = 'chat') => store.readLog('r1', log)

@@ -186,7 +186,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.equal(outcomes.filter((outcome) => outcome === 'RATE_LIMITED').length, 30 - wrongPins.perUser)
   })
 
-  t.test('returns the hash of a PIN that was not compared, and counts no wrong PIN', async (t) => {
+  t.test('returns the PIN hash to a caller that compared another one, and counts no wrong PIN', async (t) => {
     const store = await make(t)
     await store.join(joining('r1', 1, { pinHash: 'right' }))
     for (let i = 0; i <= wrongPins.perUser; i++) {
@@ -253,7 +253,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.match(await store.listBans('r1', '', 10), [{ userId: 'a' }, { userId: 'c' }, { userId: 'd' }], 'a ban that has ended does not count')
   })
 
-  t.test('a room that a host has locked', async (t) => {
+  t.test('a locked room admits only hosts, members and users who may return', async (t) => {
     const store = await make(t)
     const set = async (access: RoomAccess) => {
       const { version } = await store.swapDocument({ roomId: 'r1', name: accessDocument, expected: '?' })
@@ -281,7 +281,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.equal(await codeOf(store.join(joining('r1', 3))), 'ok')
   })
 
-  t.test('keeps a time between log entries, and removes entries', async (t) => {
+  t.test('enforces an interval between log entries, and removes entries', async (t) => {
     const store = await make(t)
     await store.join(joining('r1', 1))
     const spacing = { key: 'u1', document: 'chat', field: 'ms' }

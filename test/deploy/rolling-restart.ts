@@ -35,11 +35,11 @@ export interface RestartResult {
   clients: number
   /** Number of clients whose room state or audio state changed. */
   noticed: number
-  /** The changes that these clients noticed. */
+  /** The state changes of these clients. */
   changes: string[]
   /** The longest time without a message, minus the interval between messages, in milliseconds. */
   worstGapMs: number
-  /** The longest time during which a client did not hear the other talker's tone, in milliseconds. */
+  /** The longest silence of the other talker in a room, in milliseconds. */
   worstSilenceMs: number
   seatsKept: number
   /** How long each server took to stop, in seconds. */
@@ -114,7 +114,7 @@ export async function rollingRestart (t: Test, { clients, talkers = 0, servers: 
   for (let number = 0; number < clients; number++) witnesses.push(await enter(t, url, number, talks(number)))
   // The two talkers of a room hear each other.
   const listening = witnesses.flatMap(({ sound }, number) => sound ? [{ sound, other: number % seatsPerRoom === 0 ? number + 1 : number - 1 }] : [])
-  // One member of each room speaks.
+  // One member of each room sends a chat message per tick.
   const speakers = witnesses.filter((_, number) => number % seatsPerRoom === 0)
   const ticker = setInterval(() => {
     for (const { room } of speakers) room.connection.request('chat:message', { content: 'tick' }).catch(() => { /* Ignored: the other clients detect the gap. */ })

@@ -20,7 +20,7 @@ t.test('a new feature compiles outside the checkout and reports type errors', as
   const folder = featureFolder(t)
   t.equal((await run([join(root, 'scripts', 'feature-new.ts'), 'wave', '--into', folder.path], root)).status, 0)
   linked(t, folder.path)
-  // The imports are permitted, but the call of `removeRoom` must be a type error.
+  // The imports are permitted, but the call to `removeRoom` must be a type error.
   const index = join(folder.path, 'wave', 'index.ts')
   writeFileSync(index, readFileSync(index, 'utf8').replace('said.inc()', "said.inc(); app.store.removeRoom('r1')"))
   const { out } = await run([join(root, 'node_modules', 'typescript-7', 'bin', 'tsc'), '--project', folder.path], folder.path)

@@ -15,7 +15,8 @@ declare global {
 
 /**
  * @param names commands in order of preference
- * @returns the path of the first one that is installed
+ * @param variable environment variable that overrides the search
+ * @returns the path of the first command that is installed
  */
 export function findBrowser (names: readonly string[], variable: string): string {
   const given = process.env[variable]
@@ -101,7 +102,7 @@ function useTone (hz: number): void {
     if (state !== 'granted') throw new DOMException('Permission denied', 'NotAllowedError')
     // Open the device, as a real page does, but stop it again, because it costs more CPU than a tone.
     for (const track of (await open(constraints)).getTracks()) track.stop()
-    // Larger buffers need half the CPU.
+    // Larger buffers halve the CPU time.
     const context = new AudioContext({ latencyHint: 'playback' })
     const oscillator = new OscillatorNode(context, { frequency: hz })
     const output = context.createMediaStreamDestination()
@@ -192,7 +193,7 @@ export interface Reception {
   packetsReceived: number
   packetsLost: number
   totalAudioEnergy: number
-  /** Samples that were concealed because their packets arrived too late. */
+  /** Samples that were concealed because their packets were lost or late. */
   concealedSamples: number
   totalSamplesReceived: number
 }

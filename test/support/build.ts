@@ -127,7 +127,7 @@ export type StoreKind = 'memory' | 'redis'
 
 /**
  * Runs a test on the store named by `TEST_STORE`: `memory` (default) or `redis`.
- * `TEST_STORE=redis npm test` runs all tests on Redis.
+ * `TEST_STORE=redis npm test` runs all of these tests on Redis.
  *
  * @param fn receives the environment that selects the store
  */

@@ -83,7 +83,7 @@ export class Refused extends Error {
   }
 }
 
-/** The functions with which a test client uses a protocol. */
+/** A test client's connection, over either protocol. */
 export interface ClientWire {
   readonly ws: WebSocket
   /** Sends a request, or a raw frame of the native protocol. */

@@ -6,12 +6,12 @@ import type { Test } from 'tap'
 import { parsePlaylist } from './hls.ts'
 import { startNginx } from './nginx.ts'
 
-// Simulates many players of a broadcast, with the requests of hls.js, behind the cache of docs/broadcast.md.
+// Simulates many players of a broadcast behind the cache in docs/broadcast.md. They send the requests that hls.js would send.
 
 const [cachePath = '', location = ''] = [...readFileSync(join(import.meta.dirname, '..', '..', 'docs', 'broadcast.md'), 'utf8').matchAll(/^```nginx\n(.*?)^```/gms)].map(([, block]) => block)
 
 /**
- * Starts nginx with the cache of docs/broadcast.md.
+ * Starts nginx with the cache configuration in docs/broadcast.md.
  *
  * @param ports ports of the servers
  */
@@ -43,8 +43,8 @@ const segmentMs = 2048
 
 /**
  * Plays a broadcast with many players. A player without low latency requests the playlist and the segment once per
- * segment, at fixed times. A player with low latency requests the playlist for the next part, which the server sends
- * when that part exists, and then the part.
+ * segment, at fixed times. A player with low latency requests the playlist for the next part, waits for the response,
+ * which the server sends when that part exists, and then requests the part.
  *
  * @param folder URL of the folder with the playlists
  */

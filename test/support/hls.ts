@@ -68,7 +68,7 @@ export function hlsClient (folder: string) {
     const response = await fetch(`${folder}/${file}`)
     return { status: response.status, headers: response.headers, body: Buffer.from(await response.arrayBuffer()) }
   }
-  /** Repeats a request until there is something new, as players do. */
+  /** Repeats a request while the response is 503, as players do. */
   const getLater = async (file: string) => await until(async () => {
     const answer = await get(file)
     return answer.status !== 503 && answer

@@ -12,7 +12,7 @@ globalThis.RTCPeerConnection = class extends RTCPeerConnection {
   }
 }
 
-/** Lost packets of each connection's streams, by the id of the statistics. Those of ended streams stay. */
+/** Number of lost packets, by connection and by the id of the stream's statistics. Ended streams are kept. */
 const lost = new Map<RTCPeerConnection, Map<string, number>>()
 
 /** @returns the number of packets that the receivers in this process have lost. Never less than in an earlier call */

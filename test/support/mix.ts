@@ -87,7 +87,7 @@ export interface Speaker {
 
 let nextSsrc = 5000
 
-/** Sends a tone to a room, one packet per 20 ms, until the test ends. */
+/** Sends a tone or speech to a room, one packet per 20 ms, until the test ends. */
 export async function speak (t: Test, app: FastifyInstance, roomId: string, { hz = 500, amplitude = 0.3, speech, source = 'voice', hasLevels = true, owner: givenOwner, via = async (address) => address }: SpeakerOptions): Promise<Speaker> {
   const ssrc = nextSsrc++
   const owner = givenOwner ?? { userId: `speaker ${ssrc}`, userKey: `speaker ${ssrc}`, nodeId: app.nodeId, kind: 'service' as const }

@@ -55,7 +55,7 @@ function belowPrefix (config: string, prefix: string): string {
  * Starts nginx as a load balancer with the configuration from docs/deployment.md, and stops it after the test.
  *
  * @param ports ports of the servers
- * @param prefix path prefix below which nginx serves the servers, such as `/audio`; default: none
+ * @param prefix path prefix below which clients reach the servers, such as `/audio`; default: none
  * @param change modifies the configuration
  * @returns the URL of the load balancer, with the prefix
  */

@@ -45,8 +45,8 @@ export async function decodeFile (data: Buffer): Promise<DecodedFile> {
 }
 
 /**
- * @returns the frequency of a tone, in hertz: the median over parts of 200 ms, so that packets which were late for the
- *   mix do not matter
+ * @returns the frequency of a tone, in hertz: the median over parts of 200 ms, so that packets that reached the mix too
+ *   late do not affect the result
  */
 export function toneOf (samples: Float64Array): number {
   const part = sampleRate / 5

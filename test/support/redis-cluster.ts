@@ -11,7 +11,7 @@ const slots = 16_384
 export interface TestRedisCluster {
   /** The environment of a server that uses the cluster. */
   env: { REDIS_CLUSTER_NODES: string, REDIS_DB: string }
-  /** The primary that has the keys, and its replica. */
+  /** The primary that stores all keys of `REDIS_DB`; `replica` is its replica. */
   primary: TestRedis
   replica: TestRedis
   /** The other primaries. */
@@ -19,8 +19,8 @@ export interface TestRedisCluster {
 }
 
 /**
- * Starts three primaries, and a replica of the one that has the keys. They are stopped after the test. If the primary
- * does not answer for a second, the replica takes its place.
+ * Starts three primaries, and a replica of the primary that stores the keys. If that primary does not respond for a
+ * second, the replica replaces it. All processes are stopped after the test.
  */
 export async function startRedisCluster (t: Test): Promise<TestRedisCluster> {
   const db = '2'

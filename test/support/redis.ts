@@ -80,7 +80,7 @@ async function spawnRedis (port: number, folder: string, host = '127.0.0.1', opt
  * Starts a Redis, and stops it after the test.
  *
  * @param host the address that it listens on
- * @param options of `redis-server`
+ * @param options command-line options of `redis-server`
  */
 export async function startRedis (t: Test, host = '127.0.0.1', options: readonly string[] = []): Promise<TestRedis> {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-redis-'))

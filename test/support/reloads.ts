@@ -11,22 +11,22 @@ export const reloadable = { FEATURES: 'auth,media,mix,seats', MIX_FROM_LISTENERS
 
 export interface Reloads {
   reloads: number
-  /** The longest time in which a listener of the voices did not hear a speaker, in milliseconds. */
+  /** The longest silence of a speaker at a client that receives the voices, in milliseconds. */
   voicesMs: number
-  /** The same for the listeners of the mix. */
+  /** The same for clients that receive the mix. */
   mixMs: number
-  /** The same for the listeners who took and left seats. */
+  /** The same for clients that take and leave a seat. */
   seatedMs: number
-  /** Packets that any listener lost. */
+  /** Number of packets that all clients together lost. */
   lost: number
 }
 
 /**
- * Reloads features on servers that share a store, one after the other, while two users speak. Each server has a listener
- * of the voices, one of the mix, and one who takes or leaves a seat during each reload, and so changes between the mix and the
- * voices.
+ * Reloads features on servers that share a store, one after the other, while two users speak. Each server has three
+ * listening clients: one receives the voices, one receives the mix, and one takes or leaves a seat during each reload, so
+ * that it switches between the two.
  *
- * @param urls of servers with the environment {@link reloadable}
+ * @param urls URLs of servers with the environment {@link reloadable}
  * @param names the features
  */
 export async function reloadAll (t: Test, urls: readonly string[], names: readonly string[], rounds: number): Promise<Reloads> {

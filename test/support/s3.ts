@@ -35,9 +35,9 @@ function isSigned (request: IncomingMessage, body: Buffer): boolean {
 }
 
 /**
- * Starts a server that implements the part of the S3 protocol that the driver uses, with one
- * empty bucket in memory. The server checks signatures, part sizes and part order, and stops
- * after the test.
+ * Starts a server that implements the part of the S3 protocol that the S3 driver (plugins/blobs/s3.ts)
+ * uses, with one empty bucket in memory. The server checks signatures, part sizes and part order,
+ * and stops after the test.
  */
 export async function startS3 (t: Test): Promise<TestS3> {
   const objects = new Map<string, { body: Buffer, at: Date }>()

@@ -6,7 +6,7 @@ import { Refused } from './client.ts'
 import type { ClientWire, ConnectOptions, Receive } from './client.ts'
 
 export interface SocketIoOptions extends ConnectOptions {
-  /** Default: only WebSockets, because that is fast. */
+  /** Default: only `websocket`, which connects faster than polling. */
   transports?: ('polling' | 'websocket')[]
   /** Other options of the library. */
   manager?: Partial<ManagerOptions>
@@ -45,8 +45,8 @@ export function createSocketIo (url: string, { token, headers = {}, transports =
 }
 
 /**
- * Opens a Socket.IO client for a test client: its requests are emitted as events, and its acks and events are received in the form of the native
- * protocol.
+ * Opens a Socket.IO client for a test client. Emits the test client's requests as events, and passes acks and events on
+ * in the form of the native protocol.
  */
 export function openSocketIo (url: string, options: ConnectOptions, receive: Receive): { wire: ClientWire, opened: Promise<void> } {
   const socket = createSocketIo(url, options)

@@ -21,8 +21,8 @@ export interface Sound {
   /** When the last sound from the user arrived, on the clock of `performance.now()`. */
   lastSound (userId: number): number
   /**
-   * The longest time without sound of a user since {@link watch}, in milliseconds. Excludes the time in which this process was
-   * stalled, because the speakers' tones then stop, too.
+   * The longest silence of a user since {@link watch}, in milliseconds. Excludes the time during which this process was
+   * stalled, because the speakers' tones stop then, too.
    */
   longestSilence (userId: number): number
   /** Resets {@link longestSilence}. */
@@ -38,7 +38,7 @@ interface Block {
 /**
  * Follows the tracks that a client receives, which must carry a tone (`createTone`), until the test ends.
  *
- * @param tones the frequency of each user's tone in hertz, by user id. With it, the users are followed in the mix, too
+ * @param tones the frequency of each user's tone in hertz, by user id. These users are also recognized in the mix
  */
 export function followSound (t: Test, room: RoomClient, tones: Readonly<Record<number, number>> = {}): Sound {
   const clock = createStallClock(t)

@@ -8,7 +8,7 @@ import { createTone } from './wrtc.ts'
 
 const backoff = { firstMs: 100, longestMs: 500 }
 
-/** A client that listens, and what it hears of each user. */
+/** A listening client, and the sound that it receives from each user. */
 export interface Listener extends Sound {
   room: RoomClient
 }
@@ -16,7 +16,7 @@ export interface Listener extends Sound {
 export interface Place {
   /** Default: r1. */
   roomId?: string
-  /** The frequency of each speaker's tone in hertz, by user id. Default: 500 Hz; the mix then does not show who speaks. */
+  /** The frequency of each speaker's tone in hertz, by user id. Default: 500 Hz, which does not identify speakers in the mix. */
   tones?: Readonly<Record<number, number>>
 }
 
@@ -24,7 +24,7 @@ export interface Place {
 export interface Visitors {
   /** Connects a user who takes a seat and sends a tone. */
   speak (url: string, id: number, place?: Place): Promise<RoomClient>
-  /** Connects a user who listens. Default: to the voices. */
+  /** Connects a user who listens. `receive` is `voices` by default. */
   listen (url: string, id: number, options?: Place & { receive?: ReceiveMode }): Promise<Listener>
 }
 

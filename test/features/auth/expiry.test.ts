@@ -29,7 +29,7 @@ t.test('a session closes when its token expires', async (t) => {
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
   const { client: bob, token, exp } = await connectBriefly(t, server, { id: 2, name: 'Bob' })
-  // The whole process, including the server, may be suspended. A timer shows when it was able to close the session.
+  // The process, which includes the server, may be suspended at the expiry. A timer shows when the server could run again.
   const expired = delay(exp * 1000 - Date.now()).then(() => Date.now())
 
   t.same(await bob.closed, { code: 4401, reason: 'TOKEN_EXPIRED' })
@@ -41,7 +41,7 @@ t.test('a session closes when its token expires', async (t) => {
   await ada.flush()
 })
 
-t.test('a session of a token without exp closes at its maximum age', async (t) => {
+t.test('a session whose token has no exp closes when the token reaches its maximum age', async (t) => {
   const server = await build(t, { env: { JWT_MAX_AGE_SECONDS: '60' } })
   const { bob, iat } = await until(async () => {
     const iat = soon() - 60
@@ -68,7 +68,7 @@ t.test('session:refresh replaces the token of a session', async (t) => {
   t.ok(Date.now() >= exp * 1000, 'the refused tokens changed nothing')
 })
 
-t.test('a renewed session is closed when its new token is revoked, and not when its old one is', async (t) => {
+t.test('revoking the new token of a renewed session closes the session; revoking the old one does not', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth' } })
   const [old, renewed] = [1, 2].map((n) => sign({ id: 2, name: 'Bob', exp: soon() + 60, n }))
   const bob = await connect(t, server.url, { token: old as string })
@@ -89,7 +89,7 @@ t.test('audience and issuer must match if they are configured', async (t) => {
   }
 })
 
-t.test('a token that expires in years does not close its session', async (t) => {
+t.test('a session whose token expires in ten years stays open', async (t) => {
   const server = await build(t)
   const bob = await connect(t, server.url, { token: sign({ id: 2, name: 'Bob', exp: soon() + 10 * 365 * 86_400 }) })
   const { client: brief } = await connectBriefly(t, server, { id: 3, name: 'Eve' })

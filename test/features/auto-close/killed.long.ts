@@ -17,7 +17,7 @@ const moments = {
 t.jobs = 2
 
 for (const [what, moment] of Object.entries(moments)) {
-  t.test(`another server finishes a close that was killed: ${what}`, async (t) => {
+  t.test(`another server finishes closing rooms after a kill: ${what}`, async (t) => {
     const redis = await startRedis(t)
     const backend = await startBackend(t)
     backend.everyRoom = () => 1

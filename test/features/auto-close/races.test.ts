@@ -12,7 +12,7 @@ async function turns (count: number): Promise<void> {
   for (let turn = 0; turn < count; turn++) await setImmediate()
 }
 
-onBothStores(t, 'a join during the close succeeds or is rejected as retryable', async (t, store, kind) => {
+onBothStores(t, 'a join during the close succeeds or fails with a retryable error', async (t, store, kind) => {
   const server = await build(t, { env: { ...env, ...store } })
   const other = kind === 'redis' ? await build(t, { env: { ...env, ...store } }) : server
   const clients = [await server.connect('a'), await other.connect('b')] as const

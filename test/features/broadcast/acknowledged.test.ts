@@ -7,12 +7,12 @@ import { connect } from '../../support/client.ts'
 import { startServer } from '../../support/process.ts'
 import { until } from '../../support/retry.ts'
 
-// What a server has acknowledged survives kill -9: commands of broadcasts and recordings, and calls of /api. All commands are sent
-// at once, and the server is killed when the last reply arrives, so that writes that follow a reply would be lost.
+// Broadcast commands, recording commands and calls to /api that a server has acknowledged survive kill -9. All of them are
+// sent at once, and the server is killed when the last reply arrives: a write that followed its reply would be lost.
 
 const features = { FEATURES: 'auth,media,broadcast,recording', BROADCAST_ENCRYPT: 'true' }
 
-onBothStores(t, 'what was acknowledged survives kill -9', async (t, store) => {
+onBothStores(t, 'acknowledged commands and calls survive kill -9', async (t, store) => {
   const DATA_DIR = mkdtempSync(join(tmpdir(), 'flylive-acknowledged-'))
   t.teardown(() => rmSync(DATA_DIR, { recursive: true, force: true }))
   const env = { ...features, ...store, DATA_DIR }

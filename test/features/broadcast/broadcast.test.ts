@@ -112,7 +112,7 @@ t.test('no segment is missing after a reload', async (t) => {
   t.notMatch((await text('live.m3u8')).split(`aac-${next - 1}.m4s`).at(-1), 'DISCONTINUITY')
 })
 
-t.test('a room with a PIN is encrypted, and its key needs a token of the room', async (t) => {
+t.test('the broadcast of a room with a PIN is encrypted, and its key requires a token for the room', async (t) => {
   const host = await server.connect(4)
   await host.ok('room:join', { roomId: 'r2', pin: '2468' })
   await host.ok('broadcast:start')

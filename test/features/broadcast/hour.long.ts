@@ -36,7 +36,7 @@ for (const [file, codec] of [['live.m3u8', 'aac'], ['opus.m3u8', 'opus']] as con
     let end: number | undefined
     let samples = 0
     let segments = 0
-    /** Delay from the mixing to the arrival of the last part of each segment, in milliseconds. */
+    /** Per segment: when the playlist that completes it arrived, minus its end in the stream, in milliseconds. Only differences matter. */
     const lags: number[] = []
     const faults: string[] = []
     while (performance.now() < until) {

@@ -67,7 +67,7 @@ onBothStores(t, 'creates, starts, lists and deletes rooms, and creates users', a
   t.equal(await keyStatus(''), 403)
   t.equal(await keyStatus(`?token=${String(other)}`), 403, 'the token of another room')
 
-  // The room has the PIN and the owner that the API has given it.
+  // The room has the PIN and the owner from the API call.
   const guest = await server.connect(3)
   t.match(await guest.fails('room:join', { roomId: 'secret' }), 'PIN_REQUIRED')
   t.match(await guest.ok('room:join', { roomId: 'secret', pin: 'abc123' }), { ownerId: 1, self: { role: 'member' }, isLocked: true })
@@ -135,7 +135,7 @@ t.test('a user with the role host is an admin in the room, and may start and del
   await host.event('room:closed')
 })
 
-t.test('rooms that are not started, and rooms that were on air for long, are removed', async (t) => {
+t.test('removes rooms that were not started, and rooms that were on air for too long', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,media,broadcast', BROADCAST_IDLE_MINUTES: '0.01', BROADCAST_MAX_HOURS: '0.0005' } })
   const ask = client(server.url)
   for (const roomId of ['idle', 'show']) await ask('POST', '/api/rooms', tokenFor(1), { roomId })

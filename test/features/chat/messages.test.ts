@@ -136,7 +136,7 @@ t.test("the backend's roles decide who may send system messages", async (t) => {
   t.strictSame(messagesOf(owner).map(({ userId, messageType }) => `${userId} ${messageType}`), ['1 system', '2 system', '4 text'])
 })
 
-onBothStores(t, 'limits messages to 60 per minute, user and room', async (t, env, kind) => {
+onBothStores(t, 'limits messages to 60 per minute per user and room', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env)
   const [ada, adasPhone, bob] = [await a.connect(1), await b.connect('1'), await b.connect(2)]
   for (const client of [ada, adasPhone, bob]) await client.ok('room:join', { roomId: 'r1' })

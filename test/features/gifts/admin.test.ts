@@ -55,7 +55,7 @@ onEveryStore(t, 'lists records in pages and replays some or all', async (t, stor
   await until(async () => /^flylive_gift_queue_size 7$/m.test(await (await fetch(`${server.url}/metrics`)).text()))
 })
 
-t.test('replays more dead letters than one step moves', async (t) => {
+t.test('replays more dead letters than fit into one batch', async (t) => {
   const folder = t.testdir()
   const server = await build(t, { env: { ...env, DATA_DIR: folder } })
   const outbox = createSqliteOutbox(join(folder, 'gifts.sqlite'))

@@ -247,7 +247,6 @@ async function startNode (t: Test, folder: string, i: number, env: Record<string
   const start = () => {
     const cwd = join(folder, `node-${i}-${++starts}`)
     mkdirSync(cwd)
-    // Each start needs its own folder, because `t.testdir` would empty the folder of the previous start.
     const own = { testdir: () => cwd, teardown: (fn: () => Promise<void>) => t.teardown(fn) } as unknown as Test
     const server = startServer(own, {
       FEATURES: 'auth,gifts,laravel-bridge',

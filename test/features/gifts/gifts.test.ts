@@ -76,7 +76,7 @@ onEveryStore(t, 'rejects invalid gifts', async (t, store) => {
   for (const change of [{ quantity: 9999 }, { recipientId: 'x'.repeat(128) }, { giftId: 2 ** 53 - 1 }]) await ada.ok('gift:send', { ...gift, ...change })
 })
 
-onEveryStore(t, 'sends a user id in the form of the user\'s token', async (t, store) => {
+onEveryStore(t, 'sends a user id as it is in that user\'s token', async (t, store) => {
   const server = await build(t, { env: { ...env, ...store } })
   const [ada] = [await server.connect('a1'), await server.connect(42), await server.connect('43')]
   await ada.ok('room:join', { roomId: 'r1' })

@@ -64,7 +64,7 @@ t.test('regular responses do not open the breaker', async (t) => {
   t.equal(await valueOf(metrics, stateOf('room')), 0)
 })
 
-t.test('failing gifts do not open the breaker of rooms', async (t) => {
+t.test('failing gift calls do not open the breaker for room calls', async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   const { client, metrics } = clientOf(t, backend)

@@ -16,7 +16,7 @@ t.test('returns the validated response; 404 is a response', async (t) => {
   t.match(await client.call(room, answer), { owner_id: 42 })
   t.match(await client.call({ ...room, path: ['rooms', 'a/b c'] }, answer), { owner_id: 43 }, 'path segments are encoded')
   t.equal(await client.call({ ...room, path: ['rooms', '8'] }, answer), undefined)
-  for (const step of ['.', '..']) t.equal(await client.call({ ...room, path: ['rooms', step] }, answer), undefined, 'a dot segment is no valid id')
+  for (const step of ['.', '..']) t.equal(await client.call({ ...room, path: ['rooms', step] }, answer), undefined, 'a dot segment is not a valid id')
   t.equal(backend.calls(), 3, 'the call does not reach the backend')
   t.equal(await valueOf(metrics, 'flylive_laravel_api_calls_total{call="room",result="ok"}'), 2)
   t.equal(await valueOf(metrics, 'flylive_laravel_api_calls_total{call="room",result="not_found"}'), 1)
@@ -34,17 +34,17 @@ t.test('distinguishes unreachable from failing backends', async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   const cases: [string, Fault, string, string][] = [
-    ['an error of the server', { kind: 'status', status: 500 }, 'BACKEND_FAILED', 'error'],
+    ['a server error', { kind: 'status', status: 500 }, 'BACKEND_FAILED', 'error'],
     ['a redirect', { kind: 'status', status: 302 }, 'BACKEND_FAILED', 'error'],
     ['a refusal', { kind: 'status', status: 422 }, 'BACKEND_FAILED', 'refused'],
     ['a broken connection', { kind: 'reset' }, 'BACKEND_FAILED', 'reset'],
-    ['a broken connection after all was done', { kind: 'reset-after' }, 'BACKEND_FAILED', 'reset'],
-    ['an answer that is not JSON', { kind: 'malformed' }, 'BACKEND_FAILED', 'malformed'],
-    ['no answer', { kind: 'hang' }, 'BACKEND_FAILED', 'timeout'],
-    ['half an answer', { kind: 'stall' }, 'BACKEND_FAILED', 'timeout'],
+    ['a connection that breaks after the call was executed', { kind: 'reset-after' }, 'BACKEND_FAILED', 'reset'],
+    ['a malformed response', { kind: 'malformed' }, 'BACKEND_FAILED', 'malformed'],
+    ['no response', { kind: 'hang' }, 'BACKEND_FAILED', 'timeout'],
+    ['half a response', { kind: 'stall' }, 'BACKEND_FAILED', 'timeout'],
     ['a bad gateway', { kind: 'status', status: 502 }, 'UNAVAILABLE', 'unreachable'],
     ['maintenance', { kind: 'status', status: 503 }, 'UNAVAILABLE', 'unreachable'],
-    ['a gateway that waits', { kind: 'status', status: 504 }, 'UNAVAILABLE', 'unreachable']
+    ['a gateway timeout', { kind: 'status', status: 504 }, 'UNAVAILABLE', 'unreachable']
   ]
   for (const [name, fault, code, result] of cases) {
     const { client, metrics } = clientOf(t, backend, { timeoutMs: 1000 })

@@ -41,7 +41,7 @@ t.test('the source of a producer is part of all its events and of join replies',
   t.match(server.app.sfu.producersOf('r1'), [{ producerId: voice, source: 'voice' }])
 })
 
-t.test('a consumer starts paused by default, or immediately', async (t) => {
+t.test('a consumer starts paused unless the request has `paused: false`', async (t) => {
   const { id: producerId } = await produce({})
   const { id: paused } = await consume({ producerId })
   t.equal(consumers.get(String(paused))?.paused, true)

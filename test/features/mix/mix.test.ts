@@ -11,7 +11,7 @@ async function receiver (client: TestClient): Promise<string> {
   return (await client.ok('transport:create', { type: 'consumer' })).id as string
 }
 
-onBothStores(t, 'the mix is recommended from a number of listeners, and until their number falls below 80 % of it', async (t, env) => {
+onBothStores(t, 'recommends the mix when enough users listen, until their number falls below 80 % of the threshold', async (t, env) => {
   const server = await build(t, { env: { ...env, FEATURES: 'auth,media,mix,seats', MIX_FROM_LISTENERS: '5' } })
   const clients: TestClient[] = []
   const join = async () => {
@@ -83,12 +83,12 @@ t.test('consumes the mix in any room; while the feature is off, the request is r
   t.match(await ada.ok('audio:consume', { ...consume, transportId: latest }), { producerId: 'mix' })
 })
 
-t.test('reloads of features interrupt no listener of the voices or the mix, and none who takes a seat', async (t) => {
+t.test('feature reloads do not interrupt clients that receive the voices or the mix, or that take a seat', async (t) => {
   const { url } = await build(t, { env: reloadable })
   const { voicesMs, mixMs, seatedMs, lost } = await reloadAll(t, [url], ['mix', 'media', 'seats'], 3)
   t.comment(`longest silence: voices ${voicesMs} ms, mix ${mixMs} ms, listeners who took seats ${seatedMs} ms`)
   t.equal(lost, 0)
-  // The machine may be busy; three-servers.long.ts has the limits of a quiet one.
+  // The machine may be busy. three-servers.long.ts has the limits for a quiet machine.
   for (const ms of [voicesMs, mixMs, seatedMs]) t.ok(ms < 1000, `${ms} ms`)
 })
 

@@ -89,7 +89,7 @@ onBothStores(t, 'hosts moderate a room', async (t, env, kind) => {
     await stranger.ok('room:join', { roomId: 'pinned' })
   })
 
-  await t.test('the owner names admins and transfers the room', async (t) => {
+  await t.test('the owner appoints admins and transfers the room', async (t) => {
     const { owner, admin, member, other } = await openRoom([a, b], 'roles')
     t.match(await (await a.connect(5)).ok('room:join', { roomId: 'roles' }), { admins: [2] })
     t.match(await (await a.connect(2)).ok('room:join', { roomId: 'roles' }), { self: { role: 'admin' } })
@@ -140,7 +140,7 @@ onBothStores(t, 'hosts moderate a room', async (t, env, kind) => {
     t.same(participants.map(({ userId, handRaised }) => [userId, handRaised]), [[1, false], [2, false], [3, true], [4, true], [9, false]])
     await member.ok('seat:take', { seatIndex: 0 })
     t.match(await owner.event('seat:hand', ({ handRaised }) => handRaised === false), { userId: 3 })
-    t.match(await other.event('seat:requests', ({ requests }) => (requests as { position: number }[])[0]?.position === 1), { requests: [{ userId: 4 }] }, 'users learn their new position')
+    t.match(await other.event('seat:requests', ({ requests }) => (requests as { position: number }[])[0]?.position === 1), { requests: [{ userId: 4 }] }, 'users receive their new position')
   })
 
   await t.test('changes titles and topics, and searches rooms', async (t) => {

@@ -50,7 +50,7 @@ const slowSeconds = 1
 const removalMs = 30_000
 /** Delay between attempts to connect to a server that is restarting, in milliseconds. */
 const retryMs = 50
-/** Times of the servers and of this process are whole milliseconds. */
+/** Tolerance, because the times of the servers and of this process are whole milliseconds. */
 const roundingMs = 2
 
 function randomFrom (seed: number): () => number {
@@ -67,7 +67,7 @@ function randomFrom (seed: number): () => number {
  * Whether an acknowledged operation was certainly in effect from `sent` to `done`: no operation that ends its effect
  * can have been executed.
  */
-function isInForce (begun: readonly Operation[], ended: readonly Operation[], sent: number, done: number): boolean {
+function isInEffect (begun: readonly Operation[], ended: readonly Operation[], sent: number, done: number): boolean {
   return begun.some((on) => on.code === 'ok' && on.done < sent && !ended.some((off) => off.code !== 'rejected' && off.done > on.sent && off.sent < done))
 }
 
@@ -92,7 +92,7 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
   const counts: Record<string, number> = {}
   const problem = (text: string) => { problems.push(text) }
 
-  // All operations of the users.
+  // All operations so far.
   const bans = new Map<number, Operation[]>(players.map(({ id }) => [id, []]))
   const unbans = new Map<number, Operation[]>(players.map(({ id }) => [id, []]))
   const kicks = new Map<number, Operation[]>(players.map(({ id }) => [id, []]))
@@ -110,7 +110,7 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
     for (;;) {
       if (player.client?.ws.readyState === 1) return player.client
       player.view = undefined
-      // If the server died or the client disconnected, the connection broke; after a kick, it did not.
+      // Unless the user was kicked, the user may return to a locked room for some time.
       const code = await player.client?.closed.then(({ code }) => code, () => 1006)
       if (player.mayBeMember && code !== 4403) player.mayReturnUntil = Date.now() + returnMs + removalMs
       player.mayBeMember = false
@@ -128,7 +128,8 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
   /**
    * Sends a request.
    *
-   * @returns the operation; its code is `lost` if no reply arrived
+   * @returns the operation; its code is `lost` if no reply arrived or the reply was UNAVAILABLE, because the command may
+   *   have taken effect
    */
   async function send (player: Player, type: string, data: object, value: string | number, log?: Operation[]): Promise<Operation & { reply?: Reply }> {
     const client = await open(player)
@@ -139,7 +140,6 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
     operation.done = Date.now()
     operation.code = reply === undefined ? 'lost' : reply.ok ? 'ok' : 'rejected'
     if (reply) operation.reply = reply
-    // A command that failed with UNAVAILABLE may have taken effect.
     if (reply?.ok === false && reply.error.code === 'UNAVAILABLE') operation.code = 'lost'
     return operation
   }
@@ -171,8 +171,8 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
     const { sent, done, reply } = await send(player, 'room:join', { roomId }, 0)
     player.mayBeMember ||= reply === undefined || reply.ok || reply.error.code === 'UNAVAILABLE'
     if (!reply) return
-    const banned = isInForce(bans.get(id) ?? [], unbans.get(id) ?? [], sent, done)
-    const locked = isInForce(locks, unlocks, sent, done)
+    const banned = isInEffect(bans.get(id) ?? [], unbans.get(id) ?? [], sent, done)
+    const locked = isInEffect(locks, unlocks, sent, done)
     if (reply.ok) {
       if (banned) problem(`the banned user ${id} has joined`)
       if (locked && !isHost(id) && sent > mayReturnUntil && !mayBeMember) problem(`the new user ${id} has joined the locked room`)
@@ -191,16 +191,16 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
   }
 
   /**
-   * Sends a host's command and checks the role.
+   * Sends a host's command, and records a problem if the result does not match `allowed`.
    *
-   * @returns whether it succeeded
+   * @param others error codes that are also permitted
    */
   async function command (player: Player, type: string, data: object, value: string | number, log: Operation[] | undefined, allowed: boolean, others: readonly string[] = []): Promise<void> {
     const operation = await send(player, type, data, value, log)
     const { reply } = operation
     if (!reply) return
     if (reply.ok && !allowed) problem(`user ${player.id} (${player.id === owner ? 'owner' : admins.has(player.id) ? 'admin' : 'member'}) was allowed ${type} ${JSON.stringify(data)}`)
-    // If the user has been removed in the meantime, they are in no room.
+    // Another user's command may have removed the sender from the room.
     const codes = [...allowed ? [] : ['FORBIDDEN'], ...others, 'NOT_IN_ROOM', 'UNAVAILABLE']
     if (!reply.ok && !codes.includes(reply.error.code)) problem(`user ${player.id}: ${type} ${JSON.stringify(data)} failed with ${reply.error.code}`)
   }
@@ -213,7 +213,7 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
     if (reply.ok) messages.push({ id: String(reply.data.id), by: player.id })
     const last = mine.at(-1)
     const constant = (since: number) => !modes.some((mode) => mode.code !== 'rejected' && mode.done > since && mode.sent < done)
-    // The slow mode values that may apply now.
+    // The last known slow mode, and whether other commands make it uncertain.
     const current = (since: number) => Number(modes.filter((mode) => mode.code === 'ok' && mode.done < since).sort((a, b) => a.done - b.done).at(-1)?.value ?? 0)
     const overlapping = (since: number) => modes.filter((mode) => mode.code !== 'rejected' && mode.done < since).length > 1 &&
       modes.some((one) => modes.some((other) => one !== other && one.done < since && other.done < since && one.sent < other.done && other.sent < one.done))
@@ -347,7 +347,7 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
       }
       if (slow.size > 1) wrong.push(`the users see different slow modes: ${[...slow]}`)
       const now = Date.now()
-      for (const { userId } of room.participants) if (isInForce(bans.get(userId) ?? [], unbans.get(userId) ?? [], now, now)) wrong.push(`the banned user ${userId} is in the room`)
+      for (const { userId } of room.participants) if (isInEffect(bans.get(userId) ?? [], unbans.get(userId) ?? [], now, now)) wrong.push(`the banned user ${userId} is in the room`)
       if (wrong.length > 0) throw new Error(wrong.join('; '))
       return 'none'
     }, 30_000).catch((error: unknown) => (error as Error).message)
@@ -379,7 +379,7 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
     cursor = found.nextCursor
   }
   const now = Date.now()
-  const certain = players.filter(({ id }) => isInForce(bans.get(id) ?? [], unbans.get(id) ?? [], now, now)).map(({ id }) => id)
+  const certain = players.filter(({ id }) => isInEffect(bans.get(id) ?? [], unbans.get(id) ?? [], now, now)).map(({ id }) => id)
   for (const id of certain) if (!listed.includes(id)) problem(`the ban of ${id} is not listed`)
   for (const id of listed) if (!mayHaveBegun(bans.get(id) ?? [], now)) problem(`${id} is listed, but was never banned`)
   t.same(problems.slice(0, 20), [], `SEED=${seed}: no rule was broken`)

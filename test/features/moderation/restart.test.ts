@@ -14,7 +14,7 @@ import { until } from '../../support/retry.ts'
 
 const graceMs = 2000
 
-/** Creates a folder that is removed after the test. `startServer` replaces the test's own folder. */
+/** Creates a folder that is removed after the test. By default, `startServer` uses a new data folder for each server. */
 function dataFolder (t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-restart-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))

@@ -8,7 +8,7 @@ import { playFloor } from './floor-model.ts'
 
 const command = fc.record({ type: fc.constantFrom('take', 'renew', 'release', 'expire'), user: fc.integer({ min: 1, max: 3 }), waitMs: fc.oneof(fc.integer({ min: 0, max: 5000 }), fc.integer({ min: 0, max: 100_000 })) })
 
-t.test('at most one user has the floor, and nobody keeps it against others for more than 95 s', async (t) => {
+t.test('at most one user has the floor, and nobody keeps it for more than 95 s if another user wants it', async (t) => {
   fc.assert(fc.property(fc.array(command, { maxLength: 60 }), (commands) => {
     let state: FloorState | undefined
     let now = 1_000_000

@@ -37,7 +37,7 @@ onBothStores(t, 'a room without an owner never gets one', async (t, env) => {
     t.match(await member.event('room:updated'), { roomId, title: 'Channel 5' })
   })
 
-  await t.test('an admin of the server sees no owner, and cannot name one', async (t) => {
+  await t.test('the admin API shows no owner, and cannot set one', async (t) => {
     const room = `/admin/rooms/${roomId}`
     t.match((await server.admin('GET', '/admin/rooms')).body, { rooms: [{ id: roomId, ownerId: null, hostName: null, title: 'Channel 5', locked: false }] })
     t.match((await server.admin('GET', '/admin/rooms?query=channel')).body, { rooms: [{ id: roomId, ownerId: null }] })
@@ -54,8 +54,8 @@ onBothStores(t, 'a room without an owner never gets one', async (t, env) => {
     await admin.ok('room:kick', { userId: 3, banSeconds: 60 })
     const again = await enter(t, server.url, 3, { token: tokenFor(3, inFive) })
     t.match(await again.ask('room:join', { roomId }), { success: false, code: 'BANNED' })
-    // The owner of another room leaves after the owner of this one. Once the other room's grace period has ended, this
-    // room's has, too.
+    // The owner of another room leaves after user 1 has left this room. Once the other room has a new owner, a grace period
+    // in this room would have ended, too.
     const [owner, successor] = [await server.connect(6), await server.connect(7)]
     for (const client of [owner, successor]) await client.ok('room:join', { roomId: 'other' })
     await successor.ok('seat:take', { seatIndex: 0 })

@@ -58,7 +58,7 @@ t.test('radios receive the audio of native clients, and native clients the audio
   await until(() => server.app.sfu.speakersOf('ptt:6').includes(2))
 })
 
-t.test('radios and native clients on two servers receive the audio of both', async (t) => {
+t.test('radios and native clients on two servers receive each other\'s audio', async (t) => {
   const env = { FEATURES: features, REDIS_URL: await redisDatabase() }
   const [here, there] = [await build(t, { env: { ...env, NODE_ID: 'a' } }), await build(t, { env: { ...env, NODE_ID: 'b' } })]
   const ada = await enter(t, here, 1, 5, false)

@@ -16,7 +16,7 @@ const get = async (url: string, path: string, headers: Record<string, string> = 
   const response = await fetch(`${url}/admin/recordings/${path}`, { headers: { authorization: `Bearer ${adminKey}`, ...headers } })
   return { status: response.status, body: Buffer.from(await response.arrayBuffer()) }
 }
-/** A server knows the latest sizes only of the recordings that run on it. */
+/** Returns a recording. Only the server on which a recording runs has its latest sizes. */
 const detail = async (id: string, { url } = second) => JSON.parse(String((await get(url, id)).body)) as Detail
 const owner = await first.connect(1)
 const member = await second.connect(2)
@@ -25,7 +25,7 @@ await member.ok('room:join', { roomId: 'r1' })
 const id = String((await owner.ok('recording:start', { tracks: true }))['recordingId'])
 let next = ''
 
-t.test('another server continues when the recording server has no members of the room any more', async (t) => {
+t.test('another server continues the recording when no member of the room is on the recording server', async (t) => {
   await member.event('recording:started')
   const speaker = await speak(t, first.app, 'r1', { hz: 500 })
   await until(async () => (await detail(id, first)).files.length === 2 && (await detail(id, first)).seconds > 2)

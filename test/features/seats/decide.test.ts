@@ -98,7 +98,7 @@ function mayEnd ({ command, actor }: Step, key: string, awayUntil: number, now: 
   }
 }
 
-/** @returns undefined if the command is rejected */
+/** @returns the decision; undefined if the command is rejected */
 function attempt<T> (decide: () => T): T | undefined {
   try {
     return decide()
@@ -294,7 +294,7 @@ t.test('the owner may unmute themselves', async (t) => {
   t.equal(refusal([take(0), owner], [unmute, owner]), 'CANNOT_TARGET_SELF')
   t.equal(isMuted(after([take(0), owner], [mute(1), admin], [unmute, owner]).state, 1), false)
   t.equal(refusal([take(0), owner], [mute(1), owner]), 'CANNOT_TARGET_SELF')
-  t.equal(refusal([take(1), admin], [mute(2), owner], [{ type: 'unmute', userId: 2 }, admin]), 'CANNOT_TARGET_SELF', 'an admin does not')
+  t.equal(refusal([take(1), admin], [mute(2), owner], [{ type: 'unmute', userId: 2 }, admin]), 'CANNOT_TARGET_SELF', 'an admin may not')
 })
 
 t.test('reports a user who was removed and seated again', async (t) => {
@@ -362,7 +362,7 @@ t.test('a hand can be lowered by its user, the owner and admins', async (t) => {
   t.equal(refusal(up, [cancel(), member(5)], [cancel(), member(5)]), 'SEAT_REQUEST_NOT_FOUND')
 })
 
-t.test('a request ends with a seat and with leaving', async (t) => {
+t.test('a request ends when its user takes a seat or leaves', async (t) => {
   const both: [Move, Move] = [[ask, member(5)], [ask, member(6)]]
   t.same(asking(...both, [take(0), member('5')]), [6])
   t.same(asking(...both, [{ type: 'assign', userId: '5', seatIndex: 0 }, owner]), [6])

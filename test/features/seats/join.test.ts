@@ -116,7 +116,7 @@ async function seatedFirst (t: Test, servers: readonly TestServer[]) {
   t.same(participantsIn(first), inOrder.slice(0, 100), 'in order of arrival')
   await comer.ok('room:leave')
 
-  // Two of the last users, whom the join reply would otherwise omit, and one of the first.
+  // Two users whom the join reply would otherwise omit, and one whom it would list anyway.
   const seated = [109, 50, 104]
   for (const [i, id] of seated.entries()) await clients[id]?.ok('seat:take', { seatIndex: 2 + i })
   const joined = await comer.ok('room:join', { roomId: 'r1' })
@@ -134,7 +134,7 @@ async function seatedFirst (t: Test, servers: readonly TestServer[]) {
   t.same(participantsIn(last), [109, 50, ...inOrder.filter((id) => ![109, 50].includes(id))].slice(0, 100))
 }
 
-t.test('in a big room seated users are listed first', async (t) => {
+t.test('lists seated users first in a big room', async (t) => {
   await seatedFirst(t, [await build(t)])
 })
 
@@ -144,7 +144,7 @@ t.test('lists seated users on another server first', async (t) => {
   await seatedFirst(t, servers)
 })
 
-onEveryStore(t, 'in a small room lists everyone once', async (t, env) => {
+onEveryStore(t, 'lists everyone once in a small room', async (t, env) => {
   const { server, member, other } = await scene(t, env)
   await other.ok('seat:take', { seatIndex: 0 })
   await member.ok('seat:take', { seatIndex: 2 })

@@ -17,7 +17,7 @@ import type { Role } from './model-rules.ts'
 import { viewFrom } from './view.ts'
 import type { SeatsReply, View } from './view.ts'
 
-// What all users of the model share: the servers, the rooms and the expected state.
+// The state that all users of the model share: the servers, the rooms and the expected state.
 
 export interface Harness {
   t: Test
@@ -104,7 +104,7 @@ export async function open (harness: Harness, random: Random, roomIds: readonly 
 /**
  * Describes the first user who sees the wrong seat requests.
  *
- * @returns an empty string if there is none
+ * @returns the description; an empty string if there is no such user
  */
 export function wrongRequests (harness: Harness, roomId: string, requests: readonly string[], pages: readonly View[]): string {
   const seen = [

@@ -41,8 +41,8 @@ interface EventDetails {
 }
 
 /**
- * Maximum delay of an event after the reply to its request, in milliseconds. Twice the time of the slowest reply is
- * added, because the machine may be busy.
+ * How long after the reply to its request an event may arrive on an idle machine, in milliseconds. Because the machine may
+ * be busy, twice the time of the slowest reply is added.
  */
 const minLagMs = 3000
 /** Outcomes of requests that have changed something or may have: after `lost` and `UNAVAILABLE`, the result is unknown. */

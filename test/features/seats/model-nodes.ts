@@ -32,7 +32,7 @@ export interface Page<T> {
   at: number
 }
 
-/** How long a response is reused, in milliseconds. An admin may make ten calls per second. */
+/** How long a response is reused, in milliseconds. The server accepts 3,000 calls per address per minute. */
 const lookMs = 250
 
 /** @param folder the folder for the server's data; several servers may share it */
@@ -43,7 +43,6 @@ export async function startNode (t: Test, folder: string, number: number, env: R
   const start = () => {
     const cwd = join(folder, `node-${number}-${++starts}`)
     mkdirSync(cwd)
-    // Each start needs its own folder, because `t.testdir` would empty the folder of the previous start.
     const own = { testdir: () => cwd, teardown: (fn: () => Promise<void>) => t.teardown(fn) } as unknown as Test
     return startServer(own, {
       MEDIASOUP_WORKERS: '1',

@@ -103,7 +103,7 @@ async function allAtOnce (harness: Harness, random: Random, commands: number, re
       } else if (dice < 0.055) {
         await player.enter(roomId)
       } else if (dice < 0.25 && harness.ownerOf(roomId) === player.key) {
-        // Changes the seat count through the admin API, as often as an owner has a turn.
+        // Some turns of an owner change the seat count through the admin API.
         await patch(harness, random, roomId, 2 + Math.floor(random() * 13))
       } else {
         const several = 1 + Math.floor(random() ** 2 * 3)

@@ -14,7 +14,7 @@ import { seatsOf } from './scene.ts'
 import { apply, follow, plain, viewFrom } from './view.ts'
 import type { SeatsReply } from './view.ts'
 
-/** Number of users. In memory, commands cannot meet in the store, so fewer users show the same. */
+/** Number of users. In memory, concurrent commands cannot conflict in the store, so fewer users are enough. */
 const crowds = { memory: 50, redis: 200 }
 const seats = 15
 
@@ -93,7 +93,7 @@ onBothStores(t, 'one of many concurrent requests for a seat succeeds', async (t,
  * Whether a command is one that servers send periodically rather than for a request: for jobs, gifts, revoked tokens,
  * heartbeats or empty rooms.
  */
-function isByItself ([command = '', ...args]: string[]): boolean {
+function isPeriodic ([command = '', ...args]: string[]): boolean {
   const script = command.startsWith('eval')
   const key = args[script ? 2 : 0] ?? ''
   return (script && /^msab:(jobs:|\{gifts\})/.test(key)) || /^(auth:revoked:|msab:(node:|nodes$|rooms:empty$|\d+:canary:))/.test(key)
@@ -114,7 +114,7 @@ async function commandsDuring (t: Test, port: number, { app }: TestServer, work:
     const [command, first] = args
     if (command === 'echo' && first === 'begin') begun = true
     else if (command === 'echo' && first === 'end') over.resolve()
-    else if (begun && source !== 'lua' && !isByItself(args)) seen.push(args)
+    else if (begun && source !== 'lua' && !isPeriodic(args)) seen.push(args)
   })
   monitor.write('MONITOR\r\n')
   await listening.promise

@@ -115,7 +115,7 @@ onEveryStore(t, 'a join returns the visible requests', async (t, env) => {
   t.same(requestsSeenBy(visitor), [])
 })
 
-onEveryStore(t, 'a request ends with a seat', async (t, env) => {
+onEveryStore(t, 'a request ends when its user takes a seat', async (t, env) => {
   const { server, owner, admin, member, other } = await scene(t, env)
   const again = async () => {
     await member.ok('seat:request')
@@ -267,7 +267,7 @@ t.test('each of two servers notifies its own sockets', async (t) => {
   t.same(requestsSeenBy(watcher), [])
 })
 
-t.test('a user who leaves the room on one server leaves on both servers', async (t) => {
+t.test('both servers keep the request of a user who reconnects, and end that of a user who does not', async (t) => {
   const { a, b, member, other, hosts } = await pair(t, { SEAT_GRACE_SECONDS: '60' })
   for (const client of [member, other]) await client.ok('seat:request')
   await expectRequests(t, hosts, '3 4')

@@ -23,7 +23,7 @@ async function seated (t: Test, env: Record<string, string>) {
   return room
 }
 
-onEveryStore(t, 'a member controls only themselves', async (t, env) => {
+onEveryStore(t, 'a member cannot send privileged commands', async (t, env) => {
   const { server, owner, other } = await seated(t, env)
   const before = await seatsOf(server)
   await owner.flush()
@@ -35,7 +35,7 @@ onEveryStore(t, 'a member controls only themselves', async (t, env) => {
   t.equal(seatEvents(owner).length, events, 'no event is sent')
 })
 
-onEveryStore(t, 'an admin may do everything except assign', async (t, env) => {
+onEveryStore(t, 'an admin may send every privileged command except seat:assign', async (t, env) => {
   const { admin } = await seated(t, env)
   for (const [type, data] of Object.entries(privileged)) {
     const { ok, error } = await admin.request(type, data)
@@ -54,7 +54,7 @@ onEveryStore(t, 'an admin cannot remove the owner', async (t, env) => {
   t.same(await owner.ok('seat:remove', { userId: 2 }), { userId: 2 }, 'the owner may remove an admin')
 })
 
-onEveryStore(t, 'the owner may do everything', async (t, env) => {
+onEveryStore(t, 'the owner may send every privileged command', async (t, env) => {
   const { owner, member } = await seated(t, env)
   for (const [type, data] of Object.entries(privileged)) {
     if (type === 'seat:invite') await owner.ok('seat:unlock', { seatIndex: 3 })

@@ -21,7 +21,7 @@ async function request ({ url }: TestServer, query: string, options: RequestInit
   return { status: response.status, headers: response.headers, text: await response.text() }
 }
 
-t.test('connects over WebSockets, polling, and by an upgrade', async (t) => {
+t.test('connects over WebSocket, over polling, and over polling with an upgrade', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,chat,socket-io' } })
   const ada = await server.connect(1, { face: 'native' })
   await ada.ok('room:join', { roomId: 'r1' })
@@ -49,7 +49,7 @@ t.test('accepts the token in auth or in the header Authorization', async (t) => 
   t.match(await both.event('session:ready'), { userId: 5 })
 })
 
-t.test('rejects clients with the texts that Socket.IO clients know, and the code', async (t) => {
+t.test('rejects clients with the texts that Socket.IO clients expect, and with the error code', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,socket-io', MAX_CONNECTIONS_PER_USER: '1', CORS_ORIGINS: 'https://app.example.com' } })
   const { url } = server
   const from = (origin: string) => ({ token: tokenFor(1), headers: { origin } })

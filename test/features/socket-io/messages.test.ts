@@ -30,7 +30,7 @@ t.test('acks have the format of the earlier server; the ack of room:join is flat
   t.same(await ask('room:leave', { roomId }), { success: true, data: {} })
 })
 
-t.test('type is an older name of messageType', async (t) => {
+t.test('accepts `type` as an older name of `messageType`', async (t) => {
   const { url } = await build(t, { env: { FEATURES: 'auth,chat,socket-io' } })
   const { ask, events } = await enter(t, url, 1)
   await ask('room:join', { roomId: 'r1' })
@@ -40,7 +40,7 @@ t.test('type is an older name of messageType', async (t) => {
   t.same(events.filter(({ type }) => type === 'chat:message').map(({ data }) => data.messageType), ['emoji', 'text'])
 })
 
-t.test('without an ack, a failure is the event error', async (t) => {
+t.test('without an ack, a failure is sent as the event `error`', async (t) => {
   const { url } = await build(t, { env: { FEATURES: 'auth,chat,socket-io' } })
   const { socket, ask, events, event } = await enter(t, url, 1)
   socket.emit('chat:message', { content: 'hello' })

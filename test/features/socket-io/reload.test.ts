@@ -12,7 +12,7 @@ t.test('reloads close no connection and lose no ack', async (t) => {
   t.ok(await reloadUnderClients(t, { clients: 20, reloads: 10 }) >= 20)
 })
 
-t.test('clients from before a reload share the encoding of events with those from after it', async (t) => {
+t.test('clients that connected before and after a reload share the encoding of events', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,socket-io' } })
   const before = await enter(t, server.url, 1)
   t.equal((await server.admin('POST', '/admin/features/socket-io/reload')).status, 200)

@@ -18,7 +18,7 @@ async function ask (server: TestServer, { path = '/admin/rooms', key, from }: Ca
   return { status: response.status, retryAfter: response.headers.get('retry-after'), body: text.startsWith('{') ? JSON.parse(text) as { error?: { code: string, details?: { retryAfterMs: number } } } : undefined }
 }
 
-onEveryStore(t, 'rejects wrong keys of an address after too many of them, and never a right key', async (t, env) => {
+onEveryStore(t, 'locks out an address after too many wrong keys, but never rejects the right key', async (t, env) => {
   const lines: Record<string, unknown>[] = []
   const server = await build(t, { env: { TRUST_PROXY: '1', ...env }, log: (line) => { if (line.security === true) lines.push(line) } })
   const from = '203.0.113.7'
@@ -67,10 +67,10 @@ t.test('a client cannot choose the address that is counted', async (t) => {
   }
   t.same(await statuses(byHops, (i) => `10.0.${i}.1, 203.0.113.5`), [401, 429], 'the address that the proxy added counts')
   t.equal((await ask(byHops, { key: 'wrong', from: '10.0.0.1, 203.0.113.6' })).status, 401)
-  t.same(await statuses(byNetwork, (i) => `10.0.${i}.1, 203.0.113.5, 198.51.100.1`), [401, 429], 'the last address that is no proxy counts')
+  t.same(await statuses(byNetwork, (i) => `10.0.${i}.1, 203.0.113.5, 198.51.100.1`), [401, 429], 'the last address that is not a proxy counts')
   t.equal((await ask(byNetwork, { key: 'wrong', from: '203.0.113.5, 203.0.113.6' })).status, 401)
   const direct = await build(t, { env: { TRUST_PROXY: '198.51.100.0/24' } })
-  t.same(await statuses(direct, (i) => `10.0.${i}.1`), [401, 429], 'the header of a client that is no proxy is ignored')
+  t.same(await statuses(direct, (i) => `10.0.${i}.1`), [401, 429], 'the header of a client that is not a proxy is ignored')
 })
 
 t.test('counts an IPv6 network as one address', async (t) => {

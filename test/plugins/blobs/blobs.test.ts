@@ -38,7 +38,7 @@ onEveryDriver('stores, replaces, lists and deletes blobs', async (t, blobs) => {
   t.match(await blobs.list(), [{ key: 'recordings/r1/a.mp4', bytes: 3, modifiedAt: Number }, { key: 'recordings/r2', bytes: 0 }])
   t.match(await blobs.list('recordings/r1'), [{ key: 'recordings/r1/a.mp4' }])
   t.same(await blobs.list('recordings/r3'), [])
-  t.equal(await blobs.get('recordings'), undefined, 'a prefix is no blob')
+  t.equal(await blobs.get('recordings'), undefined, 'a prefix is not a blob')
   await blobs.delete('recordings/r1/a.mp4')
   await blobs.delete('recordings/r1/a.mp4')
   t.equal(await blobs.get('recordings/r1/a.mp4'), undefined)
@@ -53,7 +53,7 @@ onEveryDriver('reads a part of a blob', async (t, blobs) => {
   t.equal(await blobs.get('b', { first: 0, last: 1 }), undefined)
 })
 
-onEveryDriver('a put that fails leaves the earlier blob', async (t, blobs) => {
+onEveryDriver('a failed put leaves the earlier blob in place', async (t, blobs) => {
   await blobs.put('a', Readable.from(['whole']))
   await t.rejects(blobs.put('a', Readable.from((async function * () {
     yield 'half'

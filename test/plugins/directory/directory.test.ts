@@ -33,7 +33,7 @@ t.test('omits the sessions of a dead server', async (t) => {
   await t.rejects(directory.remove('1', 's-1'), { code: 'UNAVAILABLE' })
 })
 
-t.test('removes the sessions of a dead server, and not those of a server that is alive', async (t) => {
+t.test('removes the sessions of a dead server, but not those of a live server', async (t) => {
   const client = await databaseClient(t)
   const [a, b] = [createRedisLeases(client, 'node-a'), createRedisLeases(client, 'node-b')]
   for (const leases of [a, b]) await leases.heartbeat()

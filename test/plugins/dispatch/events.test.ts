@@ -3,7 +3,7 @@ import { build } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 
-// A feature that sends the event that a client requests, in each of the ways in which features can send events.
+// A feature that sends an event in each way in which features can send events. A client selects the way.
 const emitter = `import { createEvent, defineFeature, roomId, z } from 'flylive-audio-server/feature'
 const data = z.object({ roomId: z.string().optional(), n: z.unknown() })
 export const requests = { 'emit:now': { request: data.extend({ way: z.string() }), reply: z.object({ state: z.unknown() }) } }
@@ -33,7 +33,7 @@ const ways = ['emit', 'emitLocal', 'emitLogged', 'sendHere', 'sendTo', 'send', '
 
 const invalidEvents = async ({ app }: TestServer) => (await app.metrics.registry.getSingleMetric('flylive_events_invalid_total')?.get())?.values ?? []
 
-t.test('an event that does not match its schema is an error at its sender', async (t) => {
+t.test('sending an event that does not match its schema throws in the feature', async (t) => {
   const folder = featureFolder(t)
   folder.write('emit', { 'index.ts': emitter })
   const lines: Record<string, unknown>[] = []

@@ -138,7 +138,7 @@ export async function createScene (t: Test, { members: count, deadlineSeconds, e
     }
   }
 
-  /** Each fault replaces the generation, and the third takes the feature out of service. */
+  /** Causes three faults. Each of the first two restarts the feature; the third takes the feature out of service. */
   async function fail ({ name, go }: Misbehaviour, caller: TestClient): Promise<string> {
     const first = (await infoOf(name))?.generation ?? 0
     const calls = go === undefined ? 0 : 3

@@ -79,7 +79,7 @@ t.test('without an admin key /admin does not exist', async (t) => {
   }
 })
 
-t.test('a request that never ends blocks no feature', async (t) => {
+t.test('an unfinished request does not delay the shutdown', async (t) => {
   for (const hangsUp of [true, false]) {
     const server = await build(t, { env: { FEATURES: 'auth' } })
     const socket = connect(Number(new URL(server.url).port), '127.0.0.1')

@@ -88,7 +88,7 @@ t.test('an invalid config export makes only its own feature fail', async (t) => 
   t.equal((await fetch(`${server.url}/health`)).status, 200)
 })
 
-t.test('a failing afterReply function keeps the reply and the server', async (t) => {
+t.test('a failing afterReply function affects neither the reply nor the server', async (t) => {
   const folder = featureFolder(t)
   folder.write('after', { 'index.ts': saying('after', 'x').replace('room: false }, () => (', "room: false }, (_data, { afterReply }) => (afterReply(() => { throw new Error('after') }),") })
   const lines: Record<string, unknown>[] = []

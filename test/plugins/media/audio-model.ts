@@ -14,7 +14,7 @@ import { startThree } from './three-servers.ts'
 
 const roomId = 'r1'
 const backoff = { firstMs: 100, longestMs: 500 }
-/** A user counts as hearing another user if sound has arrived from them within this time, in milliseconds. */
+/** A user counts as hearing another user if sound from that user has arrived within this time, in milliseconds. */
 const heardMs = 200
 /** Maximum time after a change until all users hear the right audio, in milliseconds. */
 const limitMs = 3000
@@ -106,7 +106,7 @@ export async function runModel (t: Test, { seconds, users: size, seed, inNamespa
   const violations: string[] = []
   async function agree (kind: string, limit: number, check: () => string | undefined) {
     const at = performance.now()
-    // Ignore audio that was heard before the change.
+    // Ignore audio that arrived before the change.
     await delay(heardMs)
     const last = await until(() => check() === undefined, limit - heardMs).then(() => undefined, () => check())
     const slowestMs = Math.round(performance.now() - at)

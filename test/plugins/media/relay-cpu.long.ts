@@ -12,7 +12,7 @@ const roomId = 'r1'
 const streams = 40
 const seconds = 20
 
-t.test(`${streams} voices go from one server to another`, async (t) => {
+t.test(`${streams} voices are relayed from one server to another`, async (t) => {
   const env = { FEATURES: 'auth,media', REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })] as const
   const [amy, bob] = [await a.connect(1), await b.connect(2)]

@@ -6,14 +6,14 @@ import { killOne, startThree } from './three-servers.ts'
 
 const three = await startThree(t, { env: reloadable })
 
-t.test('reloads of features interrupt no listener of the voices or the mix, on any server', async (t) => {
+t.test('feature reloads do not interrupt clients that receive the voices or the mix, or that take a seat, on any server', async (t) => {
   const { voicesMs, mixMs, seatedMs, lost } = await reloadAll(t, three.servers.map(({ url }) => url), ['mix', 'media', 'seats'], 1)
   t.comment(`longest silence: voices ${voicesMs} ms, mix ${mixMs} ms, listeners who took seats ${seatedMs} ms`)
   t.equal(lost, 0)
   for (const ms of [voicesMs, mixMs, seatedMs]) t.ok(ms < 1000, `${ms} ms`)
 })
 
-t.test('when a server is killed, its listeners receive the others again, and its producers end', async (t) => {
+t.test('listeners of a killed server receive the other speakers again, and its producers are closed', async (t) => {
   const { heardMs, silenceMs, goneMs } = await killOne(t, three)
   t.comment(`heard again after ${heardMs} ms; longest silence elsewhere ${silenceMs} ms; voices gone after ${goneMs} ms`)
   t.ok(goneMs < 20_000)

@@ -87,8 +87,8 @@ export async function heardAfterJoin (t: Test, options: { inNamespaces: boolean 
 /**
  * Kills server A. A has a speaker and a listener, B has a speaker, and C has a listener.
  *
- * @returns times in milliseconds: until A's listener receives B again, the longest gap in which C's listener did not
- *   receive B, and until A's producer is removed
+ * @returns times in milliseconds: until A's listener receives B's speaker again, the longest silence of B's speaker at
+ *   C's listener, and until A's producer is removed
  */
 export async function killOne (t: Test, { servers: [a, b, c], speak, listen }: ThreeServers) {
   const { hostname } = new URL(a.url)
@@ -130,7 +130,8 @@ export async function killOne (t: Test, { servers: [a, b, c], speak, listen }: T
 /**
  * Cuts the network between A and C.
  *
- * @returns times in milliseconds: from the restored link until C receives A again, and how long C did not receive B
+ * @returns times in milliseconds: from the restored link until C receives A's speaker again, and the longest silence of
+ *   B's speaker at C
  */
 export async function cutLink (t: Test, seconds: number) {
   const { network, servers: [a, b, c], speak, listen } = await startThree(t, { inNamespaces: true })

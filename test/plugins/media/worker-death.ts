@@ -27,8 +27,8 @@ export interface WorkerDeath {
   /** Time until the last listener that was on the worker heard both speakers again, in milliseconds. */
   againMs: number
   /**
-   * For all other listeners: the longest time without sound from a speaker, in milliseconds, and the number of packets
-   * they lost.
+   * For all other listeners: the longest silence of a speaker, in milliseconds, and the number of packets that these
+   * listeners lost.
    */
   silenceMs: number
   lost: number

@@ -9,9 +9,10 @@ import { rtpReceiver, sendSilence } from '../../support/rtp-packets.ts'
 const failoverMs = 90_000
 
 /**
- * Kills the primary of two servers, and checks that rooms, gifts and audio between the servers continue on the replica.
+ * Kills the Redis primary of two servers, and checks that rooms, gifts and audio between the servers continue with the
+ * replica.
  *
- * @param env selects the Redis
+ * @param redis environment variables that select the Redis
  */
 export async function followFailover (t: Test, redis: Record<string, string>, primary: TestRedis): Promise<void> {
   const env = { FEATURES: 'auth,seats,chat,media,gifts', ...redis }

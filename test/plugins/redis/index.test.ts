@@ -32,7 +32,7 @@ t.test('reads the database from the URL or from REDIS_DB', async (t) => {
   }
 })
 
-t.test('reads the reply of a command if the process was blocked until its timeout', async (t) => {
+t.test('reads the reply of a command if the process was blocked until the command\'s timeout', async (t) => {
   const { app } = await build(t, { env: { REDIS_URL: await redisDatabase() }, timings: { redisCommandMs: 50 } })
   const reply = app.redis.ping()
   // Commands are sent at the end of this turn of the event loop.

@@ -3,7 +3,7 @@ import t from 'tap'
 import { startServer } from '../../support/process.ts'
 import { startRedis } from '../../support/redis.ts'
 
-t.test('a Redis user without a permission that the server needs ends the start with one line', async (t) => {
+t.test('a Redis user without a required permission aborts the startup, with a one-line error', async (t) => {
   const redis = await startRedis(t)
   const admin = new Redis(redis.url)
   t.teardown(() => admin.disconnect())
@@ -25,7 +25,7 @@ t.test('a Redis user without a permission that the server needs ends the start w
   }))
 })
 
-t.test('a Redis user with keys, channels and commands is enough', async (t) => {
+t.test('a Redis user needs only keys, channels and non-admin commands', async (t) => {
   const redis = await startRedis(t)
   const admin = new Redis(redis.url)
   t.teardown(() => admin.disconnect())

@@ -38,7 +38,7 @@ t.test('two servers follow a failover of a Redis Cluster: rooms, gifts and audio
 t.test('the stores work in a Redis Cluster', async (t) => {
   const { env } = await startRedisCluster(t)
   let databases = 100
-  // Databases have different hash tags, and so are on different primaries.
+  // Databases have different hash tags, so the tests use different primaries.
   const create = async (t: Test) => {
     const config = loadConfig({ NODE_ENV: 'test', JWT_SECRET: jwtSecret, ...env, REDIS_DB: String(++databases) })
     const client = createRedisClient(config, commandTimeoutMs)

@@ -16,8 +16,7 @@ type Tally = Awaited<ReturnType<typeof buildTally>>
 /**
  * Lets the test control when a server restores its rooms.
  *
- * @param around called in place of the restore function, which it receives; it may wait before and after calling that
- *   function
+ * @param around replaces the restore function, which is its first argument; `around` may wait before and after calling it
  */
 function intercept ({ server: { app: { store } } }: Tally, around: (write: (share: NodeMembers) => Promise<WrittenMembers>, share: NodeMembers) => Promise<WrittenMembers>): void {
   const replaceNodeMembers = store.replaceNodeMembers.bind(store)
@@ -133,7 +132,7 @@ t.test('a server that syncs late adopts the state of the other servers', async (
   await agree(3)
 })
 
-t.test('state of which each server restores its own part changes during recovery', async (t) => {
+t.test('state with `changesDuringRestore` accepts changes during recovery', async (t) => {
   const { a, agree } = await servers(t, 'a', 'b')
   await a.count()
   await agree(1)
@@ -173,7 +172,7 @@ t.test('restores changes acknowledged during a sync', async (t) => {
   await agree(4)
 })
 
-t.test('makes no decision without state that only Redis lost', async (t) => {
+t.test('rejects changes until state that only Redis lost is restored', async (t) => {
   const { a, b, agree } = await servers(t, 'a', 'b')
   for (let i = 0; i < 3; i++) await a.count()
   await agree(3)

@@ -138,7 +138,7 @@ t.test('turning seats off ends the wait for a successor', async (t) => {
   t.match(await member.event('room:owner'), { ownerId: 2 })
 })
 
-t.test('the kernel names no owner with a grace period of 0, or where a backend decides', async (t) => {
+t.test('the kernel appoints no owner if the grace period is 0 or a backend determines the owner', async (t) => {
   const backend = await startBackend(t)
   backend.rooms.set('7', 1)
   for (const env of [{ OWNER_GRACE_SECONDS: '0' }, { ...backend.env, ...grace }]) {

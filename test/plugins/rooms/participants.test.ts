@@ -80,7 +80,7 @@ t.test('a page is one store call, with a limit per user', async (t) => {
   t.match(await ada.request('room:participants'), { error: { code: 'RATE_LIMITED', details: { retryAfterMs: Number } } })
 })
 
-t.test('a user who joins again is not told that the previous session has left', async (t) => {
+t.test('a user who joins again does not receive the leave of the previous session', async (t) => {
   const { app, connect } = await build(t, { env: { FEATURES: 'auth' } })
   const [old, witness, renewed] = [await connect(1), await connect(2), await connect(1)]
   for (const client of [old, witness]) await client.ok('room:join', { roomId: 'r1' })

@@ -39,7 +39,7 @@ t.test('accepts TLS 1.2 only with forward secrecy', async (t) => {
   t.match(await handshake(port, { minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' }), { error: String }, 'TLS 1.1')
 })
 
-t.test('takes a new certificate without closing connections', async (t) => {
+t.test('uses a new certificate without closing connections', async (t) => {
   const folder = t.testdir({ 'key.pem': pem('key.pem'), 'cert.pem': pem('cert.pem') })
   const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')]
   const lines: { msg?: unknown, err?: { message: string } }[] = []

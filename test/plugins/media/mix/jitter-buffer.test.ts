@@ -43,7 +43,7 @@ t.test('orders packets, also across the wrap of sequence numbers', async (t) => 
   t.same(play(swapped, 6, { first: 65_534 }), ['-', '0', '1', '2', '3', '4'])
 })
 
-t.test('recovers or conceals lost packets, without waiting longer than for others', async (t) => {
+t.test('recovers or conceals lost packets, without waiting longer than for other packets', async (t) => {
   const some = regular(10).filter(([n]) => n !== 3 && n !== 6 && n !== 7)
   t.same(play(some, 10), ['-', '0', '1', '2', 'fec', '4', '5', 'wait', 'fec', '8'])
 })
@@ -84,7 +84,7 @@ t.test('late packets and duplicates are dropped', async (t) => {
   t.equal(buffer.insert(3, 0, Uint8Array.of(0xff, 0xff), 81), 'invalid', 'longer than 120 ms')
 })
 
-t.test('follows a sender whose sequence numbers jump forth and back', async (t) => {
+t.test('follows a sender whose sequence numbers jump back and forth', async (t) => {
   const arrivals = [...regular(10), [300, 199] as const, ...regular(40, 10)]
   const played = play(arrivals, 49)
   t.same(played.slice(40), ['39', '40', '41', '42', '43', '44', '45', '46', '47'])

@@ -53,7 +53,7 @@ async function codecCost (rooms: number): Promise<number> {
   return (user + system) / 1000 / seconds / rooms
 }
 
-t.test('15 rooms with three voices each', async (t) => {
+t.test('mixes 15 rooms with three voices each in time', async (t) => {
   const { server, metric } = await start(t)
   const rooms = 15
   for (let i = 0; i < rooms; i++) {
@@ -76,7 +76,7 @@ t.test('15 rooms with three voices each', async (t) => {
   const cpuMs = (after.cpu - before.cpu) * 1000 / seconds / rooms
   const late = 1 - (after.inTime - before.inTime) / (after.ticks - before.ticks)
   t.comment(`${cpuMs.toFixed(1)} ms of CPU per room per second; ${(late * 100).toFixed(2)} % of the ticks were later than 20 ms; ${after.voices} voices in the mixes`)
-  // The target is 22 ms on the reference machine. The limit here is higher, because machines differ widely.
+  // The target is 22 ms on the reference machine. On a slower machine, the limit depends on the time that libopus alone takes.
   const codecMs = await codecCost(rooms)
   t.comment(`libopus alone: ${codecMs.toFixed(1)} ms for the same packets`)
   t.ok(cpuMs <= Math.max(22, codecMs * 1.4))
