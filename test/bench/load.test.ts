@@ -15,7 +15,7 @@ import { until } from '../support/retry.ts'
 const root = join(import.meta.dirname, '..', '..')
 const program = join(root, 'bench', 'load', 'main.ts')
 
-/** @param interrupt the test ends early when this resolves */
+/** @param interrupt when this resolves, the program is interrupted (SIGINT) */
 async function load (t: Test, args: string[], env: Record<string, string> = { JWT_SECRET: jwtSecret }, interrupt?: Promise<unknown>) {
   const child = spawn(process.execPath, [program, ...args], {
     env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE, ...env },

@@ -100,7 +100,7 @@ t.test('explains a blocked microphone', async (t) => {
   await cyd.context().close()
 })
 
-/** Mutes or unmutes Bob's microphone as the system does, for example during a phone call, or ends it. */
+/** Mutes or unmutes Bob's microphone, as the operating system does during a phone call, or ends its track. */
 const microphoneEvent = (type: 'mute' | 'unmute' | 'ended') => bob.evaluate((type) => {
   const track = window.flylive?.audio?.sender?.track as MediaStreamTrack
   Object.defineProperty(track, 'muted', { value: type === 'mute', configurable: true })
@@ -142,7 +142,7 @@ t.test('waits for a microphone that another app uses', async () => {
   await hearEachOther()
 })
 
-t.test('by default, another microphone replaces only a track from a microphone', async (t) => {
+t.test('by default, the client replaces an ended track only if it came from a microphone', async (t) => {
   const outcome = await bob.evaluate(async () => {
     const audio = window.flylive?.audio as NonNullable<NonNullable<typeof window.flylive>['audio']>
     const next = (event: 'replaced' | 'refused') => new Promise<unknown>((resolve) => {

@@ -5,7 +5,7 @@ import { measureSwitching } from './switching.ts'
 
 // The client switches between the voices and the mix. The full version is switching.long.ts.
 
-/** Twice the target, which switching.long.ts measures: a busy machine delays packets. */
+/** Twice the limit in switching.long.ts, because a busy machine delays packets. */
 const longestMs = 400
 const { server, ada, bob, run } = await measureSwitching(t)
 const heardOn = (page: Page) => page.evaluate(() => window.flylive?.audio?.heard.map(({ source, userId }) => ({ source, userId })))

@@ -26,7 +26,7 @@ function enter (t: Test, server: TestServer, id: number) {
 
 const metricsOf = async ({ url }: TestServer) => await (await fetch(`${url}/metrics`)).text()
 
-t.test('an announced address that clients cannot reach', async (t) => {
+t.test('reports an announced address that clients cannot reach', async (t) => {
   const logged: Record<string, unknown>[] = []
   const server = await build(t, {
     env: { FEATURES: 'auth,media', MEDIASOUP_ANNOUNCED_IP: unreachableAddress, MEDIASOUP_WORKERS: '1' },

@@ -104,7 +104,7 @@ t.test('a client whose token expires reconnects with a new one', async (t) => {
   const { connection, states } = watch(t, {
     url: server.url,
     token () {
-      // No token can be renewed while the connection is open.
+      // Fail every renewal while the connection is open, so that the token expires.
       if (connection.state === 'open') throw new Error('the token endpoint is down')
       return connection.state === 'connecting' && connection.greeting ? sign({ id: 1, name: 'Ada', exp: now + 600 }) : first
     }

@@ -1,3 +1,3 @@
-// Runs test/contract/crowd.test.ts with as many clients as in a big room.
+// Runs test/contract/crowd.test.ts with 500 clients.
 process.env.CROWD = '500'
 await import('./crowd.test.ts')

@@ -36,7 +36,7 @@ t.test('limits the connections of a user across all servers', async (t) => {
   await until(async () => await a.connect(1).then(() => true, () => false))
 })
 
-t.test('limits the connections of an address that send no request', async (t) => {
+t.test('limits the connections of an address on which no request was sent', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth', MAX_CONNECTIONS_PER_IP: '2' } })
   const { hostname, port } = new URL(server.url)
   const sockets = Array.from({ length: 80 }, () => connectTo(Number(port), hostname))
@@ -133,7 +133,7 @@ t.test('closes a connection that floods bytes, pings or pongs', async (t) => {
 t.test('a connection that was closed for flooding is no longer read', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth' } })
   const client = await server.connect(1)
-  // Ignore the close frame.
+  // Make the client ignore the server's close frame.
   ;(client.ws as unknown as { _receiver: { removeAllListeners (event: string): void } })._receiver.removeAllListeners('conclude')
   const socket = (client.ws as unknown as { _socket: import('node:net').Socket })._socket
   for (let i = 0; i < 1000; i++) client.ws.pong()

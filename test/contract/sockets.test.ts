@@ -96,7 +96,7 @@ onBothStores(t, 'SINGLE_SESSION closes the user\'s older connections', async (t,
   t.equal(server.app.sockets.size, 2)
 })
 
-t.test('one of many concurrent connections remains', async (t) => {
+t.test('with SINGLE_SESSION, one of many concurrent connections of a user remains', async (t) => {
   const server = await build(t, { env: { SINGLE_SESSION: 'true' } })
   await Promise.allSettled(Array.from({ length: 10 }, () => connect(t, server.url, { token: tokenFor(1) })))
   await until(() => server.app.sockets.size === 1)

@@ -66,7 +66,7 @@ for (const without of features) {
   })
 }
 
-/** @returns the number of passed checks and, if the file fails, its output; otherwise an empty output */
+/** @returns the number of passed checks, and the output if the file failed (otherwise an empty string) */
 async function run (file: string, without: string): Promise<{ passed: number, output: string }> {
   const child = spawn(process.execPath, [file], { cwd: root, env: { ...process.env, TEST_WITHOUT: without }, stdio: ['ignore', 'pipe', 'pipe'] })
   let output = ''

@@ -38,9 +38,10 @@ const rarelyNeeded = ['broadcast', 'docs', 'push-to-talk', 'recording', 'whip']
 /**
  * Returns FEATURES for a server under test.
  *
- * - A list of features: these features, and the one that the test clients need (TEST_FACE).
- * - Undefined, or features to remove (`-chat`): the default features without those that few tests need. If TEST_WITHOUT names a
- *   feature (test/features/matrix.long.ts): all default features except that one.
+ * - A list of features: these features, and `socket-io` if the test clients use it (TEST_FACE).
+ * - Features to remove (`-chat`): the default features without these and without those that few tests need.
+ * - Undefined: the default features without those that few tests need. If TEST_WITHOUT names a feature
+ *   (test/features/matrix.long.ts): all default features except that one.
  * - An empty string: all default features.
  */
 export function featuresFor ({ FEATURES }: Record<string, string>): Record<string, string> {

@@ -1,9 +1,8 @@
 import type { TestServer } from './build.ts'
 
 /**
- * Returns a function that closes the servers' subscriber connections. If it is called, and commands are sent to the same
- * Redis in the same turn of the event loop, then the commands run before the servers reconnect, so the servers miss the
- * messages that the commands publish.
+ * Returns a function that closes the servers' subscriber connections. Send commands in the same turn of the event loop as
+ * the call: Redis runs them before the servers reconnect, so the servers miss the messages that the commands publish.
  *
  * @param servers each with a distinct NODE_ID
  */

@@ -4,7 +4,7 @@ import type { Test } from 'tap'
 
 interface Attached {
   sessionId: string
-  /** `workerId` counts the threads of a session; only the title contains the thread's id: `[worker 3] mixer`. */
+  /** The field `workerId` is a number within the inspector session. Only the title contains the thread's id: `[worker 3] mixer`. */
   workerInfo: { title: string }
 }
 

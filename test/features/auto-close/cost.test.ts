@@ -38,7 +38,7 @@ t.test('a sweep costs the same with 20 rooms and with 2,000', async (t) => {
     t.notMatch(stats, /cmdstat_(keys|[hsz]?scan|sort|randomkey):/)
     t.match(stats, 'cmdstat_zrangebyscore:')
     return commands.filter((args) => args.some((arg) => arg.startsWith('msab:room')))
-      // The first call of a script is EVAL instead of EVALSHA, because Redis does not know the script yet.
+      // The first call to a script is EVAL instead of EVALSHA, because Redis has not loaded the script yet.
       .map(([name = '', ...args]) => `${name.toLowerCase().replace('evalsha', 'eval')} ${args.filter((arg) => arg.startsWith('msab:room')).map((key) => key.replace(/\{.*\}/, '{}')).join(' ')}`)
       .sort()
   }

@@ -32,7 +32,7 @@ onBothStores(t, 'acknowledged commands and calls survive kill -9', async (t, sto
   }
   const ownerOf = async (id: number, roomId: string) => {
     const owner = await connect(t, url, { token: tokenFor(id) })
-    // A server that has just started may not create rooms yet.
+    // A server that has just started may reject new rooms for a while.
     await until(async () => (await owner.request('room:join', { roomId })).ok)
     return owner
   }

@@ -9,7 +9,7 @@ import { redisDatabase } from '../../support/redis.ts'
 
 // A broadcast on two servers: both serve it, and one takes over when the other dies.
 
-/** The proxy closes its connections after the last test. */
+/** The root test. Clients that use it stay connected until the last test ends. */
 const file = t
 const REDIS_URL = await redisDatabase()
 const folder = t.testdir({ first: {}, second: {} })
@@ -21,7 +21,7 @@ await owner.ok('room:join', { roomId: 'r1' })
 await owner.ok('broadcast:start')
 const [ofFirst, ofSecond] = [firstUrl, secondUrl].map((url) => hlsClient(`${url}/hls/r1`)) as [ReturnType<typeof hlsClient>, ReturnType<typeof hlsClient>]
 
-t.test('a server without members serves the same segments as the one that packages', async (t) => {
+t.test('a server without members serves the same segments as the server that packages them', async (t) => {
   await ofFirst.playlist('live.m3u8')
   const { last } = await ofSecond.playlist('live.m3u8')
   await ofSecond.playlist(`live.m3u8?_HLS_msn=${last + 1}&_HLS_part=0`)
@@ -53,7 +53,7 @@ t.test('another server takes over after kill -9, and segment numbers never decre
     // Segments that begin after the first server was killed can only come from the second server.
     if (last > segmentAtKill) heardAt = sinceKill()
   }
-  // 8 s on a quiet machine: 4 s for the lease and 2 s for the segment.
+  // About 8 s on a quiet machine, including 4 s for the lease and 2 s for the segment.
   t.ok(heardAt !== undefined && heardAt < 20_000, `heard again after ${heardAt} ms`)
   t.comment(`heard again after ${Math.round(heardAt ?? NaN)} ms`)
 })

@@ -258,7 +258,7 @@ async function startNode (t: Test, folder: string, i: number, env: Record<string
       DATA_DIR: data,
       ...env
     })
-    // The test sends no other signal than SIGKILL, so any other exit is a failure.
+    // The test sends no signal other than SIGKILL, so any other exit is a failure.
     server.exit.then(({ code, signal }) => {
       if (signal !== 'SIGKILL') t.fail(`a server exited unexpectedly with ${code}: ${server.output()}`)
     }, () => {})

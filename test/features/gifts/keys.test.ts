@@ -122,7 +122,7 @@ onBothStores(t, 'rejects a key that was used for another gift', async (t, store,
   t.match(backend.ledger.get(transactionId as string), { applied: 1, transaction: { gift_id: 7, recipient_id: 2, quantity: 3 } })
 })
 
-onEveryStore(t, 'the backend charges a key once, also after the gift has left the outbox', async (t, store) => {
+onEveryStore(t, 'the backend charges once per key, even after the gift has left the outbox', async (t, store) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   backend.balances.set('1', 5)

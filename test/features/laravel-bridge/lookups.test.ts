@@ -116,7 +116,7 @@ t.test('treats every failure of the backend as down', async (t) => {
   }
 })
 
-t.test('an invalidated response is looked up again, also during a lookup', async (t) => {
+t.test('looks up an invalidated response again, even if it is invalidated during the lookup', async (t) => {
   const { backend, rights } = await setUp(t)
   t.equal(await rights.roleOf(room, '43'), 'admin')
   t.equal(await rights.roleOf(room, '44'), 'member')

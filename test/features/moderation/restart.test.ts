@@ -10,7 +10,7 @@ import { startServer } from '../../support/process.ts'
 import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
-// Tests which user owns a room, and after what delay, if the only server is killed. The grace period is 2 s.
+// Tests who owns a room after the only server was killed and restarted, within and after the grace period of 2 s.
 
 const graceMs = 2000
 

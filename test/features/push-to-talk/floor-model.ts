@@ -8,7 +8,7 @@ const packet = Buffer.from([0xf8, 0xff, 0xfe])
 const channel = 5
 const claims = { channelIds: [channel] }
 
-/** A pseudo random generator (mulberry32), so that a failure can be repeated. */
+/** A pseudo-random generator (mulberry32), so that a failure can be repeated. */
 function createRandom (seed: number): (below: number) => number {
   let state = seed
   return (below) => {

@@ -17,7 +17,7 @@ function cpuOf (pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) * 10
 }
 
-t.test('500 radios in a channel', { timeout: 600_000 }, async (t) => {
+t.test('500 radios in a channel receive every packet', { timeout: 600_000 }, async (t) => {
   const { url, child } = startServer(t, { ...env, PORT: '0' })
   const base = await url
   const talker = await connectRadio(t, base, 'talker', { claims })

@@ -178,7 +178,7 @@ t.test('sends all missed messages, and repeats those that a broken connection ma
   t.same(await again.next(17), text, 'with the same message id')
 })
 
-t.test('follows the membership updates of the backend, and lets users join themselves', async (t) => {
+t.test('follows the membership updates of the backend, and lets users join channels on their own', async (t) => {
   const { redisDatabase } = await import('../../support/redis.ts')
   const server = await build(t, { env: { ...env, PTT_SELF_JOIN: 'true', REDIS_URL: await redisDatabase() } })
   const { app, url } = server

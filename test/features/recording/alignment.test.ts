@@ -14,10 +14,7 @@ const silence = Uint8Array.of(0xf8, 0xff, 0xfe)
 const seconds = 14
 /** One beep of 200 ms per second. */
 const isBeep = (i: number) => i % 50 >= 20 && i % 50 < 30
-/**
- * @returns when each beep becomes loud, in milliseconds. A decoder needs some packets until a tone that begins suddenly
- *   is loud.
- */
+/** When each beep becomes loud, in milliseconds. If a tone begins suddenly, a decoder needs some packets to reach its level. */
 const expected = beepsOf(decodePackets(Array.from({ length: seconds * 50 }, (_, i) => isBeep(i) ? tone[i % tone.length] as Uint8Array : silence)))
 
 interface Sent { i: number, arrival: number, rtpTimestamp: number, producerId: string, payload?: Uint8Array }

@@ -159,7 +159,7 @@ onEveryStore(t, 'seats end with their room', async (t, env) => {
   t.match((await seatsOf(server)).seats, [{ seatIndex: 0, userId: 3, awayUntil: null }])
 })
 
-onEveryStore(t, 'a user with two sockets keeps the seat until both are gone', async (t, env) => {
+onEveryStore(t, 'a user with two sockets keeps the seat until both are closed', async (t, env) => {
   const { server, owner, member, other } = await scene(t, { SEAT_GRACE_SECONDS: '0', ...env })
   await member.ok('seat:take', { seatIndex: 0 })
   await other.ok('seat:take', { seatIndex: 1 })

@@ -28,7 +28,7 @@ t.test('if the stack contains no feature, the async context determines the featu
   }
 })
 
-t.test('an unhandled rejection with a code is the mistake of the caller', async (t) => {
+t.test('an unhandled rejection with a code is attributed to the async context, not to the stack', async (t) => {
   const Refused = createError('REFUSED', 'no', 409)
   const error = withStack(new Refused(), frame('one'))
   t.same(originOf(error, 'rejection', context, features), context)

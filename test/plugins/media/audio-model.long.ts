@@ -7,7 +7,7 @@ import { runModel } from './audio-model.ts'
 const seconds = Number(process.env.MODEL_SECONDS ?? 600)
 const seed = Number(process.env.MODEL_SEED ?? 1)
 
-t.test('everybody hears exactly those who speak, on three servers', { skip: namespacesMissing() ?? false }, async (t) => {
+t.test('everybody hears exactly the users who are speaking, on three servers', { skip: namespacesMissing() ?? false }, async (t) => {
   const { changes, violations } = await runModel(t, { seconds, users: 6, seed, inNamespaces: true })
   for (const [kind, { count, slowestMs }] of changes) t.comment(`| ${kind} | ${count} | ${slowestMs} ms |`)
   t.same(violations, [])

@@ -21,7 +21,7 @@ function poolOf (t: Test, options: Partial<PoolOptions> = {}) {
   return { pool, died, routersPerWorker }
 }
 
-t.test('a lazy pool starts a worker for its first router and the next before a second router', async (t) => {
+t.test('a lazy pool starts a worker for its first router, and another only if that worker is in use', async (t) => {
   const { pool, routersPerWorker } = poolOf(t)
   await pool.start()
   t.same(pool.alive(), [])

@@ -125,7 +125,7 @@ t.test('corrects the members of a server in a room', async (t) => {
   t.same(await a.listNodeRooms('node-a'), [])
 })
 
-t.test('publishes a change in the same step', async (t) => {
+t.test('publishes a message together with a change, and only if the change is applied', async (t) => {
   const { a, b, client } = await pair(t)
   const subscriber = client.duplicate({ enableOfflineQueue: true })
   t.teardown(() => subscriber.disconnect())
