@@ -124,7 +124,7 @@ export interface BackendOptions {
   key?: string
   redisUrl?: string
   channel?: string
-  /** Handles requests that the contract does not define, before the key is checked. */
+  /** Handles requests that the contract does not define. Runs before the key is checked. */
   extra?: (backend: Backend, request: { method: string, path: string, body: unknown }) => Promise<Answer | undefined> | Answer | undefined
 }
 

@@ -42,9 +42,9 @@ export interface PlayersResult {
 const segmentMs = 2048
 
 /**
- * Plays a broadcast with many players. A player without low latency requests the playlist and the segment once per
- * segment, at fixed times. A player with low latency requests the playlist for the next part, waits for the response,
- * which the server sends when that part exists, and then requests the part.
+ * Plays a broadcast with many players. Once per segment duration, a player without low latency requests the playlist and
+ * the new segments. A player with low latency requests the playlist for the next part (the server responds when that part
+ * exists), then the part.
  *
  * @param folder URL of the folder with the playlists
  */

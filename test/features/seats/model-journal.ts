@@ -2,7 +2,7 @@ import type { Event } from '../../support/client.ts'
 import { mayAsk, targetOf } from './model-rules.ts'
 import type { Request, Role } from './model-rules.ts'
 
-// Records all requests, so that the test can find a permitted request as the cause of each event.
+// Records all permitted requests, so that the test can find the cause of each event among them.
 
 /** A permitted request. `code` is `ok` or an error's code, empty until the reply arrives, and `lost` if no reply arrives. */
 export interface Entry {
@@ -93,7 +93,7 @@ function leadsTo (entry: Entry, event: string, details: EventDetails, ownerKey: 
 }
 
 export interface Journal {
-  /** Records a request before it is sent. */
+  /** Records a request before it is sent, if the role permits the request. */
   note (roomId: string, by: string, role: Role, request: Request): Entry | undefined
   noteResize (roomId: string, seatCount: number): Entry
   close (entry: Entry | undefined, code: string): void
@@ -134,7 +134,7 @@ export function createJournal (graceMs: number, inviteMs: number): Journal {
   const wasAway = (roomId: string, user: string, fits: (absence: Absence) => boolean) => of(absences, `${roomId} ${user}`).some(fits)
 
   /** Whether something other than a request can have caused an event: an absence or an expired invite. */
-  function byItself (event: string, details: EventDetails, now: number): boolean {
+  function hasOtherCause (event: string, details: EventDetails, now: number): boolean {
     const { roomId, reason, userId, seatIndex, invitedUserId } = details
     const hasLeft = ({ meant, to }: Absence) => meant && now - to <= lagMs
     if (event === 'seat:cleared' && reason === 'left') return wasAway(roomId, userId, hasLeft)
@@ -177,7 +177,7 @@ export function createJournal (graceMs: number, inviteMs: number): Journal {
         if (entry.sent < now - 3 * lagMs) break
         if (entry.done >= now - lagMs && (entry.code === '' || mayHaveChanged.has(entry.code)) && leadsTo(entry, type, details, ownerKey)) possible.push(entry)
       }
-      const sure = possible.some(({ code }) => code !== '') || byItself(type, details, now)
+      const sure = possible.some(({ code }) => code !== '') || hasOtherCause(type, details, now)
       if (type === 'seat:invite:pending' && details.isPending) since.set(`${details.roomId} ${details.seatIndex}`, now)
       if (sure) return
       if (possible.length > 0) waiting.push({ what, entries: possible })

@@ -63,7 +63,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
   let client: TestClient | undefined
   let room: { roomId: string, view: View } | undefined
   let since = 0
-  let toldRole = ''
+  let replyRole = ''
   let node: Node | undefined
   /** Whether the player has sent a request to leave the current room. */
   let leaving = false
@@ -78,12 +78,12 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
       room = { roomId: reply.roomId, view: viewFrom(reply) }
       since = Date.now()
       leaving = false
-      toldRole = reply.self.role
+      replyRole = reply.self.role
       journal.back(reply.roomId, key)
       mayLoseSeat = { before: reply.seats.some(({ userId }) => String(userId) === key), since: false }
       const wrong = impossibleReply(reply)
       if (wrong !== '') problem(`the join reply is invalid: ${wrong}`)
-      hearsOfOthers()
+      checkRequests()
     }
     const { type = '', data } = message
     if (!type.startsWith('seat:')) return
@@ -94,7 +94,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
     journal.record(message, harness.ownerOf(String(data.roomId)))
   }
 
-  function hearsOfOthers (): void {
+  function checkRequests (): void {
     const { roomId, view: { requests } } = room as NonNullable<typeof room>
     if (requestsFor(requests, key, harness.roleOf(roomId, key)).length < requests.length) problem(`receives the requests of ${requests.join()}`)
   }
@@ -107,7 +107,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
     }
     const wrong = apply(room.view, event) || impossible(room.view)
     if (wrong !== '') problem(`${JSON.stringify(event)}: ${wrong}`)
-    hearsOfOthers()
+    checkRequests()
     if (String(data.userId) !== key) return
     if (type === 'seat:updated') mayLoseSeat.before = false
     if (type === 'seat:cleared' && data.reason === 'left' && !mayLoseSeat.before && !mayLoseSeat.since) problem('lost the seat through an earlier request')
@@ -159,7 +159,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
       if (ok) {
         // A join waits two seconds for the backend, then returns the role from the server's own data.
         const isLate = performance.now() - begin > 1500
-        if (toldRole !== harness.roleOf(roomId, key) && !isLate) problem(`has the wrong role ${toldRole}`)
+        if (replyRole !== harness.roleOf(roomId, key) && !isLate) problem(`has the wrong role ${replyRole}`)
         return
       }
       // A server that is shutting down rejects new connections. After a pause of the machine, servers restore the rooms, because

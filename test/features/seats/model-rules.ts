@@ -20,7 +20,7 @@ export interface Outcome {
 
 interface Rule {
   who: readonly Role[]
-  /** Expected error codes, in addition to FORBIDDEN and the codes that every request may return. */
+  /** Error codes that a permitted sender may receive, in addition to the codes that every request may return. */
   refusals: readonly string[]
   seatIndex?: 'needed' | 'optional'
   userId?: 'needed' | 'optional'
