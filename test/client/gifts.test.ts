@@ -48,7 +48,7 @@ t.test('reuses the key after a lost reply', async (t) => {
   await until(() => shown.length === 3)
   await relay.cut()
   await failures
-  await t.rejects(room.gifts.send({ giftId: 7, recipientId: '2' }), { code: 'NOT_CONNECTED' }, 'other keys are kept after a gift that was not sent')
+  await t.rejects(room.gifts.send({ giftId: 7, recipientId: '2' }), { code: 'NOT_CONNECTED' }, 'a gift that was not sent does not discard the keys of other gifts')
   await relay.mend()
   await until(() => room.state === 'in')
 

@@ -90,7 +90,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.same(ids(await a.list('deadLetters', '', 100)), of(1))
     t.same(ids(await a.list('ledger', '', 100)), of(2).slice(-5))
     t.match(await a.add(gifts[33] as Gift), { place: 'failed' })
-    t.equal(await a.add(gifts[0] as Gift), undefined, 'no trace of the other gifts is left')
+    t.equal(await a.add(gifts[0] as Gift), undefined, 'no record of the older gifts is left')
   })
 
   t.test('takes the gifts that have been due longest, up to the limit', async (t) => {

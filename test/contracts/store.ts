@@ -149,7 +149,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     await store.join(joining('r1', 2, { pinHash: 'right' }))
     const guess = async (user: string, address: string | undefined, roomId = 'r1') => await codeOf(store.join(joining(roomId, user, { ...wrong, address })))
     for (let i = 0; i < wrongPins.perAddress - 1; i++) t.equal(await guess(`a${i}`, 'home', i % 2 === 0 ? 'r1' : 'r2'), 'PIN_WRONG')
-    t.equal(await codeOf(store.countPin('r2', 'home', false)), 'PIN_WRONG', 'a person who does not join counts, too')
+    t.equal(await codeOf(store.countPin('r2', 'home', false)), 'PIN_WRONG', 'a wrong PIN without a join counts, too')
     for (const roomId of ['r1', 'r2']) t.equal(await guess('late', 'home', roomId), 'RATE_LIMITED', `the address, in ${roomId}`)
     const error = await store.countPin('r1', 'home', true).catch((error: unknown) => error)
     t.match(error, { code: 'RATE_LIMITED', details: { retryAfterMs: Number }, pinLimit: 'address' }, 'the right PIN is rejected, too')

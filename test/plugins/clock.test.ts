@@ -64,7 +64,7 @@ t.test('servers whose clocks differ have the same deadlines, and report the diff
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
   await ada.ok('seat:invite', { userId: 2, seatIndex: 3 })
   const invite = await bob.event('seat:invite:received')
-  t.ok(isNear(invite.expiresAt, await redisNow() + 30_000), 'an invite by the server that is late lasts 30 s')
+  t.ok(isNear(invite.expiresAt, await redisNow() + 30_000), 'an invite from the server whose clock is slow lasts 30 s')
   await bob.ok('seat:invite:accept')
   t.match(await ada.event('seat:updated'), { seatIndex: 3 }, 'the other server accepts it')
   await late.admin('/admin/rooms/r1/kick', { userId: 3, banSeconds: 60 })

@@ -84,7 +84,7 @@ onBothStores(t, 'creates, starts, lists and deletes rooms, and creates users', a
   t.match(await ask('GET', '/api/rooms/theirs', bob), { status: 404 }, 'the room has a PIN')
   t.match(await ask('GET', '/api/rooms/theirs', tokenFor(3)), { status: 200, body: { room: { onAir: true, users: [] } } })
   t.match((await ask('GET', '/api/rooms', adminKey)).body.rooms?.map(({ roomId }) => roomId), ['open', 'secret', 'theirs'])
-  t.match((await ask('GET', '/api/rooms', bob)).body.rooms, [{ roomId: 'open' }], 'it has a PIN')
+  t.match((await ask('GET', '/api/rooms', bob)).body.rooms, [{ roomId: 'open' }], 'the other rooms have PINs')
   t.match(await ask('DELETE', '/api/rooms/theirs', tokenFor(3)), { status: 200 })
   await guest.event('room:closed')
 

@@ -143,9 +143,9 @@ onBothStores(t, 'a page takes a few store calls, shared by concurrent requests',
   const once = { listBusyRooms: 1, readDocuments: 3, getSomeMembers: 2 }
   t.same(calls, once)
   await list(lookers[0] as TestClient, { limit: 50 })
-  t.same(calls, once, 'the default limit is the same page')
+  t.same(calls, once, 'the default limit returns the same cached page')
   await list(lookers[0] as TestClient, { limit: 5 })
-  t.same(calls, { listBusyRooms: 2, readDocuments: 6, getSomeMembers: 4 }, 'another limit is another page')
+  t.same(calls, { listBusyRooms: 2, readDocuments: 6, getSomeMembers: 4 }, 'another limit loads another page')
 })
 
 onEveryStore(t, 'the list is at most one second old', async (t, env, kind) => {

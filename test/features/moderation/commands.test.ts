@@ -68,7 +68,7 @@ onBothStores(t, 'hosts moderate a room', async (t, env, kind) => {
     const back = await a.connect(4)
     await back.ok('room:join', { roomId: 'locks' })
     await back.ok('room:leave')
-    t.equal(await back.fails('room:join', { roomId: 'locks' }), 'ROOM_LOCKED', 'a user who left is new')
+    t.equal(await back.fails('room:join', { roomId: 'locks' }), 'ROOM_LOCKED', 'a user who left counts as new')
     await owner.ok('room:lock', { pin: '4711' })
     t.equal(await back.fails('room:join', { roomId: 'locks' }), 'PIN_REQUIRED')
     t.equal(await back.fails('room:join', { roomId: 'locks', pin: '0000' }), 'PIN_WRONG')

@@ -49,7 +49,7 @@ for (const kind of ['DATA_DIR', 'Redis'] as const) {
     const second = startServer(t, env)
     const again = await second.url
     t.equal(await (await connect(t, again, { token: tokenFor(9) })).fails('room:join', { roomId: 'r1' }), 'BANNED')
-    t.equal(await (await connect(t, again, { token: tokenFor(3) })).fails('room:join', { roomId: 'r1' }), 'ROOM_LOCKED', 'a user who had left is new')
+    t.equal(await (await connect(t, again, { token: tokenFor(3) })).fails('room:join', { roomId: 'r1' }), 'ROOM_LOCKED', 'a user who had left counts as new')
     const before = Date.now()
     const [back, reply] = await enter(again, 2)
     t.match(reply, { ownerId: 1, title: 'Second', topic: 'Topic', isLocked: true, slowModeSeconds: 30, admins: [2], self: { role: 'admin' } })

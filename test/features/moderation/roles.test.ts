@@ -108,7 +108,7 @@ t.test('rejects senders who are not in the room, and unknown targets', async (t)
     t.equal(await owner.fails('room:setRole', { ...data, role: 'admin' }), 'NOT_IN_ROOM')
   }
   t.same(await owner.ok('room:kick', { userId: 99, banSeconds: 60 }), { userId: 99 }, 'a user who has left can be banned')
-  t.same(await owner.ok('room:unban', { userId: 98 }), { userId: 98 }, 'lifting no ban has no effect')
+  t.same(await owner.ok('room:unban', { userId: 98 }), { userId: 98 }, 'removing a ban that does not exist has no effect')
   t.equal(await admin.fails('chat:delete', { id: 'unknown' }), 'MESSAGE_NOT_FOUND')
   for (const [command, data] of [
     ['room:kick', {}], ['room:kick', { userId: 3, banSeconds: -1 }], ['room:lock', { pin: '123' }], ['room:setRole', { userId: 3, role: 'owner' }],

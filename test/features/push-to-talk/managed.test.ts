@@ -18,9 +18,9 @@ onBothStores(t, 'a room without an owner never gets one', async (t, env) => {
     t.match(await first.ok('room:join', { roomId, title: 'Mine', pin: '1234' }), { ownerId: null, title: null, topic: null, isLocked: false, admins: [], self: { role: 'member' }, mix: { recommended: false } })
     t.match(await admin.ok('room:join', { roomId }), { ownerId: null, self: { role: 'admin' } })
     t.match(await member.ask('room:join', { roomId }), { success: true, ownerId: null, self: { role: 'member' } })
-    t.match(await (await enter(t, server.url, 4)).ask('room:join', { roomId }), { success: false, code: 'FORBIDDEN' }, 'a Socket.IO client that is no member')
+    t.match(await (await enter(t, server.url, 4)).ask('room:join', { roomId }), { success: false, code: 'FORBIDDEN' }, 'a Socket.IO client that is not a member')
     const { participants } = await first.ok('room:participants') as { participants: object[] }
-    t.equal(participants.filter((profile) => 'handRaised' in profile).length, 0, 'there are no seats to ask for')
+    t.equal(participants.filter((profile) => 'handRaised' in profile).length, 0, 'there are no seats to request')
   })
 
   await t.test('an admin moderates, but cannot decide who joins', async (t) => {

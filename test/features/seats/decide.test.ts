@@ -277,9 +277,9 @@ t.test('accepting without a seat index uses the newest invite', async (t) => {
 
 t.test('a mute survives a change of seat', async (t) => {
   const muted: [Move, Move] = [[take(0), member(5)], [mute(5), admin]]
-  t.equal(isMuted(after(...muted, [{ type: 'leave' }, member(5)], [take(1), member('5')]).state, 5), true, 'not by taking a seat again')
+  t.equal(isMuted(after(...muted, [{ type: 'leave' }, member(5)], [take(1), member('5')]).state, 5), true, 'taking a seat again does not end the mute')
   t.equal(isMuted(after(...muted, [take(1), member(5)]).state, 5), true, 'not by moving')
-  t.equal(isMuted(after(...muted, [{ type: 'gone', userId: 5, reason: 'left' }], [take(1), member(5)]).state, 5), true, 'not by leaving the room')
+  t.equal(isMuted(after(...muted, [{ type: 'gone', userId: 5, reason: 'left' }], [take(1), member(5)]).state, 5), true, 'leaving the room does not end the mute')
   t.equal(isMuted(after(...muted, [{ type: 'assign', userId: 5, seatIndex: 2 }, owner]).state, 5), false, 'an assignment by the owner ends the mute')
   t.equal(isMuted(after(...muted, [invite(5, 2), admin], [{ type: 'accept' }, member(5)]).state, 5), false, 'an invite by an admin ends the mute')
   t.equal(after(...muted, [mute(5), owner]).changed, false, 'repeating has no effect')

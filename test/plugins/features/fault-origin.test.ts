@@ -10,7 +10,7 @@ const context = { feature: 'two', generation: 7, call: 'request two:go' }
 t.test('finds the feature that is closest to the top of the stack', async (t) => {
   t.match(originInStack(`Error: x\n    at node:net:1:1\n${frame('one')}\n${frame('two')}`, features), { feature: 'one', generation: 4 })
   t.match(originInStack('Error: x\n    at f (/srv/my features/two/common.cjs:1:1)', features), { feature: 'two', generation: undefined })
-  t.equal(originInStack('Error: cannot read /srv/my features/one/data\n    at node:fs:1:1', features), undefined, 'the message is not code')
+  t.equal(originInStack('Error: cannot read /srv/my features/one/data\n    at node:fs:1:1', features), undefined, 'paths in the message are ignored')
   t.equal(originInStack('Error: x\n    at f (file:///srv/my%20features/onemore/index.ts:1:1)', features), undefined)
 })
 

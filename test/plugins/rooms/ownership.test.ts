@@ -55,7 +55,7 @@ onBothStores(t, 'another member succeeds an absent owner', async (t, env) => {
     const [again] = await enter(server, 'elsewhere', 1) as [TestClient]
     t.match(await again.ok('room:join', { roomId: 'admins' }), { ownerId: 'admin-early', self: { role: 'member' } }, 'the first owner returns as a member')
     await early.ok('room:leave')
-    t.same(await again.event('room:owner'), { roomId: 'admins', ownerId: 'admin-late', previousOwnerId: 'admin-early' }, 'a successor has a successor')
+    t.same(await again.event('room:owner'), { roomId: 'admins', ownerId: 'admin-late', previousOwnerId: 'admin-early' }, 'a successor can be succeeded, too')
   })
 
   t.test('without a seated admin, the longest-seated member succeeds', concurrent, async (t) => {

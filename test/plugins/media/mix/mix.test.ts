@@ -148,7 +148,7 @@ t.test('exists while it is used, and for some time afterwards', async (t) => {
   await until(() => heard.frames.length > 20)
   second.close()
   const third = await app.sfu.mix(roomId)
-  t.equal(heard.closed, false, 'a use within the time continues the same mix')
+  t.equal(heard.closed, false, 'a new use within the linger time continues the same mix')
   third.close()
   await until(() => heard.closed)
   await until(async () => await metric('flylive_mix_rooms') === 0)
