@@ -54,7 +54,7 @@ t.test('a port or an address that the server cannot use is named with its variab
   }
 })
 
-t.test('a signal rejects new clients, notifies connected ones and closes them at the deadline', async (t) => {
+t.test('after a signal, the server rejects new clients, notifies connected ones and closes them at the deadline', async (t) => {
   const server = startServer(t, { FEATURES, DRAIN_SECONDS: '1', MEDIASOUP_WORKERS: '1' })
   const url = await server.url
   const client = await connect(t, url, { token: tokenFor(1) })

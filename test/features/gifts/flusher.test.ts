@@ -67,7 +67,7 @@ function start (t: Test, process: Processor, change: Partial<FlusherOptions> = {
   return { outbox, flusher, calls, times, refused, logged, add, value }
 }
 
-t.test('sends gifts twice per second, in order, and removes them', async (t) => {
+t.test('sends queued gifts in order, and removes them', async (t) => {
   const { outbox, calls, add, value } = start(t, () => booked)
   const gifts = await add(3)
   const passed = stopwatch()

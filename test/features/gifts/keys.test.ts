@@ -166,7 +166,7 @@ t.test('another server reports a rejected gift only to the sender', async (t) =>
   t.same(await shownTo(there), [transactionId], 'only the accepting server announces the gift')
 })
 
-t.test('a retry after UNAVAILABLE sends the event and charges nothing', async (t) => {
+t.test('a retry after UNAVAILABLE announces the gift, but queues no second one', async (t) => {
   const redis = await startRedis(t)
   const server = await build(t, { env: { ...waiting, REDIS_URL: redis.url } })
   const [ada, bob] = [await enter(server, 1), await enter(server, 2)]
@@ -194,7 +194,7 @@ t.test('a retry after UNAVAILABLE sends the event and charges nothing', async (t
   t.same(await shownTo(bob), [first, transactionId])
 })
 
-t.test('a retry after a lost connection charges nothing', async (t) => {
+t.test('a retry after a lost connection queues no second gift', async (t) => {
   const server = await build(t, { env: waiting })
   const [ada, bob] = [await enter(server, 1), await enter(server, 2)]
   const gift = { giftId: 7, recipientId: 2, key: v7() }

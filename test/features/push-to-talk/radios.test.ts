@@ -10,7 +10,7 @@ const packet = Buffer.from([0xf8, 0xff, 0xfe])
 const env = { FEATURES: 'auth,push-to-talk' }
 const inFive: RadioOptions = { claims: { channelIds: [5] } }
 
-t.test('connects with headers and with subprotocols, and rejects the rest with 401', async (t) => {
+t.test('accepts valid tokens in headers and in subprotocols, and rejects invalid ones with 401', async (t) => {
   const { url } = await build(t, { env })
   const status = (options: RadioOptions) => connectRadio(t, url, 1, options).then(() => 101, (error: { status: number }) => error.status)
   t.equal(await status({}), 101)

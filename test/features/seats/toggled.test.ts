@@ -41,7 +41,7 @@ t.test('a user who left while the feature was disabled loses the seat', async (t
   t.match(await seatsOf(server), { seats: [{ seatIndex: 0, userId: '4' }] })
 })
 
-t.test('a user who left loses the seat in an empty room', async (t) => {
+t.test('a user who left while the feature was disabled loses the seat, even in an empty room', async (t) => {
   const { server, owner, admin, member, other } = await scene(t, { SEAT_GRACE_SECONDS: '0' })
   await member.ok('seat:take', { seatIndex: 0 })
   await server.app.features.disable('seats')

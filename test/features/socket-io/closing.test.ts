@@ -6,7 +6,7 @@ import { until } from '../../support/retry.ts'
 import { enter } from './support.ts'
 import type { SocketIoClient } from './support.ts'
 
-// After each close code, a Socket.IO client reconnects if and only if the client package does.
+// After each close reason, a Socket.IO client reconnects if and only if the client package does.
 
 const transports = ['websocket', 'polling'] as const
 const sign = createSigner({ key: jwtSecret, algorithm: 'HS256' })

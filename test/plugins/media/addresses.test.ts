@@ -4,7 +4,7 @@ import { ownAddresses } from '../../../config/own-addresses.ts'
 import { candidatesFor, socketsFor } from '../../../plugins/media/addresses.ts'
 import { build } from '../../support/build.ts'
 
-t.test('one socket per family of the announced addresses', async (t) => {
+t.test('creates one socket per address family of the announced addresses', async (t) => {
   t.same(socketsFor('127.0.0.1', []), [{ ip: '127.0.0.1' }])
   t.same(socketsFor('0.0.0.0', ['203.0.113.7', '198.51.100.2']), [{ ip: '0.0.0.0', announcedAddress: '203.0.113.7' }])
   t.same(socketsFor('0.0.0.0', ['audio.example.com']), [{ ip: '0.0.0.0', announcedAddress: 'audio.example.com' }])

@@ -198,7 +198,7 @@ t.test('restores lost documents with the room, from the server with the newest v
   t.same(payloads.map((text) => (JSON.parse(text) as unknown[]).length), [3, 3], 'all servers receive the restored documents')
 })
 
-t.test('rejects changes of a lost room during the recovery window', async (t) => {
+t.test('rejects changes to a lost room during the recovery window', async (t) => {
   const { a, b, age, client, documents, swap, write } = await losing(t)
   await a.join(joining('r1', 1))
   await client.flushdb()
