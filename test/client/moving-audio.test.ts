@@ -60,7 +60,7 @@ async function move (t: Test, settings: Record<string, string>) {
   t.comment(`longest silence: ${received} ms for the client that moved, ${sent} ms for the other one`)
   t.ok(received < connectMs / 2, `${received} ms`)
   t.ok(sent < connectMs / 2, `${sent} ms`)
-  t.same(states, [], 'the client notices nothing')
+  t.same(states, [], 'the state of the audio does not change')
   await until(() => a.app.sfu.load().consumers === 0 && a.app.sfu.relays().sources === 0 && a.app.sfu.relays().sinks === 0)
 }
 

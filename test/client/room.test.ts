@@ -108,7 +108,7 @@ t.test('rejects a failed join with the reason', async (t) => {
   t.equal(unknown.state, 'out')
 })
 
-t.test('a user banned while disconnected does not join again', async (t) => {
+t.test('a banned user cannot join again', async (t) => {
   const { room } = enter(t, server, 1)
   await room.join('r6')
   t.equal((await server.admin('POST', '/admin/rooms/r6/kick', { userId: 1, banSeconds: 60 })).status, 204)

@@ -36,7 +36,7 @@ t.test('limits the connections of a user across all servers', async (t) => {
   await until(async () => await a.connect(1).then(() => true, () => false))
 })
 
-t.test('limits the connections of an address on which no request was sent', async (t) => {
+t.test('limits the connections from one address that send no request', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth', MAX_CONNECTIONS_PER_IP: '2' } })
   const { hostname, port } = new URL(server.url)
   const sockets = Array.from({ length: 80 }, () => connectTo(Number(port), hostname))
@@ -103,7 +103,7 @@ onEveryStore(t, 'limits joins, created rooms and look-ups per user', async (t, e
   const limited = { code: 'RATE_LIMITED', details: { retryAfterMs: Number } }
   t.match((await ada.request('room:join', { roomId: 'r3' })).error, limited, 'a third room')
   t.equal(server.app.rooms.get('r3'), undefined)
-  t.same(await bob.ok('user:getRoom', { userId: 1 }), { roomId: 'r2' }, 'she stays in her room')
+  t.same(await bob.ok('user:getRoom', { userId: 1 }), { roomId: 'r2' }, 'the rejected user stays in the current room')
   await bob.ok('room:join', { roomId: 'r3' })
   await ada.ok('room:join', { roomId: 'r3' })
   await ada.ok('room:join', { roomId: 'r3' })
@@ -170,7 +170,7 @@ t.test('rejects a request of a session without a connection if too many requests
   await Promise.all([join, ...requests])
 })
 
-t.test('refuses large frames before it parses them', async (t) => {
+t.test('rejects frames with too many values or too deep nesting', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth' } })
   const client = await server.connect(1)
   t.match(await client.request('user:getRoom', { userId: 1, x: Array(2000).fill(0) }), { ok: false, error: { code: 'VALIDATION_FAILED', message: 'The frame must not have more than 2000 values' } })

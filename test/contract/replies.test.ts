@@ -107,7 +107,7 @@ onEveryStore(t, 'starts the requests of a socket in order', async (t, env) => {
       ada.request('transport:create', { roomId, type: 'consumer' }),
       ada.request('user:getRoom', { userId: 1 })
     ])
-    t.ok(replies.every(({ ok }) => ok), 'no request waits for a join')
+    t.ok(replies.every(({ ok }) => ok), 'a client need not wait for the reply to a join')
     t.equal(replies[3]?.data.roomId, roomId)
   }
   const [left, ...late] = await Promise.all([

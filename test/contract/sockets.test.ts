@@ -73,7 +73,7 @@ t.test('closes a socket that does not respond to pings', nativeOnly, async (t) =
 
   const passed = stopwatch()
   const [code] = await once(silent, 'close') as [number]
-  t.equal(code, 1006, 'no close frame: the client does not read')
+  t.equal(code, 1006, 'the server sends no close frame')
   t.ok(passed() < 5000)
   t.same(await ada.event('room:userLeft'), { roomId: 'r1', userId: 2 })
 

@@ -26,7 +26,7 @@ export function findBrowser (names: readonly string[], variable: string): string
     .filter((path) => existsSync(path))
     .sort((a, b) => names.indexOf(basename(a)) - names.indexOf(basename(b)))
     .at(0)
-  if (found === undefined) throw new Error(`${names.join(' or ')} is not on the PATH; ${variable} may name one`)
+  if (found === undefined) throw new Error(`none of ${names.join(', ')} is on the PATH; set ${variable} to the path of a browser`)
   return found
 }
 

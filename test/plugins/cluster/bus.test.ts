@@ -28,7 +28,7 @@ t.test('delivers in the same order on all servers, works without Redis and recov
   await until(() => heard.every((list) => list.at(-1) === 'together'))
   t.equal(heard[0]?.length, 202, 'no message is repeated')
 
-  t.test('a message without subscribers leaves no keys behind', async (t) => {
+  t.test('a message without subscribers is published', async (t) => {
     t.equal(await buses[0].publish('nobody', 'x'), true)
   })
 })

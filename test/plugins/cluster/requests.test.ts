@@ -39,7 +39,7 @@ t.test('over Redis, to another server', async (t) => clusterRequestsContract(t, 
   return { asker: await node(t, client, 'node-a'), answerer: await node(t, client, 'node-b'), answererId: 'node-b' }
 }))
 
-t.test('while Redis is unreachable', async (t) => {
+t.test('while Redis is unreachable, a server can send requests only to itself', async (t) => {
   const redis = await startRedis(t)
   const client = await redisClient(t, redis)
   const [a, b] = [await node(t, client, 'node-a'), await node(t, client, 'node-b')]

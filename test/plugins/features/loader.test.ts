@@ -90,6 +90,6 @@ t.test('an unfinished request does not delay the shutdown', async (t) => {
     if (hangsUp) socket.destroy()
     const passed = stopwatch()
     await server.close()
-    t.ok(passed() < 5000, hangsUp ? 'one that is broken off' : 'one that is under way')
+    t.ok(passed() < 5000, hangsUp ? 'a request that the client aborted' : 'a request that is still open')
   }
 })

@@ -206,7 +206,7 @@ t.test('while the server stops, an upgrade is rejected and its socket is closed'
   await Promise.all([closed, stopped])
 })
 
-t.test('50 rounds of claims do not affect /ws', async (t) => {
+t.test('50 claims of paths do not affect /ws', async (t) => {
   const { server, admin } = await scene(t)
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })

@@ -137,7 +137,7 @@ t.test('an injection for a session follows the rules for that session', async (t
   t.match(app.sfu.producersOf('r1'), [{ producerId: music.producerId }])
 })
 
-t.test('twenty rounds leave no transport open', async (t) => {
+t.test('closed taps and injections leave no transport open', async (t) => {
   const { app, ...server } = await build(t, { env: everybodyMaySpeak })
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })

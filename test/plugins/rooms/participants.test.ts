@@ -64,7 +64,7 @@ t.test('rejects invalid requests', async (t) => {
   t.equal(await ada.fails('room:participants'), 'NOT_IN_ROOM')
 })
 
-t.test('a page is one store call, with a limit per user', async (t) => {
+t.test('each page is one store call, and the number of pages per user is limited', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth', WS_MESSAGES_PER_SECOND: '10000', WS_MESSAGES_BURST: '10000' } })
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
