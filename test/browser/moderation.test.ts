@@ -41,7 +41,7 @@ t.test('the host gives the room a title', async (t) => {
   t.equal(await bob.getByRole('button', { name: 'Room settings' }).count(), 0, 'guests have no settings')
 })
 
-t.test('mutes, slows the chat and deletes', async (t) => {
+t.test('the host mutes everyone, slows the chat and deletes a message', async (t) => {
   const sheet = await settings()
   await sheet.getByRole('button', { name: 'Mute everyone' }).click()
   await sheet.getByText('1 person muted.').waitFor()
@@ -59,7 +59,7 @@ t.test('mutes, slows the chat and deletes', async (t) => {
   for (const page of [ada, bob, rudy]) await page.getByText('You are all boring').waitFor({ state: 'detached' })
 })
 
-t.test('removes, bans and unbans', async (t) => {
+t.test('the host removes, bans and unbans a user', async (t) => {
   await act(ada, 'Rudy', 'Remove from room')
   await rudy.getByText('You were removed from the room').waitFor()
   await seatOn(ada, 'Take seat 1').waitFor()
@@ -80,7 +80,7 @@ t.test('removes, bans and unbans', async (t) => {
   t.pass('and is back')
 })
 
-t.test('locks the room', async (t) => {
+t.test('the host locks the room', async (t) => {
   await act(ada, 'Rudy', 'Remove from room')
   const sheet = await settings()
   await sheet.getByRole('button', { name: 'Lock room' }).click()

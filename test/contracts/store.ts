@@ -406,7 +406,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.same((await store.listRooms('', 10)).map(({ roomId }) => roomId), ['r1'])
   })
 
-  t.test('responds to a ping', async (t) => {
+  t.test('a check succeeds', async (t) => {
     const store = await make(t)
     await store.check()
     t.match(store.kind, /^(memory|redis)$/)

@@ -21,7 +21,7 @@ t.test('the pages list every message, error and close code', async (t) => {
   for (const [, target = ''] of page.matchAll(/href="#([^"]+)"/g)) t.ok(ids.includes(target), `#${target}`)
 })
 
-t.test('every route is typed and tagged, and all assets are local', async (t) => {
+t.test('every response has a content type and an ETag, and all assets are local', async (t) => {
   const types = { '/docs': 'text/html', '/docs/messages': 'text/html', '/docs/openapi.json': 'application/json', '/docs/asyncapi.json': 'application/json' }
   const loaded = new Map<string, string>(Object.entries(types))
   for (const path of ['/docs', '/docs/messages']) {

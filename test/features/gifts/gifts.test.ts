@@ -150,7 +150,7 @@ t.test('an acknowledged gift is on disk', async (t) => {
   }
 })
 
-t.test('rejects gifts when the disk fails', async (t) => {
+t.test('rejects gifts while the database is locked', async (t) => {
   const folder = t.testdir()
   const server = await build(t, { env: { ...env, DATA_DIR: folder } })
   const ada = await server.connect(1)

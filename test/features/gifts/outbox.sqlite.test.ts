@@ -76,7 +76,7 @@ t.test('creates the file with the right settings', async (t) => {
   t.match(await again.counts(), { queued: 2 }, 'gifts in flight at the close are stored')
 })
 
-t.test('rejects gifts when the disk is full', async (t) => {
+t.test('rejects gifts while the database is locked', async (t) => {
   const file = join(t.testdir(), 'gifts.sqlite')
   const outbox = createSqliteOutbox(file)
   t.teardown(() => outbox.close())

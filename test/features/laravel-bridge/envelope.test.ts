@@ -35,5 +35,5 @@ t.test('rejects invalid envelopes', async (t) => {
     t.ok('problem' in result && result.problem !== '', JSON.stringify(value).slice(0, 60))
   }
   const secret = read({ ...envelope, user_id: { secret: 'a secret' }, payload: 'a secret' })
-  t.notMatch(JSON.stringify(secret), /a secret/, 'the log does not contain the content')
+  t.notMatch(JSON.stringify(secret), /a secret/, 'the problem does not contain the content')
 })

@@ -104,7 +104,7 @@ t.test('uses cached responses for five minutes while the backend is down', async
   t.equal(await until(() => rights.roleOf(room, '43')), 'member')
 })
 
-t.test('treats every failure of the backend as down', async (t) => {
+t.test('treats every failure of the backend as an outage', async (t) => {
   for (const fault of [{ kind: 'status', status: 500 }, { kind: 'malformed' }, { kind: 'reset' }] as const) {
     const { backend, clock, rights } = await setUp(t)
     t.equal(await rights.roleOf(room, '43'), 'admin')

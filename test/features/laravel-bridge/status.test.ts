@@ -91,7 +91,7 @@ t.test('stops reporting a room that the backend does not know', async (t) => {
   t.equal(backend.calls('status'), calls + 1)
 })
 
-t.test('retries a rejected report later', async (t) => {
+t.test('a rejected report is not repeated immediately and does not delay other rooms', async (t) => {
   const backend = await startBackend(t)
   backend.rooms.set('7', 42).set('8', 42)
   backend.fault({ path: '/7/status', kind: 'status', status: 422 })

@@ -69,7 +69,7 @@ for (const kind of ['DATA_DIR', 'Redis'] as const) {
     const [seated] = await enter(await third.url, 2)
     await seated.ok('seat:take', { seatIndex: 0 })
     const [, final] = await enter(await third.url, 1)
-    t.match(final, { ownerId: 1, self: { role: 'owner' } }, 'a hand-over is kept')
+    t.match(final, { ownerId: 1, self: { role: 'owner' } }, 'a transfer of the room is kept')
     const response = await fetch(`${await third.url}/admin/rooms/r1`, { headers: { authorization: `Bearer ${adminKey}` } })
     t.match(await response.json(), { hostName: 'User 1', title: 'Second' })
     const begin = Date.now()

@@ -101,10 +101,10 @@ t.test('seat changes apply to the audio of a user on the other server', async (t
   t.same(producersOn(b), [{ producerId: first, isPaused: true }])
 
   const ends: Record<string, () => Promise<unknown>> = {
-    'put off': () => owner.ok('seat:remove', { userId: 3 }),
+    removed: () => owner.ok('seat:remove', { userId: 3 }),
     'locked out': () => owner.ok('seat:lock', { seatIndex: 0 }),
     displaced: () => owner.ok('seat:assign', { userId: 1, seatIndex: 1 }),
-    'by an admin': () => a.admin('PATCH', '/admin/rooms/r1/seats', { seatCount: 2 })
+    'removed with the seat': () => a.admin('PATCH', '/admin/rooms/r1/seats', { seatCount: 2 })
   }
   let producerId = first
   for (const [i, [name, end]] of Object.entries(ends).entries()) {
@@ -136,7 +136,7 @@ t.test('a seat is reserved on every server', async (t) => {
   t.same(await again.ok('seat:leave'), { seatIndex: 2 })
   for (const client of [owner, other]) {
     await client.event('seat:cleared')
-    t.same(seatEvents(client), ['updated 2 3 false', 'cleared 2 3 left'], 'no event is sent')
+    t.same(seatEvents(client), ['updated 2 3 false', 'cleared 2 3 left'], 'no other event is sent')
   }
 })
 
@@ -186,7 +186,7 @@ t.test('reserves the seats of users on a server that shuts down', async (t) => {
   t.same(seatEvents(owner), ['updated 0 3 false', 'updated 1 4 false', 'cleared 1 4 disconnected'])
 })
 
-t.test('reserves seats with a slow store', async (t) => {
+t.test('reserves seats at a shutdown with a slow store', async (t) => {
   const { a, b, member, other } = await pair(t)
   await member.ok('seat:take', { seatIndex: 0 })
   await other.ok('seat:take', { seatIndex: 1 })
@@ -196,7 +196,7 @@ t.test('reserves seats with a slow store', async (t) => {
   t.match((await seatsOf(a)).seats, [{ userId: 3, awayUntil: Number }, { userId: '4', awayUntil: Number }])
 })
 
-t.test('reserves seats under load', async (t) => {
+t.test('reserves seats at a shutdown under load', async (t) => {
   const redis = await startRedis(t)
   const env = { REDIS_URL: redis.url, WS_MESSAGES_PER_SECOND: '100000', WS_MESSAGES_BURST: '100000' }
   const [a, b] = [await build(t, { env }), await build(t, { env })]

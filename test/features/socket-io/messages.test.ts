@@ -83,7 +83,7 @@ t.test('encodes events that do not have the usual form', async (t) => {
   t.equal(encode({ type: 'other', data: 1, text: '{"data":1,"type":"other"}' }), '2["other",1]')
 })
 
-t.test('an event is encoded once for all Socket.IO clients, and serialised once for all faces', async (t) => {
+t.test('an event is serialised once for all native and Socket.IO clients', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,socket-io' } })
   const native = await server.connect(1, { face: 'native' })
   const clients = await Promise.all([2, 3, 4].map((id) => enter(t, server.url, id)))

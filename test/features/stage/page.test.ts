@@ -124,7 +124,7 @@ t.test('production creates no guests', async (t) => {
   t.match(await connect(t, url).catch((error: unknown) => error), { status: 401 })
 })
 
-t.test('is disabled in production by default', async (t) => {
+t.test('is disabled by default, in production and elsewhere', async (t) => {
   const production = { NODE_ENV: 'production', MEDIASOUP_ANNOUNCED_IP: '127.0.0.1', MEDIASOUP_WORKERS: '1', DRAIN_SECONDS: '0' }
   for (const env of [undefined, production]) {
     const { url } = await build(t, env && { env })
