@@ -11,6 +11,11 @@ const tools = ['@vitejs/plugin-vue', 'esbuild', 'mediasoup-client', 'pino-pretty
 /** Maximum size of node_modules in megabytes, without the media worker. */
 const maxSize = 60
 
+const env = { NODE_ENV: 'production', HOST: '127.0.0.1', PORT: '0', JWT_SECRET: jwtSecret, MEDIASOUP_ANNOUNCED_IP: '127.0.0.1', MEDIASOUP_WORKERS: '1', MEDIASOUP_WORKER_BIN: mediaWorker, DRAIN_SECONDS: '0' }
+
+/** @returns a function that starts a server of the image */
+const startIn = (t: Test, app: string) => (FEATURES: string) => startServer(t, { ...env, FEATURES }, undefined, join(app, 'server.ts'))
+
 /**
  * Checks the size of an image's packages, and starts a server from the image.
  *
@@ -25,8 +30,7 @@ export async function checkImage (t: Test, app: string): Promise<void> {
   t.ok(installed.includes('fastify'))
   t.same(tools.filter((name) => installed.includes(name)), [])
 
-  const env = { NODE_ENV: 'production', HOST: '127.0.0.1', PORT: '0', JWT_SECRET: jwtSecret, MEDIASOUP_ANNOUNCED_IP: '127.0.0.1', MEDIASOUP_WORKERS: '1', MEDIASOUP_WORKER_BIN: mediaWorker, DRAIN_SECONDS: '0' }
-  const start = (FEATURES: string) => startServer(t, { ...env, FEATURES }, t.testdir({}), join(app, 'server.ts'))
+  const start = startIn(t, app)
 
   await t.test('starts and serves the features of production', async (t) => {
     const server = start('')
@@ -56,15 +60,16 @@ export async function checkImage (t: Test, app: string): Promise<void> {
     server.child.kill('SIGTERM')
     await server.exit
   })
+}
 
-  await t.test('without built pages only the stage fails; without pino-pretty logs are JSON', async (t) => {
-    await rm(join(app, 'features/stage/.built'), { recursive: true })
-    const production = start('auth,media,stage')
-    t.equal((await fetch(await production.url)).status, 404)
-    t.equal(production.output().split('\n').filter((line) => line.includes('Run: npm run build:stage')).length, 1, 'logged once')
+/** Checks that without built pages only the stage fails, and that without pino-pretty logs are JSON. */
+export async function checkWithoutPages (t: Test, app: string): Promise<void> {
+  await rm(join(app, 'features/stage/.built'), { recursive: true })
+  const production = startIn(t, app)('auth,media,stage')
+  t.equal((await fetch(await production.url)).status, 404)
+  t.equal(production.output().split('\n').filter((line) => line.includes('Run: npm run build:stage')).length, 1, 'logged once')
 
-    const development = startServer(t, { ...env, NODE_ENV: 'development', FEATURES: 'auth' }, t.testdir({}), join(app, 'server.ts'))
-    await development.url
-    t.match(JSON.parse(development.output().split('\n')[0] ?? ''), { level: 30, msg: String })
-  })
+  const development = startServer(t, { ...env, NODE_ENV: 'development', FEATURES: 'auth' }, undefined, join(app, 'server.ts'))
+  await development.url
+  t.match(JSON.parse(development.output().split('\n')[0] ?? ''), { level: 30, msg: String })
 }

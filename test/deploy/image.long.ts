@@ -1,9 +1,11 @@
 import t from 'tap'
 import { buildImage } from './image.ts'
-import { checkImage } from './image-checks.ts'
+import { checkImage, checkWithoutPages } from './image-checks.ts'
 
 // Runs test/deploy/image.test.ts with packages from the registry and freshly built pages.
 
 t.test('the image contains only what production needs', { timeout: 600_000 }, async (t) => {
-  await checkImage(t, await buildImage(t))
+  const app = await buildImage(t)
+  await checkImage(t, app)
+  await t.test('without built pages only the stage fails; without pino-pretty logs are JSON', (t) => checkWithoutPages(t, app))
 })

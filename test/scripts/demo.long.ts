@@ -10,3 +10,17 @@ t.test('a killed demo leaves no processes behind after its talkers have joined',
   killed.child.kill('SIGKILL')
   await until(() => !family.some(lives))
 })
+
+t.test('the demo ends on time, and a killed demo leaves no processes behind', async (t) => {
+  const timed = startDemo(t, ['--talkers', '3', '--seconds', '0.1'])
+  // The demo is killed while the server is starting.
+  const early = startDemo(t, ['--talkers', '3'])
+  const begun = await until(() => {
+    const family = familyOf(early.child.pid ?? 0)
+    return family.length > 1 && family
+  })
+  early.child.kill('SIGKILL')
+  await until(() => !begun.some(lives))
+  t.equal(await timed.exit, 0, timed.output())
+  t.match(timed.output(), 'The demo ends in 0.1 seconds')
+})

@@ -1,14 +1,11 @@
 import { join } from 'node:path'
 import t from 'tap'
-import { adminKey } from '../support/build.ts'
-import { startServer } from '../support/process.ts'
+import { adminKey, build } from '../support/build.ts'
 import { freePort } from '../support/redis.ts'
 import { run } from './features-cli.ts'
 
 t.test('finds the server and the key by default', async (t) => {
-  const PORT = String(await freePort())
-  const server = startServer(t, { PORT, HOST: '127.0.0.1', FEATURES: 'auth', MEDIASOUP_WORKERS: '1' })
-  await server.url
+  const { port: PORT } = new URL((await build(t, { env: { FEATURES: 'auth' } })).url)
   t.match(await run(t.testdir({ '.env': `PORT=${PORT}\nADMIN_API_KEY=${adminKey}\n` }), ['list']), { status: 0, out: /^auth +enabled/m, err: '' })
   t.match(await run(t.testdir({}), ['list'], { PORT, HOST: '0.0.0.0' }), { status: 1, out: '', err: /key is missing[^]*--key KEY[^]*ADMIN_API_KEY[^]*development/ })
   t.match(await run(t.testdir({}), ['list'], { PORT, ADMIN_API_KEY: 'not-the-key-of-this-server-but-long-enough' }), { status: 1, err: /^UNAUTHORIZED/ })
@@ -16,12 +13,12 @@ t.test('finds the server and the key by default', async (t) => {
 
 t.test('connects to a server with TLS', async (t) => {
   const tls = join(import.meta.dirname, '..', 'fixtures', 'tls')
-  const env = { PORT: String(await freePort()), SSL_KEY_PATH: join(tls, 'key.pem'), SSL_CERT_PATH: join(tls, 'cert.pem') }
-  const server = startServer(t, { ...env, HOST: '127.0.0.1', FEATURES: 'auth', MEDIASOUP_WORKERS: '1' })
-  await server.url
+  const certificate = { SSL_KEY_PATH: join(tls, 'key.pem'), SSL_CERT_PATH: join(tls, 'cert.pem') }
+  const { port: PORT } = new URL((await build(t, { env: { FEATURES: 'auth', ...certificate } })).url)
+  const env = { PORT, ...certificate }
   const cwd = t.testdir({})
   t.match(await run(cwd, ['list', '--key', adminKey], env), { status: 0, out: /^auth +enabled/m, err: '' }, 'on this machine, the certificate may have any name')
-  t.match(await run(cwd, ['list', '--key', adminKey, '--url', await server.url], env), { status: 1, err: 'No response from' }, 'other addresses need a valid certificate')
+  t.match(await run(cwd, ['list', '--key', adminKey, '--url', `https://127.0.0.1:${PORT}`], env), { status: 1, err: 'No response from' }, 'other addresses need a valid certificate')
 })
 
 t.test('reports an unreachable server and wrong usage', async (t) => {

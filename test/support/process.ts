@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { adminKey, featuresFor, jwtSecret } from './build.ts'
+import { until } from './retry.ts'
 
 const root = join(import.meta.dirname, '..', '..')
 
@@ -74,4 +75,16 @@ export function startServer (t: Test, env: Record<string, string> = {}, cwd = em
     await exit
   })
   return { child, url: listening.promise, output: () => output, exit }
+}
+
+/**
+ * Waits until a server responds. Needed for servers that log only warnings: they do not log that they listen.
+ *
+ * @param url the server's address, with a port from `freePort`
+ */
+export async function untilResponding ({ child, output }: ServerProcess, url: string): Promise<void> {
+  await until(async () => {
+    const status = await fetch(`${url}/livez`).then((response) => response.status, String)
+    if (status !== 200) throw new Error(`The server does not respond (${status}, exit code ${child.exitCode}): ${output()}`)
+  }, 120_000)
 }

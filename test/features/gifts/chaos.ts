@@ -12,7 +12,7 @@ import type { Backend, Fault } from '../../support/backend.ts'
 import { adminKey, tokenFor } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
 import type { TestClient } from '../../support/client.ts'
-import { startServer } from '../../support/process.ts'
+import { startServer, untilResponding } from '../../support/process.ts'
 import type { ServerProcess } from '../../support/process.ts'
 import { freePort } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
@@ -243,12 +243,8 @@ interface Node {
 async function startNode (t: Test, folder: string, i: number, env: Record<string, string>): Promise<Node> {
   const port = String(await freePort())
   const data = join(folder, `data-${i}`)
-  let starts = 0
   const start = () => {
-    const cwd = join(folder, `node-${i}-${++starts}`)
-    mkdirSync(cwd)
-    const own = { testdir: () => cwd, teardown: (fn: () => Promise<void>) => t.teardown(fn) } as unknown as Test
-    const server = startServer(own, {
+    const server = startServer(t, {
       FEATURES: 'auth,gifts,laravel-bridge',
       LARAVEL_API_TIMEOUT_MS: '1000',
       MEDIASOUP_WORKERS: '1',
@@ -266,21 +262,14 @@ async function startNode (t: Test, folder: string, i: number, env: Record<string
   }
   let server: ServerProcess = start()
   const url = `http://127.0.0.1:${port}`
-  // Polls the server until it responds, because at this log level the server does not log that it is ready.
-  const ready = async () => {
-    await until(async () => {
-      const status = await fetch(`${url}/livez`).then((response) => response.status, String)
-      if (status !== 200) throw new Error(`A server does not start (${status}): ${server.output()}`)
-    }, 60_000)
-  }
-  await ready()
+  await untilResponding(server, url)
   return {
     url: async () => url,
     async killAndStart () {
       server.child.kill('SIGKILL')
       await server.exit
       server = start()
-      await ready()
+      await untilResponding(server, url)
     }
   }
 }

@@ -89,7 +89,7 @@ t.test('a restarted single server reports that its rooms are empty, and then tha
   await until(() => last(backend, '7')?.participant_count === 1)
   first.child.kill('SIGKILL')
   await first.exit
-  await startServer(t, await env()).url
+  await build(t, { env: await env() })
   await until(() => last(backend, '7')?.participant_count === 0)
   await until(() => last(backend, '7')?.is_live === false)
   t.match(last(backend, '7'), { is_live: false, participant_count: 0, ended_at: String })

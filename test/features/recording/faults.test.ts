@@ -79,9 +79,9 @@ t.test('a recording of a killed server lacks at most its last 2 s, and the index
   const lasted = (Date.now() - startedAt) / 1000
   await before.exit
 
-  const after = startServer(t, env)
-  const again = await after.url
-  const back = await connect(t, again, { token: tokenFor(1) })
+  const after = await build(t, { env })
+  const again = after.url
+  const back = await after.connect(1)
   await until(async () => (await detailOf(again, id)).endedAt !== null, 20_000)
   const detail = await detailOf(again, id)
   t.match(detail, { reason: 'server_lost', files: [{ kind: 'mix' }, { kind: 'voice' }] })

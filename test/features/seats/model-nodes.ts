@@ -1,8 +1,7 @@
-import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { adminKey } from '../../support/build.ts'
-import { startServer } from '../../support/process.ts'
+import { startServer, untilResponding } from '../../support/process.ts'
 import type { ServerProcess } from '../../support/process.ts'
 import { freePort } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
@@ -39,30 +38,19 @@ const lookMs = 250
 export async function startNode (t: Test, folder: string, number: number, env: Record<string, string>): Promise<Node> {
   const port = String(await freePort())
   const url = `http://127.0.0.1:${port}`
-  let starts = 0
-  const start = () => {
-    const cwd = join(folder, `node-${number}-${++starts}`)
-    mkdirSync(cwd)
-    const own = { testdir: () => cwd, teardown: (fn: () => Promise<void>) => t.teardown(fn) } as unknown as Test
-    return startServer(own, {
-      MEDIASOUP_WORKERS: '1',
-      MEDIASOUP_RTC_MIN_PORT: String(40_000 + (process.pid * 20 + number * 5) % 15_000),
-      LOG_LEVEL: 'warn',
-      PORT: port,
-      DATA_DIR: join(folder, `data-${number}`),
-      ...env
-    })
-  }
+  const start = () => startServer(t, {
+    MEDIASOUP_WORKERS: '1',
+    MEDIASOUP_RTC_MIN_PORT: String(40_000 + (process.pid * 20 + number * 5) % 15_000),
+    LOG_LEVEL: 'warn',
+    PORT: port,
+    DATA_DIR: join(folder, `data-${number}`),
+    ...env
+  })
   let server: ServerProcess = start()
-  // Polls the server until it responds, because at this log level the server does not log that it is ready.
-  const ready = () => until(async () => {
-    if (server.child.exitCode !== null) throw new Error(`A server exited: ${server.output()}`)
-    return await fetch(`${url}/livez`).then(({ status }) => status === 200, () => false)
-  }, 60_000)
   // Servers log the loss of another server as a warning; no error may be logged, except that the process was blocked
   // for seconds on a busy machine.
   const check = () => t.same(server.output().split('\n').filter((line) => /"level":[56]0|^\w*Error/.test(line) && !line.includes('the event loop is still blocked')), [], 'no error was logged')
-  await ready()
+  await untilResponding(server, url)
 
   const pages = new Map<string, { at: number, page: Promise<Page<unknown>> }>()
   async function call (path: string, body?: object): Promise<Page<unknown>> {
@@ -91,7 +79,7 @@ export async function startNode (t: Test, folder: string, number: number, env: R
       if (signal === 'SIGTERM') t.equal(code, 0, 'a stopped server exits with 0')
       check()
       server = start()
-      await ready()
+      await untilResponding(server, url)
       node.up = true
     },
     async page<T> (path: string) {

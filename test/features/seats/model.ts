@@ -10,7 +10,7 @@ import type { Harness, HarnessOptions } from './model-harness.ts'
 import { plain, viewFrom } from './view.ts'
 import type { SeatsReply, View } from './view.ts'
 
-// A model test over WebSockets: thirty users in three rooms send random requests
+// A model test over WebSockets: users in three rooms send random requests
 // concurrently and lose connections, while servers are killed.
 
 export interface ModelOptions extends HarnessOptions {
@@ -18,12 +18,13 @@ export interface ModelOptions extends HarnessOptions {
   commands: number
   /** How often a server is killed, and how often one is restarted gracefully. */
   restarts: number
+  /** Number of users; 30 by default. */
+  users?: number
 }
 
-const users = 30
 const roomIds = idsOf(0)
 
-export async function seatModel (t: Test, { commands, restarts, ...options }: ModelOptions): Promise<void> {
+export async function seatModel (t: Test, { commands, restarts, users = 30, ...options }: ModelOptions): Promise<void> {
   const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31))
   t.comment(`SEED=${seed}`)
   const begin = performance.now()

@@ -50,7 +50,7 @@ t.test('a faulty feature is out of service on its server until it is reloaded', 
   for (const name of ['faulty', 'needs']) t.equal(await ada.fails(`${name}:say`, {}), 'FEATURE_DISABLED', name)
   t.match(await (await fetch(`${url}/metrics`)).text(), /flylive_feature_faults_total\{feature="faulty",kind="exception"\} [3-9]/)
   await until(() => server.output().includes('the feature is out of service on this server until it is reloaded'))
-  t.match(await infoOf('faulty'), { state: 'failed', error: /too many faults, the last: a mistake/ })
+  t.match(await infoOf('faulty'), { state: 'failed', error: /too many faults; the last one: a mistake/ })
   t.match(await infoOf('needs'), { state: 'failed', error: /requires faulty/ })
   t.same(await other.app.kv.namespace('features').get('settings'), undefined, 'nothing is stored')
   for (const name of ['faulty', 'needs']) t.same(await bob.ok(`${name}:say`, {}), { text: 'x' }, `${name} runs on the other server`)

@@ -182,8 +182,8 @@ t.test('a restart without Redis keeps owner, PIN, locked seats and mutes', async
   second.child.kill('SIGKILL')
   await second.exit
 
-  const third = startServer(t, env)
-  const again = await connectTo(await third.url, 1)
+  const third = await build(t, { env })
+  const again = await third.connect(1)
   t.match(await again.ok('room:join', { roomId: 'r1', pin: '1234' }), { ownerId: 2, self: { role: 'member' } }, 'the successor is kept, too')
 })
 
