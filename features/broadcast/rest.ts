@@ -64,7 +64,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     const caller = callerOf(request)
     const room = await apiRooms.find(roomId)
     if (!room) throw new RoomNotFound(roomId)
-    if (!await (required === 'owner' ? apiRooms.owns : apiRooms.hosts)(caller, room)) throw new Forbidden('This requires the owner of the room or an admin key')
+    if (!await (required === 'owner' ? apiRooms.owns : apiRooms.hosts)(caller, room)) throw new Forbidden(`This requires the owner${required === 'owner' ? '' : ' or an admin'} of the room, or an admin key`)
     return room
   }
 

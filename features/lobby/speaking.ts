@@ -36,7 +36,13 @@ export async function shareSpeakers (app: Pick<FeatureInstance, 'addHook' | 'bus
     for (const [node, { at }] of byNode) if (performance.now() - at > maxAgeMs) byNode.delete(node)
     let bytes = 0
     const speaking = [...rooms.local()].map(({ roomId }) => [roomId, sfu.speakersOf(roomId)] as const)
-      .filter(([roomId, users]) => users.length > 0 && (bytes += roomId.length + JSON.stringify(users).length) < maxBytes)
+      .filter(([roomId, users]) => {
+        if (users.length === 0) return false
+        const size = roomId.length + JSON.stringify(users).length
+        if (bytes + size > maxBytes) return false
+        bytes += size
+        return true
+      })
     // When the last speakers stop, the server sends one empty report.
     if (speaking.length === 0 && isSilent) return
     isSilent = speaking.length === 0
