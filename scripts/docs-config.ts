@@ -37,6 +37,7 @@ const features: Readonly<Record<keyof typeof production.features, string>> & Rea
   seats: 'seats, invites and raised hands; without it, everyone may speak',
   'socket-io': 'connections of Socket.IO clients, under `/socket.io/`',
   stage: 'the web client at `/` and the admin page at `/admin`, which are public',
+  webhooks: 'notifies your backend about rooms, participants, seats, recordings and broadcasts, at `WEBHOOK_URLS`',
   whip: 'audio over HTTP for every user with a token, under `/whip` and `/whep`'
 }
 

@@ -25,6 +25,8 @@ export async function wholeApp (): Promise<FastifyInstance> {
     ADMIN_API_KEY: 'only-there-so-that-admin-routes-exist',
     LARAVEL_API_URL: 'http://127.0.0.1:9',
     LARAVEL_INTERNAL_KEY: 'only-there-so-that-the-bridge-starts',
+    WEBHOOK_URLS: 'http://127.0.0.1:9/webhooks',
+    WEBHOOK_SECRET: 'only-there-so-that-webhooks-start',
     DATA_DIR: dataDir,
     MEDIASOUP_WORKERS: '1',
     MEDIASOUP_RTC_MIN_PORT: String(20_000 + process.pid % 20_000)

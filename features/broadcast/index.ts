@@ -25,8 +25,13 @@ declare module 'flylive-audio-server/feature' {
     }
   }
   interface FeatureHooks {
-    /** A broadcast has started or ended. Called on the server that handled the command. */
-    'broadcast:changed': (roomId: string, onAir: boolean) => void
+    /**
+     * A broadcast has started or was stopped. Called once, on the server that handled the command. Not called for a
+     * broadcast that ends because its room was closed.
+     *
+     * @param startedAt when the broadcast started, epoch milliseconds; identifies it within the room
+     */
+    'broadcast:changed': (roomId: string, onAir: boolean, broadcast: { startedAt: number, hlsUrl: string }) => void
   }
 }
 

@@ -221,15 +221,16 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
         result: true
       }
     })
-    if (started) hooks.emit('broadcast:changed', roomId, true)
+    if (started) hooks.emit('broadcast:changed', roomId, true, { startedAt, hlsUrl: urlOf(roomId) })
   }
 
   async function close (roomId: string): Promise<boolean> {
-    const stopped = await state.change<boolean>(roomId, (current: State = {}) => current.onAir
-      ? { state: { stopped: true }, events: [{ type: 'broadcast:stopped', data: {} }], result: true }
-      : { result: false })
-    if (stopped) hooks.emit('broadcast:changed', roomId, false)
-    return stopped
+    const startedAt = await state.change<number | undefined>(roomId, (current: State = {}) => current.onAir
+      ? { state: { stopped: true }, events: [{ type: 'broadcast:stopped', data: {} }], result: current.onAir.startedAt }
+      : { result: undefined })
+    if (startedAt === undefined) return false
+    hooks.emit('broadcast:changed', roomId, false, { startedAt, hlsUrl: urlOf(roomId) })
+    return true
   }
 
   return {

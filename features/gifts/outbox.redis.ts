@@ -1,4 +1,5 @@
-import { createHash, randomUUID } from 'node:crypto'
+import { randomUUID } from 'node:crypto'
+import { redisScript } from 'flylive-audio-server/feature'
 import type { Redis, UserId } from 'flylive-audio-server/feature'
 import { detailsOf, failingClosed, maxFailed, maxLedger, maxTrimmed, totalsTtlMs } from './outbox.ts'
 import type { Found, Gift, Outbox, OutboxOptions, Outcome, RecordKind, Records } from './outbox.ts'
@@ -17,25 +18,6 @@ const totalsKey = (roomId: string, roomCreatedAt: number) => `${prefix}:totals:$
 /** The place of a gift, by the key index that the script `add` returns. */
 const places: Record<number, Found['place']> = { 2: 'queue', 3: 'ledger', 4: 'failed', 5: 'deadLetters' }
 
-type Script = (...args: (string | number)[]) => Promise<unknown>
-
-/**
- * Returns a function that runs a script by its hash. `defineCommand` would register scripts by
- * name on the shared client, where two versions of this feature could call each other's scripts.
- */
-function script (redis: Redis, lua: string, numberOfKeys: number): Script {
-  const sha = createHash('sha1').update(lua).digest('hex')
-  return async (...args) => {
-    try {
-      return await redis.evalsha(sha, numberOfKeys, ...args)
-    } catch (error) {
-      // Redis lost the script in a restart and has not run it, so sending it again is safe.
-      if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error
-      return await redis.eval(lua, numberOfKeys, ...args)
-    }
-  }
-}
-
 const afterFirstLine = (value: string) => value.slice(value.indexOf('\n') + 1)
 
 function recordOf (value: string): object {
@@ -53,11 +35,11 @@ function recordOf (value: string): object {
  */
 export function createRedisOutbox (redis: Redis, { now, keptLedger = maxLedger, keptFailed = maxFailed }: OutboxOptions = {}): Outbox {
   const run = {
-    add: script(redis, scripts.add, 6),
-    take: script(redis, scripts.take, 4),
-    settle: script(redis, scripts.settle, 9),
-    list: script(redis, scripts.list, 2),
-    replay: script(redis, scripts.replay, 4)
+    add: redisScript(redis, scripts.add, 6),
+    take: redisScript(redis, scripts.take, 4),
+    settle: redisScript(redis, scripts.settle, 9),
+    list: redisScript(redis, scripts.list, 2),
+    replay: redisScript(redis, scripts.replay, 4)
   }
   const clock = () => now?.() ?? ''
 

@@ -27,8 +27,11 @@ type State = z.output<typeof recordingState>
 
 declare module 'flylive-audio-server/feature' {
   interface FeatureHooks {
-    /** A recording has ended, and its files are complete. Called on the server that finished it. */
-    'recording:finished': (roomId: string, record: Readonly<RecordingRecord>) => void
+    /**
+     * A recording has ended, and its files are complete. Called on the server that finished it. If a handler fails, or
+     * the server dies before the handlers have finished, the hook is called again.
+     */
+    'recording:finished': (roomId: string, record: Readonly<RecordingRecord>) => void | Promise<void>
   }
 }
 
@@ -163,17 +166,20 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
       endedAt: record.endedAt ?? (reason === 'server_lost' ? Math.round(record.startedAt + seconds * 1000) : clock.now()),
       ...(reason === undefined ? {} : { reason })
     }
-    if (files.length > 0) await writeManifest(folder, done)
     // If nothing was recorded, remove the record. After a crash, keep it, because the start was acknowledged to a host.
     if (files.length > 0 || reason === 'server_lost') await index.put(done)
     else await index.delete(recordingId)
+    if (files.length > 0) {
+      // The manifest is written last: until it has the end, a restarted server finishes the recording again.
+      await hooks.ask('recording:finished', roomId, done)
+      await writeManifest(folder, done)
+    }
     await clear(roomId, recordingId, reason)
     await leases.delete(recordingId)
     ended.inc({ reason: reason ?? 'stopped' })
     bytes.inc(files.reduce((sum, file) => sum + file.bytes, 0))
     log.info({ recordingId, roomId, seconds, reason }, 'recording finished')
     if (files.length === 0) return await rm(folder, { recursive: true, force: true })
-    hooks.emit('recording:finished', roomId, done)
     retry(recordingId, async () => {
       await uploading
       await upload(done)

@@ -8,6 +8,7 @@ import { createSeatRequests } from './seat-requests.ts'
 import type { RequestAudiences } from './seat-requests.ts'
 import { createSeats, createSpeakPermissions } from './service.ts'
 import type { Seats } from './service.ts'
+import type { SeatsSnapshot } from './state.ts'
 import { difference, holdersOf, initialSeats, lastingSeats, seatOf, seatState, viewOf } from './state.ts'
 
 export { config, requests }
@@ -27,6 +28,8 @@ declare module 'flylive-audio-server/feature' {
      * @param seated number of users in the room who have a seat
      */
     'seats:changed': (roomId: string, seated: number) => void
+    /** A command has changed the occupants, locks or mutes of a room's seats. Called once, on the server that ran the command. */
+    'seats:updated': (roomId: string, seats: SeatsSnapshot) => void
   }
 }
 

@@ -5,7 +5,7 @@ import type { Actor, Command, Outcome } from './decide.ts'
 import { NotSeated } from './errors.ts'
 import type { SeatRequests } from './seat-requests.ts'
 import { bySeniority, holdersOf, initialSeats, isMuted, nextExpiry, noSeats, seatOf, viewOf } from './state.ts'
-import type { SeatState, SeatStateHandle, SeatsView } from './state.ts'
+import type { SeatsSnapshot, SeatState, SeatStateHandle, SeatsView } from './state.ts'
 
 /** The seats of rooms, and the commands that change them. */
 export interface Seats {
@@ -18,6 +18,11 @@ export interface Seats {
    * @throws UNAVAILABLE
    */
   read (roomId: string): Promise<SeatState | undefined>
+  /**
+   * @returns the seats of a room
+   * @throws UNAVAILABLE
+   */
+  snapshotOf (room: RoomRecord): Promise<SeatsSnapshot>
   /** @returns the seats of each room, in the order of `rooms`; `present` counts the occupants who are connected */
   seatsOf (rooms: readonly RoomRecord[]): Promise<(SeatsView & { present: number })[]>
   /**
@@ -54,14 +59,24 @@ export interface Seats {
 
 /** @param graceMs how long disconnected users keep their seat and request, in milliseconds */
 export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, graceMs: number, seatRequests: SeatRequests): Seats {
-  const { clock, log, rooms, sockets, store } = app
+  const { clock, hooks, log, rooms, sockets, store } = app
 
   /** @param initial the seats of a room that has no state yet; if omitted, such a room stays unchanged */
-  function execute (roomId: string, command: Command, actor?: Actor, initial?: SeatState): Promise<Outcome> {
-    return seatState.change<Outcome>(roomId, (state) => {
+  async function execute (roomId: string, command: Command, actor?: Actor, initial?: SeatState): Promise<Outcome> {
+    // The function may run several times. The last run is the one whose state was stored.
+    let change: { from: SeatState, to: SeatState } | undefined
+    const outcome = await seatState.change<Outcome>(roomId, (state) => {
+      change = undefined
       const current = state ?? initial
-      return current ? decide(current, command, actor, clock.now()) : { result: {} }
+      if (!current) return { result: {} }
+      const decision = decide(current, command, actor, clock.now())
+      if (!decision.state || decision.state === current) return decision
+      const to = { ...decision.state, revision: Math.max(current.revision + 1, clock.now()) }
+      change = { from: current, to }
+      return { ...decision, state: to }
     })
+    if (change && !isSameView(change.from, change.to)) hooks.emit('seats:updated', roomId, snapshotOf(change.to))
+    return outcome
   }
 
   async function actorOf (room: LocalRoom, session: Session, command: Command): Promise<Actor> {
@@ -89,6 +104,7 @@ export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, g
   return {
     peek: seatState.peek,
     read: seatState.read,
+    snapshotOf: async (room) => snapshotOf(await seatState.read(room.roomId) ?? initialSeats(room)),
     async seatsOf (records) {
       const states = await seatState.readMany(records.map(({ roomId }) => roomId))
       return records.map((record, i) => {
@@ -155,6 +171,10 @@ export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, g
     }
   }
 }
+
+const snapshotOf = (state: SeatState): SeatsSnapshot => ({ ...viewOf(state), revision: state.revision })
+
+const isSameView = (a: SeatState, b: SeatState): boolean => JSON.stringify(viewOf(a)) === JSON.stringify(viewOf(b))
 
 /** Enforces seats and mutes on the producers of this server (protocol.md, media rules). */
 export interface SpeakPermissions {

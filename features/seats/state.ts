@@ -48,7 +48,9 @@ export const seatState = z.object({
   muted: z.array(z.string()),
   sittings: z.int(),
   /** Oldest first. */
-  requests: z.array(request).default([])
+  requests: z.array(request).default([]),
+  /** Increases with each change, also over restarts of the server: at least the time of the change, epoch milliseconds. */
+  revision: z.number().default(0)
 })
 
 export type Seat = z.output<typeof seat>
@@ -57,7 +59,7 @@ export type SeatRequest = z.output<typeof request>
 export type SeatState = z.output<typeof seatState>
 export type SeatStateHandle = RoomStateHandle<SeatState>
 
-export const noSeats = (seatCount: number): SeatState => ({ seatCount, seats: [], locked: [], invites: [], muted: [], sittings: 0, requests: [] })
+export const noSeats = (seatCount: number): SeatState => ({ seatCount, seats: [], locked: [], invites: [], muted: [], sittings: 0, requests: [], revision: 0 })
 
 /**
  * @returns the part that survives a restart: the number of seats, the locks and the mutes. After a restart, nobody is
@@ -85,6 +87,12 @@ export interface SeatsView {
   seatCount: number
   seats: { seatIndex: number, userId: UserId, isMuted: boolean }[]
   lockedSeats: number[]
+}
+
+/** The seats of a room at one time, for other features. */
+export interface SeatsSnapshot extends SeatsView {
+  /** A higher number is a later state of the same room. */
+  revision: number
 }
 
 export function viewOf (state: SeatState): SeatsView {

@@ -222,6 +222,10 @@ export { cursor, cursorBehind, keyBehind, maxPageBytes, nextCursor, pageOf } fro
 export { openBucket } from '../blobs/bucket.ts'
 export type { S3Options } from '../blobs/bucket.ts'
 
+// Lua scripts on `app.redis`.
+export { redisScript } from '../redis/script.ts'
+export type { RedisScript } from '../redis/script.ts'
+
 // Size limits of events and replies.
 export { fitting, maxEventBytes } from '../schema/sizes.ts'
 

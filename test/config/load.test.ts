@@ -35,7 +35,7 @@ t.test('an empty environment configures a local development server', async (t) =
     MEDIASOUP_WORKERS: availableParallelism(),
     REDIS_URL: undefined,
     REDIS_HOST: undefined,
-    featureDefaults: { stage: true, 'laravel-bridge': false }
+    featureDefaults: { stage: true, 'laravel-bridge': false, webhooks: false }
   })
 })
 
@@ -63,7 +63,7 @@ t.test('production listens on all addresses, drains and disables public pages', 
     MEDIASOUP_LISTEN_IP: '0.0.0.0',
     MEDIASOUP_RTC_MIN_PORT: 10_000,
     MEDIASOUP_RTC_MAX_PORT: 59_999,
-    featureDefaults: { stage: false, lobby: false, 'laravel-bridge': false }
+    featureDefaults: { stage: false, lobby: false, 'laravel-bridge': false, webhooks: false }
   })
 })
 

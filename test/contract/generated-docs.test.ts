@@ -56,7 +56,7 @@ export default fp(async function wave (app) {
 
 const folder = featureFolder(t)
 folder.write('wave', { 'index.ts': codeOf('to') })
-const server = await build(t, { env: { FEATURES: [...features, 'wave'].join(), FEATURES_PATH: folder.path } })
+const server = await build(t, { env: { FEATURES: [...features, 'wave'].join(), FEATURES_PATH: folder.path, WEBHOOK_URLS: 'http://127.0.0.1:9/webhooks', WEBHOOK_SECRET: 'a-secret-for-tests' } })
 const documents = await readDocuments(server)
 
 t.test('both documents are valid', async (t) => {

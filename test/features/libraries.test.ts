@@ -20,6 +20,7 @@ t.test('libraries of features are loaded only while the features are on, and the
     ['features/push-to-talk/index.ts', 'features/push-to-talk/frames.ts', '@msgpack/msgpack'],
     ['features/whip/index.ts', 'features/whip/sdp.ts', 'sdp-transform'],
     ['features/laravel-bridge/index.ts', 'features/laravel-bridge/client.ts', 'undici'],
+    ['features/webhooks/index.ts', 'features/webhooks/sender.ts', 'undici'],
     ['plugins/redis/index.ts', 'plugins/redis/client.ts', 'ioredis']
   ] as const) {
     t.notOk(librariesOf(index).includes(library), index)

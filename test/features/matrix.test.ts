@@ -10,6 +10,8 @@ import type { TestClient } from '../support/client.ts'
 import { connectRadio } from '../support/radio.ts'
 import { until } from '../support/retry.ts'
 import { dtlsParameters, rtpCapabilities, rtpParameters } from '../support/rtp.ts'
+import { startReceiver, webhookEnv } from '../support/webhook-receiver.ts'
+import type { Receiver } from '../support/webhook-receiver.ts'
 
 // Checks that each feature can be disabled: the server starts, the other features keep working, and the messages of the
 // disabled feature return FEATURE_DISABLED.
@@ -21,6 +23,7 @@ interface Scene {
   server: TestServer
   ada: TestClient
   bob: TestClient
+  receiver: Receiver
   /** The replies to Ada's and to Bob's first join, in this order. */
   joined: Record<string, unknown>[]
 }
@@ -159,7 +162,7 @@ const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?
     }
   },
   broadcast: {
-    async on (t, { server, ada, bob, joined }) {
+    async on (t, { server, ada, bob, receiver, joined }) {
       t.match(joined[0], { broadcast: null })
       t.strictSame(await ada.ok('broadcast:start'), { hlsUrl: '/hls/7/index.m3u8' })
       t.match(await bob.event('broadcast:started'), { roomId: '7' })
@@ -197,6 +200,16 @@ const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?
       t.match(await connectRadio(t, server.url, 1).catch((error: unknown) => error), { status: 404 })
     }
   },
+  webhooks: {
+    async on (t, { server, receiver }) {
+      await receiver.next('participant_joined', ({ roomId, data }) => roomId === '7' && data.userId === 2)
+      t.match(await server.admin('GET', '/admin/webhooks'), { body: { queues: [{ isConfigured: true }], deadLetters: 0 } })
+    },
+    async off (t, { server, receiver }) {
+      t.strictSame(receiver.requests, [])
+      t.equal((await server.admin('GET', '/admin/webhooks')).status, 404)
+    }
+  },
   whip: {
     async on (t, { server }) {
       t.equal((await fetch(`${server.url}/whip/7`, { method: 'POST', headers: { 'content-type': 'application/sdp' }, body: 'v=0' })).status, 401)
@@ -227,8 +240,9 @@ for (const without of [undefined, ...features]) {
   t.test(without === undefined ? 'all features' : `without ${without}`, async (t) => {
     const backend = await startBackend(t)
     backend.rooms.set('7', 1).set('8', 5)
+    const receiver = await startReceiver(t)
     const names = features.filter((name) => name !== without)
-    const server = await build(t, { env: { ...backend.env, EMPTY_ROOM_SECONDS: '1', FEATURES: names.join(',') } })
+    const server = await build(t, { env: { ...backend.env, ...webhookEnv(receiver), EMPTY_ROOM_SECONDS: '1', FEATURES: names.join(',') } })
     t.same(server.app.features.list().filter(({ state }) => state === 'enabled').map(({ name }) => name), names, 'the other features run')
 
     if (without === 'auth') {
@@ -243,7 +257,7 @@ for (const without of [undefined, ...features]) {
     for (const [name, { on, off }] of Object.entries(shows)) {
       if (without !== undefined && name !== without && slow.includes(name) && process.env.ALL_PAIRS === undefined) continue
       await t.test(`${name} ${name === without ? 'is off' : 'works'}`, async (t) => {
-        await (name === without ? off : on)?.(t, { server, ada, bob, joined })
+        await (name === without ? off : on)?.(t, { server, ada, bob, receiver, joined })
       })
     }
     if (without === undefined) return

@@ -226,7 +226,7 @@ export type HooksAreAsDocumented = [
 
 export type WhatIsExported = [
   Assert<Equal<keyof typeof surface,
-    'createError' | 'createEvent' | 'createSearch' | 'cursor' | 'cursorBehind' | 'defineFeature' | 'findTextIssue' | 'fitting' | 'fromEnv' | 'hasOwner' | 'isCoded' | 'keyBehind' | 'maxEventBytes' | 'maxPageBytes' | 'nextCursor' | 'noOwner' | 'openBucket' | 'pageOf' | 'parseClientJson' | 'profile' | 'query' | 'rateLimited' | 'read' | 'refusals' | 'roomId' | 'secret' | 'text' | 'timeoutSignal' | 'unavailable' | 'userId' | 'userIdText' | 'userKeyOf' | 'validationFailed' | 'withDetails' | 'wireError' | 'webSocketFrame' | 'withTimeout' | 'z' |
+    'createError' | 'createEvent' | 'createSearch' | 'cursor' | 'cursorBehind' | 'defineFeature' | 'findTextIssue' | 'fitting' | 'fromEnv' | 'hasOwner' | 'isCoded' | 'keyBehind' | 'maxEventBytes' | 'maxPageBytes' | 'nextCursor' | 'noOwner' | 'openBucket' | 'pageOf' | 'parseClientJson' | 'profile' | 'query' | 'rateLimited' | 'read' | 'redisScript' | 'refusals' | 'roomId' | 'secret' | 'text' | 'timeoutSignal' | 'unavailable' | 'userId' | 'userIdText' | 'userKeyOf' | 'validationFailed' | 'withDetails' | 'wireError' | 'webSocketFrame' | 'withTimeout' | 'z' |
     'CannotTargetSelf' | 'Draining' | 'FeatureDisabled' | 'Forbidden' | 'NotFound' | 'NotInRoom' | 'Overloaded' | 'PinRequired' | 'PinWrong' | 'RateLimited' | 'RoomLocked' | 'RoomNotFound' | 'Unauthorized' | 'Unavailable' | 'ValidationFailed'>>,
   Assert<Equal<typeof surface.withDetails, <T extends Error>(error: T, details: unknown) => T & { details: unknown }>>,
   Assert<Equal<typeof surface.timeoutSignal, (ms: number) => AbortSignal>>,

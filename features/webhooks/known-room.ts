@@ -1,0 +1,265 @@
+import type { UserId } from 'flylive-audio-server/feature'
+import { derivedId, eventOf, secondsBetween } from './events.ts'
+import type { EventData, EventName, QueuedEvent } from './events.ts'
+
+// What the receivers know about a room, and how a change of the room changes it. Each change is stored together with the
+// events that it leads to. Because the receivers' knowledge is stored, the server can add events that were lost with a
+// server that died, and ignore reports that arrive twice or late.
+
+/** Identifies a room: rooms with the same id may follow each other. */
+export interface RoomStart {
+  /** When the room was created, epoch milliseconds. */
+  startedAt: number
+  ownerId: UserId | null
+  title?: string | undefined
+  topic?: string | undefined
+}
+
+interface Reported {
+  /** A UUID; the ids of events derive from it. */
+  id: string
+  /** When the change was detected, epoch milliseconds. */
+  at: number
+}
+
+/** A change that a server has observed. */
+export type Change = Reported & (
+  | { type: 'started', room: RoomStart }
+  | { type: 'finished', startedAt: number, reason: string }
+  /** `isCorrection`: the join was found by comparing; it is ignored if the user is known. */
+  | { type: 'joined', room: RoomStart | undefined, userKey: string, data: EventData<'participant_joined'>, isCorrection?: boolean }
+  /** `startedAt`: undefined if the server that reports it does not know the room. `joinedAt`: the join that it ends, if it was found by comparing. */
+  | { type: 'left', startedAt: number | undefined, userKey: string, reason: EventData<'participant_left'>['reason'], count: number, joinedAt?: number }
+  | { type: 'seats', startedAt: number | undefined, revision: number, seats: readonly SeatEntry[] }
+  | { type: 'broadcast', onAir: boolean, startedAt: number, hlsUrl: string }
+  | { type: 'recorded', data: EventData<'recording_finished'> }
+)
+
+export interface SeatEntry { seatIndex: number, userId: UserId | null, isMuted: boolean, isLocked: boolean }
+
+/** The stored knowledge: JSON by field. */
+export type Fields = ReadonlyMap<string, string>
+
+/** The fields that a change reads. `finished`, and a change of a later room, read all of them. */
+export const memberField = (userKey: string): string => `member ${userKey}`
+export const roomField = 'room'
+export const seatsField = 'seats'
+export const broadcastField = 'broadcast'
+
+/** The field {@link roomField}. */
+export interface KnownRoom extends RoomStart {
+  members: number
+  /** The room was closed. The field then only identifies late reports, and expires. */
+  isClosed?: true
+}
+
+export interface KnownMember {
+  userId: UserId
+  joinedAt: number
+  /** The id of the change. */
+  id: string
+  /**
+   * A later join, whose event waits: the report that the user left has not arrived yet, because another server sends it.
+   */
+  again?: { id: string, at: number, data: EventData<'participant_joined'> }
+}
+
+interface KnownSeats { revision: number, seats: SeatEntry[] }
+
+interface KnownBroadcast { startedAt: number, hlsUrl: string, onAir: boolean }
+
+/** How long the store remembers a closed room, for late reports, in milliseconds. */
+export const closedTtlMs = 600_000
+
+export interface Step {
+  set: Map<string, string>
+  remove: Set<string>
+  events: QueuedEvent[]
+}
+
+/**
+ * Whether the receivers know the room and it is not closed.
+ *
+ * @param text the JSON of the field {@link roomField}
+ */
+export const isOpen = (text: string | undefined): boolean => text !== undefined && (JSON.parse(text) as KnownRoom).isClosed !== true
+
+/** The change needs all fields of the room, but only some were read. */
+export const needsAllFields: unique symbol = Symbol('needsAllFields')
+
+const freeSeat = (seatIndex: number): SeatEntry => ({ seatIndex, userId: null, isMuted: false, isLocked: false })
+
+/** Applies changes in memory, and collects what must be stored and sent. */
+class RoomDraft {
+  readonly roomId: string
+  readonly step: Step = { set: new Map(), remove: new Set(), events: [] }
+  readonly #fields: Map<string, string>
+  readonly #isComplete: boolean
+
+  constructor (roomId: string, fields: Fields, isComplete: boolean) {
+    this.roomId = roomId
+    this.#fields = new Map(fields)
+    this.#isComplete = isComplete
+  }
+
+  read<T> (field: string): T | undefined {
+    const text = this.#fields.get(field)
+    return text === undefined ? undefined : JSON.parse(text) as T
+  }
+
+  write (field: string, value: unknown): void {
+    const text = JSON.stringify(value)
+    this.#fields.set(field, text)
+    this.step.set.set(field, text)
+    this.step.remove.delete(field)
+  }
+
+  remove (field: string): void {
+    this.#fields.delete(field)
+    this.step.set.delete(field)
+    this.step.remove.add(field)
+  }
+
+  emit<N extends EventName> ({ id, at }: Reported, name: N, data: EventData<N>, key = ''): void {
+    this.step.events.push(eventOf(derivedId(id, at, `${name} ${key}`), name, at, this.roomId, data))
+  }
+
+  /** The room that the receivers know, unless it is closed. */
+  get room (): KnownRoom | undefined {
+    const room = this.read<KnownRoom>(roomField)
+    return room?.isClosed ? undefined : room
+  }
+
+  /** @returns whether the change belongs to the room that the receivers know, which is started or replaced if necessary */
+  enter (change: Reported, room: RoomStart): boolean {
+    const known = this.read<KnownRoom>(roomField)
+    if (known && (known.startedAt > room.startedAt || (known.isClosed && known.startedAt === room.startedAt))) return false
+    if (known?.startedAt === room.startedAt) return true
+    if (known && !known.isClosed) this.finish(change, 'unknown')
+    const { startedAt, ownerId, title, topic } = room
+    this.write(roomField, { startedAt, ownerId, title, topic, members: 0 } satisfies KnownRoom)
+    this.emit(change, 'room_started', { ownerId, title, topic, startedAt })
+    return true
+  }
+
+  /** @throws needsAllFields */
+  finish (change: Reported, reason: string): void {
+    const { room } = this
+    if (!room) return
+    if (!this.#isComplete) throw needsAllFields
+    const broadcast = this.read<KnownBroadcast>(broadcastField)
+    if (broadcast?.onAir) this.stopBroadcast(change, broadcast)
+    const members = [...this.#fields.keys()].filter((field) => field.startsWith(memberField('')))
+    for (const [i, field] of members.entries()) {
+      this.leave(change, field.slice(memberField('').length), 'closed', members.length - i - 1)
+    }
+    this.emit(change, 'room_finished', { startedAt: room.startedAt, durationSeconds: secondsBetween(room.startedAt, change.at), reason })
+    for (const field of [...this.#fields.keys()]) this.remove(field)
+    this.write(roomField, { ...room, members: 0, isClosed: true } satisfies KnownRoom)
+  }
+
+  #count (added: number): void {
+    const room = this.read<KnownRoom>(roomField)
+    if (room) this.write(roomField, { ...room, members: room.members + added })
+  }
+
+  join (change: Reported, userKey: string, data: EventData<'participant_joined'>): void {
+    this.write(memberField(userKey), { userId: data.userId, joinedAt: change.at, id: change.id } satisfies KnownMember)
+    this.#count(1)
+    this.emit(change, 'participant_joined', data, userKey)
+  }
+
+  leave (change: Reported, userKey: string, reason: EventData<'participant_left'>['reason'], participantCount: number): void {
+    const member = this.read<KnownMember>(memberField(userKey))
+    if (!member) return
+    const { userId, joinedAt } = member
+    this.remove(memberField(userKey))
+    this.#count(-1)
+    this.emit(change, 'participant_left', { userId, reason, joinedAt, durationSeconds: secondsBetween(joinedAt, change.at), participantCount }, userKey)
+    if (member.again && reason !== 'closed') this.join(member.again, userKey, member.again.data)
+  }
+
+  stopBroadcast (change: Reported, { startedAt, hlsUrl }: KnownBroadcast): void {
+    this.emit(change, 'broadcast_stopped', { hlsUrl, startedAt, durationSeconds: secondsBetween(startedAt, change.at) }, String(startedAt))
+  }
+
+  apply (change: Change): void {
+    switch (change.type) {
+      case 'started':
+        this.enter(change, change.room)
+        return
+      case 'finished': {
+        const { room } = this
+        if (room && room.startedAt <= change.startedAt) this.finish(change, change.reason)
+        return
+      }
+      case 'joined': {
+        if (change.room ? !this.enter(change, change.room) : !this.room) return
+        const member = this.read<KnownMember>(memberField(change.userKey))
+        if (!member) this.join(change, change.userKey, change.data)
+        else if (!change.isCorrection && member.id !== change.id) this.write(memberField(change.userKey), { ...member, again: { id: change.id, at: change.at, data: change.data } })
+        return
+      }
+      case 'left': {
+        const { room } = this
+        const member = this.read<KnownMember>(memberField(change.userKey))
+        if (!room || !member || (change.startedAt ?? room.startedAt) !== room.startedAt) return
+        if (change.joinedAt === undefined || change.joinedAt === member.joinedAt) this.leave(change, change.userKey, change.reason, change.count)
+        return
+      }
+      case 'seats': {
+        const { room } = this
+        const known = this.read<KnownSeats>(seatsField) ?? { revision: -1, seats: [] }
+        if (!room || (change.startedAt ?? room.startedAt) !== room.startedAt || change.revision <= known.revision) return
+        this.write(seatsField, { revision: change.revision, seats: [...change.seats] } satisfies KnownSeats)
+        const [before, after] = [known.seats, change.seats].map((seats) => new Map(seats.map((seat) => [seat.seatIndex, seat]))) as [Map<number, SeatEntry>, Map<number, SeatEntry>]
+        const indexes = [...new Set([...before.keys(), ...after.keys()])].sort((a, b) => a - b)
+        // Seats that become free come first, so that a user who moves never has two seats.
+        const changes = indexes.map((index) => ({ from: before.get(index) ?? freeSeat(index), to: after.get(index) ?? freeSeat(index) }))
+          .filter(({ from, to }) => from.userId !== to.userId || from.isMuted !== to.isMuted || from.isLocked !== to.isLocked)
+          .sort((a, b) => Number(a.to.userId !== null) - Number(b.to.userId !== null))
+        for (const { from, to } of changes) this.emit(change, 'seat_changed', { ...to, previousUserId: from.userId }, String(to.seatIndex))
+        return
+      }
+      case 'broadcast': {
+        const known = this.read<KnownBroadcast>(broadcastField)
+        if (!this.room || (known && known.startedAt > change.startedAt)) return
+        const { startedAt, hlsUrl, onAir } = change
+        if (known?.startedAt === startedAt) {
+          if (!known.onAir || onAir) return
+        } else {
+          if (known?.onAir) this.stopBroadcast(change, known)
+          this.emit(change, 'broadcast_started', { hlsUrl, startedAt }, String(startedAt))
+        }
+        if (!onAir) this.stopBroadcast(change, { startedAt, hlsUrl, onAir })
+        this.write(broadcastField, { startedAt, hlsUrl, onAir } satisfies KnownBroadcast)
+        return
+      }
+      case 'recorded':
+        this.emit(change, 'recording_finished', change.data, change.data.recordingId)
+    }
+  }
+}
+
+/** @returns the fields that the changes read */
+export function fieldsFor (changes: readonly Change[]): string[] {
+  return [...new Set([roomField, seatsField, broadcastField, ...changes.flatMap((change) => 'userKey' in change ? [memberField(change.userKey)] : [])])]
+}
+
+/**
+ * Applies changes to what the receivers know about a room. A pure function.
+ *
+ * @param fields the stored fields; at least {@link fieldsFor} the changes
+ * @param isComplete whether `fields` has all fields of the room
+ * @returns what to store and send; {@link needsAllFields} if `fields` is not sufficient
+ */
+export function applyChanges (roomId: string, fields: Fields, changes: readonly Change[], isComplete: boolean): Step | typeof needsAllFields {
+  const draft = new RoomDraft(roomId, fields, isComplete)
+  try {
+    for (const change of changes) draft.apply(change)
+    return draft.step
+  } catch (error) {
+    if (error === needsAllFields) return needsAllFields
+    throw error
+  }
+}

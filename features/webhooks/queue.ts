@@ -1,0 +1,166 @@
+import { isCoded, unavailable } from 'flylive-audio-server/feature'
+import type { QueuedEvent } from './events.ts'
+
+/** An address that receives webhooks. */
+export interface Target {
+  /** Identifies the address and its queue: host name and a hash of the URL. */
+  id: string
+  /** The address without query, for admins. */
+  shownUrl: string
+}
+
+/** The fields of a room, and their version. */
+export interface StoredRoom {
+  version: number
+  fields: ReadonlyMap<string, string>
+}
+
+export interface RoomCommit {
+  roomId: string
+  /** The version that was read. If the room has another one by now, nothing is stored. */
+  version: number
+  set: ReadonlyMap<string, string>
+  remove: ReadonlySet<string>
+  /** Deletes the room after this time, in milliseconds, unless it is changed again. */
+  ttlMs?: number | undefined
+  /** Added to the queue of each target, in this order. */
+  events: readonly QueuedEvent[]
+}
+
+/** A room that the receivers know. */
+export interface ListedRoom {
+  roomId: string
+  /** The JSON of the field `room`. */
+  room: string
+}
+
+/** The first event of a room, leased to a server. */
+export interface Delivery {
+  roomId: string
+  event: QueuedEvent
+  /** Number of failed attempts. */
+  tries: number
+  /** Identifies the lease. */
+  token: string
+}
+
+/** What happens to a leased event. */
+export type Outcome =
+  | { to: 'sent' }
+  /** Due again after `delayMs`. Without `reason`, the attempt does not count as failed. */
+  | { to: 'retry', delayMs: number, reason?: string }
+  | { to: 'dead', reason: string }
+
+export interface DeadLetter {
+  /** The id of the event and of the target. Sorts by the time of the event. */
+  id: string
+  queue: string
+  roomId: string
+  body: string
+  tries: number
+  reason: string
+  /** Epoch milliseconds. */
+  deadAt: number
+}
+
+export interface QueueState {
+  /** Number of events that are not delivered yet. */
+  pending: number
+  /** When the oldest of them was added, epoch milliseconds. */
+  oldestAt: number | undefined
+  /** Dead letters of all queues. */
+  deadLetters: number
+}
+
+export interface Taken extends QueueState {
+  deliveries: Delivery[]
+}
+
+export interface QueueInfo {
+  queue: string
+  shownUrl: string
+  pending: number
+  oldestAt: number | undefined
+  lastError: { at: number, reason: string } | undefined
+}
+
+/** Events that a full queue has moved to the dead letters, and dead letters that were deleted because there were too many. */
+export interface Overflow {
+  moved: number
+  deleted: number
+}
+
+export interface StorageOptions {
+  /** The clock for due times, epoch milliseconds. Default: the clock of the storage. */
+  now?: () => number
+  queueLimit: number
+  deadLetterLimit: number
+}
+
+/**
+ * Stores what the receivers know about rooms (known-room.ts), one queue of events per target, and dead letters. Two
+ * implementations, `sqlite` (one server) and `redis`, pass the same tests (test/contracts/webhook-storage.ts).
+ *
+ * A queue delivers the events of a room one after another, and rooms independently of each other. Each method is atomic
+ * and durable when it resolves; all throw UNAVAILABLE.
+ */
+export interface WebhookStorage {
+  /** Adds the targets to the list of queues. Their events are stored from then on. */
+  register (targets: readonly Target[]): Promise<void>
+  /** @param names the fields to read; default: all */
+  readRoom (roomId: string, names?: readonly string[]): Promise<StoredRoom>
+  /**
+   * Stores a change of a room together with its events.
+   *
+   * @param targets ids of the targets that receive the events
+   * @returns undefined if another server has changed the room since it was read; nothing is then stored
+   */
+  commitRoom (commit: RoomCommit, targets: readonly string[]): Promise<Overflow | undefined>
+  /** @returns at most `limit` rooms whose ids come after `after`, ordered by id */
+  listRooms (after: string, limit: number): Promise<ListedRoom[]>
+  /**
+   * Leases the first events of at most `limit` rooms whose first event is due, longest due first. After `leaseMs` an
+   * event that was not settled is due again.
+   */
+  take (target: string, limit: number, leaseMs: number): Promise<Taken>
+  /**
+   * Settles a leased event. The next event of the room is due immediately, but after the events of all rooms that are due
+   * already.
+   *
+   * @returns undefined if another server has the event by now; nothing then changes
+   */
+  settle (target: string, delivery: Delivery, outcome: Outcome): Promise<Overflow | undefined>
+  queues (): Promise<QueueInfo[]>
+  /**
+   * Deletes a queue and its events.
+   *
+   * @returns the number of deleted events
+   */
+  deleteQueue (target: string): Promise<number>
+  countDeadLetters (): Promise<number>
+  /** @returns at most `limit` dead letters whose ids come after `after`, ordered by id */
+  listDeadLetters (after: string, limit: number): Promise<DeadLetter[]>
+  /**
+   * Moves dead letters to the end of their rooms in their queues.
+   *
+   * @returns the number of moved dead letters
+   */
+  retryDeadLetters (ids: readonly string[]): Promise<number>
+  /** @returns the number of deleted dead letters */
+  deleteDeadLetters (ids: readonly string[]): Promise<number>
+  close (): Promise<void>
+}
+
+/** The reason of a dead letter that a full queue has moved. */
+export const queueFull = 'The queue was full'
+
+export const deadLetterId = (eventId: string, target: string): string => `${eventId}.${target}`
+
+/** Runs `fn` and converts storage errors to UNAVAILABLE. */
+export async function failingClosed<T> (fn: () => T | Promise<T>): Promise<T> {
+  try {
+    return await fn()
+  } catch (error) {
+    throw isCoded(error) ? error : unavailable('The webhook queue is unreachable', error)
+  }
+}

@@ -1,0 +1,165 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { hasOwner, isCoded, userKeyOf } from 'flylive-audio-server/feature'
+import type { FeatureInstance, Profile, RoomRecord } from 'flylive-audio-server/feature'
+import { v7 } from 'uuid'
+import type { Intake } from './intake.ts'
+import { broadcastField, memberField, roomField } from './known-room.ts'
+import type { Change, KnownMember, KnownRoom, RoomStart, SeatEntry } from './known-room.ts'
+import type { WebhookMetrics } from './metrics.ts'
+import type { WebhookStorage } from './queue.ts'
+
+/** Compares a room with what the receivers know. */
+export const roomJob = 'webhook-room'
+/** Finds the rooms to compare. */
+export const sweepJob = 'webhook-sweep'
+
+const sweepMs = 60_000
+const pageSize = 500
+/**
+ * A difference is reported if it still exists after this time, in milliseconds: until then, the server where the change
+ * happened may report it. Without Redis, changes are reported at once.
+ */
+const verifyMs = { redis: 3000, memory: 100 }
+
+export interface Reconciler {
+  /** Schedules the comparison of a room. */
+  review (roomId: string): void
+  /**
+   * Schedules the comparison of all rooms, now and every minute.
+   *
+   * @param isFull whether to compare every room now; otherwise only those whose number of members differs
+   */
+  reviewAll (isFull: boolean): void
+  close (): void
+}
+
+export const startOf = (record: RoomRecord): RoomStart => ({
+  startedAt: record.createdAt,
+  ownerId: hasOwner(record) ? record.ownerId : null,
+  title: record.title,
+  topic: record.topic
+})
+
+export function seatEntries ({ seats, lockedSeats }: { seats: readonly { seatIndex: number, userId: number | string, isMuted: boolean }[], lockedSeats: readonly number[] }): SeatEntry[] {
+  const locked = new Set(lockedSeats)
+  const taken = seats.map(({ seatIndex, userId, isMuted }) => ({ seatIndex, userId, isMuted, isLocked: locked.has(seatIndex) }))
+  const free = lockedSeats.filter((index) => !seats.some(({ seatIndex }) => seatIndex === index))
+  return [...taken, ...free.map((seatIndex) => ({ seatIndex, userId: null, isMuted: false, isLocked: true }))]
+}
+
+type Difference = Change extends infer C ? C extends Change ? Omit<C, 'id' | 'at'> : never : never
+
+/**
+ * Finds changes that no server has reported, because the server where they happened died, or the feature was off, and
+ * reports them. A job per room compares the room with what the receivers know.
+ */
+export function createReconciler (app: Pick<FeatureInstance, 'clock' | 'features' | 'hooks' | 'jobs' | 'log' | 'redis' | 'store'>, storage: WebhookStorage, intake: Intake, metrics: WebhookMetrics): Reconciler {
+  const { clock, features, hooks, jobs, log, store } = app
+  const closing = new AbortController()
+
+  async function membersOf (roomId: string): Promise<Map<string, Profile>> {
+    const members = new Map<string, Profile>()
+    for (let after = 0; ;) {
+      const { arrivals } = await store.listParticipants(roomId, after, pageSize)
+      for (const { profile } of arrivals) members.set(userKeyOf(profile.userId), profile)
+      const last = arrivals.at(-1)
+      if (!last || arrivals.length < pageSize) return members
+      after = last.place
+    }
+  }
+
+  /** @returns the differences between a room and what the receivers know, by a text that identifies each */
+  async function compare (roomId: string): Promise<Map<string, Difference>> {
+    const { fields } = await storage.readRoom(roomId)
+    const [record, members] = await Promise.all([store.getRoom(roomId), membersOf(roomId)])
+    const found = new Map<string, Difference>()
+    const text = fields.get(roomField)
+    const stored = text === undefined ? undefined : JSON.parse(text) as KnownRoom
+    const known = stored?.isClosed ? undefined : stored
+    if (known && known.startedAt !== record?.createdAt) found.set(`finished ${known.startedAt}`, { type: 'finished', startedAt: known.startedAt, reason: 'unknown' })
+    if (!record) return found
+    const isSame = known?.startedAt === record.createdAt
+    if (!isSame) found.set(`started ${record.createdAt}`, { type: 'started', room: startOf(record) })
+    for (const [userKey, user] of members) {
+      const field = isSame ? fields.get(memberField(userKey)) : undefined
+      if (field === undefined) {
+        found.set(`joined ${userKey}`, { type: 'joined', room: startOf(record), userKey, data: { userId: user.userId, user, participantCount: members.size }, isCorrection: true })
+        continue
+      }
+      const { joinedAt, again } = JSON.parse(field) as KnownMember
+      // The report that the user left and came back is missing.
+      if (again) found.set(`left ${userKey} ${joinedAt}`, { type: 'left', startedAt: record.createdAt, userKey, reason: 'disconnected', count: members.size - 1, joinedAt })
+    }
+    if (!isSame) return found
+    for (const [name, field] of fields) {
+      const userKey = name.startsWith(memberField('')) ? name.slice(memberField('').length) : undefined
+      if (userKey === undefined || members.has(userKey)) continue
+      const { joinedAt } = JSON.parse(field) as KnownMember
+      found.set(`left ${userKey} ${joinedAt}`, { type: 'left', startedAt: record.createdAt, userKey, reason: 'disconnected', count: members.size, joinedAt })
+    }
+    const broadcast = fields.get(broadcastField)
+    if (broadcast !== undefined) {
+      const last = JSON.parse(broadcast) as { startedAt: number, hlsUrl: string, onAir: boolean }
+      const isOnAir = (await hooks.ask('lobby:onAir', [record])).some(([onAir]) => onAir)
+      if (last.onAir && !isOnAir) found.set(`stopped ${last.startedAt}`, { type: 'broadcast', ...last, onAir: false })
+    }
+    return found
+  }
+
+  async function reviewSeats (roomId: string): Promise<void> {
+    const record = await store.getRoom(roomId)
+    const seats = record && await features.getFeature('seats')?.snapshotOf(record)
+    // A change that the receivers know already leads to no event.
+    if (record && seats && seats.revision > 0) intake.add(roomId, { id: v7(), at: clock.now(), type: 'seats', startedAt: record.createdAt, revision: seats.revision, seats: seatEntries(seats) })
+  }
+
+  jobs.on(roomJob, async (roomId) => {
+    const first = await compare(roomId)
+    if (first.size > 0) {
+      await delay(app.redis ? verifyMs.redis : verifyMs.memory, undefined, { signal: closing.signal })
+      const second = await compare(roomId)
+      for (const [key, difference] of second) {
+        if (!first.has(key)) continue
+        metrics.corrections.inc()
+        intake.add(roomId, { ...difference, id: v7(), at: clock.now() } as Change)
+      }
+      await intake.stored(roomId)
+    }
+    await reviewSeats(roomId)
+  })
+
+  async function pagesOf<T extends { roomId: string }> (list: (after: string, limit: number) => Promise<T[]>): Promise<Map<string, T>> {
+    const all = new Map<string, T>()
+    for (let after = ''; ;) {
+      const page = await list(after, pageSize)
+      for (const room of page) all.set(room.roomId, room)
+      const last = page.at(-1)
+      if (!last || page.length < pageSize) return all
+      after = last.roomId
+    }
+  }
+
+  async function sweep (isFull: boolean): Promise<void> {
+    const [rooms, known] = await Promise.all([pagesOf((after, limit) => store.listRooms(after, limit)), pagesOf((after, limit) => storage.listRooms(after, limit))])
+    for (const roomId of new Set([...rooms.keys(), ...known.keys()])) {
+      const [room, text] = [rooms.get(roomId), known.get(roomId)?.room]
+      const { startedAt, members } = JSON.parse(text ?? '{}') as Partial<KnownRoom>
+      if (isFull || !room || startedAt !== room.createdAt || members !== room.participantCount) await jobs.schedule(roomJob, roomId, clock.now())
+    }
+  }
+
+  jobs.on(sweepJob, async (key) => {
+    await sweep(key === 'full')
+    if (key !== 'full') await jobs.schedule(sweepJob, key, clock.now() + sweepMs)
+  })
+
+  const failed = (err: unknown) => log[isCoded(err) ? 'debug' : 'error']({ err }, 'failed to schedule the comparison of rooms for webhooks')
+
+  return {
+    review: (roomId) => { jobs.schedule(roomJob, roomId, clock.now()).catch(failed) },
+    reviewAll (isFull) {
+      for (const key of isFull ? ['full', 'counts'] : ['counts']) jobs.schedule(sweepJob, key, clock.now()).catch(failed)
+    },
+    close: () => closing.abort()
+  }
+}

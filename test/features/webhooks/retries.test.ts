@@ -1,0 +1,34 @@
+import t from 'tap'
+import { backoffMs, outcomeOf } from '../../../features/webhooks/deliverer.ts'
+import { retryAfterMs, signatureOf } from '../../../features/webhooks/sender.ts'
+import { targetOf } from '../../../features/webhooks/service.ts'
+
+t.test('backs off exponentially up to ten minutes, for a day', async (t) => {
+  t.strictSame([0, 1, 2, 9, 20].map((tries) => backoffMs(1000, tries, 0.5)), [1000, 2000, 4000, 512_000, 600_000])
+  t.strictSame([backoffMs(1000, 0, 0), backoffMs(1000, 0, 1)], [800, 1200])
+  const event = { id: 'x', queuedAt: 0, body: '' }
+  const hour = 3_600_000
+  const after = (result: 'error' | 'rejected' | 'gone', tries: number, now: number) => outcomeOf({ result, reason: 'HTTP', retryAfterMs: undefined }, { tries, event }, { now, retryMs: 1000, retryForMs: 24 * hour }).to
+  t.equal(after('error', 100, 24 * hour - 1), 'retry')
+  t.equal(after('error', 100, 24 * hour), 'dead')
+  t.equal(after('rejected', 8, 1), 'retry')
+  t.equal(after('rejected', 9, 1), 'dead', 'a rejected webhook blocks its room for about nine minutes')
+  t.equal(after('gone', 0, 1), 'dead')
+  t.match(outcomeOf({ result: 'limited', reason: 'HTTP 429', retryAfterMs: 30_000 }, { tries: 0, event }, { now: 1, retryMs: 1000, retryForMs: hour }), { to: 'retry', delayMs: 30_000 })
+})
+
+t.test('reads Retry-After', async (t) => {
+  const now = Date.parse('2026-01-01T00:00:00Z')
+  t.strictSame(['7', 'Thu, 01 Jan 2026 00:00:09 GMT', 'Wed, 31 Dec 2025 00:00:00 GMT', '999999', 'soon', undefined].map((header) => retryAfterMs(header, now)), [7000, 9000, 0, 3_600_000, undefined, undefined])
+})
+
+t.test('signs as the documentation says', async (t) => {
+  // printf '1700000000.{"a":"é"}' | openssl dgst -sha256 -hmac secret-key
+  t.equal(signatureOf('secret-key', 1_700_000_000, '{"a":"é"}'), 't=1700000000,v1=a33cc14701a0cc4294e705e41188b6c745fa025a63744bc9bf4457e2444042d5')
+})
+
+t.test('each address has its own queue, whose name contains no query', async (t) => {
+  const [a, b] = [targetOf('https://hooks.example.com/a?token=1'), targetOf('https://hooks.example.com/a?token=2')]
+  t.match(a, { id: /^hooks\.example\.com-[0-9a-f]{8}$/, shownUrl: 'https://hooks.example.com/a' })
+  t.not(a.id, b.id)
+})
