@@ -53,9 +53,13 @@ export function eventOf<N extends EventName> (id: string, event: N, createdAt: n
   return { id, queuedAt: createdAt, body: JSON.stringify({ id, event, createdAt, roomId, data }) }
 }
 
-/** Derives the id of one of the events that a change leads to, so that a repeated change creates the same ids. */
-export function derivedId (id: string, createdAt: number, name: string): string {
-  return v7({ msecs: createdAt, random: createHash('sha256').update(`${id} ${name}`).digest() })
+/**
+ * Derives the id of one of the events that a change leads to, so that a repeated change creates the same ids.
+ *
+ * @param order orders the ids of the same millisecond: 0 to 2³² - 1
+ */
+export function derivedId (id: string, createdAt: number, name: string, order: number): string {
+  return v7({ msecs: createdAt, seq: order, random: createHash('sha256').update(`${id} ${name}`).digest() })
 }
 
 export const secondsBetween = (from: number, to: number): number => Math.max(0, Math.round(to - from) / 1000)

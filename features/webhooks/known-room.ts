@@ -1,4 +1,5 @@
 import type { UserId } from 'flylive-audio-server/feature'
+import { v7 } from 'uuid'
 import { derivedId, eventOf, secondsBetween } from './events.ts'
 import type { EventData, EventName, QueuedEvent } from './events.ts'
 
@@ -20,7 +21,18 @@ interface Reported {
   id: string
   /** When the change was detected, epoch milliseconds. */
   at: number
+  /** Orders the changes that a server detects in the same millisecond. Default: 0. */
+  order?: number
 }
+
+/** @returns a function that creates the head of each change that this server detects */
+export function createReports (clock: { now (): number }): () => Required<Reported> {
+  let order = 0
+  return () => ({ id: v7(), at: clock.now(), order: order++ })
+}
+
+/** Number of events of one change whose ids are in order. */
+const orderedEvents = 64
 
 /** A change that a server has observed. */
 export type Change = Reported & (
@@ -95,6 +107,8 @@ class RoomDraft {
   readonly step: Step = { set: new Map(), remove: new Set(), events: [] }
   readonly #fields: Map<string, string>
   readonly #isComplete: boolean
+  /** Number of events of the current change. */
+  #emitted = 0
 
   constructor (roomId: string, fields: Fields, isComplete: boolean) {
     this.roomId = roomId
@@ -120,8 +134,9 @@ class RoomDraft {
     this.step.remove.add(field)
   }
 
-  emit<N extends EventName> ({ id, at }: Reported, name: N, data: EventData<N>, key = ''): void {
-    this.step.events.push(eventOf(derivedId(id, at, `${name} ${key}`), name, at, this.roomId, data))
+  emit<N extends EventName> ({ id, at, order = 0 }: Reported, name: N, data: EventData<N>, key = ''): void {
+    const place = order * orderedEvents + Math.min(this.#emitted++, orderedEvents - 1)
+    this.step.events.push(eventOf(derivedId(id, at, `${name} ${key}`, place % 2 ** 32), name, at, this.roomId, data))
   }
 
   /** The room that the receivers know, unless it is closed. */
@@ -184,6 +199,7 @@ class RoomDraft {
   }
 
   apply (change: Change): void {
+    this.#emitted = 0
     switch (change.type) {
       case 'started':
         this.enter(change, change.room)

@@ -1,9 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { hasOwner, isCoded, userKeyOf } from 'flylive-audio-server/feature'
 import type { FeatureInstance, Profile, RoomRecord } from 'flylive-audio-server/feature'
-import { v7 } from 'uuid'
 import type { Intake } from './intake.ts'
-import { broadcastField, memberField, roomField } from './known-room.ts'
+import { broadcastField, createReports, memberField, roomField } from './known-room.ts'
 import type { Change, KnownMember, KnownRoom, RoomStart, SeatEntry } from './known-room.ts'
 import type { WebhookMetrics } from './metrics.ts'
 import type { WebhookStorage } from './queue.ts'
@@ -55,6 +54,7 @@ type Difference = Change extends infer C ? C extends Change ? Omit<C, 'id' | 'at
  */
 export function createReconciler (app: Pick<FeatureInstance, 'clock' | 'features' | 'hooks' | 'jobs' | 'log' | 'redis' | 'store'>, storage: WebhookStorage, intake: Intake, metrics: WebhookMetrics): Reconciler {
   const { clock, features, hooks, jobs, log, store } = app
+  const report = createReports(clock)
   const closing = new AbortController()
 
   async function membersOf (roomId: string): Promise<Map<string, Profile>> {
@@ -110,7 +110,7 @@ export function createReconciler (app: Pick<FeatureInstance, 'clock' | 'features
     const record = await store.getRoom(roomId)
     const seats = record && await features.getFeature('seats')?.snapshotOf(record)
     // A change that the receivers know already leads to no event.
-    if (record && seats && seats.revision > 0) intake.add(roomId, { id: v7(), at: clock.now(), type: 'seats', startedAt: record.createdAt, revision: seats.revision, seats: seatEntries(seats) })
+    if (record && seats && seats.revision > 0) intake.add(roomId, { ...report(), type: 'seats', startedAt: record.createdAt, revision: seats.revision, seats: seatEntries(seats) })
   }
 
   jobs.on(roomJob, async (roomId) => {
@@ -121,7 +121,7 @@ export function createReconciler (app: Pick<FeatureInstance, 'clock' | 'features
       for (const [key, difference] of second) {
         if (!first.has(key)) continue
         metrics.corrections.inc()
-        intake.add(roomId, { ...difference, id: v7(), at: clock.now() } as Change)
+        intake.add(roomId, { ...difference, ...report() } as Change)
       }
       await intake.stored(roomId)
     }

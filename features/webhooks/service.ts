@@ -2,11 +2,11 @@ import { createHash, randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { userKeyOf } from 'flylive-audio-server/feature'
 import type { FeatureInstance, z } from 'flylive-audio-server/feature'
-import { v7 } from 'uuid'
 import type { config } from './config.ts'
 import { adminRoutes } from './admin.ts'
 import { createDeliverer } from './deliverer.ts'
 import { createIntake, createKeptChanges } from './intake.ts'
+import { createReports } from './known-room.ts'
 import type { Change } from './known-room.ts'
 import { createWebhookMetrics } from './metrics.ts'
 import { createRedisStorage } from './queue.redis.ts'
@@ -54,7 +54,8 @@ export async function startWebhooks (app: FeatureInstance, settings: z.output<ty
     await storage.close()
   })
 
-  const add = (roomId: string, change: Change extends infer C ? C extends Change ? Omit<C, 'id' | 'at'> : never : never) => intake.add(roomId, { id: v7(), at: clock.now(), ...change } as Change)
+  const report = createReports(clock)
+  const add = (roomId: string, change: Change extends infer C ? C extends Change ? Omit<C, 'id' | 'at' | 'order'> : never : never) => intake.add(roomId, { ...report(), ...change } as Change)
   const startedAt = (roomId: string) => rooms.get(roomId)?.record.createdAt
 
   // Each of these hooks is called once, on one server.

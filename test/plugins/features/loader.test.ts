@@ -50,6 +50,8 @@ t.test('@fastify/autoload loads the features as plain plugins', async (t) => {
     DATA_DIR: t.testdir({}),
     LARAVEL_API_URL: 'http://127.0.0.1:9',
     LARAVEL_INTERNAL_KEY: adminKey,
+    WEBHOOK_URLS: 'http://127.0.0.1:9',
+    WEBHOOK_SECRET: adminKey,
     FEATURES: readdirSync(folder).map((name) => `-${name}`).join(',')
   })
   const app = await buildApp({ config, warmWorkers: false })
