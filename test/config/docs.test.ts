@@ -52,6 +52,6 @@ t.test('the reference describes every feature, and formats each example separate
   const text = configDocs()['docs/configuration.md'] ?? ''
   const shipped = execFileSync('git', ['ls-files', 'features/*/index.ts'], { cwd: root, encoding: 'utf8' }).trim().split('\n').map((path) => path.split('/')[1])
   t.same([...text.matchAll(/^\| `([a-z-]+)` \| .+ \| .+ \| .+ \| .+ \|$/gm)].map(([, name]) => name), shipped)
-  t.match(text, 'networks like `10.0.0.0/8`, separated by commas |')
+  t.match(text, 'networks of proxies like `10.0.0.0/8`, separated by commas |')
   t.match(text, 'URLs like `turn:turn.example.com:3478` or `turns:turn.example.com:5349?transport=tcp` |')
 })
