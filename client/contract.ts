@@ -728,7 +728,7 @@ export interface ModerationRequests {
   }
   'room:lock': {
     request: {
-      /** PIN that later joins require. Without a PIN, only the owner, admins and users who have just disconnected can join */
+      /** PIN that later joins require. Without a PIN, only the owner, admins, current members and users who have just disconnected can join */
       pin?: string | undefined
     }
     reply: {}

@@ -19,8 +19,8 @@ const maxInFlight = 4
 /** Exponential backoff while the backend is unavailable, in milliseconds. */
 const backoffMs = { min: 500, max: 5000 }
 /**
- * How much longer the lease lasts than the timeout of a backend call, in milliseconds. The flusher counts the lease time
- * from before it takes the gifts, and taking them may last 2 s (plugins/redis).
+ * How much longer the lease lasts than the timeout of a backend call, in milliseconds. The lease starts before the
+ * flusher takes the gifts, which may take up to 2 s (the Redis timeout).
  */
 const leaseMarginMs = 3000
 

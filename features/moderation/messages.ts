@@ -39,7 +39,7 @@ export const requests = {
     reply: z.object({ userIds: z.array(userId).describe('The users whom the request has muted') })
   },
   'room:lock': {
-    request: z.object({ pin: z.string().min(4).max(32).optional().describe('PIN that later joins require. Without a PIN, only the owner, admins and users who have just disconnected can join') }).describe('Locks the room, or replaces its PIN. Owner and admins only'),
+    request: z.object({ pin: z.string().min(4).max(32).optional().describe('PIN that later joins require. Without a PIN, only the owner, admins, current members and users who have just disconnected can join') }).describe('Locks the room, or replaces its PIN. Owner and admins only'),
     reply: z.object({})
   },
   'room:unlock': bare('Unlocks the room and removes its PIN. Owner and admins only'),

@@ -30,7 +30,7 @@ export type Command =
   { type: 'muteAll', except: readonly UserId[] } |
   { type: 'request' } |
   { type: 'cancel', userId?: UserId | undefined } |
-  // The server sends the following commands itself, without an actor.
+  // The server issues the following commands itself, without an actor.
   { type: 'gone', userId: UserId, reason: ClearReason } |
   { type: 'away', userIds: readonly UserId[], until: number } |
   // Whether each user is in the room, by user key. Users without an entry stay unchanged.

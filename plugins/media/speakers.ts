@@ -13,7 +13,7 @@ export interface ActiveSpeakers {
 export interface Speakers {
   /** The active speakers. */
   active (): UserId[]
-  /** The last measured loudness of each of {@link active}, 0 to 1. */
+  /** The last measured loudness of each active speaker, 0 to 1, in the order of {@link active}. */
   levels (): number[]
   add (producerId: string): Promise<void>
   /** Removes a user immediately, without the hold time, because their producer was closed or paused. */

@@ -19,7 +19,7 @@ export function text (min: number, max: number) {
  */
 export const isStorable = (text: string): boolean => text.isWellFormed() && !text.includes('\0')
 
-/** The issue of a text that is not {@link isStorable}, in the form of a zod issue. */
+/** The validation error of a text that {@link isStorable} rejects, with the fields of a zod issue. */
 export interface TextIssue {
   path: PropertyKey[]
   message: string

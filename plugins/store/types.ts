@@ -130,8 +130,7 @@ export interface SwapCommand {
   /** The new state, as JSON; undefined to only check the version. */
   state?: string | undefined
   /**
-   * The part of the state that survives a restart of the server even in the memory store, as JSON; undefined if nothing
-   * survives.
+   * The part of the state that survives a restart even with the memory store, as JSON; undefined if nothing survives.
    */
   kept?: string | undefined
   /** Whether the state may change while servers restore a lost room. Default: false. */

@@ -80,7 +80,7 @@ export function createMixThreads (metrics: Metrics, log: FastifyBaseLogger): Mix
   }
 }
 
-/** A mix in a thread, with all the data that a new thread needs to open it again. */
+/** A mix in a thread, with all the data that a new thread needs to reopen it. */
 class HostedRoom implements ThreadRoom {
   readonly id: number
   readonly #thread: MixThread
