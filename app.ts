@@ -3,13 +3,12 @@ import { join } from 'node:path'
 import autoload from '@fastify/autoload'
 import Fastify, { LogController } from 'fastify'
 import type { FastifyInstance, FastifyServerOptions } from 'fastify'
-import { serializerCompiler } from 'fastify-type-provider-zod'
 import type { Config } from './config/load.ts'
 import { trustProxyOption } from './config/addresses.ts'
 import { bodyLimit, useJsonBodies } from './config/body.ts'
 import { routerOptions } from './config/router.ts'
 import { kernelSecrets } from './config/secrets.ts'
-import { inputValidator } from './plugins/schema/input.ts'
+import { schemaController } from './plugins/schema/compilers.ts'
 import { createRedaction } from './plugins/schema/redaction.ts'
 import { frameworkErrors } from './plugins/errors/index.ts'
 import { defaultTimings } from './plugins/timings.ts'
@@ -58,10 +57,9 @@ export async function buildApp ({ config, logger = false, featuresDir = join(her
     logController: new LogController({ disableRequestLogging: true }),
     forceCloseConnections: true,
     frameworkErrors,
-    routerOptions
+    routerOptions,
+    schemaController
   }) as unknown as FastifyInstance
-  app.setValidatorCompiler(inputValidator)
-  app.setSerializerCompiler(serializerCompiler)
   useJsonBodies(app)
   app.addHook('onResponse', async (request, reply) => {
     request.log.debug({ method: request.method, url: request.routeOptions.url, status: reply.statusCode, ms: Math.round(reply.elapsedTime) }, 'call')

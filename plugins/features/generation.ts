@@ -1,7 +1,6 @@
 import Fastify, { LogController } from 'fastify'
 import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify'
 import fp from 'fastify-plugin'
-import { serializerCompiler } from 'fastify-type-provider-zod'
 import { trustProxyOption } from '../../config/addresses.ts'
 import { bodyLimit, useJsonBodies } from '../../config/body.ts'
 import { routerOptions } from '../../config/router.ts'
@@ -10,7 +9,7 @@ import type { JobHandler, JobsRegistrar } from '../jobs/runner.ts'
 import { NotFound } from '../errors/codes.ts'
 import { frameworkErrors, useWireErrors } from '../errors/index.ts'
 import { afterReading } from '../errors/timeout.ts'
-import { inputValidator } from '../schema/input.ts'
+import { schemaController } from '../schema/compilers.ts'
 import type { HookCaller, HookEntry } from '../hooks.ts'
 import type { Bus, BusHandler } from '../cluster/bus.ts'
 import { createInFlight, lateError } from '../dispatch/in-flight.ts'
@@ -111,7 +110,8 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     trustProxy: trustProxyOption(kernel.config.TRUST_PROXY),
     pluginTimeout: 30_000,
     frameworkErrors,
-    routerOptions
+    routerOptions,
+    schemaController
   })
   const calls = createInFlight(supervision)
   const kept = createKeptResources(app.log, previouslyKept)
@@ -125,8 +125,6 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   const callHooks = kernel.hooks as unknown as HookCaller<FeatureHooks>
   const routes: { method: HTTPMethods, url: string, schema: unknown }[] = []
 
-  app.setValidatorCompiler(inputValidator)
-  app.setSerializerCompiler(serializerCompiler)
   useJsonBodies(app)
   useWireErrors(app)
   /** Wraps a message handler: its failures are logged and not thrown at the sender. */

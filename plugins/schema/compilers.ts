@@ -1,0 +1,15 @@
+import type { FastifyServerOptions } from 'fastify'
+import { serializerCompiler } from 'fastify-type-provider-zod'
+import { inputValidator } from './input.ts'
+
+/**
+ * Makes Fastify validate and serialize with zod. As an option, because Fastify otherwise loads its own compilers (Ajv and
+ * fast-json-stringify, 100 modules) before it uses these.
+ */
+export const schemaController = {
+  compilersFactory: {
+    buildValidator: () => inputValidator,
+    buildSerializer: () => serializerCompiler
+  }
+  // Fastify's types know only its own compilers.
+} as unknown as NonNullable<FastifyServerOptions['schemaController']>
