@@ -3,7 +3,7 @@ import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { join, resolve } from 'node:path'
 import type { Test } from 'tap'
-import { youngGeneration } from './process.ts'
+import { gcOptions } from '../../scripts/test-lanes.ts'
 import { until } from './retry.ts'
 
 const root = resolve(import.meta.dirname, '../..')
@@ -19,7 +19,7 @@ export interface Demo {
 export function startDemo (t: Test, args: readonly string[], env: Record<string, string> = {}): Demo {
   const child = fork(join(root, 'scripts/demo.ts'), [...args], {
     env: { ...process.env, TMPDIR: t.testdir({}), PORT: '0', FEATURES_WATCH: 'false', MEDIASOUP_RTC_MIN_PORT: String(20_000 + process.pid % 20_000), ...env },
-    execArgv: [...youngGeneration],
+    execArgv: [...gcOptions],
     stdio: ['ignore', 'pipe', 'pipe', 'ipc']
   })
   let output = ''

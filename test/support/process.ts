@@ -5,16 +5,11 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
+import { gcOptions } from '../../scripts/test-lanes.ts'
 import { adminKey, featuresFor, jwtSecret } from './build.ts'
 import { until } from './retry.ts'
 
 const root = join(import.meta.dirname, '..', '..')
-
-/**
- * Node's options for server processes. A large young generation saves a quarter of the CPU time of starting a server
- * (see scripts/test-lanes.ts).
- */
-export const youngGeneration: readonly string[] = ['--min-semi-space-size=32', '--max-semi-space-size=64']
 
 /** The server as a separate process, started like `npm start`. */
 export interface ServerProcess {
@@ -41,7 +36,7 @@ function emptyFolder (t: Test): string {
  * @param launcher a command that runs the server, for example `ip netns exec …`
  */
 export function startServer (t: Test, env: Record<string, string> = {}, cwd = emptyFolder(t), program = join(root, 'server.ts'), launcher: readonly string[] = []): ServerProcess {
-  const [command = '', ...args] = [...launcher, process.execPath, ...youngGeneration, program]
+  const [command = '', ...args] = [...launcher, process.execPath, ...gcOptions, program]
   const child = spawn(command, args, {
     cwd,
     env: {
