@@ -2,12 +2,13 @@
 // Runs a program of this project on a machine that has only git, npm and some
 // version of Node: installs the missing parts, then starts the program.
 //
-//   node scripts/run.mjs [--production | --start | --dev | --test] [--setup-only] FILE [ARG ...]
+//   node scripts/run.mjs [--production | --start | --dev | --test [--firefox]] [--setup-only] FILE [ARG ...]
 //
 // --production  installs only the packages that production needs
 // --start       also installs the packages that a development server needs, and builds the stage's pages
 // --dev         installs all development packages
 // --test        also installs Redis, a browser and ffmpeg for the tests
+// --firefox     also installs Firefox, which only the long tests need
 // --setup-only  stops after the setup
 //
 // The default is --production if NODE_ENV is `production`, otherwise --start.
@@ -40,7 +41,7 @@ try {
     const node = await ensureNode()
     await ensureDependencies(root, node, packages)
     await ensureMediaWorker(root)
-    if (forTests) await ensureTestTools()
+    if (forTests) await ensureTestTools({ firefox: flags.has('--firefox') })
     if (packages !== 'production') await ensurePages(root, node)
     return node
   })

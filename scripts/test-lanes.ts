@@ -18,7 +18,7 @@ const nodeOptions = ['--import', pathToFileURL(join(import.meta.dirname, 'test-d
 const browsers = /^test\/(browser|features\/stage\/admin-page|docs\/first-steps|features\/docs\/pages)/
 
 /** Files that measure or change their own process: heap, module cache or working directory. */
-const isolated = /^test\/(browser\/hot-reload|plugins\/features\/(leaks|fresh-code)|contract\/crowd|features\/laravel-bridge\/burst|client\/node-audio|docs\/writing-features)/
+const isolated = /^test\/(plugins\/features\/(leaks|fresh-code)|contract\/crowd|features\/laravel-bridge\/burst|client\/node-audio|docs\/writing-features)/
 
 /** Long files that mostly wait for child processes. They start early, so that none of them runs alone at the end. */
 const long = /^test\/(scripts|server|deploy|client\/package|features\/(matrix|gifts\/chaos|seats\/model|laravel-bridge\/status))/

@@ -71,16 +71,17 @@ async function ensurePromtool () {
 }
 
 /**
- * Installs the tools that the tests need: Redis, Chromium, Firefox, nginx,
+ * Installs the tools that the tests need: Redis, Chromium, nginx,
  * ffmpeg, which generates the tones that the browser sends, and promtool, which tests the alert rules.
  *
+ * @param {{ firefox: boolean }} options `firefox`: whether to install Firefox, too
  * @returns {Promise<void>}
  */
-export async function ensureTestTools () {
+export async function ensureTestTools ({ firefox }) {
   const missing = []
   if (!findCommand('redis-server')) missing.push('redis-server')
   if (!process.env.CHROMIUM_PATH && !findCommand(shell, 'chromium', 'chromium-browser', 'google-chrome')) missing.push(shell)
-  if (!process.env.FIREFOX_PATH && !findCommand('firefox-esr', 'firefox')) missing.push('firefox-esr')
+  if (firefox && !process.env.FIREFOX_PATH && !findCommand('firefox-esr', 'firefox')) missing.push('firefox-esr')
   if (!findCommand('ffmpeg')) missing.push('ffmpeg')
   // Debian puts nginx into a folder that is not on the PATH of all users.
   if (!findCommand('nginx') && !existsSync('/usr/sbin/nginx')) missing.push('nginx-light')

@@ -74,11 +74,11 @@ async function onSeatLocked (): Promise<void> {
 }
 
 /**
- * By default, only one width is tested per color scheme, and each dialog in only one scheme. ALL_LOOKS or
+ * By default, only a phone in dark mode is tested, with two of the dialogs. stage-looks.long.ts sets ALL_LOOKS; that or
  * UPDATE_SCREENSHOTS selects all combinations.
  */
 const all = process.env.ALL_LOOKS !== undefined || isRetaking
-for (const [scheme, viewport] of [['light', desktop], ...(all ? [['dark', desktop], ['light', phone]] as const : []), ['dark', phone]] as const) {
+for (const [scheme, viewport] of [...(all ? [['light', desktop], ['dark', desktop], ['light', phone]] as const : []), ['dark', phone]] as const) {
   const suffix = `${viewport === phone ? '-phone' : ''}${scheme === 'dark' ? '-dark' : ''}`
   t.test(`${scheme}, ${viewport.width} pixels`, async (t) => {
     const look = async (page: Page, what: string) => {
@@ -88,7 +88,7 @@ for (const [scheme, viewport] of [['light', desktop], ...(all ? [['dark', deskto
     const lobby = await open(scheme, viewport)
     await lobby.getByRole('list', { name: 'Active rooms' }).getByRole('listitem').nth(2).waitFor()
     await lobby.getByLabel('Your name').fill('Ada Lovelace')
-    await look(lobby, 'lobby')
+    if (all) await look(lobby, 'lobby')
     await take(lobby, `lobby${suffix}`)
     await lobby.getByText('More options').click()
     await button(lobby, 'Test microphone').click()
@@ -111,7 +111,7 @@ for (const [scheme, viewport] of [['light', desktop], ...(all ? [['dark', deskto
       ['connection', () => button(ada, /^Connection/).click()],
       ['sound', () => button(ada, 'Sound').click()]
     ] as const
-    for (const [what, press] of dialogs.filter((_, i) => all || i % 2 === (viewport === phone ? 1 : 0))) {
+    for (const [what, press] of dialogs.filter((_, i) => all || i % 3 === 1)) {
       await press()
       await ada.getByRole('dialog').waitFor()
       await look(ada, what)
@@ -126,18 +126,6 @@ for (const [scheme, viewport] of [['light', desktop], ...(all ? [['dark', deskto
     }
   })
 }
-
-t.test('the admin page matches the documentation', async (t) => {
-  const page = await open('light', desktop, '/admin')
-  await page.getByLabel('Admin key').fill(adminKey)
-  await page.keyboard.press('Enter')
-  await page.getByText('friday-talk').first().waitFor()
-  await take(page, 'admin')
-  await page.goto(`${server.url}/admin#charts`)
-  await page.getByRole('figure').first().waitFor()
-  t.same(await violationsOf(page), [])
-  await page.context().close()
-})
 
 t.test('supports the keyboard', async (t) => {
   const page = await open('light', desktop)
@@ -200,19 +188,33 @@ t.test('respects reduced motion', async (t) => {
   await reaction.waitFor({ state: 'detached' })
 })
 
-t.test('is usable soon after loading', async (t) => {
-  // Take the best of several runs, to reduce the effect of other load on the machine. Measure from the start of the
-  // navigation: the first paint already shows the form.
-  const times: number[] = []
-  for (let i = 0; i < 2; i++) {
-    const page = await open('light', desktop)
-    await button(page, 'Join').waitFor()
-    times.push(await page.evaluate(() => performance.now()))
-    t.equal(await page.evaluate(() => performance.getEntriesByName('first-contentful-paint').length), 1)
+if (all) {
+  t.test('the admin page matches the documentation', async (t) => {
+    const page = await open('light', desktop, '/admin')
+    await page.getByLabel('Admin key').fill(adminKey)
+    await page.keyboard.press('Enter')
+    await page.getByText('friday-talk').first().waitFor()
+    await take(page, 'admin')
+    await page.goto(`${server.url}/admin#charts`)
+    await page.getByRole('figure').first().waitFor()
+    t.same(await violationsOf(page), [])
     await page.context().close()
-  }
-  const best = Math.min(...times)
-  t.comment(`from navigation to a usable form: ${times.map(Math.round).join(', ')} ms`)
-  // Other runs may share the machine, so only runs with ALL_LOOKS check the limit.
-  if (process.env.ALL_LOOKS !== undefined) t.ok(best < 1500)
-})
+  })
+
+  t.test('is usable soon after loading', async (t) => {
+    // Take the best of several runs, to reduce the effect of other load on the machine. Measure from the start of the
+    // navigation: the first paint already shows the form.
+    const times: number[] = []
+    for (let i = 0; i < 2; i++) {
+      const page = await open('light', desktop)
+      await button(page, 'Join').waitFor()
+      times.push(await page.evaluate(() => performance.now()))
+      t.equal(await page.evaluate(() => performance.getEntriesByName('first-contentful-paint').length), 1)
+      await page.context().close()
+    }
+    const best = Math.min(...times)
+    t.comment(`from navigation to a usable form: ${times.map(Math.round).join(', ')} ms`)
+    // Other runs may share the machine, so only runs with ALL_LOOKS check the limit.
+    if (process.env.ALL_LOOKS !== undefined) t.ok(best < 1500)
+  })
+}

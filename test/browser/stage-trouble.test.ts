@@ -1,103 +1,114 @@
 import t from 'tap'
 import type { Page } from 'playwright-core'
-import { adminKey } from '../support/build.ts'
-import { allowMicrophone, expectTone, leaveRoom, openBrowser, personOn, seatOn, visit } from '../support/browser.ts'
-import { startServer } from '../support/process.ts'
+import { allowMicrophone, expectTone, nextSoundFrom, personOn, receptionOf, seatOn } from '../support/browser.ts'
+import { startCall } from '../support/call.ts'
 import { createProxy } from '../support/proxy.ts'
+import type { Proxy as NetworkProxy } from '../support/proxy.ts'
 import { until } from '../support/retry.ts'
+import { interruptMedia, listen, noted, statesIn, turn } from './features.ts'
 
-// How the stage reacts to failures. Ada sends a 440 Hz tone, Bob a 1000 Hz tone.
+// How the stage reacts to failures, and to features that are disabled, during one call. Failures that take longer are in
+// stage-trouble.long.ts, reconnect.long.ts, worker-death.long.ts and features.long.ts.
 
-const env = { FEATURES: 'auth,media,seats,chat,gifts,reactions,lobby,stage', MEDIASOUP_WORKERS: '1' }
-let server = startServer(t, env)
-const [url, adasBrowser, bobsBrowser] = await Promise.all([
-  server.url,
-  openBrowser(t, 440),
-  openBrowser(t, 1000)
-])
 const room = 'r1'
 const complaints: string[] = []
-const ada = await visit(t, adasBrowser, url, { name: 'Ada', room, prepare: listen })
-// Chromium's offline mode does not cut open connections, so use a proxy.
-const network = await createProxy(t, () => Number(new URL(url).port))
-const bob = await visit(t, bobsBrowser, `http://127.0.0.1:${network.port}`, { name: 'Bob', room, prepare: listen })
-
-async function listen (page: Page): Promise<void> {
-  page.setDefaultTimeout(15_000)
-  // These tests make the server unreachable; the browser logs that as an error.
-  page.on('console', (message) => { if (message.type() === 'error' && !/WebSocket connection|Failed to load resource/.test(message.text())) complaints.push(message.text()) })
-}
-async function admin (method: string, path: string, body?: object): Promise<void> {
-  const response = await fetch(url + path, {
-    method,
-    headers: { authorization: `Bearer ${adminKey}`, ...(body ? { 'content-type': 'application/json' } : {}) },
-    ...(body ? { body: JSON.stringify(body) } : {})
-  })
-  if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${await response.text()}`)
-}
-const turn = (feature: string, way: 'enable' | 'disable') => admin('POST', `/admin/features/${feature}/${way}`)
+let network: NetworkProxy | undefined
+const call = await startCall(t, {
+  env: { FEATURES: 'auth,media,seats,chat,gifts,reactions,stage', MEDIASOUP_WORKERS: '1' },
+  room,
+  // Chromium's offline mode does not cut open connections, so use a proxy.
+  async bobsUrl ({ url }) {
+    network = await createProxy(t, () => Number(new URL(url).port))
+    return `http://127.0.0.1:${network.port}`
+  },
+  async prepare (page) {
+    page.setDefaultTimeout(15_000)
+    // These tests make the server unreachable; the browser logs that as an error.
+    page.on('console', (message) => { if (message.type() === 'error' && !/WebSocket connection|Failed to load resource/.test(message.text())) complaints.push(message.text()) })
+  }
+})
+const { server, ada, bob, hearEachOther } = call
+const pages = [ada, bob]
 const statusOf = (page: Page, text: string | RegExp) => page.getByRole('status').filter({ hasText: text }).waitFor()
 const alertOf = (page: Page, text: string) => page.getByRole('alert').filter({ hasText: text }).waitFor()
 const button = (page: Page, name: string | RegExp) => page.getByRole('button', { name, exact: typeof name === 'string' })
-const hearEachOther = () => Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
-
-// The restarted server is needed after the subtest, so the parent test stops it.
-const suite = t
-t.test('recovers from a server restart', async (t) => {
-  const { port } = new URL(url)
-  await ada.getByLabel('Message').fill('half a sen')
-  server.child.kill('SIGKILL')
-  await server.exit
-  for (const page of [ada, bob]) await statusOf(page, 'Reconnecting…')
-  t.equal(await ada.getByRole('heading', { name: room }).isVisible(), true, 'the room stays visible')
-  server = startServer(suite, { ...env, PORT: port })
-  await server.url
-  for (const page of [ada, bob]) await statusOf(page, /^Connected$/)
-  await hearEachOther()
-  t.equal(await ada.getByLabel('Message').inputValue(), 'half a sen', 'the draft message is kept')
-  await ada.getByLabel('Message').fill('')
-  await button(ada, /^Connection/).click()
-  await ada.getByRole('dialog').getByText(/Reconnects\s*1/).waitFor()
-  await ada.keyboard.press('Escape')
-})
+const sessionOf = async (page: Page) => await page.evaluate(() => window.flylive?.connection.greeting?.sessionId) as string
 
 t.test('recovers from a network outage', async (t) => {
   await bob.evaluate(() => { window.name = 'not loaded again' })
-  const { sessionId } = await bob.evaluate(() => window.flylive?.connection.greeting) as { sessionId: string }
-  await Promise.all([network.cut(), bob.context().setOffline(true)])
+  await bob.getByLabel('Message').fill('half a sen')
+  const sessionId = await sessionOf(bob)
+  await Promise.all([network?.cut(), bob.context().setOffline(true)])
   await statusOf(bob, 'Reconnecting…')
+  t.equal(await bob.getByRole('heading', { name: room }).isVisible(), true, 'the room stays visible')
   await button(ada, /^Seat \d: Reconnecting user$/).waitFor()
-  await network.listen()
+  await network?.listen()
   await bob.context().setOffline(false)
   await statusOf(bob, /^Connected$/)
   await hearEachOther()
-  t.not((await bob.evaluate(() => window.flylive?.connection.greeting))?.sessionId, sessionId)
+  t.not(await sessionOf(bob), sessionId)
   t.equal(await bob.evaluate(() => window.name), 'not loaded again')
+  t.equal(await bob.getByLabel('Message').inputValue(), 'half a sen', 'the draft message is kept')
+  await bob.getByLabel('Message').fill('')
+})
+
+t.test('all clients reconnect', async (t) => {
+  const before = [...server.app.sockets.all()].map(({ id }) => id)
+  const sounds = await Promise.all([nextSoundFrom(bob, 'Ada'), nextSoundFrom(ada, 'Bob')])
+  const lostAt = Date.now()
+  for (const session of server.app.sockets.all()) session.terminate()
+  const times = await Promise.all(sounds.map((sound) => sound.arrived()))
+  t.comment(`Ada and Bob are audible again after ${times.map((at) => at - lostAt).join(' and ')} ms`)
+  await hearEachOther()
+  t.equal((await receptionOf(bob, 'Ada'))?.packetsLost, 0)
+  for (const page of pages) {
+    await statusOf(page, /^Connected$/)
+    t.equal(await page.getByRole('list', { name: 'In the room' }).getByRole('listitem').count(), 2, 'no user is listed twice')
+    await seatOn(page, page === ada ? 'Seat 2: Bob' : 'Seat 1: Ada').waitFor()
+  }
+  t.notOk([...server.app.sockets.all()].some(({ id }) => before.includes(id)))
+})
+
+t.test('one client, which is muted, reconnects', async (t) => {
+  const bobs = await receptionOf(ada, 'Bob')
+  await button(ada, 'Mute').click()
+  await personOn(bob, 'Ada', 'muted').waitFor()
+  const adasId = await sessionOf(ada)
+  server.app.sockets.get(adasId)?.terminate()
+  await until(() => ada.evaluate((id) => window.flylive?.state === 'in' && window.flylive.connection.greeting?.sessionId !== id, adasId))
+  await until(() => server.app.sfu.producersOf(room).some(({ isPaused }) => isPaused))
+  await expectTone(bob, 'Ada', 0)
+  await button(ada, 'Unmute').click()
+  await hearEachOther()
+  t.equal(server.app.sfu.producersOf(room).some(({ producerId }) => producerId === bobs?.producerId), true, 'Bob keeps his producer')
+})
+
+t.test('restores audio when the only media worker is killed', async (t) => {
+  const pid = server.app.sfu.workers()[0]?.pid as number
+  const sounds = await Promise.all([nextSoundFrom(bob, 'Ada'), nextSoundFrom(ada, 'Bob')])
+  const killedAt = Date.now()
+  process.kill(pid, 'SIGKILL')
+  const times = (await Promise.all(sounds.map((sound) => sound.arrived()))).map((at) => at - killedAt)
+  t.comment(`audible again after ${times.join(' and ')} ms`)
+  t.ok(times.every((ms) => ms < 5000), 'both are audible again within 5 s, also on a busy machine')
+  await hearEachOther()
+  for (const page of pages) await statusOf(page, /^Connected$/)
+  t.equal(server.app.sfu.producersOf(room).length, 2, 'only the new producers exist')
 })
 
 t.test('explains a blocked microphone', async (t) => {
-  const cyd = await visit(t, bobsBrowser, url, { name: 'Cyd', room, microphone: false })
-  await button(cyd, 'Speak').click()
-  await alertOf(cyd, 'Your browser blocks the microphone. Allow it with the icon next to the address bar, then try again.')
-  await statusOf(cyd, 'Connected, listening')
-  t.equal(await cyd.getByRole('group', { name: 'Seats' }).getByRole('button', { name: /you/ }).count(), 0, 'a user without a microphone takes no seat')
-  await allowMicrophone(cyd)
-  await button(cyd, 'Try again').click()
-  await statusOf(cyd, /^Connected$/)
-  await expectTone(ada, 'Cyd', 1000)
-  t.equal(await cyd.getByRole('alert').count(), 0)
-  await button(cyd, 'Leave seat').click()
-  await cyd.evaluate(() => {
-    navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotFoundError'))
-  })
-  await seatOn(cyd, 'Take seat 5').click()
-  await alertOf(cyd, 'No microphone found. Connect one, then try again.')
-  await seatOn(cyd, 'Seat 5: you').waitFor()
-  await button(cyd, 'Turn on microphone').waitFor()
-  await leaveRoom(cyd)
-  await button(cyd, 'Test microphone').click()
-  await alertOf(cyd, 'No microphone found')
-  await cyd.context().close()
+  await button(bob, 'Leave seat').click()
+  await statusOf(bob, 'Connected, listening')
+  await bob.context().clearPermissions()
+  await button(bob, 'Speak').click()
+  await alertOf(bob, 'Your browser blocks the microphone. Allow it with the icon next to the address bar, then try again.')
+  await statusOf(bob, 'Connected, listening')
+  t.equal(await bob.getByRole('group', { name: 'Seats' }).getByRole('button', { name: /you/ }).count(), 0, 'a user without a microphone takes no seat')
+  await allowMicrophone(bob)
+  await button(bob, 'Try again').click()
+  await statusOf(bob, /^Connected$/)
+  await hearEachOther()
+  t.equal(await bob.getByRole('alert').count(), 0)
 })
 
 /** Mutes or unmutes Bob's microphone, as the operating system does during a phone call, or ends its track. */
@@ -127,240 +138,72 @@ t.test('replaces a microphone that ends', async (t) => {
   await hearEachOther()
 })
 
-t.test('waits for a microphone that another app uses', async () => {
-  await bob.evaluate(() => {
-    const { mediaDevices } = navigator
-    const open = mediaDevices.getUserMedia
-    mediaDevices.getUserMedia = () => Promise.reject(new DOMException('', 'NotReadableError'))
-    Object.assign(window, { endCall: () => { mediaDevices.getUserMedia = open } })
-  })
-  await microphoneEvent('ended')
-  await statusOf(bob, 'Connected, microphone paused by your device')
-  await personOn(ada, 'Bob', 'muted').waitFor()
-  await bob.evaluate(() => (window as unknown as { endCall: () => void }).endCall())
-  await statusOf(bob, /^Connected$/)
-  await hearEachOther()
+t.test('disabling media stops the audio; enabling it restores the audio', async (t) => {
+  await Promise.all(pages.map(listen))
+  await interruptMedia(t, call)
 })
 
-t.test('by default, the client replaces an ended track only if it came from a microphone', async (t) => {
-  const outcome = await bob.evaluate(async () => {
-    const audio = window.flylive?.audio as NonNullable<NonNullable<typeof window.flylive>['audio']>
-    const next = (event: 'replaced' | 'refused') => new Promise<unknown>((resolve) => {
-      if (event === 'replaced') audio.on(event, resolve)
-      else audio.on(event, resolve)
-    })
-    // Use the browser's real device: the page's getUserMedia returns a tone.
-    const device = await MediaDevices.prototype.getUserMedia.call(navigator.mediaDevices, { audio: true })
-    const [microphone] = device.getAudioTracks() as [MediaStreamTrack]
-    await audio.publish(microphone)
-    const replaced = next('replaced')
-    microphone.dispatchEvent(new Event('ended'))
-    const replacement = await replaced as MediaStreamTrack
-    microphone.stop()
-    // A track that the page generates is not replaced.
-    const generated = new AudioContext().createMediaStreamDestination().stream.getAudioTracks()[0] as MediaStreamTrack
-    await audio.publish(generated)
-    const refused = next('refused')
-    generated.dispatchEvent(new Event('ended'))
-    return { differs: replacement !== microphone, ended: replacement.readyState, code: (await refused as Error & { code: string }).code, publishing: audio.publishing }
-  })
-  t.same(outcome, { differs: true, ended: 'ended', code: 'TRACK_ENDED', publishing: false }, 'and stops the track that it opened')
-  await button(bob, 'Turn on microphone').click()
-  await hearEachOther()
+t.test('restores a muted user as muted', async (t) => {
+  await button(ada, 'Mute').click()
+  await personOn(bob, 'Ada', 'muted').waitFor()
+  await turn(server, 'media', 'disable')
+  await statusOf(ada, 'no audio')
+  await turn(server, 'media', 'enable')
+  await expectTone(ada, 'Bob', 1000)
+  await personOn(bob, 'Ada', 'muted').waitFor()
+  await expectTone(bob, 'Ada', 0)
+  await button(ada, 'Unmute').click()
+  await expectTone(bob, 'Ada', 440)
+  t.equal(server.app.sfu.producersOf(room).length, 2)
 })
 
-t.test('reports a disconnected microphone', async (t) => {
-  await bob.evaluate(() => {
-    const { mediaDevices } = navigator
-    const open = mediaDevices.getUserMedia
-    mediaDevices.getUserMedia = () => {
-      mediaDevices.getUserMedia = open
-      return Promise.reject(new DOMException('', 'NotFoundError'))
-    }
-  })
-  await microphoneEvent('ended')
-  await alertOf(bob, 'Microphone disconnected. You can only listen.')
-  await statusOf(bob, 'Connected, listening')
-  await button(bob, 'Turn on microphone').click()
-  await hearEachOther()
-  t.pass('the microphone can be turned on again')
+t.test('disabling and enabling seats does not interrupt seated users', async (t) => {
+  await Promise.all(pages.map(noted))
+  await turn(server, 'seats', 'disable')
+  for (const page of pages) await page.getByRole('group', { name: 'Seats' }).waitFor({ state: 'hidden' })
+  t.same(await ada.getByRole('region', { name: 'Your controls' }).getByRole('button').evaluateAll((buttons) => buttons.map((button) => button.ariaLabel ?? button.textContent)), ['Mute', 'Stop speaking', '🙂 React', 'Sound'])
+  await call.keepsFlowing(t, 'without seats')
+  await turn(server, 'seats', 'enable')
+  for (const page of pages) await page.getByRole('group', { name: 'Seats' }).waitFor()
+  await call.keepsFlowing(t, 'with seats again')
+  for (const page of pages) t.same(statesIn(await noted(page)), [])
+  // The remaining tests need no audio, which costs much CPU.
+  for (const page of pages) await page.evaluate(() => window.flylive?.audio?.unpublish())
 })
 
 t.test('hides disabled features and shows them again', async (t) => {
-  const controls = {
-    chat: () => ada.getByLabel('Message'),
-    reactions: () => button(ada, 'React'),
-    seats: () => ada.getByRole('group', { name: 'Seats' })
-  }
+  const controls = { chat: () => ada.getByLabel('Message'), reactions: () => button(ada, 'React') }
   for (const [feature, control] of Object.entries(controls)) {
     await control().waitFor()
-    await turn(feature, 'disable')
+    await turn(server, feature, 'disable')
     await control().waitFor({ state: 'detached' })
-    await turn(feature, 'enable')
+    await turn(server, feature, 'enable')
     await control().waitFor()
   }
-  await turn('gifts', 'disable')
+  await turn(server, 'gifts', 'disable')
   await personOn(ada, 'Bob').getByRole('button').click()
   await ada.getByRole('dialog', { name: 'Bob' }).waitFor()
   t.equal(await ada.getByRole('button', { name: 'Send gift' }).count(), 0)
-  await turn('gifts', 'enable')
+  await turn(server, 'gifts', 'enable')
   await ada.getByRole('button', { name: 'Send gift' }).waitFor()
   await ada.keyboard.press('Escape')
-  for (const feature of ['chat', 'gifts']) await turn(feature, 'disable')
+  for (const feature of ['chat', 'gifts']) await turn(server, feature, 'disable')
   await ada.getByRole('log').waitFor({ state: 'detached' })
-  for (const feature of ['chat', 'gifts']) await turn(feature, 'enable')
+  for (const feature of ['chat', 'gifts']) await turn(server, feature, 'enable')
   await ada.getByRole('log').waitFor()
-  await turn('media', 'disable')
-  for (const page of [ada, bob]) await statusOf(page, 'Connected, no audio')
-  await turn('media', 'enable')
-  for (const page of [ada, bob]) await statusOf(page, /^Connected$/)
-  await hearEachOther()
 })
 
 t.test('handles a kick and a closed room', async (t) => {
   const userId = await bob.evaluate(() => window.flylive?.connection.greeting?.userId)
-  await admin('POST', `/admin/rooms/${room}/kick`, { userId, banSeconds: 60 })
+  t.equal((await server.admin('POST', `/admin/rooms/${room}/kick`, { userId, banSeconds: 60 })).status, 204)
   await alertOf(bob, 'You were removed from the room.')
+  await personOn(ada, 'Bob').waitFor({ state: 'detached' })
+  await until(() => [...server.app.sockets.all()].filter(({ roomId }) => roomId !== null).length === 1)
   await button(bob, 'Join').click()
   await alertOf(bob, 'You are banned')
-  await admin('POST', `/admin/rooms/${room}/close`, { reason: 'closed_by_admin' })
+  await server.admin('POST', `/admin/rooms/${room}/close`, { reason: 'closed_by_admin' })
   await alertOf(ada, 'The room was closed')
   t.equal(await ada.getByLabel('Room', { exact: true }).inputValue(), room)
-})
-
-// The following tests need no audio; Ada and Bob are in no room.
-
-t.test('stops the microphone if permission is granted after it is no longer needed', async (t) => {
-  const page = await visit(t, bobsBrowser, url, {
-    name: 'Ida',
-    room: 'i1',
-    microphone: false,
-    permissions: ['microphone'],
-    prepare: async (page) => {
-      await listen(page)
-      await page.addInitScript(() => {
-        const devices = navigator.mediaDevices
-        const ask = devices.getUserMedia.bind(devices)
-        const tracks: MediaStreamTrack[] = []
-        let answer = () => {}
-        devices.getUserMedia = async (constraints) => {
-          await new Promise<void>((resolve) => { answer = resolve })
-          const stream = await ask(constraints)
-          tracks.push(...stream.getTracks())
-          return stream
-        }
-        Object.assign(window, { allow: () => answer(), tracks })
-      })
-    }
-  })
-  /**
-   * Grants access to the microphone and waits for `count` tracks.
-   *
-   * @returns the state of the last track
-   */
-  const allow = async (count: number) => {
-    await page.evaluate(() => (window as unknown as { allow: () => void }).allow())
-    const states = () => page.evaluate(() => (window as unknown as { tracks: MediaStreamTrack[] }).tracks.map(({ readyState }) => readyState))
-    await until(async () => (await states()).length === count)
-    return (await states()).at(-1)
-  }
-  await statusOf(page, 'Connected, listening')
-  await seatOn(page, 'Take seat 2').click()
-  await button(page, 'Leave seat').click()
-  await seatOn(page, 'Take seat 2').waitFor()
-  t.equal(await allow(1), 'ended', 'the user left the seat')
-  await button(page, 'Speak').click()
-  await leaveRoom(page)
-  t.equal(await allow(2), 'ended', 'the user left the room')
-  await button(page, 'Test microphone').click()
-  await button(page, 'Join').click()
-  await statusOf(page, 'Connected, listening')
-  t.equal(await allow(3), 'ended', 'the user left the lobby')
-  await page.context().close()
-})
-
-t.test('works with blocked browser storage', async (t) => {
-  const page = await visit(t, bobsBrowser, url, {
-    name: 'Jo',
-    room: 'j1',
-    microphone: false,
-    prepare: async (page) => {
-      await listen(page)
-      await page.addInitScript(() => {
-        const get = () => { throw new DOMException('Access is denied for this document.', 'SecurityError') }
-        for (const name of ['localStorage', 'sessionStorage']) Object.defineProperty(window, name, { get })
-      })
-    }
-  })
-  await statusOf(page, 'Connected, listening')
-  await leaveRoom(page)
-  t.equal(await page.getByLabel('Your name').inputValue(), 'Jo')
-  await page.context().close()
-})
-
-t.test('explains that an insecure page has no microphone', async (t) => {
-  const page = await visit(t, adasBrowser, url.replace('127.0.0.1', 'elsewhere.test'), {
-    name: 'Eve',
-    room,
-    microphone: false,
-    // On an insecure page, the client can identify the browser only by its user agent, which headless browsers change.
-    userAgent: (await ada.evaluate(() => navigator.userAgent)).replace('Headless', '')
-  })
-  await statusOf(page, 'Connected, listening')
-  await button(page, 'Speak').click()
-  await alertOf(page, 'Browsers allow microphone access only on https or localhost')
-  await statusOf(page, 'Connected, listening')
-  await page.context().close()
-})
-
-let lobbyPage: Page
-t.test('explains a server without a room list', async (t) => {
-  await ada.getByLabel('Room', { exact: true }).fill('h1')
-  await button(ada, 'Join').click()
-  await statusOf(ada, 'Connected, listening')
-  await turn('lobby', 'disable')
-  const page = await visit(t, bobsBrowser, url, { name: 'Fay', room: 'f1', microphone: false })
-  await leaveRoom(page)
-  await page.getByText('This server does not list its rooms').waitFor()
-  const listed = page.getByRole('list', { name: 'Active rooms' }).getByText('h1', { exact: true })
-  await turn('lobby', 'enable')
-  await listed.waitFor()
-  await turn('lobby', 'disable')
-  await page.getByText('This server does not list its rooms').waitFor()
-  t.equal(await listed.count(), 0)
-  await turn('lobby', 'enable')
-  await listed.waitFor()
-  lobbyPage = page
-})
-
-t.test('leaves without waiting for a missing reply', async () => {
-  await lobbyPage.getByLabel('Room', { exact: true }).fill('k1')
-  await button(lobbyPage, 'Join').click()
-  await statusOf(lobbyPage, 'Connected, listening')
-  await lobbyPage.evaluate(() => { WebSocket.prototype.send = () => {} })
-  await leaveRoom(lobbyPage)
-  await lobbyPage.context().close()
-})
-
-t.test('a link with a token joins without creating a guest', async (t) => {
-  const { token } = await (await fetch(`${url}/stage/session`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: '{"name":"Gus"}' })).json() as { token: string }
-  const context = await bobsBrowser.newContext()
-  const page = await context.newPage()
-  await page.goto(`${url}/#room=g1&name=Gus&token=${token}`)
-  t.notMatch(page.url(), token, 'the token is removed from the address')
-  t.equal(await page.getByLabel('Access token').inputValue(), token)
-  await button(page, 'Join').click()
-  await personOn(page, 'Gus').waitFor()
-  await leaveRoom(page)
-  await page.getByLabel('Access token').fill(`${token}x`)
-  await button(page, 'Join').click()
-  await page.getByRole('alert').waitFor()
-  await context.close()
-})
-
-t.test('announces a draining server', async () => {
-  server.child.kill('SIGTERM')
-  await alertOf(ada, 'This server shuts down')
 })
 
 t.test('no page logs an unexpected error', async (t) => {
