@@ -58,7 +58,9 @@ async function enter (room: string): Promise<void> {
 const isConnected = () => page.getByRole('status').filter({ hasText: 'Connected' }).waitFor()
 const membersOf = async (room: string) => (await server.admin('GET', `/admin/rooms/${room}`)).body?.participantCount
 
-for (const viewport of [portrait, landscape]) {
+/** By default, most tests run only in portrait. phone.long.ts sets ALL_LOOKS. */
+const all = process.env.ALL_LOOKS !== undefined
+for (const viewport of all ? [portrait, landscape] : [portrait]) {
   const size = `${viewport.width}×${viewport.height}`
   const isPortrait = viewport === portrait
   const room = isPortrait ? 'upright' : 'wide'

@@ -85,16 +85,18 @@ for (const [scheme, viewport] of [...(all ? [['light', desktop], ['dark', deskto
       t.same(await violationsOf(page), [], `${what}: no accessibility violations`)
       t.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${what}: no horizontal overflow`)
     }
-    const lobby = await open(scheme, viewport)
-    await lobby.getByRole('list', { name: 'Active rooms' }).getByRole('listitem').nth(2).waitFor()
-    await lobby.getByLabel('Your name').fill('Ada Lovelace')
-    if (all) await look(lobby, 'lobby')
-    await take(lobby, `lobby${suffix}`)
-    await lobby.getByText('More options').click()
-    await button(lobby, 'Test microphone').click()
-    await lobby.getByRole('status').filter({ hasText: 'Your microphone works.' }).waitFor()
-    await look(lobby, 'lobby with everything open')
-    await lobby.context().close()
+    if (all) {
+      const lobby = await open(scheme, viewport)
+      await lobby.getByRole('list', { name: 'Active rooms' }).getByRole('listitem').nth(2).waitFor()
+      await lobby.getByLabel('Your name').fill('Ada Lovelace')
+      await look(lobby, 'lobby')
+      await take(lobby, `lobby${suffix}`)
+      await lobby.getByText('More options').click()
+      await button(lobby, 'Test microphone').click()
+      await lobby.getByRole('status').filter({ hasText: 'Your microphone works.' }).waitFor()
+      await look(lobby, 'lobby with everything open')
+      await lobby.context().close()
+    }
 
     await ada.emulateMedia({ colorScheme: scheme })
     await ada.setViewportSize(viewport)
@@ -141,6 +143,7 @@ t.test('supports the keyboard', async (t) => {
     throw new Error(`the keyboard does not reach ${name}; the focus is on ${await focused()}`)
   }
   await until(() => page.evaluate(() => document.activeElement?.getAttribute('autocomplete') === 'nickname'))
+  t.same(await violationsOf(page), [], 'lobby: no accessibility violations')
   await page.keyboard.type('Karl')
   await page.keyboard.press('Tab')
   await page.keyboard.press('ArrowRight')

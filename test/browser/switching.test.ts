@@ -24,10 +24,10 @@ t.test('a listener receives the mix, and the levels of the speakers', async (t) 
 
 t.test('a listener who takes a seat, speaks and leaves the seat receives audio without gaps or repetitions', async (t) => {
   // A busy machine may delay packets, so take the best of three attempts.
-  let result = await run(4)
+  let result = await run(2)
   for (let attempt = 1; attempt < 3 && (result.gapMs > longestMs || result.jumpMs > longestMs); attempt++) {
     t.comment(JSON.stringify(result))
-    result = await run(4)
+    result = await run(2)
   }
   t.comment(JSON.stringify(result))
   t.ok(result.gapMs <= longestMs, `longest silence ${result.gapMs} ms`)

@@ -1,9 +1,10 @@
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readFileSync, symlinkSync } from 'node:fs'
-import { join, resolve } from 'node:path'
+import { cpSync, existsSync, readFileSync, symlinkSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
 import t from 'tap'
 import type { Page } from 'playwright-core'
+import { buildPages } from '../../features/stage/build.ts'
 import { freePort } from '../support/redis.ts'
 import { expectTone, openBrowser } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
@@ -23,6 +24,8 @@ t.test('following the first steps connects two windows that hear each other', as
   // Installing the packages would take minutes. Another test covers the installation.
   symlinkSync(join(root, 'node_modules'), join(clone, 'node_modules'))
   t.equal(existsSync(join(clone, 'features/stage/.built')), false)
+  // Building the pages takes seconds of CPU. first-steps.long.ts sets BUILD_PAGES.
+  if (process.env.BUILD_PAGES === undefined) cpSync(await buildPages(() => {}).then(dirname), join(clone, 'features/stage/.built'), { recursive: true })
 
   const port = await freePort()
   const server = spawn('npm', ['start'], {

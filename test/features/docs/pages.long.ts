@@ -1,0 +1,3 @@
+// Runs test/features/docs/pages.test.ts at every width in every color scheme.
+process.env.ALL_LOOKS = 'true'
+await import('./pages.test.ts')
