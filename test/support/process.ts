@@ -47,6 +47,7 @@ export function startServer (t: Test, env: Record<string, string> = {}, cwd = em
       LOG_LEVEL: 'info',
       JWT_SECRET: jwtSecret,
       ADMIN_API_KEY: adminKey,
+      MEDIASOUP_WORKERS: '1',
       MEDIASOUP_RTC_MIN_PORT: String(40_000 + process.pid % 10_000),
       ...env,
       ...featuresFor(env)
