@@ -31,7 +31,7 @@ export function createReports (clock: { now (): number }): () => Required<Report
   return () => ({ id: v7(), at: clock.now(), order: order++ })
 }
 
-/** Number of events of one change whose ids are in order. */
+/** Maximum number of events per change whose ids sort in the order of the events. Ids of further events may sort in any order. */
 const orderedEvents = 64
 
 /** A change that a server has observed. */

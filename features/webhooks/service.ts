@@ -75,7 +75,7 @@ export async function startWebhooks (app: FeatureInstance, settings: z.output<ty
     await intake.stored(roomId)
   })
 
-  // A join is confirmed only after its webhooks are stored.
+  // The reply to a join waits until its webhooks are stored, at most 3 s.
   hooks.on('room:join', async ({ roomId }) => {
     await intake.stored(roomId)
     return {}

@@ -173,7 +173,7 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
     hooks,
     pool,
     counted (roomId, producers) {
-      store.touchRoom(roomId, clock.now(), producers).catch(() => { /* Admins see an older time of activity until the next one is recorded. */ })
+      store.touchRoom(roomId, clock.now(), producers).catch(() => { /* Ignore errors: admins see an outdated `lastActivityAt` until the next update. */ })
     },
     changed: (roomId) => relays?.changed(roomId),
     mediaChanged: (roomId) => relays?.mediaChanged(roomId),

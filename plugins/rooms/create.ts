@@ -81,7 +81,7 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
     unlock: details.unlock,
     reviewOwner: ownership.review,
     touch (roomId) {
-      store.touchRoom(roomId, app.clock.now()).catch(() => { /* Admins see an older time of activity until the next one is recorded. */ })
+      store.touchRoom(roomId, app.clock.now()).catch(() => { /* Ignore errors: admins see an outdated `lastActivityAt` until the next update. */ })
     },
     join: membership.join,
     leave: membership.leave,

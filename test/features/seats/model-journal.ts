@@ -138,10 +138,12 @@ export function createJournal (graceMs: number, inviteMs: number): Journal {
     const { roomId, reason, userId, seatIndex, invitedUserId } = details
     const hasLeft = ({ meant, to }: Absence) => meant && now - to <= lagMs
     if (event === 'seat:cleared' && reason === 'left') return wasAway(roomId, userId, hasLeft)
-    if (event === 'seat:cleared' && reason === 'disconnected') return wasAway(roomId, userId, ({ from, to }) => Math.min(to, now) - from >= graceMs)
+    // A busy machine notices late that a connection broke, so the absence may have begun earlier.
+    const lateMs = sameMs + lagMs - minLagMs
+    if (event === 'seat:cleared' && reason === 'disconnected') return wasAway(roomId, userId, ({ from, to }) => Math.min(to, now) - from >= graceMs - lateMs)
     // A raised hand is announced again when its user has returned.
     if (event === 'seat:hand' && details.handRaised) return wasAway(roomId, userId, ({ meant, to }) => !meant && now - to <= graceMs + lagMs)
-    if (event === 'seat:hand') return wasAway(roomId, userId, (absence) => hasLeft(absence) || Math.min(absence.to, now) - absence.from >= graceMs)
+    if (event === 'seat:hand') return wasAway(roomId, userId, (absence) => hasLeft(absence) || Math.min(absence.to, now) - absence.from >= graceMs - lateMs)
     if (event !== 'seat:invite:pending' || details.isPending) return false
     return wasAway(roomId, invitedUserId, hasLeft) || now - (since.get(`${roomId} ${seatIndex}`) ?? 0) >= inviteMs - lagMs
   }
