@@ -198,6 +198,7 @@ t.test('a mixer thread that dies is replaced, and the mixes of its rooms continu
   process.kill(app.sfu.workers()[0]?.pid as number, 'SIGKILL')
   await until(() => (moved.amplitudes(500)[0] as number) < 0.001)
   t.equal(mix.closed, false, 'the mix survives the death of its media worker')
+  mix.close()
 })
 
 t.test('an error in the mix of a room restarts that mix only', async (t) => {
@@ -237,6 +238,7 @@ t.test('new mixes start in another thread while a thread is busy, and one thread
   await speak(t, app, second.roomId, { hz: 700, amplitude: 0.2 })
   const [heard, heardThere] = [receive(t, mix), receive(t, other)]
   await until(() => near(heard.amplitudes(500)[0] as number, 0.2) && near(heardThere.amplitudes(700)[0] as number, 0.2))
+  await until(async () => await metric('flylive_mix_rooms') === 2)
 
   await busy.terminate()
   await until(() => heard.closed && app.sfu.mixThreads().length === 2)
