@@ -75,7 +75,7 @@ export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, g
       change = { from: current, to }
       return { ...decision, state: to }
     })
-    if (change && !isSameView(change.from, change.to)) hooks.emit('seats:updated', roomId, snapshotOf(change.to))
+    if (change && hooks.has('seats:updated') && !isSameView(change.from, change.to)) hooks.emit('seats:updated', roomId, snapshotOf(change.to))
     return outcome
   }
 
