@@ -1,20 +1,37 @@
+import { once } from 'node:events'
+import { Redis } from 'ioredis'
 import type { TestServer } from './build.ts'
 
+/** The copies of each Redis client. A server subscribes with a copy of its client. */
+const copies = new WeakMap<Redis, Redis[]>()
+const { duplicate } = Redis.prototype
+Redis.prototype.duplicate = function (...args) {
+  const copy = duplicate.apply(this, args)
+  copies.set(this, [...copies.get(this) ?? [], copy])
+  return copy
+}
+
 /**
- * Returns a function that closes the servers' subscriber connections. Send commands in the same turn of the event loop as
- * the call: Redis runs them before the servers reconnect, so the servers miss the messages that the commands publish.
+ * Closes the servers' subscriber connections, so that the servers miss every message that is published from now on.
  *
- * @param servers each with a distinct NODE_ID
+ * @returns a function that reconnects the subscribers
  */
-export async function deafen (...servers: readonly TestServer[]): Promise<() => Promise<unknown>> {
-  const [first] = servers
-  const names = servers.map((server) => `name=flylive:${server.app.config.NODE_ID} `)
-  // Test files share a Redis, each with its own database.
-  const database = ` db=${first?.app.redis.options.db ?? 0} `
-  const clients = String(await first?.app.redis.call('CLIENT', 'LIST')).split('\n')
-  const ids = clients
-    .filter((line) => names.some((name) => line.includes(name)) && line.includes(database) && / sub=[1-9]/.test(line))
-    .map((line) => /^id=(\d+)/.exec(line)?.[1] ?? '')
-  if (ids.length !== servers.length) throw new Error(`${ids.length} subscribers of ${servers.length} servers`)
-  return () => Promise.all(ids.map((id) => first?.app.redis.call('CLIENT', 'KILL', 'ID', id)))
+export function deafen (...servers: readonly TestServer[]): () => Promise<void> {
+  const subscribers = servers.map(({ app: { redis } }) => {
+    const subscriber = copies.get(redis)?.find(({ status }) => status === 'ready')
+    if (!subscriber) throw new Error('A server has no subscriber connection')
+    return subscriber
+  })
+  const heals = subscribers.map((subscriber) => {
+    const { retryStrategy } = subscriber.options
+    const ended = once(subscriber, 'end')
+    subscriber.options.retryStrategy = () => null
+    subscriber.stream.destroy()
+    return async () => {
+      await ended
+      Object.assign(subscriber.options, { retryStrategy })
+      await subscriber.connect()
+    }
+  })
+  return async () => { await Promise.all(heals.map((heal) => heal())) }
 }

@@ -228,7 +228,7 @@ t.test('new mixes start in another thread while a thread is busy, and one thread
   await speak(t, app, first.roomId, { hz: 500, amplitude: 0.2 })
   const [busy] = app.sfu.mixThreads() as [Worker]
   // Simulate a thread with many rooms.
-  await evaluateIn(t, busy, 'globalThis.load = setInterval(() => { for (const end = performance.now() + 15; performance.now() < end;); }, 20)')
+  await evaluateIn(t, busy, 'globalThis.load = setInterval(() => { for (const end = performance.now() + 15; performance.now() < end;); }, 1)')
   let reports = 0
   busy.on('message', ({ type }: FromMixer) => { if (type === 'stats') reports++ })
   await until(() => reports >= 2)
