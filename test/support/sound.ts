@@ -16,7 +16,7 @@ const threshold = 2000
 
 /** The sound that a client in Node receives from each user. */
 export interface Sound {
-  /** @returns whether sound from the user has arrived within the last `ms` milliseconds */
+  /** @returns whether sound from the user has arrived within the last `ms` milliseconds, excluding stalls of this process */
   hears (userId: number, ms?: number): boolean
   /** When the last sound from the user arrived, on the clock of `performance.now()`. */
   lastSound (userId: number): number
@@ -83,7 +83,7 @@ export function followSound (t: Test, room: RoomClient, tones: Readonly<Record<n
   })
   return {
     lastSound: (userId) => sounds.get(userId)?.at ?? -Infinity,
-    hears: (userId, ms = 100) => performance.now() - (sounds.get(userId)?.at ?? -Infinity) < ms,
+    hears: (userId, ms = 250) => clock.now() - (sounds.get(userId)?.time ?? -Infinity) < ms,
     longestSilence: (userId) => Math.max(silences.get(userId) ?? 0, silenceOf(userId)),
     watch () {
       watchedAt = clock.now()
