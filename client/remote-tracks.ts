@@ -230,7 +230,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   }
 
   /**
-   * Selects what to receive. The client switches when the new tracks play.
+   * Selects what to receive. The client keeps playing the old tracks until the new ones play.
    *
    * @param reception undefined to receive nothing
    */

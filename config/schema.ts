@@ -84,25 +84,25 @@ export const sections = {
   },
   Limits: {
     MAX_CONNECTIONS: whole(1, 1_000_000).default(20_000)
-      .describe('Maximum WebSocket connections per server; more are rejected with 503 OVERLOADED.'),
+      .describe('Maximum WebSocket connections per server. Further connections are rejected with 503 OVERLOADED.'),
     MAX_WORKERS_CPU_PERCENT: whole(1, 100).optional()
       .describe('If the average CPU use of the media workers reaches this percentage of a core, new connections are rejected with 503 OVERLOADED. Default: no limit.'),
     MAX_CONNECTIONS_PER_USER: whole(1, 1_000_000).default(10)
-      .describe('Maximum WebSocket connections per user, on all servers; more are rejected with 429 TOO_MANY_CONNECTIONS.'),
+      .describe('Maximum WebSocket connections per user, counted across all servers. Further connections are rejected with 429 TOO_MANY_CONNECTIONS.'),
     MAX_CONNECTIONS_PER_IP: whole(1, 1_000_000).default(200)
-      .describe('Maximum WebSocket connections per client address and server; more are rejected with 429 TOO_MANY_CONNECTIONS. Without TRUST_PROXY, an address may have 64 additional connections for HTTP requests. Loopback and private addresses are exempt unless this variable is set.'),
+      .describe('Maximum WebSocket connections per client address, counted on each server. Further connections are rejected with 429 TOO_MANY_CONNECTIONS. Without TRUST_PROXY, an address may have 64 additional connections for HTTP requests. Loopback and private addresses are exempt unless this variable is set.'),
     JOINS_PER_MINUTE: whole(1, 1_000_000).default(60)
-      .describe('Maximum joins per user per minute, on all servers; more are rejected with RATE_LIMITED.'),
+      .describe('Maximum joins per user per minute, counted across all servers. Further requests are rejected with RATE_LIMITED.'),
     ROOMS_CREATED_PER_MINUTE: whole(1, 1_000_000).default(20)
-      .describe('Maximum rooms that a user may create per minute, on all servers; more are rejected with RATE_LIMITED.'),
+      .describe('Maximum rooms that a user may create per minute, counted across all servers. Further requests are rejected with RATE_LIMITED.'),
     ROOM_UPDATES_PER_MINUTE: whole(1, 1_000_000).default(30)
-      .describe('Maximum changes of a title or topic per user per minute, on all servers; more are rejected with RATE_LIMITED.'),
+      .describe('Maximum changes of a title or topic per user per minute, counted across all servers. Further requests are rejected with RATE_LIMITED.'),
     USER_LOOKUPS_PER_MINUTE: whole(1, 1_000_000).default(60)
-      .describe('Maximum user:getRoom requests per user per minute, on all servers; more are rejected with RATE_LIMITED.'),
+      .describe('Maximum user:getRoom requests per user per minute, counted across all servers. Further requests are rejected with RATE_LIMITED.'),
     MAX_CLIENTS_PER_ROOM: whole(1, 100_000).default(5000)
-      .describe('Maximum users per room, across all servers; more are rejected with ROOM_FULL.'),
+      .describe('Maximum users per room, counted across all servers. Further joins are rejected with ROOM_FULL.'),
     MEDIA_ROOMS_PER_USER: whole(1, 1_000_000).default(5)
-      .describe('Maximum rooms in which a user may have audio, on all servers; more are rejected with MEDIA_LIMIT.'),
+      .describe('Maximum rooms in which a user may have audio, counted across all servers. Further requests are rejected with MEDIA_LIMIT.'),
     MAX_ROOMS_PER_WORKER: whole(1, 10_000).default(100)
       .describe('Maximum rooms with audio per media worker.'),
     SINGLE_SESSION: flag.default(false)
@@ -192,7 +192,7 @@ export const sections = {
     FEATURES_PACKAGES: list.default([])
       .describe('npm packages with features, comma-separated. The server resolves them from its working directory.'),
     FEATURES_CONFIG: featureConfig.default({})
-      .describe('Settings of features by name, as JSON: {"chat":{"history":100}}. GET /admin/features lists the available settings.'),
+      .describe('Feature settings as JSON, keyed by feature name: {"chat":{"history":100}}. GET /admin/features lists the available settings.'),
     FEATURES_WATCH: flag.default(false)
       .describe('Reloads a feature when its files change. On in development.'),
     FEATURES_DRAIN_SECONDS: whole(0, 600).default(10)

@@ -72,7 +72,7 @@ const bidMs = 300
 /** A server with this many speakers does not wait. */
 const maxVoices = 10
 
-/** @param isProtected returns whether the caller of the REST API chose the PIN of a room */
+/** @param isProtected returns whether a room's PIN was set over the REST API */
 export function createBroadcasts (app: FeatureInstance, settings: z.output<typeof config>, air: Air, isProtected: (roomId: string) => Promise<boolean>): Broadcasts {
   const { clock, features, hooks, kv, log, nodeId, rooms, sfu, store } = app
   const state = rooms.roomState.define('broadcast', broadcastState, { durable: true })

@@ -29,7 +29,7 @@ const tableOf: Record<RecordKind, string> = { ledger: 'ledger', failed: 'failed'
  * @param file path of the SQLite file; the file and its folder are created if missing
  * @param now the clock for due times, in epoch milliseconds
  * @param keptLedger maximum number of gifts in the ledger; the oldest records are deleted
- * @param keptFailed maximum number of failed gifts; the oldest records are deleted
+ * @param keptFailed maximum number of failed gifts to keep; the oldest beyond it are deleted
  */
 export function createSqliteOutbox (file: string, { now = Date.now, keptLedger = maxLedger, keptFailed = maxFailed }: OutboxOptions = {}): Outbox {
   mkdirSync(dirname(file), { recursive: true })

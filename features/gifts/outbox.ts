@@ -48,7 +48,7 @@ export type Outcome =
   | { to: 'failed', code: number, reason: string, at: number }
   /** All attempts failed. */
   | { to: 'deadLetters', reason: string, at: number }
-  /** The gift is due again after `delayMs`. If `counted` is true, the attempt counts as failed. */
+  /** The gift is due again after `delayMs`. `counted` is true if the attempt counts toward the maximum number of attempts. */
   | { to: 'queue', delayMs: number, counted: boolean }
 
 /** The records of gifts that are no longer queued, by kind. */

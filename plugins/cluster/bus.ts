@@ -31,7 +31,7 @@ export interface Bus {
   publish (channel: string, message: string): Promise<boolean>
   /**
    * Encodes a message for a script that publishes it together with a change. Delivery is not tracked.
-   * After an interruption ({@link onHealed}) the subscriber must read the changed state.
+   * After an interruption ({@link onHealed}), the subscriber must read the state again, because it may have missed changes.
    *
    * @returns undefined if this process is the only server; call {@link publish} instead
    */

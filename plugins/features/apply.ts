@@ -29,7 +29,7 @@ export interface Change {
   commit?: (() => Promise<void>) | undefined
 }
 
-/** Builds features and takes them out of service, as planned. */
+/** Carries out a plan: builds the new features and takes the old ones out of service. */
 export interface Executor {
   /** Finds the running feature for an HTTP request that matches no kernel route. */
   find (method: string, url: string): Generation | undefined

@@ -9,7 +9,7 @@ import type { RoomCloseReason } from './messages.ts'
 import type { EmitOptions, LoggedEvent } from './rooms.ts'
 
 /**
- * The first line of a message on a room's channel. Its fields determine the content of the other lines. If no field
+ * The first line of a message on a room's channel. Its fields determine what the message's other lines contain. If no field
  * except `except` is set, they are one event.
  */
 interface RoomHeader {

@@ -12,7 +12,7 @@ export type Beat =
   /** The talker raises a hand, the owner invites them, and the talker takes a seat. */
   | { does: 'askToSpeak', who: Key }
   | { does: 'sitDown' | 'getUp' | 'leave' | 'return', who: Key }
-  /** The owner mutes and later unmutes a talker. */
+  /** The owner mutes a talker and later unmutes them. */
   | { does: 'silence' | 'unsilence', who: Key, whom: Key }
   | { does: 'wait', ms: number }
 

@@ -199,7 +199,7 @@ const object = (file) => file.replace(/\.cpp$/, '.o')
 
 /**
  * @param {string} sources
- * @param {string} folder the folder to write the patched copy below
+ * @param {string} folder the folder in which the patched copy's folder is created
  * @returns {Promise<Record<string, string>>} the patched copy's path by source file; empty if no patch is needed
  */
 async function patchDtls (sources, folder) {

@@ -82,7 +82,7 @@ t.test('lists and finds everyone in a big room', async (t) => {
   await until(async () => await people.count() === 1)
 })
 
-t.test('shows the chat history to a late user', async (t) => {
+t.test('shows the chat history to a user who joins late', async (t) => {
   const eve = await server.connect(7)
   await eve.ok('room:join', { roomId: room })
   for (const content of ['Good evening', 'Welcome']) await eve.ok('chat:message', { roomId: room, content })

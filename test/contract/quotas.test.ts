@@ -36,7 +36,7 @@ t.test('limits the connections of a user across all servers', async (t) => {
   await until(async () => await a.connect(1).then(() => true, () => false))
 })
 
-t.test('limits the connections from one address that send no request', async (t) => {
+t.test('limits how many connections one address may keep open without a request', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth', MAX_CONNECTIONS_PER_IP: '2' } })
   const { hostname, port } = new URL(server.url)
   const sockets = Array.from({ length: 80 }, () => connectTo(Number(port), hostname))

@@ -25,7 +25,7 @@ export type MixFrame =
   /** 20 ms of the mix. */
   { kind: 'packet', timestamp: number, payload: Uint8Array } |
   /**
-   * A packet of a voice, as it was received: packets may be missing or out of order. `sequenceNumber` and
+   * A voice packet, passed on as received. Packets can be lost or arrive out of order. `sequenceNumber` and
    * `rtpTimestamp` are from the RTP header; `timestamp` is the time of arrival, in samples.
    */
   { kind: 'voice', producerId: string, userId: UserId, source: ProducerSource, timestamp: number, sequenceNumber: number, rtpTimestamp: number, payload: Uint8Array }

@@ -64,7 +64,7 @@ export interface RoomStateHandle<S> {
    */
   onMissed (fn: (room: LocalRoom, from: S | undefined, to: S | undefined) => readonly RoomEvent[]): void
   /**
-   * Schedules a call to the `onWake` handler, like {@link Decision.wakeAt}. If several times are
+   * Schedules a call to the `onWake` handler, like {@link Decision.wakeAt}. If more than one time is
    * scheduled, the earliest applies.
    *
    * @param at epoch milliseconds

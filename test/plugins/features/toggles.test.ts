@@ -92,7 +92,7 @@ t.test('toggles dependent features together', async (t) => {
   t.match(await post(server, 'top/enable?cascade=true'), { status: 422, body: { error: { message: /depends on itself/ } } })
 })
 
-onEveryStore(t, 'settings apply with a reload, are stored and can be reset', async (t, env) => {
+onEveryStore(t, 'new settings take effect with a reload, are stored and can be reset', async (t, env) => {
   const folder = t.testdir({})
   const kept = { ...env, DATA_DIR: folder, FEATURES_CONFIG: '{"chat":{"messagesPerMinute":5}}' }
   const first = await build(t, { env: kept })
