@@ -5,7 +5,7 @@ import {
   SeatAlreadyLocked, SeatInvalid, SeatLocked, SeatNotLocked, SeatRequestNotFound, SeatRequestsFull, SeatTaken
 } from './errors.ts'
 import type { ClearReason } from './messages.ts'
-import { holdersOf, isMuted, nextExpiry, seatOf } from './state.ts'
+import { copyOf, holdersOf, isMuted, nextExpiry, seatOf } from './state.ts'
 import type { Invite, Seat, SeatState } from './state.ts'
 
 // One pure function implements all rules for seats, locks, mutes, invites and requests. The store can
@@ -93,7 +93,7 @@ export interface Outcome {
  *   INVITE_PENDING, INVITE_NOT_FOUND, ALREADY_SEATED, SEAT_REQUESTS_FULL, SEAT_REQUEST_NOT_FOUND, CANNOT_TARGET_SELF
  */
 export function decide (state: SeatState, command: Command, actor: Actor | undefined, now: number): Decision<SeatState, Outcome> {
-  const next = structuredClone(state)
+  const next = copyOf(state)
   const events: RoomEvent[] = []
   const self = actor?.userId ?? ''
   // Not every change has an event.

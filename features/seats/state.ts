@@ -61,6 +61,16 @@ export type SeatStateHandle = RoomStateHandle<SeatState>
 
 export const noSeats = (seatCount: number): SeatState => ({ seatCount, seats: [], locked: [], invites: [], muted: [], sittings: 0, requests: [], revision: 0 })
 
+/** @returns a copy whose lists and entries can be changed; faster than `structuredClone` */
+export const copyOf = (state: SeatState): SeatState => ({
+  ...state,
+  seats: state.seats.map((seat) => ({ ...seat })),
+  locked: [...state.locked],
+  invites: state.invites.map((invite) => ({ ...invite })),
+  muted: [...state.muted],
+  requests: state.requests.map((request) => ({ ...request }))
+})
+
 /**
  * @returns the part that survives a restart: the number of seats, the locks and the mutes. After a restart, nobody is
  *   in the room
