@@ -53,7 +53,11 @@ export abstract class Attachment extends EventEmitter<AttachmentEvents> implemen
   /** Called when the attachment has been reopened on another router. */
   protected abstract reattached (): void
 
-  /** @throws OVERLOADED, UNAVAILABLE, and the errors of {@link attach}; the attachment is then closed */
+  /**
+   * Opens the attachment, or closes it if opening fails.
+   *
+   * @throws OVERLOADED, UNAVAILABLE, and the errors of {@link attach}
+   */
   async open (): Promise<void> {
     try {
       await refused(() => this.#open())
@@ -86,7 +90,7 @@ export abstract class Attachment extends EventEmitter<AttachmentEvents> implemen
     return true
   }
 
-  /** Calls listeners and logs an exception, which must not affect the caller. */
+  /** Calls listeners. If a listener throws, logs the error instead of passing it to the caller. */
   protected notify (call: () => void): void {
     try {
       call()

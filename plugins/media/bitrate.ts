@@ -1,7 +1,9 @@
 import type { RoomProducer } from './producer.ts'
 
-/** Interval between two measurements of a producer, in milliseconds. Two consecutive measurements span
- * the 3 s of protocol.md, section 7, "Quotas". */
+/**
+ * Interval between two measurements of a producer, in milliseconds. A producer is closed after exceeding its limit for
+ * two intervals, which are the 3 s of protocol.md, section 7, "Quotas".
+ */
 const intervalMs = 1500
 const maxOver = 2
 /** A producer may send up to its allowed bit rate times this factor (protocol.md, section 7, "Quotas"). */
@@ -12,7 +14,7 @@ const tolerance = 1.5
  *
  * @param producers the producers on this server
  * @param limitOf the allowed bit rate of a producer, in bits per second; undefined to allow any
- * @param exceeded called with a producer to close
+ * @param exceeded called with each producer that exceeds its limit, to close it
  * @returns a function that stops the measurements
  */
 export function watchBitrates (

@@ -1,5 +1,5 @@
 // Fragmented MP4 (ISO/IEC 14496-12) with one audio track. All times count samples at 48 kHz. The features `broadcast` and
-// `recording` import this file as `flylive-audio-server/fmp4`, also in their threads, so it imports nothing.
+// `recording` import this file as `flylive-audio-server/fmp4`, even in their worker threads, so it imports nothing.
 //
 // No library is used, because mediabunny 1.61 keeps the sizes and times of all packets in memory until the file ends: about
 // 20 MB per hour and track.
@@ -50,7 +50,7 @@ const descriptor = (tag: number, ...fields: Field[]): Uint8Array => {
   return Uint8Array.from([tag, 0x80, 0x80, 0x80, body.length, ...body])
 }
 
-/** Samples at the start of an Opus stream that a decoder discards: the delay of the encoders. */
+/** Number of samples that a decoder discards at the start of an Opus stream, because encoders delay the audio. */
 const preSkip = 312
 
 function sampleEntry (format: TrackFormat): Uint8Array {
@@ -86,7 +86,8 @@ export const durationField = (samples: number): Buffer => Buffer.from(u64(sample
 /**
  * @param sequenceNumber number of the fragment
  * @param start decode time of the first frame, in samples
- * @returns a movie fragment: `moof` and `mdat`. It does not share its memory, so it can be transferred to another thread
+ * @returns a movie fragment: `moof` and `mdat`. The buffer has its own memory, so it can be transferred to another
+ *   thread
  */
 export function fragment (sequenceNumber: number, start: number, frames: readonly Frame[], purpose: Purpose): Buffer<ArrayBuffer> {
   const hasFlags = purpose === 'segments'

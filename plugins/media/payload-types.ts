@@ -5,8 +5,8 @@ import { pipeProducer } from './pipe.ts'
 /**
  * The routers of a room on one worker, by the payload type that their consumers use for Opus. A player that sends the
  * SDP offer (WHEP) chooses the payload type, but all consumers of a router have the same one. A room therefore gets
- * another router on the same worker for each additional payload type. A producer is piped to such a router when its
- * first consumer there is created. The router closes with its last transport.
+ * another router on the same worker for each additional payload type. A producer is piped to such a router when
+ * the producer's first consumer on that router is created. The router closes with its last transport.
  */
 export class PayloadTypeRouters {
   readonly #main: types.Router
@@ -23,9 +23,10 @@ export class PayloadTypeRouters {
   }
 
   /**
-   * Finds the router whose consumers use a payload type, or creates it.
+   * Finds or creates the router whose consumers use the given payload type.
    *
-   * @returns the router, and a function to call once: when the transport on it is closed, or if it could not be created
+   * @returns the router, and a function to call once: when the transport is closed, or if the transport could not
+   *   be created
    */
   async routerFor (payloadType = opusPayloadType): Promise<{ router: types.Router, release: () => void }> {
     if (payloadType === opusPayloadType) return { router: this.#main, release () {} }

@@ -119,7 +119,7 @@ export class RoomProducer implements ProducerHandle {
     this.#events.closed(this, cause)
   }
 
-  /** Called when the producer is closed because its worker died while the room's media stays open. */
+  /** Called when the producer is closed because its worker died, although the room's media stays open. */
   lost (): void {
     this.#events.closed(this, undefined)
   }

@@ -25,7 +25,7 @@ export interface MediaUser {
   /** Called when the room's media is closed, including all media of this user. */
   mediaClosed (): void
   /**
-   * Called when a worker has died while the room's media stays open on other workers.
+   * Called when a worker has died but the room's media stays open on other workers.
    *
    * @returns whether the user has lost media
    */
@@ -137,7 +137,8 @@ export class RoomMedia {
    * Chooses the router for a transport through which a client receives.
    *
    * @param withProducers whether to choose the main router
-   * @returns the router, and a function to call once: when the transport is closed, or if it could not be created
+   * @returns the router, and a function to call once: when the transport is closed, or if the transport could not
+   *   be created
    * @throws the errors of {@link main} and {@link WorkerPool.spread}
    */
   async listen (withProducers: boolean): Promise<{ place: RoomRouter, release: () => void }> {
@@ -190,8 +191,8 @@ export class RoomMedia {
   async announce (producer: RoomProducer): Promise<void> {
     const { hooks, changed, counted } = this.#context
     const { producerId, owner } = producer
-    // Only sessions that send a voice are speakers: not music, and not services such as a mix of all speakers. Other
-    // nodes observe their own speakers.
+    // Observe only the voices of sessions: music does not make its owner a speaker, and services (a mix of all
+    // speakers, for example) are not speakers either. Other nodes observe their own speakers.
     if (owner.kind === 'session' && producer.source === 'voice') await this.#main?.speakers.add(producerId)
     if (producer.closed) throw new ProducerNotFound(producerId)
     counted(this.roomId, this.#ownCount)
@@ -200,7 +201,7 @@ export class RoomMedia {
     changed(this.roomId)
   }
 
-  /** Adds the voice of another server. The other server announces the voice and observes its audio level. */
+  /** Adds a voice from another server. The other server announces the voice and observes its audio level. */
   addRelayed (producer: types.Producer, owner: ProducerOwner, source: ProducerSource, paused: boolean): RoomProducer {
     const added = new RoomProducer(producer, owner, { source, permit: { paused } }, {
       closed: () => {
@@ -214,7 +215,7 @@ export class RoomMedia {
     return added
   }
 
-  /** Notifies the users of the media that a voice of another server has started. */
+  /** Notifies the users of the media that a voice from another server has started. */
   announceRelayed (producer: RoomProducer): void {
     for (const user of this.#users) user.producerOpened?.(producer)
   }

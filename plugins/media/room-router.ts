@@ -63,10 +63,10 @@ export class RoomRouter {
   }
 
   /**
-   * Counts a transport of a listener that the pool has counted on this worker.
+   * Counts a listener's transport. The pool must already have counted the listener on this worker.
    *
-   * @param unused called when the last transport is no longer counted
-   * @returns a function to call once: when the transport is closed, or if it could not be created
+   * @param unused called when no transport is counted any more
+   * @returns a function to call once: when the transport is closed, or if the transport could not be created
    */
   listen (unused: () => void): () => void {
     this.#listening++
@@ -89,7 +89,7 @@ export class RoomRouter {
   /**
    * Makes a producer of the room's main router available on this router, under the same id.
    *
-   * @returns a function to call once, when the caller no longer needs the producer here
+   * @returns a function to call once, when the caller no longer needs the producer on this router
    * @throws the errors of mediasoup
    */
   async pipe (main: RoomRouter, producerId: string): Promise<() => void> {

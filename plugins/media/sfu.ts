@@ -58,7 +58,7 @@ export interface Sfu {
   mixThreads (): ReturnType<MixThreads['threads']>
   /** Figures for this server's load report. */
   load (): { consumers: number, relayPorts: { used: number, total: number } }
-  /** CPU time that each media worker has used since its start, in milliseconds, by index. */
+  /** CPU time that each media worker has used since its start, in milliseconds, by the worker's index. */
   workersCpuMs (): Promise<Map<number, number>>
   /** Pipes to and from other servers. */
   relays (): { sources: number, sinks: number }
@@ -104,7 +104,7 @@ export interface Sfu {
   /** Closes all consumers of mixes. A mix that a feature also uses continues. */
   closeMixConsumers (): void
   /**
-   * Gives code of this server access to the mix of a room: its samples, its packets, or the packets of its voices.
+   * Gives code on this server access to the mix of a room: its samples, its packets, or the packets of its voices.
    *
    * @throws ROOM_NOT_FOUND when the room has no members on this server, OVERLOADED, UNAVAILABLE
    */

@@ -36,8 +36,8 @@ export interface TapEvents {
 }
 
 /**
- * Sends the packets of the producers of a room to a UDP port: Opus in RTP, not encrypted, one SSRC per
- * producer. If the media worker dies, the tap is reopened with new SSRCs. The tap closes with its room.
+ * Sends the packets of a room's producers to a UDP port: Opus in RTP, not encrypted, with one SSRC per producer.
+ * If the media worker dies, the tap is reopened with new SSRCs. The tap closes with its room.
  */
 export interface Tap {
   readonly roomId: string

@@ -11,7 +11,7 @@ const memory = 0.99
 const quantile = 0.97
 /** How long the packet with the lowest delay stays the reference for later packets, in milliseconds. */
 const windowMs = 2500
-/** If the delay changes by more than this, the sender has restarted its timestamps. In milliseconds. */
+/** If the delay changes by more than this many milliseconds, the sender is assumed to have restarted its timestamps. */
 const maxDelayMs = 2000
 
 /**

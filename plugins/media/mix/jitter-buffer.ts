@@ -12,7 +12,7 @@ export interface VoicePacket {
  * - `packet`: this packet. If `skip` is true, the next packet replaces it, to shorten the delay
  * - `lost`: the packet did not arrive in time; `next` is the packet after it, if that one has arrived
  * - `wait`: the packet has not arrived yet. The mixer must fill the gap, which lengthens the delay
- * - undefined: nothing, because the voice is silent
+ * - undefined: nothing, because the voice is silent or the buffer is still filling
  */
 export type Playable =
   { kind: 'packet', packet: VoicePacket, skip: boolean } |
@@ -26,28 +26,31 @@ export interface JitterBufferOptions {
 }
 
 /**
- * Two packets are held, and up to six if packets arrive irregularly. Holding more than six does not reduce gaps, even with 200
- * ms of jitter.
+ * The buffer holds two packets of 20 ms, or up to six if packets arrive irregularly. Holding more than six does not
+ * reduce gaps, even with 200 ms of jitter.
  */
 const defaults: JitterBufferOptions = { minMs: 40, maxMs: 120 }
 
 /** A sequence number that differs from the last one by more than this starts a new stream. */
 const maxGap = 500
 /**
- * If packets are held longer than the target by more than this, in milliseconds, they are dropped together instead of
- * skipped one at a time.
+ * If packets are held for more than this many milliseconds beyond the target, they are dropped together instead of
+ * being skipped one at a time.
  */
 const overflowMs = 200
-/** Maximum wait for a missing packet, and for the next packet before the voice is considered silent, in milliseconds. */
+/**
+ * How long to wait for a missing packet before it counts as lost, and for the next packet before the voice counts as
+ * silent, in milliseconds.
+ */
 const maxWaitMs = 100
 /**
- * A packet is skipped after this many packets in a row were held longer than necessary. `quiet` applies while skipping
- * is not audible.
+ * A packet is skipped after this many packets in a row were held longer than necessary: `quiet` if skipping is not
+ * audible, `loud` otherwise.
  */
 const packetsBeforeSkip = { quiet: 10, loud: 50 }
 /** After this many consecutive late packets, the sender is assumed to have restarted with lower sequence numbers. */
 const maxLate = 10
-/** A packet of at most this size is the last packet before a pause (discontinuous transmission), in bytes. */
+/** A packet of at most this many bytes is the last one before a pause (discontinuous transmission). */
 const dtxBytes = 2
 
 /** Orders the packets of one voice and holds them until they can be played without gaps. */
@@ -135,7 +138,7 @@ export class JitterBuffer {
     if (this.#latest < this.#next) return this.#waitedMs < maxWaitMs && !this.#isPause ? this.#wait() : this.#becomeIdle()
     if (this.#heldMs < targetMs && this.#waitedMs < maxWaitMs) return this.#wait()
     this.#advance()
-    // While waiting for this packet, the mixer has already filled its time with other audio.
+    // While waiting for this packet, the mixer has already filled the packet's time with other audio.
     if (this.#waitedMs >= this.#packetMs && this.#heldMs >= targetMs) {
       this.#waitedMs -= this.#packetMs
       return this.take(now, isQuiet)

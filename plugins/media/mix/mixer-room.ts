@@ -19,7 +19,7 @@ const encoding = {
   1: { bitrate: 48_000, complexity: 3 },
   2: { bitrate: 96_000, complexity: 3 }
 } as const
-/** 20 ms of silence, as encoded after several silent frames. */
+/** The encoder's output for 20 ms of silence that follow several silent frames. */
 const silentPacket = Uint8Array.of(0xf8, 0xff, 0xfe)
 /**
  * After this many silent frames, {@link silentPacket} is sent without encoding. By then, the encoder and all decoders are in a
@@ -133,7 +133,7 @@ export class MixerRoom {
     this.#packet = undefined
   }
 
-  /** Replaces the encoder and all decoders; called after an error that no single packet caused. */
+  /** Replaces the encoder and all decoders. Called after any error except an invalid packet. */
   restart (): void {
     this.#opus = new Opus(this.#module)
     this.#encoder = undefined
@@ -186,7 +186,7 @@ export class MixerRoom {
     return { sum, channels, isSilent }
   }
 
-  /** @returns 2 while music plays and for {@link framesUntilMono} afterwards, otherwise 1 */
+  /** @returns 2 while music plays and for {@link framesUntilMono} frames afterwards, otherwise 1 */
   #channels (): Channels {
     const hasMusic = this.#mixed.values().some(({ info }) => info.source === 'music')
     this.#withoutMusicFor = hasMusic ? 0 : this.#withoutMusicFor + 1

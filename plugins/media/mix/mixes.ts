@@ -20,10 +20,10 @@ export interface RoomMix {
   /** The time of timestamp 0, in epoch milliseconds of this server's clock. Changes when that clock is corrected. */
   readonly startTime: number
   /**
-   * Sends the mix or its voices to a port as `MixFrame`s: one per 20 ms of the mix, and one per packet of a voice. The
-   * port is transferred to the mixer thread, so that frames go directly to the thread with the other end of the channel.
-   * The port is closed when the mix closes or its thread dies. When the other end then emits `close`, call this method again with a new
-   * port, unless this use is closed. Closing the other end ends the stream.
+   * Sends the mix or its voices to a port as `MixFrame`s: one per 20 ms of the mix, and one per voice packet. The port
+   * is transferred to the mixer thread, so that frames go directly to the thread that holds the other end of the
+   * channel. The port is closed when the mix closes or its thread dies. When the other end emits `close` for this
+   * reason, call this method again with a new port, unless this use is closed. Closing the other end ends the stream.
    */
   stream (port: MessagePort, streams: MixStreams): void
   on (event: 'close', listener: () => void): unknown
@@ -230,7 +230,10 @@ class ActiveMix {
     attachments?.output.close()
   }
 
-  /** A new thread uses another port. mediasoup cannot change the port of a transport, so tap and output are opened again. */
+  /**
+   * Called when a new thread uses another port. mediasoup cannot change the port of a transport, so the tap and the
+   * output are reopened.
+   */
   #moved (): void {
     if (!this.#room || this.#closed) return
     this.#detach()

@@ -34,7 +34,7 @@ interface Libopus {
 
 export type Channels = 1 | 2
 
-/** @returns libopus, compiled once; threads can share it */
+/** @returns the compiled libopus, which threads can share */
 export async function compileOpus (): Promise<WebAssembly.Module> {
   return await WebAssembly.compile(await readFile(fileURLToPath(import.meta.resolve('@evan/opus/wasm/simd.wasm'))))
 }

@@ -12,7 +12,7 @@ export interface IncomingRtp {
 
 const oneByteProfile = 0xbede
 
-/** Payload types of RTCP packets that share a port with RTP (RFC 5761). */
+/** Whether a packet is RTCP. On a shared port, RTCP and RTP packets have different payload types (RFC 5761). */
 const isRtcp = (packet: Buffer) => packet[1] !== undefined && packet[1] >= 192 && packet[1] <= 223
 
 export const ssrcOf = (packet: Buffer): number | undefined =>

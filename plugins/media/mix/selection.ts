@@ -37,7 +37,7 @@ export class LoudestVoices<V extends Audible> {
   /**
    * Called once per 20 ms.
    *
-   * @returns the selected voices; the same set on each call
+   * @returns the selected voices, as the same `Set` object on each call
    */
   select (voices: ReadonlySet<V>): ReadonlySet<V> {
     const selected = this.#selected

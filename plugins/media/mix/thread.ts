@@ -65,8 +65,8 @@ function tick (now: number, due: number): void {
 }
 
 /**
- * Runs the ticks that are due, but at most {@link maxTicks}. The thread then reads packets; without this, an overloaded
- * thread would mix only silence.
+ * Runs the ticks that are due, but at most {@link maxTicks}, and then lets the thread read packets. Without this limit,
+ * an overloaded thread would read no packets and mix only silence.
  */
 function run (): void {
   let now = performance.now()

@@ -49,7 +49,7 @@ declare module '../../cluster/messages.ts' {
     'relay:more': { data: PipeId & { voices: string[] }, reply: { voices: PipedVoice[] } | null }
     /** Closes a pipe. */
     'relay:drop': { data: PipeId, reply: null }
-    /** Returns how many packets of each voice the source has received; unknown voices are left out. */
+    /** Returns, for each voice that the source has, how many packets of it the source has received. */
     'relay:counts': { data: { roomId: string, voices: string[] }, reply: Record<string, number> }
     /** Returns the active speakers of a room on the server that receives the request, and how loud they are. */
     'relay:speakers': { data: { roomId: string }, reply: { activeSpeakers: UserId[], levels: number[] } }

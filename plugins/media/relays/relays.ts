@@ -20,7 +20,7 @@ const requestMs = 3000
 const checkMs = 1000
 const silenceMs = 2000
 const checkSourcesMs = 10_000
-/** The first and the maximum delay before the registry is written again after a failure, in milliseconds. */
+/** The first and the longest delay before a failed write of the registry is retried, in milliseconds. */
 const retryMs = 100
 const maxRetryMs = 2000
 /** How long a join waits for the active speakers of another server, in milliseconds. */
@@ -47,11 +47,11 @@ export interface Relays {
    * @throws UNAVAILABLE after five seconds
    */
   fetch (roomId: string, producerId: string): Promise<void>
-  /** Must be called when a voice of this server was added, removed, paused or resumed in a room. */
+  /** Must be called after a voice of this server is added, removed, paused or resumed in a room. */
   changed (roomId: string): void
-  /** Must be called when the room's media on this server was opened, closed or partly lost. */
+  /** Must be called after the room's media on this server is opened, closed or partly lost. */
   mediaChanged (roomId: string): void
-  /** Must be called when the active speakers of this server in a room have changed. */
+  /** Must be called after the active speakers of a room on this server have changed. */
   speaking (roomId: string, speakers: ActiveSpeakers): void
   /** Number of open pipes. */
   counts (): { sources: number, sinks: number }
@@ -146,7 +146,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
       forgetRetry(roomId)
     } catch (error) {
       // While the store is unavailable, other servers do not receive new voices. Retry the write, even if the store has
-      // lost the room, because the room is restored soon.
+      // lost the room, because the room will soon be restored.
       const isGone = isCoded(error) && error.code === 'ROOM_NOT_FOUND' && !known.has(roomId)
       const { failures = 0 } = retries.get(roomId) ?? {}
       forgetRetry(roomId)
@@ -227,11 +227,11 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
     }
     forgetSpeakers(roomId, room, before)
     pull(roomId)
-    // The stored list of this server's voices is outdated.
+    // Update the stored list of this server's voices if it is outdated.
     if (withOwn(roomId, next) !== next) changed(roomId)
   }
 
-  /** Pulls the voices of a room from the servers that have them, while the room has media on this server. */
+  /** Pulls the voices of a room from the servers that have them, if the room has media on this server. */
   function pull (roomId: string): void {
     const room = known.get(roomId)
     if (!room || closed) return
@@ -268,8 +268,8 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
         lost: (producerId) => {
           const voice = room.voices.get(producerId)
           if (!voice) return
-          // The consumers were closed with the pipe, so announce that the voice has ended and started again; clients
-          // then consume it again.
+          // The consumers were closed with the pipe. Announce that the voice has ended and started again, so that
+          // clients consume it again.
           const info = infoOf(room, producerId, voice)
           hooks.emit('media:producerClosed', roomId, info, ownerOf(voice))
           hooks.emit('media:producerOpened', roomId, info, ownerOf(voice))
@@ -287,7 +287,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
     pipes.set({ direction: 'in' }, [...known.values()].reduce((sum, { sinks }) => sum + sinks.size, 0))
   }
 
-  // Active speakers. Each server sends its own to the other servers when they change.
+  // Active speakers. When the active speakers of a server change, it sends them to the other servers.
 
   const speakersTopic = 'media:speakers'
 
@@ -340,7 +340,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   // lost data.
   state.onMissed(() => [])
   state.onWake(async () => {})
-  // The join reply contains the voices of the registry that the join has just loaded, so only later changes are
+  // The join has just loaded the registry, and the join reply contains the voices in it, so only later changes are
   // announced.
   hooks.on('room:join', ({ roomId }) => {
     roomOf(roomId)

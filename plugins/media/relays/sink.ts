@@ -30,13 +30,13 @@ interface Pipe {
   isOpen: boolean
   /** Number of bytes received. */
   bytes: number
-  /** When `bytes` last grew, or when no voice was expected to send. */
+  /** The last time at which `bytes` grew, or at which no voice was expected to send. */
   flowedAt: number
-  /** Number of packets of each voice that the source had received when the pipe became silent. */
+  /** How many packets of each voice the source had received when the pipe was first found to be silent. */
   atSource: Record<string, number> | undefined
 }
 
-/** After this time without packets, the sink asks the source how many it has received, in milliseconds. */
+/** After this many milliseconds without packets, the sink asks how many packets the source has received. */
 const suspiciousMs = 900
 /** The source may have received this many more packets than have arrived through a working pipe. */
 const inFlight = 2
