@@ -16,14 +16,15 @@ export interface MemberStore {
    */
   join (command: JoinCommand): Promise<JoinResult>
   /**
-   * Counts the PIN of a person who does not join, if it is wrong, together with the wrong PINs of joins.
+   * If a person who does not join has entered a wrong PIN, counts it together with the wrong PINs of joins.
    *
    * @param address see `JoinCommand`
-   * @throws PIN_WRONG; RATE_LIMITED after {@link wrongPins} of the address or the room, even if the PIN is right
+   * @throws PIN_WRONG; RATE_LIMITED if the address or the room has reached its limit in {@link wrongPins}, even if the
+   *   PIN is right
    */
   countPin (roomId: string, address: string | undefined, isRight: boolean): Promise<void>
   /**
-   * @param mayReturn whether the user's connection broke; the user may then rejoin a locked room for `returnMs`
+   * @param mayReturn whether the user's connection broke, so that the user may rejoin a locked room for `returnMs`
    * @returns undefined if the socket was not in the room
    */
   leave (roomId: string, sessionId: string, userKey: string, now: number, mayReturn?: boolean): Promise<LeaveResult | undefined>
@@ -40,7 +41,8 @@ export interface MemberStore {
   getMembers (roomId: string, userKeys: readonly string[]): Promise<(Profile | undefined)[]>
   /**
    * @param limit maximum number of users per room
-   * @returns for each room, some of its users: the users of `first` who are in it, then other users in order of arrival
+   * @returns for each room, some of its users: first those in `first` who are in the room, then others in order of
+   *   arrival
    */
   getSomeMembers (rooms: readonly { roomId: string, first: readonly string[] }[], limit: number): Promise<Profile[][]>
 
@@ -75,7 +77,7 @@ export interface RecordStore {
    * may be short even if `next` is set.
    */
   listBusyRooms (after: string, limit: number): Promise<RoomPage>
-  /** @returns rooms whose last member left before `before`, oldest first; some may have members again */
+  /** @returns rooms whose last member left before `before`, longest empty first. Some may have members again */
   listEmptyRooms (before: number, limit: number): Promise<string[]>
   /** Removes a room from the list of empty rooms if it was added before `before`. */
   forgetEmptyRoom (roomId: string, before: number): Promise<void>
@@ -85,7 +87,7 @@ export interface RecordStore {
    * Removes a room and all its data except bans.
    *
    * @param onlyIfEmpty if true, does nothing if the room has members
-   * @param publish published if this call removes the room; its `createdAt` is appended as the last line
+   * @param publish published if this call removes the room, with the room's `createdAt` appended as the last line
    * @returns the room if this call removed it; of several concurrent callers, exactly one receives it
    */
   removeRoom (roomId: string, onlyIfEmpty?: boolean, publish?: Publication): Promise<RoomRecord | undefined>
@@ -94,7 +96,7 @@ export interface RecordStore {
 /** An entry of a room's log. */
 export interface LogEntry {
   entry: string
-  /** Maximum length of the log, at least 1; the oldest entries are removed. */
+  /** Maximum number of entries in the log, at least 1. If the log grows beyond it, the oldest entries are removed. */
   keep: number
   now: number
   publish?: Publication | undefined
@@ -105,7 +107,7 @@ export interface LogEntry {
 export interface Spacing {
   key: string
   /**
-   * Name of the room's document that has the time, in milliseconds, in `field`. If the document or the field is
+   * Name of the room's document whose field `field` contains the time, in milliseconds. If the document or the field is
    * missing, the time is 0.
    */
   document: string
@@ -137,7 +139,7 @@ export interface StateStore {
    *
    * @param log the name of the log: the feature that owns it, or {@link sharedLog}
    * @returns the number of connections that received the message
-   * @throws RATE_LIMITED if `spacing` does not allow the entry yet; nothing is then stored or published
+   * @throws RATE_LIMITED if `spacing` does not allow the entry yet, in which case nothing is stored or published
    */
   appendLog (roomId: string, log: string, entry: LogEntry): Promise<number>
   /**
@@ -149,7 +151,7 @@ export interface StateStore {
   removeFromLog (roomId: string, log: string, entry: string, publish?: Publication): Promise<number | undefined>
   /**
    * @param log the name of the log
-   * @param last maximum number of entries; older entries are left out
+   * @param last how many of the newest entries to return; default: all
    * @returns the entries, oldest first
    */
   readLog (roomId: string, log?: string, last?: number): Promise<string[]>
@@ -168,7 +170,7 @@ export interface NodeMembersStore {
   removeNodeMembers (nodeId: string, roomId: string): Promise<MembersChange>
   /** @returns for each room, whether its member data is complete; false if the store has lost a part of it */
   areIntact (roomIds: readonly string[]): Promise<boolean[]>
-  /** Removes a room from the list of this server's rooms, because it no longer has members here. */
+  /** Removes a room from the list of this server's rooms, because the room no longer has members on this server. */
   releaseRoom (roomId: string): Promise<void>
   /** Deletes the list of a server's rooms. */
   forgetNodeRooms (nodeId: string): Promise<void>
@@ -190,6 +192,9 @@ export interface RoomStore extends MemberStore, RecordStore, StateStore, NodeMem
 
 /** How long the store remembers a closed room, so that a disconnected server does not restore it, in milliseconds. */
 export const closedMemoryMs = 600_000
-/** Maximum number of wrong PINs per window (protocol.md, section 7, "Quotas"): of a user in a room, of an address in all rooms, and in a room. */
+/**
+ * Maximum number of wrong PINs per window (protocol.md, section 7, "Quotas"): per user and room, per address across all
+ * rooms, and per room.
+ */
 export const wrongPins = { perUser: 5, perAddress: 20, perRoom: 200 } as const
 export const pinWindowMs = 60_000

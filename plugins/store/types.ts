@@ -182,7 +182,7 @@ export interface MembersChange {
 
 /** The result of writing one server's members. */
 export interface WrittenMembers extends MembersChange {
-  /** Set if the room was closed while this server was disconnected. Nothing was then written. */
+  /** Set if the room was closed while this server was disconnected. In that case, nothing was written. */
   closed?: boolean
   /** All documents the room has now. */
   documents: ReadonlyMap<string, StoredDocument>

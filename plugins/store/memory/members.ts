@@ -15,7 +15,7 @@ export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms,
   const pins = createPinCheck()
   let arrivals = 0
 
-  /** Removes the creator of a room that cannot be saved, and the room, unless other users have joined it in the meantime. */
+  /** Removes the creator from a room that cannot be saved, and deletes the room unless other users have joined it. */
   function undo (room: MemoryRoom, userKey: string): void {
     room.users.delete(userKey)
     if (room.users.size === 0 && rooms.all.get(room.record.roomId) === room) rooms.all.delete(room.record.roomId)
@@ -133,7 +133,7 @@ export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms,
 /** Checks PINs and counts wrong PINs. */
 interface PinCheck {
   /**
-   * @param isMember whether the user is in the room; nothing is then counted
+   * @param isMember whether the user is in the room, in which case nothing is counted
    * @throws PIN_REQUIRED, PIN_WRONG, RATE_LIMITED; {@link PinNotCompared}
    */
   check (pinHash: string, command: JoinCommand, isMember: boolean): void

@@ -10,7 +10,7 @@ interface SavedRoom {
   pinHash?: string | undefined
   /** The part of each document that survives a restart, by name. */
   documents: Record<string, StoredDocument>
-  /** Keys of the users who may return after a restart, if the room is locked. */
+  /** Keys of the users who may return after a restart, if the room admits no new users. */
   returning?: string[] | undefined
 }
 

@@ -20,8 +20,8 @@ import type { Ban, Publication, RoomRecord, StoredDocument } from '../types.ts'
 //   …:last:<l>:<k>  when the last entry with key k was added to log l (ms); expires
 //   …:pin:<u>   number of wrong PINs of the user in the current window
 //   …:pins      number of all wrong PINs in the current window
-// msab:pins:<a> is the number of wrong PINs from an address in the current window, in all rooms. It is the only key of a script that does
-// not contain the room's id.
+// msab:pins:<a> is the number of wrong PINs from an address in the current window, across all rooms. In scripts with
+// several keys, it is the only key that does not contain the room's id.
 
 export const roomsKey = 'msab:rooms'
 export const emptyRoomsKey = 'msab:rooms:empty'

@@ -9,7 +9,7 @@ import type { RoomIndex } from './room-index.ts'
 // `busyStride` rooms, up to `busyReads` reads in total.
 const busyStride = 500
 const busyReads = 4
-/** Maximum number of reads for a page of all rooms. Each read also removes ids without a room from the index. */
+/** Maximum number of reads for a page of all rooms. Each read also removes from the index the ids that have no room. */
 const maxReads = 10
 
 export function createRedisRecords (redis: Redis, nodeId: string, index: RoomIndex): RecordStore {

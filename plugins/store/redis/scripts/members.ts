@@ -141,7 +141,7 @@ return found
 /**
  * KEYS ban bans — ARGV user until value limit
  *
- * @returns 1, or 0 if the room already has that many bans
+ * @returns 0 if the room already has `limit` bans of other users; otherwise 1
  */
 export const ban = `${clock}
 local now = clock()
@@ -177,13 +177,13 @@ return redis.call('DEL', KEYS[1])
 /**
  * KEYS bans — ARGV after limit
  *
- * Removes bans that have ended from the set.
+ * Also removes from the set the bans that have ended.
  *
  * @returns users and the values of their bans, alternating
  */
 export const listBans = `
 local found, after, limit = {}, ARGV[1], tonumber(ARGV[2])
--- The key of a ban differs from that of the set only in its end.
+-- The key of the set ends with :bans, and the key of a ban with :ban:<user>.
 local prefix = string.sub(KEYS[1], 1, -2) .. ':'
 while #found < limit * 2 do
   local users = redis.call('ZRANGEBYLEX', KEYS[1], after == '' and '-' or '(' .. after, '+', 'LIMIT', 0, limit)

@@ -18,7 +18,7 @@ return intact(KEYS[1], KEYS[2], KEYS[3], KEYS[4]) and 1 or 0
  * other servers add their members again.
  *
  * @returns the profiles of users who joined, the profiles of users who left, the number of users, 1 if the room was
- *   closed in the meantime (then nothing is written), and all documents
+ *   closed in the meantime (in which case nothing is written), and all documents
  */
 export const replaceNodeMembers = `${arrive}${clock}${intact}${publish}
 local given, joined, left = {}, {}, {}
@@ -76,7 +76,7 @@ if next(given) then
       if redis.call('HINCRBY', KEYS[4], member[2], 1) == 1 then
         arrive(KEYS[2], member[2], ARGV[4])
         redis.call('HSET', KEYS[3], member[2], member[3])
-        -- After a loss, the room's members already know the user.
+        -- A user who joined before the loss has already been announced.
         if not damaged then table.insert(joined, member[3]) end
       end
     end
@@ -95,8 +95,8 @@ for i = 8, #ARGV, 3 do
   if epoch and string.sub(version, 1, #epoch) == epoch and number > there then
     redis.call('HSET', KEYS[6], name, version .. ' ' .. state)
     restored = true
-    -- A lower number was assigned before the last loss, so this is no new loss. A higher number was assigned after the last
-    -- loss, so Redis has lost the document since.
+    -- A version from before the last loss does not show a new loss. A later version shows that Redis has lost the
+    -- document since then.
     if number >= since * 1000 then lost = true end
   end
 end

@@ -1,5 +1,5 @@
-// Redis runs a Lua script atomically. Except for the number of wrong PINs of an address (layout.ts), all keys of a script
-// contain the room id as a hash tag, so that one node of a Redis Cluster would hold them all.
+// Redis runs a Lua script atomically. In a script with several keys, all keys contain the room id as a hash tag, except
+// the key that counts the wrong PINs of an address (layout.ts).
 
 /** Adds a user at the end of the order of arrival. Places are unique, even if the servers' clocks differ. */
 export const arrive = `

@@ -16,7 +16,7 @@ local known = redis.call('HMGET', KEYS[1], 'meta', 'restored')
 local meta, restored = known[1], tonumber(known[2])
 if not meta then return false end
 local changes, now = ARGV[3] ~= '', clock()
--- If the clock was set back, changes do not wait.
+-- If the clock was set back, the end of the restore is unknown, so changes are allowed.
 if changes and restored and now >= restored and now - restored < tonumber(ARGV[6]) then return {'RESTORING'} end
 local epoch = string.format('%.0f', cjson.decode(meta).createdAt)
 local current = redis.call('HGET', KEYS[2], ARGV[1])
