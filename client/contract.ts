@@ -36,7 +36,7 @@ export interface CoreRequests {
   'room:join': {
     request: {
       roomId: string
-      /** PIN that later joins require. Applies only when the join creates the room */
+      /** PIN of the room. If the join creates the room, later joins require this PIN */
       pin?: string | undefined
       /** Applies only when the join creates the room */
       title?: string | undefined
@@ -137,7 +137,7 @@ export interface CoreEvents {
     roomId: string
     userId: UserId
   }
-  /** Joins and leaves of the last second, in parts of at most 20 profiles. Sent to all members of a large room. In other rooms, sent for a user with more than 20 joins and leaves in 10 s */
+  /** Joins and leaves of the last second, in events of at most 20 profiles each. Sent to all members of a large room. In other rooms, sent only for a user with more than 20 joins and leaves in 10 s */
   'room:presence': {
     roomId: string
     count: number

@@ -27,7 +27,7 @@ export interface Announcements {
   left (roomId: string, userId: UserId, reason: LeaveReason, count: number): void
   /** Like {@link left}, but does not call hooks, because the store has not confirmed the leave. */
   leftUnconfirmed (roomId: string, userId: UserId, count: number): void
-  /** Announces the users that were added or removed by a sync or by the removal of a server's members. */
+  /** Announces the users who were added or removed by a sync, or by the removal of a server's members. */
   changed (roomId: string, change: MembersChange): void
   /** Discards the pending announcements of a closed room. */
   forget (roomId: string): void

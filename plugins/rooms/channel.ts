@@ -9,8 +9,8 @@ import type { RoomCloseReason } from './messages.ts'
 import type { EmitOptions, LoggedEvent } from './rooms.ts'
 
 /**
- * The first line of a message on a room's channel. Its fields determine what the message's other lines contain. If no field
- * except `except` is set, they are one event.
+ * The first line of a message on a room's channel. Its fields determine what the other lines of the message contain. If
+ * no field except `except` is set, the rest of the message is one event.
  */
 interface RoomHeader {
   /** The session that does not receive the event. */
@@ -132,7 +132,8 @@ async function appendAndPublish (
 }
 
 /**
- * Like {@link appendAndPublish}, but the store may reject the entry with RATE_LIMITED. Nothing is then delivered.
+ * Like {@link appendAndPublish}, but the store may reject the entry with RATE_LIMITED. In that case, nothing is
+ * delivered.
  *
  * @param admitHere called if the store cannot be reached; throws if the entry is not allowed
  */

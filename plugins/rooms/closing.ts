@@ -13,7 +13,7 @@ import type { Rooms } from './rooms.ts'
 import type { SessionRecords } from './session-records.ts'
 import type { RoomStateKernel } from './room-state.ts'
 
-/** A job that runs after a room was closed, in case the server that closed it died before it called the hooks. */
+/** A job that runs after a room is closed, in case the server that closed the room died before it called the hooks. */
 const closedJob = 'room-closed'
 
 /** Closes rooms, and the sessions of kicked users. */

@@ -65,7 +65,7 @@ async function featuredFirst (app: FastifyInstance, room: LocalRoom, { participa
   const found = missing.length > 0
     ? await app.store.getMembers(room.roomId, missing).catch((err: unknown) => {
       // The session has already joined, so an error here must not fail the request.
-      app.log.debug({ err, roomId: room.roomId }, 'join reply lists members in order of arrival only')
+      app.log.debug({ err, roomId: room.roomId }, 'join reply lists members only in order of arrival: lookup failed')
       return []
     })
     : []

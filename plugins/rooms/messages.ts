@@ -25,7 +25,7 @@ export const requests = {
   'room:join': {
     request: z.object({
       roomId,
-      pin: pin.optional().describe('PIN that later joins require. Applies only when the join creates the room'),
+      pin: pin.optional().describe('PIN of the room. If the join creates the room, later joins require this PIN'),
       title: title.optional().describe('Applies only when the join creates the room'),
       topic: topic.optional().describe('Applies only when the join creates the room')
     }).describe('Joins a room and leaves the previous one. The first join creates the room'),
@@ -79,7 +79,7 @@ export const events = {
   error: z.looseObject({ code: z.string(), message: z.string(), type: z.string().optional() }).describe('Sent when a request without an id fails, or when the server cannot decode a frame'),
   'room:userJoined': z.object({ roomId, userId, user: profile }).describe('Sent to the other members when a user joins. Rooms with more than PRESENCE_COALESCE_OVER members receive room:presence instead'),
   'room:userLeft': z.object({ roomId, userId }).describe('Sent to the other members when a user leaves. Rooms with more than PRESENCE_COALESCE_OVER members receive room:presence instead'),
-  'room:presence': z.object({ roomId, count: z.int(), joined: z.array(profile), left: z.array(userId) }).describe('Joins and leaves of the last second, in parts of at most 20 profiles. Sent to all members of a large room. In other rooms, sent for a user with more than 20 joins and leaves in 10 s'),
+  'room:presence': z.object({ roomId, count: z.int(), joined: z.array(profile), left: z.array(userId) }).describe('Joins and leaves of the last second, in events of at most 20 profiles each. Sent to all members of a large room. In other rooms, sent only for a user with more than 20 joins and leaves in 10 s'),
   'room:owner': z.object({ roomId, ownerId: userId, previousOwnerId: userId }).describe('Sent to all members when another user becomes the owner, for example because the owner was absent for OWNER_GRACE_SECONDS'),
   'room:updated': z.object({ roomId, ...details.shape }).describe('Sent to all members when the title or the topic changes, or the room is locked or unlocked'),
   'room:role': z.object({ roomId, userId, role: z.enum(['admin', 'member']) }).describe('Sent to all members when the owner changes the role of a user'),

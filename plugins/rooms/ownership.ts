@@ -42,9 +42,12 @@ export interface Owner {
   ownerName: string | undefined
 }
 
-/** Maximum number of admins per room. Each change publishes the roles of the room. */
+/** Maximum number of admins per room. A limit is needed because each role change publishes all roles of the room. */
 export const maxAdmins = 100
-/** Maximum number of users per room whom the owner has demoted from the role in their token. */
+/**
+ * Maximum number of stored demotions per room. A demotion overrides the role in the user's token. A further demotion
+ * replaces the oldest one.
+ */
 const maxDemoted = 100
 
 /**
@@ -100,7 +103,7 @@ export interface Ownership {
    * @param options `by` must be the owner; undefined for a server admin. `current` is the user's role, if the user is
    *   in the room
    * @returns the previous role
-   * @throws FORBIDDEN if `by` is not the owner, or if `userId` is; ROLE_LIMIT; ROOM_NOT_FOUND, UNAVAILABLE
+   * @throws FORBIDDEN if `by` is not the owner, or if `userId` is the owner; ROLE_LIMIT; ROOM_NOT_FOUND, UNAVAILABLE
    */
   setRole (room: OwnedRoom, userId: UserId, role: GivenRole, options: { by?: UserId | undefined, current?: Role | undefined }): Promise<Role>
   /**
@@ -110,9 +113,9 @@ export interface Ownership {
    * @throws FORBIDDEN if `by` is not the owner; ROOM_NOT_FOUND, UNAVAILABLE
    */
   transfer (room: OwnedRoom, to: Profile, by?: UserId): Promise<void>
-  /** Must be called when a session has joined, before the reply. */
+  /** Must be called after a session has joined, before the reply is sent. */
   joined (room: LocalRoom, session: Session, result: JoinResult): Promise<void>
-  /** Names a successor if the owner has been absent for the grace period and there is a new candidate. */
+  /** Names a successor if the owner has been absent for the grace period and a candidate is in the room. */
   review (roomId: string): void
   /** Waits for the changes in progress, and stops retries. */
   stop (): Promise<void>
@@ -136,7 +139,7 @@ const ownerEvent = (ownerId: UserId, previousOwnerId: UserId): RoomEvent =>
 const roleEvent = (userId: UserId, role: GivenRole): RoomEvent =>
   ({ type: 'room:role', data: { userId, role } satisfies Data<'room:role'> })
 
-/** @returns the roles that differ between two states, without the role of the owner in the second state */
+/** @returns the roles that differ between two states, except the role of `owner` */
 function changedRoles (from: OwnershipState | undefined, to: OwnershipState | undefined, owner: UserId): Roles {
   const [before, after] = [from?.roles ?? [], to?.roles ?? []]
   const given = after.filter(({ userId, role }) => (roleIn(before, userKeyOf(userId)) ?? 'member') !== role)
@@ -154,7 +157,7 @@ function withRole (roles: Roles, userId: UserId, role: GivenRole): Roles {
   return [...all, { userId, role }]
 }
 
-/** @param options `OWNER_GRACE_SECONDS` is how long an owner may be absent */
+/** Creates the {@link Ownership}. The setting `OWNER_GRACE_SECONDS` is how long an owner may be absent. */
 export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }: OwnershipOptions): Ownership {
   const { clock, config, directory, hooks, log, store, timings } = app
   const graceMs = config.OWNER_GRACE_SECONDS * 1000
@@ -207,7 +210,7 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
     return undefined
   }
 
-  /** @returns whether the owner was replaced; false if the owner has returned or has changed in the meantime */
+  /** @returns whether the owner was replaced; false if the owner has returned, or another user has become the owner */
   async function succeed (room: RoomRecord, previousOwnerId: UserId, to: Profile): Promise<boolean> {
     return await state.change<boolean>(room.roomId, (current) => {
       if (!isDue(current) || !isSame(ownerIn(current, room), previousOwnerId)) return { result: false }
@@ -290,8 +293,8 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
 
   hooks.on('room:userLeft', (roomId, { userKey }, _reason, count) => {
     const room = nodeRooms.get(roomId)
-    // A server that removes a dead server's members may have no members in the room; the handler of `room:resynced` then
-    // checks the owner.
+    // A server that removes a dead server's members may have no members in the room. In that case, the handler of
+    // `room:resynced` checks the owner.
     if (!isActive() || count === 0 || !room || !hasOwner(room.record)) return
     const owner = peek(room.record)
     if (userKeyOf(owner) === userKey) run(roomId, () => startGrace(room.record, owner))

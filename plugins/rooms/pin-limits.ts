@@ -26,7 +26,10 @@ class WrongPins {
     return running && this.#wrong.used(key) + running.size >= this.#max ? Promise.race(running) : undefined
   }
 
-  /** Counts an attempt if it fails with PIN_WRONG. If the store has found that the limit is reached, the limit is reached here, too. */
+  /**
+   * Counts an attempt if it fails with PIN_WRONG. If the store reports that the limit is reached, the limit also
+   * applies to later attempts on this server.
+   */
   watch (key: string, attempt: Promise<unknown>): void {
     const running = this.#running.get(key) ?? new Set()
     this.#running.set(key, running)

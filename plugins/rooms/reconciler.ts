@@ -37,7 +37,7 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
     if (performance.now() - checkedDeadAt < leaseMs / 3) return
     checkedDeadAt = performance.now()
     for (const dead of await leases.listDead()) {
-      log.warn({ deadNode: dead }, 'members of a dead server removed')
+      log.warn({ deadNode: dead }, 'removing the members of a dead server')
       for (const roomId of await store.listNodeRooms(dead)) {
         await app.hooks.ask('room:nodeRemoved', roomId, dead)
         await sync.drop(dead, roomId)

@@ -31,8 +31,8 @@ export interface RoomState {
    * Defines the state with the given name. Unloading the feature removes the definition. The stored state stays and is
    * used by the next definition.
    *
-   * @param schema parses state from the store and other servers. State that does not match is logged once per version;
-   *   `peek` returns undefined, handlers are not called, `read` and `change` throw INTERNAL
+   * @param schema parses state from the store and other servers. State that does not match is logged once per version:
+   *   `peek` returns undefined for it, handlers are not called, and `read` and `change` throw INTERNAL
    * @throws if another feature defines the same name
    */
   define<S> (name: string, schema: z.ZodType<S>, options?: StateOptions<S>): RoomStateHandle<S>

@@ -33,11 +33,11 @@ export interface RoomRequest {
 /** A log entry, and how many entries the log keeps; see `Rooms.emitLogged`. */
 export interface LoggedEvent {
   entry: string
-  /** Maximum length of the log, at least 1; the oldest entries are removed. */
+  /** Maximum number of entries in the log, at least 1. If the log grows beyond it, the oldest entries are removed. */
   keep: number
   /**
-   * The minimum time between two entries with the same key, in milliseconds, at most one hour. The store reads it from
-   * the property `field` of the feature's room state named `state`. While the store is unavailable, `ms` applies.
+   * The minimum time between two entries with the same key, in milliseconds, at most one hour. The store reads the time
+   * from the property `field` of the feature's room state named `state`. While the store is unavailable, `ms` applies.
    */
   spacing?: { key: string, state: string, field: string, ms: number } | undefined
 }
@@ -146,8 +146,8 @@ export interface Rooms {
    */
   hasPin (room: RoomRecord): Promise<boolean>
   /**
-   * Checks the PIN of a person who does not join. Wrong PINs are counted per address and per room on all servers,
-   * together with those of joins.
+   * Checks the PIN of a person who does not join. Wrong PINs are counted per address and per room, across all
+   * servers and together with the wrong PINs of joins.
    *
    * @param request.fallback the expected PIN, if the room itself admits everyone
    * @param request.address the client's address
@@ -189,8 +189,8 @@ export interface Rooms {
    *
    * @param by must be the owner; omitted for a server admin
    * @returns the user's id as in their token, and their previous role
-   * @throws FORBIDDEN if the room has no owner, a feature determines roles, `by` is not the owner, or `userId` is;
-   *   NOT_IN_ROOM if an absent user would become an admin; ROLE_LIMIT; ROOM_NOT_FOUND, UNAVAILABLE
+   * @throws FORBIDDEN if the room has no owner, a feature determines roles, `by` is not the owner, or `userId` is the
+   *   owner; NOT_IN_ROOM if an absent user would become an admin; ROLE_LIMIT; ROOM_NOT_FOUND, UNAVAILABLE
    */
   setRole (room: RoomRecord, userId: UserId, role: GivenRole, by?: UserId): Promise<{ userId: UserId, previous: Role }>
   /**
@@ -230,8 +230,8 @@ export interface Rooms {
    * store is unavailable, the event reaches members on this server only. Resolves when the entry is stored, if the store
    * is available.
    *
-   * @param log the entry, and the maximum length of the log, at least 1
-   * @throws RATE_LIMITED if `log.spacing` does not allow the entry yet; nothing is then sent
+   * @param log the entry, and the maximum number of entries in the log, at least 1
+   * @throws RATE_LIMITED if `log.spacing` does not allow the entry yet, in which case nothing is sent
    */
   emitLogged (roomId: string, type: string, data: object, log: LoggedEvent): Promise<void>
   /**
@@ -306,8 +306,8 @@ declare module '../hooks.ts' {
     /**
      * Lets the feature that manages a room decide whether a session may join it. If the result is `managed`, the join
      * creates the room without an owner, without a PIN and without a request to the backend. In rooms without an owner,
-     * every member may send audio, nobody can become the owner or lock the room, and only a user's token can make them
-     * an admin. A handler rejects the join by throwing an error.
+     * every member may send audio, nobody can become the owner or lock the room, and only users whose token has the
+     * role `admin` are admins. A handler rejects the join by throwing an error.
      */
     'room:admit': (roomId: string, session: Session) => Promise<'managed' | undefined>
     /**
@@ -316,8 +316,8 @@ declare module '../hooks.ts' {
      */
     'room:create': (roomId: string, session: Session, request: RoomRequest) => Promise<{ ownerId: UserId } | undefined>
     /**
-     * Returns the owner and the PIN that were chosen for a room before its first member joins. Called before a join creates
-     * the room, unless a handler of `room:create` has named the owner. The first result is used.
+     * Returns the owner and the PIN that were chosen for a room before its first member joined. Called before a join
+     * creates the room, unless a handler of `room:create` has named the owner. The first result is used.
      */
     'room:reserved': (roomId: string) => Promise<ReservedRoom | undefined>
     /**

@@ -45,7 +45,7 @@ export interface RoomSync {
   /**
    * Writes this server's members and room state to the store, and reads newer state from it.
    *
-   * @throws UNAVAILABLE; the room then stays unsynced
+   * @throws UNAVAILABLE, in which case the room stays unsynced
    */
   sync (room: LocalRoom): Promise<void>
   /**
@@ -93,7 +93,7 @@ export function createRoomSync ({ bus, nodeId, store }: Pick<FastifyInstance, 'b
     sync,
     async restore (room) {
       if (room.members.size === 0) return false
-      await bus.check().catch(() => { /* The bus is down. `sync` then finds out from the store whether the room was closed. */ })
+      await bus.check().catch(() => { /* If the bus is down, `sync` asks the store whether the room was closed. */ })
       await sync(room)
       return room.members.size > 0
     },

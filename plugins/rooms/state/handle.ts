@@ -15,8 +15,8 @@ import type { Decide, RoomEvent, RoomStateHandle } from './types.ts'
 /** A version that never matches: a swap that expects it fails and returns the current version. */
 const unknown = '?'
 /**
- * Maximum attempts per change. An attempt fails if another server changed the room in between, or if this server did not
- * have the current version.
+ * Maximum attempts per change. An attempt fails if another server changed the state in the meantime, or if this server
+ * did not have the current version.
  */
 const maxAttempts = 100
 
@@ -32,7 +32,7 @@ export interface CommitOptions {
   nodeRooms: NodeRooms
   states: KnownStates
   unsynced: Unsynced
-  /** Returns the part that survives a restart, by the name of the state; see `StateOptions`. */
+  /** By name of the state, a function that returns the part that survives a restart; see `StateOptions`. */
   durable: Map<string, (state: unknown) => unknown>
   /** Names of the states that may change while servers restore a lost room. */
   unhindered: ReadonlySet<string>
@@ -102,7 +102,7 @@ export function createCommit ({ bus, jobs, messages, store }: Pick<FastifyInstan
 
   /**
    * The latest version that this server has received. If the room has no members on this server, no version is
-   * known, and the first attempt reads it from the store.
+   * known, and the first attempt reads the version from the store.
    */
   function latest (roomId: string, name: string): Versioned {
     const known = states.get(roomId, name)
@@ -126,7 +126,7 @@ export function createCommit ({ bus, jobs, messages, store }: Pick<FastifyInstan
 }
 
 /**
- * Runs the decisions of several commands; each receives the state that the previous one returned.
+ * Runs the decisions of several commands. Each decision receives the state that the previous one returned.
  *
  * @param check checks the events of a decision; if it throws, the decision is rejected
  */

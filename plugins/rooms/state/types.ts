@@ -49,12 +49,12 @@ export interface RoomStateHandle<S> {
    *
    * @returns the decision's result
    * @throws the error that `decide` throws for the current state; ROOM_NOT_FOUND; UNAVAILABLE; INTERNAL if the stored
-   *   state does not match the schema; it then stays unchanged
+   *   state does not match the schema, in which case the state stays unchanged
    */
   change<R> (roomId: string, decide: Decide<S, R>): Promise<R>
   /**
    * Calls `fn` once per version in rooms with members on this server, before the version's events are
-   * delivered. Undefined means that the state was dropped.
+   * delivered. `state` is undefined if the state was dropped.
    */
   onChange (fn: (room: LocalRoom, state: S | undefined) => void): void
   /**
