@@ -12,7 +12,7 @@ export interface TrackedMessage {
   encoded: EncodedMessage
   /** @param receivers how many connections received the message; 0 if publishing failed */
   settle (receivers: number): void
-  /** Must be called instead of {@link settle} if the message was not published; the bus then does not deliver it. */
+  /** Must be called instead of {@link settle} if the message was not published. The bus then discards the message. */
   discard (): void
 }
 
@@ -31,7 +31,8 @@ export interface Bus {
   publish (channel: string, message: string): Promise<boolean>
   /**
    * Encodes a message for a script that publishes it together with a change. Delivery is not tracked.
-   * After an interruption ({@link onHealed}), the subscriber must read the state again, because it may have missed changes.
+   * After an interruption ({@link onHealed}), the subscriber must read the state again, because it may have missed
+   * changes.
    *
    * @returns undefined if this process is the only server; call {@link publish} instead
    */

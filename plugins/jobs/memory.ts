@@ -1,6 +1,6 @@
 import type { JobStore } from './store.ts'
 
-/** A job is held while it runs. If a held job is scheduled again, it becomes due when the current run is settled. */
+/** A job is held while it runs. If a held job is scheduled again, it is not due before the current run is settled. */
 interface Queue {
   due: Map<string, number>
   held: Map<string, number>

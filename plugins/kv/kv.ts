@@ -61,7 +61,7 @@ export function expiryTime ({ ttlMs, expiresAt }: Expiry = {}, clock: Clock): nu
   return ttlMs === undefined ? expiresAt : clock.now() + ttlMs
 }
 
-/** Caches the results of `create`, so that it is called once per name. */
+/** Caches the results of `create`, so that `create` is called once per name. */
 export function oncePerName<T> (create: (name: string) => T): (name: string) => T {
   const created = new Map<string, T>()
   return (name) => {

@@ -52,7 +52,7 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', time[1] * 1000 + math.floor(time
 return redis.call('ZRANGE', KEYS[1], 0, -1)
 `
 
-/** Reads values with one command per key, which the client sends in one round trip. */
+/** Reads values with one command per key. The client sends all commands in one round trip. */
 function readers (redis: Redis, keyOf: (key: string) => string): Pick<PlainKeys, 'get' | 'getMany'> {
   const get = async (key: string) => await redis.get(keyOf(key)) ?? undefined
   return { get, getMany: async (keys) => await Promise.all(keys.map(get)) }

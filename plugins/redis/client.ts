@@ -11,8 +11,8 @@ const maxRetryDelayMs = 500
 const commandTimedOut = 'Command timed out'
 
 /**
- * Creates the client for the configured Redis: from its URL, from its host and port, through Sentinels, which know the
- * current primary, or through nodes of a Redis Cluster. The client connects when `connect()` is called.
+ * Creates the client for the configured Redis. The configuration contains a URL, a host and a port, Sentinels (which
+ * report the current primary), or nodes of a Redis Cluster. The client connects when `connect()` is called.
  *
  * @param config must configure Redis
  * @param commandTimeout in milliseconds

@@ -38,7 +38,7 @@ export function createLockout (redis: Redis | undefined, { name, secret, log }: 
     check: (address) => limiter.check(addressKey(address)),
     async wrong (address) {
       const { used: count } = await limiter.add(addressKey(address))
-      // Requests after the lockout are rejected earlier; only requests that were in progress when it began get here.
+      // During a lockout, `check` rejects new requests. Only requests that were in progress when it began get here.
       if (count > tries) return
       log.warn({ security: true, ip: address, count }, `wrong ${secret}`)
       if (count === tries) log.warn({ security: true, ip: address, seconds }, `address locked out after ${tries} attempts with a wrong ${secret}`)

@@ -5,7 +5,7 @@ import { withTimeout } from '../errors/timeout.ts'
 /** Timeout of the checks, in milliseconds. */
 const timeoutMs = 10_000
 
-/** Whether Redis rejects the login of the server's user, or a command without permission. A retry would fail, too. */
+/** Whether Redis rejected the login, or a command that the server's user may not run. A retry would fail, too. */
 export const isRefusal = (error: unknown): error is Error => error instanceof Error && /^(NOPERM|NOAUTH|WRONGPASS)\b/.test(error.message)
 
 /** @returns the error that makes the server exit at startup */
@@ -31,7 +31,7 @@ export async function checkPermissions (redis: Redis, { channel, key }: { channe
       subscriber.connect().then(() => subscriber.subscribe(channel))
     ]), timeoutMs, () => { throw new Error('Redis did not reply in time') })
   } catch (error) {
-    // Other errors may be temporary: for example, a lost connection, or a full disk of Redis.
+    // Other errors may be temporary, such as a lost connection or a full disk on the Redis server.
     if (isRefusal(error)) throw refusedBy(error)
   } finally {
     subscriber.disconnect()

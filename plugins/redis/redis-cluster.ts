@@ -5,9 +5,9 @@ import { connect as connectTls } from 'node:tls'
 import { AbstractConnector, Redis } from 'ioredis'
 import type { RedisOptions } from 'ioredis'
 
-// All keys of a deployment have one hash tag, so one primary of the Redis Cluster holds them all, and scripts can use any of them.
-// The servers connect to this primary only, with an ordinary client, which keeps the order of commands and messages.
-// Another deployment has another tag, which may belong to another primary.
+// All keys of a deployment have the same hash tag, so one primary of the Redis Cluster holds them all, and scripts can
+// use any of them. The servers connect only to this primary, with an ordinary client, which keeps commands and messages
+// in order. Other deployments have other tags, which may belong to other primaries.
 
 export interface ClusterAddress {
   host: string
@@ -26,13 +26,17 @@ export interface ClusterPrimary {
   verify (): void
 }
 
-/** The part of the reply to CLUSTER SLOTS that is used: the first and the last slot, and the nodes, the primary first. */
+/** The used part of an entry of CLUSTER SLOTS: the first and the last slot, and their nodes, the primary first. */
 type SlotRange = [first: number, last: number, ...nodes: [host: string | null, port: number][]]
 
 const retryMs = 50
 const maxRetryMs = 500
 
-/** @returns the prefix of all keys of a deployment: a Redis Cluster has no databases, so deployments with different numbers have different keys */
+/**
+ * A Redis Cluster has no databases. The keys of each deployment therefore have a prefix with its database number.
+ *
+ * @returns the prefix of all keys of a deployment
+ */
 export const clusterKeyPrefix = (db: number) => `{msab:${db}}:`
 
 /**
@@ -96,7 +100,10 @@ export function followPrimary (nodes: readonly ClusterAddress[], keyPrefix: stri
       super((options as { disconnectTimeout: number }).disconnectTimeout)
     }
 
-    /** @param info the reply to INFO @returns whether the node is a primary */
+    /**
+     * @param info the reply to INFO
+     * @returns whether the node is a primary
+     */
     override check ({ role }: { role?: string }): boolean {
       return role !== 'slave'
     }
