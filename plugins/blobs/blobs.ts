@@ -26,7 +26,7 @@ export interface Blobs {
    * even after a crash. The data of concurrent puts is not mixed.
    *
    * @returns the size in bytes; resolves when the blob is durable
-   * @throws the error of the stream; the existing blob is kept
+   * @throws the error of the stream, in which case an existing blob is kept
    */
   put (key: string, stream: Readable): Promise<number>
   /**

@@ -59,8 +59,8 @@ function createNamespace (file: ReturnType<typeof openFile>, clock: Clock, name:
  * The key-value store of a single server, kept in a SQLite file.
  *
  * @param folder where the file is kept
- * @param failed called if a sweep fails to delete expired values; reads do not return them, and a later sweep deletes
- *   them
+ * @param failed called if a sweep fails to delete expired values. Reads do not return expired values, and a later sweep
+ *   deletes them
  */
 export function createMemoryKeyValue (folder: string, clock: Clock = createClock(), failed: (error: unknown) => void = () => {}): KeyValue {
   const file = openFile(folder)

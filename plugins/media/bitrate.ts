@@ -13,7 +13,7 @@ const tolerance = 1.5
  * Finds producers that exceed their allowed bit rate. The server would forward the excess packets to every listener.
  *
  * @param producers the producers on this server
- * @param limitOf the allowed bit rate of a producer, in bits per second; undefined to allow any
+ * @param limitOf the allowed bit rate of a producer, in bits per second; undefined if there is no limit
  * @param exceeded called with each producer that exceeds its limit, to close it
  * @returns a function that stops the measurements
  */

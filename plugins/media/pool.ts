@@ -90,8 +90,8 @@ const respawnDelayMs = 100
 const maxRespawnDelayMs = 5000
 
 /**
- * Keeps a worker alive when the process receives SIGINT or SIGTERM. mediasoup would close it immediately, but while the
- * server shuts down, its clients still send and receive through the worker until they have moved to another server.
+ * Keeps a worker alive when the process receives SIGINT or SIGTERM. mediasoup would close the worker immediately, but
+ * during the shutdown, clients still send and receive through it until they have moved to another server.
  */
 function ignoreSignals (worker: types.Worker): void {
   const { onSignal } = worker as unknown as { onSignal: NodeJS.SignalsListener }

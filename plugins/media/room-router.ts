@@ -5,7 +5,7 @@ import { PayloadTypeRouters } from './payload-types.ts'
 import { pipeProducer } from './pipe.ts'
 import type { MediaWorker, WorkerPool } from './pool.ts'
 
-/** A producer that is piped here from the room's main router, with the number of its consumers on this router. */
+/** A producer that is piped from the room's main router to this router, and how many consumers on this router use it. */
 interface Pipe {
   consumer: Promise<types.Consumer>
   uses: number

@@ -47,7 +47,7 @@ class WrongPins {
 
 /**
  * Limits wrong PINs per address and per room before the server compares a PIN, because a comparison takes 30 ms of CPU
- * time. The store's limits cover all servers; the limits here count only the attempts on this server.
+ * time. The store's limits cover all servers. These limits count only the attempts on this server.
  */
 export interface PinLimits {
   /**

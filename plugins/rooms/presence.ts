@@ -42,7 +42,7 @@ const maxBurstBytes = 262_144
  * When many users join at once, events wait until the members have read the earlier events, so that no socket is closed
  * because of its backlog.
  *
- * @param tryLock locks the room for one interval on all servers; returns false if another server has the lock
+ * @param tryLock locks the room across all servers for one interval; returns false if another server has the lock
  * @param isCongested whether any member on this server has a large backlog
  * @param send publishes to the room
  */

@@ -23,7 +23,7 @@ export interface Roles extends Pick<Rooms, 'roleOf' | 'roleOfUser' | 'defaultRol
   isHost (room: RoomRecord, session: Session): Promise<boolean>
 }
 
-/** Determines the roles of users and the owners of rooms: features first, then the kernel. */
+/** Determines the roles of users and the owners of rooms. The kernel decides only if no feature does. */
 export function createRoles (
   { cluster, directory, hooks, nodeId, sockets, store }: Pick<FastifyInstance, 'cluster' | 'directory' | 'hooks' | 'nodeId' | 'sockets' | 'store'>,
   nodeRooms: Pick<NodeRooms, 'get'>,

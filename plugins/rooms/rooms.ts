@@ -15,8 +15,9 @@ export interface EmitOptions {
   /** The session that does not receive the event. */
   except?: string
   /**
-   * Sends the event to members on this server only. The event must be about state that the hook `room:join` reads on
-   * this server: a new member does not receive events that were sent before that hook was called for the member.
+   * Sends the event to members on this server only. Use this option only for state that handlers of the hook
+   * `room:join` read on this server, because a joining member does not receive local events from before the hook is
+   * called.
    */
   local?: boolean
 }

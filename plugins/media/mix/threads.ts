@@ -183,7 +183,7 @@ class MixThread {
     if (this.rooms.delete(room.id)) this.send({ type: 'close', roomId: room.id })
   }
 
-  /** @returns false if no thread is running; {@link HostedRoom.restore} then sends all data to the next thread */
+  /** @returns false if no thread is running. {@link HostedRoom.restore} sends all data to the next thread */
   send (message: ToMixer, transfer: MessagePort[] = []): boolean {
     this.worker?.postMessage(message, transfer)
     return this.worker !== undefined

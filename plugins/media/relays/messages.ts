@@ -18,7 +18,7 @@ export type Registry = z.infer<typeof registry>
 export type RegisteredVoice = Registry['voices'][string]
 
 /**
- * Identifies a pipe. The receiving server (`from`) numbers its pipes; a newer pipe replaces an older pipe for the same
+ * Identifies a pipe. The receiving server (`from`) numbers its pipes. A newer pipe replaces an older pipe for the same
  * room.
  */
 export interface PipeId {
