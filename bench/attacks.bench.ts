@@ -130,8 +130,8 @@ async function measure (client: Client, ms: number): Promise<number[]> {
 }
 
 /**
- * Does what every server does in its first minutes, so that memory for code that runs for the first time is not counted
- * as part of the first attack.
+ * Sends typical requests first, so that memory which the server allocates once, when code first runs, is not counted as
+ * part of the first attack.
  */
 async function warmUp (url: string, quiet: Client): Promise<void> {
   const health = url.replace('ws', 'http').replace('/ws', '/health')

@@ -41,7 +41,7 @@ export default async function broadcast (): Promise<void> {
       const text = JSON.stringify({ type: 'chat:message', data })
       for (const ws of sockets) ws.send(text)
     },
-    'JSON and frame once (as built)': () => {
+    'JSON and frame once (server)': () => {
       const event = createEvent('chat:message', data)
       for (const session of sessions) session.write(event)
     }

@@ -64,7 +64,7 @@ try {
   for (const [name, measure] of Object.entries(measures)) {
     const times: [number[], number[]] = [[], []]
     for (let i = -20; i < rounds; i++) {
-      // Alternate the order, because the second server benefits from warmer caches.
+      // Alternate the order, because the server that is measured second benefits from warmer caches.
       for (const which of i % 2 === 0 ? [0, 1] as const : [1, 0] as const) {
         const ms = await measure(which === 0 ? here : there, i)
         if (i >= 0) times[which].push(ms)

@@ -12,8 +12,8 @@ import type { Pacer } from './load/speech.ts'
 import { startRedis, startServer, stopAll, tokenOf } from './support.ts'
 
 // Measures the CPU time of a media worker per listener, in a room with ten speakers. Server, Redis and the participants
-// share the machine. The cost that does not depend on listeners (receiving the speakers, and the mixer's streams) is
-// measured while all consumers are paused, and subtracted.
+// share the machine. The benchmark also measures the cost that does not depend on listeners (receiving the streams of
+// the speakers and of the mixer) while all consumers are paused, and subtracts that cost.
 //
 // - Voices and mix: the listeners switch between ten voices, the mix and nothing, so that other load on the machine
 //   affects all three equally.

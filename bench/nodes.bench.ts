@@ -8,8 +8,8 @@ import { createRedisClient } from '../plugins/redis/client.ts'
 import { loadConfig } from '../config/load.ts'
 import { startRedis, startServer, stopAll } from './support.ts'
 
-// Measures the cost of load reports: the CPU time of a server that receives the reports of many others, and of Redis,
-// and how long the server takes to list all of them. This process publishes the reports of simulated servers.
+// Measures the cost of load reports: the CPU time of Redis and of a server that receives the reports of many other
+// servers, and how long this server takes to list them all. This process publishes the reports of simulated servers.
 
 const sizes = [10, 100, 1000]
 /** Reports per measurement. */

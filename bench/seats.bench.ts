@@ -88,11 +88,11 @@ export default async function seats (): Promise<void> {
     print('seat:take', takes)
     print('seat:leave', leaves)
     const inAll = quantile(refusals, 0.5) + unit
-    console.log(`  a take costs ×${(quantile(takes, 0.5) / inAll).toFixed(2)} of a rejected take plus a PING`)
+    console.log(`  a take lasts ${(quantile(takes, 0.5) / inAll).toFixed(2)} times as long as a rejected take plus a PING`)
     print(`${contenders} concurrent takes rejected by schema`, refused)
     print(`${contenders} concurrent takes of a seat: all replies`, all)
     print(`${contenders} concurrent takes of a seat: the winner`, won)
-    console.log(`  ${contenders} concurrent takes of a seat cost ×${(quantile(all, 0.5) / quantile(refused, 0.5)).toFixed(2)} of ${contenders} takes rejected by schema`)
+    console.log(`  ${contenders} concurrent takes of a seat last ${(quantile(all, 0.5) / quantile(refused, 0.5)).toFixed(2)} times as long as ${contenders} takes rejected by schema`)
 
     // Do not time these commands, because MONITOR slows Redis down.
     console.log('  Redis commands; each is a round trip unless it shares a pipeline:')

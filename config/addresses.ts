@@ -35,7 +35,7 @@ export const host = z.string().refine(isHost, { error: ({ input }) => `must be a
 /**
  * A host, optionally with a port.
  *
- * @param defaultPort the port of a host without one
+ * @param defaultPort the port to use if the text contains none
  * @param example an example host for error messages
  */
 export const hostAndPort = (defaultPort: number, example: string) => z.string().transform((text, context) => {
@@ -73,7 +73,7 @@ function originOf (text: string): string | undefined {
 /** Whether connections to this host stay on this machine. */
 export const isLoopback = (name: string): boolean => name === 'localhost' || name === '[::1]' || name === '::1' || /^127\./.test(name)
 
-/** The names for groups of networks that Fastify's `trustProxy` accepts. */
+/** The names that Fastify's `trustProxy` accepts for groups of networks. */
 const networkNames = new Set(['loopback', 'linklocal', 'uniquelocal'])
 
 /** @returns whether the text is an IP address, a network like 10.0.0.0/8, or the name of a network group */

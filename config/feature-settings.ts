@@ -13,7 +13,7 @@ export interface Requirement {
   reason: string
 }
 
-/** The exports of a feature's `config.ts`, which the server reads before it starts. */
+/** The exports of a feature's `config.ts`, which the server reads at startup. */
 interface SettingsModule {
   /** Schema of the settings. */
   config: z.ZodObject

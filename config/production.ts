@@ -1,8 +1,8 @@
 import type { EnvironmentDefaults } from './load.ts'
 
 /**
- * By default, disables the features that should not be public (the API docs, the list of rooms, the test page), and
- * those that only some deployments need.
+ * Turns off, by default, the features that should not be public (the API docs, the list of rooms, the stage), and those
+ * that only some deployments need.
  */
 export default {
   env: {},

@@ -20,7 +20,7 @@ const whole = (min: number, max: number) => z.coerce.number({ error: 'must be a 
 
 const secret = z.string().min(32, 'must have at least 32 characters')
 
-/** Settings by feature name, as JSON. */
+/** Feature settings as JSON, keyed by feature name. */
 const featureConfig = z.string().transform(read.json).pipe(
   z.record(z.string(), z.record(z.string(), z.unknown()), 'must be JSON, like {"chat":{"history":100}}')
 )
@@ -66,13 +66,13 @@ export const sections = {
     ALLOW_ANONYMOUS: flag.default(false)
       .describe('Accepts clients without a token while the feature auth is off.'),
     NODE_ID: z.string().regex(/^(?!\.{1,2}$)[A-Za-z0-9_.-]{1,64}$/, 'must be 1–64 characters of A–Z a–z 0–9 _ . -, but not . or ..').default(hostname().replace(/[^A-Za-z0-9_.-]/g, '-').slice(0, 64) || 'node')
-      .describe('Name of this server in metrics. In logs, in /health and on the admin page, it has a suffix that changes at each start. Default: the host name.'),
+      .describe('Name of this server in metrics. In logs, in /health and on the admin page, the name has a suffix that changes at each start. Default: the host name.'),
     NODE_URLS: list.pipe(z.array(nodeUrl)).default([])
       .describe('The URL at which clients can reach each server directly, as comma-separated NODE_ID=URL pairs. A server that is full or shutting down refers clients to another server.'),
     DATA_DIR: z.string().default('data')
       .describe('Folder for blobs and recordings. Without Redis, it also stores data that must survive a crash: rooms with their owners and PINs, gifts, bans and revoked tokens.'),
     OWNER_GRACE_SECONDS: whole(0, 86_400).default(60)
-      .describe('How long the owner of a room may be absent while other users are in it, in seconds. After that, another member becomes the owner; 0: never. If a backend determines owners, this variable has no effect.'),
+      .describe('How long the owner of a room may be absent while other users are in it, in seconds. After that, another member becomes the owner. With 0, this never happens. If a backend determines owners, this variable has no effect.'),
     DRAIN_SECONDS: whole(0, 3600).default(10)
       .describe('How long a server that shuts down waits for clients to leave before it closes their connections. 0 in development and test.')
   },
@@ -110,15 +110,15 @@ export const sections = {
     PRESENCE_COALESCE_OVER: whole(0, 100_000).default(200)
       .describe('Rooms with more members than this receive room:presence once per second instead of room:userJoined and room:userLeft.'),
     WS_MAX_FRAME_BYTES: whole(1024, 16_777_216).default(65_536)
-      .describe('Maximum size of a frame from a client, in bytes; a larger frame closes the connection (1009).'),
+      .describe('Maximum size of a frame from a client, in bytes. If a frame is larger, the server closes the connection (1009).'),
     WS_MAX_QUEUE_BYTES: whole(16_384, 268_435_456).default(1_048_576)
-      .describe('Maximum size of the send queue of a socket, in bytes; a full queue closes the connection (4410).'),
+      .describe('Maximum size of the send queue of a socket, in bytes. If the queue is full, the server closes the connection (4410).'),
     WS_MESSAGES_PER_SECOND: whole(1, 100_000).default(100)
-      .describe('Maximum sustained messages per socket per second; more close the connection (4429).'),
+      .describe('Maximum sustained messages per socket per second. If a client sends more, the server closes the connection (4429).'),
     WS_MESSAGES_BURST: whole(1, 100_000).default(200)
       .describe('Maximum burst of messages per socket.'),
     WS_BYTES_PER_SECOND: whole(1024, 1_073_741_824).default(262_144)
-      .describe('Maximum sustained bytes per socket per second; more close the connection (4429).'),
+      .describe('Maximum sustained bytes per socket per second. If a client sends more, the server closes the connection (4429).'),
     WS_BYTES_BURST: whole(65_536, 1_073_741_824).default(1_048_576)
       .describe('Maximum burst of bytes per socket.'),
     WS_PING_SECONDS: whole(1, 3600).default(25)
@@ -168,7 +168,7 @@ export const sections = {
     VOICE_MAX_KBPS: whole(6, 510).default(96)
       .describe('Allowed bit rate of a voice, in kbit/s. The server closes a producer that sends more than 1.5 times as much for 3 s.'),
     MUSIC_MAX_KBPS: whole(6, 510).default(256)
-      .describe('Allowed bit rate of music, in kbit/s, enforced as for voices. Clients send music at this bit rate.'),
+      .describe('Allowed bit rate of music, in kbit/s, enforced in the same way as VOICE_MAX_KBPS. Clients send music at this bit rate.'),
     MIX_VOICES: whole(1, 100).default(3)
       .describe('Maximum number of voices in the mix of a room; the loudest are selected. Music is always in the mix.'),
     MEDIASOUP_RTC_MIN_PORT: whole(1024, 65535).default(10_000)
@@ -176,7 +176,7 @@ export const sections = {
     MEDIASOUP_RTC_MAX_PORT: whole(1024, 65535).default(59_999)
       .describe('Last port for audio. The server skips ports that are in use.'),
     RELAY_IP: listenIp.optional()
-      .describe('IP address to which the other servers send audio for this one. Default: MEDIASOUP_LISTEN_IP or, if that is 0.0.0.0 or ::, the first IP address in MEDIASOUP_ANNOUNCED_IP; if there is none, an IPv4 address of this machine.'),
+      .describe('IP address to which the other servers send audio for this server. Default: MEDIASOUP_LISTEN_IP or, if that is 0.0.0.0 or ::, the first IP address in MEDIASOUP_ANNOUNCED_IP; if there is none, an IPv4 address of this machine.'),
     RELAY_MIN_PORT: whole(1024, 65535).default(20_000)
       .describe('First UDP port for audio between servers. Each room uses up to two ports per other server with audio in the room: one to send and one to receive.'),
     RELAY_MAX_PORT: whole(1024, 65535).default(20_999)

@@ -20,7 +20,7 @@ declare module 'fastify' {
   }
 }
 
-/** Takes a server out of service. Draining closes no sessions: only a shutdown closes those that remain. */
+/** Takes a server out of service. Draining itself closes no sessions. A shutdown closes the sessions that remain. */
 export default fp(async function drain (app) {
   let over = Promise.withResolvers<'empty' | 'deadline'>()
   let isWatching = false
@@ -36,10 +36,10 @@ export default fp(async function drain (app) {
     app.log.info({ sessions: app.sockets.size, seconds }, 'draining')
     // The other servers must not send clients here.
     app.nodes.report()
-    // Each client receives the URL of one other server, in turn, so that the clients spread over the servers.
+    // Distribute the URLs of the other servers among the clients, one URL per client, so that the clients spread out.
     const urls = app.nodes.urls()
     app.sockets.broadcast('server:draining', ...urls.length > 0 ? urls.map((url) => ({ deadline, url })) : [{ deadline }])
-    // A closing session is still counted while its hooks run.
+    // A closing session is still counted while its hooks run, so look afterwards.
     if (!isWatching) app.hooks.on('session:close', () => { setImmediate(look) })
     isWatching = true
     look()

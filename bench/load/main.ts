@@ -9,7 +9,7 @@ import { renderProgress, renderReport } from './print.ts'
 import { runLoad } from './run.ts'
 import type { Progress } from './run.ts'
 
-/** Interval of progress lines in milliseconds, unless the output is a terminal. */
+/** Interval between progress lines, in milliseconds, if stderr is not a terminal. */
 const plainProgressMs = 5000
 const clearLine = '\r\x1b[2K'
 

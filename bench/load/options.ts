@@ -31,22 +31,22 @@ export const usage = `Simulates speakers and listeners on an audio server, and m
 
   --url URL          address of the server (default http://127.0.0.1:3030)
   --secret SECRET    signs the participants' tokens; default: the variable JWT_SECRET
-  --tokens FILE      file with tokens instead of a secret, one per line: first the speakers,
-                     then the listeners
+  --tokens FILE      file with one token per line, used instead of a secret: first the
+                     speakers' tokens, then the listeners'
   --claims JSON      additional claims for signed tokens, such as '{"aud":"audio"}'
   --mode MODE        mix (default): each listener receives the room's mix;
                      voices: each listener receives every speaker
   --rooms N          rooms, 1 to 500 (default 1)
-  --speakers N       speakers per room, 0 to 100 (default 2). Rooms with seats have at most 15
+  --speakers N       speakers per room, 0 to 100 (default 2); at most 15 if rooms have seats
   --listeners N      listeners per room, 0 to 5000 (default 10)
   --seconds N        duration of the measurement after everyone has joined, 1 to 3600 (default 30)
   --ramp N           participants that start to join per second, 1 to 1000 (default 20)
-  --room NAME        prefix of the room ids NAME-1, NAME-2, … (default: load- and a random text)
+  --room NAME        prefix of the room ids NAME-1, NAME-2, … (default: load- and random characters)
   --json             prints the result as JSON
   --help             prints this text
 `
 
-/** Maximum number of participants per process, so that a typing error does not exhaust the machine. */
+/** Maximum number of participants per process, so that a typo does not exhaust the machine. */
 const maxParticipants = 10_000
 
 const flags = {

@@ -10,11 +10,14 @@ import type { Pacer, SpeechFrame } from './speech.ts'
 
 /** The producer id that selects the room's mix. */
 export const mixId = 'mix'
-/** Interval of RTCP receiver reports, in milliseconds, as browsers send them for audio. */
+/** Interval between RTCP receiver reports, in milliseconds. Browsers use the same interval for audio. */
 const reportMs = 5000
 /** Report blocks per RTCP packet (RFC 3550, section 6.4.1). */
 const maxBlocks = 31
-/** If no packet arrives within this time, in milliseconds, the listener resumes its consumers: older servers ignore `paused: false`. */
+/**
+ * If no packet arrives within this time, in milliseconds, the listener resumes its consumers, because older servers
+ * ignore `paused: false`.
+ */
 const resumeAfterMs = 250
 const levelExtensionId = 1
 
@@ -48,7 +51,7 @@ export interface ListenerOptions extends ParticipantOptions {
 export interface Listener extends Participant {
   /** The received streams. */
   readonly streams: ReadonlyMap<number, StreamReception>
-  /** Ids of the consumers: of the voices, and of the mix. */
+  /** Ids of the consumers for the voices and for the mix. */
   readonly consumerIds: Readonly<Record<'voices' | 'mix', readonly string[]>>
   /** From sending `transport:create` until the transport is connected and all consumers exist, in milliseconds. */
   readonly setUpMs: number
@@ -100,7 +103,7 @@ export async function joinSpeaker ({ seatIndex, speech, pacer, ...options }: Spe
 
 /**
  * Joins a room and receives audio. The set-up takes two round trips: `transport:create`, then `transport:connect`
- * together with all `audio:consume`.
+ * together with all `audio:consume` requests.
  *
  * @throws Failure; `NO_MIX` if the server offers no mix
  */
@@ -192,7 +195,7 @@ async function consume (signalling: Signalling, transportId: string, producerIds
   }))
 }
 
-/** The error codes with which a server rejects the mix if its feature `mix` is off, or does not exist. */
+/** The error codes with which a server rejects a request for the mix if the feature `mix` is off or does not exist. */
 const noMixCodes = new Set(['FEATURE_DISABLED', 'PRODUCER_NOT_FOUND', 'VALIDATION_FAILED'])
 
 function asNoMix (error: unknown): Failure {

@@ -29,7 +29,7 @@ export interface MediaPeer {
 }
 
 /**
- * The open peers. Kept referenced: if the garbage collector removed a peer's track, its native callbacks would crash
+ * The open peers. This set keeps references to them: if a track were garbage-collected, its native callbacks would crash
  * the process.
  */
 const open = new Set<{ connection: object, track: object }>()

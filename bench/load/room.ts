@@ -21,7 +21,7 @@ export interface RoomReport {
   joinMs: Percentiles | undefined
   /** Set-up of a listener: from `transport:create` until the transport is connected and all consumers exist. */
   setUpMs: Percentiles | undefined
-  /** The most round trips that a listener's set-up took. */
+  /** The highest number of round trips that the set-up of a listener took. */
   setUpRoundTrips: number
   /** Packets received by all listeners during the measurement. */
   packetsPerSecond: number
@@ -41,7 +41,7 @@ export interface RoomReport {
   eventDelayMs: Percentiles | undefined
 }
 
-/** Interval of the chat messages that measure the delay of events, in milliseconds. */
+/** Interval between the chat messages that measure the delay of events, in milliseconds. */
 const probeMs = 1100
 /** Maximum number of messages whose sending time is remembered. */
 const maxProbes = 100

@@ -48,7 +48,7 @@ const progressMs = 1000
 /**
  * Runs a load test: first all speakers join, then all listeners, then the measurement starts.
  *
- * @throws Failure if the first speaker or the first listener cannot join, because then probably nobody can join
+ * @throws Failure if the first speaker or the first listener cannot join, because the others would probably fail, too
  */
 export async function runLoad (options: LoadOptions, { progress, signal }: RunOptions = {}): Promise<LoadReport> {
   const { speakers, listeners, tokenOf } = options
@@ -100,7 +100,7 @@ function repeat<T> (count: number, create: (index: number) => T[]): T[] {
 /**
  * Starts the joins, `ramp` per second, and waits for all of them.
  *
- * @throws Failure of the first join; later failures are recorded
+ * @throws Failure if the first join fails; failures of the other joins are only recorded
  */
 async function joinAll ([first, ...others]: (() => Promise<void>)[], ramp: number, failures: Failures, signal: AbortSignal | undefined): Promise<void> {
   if (!first || signal?.aborted === true) return

@@ -10,7 +10,7 @@ export interface SpeechFrame {
   level: number
 }
 
-/** Recordings of the demo (scripts/demo/speech), one per talker. */
+/** Recordings from the demo (scripts/demo/speech). */
 const recordings = ['maya-hello', 'ben-hello', 'chloe-chat', 'diego-open', 'felix-sister', 'otto-nothing', 'emma-thanks', 'maya-seats']
 const folder = join(import.meta.dirname, '..', '..', 'scripts', 'demo', 'speech')
 const sampleRate = 16_000
@@ -56,7 +56,7 @@ function levelOf (samples: Int16Array): number {
   return Math.min(127, Math.round(-20 * Math.log10(Math.max(rms, 1e-7))))
 }
 
-/** Frames are sent in this many groups, so that not all speakers send at the same moment. */
+/** The speakers are divided into this many groups, which send at different moments. */
 const phases = 4
 const frameMs = 20
 
@@ -65,7 +65,7 @@ export interface Pacer {
   /**
    * Calls `send` with the next frame of a recording every 20 ms. Repeats the recording when it ends.
    *
-   * @returns a function that stops it
+   * @returns a function that stops the recording
    */
   start (frames: readonly SpeechFrame[], send: (frame: SpeechFrame) => void): () => void
   close (): void

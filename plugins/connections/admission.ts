@@ -45,7 +45,7 @@ export interface Admission {
    * @throws UNAUTHORIZED, UNAVAILABLE, FEATURE_DISABLED
    */
   userOf (token: string | undefined): Promise<Identity>
-  /** Stops counting a connection as arriving, because it now has a session or was rejected. */
+  /** Stops counting a connection as arriving. Called when the connection has a session or was rejected. */
   arrived (connection: ClientConnection): void
   /** Calls `arrived` for the connection whose user was identified by {@link identify}. */
   opened (identity: Identity): void

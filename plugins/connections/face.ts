@@ -13,7 +13,7 @@ export type ParsedMessage =
 export interface FaceEvent {
   readonly type: string
   readonly data: unknown
-  /** The event as JSON, `{"type","data"}`: the format of the native protocol and between servers. Serialized once, on first use. */
+  /** The event as JSON, `{"type","data"}`: the format of the native protocol and of messages between servers. Serialized once, on first use. */
   readonly text: string
 }
 
@@ -30,7 +30,7 @@ export interface Face<F = unknown> {
   /**
    * Decodes a frame.
    *
-   * @returns the request; or the error, with the id if the frame has one; or undefined to ignore the frame
+   * @returns the request; the error, with the id if the frame has one; or undefined if the frame is to be ignored
    * @throws the error instead of returning it, if neither the id nor the type can be read
    */
   parse (data: Buffer, isBinary: boolean): ParsedMessage | undefined

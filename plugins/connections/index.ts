@@ -235,7 +235,7 @@ export default fp(async function sockets (app) {
 /**
  * Closes a user's older connections on all servers when a new connection opens. A server that is shutting down keeps
  * the older connections until the new session has joined a room, so that a user who moves to another server stays in the room.
- * Connections with audio are kept for {@link handOverMs} more, so that the audio is not interrupted.
+ * It keeps connections with audio for another {@link handOverMs}, so that the audio is not interrupted.
  *
  * @returns a function to call with the session of each new connection
  */

@@ -12,7 +12,10 @@ export function allowedOrigins ({ CORS_ORIGINS, NODE_ENV }: Pick<FastifyInstance
   return NODE_ENV === 'development' ? [...CORS_ORIGINS, loopbackOrigin] : [...CORS_ORIGINS]
 }
 
-/** @returns a function that tests whether a request comes from an allowed origin, the server's own, or a client that is not a browser and sends no origin */
+/**
+ * @returns a function that tests whether a request comes from an allowed origin or from the server's own. A request
+ *   without an origin passes, because it does not come from a browser
+ */
 export function createOriginCheck (config: FastifyInstance['config']): (request: Pick<FastifyRequest, 'headers' | 'host'>) => boolean {
   const allowed = allowedOrigins(config)
   return ({ headers: { origin }, host }) => {

@@ -90,7 +90,7 @@ export class Session {
   readonly connected: boolean
   /** The room that the session is in. Set only by the rooms plugin. */
   roomId: string | null = null
-  /** Whether the connection broke, without a close frame. The last events may not have reached the client. Set only by the session's link. */
+  /** Whether the connection ended without a close frame. The last events may not have reached the client. Set only by the session's link. */
   isLost = false
   /** Whether the session sends or receives audio. Set only by the media plugin. */
   hasAudio = false
@@ -104,7 +104,7 @@ export class Session {
   #endedFor: CloseReason | undefined
   #ended = false
   #closing = false
-  /** Events that wait for the first event. */
+  /** Events that wait until {@link sendFirst} is called. */
   #waiting: OutgoingEvent[] | undefined
 
   constructor ({ identity, face, link, connectedAt, connected, limits, reader, check = () => {}, onEnd = () => {} }: SessionOptions<unknown>) {
@@ -233,8 +233,8 @@ export class Session {
   }
 
   /**
-   * Deferred, because the session may be closed while an event is being sent to its room. All members must receive
-   * that event before the events that the close causes.
+   * Ends the session on the next tick, because the session may be closed while an event is being sent to its room. All
+   * members must receive that event before the events that the close causes.
    */
   #endSoon (): void {
     process.nextTick(() => this.end())

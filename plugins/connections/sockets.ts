@@ -36,8 +36,8 @@ export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | '
    */
   admit (request: IncomingMessage, connection?: ClientConnection): string
   /**
-   * Identifies the user of a connection that {@link admit} has accepted, and counts it toward MAX_CONNECTIONS_PER_USER
-   * until it closes. The caller then opens the session with the returned identity.
+   * Identifies the user of a connection that {@link admit} has accepted, and counts the connection toward
+   * MAX_CONNECTIONS_PER_USER until it closes. The caller then opens the session with the returned identity.
    *
    * @param token undefined if the client sent none
    * @throws ORIGIN_NOT_ALLOWED, UNAUTHORIZED, UNAVAILABLE, FEATURE_DISABLED, TOO_MANY_CONNECTIONS, DRAINING

@@ -11,7 +11,7 @@ const meanings: Record<CloseReason, string> = {
   TOKEN_EXPIRED: 'The token expired. Reconnect with a new token',
   KICKED: 'An admin or the backend kicked or banned the user. Do not reconnect automatically',
   REPLACED: 'A newer connection of the same user replaced this one',
-  TOO_SLOW: 'The client reads too slowly: the send queue for it is full',
+  TOO_SLOW: 'The client reads too slowly: its send queue on the server is full',
   FLOODING: 'The client sent too many messages or bytes'
 }
 

@@ -19,7 +19,7 @@ const batch = 500
 /**
  * KEYS lease sessions key … — ARGV entry field …
  *
- * Removes sessions of a server, unless the server holds a lease again: it has then written its sessions back.
+ * Removes sessions of a server. Does nothing if the server holds a lease again, because it restores its sessions itself.
  */
 const removeSessions = `
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
@@ -39,7 +39,7 @@ declare module 'ioredis' {
 /** A session directory for servers that share a Redis. */
 export function createRedisDirectory (redis: Redis, leases: Pick<NodeLeases, 'areAlive'>): SessionDirectory {
   redis.defineCommand('msabRemoveSessions', { lua: removeSessions })
-  // The servers of this process's sessions; more than one only in tests.
+  // The ids of the servers in this process. Only tests run more than one.
   const nodes = new Set<string>()
 
   return failClosed<SessionDirectory>({

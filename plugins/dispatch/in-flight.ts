@@ -31,8 +31,8 @@ export interface RunOptions {
 }
 
 /**
- * The in-flight calls of one owner (the kernel or a feature). When the owner's handlers are replaced, running calls may finish;
- * after a timeout they are cancelled.
+ * The in-flight calls of one owner (the kernel or a feature). When the owner's handlers are replaced, running calls may finish.
+ * A timeout cancels the calls that are still running.
  */
 export interface InFlight {
   readonly running: number
@@ -83,7 +83,7 @@ interface RunningCall {
 export function createInFlight (supervision?: CallSupervision): InFlight {
   const running = new Set<RunningCall>()
   const waiting: (() => void)[] = []
-  /** How many calls are running although their deadline has passed, by name. */
+  /** The number of calls, by name, that are still running after their deadline. */
   const overdue = new Map<string, number>()
 
   function done (call: RunningCall): void {

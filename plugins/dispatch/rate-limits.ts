@@ -3,7 +3,7 @@ import { rateLimited } from '../errors/codes.ts'
 import { createLimiter, MinuteCounter } from '../redis/limiter.ts'
 import type { Limiter, Usage } from '../redis/limiter.ts'
 
-/** Limits messages per user per minute, across all servers. */
+/** Limits messages per user per minute, counted across all servers. */
 export interface RateLimits {
   /**
    * Counts a message, with a round trip to Redis. The count is exact.

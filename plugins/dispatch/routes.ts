@@ -15,8 +15,8 @@ export interface RequestLimit {
   /** Requests with the same name share one limit. Default: the message type. */
   name?: string
   /**
-   * Whether to count requests without waiting for Redis, unless a user sends many at once. Handlers start in the order in which
-   * requests arrive. A user with sessions on several servers may exceed the limit by a twentieth per additional server.
+   * Whether to count requests without waiting for Redis. Even then, the server waits for Redis if a user sends many
+   * requests at once. Handlers start in the order in which requests arrive. A user with sessions on several servers may exceed the limit by a twentieth per additional server.
    */
   eventual?: boolean
 }
@@ -31,7 +31,7 @@ export interface MessageOptions extends MessageSchemas {
   exclusive?: boolean
   /** Whether the request starts immediately, even while an exclusive request of the session is pending. */
   immediate?: boolean
-  /** Maximum requests per user per minute, cluster-wide. */
+  /** Maximum requests per user per minute, counted across all servers. */
   limit?: RequestLimit
 }
 
@@ -149,7 +149,7 @@ const isObject = (schema: z.ZodType): schema is z.ZodObject => schema.def.type =
  */
 const roomRequests = new WeakMap<z.ZodObject, z.ZodObject>()
 
-/** Adds `roomId` to the schema of a request about a room; keeps the schema's description. */
+/** Adds `roomId` to the schema of a request about a room, and keeps the schema's description. */
 function withRoom (request: z.ZodObject): z.ZodObject {
   const known = roomRequests.get(request)
   if (known) return known

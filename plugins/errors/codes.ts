@@ -27,11 +27,11 @@ export const meanings = {
   FORBIDDEN: 'You do not have permission',
   RATE_LIMITED: 'Too many requests. details: {retryAfterMs}',
   DRAINING: 'The server is shutting down. details: {retryAfterMs, url?}; url is another server',
-  OVERLOADED: 'The server is at its limit. Rejected connections and rooms have details: {retryAfterMs, url?}; url is a server that may accept them',
+  OVERLOADED: 'The server is at its limit. If a connection or a room was rejected, details: {retryAfterMs, url?}; url is a server that may accept it',
   UNAVAILABLE: 'A dependency is down; retry later. details: {retryable: true}'
 }
 
-/** An error with a code that clients may see; clients also receive its `details`. */
+/** An error whose code, message and `details` clients receive. */
 export interface CodedError extends Error {
   code: string
   statusCode: number

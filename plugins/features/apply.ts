@@ -108,7 +108,7 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
   async function retire (generation: Generation, waitMs = drainMs): Promise<void> {
     const { name, calls } = generation
     const deadline = setTimeout(() => {
-      log.warn({ feature: name, calls: calls.running }, 'in-flight calls of a reloaded or disabled feature cancelled')
+      log.warn({ feature: name, calls: calls.running }, 'cancelled the in-flight calls of a reloaded or disabled feature')
       calls.end(unavailable(`The feature ${name} was reloaded or disabled during the request`))
     }, waitMs)
     await calls.idle()
@@ -173,7 +173,7 @@ export interface Prepared {
   version: unknown
 }
 
-/** The HTTP routes of the features that a change does not replace, and the routes that its new generations claim. */
+/** The HTTP routes of the features that a change does not replace, and the routes that the new generations claim. */
 export interface Claims {
   /** Undefined until a new generation claims a route, because most features have none. */
   router: FeatureRouter | undefined

@@ -29,7 +29,7 @@ import type { KeyValue } from '../kv/kv.ts'
 import type { RoomStore } from '../store/store.ts'
 import type { Features } from './index.ts'
 import type { Keep } from './keep.ts'
-// Loads the kernel's type augmentations, so that features need to import only this file.
+// This file also loads the kernel's type augmentations, so that features need to import only this file.
 import type {} from '../cluster/index.ts'
 import type {} from '../directory/index.ts'
 import type {} from '../jobs/index.ts'
@@ -101,7 +101,7 @@ export interface FeatureSurface {
    */
   hooks: FeatureHookRegistrar
   /**
-   * Scheduled jobs. One server runs each job; if that server dies, another one runs it. Handlers are
+   * Scheduled jobs. Each job runs on one server; if that server dies, another one runs the job. Handlers are
    * removed when the feature is unloaded.
    */
   jobs: JobsRegistrar
@@ -199,7 +199,7 @@ export { refusals, wireError } from '../errors/refusals.ts'
 export type { ErrorClass } from '../errors/error-codes.ts'
 export { timeoutSignal, withTimeout } from '../errors/timeout.ts'
 export { CannotTargetSelf, NotInRoom, RoomNotFound } from '../rooms/errors.ts'
-// Rooms without an owner, which a feature manages (hook `room:admit`).
+// For rooms that a feature manages and that have no owner (hook `room:admit`).
 export { hasOwner, noOwner } from '../rooms/rooms.ts'
 export { PinRequired, PinWrong, RoomLocked } from '../store/errors.ts'
 // Events for rooms.sendHere, rooms.sendTo and session.write. Faces parse JSON from clients with `parseClientJson`.
@@ -211,14 +211,14 @@ export { profile, roomId, userId, userIdText } from '../schema/ids.ts'
 export { userKeyOf } from '../connections/session.ts'
 
 // Texts in any language, whose length is counted in code points. The server checks the texts in requests. A feature that reads
-// other data from clients checks the texts in it with `findTextIssue`.
+// other data from clients checks the texts in that data with `findTextIssue`.
 export { findTextIssue, text } from '../schema/texts.ts'
 // Whether a text matches a search.
 export { createSearch, query } from '../schema/search.ts'
 
 // Pagination of lists.
 export { cursor, cursorBehind, keyBehind, maxPageBytes, nextCursor, pageOf } from '../schema/pages.ts'
-// Opens an S3 bucket of the feature's own as a blob store.
+// Opens a feature's own S3 bucket as a blob store.
 export { openBucket } from '../blobs/bucket.ts'
 export type { S3Options } from '../blobs/bucket.ts'
 
