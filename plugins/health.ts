@@ -39,7 +39,7 @@ const checkMs = 5000
 /** Space that must be free in DATA_DIR, in bytes. Even a small write may need several pages of a database. */
 const probeBytes = 65_536
 
-/** @throws if a file cannot be written: the disk is full or read-only, or the folder is gone */
+/** @throws if a file cannot be written, because the disk is full or read-only, or the folder is gone */
 async function writeProbe (folder: string): Promise<void> {
   const path = join(folder, `.probe-${process.pid}`)
   try {

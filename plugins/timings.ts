@@ -10,11 +10,14 @@ export interface Timings {
   redisCommandMs: number
   /** Lifetime of a server's lease. The server renews the lease three times per lifetime; when the lease expires, the server's members are removed from their rooms. */
   leaseMs: number
-  /** How long servers do not create rooms after Redis has lost data, because another server may restore the same room. */
+  /** How long servers refuse to create rooms after Redis has lost data, because another server may restore the same room. */
   recoveryMs: number
   /** Time between two passes of the reconciler, which removes dead servers and syncs rooms with the store. */
   reconcileIntervalMs: number
-  /** Delay between closing a room and a job that makes up for hooks that were not called, because the closing server died. */
+  /**
+   * Delay between closing a room and the job that calls the room's remaining hooks, in case the server that closed the
+   * room has died.
+   */
   closeVerifyDelayMs: number
   /**
    * Time between two polls of the job queue. A job starts at most this long after it is due, unless too many jobs are

@@ -127,7 +127,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
 
   useJsonBodies(app)
   useWireErrors(app)
-  /** Wraps a message handler: its failures are logged and not thrown at the sender. */
+  /** Wraps a message handler, so that its failures are logged instead of being thrown at the sender. */
   const receive: Receive = (call, handler) => (data) => {
     const failed = (err: unknown) => app.log.error({ err, call }, 'a message handler failed')
     try {
@@ -185,7 +185,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
       { readLog: (roomId: string, last?: number) => kernel.store.readLog(roomId, name, last) }
     ),
     directory: only(kernel.directory, 'sessionsOf'),
-    // The other methods reveal the settings of all features.
+    // The other methods of `features` reveal the settings of all features.
     features: only(kernel.features, 'enabled', 'getFeature'),
     keep: kept.keep,
     admin: only(kernel.admin, 'audit', 'identify'),
@@ -211,7 +211,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     // Fastify does not call the hook onResponse if the client disconnects.
     reply.raw.once('close', done)
   })
-  // The deadline begins when the request has arrived, and applies until the response begins.
+  // The time limit starts when the request has arrived, and applies until the response begins.
   app.addHook('preHandler', async (request, reply) => {
     const { deadlineMs, late } = supervision
     const cancelTimer = afterReading(deadlineMs, () => {

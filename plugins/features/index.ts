@@ -155,7 +155,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
     list: () => [...registry.known].sort(([a], [b]) => a.localeCompare(b)).map(([name, feature]) => describe(name, feature)),
     generations: registry.serving,
     getFeature<K extends keyof FeatureSlots> (name: K) {
-      // Without this, a server that allows anonymous access would admit everyone while auth has failed.
+      // Without this check, a server that allows anonymous access would admit everyone while auth has failed.
       if (name === 'auth') registry.assertNotFailed(name)
       const decorator = camelCase(name)
       // A feature may also have been registered directly on the kernel, as a plain plugin.

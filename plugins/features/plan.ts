@@ -13,7 +13,7 @@ export interface FeatureTarget {
 
 export type FeatureTargets = ReadonlyMap<string, FeatureTarget>
 
-/** Why a feature cannot be changed as planned. */
+/** Why the change of a feature is refused. */
 export type Refusal =
   /** Other running features depend on the feature. */
   | { because: 'in use', dependents: string[] }

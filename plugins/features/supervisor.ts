@@ -34,8 +34,8 @@ export interface Supervisor {
   /** Logs which feature has blocked the event loop, unless the block is already logged. */
   blocked (block: Block): void
   /**
-   * Must be called when a change to the feature's settings or files has put a new generation into service. Faults of
-   * earlier generations then no longer count.
+   * Must be called when a change to the feature's settings or files has put a new generation into service. From then
+   * on, faults of earlier generations no longer count.
    */
   replaced (feature: string, generation: number): void
   close (): void
@@ -53,7 +53,7 @@ const supervisors = new Set<Supervisor>()
 /**
  * Handles a fault of this process, if a feature caused it.
  *
- * @returns false if the fault cannot be attributed; the state of the process is then unknown
+ * @returns false if the fault cannot be attributed to a feature; in that case, the state of the process is unknown
  */
 export function handleFault (error: unknown, kind: FaultKind): boolean {
   // A feature of a server that is already closed can no longer affect anything, so its faults are ignored.

@@ -19,7 +19,7 @@ export function startWatchdog (report: (block: Block) => void): void {
   const touch = () => { Atomics.store(beat, 0, BigInt(Date.now())) }
   touch()
   setInterval(touch, beatMs).unref()
-  // The watchdog's thread runs this function in the main thread, which it has paused.
+  // The watchdog's thread runs this function in the main thread while the main thread is paused.
   Object.defineProperty(globalThis, codeSymbol, { value: runningCode })
   const worker = new Worker(new URL('./watchdog-worker.ts', import.meta.url), { execArgv: [], workerData: { beat, blockMs } satisfies WatchdogData })
   worker.unref()

@@ -3,8 +3,8 @@ import { serializerCompiler } from 'fastify-type-provider-zod'
 import { inputValidator } from './input.ts'
 
 /**
- * Makes Fastify validate and serialize with zod. As an option, because Fastify otherwise loads its own compilers (Ajv and
- * fast-json-stringify, 100 modules) before it uses these.
+ * Makes Fastify validate and serialize with zod. Must be passed as an option; otherwise, Fastify first loads its own
+ * compilers (Ajv and fast-json-stringify, 100 modules).
  */
 export const schemaController = {
   compilersFactory: {

@@ -21,7 +21,7 @@ export interface RequestContract {
   reply: z.ZodType
   /** Whether the sender must be in a room. */
   room: boolean
-  /** The rate limit per user, cluster-wide. */
+  /** The rate limit per user, counted across all servers. */
   limit: { perMinute: number, perRoom?: boolean } | undefined
 }
 

@@ -6,7 +6,7 @@ import { DependencyDisabled, FeatureInUse, FeatureLoadFailed, FeatureNotFound } 
 
 const params = z.object({ name: z.string().min(1).max(128) })
 const querystring = z.object({
-  cascade: z.stringbool({ error: 'must be true or false' }).default(false).describe('Also enable the dependencies of the feature, or disable its dependents')
+  cascade: z.stringbool({ error: 'must be true or false' }).default(false).describe('Whether to also enable the dependencies of the feature or, when a feature is disabled, to also disable its dependents')
 })
 const names = z.array(z.string())
 
@@ -31,8 +31,8 @@ const changed = feature.extend({
 const tags = ['features']
 const refused = refusals(FeatureNotFound, FeatureInUse, DependencyDisabled, FeatureDisabled, FeatureLoadFailed)
 const actions = {
-  enable: 'Turns a feature on, on all servers',
-  disable: 'Turns a feature off, on all servers',
+  enable: 'Enables a feature on all servers',
+  disable: 'Disables a feature on all servers',
   reload: "Reloads a feature's code from disk"
 }
 
@@ -69,7 +69,7 @@ export default (async function features (app) {
   app.patch('/admin/features/:name/config', {
     schema: {
       tags,
-      summary: 'Changes settings of a feature and reloads it',
+      summary: 'Changes settings of a feature and reloads the feature',
       params,
       body: z.record(z.string(), z.unknown()).describe('null resets a setting'),
       response: { 200: changed, ...refused }
