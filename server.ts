@@ -33,7 +33,7 @@ for (const signal of interrupts) process.once(signal, interrupted)
  */
 const backlog = 4096
 
-/** Ends the process after a fault that no feature caused, because its state is then unknown. */
+/** Ends the process after a fault that no feature caused, because the state of the process is unknown. */
 let end: (error: unknown) => void = giveUp
 process.on('uncaughtException', (error) => { if (!handleFault(error, 'exception')) end(error) })
 process.on('unhandledRejection', (error) => { if (!handleFault(error, 'rejection')) end(error) })

@@ -82,12 +82,12 @@ async function run (): Promise<void> {
 
     ${shown}/#${new URLSearchParams({ room })}
 
-  Take a seat to talk, or raise your hand and ${fireside[0].name} invites you. Send messages,
+  Take a seat to talk, or raise your hand and ${fireside[0].name} will invite you. Send messages,
   reactions and gifts. The lobby lists more rooms, and you can create your own:
 
     ${shown}/
 
-  On the admin page you can disable, enable and reload features during the conversation:
+  On the admin page, you can disable, enable and reload features during the conversation:
 
     ${shown}/admin
     key: ${adminKey}

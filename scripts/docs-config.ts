@@ -20,25 +20,25 @@ interface Described {
 
 /** What each built-in feature does, for the feature table. */
 const features: Readonly<Record<keyof typeof production.features, string>> & Readonly<Record<string, string>> = {
-  auth: 'checks tokens; without it, clients connect only with `ALLOW_ANONYMOUS=true`, as guests',
+  auth: 'checks tokens; without this feature, clients can connect only as guests, and only if `ALLOW_ANONYMOUS=true`',
   'auto-close': 'closes rooms that have been empty for `EMPTY_ROOM_SECONDS`',
   broadcast: 'broadcasts rooms over HLS, under `/hls`, and manages rooms over REST, under `/api/rooms`',
-  chat: 'text messages and their history',
-  docs: 'the contract as pages and as OpenAPI and AsyncAPI, under `/docs`',
-  gifts: 'gifts between members, which the backend charges',
+  chat: 'lets members send text messages, and keeps a history',
+  docs: 'serves the API contract as web pages and as OpenAPI and AsyncAPI documents, under `/docs`',
+  gifts: 'lets members send gifts, which the backend charges',
   'laravel-bridge': 'gets owners and roles from a Laravel backend, sends it the status of rooms, and forwards its events',
   lobby: 'lists rooms for every user with a token',
-  media: 'audio; without it, rooms are silent',
+  media: 'sends and receives audio; without this feature, rooms are silent',
   mix: 'lets listeners receive one mixed stream instead of a stream per speaker',
   moderation: 'lets the owner and admins of a room remove, ban and mute users, lock the room and transfer it',
-  'push-to-talk': 'a WebSocket for VoicePing radios, at `PTT_PATH`',
-  reactions: 'emojis that members send to the room',
+  'push-to-talk': 'accepts VoicePing radios over a WebSocket at `PTT_PATH`',
+  reactions: 'lets members send emojis to the room',
   recording: 'records rooms to files in `DATA_DIR/recordings` or an S3 bucket',
-  seats: 'seats, invites and raised hands; without it, everyone may speak',
-  'socket-io': 'connections of Socket.IO clients, under `/socket.io/`',
-  stage: 'the web client at `/` and the admin page at `/admin`, which are public',
+  seats: 'manages seats, invites and raised hands; without this feature, everyone may speak',
+  'socket-io': 'accepts Socket.IO clients, under `/socket.io/`',
+  stage: 'serves the web client at `/` and the admin page at `/admin`, both of which are public',
   webhooks: 'notifies your backend about rooms, participants, seats, recordings and broadcasts, at `WEBHOOK_URLS`',
-  whip: 'audio over HTTP for every user with a token, under `/whip` and `/whep`'
+  whip: 'lets every user with a token send and receive audio over HTTP, under `/whip` and `/whep`'
 }
 
 const environments = { development, test, production }

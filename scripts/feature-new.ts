@@ -4,7 +4,7 @@
 //   npm run feature:new NAME -- --into DIR    DIR/NAME with its test, for FEATURES_PATH
 //
 // The files are copied from feature-template/, which is itself a feature. For the next
-// steps see docs/writing-features.md.
+// steps, see docs/writing-features.md.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -63,7 +63,7 @@ function read (): { name: string, into: string | undefined } {
 function nextHere (name: string, test: string): string[] {
   const rows = [
     ['npm start', 'runs the feature; in development, each save reloads it'],
-    [`npm run features -- reload ${name}`, 'reloads the feature where files are not watched'],
+    [`npm run features -- reload ${name}`, 'reloads the feature if its files are not watched'],
     [`npm test -- ${relative(root, test)}`, 'runs the test']
   ]
   const width = Math.max(...rows.map(([command = '']) => command.length))

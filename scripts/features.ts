@@ -19,8 +19,8 @@ import { parseArgs } from 'node:util'
 import { readEnvFile } from '../config/env-file.ts'
 
 const usage = `npm run features -- list
-npm run features -- enable NAME [--cascade]     with --cascade: also its dependencies
-npm run features -- disable NAME [--cascade]    with --cascade: also its dependents
+npm run features -- enable NAME [--cascade]     with --cascade: also enables its dependencies
+npm run features -- disable NAME [--cascade]    with --cascade: also disables its dependents
 npm run features -- reload NAME                 runs the code that is now on disk
 npm run features -- rescan                      loads new folders and unloads deleted ones
 npm run features -- config NAME                 shows the feature's settings

@@ -25,7 +25,7 @@ export class Domain {
 
 for (const kind of ['uncaughtException', 'unhandledRejection'] as const) {
   process.on(kind, (error: unknown) => {
-    // The test expects the error: it has its own handler.
+    // If there is another handler, the test expects the error.
     if (process.listenerCount(kind) > 1) return
     const domain = [...running].at(-1)
     if (!domain) throw error

@@ -34,7 +34,7 @@ const files = globSync(long ? 'test/**/*.long.ts' : 'test/**/*.test.ts', { cwd: 
   .sort()
 
 if (files.length === 0) {
-  console.error(filters.length ? `No path of a test file contains ${filters.join(' or ')}.` : 'There are no test files.')
+  console.error(filters.length ? `No test file has a path that contains ${filters.join(' or ')}.` : 'There are no test files.')
   finish({ passed: 0, failed: 0, skipped: 0 }, 1)
 }
 await withSetupLock(root, async () => buildTap())
@@ -53,7 +53,7 @@ function buildTap (): void {
     .update(readFileSync(join(test, 'package.json')))
     .digest('hex')
   if (existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) return
-  console.error('Building tap without its TypeScript plugin, once …')
+  console.error('Building tap without its TypeScript plugin (needed only once) …')
   const { status } = spawnSync(process.execPath, [tap, 'build'], { cwd: root, stdio: ['ignore', 'ignore', 'inherit'] })
   if (status !== 0) throw new Error(`tap build exited with ${status}`)
   writeFileSync(stamp, wanted)

@@ -124,7 +124,7 @@ export async function direct ({ script, talkers, host, recordings }: DirectorOpt
         await talker.ask('seat:request:cancel', {})
       }
     }
-    // There was no invite, so take a free seat.
+    // If there was no invite, take a free seat.
     wants.seated = true
     await talker.keep()
   }

@@ -10,7 +10,7 @@ const betweenAnswersMs = 4000
 
 const welcomes = [
   (name: string) => `Welcome, ${name}! Take a free seat to speak, or raise your hand and I'll invite you ✋`,
-  (name: string) => `Hello ${name}, good to have you here 👋 There are seats left.`,
+  (name: string) => `Hello ${name}, good to have you here 👋 There are still free seats.`,
   (name: string) => `Hi ${name}! Listen in, write, or come up and talk with us.`
 ]
 const thanks = [(name: string) => `Thank you, ${name}! 🎁`, (name: string) => `Oh, for me? Thanks, ${name} ❤️`]

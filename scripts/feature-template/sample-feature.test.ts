@@ -15,7 +15,7 @@ t.test('sends a text to everyone in the room', async (t) => {
   t.match(await (await fetch(`${server.url}/metrics`)).text(), 'flylive_sample_feature_total 1')
 })
 
-t.test('rejects texts by its schema and its settings', async (t) => {
+t.test('rejects texts that its schema or its settings do not allow', async (t) => {
   const server = await build(t, { env })
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
@@ -27,7 +27,7 @@ t.test('rejects texts by its schema and its settings', async (t) => {
   t.match(await ada.request('sample-feature:say', { text: 'again' }), { error: { code: 'RATE_LIMITED', details: { retryAfterMs: Number } } })
 })
 
-t.test('keeps the last text across a reload; an admin reads and deletes it', async (t) => {
+t.test('keeps the last text across a reload, and lets an admin read and delete it', async (t) => {
   const server = await build(t, { env })
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })

@@ -71,8 +71,8 @@ async function ensurePromtool () {
 }
 
 /**
- * Installs the tools that the tests need: Redis, Chromium, nginx,
- * ffmpeg, which generates the tones that the browser sends, and promtool, which tests the alert rules.
+ * Installs the tools that the tests need: Redis, Chromium, nginx, ffmpeg (for the tones that the browser sends) and
+ * promtool (for the alert rules).
  *
  * @param {{ firefox: boolean }} options `firefox`: whether to install Firefox, too
  * @returns {Promise<void>}
@@ -94,7 +94,7 @@ export async function ensureTestTools ({ firefox }) {
 }
 
 /**
- * @param {Record<string, string>} files the packages, each by a path that exists only if it is installed
+ * @param {Record<string, string>} files the packages, keyed by a path that exists only if the package is installed
  * @returns {string[]} the packages whose path does not exist
  */
 export function missingPackages (files) {

@@ -67,7 +67,7 @@ export async function ensureMediaWorker (root) {
   await rename(`${target}.${process.pid}`, target)
 }
 
-/** @returns {string} a short hash of everything except the sources that affects the build's result */
+/** @returns {string} a short hash of everything that affects the build's result, except the sources */
 function recipe () {
   const hash = createHash('sha256').update([compileFlags, linkFlags, dtlsFault, dtlsMended].join('\n'))
   for (const file of ['worker/srtp.h', 'worker/ankerl/unordered_dense.h']) hash.update(readFileSync(join(here, file)))
@@ -199,7 +199,7 @@ const object = (file) => file.replace(/\.cpp$/, '.o')
 
 /**
  * @param {string} sources
- * @param {string} folder the folder in which the patched copy's folder is created
+ * @param {string} folder the folder in which a folder for the patched copy is created
  * @returns {Promise<Record<string, string>>} the patched copy's path by source file; empty if no patch is needed
  */
 async function patchDtls (sources, folder) {

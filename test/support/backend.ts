@@ -23,7 +23,7 @@ export type Status = z.output<typeof status>
 /** The calls in the backend's contract; `other` is any other call. */
 export type CallName = 'gifts' | 'status' | 'room' | 'role' | 'other'
 
-/** A fault that affects the next `times` matching requests, or all of them until it is removed. */
+/** A fault that affects the next `times` matching requests or, without `times`, all of them until it is removed. */
 export interface Fault {
   /** Call to affect. Default: all calls. */
   call?: CallName | undefined
@@ -79,7 +79,7 @@ export interface Backend {
   readonly balances: Map<string, number>
   /** Price by gift id; the default is 1. */
   readonly prices: Map<number, number>
-  /** Room events received, in order, with their arrival times. */
+  /** Received statuses of rooms, in order, with their arrival times. */
   readonly statuses: { roomId: string, at: number, status: Status }[]
   /** Owner by room. */
   readonly rooms: Map<string, number | string>
@@ -263,7 +263,7 @@ export async function createBackend ({ host = '127.0.0.1', port: wanted = 0, key
   }
 
   async function publishText (text: string): Promise<number> {
-    if (redisUrl === undefined) throw new Error('The backend was started without a Redis to publish on')
+    if (redisUrl === undefined) throw new Error('The backend cannot publish, because it was started without redisUrl')
     redis ??= new Redis(redisUrl, { connectionName: 'flylive:backend' }).on('error', () => { /* The call that uses the client fails or is retried. */ })
     return await redis.publish(channel, text)
   }

@@ -285,7 +285,7 @@ export async function nextSoundFrom (page: Page, name: string): Promise<{ arrive
     const user = room?.participants.find(({ profile }) => profile.name === name)
     const audio = room?.audio
     const { promise, resolve, reject } = Promise.withResolvers<number>()
-    setTimeout(() => reject(new Error(`No new stream of ${name} came`)), 30_000)
+    setTimeout(() => reject(new Error(`No new stream of ${name} arrived`)), 30_000)
     const stop = audio?.on('added', async ({ userId, receiver }) => {
       if (userId !== user?.userId) return
       for (;;) {

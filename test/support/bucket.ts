@@ -12,7 +12,7 @@ import type { Test } from 'tap'
 export interface TestBucket {
   /** The server's environment variables for recordings. */
   readonly env: Record<string, string>
-  /** Refuses connections until {@link restore}. */
+  /** Refuses connections until {@link restore} is called. */
   cut (): void
   restore (): void
   /** @returns the keys of all objects */
@@ -21,8 +21,8 @@ export interface TestBucket {
 
 export async function startBucket (t: Test): Promise<TestBucket> {
   const directory = mkdtempSync(join(tmpdir(), 'flylive-s3-'))
-  // s3rver computes a wrong signature for requests that list objects, so it does not check signatures here.
-  // test/plugins/blobs checks them.
+  // s3rver computes a wrong signature for requests that list objects, so its signature check is turned off here. The
+  // tests in test/plugins/blobs check signatures.
   const s3 = new S3rver({ address: '127.0.0.1', port: 0, silent: true, directory, allowMismatchedSignatures: true, configureBuckets: [{ name: 'recordings' }] })
   const { port } = await s3.run()
   let isCut = false

@@ -12,7 +12,7 @@ export interface Call {
   ada: Page
   bob: Page
   bobsBrowser: PersonBrowser
-  /** Waits until both receive the tone of the other. */
+  /** Waits until each of them receives the other's tone. */
   hearEachOther (): Promise<unknown>
   /** Waits until both have received one second of audio (50 packets), and checks that the streams are unchanged and complete. */
   keepsFlowing (t: Test, what: string): Promise<void>
@@ -28,7 +28,7 @@ export interface CallOptions {
   bobsUrl?: (server: TestServer) => Promise<string>
 }
 
-/** Starts a server in this process, and opens the pages of Ada and Bob. Resolves when both receive the other's tone. */
+/** Starts a server in this process, and opens the pages of Ada and Bob. Resolves when each receives the other's tone. */
 export async function startCall (t: Test, { env, room = 'r1', prepare, bobsUrl }: CallOptions): Promise<Call> {
   const [server, adasBrowser, bobsBrowser] = await Promise.all([build(t, { env }), openBrowser(t, 440), openBrowser(t, 1000)])
   const options = { room, ...(prepare ? { prepare } : {}) }

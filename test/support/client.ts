@@ -155,7 +155,7 @@ function createClient (wire: ClientWire, receiveWith: (receive: Receive) => void
   async function within<T> (promise: Promise<T>, what: string): Promise<T> {
     let timer: NodeJS.Timeout | undefined
     const timeout = new Promise<never>((_resolve, reject) => {
-      timer = setTimeout(() => reject(new Error(`Waited for ${what}; came: ${JSON.stringify(events.slice(-20))}`)), timeoutMs)
+      timer = setTimeout(() => reject(new Error(`Waited for ${what}; received: ${JSON.stringify(events.slice(-20))}`)), timeoutMs)
     })
     return await Promise.race([promise, timeout]).finally(() => clearTimeout(timer))
   }

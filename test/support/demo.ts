@@ -35,7 +35,7 @@ export function startDemo (t: Test, args: readonly string[], env: Record<string,
 /**
  * Waits until the talkers have joined.
  *
- * @returns the URL, room and admin key that the demo then prints
+ * @returns the URL, room and admin key that the demo prints
  */
 export async function ready (demo: Demo): Promise<{ url: string, room: string, adminKey: string }> {
   const found = () => /(?<url>http:\S+:\d+)\/#room=(?<room>\S+)[^]*key: (?<adminKey>\S+)/.exec(demo.output())

@@ -46,7 +46,7 @@ export interface MessageDocument {
   codes: ReadonlySet<string>
 }
 
-/** @returns a function from a message's name to the check of its payload */
+/** @returns a function that takes the name of a message and returns the check of that message's payload */
 export function readPayloads (document: AsyncApi): (name: string) => Check {
   const check = checks(new Ajv(options), 'asyncapi', document)
   return (name) => check(`/components/messages/${escapePointer(name)}/payload`)

@@ -22,7 +22,7 @@ const opus = new Opus(await compileOpus())
 const levelExtensionId = 1
 
 /**
- * @param hz a multiple of 50, so that the second can be repeated
+ * @param hz a multiple of 50, so that the packets can be repeated in a loop
  * @returns the packets of one second of a tone
  */
 export function tonePackets (hz: number, amplitude: number, channels: 1 | 2 = 1): Uint8Array[] {
@@ -112,7 +112,7 @@ export async function speak (t: Test, app: FastifyInstance, roomId: string, { hz
 /**
  * Sends one packet per 20 ms. The times follow an absolute clock, so delays do not add up.
  *
- * @returns a function that stops it
+ * @returns a function that stops sending
  */
 export async function sendPaced (t: Test, to: { ip: string, port: number }, packet: (i: number) => Buffer | undefined): Promise<() => void> {
   const socket = createSocket('udp4')

@@ -27,7 +27,7 @@ export function namespacesMissing (): string | undefined {
     ip('netns', 'add', name)
     ip('netns', 'delete', name)
   } catch (error) {
-    return `network namespaces cannot be made: ${error instanceof Error ? error.message : String(error)}`
+    return `network namespaces cannot be created: ${error instanceof Error ? error.message : String(error)}`
   }
 }
 

@@ -94,7 +94,7 @@ function createRadio (ws: WebSocket): TestRadio {
     },
     next (messageType, fits = () => true) {
       const { promise, resolve, reject } = Promise.withResolvers<RadioFrame>()
-      const timer = setTimeout(() => reject(new Error(`Waited for a frame of type ${messageType}; came: ${JSON.stringify(frames.slice(-20))}`)), timeoutMs)
+      const timer = setTimeout(() => reject(new Error(`Waited for a frame of type ${messageType}; received: ${JSON.stringify(frames.slice(-20))}`)), timeoutMs)
       const look = () => {
         const frame = frames.find((frame) => frame[1] === messageType && !taken.has(frame) && fits(frame))
         if (!frame) return

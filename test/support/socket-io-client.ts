@@ -22,7 +22,7 @@ export interface Ack {
   [field: string]: unknown
 }
 
-/** The error data of a `connect_error`. */
+/** The error of a `connect_error` event. */
 interface ConnectError extends Error {
   data?: { code: string, message: string, details?: unknown }
   /** The HTTP status with which the server rejected the connection, as the transport reports it. */

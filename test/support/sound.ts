@@ -11,7 +11,7 @@ const { RTCAudioSink } = wrtc.nonstandard
 /** Used as the user id of the mix. */
 export const mixId = -1
 
-/** Quieter blocks are silence. The tones of `createTone` have an amplitude of 8000. */
+/** Quieter blocks count as silence. The tones of `createTone` have an amplitude of 8000. */
 const threshold = 2000
 
 /** The sound that a client in Node receives from each user. */
@@ -36,13 +36,13 @@ interface Block {
 }
 
 /**
- * Follows the tracks that a client receives, which must carry a tone (`createTone`), until the test ends.
+ * Follows the tracks that a client receives, until the test ends. The tracks must carry a tone (`createTone`).
  *
  * @param tones the frequency of each user's tone in hertz, by user id. These users are also recognized in the mix
  */
 export function followSound (t: Test, room: RoomClient, tones: Readonly<Record<number, number>> = {}): Sound {
   const clock = createStallClock(t)
-  /** When the last sound of each user arrived: by `performance.now()`, and without stalls. */
+  /** When the last sound of each user arrived: `at` is from `performance.now()`, and `time` is from the stall clock. */
   const sounds = new Map<number, { at: number, time: number }>()
   const silences = new Map<number, number>()
   const sinks = new Map<MediaStreamTrack, { stop (): void }>()

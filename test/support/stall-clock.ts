@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
 
-/** A clock that stands still while this process is stalled: blocked, or without a processor. */
+/** A clock that stands still while this process is stalled, because it is blocked or not scheduled. */
 export interface StallClock {
   /** @returns the time in milliseconds, from an arbitrary start */
   now (): number

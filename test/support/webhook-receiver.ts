@@ -16,19 +16,19 @@ export interface Webhook {
   data: Record<string, unknown>
 }
 
-/** What a receiver answers to a webhook: a status, with headers; `hang` never answers. */
+/** A receiver's response to a webhook: a status, optionally with headers. With `hang`, the receiver never responds. */
 export type Answer = number | { status: number, headers: Record<string, string> } | 'hang'
 
 /** A real HTTP server that receives webhooks and checks their signatures. */
 export interface Receiver {
   readonly url: string
-  /** The webhooks that were answered with 2xx, in order. */
+  /** The webhooks to which the receiver responded with 2xx, in order. */
   readonly accepted: Webhook[]
   /** All requests, in order of arrival. */
   readonly requests: { webhook: Webhook, signature: string, path: string, at: number }[]
-  /** Most requests in flight at once. */
+  /** The highest number of requests that were in flight at once. */
   readonly peak: number
-  /** Chooses the answer. Default: 200. */
+  /** Returns the response. Default: 200. */
   answer: (webhook: Webhook) => Answer | Promise<Answer>
   /** Waits for an accepted webhook. */
   next (event: string, fits?: (webhook: Webhook) => boolean): Promise<Webhook>
@@ -37,13 +37,13 @@ export interface Receiver {
   close (): Promise<void>
 }
 
-/** Checks the header as docs/webhooks.md describes, without code of the server. */
+/** Checks the header as docs/webhooks.md describes, without using the server's code. */
 function isSigned (header: string, body: string): boolean {
   const [, t = '', v1 = ''] = /^t=(\d+),v1=([0-9a-f]{64})$/.exec(header) ?? []
   return Math.abs(Date.now() / 1000 - Number(t)) < 300 && createHmac('sha256', webhookSecret).update(`${t}.${body}`).digest('hex') === v1
 }
 
-/** @param port default: any */
+/** @param port the port to listen on; by default, any free port */
 export async function startReceiver (t: Test, port = 0): Promise<Receiver> {
   const requests: Receiver['requests'] = []
   const accepted: Webhook[] = []
