@@ -35,7 +35,7 @@ const here = import.meta.dirname
  * Builds the server from the kernel in plugins/, its HTTP routes in
  * routes/, and the configured features.
  *
- * @returns an instance to call `ready()` or `listen()` on; `close()` releases everything
+ * @returns an instance to call `ready()` or `listen()` on; `close()` releases all resources
  */
 export async function buildApp ({ config, logger = false, featuresDir = join(here, 'features'), warmWorkers = true, timings = {} }: AppOptions): Promise<FastifyInstance> {
   const redaction = createRedaction()

@@ -130,8 +130,7 @@ async function measure (client: Client, ms: number): Promise<number[]> {
 }
 
 /**
- * Sends typical requests first, so that memory which the server allocates once, when code first runs, is not counted as
- * part of the first attack.
+ * Sends typical requests before the first attack, so that one-time allocations are not counted as part of the attack.
  */
 async function warmUp (url: string, quiet: Client): Promise<void> {
   const health = url.replace('ws', 'http').replace('/ws', '/health')

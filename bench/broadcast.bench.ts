@@ -68,7 +68,7 @@ export default async function broadcast (): Promise<void> {
   http.close()
 }
 
-// The clients read in a separate thread. Their CPU cost is part of every figure, but equal for all methods.
+// The clients read in a separate thread. Their CPU cost is part of every figure, but it is the same for all methods.
 if (!isMainThread) {
   const { port } = workerData as { port: number }
   for (let i = 0; i < members; i++) new WebSocket(`ws://127.0.0.1:${port}`, { perMessageDeflate: false }).on('message', () => {})

@@ -11,9 +11,9 @@ import { createPacer, speech } from './load/speech.ts'
 import type { Pacer } from './load/speech.ts'
 import { startRedis, startServer, stopAll, tokenOf } from './support.ts'
 
-// Measures the CPU time of a media worker per listener, in a room with ten speakers. Server, Redis and the participants
-// share the machine. The benchmark also measures the cost that does not depend on listeners (receiving the streams of
-// the speakers and of the mixer) while all consumers are paused, and subtracts that cost.
+// Measures the CPU time of a media worker per listener, in a room with ten speakers. The server, Redis and the
+// participants share the machine. The benchmark also measures the cost that does not depend on listeners (receiving the
+// streams of the speakers and of the mixer) while all consumers are paused, and subtracts that cost.
 //
 // - Voices and mix: the listeners switch between ten voices, the mix and nothing, so that other load on the machine
 //   affects all three equally.
@@ -89,11 +89,11 @@ async function joinSpeakers (url: string, roomId: string, pacer: Pacer): Promise
 interface Pace {
   rounds: number
   phaseMs: number
-  /** Time after a switch that is not measured. */
+  /** Time after each switch during which nothing is measured. */
   settleMs: number
 }
 
-/** @returns the CPU time of the worker per second in each phase, in milliseconds, over all rounds */
+/** @returns the worker's CPU time per second in each phase, in milliseconds, averaged over all rounds */
 async function measurePhases<P extends Phase> (url: string, listeners: readonly Listener[], phases: readonly P[], { rounds, phaseMs, settleMs }: Pace): Promise<Record<P, number>> {
   const worker = await workerOf(url)
   const used = Object.fromEntries(phases.map((phase) => [phase, { cpuMs: 0, ms: 0 }])) as Record<P, { cpuMs: number, ms: number }>

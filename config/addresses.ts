@@ -83,7 +83,7 @@ function isNetwork (text: string): boolean {
   if (rest.length > 0 || isIP(address) === 0 || !/^\d{1,3}$/.test(bits)) return false
   try {
     new BlockList().addSubnet(address, Number(bits), isIPv6(address) ? 'ipv6' : 'ipv4')
-    // A network with a prefix of 0 bits contains every address, so clients could claim any address.
+    // Reject a network with a prefix of 0 bits: it contains every address, so any client could claim any address.
     return Number(bits) > 0
   } catch {
     return false
@@ -112,7 +112,8 @@ export const trustedProxies = z.string().transform((text, context): false | numb
 
 /** @returns the value of Fastify's option `trustProxy` */
 export function trustProxyOption (trusted: false | number | readonly string[]): false | string[] | ((address: string, hop: number) => boolean) {
-  // If the option is a number, Fastify trusts no proxy, because it cannot check who sends the header.
+  // Pass a function instead of a number: given a number, Fastify trusts no proxy, because it cannot check who sends the
+  // header.
   if (typeof trusted === 'number') return (_address, hop) => hop < trusted
   return trusted && [...trusted]
 }

@@ -41,9 +41,8 @@ const nodeUrl = z.string().transform((text, { addIssue }): [node: string, url: s
 })
 
 /**
- * Every environment variable of the kernel, in the order of
- * docs/configuration.md and .env.example. Both files are generated from
- * this schema and those in features/<name>/config.ts.
+ * Every environment variable of the kernel, in the order of docs/configuration.md and .env.example. Both files are
+ * generated from this schema and the schemas in features/<name>/config.ts.
  */
 export const sections = {
   Server: {
@@ -60,7 +59,7 @@ export const sections = {
     SSL_CERT_PATH: file.optional()
       .describe('PEM file with the TLS certificate chain.'),
     TRUST_PROXY: trustedProxies.default(false)
-      .describe("Proxies whose X-Forwarded-For header the server trusts for the client's address: the number of proxies in the chain, or their addresses and networks, comma-separated. true means one proxy."),
+      .describe("Proxies from which the server accepts the client's address in the header X-Forwarded-For: the number of proxies in the chain, or their addresses and networks, comma-separated. true means one proxy."),
     CORS_ORIGINS: list.pipe(z.array(origin)).default([])
       .describe("Origins of web pages that may connect; * allows all. The server's own origin is always allowed, and so are loopback origins in development."),
     ALLOW_ANONYMOUS: flag.default(false)
@@ -78,7 +77,7 @@ export const sections = {
   },
   Administration: {
     ADMIN_API_KEY: list.pipe(z.array(secret)).default([])
-      .describe('Keys for /admin, comma-separated. Without a key, production has no /admin; development generates and prints one.'),
+      .describe('Keys for /admin, comma-separated. If no key is set, a server in production has no /admin, and a server in development generates a key and prints it.'),
     METRICS_TOKEN: z.string().min(8, 'must have at least 8 characters').optional()
       .describe('Bearer token for GET /metrics. Default: no token is required.')
   },
@@ -146,7 +145,7 @@ export const sections = {
     REDIS_PASSWORD: z.string().optional()
       .describe('Password for Redis.'),
     REDIS_DB: whole(0, 1_000_000).default(3)
-      .describe('Redis database number. The backend does not use database 3, the default. In a Redis Cluster, which has no databases, the number is part of all keys.'),
+      .describe('Redis database number. The default, 3, is a database that the backend does not use. In a Redis Cluster, which has no databases, the number is part of all keys.'),
     REDIS_TLS: flag.default(false)
       .describe('Uses TLS for the Redis connection.')
   },
@@ -166,7 +165,7 @@ export const sections = {
     MEDIASOUP_ANNOUNCED_IP: withoutOuterSpaces.pipe(list).pipe(z.array(announcedAddress)).default([])
       .describe('Addresses at which clients can reach this server: IP addresses and host names, comma-separated. Required in production, and if MEDIASOUP_LISTEN_IP is set to 0.0.0.0 or ::. If neither variable is set, the server announces 127.0.0.1 and, in development, the other addresses of this machine.'),
     VOICE_MAX_KBPS: whole(6, 510).default(96)
-      .describe('Allowed bit rate of a voice, in kbit/s. The server closes a producer that sends more than 1.5 times as much for 3 s.'),
+      .describe('Allowed bit rate of a voice, in kbit/s. The server closes a producer that exceeds 1.5 times this bit rate for 3 s.'),
     MUSIC_MAX_KBPS: whole(6, 510).default(256)
       .describe('Allowed bit rate of music, in kbit/s, enforced in the same way as VOICE_MAX_KBPS. Clients send music at this bit rate.'),
     MIX_VOICES: whole(1, 100).default(3)

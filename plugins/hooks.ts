@@ -39,7 +39,7 @@ export interface HookCaller<H> {
   /**
    * Calls the handlers in order of registration, each after the previous one has finished.
    *
-   * @returns their results
+   * @returns the results of the handlers
    * @throws the first failure; later handlers are not called
    */
   ask<N extends keyof H> (name: N, ...args: Args<H[N]>): Promise<Result<H[N]>[]>

@@ -48,7 +48,7 @@ export default (async function pages (app) {
   }, async () => ({ status: 'ok' as const }))
 
   app.get('/readyz', {
-    schema: { tags, summary: 'Whether this server is ready', response: { 200: readiness, 503: readiness.describe(notReady) } }
+    schema: { tags, summary: 'Returns whether this server is ready', response: { 200: readiness, 503: readiness.describe(notReady) } }
   }, async (_request, reply) => {
     const { ready, checks } = await app.health.check()
     return reply.code(ready ? 200 : 503).send({ status: ready ? 'ok' as const : 'not ready' as const, checks: Object.fromEntries(Object.entries(checks).map(([name, { ok }]) => [name, { ok }])) })

@@ -1,4 +1,4 @@
-// A stand-in backend, to try the server without Laravel: npm run backend. It keeps its data in memory. Requests to
+// A stand-in backend for trying the server without Laravel: npm run backend. It keeps its data in memory. Requests to
 // /_control change the data and inject faults.
 import { z } from 'zod'
 import { createBackend, eventsChannel } from '../test/support/backend.ts'

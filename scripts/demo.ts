@@ -27,7 +27,7 @@ import { rooms } from './demo/script.ts'
 import type { Task } from './demo/talkers.ts'
 
 const root = resolve(import.meta.dirname, '..')
-/** Deadline for child processes to exit, in milliseconds. */
+/** How long child processes may take to exit, in milliseconds. */
 const endMs = 5000
 /** How many times the talkers' process is restarted after a crash. */
 const maxRestarts = 5

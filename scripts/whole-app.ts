@@ -21,7 +21,7 @@ export async function wholeApp (): Promise<FastifyInstance> {
     NODE_ENV: 'test',
     NODE_ID: 'docs',
     FEATURES: names.join(),
-    // Admin routes need a key, and the bridge needs a backend URL, at which nothing listens.
+    // Admin routes need a key, and the bridge needs a backend URL. Nothing listens at this URL.
     ADMIN_API_KEY: 'only-there-so-that-admin-routes-exist',
     LARAVEL_API_URL: 'http://127.0.0.1:9',
     LARAVEL_INTERNAL_KEY: 'only-there-so-that-the-bridge-starts',

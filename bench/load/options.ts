@@ -102,7 +102,7 @@ function parse (args: string[]) {
   try {
     return parseArgs({ args, options: flags }).values
   } catch (error) {
-    // Keep the first sentence, which names the option. The others explain Node's syntax.
+    // Keep the first sentence, which names the option. The other sentences explain Node's syntax.
     throw new UsageError(String((error as Error).message).split('. ')[0])
   }
 }

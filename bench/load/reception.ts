@@ -1,8 +1,8 @@
 import type { ReportBlock, RtpHeader } from './rtp.ts'
 
-/** Numbers of packets. */
+/** Packet counts. */
 export interface Counts {
-  /** From the first to the last sequence number that arrived. */
+  /** Number of packets from the first to the last sequence number that arrived. */
   expected: number
   /** Without duplicates. */
   received: number
@@ -12,7 +12,7 @@ export interface Counts {
 
 /** Delay of the simulated playout buffer, in milliseconds. The adaptive buffer of browsers holds 40 to 120 ms on a good connection. */
 export const playoutBufferMs = 100
-/** How many sequence numbers are remembered to recognise duplicates; a power of two. */
+/** How many sequence numbers are remembered to recognise duplicates. Must be a power of two. */
 const historySize = 512
 /**
  * The lowest delay is measured per period of this length, in milliseconds, so that the playout time adapts to a changed
@@ -69,8 +69,8 @@ export class StreamReception {
   }
 
   /**
-   * The longest time without a packet, in milliseconds. Includes the time until `now`, because a stream that has ended
-   * has no gap in its sequence numbers.
+   * The longest time without a packet, in milliseconds. Includes the time from the last packet until `now`, so that a
+   * stream that has ended also shows a gap.
    */
   longestGapMs (now: number): number {
     return this.#highest < 0 ? 0 : Math.max(this.#longestGapMs, now - this.#lastAt)

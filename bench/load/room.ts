@@ -55,7 +55,7 @@ export class LoadRoom {
   readonly #failures: Failures
   readonly #speakers: Participant[] = []
   readonly #listeners: Listener[] = []
-  /** When each chat message was sent, by its number. */
+  /** When each chat message was sent, keyed by the number of the message. */
   readonly #probes = new Map<number, number>()
   readonly #eventDelays = createHistogram()
   #nextProbe = 0
@@ -87,7 +87,7 @@ export class LoadRoom {
     this.#watch(listener)
   }
 
-  /** Sums the packets of all listeners so far. */
+  /** Sums the packet counts of all listeners so far. */
   counts (): Counts {
     const sum = { expected: 0, received: 0, late: 0 }
     for (const { streams } of this.#listeners) {

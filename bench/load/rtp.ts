@@ -27,7 +27,7 @@ export interface RtpWriterOptions {
 }
 
 /**
- * Creates the packets of a stream, each 20 ms after the previous one.
+ * Creates the packets of a stream. Their timestamps are 20 ms apart.
  *
  * @returns a function that takes a payload and its level (0 is the loudest, 127 is silence), and returns a packet
  */

@@ -28,7 +28,7 @@ export interface Progress {
   joined: number
   planned: number
   failed: number
-  /** Received since the previous call. */
+  /** Measured since the previous call. */
   packetsPerSecond: number
   /** Fraction of packets lost since the start, 0 to 1. */
   loss: number
@@ -61,7 +61,7 @@ export async function runLoad (options: LoadOptions, { progress, signal }: RunOp
   const stopWatching = progress && watch(progress, rooms, () => ({ phase, planned: options.rooms * (speakers + listeners), failed: failures.count }))
   try {
     let participant = 0
-    // Assigns participants to the rooms in turn, so that all rooms fill evenly.
+    // Assign the participants to the rooms round-robin, so that all rooms fill evenly.
     const speakerJoins = repeat(speakers, (seat) => rooms.map((room) => () => room.addSpeaker(tokenOf(participant++), seat, pacer)))
     const listenerJoins = repeat(listeners, () => rooms.map((room) => () => room.addListener(tokenOf(participant++))))
     await joinAll(speakerJoins, options.ramp, failures, signal)

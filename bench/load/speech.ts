@@ -21,7 +21,7 @@ const bitrate = 32_000
 const encoded = new Map<string, SpeechFrame[]>()
 
 /**
- * Encodes a recording of speech when it is first used, which takes about 0.1 s.
+ * Encodes each recording on first use, which takes about 0.1 s.
  *
  * @param index selects one of the eight recordings, modulo 8
  * @returns 4 to 7 s of speech in Opus, at 32 kbit/s with FEC
@@ -65,7 +65,7 @@ export interface Pacer {
   /**
    * Calls `send` with the next frame of a recording every 20 ms. Repeats the recording when it ends.
    *
-   * @returns a function that stops the recording
+   * @returns a function that stops sending
    */
   start (frames: readonly SpeechFrame[], send: (frame: SpeechFrame) => void): () => void
   close (): void

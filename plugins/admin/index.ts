@@ -111,7 +111,7 @@ export default fp(async function admin (app) {
   app.decorate('admin', {
     enabled,
     guard (route) {
-      // The admin page (/admin) needs no key: it contains no data and loads everything from these routes.
+      // The admin page (/admin) needs no key: it contains no data itself, and loads all data from these routes.
       if (!route.url.startsWith('/admin/')) return true
       const verify = app.verifyBearerAuth
       if (!verify) return false

@@ -91,7 +91,7 @@ export function createAdmission (app: FastifyInstance, size: () => number): Admi
       const identity = { ...await authenticate(), address: clientOf(request).address }
       // A feature may identify users by its own rules, so the id is checked here.
       if (!userId.safeParse(identity.user.id).success) throw new Unauthorized("The user's id is invalid")
-      // The `close` event, which would end the count, has already been emitted.
+      // Do not count a closed connection: its `close` event, which would end the count, has already been emitted.
       if (connection && closed.has(connection)) throw unavailable('The client has disconnected')
       await quotasOf().countUser(userKeyOf(identity.user.id), connection)
       if (app.drain.draining) throw app.nodes.refusal('DRAINING')
@@ -128,8 +128,9 @@ interface Client {
 }
 
 /**
- * @returns a function that reads the client's address and the requested host, like Fastify's `request.ip` and `request.host`.
- *   The function caches the results, because a connection may consist of many requests and outlive the network socket of the first
+ * @returns a function that reads the client's address and the requested host, like Fastify's `request.ip` and
+ *   `request.host`. The function caches the results, because a connection may consist of many requests and outlive the
+ *   network socket of its first request
  */
 function createClientReader (trusted: ReturnType<typeof trustProxyOption>): (request: IncomingMessage) => Client {
   const isTrusted = trusted === false ? () => false : typeof trusted === 'function' ? trusted : proxyAddr.compile(trusted)

@@ -34,9 +34,12 @@ export interface Face<F = unknown> {
    * @throws the error instead of returning it, if neither the id nor the type can be read
    */
   parse (data: Buffer, isBinary: boolean): ParsedMessage | undefined
-  /** Encodes a server event, once for all sessions with this face; undefined if clients with this face do not receive the event. */
+  /**
+   * Encodes a server event, once for all sessions with this face. Returns undefined if clients with this face do not
+   * receive the event.
+   */
   event (event: FaceEvent): F | undefined
-  /** Encodes the reply to a request; undefined if the protocol has no replies. */
+  /** Encodes the reply to a request. Returns undefined if the protocol has no replies. */
   reply (id: string | number, outcome: { ok: true, data: unknown } | { ok: false, error: unknown }): F | undefined
 }
 
@@ -169,7 +172,7 @@ function parseJson (text: string): ParsedMessage {
     const head = jsonLimitExceeded(text) === undefined ? { id: undefined, type: undefined } : headOf(text)
     return { ...head, error: error as Error }
   }
-  // The id is echoed, so it may be any text.
+  // The server only echoes the id, so the id may be any text.
   const result = checkShape(envelope, value)
   if (result.success) {
     const { id, type, data } = result.data

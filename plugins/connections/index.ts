@@ -32,7 +32,10 @@ declare module '../hooks.ts' {
     'session:greet': (session: Session) => Record<string, unknown> | Promise<Record<string, unknown>>
     /** A session has ended. Called before it leaves its room. */
     'session:close': (session: Session) => void
-    /** The user of a session has joined a room through another server. Returns whether the session has audio; if so, it stays open a little longer. */
+    /**
+     * The user of a session has joined a room through another server. Returns whether the session has audio; if so, the
+     * session stays open a little longer.
+     */
     'session:moved': (session: Session) => boolean
   }
 }
@@ -243,8 +246,8 @@ function replaceOlderSessions (app: Pick<FastifyInstance, 'cluster' | 'hooks'> &
   const { cluster, hooks } = app
   const replaced = new WeakSet<Session>()
   const joined = new WeakSet<Session>()
-  // All servers receive logins in the same order. If a session's own login has not
-  // arrived yet, the session is newer than the login that just arrived.
+  // All servers receive these messages in the same order. If the message about a session has not arrived yet, the
+  // session is newer than the one that the current message is about.
   const announced = new WeakSet<Session>()
   cluster.on('user:replaced', ({ userKey, keep }) => {
     for (const session of sessions.ofUser(userKey)) {

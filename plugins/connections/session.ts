@@ -35,7 +35,7 @@ export function userKeyOf (id: UserId): string {
 /** The user and the expiry of a session. */
 export interface Identity {
   user: User
-  /** When the session ends, epoch milliseconds. */
+  /** When the session ends, in epoch milliseconds. */
   expiresAt?: number | undefined
   /** Hex SHA-256 of the token. Identifies the token for revocation. */
   tokenHash?: string | undefined
@@ -73,8 +73,8 @@ export interface SessionOptions<F = unknown> {
 }
 
 /**
- * A user's session on this server: over a WebSocket, over a feature's own transport, or without a connection. When it
- * ends, handlers of `session:close` release its room and its transports.
+ * A user's session on this server: over a WebSocket, over a feature's own transport, or without a connection. When the
+ * session ends, handlers of `session:close` release its room and its transports.
  */
 export class Session {
   readonly id = randomUUID()

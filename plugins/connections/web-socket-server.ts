@@ -50,7 +50,7 @@ export async function registerWebSocketServer (app: FastifyInstance, closeAll: (
       wait()
     }
   })
-  // The headers of the upgrade are not valid.
+  // Emitted if the headers of an upgrade are invalid.
   app.websocketServer.on('wsClientError', (error, socket, request) => {
     refuseUpgrade(app.log, request, socket, new ValidationFailed(error.message) as CodedError, ['sec-websocket-version: 13'])
   })

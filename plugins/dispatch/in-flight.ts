@@ -8,13 +8,13 @@ export interface CallSupervision {
   /** Runs code of the feature. Faults of everything that the code starts are attributed to the call. */
   enter<T> (call: string, code: () => T): T
   /**
-   * A call has failed.
+   * Called when a call has failed.
    *
-   * @param isMistake whether even an error with a code is a fault; if false, such an error is a regular reply
+   * @param isMistake whether an error with a code also counts as a fault; if false, such an error is a regular reply
    */
   failed (call: string, error: unknown, isMistake: boolean): void
   /**
-   * A call has exceeded its deadline.
+   * Called when a call has exceeded its deadline.
    *
    * @param again whether an earlier call with the same name is also overdue
    */
@@ -42,7 +42,7 @@ export interface InFlight {
    * Runs a call and counts it as in flight until it finishes or its deadline passes.
    *
    * @param name for the log, such as `request room:join`
-   * @returns what the call returns; if that is a promise, `end()` and the deadline reject it early
+   * @returns what the call returns; if the result is a promise, `end()` and the deadline reject it early
    * @throws what the call throws; UNAVAILABLE after the deadline
    */
   run<T> (call: () => T, name?: string, options?: RunOptions): T

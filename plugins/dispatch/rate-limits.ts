@@ -34,7 +34,7 @@ const uncountedShare = 1 / 20
 interface Counts {
   /** The number of messages on all servers, by key: the last count read from Redis, plus this server's later messages. */
   total: MinuteCounter
-  /** The number of messages, by key, that this server has not reported. */
+  /** The number of messages, by key, that this server has not reported yet. */
   unreported: Map<string, number>
   /** The number of messages, by key, that are in `unreported` or in a report that Redis has not confirmed yet. */
   unconfirmed: Map<string, number>

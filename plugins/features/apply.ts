@@ -25,7 +25,7 @@ export interface Change {
   load?: readonly Prepared[]
   /** The features to take out of service, in the plan's order. */
   unload?: readonly string[]
-  /** Persists the change before the swap. If this function throws, nothing changes. */
+  /** Persists the change before the new generations go into service. If this function throws, nothing changes. */
   commit?: (() => Promise<void>) | undefined
 }
 
@@ -34,8 +34,8 @@ export interface Executor {
   /** Finds the running feature for an HTTP request that matches no kernel route. */
   find (method: string, url: string): Generation | undefined
   /**
-   * Builds the new generations, calls `commit`, and swaps the new generations in atomically; then
-   * drains and closes the old generations. If anything fails before the swap, nothing changes.
+   * Builds the new generations, calls `commit`, and puts the new generations into service atomically. Then drains and
+   * closes the old generations. If anything fails before the new generations are in service, nothing changes.
    *
    * @throws FEATURE_LOAD_FAILED, and any error that `commit` throws
    */
@@ -89,7 +89,8 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
 
   function withdraw (name: string): void {
     const wasRunning = running(name) !== undefined
-    // Emitted while the feature's handlers are still installed, so that they can release resources of the feature.
+    // Emitted while the feature's handlers are still installed, so that these handlers can release resources of the
+    // feature.
     if (wasRunning) hooks.emit('feature:disabled', name)
     registry.stopped(name)
     remove(name)
@@ -138,7 +139,8 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
       const begin = performance.now()
       const names = new Set(load.map(({ name }) => name))
       const kept = serving().filter(({ name }) => !names.has(name))
-      // New features can add their routes to the router in service, because `find` ignores features that are not running yet.
+      // New features can add their routes to the current router, because `find` ignores features that are not running
+      // yet.
       const claims: Claims = { router: kept.length === serving().length ? router : undefined, kept }
       router = undefined
       const next = await build(load, claims, commit)

@@ -13,7 +13,7 @@ import { withoutMasks } from '../schema/variables.ts'
 export interface Transition {
   load?: readonly Prepared[]
   unload?: readonly string[]
-  /** Persists the change before the swap. If this function throws, nothing changes. */
+  /** Persists the change before the new generations go into service. If this function throws, nothing changes. */
   commit?: () => Promise<void>
 }
 

@@ -25,7 +25,7 @@ export interface FeatureMeta<C extends z.ZodObject> {
   dependencies?: readonly string[]
   /** The decorators that the dependencies must provide, even after they are reloaded. */
   decorators?: readonly string[]
-  /** Schema of the feature's settings: the one that the module exports as `config`. */
+  /** Schema of the feature's settings. The module exports the same schema as `config`. */
   config?: C
 }
 

@@ -54,7 +54,7 @@ export function findFeatures (folders: readonly string[]): FoundFeature[] {
       if (!item.isDirectory() && !item.isSymbolicLink()) continue
       const file = entries.find((name) => existsSync(join(folder, item.name, name)))
       if (file === undefined || !isName(item.name)) continue
-      // Resolve symbolic links: Node resolves imports by the real path.
+      // Resolve symbolic links, because Node resolves imports by the real path.
       const entry = realpathSync(join(folder, item.name, file))
       found.set(item.name, { name: item.name, entry })
       addRoot(dirname(entry))

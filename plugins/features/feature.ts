@@ -129,8 +129,8 @@ export interface FeatureSurface {
   store: FeatureStore
   /**
    * The server's Redis connection, for a feature that needs its own data structures; undefined if Redis is not
-   * configured. Begin keys with `msab:` and the feature's name. Pass every key that a script uses in KEYS: with a Redis
-   * Cluster, the client adds a prefix to these keys.
+   * configured. Begin keys with `msab:` and the feature's name. Pass all keys of a script in KEYS, because the client
+   * adds a prefix to these keys if Redis is a Redis Cluster.
    */
   redis: Redis | undefined
   /** The sessions of each user, on all servers. */
@@ -206,7 +206,7 @@ export { PinRequired, PinWrong, RoomLocked } from '../store/errors.ts'
 export { createEvent, parseClientJson } from '../connections/face.ts'
 export { webSocketFrame } from '../connections/web-socket-link.ts'
 
-// Schemas for ids and public user profiles; user ids in comparable form.
+// Schemas for ids and public user profiles, and a function that makes user ids comparable.
 export { profile, roomId, userId, userIdText } from '../schema/ids.ts'
 export { userKeyOf } from '../connections/session.ts'
 

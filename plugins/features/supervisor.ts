@@ -11,7 +11,7 @@ import type { FeatureCode } from './running-code.ts'
 
 /** A period in which one piece of code blocked the event loop. */
 export interface Block {
-  /** When the event loop last ran before the block, epoch milliseconds. */
+  /** When the event loop last ran before the block, in epoch milliseconds. */
   since: number
   ms: number
   /** The code that blocked, if it belongs to a feature. */
@@ -77,7 +77,7 @@ export function createSupervisor ({ config, log, metrics, nodeId }: Pick<Fastify
   const takenOut = new Set<string>()
   const closing = new AbortController()
   let loader: Pick<Loader, 'restart' | 'takeOut'>
-  /** The end of the last logged block, epoch milliseconds. */
+  /** The end of the last logged block, in epoch milliseconds. */
   let loggedUntil = 0
 
   const installed = () => [...registry.known.values()].map(({ found }) => found)

@@ -49,7 +49,7 @@ export default fp(async function gatePlugin (app) {
     if (!gate.serve(request.raw, reply.raw)) return done()
     reply.hijack()
   })
-  // When an HTTP server closes, Node does not close the sockets of upgrades.
+  // When an HTTP server closes, Node does not close the sockets of upgraded connections.
   const sockets = new Set<Duplex>()
   let isClosing = false
   app.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {

@@ -11,5 +11,5 @@ export const schemaController = {
     buildValidator: () => inputValidator,
     buildSerializer: () => serializerCompiler
   }
-  // Fastify's types know only its own compilers.
+  // Fastify's types allow only Fastify's own compilers.
 } as unknown as NonNullable<FastifyServerOptions['schemaController']>

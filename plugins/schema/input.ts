@@ -6,8 +6,8 @@ import { findTextIssue } from './texts.ts'
 export type InputResult<T> = { success: true, data: T } | { success: false, issues: readonly Pick<z.core.$ZodIssue, 'path' | 'message'>[] }
 
 /**
- * Validates data from clients with a schema only. Zod applies length limits to any value with a `length`, even an
- * object, so `{"length":{"valueOf":1,"toString":""}}` makes it throw a TypeError, which this function
+ * Validates data from clients against a schema, without further checks. Zod applies length limits to any value with a
+ * `length`, even an object, so `{"length":{"valueOf":1,"toString":""}}` makes it throw a TypeError, which this function
  * converts to an issue.
  */
 export function checkShape<T> (schema: z.ZodType<T>, input: unknown): InputResult<T> {
@@ -30,7 +30,7 @@ export function checkInput<T> (schema: z.ZodType<T>, input: unknown): InputResul
   return issue ? { success: false, issues: [issue] } : result
 }
 
-/** Adds the check of texts to a schema. */
+/** Adds the check by {@link findTextIssue} to a schema. */
 function withStorableTexts (schema: z.ZodType): z.ZodType {
   return schema.superRefine((value, context) => {
     const issue = findTextIssue(value)

@@ -2,7 +2,7 @@ import { mask } from './variables.ts'
 
 /** Replaces secrets in texts that the server logs or sends. */
 export interface Redaction {
-  /** Adds every string in a value: a secret, or a list or object of secrets. */
+  /** Adds a secret, or every string in a list or object of secrets. */
   add (secret: unknown): void
   /** @returns the text, with every known secret masked */
   redact (text: string): string

@@ -3,7 +3,7 @@ import { z } from 'zod'
 /** The text of a search. */
 export const query = z.string().min(1).max(80).describe('Returns only entries that contain all of these words, ignoring case and accents')
 
-/** Removes the differences between texts that a search ignores: case, accents, and width. */
+/** Removes the differences that a search ignores: case, accents and width. */
 const fold = (text: string) => text.normalize('NFKD').replace(/\p{Mn}/gu, '').toLowerCase()
 
 /**

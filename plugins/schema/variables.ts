@@ -1,7 +1,7 @@
 import { z } from 'zod'
 
 // Metadata of feature settings: the environment variable that provides the default, and whether the setting is secret.
-// It is attached to the schema.
+// This metadata is attached to the schema.
 
 /** The environment variable that provides a setting's default. */
 export interface Variable {
@@ -79,7 +79,7 @@ export function secret<T extends z.ZodType> (schema: T): T {
 /** @returns the variable that provides a setting's default */
 export const variableOf = (field: z.ZodType): Variable | undefined => variables.get(field)
 
-/** The cached results of {@link isSecret}. Schemas do not change, and a search visits every part of a schema. */
+/** The results of {@link isSecret}, cached because each search visits every part of a schema. Schemas do not change. */
 const searched = new WeakMap<z.ZodType, boolean>()
 
 /** Whether a setting is secret, or contains a secret. */

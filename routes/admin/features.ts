@@ -6,7 +6,7 @@ import { DependencyDisabled, FeatureInUse, FeatureLoadFailed, FeatureNotFound } 
 
 const params = z.object({ name: z.string().min(1).max(128) })
 const querystring = z.object({
-  cascade: z.stringbool({ error: 'must be true or false' }).default(false).describe('Whether to also enable the dependencies of the feature or, when a feature is disabled, to also disable its dependents')
+  cascade: z.stringbool({ error: 'must be true or false' }).default(false).describe('Whether enabling a feature also enables its dependencies, and disabling a feature also disables its dependents')
 })
 const names = z.array(z.string())
 

@@ -14,7 +14,7 @@ import { userKeyOf } from '../../plugins/connections/session.ts'
 
 const params = z.object({ roomId })
 
-/** Fields of a room in lists and details. */
+/** The fields of a room that both the list and the details contain. */
 const overview = z.object({
   ownerId: userId.nullable().describe('null if the room has no owner'),
   hostName: z.string().nullable().describe('Name of the owner; null if the room has no owner, or the server does not know the name'),
@@ -60,7 +60,7 @@ const page = z.object({
   cursor,
   limit: z.coerce.number().int().min(1).max(200).default(50)
 })
-/** Maximum number of rooms that one page of a search reads. */
+/** Maximum number of rooms that the server reads for one page of a search. */
 const maxSearched = 1000
 
 // Maximum number of participants in the response. participantCount is the total.

@@ -96,7 +96,7 @@ export interface DocumentedRoute {
   method: string
   path: string
   security: string[]
-  /** Whether the route also answers without a key. */
+  /** Whether the route also responds without a key. */
   securityIsOptional: boolean
   parameters: { in: string, name: string, required: boolean, schema: object, fits: Check }[]
   /** Schema of the body; undefined if the route takes none. */

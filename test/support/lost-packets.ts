@@ -15,7 +15,9 @@ globalThis.RTCPeerConnection = class extends RTCPeerConnection {
 /** Number of lost packets, by connection and by the id of the stream's statistics. Ended streams are kept. */
 const lost = new Map<RTCPeerConnection, Map<string, number>>()
 
-/** @returns the number of packets that the receivers in this process have lost. Never less than in an earlier call */
+/**
+ * @returns the number of packets that the receivers in this process have lost. Never less than an earlier call returned
+ */
 export async function lostPackets (): Promise<number> {
   for (const connection of connections) {
     if (connection.connectionState === 'closed') continue
