@@ -127,7 +127,7 @@ export const sections = {
   },
   Redis: {
     REDIS_URL: z.url({ protocol: /^rediss?$/, error: 'must be like redis://[:password@]host:6379/3' }).optional()
-      .describe('URL of the Redis server; replaces the separate variables below. If the URL has no database number, the server uses database 0. Without Redis, only one server is possible; it keeps its state in memory and in DATA_DIR.'),
+      .describe('URL of the Redis server; replaces the separate variables below. If the URL has no database number, the server uses database 0. Without Redis, only one server is possible, which keeps its state in memory and in DATA_DIR.'),
     REDIS_HOST: host.optional()
       .describe('Host of the Redis server. Setting this variable turns Redis on.'),
     REDIS_SENTINELS: list.pipe(z.array(hostAndPort(26_379, 'sentinel-1'))).default([])
@@ -169,7 +169,7 @@ export const sections = {
     MUSIC_MAX_KBPS: whole(6, 510).default(256)
       .describe('Allowed bit rate of music, in kbit/s, enforced in the same way as VOICE_MAX_KBPS. Clients send music at this bit rate.'),
     MIX_VOICES: whole(1, 100).default(3)
-      .describe('Maximum number of voices in the mix of a room; the loudest are selected. Music is always in the mix.'),
+      .describe('Maximum number of voices in the mix of a room. The mixer selects the loudest voices. Music is always in the mix.'),
     MEDIASOUP_RTC_MIN_PORT: whole(1024, 65535).default(10_000)
       .describe('First port for audio. Each media worker uses one port for UDP and TCP.'),
     MEDIASOUP_RTC_MAX_PORT: whole(1024, 65535).default(59_999)

@@ -4,8 +4,8 @@ export interface Drain {
   /** Whether the server rejects new sockets and rooms. */
   readonly draining: boolean
   /**
-   * Rejects new sockets and rooms, notifies all clients, and waits until all have
-   * left or the timeout has passed. A second call may shorten the timeout; both calls then return at the same time.
+   * Rejects new sockets and rooms, notifies all clients, and waits until all have left or the timeout has passed. A
+   * second call may shorten the timeout. In that case, both calls return at the same time.
    *
    * @param seconds the timeout
    */

@@ -32,7 +32,7 @@ export interface Nodes {
   readonly isFull: boolean
   /** Whether this server is in the state `cordon`. */
   readonly isCordoned: boolean
-  /** The URLs of the other servers that accept users, least loaded first; see NODE_URLS. */
+  /** The URLs (see NODE_URLS) of the other servers that accept users. The least loaded server comes first. */
   urls (): string[]
   /** Sends a report to the other servers immediately, for example after the state of this server has changed. */
   report (): void

@@ -121,5 +121,5 @@ console.log(`
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.once(signal, () => { backend.close().then(() => process.exit(0), () => process.exit(1)) })
 }
-// npm may exit without forwarding a signal; this process then exits when its IPC channel closes.
+// npm may exit without forwarding a signal. In that case, this process exits when its IPC channel closes.
 process.once('disconnect', () => process.exit(0))

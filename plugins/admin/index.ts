@@ -14,8 +14,8 @@ export interface Admin {
   /**
    * Makes a route require an admin key if it is under /admin.
    *
-   * @returns false if the route is under /admin and no key is configured; the caller must then keep
-   *   the route unreachable
+   * @returns false if the route is under /admin and no key is configured. In that case, the caller must keep the route
+   *   unreachable
    */
   guard (route: RouteOptions): boolean
   /** Whether a request carries a valid admin key. */

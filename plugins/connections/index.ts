@@ -26,7 +26,7 @@ declare module 'fastify' {
 
 declare module '../hooks.ts' {
   interface KernelHooks {
-    /** A session was opened; nothing has been sent to it yet. */
+    /** A session was opened. Called before anything is sent to the session. */
     'session:open': (session: Session) => void
     /** Returns fields to add to the greeting (session:ready). */
     'session:greet': (session: Session) => Record<string, unknown> | Promise<Record<string, unknown>>

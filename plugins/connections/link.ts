@@ -12,7 +12,9 @@ export interface Link<F = unknown> {
   readonly open: boolean
   /** Bytes in the send queue. */
   readonly queuedBytes: number
-  /** @returns false if the frame would exceed the queue limit; the caller then closes the session with TOO_SLOW */
+  /**
+   * @returns false if the frame would exceed the queue limit. In that case, the caller closes the session with TOO_SLOW
+   */
   write (frame: F): boolean
   /** Closes the connection with a code and its reason. */
   close (code: number, reason: CloseReason): void

@@ -45,14 +45,14 @@ export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | '
   identify (request: IncomingMessage, token: string | undefined, connection: ClientConnection): Promise<Identity>
   /**
    * Opens a session that does not use one of the server's own WebSockets. It counts toward MAX_CONNECTIONS. Like every
-   * session, it can join rooms, take seats, send and receive audio, and be closed and kicked; it leaves its room when
-   * it ends. It outlives reloads of its feature, and is closed with SHUTTING_DOWN when the feature is disabled.
+   * session, it can join rooms, take seats, send and receive audio, and be closed and kicked. When the session ends, it
+   * leaves its room. It outlives reloads of its feature, and is closed with SHUTTING_DOWN when the feature is disabled.
    *
    * @throws DRAINING, OVERLOADED
    */
   open<F> (options: OpenOptions<F>): Session
   /**
-   * Replaces a session's token with a newer one. The session then ends when the newer token expires.
+   * Replaces a session's token with a newer one. After that, the session ends when the newer token expires.
    *
    * @throws FORBIDDEN if the newer token belongs to another user
    */

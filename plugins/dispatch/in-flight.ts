@@ -55,7 +55,7 @@ export interface InFlight {
   begin (ended: (error: Error) => void, name?: string): () => void
   /** Resolves when no call is running. */
   idle (): Promise<void>
-  /** Rejects the running calls; their later results are ignored. */
+  /** Rejects the running calls. If a call finishes later, its result is ignored. */
   end (error: Error): void
 }
 

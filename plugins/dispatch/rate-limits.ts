@@ -27,7 +27,7 @@ export interface RateLimits {
 
 /** How long a server collects counts before it reports them, in milliseconds. */
 const reportMs = 100
-/** The share of a limit that a server admits without a reply from Redis; at least one message. */
+/** The share of a limit that a server admits without a reply from Redis. The server admits at least one message. */
 const uncountedShare = 1 / 20
 
 /** The counts of one limit. */

@@ -52,7 +52,9 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
   const { get, running, serving } = registry
   const drainMs = app.config.FEATURES_DRAIN_SECONDS * 1000
   const loadTime = metrics.histogram('flylive_feature_load_seconds', 'Time from the start of a load until the new feature generation handles requests', ['feature'], [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5])
-  /** Undefined while the router does not match the running features; the next request then rebuilds it. */
+  /**
+   * Undefined while the router does not match the running features. In that case, the next request rebuilds the router.
+   */
   let router: FeatureRouter | undefined = createRouter([])
 
   async function build (load: readonly Prepared[], claims: Claims, commit: Change['commit']): Promise<Generation[]> {

@@ -133,7 +133,7 @@ function resolveFrom (specifier: string, context: ResolveHookContext, next: (spe
 /** @returns the URL that `import name` would load in a module at `base` */
 function resolvePackage (name: string, base: string): string {
   let url: string | undefined
-  // import.meta.resolve resolves from this file; the hook makes it resolve from `base`.
+  // import.meta.resolve resolves from this file. The hook makes it resolve from `base` instead.
   const hook = registerHooks({
     resolve (specifier, context, nextResolve) {
       if (specifier !== name) return nextResolve(specifier, context)

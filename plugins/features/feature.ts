@@ -141,7 +141,9 @@ export interface FeatureSurface {
   keep: Keep
   /** Logs changes by admins, and recognises admins outside /admin. Routes under /admin require the key automatically. */
   admin: Pick<Admin, 'audit' | 'identify'>
-  /** Returns the current API contract; the same object until a feature is loaded, reloaded or unloaded. */
+  /**
+   * Returns the current API contract. The result is the same object until a feature is loaded, reloaded or unloaded.
+   */
   contract (): ContractTables
   /** Whether this server rejects new connections and rooms, because it is shutting down or an admin drains it. */
   drain: Pick<Drain, 'draining'>
@@ -166,7 +168,7 @@ export interface FeatureInstance extends Omit<Instance, keyof FeatureSurface | K
 export interface FeatureExports {
   default: FastifyPluginAsync<Record<string, unknown>>
   /**
-   * The requests that the feature handles; it cannot register other requests. While the feature is off, the
+   * The requests that the feature handles. The feature cannot register other requests. While the feature is off, the
    * server rejects these requests with FEATURE_DISABLED.
    */
   requests?: RequestMap

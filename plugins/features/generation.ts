@@ -150,7 +150,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
       schedule: kernel.jobs.schedule
     } satisfies JobsRegistrar
   }
-  // Must list every property of FeatureSurface; the compiler reports missing ones.
+  // Must list every property of FeatureSurface. The compiler reports missing properties.
   const surface = {
     config: featureConfig(kernel.config),
     nodeId: kernel.nodeId,

@@ -25,7 +25,7 @@ export interface Loader extends Commands {
   reconcile (): Promise<void>
   /** Reloads features whose files have changed on this server. */
   touched (names: readonly string[]): Promise<void>
-  /** Replaces a generation on this server; does nothing if it is no longer running. */
+  /** Replaces a generation on this server. Does nothing if that generation is no longer running. */
   restart (name: string, generation: number): Promise<void>
   /**
    * Takes a faulty feature and its dependents out of service on this server, until they are reloaded. The change is not stored. `auth`

@@ -31,7 +31,7 @@ export interface Supervisor {
   actWith (loader: Pick<Loader, 'restart' | 'takeOut'>): void
   /** @returns whether a feature of this server caused the fault; if so, the fault is handled */
   handle (error: unknown, kind: FaultKind): boolean
-  /** Logs which feature has blocked the event loop, unless the block is already logged. */
+  /** Logs which feature has blocked the event loop, unless this block has already been logged. */
   blocked (block: Block): void
   /**
    * Must be called when a change to the feature's settings or files has put a new generation into service. From then

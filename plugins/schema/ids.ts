@@ -8,8 +8,8 @@ export const roomId = z.string().max(128, 'must have at most 128 characters')
 export const userIdText = z.string().min(1).max(128).refine((id) => id !== '.' && id !== '..', 'must not be . or ..')
   .refine(isStorable, 'must not contain a NUL character or half of a surrogate pair')
 /**
- * A user's id: a whole number or a string. JSON parsers round numbers beyond 2^53, so two users could end up with the same id;
- * such ids must be strings.
+ * A user's id: a whole number or a string. JSON parsers round numbers beyond 2^53, so two users could end up with the
+ * same id. Ids beyond 2^53 must therefore be strings.
  */
 export const userId = z.union([z.int(), userIdText])
 

@@ -63,7 +63,7 @@ export async function direct ({ script, talkers, host, recordings }: DirectorOpt
       case 'leave':
       case 'return':
         talker.wants.present = beat.does === 'return'
-        // A talker who returns has no seat until a later beat asks for one.
+        // A talker who returns has no seat until a later beat (action) of the script gives them one.
         talker.wants.seated = false
         await talker.keep()
         return await delay(between(400, 1200))

@@ -11,8 +11,8 @@ const sets = ['production', 'start', 'all']
 export const startTools = ['@vitejs/plugin-vue', 'hls.js', 'mediasoup-client', 'pino-pretty', 'swagger-ui-dist', 'vite', 'vue', 'zod-openapi']
 
 /**
- * Installs a set of the packages in package-lock.json. A stamp file in node_modules
- * contains the lockfile's hash and the set; while they match, nothing is installed.
+ * Installs a set of the packages in package-lock.json. A stamp file in node_modules contains the lockfile's hash and
+ * the name of the set. While both match, nothing is installed.
  *
  * Install scripts do not run. Only mediasoup's script would matter, and the
  * setup downloads or builds the media worker itself, with a timeout and a cache.

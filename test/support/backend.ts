@@ -75,7 +75,7 @@ export interface Backend {
   readonly env: { LARAVEL_API_URL: string, LARAVEL_INTERNAL_KEY: string }
   /** Charged gifts, by transaction id. */
   readonly ledger: Map<string, LedgerEntry>
-  /** Coins by user; other users have unlimited coins. A gift costs its quantity times its price. */
+  /** Coins by user. Users without an entry have unlimited coins. A gift costs its quantity times its price. */
   readonly balances: Map<string, number>
   /** Price by gift id; the default is 1. */
   readonly prices: Map<number, number>
@@ -87,7 +87,7 @@ export interface Backend {
   everyRoom: ((roomId: string) => number | string) | undefined
   /** Role by `room/user`. */
   readonly roles: Map<string, string>
-  /** Active faults; the first match applies. */
+  /** Active faults. The first one that matches a request applies. */
   readonly faults: Fault[]
   /**
    * Adds a fault.

@@ -15,7 +15,7 @@ export interface TestRedis {
   readonly port: number
   /** The current process. */
   readonly process: ChildProcess
-  /** Kills the process with SIGKILL; its data is lost. */
+  /** Kills the process with SIGKILL, which loses its data. */
   kill (): Promise<void>
   /** Restarts Redis on the same port. */
   start (): Promise<void>
