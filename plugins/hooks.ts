@@ -59,8 +59,8 @@ export interface Hooks extends HookRegistrar, HookCaller<KernelHooks> {
    */
   install (owner: string, entries: readonly HookEntry[], inFlight?: Pick<InFlight, 'run'>): void
   /**
-   * Calls all handlers concurrently. If a handler fails or times out, the server logs the failure and omits the result. While
-   * an earlier call of a handler is overdue, later calls of this handler time out after one second.
+   * Calls all handlers concurrently. If a handler fails or times out, the server logs the failure and omits the result.
+   * While an earlier call of a handler is overdue, later calls of this handler time out after one second.
    *
    * @param limitMs how long to wait for a handler of a feature, if that is less than the deadline of features
    * @returns the results of the other handlers, in order of registration

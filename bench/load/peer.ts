@@ -29,8 +29,8 @@ export interface MediaPeer {
 }
 
 /**
- * The open peers. This set keeps references to them: if a track were garbage-collected, its native callbacks would crash
- * the process.
+ * The open peers. This set keeps references to them: if a track were garbage-collected, its native callbacks would
+ * crash the process.
  */
 const open = new Set<{ connection: object, track: object }>()
 

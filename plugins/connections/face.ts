@@ -13,7 +13,10 @@ export type ParsedMessage =
 export interface FaceEvent {
   readonly type: string
   readonly data: unknown
-  /** The event as JSON, `{"type","data"}`: the format of the native protocol and of messages between servers. Serialized once, on first use. */
+  /**
+   * The event as JSON, `{"type","data"}`: the format of the native protocol and of messages between servers. Serialized
+   * once, on first use.
+   */
   readonly text: string
 }
 

@@ -90,7 +90,10 @@ export class Session {
   readonly connected: boolean
   /** The room that the session is in. Set only by the rooms plugin. */
   roomId: string | null = null
-  /** Whether the connection ended without a close frame. The last events may not have reached the client. Set only by the session's link. */
+  /**
+   * Whether the connection ended without a close frame. The last events may not have reached the client. Set only by
+   * the session's link.
+   */
   isLost = false
   /** Whether the session sends or receives audio. Set only by the media plugin. */
   hasAudio = false

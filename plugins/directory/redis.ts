@@ -19,7 +19,8 @@ const batch = 500
 /**
  * KEYS lease sessions key … — ARGV entry field …
  *
- * Removes sessions of a server. Does nothing if the server holds a lease again, because it restores its sessions itself.
+ * Removes sessions of a server. Does nothing if the server holds a lease again, because it restores its sessions
+ * itself.
  */
 const removeSessions = `
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end

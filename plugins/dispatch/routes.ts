@@ -16,7 +16,8 @@ export interface RequestLimit {
   name?: string
   /**
    * Whether to count requests without waiting for Redis. Even then, the server waits for Redis if a user sends many
-   * requests at once. Handlers start in the order in which requests arrive. A user with sessions on several servers may exceed the limit by a twentieth per additional server.
+   * requests at once. Handlers start in the order in which requests arrive. A user with sessions on several servers may
+   * exceed the limit by a twentieth per additional server.
    */
   eventual?: boolean
 }

@@ -36,7 +36,9 @@ export interface Transitions {
   makeEach (transition: Omit<Transition, 'commit'>): Promise<Plan>
   /** Runs a step for a feature. If the step throws, the error is recorded in the registry. */
   attempt (name: string, step: () => Promise<unknown>): Promise<void>
-  /** Records that this server has applied a feature's current settings, or has failed to apply them and will not retry. */
+  /**
+   * Records that this server has applied a feature's current settings, or has failed to apply them and will not retry.
+   */
   follow (name: string): void
 }
 

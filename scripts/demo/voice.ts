@@ -47,7 +47,10 @@ export function createVoices (): Voices {
       let speech: Recording['samples'] = silence
       let at = Infinity
 
-      /** Returns the next frame. Between recordings, the frame is silence, because a real microphone also sends frames while nobody speaks. */
+      /**
+       * Returns the next frame. Between recordings, the frame is silence, because a real microphone also sends frames
+       * while nobody speaks.
+       */
       function next (): Int16Array {
         if (at >= speech.length) return silence
         const frame = new Int16Array(frameSamples)

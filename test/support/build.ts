@@ -136,13 +136,18 @@ export function onEveryStore (t: Test, name: string, fn: StoreTest): void {
   runOn(t, process.env.TEST_STORE === 'redis' ? 'redis' : 'memory', name, fn)
 }
 
-/** Runs a test on both stores. Meant for behaviour that depends on the store, such as atomic changes or several servers. */
+/**
+ * Runs a test on both stores. Meant for behaviour that depends on the store, such as atomic changes or several servers.
+ */
 export function onBothStores (t: Test, name: string, fn: StoreTest): void {
   runOn(t, 'memory', name, fn)
   runOn(t, 'redis', name, fn)
 }
 
-/** @returns a function that runs a test on the given store only, because other tests cover the behaviour on the other store */
+/**
+ * @returns a function that runs a test on the given store only, because other tests cover the behaviour on the other
+ *   store
+ */
 export const onStore = (kind: StoreKind) => (t: Test, name: string, fn: StoreTest): void => runOn(t, kind, name, fn)
 
 type StoreTest = (t: Test, env: Record<string, string>, kind: StoreKind) => Promise<void>

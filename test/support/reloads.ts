@@ -37,8 +37,8 @@ export async function reloadAll (t: Test, urls: readonly string[], names: readon
   const [ofVoices, ofMix, seated] = [await onEach(10, 'voices'), await onEach(20, 'mix'), await onEach(30, 'auto')]
   const listeners = [...ofVoices, ...ofMix, ...seated]
   const everybodyHears = () => until(() => listeners.every((one) => one.hears(1) && one.hears(2)), 60_000)
-  // On a busy machine, the mixer thread of a server may take more than 5 s to start. Until then, the clients receive the
-  // voices, and request the mix again every 5 s.
+  // On a busy machine, the mixer thread of a server may take more than 5 s to start. Until then, the clients receive
+  // the voices, and request the mix again every 5 s.
   await until(() => [...ofMix, ...seated].every(({ room }) => room.audio?.reception === 'mix'), 60_000)
   await everybodyHears()
   for (const one of listeners) one.watch()
