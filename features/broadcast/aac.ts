@@ -4,8 +4,8 @@ import { sampleRate } from 'flylive-audio-server/fmp4'
 
 const bitrate = 48_000
 /**
- * Each call to the encoder sends several messages between threads, so one call encodes four AAC frames. A part has 12
- * frames, which is exactly three calls, so no part has to wait for samples of the next one.
+ * Each call exchanges several messages with the encoder's thread. To save messages, one call encodes four AAC frames. A
+ * part has 12 frames and takes exactly three calls, so it never waits for samples of the next part.
  */
 const chunkSamples = 4096
 
@@ -22,7 +22,7 @@ export class AacEncoder {
 
   /**
    * @param onDescription called with the AudioSpecificConfig, before the first frame
-   * @param onError called if the encoder fails; it then stops encoding
+   * @param onError called if the encoder fails. Nothing is encoded afterwards
    */
   constructor (onDescription: (description: Uint8Array) => void, onFrame: (data: Uint8Array) => void, onError: (error: unknown) => void) {
     registerAacEncoder()
@@ -39,8 +39,8 @@ export class AacEncoder {
         onFrame(packet.data)
       }
     })
-    // Only the frames are used; the container is discarded. Unlike other formats, fragmented MP4 does not keep the positions of
-    // all frames in memory.
+    // Only the frames are used, and the container is discarded. The library writes fragmented MP4 because, with other
+    // formats, it would keep the positions of all frames in memory.
     this.#output = new Output({ format: new Mp4OutputFormat({ fastStart: 'fragmented', minimumFragmentDuration: 1 }), target: new NullTarget() })
     this.#output.addAudioTrack(this.#source)
     this.#opened = this.#output.start()
@@ -50,7 +50,7 @@ export class AacEncoder {
 
   readonly #onError: (error: unknown) => void
 
-  /** Encodes the samples that follow those of earlier calls. */
+  /** Encodes the next samples. */
   encode (samples: Int16Array): void {
     for (let from = 0; from < samples.length;) {
       const next = samples.subarray(from, from + chunkSamples - this.#filled)

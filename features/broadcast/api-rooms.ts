@@ -6,22 +6,32 @@ import type { Broadcasts } from './service.ts'
 /** The user of a request, or an admin of the server. `userId` is null if the server accepts requests without a token. */
 export type Caller = { isAdmin: true } | { isAdmin: false, userId: UserId | null }
 
-/** A room that the REST API has created (`record`), that has or had members (`live`), or both. */
+/** A room that was created over the REST API (`record`), a room that members have joined (`live`), or both. */
 export type ApiRoom = { roomId: string, record: RoomRecordOfApi, live: RoomRecord | undefined } | { roomId: string, record: undefined, live: RoomRecord }
 
-/** Looks up rooms and their rights for the REST API. All methods throw UNAVAILABLE while the store cannot be reached. */
+/**
+ * Looks up rooms, and the rights of callers in them, for the REST API. All methods throw UNAVAILABLE while the store
+ * cannot be reached.
+ */
 export interface ApiRooms {
   /** @returns undefined if there is no such room */
   find (roomId: string): Promise<ApiRoom | undefined>
-  /** @returns the rooms that the API has created (for users, only their own) and all rooms on air, ordered by id */
+  /**
+   * @returns the rooms created over the API (for a user, only those that the user created) and all rooms on air,
+   * ordered by id
+   */
   list (caller: Caller): Promise<ApiRoom[]>
-  /** Whether the caller created the room over the API, has the role host in it, or is its owner. Admin keys own all rooms. */
+  /**
+   * Whether the caller created the room over the API, has the role host in it, or is its owner. A caller with an admin
+   * key owns all rooms.
+   */
   owns (caller: Caller, room: ApiRoom): Promise<boolean>
-  /** Whether the caller owns the room, or is an admin in it. */
+  /** Whether the caller owns the room or is an admin in it. */
   hosts (caller: Caller, room: ApiRoom): Promise<boolean>
   /**
-   * @param onAir whether each room is on air
-   * @returns whether the caller may list each room: as its owner, or because it is on air, without a PIN, and not locked
+   * @param onAir for each room, whether it is on air
+   * @returns for each room, whether the caller may list it: the caller owns it, or it is on air, has no PIN and is not
+   *   locked
    */
   areVisible (caller: Caller, rooms: readonly ApiRoom[], onAir: readonly boolean[]): Promise<boolean[]>
 }
@@ -29,8 +39,8 @@ export interface ApiRooms {
 const isSame = (one: UserId | null, other: UserId | null) => one !== null && other !== null && userKeyOf(one) === userKeyOf(other)
 
 /**
- * Whether the API's record applies to the live room. It does not if the live room is older than the record, or if a backend
- * has named another owner.
+ * Whether the API's record applies to the live room. It does not if the live room is older than the record, or if the
+ * backend has named another owner.
  */
 const isRecordOf = ({ createdAt, ownerId }: RoomRecordOfApi, live: RoomRecord) =>
   live.createdAt >= createdAt && (ownerId === null || isSame(ownerId, live.ownerId))

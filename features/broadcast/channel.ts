@@ -12,7 +12,7 @@ export type MixInput =
 export interface ChannelOutput {
   init (codec: Codec, data: Uint8Array): void
   part (part: Part): void
-  /** The channel has failed; the caller must open a new one. */
+  /** The channel has failed. The caller must open a new one. */
   failed (error: unknown): void
 }
 

@@ -5,7 +5,7 @@ export const config = z.object({
   fromListeners: fromEnv('BROADCAST_FROM_LISTENERS', z.int().min(0).max(1_000_000).default(0)
     .describe('Puts a room on air when it has at least this many members without a seat; 0: never. The broadcast continues until the owner or an admin stops it or the room closes.'), read.number),
   encrypt: fromEnv('BROADCAST_ENCRYPT', z.boolean().default(false)
-    .describe('Encrypts all broadcasts with AES-128. If a client has set a PIN for a room, its broadcasts are always encrypted.'), read.flag),
+    .describe('Encrypts all broadcasts with AES-128. Broadcasts of a room for which a client has set a PIN are always encrypted.'), read.flag),
   lowLatency: fromEnv('BROADCAST_LOW_LATENCY', z.boolean().default(true)
     .describe('Offers parts of 256 ms (low-latency HLS) in addition to segments of 2 s.'), read.flag),
   opus: fromEnv('BROADCAST_OPUS', z.boolean().default(true)
@@ -15,13 +15,13 @@ export const config = z.object({
   tokenMinutes: fromEnv('BROADCAST_TOKEN_MINUTES', z.int().min(1).max(10_080).default(360)
     .describe('How long a token for the key of an encrypted broadcast is valid, in minutes.'), read.number),
   maxRoomsPerUser: fromEnv('BROADCAST_MAX_ROOMS_PER_USER', z.int().min(1).max(100_000).default(20)
-    .describe('Maximum number of rooms that a user has created over REST and that still exist.'), read.number),
+    .describe('Maximum number of rooms created over REST that a user can have at the same time.'), read.number),
   idleMinutes: fromEnv('BROADCAST_IDLE_MINUTES', z.number().min(0.01).max(10_080).default(10)
     .describe('If a room that was created over REST is not started within this many minutes, the server removes it.'), read.number),
   maxHours: fromEnv('BROADCAST_MAX_HOURS', z.number().min(0.0001).max(720).default(3)
     .describe('The server removes a room that was created over REST this many hours after it was started.'), read.number),
   singleConnection: fromEnv('BROADCAST_SINGLE_CONNECTION', z.boolean().default(false)
-    .describe('Lets each user send audio over only one connection at a time, on all servers (`ALREADY_LIVE`). The locks of a dead server expire after 3 s.'), read.flag),
+    .describe('Limits each user to one connection that sends audio, counted across all servers. Other connections receive `ALREADY_LIVE`. The locks of a dead server expire after 3 s.'), read.flag),
   commandsPerMinute: fromEnv('BROADCAST_COMMANDS_PER_MINUTE', z.int().min(1).max(1_000_000).default(60)
-    .describe('Maximum starts and stops of broadcasts per user per minute.'), read.number)
+    .describe('Maximum number of broadcast starts and stops per user per minute.'), read.number)
 })

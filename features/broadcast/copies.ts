@@ -28,11 +28,9 @@ interface PartsReply {
   parts: (Omit<Part, 'data'> & { data: string })[]
 }
 
-/**
- * How long the packaging server waits for the next part (`waitMs`), and the requesting server for the reply (`timeoutMs`), in
- * milliseconds.
- */
+/** How long the packaging server waits for the next part before it replies, in milliseconds. */
 const waitMs = 1500
+/** How long the requesting server waits for the reply, in milliseconds. */
 const timeoutMs = 4000
 /** Interval at which a copy looks for a new packaging server after the previous one has stopped, in milliseconds. */
 const retryMs = 500
@@ -43,12 +41,15 @@ const maxReplyBytes = 96 * 1024
 
 /**
  * Copies the windows of other servers, so that players can use any server. A server with a copy sends the packaging
- * server one request per part, over Redis, regardless of its number of players.
+ * server one request per part, over Redis, regardless of how many players it serves.
  */
 export interface Copies {
-  /** @returns the window of a room, a copy if another server packages it; undefined if no reachable server packages it */
+  /**
+   * @returns the window of a room (a copy if another server packages the room); undefined if no reachable server
+   * packages the room
+   */
   find (roomId: string): Promise<BroadcastWindow | undefined>
-  /** Keeps filling the window of a station that has ended, with parts from the server that packages the room now. */
+  /** Keeps filling the window of an ended station with parts from the server that now packages the room. */
   follow (roomId: string, window: BroadcastWindow): void
 }
 
@@ -107,7 +108,9 @@ export function createCopies (app: FeatureInstance, air: Air, ownerOf: (roomId: 
 
   const pause = async () => await new Promise((resolve) => setTimeout(resolve, retryMs).unref())
 
-  /** Fills a window until this server packages the room, the broadcast ends or players no longer request the window. */
+  /**
+   * Fills a window until this server packages the room, the broadcast ends, or players no longer request the window.
+   */
   async function follow (roomId: string, window: BroadcastWindow): Promise<void> {
     const isCurrent = () => !closing.signal.aborted && air.windows.get(roomId) === window && !air.stations.has(roomId)
     while (isCurrent()) {
@@ -143,7 +146,7 @@ export function createCopies (app: FeatureInstance, air: Air, ownerOf: (roomId: 
     return window
   }
 
-  // The previous generation of the feature no longer fills its copies, so continue them.
+  // The previous generation of the feature no longer fills these copies, so this generation continues to fill them.
   for (const [roomId, window] of air.windows) if (!air.stations.has(roomId)) follow(roomId, window)
 
   return {

@@ -26,7 +26,7 @@ declare module 'flylive-audio-server/feature' {
   }
   interface FeatureHooks {
     /**
-     * A broadcast has started or was stopped. Called once, on the server that handled the command. Not called for a
+     * A broadcast was started or stopped. Called once, on the server that started or stopped it. Not called for a
      * broadcast that ends because its room was closed.
      *
      * @param startedAt when the broadcast started, epoch milliseconds; identifies it within the room

@@ -13,11 +13,13 @@ export interface LiveLock {
 
 /** Interval at which a lock is renewed, in milliseconds. */
 const renewMs = 1000
-/** If a lock is not renewed for this long, another connection, on any server, can take it. In milliseconds. */
+/**
+ * How long a lock is valid after its last renewal, in milliseconds. Afterwards, a connection on any server can take it.
+ */
 const lockMs = 3000
 
 /**
- * Lets each user send audio over one connection at a time, on all servers.
+ * Limits each user to one connection that sends audio, counted across all servers.
  *
  * @param held this server's locks, by user
  */
@@ -35,7 +37,7 @@ export function limitLiveConnections (app: FeatureInstance, held: Map<string, Li
     await locks.compareAndSet(userKey, lock.value, lock.value, { ttlMs: 1 })
   }
 
-  const logged = (work: Promise<void>) => work.catch((err: unknown) => { log[isCoded(err) ? 'debug' : 'error']({ err }, 'failed to renew a lock of a speaker') })
+  const logged = (work: Promise<void>) => work.catch((err: unknown) => { log[isCoded(err) ? 'debug' : 'error']({ err }, 'failed to renew or release the lock of a speaker') })
 
   hooks.on('media:produce', async (roomId, session) => {
     const value = `${nodeId} ${session.id}`

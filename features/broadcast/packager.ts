@@ -15,7 +15,7 @@ export interface PackagerListener {
 
 /** A room's input to the packager thread. */
 export interface PackagerChannel {
-  /** @param port receives the PCM and the packets of the mix; it is transferred to the thread */
+  /** @param port the port that receives the PCM and the packets of the mix; the thread takes it over */
   input (port: MessagePort): void
   /** Idempotent. */
   close (): void
@@ -49,7 +49,7 @@ export class Packager {
     await this.#worker?.terminate()
   }
 
-  /** Terminates the thread like a crash. For tests. */
+  /** Terminates the thread as a crash would. For tests. */
   async crash (): Promise<void> {
     await this.#worker?.terminate()
   }

@@ -8,7 +8,7 @@ import type { PartPosition } from './timeline.ts'
 const listedSegments = 5
 /** Number of segments that can still be fetched after they have left the playlist. */
 const keptSegments = 3
-/** The playlist lists the parts of this many of the latest complete segments, and of the segment in progress. */
+/** The playlist lists the parts of the segment in progress, and of this many of the latest complete segments. */
 const segmentsWithParts = 2
 /** A request for a segment more than this many segments after the current one is invalid. */
 const maxAhead = 2
@@ -75,7 +75,7 @@ export class Rendition {
     if (last && (part.segment < last.number || (part.segment === last.number && (!continues || last.isComplete)))) return
     if (last?.number === part.segment) last.parts.push(part)
     else {
-      // Clients derive segment numbers from positions in the playlist, so it must not have gaps.
+      // Clients derive segment numbers from positions in the playlist, so the playlist must not have gaps.
       if (last && part.segment !== last.number + 1) this.#segments.length = 0
       const discontinuity = part.discontinuities === undefined ? !continues : part.discontinuity
       if (last) last.isComplete = true
@@ -98,16 +98,16 @@ export class Rendition {
     for (const wait of [...this.#waiting]) wait.done(false)
   }
 
-  /** @returns the parts after a position, oldest first; default: all parts */
+  /** @returns the parts after `position`, oldest first; all parts if `position` is undefined */
   partsAfter (position: PartPosition | undefined): Part[] {
     return this.#segments.flatMap(({ parts }) => parts).filter((part) => !position || comparePositions(part, position) > 0)
   }
 
   /**
-   * Waits until the playlist contains a part.
+   * Returns the playlist as soon as it contains the given part.
    *
-   * @param segment from `_HLS_msn`; undefined does not wait
-   * @param part from `_HLS_part`; undefined (as in requests from Safari) means the first part of the segment
+   * @param segment the value of `_HLS_msn`; if undefined, the current playlist is returned
+   * @param part the value of `_HLS_part`; undefined (as in requests from Safari) means the first part of the segment
    * @param suffix appended to the URL of the key
    */
   async playlist (segment: number | undefined, part: number | undefined, suffix: string, signal: AbortSignal): Promise<Answer<string>> {
@@ -187,7 +187,8 @@ export class Rendition {
     const cached = this.#playlists.get(suffix)
     if (cached !== undefined) return cached
     const text = this.#render(suffix)
-    // Each listener may have a token of their own, so the cache is limited. Further playlists are rendered per request.
+    // Each listener may have a token of their own, so the size of the cache is limited. Once the cache is full, a
+    // playlist that is not in it is rendered for each request.
     if (this.#playlists.size < 100) this.#playlists.set(suffix, text)
     return text
   }

@@ -8,7 +8,7 @@ import type { RoomRecordOfApi, RoomRecords } from './room-records.ts'
 import type { Broadcasts } from './service.ts'
 import type { KeyTokens } from './tokens.ts'
 
-const status = z.enum(['onair', 'idle', 'left']).describe('`onair`: has a seat and has not muted themselves; `idle`: otherwise in the room; `left`: not in the room')
+const status = z.enum(['onair', 'idle', 'left']).describe('`onair`: on a seat and not self-muted; `idle`: in the room, but without a seat or self-muted; `left`: not in the room')
 const view = z.object({
   roomId: z.string(),
   hlsUrl: z.string(),
@@ -45,7 +45,8 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     try {
       if (auth) return { isAdmin: false, userId: (await auth.authenticate(request)).user.id }
     } catch (error) {
-      // A wrong admin key counts as a failed attempt, so compare only tokens that are not a user's with the admin keys.
+      // A wrong admin key counts as a failed attempt, so compare a token with the admin keys only if it is not a user's
+      // token.
       if (await app.admin.identify(request)) return { isAdmin: true }
       throw error
     }
@@ -55,11 +56,17 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
   }
 
   const callers = new WeakMap<HttpRequest, Caller>()
-  /** Identifies the caller before the request is validated, so that errors reveal nothing to strangers. */
+  /**
+   * Identifies the caller before the request is validated, so that validation errors reveal nothing to unauthenticated
+   * clients.
+   */
   const preValidation = async (request: HttpRequest) => { callers.set(request, await identify(request)) }
   const callerOf = (request: HttpRequest) => callers.get(request) as Caller
 
-  /** @throws ROOM_NOT_FOUND; FORBIDDEN if the caller does not own the room (with `host`: if the caller is also not an admin in it) */
+  /**
+   * @throws ROOM_NOT_FOUND; FORBIDDEN if the caller is not the owner (with `host`: neither the owner nor an admin) of
+   * the room
+   */
   async function ownRoom (request: HttpRequest, roomId: string, required: 'owner' | 'host'): Promise<ApiRoom> {
     const caller = callerOf(request)
     const room = await apiRooms.find(roomId)
@@ -97,14 +104,14 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     return room && { ...(room.ownerId === null ? {} : { ownerId: room.ownerId }), ...(room.isProtected ? { pin: room.pin } : {}) }
   })
   hooks.on('room:created', async ({ roomId }) => await openIfStarted(roomId))
-  // Make users with the role host admins of the room.
+  // A user with the role `host` becomes an admin of the room.
   hooks.on('room:userJoined', async (roomId, { userId }) => {
     if (!isApiUser(userId)) return
     const { record, live } = await apiRooms.find(roomId) ?? {}
     if (!live || record?.users.some((user) => user.userId === userId && user.role === 'host') !== true) return
     await rooms.setRole(live, userId, 'admin').catch((err: unknown) => {
       if (!isCoded(err)) throw err
-      log.debug({ err, roomId, userId }, 'a host of the REST API did not become an admin')
+      log.debug({ err, roomId, userId }, 'failed to make a user with the role host an admin of the room')
     })
   })
 
@@ -122,7 +129,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
 
   app.get('/api/rooms', {
     preValidation,
-    schema: { tags, security, summary: 'Lists rooms: for admin keys, all that the API has created or that are on air; otherwise those that the caller has created, and those on air without a PIN', response: { 200: z.object({ success, rooms: z.array(view) }) } }
+    schema: { tags, security, summary: 'Lists rooms. With an admin key: all rooms that were created over the API or are on air. Otherwise: the rooms that the caller created, and those on air that have no PIN and are not locked', response: { 200: z.object({ success, rooms: z.array(view) }) } }
   }, async (request) => {
     const caller = callerOf(request)
     const all = await apiRooms.list(caller)
@@ -218,7 +225,10 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     await rooms.close(roomId, reason)
   }
 
-  /** When a room is removed: some time after its creation if it was not started, otherwise after its start. */
+  /**
+   * When a room is removed: `idleMinutes` after its creation if it was not started, otherwise `maxHours` after its
+   * start.
+   */
   const dueAt = ({ createdAt, startedAt }: RoomRecordOfApi) =>
     startedAt === undefined ? createdAt + settings.idleMinutes * 60_000 : startedAt + settings.maxHours * 3_600_000
   const scheduleRemoval = async (record: RoomRecordOfApi) => await jobs.schedule(removalJob, record.roomId, dueAt(record))
@@ -232,7 +242,8 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     if (room?.record) await remove(room, 'inactivity')
     else await records.delete(roomId)
   })
-  // The settings may have changed, and a server without Redis has lost its jobs.
+  // Schedule all removals again: the settings may have changed, and a server without Redis loses its jobs when it
+  // restarts.
   hooks.on('feature:loaded', (name) => {
     if (name !== 'broadcast') return
     records.list().then(async (all) => await Promise.all(all.map(scheduleRemoval))).catch((err: unknown) => log.warn({ err }, 'failed to schedule the removal of rooms'))

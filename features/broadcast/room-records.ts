@@ -15,7 +15,7 @@ const record = z.object({
   /** Whether a client without a token created the room. All such clients may manage it. */
   isAnonymous: z.boolean().default(false),
   pin: z.string(),
-  /** Whether a client chose the PIN. Only a PIN that a client chose protects the broadcast. */
+  /** Whether a client chose the PIN. Only such a PIN protects the broadcast. */
   isProtected: z.boolean(),
   maxAnchors: z.int(),
   /** Epoch milliseconds. */
@@ -24,7 +24,10 @@ const record = z.object({
   startedAt: z.number().optional(),
   users: z.array(z.object({ userId: z.string(), role: userRole }))
 })
-/** A room that the REST API has created. See `isRecordOf` in api-rooms.ts for whether it applies to the live room with its id. */
+/**
+ * A room that the REST API has created. `isRecordOf` in api-rooms.ts decides whether it applies to the live room with
+ * the same id.
+ */
 export type RoomRecordOfApi = z.output<typeof record>
 
 /** Maximum number of users listed per room. */
@@ -80,7 +83,7 @@ export function createRoomRecords ({ clock, kv }: FeatureInstance, maxRoomsPerUs
     await changeOwned(ownerId, (ids) => ids.includes(roomId) ? [...ids] : ids.length >= maxRoomsPerUser ? undefined : [...ids, roomId])
 
   /**
-   * Removes rooms that do not exist from the quota of a user: a server may have died between the two writes.
+   * Removes rooms that do not exist from a user's quota. Such rooms remain if a server dies between the two writes.
    *
    * @returns whether any were removed
    */

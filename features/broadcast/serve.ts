@@ -17,7 +17,7 @@ export interface ServeOptions {
   isToken (token: string, roomId: string): boolean
   /** The URL of a room's master playlist for players, on the CDN if there is one. */
   urlOf (roomId: string): string
-  /** Returns the data of the listening page, as JSON. */
+  /** Returns the data that the listening page shows, as JSON. */
   info (roomId: string): Promise<string>
   /** Counts a request. */
   count (kind: 'master' | 'playlist' | 'blocking' | 'segment' | 'part' | 'init' | 'key' | 'info', status: number): void
@@ -67,7 +67,7 @@ async function answerTo (url: URL, options: ServeOptions, signal: AbortSignal): 
   const window = await options.find(roomId)
   if (!window) {
     if (await options.isOnAir(roomId)) return { ...error(503, 'The broadcast is starting'), cache: 'no-store' }
-    // The page then asks the CDN whether the room is on air.
+    // With this URL, the listening page can ask the CDN whether the room is on air.
     return file === 'info' ? notFound({ hlsUrl: options.urlOf(roomId) }) : notFound()
   }
   const suffix = token !== null && window.options.key && options.isToken(token, roomId) ? `?token=${encodeURIComponent(token)}` : ''

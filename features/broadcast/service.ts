@@ -46,7 +46,7 @@ export interface Broadcasts {
    */
   close (roomId: string): Promise<boolean>
   urlOf (roomId: string): string
-  /** Whether a room with members on this server is on air, without a round trip. */
+  /** Whether a room with members on this server is on air. Needs no round trip to the store. */
   isOnAirHere (roomId: string): boolean
   isOnAir (roomIds: readonly string[]): Promise<boolean[]>
   /** @returns the key of an encrypted broadcast; undefined if the room is not on air, or not encrypted */
@@ -69,7 +69,7 @@ const listedMs = 60_000
  * waits less, so that it takes the lease first.
  */
 const bidMs = 300
-/** A server with this many speakers does not wait. */
+/** A server with at least this many speakers does not wait. */
 const maxVoices = 10
 
 /** @param isProtected returns whether a room's PIN was set over the REST API */
@@ -78,7 +78,10 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
   const state = rooms.roomState.define('broadcast', broadcastState, { durable: true })
   /** The id of the server that packages each room. */
   const leases = kv.namespace('broadcast-leases')
-  /** The rooms on air, and some that no longer are. Unlike a lease, an entry exists from the start, and while another server takes over. */
+  /**
+   * The rooms on air, and some that no longer are. Unlike a lease, an entry exists as soon as the broadcast starts, and
+   * it remains while another server takes over.
+   */
   const listed = kv.namespace('broadcast-listed')
   const listedAt = new WeakMap<Station, number>()
   const reviews = new Map<string, Promise<void>>()
@@ -171,7 +174,7 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
   })
   hooks.on('feature:loaded', (name) => { if (name === 'broadcast') reviewAll() })
   hooks.on('feature:disabled', (name) => {
-    // While the feature is off, no server can take over a room, so nobody needs the leases.
+    // While the feature is off, no server can take over a room, so the leases are not needed.
     if (name === 'broadcast') for (const roomId of air.stations.keys()) release(roomId).catch((err: unknown) => log.debug({ err, roomId }, 'failed to release the lease of a broadcast'))
   })
   state.onChange(({ roomId }, current) => {

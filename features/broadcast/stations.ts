@@ -22,9 +22,9 @@ export class Station {
   readonly window: BroadcastWindow
   /** How many times the packager was restarted. */
   restarts = 0
-  /** Delay from the end of the latest part in the mix until its arrival in the playlist, in milliseconds. */
+  /** Time from the end of the latest part in the mix to the arrival of that part in the playlist, in milliseconds. */
   delayMs: number | undefined
-  /** Number of listeners on other servers, by server, and when it was reported, on the clock of `performance.now`. */
+  /** For each other server, its number of listeners, and when it reported them, on the clock of `performance.now`. */
   readonly #elsewhere = new Map<string, { listeners: number, at: number }>()
   readonly #mix: RoomMix
   readonly #packager: Packager
@@ -66,7 +66,7 @@ export class Station {
     return Date.now() - this.#latest
   }
 
-  /** Records the number of listeners of another server. */
+  /** Records the number of listeners on another server. */
   report (nodeId: string, listeners: number): void {
     this.#elsewhere.set(nodeId, { listeners, at: performance.now() })
   }

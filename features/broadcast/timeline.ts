@@ -31,5 +31,5 @@ export const isSamePart = (one: PartPosition, other: PartPosition): boolean => o
 /** @returns a negative number if `one` is earlier than `other` */
 export const comparePositions = (one: PartPosition, other: PartPosition): number => one.segment - other.segment || one.part - other.part
 
-/** @returns the start of the first part at or after a time, both in samples of Unix time */
+/** @returns the start of the first part at or after a time; both are Unix times in samples */
 export const nextPartStart = (time: number): number => Math.ceil(time / partSamples) * partSamples

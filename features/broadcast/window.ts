@@ -7,13 +7,13 @@ import { partSamples, segmentSamples } from './timeline.ts'
 export const codecs: readonly Codec[] = ['aac', 'opus']
 
 /**
- * The discontinuity sequence of a new window starts with the number of intervals of this length, in milliseconds, since
- * the broadcast started.
+ * The discontinuity sequence of a new window starts at the number of intervals of this length (in milliseconds) that
+ * have passed since the broadcast started.
  */
 const discontinuityMs = 4000
 
 /**
- * The discontinuity sequence must be a small number, because hls.js creates arrays of this length.
+ * The discontinuity sequence must be a small number, because hls.js creates arrays of that length.
  *
  * @param startedAt when the broadcast started, epoch milliseconds
  * @returns the initial discontinuity sequence of a window that starts now; higher than that of any earlier window of the broadcast
@@ -49,8 +49,8 @@ export class BroadcastWindow {
   }
 
   /**
-   * Number of players whose requests reach this server: a player requests a playlist once per segment or, with low
-   * latency, once per part. Players behind a cache are not counted.
+   * Estimated number of players whose requests reach this server: a player requests a playlist once per segment or,
+   * with low latency, once per part. Players behind a cache are not counted.
    */
   get listeners (): number {
     const { plain, blocking } = this.#requests.perSecond()

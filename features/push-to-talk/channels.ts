@@ -10,8 +10,8 @@ import type { Channel, CurrentTalk, NativeVoice, Radio, State, TalkInjection } f
 /** How long an unused channel stays open on this server, in milliseconds. */
 const lingerMs = 30_000
 /**
- * After this time without audio, in milliseconds, a talk on another server is considered lost: the server was killed,
- * or its STOP was lost in a Redis outage.
+ * After this time without audio, in milliseconds, a talk on another server is considered lost: that server was killed,
+ * or the talk's STOP was lost in a Redis outage.
  */
 const lostTalkMs = 10_000
 /** Maximum number of packets that wait until the producer of a talk is open. */
@@ -103,7 +103,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
       }
       case 'audio': {
         const { talk } = message
-        // This server may have subscribed during the talk, after its start.
+        // This server may have subscribed after the talk started.
         if (channel.current === undefined) channel.current = talk
         // Audio of another talk is ignored: that talk has lost the floor.
         if (channel.current?.talkId !== talk.talkId) return
@@ -138,8 +138,9 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
   }
 
   /**
-   * The server of a radio's talk can send it to the room as a producer. It does so if it has native clients in the
-   * room, or if another server with native clients requests it. The kernel relays the producer to the other servers.
+   * The server on which a radio talks can send the talk to the room as a producer. It does so if native clients in the
+   * room are connected to it, or if another server with native clients requests the talk. The kernel relays the
+   * producer to the other servers.
    *
    * @returns the producer of the talk, created if needed; undefined if this server does not send the talk to the room
    */

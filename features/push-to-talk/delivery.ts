@@ -24,7 +24,7 @@ export interface Delivery {
   /**
    * Writes a frame to many radios. The frame is encoded once.
    *
-   * @param except the key of the user who does not receive the frame
+   * @param except the key of the user who must not receive the frame
    * @param messageId the message's id, if the frame is a message that is also logged
    */
   deliver (radios: Iterable<Radio>, data: Uint8Array, except?: string, messageId?: string): void
@@ -39,7 +39,7 @@ export function createDelivery ({ metrics }: Pick<FeatureInstance, 'metrics'>): 
   }
 
   function writeOrHold (radio: Radio, event: OutgoingEvent, messageId?: string): void {
-    // Messages wait until the radio has received those that it missed. Talks do not wait.
+    // New messages wait until the radio has received the messages that it missed. Talks do not wait.
     if (radio.held && messageId !== undefined) radio.held.push({ event, messageId })
     else radio.session.write(event)
   }

@@ -7,7 +7,7 @@ import type { Decision, RoomStateHandle, UserId } from 'flylive-audio-server/fea
 export const busyMs = 3000
 /** Maximum duration of a talk, in milliseconds. */
 export const maxTalkMs = 90_000
-/** After this time, in milliseconds, another user can take the floor even from a holder who still sends audio. */
+/** The holder loses the floor after this time, in milliseconds, even while they still send audio. */
 export const hardReleaseMs = 95_000
 
 const holder = z.object({

@@ -13,7 +13,7 @@ const keptMs = 90 * 86_400_000
 const maxChannels = 256
 const maxAttempts = 20
 
-/** Changes to a user's channels that the user's token does not contain. */
+/** Changes to a user's channels. The user's token does not contain them. */
 const changes = z.object({
   /**
    * The channels that the backend has set, and when it set them, in epoch milliseconds. A token issued later takes
@@ -53,7 +53,7 @@ function effective ({ set, joined, left }: Changes, { channelIds, iat }: TokenCh
 
 export interface Membership {
   /**
-   * @returns the channels of a user who has this token
+   * @returns the channels of a user, given the claims in the user's token
    * @throws UNAVAILABLE
    */
   channelsOf (user: UserId, token: TokenChannels): Promise<string[]>
@@ -71,7 +71,7 @@ export interface Membership {
   change (user: UserId, channel: string, isMember: boolean): Promise<void>
 }
 
-/** Determines which users belong to which channels, from the token and changes by the backend and the user. */
+/** Determines the channels of a user from the token and from the changes that the backend and the user have made. */
 export function createMembership ({ clock, kv }: Pick<FeatureInstance, 'clock' | 'kv'>): Membership {
   const stored = kv.namespace('push-to-talk:channels')
   const parse = (text: string | undefined): Changes => text === undefined ? none : changes.catch(none).parse(JSON.parse(text))
@@ -81,7 +81,7 @@ export function createMembership ({ clock, kv }: Pick<FeatureInstance, 'clock' |
       const text = await stored.get(key)
       if (await stored.compareAndSet(key, text, JSON.stringify(change(parse(text))), { ttlMs: keptMs })) return
     }
-    throw new Error(`The channels of user ${key} are being changed`)
+    throw new Error(`The channels of user ${key} could not be changed: too many concurrent changes`)
   }
 
   return {

@@ -18,13 +18,16 @@ import type { UserMessage, Users } from './users.ts'
 
 /** Maximum number of frames per radio that wait while an earlier frame is being handled. */
 const maxQueued = 256
-/** The server pauses sending missed messages while a radio's send queue has more bytes than this. */
+/** While a radio's send queue has more bytes than this, the server sends the radio no further missed messages. */
 const maxReplayBytes = 65_536
-/** Interval at which the send queue is checked during a pause, in milliseconds. */
+/** Interval at which the server checks the send queue while it waits, in milliseconds. */
 const replayPollMs = 20
 /** Maximum time that a radio's frames wait while the radio receives its missed messages, in milliseconds. */
 const replayWaitMs = 500
-/** A server detects a broken connection within this time, in milliseconds. Messages that it sent in this time may be lost. */
+/**
+ * A server detects a broken connection within this time, in milliseconds. Messages that it sends in the meantime may be
+ * lost.
+ */
 const unnoticedMs = 60_000
 
 /** Why a frame is dropped; the label `reason` of flylive_ptt_frames_dropped_total. */
@@ -36,13 +39,13 @@ export interface Radios {
   opened (session: Session): void
   closed (session: Session): void
   receive (session: Session, data: Buffer, isBinary: boolean): void
-  /** Handles a message between servers that concerns the radios of a user. */
+  /** Handles a message from any server for the radios of a user. */
   fromServer (userKey: string, message: UserMessage): void
   /** Applies a change of a user's channels to the user's radios on this server. */
   channelsChanged (userKey: string): Promise<void>
   /** Removes a radio from a channel. */
   removed (radio: Radio, channel: string): void
-  /** Replies with errors to a frame whose channel the radio does not belong to. */
+  /** Sends the error replies to a frame for a channel that the radio does not belong to. */
   unauthorized (radio: Radio, frame: Frame): void
 }
 
@@ -81,7 +84,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
 
   /**
    * Sends the messages that the user has missed: private ones, and those of the user's channels if the user was
-   * connected before. Then sends the messages that arrived in the meantime.
+   * connected before. Then sends the messages that arrived during the replay.
    */
   async function replay (radio: Radio, seenAt: string | undefined): Promise<void> {
     const since = Number(seenAt ?? 0)
@@ -316,7 +319,8 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
       const radios = state.users.get(userKey)
       if (!radios) return
       if (message.kind === 'frame') return delivery.deliver(radios, Buffer.from(message.frame, 'base64'), undefined, message.messageId)
-      // All servers receive logins in the same order. If a radio's own login has not arrived yet, the radio is newer.
+      // All servers receive logins in the same order. If a radio's own login has not arrived yet, the radio is newer
+      // than the one that this message announces.
       for (const radio of radios) {
         const { session, userId, deviceId } = radio
         if (session.id === message.sessionId) state.announced.add(session)

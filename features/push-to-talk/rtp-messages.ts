@@ -15,7 +15,7 @@ export type RtpCommand =
   { op: 'send', stream: string, packet: Uint8Array } |
   { op: 'close', stream: string }
 
-/** A packet with speech, or one of the packets shortly after it. */
+/** A packet with speech, or a packet shortly after speech. */
 export interface VoicePacket {
   channel: string
   userKey: string

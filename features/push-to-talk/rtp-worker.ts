@@ -5,11 +5,14 @@ import { samplesOf } from './opus.ts'
 import { sentLevelExtensionId, sentPayloadType } from './rtp-messages.ts'
 import type { RtpCommand, RtpEvent, WatchedVoice } from './rtp-messages.ts'
 
-// The thread that receives and sends RTP, so that the main thread receives no packets while native clients are silent.
+// The thread that receives and sends RTP. While native clients are silent, it passes no packets to the main thread.
 
 /** Levels are −dBov: 0 is the loudest, 127 is silence. */
 const quietestVoice = 60
-/** Level of the packets that the thread sends. It does not decode them, so it cannot measure the level. */
+/**
+ * Audio level that the thread writes into the packets it sends. It does not decode them, so it cannot measure their
+ * level.
+ */
 const sentLevel = 20
 /** How long packets are passed to the main thread after the last packet with speech, in milliseconds. */
 const hangoverMs = 1500

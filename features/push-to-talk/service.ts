@@ -35,7 +35,7 @@ export function createService (app: FeatureInstance, settings: Settings) {
   const recorder = createRecorder(app, settings.recordDays * dayMs)
   adminRoutes(app, devices, recorder)
 
-  // The parts call each other, so some of them receive functions that look up another part when they are called.
+  // The parts call each other, so some parts receive functions, which look up another part only when they are called.
   const users = createUsers(app, { state, generation, receive: (userKey, message) => radios.fromServer(userKey, message) })
   const channels = createChannels(app, { state, generation, delivery, rtp, removed: (radio, { key }) => radios.removed(radio, key) })
   const radios = createRadios(app, { state, channels, users, delivery, membership, messageLog: createMessageLog(app, settings), devices, settings, talks: () => talks })
@@ -90,7 +90,7 @@ export function createService (app: FeatureInstance, settings: Settings) {
       state.inService = generation
       state.voicesChanged = voicesChanged
       rtp.receive = talks.nativePacket
-      // Native clients may have been in the rooms of channels before the feature was enabled.
+      // Native clients may have joined the rooms of channels before the feature was enabled.
       for (const { roomId } of rooms.local()) openFor(roomId)
     },
     opened: radios.opened,

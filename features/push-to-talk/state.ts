@@ -14,12 +14,17 @@ export interface Radio {
   /** Frames that wait until an earlier frame has been handled. */
   readonly queue: QueuedFrame[]
   isBusy: boolean
-  /** Messages that arrived before the missed messages were sent, and are sent after them; undefined afterwards. */
+  /**
+   * Messages that arrived before the radio has received its missed messages. They are sent afterwards; then this is
+   * undefined.
+   */
   held: HeldMessage[] | undefined
   /** Whether all messages that the user missed have been sent. */
   isCaughtUp: boolean
   talk: Talk | undefined
-  /** The target of a talk that was cut because it was too long. Audio for it is dropped until the next START. */
+  /**
+   * The target of a talk that was cut because it was too long. Audio for this target is dropped until the next START.
+   */
   cut: string | undefined
   /** The time in the id of the last message from the radio, in epoch milliseconds. */
   lastMessageAt: number
@@ -73,12 +78,12 @@ export interface CurrentTalk {
   readonly isNative: boolean
 }
 
-/** A native client in a channel's room that is speaking or has spoken. */
+/** A native client that is speaking, or has spoken, in the room of a channel. */
 export interface NativeVoice {
   readonly userId: UserId
   readonly userKey: string
   talk: Talk | undefined
-  /** Packets that wait until the client has the floor; undefined while it does not request the floor. */
+  /** Packets that wait until the client has the floor; undefined while the client is not requesting the floor. */
   waiting: Uint8Array[] | undefined
   /** The client does not request the floor again before this time. */
   deniedUntil: number

@@ -13,13 +13,16 @@ import type { Channel, CurrentTalk, NativeVoice, QueuedFrame, Radio, State, Talk
 import type { Users } from './users.ts'
 import type { VoicePacket } from './rtp-messages.ts'
 
-/** Delay between a STOP and its acknowledgement, in milliseconds. The protocol of radios requires it. */
+/** Delay between a STOP and its acknowledgement, in milliseconds. The radios' protocol requires this delay. */
 const stopDelayMs = 100
 /** Interval at which a talk renews the floor, in milliseconds. */
 const renewMs = 1000
-/** A native client's talk ends after this silence, in milliseconds. */
+/** A native client's talk ends after silence of this length, in milliseconds. */
 const nativeSilenceMs = 1000
-/** How long the server waits before it requests a busy floor for a native client again, in milliseconds. */
+/**
+ * If the floor is busy, how long the server waits before it requests the floor for a native client again, in
+ * milliseconds.
+ */
 const nativeRetryMs = 500
 /** Maximum number of packets of a native client that wait until the client has the floor. */
 const maxWaiting = 50
@@ -40,9 +43,15 @@ export interface Talks {
   end (radio: Radio, channel?: string): Promise<void>
   /** Handles a packet from a native client. */
   nativePacket (packet: VoicePacket): void
-  /** Ends the talks of native clients that no longer send audio. `speaking` contains those that do, by user key. */
+  /**
+   * Ends the talks of native clients that no longer send audio. `speaking`: the clients that still send audio, by user
+   * key.
+   */
   nativesChanged (channel: Channel, speaking: ReadonlyMap<string, UserId>): void
-  /** Ends the talks that were stopped or are too long. Sends delayed frames. */
+  /**
+   * Ends the talks that were stopped, are too long, or are from a silent native client. Sends the delayed frames that
+   * are due.
+   */
   check (now: number): void
 }
 
@@ -54,7 +63,7 @@ export interface TalksOptions {
   floor: FloorHandle
   /** Undefined if talks are not recorded. */
   recorder: Recorder | undefined
-  /** Replies with errors to a frame whose channel the radio does not belong to. */
+  /** Sends the error replies to a frame for a channel that the radio does not belong to. */
   unauthorized (radio: Radio, frame: Frame): void
 }
 
@@ -217,7 +226,7 @@ export function createTalks (app: FeatureInstance, { state, channels, users, del
     relay(talk, channel, encodeFrame({ channelType: 0, messageType: messageTypes.audio, fromId: talk.fromId, toId: talk.toId, payload: packet }))
   }
 
-  /** Ends a talk that is too long. Its audio is dropped until the user starts again. */
+  /** Ends a talk that is too long. Further audio is dropped until the user starts a new talk. */
   function cut (talk: Talk): void {
     if (talk.radio) talk.radio.cut = targetOf(talk)
     const voice = channelOf(talk)?.natives.get(talk.userKey)

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { findTextIssue, Unauthorized, unavailable, userId, withDetails, z } from 'flylive-audio-server/feature'
 import type { FeatureInstance, HttpRequest, Identity } from 'flylive-audio-server/feature'
 
-/** How long a token that is signed with PTT_JWT_SECRET and has no `exp` is valid after its `iat`, in milliseconds. */
+/** Lifetime of a token that is signed with PTT_JWT_SECRET and has no `exp`, counted from its `iat`, in milliseconds. */
 const maxAgeMs = 86_400_000
 
 const claimsSchema = z.object({
@@ -14,7 +14,7 @@ const claimsSchema = z.object({
   exp: z.number().optional()
 }).refine((claims) => (claims.userId ?? claims.uid ?? claims.id) !== undefined, { error: 'userId' })
 
-/** A radio's claims, besides its user. */
+/** The claims in a radio's token, without those about the user. */
 export interface RadioClaims extends Record<string, unknown> {
   deviceId: string
   channelIds?: unknown

@@ -11,9 +11,9 @@ export const config = z.object({
   minFreeMb: fromEnv('RECORDING_MIN_FREE_MB', z.int().min(0).max(1_000_000_000).default(5)
     .describe('Minimum free space on the disk of DATA_DIR, in MiB. With less free space, no recording starts, and running recordings end.'), read.number),
   commandsPerMinute: fromEnv('RECORDING_COMMANDS_PER_MINUTE', z.int().min(1).max(1_000_000).default(30)
-    .describe('Maximum starts and stops of recordings per user per minute.'), read.number),
+    .describe('Maximum number of recording starts and stops per user per minute.'), read.number),
   s3Url: fromEnv('RECORDING_S3_URL', z.url({ protocol: /^https?$/, error: 'must be like https://s3.example.com/bucket' }).optional()
-    .describe('URL of an S3 bucket for recordings. The server uploads files while it records them. Without this variable, recordings are in DATA_DIR/recordings.')),
+    .describe('URL of an S3 bucket for recordings. The server uploads files while it records them. Without this variable, recordings are stored in DATA_DIR/recordings.')),
   s3Region: fromEnv('RECORDING_S3_REGION', z.string().min(1).default('auto')
     .describe('Region of the bucket for recordings.')),
   s3AccessKeyId: fromEnv('RECORDING_S3_ACCESS_KEY_ID', secret(z.string().min(1).optional()

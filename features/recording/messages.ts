@@ -21,7 +21,7 @@ export const requests = {
 } satisfies RequestMap
 
 export const events = {
-  'recording:started': z.object({ roomId, recordingId, by: userId }).describe('Sent to all members before the recording starts. Clients must show all users that the room is being recorded'),
+  'recording:started': z.object({ roomId, recordingId, by: userId }).describe('Sent to all members before the recording starts. Clients must inform all users that the room is being recorded'),
   'recording:stopped': z.object({ roomId, recordingId, reason: reason.optional() }).describe('Sent to all members when the recording ends')
 } satisfies EventMap
 

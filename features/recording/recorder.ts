@@ -133,7 +133,7 @@ export class Recorder {
       recording.closed.resolve()
     })
     this.#ending.add(ending)
-    ending.catch(() => { /* The handler retries by its own rules. */ })
+    ending.catch(() => { /* The handler retries on its own. */ })
   }
 
   #receive (message: FromRecorder): void {

@@ -46,7 +46,7 @@ async function extentOf (file: FileHandle): Promise<Extent & { fragments: number
   return { bytes, seconds: end / sampleRate, fragments }
 }
 
-/** @returns fragments of silence that fill the time between two positions (in samples), each up to a minute long */
+/** @returns fragments of silence, each at most a minute long, that fill the time between two positions (in samples) */
 function silence (from: number, until: number, fragments: number): Buffer[] {
   const parts: Buffer[] = []
   for (let at = from; until - at >= minSamples;) {
@@ -63,11 +63,11 @@ function silence (from: number, until: number, fragments: number): Buffer[] {
 }
 
 /**
- * Completes a file: removes an incomplete fragment at the end, appends silence, stores the duration, and flushes the
+ * Completes a file: removes an incomplete fragment at the end, appends silence, writes the duration, and flushes the
  * file to disk. Idempotent.
  *
  * @param path the path of a file that {@link Mp4Track} has written; the file may end at any byte
- * @param minSeconds a shorter file is extended to this duration with silence, unless it has no complete fragment
+ * @param minSeconds minimum duration. Silence is appended to a shorter file, unless the file has no complete fragment
  */
 export async function complete (path: string, minSeconds = 0): Promise<Extent> {
   const file = await open(path, 'r+')

@@ -47,7 +47,11 @@ export interface Recordings {
   start (room: LocalRoom, session: Session, tracks: boolean): Promise<{ recordingId: string }>
   /** @throws FORBIDDEN, NOT_RECORDING, UNAVAILABLE */
   stop (room: LocalRoom, session: Session): Promise<{ recordingId: string }>
-  /** @returns the id of the current recording of a room that has members on this server, without a round trip */
+  /**
+   * Needs no round trip to the store.
+   *
+   * @returns the id of the current recording of a room that has members on this server
+   */
   peek (roomId: string): string | undefined
   /**
    * @returns the record, with the latest sizes if the recording runs on this server
@@ -68,7 +72,7 @@ const leaseMs = 6000
 const saveMs = 10_000
 /** Interval at which a job checks the lease of a running recording, in milliseconds. */
 const watchMs = 2000
-/** If nothing was uploaded to an unfinished recording for this long, its server is no longer running. In milliseconds. */
+/** If nothing was uploaded to an unfinished recording for this long, its server is considered dead. In milliseconds. */
 const quietMs = 2 * leaseMs
 const retentionMs = 10 * 60_000
 const lockMs = 60_000
@@ -79,14 +83,14 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   const { clock, cluster, drain, hooks, jobs, kv, log, metrics, nodeId, rooms, sfu } = app
   const state = rooms.roomState.define('recording', recordingState, { durable: true })
   const index = createRecordIndex(app)
-  /** The id of the server that records, by recording. */
+  /** For each recording, the id of the server that records it. */
   const leases = kv.namespace('recording-leases')
   const ended = metrics.counter('flylive_recordings_total', 'Ended recordings, by reason (stopped: the owner or an admin ended the recording)', ['reason'])
   const bytes = metrics.counter('flylive_recording_bytes_total', 'Total size of the files of ended recordings, in bytes')
   const active = metrics.gauge('flylive_recordings_active', 'Running recordings on this server')
   const uploadFailures = metrics.counter('flylive_recording_upload_failures_total', 'Failed attempts to upload to the S3 bucket or to finish a recording. The server retries them')
   const waiting = metrics.gauge('flylive_recording_waiting', 'Recordings on this server that have ended but are not yet finished or uploaded')
-  /** Recordings that have ended on this server, each with the step that is still to be done. */
+  /** Recordings that have ended on this server, each with the step that remains. */
   const unfinished = new Map<string, () => Promise<void>>()
   const inFlight = new Map<string, Promise<void>>()
   let closed = false
@@ -112,14 +116,19 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     }
   }
 
-  /** Makes another server continue a recording that has ended, unless the recording ended for good. @returns whether the room is still being recorded. @throws UNAVAILABLE */
+  /**
+   * Asks the servers with members of the room to continue a recording that has ended, unless its reason rules that out.
+   *
+   * @returns whether the room is still being recorded
+   * @throws UNAVAILABLE
+   */
   async function handOver (record: RecordingRecord, reason: EndReason | undefined): Promise<boolean> {
     const mayContinue = reason === 'room_closed' || reason === 'server_lost' || (reason === 'server_stopped' && drain.draining)
     if (!mayContinue) return false
     /** Undefined if a host has stopped the recording. */
     const currentId = async () => (await state.read(record.roomId))?.current?.recordingId
     if (await currentId() === record.recordingId && await continueElsewhere(record, reason === 'room_closed' ? 'moved' : reason)) return true
-    // A server may have continued, but replied too late.
+    // A server may have continued the recording but replied too late.
     return ![undefined, record.recordingId].includes(await currentId())
   }
 
@@ -138,7 +147,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     const names = (await readdir(folder)).filter((name) => name.endsWith('.mp4')).sort()
     const files: RecordedFile[] = []
     for (const name of names) {
-      // The mix comes first, because the files of voices are extended to its duration.
+      // The mix comes first, because the voice files are extended to the duration of the mix.
       const extent = await complete(join(folder, name), files[0]?.kind === 'mix' ? files[0].seconds : 0)
       if (extent.bytes === 0) await rm(join(folder, name))
       else files.push({ kind: name === 'mix.mp4' ? 'mix' : 'voice', ...known.find((file) => file.name === name), name, ...extent })
@@ -170,7 +179,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     if (files.length > 0 || reason === 'server_lost') await index.put(done)
     else await index.delete(recordingId)
     if (files.length > 0) {
-      // The manifest is written last: until it has the end, a restarted server finishes the recording again.
+      // The manifest is written last. Until it contains `endedAt`, a restarted server finishes the recording again.
       await hooks.ask('recording:finished', roomId, done)
       await writeManifest(folder, done)
     }
@@ -191,7 +200,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     await storage.upload({ ...record, stored: 'bucket' }, async () => await index.put({ ...record, stored: 'bucket' }))
   }
 
-  /** Runs a step now, and every two seconds until it succeeds. */
+  /** Runs a step now. If it fails, repeats it every two seconds until it succeeds. */
   function retry (recordingId: string, step: () => Promise<void>): Promise<void> {
     const attempt = async () => {
       try {
@@ -454,7 +463,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
           }
         : { result: before?.current?.recordingId })
     } catch (error) {
-      // The state may have been stored despite the error; the job then clears it.
+      // The state may have been stored despite the error. In that case, the job clears it.
       mix.close()
       await leases.delete(recordingId).catch(() => { /* The lease expires. */ })
       left?.add(recordingId)

@@ -23,7 +23,7 @@ declare module 'flylive-audio-server/feature' {
   }
 }
 
-/** Maximum size of an object with a part of a file, in bytes. */
+/** Maximum size of an uploaded part of a file, in bytes. */
 const maxPartBytes = 8 * 1024 * 1024
 /** Size of the parts in which another server sends a file, in bytes. */
 const remoteBytes = 256 * 1024
@@ -136,7 +136,7 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
       const here = await isLocal(record.recordingId) ? await readHere(record.recordingId, name, range) : undefined
       if (here) return here
       if (record.stored === 'bucket' && !bucket) throw unavailable('The recording is in an S3 bucket, but RECORDING_S3_URL is not set')
-      // An upload that ends at this moment deletes the files on this server.
+      // An upload may end at this moment and delete the files on this server.
       if (bucket && (record.stored === 'bucket' || record.nodeId === nodeId)) {
         if (range.last < range.first) return Readable.from([])
         return await bucket.get(`${prefixOf(record.recordingId)}/${name}`, range)
@@ -154,7 +154,7 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
     async uploadParts (recording) {
       if (!bucket) return
       const { id, folder, files, record, timelineBytes, uploaded } = recording
-      // The index can be repaired from the record, so upload the record first, and again when the recording has another file.
+      // The index can be repaired from the record, so upload the record first, and again whenever a file is added.
       if (uploaded.get(manifestName) !== files.length) {
         await bucket.put(`${partsOf(id)}/${manifestName}/${offset(0)}`, Readable.from([Buffer.from(JSON.stringify({ ...record, files }))]))
         uploaded.set(manifestName, files.length)

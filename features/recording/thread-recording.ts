@@ -108,7 +108,7 @@ export class ThreadRecording {
     return bavail * bsize < this.#options.minFreeBytes
   }
 
-  /** @param isFault whether the recording has failed; packets in memory are then discarded */
+  /** @param isFault whether the recording has failed. If so, packets in memory are discarded */
   close (isFault: boolean): void {
     const errors: unknown[] = []
     const attempt = (action: () => void) => {

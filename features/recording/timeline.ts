@@ -19,7 +19,7 @@ export type TimelineEntry = z.output<typeof timelineEntry>
 
 const storedEntry = z.union([timelineEntry, z.object({ at, type: z.literal('chat:removed'), id: z.string() })])
 
-/** Maximum size of a timeline when it is read, in bytes. */
+/** Maximum number of bytes that are read from a timeline. */
 const maxBytes = 40 * 1024 * 1024
 
 /**

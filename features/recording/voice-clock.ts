@@ -55,8 +55,8 @@ export class VoiceClock {
   }
 
   /**
-   * Places a packet on the timeline of the recording. Must be called in the sender's order, some time after the packets
-   * have arrived.
+   * Places a packet on the timeline of the recording. Must be called in the order in which the packets were sent, some
+   * time after they have arrived.
    *
    * @returns the start of the packet, in samples since the start of the recording
    */
