@@ -534,7 +534,7 @@ export interface MediaRequests {
           direction?: ('sendrecv' | 'sendonly' | 'recvonly' | 'inactive') | undefined
         }[] | undefined
       }
-      /** Whether the consumer is paused until consumer:resume */
+      /** Whether the consumer starts paused. It then stays paused until consumer:resume */
       paused?: boolean
     }
     reply: {
@@ -551,7 +551,7 @@ export interface MediaRequests {
       consumerId: string
     }
     reply: {
-      /** The producer is paused. Audio starts when it resumes */
+      /** true if the producer is paused. Audio starts when the producer resumes */
       deferred?: true | undefined
     }
   }
@@ -839,7 +839,7 @@ export interface RecordingRequests {
 
 /** Events of the feature `recording`. */
 export interface RecordingEvents {
-  /** Sent to all members before the recording starts. Clients must show all users that the room is being recorded */
+  /** Sent to all members before the recording starts. Clients must inform all users that the room is being recorded */
   'recording:started': {
     roomId: string
     recordingId: string

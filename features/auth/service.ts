@@ -58,7 +58,9 @@ declare module '../../plugins/cluster/messages.ts' {
  */
 const sweepMs = 2500
 const sweepBatch = 500
-/** Maximum number of users with an oversized profile to remember, so that each of them is logged only once. */
+/**
+ * Maximum number of users with an oversized profile that the server remembers in order to log each of them only once.
+ */
 const maxWarned = 10_000
 
 /** @throws if no secret is configured */

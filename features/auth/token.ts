@@ -128,7 +128,7 @@ export function createTokenVerifier ({ secrets, clockToleranceSeconds = 0, now =
         return verifier(token)
       } catch (error) {
         last = error
-        // With any error but an invalid signature, the next secret fails, too.
+        // With any error except an invalid signature, the next secret would fail, too.
         if (!(error instanceof TokenError) || error.code !== TokenError.codes.invalidSignature) break
       }
     }

@@ -18,7 +18,7 @@ export interface ApiRooms {
   find (roomId: string): Promise<ApiRoom | undefined>
   /**
    * @returns the rooms created over the API (for a user, only those that the user created) and all rooms on air,
-   * ordered by id
+   *   ordered by id
    */
   list (caller: Caller): Promise<ApiRoom[]>
   /**

@@ -46,7 +46,7 @@ const maxReplyBytes = 96 * 1024
 export interface Copies {
   /**
    * @returns the window of a room (a copy if another server packages the room); undefined if no reachable server
-   * packages the room
+   *   packages the room
    */
   find (roomId: string): Promise<BroadcastWindow | undefined>
   /** Keeps filling the window of an ended station with parts from the server that now packages the room. */

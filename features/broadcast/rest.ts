@@ -65,7 +65,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
 
   /**
    * @throws ROOM_NOT_FOUND; FORBIDDEN if the caller is not the owner (with `host`: neither the owner nor an admin) of
-   * the room
+   *   the room
    */
   async function ownRoom (request: HttpRequest, roomId: string, required: 'owner' | 'host'): Promise<ApiRoom> {
     const caller = callerOf(request)

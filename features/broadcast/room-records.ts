@@ -78,7 +78,11 @@ export function createRoomRecords ({ clock, kv }: FeatureInstance, maxRoomsPerUs
     }
   }
 
-  /** Counts a room against the quota of a user. @returns false if the user has too many rooms */
+  /**
+   * Counts a room against the quota of a user.
+   *
+   * @returns false if the user already has the maximum number of rooms
+   */
   const take = async (ownerId: UserId, roomId: string) =>
     await changeOwned(ownerId, (ids) => ids.includes(roomId) ? [...ids] : ids.length >= maxRoomsPerUser ? undefined : [...ids, roomId])
 

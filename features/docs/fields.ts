@@ -13,7 +13,7 @@ export interface Field {
   text: string
 }
 
-/** Maximum depth; fields that are nested deeper are not listed. */
+/** Maximum depth. Fields that are nested deeper are not listed. */
 const maxDepth = 4
 
 /**

@@ -47,7 +47,7 @@ function shown (message: AsyncMessage | undefined): { data: JsonSchema, example:
 /** @returns the rate limit of a request as a sentence, or an empty string if the request has no limit */
 export function limitText ({ 'x-limit': limit }: AsyncOperation): string {
   if (!limit) return ''
-  return `Limit: ${limit.perMinute} per user per minute${limit.perRoom === true ? ', in each room' : ''}.`
+  return `Limit: ${limit.perMinute} per user per minute${limit.perRoom === true ? ', counted separately in each room' : ''}.`
 }
 
 /** @returns the limits of a connection as sentences */

@@ -37,7 +37,7 @@ export interface Cache<V> {
   invalidate (key: string): void
 }
 
-/** How long a stale value is used before the next attempt to load it, in milliseconds. */
+/** How long a stale value is used before the next attempt to load a fresh one, in milliseconds. */
 const retryMs = 2000
 /** Maximum number of attempts to load a value whose key is invalidated during the load. */
 const maxAttempts = 5

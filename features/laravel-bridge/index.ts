@@ -31,7 +31,10 @@ declare module 'flylive-audio-server/feature' {
   }
 }
 
-/** Connects the server to the backend, for owners and roles, room status, gifts, and events for clients. */
+/**
+ * Connects the server to the backend, which provides owners, roles and events for clients, charges gifts, and receives
+ * the status of rooms.
+ */
 export default defineFeature(async function laravelBridge (app, { url, key, timeoutMs, events, eventsChannel }) {
   const { hooks, metrics, store } = app
   if (url === undefined || key === undefined) throw new Error('laravel-bridge needs LARAVEL_API_URL and LARAVEL_INTERNAL_KEY')

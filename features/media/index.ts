@@ -18,7 +18,10 @@ declare module 'flylive-audio-server/feature' {
   }
 }
 
-/** Maximum size of `existingProducers` in the reply to a join, in bytes. Events after the reply announce the other producers. */
+/**
+ * Maximum size of `existingProducers` in the reply to a join, in bytes. Events after the reply announce the remaining
+ * producers.
+ */
 const maxProducersBytes = 16_384
 
 // The schemas check the shape that mediasoup expects; the casts are needed only because mediasoup's types declare
@@ -65,8 +68,8 @@ export default defineFeature(async function media (app, settings) {
     } satisfies z.input<typeof joinReply>
   })
 
-  // These requests cause work for the media worker or for every member of the room. A mute takes effect only after an
-  // unmute, so it needs no limit of its own.
+  // These requests cause work for the media worker or for every member of the room. A repeated mute has no effect
+  // unless the producer was unmuted in between, so mutes need no limit of their own.
   const limit = { perMinute: settings.commandsPerMinute, name: 'media', eventual: true }
   messages.on('transport:create', { ...requests['transport:create'], limit }, async ({ type }, { room, session }) =>
     ({ ...await sfu.createTransport(room, session, type) }) as never)

@@ -150,13 +150,13 @@ export const requests = {
       transportId: mediaId,
       producerId: mediaId.describe('A producer in the room, or `mix` for the mix of the room (feature mix)'),
       rtpCapabilities,
-      paused: z.boolean().default(true).describe('Whether the consumer is paused until consumer:resume')
+      paused: z.boolean().default(true).describe('Whether the consumer starts paused. It then stays paused until consumer:resume')
     }).describe('Receives the audio of a producer'),
     reply: z.object({ id: mediaId, producerId: mediaId, kind: z.literal('audio'), rtpParameters: opaque })
   },
   'consumer:resume': {
     request: z.object({ consumerId: mediaId }).describe('Resumes the audio of a consumer'),
-    reply: z.object({ deferred: z.literal(true).optional().describe('The producer is paused. Audio starts when it resumes') })
+    reply: z.object({ deferred: z.literal(true).optional().describe('true if the producer is paused. Audio starts when the producer resumes') })
   },
   'consumer:pause': {
     request: z.object({ consumerId: mediaId }).describe('Pauses the audio of a consumer'),

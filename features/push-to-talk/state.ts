@@ -15,8 +15,7 @@ export interface Radio {
   readonly queue: QueuedFrame[]
   isBusy: boolean
   /**
-   * Messages that arrived before the radio has received its missed messages. They are sent afterwards; then this is
-   * undefined.
+   * New messages that wait until the radio has received its missed messages; undefined once they have been sent.
    */
   held: HeldMessage[] | undefined
   /** Whether all messages that the user missed have been sent. */

@@ -48,7 +48,7 @@ export interface Recordings {
   /** @throws FORBIDDEN, NOT_RECORDING, UNAVAILABLE */
   stop (room: LocalRoom, session: Session): Promise<{ recordingId: string }>
   /**
-   * Needs no round trip to the store.
+   * Reads the room's state without a round trip to the store.
    *
    * @returns the id of the current recording of a room that has members on this server
    */
@@ -132,7 +132,12 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     return ![undefined, record.recordingId].includes(await currentId())
   }
 
-  /** Continues another server's recording on this server. @returns whether this server records the room. @throws UNAVAILABLE, STORAGE_FULL, RECORDING_LIMIT, OVERLOADED */
+  /**
+   * Continues another server's recording on this server.
+   *
+   * @returns whether this server records the room
+   * @throws UNAVAILABLE, STORAGE_FULL, RECORDING_LIMIT, OVERLOADED
+   */
   async function continueHere (predecessor: Predecessor): Promise<boolean> {
     const { roomId, recordingId, startedBy, tracks } = predecessor
     const room = rooms.get(roomId)

@@ -63,9 +63,16 @@ export interface Storage {
   upload (record: RecordingRecord, stored: () => Promise<void>): Promise<void>
   /** @returns the ids of the recordings in the bucket. `unfinished`: only parts were uploaded, most recently at `modifiedAt` */
   bucketIds (): Promise<{ finished: string[], unfinished: { recordingId: string, modifiedAt: number }[] }>
-  /** @param isFinished whether the whole files were uploaded. @returns the record that was uploaded beside the files, if there is one */
+  /**
+   * @param isFinished whether the complete files were uploaded
+   * @returns the record that was uploaded beside the files, if there is one
+   */
   bucketRecord (recordingId: string, isFinished: boolean): Promise<RecordingRecord | undefined>
-  /** Deletes the files of a recording. Idempotent. @throws UNAVAILABLE if the server with the files cannot be reached */
+  /**
+   * Deletes the files of a recording. Idempotent.
+   *
+   * @throws UNAVAILABLE if the server with the files cannot be reached
+   */
   delete (record: RecordingRecord): Promise<void>
 }
 

@@ -50,7 +50,7 @@ export function adminRoutes (app: FeatureInstance, { storage, configured, onRetr
   }
 
   app.get('/admin/webhooks', {
-    schema: { summary: 'The queues of webhooks, and the number of dead letters', response: { 200: z.object({ queues: z.array(queue), deadLetters: z.int() }) } }
+    schema: { summary: 'Lists the webhook queues, and returns the number of dead letters', response: { 200: z.object({ queues: z.array(queue), deadLetters: z.int() }) } }
   }, async () => {
     const [queues, deadLetters] = await Promise.all([storage.queues(), storage.countDeadLetters()])
     const now = app.clock.now()
@@ -68,7 +68,7 @@ export function adminRoutes (app: FeatureInstance, { storage, configured, onRetr
   })
 
   app.get('/admin/webhooks/dead-letters', {
-    schema: { summary: 'Webhooks that were not delivered', querystring, response: { 200: z.object({ deadLetters: z.array(deadLetter), nextCursor, total: z.int() }) } }
+    schema: { summary: 'Lists the webhooks that were not delivered', querystring, response: { 200: z.object({ deadLetters: z.array(deadLetter), nextCursor, total: z.int() }) } }
   }, async ({ query: { cursor, limit } }) => {
     const [found, total] = await Promise.all([storage.listDeadLetters(keyBehind(cursor), limit + 1), storage.countDeadLetters()])
     const { shown, ...rest } = pageOf(found, limit, ({ id }) => id)
@@ -104,7 +104,7 @@ export function adminRoutes (app: FeatureInstance, { storage, configured, onRetr
   })
 
   app.delete('/admin/webhooks/queues/:queue', {
-    schema: { summary: 'Deletes the queue of an address, and its webhooks. A configured queue stays, but becomes empty', params: z.object({ queue: id }), response: { 200: z.object({ deleted: z.int() }) } }
+    schema: { summary: 'Deletes the queue of an address and all webhooks in it. If the address is configured, an empty queue remains', params: z.object({ queue: id }), response: { 200: z.object({ deleted: z.int() }) } }
   }, async (request) => {
     const { queue } = request.params
     const known = (await storage.queues()).find((one) => one.queue === queue)

@@ -28,12 +28,15 @@ export interface Deliverer {
   close (): Promise<void>
 }
 
-/** Poll interval of the queue, for retries and for events of other servers, in milliseconds. */
+/** Interval at which the queue is polled for retries and for events that other servers have added, in milliseconds. */
 const pollMs = 500
 /** Time by which a lease exceeds the timeout of a request, in milliseconds. */
 const leaseMarginMs = 5000
 const maxBackoffMs = 600_000
-/** Maximum attempts of an event that the receiver rejects with 4xx: about 9 minutes with the default delay. */
+/**
+ * Maximum number of attempts for an event that the receiver rejects with 4xx. With the default delay, they take about 9
+ * minutes.
+ */
 const maxRejections = 10
 const graceMs = 2000
 /** Minimum time between two log lines about dead letters of the queue, in milliseconds. */
@@ -128,7 +131,7 @@ export function createDeliverer (options: DelivererOptions): Deliverer {
 
   function report (sent: SendResult, { roomId, event }: Delivery): void {
     const failed = sent.result !== 'ok'
-    if (failed && !isFailing) log.warn({ queue, roomId, webhookId: event.id, reason: 'reason' in sent ? sent.reason : undefined }, 'a webhook failed, it will be sent again')
+    if (failed && !isFailing) log.warn({ queue, roomId, webhookId: event.id, reason: 'reason' in sent ? sent.reason : undefined }, 'a request to a receiver of webhooks failed')
     if (!failed && isFailing) log.info({ queue }, 'webhooks are delivered again')
     isFailing = failed
   }
@@ -141,7 +144,7 @@ export function createDeliverer (options: DelivererOptions): Deliverer {
   }
 
   /**
-   * Stores an outcome, with retries until the lease ends. If all fail, the event is sent again.
+   * Stores an outcome, with retries until the lease ends. If all retries fail, the event is sent again.
    *
    * @returns whether it was stored
    */
@@ -153,7 +156,7 @@ export function createDeliverer (options: DelivererOptions): Deliverer {
         return overflow !== undefined
       } catch (err) {
         if (closing.signal.aborted || performance.now() + wait > leaseEnd) {
-          log.warn({ err, queue, webhookId: delivery.event.id }, 'the result of a webhook was not stored, it will be sent again')
+          log.warn({ err, queue, webhookId: delivery.event.id }, 'the result of a webhook was not stored, the webhook will be sent again')
           return false
         }
         await delay(wait, undefined, { signal: closing.signal }).catch(() => { /* The deliverer is closing: one last attempt follows. */ })

@@ -41,7 +41,7 @@ export interface QueuedEvent {
   id: string
   /** When the event was added to the queue, epoch milliseconds. */
   queuedAt: number
-  /** The JSON that receivers get. */
+  /** The JSON that is sent to receivers. */
   body: string
 }
 
@@ -54,7 +54,7 @@ export function eventOf<N extends EventName> (id: string, event: N, createdAt: n
 }
 
 /**
- * Derives the id of one of the events that a change leads to, so that a repeated change creates the same ids.
+ * Derives the id of one of the events that a change leads to. A repeated change therefore creates the same ids.
  *
  * @param order orders the ids of the same millisecond: 0 to 2³² - 1
  */

@@ -9,7 +9,7 @@ interface Waiting { change: Change, stored: (() => void)[] }
 
 interface WaitingRoom {
   changes: Waiting[]
-  /** Whether a generation of the feature stores the changes at the moment. */
+  /** Whether a generation of the feature is storing the changes. */
   isBusy: boolean
 }
 
@@ -31,19 +31,19 @@ export interface IntakeOptions {
   log: Pick<Logger, 'warn' | 'error'>
 }
 
-/** Stores observed changes and the events that they lead to, in order per room. */
+/** Stores observed changes and the events that they lead to. Keeps the order within each room. */
 export interface Intake {
-  /** Stores a change as soon as possible. A change with the id of one that waits is ignored. */
+  /** Stores a change as soon as possible. A change with the same id as a waiting change is ignored. */
   add (roomId: string, change: Change): void
-  /** Resolves when all changes of a room that were added before are stored. */
+  /** Resolves when all changes that were added to a room so far are stored. */
   stored (roomId: string): Promise<void>
   /** Stops after the commits in flight. The other changes stay in `kept`. */
   close (): Promise<void>
 }
 
-/** Maximum changes that wait while the storage is unavailable. A dropped change is found later, by comparing. */
+/** Maximum number of changes that wait while the storage is unavailable. The reconciler finds dropped changes later. */
 const maxWaiting = 20_000
-/** Maximum changes per commit. */
+/** Maximum number of changes per commit. */
 const maxBatch = 100
 const retryMs = 500
 const logIntervalMs = 60_000
@@ -78,7 +78,7 @@ export function createIntake ({ storage, targets, kept, onQueued, metrics, log }
   }
 
   function reportOverflow (moved: number): void {
-    // Which queue was full is in the reason of the dead letters.
+    // The dead letters name the queue that was full.
     metrics.dead.inc({ queue: 'any', reason: 'overflow' }, moved)
     if (performance.now() - loggedAt.overflow < logIntervalMs) return
     loggedAt = { ...loggedAt, overflow: performance.now() }
@@ -116,7 +116,7 @@ export function createIntake ({ storage, targets, kept, onQueued, metrics, log }
     running.add(done)
   }
 
-  // Retries, and continues with the changes that the previous generation has left.
+  // Retries, and stores the changes that the previous generation has left.
   const timer = setInterval(() => { for (const [roomId, room] of kept.rooms) start(roomId, room) }, retryMs).unref()
 
   return {

@@ -3,11 +3,11 @@ import { v7 } from 'uuid'
 import { derivedId, eventOf, secondsBetween } from './events.ts'
 import type { EventData, EventName, QueuedEvent } from './events.ts'
 
-// What the receivers know about a room, and how a change of the room changes it. Each change is stored together with the
-// events that it leads to. Because the receivers' knowledge is stored, the server can add events that were lost with a
-// server that died, and ignore reports that arrive twice or late.
+// What the receivers know about a room, and how a change of the room changes it. Each change is stored together with
+// the events that it leads to. Because the receivers' knowledge is stored, the server can add events that were lost when
+// a server died, and ignore reports that arrive twice or late.
 
-/** Identifies a room: rooms with the same id may follow each other. */
+/** Identifies a room among the rooms that use the same id one after another. */
 export interface RoomStart {
   /** When the room was created, epoch milliseconds. */
   startedAt: number
@@ -25,7 +25,7 @@ interface Reported {
   order?: number
 }
 
-/** @returns a function that creates the head of each change that this server detects */
+/** @returns a function that creates the fields that identify and order a change detected by this server */
 export function createReports (clock: { now (): number }): () => Required<Reported> {
   let order = 0
   return () => ({ id: v7(), at: clock.now(), order: order++ })
@@ -38,9 +38,12 @@ const orderedEvents = 64
 export type Change = Reported & (
   | { type: 'started', room: RoomStart }
   | { type: 'finished', startedAt: number, reason: string }
-  /** `isCorrection`: the join was found by comparing; it is ignored if the user is known. */
+  /** `isCorrection`: the reconciler found the join. It is ignored if the receivers already know the user. */
   | { type: 'joined', room: RoomStart | undefined, userKey: string, data: EventData<'participant_joined'>, isCorrection?: boolean }
-  /** `startedAt`: undefined if the server that reports it does not know the room. `joinedAt`: the join that it ends, if it was found by comparing. */
+  /**
+   * `startedAt`: undefined if the reporting server does not know the room. `joinedAt`: when the user joined; set only
+   * if the reconciler found the change.
+   */
   | { type: 'left', startedAt: number | undefined, userKey: string, reason: EventData<'participant_left'>['reason'], count: number, joinedAt?: number }
   | { type: 'seats', startedAt: number | undefined, revision: number, seats: readonly SeatEntry[] }
   | { type: 'broadcast', onAir: boolean, startedAt: number, hlsUrl: string }
@@ -52,7 +55,7 @@ export interface SeatEntry { seatIndex: number, userId: UserId | null, isMuted: 
 /** The stored knowledge: JSON by field. */
 export type Fields = ReadonlyMap<string, string>
 
-/** The fields that a change reads. `finished`, and a change of a later room, read all of them. */
+/** The fields that a change reads. `finished`, and a change of a later room with the same id, read all fields. */
 export const memberField = (userKey: string): string => `member ${userKey}`
 export const roomField = 'room'
 export const seatsField = 'seats'
@@ -61,7 +64,7 @@ export const broadcastField = 'broadcast'
 /** The field {@link roomField}. */
 export interface KnownRoom extends RoomStart {
   members: number
-  /** The room was closed. The field then only identifies late reports, and expires. */
+  /** Set if the room was closed. The field is then kept for a while, only to recognize late reports. */
   isClosed?: true
 }
 
@@ -71,7 +74,7 @@ export interface KnownMember {
   /** The id of the change. */
   id: string
   /**
-   * A later join, whose event waits: the report that the user left has not arrived yet, because another server sends it.
+   * A later join of the same user. Its event waits for another server's report that the user left.
    */
   again?: { id: string, at: number, data: EventData<'participant_joined'> }
 }
@@ -80,7 +83,7 @@ interface KnownSeats { revision: number, seats: SeatEntry[] }
 
 interface KnownBroadcast { startedAt: number, hlsUrl: string, onAir: boolean }
 
-/** How long the store remembers a closed room, for late reports, in milliseconds. */
+/** How long a closed room is stored to recognize late reports, in milliseconds. */
 export const closedTtlMs = 600_000
 
 export interface Step {
@@ -145,7 +148,11 @@ class RoomDraft {
     return room?.isClosed ? undefined : room
   }
 
-  /** @returns whether the change belongs to the room that the receivers know, which is started or replaced if necessary */
+  /**
+   * Starts or replaces the room that the receivers know, if necessary.
+   *
+   * @returns whether the change belongs to that room
+   */
   enter (change: Reported, room: RoomStart): boolean {
     const known = this.read<KnownRoom>(roomField)
     if (known && (known.startedAt > room.startedAt || (known.isClosed && known.startedAt === room.startedAt))) return false
@@ -265,7 +272,7 @@ export function fieldsFor (changes: readonly Change[]): string[] {
 /**
  * Applies changes to what the receivers know about a room. A pure function.
  *
- * @param fields the stored fields; at least {@link fieldsFor} the changes
+ * @param fields the stored fields; at least those that {@link fieldsFor} returns for the changes
  * @param isComplete whether `fields` has all fields of the room
  * @returns what to store and send; {@link needsAllFields} if `fields` is not sufficient
  */

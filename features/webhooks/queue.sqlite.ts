@@ -26,8 +26,8 @@ export interface SqliteOptions extends StorageOptions {
 }
 
 /**
- * The storage of a single server: a SQLite file. A commit survives a crash of the process; after a power failure the last
- * commits may be missing, and the comparison of rooms (reconciler.ts) then adds what changed.
+ * The storage of a single server: a SQLite file. A commit survives a crash of the process. After a power failure, the
+ * last commits may be missing. The comparison of rooms (reconciler.ts) then finds the missing changes.
  *
  * @param file path of the SQLite file; the file and its folder are created if missing
  */

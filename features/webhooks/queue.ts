@@ -17,7 +17,7 @@ export interface StoredRoom {
 
 export interface RoomCommit {
   roomId: string
-  /** The version that was read. If the room has another one by now, nothing is stored. */
+  /** The version that was read. If the room has another version by now, nothing is stored. */
   version: number
   set: ReadonlyMap<string, string>
   remove: ReadonlySet<string>
@@ -84,7 +84,10 @@ export interface QueueInfo {
   lastError: { at: number, reason: string } | undefined
 }
 
-/** Events that a full queue has moved to the dead letters, and dead letters that were deleted because there were too many. */
+/**
+ * Numbers of events that a full queue has moved to the dead letters, and of dead letters that were deleted because
+ * there were too many.
+ */
 export interface Overflow {
   moved: number
   deleted: number
@@ -101,8 +104,8 @@ export interface StorageOptions {
  * Stores what the receivers know about rooms (known-room.ts), one queue of events per target, and dead letters. Two
  * implementations, `sqlite` (one server) and `redis`, pass the same tests (test/contracts/webhook-storage.ts).
  *
- * A queue delivers the events of a room one after another, and rooms independently of each other. Each method is atomic
- * and durable when it resolves; all throw UNAVAILABLE.
+ * A queue delivers the events of a room one after another, but the events of different rooms independently. Each method
+ * is atomic, and its changes are stored when it resolves. All methods throw UNAVAILABLE.
  */
 export interface WebhookStorage {
   /** Adds the targets to the list of queues. Their events are stored from then on. */
@@ -113,21 +116,21 @@ export interface WebhookStorage {
    * Stores a change of a room together with its events.
    *
    * @param targets ids of the targets that receive the events
-   * @returns undefined if another server has changed the room since it was read; nothing is then stored
+   * @returns undefined if another server has changed the room since it was read. In that case, nothing is stored
    */
   commitRoom (commit: RoomCommit, targets: readonly string[]): Promise<Overflow | undefined>
   /** @returns at most `limit` rooms whose ids come after `after`, ordered by id */
   listRooms (after: string, limit: number): Promise<ListedRoom[]>
   /**
-   * Leases the first events of at most `limit` rooms whose first event is due, longest due first. After `leaseMs` an
+   * Leases the first events of at most `limit` rooms whose first event is due, longest due first. After `leaseMs`, an
    * event that was not settled is due again.
    */
   take (target: string, limit: number, leaseMs: number): Promise<Taken>
   /**
-   * Settles a leased event. The next event of the room is due immediately, but after the events of all rooms that are due
-   * already.
+   * Settles a leased event. The next event of the room is due immediately, but behind the events of all rooms that are
+   * already due.
    *
-   * @returns undefined if another server has the event by now; nothing then changes
+   * @returns undefined if another server has leased the event by now. In that case, nothing changes
    */
   settle (target: string, delivery: Delivery, outcome: Outcome): Promise<Overflow | undefined>
   queues (): Promise<QueueInfo[]>
@@ -141,7 +144,7 @@ export interface WebhookStorage {
   /** @returns at most `limit` dead letters whose ids come after `after`, ordered by id */
   listDeadLetters (after: string, limit: number): Promise<DeadLetter[]>
   /**
-   * Moves dead letters to the end of their rooms in their queues.
+   * Moves dead letters back to their queues, behind the other events of their rooms.
    *
    * @returns the number of moved dead letters
    */

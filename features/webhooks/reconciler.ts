@@ -26,7 +26,8 @@ export interface Reconciler {
   /**
    * Schedules the comparison of all rooms, now and every minute.
    *
-   * @param isFull whether to compare every room now; otherwise only those whose number of members differs
+   * @param isFull whether to compare every room now; otherwise only those whose creation time or number of members
+   *   differs
    */
   reviewAll (isFull: boolean): void
   close (): void
@@ -49,8 +50,8 @@ export function seatEntries ({ seats, lockedSeats }: { seats: readonly { seatInd
 type Difference = Change extends infer C ? C extends Change ? Omit<C, 'id' | 'at'> : never : never
 
 /**
- * Finds changes that no server has reported, because the server where they happened died, or the feature was off, and
- * reports them. A job per room compares the room with what the receivers know.
+ * Finds and reports changes that no server has reported because the server where they happened died, or because the
+ * feature was off. A job per room compares the room with what the receivers know.
  */
 export function createReconciler (app: Pick<FeatureInstance, 'clock' | 'features' | 'hooks' | 'jobs' | 'log' | 'redis' | 'store'>, storage: WebhookStorage, intake: Intake, metrics: WebhookMetrics): Reconciler {
   const { clock, features, hooks, jobs, log, store } = app
@@ -68,7 +69,9 @@ export function createReconciler (app: Pick<FeatureInstance, 'clock' | 'features
     }
   }
 
-  /** @returns the differences between a room and what the receivers know, by a text that identifies each */
+  /**
+   * @returns the differences between a room and what the receivers know. The key of each is a text that identifies it
+   */
   async function compare (roomId: string): Promise<Map<string, Difference>> {
     const { fields } = await storage.readRoom(roomId)
     const [record, members] = await Promise.all([store.getRoom(roomId), membersOf(roomId)])
@@ -87,7 +90,7 @@ export function createReconciler (app: Pick<FeatureInstance, 'clock' | 'features
         continue
       }
       const { joinedAt, again } = JSON.parse(field) as KnownMember
-      // The report that the user left and came back is missing.
+      // The report that the user left before joining again is missing.
       if (again) found.set(`left ${userKey} ${joinedAt}`, { type: 'left', startedAt: record.createdAt, userKey, reason: 'disconnected', count: members.size - 1, joinedAt })
     }
     if (!isSame) return found
@@ -109,7 +112,7 @@ export function createReconciler (app: Pick<FeatureInstance, 'clock' | 'features
   async function reviewSeats (roomId: string): Promise<void> {
     const record = await store.getRoom(roomId)
     const seats = record && await features.getFeature('seats')?.snapshotOf(record)
-    // A change that the receivers know already leads to no event.
+    // A change that the receivers already know leads to no event.
     if (record && seats && seats.revision > 0) intake.add(roomId, { ...report(), type: 'seats', startedAt: record.createdAt, revision: seats.revision, seats: seatEntries(seats) })
   }
 

@@ -15,13 +15,13 @@ import type { Target } from './queue.ts'
 import { createReconciler, seatEntries, startOf } from './reconciler.ts'
 import { createSender } from './sender.ts'
 
-/** The queue of an address. Its id contains a hash, so that each address has its own. */
+/** The queue of an address. Its id contains a hash, so that each address has its own queue. */
 export function targetOf (url: string): Target {
   const { hostname, origin, pathname } = new URL(url)
   return { id: `${hostname.replace(/[^A-Za-z0-9.-]/g, '')}-${createHash('sha256').update(url).digest('hex').slice(0, 8)}`, shownUrl: origin + pathname }
 }
 
-/** Starts the webhooks of this server: observes rooms, fills the queues, and delivers them. */
+/** Starts the webhooks of this server: observes rooms, adds events to the queues, and delivers the events. */
 export async function startWebhooks (app: FeatureInstance, settings: z.output<typeof config> & { secret: string }): Promise<void> {
   const { clock, hooks, keep, log, rooms } = app
   const { urls, secret, timeoutMs, concurrency, retryMs, retryHours, queueLimit, deadLetterLimit } = settings
@@ -58,7 +58,7 @@ export async function startWebhooks (app: FeatureInstance, settings: z.output<ty
   const add = (roomId: string, change: Change extends infer C ? C extends Change ? Omit<C, 'id' | 'at' | 'order'> : never : never) => intake.add(roomId, { ...report(), ...change } as Change)
   const startedAt = (roomId: string) => rooms.get(roomId)?.record.createdAt
 
-  // Each of these hooks is called once, on one server.
+  // For each change, the hook is called once, on one server.
   hooks.on('room:created', (record) => add(record.roomId, { type: 'started', room: startOf(record) }))
   hooks.on('room:removed', ({ roomId, createdAt }, reason) => add(roomId, { type: 'finished', startedAt: createdAt, reason }))
   hooks.on('room:userJoined', (roomId, user, participantCount) => {
@@ -75,14 +75,14 @@ export async function startWebhooks (app: FeatureInstance, settings: z.output<ty
     await intake.stored(roomId)
   })
 
-  // The reply to a join waits until its webhooks are stored, at most 3 s.
+  // The reply to a join waits at most 3 s until the webhooks about the join are stored.
   hooks.on('room:join', async ({ roomId }) => {
     await intake.stored(roomId)
     return {}
   })
 
   hooks.on('room:resynced', reconciler.review)
-  // Kept across reloads, during which no change is missed.
+  // Kept across reloads, because no change is missed during a reload.
   const start = keep('start', () => ({ isReviewed: false }))
   hooks.on('feature:loaded', (name) => {
     if (name !== 'webhooks') return

@@ -4,7 +4,7 @@ import { connect } from '../../support/client.ts'
 import { attempt, outcome } from '../../support/refusal.ts'
 import { until } from '../../support/retry.ts'
 
-t.test('without auth all connections are rejected', async (t) => {
+t.test('rejects all connections if the feature auth is off', async (t) => {
   const { url, admin } = await build(t, { env: { FEATURES: '-auth' } })
   t.equal(await outcome(t, url, { token: tokenFor(1) }), '409 FEATURE_DISABLED')
   t.equal(await outcome(t, url), '409 FEATURE_DISABLED')
@@ -12,7 +12,7 @@ t.test('without auth all connections are rejected', async (t) => {
   t.equal((await admin('POST', '/admin/tokens/revoke', { token: 'x' })).status, 404)
 })
 
-t.test('without auth guests may connect if anonymous access is allowed', async (t) => {
+t.test('accepts guests if the feature auth is off and anonymous access is allowed', async (t) => {
   const { url } = await build(t, { env: { FEATURES: '-auth', ALLOW_ANONYMOUS: 'true' } })
   const [one, two] = [await connect(t, url), await connect(t, url, { token: tokenFor(1) })]
   t.match(one.greeting, { userId: /^guest-/ })
@@ -54,7 +54,7 @@ t.test('a full server rejects new connections', async (t) => {
   await until(async () => await outcome(t, server.url, { token: tokenFor(3) }) === '101')
 })
 
-onBothStores(t, 'a full server rejects concurrent connections', async (t, env) => {
+onBothStores(t, 'a server does not exceed its limit when many clients connect at once', async (t, env) => {
   const server = await build(t, { env: { MAX_CONNECTIONS: '3', ...env } })
   const attempts = await Promise.allSettled(Array.from({ length: 20 }, (_, i) => connect(t, server.url, { token: tokenFor(i) })))
   t.equal(attempts.filter(({ status }) => status === 'fulfilled').length, 3)

@@ -3,7 +3,7 @@ import { build, onEveryStore, tokenFor } from '../../support/build.ts'
 
 const alphabet = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
 
-onEveryStore(t, 'another spelling of a revoked token is rejected', async (t, env) => {
+onEveryStore(t, 'rejects a revoked token whose signature is encoded differently', async (t, env) => {
   const server = await build(t, { env })
   const token = tokenFor(1)
   t.equal((await server.admin('POST', '/admin/tokens/revoke', { token })).status, 204)

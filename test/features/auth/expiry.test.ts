@@ -29,7 +29,7 @@ t.test('a session closes when its token expires', async (t) => {
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
   const { client: bob, token, exp } = await connectBriefly(t, server, { id: 2, name: 'Bob' })
-  // The process, which includes the server, may be suspended at the expiry. A timer shows when the server could run again.
+  // The process, which includes the server, may be suspended when the token expires. A timer shows when it runs again.
   const expired = delay(exp * 1000 - Date.now()).then(() => Date.now())
 
   t.same(await bob.closed, { code: 4401, reason: 'TOKEN_EXPIRED' })
@@ -65,7 +65,7 @@ t.test('session:refresh replaces the token of a session', async (t) => {
   t.equal(await bob.fails('session:refresh', { token: 'nonsense' }), 'UNAUTHORIZED')
   await bob.ok('chat:message', { content: 'still in the room' })
   t.same(await bob.closed, { code: 4401, reason: 'TOKEN_EXPIRED' })
-  t.ok(Date.now() >= exp * 1000, 'the refused tokens changed nothing')
+  t.ok(Date.now() >= exp * 1000, 'the rejected tokens had no effect')
 })
 
 t.test('revoking the new token of a renewed session closes the session; revoking the old one does not', async (t) => {

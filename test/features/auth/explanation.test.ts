@@ -20,7 +20,7 @@ async function explain ({ url }: Pick<TestServer, 'url'>, token: string, headers
   return { status: response.status, headers: response.headers, body: text === '' ? undefined : JSON.parse(text) as { error: { code: string, message: string, details?: unknown } } }
 }
 
-t.test('returns what an upgrade would return', async (t) => {
+t.test('returns the response that an upgrade request would receive', async (t) => {
   const server = await build(t, { env: { MAX_CONNECTIONS: '2', MAX_CONNECTIONS_PER_USER: '1' } })
   const asUpgrade = async (token: string, headers: Record<string, string> = {}) => {
     const { status, body } = await explain(server, token, headers)
@@ -37,7 +37,7 @@ t.test('returns what an upgrade would return', async (t) => {
   await server.connect(2)
   t.equal(await asUpgrade(tokenFor(3)), '503 OVERLOADED')
   await ada.close()
-  for (let i = 0; i < 5; i++) t.equal((await explain(server, tokenFor(3))).status, 204, 'counts no connection')
+  for (let i = 0; i < 5; i++) t.equal((await explain(server, tokenFor(3))).status, 204, 'the requests do not count as connections')
   const drained = server.app.drain.begin(600)
   t.equal(await asUpgrade(tokenFor(3)), '503 DRAINING')
   for (const session of server.app.sockets.all()) session.close('SHUTTING_DOWN')
@@ -47,7 +47,7 @@ t.test('returns what an upgrade would return', async (t) => {
   t.match(await explain(closed, tokenFor(1)), { status: 409, body: { error: { code: 'FEATURE_DISABLED' } } })
 })
 
-t.test('names the origin, and what is wrong with a token', async (t) => {
+t.test('the response names the rejected origin or the problem with the token', async (t) => {
   const server = await build(t)
   t.match(await explain(server, tokenFor(1), { origin }), { status: 403, body: { error: { message: /https:\/\/evil\.example\.com .*CORS_ORIGINS/ } } })
   t.match(await explain(server, sign({ id: 1, name: 'Ada', iat: 1, exp: 2 })), { status: 401, body: { error: { details: { reason: 'expired' } } } })
@@ -64,7 +64,7 @@ t.test('pages of every origin may read the response', async (t) => {
   t.match(preflight.headers.get('access-control-allow-headers'), 'authorization')
   t.equal((await explain({ url }, tokenFor(1), { origin })).headers.get('access-control-allow-origin'), '*')
   const other = await fetch(`${url}/auth/session`, { headers: { origin } })
-  t.equal(other.headers.get('access-control-allow-origin'), null, 'no other route')
+  t.equal(other.headers.get('access-control-allow-origin'), null, 'other routes do not allow it')
 })
 
 t.test('the server logs one line per rejected connection', async (t) => {
@@ -94,5 +94,5 @@ t.test('the server logs one line per rejected connection', async (t) => {
 
   lines.length = 0
   await explain(server, tokenFor(2))
-  t.same(lines, [], 'an explanation is not a connection')
+  t.same(lines, [], 'a request for an explanation is not logged as a connection')
 })

@@ -10,7 +10,7 @@ t.test('checks the origin of browsers', async (t) => {
 
   t.equal(await from(), '101', 'native clients send no origin')
   t.equal(await from(url), '101', 'the origin of the server')
-  t.equal(await from('https://audio.example.com', 'audio.example.com'), '101', 'the origin of the server, by its host header')
+  t.equal(await from('https://audio.example.com', 'audio.example.com'), '101', 'the origin of the server, according to the Host header')
   t.equal(await from('https://app.example.com'), '101', 'configured')
   t.equal(await from('http://localhost:5173'), '101')
 
@@ -53,7 +53,7 @@ t.test('the Host header may name the default port, and may have capital letters'
   t.equal(await from('https://example.com', ''), refused)
 })
 
-t.test('behind a trusted proxy, the forwarded host counts', async (t) => {
+t.test('behind a trusted proxy, the origin is compared with the forwarded host', async (t) => {
   const { url } = await build(t, { env: { TRUST_PROXY: '1' } })
   const headers = { host: '127.0.0.1:3030', 'x-forwarded-host': 'Audio.Example.com:443', 'x-forwarded-for': '203.0.113.9' }
   t.equal(await outcome(t, url, { token: tokenFor(1), headers: { ...headers, origin: 'https://audio.example.com' } }), '101')

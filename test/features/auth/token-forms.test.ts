@@ -43,7 +43,7 @@ t.test('reads ?token= last, and only if allowed', async (t) => {
   t.equal(await outcome(t, url, { query: `?token=${one}&token=${two}` }), '401 UNAUTHORIZED', 'two tokens are invalid')
 })
 
-t.test('ignores the header\'s case and rejects other schemes', async (t) => {
+t.test('ignores the case of "Bearer" and rejects other schemes', async (t) => {
   const { url } = await build(t)
   const token = tokenFor(7)
   t.equal(await outcome(t, url, { headers: { authorization: `bearer ${token}` } }), '101')

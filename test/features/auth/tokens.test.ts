@@ -112,7 +112,7 @@ t.test('validates tokens', async (t) => {
   await attempts({ 'is_blocked is true': token({ ...good(), is_blocked: true }) }, '401 UNAUTHORIZED', 'blocked')
 })
 
-t.test('the reason names the check that failed', async (t) => {
+t.test('the error names the check that failed', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth', JWT_CLOCK_TOLERANCE_SECONDS: '5' } })
   const reasonOf = async (text: string) => {
     const response = await fetch(`${server.url}/auth/session`, { headers: { authorization: `Bearer ${text}` } })

@@ -15,7 +15,7 @@ await member.ok('room:join', { roomId: 'r1' })
 
 const { get, getLater, text, playlist } = hlsClient(`${server.url}/hls/r1`)
 
-t.test('returns 404 for rooms that are not on air, and rejects commands of members', async (t) => {
+t.test('returns 404 for rooms that are not on air, and rejects commands from members', async (t) => {
   t.match(joined, { broadcast: null })
   for (const path of ['index.m3u8', 'live.m3u8', '../unknown/index.m3u8', 'key', '..%2f..%2fetc/passwd', 'a/b']) {
     t.match(await get(path), { status: 404 }, path)

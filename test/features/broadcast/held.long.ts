@@ -6,8 +6,8 @@ import { build } from '../../support/build.ts'
 import { hlsClient } from '../../support/hls.ts'
 import { until } from '../../support/retry.ts'
 
-// The server holds the requests of 1,000 clients for a playlist that does not exist yet, then the clients disconnect. The
-// heap must not grow.
+// 1,000 clients request a playlist that does not exist yet, the server holds the requests, and the clients disconnect.
+// The heap must not grow.
 
 const count = 1000
 t.setTimeout(300_000)

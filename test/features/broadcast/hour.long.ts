@@ -36,7 +36,10 @@ for (const [file, codec] of [['live.m3u8', 'aac'], ['opus.m3u8', 'opus']] as con
     let end: number | undefined
     let samples = 0
     let segments = 0
-    /** Per segment: when the playlist that completes it arrived, minus its end in the stream, in milliseconds. Only differences matter. */
+    /**
+     * For each segment: the arrival time of the playlist that completes it, minus its end time in the stream, in
+     * milliseconds. Only the differences between segments matter.
+     */
     const lags: number[] = []
     const faults: string[] = []
     let retries = 0
@@ -44,7 +47,7 @@ for (const [file, codec] of [['live.m3u8', 'aac'], ['opus.m3u8', 'opus']] as con
       const answer = await get(`${file}?_HLS_msn=${next + 1}&_HLS_part=0`)
       const at = performance.now()
       if (answer.status === 503) {
-        // No new part in time: the machine was busy for seconds. Players retry, too.
+        // No new part arrived in time, because the machine was busy for seconds. Players retry, too.
         retries++
         continue
       }
@@ -54,7 +57,7 @@ for (const [file, codec] of [['live.m3u8', 'aac'], ['opus.m3u8', 'opus']] as con
       }
       const text = String(answer.body)
       const now = parsePlaylist(text)
-      if (now.first < listed.first || now.discontinuitySequence < listed.discontinuitySequence) faults.push(`${next}: a number fell`)
+      if (now.first < listed.first || now.discontinuitySequence < listed.discontinuitySequence) faults.push(`${next}: a sequence number decreased`)
       listed = now
       if (segments > 5 && text.includes('#EXT-X-DISCONTINUITY\n')) faults.push(`${next}: a discontinuity`)
       const segment = now.segments[next - now.first]
@@ -86,8 +89,8 @@ for (const [file, codec] of [['live.m3u8', 'aac'], ['opus.m3u8', 'opus']] as con
     t.strictSame(faults, [], 'no fault')
     t.ok(retries <= minutes / 20, `${retries} requests received 503`)
     t.ok(segments > minutes * 60 / 2.048 - 20, `${segments} segments`)
-    // Compares the shortest delays at the beginning and at the end of the run, so that delays on a busy machine do not
-    // count as drift.
+    // Compares the shortest delays at the beginning and at the end of the run, so that delays on a busy machine are not
+    // mistaken for drift.
     const tenth = Math.ceil(lags.length / 10)
     const drift = Math.min(...lags.slice(-tenth)) - Math.min(...lags.slice(0, tenth))
     t.comment(`${codec}: ${segments} segments, drift ${drift.toFixed(1)} ms in ${minutes} min`)

@@ -37,7 +37,7 @@ onBothStores(t, 'creates, starts, lists and deletes rooms, and creates users', a
   t.match(await ask('GET', '/api/rooms', ada), { body: { rooms: [{ roomId: 'open' }, { roomId: 'secret' }] } }, 'nothing has changed')
 
   t.match(await ask('GET', '/api/rooms/open', ada), { status: 200, body: { room: { pin: undefined, onAir: false, users: [] } } })
-  t.match(await ask('GET', '/api/rooms/open', bob), { status: 404 }, 'not on air, and another user\'s')
+  t.match(await ask('GET', '/api/rooms/open', bob), { status: 404 }, 'the room is not on air and belongs to another user')
   t.match(await ask('POST', '/api/rooms/open/users', bob, { role: 'anchor' }), { status: 403 })
   const anchor = await ask('POST', '/api/rooms/open/users', ada, { role: 'anchor' })
   t.match(anchor, { status: 201, body: { userID: String, token: String } })
@@ -111,14 +111,14 @@ t.test('admin keys and anonymous clients create rooms', async (t) => {
   for (let i = 0; i < 5; i++) t.equal(await second.fails('room:join', { roomId: 'ours', pin: `wrong${i}` }), 'PIN_WRONG')
   t.equal(await second.fails('room:join', { roomId: 'ours', pin: 'abc123' }), 'RATE_LIMITED')
 
-  // Wrong PINs are limited before the room exists, too.
+  // Attempts with a wrong PIN are limited even before the room exists.
   t.match(await ask('POST', '/api/rooms', adminKey, { roomId: 'empty', pin: 'abc123' }), { status: 201 })
   for (let i = 0; i < 5; i++) t.equal(await second.fails('room:join', { roomId: 'empty', pin: `wrong${i}` }), 'PIN_WRONG')
   t.equal(await second.fails('room:join', { roomId: 'empty', pin: 'abc123' }), 'RATE_LIMITED')
   t.match(await ask('DELETE', '/api/rooms/anyones', undefined), { status: 200 })
 })
 
-t.test('a user with the role host is an admin in the room, and may start and delete it', async (t) => {
+t.test('a user with the role host is an admin of the room, and may start and delete it', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,media,broadcast' } })
   const ask = client(server.url)
   await ask('POST', '/api/rooms', adminKey, { roomId: 'show' })

@@ -67,7 +67,7 @@ export default fp(async function feature (app) {
   t.notMatch(page, /<img/)
 })
 
-t.test('returns 404 on all its paths while disabled', async (t) => {
+t.test('returns 404 on all paths of the feature while it is disabled', async (t) => {
   const { url, app, admin } = await build(t, { env: { FEATURES: 'auth' } })
   const paths = ['/docs', '/docs/messages', '/docs/openapi.json', '/docs/asyncapi.json', '/docs/docs.css']
   for (const path of paths) t.equal((await fetch(url + path)).status, 404, path)

@@ -52,7 +52,7 @@ export interface FloorPlay {
 }
 
 /**
- * Radios of several servers start, talk, stop and disconnect at random. Observers on each server check that only one
+ * Radios on several servers start, talk, stop and disconnect at random. Observers on each server check that only one
  * user talks at a time. In the end, the floor must become free.
  */
 export async function playFloor (t: Test, urls: readonly string[], { steps, seed = Date.now() % 2 ** 31, talkers = 6, disturb }: FloorPlay): Promise<{ talks: number }> {

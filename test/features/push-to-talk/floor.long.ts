@@ -9,7 +9,7 @@ const packet = Buffer.alloc(80, 0xf8)
 const claims = { channelIds: [5] }
 const env = { FEATURES: 'auth,push-to-talk' }
 
-t.test('one user talks at a time on two servers, one of which is killed repeatedly', { timeout: 900_000 }, async (t) => {
+t.test('only one user talks at a time across two servers while one server is killed repeatedly', { timeout: 900_000 }, async (t) => {
   const REDIS_URL = await redisDatabase()
   const start = async (NODE_ID: string, PORT = '0') => {
     const server = startServer(t, { ...env, REDIS_URL, NODE_ID, PORT })

@@ -37,7 +37,7 @@ t.test('at most one user has the floor, and nobody keeps it for more than 95 s i
   t.pass()
 })
 
-t.test('radios of two servers never talk at the same time', async (t) => {
+t.test('radios on two servers never talk at the same time', async (t) => {
   const env = { FEATURES: 'auth,push-to-talk', REDIS_URL: await redisDatabase() }
   const servers = [await build(t, { env: { ...env, NODE_ID: 'a' } }), await build(t, { env: { ...env, NODE_ID: 'b' } })]
   const played = await playFloor(t, servers.map(({ url }) => url), { steps: 120 })

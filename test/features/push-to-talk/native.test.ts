@@ -31,7 +31,7 @@ function replay (t: Test, radio: TestRadio, from: number, channel: number, packe
   t.teardown(() => clearInterval(timer))
 }
 
-t.test('radios receive the audio of native clients, and native clients the audio of radios', async (t) => {
+t.test('radios and native clients receive each other\'s audio', async (t) => {
   const server = await build(t, { env: { FEATURES: features } })
   const bob = await connectRadio(t, server.url, 2, { claims: { channelIds: [5, 6] } })
   const ada = await enter(t, server, 1, 5, false)
@@ -54,7 +54,7 @@ t.test('radios receive the audio of native clients, and native clients the audio
   t.equal(heard?.userId, 2)
   const frequency = frequencyOf(t, RTCAudioSink, heard?.track as MediaStreamTrack)
   await until(() => Math.abs(frequency() - hz) < 10)
-  t.pass(`the tone of ${hz} Hz has passed through both directions`)
+  t.pass(`the tone of ${hz} Hz was received in both directions`)
   await until(() => server.app.sfu.speakersOf('ptt:6').includes(2))
 })
 

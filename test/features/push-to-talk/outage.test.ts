@@ -65,7 +65,7 @@ t.test('a talk on a server that was killed ends on the other servers', async (t)
   t.match(JSON.parse(String(stop[4])), { duration: Number, message_id: /^0_3_5_1_\d{13}_\d+ms\.opus$/ })
 })
 
-t.test('a server without Redis that is killed keeps what it has acknowledged', async (t) => {
+t.test('a server without Redis keeps acknowledged data when it is killed', async (t) => {
   const DATA_DIR = mkdtempSync(join(tmpdir(), 'flylive-push-to-talk-'))
   t.teardown(() => rmSync(DATA_DIR, { recursive: true, force: true }))
   const env = { FEATURES: 'auth,push-to-talk', PORT: '0', DATA_DIR, PTT_RECORD: 'true' }

@@ -26,7 +26,7 @@ t.test('accepts valid tokens in headers and in subprotocols, and rejects invalid
   t.equal((await fetch(`${url}/ptt`)).status, 404)
 })
 
-t.test('uses its own secret and path', async (t) => {
+t.test('uses the configured secret and path', async (t) => {
   const key = 'a-secret-of-the-radios-that-is-long-enough'
   const { url } = await build(t, { env: { ...env, PTT_JWT_SECRET: key, PTT_PATH: '/radio' } })
   const token = createSigner({ key, algorithm: 'HS256' })({ uid: 7 })
@@ -91,7 +91,7 @@ onBothStores(t, 'relays private talks', async (t, store) => {
   t.same(await ada.next(6), [1, 6, 1, 2, { any: 'type' }])
   t.same(await bob.next(1), [1, 1, 1, 2, { any: 'type' }])
   bob.send(1, 1, 2, 1, null)
-  t.same(await bob.next(6), [1, 6, 2, 1, 'Acknowledged'], 'private talks are never busy')
+  t.same(await bob.next(6), [1, 6, 2, 1, 'Acknowledged'], 'a private talk is never rejected as busy')
   ada.send(1, 3, 1, 2, packet)
   t.same(await bob.next(3), [1, 3, 1, 2, packet])
   ada.send(1, 2, 1, 2)
@@ -127,7 +127,7 @@ onBothStores(t, 'acknowledges and relays messages', async (t, store) => {
   t.same(await ada.next(26), [1, 26, 0, 1, 'test'])
 })
 
-onBothStores(t, 'closes the older radio of a user', async (t, store) => {
+onBothStores(t, 'closes the connection of a user\'s older radio', async (t, store) => {
   const { url } = await build(t, { env: { ...env, ...store } })
   const first = await connectRadio(t, url, 1, { deviceId: 'a' })
   const second = await connectRadio(t, url, 1, { deviceId: 'a' })
@@ -258,7 +258,7 @@ t.test('continues across a reload, and drops malformed frames', async (t) => {
   t.match(await connectRadio(t, server.url, 1).catch((error: unknown) => error), { status: 404 })
 })
 
-t.test('only members join the room of a channel, which has no owner', async (t) => {
+t.test('only members can join the room of a channel, and the room has no owner', async (t) => {
   const { url } = await build(t, { env: { FEATURES: 'auth,media,seats,lobby,push-to-talk' } })
   const join = async (claims: Record<string, unknown>) => {
     const client = await connect(t, url, { token: tokenFor(7, claims) })

@@ -21,7 +21,7 @@ const seconds = 60
 
 interface File { name: string, kind: string, userId?: string, seconds: number }
 
-t.test('the files of voices and of the mix are aligned', async (t) => {
+t.test('the voice files and the mix are aligned', async (t) => {
   const { recordingId } = await owner.ok('recording:start', { tracks: true })
   const path = `/admin/recordings/${String(recordingId)}`
   const networks = { perfect: undefined, jitter: relay(t, { drop: 0, jitterMs: 60, seed: 7 }), drift: undefined }

@@ -7,7 +7,8 @@ import type { MixInput } from '../../../features/recording/thread-recording.ts'
 import { generator, tonePackets } from '../../support/mix.ts'
 import { beepsOf, decodeFile, decodePackets } from '../../support/recordings.ts'
 
-// Tests the recorder thread's files for packets that arrive at given times. alignment.long.ts tests the whole server.
+// Tests the files that the recorder thread writes for packets with given arrival times. alignment.long.ts tests the
+// whole server.
 
 const tone = tonePackets(1000, 0.3)
 const silence = Uint8Array.of(0xf8, 0xff, 0xfe)
@@ -37,7 +38,7 @@ const networks: Record<string, (i: number) => Sent[]> = {
   jump: (i) => [{ i, arrival: i * 20, rtpTimestamp: i < 510 ? i * 960 : 5_000_000 + i * 960, producerId: 'i' }],
   // Some packets arrive twice.
   twice: (i) => [i, ...(i % 3 === 0 ? [i] : [])].map((i) => ({ i, arrival: i * 20, rtpTimestamp: i * 960, producerId: 'j' })),
-  // For a second, no packet arrives; then all packets arrive at once.
+  // No packet arrives for a second. Then the delayed packets arrive at once.
   stall: (i) => [{ i, arrival: i >= 400 && i < 450 ? 9000 : i * 20, rtpTimestamp: i * 960, producerId: 'k' }],
   invalid: (i) => [{ i, arrival: i * 20, rtpTimestamp: i * 960, producerId: 'l' }, { i, arrival: i * 20, rtpTimestamp: i * 960 + 480, producerId: 'l', payload: Uint8Array.of(3, 63, 1) }, { i, arrival: i * 20, rtpTimestamp: i * 960 + 480, producerId: 'l', payload: new Uint8Array() }]
 }
@@ -80,7 +81,7 @@ t.test('each voice is recorded at the time at which it was sent, without gaps', 
   }
 })
 
-t.test('a file that is cut off at any byte is complete after its repair', async (t) => {
+t.test('repairs a file that is cut off at any byte', async (t) => {
   const folder = t.testdir()
   const recording = new ThreadRecording({ folder, tracks: false, minFreeBytes: 0 })
   for (let i = 0; i < 250; i++) recording.add({ kind: 'packet', timestamp: i * 960, payload: tone[i % tone.length] as Uint8Array })

@@ -19,7 +19,7 @@ async function read (url: string, path: string): Promise<Buffer> {
 }
 const detailOf = async (url: string, id: string) => JSON.parse(String(await read(url, id))) as Detail
 
-t.test('a full disk ends only the recording, whose files stay valid', async (t) => {
+t.test('a full disk ends only the affected recording, and its files stay valid', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,media,chat,recording', RECORDING_MAX_ROOMS: '2' } })
   const [first, second, third] = await Promise.all([1, 2, 3].map(async (id) => await server.connect(id)))
   if (!first || !second || !third) return
@@ -36,7 +36,7 @@ t.test('a full disk ends only the recording, whose files stay valid', async (t) 
   const detail = await detailOf(server.url, full)
   t.match(detail, { reason: 'disk_full', files: [{ name: 'mix.mp4' }] })
   t.equal(detail.files.length, 1)
-  t.ok((await decodeFile(await read(server.url, `${full}/mix.mp4`))).seconds > 0, 'what was recorded can be played')
+  t.ok((await decodeFile(await read(server.url, `${full}/mix.mp4`))).seconds > 0, 'the audio recorded so far can be played')
   await first.ok('chat:message', { content: 'the room goes on' })
   const { seconds } = await detailOf(server.url, other)
   await until(async () => (await detailOf(server.url, other)).seconds > seconds + 1)
@@ -49,7 +49,7 @@ t.test('a full disk ends only the recording, whose files stay valid', async (t) 
   await second.ok('recording:stop')
 })
 
-t.test('a recording ends after RECORDING_MAX_HOURS, and when the room is empty', async (t) => {
+t.test('a recording ends after RECORDING_MAX_HOURS or when the room is empty', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,media,recording', RECORDING_MAX_HOURS: '0.001' } })
   const [owner, other] = [await server.connect(1), await server.connect(2)]
   await owner.ok('room:join', { roomId: 'r1' })
@@ -62,7 +62,7 @@ t.test('a recording ends after RECORDING_MAX_HOURS, and when the room is empty',
   t.match(await owner.event('recording:stopped'), { reason: 'max_duration' })
 })
 
-t.test('a recording of a killed server lacks at most its last 2 s, and the index is repaired', async (t) => {
+t.test('if a server is killed, its recording lacks at most the last 2 s, and the index is repaired', async (t) => {
   const dataDir = mkdtempSync(join(tmpdir(), 'flylive-recording-'))
   t.teardown(() => rmSync(dataDir, { recursive: true, force: true }))
   const env = { DATA_DIR: dataDir, FEATURES: 'auth,media,recording,tone', FEATURES_PATH: toneFeature(t, 500) }

@@ -58,7 +58,7 @@ for (let run = 0; run < runs; run++) {
       t.equal(data.length, bytes)
       const file = await decodeFile(data)
       t.equal(file.gaps, 0)
-      t.ok(Math.abs(file.seconds - seconds) < 0.001, 'the index is right')
+      t.ok(Math.abs(file.seconds - seconds) < 0.001, 'the index has the correct duration')
       t.ok(file.seconds > lasted - 2, `${name}: ${file.seconds} of ${lasted} s`)
       lost.push(lasted - file.seconds)
       if (name === 'mix.mp4') continue

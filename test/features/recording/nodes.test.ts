@@ -25,7 +25,7 @@ await member.ok('room:join', { roomId: 'r1' })
 const id = String((await owner.ok('recording:start', { tracks: true }))['recordingId'])
 let next = ''
 
-t.test('another server continues the recording when no member of the room is on the recording server', async (t) => {
+t.test('another server continues the recording when the recording server has no members of the room left', async (t) => {
   await member.event('recording:started')
   const speaker = await speak(t, first.app, 'r1', { hz: 500 })
   await until(async () => (await detail(id, first)).files.length === 2 && (await detail(id, first)).seconds > 2)
@@ -55,7 +55,7 @@ t.test('a server that did not record serves the files', async (t) => {
   t.equal((await get(second.url, `${id}/nothing.mp4`)).status, 404)
 })
 
-t.test('a recording moves away from a server that stops, whose files are then unavailable', async (t) => {
+t.test('another server continues the recording of a server that stops, and the stopped server\'s files are unavailable', async (t) => {
   second.app.drain.begin(0)
   await second.close()
   t.match(await owner.event('recording:stopped', ({ recordingId }) => recordingId === next), { reason: /^(?:moved|server_stopped)$/ })

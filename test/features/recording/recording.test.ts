@@ -44,7 +44,7 @@ t.test('only the owner and admins start and stop recordings, and all members are
   t.match(await third.ok('room:join', { roomId: 'r1' }), { recording: { recordingId } })
 })
 
-t.test('the files contain every sample, also across a reload', async (t) => {
+t.test('the files contain every sample, even across a reload', async (t) => {
   await member.ok('seat:take', { seatIndex: 3 })
   const low = await speak(t, server.app, 'r1', { hz: 450, amplitude: 0.3, owner: { userId: 2, userKey: '2', nodeId: server.app.nodeId, sessionId: String(member.greeting['sessionId']), kind: 'session' } })
   const high = await speak(t, server.app, 'r1', { hz: 1000, amplitude: 0.3 })
@@ -89,7 +89,7 @@ t.test('the files contain every sample, also across a reload', async (t) => {
   t.match((await get(`/${recordingId}/speakers.vtt`, { accept: 'audio/webvtt' })).headers.get('content-type'), 'audio/webvtt')
 })
 
-t.test('serves files and ranges of them, and no other files', async (t) => {
+t.test('serves whole files and ranges of recordings, but no other files', async (t) => {
   const whole = (await get(`/${recordingId}/mix.mp4`)).body
   const part = await get(`/${recordingId}/mix.mp4`, { range: 'bytes=10-19' })
   t.match({ status: part.status, range: part.headers.get('content-range') }, { status: 206, range: `bytes 10-19/${whole.length}` })
@@ -114,7 +114,7 @@ t.test('serves files and ranges of them, and no other files', async (t) => {
   t.equal((await fetch(`${server.url}/admin/recordings/${recordingId}/mix.mp4`)).status, 401, 'without the admin key')
 })
 
-t.test('a recording is deleted', async (t) => {
+t.test('deletes a recording', async (t) => {
   t.equal((await server.admin('DELETE', `/admin/recordings/${recordingId}`)).status, 204)
   t.equal((await server.admin('DELETE', `/admin/recordings/${recordingId}`)).status, 404)
   t.strictSame(readdirSync(root), [])

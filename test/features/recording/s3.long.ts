@@ -47,7 +47,7 @@ t.test('another server finishes the recording of a killed server', async (t) => 
   await until(async () => (await detailOf(other, String(next))).seconds > 0.5)
   t.match(await detailOf(other, String(next)), { continues: id, endedAt: null, files: [{ kind: 'mix' }] })
 
-  // All servers, and the index, are lost.
+  // All servers and the index are lost.
   await until(() => bucket.keys().some((key) => key.startsWith(`recordings-parts/${String(next)}/mix.mp4/`)))
   second.child.kill('SIGKILL')
   const again = await build(t, { env: { FEATURES: 'auth,media,recording', ...bucket.env } })

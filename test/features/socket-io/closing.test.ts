@@ -38,7 +38,7 @@ const endings: Record<string, Ending> = {
   SHUTTING_DOWN: { isFinal: false, code: 1001, end: ({ admin }) => admin('POST', '/admin/features/socket-io/disable') }
 }
 
-t.test('a client reconnects, or does not, depending on the close reason', async (t) => {
+t.test('the close reason determines whether a client reconnects', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,chat,socket-io', SINGLE_SESSION: 'true' } })
   const bob = await server.connect('bob', { face: 'native' })
   await bob.ok('room:join', { roomId: 'r1' })

@@ -1,8 +1,7 @@
 import t from 'tap'
 import { runOverSocketIo } from './contract.ts'
 
-// Runs a part of the contract suite with Socket.IO clients: replies and events. contract.long.ts
-// runs all of it.
+// Runs test/contract/replies.test.ts with Socket.IO clients. contract.long.ts runs the whole contract suite.
 
 const files = [
   'test/contract/replies.test.ts'

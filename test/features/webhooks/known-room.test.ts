@@ -44,7 +44,7 @@ t.test('puts the reports of several servers in order', async (t) => {
   t.strictSame([...known.fields.keys()], ['room'])
 })
 
-t.test('repeating a change sends nothing, or the same ids', async (t) => {
+t.test('a repeated change sends nothing, or webhooks with the same ids', async (t) => {
   const known = createKnown()
   const once = known.apply({ ...joined('ada'), id: 'x', at: 1 })
   t.strictSame(known.apply({ ...joined('ada'), id: 'x', at: 1 }), [])
@@ -52,7 +52,7 @@ t.test('repeating a change sends nothing, or the same ids', async (t) => {
   t.equal(new Set(once.map(({ id }) => id)).size, 2)
 })
 
-t.test('a correction changes nothing that was reported in the meantime', async (t) => {
+t.test('a correction does not override what was reported in the meantime', async (t) => {
   const known = createKnown()
   const [, first] = known.apply(joined('ada'))
   t.strictSame(known.apply(joined('ada', 10, { isCorrection: true })), [])
@@ -75,7 +75,7 @@ t.test('reports seats by revision, and broadcasts by their start', async (t) => 
   t.strictSame(names(known.apply({ type: 'finished', startedAt: 10, reason: 'inactivity' })), ['broadcast_stopped', 'room_finished'])
 })
 
-t.test('joins and leaves alternate, whatever arrives in which order', async () => {
+t.test('joins and leaves alternate, in whatever order reports arrive', async () => {
   const change = fc.oneof(
     fc.record({ user: fc.constantFrom('ada', 'bob'), startedAt: fc.constantFrom(10, 20), type: fc.constantFrom('joined', 'left') }),
     fc.record({ startedAt: fc.constantFrom(10, 20), type: fc.constantFrom('started', 'finished') })

@@ -8,7 +8,7 @@ import { startReceiver, webhookEnv } from '../../support/webhook-receiver.ts'
 t.test('webhooks survive kill -9, and the restarted server reports what ended with it', async (t) => {
   const receiver = await startReceiver(t)
   receiver.answer = () => 'hang'
-  // Both servers get the folder, because each call of `t.testdir` would empty it.
+  // Both servers use the same folder. `t.testdir` is called only once, because each call empties the folder.
   const folder = t.testdir({})
   const env = { ...webhookEnv(receiver), FEATURES: 'auth,seats,webhooks', HOST: '127.0.0.1', PORT: '0', DATA_DIR: folder }
   const first = startServer(t, env, folder)
@@ -28,7 +28,7 @@ t.test('webhooks survive kill -9, and the restarted server reports what ended wi
   t.equal(receiver.names('r1').filter((name) => name === 'participant_left').length, 1)
 })
 
-onStore('redis')(t, 'two servers add each webhook once; when one dies, the other reports what ended with it, and delivers its queue', async (t, store) => {
+onStore('redis')(t, 'two servers add each webhook once; when one server dies, the other reports what ended with it and delivers the queue', async (t, store) => {
   const receiver = await startReceiver(t)
   const env = { ...store, ...webhookEnv(receiver), FEATURES: 'auth,seats,webhooks', WEBHOOK_TIMEOUT_MS: '1000' }
   const child = startServer(t, { ...env, NODE_ID: 'a', HOST: '127.0.0.1', PORT: '0', DATA_DIR: t.testdir({}) })

@@ -3,7 +3,7 @@ import { backoffMs, outcomeOf } from '../../../features/webhooks/deliverer.ts'
 import { retryAfterMs, signatureOf } from '../../../features/webhooks/sender.ts'
 import { targetOf } from '../../../features/webhooks/service.ts'
 
-t.test('backs off exponentially up to ten minutes, for a day', async (t) => {
+t.test('retries for a day, with an exponential backoff of up to ten minutes', async (t) => {
   t.strictSame([0, 1, 2, 9, 20].map((tries) => backoffMs(1000, tries, 0.5)), [1000, 2000, 4000, 512_000, 600_000])
   t.strictSame([backoffMs(1000, 0, 0), backoffMs(1000, 0, 1)], [800, 1200])
   const event = { id: 'x', queuedAt: 0, body: '' }
@@ -22,7 +22,7 @@ t.test('reads Retry-After', async (t) => {
   t.strictSame(['7', 'Thu, 01 Jan 2026 00:00:09 GMT', 'Wed, 31 Dec 2025 00:00:00 GMT', '999999', 'soon', undefined].map((header) => retryAfterMs(header, now)), [7000, 9000, 0, 3_600_000, undefined, undefined])
 })
 
-t.test('signs as the documentation says', async (t) => {
+t.test('signs webhooks as documented', async (t) => {
   // printf '1700000000.{"a":"é"}' | openssl dgst -sha256 -hmac secret-key
   t.equal(signatureOf('secret-key', 1_700_000_000, '{"a":"é"}'), 't=1700000000,v1=a33cc14701a0cc4294e705e41188b6c745fa025a63744bc9bf4457e2444042d5')
 })

@@ -127,13 +127,13 @@ t.test('adds candidates and restarts ICE', async (t) => {
   t.equal((await patch(etag)).status, 412, 'the previous ETag is no longer valid')
   t.equal((await patch(restarted.etag, 'newu')).status, 204)
 
-  // The session ends with the user's membership.
+  // The session ends when the user leaves the room.
   t.equal((await server.admin('POST', '/admin/rooms/r1/kick', { userId: 1 })).status, 204)
   t.match(await patch(restarted.etag), { status: 404, code: 'SESSION_NOT_FOUND' })
   t.match(await call('/whip/r1/unknown', { method: 'DELETE' }), { status: 404 })
 })
 
-t.test('each server accepts the requests for a session', async (t) => {
+t.test('every server accepts requests for a session on any server', async (t) => {
   const shared = { ...env, REDIS_URL: await redisDatabase() }
   const [here, there] = [await build(t, { env: { ...shared, NODE_ID: 'a' } }), await build(t, { env: { ...shared, NODE_ID: 'b' } })]
   const { location, etag } = await caller(here)('/whip/r1')
@@ -172,7 +172,7 @@ t.test('accepts configured origins, continues across a reload and stops with the
   t.equal(server.app.sockets.size, 0)
 })
 
-t.test('a router for the payload type of a player closes with its last player', async (t) => {
+t.test('the router for a payload type closes when its last player leaves', async (t) => {
   const routers = new Set<types.Router>()
   observer.on('newworker', (worker) => worker.observer.on('newrouter', (router) => {
     routers.add(router)
