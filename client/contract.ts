@@ -222,7 +222,7 @@ export interface BroadcastRequests {
 
 /** Events of the feature `broadcast`. */
 export interface BroadcastEvents {
-  /** Sent to all members when the room goes on air. Clients must tell every seated user that the room is on air */
+  /** Sent to all members when the room goes on air. Clients must inform all seated users that the room is on air */
   'broadcast:started': {
     roomId: string
     /** URL of the HLS master playlist; without BROADCAST_URL, a path on this server */
@@ -534,7 +534,7 @@ export interface MediaRequests {
           direction?: ('sendrecv' | 'sendonly' | 'recvonly' | 'inactive') | undefined
         }[] | undefined
       }
-      /** Whether the consumer starts paused. It then stays paused until consumer:resume */
+      /** Whether the consumer starts paused and stays paused until consumer:resume */
       paused?: boolean
     }
     reply: {

@@ -9,7 +9,7 @@ import type { Air } from './stations.ts'
 declare module 'flylive-audio-server/feature' {
   interface ClusterRequests {
     /**
-     * Returns the parts after a position; if there are none yet, waits for the next part. `listeners` is the number of
+     * Returns the parts after a position. If there are none yet, waits for the next part. `listeners` is the number of
      * listeners on the requesting server.
      */
     'broadcast:parts': { data: { roomId: string, nodeId: string, listeners: number, after: Partial<Record<Codec, PartPosition>> }, reply: PartsReply }

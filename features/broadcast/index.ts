@@ -29,7 +29,7 @@ declare module 'flylive-audio-server/feature' {
      * A broadcast was started or stopped. Called once, on the server that started or stopped it. Not called for a
      * broadcast that ends because its room was closed.
      *
-     * @param startedAt when the broadcast started, epoch milliseconds; identifies it within the room
+     * @param startedAt when the broadcast started, in epoch milliseconds. Identifies the broadcast within the room
      */
     'broadcast:changed': (roomId: string, onAir: boolean, broadcast: { startedAt: number, hlsUrl: string }) => void
   }
@@ -62,7 +62,7 @@ export default defineFeature(async function broadcast (app, settings) {
   air.onChange()
   const restarts = metrics.counter('flylive_broadcast_restarts_total', 'Restarts of broadcast packagers after a failure')
   air.onRestart = () => restarts.inc()
-  const age = metrics.gauge('flylive_broadcast_age_seconds', 'Highest age of the latest audio in a playlist, among the rooms that this server packages. It grows while a packager returns nothing')
+  const age = metrics.gauge('flylive_broadcast_age_seconds', 'Age of the latest audio in a playlist: the highest value among the rooms that this server packages. It grows while a packager returns nothing')
   const measuring = setInterval(() => age.set(Math.max(0, ...air.stations.values().map(({ ageMs }) => ageMs / 1000))), 1000).unref()
   app.addHook('onClose', async () => clearInterval(measuring))
 

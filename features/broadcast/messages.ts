@@ -15,7 +15,7 @@ export const requests = {
 } satisfies RequestMap
 
 export const events = {
-  'broadcast:started': z.object({ roomId, hlsUrl }).describe('Sent to all members when the room goes on air. Clients must tell every seated user that the room is on air'),
+  'broadcast:started': z.object({ roomId, hlsUrl }).describe('Sent to all members when the room goes on air. Clients must inform all seated users that the room is on air'),
   'broadcast:stopped': z.object({ roomId }).describe('Sent to all members when the broadcast ends')
 } satisfies EventMap
 

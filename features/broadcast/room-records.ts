@@ -33,7 +33,10 @@ export type RoomRecordOfApi = z.output<typeof record>
 /** Maximum number of users listed per room. */
 export const maxUsers = 1000
 
-/** The rooms that were created over the REST API, on all servers. All methods throw UNAVAILABLE while the store cannot be reached. */
+/**
+ * The rooms that were created over the REST API of any server. All methods throw UNAVAILABLE while the store cannot be
+ * reached.
+ */
 export interface RoomRecords {
   get (roomId: string): Promise<RoomRecordOfApi | undefined>
   getMany (roomIds: readonly string[]): Promise<(RoomRecordOfApi | undefined)[]>
@@ -46,7 +49,7 @@ export interface RoomRecords {
   /**
    * Changes a room atomically.
    *
-   * @param change returns the changed record; called again if another server changes the record first
+   * @param change returns the changed record. Called again if another server changes the record first
    * @returns undefined if there is no such room
    */
   change (roomId: string, change: (room: RoomRecordOfApi) => RoomRecordOfApi): Promise<RoomRecordOfApi | undefined>

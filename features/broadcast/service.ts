@@ -42,7 +42,7 @@ export interface Broadcasts {
   /**
    * Ends the broadcast of a room, if there is one.
    *
-   * @returns whether there was one
+   * @returns whether the room was on air
    */
   close (roomId: string): Promise<boolean>
   urlOf (roomId: string): string

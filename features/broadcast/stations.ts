@@ -55,7 +55,7 @@ export class Station {
     return this.window.options.startedAt
   }
 
-  /** Number of listeners on all servers; see {@link BroadcastWindow.listeners}. */
+  /** Number of listeners across all servers. See {@link BroadcastWindow.listeners}. */
   get listeners (): number {
     const now = performance.now()
     return this.#elsewhere.values().reduce((sum, { listeners, at }) => now - at < reportMs ? sum + listeners : sum, this.window.listeners)

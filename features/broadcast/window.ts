@@ -16,7 +16,8 @@ const discontinuityMs = 4000
  * The discontinuity sequence must be a small number, because hls.js creates arrays of that length.
  *
  * @param startedAt when the broadcast started, epoch milliseconds
- * @returns the initial discontinuity sequence of a window that starts now; higher than that of any earlier window of the broadcast
+ * @returns the initial discontinuity sequence of a window that starts now. It is higher than that of any earlier window
+ *   of the broadcast
  */
 export const firstDiscontinuity = (startedAt: number): number => Math.max(0, Math.floor((Date.now() - startedAt) / discontinuityMs))
 

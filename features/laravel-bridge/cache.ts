@@ -29,9 +29,9 @@ export interface Cache<V> {
    * @throws UNAVAILABLE if `load` fails and no usable value is cached
    */
   get (key: string): Promise<V>
-  /** @returns the value if it is cached and fresh; never loads */
+  /** @returns the value if it is cached and fresh. Never loads a value */
   peek (key: string): V | undefined
-  /** @returns the value if it is cached and usable, even if stale; never loads */
+  /** @returns the value if it is cached and usable, even if stale. Never loads a value */
   peekStale (key: string): V | undefined
   /** Removes a value. A load in flight is restarted, because its result may be outdated. */
   invalidate (key: string): void

@@ -15,7 +15,7 @@ export type CallName = (typeof callNames)[number]
 export interface Call {
   name: CallName
   method: 'GET' | 'POST'
-  /** Path segments after /api/v1/internal/; the client URL-encodes each. */
+  /** Path segments after /api/v1/internal/. The client URL-encodes each segment. */
   path: readonly string[]
   body?: unknown
 }

@@ -27,8 +27,8 @@ export interface GiftFailure {
  * Sends gifts to the backend.
  *
  * @returns the gifts that the backend rejects permanently; all other gifts are charged
- * @throws UNAVAILABLE if the request did not reach the backend; BACKEND_FAILED if
- *   the outcome is unknown. In both cases the caller retries all gifts
+ * @throws UNAVAILABLE if the request did not reach the backend; BACKEND_FAILED if the outcome is unknown. In both
+ *   cases, the caller must retry all gifts
  */
 export async function processGifts (client: BackendClient, transactions: readonly GiftTransaction[]): Promise<{ failed: GiftFailure[] }> {
   if (transactions.length === 0) return { failed: [] }

@@ -17,7 +17,7 @@ export interface LaravelBridge {
   /**
    * Sends gifts to the backend, which charges them.
    *
-   * @throws UNAVAILABLE, BACKEND_FAILED; in both cases the caller retries all gifts
+   * @throws UNAVAILABLE or BACKEND_FAILED. In both cases, the caller must retry all gifts
    */
   processGifts (transactions: readonly GiftTransaction[]): Promise<{ failed: readonly GiftFailure[] }>
 }

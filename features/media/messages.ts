@@ -150,7 +150,7 @@ export const requests = {
       transportId: mediaId,
       producerId: mediaId.describe('A producer in the room, or `mix` for the mix of the room (feature mix)'),
       rtpCapabilities,
-      paused: z.boolean().default(true).describe('Whether the consumer starts paused. It then stays paused until consumer:resume')
+      paused: z.boolean().default(true).describe('Whether the consumer starts paused and stays paused until consumer:resume')
     }).describe('Receives the audio of a producer'),
     reply: z.object({ id: mediaId, producerId: mediaId, kind: z.literal('audio'), rtpParameters: opaque })
   },

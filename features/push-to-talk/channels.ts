@@ -34,12 +34,12 @@ const topicOf = (channel: string) => `push-to-talk:g:${channel}`
 
 /** The channels that are in use on this server: their rooms, and what their members receive. */
 export interface Channels {
-  /** @returns the channel; opens it on this server if necessary */
+  /** @returns the channel, which is opened on this server if necessary */
   open (key: string): Channel
   /**
    * Resolves when the room of the channel is open.
    *
-   * @throws if the room cannot be opened; the next call retries
+   * @throws if the room cannot be opened. The next call retries
    */
   ready (channel: Channel): Promise<void>
   join (radio: Radio, key: string): Channel
@@ -332,7 +332,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
   }
 }
 
-/** @returns the user's voice in the channel; creates the voice if necessary */
+/** @returns the user's voice in the channel, which is created if necessary */
 export function nativeVoice (channel: Channel, userId: UserId): NativeVoice {
   const userKey = userKeyOf(userId)
   const voice = channel.natives.get(userKey) ?? { userId, userKey, talk: undefined, waiting: undefined, deniedUntil: 0, mustPause: false, lastAudioAt: 0 }

@@ -6,7 +6,7 @@ const device = z.object({ deviceId: z.string(), token: z.string(), updatedAt: z.
 export const deviceList = z.array(device)
 export type Device = z.output<typeof device>
 
-/** Prefix of the Redis key; the rest is the user's id. The backend reads these keys. */
+/** Prefix of the Redis keys. The rest of a key is the user's id. The backend reads these keys. */
 export const devicesPrefix = 'msab:push-to-talk:devices:'
 /** How long a push token is stored after the device has sent it, in milliseconds. */
 const keptMs = 90 * 86_400_000

@@ -1,6 +1,6 @@
 // The durations of Opus packets (RFC 6716), and Ogg Opus files (RFC 7845).
 
-/** Samples per second. Opus counts durations at this rate, whatever the audio bandwidth. */
+/** Samples per second. Opus counts durations at this rate, regardless of the audio bandwidth. */
 export const sampleRate = 48_000
 
 /** Frame sizes by configuration number, in samples: SILK, hybrid, CELT (RFC 6716, section 3.1). */

@@ -19,11 +19,12 @@ const lockMs = 5000
 const markName = 'complete'
 
 /**
- * A mark in the store shows that the index is complete. If the store has lost its data, the mark is gone, too, and one
+ * A mark in the store shows that the index is complete. If the store has lost its data, the mark is missing, and one
  * server adds the recordings in the bucket to the index again.
  *
- * @returns a function that repairs the index if the mark is gone. It returns false if it must be called again soon, because
- *   another server is repairing the index or a recording may still run. It throws the errors of the store and of the bucket
+ * @returns a function that repairs the index if the mark is missing. It returns false if it must be called again soon,
+ *   because another server is repairing the index or a recording may still run. It throws the errors of the store and
+ *   of the bucket
  */
 export function createIndexRepair ({ clock, cluster, kv, log }: FeatureInstance, { index, storage, quietMs, finish, lost }: IndexRepairOptions): () => Promise<boolean> {
   const marks = kv.namespace('recording-marks')

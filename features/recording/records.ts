@@ -36,7 +36,7 @@ export const idPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9
 /** Name of the file that contains the record, beside the other files of a recording. */
 export const manifestName = 'recording.json'
 
-/** The index of all recordings, on all servers. All methods throw UNAVAILABLE while the store cannot be reached. */
+/** The index of the recordings of all servers. All methods throw UNAVAILABLE while the store cannot be reached. */
 export interface RecordIndex {
   get (recordingId: string): Promise<RecordingRecord | undefined>
   put (record: RecordingRecord): Promise<void>

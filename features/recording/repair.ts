@@ -66,7 +66,7 @@ function silence (from: number, until: number, fragments: number): Buffer[] {
  * Completes a file: removes an incomplete fragment at the end, appends silence, writes the duration, and flushes the
  * file to disk. Idempotent.
  *
- * @param path the path of a file that {@link Mp4Track} has written; the file may end at any byte
+ * @param path the path of a file that {@link Mp4Track} has written. The file may end at any byte
  * @param minSeconds minimum duration. Silence is appended to a shorter file, unless the file has no complete fragment
  */
 export async function complete (path: string, minSeconds = 0): Promise<Extent> {

@@ -50,7 +50,7 @@ export interface Storage {
   /**
    * Uploads the bytes that were added to the files of a running recording.
    *
-   * @throws the error of the upload; call this again later
+   * @throws the error of the upload. Call this method again later
    */
   uploadParts (recording: Recording): Promise<void>
   /**
@@ -61,7 +61,10 @@ export interface Storage {
   downloadParts (recordingId: string): Promise<boolean>
   /** Uploads the files of a finished recording, then deletes them from this server. Idempotent. */
   upload (record: RecordingRecord, stored: () => Promise<void>): Promise<void>
-  /** @returns the ids of the recordings in the bucket. `unfinished`: only parts were uploaded, most recently at `modifiedAt` */
+  /**
+   * @returns the ids of the recordings in the bucket. `unfinished`: recordings of which only parts were uploaded, the
+   * latest part at `modifiedAt`
+   */
   bucketIds (): Promise<{ finished: string[], unfinished: { recordingId: string, modifiedAt: number }[] }>
   /**
    * @param isFinished whether the complete files were uploaded

@@ -46,7 +46,7 @@ export default defineFeature(async function socketIo (app) {
 
 /**
  * Lets pages of all origins read the responses. A page whose origin is not allowed receives `Origin not allowed` when
- * it connects; no response before that contains data.
+ * it connects. No earlier response contains data.
  */
 function allowPages ({ headers: { origin } }: IncomingMessage, response: ServerResponse): void {
   response.setHeader('x-content-type-options', 'nosniff')

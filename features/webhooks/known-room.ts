@@ -17,7 +17,7 @@ export interface RoomStart {
 }
 
 interface Reported {
-  /** A UUID; the ids of events derive from it. */
+  /** A UUID from which the ids of the events are derived. */
   id: string
   /** When the change was detected, epoch milliseconds. */
   at: number

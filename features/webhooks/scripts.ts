@@ -199,7 +199,10 @@ end
 return found
 `
 
-/** KEYS prefix — ARGV now retry id…. Deletes dead letters; if retry is 1, moves them to their queues. Returns their number. */
+/**
+ * KEYS prefix — ARGV now retry id…. Deletes dead letters. If retry is 1, moves them to their queues. Returns their
+ * number.
+ */
 export const removeDead = `${common}
 local now, count = clock(ARGV[1]), 0
 for i = 3, #ARGV do

@@ -71,7 +71,7 @@ export function createSender ({ url, secret, timeoutMs, concurrency, clock }: Se
           body,
           signal
         })
-        // The status decides; a response body that is too long or too slow is ignored.
+        // Only the status matters, so a response body that is too long or too slow is ignored.
         await response.dump({ limit: maxResponseBytes, signal }).catch(() => { /* The connection is closed. */ })
         if (statusCode >= 200 && statusCode < 300) return { result: 'ok' }
         return { result: kindOf(statusCode), reason: `HTTP ${statusCode}`, retryAfterMs: retryAfterMs(headers['retry-after'], clock.now()) }
