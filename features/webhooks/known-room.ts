@@ -4,8 +4,8 @@ import { derivedId, eventOf, secondsBetween } from './events.ts'
 import type { EventData, EventName, QueuedEvent } from './events.ts'
 
 // What the receivers know about a room, and how a change of the room changes it. Each change is stored together with
-// the events that it leads to. Because the receivers' knowledge is stored, the server can add events that were lost when
-// a server died, and ignore reports that arrive twice or late.
+// the events that it leads to. Because the receivers' knowledge is stored, the server can add events that were lost
+// when a server died, and ignore reports that arrive twice or late.
 
 /** Identifies a room among the rooms that use the same id one after another. */
 export interface RoomStart {
