@@ -1,5 +1,5 @@
 /**
- * Builds an address of a server.
+ * Builds the address of a path on a server.
  *
  * @param base the server's base URL, with http, https, ws or wss; in browsers, it may be relative to the page. The result
  *   keeps the query and the path, without a final `/ws`

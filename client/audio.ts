@@ -97,14 +97,14 @@ const connectTimeoutMs = 8000
 const mixRetryMs = 5000
 
 /**
- * How long a user who moves to another server sends to both servers, so that other users have time to switch to the new
- * track, in milliseconds.
+ * After a move to another server, how long the client sends to both servers, in milliseconds. During this time, the
+ * other users switch to the new track.
  */
 const overlapMs = 150
 
 const sources = ['voice', 'music'] as const
 
-/** The transports to the previous server, which stay open until those to the current server are connected. */
+/** The transports to the previous server. They stay open until the transports to the current server are connected. */
 interface PreviousTransports {
   transports: MediaTransports
   closed: PromiseWithResolvers<void>
@@ -118,7 +118,7 @@ interface PreviousTransports {
 const defaultBitrates = { voice: 96_000, music: 128_000 }
 
 /**
- * Audio of the current room: receives remote tracks and sends the published tracks, a voice and music. In a room with
+ * Audio of the current room: receives remote tracks, and sends the published tracks (voice and music). In a room with
  * seats, tracks are sent only while the user has a seat. Sending and receiving resume automatically after a
  * `media:reset`, a failed transport, a reconnect or a change of seat.
  */
@@ -141,7 +141,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
   #iceServers: RTCIceServer[] | undefined
   #maxBitrates: Readonly<Record<AudioSource, number>> = defaultBitrates
   #mixRecommended = false
-  /** Set while the mix is not used because it failed. */
+  /** Set while the client uses the voices because the mix failed. */
   #mixTimer: ReturnType<typeof setTimeout> | undefined
   #transports: MediaTransports | undefined
   #previous: PreviousTransports | undefined
@@ -304,8 +304,8 @@ export class RoomAudio extends Emitter<AudioEvents> {
   }
 
   /**
-   * Keeps the transports to the current server open while the client moves to another server: until the transports that
-   * the next `start()` creates are connected, but at most 8 s. Resolves when the old transports are closed.
+   * Keeps the transports to the current server open while the client moves to another server. They close when the
+   * transports that the next `start()` creates are connected, or after 8 s. Resolves when they are closed.
    */
   handOver (): Promise<void> {
     const transports = this.#transports
@@ -349,8 +349,8 @@ export class RoomAudio extends Emitter<AudioEvents> {
   }
 
   /**
-   * Applies the join reply after the `seats` feature was turned on. The server keeps the producers of users
-   * who already had a seat; other users must produce again once they have a seat.
+   * Applies the join reply after the `seats` feature was turned on. The server keeps the producers of users who already
+   * have a seat. Other users must produce again once they have a seat.
    */
   seated ({ existingProducers = [] }: JoinReply): void {
     const known = new Set(existingProducers.map(({ producerId }) => producerId))
@@ -392,7 +392,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
    * Resolves when the track is first sent, which requires a connected transport and, in a room with seats, a seat.
    *
    * @throws RequestError if the server rejects the track permanently; CLOSED if the track is unpublished before it is
-   *   sent; TRACK_ENDED if it ends before it is sent, and has no replacement
+   *   sent; TRACK_ENDED if the track ends before it is sent and there is no replacement
    */
   publish (track: MediaStreamTrack, options: PublishOptions = {}): Promise<void> {
     const { source = 'voice' } = options

@@ -27,12 +27,12 @@ export interface ConnectionOptions {
    */
   url: string
   /**
-   * Returns a token. Called for every connection attempt, so that a reconnect can use a fresh token, and one minute
-   * before an open connection's token expires. If the function throws, takes longer than `connectTimeoutMs`, or returns
-   * text that cannot be a token, such as an error page, the client calls it again later.
+   * Returns a token. The client calls this function for every connection attempt, and one minute before the token of an
+   * open connection expires. If the function throws, takes longer than `connectTimeoutMs`, or returns text that cannot
+   * be a token, such as an error page, the client calls it again later.
    *
-   * @param refusal the error, if the server rejected the previous token; returning the same token again closes the
-   *   connection permanently
+   * @param refusal the server's error if it rejected the previous token. If the function returns that token again, the
+   *   connection closes permanently
    */
   token: (refusal?: RequestError) => string | Promise<string>
   /** Delays between attempts; 0.5 s to 10 s by default. */
@@ -93,12 +93,12 @@ const finalCodes: { [Code in CloseCodes[keyof CloseCodes]]?: WireError } = {
   4409: { code: 'REPLACED', message: 'You connected from another device' }
 }
 
-/** If this many servers in a row send the address of another server, the client waits, then uses the load balancer again. */
+/** After this many redirects from server to server in a row, the client waits, then uses the load balancer again. */
 const maxHops = 3
 
 /**
- * When a server shuts down, its clients open their second connections at random times: within half of the time that is
- * left, but at most within this time, in milliseconds.
+ * When a server shuts down, each client opens its second connection after a random delay. The longest delay is half of
+ * the time until the deadline, and at most this value, in milliseconds.
  */
 const longestSpreadMs = 5000
 
@@ -106,11 +106,13 @@ const longestSpreadMs = 5000
 const defaultTimeoutMs = 20_000
 /** The default timeout of a connection attempt. `RoomClient.join()` waits half a second longer, so that it can throw the error. */
 export const defaultConnectTimeoutMs = 9000
-/** Default of `idleMs`. With `answerMs`, a lost connection is detected within 35 s, which README.md states. */
+/**
+ * Default of `idleMs`. Together with `answerMs`, it lets the client detect a lost connection within 35 s (README.md).
+ */
 const defaultIdleMs = 24_000
 /** How long the answer to a ping may take, in milliseconds. */
 const answerMs = 8000
-/** How long the client waits for the reason for a rejected connection, in milliseconds. */
+/** Timeout of the request for the reason why a connection was rejected, in milliseconds. */
 const explainMs = 5000
 
 /** The characters allowed in a subprotocol (RFC 6455, section 4.1). The client sends the token as part of a subprotocol. */
@@ -174,7 +176,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     return this.#greeting
   }
 
-  /** The features that are enabled on the server; while disconnected, the last known set. */
+  /** The features that are enabled on the server; while the client is disconnected, the last known set. */
   get features (): ReadonlySet<string> {
     return this.#features
   }
@@ -571,7 +573,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#setState('waiting', why)
   }
 
-  /** Adds or removes the listeners for page events after which the client checks the connection, or retries. */
+  /** Adds or removes the listeners for page events after which the client checks the connection or retries. */
   #watchPage (isWatched: boolean): void {
     const { document } = globalThis as { document?: Document }
     const method = isWatched ? 'addEventListener' : 'removeEventListener'

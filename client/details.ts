@@ -97,18 +97,21 @@ export class RoomDetails extends Emitter<DetailsEvents> {
     return this.#isLocked
   }
 
-  /** Minimum time between two chat messages of a member, in seconds; 0 if slow mode is off. */
+  /** Minimum time between two chat messages from the same member, in seconds; 0 if slow mode is off. */
   get slowModeSeconds (): number {
     return this.#slowModeSeconds
   }
 
-  /** Id of the room's recording while the room is being recorded, otherwise null. Show everyone in the room that it is recorded. */
+  /**
+   * Id of the current recording; null while the room is not recorded. Apps must tell everyone in the room about a
+   * recording.
+   */
   get recordingId (): string | null {
     return this.#recordingId
   }
 
   /**
-   * Address of the room's HLS playlist while the room is on air, otherwise null. Show every seated user that the room is
+   * Address of the room's HLS playlist; null while the room is not on air. Apps must tell seated users that the room is
    * on air.
    */
   get hlsUrl (): string | null {
@@ -121,8 +124,8 @@ export class RoomDetails extends Emitter<DetailsEvents> {
   }
 
   /**
-   * Whether a user has raised a hand. In big rooms, the client knows this only for users in `participants`, and for users
-   * who have raised a hand since the join.
+   * Whether a user has raised a hand. In big rooms, the result is correct only for users in `participants`, and for
+   * users who raised a hand after this client joined.
    */
   hasRaisedHand (userId: UserId): boolean {
     return this.#raised.has(String(userId))

@@ -69,7 +69,7 @@ export function isDisconnect (error: unknown): boolean {
   return ['NOT_CONNECTED', 'CONNECTION_LOST', 'CLOSED'].includes(codeOf(error) ?? '')
 }
 
-/** Whether the server accepts this client's connections only after the deployment's configuration is changed. */
+/** Whether the server will reject this client until an administrator changes the deployment's configuration. */
 export function isMisconfigured (error: unknown): boolean {
   return ['ORIGIN_NOT_ALLOWED', 'NOT_FOUND'].includes(codeOf(error) ?? '')
 }

@@ -19,7 +19,10 @@ export class RoomGifts extends Emitter<GiftsEvents> {
   /** Idempotency keys of gifts whose outcome is unknown, indexed by the gift's content. */
   readonly #open = new Map<string, string[]>()
   readonly #received = new Set<string>()
-  /** How far the server's clock is ahead, in milliseconds. Idempotency keys must contain the server's time. */
+  /**
+   * How far the server's clock is ahead of the local clock, in milliseconds. Idempotency keys must contain the server's
+   * time.
+   */
   #clockOffsetMs = 0
 
   /** @param roomId returns the id of the current room */
@@ -43,7 +46,8 @@ export class RoomGifts extends Emitter<GiftsEvents> {
 
   /**
    * Sends a gift. The client never retries by itself. If the caller sends the same gift again after a failure, the
-   * client reuses the idempotency key, so the user is not charged twice if the server had accepted the first attempt.
+   * client reuses the idempotency key. The user is therefore charged only once, even if the server accepted both
+   * attempts.
    *
    * @throws RequestError
    */

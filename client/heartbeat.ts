@@ -5,7 +5,7 @@ export interface HeartbeatOptions {
   answerMs: number
   /** Sends a request that the server answers immediately. */
   ping: () => void
-  /** Called if no message arrives after a ping. The heartbeat has then stopped. */
+  /** Called if no message arrives in time after a ping. The heartbeat does not continue by itself. */
   lost: () => void
 }
 
@@ -37,8 +37,8 @@ export function createHeartbeat ({ idleMs, answerMs, ping, lost }: HeartbeatOpti
 
   function wait (): void {
     isAsking = false
-    // Subtract up to a quarter at random. Otherwise, the members of a silent room, who all received the last message at
-    // the same time, would also ping at the same time.
+    // Subtract a random part of up to a quarter. All members of a silent room received the last message at the same
+    // time, so their pings would otherwise coincide.
     const limitMs = idleMs * (0.75 + Math.random() / 4)
     const look = () => {
       const leftMs = receivedAt + limitMs - now()
@@ -53,7 +53,7 @@ export function createHeartbeat ({ idleMs, answerMs, ping, lost }: HeartbeatOpti
     const askedAt = now()
     ping()
     after(withinMs, () => {
-      // The answer may have arrived but not been handled yet.
+      // This timer is late, so an answer may have arrived that has not been handled yet.
       if (!isRepeated && now() - askedAt > withinMs + lateMs) return ask(withinMs, true)
       lost()
     })

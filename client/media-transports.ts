@@ -56,7 +56,7 @@ interface Sent {
   isMuted: boolean
 }
 
-/** Bit rate of a voice, in bits per second: full-band speech, as browsers send it by default. */
+/** Bit rate of a voice, in bits per second: the browsers' default for full-band speech. */
 const voiceBitrate = 32_000
 
 /** How long a transport may stay `disconnected` before ICE is restarted, in milliseconds. */
@@ -105,8 +105,7 @@ export class MediaTransports {
   }
 
   /**
-   * Whether audio can flow: the receive transport is connected, if there is one, and so is the send transport, if a
-   * track was sent.
+   * Whether audio can flow: every transport is connected, except for a send transport that has never been used.
    */
   get connected (): boolean {
     return [...this.#open].every(isConnected)
@@ -265,7 +264,7 @@ export class MediaTransports {
     }
   }
 
-  /** Closes the local side of the send transport; these transports can then no longer send. */
+  /** Closes the local side of the send transport. After that, nothing can be sent. */
   closeSending (): void {
     for (const transport of this.#open) {
       if (transport.direction !== 'send') continue

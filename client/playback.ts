@@ -15,7 +15,7 @@ const receptions = ['voices', 'mix'] as const
 
 /**
  * Plays the received tracks, and cross-fades between the voices and the mix. Volumes are kept for the whole lifetime of
- * the client, also for users who are not in the room.
+ * the client, even for users who are not in the room.
  */
 export class AudioPlayback extends Emitter<PlaybackEvents> {
   readonly #tracks: RemoteTracks
@@ -83,12 +83,12 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
   }
 
   /**
-   * Plays on another speaker, now and later.
+   * Plays the current and all later tracks on another speaker.
    *
    * @param deviceId the id of an `audiooutput` in `navigator.mediaDevices.enumerateDevices()`; empty for the browser's
    *   default
-   * @throws DOMException if the device is unknown or not permitted; the speaker does not change. `NotSupportedError` if
-   *   the browser cannot select a speaker
+   * @throws DOMException if the device is unknown or not permitted, `NotSupportedError` if the browser cannot select a
+   *   speaker. After an error, the client keeps the previous speaker
    */
   async setSpeaker (deviceId: string): Promise<void> {
     const before = this.#speaker
@@ -135,7 +135,7 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
     this.emit('change')
   }
 
-  /** The position that the voices or the mix should have after the fade. */
+  /** The fader position of the voices or of the mix after the fade. */
   #share (reception: Reception): number {
     return this.#tracks.reception === reception || this.#tracks.reception === undefined ? 1 : 0
   }

@@ -10,8 +10,9 @@ export interface PublishOptions {
   source?: AudioSource
   /**
    * Opens another track when the published track ends, for example because a phone call took the microphone. By
-   * default, the client opens another microphone if the published track comes from one. The client stops tracks
-   * returned by this function. Set this option to false to unpublish an ended track.
+   * default, the client opens another microphone if the published track comes from one. The client stops the tracks
+   * that this function returned when it no longer needs them. If this option is false, the client unpublishes an ended
+   * track.
    */
   reopen?: false | (() => Promise<MediaStreamTrack>)
 }

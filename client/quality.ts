@@ -31,7 +31,7 @@ export interface AudioQuality {
     /** Concealed samples divided by played samples, 0 to 1. Concealed silence is not counted. */
     readonly concealedRatio: number
   }
-  /** From the server's RTCP reports; present only while a track is sent. */
+  /** Present only while a track is sent. The loss and the jitter are from the server's RTCP reports. */
   readonly sent?: StreamQuality
   /** Round-trip time to the server. */
   readonly roundTripMs?: number
@@ -64,12 +64,12 @@ export interface QualitySample {
 /**
  * Values above these limits are rated `fair` or `poor`; the worst of the three values determines the rating.
  *
- * Loss: the scores are those of the E-model (ITU-T G.107, with the G.113 values for a codec with loss concealment). A
- * call without other impairments scores 90 at 1 % loss, the lower bound of "very satisfied" in G.109. At 5 % loss, the
- * score is 77, "some users dissatisfied".
+ * Loss: in the E-model (ITU-T G.107, with the G.113 values for a codec with loss concealment), a call without other
+ * impairments scores 90 at 1 % loss, the lower bound of "very satisfied" in G.109. At 5 % loss, the score is 77, "some
+ * users dissatisfied".
  *
- * Round trip: mouth-to-ear delay is half of the talker's round trip plus half of the listener's. ITU-T G.114 calls up
- * to 150 ms unnoticeable and sets 400 ms as the upper limit.
+ * Round trip: the mouth-to-ear delay is half of the talker's round trip plus half of the listener's. ITU-T G.114 calls
+ * delays of up to 150 ms unnoticeable and sets 400 ms as the upper limit.
  *
  * Jitter: ITU-T Y.1541 allows 50 ms for conversational traffic.
  */
@@ -163,7 +163,7 @@ function heardOf (entries: readonly Entry[], since: Since, seconds: number): Aud
     sum.lost += of('packetsLost')
     sum.bytes += of('bytesReceived')
     sum.samples += of('totalSamplesReceived')
-    // Concealment during a muted user's silence is not a loss.
+    // While a user is muted, the browser conceals silence, which is not a loss.
     sum.concealed += Math.max(0, of('concealedSamples') - of('silentConcealedSamples'))
     // A stream without new packets still reports its last jitter value.
     if (of('packetsReceived') > 0) sum.jitter = Math.max(sum.jitter, entry.jitter ?? 0)

@@ -55,7 +55,7 @@ export interface RemoteTracksEvents {
 
 /** How long the old and the new tracks play together during a switch, in milliseconds. */
 export const fadeMs = 150
-/** How long a switch waits for the first sound of the new tracks, in milliseconds. */
+/** Maximum time that a switch waits for the first sound of the new tracks, in milliseconds. */
 const longestWaitMs = 1000
 const pollMs = 20
 
@@ -208,7 +208,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     this.#producers.clear()
   }
 
-  /** Waits until all audible tracks from the previous server have been replaced, at most {@link longestWaitMs}. */
+  /** Waits until all audible tracks from the previous server have been replaced, but at most {@link longestWaitMs}. */
   async replaced (): Promise<void> {
     const deadline = performance.now() + longestWaitMs
     while (performance.now() < deadline && [...this.#previous.values()].some(({ audio }) => receptionOf(audio) === this.#wanted && !this.#isSilent(audio))) await delay(pollMs)
@@ -316,7 +316,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     return this.#previous.get(producerId) ?? this.#tracks.get(producerId)
   }
 
-  /** Stops receiving a track from the previous server; from then on, the track that replaces it plays, if there is one. */
+  /** Stops receiving a track from the previous server, and enables the track that replaces it, if there is one. */
   #release (producerId: string): void {
     const before = this.#previous.get(producerId)
     if (!before) return
@@ -386,7 +386,10 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   }
 
   /**
-   * @param transports if given, the client also closes the consumer on the server; otherwise, the server closes it without a request
+   * Stops receiving a track.
+   *
+   * @param transports if given, the client asks the server to close the consumer; otherwise, only the local side is
+   *   closed
    */
   #drop (producerId: string, transports?: MediaTransports): void {
     const dropped = this.#tracks.get(producerId)

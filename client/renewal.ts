@@ -14,7 +14,7 @@ export interface RenewalOptions {
 }
 
 /**
- * Tracks features that are turned on or off during and after a join. When the join reply lacks the
+ * Tracks features that are turned on or off during and after a join. If the join reply lacks the
  * fields of a feature that was turned on, the client joins the room again.
  */
 export class Renewal {
@@ -43,7 +43,10 @@ export class Renewal {
     this.#changed.clear()
   }
 
-  /** The reply arrived. Until `stop()`, the client rejoins the room for every feature that is turned on. */
+  /**
+   * Called when the join reply arrives. Until `stop()`, the client rejoins the room for every feature that is turned
+   * on.
+   */
   start (): void {
     this.#inside = true
     this.#backoff.reset()

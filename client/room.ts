@@ -115,7 +115,7 @@ export class RoomClient extends Emitter<RoomEvents> {
   #participantsCursor: string | undefined
   readonly #connectMs: number
   #connectTimer: ReturnType<typeof setTimeout> | undefined
-  /** Whether `join()` has started the connection, and the connection has not been open yet. */
+  /** Whether `join()` started the connection, and the connection has not been open since. */
   #isStarting = false
   #participants: readonly Participant[] = Object.freeze([])
   #participantsStale = false
@@ -229,9 +229,9 @@ export class RoomClient extends Emitter<RoomEvents> {
    * Joins a room, connecting first if necessary. Leaves the previous room.
    *
    * @returns the reply; resolves when the client is in the room
-   * @throws RequestError if the server rejects the join. If the client cannot connect within 10 s, throws the reason,
-   *   and the client stops connecting unless the connection was in use before. CLOSED if `leave()` or another `join()`
-   *   cancels this join
+   * @throws RequestError if the server rejects the join, or if the client cannot connect within 10 s. In the latter
+   *   case, the client stops connecting unless the connection was in use before. CLOSED if `leave()` or another
+   *   `join()` cancels this join
    */
   join (roomId: string, options: JoinOptions = {}): Promise<JoinReply> {
     this.#end(new RequestError({ code: 'CLOSED', message: `Replaced by a join to room ${roomId}` }))
@@ -375,7 +375,7 @@ export class RoomClient extends Emitter<RoomEvents> {
   async #moveTo ({ request, adopt }: Handover): Promise<void> {
     const wanted = this.#target
     if (!wanted) return adopt()
-    // The first server has rejected the join for now.
+    // The first server rejected the join, and a retry is scheduled.
     if (this.#enterTimer !== undefined) {
       adopt()
       await this.#enter()
@@ -448,7 +448,7 @@ export class RoomClient extends Emitter<RoomEvents> {
       this.#ownerId = ownerId
       if (isSelf(ownerId)) this.#role = 'owner'
       this.#participantsChanged()
-      // The previous owner's new role is only in a new join reply.
+      // Only a new join reply contains the previous owner's new role.
       if (isSelf(previousOwnerId)) this.#renew(new Set()).catch(() => { /* If this join fails, the next join reply contains the role. */ })
     })
     connection.on('room:role', ({ roomId, userId, role }) => {

@@ -45,7 +45,10 @@ interface View {
 
 const noRequests: readonly SeatRequest[] = Object.freeze([])
 
-/** Errors which mean that the seat was taken, locked or removed; the client then tries the next free seat. */
+/**
+ * Errors that mean that the seat was taken, locked or removed. After such an error, the client tries the next free
+ * seat.
+ */
 const seatUnavailable = new Set(['SEAT_TAKEN', 'SEAT_LOCKED', 'SEAT_INVALID'])
 
 /**
@@ -153,8 +156,8 @@ export class RoomSeats extends Emitter<SeatsEvents> {
 
   /**
    * Seat requests, oldest first; the same frozen array until they change. The owner and admins of the room see all
-   * requests, other users only their own. To answer a request, invite or assign its user to a seat, or lower
-   * the hand with `seat:request:cancel`.
+   * requests, other users only their own. To answer a request, invite the user to a seat, assign the user to a seat, or
+   * lower the hand with `seat:request:cancel`.
    */
   get requests (): readonly SeatRequest[] {
     return this.#requests
@@ -184,7 +187,7 @@ export class RoomSeats extends Emitter<SeatsEvents> {
   }
 
   /**
-   * Takes any free seat, unless the user already has a seat. Resolves when the view shows the seat.
+   * Takes any free seat, unless the user already has a seat. Resolves when this view contains the user's seat.
    *
    * @returns index of the user's seat; undefined if no seat is free
    * @throws RequestError

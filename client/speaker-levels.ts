@@ -4,7 +4,9 @@ import type { UserId } from './protocol.ts'
 /** Assumed level of a speaker whose level was not reported, 0 to 1: ordinary speech. */
 const unreportedLevel = 0.1
 
-/** How loud the active speakers are, as reported in the event `speaker:active`. The keys of users are their ids as strings. */
+/**
+ * How loud the active speakers are, as reported in the event `speaker:active`. A user's key is the user id as a string.
+ */
 export class SpeakerLevels {
   #roomId: string | undefined
   #levels: ReadonlyMap<string, number> = new Map()

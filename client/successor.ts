@@ -15,7 +15,7 @@ export interface Successor {
 }
 
 /**
- * Collects the events of a new socket until its handlers are replaced.
+ * Collects the events of a new socket until the caller replaces the socket's handlers.
  *
  * @param reply receives the replies
  * @param timeoutMs how long to wait for the greeting, in milliseconds
