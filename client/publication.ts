@@ -10,8 +10,8 @@ export interface PublishOptions {
   source?: AudioSource
   /**
    * Opens another track when the published track ends, for example because a phone call took the microphone. By
-   * default, the client opens another microphone if the published track comes from one. The client stops the tracks
-   * that this function returned when it no longer needs them. If this option is false, the client unpublishes an ended
+   * default, the client opens another microphone if the published track comes from one. When the client no longer sends
+   * a track that this function returned, it stops the track. If this option is false, the client unpublishes an ended
    * track.
    */
   reopen?: false | (() => Promise<MediaStreamTrack>)

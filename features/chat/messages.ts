@@ -20,7 +20,7 @@ export const chatMessage = z.object({
 })
 export type ChatMessage = z.output<typeof chatMessage>
 
-const slowModeSeconds = z.number().min(0).describe('Minimum time between two messages of a member, in seconds; 0 if slow mode is off')
+const slowModeSeconds = z.number().min(0).describe('Minimum time between two messages from the same member, in seconds; 0 if slow mode is off')
 
 export const requests = {
   'chat:message': {
@@ -29,7 +29,7 @@ export const requests = {
   },
   'chat:history': {
     request: z.object({
-      before: z.string().max(128).optional().describe('The nextCursor of the previous page, or the id of a message. Default: the newest messages'),
+      before: z.string().max(128).optional().describe('The nextCursor of the previous page, or the id of a message. The page ends before that message. Default: the newest messages'),
       limit: z.int().min(1).max(100).default(50)
     }).describe('Returns earlier messages of the room'),
     reply: z.object({

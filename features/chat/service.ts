@@ -8,7 +8,7 @@ import type { ChatStateHandle } from './state.ts'
 /** The chat of rooms, for other features. */
 export interface Chat {
   /**
-   * Deletes a message for everyone, now and in the history.
+   * Deletes a message for all members, and from the history.
    *
    * @param by the user who deletes the message
    * @param mayDelete called with the author of the message; may throw an error
@@ -16,7 +16,7 @@ export interface Chat {
    */
   deleteMessage (roomId: string, id: string, by: UserId, mayDelete: (authorId: UserId) => void): Promise<void>
   /**
-   * Sets the minimum time between two messages of a member. The owner and admins are exempt.
+   * Sets the minimum time between two messages from the same member. The owner and admins are exempt.
    *
    * @param seconds 0 turns slow mode off
    * @returns the previous value
@@ -48,7 +48,7 @@ export interface ChatService extends Chat {
   slowModeSeconds (roomId: string): number
 }
 
-/** Number of messages per room that can be deleted if history is disabled. */
+/** If history is disabled, only the newest messages of each room can be deleted: this many. */
 const keptIds = 200
 
 /**

@@ -6,7 +6,10 @@ export const maxSlowModeSeconds = 3600
 
 /** The chat mode of a room. It survives a restart. */
 export const chatState = z.object({
-  /** Minimum time between two messages of a member, in milliseconds; 0 if slow mode is off. The store reads this field. */
+  /**
+   * Minimum time between two messages from the same member, in milliseconds; 0 if slow mode is off. The store reads
+   * this field.
+   */
   intervalMs: z.int()
 })
 

@@ -61,7 +61,7 @@ export function createFlusher ({ outbox, processor, onRejected, clock, metrics, 
   const sizes = metrics.histogram('flylive_gift_batch_size', 'Gifts per batch sent to the backend', [], [1, 2, 5, 10, 25, 50, 75, 100])
   const duration = metrics.histogram('flylive_gift_flush_duration_seconds', 'Duration of backend calls, by result (ok, error or unavailable)', ['result'], [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30])
   const queueSize = metrics.gauge('flylive_gift_queue_size', 'Gifts queued for the backend, on all servers')
-  const deadLetterSize = metrics.gauge('flylive_gift_dead_letter_size', 'Gifts that failed three times and wait for an admin (dead letters), on all servers')
+  const deadLetterSize = metrics.gauge('flylive_gift_dead_letter_size', 'Gifts that failed three times and need an admin (dead letters), on all servers')
 
   const closing = new AbortController()
   const inFlight = new Set<Promise<void>>()
@@ -72,7 +72,7 @@ export function createFlusher ({ outbox, processor, onRejected, clock, metrics, 
 
   /** Starts another loop that sends batches, unless sending is paused or the limit is reached. */
   function pump (): void {
-    // While the backend is unavailable, only one batch at a time is sent, to probe it.
+    // While the backend is unavailable, send only one batch at a time, to check whether the backend is back.
     if (closing.signal.aborted || performance.now() < pausedUntil || inFlight.size >= (pause > 0 ? 1 : maxInFlight)) return
     const chain = flush().then(() => {
       outboxFailed = false
@@ -188,7 +188,7 @@ export function createFlusher ({ outbox, processor, onRejected, clock, metrics, 
     }
   }
 
-  /** Pauses all batches, longer after each failure. */
+  /** Pauses sending. Each failure doubles the pause, up to a maximum. */
   function backOff (): void {
     if (performance.now() < pausedUntil) return
     pause = Math.min(Math.max(pause * 2, backoffMs.min), backoffMs.max)

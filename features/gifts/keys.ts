@@ -16,7 +16,7 @@ export interface RecentGift {
 /** Recent gifts by transactionId. */
 export type RecentGifts = LRUCache<string, RecentGift>
 
-/** Maximum number of recent gifts that a server remembers; they take about 30 MB. */
+/** Maximum number of recent gifts that a server remembers, which takes about 30 MB of memory. */
 const maxRecent = 100_000
 
 /**

@@ -25,10 +25,10 @@ const key = z.uuidv7({ abort: true })
 export const requests = {
   'gift:send': {
     request: z.object({ giftId, recipientId, quantity: quantity.default(1), key: key.optional() }).describe('Sends a gift to a user in the room'),
-    reply: z.object({ transactionId: transactionId.describe('The gift is stored. The backend charges it once, or the sender receives gift:error') })
+    reply: z.object({ transactionId: transactionId.describe('Id of the stored gift. The backend charges the gift once, or the sender receives gift:error') })
   },
   'gift:prepare': {
-    request: z.object({ giftId, recipientId }).describe('Announces a gift to a user in the room, so that their client can preload it'),
+    request: z.object({ giftId, recipientId }).describe("Announces an upcoming gift to its recipient, so that the recipient's client can preload the gift's animation"),
     reply: z.object({})
   }
 } satisfies RequestMap

@@ -26,12 +26,12 @@ function recordOf (value: string): object {
 
 /**
  * An outbox for servers that share one Redis, with one round trip per method. Gifts are only as
- * durable as Redis; docs/deployment.md describes how to set it up.
+ * durable as the data in Redis. docs/deployment.md lists the required Redis settings.
  *
  * @param redis a client whose commands fail immediately while it is disconnected
  * @param now the clock for due times, in epoch milliseconds; default: the clock of Redis
- * @param keptLedger maximum number of gifts in the ledger; those with the lowest ids are deleted
- * @param keptFailed maximum number of failed gifts; those with the lowest ids are deleted
+ * @param keptLedger maximum number of gifts to keep in the ledger. Above it, the gifts with the lowest ids are deleted
+ * @param keptFailed maximum number of failed gifts to keep. Above it, the gifts with the lowest ids are deleted
  */
 export function createRedisOutbox (redis: Redis, { now, keptLedger = maxLedger, keptFailed = maxFailed }: OutboxOptions = {}): Outbox {
   const run = {

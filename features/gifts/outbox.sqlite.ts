@@ -22,14 +22,13 @@ const tables = `
 const tableOf: Record<RecordKind, string> = { ledger: 'ledger', failed: 'failed', deadLetters: 'dead_letters' }
 
 /**
- * The outbox of a single server: a SQLite file. A gift is on disk when `add` resolves,
- * so it survives a crash and a power failure. Gifts that are added in the same turn of the event loop
- * share one transaction and one disk flush.
+ * The outbox of a single server: a SQLite file. When `add` resolves, the gift is on disk and survives a crash or a
+ * power failure. Gifts that are added in the same turn of the event loop share one transaction and one disk flush.
  *
  * @param file path of the SQLite file; the file and its folder are created if missing
  * @param now the clock for due times, in epoch milliseconds
- * @param keptLedger maximum number of gifts in the ledger; the oldest records are deleted
- * @param keptFailed maximum number of failed gifts to keep; the oldest beyond it are deleted
+ * @param keptLedger maximum number of gifts to keep in the ledger. Above it, the oldest gifts are deleted
+ * @param keptFailed maximum number of failed gifts to keep. Above it, the oldest gifts are deleted
  */
 export function createSqliteOutbox (file: string, { now = Date.now, keptLedger = maxLedger, keptFailed = maxFailed }: OutboxOptions = {}): Outbox {
   mkdirSync(dirname(file), { recursive: true })

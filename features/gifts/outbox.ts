@@ -3,7 +3,7 @@ import type { UserId } from 'flylive-audio-server/feature'
 
 /** An accepted gift. Immutable. */
 export interface Gift {
-  /** A UUIDv7, so ids sort by time. If the sender sent a key, the time is that of the key. */
+  /** A UUIDv7, so ids sort by time. If the sender sent an idempotency key, the id contains the time in that key. */
   transactionId: string
   roomId: string
   senderId: UserId
@@ -20,7 +20,10 @@ export interface GiftTotal {
   quantity: number
 }
 
-/** How long Redis keeps the totals of a room after its last gift, in milliseconds, in case the server that closed the room died before it deleted them. */
+/**
+ * How long Redis keeps the totals of a room after the last gift, in milliseconds. A server that closes a room deletes
+ * its totals. This expiry removes them if the server dies before that.
+ */
 export const totalsTtlMs = 30 * 86_400_000
 
 /** Gifts that were leased together. */
@@ -63,8 +66,8 @@ export type RecordKind = keyof Records
 export type Found = { place: 'queue', gift: Gift } | { [K in RecordKind]: { place: K, gift: Records[K] } }[RecordKind]
 
 /**
- * Maximum number of failed gifts to keep. A user without coins can create 30 per minute. The user receives gift:error
- * for each, so old ones can be deleted.
+ * Maximum number of failed gifts to keep. A user without coins can create 30 failed gifts per minute. The user receives
+ * gift:error for each of them, so old failed gifts can be deleted.
  */
 export const maxFailed = 100_000
 /** Maximum number of gifts to keep in the ledger. */

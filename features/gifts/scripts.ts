@@ -84,8 +84,8 @@ return {redis.call('ZCARD', KEYS[1]), redis.call('ZCARD', KEYS[4]), tries, more,
  * - the index in KEYS of the hash for a kind of record: a is the details, b the name of the field for the number of
  *   attempts, or empty
  *
- * The script adds the gift to its new place before removing it from the old one. If Redis rejects a write (out of
- * memory), the gift stays in its old place.
+ * The script adds the gift to its new place before it removes the gift from the old place. If Redis rejects a write
+ * (out of memory), the gift stays in the old place.
  *
  * If there are more than keptLedger or keptFailed records, the script deletes those with the lowest ids, at most
  * "trimmed" of each kind.

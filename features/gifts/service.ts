@@ -31,8 +31,8 @@ export interface Gifts {
    */
   accept (session: Session, room: LocalRoom, request: z.output<typeof requests['gift:send']['request']>): Promise<Accepted>
   /**
-   * Broadcasts an accepted gift to the room, unless this server has already done so. If
-   * the gift failed, only sends gift:error again to the sender, who may have missed it.
+   * Broadcasts an accepted gift to the room, unless this server has already done so. If the gift failed, sends
+   * gift:error to the sender again instead, because the sender may have missed it.
    */
   announce (accepted: Accepted, sender: Session): void
   /**
@@ -71,7 +71,7 @@ const maxTotals = 50
 /** Number of dead letters moved per step of a replay. */
 const replayBatch = 500
 
-/** @param keptLedger number of gifts to keep in the ledger */
+/** @param keptLedger maximum number of gifts to keep in the ledger */
 export function createGifts (app: Pick<FeatureInstance, 'clock' | 'config' | 'features' | 'keep' | 'log' | 'metrics' | 'redis' | 'rooms' | 'sockets' | 'store'>, keptLedger: number): Gifts {
   const { config, log, metrics, rooms, sockets, store } = app
   const outbox = app.redis ? createRedisOutbox(app.redis, { keptLedger }) : createSqliteOutbox(join(config.DATA_DIR, 'gifts.sqlite'), { now: app.clock.now, keptLedger })
@@ -92,8 +92,8 @@ export function createGifts (app: Pick<FeatureInstance, 'clock' | 'config' | 'fe
   })
 
   /**
-   * @returns the user id with the type (number or string) it has in the user's token; unchanged if the user is neither
-   *   connected to this server nor in the room
+   * @returns the user id with the type (number or string) that it has in the user's token; unchanged if the user is
+   *   neither connected to this server nor in the room
    */
   async function wireForm (roomId: string, userId: UserId): Promise<UserId> {
     const [session] = sockets.ofUser(userKeyOf(userId))

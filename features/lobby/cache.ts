@@ -12,7 +12,7 @@ export interface Cache<V> {
 
 /**
  * @param maxAgeMs how long a value is valid after the start of its load
- * @param maxEntries maximum number of entries; the oldest entries are evicted
+ * @param maxEntries maximum number of entries. Above it, the cache evicts the oldest entries
  */
 export function createCache<V> (maxAgeMs: number, maxEntries: number): Cache<V> {
   // Sorted by age, oldest first.

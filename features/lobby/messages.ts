@@ -5,7 +5,7 @@ const listed = z.object({
   roomId,
   ownerId: userId,
   participantCount: z.int(),
-  hostName: z.string().nullable().describe('Name of the owner; null if the room is locked, or the server does not know the name'),
+  hostName: z.string().nullable().describe('Name of the owner; null if the room is locked or the server does not know the name'),
   title: z.string().nullable(),
   topic: z.string().nullable(),
   isLocked: z.boolean().describe('Whether new users need a PIN or cannot join at all. If true, `hostName` is null, and `people` and `speaking` are empty'),

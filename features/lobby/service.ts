@@ -14,8 +14,8 @@ export interface Lobby {
   /**
    * Returns a page of the rooms that have members. The page is at most `cacheMs` old.
    *
-   * @param query if given, returns only rooms whose texts contain these words, and searches at most {@link maxSearched}
-   *   rooms per page
+   * @param query if given, the page contains only rooms whose texts contain these words. Each page searches at most
+   *   {@link maxSearched} rooms
    * @throws UNAVAILABLE
    */
   list (cursor: string | undefined, limit: number, query?: string): Promise<Page>

@@ -1,7 +1,7 @@
 import { userKeyOf, z } from 'flylive-audio-server/feature'
 import type { FeatureInstance, UserId } from 'flylive-audio-server/feature'
 
-/** The active speakers of the rooms of all servers. */
+/** The active speakers in all rooms, on all servers. */
 export interface Speaking {
   /** @returns the active speakers of a room, at most a few seconds old */
   of (roomId: string): UserId[]
@@ -19,7 +19,7 @@ const report = z.object({ node: z.string(), rooms: z.record(z.string(), z.array(
 
 /**
  * Sends the active speakers of this server's rooms to all servers, in one message per second for all rooms, and
- * receives those of the other servers. A server without speakers sends nothing.
+ * receives the same messages from the other servers. A server without speakers sends nothing.
  */
 export async function shareSpeakers (app: Pick<FeatureInstance, 'addHook' | 'bus' | 'log' | 'nodeId' | 'rooms' | 'sfu'>): Promise<Speaking> {
   const { bus, log, nodeId, rooms, sfu } = app

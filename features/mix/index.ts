@@ -6,7 +6,7 @@ import { createRecommendations, mixState } from './recommendations.ts'
 
 export { config }
 
-/** Access to the mix for sessions. */
+/** The mix, for other features. */
 export interface Mix {
   /**
    * Lets a session receive the mix of its room.

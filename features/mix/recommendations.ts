@@ -25,7 +25,7 @@ export interface Recommendations {
   seatsChanged (roomId: string, seated: number): Promise<void>
   /** Called when the feature seats is turned on or off. While it is off, nobody counts as seated. */
   setSeats (areOn: boolean): void
-  /** Forgets a room without members on this server. */
+  /** Called when a room has no more members on this server. */
   forget (roomId: string): void
 }
 

@@ -22,14 +22,14 @@ export const requests = {
     }).describe('Removes a user from the room. Owner and admins only. An admin cannot remove the owner'),
     reply: z.object({ userId })
   },
-  'room:unban': aboutUser('Removes the ban of a user; has no effect if the user is not banned. Owner and admins only'),
+  'room:unban': aboutUser('Removes the ban of a user. Has no effect if the user is not banned. Owner and admins only'),
   'room:bans': {
     request: z.object({ cursor, limit: z.int().min(1).max(100).default(50) }).describe('Lists the bans of the room. Owner and admins only'),
     reply: z.object({
       bans: z.array(z.object({
         userId,
         until: z.int().describe('Epoch milliseconds'),
-        by: userId.nullable().describe('The member who banned the user; null if an admin (over REST) or the backend did')
+        by: userId.nullable().describe('The member who banned the user; null if an admin (over REST) or the backend banned the user')
       })).describe('Ordered by user id'),
       nextCursor
     })
@@ -54,7 +54,7 @@ export const requests = {
     reply: z.object({})
   },
   'chat:slowMode': {
-    request: z.object({ seconds: z.int().min(0).max(maxSlowModeSeconds).describe('0 ends slow mode') }).describe('Sets the minimum time between two chat messages of a member. Owner and admins only'),
+    request: z.object({ seconds: z.int().min(0).max(maxSlowModeSeconds).describe('0 ends slow mode') }).describe('Sets the minimum time between two chat messages from the same member. Owner and admins only'),
     reply: z.object({})
   }
 } satisfies RequestMap

@@ -12,7 +12,8 @@ export interface Moderation {
   /**
    * Removes a user from the room and, if `banSeconds` is given, bans the user.
    *
-   * @returns the user's id; as in their token if the user is in the room, otherwise as given
+   * @returns the user's id, with the type (number or string) that it has in the user's token if the user is in the
+   *   room, otherwise with the given type
    * @throws CANNOT_TARGET_SELF, BAN_LIMIT; FORBIDDEN if an admin targets the owner; NOT_IN_ROOM if the user is not in the
    *   room, has no seat there, and is not to be banned
    */

@@ -30,8 +30,8 @@ export function createReactions (app: FeatureInstance, coalesceOver: number): Re
   )
 
   /**
-   * The number of members on all servers, cached for 1 s; if the store is unavailable, the number
-   * on this server.
+   * The number of the room's members on all servers, cached for 1 s. If the store is unavailable: their number on this
+   * server.
    */
   function sizeOf (room: LocalRoom): Promise<number> {
     const now = performance.now()

@@ -1,7 +1,7 @@
 /** Number of reactions per emoji. */
 export type Counts = ReadonlyMap<string, number>
 
-/** Counts the reactions in big rooms and sends each room its counts once per second. */
+/** Counts the reactions in big rooms, and sends the counts of a room to its members once per second. */
 export interface Tally {
   /** Counts a reaction. It is included in the next counts that the room receives. */
   add (roomId: string, emoji: string): void
@@ -9,7 +9,7 @@ export interface Tally {
   takeOver (): void
 }
 
-/** Unsent counts and their timers, per room. They outlive a reload. */
+/** Unsent counts and their timers, per room. They survive a reload. */
 export interface PendingCounts {
   readonly rooms: Map<string, PendingRoom>
   /** Sends the counts of a room. `flush` is a function of the current instance of the feature. */

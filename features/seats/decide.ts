@@ -39,7 +39,7 @@ export type Command =
 
 /** Lifetime of an invite, in milliseconds (protocol.md, seat rules). */
 export const inviteMs = 30_000
-/** How long, in milliseconds, an assigned user has to join the room before the seat is released. */
+/** If an assigned user is not in the room after this time, in milliseconds, the seat is released. */
 export const assignGraceMs = 5000
 
 /**
@@ -48,7 +48,7 @@ export const assignGraceMs = 5000
  */
 export const maxRequests = 200
 
-/** Maximum number of users per room whom a host has muted. Beyond that, the oldest mute ends. */
+/** Maximum number of users per room whom a host has muted. Above this number, the oldest mutes end. */
 export const maxMuted = 500
 
 /** Roles that may send a command; a command without an entry is open to all members (protocol.md, seat rules). */
@@ -88,7 +88,7 @@ export interface Outcome {
  * @param state the current state; not modified
  * @param actor undefined for the server's own commands
  * @param now epoch milliseconds
- * @returns the result; and, if the state changed, the new state and the events for all members
+ * @returns the result and, if the state changed, the new state and the events for all members
  * @throws FORBIDDEN, SEAT_INVALID, SEAT_LOCKED, SEAT_NOT_LOCKED, SEAT_ALREADY_LOCKED, SEAT_TAKEN, NOT_SEATED,
  *   INVITE_PENDING, INVITE_NOT_FOUND, ALREADY_SEATED, SEAT_REQUESTS_FULL, SEAT_REQUEST_NOT_FOUND, CANNOT_TARGET_SELF
  */
@@ -322,7 +322,7 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
         if (present !== true) continue
         delete holding.awayUntil
         changed = true
-        // Members who joined while the user was away have not received the raised hand.
+        // The hand was hidden from members who joined while the user was away.
         if (!('seatIndex' in holding)) emitHand(holding.userId, true)
       }
       endInvites(({ expiresAt }) => expiresAt <= now)
@@ -333,7 +333,7 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
       next.seatCount = command.seatCount
       for (const seat of next.seats.filter(({ seatIndex }) => seatIndex >= command.seatCount)) clear(seat, 'removed')
       endInvites(({ seatIndex }) => seatIndex >= command.seatCount)
-      // Unlock these seats, so that they are unlocked if a later resize adds them again.
+      // If a later resize adds these seats again, they must not be locked.
       for (const seatIndex of next.locked.filter((index) => index >= command.seatCount)) unlock(seatIndex)
       emit('seat:count', { seatCount: command.seatCount })
       return done({})

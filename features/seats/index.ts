@@ -28,7 +28,10 @@ declare module 'flylive-audio-server/feature' {
      * @param seated number of users in the room who have a seat
      */
     'seats:changed': (roomId: string, seated: number) => void
-    /** A command has changed the occupants, locks or mutes of a room's seats. Called once, on the server that ran the command. */
+    /**
+     * A command has changed the number, occupants, locks or mutes of a room's seats. Called once, on the server that
+     * ran it.
+     */
     'seats:updated': (roomId: string, seats: SeatsSnapshot) => void
   }
 }

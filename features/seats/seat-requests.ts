@@ -9,8 +9,9 @@ import type { SeatRequestView, SeatState, SeatStateHandle } from './state.ts'
  * receive only their own. Each server sends to its own sockets when the seats of a room change. An event always
  * contains every request that its receiver may see, so lost and repeated events are harmless.
  *
- * A change is sent only to the hosts and to the users whose request was added or removed, or has a new position,
- * because a room may have thousands of members. If hundreds of them raise their hands at once, several changes are sent together.
+ * Because a room may have thousands of members, a change is sent only to the hosts and to the users whose own request
+ * was added, was removed or has a new position. If hundreds of members raise their hands at once, several changes are
+ * sent together.
  */
 export interface SeatRequests {
   /** @returns the requests for a member's join reply */
@@ -59,7 +60,10 @@ const timeoutMs = 500
 const windowMs = 1000
 const maxPerWindow = 10
 
-/** Maximum size of the requests in a join reply, in bytes. If there are more, an event with the requests follows the reply. */
+/**
+ * Maximum size of the requests in a join reply, in bytes. If they are larger, an event with the requests follows the
+ * reply.
+ */
 const maxJoinBytes = 16_384
 
 const isHost = (role: Role) => role !== 'member'
@@ -67,7 +71,10 @@ const isOwn = (session: Session) => ({ userId }: SeatRequestView) => userKeyOf(u
 const identityOf = ({ userId, requestedAt, position }: SeatRequestView) => `${position} ${requestedAt} ${userKeyOf(userId)}`
 
 export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstance, 'log' | 'rooms' | 'sockets'>, state: Pick<SeatStateHandle, 'peek'>, audiences: RequestAudiences): SeatRequests {
-  /** How often each room's requests were sent in the current window, and the timer that sends waiting changes at its end. */
+  /**
+   * Per room: how often its requests were sent in the current window, and the timer that sends waiting changes
+   * afterwards.
+   */
   const windows = new WeakMap<LocalRoom, { since: number, sent: number, timer: NodeJS.Timeout | undefined }>()
   const timers = new Set<NodeJS.Timeout>()
 
@@ -102,7 +109,9 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
     rooms.sendTo(room, session, requestsEvent(room.roomId, delivered.filter(isOwn(session))))
   }
 
-  /** Stores a member's role. If the set of requests that the member may see changes, sends it. */
+  /**
+   * Stores a member's role. If the member may now see other requests than before, sends those that the member may see.
+   */
   function updateRole (room: LocalRoom, session: Session, role: Role): void {
     const audience = audienceOf(room)
     const { hosts, delivered } = audience
@@ -115,7 +124,7 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
     if (!delivered.every(isOwn(session))) rooms.sendTo(room, session, requestsEvent(room.roomId, delivered))
   }
 
-  /** Checks which of the given sessions are still hosts, and sends them all requests. */
+  /** Checks which of the given sessions are still hosts. Sends all requests to those that are. */
   async function sendToHosts (room: LocalRoom, audience: RequestAudience, hosts: readonly Session[]): Promise<void> {
     // A role check that is already in progress sends the latest requests when it ends.
     const unchecked = hosts.filter((session) => !audience.roleChecks.has(session))
@@ -192,7 +201,7 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
       // Other join hooks look up the same role. Lookups are cached, so the backend is called only once.
       const lookup = fetchRole(room, session)
       if (audience.delivered.every(isOwn(session))) {
-        // Hosts and other members see the same requests here, so the reply does not wait for the role.
+        // The member may see all current requests in any role, so the reply does not wait for the role.
         lookup.then((role) => updateRole(room, session, role))
         return [...audience.delivered]
       }
@@ -221,9 +230,9 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
       for (const timer of timers) clearTimeout(timer)
     },
     hydrate (room) {
-      // Look up only members who are hosts according to local data, because thousands of lookups would overload the
-      // backend. Admins who are known only to the backend receive requests after they rejoin or send a command that
-      // requires a role. Clients rejoin when a feature is enabled.
+      // Look up only the roles of members who are hosts according to local data, because thousands of lookups would
+      // overload the backend. Admins who are known only to the backend receive requests after they rejoin or send a
+      // command that requires a role. Clients rejoin when a feature is enabled.
       for (const session of room.members) {
         if (isHost(rooms.defaultRoleOf(room.record, session))) fetchRole(room, session).then((role) => updateRole(room, session, role))
       }

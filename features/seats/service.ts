@@ -49,7 +49,8 @@ export interface Seats {
   /** Starts the grace period of users who have a seat or a request but are not in the room. */
   startMissingGrace (roomId: string): Promise<void>
   /**
-   * @returns the seated users: admins before other members, and within each group, those seated longest first
+   * @returns the seated users: admins before other members. In both groups, users who have been seated longer come
+   *   first
    * @throws UNAVAILABLE
    */
   successors (room: RoomRecord): Promise<UserId[]>
@@ -63,7 +64,7 @@ export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, g
 
   /** @param initial the seats of a room that has no state yet; if omitted, such a room stays unchanged */
   async function execute (roomId: string, command: Command, actor?: Actor, initial?: SeatState): Promise<Outcome> {
-    // The function may run several times. The last run is the one whose state was stored.
+    // The store may run this function several times. It stores the state from the last run.
     let change: { from: SeatState, to: SeatState } | undefined
     const outcome = await seatState.change<Outcome>(roomId, (state) => {
       change = undefined
@@ -196,7 +197,10 @@ export interface SpeakPermissions {
 }
 
 export function createSpeakPermissions ({ log, rooms, sfu }: FeatureInstance, seats: Seats): SpeakPermissions {
-  /** The producers that require a seat. Services need none, and relayed producers are checked on the speaker's own node. */
+  /**
+   * The producers that require a seat. The producers of services require none. Relayed producers are checked on the
+   * server to which the speaker is connected.
+   */
   function producersIn (roomId: string): ProducerHandle[] {
     const room = rooms.get(roomId)
     // In a room without an owner, every member may send audio.

@@ -19,7 +19,10 @@ const seat = z.object({
   seatedSince: z.int().optional(),
   /** Whether the user muted themselves, as reported by the media feature. */
   selfMuted: z.boolean(),
-  /** When the seat is released unless its user is in the room. Set for disconnected and for newly assigned users. */
+  /**
+   * When the seat is released unless its user is in the room by then. Set for disconnected and for newly assigned
+   * users.
+   */
   awayUntil: time.optional()
 })
 
@@ -29,7 +32,7 @@ const invite = z.object({ seatIndex: z.int(), userId, invitedById: userId, expir
 const request = z.object({
   userId,
   requestedAt: time,
-  /** When the request is removed unless its user is in the room. Set for disconnected users. */
+  /** When the request is removed unless its user is in the room by then. Set for disconnected users. */
   awayUntil: time.optional()
 })
 
@@ -49,7 +52,10 @@ export const seatState = z.object({
   sittings: z.int(),
   /** Oldest first. */
   requests: z.array(request).default([]),
-  /** Increases with each change, also over restarts of the server: at least the time of the change, epoch milliseconds. */
+  /**
+   * Increases with each change, even after a restart of the server, because it is at least the time of the change in
+   * epoch milliseconds.
+   */
   revision: z.number().default(0)
 })
 
@@ -72,8 +78,8 @@ export const copyOf = (state: SeatState): SeatState => ({
 })
 
 /**
- * @returns the part that survives a restart: the number of seats, the locks and the mutes. After a restart, nobody is
- *   in the room
+ * @returns the part of the state that survives a restart: the number of seats, the locks and the mutes. After a
+ *   restart, nobody is in the room
  */
 export const lastingSeats = ({ seatCount, locked, muted }: SeatState): SeatState => ({ ...noSeats(seatCount), locked, muted })
 
@@ -99,7 +105,7 @@ export interface SeatsView {
   lockedSeats: number[]
 }
 
-/** The seats of a room at one time, for other features. */
+/** The seats of a room at a point in time, for other features. */
 export interface SeatsSnapshot extends SeatsView {
   /** A higher number is a later state of the same room. */
   revision: number
@@ -122,7 +128,7 @@ export interface SeatRequestView extends Pick<SeatRequest, 'userId' | 'requested
 export const viewOfRequests = (state: SeatState | undefined): SeatRequestView[] =>
   (state?.requests ?? []).map(({ userId, requestedAt }, i) => ({ userId, requestedAt, position: i + 1 }))
 
-/** The next expiry of an invite or a grace period, epoch milliseconds; undefined if there is none. */
+/** The next expiry of an invite or a grace period, in epoch milliseconds; undefined if there is none. */
 export function nextExpiry (state: SeatState): number | undefined {
   const expiries = [...holdersOf(state).map(({ awayUntil = Infinity }) => awayUntil), ...state.invites.map(({ expiresAt }) => expiresAt)]
   const first = Math.min(...expiries)

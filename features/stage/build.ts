@@ -60,7 +60,7 @@ async function build (folder: string): Promise<void> {
     await build({ configFile: join(import.meta.dirname, 'vite.config.ts'), configLoader: 'native', logLevel: 'silent', build: { outDir } })
     await compress(join(outDir, 'assets'))
     await rename(outDir, folder).catch((error: unknown) => {
-      // Another process has finished the same build first.
+      // Another process finished the same build first, so use that build.
       if (!existsSync(folder)) throw error
     })
   } finally {

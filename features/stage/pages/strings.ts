@@ -278,7 +278,7 @@ export const strings = {
     save: 'Save',
     saved: 'Saved.',
     pin: 'PIN for new people',
-    pinHelp: 'Without a PIN, nobody new can join.',
+    pinHelp: 'Without a PIN, nobody else can join.',
     lock: 'Lock room',
     lockAgain: 'Change lock',
     unlock: 'Unlock room',
@@ -402,7 +402,7 @@ export const adminStrings = {
 
   key: {
     title: 'Admin key',
-    lead: 'This page is for server administrators. Enter one of the keys in ADMIN_API_KEY. The key is stored in this tab until you close it.',
+    lead: 'This page is for server administrators. Enter one of the keys in ADMIN_API_KEY. The key is stored only in this tab, until you close the tab.',
     field: 'Admin key',
     enter: 'Enter',
     checking: 'Checking…',
@@ -448,7 +448,7 @@ export const adminStrings = {
     activity: 'Last activity',
     filter: 'Filter by room or owner',
     listed: (count: number) => counted(count, 'room', 'rooms'),
-    more: 'The filter applies to the rooms listed here.',
+    more: 'The filter applies only to the rooms listed here.',
     none: 'No active rooms.',
     noneFits: 'No matching rooms.',
     open: (id: string) => `Open room ${id}`
@@ -596,7 +596,7 @@ export const adminStrings = {
   toggle: {
     enable: (name: string) => `Turn ${name} on`,
     disable: (name: string) => `Turn ${name} off`,
-    disableText: 'All servers reject its messages for all users.',
+    disableText: 'All servers will reject the messages of this feature, for all users.',
     disableStage: 'This feature serves this page. The page works until you reload it. After that, you can turn stage on again only from the command line.',
     inUse: (features: readonly string[]) => `Required by ${names(features)}.`,
     needs: (features: readonly string[]) => `Requires ${names(features)}, which ${features.length === 1 ? 'is' : 'are'} off.`,

@@ -35,7 +35,8 @@ export interface Point {
 
 /**
  * @param before an earlier sum of a counter
- * @returns the increase per second; if the counter has decreased, its server restarted and counted from zero
+ * @returns the increase per second. If the counter has decreased, the server has restarted, so the increase is counted
+ *   from zero
  */
 export function rateOf (before: Point, now: Point): number | undefined {
   const seconds = (now.at - before.at) / 1000

@@ -37,7 +37,9 @@ export interface PlayerOptions {
 /** Interval at which the player checks whether the room is on air again, in milliseconds. */
 const retryMs = 5000
 const delayMs = 500
-/** Time without a stall after which the player lowers its target again, in milliseconds. Doubles with each stall. */
+/**
+ * Time without a stall after which the player lowers its target delay again, in milliseconds. Doubles with each stall.
+ */
 const steadyMs = 30_000
 const maxSteadyMs = 600_000
 
@@ -128,8 +130,9 @@ export function createPlayer (audio: SafariAudio, { roomId, source, tokens, toke
   }
 
   /**
-   * Shortens the delay after a stall. Chromium continues only after buffering about three seconds, and hls.js raises its target
-   * permanently. hls.js plays faster to reach its target, but not if it is further behind than `2 * target + targetduration`.
+   * Reduces the delay that remains after a stall. Chromium resumes only after it has buffered about three seconds, and
+   * hls.js raises its target delay permanently. hls.js plays faster to reach its target, but not if the delay exceeds
+   * `2 * target + targetduration`.
    */
   function catchUp (player: Hls): void {
     const { latestLevelDetails: playlist, targetLatency: target, latency, liveSyncPosition } = player

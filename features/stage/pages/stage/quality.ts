@@ -6,7 +6,9 @@ import type { Stage } from './stage.ts'
 /** Length of each measurement, in milliseconds. */
 const everyMs = 2000
 
-/** @returns the audio quality, measured repeatedly; undefined without audio, and before the first measurement */
+/**
+ * @returns the audio quality, measured every {@link everyMs}; undefined without audio and before the first measurement
+ */
 export function useQuality ({ room }: Stage): ShallowRef<AudioQuality | undefined> {
   const quality = shallowRef<AudioQuality>()
   const timer = setInterval(async () => {
