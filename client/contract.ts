@@ -258,7 +258,7 @@ export interface ChatRequests {
   }
   'chat:history': {
     request: {
-      /** The nextCursor of the previous page, or the id of a message. Default: the newest messages */
+      /** The nextCursor of the previous page, or the id of a message. The page ends before that message. Default: the newest messages */
       before?: string | undefined
       limit?: number
     }
@@ -285,7 +285,7 @@ export interface ChatEvents {
   /** Sent to all members when slow mode changes */
   'chat:mode': {
     roomId: string
-    /** Minimum time between two messages of a member, in seconds; 0 if slow mode is off */
+    /** Minimum time between two messages from the same member, in seconds; 0 if slow mode is off */
     slowModeSeconds: number
   }
 }
@@ -294,7 +294,7 @@ export interface ChatEvents {
 export interface ChatJoinReply {
   /** The newest messages, oldest first */
   chatHistory: ChatMessage[]
-  /** Minimum time between two messages of a member, in seconds; 0 if slow mode is off */
+  /** Minimum time between two messages from the same member, in seconds; 0 if slow mode is off */
   slowModeSeconds: number
 }
 
@@ -309,7 +309,7 @@ export interface GiftsRequests {
       key?: string | undefined
     }
     reply: {
-      /** The gift is stored. The backend charges it once, or the sender receives gift:error */
+      /** Id of the stored gift. The backend charges the gift once, or the sender receives gift:error */
       transactionId: string
     }
   }
@@ -373,7 +373,7 @@ export interface LobbyRequests {
         roomId: string
         ownerId: UserId
         participantCount: number
-        /** Name of the owner; null if the room is locked, or the server does not know the name */
+        /** Name of the owner; null if the room is locked or the server does not know the name */
         hostName: string | null
         title: string | null
         topic: string | null
@@ -710,7 +710,7 @@ export interface ModerationRequests {
         userId: UserId
         /** Epoch milliseconds */
         until: number
-        /** The member who banned the user; null if an admin (over REST) or the backend did */
+        /** The member who banned the user; null if an admin (over REST) or the backend banned the user */
         by: UserId | null
       }[]
       /** Cursor of the next page; null on the last page */

@@ -6,13 +6,13 @@ const jwtSecret = z.string().min(32, 'must have at least 32 characters')
 /** Settings that admins can change at run time. */
 export const config = z.object({
   secret: fromEnv('JWT_SECRET', secret(jwtSecret.optional()
-    .describe('Secret shared with the backend that signs the tokens (HS256). Required in production; generated and printed in development.'))),
+    .describe('Secret shared with the backend that signs the tokens (HS256). Required in production. In development, the server generates and prints one if it is missing.'))),
   previousSecrets: fromEnv('JWT_PREVIOUS_SECRETS', secret(z.array(jwtSecret).default([])
     .describe('Older secrets, comma-separated. The server still accepts tokens signed with them, so that secrets can be rotated.')), read.list),
   maxAgeSeconds: fromEnv('JWT_MAX_AGE_SECONDS', z.int().min(1).max(31_536_000).default(86_400)
     .describe('How long a token without exp is valid after its iat, in seconds.'), read.number),
   clockToleranceSeconds: fromEnv('JWT_CLOCK_TOLERANCE_SECONDS', z.int().min(0).max(3600).default(60)
-    .describe("How far in the future a token's nbf and iat may be, in seconds, because the backend's clock may be ahead."), read.number),
+    .describe("How far in the future the nbf and iat of a token may be, in seconds. The backend's clock may be ahead of the server's."), read.number),
   audience: fromEnv('JWT_AUDIENCE', z.string().min(1).optional()
     .describe('Required aud of tokens.')),
   issuer: fromEnv('JWT_ISSUER', z.string().min(1).optional()
@@ -22,7 +22,7 @@ export const config = z.object({
   publicClaims: fromEnv('PUBLIC_CLAIMS', z.array(z.string()).default(['id', 'name', 'avatar', 'frame', 'gender', 'country', 'wealth_xp', 'charm_xp', 'signature'])
     .describe('Token claims that other clients receive. Other claims stay on the server.'), read.list),
   queryToken: fromEnv('WS_QUERY_TOKEN', z.boolean().default(false)
-    .describe('Also accepts tokens in ?token=. URLs appear in logs, so use this only for clients that support nothing else.'), read.flag)
+    .describe('Whether the server also accepts tokens in ?token=. URLs appear in logs, so use this only for clients that support nothing else.'), read.flag)
 })
 
 export const requirements = [

@@ -6,7 +6,7 @@ import type { Identity, Profile, UserId } from 'flylive-audio-server/feature'
 /** The reason why a token was rejected; the label `result` of flylive_auth_attempts_total. */
 export type Refusal = 'missing' | 'invalid' | 'expired' | 'blocked' | 'revoked' | 'store_error'
 
-/** The token was rejected. */
+/** Thrown if a token is rejected. */
 export class TokenRefused extends Error {
   override readonly name = 'TokenRefused'
   readonly refusal: Refusal
@@ -89,7 +89,10 @@ export function trimProfile (profile: Profile): { profile: Profile, removed: str
   return { profile: kept, removed }
 }
 
-/** A token is revoked while a key with this prefix and the token's hash exists (protocol.md, section 1). The backend also writes these keys. */
+/**
+ * Prefix of the keys of revoked tokens. A token is revoked while the key with this prefix and the token's hash exists
+ * (protocol.md, section 1). The backend also writes such keys.
+ */
 export const revokedPrefix = 'auth:revoked:'
 
 export function hashToken (token: string): string {
@@ -138,7 +141,7 @@ export function createTokenVerifier ({ secrets, clockToleranceSeconds = 0, now =
   }
 
   return (token) => {
-    // The client has probably sent the text of an error page instead of a token.
+    // The client probably sent the text of an error page instead of a token.
     if (token.split('.').length !== 3) throw new TokenRefused('invalid', 'The token is not a JWT', 'malformed')
     if (!isCanonical(token)) throw new TokenRefused('invalid', 'The token is not valid')
     const payload = verify(token) as Record<string, unknown>

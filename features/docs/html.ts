@@ -1,4 +1,4 @@
-/** HTML that needs no further escaping. */
+/** HTML that is already escaped. */
 export interface Html {
   readonly html: string
 }
