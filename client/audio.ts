@@ -74,8 +74,8 @@ export interface AudioEvents {
 
 export interface AudioOptions {
   /**
-   * What to receive. If false, `producers` still lists the room's producers, and until a track is published, the state
-   * is `on` without a connected transport. Default: `auto`.
+   * What to receive. Default: `auto`. If false, the client receives no tracks, but `producers` still lists the room's
+   * producers. In this case, no transport is needed until a track is published, so the state is `on` without one.
    */
   receive?: ReceiveMode
   /**
@@ -108,7 +108,7 @@ const sources = ['voice', 'music'] as const
 interface PreviousTransports {
   transports: MediaTransports
   closed: PromiseWithResolvers<void>
-  /** Closes them after a timeout. */
+  /** Closes the transports after a timeout. */
   timer: ReturnType<typeof setTimeout>
   /** Whether closing has begun. It begins when the current transports are first connected. */
   isEnding: boolean
@@ -254,7 +254,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     return this.#remoteTracks.reception
   }
 
-  /** Whether the server recommends the mix to listeners, because the room has many. */
+  /** Whether the server recommends the mix to listeners, because the room has many listeners. */
   get mixRecommended (): boolean {
     return this.#mixRecommended
   }
@@ -286,7 +286,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
    * Audio quality since the previous call, or since the transports were created. Wait at least one second between
    * calls: over shorter intervals, single packets dominate the result.
    *
-   * @returns undefined while no transport is connected, and until a track is sent or received
+   * @returns undefined while no transport is connected, and as long as no track has been sent or received
    */
   async quality (): Promise<AudioQuality | undefined> {
     const transports = this.#transports

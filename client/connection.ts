@@ -104,7 +104,10 @@ const longestSpreadMs = 5000
 
 /** The default timeout of a request. The server's own timeout for its dependencies is shorter (10 s). */
 const defaultTimeoutMs = 20_000
-/** The default timeout of a connection attempt. `RoomClient.join()` waits half a second longer, so that it can throw the error. */
+/**
+ * The default timeout of a connection attempt. `RoomClient.join()` waits half a second longer, so that it can throw the
+ * error of the attempt.
+ */
 export const defaultConnectTimeoutMs = 9000
 /**
  * Default of `idleMs`. Together with `answerMs`, it lets the client detect a lost connection within 35 s (README.md).
@@ -201,7 +204,7 @@ export class Connection extends Emitter<ConnectionEvents> {
   }
 
   /**
-   * Skips the delay before the next attempt, for example because the user asks for it. Has no effect unless the state
+   * Skips the delay before the next attempt, for example when the user clicks a button. Has no effect unless the state
    * is `waiting`.
    */
   retry (): void {
@@ -211,8 +214,8 @@ export class Connection extends Emitter<ConnectionEvents> {
   }
 
   /**
-   * Moves to another server, whose address the current server sent because it is full or shutting down. If the other
-   * server does not accept the client, the client returns to the address in its options.
+   * Moves to another server. A server that is full or shutting down sends the address of another server in its errors.
+   * If the other server does not accept the client, the client returns to the address in its options.
    *
    * @returns false if the connection is not open
    */
@@ -393,7 +396,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#answered(pending.ws)
   }
 
-  /** Closes a previous connection after the last of its pending requests. */
+  /** Closes a previous connection if none of its requests is pending. */
   #answered (ws: WebSocket): void {
     if (ws !== this.#ws && ws !== this.#successor?.ws) this.#retire(ws)
   }

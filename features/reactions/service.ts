@@ -25,13 +25,13 @@ export function createReactions (app: FeatureInstance, coalesceOver: number): Re
   const tally = createTally(
     pending,
     (roomId) => cluster.tryLock(`reactions:${roomId}`, intervalMs),
-    // If the lock cannot be checked, only the members on this server receive the counts.
+    // If `tryLock` fails with an error, only the members on this server receive the counts.
     send
   )
 
   /**
-   * The number of the room's members on all servers, cached for 1 s. If the store is unavailable: their number on this
-   * server.
+   * Returns the number of the room's members on all servers, cached for 1 s. If the store is unavailable, returns the
+   * number of members on this server.
    */
   function sizeOf (room: LocalRoom): Promise<number> {
     const now = performance.now()

@@ -72,8 +72,8 @@ const identityOf = ({ userId, requestedAt, position }: SeatRequestView) => `${po
 
 export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstance, 'log' | 'rooms' | 'sockets'>, state: Pick<SeatStateHandle, 'peek'>, audiences: RequestAudiences): SeatRequests {
   /**
-   * Per room: how often its requests were sent in the current window, and the timer that sends waiting changes
-   * afterwards.
+   * Per room: how often its requests were sent in the current window, and the timer that sends the waiting changes when
+   * the window ends.
    */
   const windows = new WeakMap<LocalRoom, { since: number, sent: number, timer: NodeJS.Timeout | undefined }>()
   const timers = new Set<NodeJS.Timeout>()

@@ -293,7 +293,7 @@ t.test('a link with a token joins without creating a guest', async (t) => {
 
 t.test('announces a draining server', async () => {
   server.child.kill('SIGTERM')
-  await alertOf(ada, 'This server shuts down')
+  await alertOf(ada, 'This server will shut down')
 })
 
 t.test('no page logs an unexpected error', async (t) => {

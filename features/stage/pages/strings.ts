@@ -111,7 +111,7 @@ export const strings = {
     interrupted: 'Connected, microphone paused by your device',
     connected: 'Connected',
     /** @param ms time until the shutdown; undefined if it is implausible, because this device's clock differs from the server's */
-    draining: (ms: number | undefined) => `This server shuts down ${ms === undefined ? 'soon' : `in ${seconds(ms)} seconds`}. You will be moved to another server.`
+    draining: (ms: number | undefined) => `This server will shut down ${ms === undefined ? 'soon' : `in ${seconds(ms)} seconds`}. You will be moved to another server.`
   },
 
   quality: {
@@ -255,7 +255,7 @@ export const strings = {
     now: {
       voices: 'You now hear the voices.',
       mix: 'You now hear the mix.',
-      nothing: 'You hear nothing yet.'
+      nothing: 'You do not hear anything yet.'
     },
     mixVolume: 'Volume of the mix',
     speaker: 'Speaker',

@@ -93,7 +93,7 @@ export interface Health {
   uptime: number
   checks: Record<string, { ok: boolean, error?: string }>
   features: { name: string, state: Feature['state'] }[]
-  /** All servers. The server that responded comes first. Missing in responses of older servers. */
+  /** All servers. The server that responded comes first. Missing in responses from older servers. */
   nodes?: Node[]
 }
 

@@ -1,4 +1,4 @@
-/** A table column and the name of the slot with its cells. */
+/** A table column. `name` is also the name of the slot that contains the column's cells. */
 export interface Column {
   name: string
   label: string

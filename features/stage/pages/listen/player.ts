@@ -43,7 +43,7 @@ const delayMs = 500
 const steadyMs = 30_000
 const maxSteadyMs = 600_000
 
-/** Safari's audio elements have a method that returns when the stream began. */
+/** Safari's audio elements have a method that returns the time at which the stream began. */
 type SafariAudio = HTMLAudioElement & { getStartDate?: () => Date }
 
 /**
