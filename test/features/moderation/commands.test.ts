@@ -90,6 +90,15 @@ onBothStores(t, 'hosts moderate a room', async (t, env, kind) => {
     await stranger.ok('room:join', { roomId: 'pinned' })
   })
 
+  await t.test('a user whose connection broke before the room was locked counts as new', async (t) => {
+    const { owner, other } = await openRoom([a, b], 'before')
+    await owner.ok('room:update', { title: 'Chess' })
+    other.ws.terminate()
+    await owner.event('room:userLeft', ({ userId }) => userId === 4)
+    await owner.ok('room:lock')
+    t.equal(await (await a.connect(4)).fails('room:join', { roomId: 'before' }), 'ROOM_LOCKED')
+  })
+
   await t.test('the owner appoints admins and transfers the room', async (t) => {
     const { owner, admin, member, other } = await openRoom([a, b], 'roles')
     t.match(await (await a.connect(5)).ok('room:join', { roomId: 'roles' }), { admins: [2] })

@@ -1,11 +1,11 @@
-import { accessDocument, returnMs } from '../../types.ts'
-import { arrive, clock, fieldsOf, intact, pinCounters } from './shared.ts'
+import { returnMs } from '../../types.ts'
+import { accessOf, arrive, clock, intact, pinCounters } from './shared.ts'
 
 /**
  * KEYS room users profiles refs sessions docs logs ban pin back pinsOfAddress pinsOfRoom
  * ARGV field user profile limit pinHash create now maxListedParticipants tries window comparedHash isHost hasAddress triesOfAddress triesOfRoom
  */
-export const join = `${arrive}${fieldsOf}${intact}${pinCounters}
+export const join = `${arrive}${accessOf}${intact}${pinCounters}
 local ban = redis.call('GET', KEYS[8])
 if ban then return {'BANNED', string.match(ban, '^%d+')} end
 local meta = redis.call('HGET', KEYS[1], 'meta')
@@ -13,8 +13,7 @@ local created = 0
 if meta then
   local member = redis.call('ZSCORE', KEYS[2], ARGV[2])
   local pin = not (member and ARGV[5] == '') and redis.call('HGET', KEYS[1], 'pin')
-  local access = fieldsOf(KEYS[6], '${accessDocument}')
-  if access and not access.admits then access = nil end
+  local access = accessOf(KEYS[6])
   if access then
     pin = access.admits == 'pin' and access.pinHash
     if ARGV[12] == '1' or member or redis.call('EXISTS', KEYS[10]) == 1 then pin = nil
@@ -79,7 +78,7 @@ return {'WRONG'}
 `
 
 /** KEYS room users profiles refs sessions docs logs back — ARGV field now mayReturn */
-export const leave = `
+export const leave = `${accessOf}
 local user = redis.call('HGET', KEYS[5], ARGV[1])
 if not user then return false end
 redis.call('HDEL', KEYS[5], ARGV[1])
@@ -89,7 +88,7 @@ if redis.call('HINCRBY', KEYS[4], user, -1) <= 0 then
   redis.call('HDEL', KEYS[4], user)
   redis.call('ZREM', KEYS[2], user)
   redis.call('HDEL', KEYS[3], user)
-  if ARGV[3] == '1' and redis.call('HEXISTS', KEYS[6], '${accessDocument}') == 1 then redis.call('SET', KEYS[8], 1, 'PX', ${returnMs}) end
+  if ARGV[3] == '1' and accessOf(KEYS[6]) then redis.call('SET', KEYS[8], 1, 'PX', ${returnMs}) end
 end
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'activity', ARGV[2]) end
 return {last, math.max(redis.call('ZCARD', KEYS[2]), redis.call('HLEN', KEYS[4]))}

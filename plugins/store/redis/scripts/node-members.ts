@@ -1,5 +1,5 @@
-import { accessDocument, returnMs } from '../../types.ts'
-import { arrive, clock, intact, publish } from './shared.ts'
+import { returnMs } from '../../types.ts'
+import { accessOf, arrive, clock, intact, publish } from './shared.ts'
 
 /** KEYS users profiles refs sessions */
 export const isIntact = `${intact}
@@ -20,7 +20,7 @@ return intact(KEYS[1], KEYS[2], KEYS[3], KEYS[4]) and 1 or 0
  * @returns the profiles of users who joined, the profiles of users who left, the number of users, 1 if the room was
  *   closed in the meantime (in which case nothing is written), and all documents
  */
-export const replaceNodeMembers = `${arrive}${clock}${intact}${publish}
+export const replaceNodeMembers = `${accessOf}${arrive}${clock}${intact}${publish}
 local given, joined, left = {}, {}, {}
 local closed = redis.call('GET', KEYS[8])
 if closed and ARGV[2] ~= '' and tonumber(closed) >= cjson.decode(ARGV[2]).createdAt then
@@ -54,7 +54,7 @@ for i = 1, #sessions, 2 do
     if redis.call('HINCRBY', KEYS[4], user, -1) <= 0 then
       table.insert(left, redis.call('HGET', KEYS[3], user))
       -- The user's server died, so the user may return to the locked room.
-      if redis.call('HEXISTS', KEYS[6], '${accessDocument}') == 1 then redis.call('SET', KEYS[1] .. ':back:' .. user, 1, 'PX', ${returnMs}) end
+      if accessOf(KEYS[6]) then redis.call('SET', KEYS[1] .. ':back:' .. user, 1, 'PX', ${returnMs}) end
       redis.call('HDEL', KEYS[4], user)
       redis.call('ZREM', KEYS[2], user)
       redis.call('HDEL', KEYS[3], user)

@@ -1,3 +1,5 @@
+import { accessDocument } from '../../types.ts'
+
 // Redis runs a Lua script atomically. In a script with several keys, all keys contain the room id as a hash tag, except
 // the key that counts the wrong PINs of an address (layout.ts).
 
@@ -26,6 +28,14 @@ export const fieldsOf = `
 local function fieldsOf (docs, name)
   local text = redis.call('HGET', docs, name)
   return text and cjson.decode(string.sub(text, string.find(text, ' ', 1, true) + 1))
+end
+`
+
+/** Returns which users a room admits; nil if no host has locked or unlocked it. */
+export const accessOf = `${fieldsOf}
+local function accessOf (docs)
+  local access = fieldsOf(docs, '${accessDocument}')
+  return access and access.admits and access or nil
 end
 `
 
