@@ -3,7 +3,7 @@ import { fromEnv, read, z } from 'flylive-audio-server/feature'
 /** Settings that admins can change at run time. */
 export const config = z.object({
   fromListeners: fromEnv('BROADCAST_FROM_LISTENERS', z.int().min(0).max(1_000_000).default(0)
-    .describe('Puts a room on air when it has at least this many members without a seat; 0: never. The broadcast continues until the owner or an admin stops it or the room closes.'), read.number),
+    .describe('Puts a room on air when it has at least this many members without a seat. With 0, rooms go on air only on request. The broadcast continues until the owner or an admin stops it or the room closes.'), read.number),
   encrypt: fromEnv('BROADCAST_ENCRYPT', z.boolean().default(false)
     .describe('Encrypts all broadcasts with AES-128. Broadcasts of a room for which a client has set a PIN are always encrypted.'), read.flag),
   lowLatency: fromEnv('BROADCAST_LOW_LATENCY', z.boolean().default(true)

@@ -7,5 +7,5 @@ export const config = z.object({
   commandsPerMinute: fromEnv('SEAT_COMMANDS_PER_MINUTE', z.int().min(1).max(1_000_000).default(30)
     .describe("Maximum commands per user per minute for the user's own seat."), read.number),
   adminCommandsPerMinute: fromEnv('SEAT_ADMIN_COMMANDS_PER_MINUTE', z.int().min(1).max(1_000_000).default(240)
-    .describe('Maximum commands per owner or admin per minute for the seats of other users.'), read.number)
+    .describe('Maximum commands per user per minute that lower a hand, or that change the seats of other users.'), read.number)
 })

@@ -49,7 +49,7 @@ export function createRoles (
   /** @throws FORBIDDEN if the room has no owner, or a feature determines roles */
   function assertDecided (room: RoomRecord): void {
     assertHasOwner(room)
-    if (hooks.has('room:role') || hooks.has('room:owner')) throw new Forbidden('The backend determines the roles in this room')
+    if (hooks.has('room:role') || hooks.has('room:owner')) throw new Forbidden('A feature, such as the bridge to the backend, determines the roles in this room')
   }
 
   const roleOfUser: Rooms['roleOfUser'] = async ({ roomId }, userId) => {
