@@ -2,21 +2,28 @@ import { cpSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { build } from '../support/build.ts'
-import { expectTone, frequencyOf, openBrowser, visit } from '../support/browser.ts'
+import { expectTone, frequencyOf, openBrowser } from '../support/browser.ts'
+import { clientSite, enterOn } from '../support/client-page.ts'
 import { featureFolder } from '../support/features.ts'
 import { until } from '../support/retry.ts'
 
 // A user sends a tone in one room. The feature `echo` (test/fixtures) plays it in another room, where a browser receives it.
+// One page has both clients, because a page costs much CPU.
 
 const folder = featureFolder(t)
 cpSync(join(import.meta.dirname, '..', 'fixtures', 'features', 'echo'), join(folder.path, 'echo'), { recursive: true })
+const site = await clientSite(t)
 const [server, browser] = await Promise.all([
-  build(t, { env: { FEATURES: 'auth,media,stage,echo', FEATURES_PATH: folder.path } }),
+  build(t, { env: { FEATURES: 'auth,media,echo', FEATURES_PATH: folder.path, CORS_ORIGINS: site.origin } }),
   openBrowser(t, 440)
 ])
-await visit(t, browser, server.url, { name: 'Ada', room: 'studio' })
-const bob = await visit(t, browser, server.url, { name: 'Bob', room: 'foyer', microphone: false })
-await until(() => server.app.sfu.producersOf('studio').length === 1 && server.app.rooms.get('foyer') !== undefined)
+const bob = await site.open(browser)
+await enterOn(bob, { url: server.url, roomId: 'studio', id: 1, audio: { receive: false } })
+await bob.evaluate(async () => {
+  const stream = await navigator.mediaDevices.getUserMedia({ audio: true })
+  await window.flylive?.audio?.publish(stream.getAudioTracks()[0] as MediaStreamTrack)
+})
+await enterOn(bob, { url: server.url, roomId: 'foyer', id: 2, audio: { play: true } })
 const listener = await server.connect('listener')
 await listener.ok('room:join', { roomId: 'studio' })
 const { producerId } = await listener.ok('echo:start', { to: 'foyer' })

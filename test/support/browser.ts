@@ -37,10 +37,11 @@ export interface PersonBrowser {
 
 /**
  * Chromium applies only the last `--disable-features` flag, so this list repeats Playwright's list. The first two
- * entries disable address bar popups, which cost half a second of CPU time per window.
+ * entries disable address bar popups, which cost half a second of CPU time per window. Without the third one, audio
+ * passes through one more process.
  */
 const disabledFeatures = [
-  'WebUIOmniboxPopup', 'WebUIOmniboxAimPopup',
+  'WebUIOmniboxPopup', 'WebUIOmniboxAimPopup', 'AudioServiceOutOfProcess',
   'AvoidUnnecessaryBeforeUnloadCheckSync', 'DestroyProfileOnBrowserClose', 'HttpsUpgrades', 'HttpsFirstBalancedModeAutoEnable', 'LensOverlay',
   'MediaRouter', 'PaintHolding', 'ThirdPartyStoragePartitioning', 'OptimizationHints', 'NetworkTimeServiceQuerying', 'AimEnabled', 'PreconnectToSearch'
 ]
@@ -65,6 +66,8 @@ async function launch (): Promise<Browser> {
       '--autoplay-policy=no-user-gesture-required',
       '--disable-background-networking',
       `--disable-features=${disabledFeatures.join()}`,
+      // Without a network process, a page needs a tenth less CPU time.
+      '--enable-features=NetworkServiceInProcess2',
       '--host-resolver-rules=MAP elsewhere.test 127.0.0.1'
     ]
   })

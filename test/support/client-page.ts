@@ -22,11 +22,14 @@ export interface ClientSite {
   open (browser: PersonBrowser, prepare?: (page: Page) => Promise<unknown>): Promise<Page>
 }
 
+let bundled: ReturnType<typeof bundleClient> | undefined
+
+/** Bundles the client package once per process. */
+const bundleClient = () => bundle({ entryPoints: [join(import.meta.dirname, '../../client/index.ts')], bundle: true, format: 'esm', write: false, target: 'es2022' })
+
 /** Serves the site until the test ends. Page errors fail the test. */
 export async function clientSite (t: Test): Promise<ClientSite> {
-  const { outputFiles: [client] } = await bundle({
-    entryPoints: [join(import.meta.dirname, '../../client/index.ts')], bundle: true, format: 'esm', write: false, target: 'es2022'
-  })
+  const { outputFiles: [client] } = await (bundled ??= bundleClient())
   const site = createServer((request, response) => {
     const isClient = request.url === '/client.js'
     response.setHeader('content-type', isClient ? 'text/javascript' : 'text/html')
