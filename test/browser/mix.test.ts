@@ -15,7 +15,7 @@ declare global {
   }
 }
 
-// The mix in a browser: the speakers send from Chromium, and the listener measures the spectrum of the mix.
+// The mix in a browser: two speakers send from Chromium, and the listener measures the spectrum of the mix.
 
 t.test('a listener receives the three loudest tones and the music, as one stream of 50 packets per second', async (t) => {
   const { outputFiles: [script] } = await bundle({ entryPoints: [join(import.meta.dirname, 'mix-page.ts')], bundle: true, format: 'esm', write: false, target: 'es2022' })
@@ -38,20 +38,22 @@ t.test('a listener receives the three loudest tones and the music, as one stream
     await window.mixPage.speak(url, token, 'r1', hz, gain), { url: server.url, token: tokenFor(id), hz, gain })
   await say(2, 400, 0.02)
   await until(async () => (await levels(400))[0] as number > -50)
-  for (const [id, hz] of [[3, 700], [4, 1100], [5, 1700]] as const) await say(id, hz, 0.2)
+  await say(3, 700, 0.2)
+  // A speaker in Node costs less CPU than one in Chromium.
+  for (const hz of [1100, 1700]) await speak(t, server.app, 'r1', { hz, amplitude: 0.2 })
   await speak(t, server.app, 'r1', { hz: 2500, amplitude: 0.01, source: 'music' })
   await until(async () => {
     const [fourth = 0, music = 0, ...tones] = await levels(400, 2500, 700, 1100, 1700)
     return fourth < -75 && music > -60 && tones.every((tone) => tone > -30)
   }, 30_000)
   const stats = async () => await page.evaluate(() => window.mixPage.stats())
-  // On a busy machine, the mixer thread may skip packets, so one good period of two seconds is enough.
+  // On a busy machine, the mixer thread may skip packets, so one good period of a second is enough.
   await until(async () => {
     const before = await stats()
-    await until(async () => (await stats()).timestamp - before.timestamp > 2000)
+    await until(async () => (await stats()).timestamp - before.timestamp > 1000)
     const after = await stats()
     const perSecond = (after.packetsReceived - before.packetsReceived) / (after.timestamp - before.timestamp) * 1000
-    if (perSecond < 49 || perSecond > 51 || after.packetsLost > before.packetsLost) throw new Error(`${perSecond} packets per second, ${after.packetsLost - before.packetsLost} lost`)
+    if (perSecond < 48 || perSecond > 52 || after.packetsLost > before.packetsLost) throw new Error(`${perSecond} packets per second, ${after.packetsLost - before.packetsLost} lost`)
     return true
   }, 30_000)
   t.equal(server.app.sfu.producersOf('r1').length, 5, 'four voices and the music')
