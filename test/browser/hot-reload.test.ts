@@ -1,4 +1,4 @@
 import t from 'tap'
 import { reloadDuringCall } from './hot-reload.ts'
 
-t.test('reloads features during a call', (t) => reloadDuringCall(t, { ownProcess: false, rounds: 1, cycles: 1, sockets: 12, pauseMs: 300, margin: 0.1 }))
+t.test('reloads features during a call', (t) => reloadDuringCall(t, { ownProcess: false, onStage: false, rounds: 1, cycles: 1, sockets: 12, pauseMs: 100, margin: 0.1 }))

@@ -3,10 +3,11 @@ import type { Page } from 'playwright-core'
 import type { Test } from 'tap'
 import { startBackend } from '../support/backend.ts'
 import { expectTone, openBrowser, receptionOf, visit } from '../support/browser.ts'
-import type { Reception } from '../support/browser.ts'
+import type { PersonBrowser, Reception } from '../support/browser.ts'
 import { adminKey, build, tokenFor } from '../support/build.ts'
 import { connect } from '../support/client.ts'
 import type { TestClient } from '../support/client.ts'
+import { clientSite, enterOn } from '../support/client-page.ts'
 import { startServer } from '../support/process.ts'
 import { freePort, startRedis } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
@@ -17,6 +18,8 @@ import { until } from '../support/retry.ts'
 export interface Extent {
   /** Whether the server is a process of its own, as in production. A server in the test's process starts much faster. */
   ownProcess: boolean
+  /** Whether the talkers use the stage. A page with only the client needs much less CPU. */
+  onStage: boolean
   /** Number of rounds; each round reloads every feature once. */
   rounds: number
   /** Number of times that chat, gifts and reactions are disabled and enabled. */
@@ -33,13 +36,15 @@ export interface Extent {
 const toggled: Readonly<Record<string, string>> = { 'chat:message': 'chat', 'gift:send': 'gifts', 'room:react': 'reactions' }
 const peoplePerRoom = 30
 
-export async function reloadDuringCall (t: Test, { ownProcess, rounds, cycles, sockets, pauseMs, margin }: Extent): Promise<void> {
+export async function reloadDuringCall (t: Test, { ownProcess, onStage, rounds, cycles, sockets, pauseMs, margin }: Extent): Promise<void> {
   const redis = await startRedis(t)
   const backend = await startBackend(t, { redisUrl: redis.url })
   backend.everyRoom = () => 1
+  const site = await clientSite(t)
   const { url, errors } = await (ownProcess ? startProcess : startHere)(t, {
     ...backend.env,
     REDIS_URL: redis.url,
+    CORS_ORIGINS: site.origin,
     FEATURES: 'auth,media,seats,chat,gifts,reactions,auto-close,laravel-bridge,lobby,stage',
     RATE_LIMIT_MESSAGES_PER_MINUTE: '10000'
   })
@@ -56,9 +61,20 @@ export async function reloadDuringCall (t: Test, { ownProcess, rounds, cycles, s
   const names = features.filter(({ state }) => state === 'enabled').map(({ name }) => name)
 
   const [adasBrowser, bobsBrowser] = await Promise.all([openBrowser(t, 440), openBrowser(t, 1000)])
+  const enter = async (browser: PersonBrowser, id: number, name: string) => {
+    if (onStage) return await visit(t, browser, url, { name, room: 'room0' })
+    const page = await site.open(browser)
+    await enterOn(page, { url, roomId: 'room0', id, name, audio: { play: true } })
+    await page.evaluate(async () => {
+      const stream = await navigator.mediaDevices.getUserMedia({ audio: true })
+      await window.flylive?.seats.takeFree()
+      await window.flylive?.audio?.publish(stream.getAudioTracks()[0] as MediaStreamTrack)
+    })
+    return page
+  }
   const pages: readonly [Page, Page] = [
-    await visit(t, adasBrowser, url, { name: 'Ada', room: 'room0' }),
-    await visit(t, bobsBrowser, url, { name: 'Bob', room: 'room0' })
+    await enter(adasBrowser, 1, 'Ada'),
+    await enter(bobsBrowser, 2, 'Bob')
   ]
   await Promise.all([expectTone(pages[1], 'Ada', 440), expectTone(pages[0], 'Bob', 1000)])
 

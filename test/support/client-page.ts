@@ -56,13 +56,14 @@ export interface EnterOptions {
   url: string
   roomId: string
   id: number
+  name?: string
   audio?: AudioOptions
 }
 
 /** Joins a room; the client is `window.flylive`. */
-export async function enterOn (page: Page, { url, roomId, id, audio = {} }: EnterOptions): Promise<void> {
+export async function enterOn (page: Page, { url, roomId, id, name = `User ${id}`, audio = {} }: EnterOptions): Promise<void> {
   await page.evaluate(async ({ url, token, roomId, audio }) => {
     const room = window.flylive = new window.RoomClient({ url, token: () => token, audio })
     await room.join(roomId)
-  }, { url, token: tokenFor(id), roomId, audio })
+  }, { url, token: tokenFor(id, { name }), roomId, audio })
 }

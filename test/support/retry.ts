@@ -25,6 +25,7 @@ export async function until<T> (check: (() => T | Promise<T>) & Definite<T>, tim
     }
     // Check less often during a longer wait: a check may cost milliseconds of CPU time, for example if it queries a
     // browser.
-    await delay(Date.now() - begin < 500 ? 25 : 50)
+    const waited = Date.now() - begin
+    await delay(waited < 500 ? 25 : waited < 2000 ? 50 : 100)
   }
 }
