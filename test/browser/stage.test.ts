@@ -6,7 +6,7 @@ import { act, expectTone, onSeat, openBrowser, personOn, seatOn, sheetOf } from 
 import { until } from '../support/retry.ts'
 
 // Three users use every control of the stage in one evening. Their tones: Ada, who creates the room, sends 440 Hz; Bob,
-// on a phone, sends 1000 Hz; Cyd sends 2500 Hz.
+// on a phone, sends 1000 Hz; Cyd sends 2500 Hz. audio.test.ts checks the audio after mutes and seat changes.
 
 const [server, adasBrowser, bobsBrowser, cydsBrowser] = await Promise.all([
   build(t, { env: { FEATURES: 'auth,media,seats,chat,gifts,reactions,lobby,stage', MEDIASOUP_WORKERS: '1' } }),
@@ -101,7 +101,6 @@ t.test('lists the room for others, who need the PIN', async (t) => {
   await bob.getByLabel('PIN', { exact: true }).fill(pin)
   await button(bob, 'Join').click()
   await statusOf(bob, 'Connected, listening')
-  await expectTone(bob, 'Ada Lovelace', 440)
 })
 
 t.test('a shared link leads to the room', async () => {
@@ -143,7 +142,6 @@ t.test('takes a seat, and the ring moves with the voice', async (t) => {
   await until(async () => await ringOf(ada, 'Seat 3: Bob') > 0.3)
   await seatOn(bob, 'Take seat 4').click()
   await seatOn(ada, 'Seat 4: Bob').waitFor()
-  await expectTone(ada, 'Bob', 1000)
   await seatOn(bob, 'Seat 4: you').click()
   await bob.getByRole('dialog').getByRole('button', { name: 'Leave seat' }).click()
   await statusOf(bob, 'Connected, listening')
@@ -175,9 +173,8 @@ t.test('the owner mutes, removes, assigns, locks and invites', async (t) => {
   await act(ada, 'Cyd', 'Mute Cyd')
   await statusOf(cyd, 'Connected, muted by the host')
   t.equal(await button(cyd, 'Muted by the host').isDisabled(), true)
-  await expectTone(ada, 'Cyd', 0)
   await act(ada, 'Cyd', 'Unmute Cyd')
-  await expectTone(ada, 'Cyd', 2500)
+  await statusOf(cyd, /^Connected$/)
   await act(ada, 'Cyd', 'Remove Cyd from the seat')
   await cyd.getByRole('alert').filter({ hasText: 'You were removed from your seat' }).waitFor()
   await button(cyd, 'Close').click()
@@ -254,8 +251,6 @@ t.test('animates and counts gifts', async (t) => {
   })
   await ada.getByText('4 gifts so far').waitFor()
   await ada.getByRole('group', { name: 'Seats' }).getByText('Ada Lovelace received 4 gifts').waitFor()
-  await ada.locator('.gift').first().waitFor({ state: 'detached' })
-  t.pass('the animation is removed')
 })
 
 t.test('animates reactions', async (t) => {
@@ -270,6 +265,12 @@ t.test('animates reactions', async (t) => {
 })
 
 t.test('leaving returns to the lobby and releases the seat immediately', async (t) => {
+  // The lobby reads its list every few seconds, so create the rooms of the next test before Bob reads it.
+  const titles = ['Morning tea', 'Jazz and tea', 'Chess', 'News', 'Books', 'Gardens']
+  await Promise.all(titles.map(async (title, i) => {
+    const host = await server.connect(2000 + i)
+    await host.ok('room:join', { roomId: `hall-${i}`, title })
+  }))
   await button(bob, 'Leave').click()
   await button(bob, 'Join').waitFor()
   await seatOn(ada, 'Take seat 3').waitFor()
@@ -284,11 +285,6 @@ t.test('leaving returns to the lobby and releases the seat immediately', async (
 })
 
 t.test('the lobby finds rooms by title, topic and name', async (t) => {
-  const titles = ['Morning tea', 'Jazz and tea', 'Chess', 'News', 'Books', 'Gardens']
-  await Promise.all(titles.map(async (title, i) => {
-    const host = await server.connect(2000 + i)
-    await host.ok('room:join', { roomId: `hall-${i}`, title })
-  }))
   const list = bob.getByRole('list', { name: 'Active rooms' })
   await bob.getByRole('searchbox', { name: 'Search rooms' }).fill('TEA')
   await until(async () => (await list.getByRole('listitem').count()) === 2)
@@ -298,6 +294,11 @@ t.test('the lobby finds rooms by title, topic and name', async (t) => {
   await bob.getByText('No rooms found.').waitFor()
   await bob.getByRole('searchbox', { name: 'Search rooms' }).fill('')
   await list.getByText('Chess', { exact: true }).waitFor()
+})
+
+t.test('the animations of gifts and reactions end', async (t) => {
+  for (const kind of ['.gift', '.reaction']) await ada.locator(kind).first().waitFor({ state: 'detached' })
+  t.pass('nothing is left')
 })
 
 t.test('no page logs an error or calls another host', async (t) => {

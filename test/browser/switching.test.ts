@@ -24,10 +24,10 @@ t.test('a listener receives the mix, and the levels of the speakers', async (t) 
 
 t.test('a listener who takes a seat, speaks and leaves the seat receives audio without gaps or repetitions', async (t) => {
   // A busy machine may delay packets, so take the best of three attempts.
-  let result = await run(2)
+  let result = await run(1)
   for (let attempt = 1; attempt < 3 && (result.gapMs > longestMs || result.jumpMs > longestMs); attempt++) {
     t.comment(JSON.stringify(result))
-    result = await run(2)
+    result = await run(1)
   }
   t.comment(JSON.stringify(result))
   t.ok(result.gapMs <= longestMs, `longest silence ${result.gapMs} ms`)
@@ -48,6 +48,11 @@ t.test('the user can choose the voices or the mix', async (t) => {
 })
 
 t.test('the voices replace the mix while its feature is off', async () => {
+  // The client uses the voices for 5 s after the mix has failed. Shorten that time.
+  await bob.evaluate(() => {
+    const { setTimeout } = window
+    window.setTimeout = ((run: () => void, ms?: number) => setTimeout(run, ms === 5000 ? 200 : ms)) as typeof setTimeout
+  })
   await server.admin('POST', '/admin/features/mix/disable')
   await until(async () => (await heardOn(bob))?.some(({ source }) => source === 'voice') === true)
   await server.admin('POST', '/admin/features/mix/enable')

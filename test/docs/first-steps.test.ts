@@ -55,7 +55,7 @@ t.test('following the first steps connects two windows that hear each other', as
   }
   const [adasBrowser, bobsBrowser] = await Promise.all([openBrowser(t, 440), openBrowser(t, 1000)])
   const open = async (browser: typeof adasBrowser, address: string) => {
-    const page = await (await browser.newContext({ permissions: ['microphone', 'clipboard-read', 'clipboard-write'] })).newPage()
+    const page = await (await browser.newContext({ permissions: ['microphone', 'clipboard-read', 'clipboard-write'], reducedMotion: 'reduce' })).newPage()
     await page.goto(address)
     // The document omits this step, which the test needs: noise suppression would remove its tone.
     await page.getByLabel('Original sound').check()
