@@ -64,6 +64,7 @@ async function move (t: Test, settings: Record<string, string>) {
   await until(() => a.app.sfu.load().consumers === 0 && a.app.sfu.relays().sources === 0 && a.app.sfu.relays().sinks === 0)
 }
 
-for (const single of ['false', 'true']) {
+// moving-audio.long.ts sets ALL_CASES. With SINGLE_SESSION, the second server may also close the session on the first one.
+for (const single of process.env.ALL_CASES === undefined ? ['true'] : ['false', 'true']) {
   t.test(`a client that moves to another server keeps its audio on the first server until it is connected to the second, with SINGLE_SESSION=${single}`, (t) => move(t, { SINGLE_SESSION: single }))
 }

@@ -97,6 +97,14 @@ t.test('works in a browser', async (t) => {
     }
   }
 
+  // Swagger UI needs a second of CPU for the routes of the kernel, so show only one of them, or, with ALL_LOOKS, all.
+  if (!all) {
+    await page.route('**/openapi.json', async (route) => {
+      const response = await route.fetch()
+      const { paths, ...document } = await response.json() as { paths: Record<string, unknown> }
+      await route.fulfill({ response, json: { ...document, paths: Object.fromEntries(Object.entries(paths).filter(([path]) => /drain/.test(path))) } })
+    })
+  }
   await page.goto(`${url}/docs`)
   await page.getByText('Drains this server').waitFor()
   if (all) {
