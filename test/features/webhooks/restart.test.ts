@@ -1,6 +1,7 @@
 import t from 'tap'
-import { adminKey, build, onStore, shortTimings, tokenFor } from '../../support/build.ts'
+import { build, onStore, shortTimings, tokenFor } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
+import { buildMortal } from '../../support/mortal.ts'
 import { startServer } from '../../support/process.ts'
 import { until } from '../../support/retry.ts'
 import { startReceiver, webhookEnv } from '../../support/webhook-receiver.ts'
@@ -19,11 +20,11 @@ t.test('webhooks survive kill -9, and the restarted server reports what ended wi
   await first.exit
 
   receiver.answer = () => 200
-  const url = await startServer(t, env, folder).url
+  const second = await build(t, { env })
   await receiver.next('participant_left')
   t.match(receiver.accepted.slice(0, 3), [{ event: 'room_started' }, { event: 'participant_joined' }, { event: 'seat_changed', data: { seatIndex: 2, userId: 1 } }])
   t.match((await receiver.next('participant_left')).data, { userId: 1, reason: 'disconnected', participantCount: 0 })
-  await fetch(`${url}/admin/rooms/r1/close`, { method: 'POST', headers: { authorization: `Bearer ${adminKey}` } })
+  await second.admin('POST', '/admin/rooms/r1/close')
   t.match((await receiver.next('room_finished')).data, { reason: 'closed_by_admin' })
   t.equal(receiver.names('r1').filter((name) => name === 'participant_left').length, 1)
 })
@@ -31,9 +32,9 @@ t.test('webhooks survive kill -9, and the restarted server reports what ended wi
 onStore('redis')(t, 'two servers add each webhook once; when one server dies, the other reports what ended with it and delivers the queue', async (t, store) => {
   const receiver = await startReceiver(t)
   const env = { ...store, ...webhookEnv(receiver), FEATURES: 'auth,seats,webhooks', WEBHOOK_TIMEOUT_MS: '1000' }
-  const child = startServer(t, { ...env, NODE_ID: 'a', HOST: '127.0.0.1', PORT: '0', DATA_DIR: t.testdir({}) })
+  const doomed = await buildMortal(t, { env: { ...env, NODE_ID: 'a' }, timings: shortTimings })
   const server = await build(t, { env: { ...env, NODE_ID: 'b' }, timings: shortTimings })
-  const [ada, eve] = [await connect(t, await child.url, { token: tokenFor(1) }), await connect(t, await child.url, { token: tokenFor(3) })]
+  const [ada, eve] = [await doomed.connect(1), await doomed.connect(3)]
   const bob = await server.connect(2)
   await Promise.all([ada, bob].map(async (client) => await client.ok('room:join', { roomId: 'r1' })))
   await bob.ok('seat:take', { seatIndex: 1 })
@@ -45,8 +46,7 @@ onStore('redis')(t, 'two servers add each webhook once; when one server dies, th
 
   receiver.answer = () => 500
   await eve.ok('seat:take', { seatIndex: 5 })
-  child.child.kill('SIGKILL')
-  await child.exit
+  doomed.kill()
   receiver.answer = () => 200
   t.match((await receiver.next('seat_changed', ({ roomId }) => roomId === 'r2')).data, { userId: 3, seatIndex: 5 })
   for (const [roomId, userId] of [['r1', 1], ['r2', 3]] as const) {

@@ -1,0 +1,62 @@
+import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import type { Socket } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { Test } from 'tap'
+import { build } from './build.ts'
+import type { BuildOptions, TestServer } from './build.ts'
+import { createProxy } from './proxy.ts'
+import type { Proxy } from './proxy.ts'
+import { commandTimeoutMs } from './redis.ts'
+
+/** A server in this process that can end as if its process was killed. */
+export interface MortalServer extends TestServer {
+  /**
+   * Ends the server in this turn of the event loop: nobody receives anything from it any more. It is closed after the
+   * test.
+   *
+   * @returns the environment of a server that is started afterwards: its DATA_DIR is a copy made at this moment
+   */
+  kill (): Record<string, string>
+}
+
+export interface MortalOptions extends BuildOptions {
+  /** Variables with URLs on 127.0.0.1 that the server can no longer reach after `kill`. */
+  reaches?: readonly string[]
+}
+
+/**
+ * Starts a server that reaches Redis through a proxy, which `kill` cuts. It needs about a tenth of the CPU time of a
+ * process, but its media workers do not end.
+ */
+export async function buildMortal (t: Test, { env = {}, timings, reaches = ['REDIS_URL'], ...options }: MortalOptions = {}): Promise<MortalServer> {
+  const folder = mkdtempSync(join(tmpdir(), 'flylive-mortal-'))
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
+  const dataDir = env.DATA_DIR ?? join(folder, 'data')
+  mkdirSync(dataDir, { recursive: true })
+  const proxies: Proxy[] = []
+  const throughProxies: Record<string, string> = {}
+  for (const name of reaches) {
+    const url = env[name]
+    if (url === undefined) continue
+    const proxy = await createProxy(t, () => Number(new URL(url).port))
+    proxies.push(proxy)
+    throughProxies[name] = url.replace(/:\d+/, `:${proxy.port}`)
+  }
+  const server = await build(t, { ...options, env: { ...env, ...throughProxies, DATA_DIR: dataDir }, timings: { redisCommandMs: commandTimeoutMs, ...timings } })
+  const sockets = new Set<Socket>()
+  server.app.server.on('connection', (socket: Socket) => {
+    sockets.add(socket)
+    socket.once('close', () => sockets.delete(socket))
+  })
+  return {
+    ...server,
+    kill () {
+      const copy = join(folder, 'copy')
+      cpSync(dataDir, copy, { recursive: true })
+      for (const proxy of proxies) proxy.cut().catch(() => { /* It was cut before. */ })
+      for (const socket of sockets) socket.destroy()
+      return { ...env, DATA_DIR: copy }
+    }
+  }
+}
