@@ -1,16 +1,15 @@
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import t from 'tap'
 import { startBackend } from '../../support/backend.ts'
-import { build, tokenFor } from '../../support/build.ts'
-import { connect } from '../../support/client.ts'
-import { startServer } from '../../support/process.ts'
-import { freePort, startRedis } from '../../support/redis.ts'
+import { build, shortTimings } from '../../support/build.ts'
+import { buildMortal } from '../../support/mortal.ts'
+import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { lastStatus as last } from './support.ts'
 
-t.test('after an outage the backend receives the current status', async (t) => {
+// The tests mostly wait. Each has its own Redis, because databases share their channels.
+t.jobs = 5
+
+t.test('after an outage the backend receives the current status', { buffered: true }, async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   const server = await build(t, { env: { ...backend.env, EMPTY_ROOM_SECONDS: '0' } })
@@ -52,54 +51,48 @@ t.test('after an outage the backend receives the current status', async (t) => {
   t.match(again, [{ is_live: false }, { is_live: true, participant_count: 0, started_at: String }, { participant_count: 1 }], 'a room recreated during the outage ends and starts')
 })
 
-t.test('another server reports the rooms of a killed server', async (t) => {
+t.test('another server reports the rooms of a killed server', { buffered: true }, async (t) => {
   const redis = await startRedis(t)
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   const env = { ...backend.env, REDIS_URL: redis.url, EMPTY_ROOM_SECONDS: '1' }
-  const server = await build(t, { env })
-  const doomed = startServer(t, { ...env, FEATURES: 'auth,auto-close,laravel-bridge', PORT: String(await freePort()), HOST: '127.0.0.1', MEDIASOUP_WORKERS: '1' })
-  const url = await doomed.url
-  const [ada, bob, eve] = [await server.connect(1), await connect(t, url, { token: tokenFor(2) }), await connect(t, url, { token: tokenFor(3) })]
+  const server = await build(t, { env, timings: shortTimings })
+  const doomed = await buildMortal(t, { env, reaches: ['REDIS_URL', 'LARAVEL_API_URL'], timings: shortTimings })
+  const [ada, bob, eve] = [await server.connect(1), await doomed.connect(2), await doomed.connect(3)]
   await ada.ok('room:join', { roomId: '7' })
   await bob.ok('room:join', { roomId: '7' })
   await eve.ok('room:join', { roomId: '8' })
   await until(() => last(backend, '7')?.participant_count === 2 && last(backend, '8')?.participant_count === 1)
   backend.fault({ call: 'status', kind: 'hang' })
   await eve.ok('room:leave')
-  doomed.child.kill('SIGKILL')
-  await doomed.exit
+  doomed.kill()
   backend.mend()
   const synced = () => last(backend, '7')?.participant_count === 1 && last(backend, '8')?.is_live === false
-  // The killed server's own lease expires after 10 s, and its lease on the job after 60 s.
+  // The killed server's lease on the job expires after 60 s.
   await until(synced, 90_000)
   t.match(last(backend, '7'), { is_live: true, participant_count: 1 })
   t.match(last(backend, '8'), { is_live: false, ended_at: String })
 })
 
-t.test('a restarted single server reports that its rooms are empty, and then that they ended', async (t) => {
+t.test('a restarted single server reports that its rooms are empty, and then that they ended', { buffered: true }, async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
-  const folder = mkdtempSync(join(tmpdir(), 'flylive-data-'))
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
-  const env = async () => ({ ...backend.env, FEATURES: 'auth,auto-close,laravel-bridge', DATA_DIR: folder, PORT: String(await freePort()), HOST: '127.0.0.1', MEDIASOUP_WORKERS: '1', EMPTY_ROOM_SECONDS: '3' })
-  const first = startServer(t, await env())
-  const ada = await connect(t, await first.url, { token: tokenFor(1) })
+  const env = { ...backend.env, FEATURES: 'auth,auto-close,laravel-bridge', EMPTY_ROOM_SECONDS: '1' }
+  const first = await buildMortal(t, { env, reaches: ['LARAVEL_API_URL'], timings: shortTimings })
+  const ada = await first.connect(1)
   await ada.ok('room:join', { roomId: '7' })
   await until(() => last(backend, '7')?.participant_count === 1)
-  first.child.kill('SIGKILL')
-  await first.exit
-  await build(t, { env: await env() })
+  await build(t, { env: first.kill(), timings: shortTimings })
   await until(() => last(backend, '7')?.participant_count === 0)
   await until(() => last(backend, '7')?.is_live === false)
   t.match(last(backend, '7'), { is_live: false, participant_count: 0, ended_at: String })
 })
 
-t.test('reports rooms that ended while Redis lost its data', async (t) => {
+t.test('reports rooms that ended while Redis lost its data', { buffered: true }, async (t) => {
   const redis = await startRedis(t)
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
-  const server = await build(t, { env: { ...backend.env, REDIS_URL: redis.url, EMPTY_ROOM_SECONDS: '1' } })
+  const server = await build(t, { env: { ...backend.env, REDIS_URL: redis.url, EMPTY_ROOM_SECONDS: '1' }, timings: shortTimings })
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   await ada.ok('room:join', { roomId: '7' })
   await bob.ok('room:join', { roomId: '8' })
@@ -112,7 +105,7 @@ t.test('reports rooms that ended while Redis lost its data', async (t) => {
   t.match(last(backend, '8'), { is_live: true })
 })
 
-t.test('reports changes made while the feature was disabled', async (t) => {
+t.test('reports changes made while the feature was disabled', { buffered: true }, async (t) => {
   const redis = await startRedis(t)
   const backend = await startBackend(t)
   backend.everyRoom = () => 1

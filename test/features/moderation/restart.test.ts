@@ -1,36 +1,27 @@
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import t from 'tap'
-import type { Test } from 'tap'
-import { build, tokenFor } from '../../support/build.ts'
+import { build, shortTimings, tokenFor } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
 import type { TestClient } from '../../support/client.ts'
-import { startServer } from '../../support/process.ts'
+import { buildMortal } from '../../support/mortal.ts'
 import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
 // Tests who owns a room after the only server was killed and restarted, within and after the grace period of 2 s.
 
 const graceMs = 2000
-
-/** Creates a folder that is removed after the test. By default, `startServer` uses a new data folder for each server. */
-function dataFolder (t: Test): string {
-  const folder = mkdtempSync(join(tmpdir(), 'flylive-restart-'))
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }))
-  return folder
-}
+// The tests mostly wait.
+t.jobs = 2
 
 for (const kind of ['DATA_DIR', 'Redis'] as const) {
-  t.test(`a restart with ${kind} keeps owner, roles, lock, title and slow mode`, async (t) => {
-    const store: Record<string, string> = kind === 'Redis' ? { REDIS_URL: await redisDatabase() } : { DATA_DIR: dataFolder(t) }
+  t.test(`a restart with ${kind} keeps owner, roles, lock, title and slow mode`, { buffered: true }, async (t) => {
+    const store: Record<string, string> = kind === 'Redis' ? { REDIS_URL: await redisDatabase() } : {}
     const env = { ...store, OWNER_GRACE_SECONDS: String(graceMs / 1000), FEATURES: 'auth,seats,chat,moderation' }
     const enter = async (url: string, id: number, data: object = {}): Promise<[TestClient, Record<string, unknown>]> => {
       const client = await connect(t, url, { token: tokenFor(id) })
       return [client, await client.ok('room:join', { roomId: 'r1', ...data })]
     }
-    const first = startServer(t, env)
-    const url = await first.url
+    const first = await buildMortal(t, { env, timings: shortTimings })
+    const { url } = first
     const [owner] = await enter(url, 1, { title: 'First' })
     const [admin] = await enter(url, 2)
     const [guest] = await enter(url, 3)
@@ -40,15 +31,13 @@ for (const kind of ['DATA_DIR', 'Redis'] as const) {
     await owner.ok('room:kick', { userId: 9, banSeconds: 600 })
     await admin.ok('room:lock')
     await guest.ok('room:leave')
-    first.child.kill('SIGKILL')
-    await first.exit
+    const left = first.kill()
     // Let the grace period pass while no server is running.
     const killedAt = Date.now()
     await until(async () => Date.now() - killedAt > graceMs)
 
-    // A process that is killed later, or the last server of the test.
-    const second = kind === 'Redis' ? undefined : startServer(t, env)
-    const again = await second?.url ?? (await build(t, { env })).url
+    const second = await buildMortal(t, { env: left, timings: shortTimings })
+    const again = second.url
     t.equal(await (await connect(t, again, { token: tokenFor(9) })).fails('room:join', { roomId: 'r1' }), 'BANNED')
     t.equal(await (await connect(t, again, { token: tokenFor(3) })).fails('room:join', { roomId: 'r1' }), 'ROOM_LOCKED', 'a user who had left counts as new')
     const before = Date.now()
@@ -62,11 +51,9 @@ for (const kind of ['DATA_DIR', 'Redis'] as const) {
     t.equal(await returned.fails('room:end'), 'FORBIDDEN')
     await back.ok('room:transfer', { userId: 1 })
     // Both stores restore a room in the same way, so test the rest with only one of them.
-    if (second === undefined) return
-    second.child.kill('SIGKILL')
-    await second.exit
+    if (kind === 'Redis') return
 
-    const third = await build(t, { env })
+    const third = await build(t, { env: second.kill(), timings: shortTimings })
     const [seated] = await enter(third.url, 2)
     await seated.ok('seat:take', { seatIndex: 0 })
     const [, final] = await enter(third.url, 1)
