@@ -95,11 +95,10 @@ export async function build (t: Test, { env = {}, log, timings, ...options }: Bu
   // No test stops the shared Redis, so its commands may have a long timeout.
   const sharedTimings: Partial<Timings> = isSharedRedis(env.REDIS_URL) ? { redisCommandMs: commandTimeoutMs } : {}
   const app = await buildApp({ config, logger, warmWorkers: false, timings: { ...sharedTimings, ...timings }, ...options })
-  let closed = false
+  let closing: Promise<void> | undefined
   const close = async () => {
-    if (closed) return
-    closed = true
-    await app.close()
+    closing ??= app.close()
+    await closing
   }
   t.teardown(async () => {
     await close()

@@ -1,10 +1,7 @@
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import t from 'tap'
-import { build, onBothStores, tokenFor } from '../../support/build.ts'
+import { build, onBothStores, shortTimings, tokenFor } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
-import { startServer } from '../../support/process.ts'
+import { buildMortal } from '../../support/mortal.ts'
 import { until } from '../../support/retry.ts'
 
 // Broadcast commands, recording commands and calls to /api that a server has acknowledged survive kill -9. All of them are
@@ -13,11 +10,8 @@ import { until } from '../../support/retry.ts'
 const features = { FEATURES: 'auth,media,broadcast,recording', BROADCAST_ENCRYPT: 'true' }
 
 onBothStores(t, 'acknowledged commands and calls survive kill -9', async (t, store) => {
-  const DATA_DIR = mkdtempSync(join(tmpdir(), 'flylive-acknowledged-'))
-  t.teardown(() => rmSync(DATA_DIR, { recursive: true, force: true }))
-  const env = { ...features, ...store, DATA_DIR }
-  const before = startServer(t, env, DATA_DIR)
-  let url = await before.url
+  const before = await buildMortal(t, { env: { ...features, ...store }, timings: shortTimings })
+  let { url } = before
   const api = async (method: string, path: string, body?: object, token = tokenFor(1)) => {
     const response = await fetch(`${url}${path}`, {
       method,
@@ -60,10 +54,7 @@ onBothStores(t, 'acknowledged commands and calls survive kill -9', async (t, sto
     api('POST', '/api/rooms/started/start'),
     api('DELETE', '/api/rooms/deleted')
   ])
-  before.child.kill('SIGKILL')
-  await before.exit
-
-  const after = await build(t, { env })
+  const after = await build(t, { env: before.kill(), timings: shortTimings })
   url = after.url
   const enter = async (id: number, roomId: string) => {
     const client = await after.connect(id)

@@ -1,10 +1,9 @@
-import { join } from 'node:path'
 import t from 'tap'
-import { adminKey, tokenFor } from '../../support/build.ts'
+import { adminKey, build, shortTimings, tokenFor } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
 import { hlsClient, parsePlaylist } from '../../support/hls.ts'
+import { buildMortal } from '../../support/mortal.ts'
 import { stopwatch } from '../../support/pace.ts'
-import { startServer } from '../../support/process.ts'
 import { redisDatabase } from '../../support/redis.ts'
 
 // A broadcast on two servers: both serve it, and one takes over when the other dies.
@@ -12,10 +11,10 @@ import { redisDatabase } from '../../support/redis.ts'
 /** The root test. Clients that use it stay connected until the last test ends. */
 const file = t
 const REDIS_URL = await redisDatabase()
-const folder = t.testdir({ first: {}, second: {} })
-const [first, second] = ['first', 'second'].map((NODE_ID, i) => startServer(t, { REDIS_URL, NODE_ID, FEATURES: 'auth,media,broadcast', PORT: '0', MEDIASOUP_WORKERS: '1', MEDIASOUP_RTC_MIN_PORT: String(36_000 + i * 500 + process.pid % 400) }, join(folder, NODE_ID)))
-if (!first || !second) throw new Error('The servers did not start')
-const [firstUrl, secondUrl] = await Promise.all([first.url, second.url])
+const optionsOf = (NODE_ID: string) => ({ env: { REDIS_URL, NODE_ID, FEATURES: 'auth,media,broadcast' }, timings: shortTimings })
+const first = await buildMortal(t, optionsOf('first'))
+const second = await build(t, optionsOf('second'))
+const [firstUrl, secondUrl] = [first.url, second.url]
 const owner = await connect(file, firstUrl, { token: tokenFor(1) })
 await owner.ok('room:join', { roomId: 'r1' })
 await owner.ok('broadcast:start')
@@ -39,7 +38,7 @@ t.test('another server takes over after kill -9, and segment numbers never decre
   const member = await connect(file, secondUrl, { token: tokenFor(2) })
   t.match(await member.ok('room:join', { roomId: 'r1' }), { broadcast: { hlsUrl: '/hls/r1/index.m3u8' } })
   let { first: sequence, discontinuitySequence, last } = await ofSecond.playlist('live.m3u8')
-  first.child.kill('SIGKILL')
+  first.kill()
   const sinceKill = stopwatch()
   const segmentAtKill = Math.floor(Date.now() / 2048)
   let heardAt: number | undefined

@@ -1,14 +1,11 @@
-import { mkdtempSync, rmSync, symlinkSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { adminKey, build, tokenFor } from '../../support/build.ts'
-import { connect } from '../../support/client.ts'
+import { adminKey, build } from '../../support/build.ts'
 import { speak } from '../../support/mix.ts'
-import { startServer } from '../../support/process.ts'
+import { buildMortal } from '../../support/mortal.ts'
 import { decodeFile, toneOf } from '../../support/recordings.ts'
 import { until } from '../../support/retry.ts'
-import { toneFeature } from '../../support/tone-feature.ts'
 
 interface Detail { endedAt: number | null, startedAt: number, reason?: string, seconds: number, files: { name: string, kind: string, bytes: number, seconds: number }[] }
 
@@ -63,22 +60,17 @@ t.test('a recording ends after RECORDING_MAX_HOURS or when the room is empty', a
 })
 
 t.test('if a server is killed, its recording lacks at most the last 2 s, and the index is repaired', async (t) => {
-  const dataDir = mkdtempSync(join(tmpdir(), 'flylive-recording-'))
-  t.teardown(() => rmSync(dataDir, { recursive: true, force: true }))
-  const env = { DATA_DIR: dataDir, FEATURES: 'auth,media,recording,tone', FEATURES_PATH: toneFeature(t, 500) }
-  const before = startServer(t, env)
-  const url = await before.url
-  const owner = await connect(t, url, { token: tokenFor(1) })
+  const before = await buildMortal(t, { env: { FEATURES: 'auth,media,recording' } })
+  const { url } = before
+  const owner = await before.connect(1)
   await owner.ok('room:join', { roomId: 'r1' })
   const { recordingId } = await until(async () => await owner.ok('recording:start', { tracks: true }))
   const id = String(recordingId)
   const startedAt = Date.now()
-  await owner.ok('tone:send', { hz: 500 })
+  await speak(t, before.app, 'r1', { hz: 500 })
   await until(async () => (await detailOf(url, id)).files.length === 2 && (await detailOf(url, id)).seconds > 2)
-  before.child.kill('SIGKILL')
+  const env = before.kill()
   const lasted = (Date.now() - startedAt) / 1000
-  await before.exit
-
   const after = await build(t, { env })
   const again = after.url
   const back = await after.connect(1)
