@@ -15,7 +15,8 @@ export interface ReconcilerOptions {
 
 /**
  * Renews this server's lease, removes the members of dead servers, and syncs unsynced and damaged rooms
- * with the store. A tick starts every `reconcileIntervalMs`, unless the previous tick is still running.
+ * with the store. When the server is ready, a tick starts every `reconcileIntervalMs`, unless the previous tick is
+ * still running.
  *
  * @returns a function that stops the reconciler
  */
@@ -25,6 +26,7 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
   let checkedRoomsAt = -Infinity
   let warned = false
   let busy = false
+  let ready = false
   let stopped = false
 
   /** Renews the lease. Runs on its own timer, so that a long sync does not delay the heartbeat. */
@@ -105,9 +107,14 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
 
   const beat = () => { heartbeat().catch(() => { /* The next tick logs the failure. */ }) }
   beat()
-  let current = tick()
+  let current = Promise.resolve()
   const heart = setInterval(beat, leaseMs / 3)
-  const next = () => { if (!busy) current = tick() }
+  const next = () => { if (ready && !busy) current = tick() }
+  // Before the features have started, they would miss that the members of a dead server have left.
+  app.addHook('onReady', async () => {
+    ready = true
+    next()
+  })
   const timer = setInterval(next, reconcileIntervalMs)
   bus.onHealed(() => {
     unsynced.add()
