@@ -10,6 +10,9 @@ import type { View } from './view.ts'
 
 // A model test: users with different rights send random commands in any order, and the invariants below must hold.
 
+/** Number of random sequences; decide.long.ts tries more. */
+const runs = Number(process.env.SEAT_RUNS ?? 50)
+
 const people = 8
 const most = 7
 const userId = fc.oneof(fc.integer({ min: 1, max: people }), fc.integer({ min: 1, max: people }).map(String))
@@ -189,7 +192,7 @@ t.test('any sequence of commands keeps the invariants', async (t) => {
       for (const event of difference(undefined, to)) apply(fresh, event)
       sameView(fresh, to, 'what there is')
     }
-  }), { ...tries(300), examples: [[refusals]] })
+  }), { ...tries(runs), examples: [[refusals]] })
   t.same([...codes].sort(), [
     'ALREADY_SEATED', 'CANNOT_TARGET_SELF', 'FORBIDDEN', 'INVITE_NOT_FOUND', 'INVITE_PENDING', 'NOT_SEATED',
     'SEAT_ALREADY_LOCKED', 'SEAT_INVALID', 'SEAT_LOCKED', 'SEAT_NOT_LOCKED', 'SEAT_REQUESTS_FULL', 'SEAT_REQUEST_NOT_FOUND', 'SEAT_TAKEN'
@@ -211,7 +214,7 @@ t.test('the events for missed changes keep the invariants', async (t) => {
       if (wrong !== '') throw new Error(wrong)
     }
     sameView(view, to, 'what was missed')
-  }), tries(200))
+  }), tries(runs))
 })
 
 const owner: Actor = { userId: 1, role: 'owner', ownerId: 1 }

@@ -37,6 +37,10 @@ export interface HarnessOptions {
   store: 'redis' | 'memory'
   /** Whether the backend determines each user's role per room. Otherwise a room's creator is the owner, and tokens make users admins. */
   backend: boolean
+  /** Number of servers that are processes of their own and can be killed. The others run in this process. Default: all. */
+  processes?: number
+  /** Whether the lease of a killed server ends immediately, instead of after 10 s. */
+  endsLeases?: boolean
 }
 
 export const rooms = 3
@@ -53,7 +57,7 @@ function roleIn (roomId: string, user: string) {
 }
 const adminsByToken = ['5', '6', '8']
 
-export async function buildHarness (t: Test, { store, backend: withBackend }: HarnessOptions): Promise<Harness> {
+export async function buildHarness (t: Test, { store, backend: withBackend, processes = 2, endsLeases = false }: HarnessOptions): Promise<Harness> {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-seats-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const redis = store === 'redis' ? await startRedis(t) : undefined
@@ -66,7 +70,7 @@ export async function buildHarness (t: Test, { store, backend: withBackend }: Ha
     ...backend?.env,
     ...(redis ? { REDIS_URL: redis.url } : {})
   }
-  const nodes = await Promise.all(Array.from({ length: redis ? 2 : 1 }, (_, i) => startNode(t, folder, i, env)))
+  const nodes = await Promise.all(Array.from({ length: redis ? 2 : 1 }, (_, i) => startNode(t, folder, i, env, { isProcess: i < processes, endsLease: endsLeases })))
   const ownerOf = (roomId: string) => String((Number(roomId) - 1) % rooms + 1)
   if (backend) {
     backend.everyRoom = (roomId) => Number(ownerOf(roomId))

@@ -1,13 +1,14 @@
 import { join } from 'node:path'
+import { Redis } from 'ioredis'
 import type { Test } from 'tap'
-import { adminKey } from '../../support/build.ts'
+import { adminKey, build } from '../../support/build.ts'
 import { startServer, untilResponding } from '../../support/process.ts'
-import type { ServerProcess } from '../../support/process.ts'
 import { freePort } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
-/** A server process that can be restarted. */
+/** A server that can be restarted. */
 export interface Node {
+  /** Changes when a server in this process is restarted. */
   readonly url: string
   /** Whether the server accepts connections. */
   up: boolean
@@ -15,7 +16,9 @@ export interface Node {
   coming: number
   /** Time of the last shutdown or kill, epoch milliseconds. */
   downAt: number
-  /** Sends the signal to the server, waits until it exits and restarts it on the same port. */
+  /** Whether the server is a process of its own, which can be killed. */
+  readonly isProcess: boolean
+  /** Sends the signal to the server, waits until it exits and restarts it. A server in this process is closed instead. */
   restart (signal: 'SIGKILL' | 'SIGTERM'): Promise<void>
   /** Checks that the server has logged no error since its start. */
   check (): void
@@ -34,28 +37,76 @@ export interface Page<T> {
 /** How long a response is reused, in milliseconds. The server accepts 3,000 calls per address per minute. */
 const lookMs = 250
 
-/** @param folder the folder for the server's data; several servers may share it */
-export async function startNode (t: Test, folder: string, number: number, env: Record<string, string>): Promise<Node> {
+/** A running server. */
+interface Running {
+  url: string
+  /** @returns the logged errors */
+  errors (): string[]
+  stop (signal: 'SIGKILL' | 'SIGTERM'): Promise<void>
+}
+
+/** @returns a function that starts a server process, always on the same port */
+async function processStarter (t: Test, folder: string, number: number, env: Record<string, string>): Promise<() => Promise<Running>> {
   const port = String(await freePort())
   const url = `http://127.0.0.1:${port}`
-  const start = () => startServer(t, {
-    MEDIASOUP_WORKERS: '1',
-    MEDIASOUP_RTC_MIN_PORT: String(40_000 + (process.pid * 20 + number * 5) % 15_000),
-    LOG_LEVEL: 'warn',
-    PORT: port,
-    DATA_DIR: join(folder, `data-${number}`),
-    ...env
-  })
-  let server: ServerProcess = start()
+  return async () => {
+    const server = startServer(t, {
+      MEDIASOUP_WORKERS: '1',
+      MEDIASOUP_RTC_MIN_PORT: String(40_000 + (process.pid * 20 + number * 5) % 15_000),
+      LOG_LEVEL: 'warn',
+      PORT: port,
+      DATA_DIR: join(folder, `data-${number}`),
+      ...env
+    })
+    await untilResponding(server, url)
+    return {
+      url,
+      errors: () => server.output().split('\n').filter((line) => /"level":[56]0|^\w*Error/.test(line)),
+      async stop (signal) {
+        server.child.kill(signal)
+        const { code } = await server.exit
+        if (signal === 'SIGTERM') t.equal(code, 0, 'a stopped server exits with 0')
+      }
+    }
+  }
+}
+
+/** @returns a function that starts a server in this process, which costs much less CPU time than a process */
+function localStarter (t: Test, env: Record<string, string>): () => Promise<Running> {
+  return async () => {
+    const errors: string[] = []
+    const { url, close } = await build(t, { env, log: (line) => { if (Number(line.level) >= 50) errors.push(JSON.stringify(line)) } })
+    return { url, errors: () => errors, stop: close }
+  }
+}
+
+/** Deletes the leases of a server, so that the other servers detect its death at their next pass. */
+async function endLease (url: string, nodeId: string): Promise<void> {
+  const redis = new Redis(url)
+  await redis.del(await redis.keys(`msab:node:{${nodeId}-*}`))
+  redis.disconnect()
+}
+
+interface NodeOptions {
+  /** Whether the server is a process of its own. */
+  isProcess: boolean
+  /** Whether the server's lease ends when the server is killed. */
+  endsLease: boolean
+}
+
+/** @param folder the folder for the server's data; several servers may share it */
+export async function startNode (t: Test, folder: string, number: number, baseEnv: Record<string, string>, { isProcess, endsLease }: NodeOptions): Promise<Node> {
+  const env: Record<string, string> & { NODE_ID: string } = { ...baseEnv, NODE_ID: `n${number}` }
+  const start = isProcess ? await processStarter(t, folder, number, env) : localStarter(t, env)
+  let server = await start()
   // Servers log the loss of another server as a warning; no error may be logged, except that the process was blocked
   // for seconds on a busy machine.
-  const check = () => t.same(server.output().split('\n').filter((line) => /"level":[56]0|^\w*Error/.test(line) && !line.includes('the event loop is still blocked')), [], 'no error was logged')
-  await untilResponding(server, url)
+  const check = () => t.same(server.errors().filter((line) => !line.includes('the event loop is still blocked')), [], 'no error was logged')
 
   const pages = new Map<string, { at: number, page: Promise<Page<unknown>> }>()
   async function call (path: string, body?: object): Promise<Page<unknown>> {
     const at = Date.now()
-    const response = await fetch(url + path, {
+    const response = await fetch(server.url + path, {
       method: body ? 'PATCH' : 'GET',
       headers: { authorization: `Bearer ${adminKey}`, ...(body ? { 'content-type': 'application/json' } : {}) },
       ...(body ? { body: JSON.stringify(body) } : {})
@@ -64,7 +115,8 @@ export async function startNode (t: Test, folder: string, number: number, env: R
   }
 
   const node: Node = {
-    url,
+    get url () { return server.url },
+    isProcess,
     up: true,
     coming: 0,
     downAt: 0,
@@ -74,12 +126,10 @@ export async function startNode (t: Test, folder: string, number: number, env: R
       // Waits for open connection attempts, because the shutdown may reject them without a code.
       if (signal === 'SIGTERM') await until(() => node.coming === 0)
       node.downAt = Date.now()
-      server.child.kill(signal)
-      const { code } = await server.exit
-      if (signal === 'SIGTERM') t.equal(code, 0, 'a stopped server exits with 0')
+      await server.stop(signal)
       check()
-      server = start()
-      await untilResponding(server, url)
+      if (signal === 'SIGKILL' && endsLease) await endLease(env.REDIS_URL ?? '', env.NODE_ID)
+      server = await start()
       node.up = true
     },
     async page<T> (path: string) {

@@ -1,8 +1,9 @@
 import t from 'tap'
 import { seatModel } from './model.ts'
 
-// A short version of model.long.ts, which sends about a hundred times as many requests.
+// A short version of model.long.ts, which sends about a hundred times as many requests
+// to servers that are all processes of their own.
 
 t.jobs = 2
-t.test('keeps the invariants on two servers that are killed and restarted', { buffered: true }, (t) => seatModel(t, { commands: 90, store: 'redis', backend: false, restarts: 1, users: 12 }))
-t.test('keeps the invariants on a single server', { buffered: true }, (t) => seatModel(t, { commands: 90, store: 'memory', backend: true, restarts: 0, users: 12 }))
+t.test('keeps the invariants on two servers that are killed and restarted', { buffered: true }, (t) => seatModel(t, { commands: 150, store: 'redis', backend: false, restarts: 1, processes: 1, endsLeases: true, paced: true, users: 12 }))
+t.test('keeps the invariants on a single server', { buffered: true }, (t) => seatModel(t, { commands: 90, store: 'memory', backend: true, restarts: 0, processes: 0, users: 12 }))

@@ -20,11 +20,13 @@ export interface ModelOptions extends HarnessOptions {
   restarts: number
   /** Number of users; 30 by default. */
   users?: number
+  /** Whether the users wait during a slow restart instead of sending more requests than `commands`. */
+  paced?: boolean
 }
 
 const roomIds = idsOf(0)
 
-export async function seatModel (t: Test, { commands, restarts, users = 30, ...options }: ModelOptions): Promise<void> {
+export async function seatModel (t: Test, { commands, restarts, users = 30, paced = false, ...options }: ModelOptions): Promise<void> {
   const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31))
   t.comment(`SEED=${seed}`)
   const begin = performance.now()
@@ -37,7 +39,7 @@ export async function seatModel (t: Test, { commands, restarts, users = 30, ...o
     await oneAfterTheOther(harness, random, first, commands / 4)
   }
   await open(harness, random, roomIds, [8, 4, 15])
-  await allAtOnce(harness, random, commands, restarts)
+  await allAtOnce(harness, random, { commands, restarts, paced })
   await settle(harness, random, 'after all that')
   await stayAway(harness, random, false)
   if (restarts > 1) await stayAway(harness, random, true)
@@ -49,11 +51,13 @@ export async function seatModel (t: Test, { commands, restarts, users = 30, ...o
 }
 
 /** Makes all users send requests concurrently and independently while servers are restarted. */
-async function allAtOnce (harness: Harness, random: Random, commands: number, restarts: number): Promise<void> {
+async function allAtOnce (harness: Harness, random: Random, { commands, restarts, paced }: Pick<ModelOptions, 'commands' | 'restarts'> & { paced: boolean }): Promise<void> {
   const failed = () => harness.problems.length > 0
   const seen = new Map<string, { at: number, holders: Set<string> }>()
   let restarting = true
   let playing = true
+  /** The users wait while they have sent this number of requests. */
+  let allowed = Infinity
   const over = () => failed() || (asked(harness) >= commands && !restarting)
 
   async function restart (): Promise<void> {
@@ -61,11 +65,13 @@ async function allAtOnce (harness: Harness, random: Random, commands: number, re
     const asMany = (commands - asked(harness)) / (2 * restarts + 1)
     for (let i = 0; i <= 2 * restarts && !failed(); i++) {
       const from = asked(harness)
+      // Half of the requests of each step are sent during the restart.
+      if (paced) allowed = from + 2 * asMany
       await until(() => failed() || asked(harness) >= from + asMany, 3_600_000)
       if (i === 2 * restarts) return
       const signal = i % 2 === 0 ? 'SIGKILL' : 'SIGTERM'
       count(harness, `restarts ${signal}`)
-      await pick(random, harness.nodes).restart(signal)
+      await pick(random, harness.nodes.filter(({ isProcess }) => signal === 'SIGTERM' || isProcess)).restart(signal)
     }
   }
   /** Reads one room after another from the admin API, until the users stop. */
@@ -85,6 +91,7 @@ async function allAtOnce (harness: Harness, random: Random, commands: number, re
     const { random } = player
     let roomId = player.room()?.roomId ?? ''
     while (!over()) {
+      if (asked(harness) >= allowed) await until(() => over() || asked(harness) < allowed, 3_600_000)
       const dice = random()
       if (!player.room()) {
         // The player did not disconnect, so a server must have closed the connection.
@@ -114,7 +121,10 @@ async function allAtOnce (harness: Harness, random: Random, commands: number, re
   }
 
   await Promise.all([
-    restart().finally(() => { restarting = false }),
+    restart().finally(() => {
+      restarting = false
+      allowed = Infinity
+    }),
     Promise.all(everyone(harness).map((player) => play(player).catch((error: unknown) => harness.problems.push(`${player.key} gave up: ${String(error)}`)))).finally(() => { playing = false }),
     look()
   ])
