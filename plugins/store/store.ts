@@ -79,7 +79,7 @@ export interface RecordStore {
   listBusyRooms (after: string, limit: number): Promise<RoomPage>
   /** @returns rooms whose last member left before `before`, longest empty first. Some may have members again */
   listEmptyRooms (before: number, limit: number): Promise<string[]>
-  /** Removes a room from the list of empty rooms if it was added before `before`. */
+  /** Removes a room from the list of empty rooms if it was added before `before` and is no longer empty. */
   forgetEmptyRoom (roomId: string, before: number): Promise<void>
   /** Records activity in a room and, if given, the room's number of producers on this server. */
   touchRoom (roomId: string, now: number, producers?: number): Promise<void>

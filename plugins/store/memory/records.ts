@@ -29,7 +29,7 @@ export function createMemoryRecords ({ all, empty }: MemoryRooms, saved: Pick<Sa
       return due
     },
     async forgetEmptyRoom (roomId, before) {
-      if ((empty.get(roomId) ?? Infinity) <= before) empty.delete(roomId)
+      if (all.get(roomId)?.users.size !== 0 && (empty.get(roomId) ?? Infinity) <= before) empty.delete(roomId)
     },
     async touchRoom (roomId, now, producers) {
       const room = all.get(roomId)
