@@ -18,7 +18,7 @@ export interface TestS3 extends S3Options {
 const credentials = { accessKeyId: 'test-access-key', secretAccessKey: 'test-secret-access-key' }
 const region = 'eu-test-1'
 /** Maximum number of objects in a list response. S3 allows 1000, and may return fewer. */
-const pageSize = 100
+const pageSize = 20
 /** Minimum size of every part except the last, as in S3. */
 const minPartBytes = 5 * 1024 * 1024
 

@@ -127,8 +127,8 @@ t.test('S3: uploads a large blob in parts, and aborts an upload that fails', asy
 
 t.test('S3: lists more blobs than fit into one response', async (t) => {
   const blobs = createS3Blobs(await startS3(t))
-  const keys = Array.from({ length: 250 }, (_, i) => `many/${String(i).padStart(4, '0')}`)
-  for (let i = 0; i < keys.length; i += 100) await Promise.all(keys.slice(i, i + 100).map((key) => blobs.put(key, Readable.from(['x']))))
+  const keys = Array.from({ length: 50 }, (_, i) => `many/${String(i).padStart(4, '0')}`)
+  await Promise.all(keys.map((key) => blobs.put(key, Readable.from(['x']))))
   t.same((await blobs.list('many')).map(({ key }) => key), keys)
 })
 

@@ -7,12 +7,14 @@ import type { MixFrame } from '../../../plugins/media/mix/messages.ts'
 import { build } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
-import { startRedis } from '../../support/redis.ts'
+import { redisDatabase, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { rtpCapabilities } from '../../support/rtp.ts'
 import { rtpReceiver, sendSilence } from '../../support/rtp-packets.ts'
 
-const roomId = 'r1'
+/** The room of the current test. */
+let roomId = ''
+let rooms = 0
 
 /** The sending ends of pipes on all servers. */
 const pipes = new Set<types.Transport>()
@@ -21,19 +23,35 @@ observer.on('newworker', (worker) => worker.observer.on('newrouter', (router) =>
   transport.observer.once('close', () => pipes.delete(transport))
 })))
 
-/** Starts servers that share one Redis, with one member each: the users 1, 2, … */
-async function cluster (t: Test, size: number, env: Record<string, string> = {}) {
-  const redis = await startRedis(t)
-  const servers: TestServer[] = []
+const FEATURES = 'auth,media,mix'
+/** Two servers for all tests that do not stop a server or Redis. Each test has its own room. */
+const REDIS_URL = await redisDatabase()
+const shared = [await build(t, { env: { FEATURES, REDIS_URL } }), await build(t, { env: { FEATURES, REDIS_URL } })]
+/** Starts a server in addition to the two shared ones. */
+const another = (t: Test) => build(t, { env: { FEATURES, REDIS_URL } })
+
+/** Opens a room with one member per server: the users 1, 2, … After the test, waits until nothing is relayed any more. */
+async function enter (t: Test, servers = shared) {
+  roomId = `r${++rooms}`
   const clients: TestClient[] = []
-  for (let i = 0; i < size; i++) {
-    const server = await build(t, { env: { FEATURES: 'auth,media,mix', REDIS_URL: redis.url, ...env } })
-    servers.push(server)
+  t.teardown(async () => {
+    const usable = servers.filter((server) => shared.includes(server))
+    await usable[0]?.admin('POST', `/admin/rooms/${roomId}/close`)
+    await until(() => usable.every(({ app }) => app.sfu.relays().sinks + app.sfu.relays().sources === 0))
+  })
+  for (const [i, server] of servers.entries()) {
     const client = await server.connect(i + 1)
     await client.ok('room:join', { roomId })
     clients.push(client)
   }
-  return { redis, servers, clients }
+  return { servers, clients }
+}
+
+/** Starts two servers with a Redis of their own. */
+async function startCluster (t: Test) {
+  const redis = await startRedis(t)
+  const env = { FEATURES, REDIS_URL: redis.url }
+  return { redis, ...await enter(t, [await build(t, { env }), await build(t, { env })]) }
 }
 
 let ssrc = 1000
@@ -59,7 +77,7 @@ async function hear (t: Test, { app }: TestServer) {
 }
 
 t.test('a third server receives the speakers of two servers, under the same ids', async (t) => {
-  const { servers, clients } = await cluster(t, 3)
+  const { servers, clients } = await enter(t, [...shared, await another(t)])
   const [a, b, c] = servers as [TestServer, TestServer, TestServer]
   const [,, eve] = clients as [TestClient, TestClient, TestClient]
   const voices = [await speak(t, a, 1), await speak(t, b, 2)]
@@ -88,7 +106,7 @@ t.test('a third server receives the speakers of two servers, under the same ids'
 })
 
 t.test('a pause applies on other servers, and the mix contains voices of other servers', async (t) => {
-  const { servers, clients } = await cluster(t, 2)
+  const { servers, clients } = await enter(t)
   const [a, b] = servers as [TestServer, TestServer]
   const [, bob] = clients as [TestClient, TestClient]
   const { producerId } = await speak(t, a, 1)
@@ -114,7 +132,7 @@ t.test('a pause applies on other servers, and the mix contains voices of other s
 })
 
 t.test('the first member on a server receives the producers and active speakers of other servers, each once', async (t) => {
-  const { redis, servers, clients } = await cluster(t, 2)
+  const { servers, clients } = await enter(t)
   const [a, b] = servers as [TestServer, TestServer]
   const [amy, bob] = clients as [TestClient, TestClient]
   const voices = await Promise.all(servers.map(async ({ app }, i) => {
@@ -126,10 +144,10 @@ t.test('the first member on a server receives the producers and active speakers 
   }))
   const hasSpeakers = (client: TestClient, expected: number[]) =>
     until(() => JSON.stringify((client.events.findLast(({ type }) => type === 'speaker:active')?.data.activeSpeakers as number[] | undefined)?.toSorted()) === JSON.stringify(expected))
-  const c = await build(t, { env: { FEATURES: 'auth,media,mix', REDIS_URL: redis.url } })
+  const c = await another(t)
   const expected = voices.map(({ injection: { producerId } }, i) => ({ producerId, userId: i + 1, isPaused: false }))
   for (const server of [a, c]) {
-    await until(async () => ((await server.admin('GET', '/admin/rooms')).body?.rooms as { producers: number }[])[0]?.producers === 2)
+    await until(async () => ((await server.admin('GET', '/admin/rooms')).body?.rooms as { id: string, producers: number }[]).find(({ id }) => id === roomId)?.producers === 2)
     const { producers } = (await server.admin('GET', `/admin/rooms/${roomId}`)).body as { producers: typeof expected }
     t.same(producers.toSorted((x, y) => x.userId - y.userId), expected, 'admins see the producers of all servers on any server')
   }
@@ -150,7 +168,7 @@ t.test('the first member on a server receives the producers and active speakers 
 })
 
 t.test('members who join while producers start receive each producer once', async (t) => {
-  const { servers } = await cluster(t, 2)
+  const { servers } = await enter(t)
   const [a, b] = servers as [TestServer, TestServer]
   const joiners = await Promise.all(Array.from({ length: 8 }, async (_, i) => await b.connect(10 + i)))
   const [voices, replies] = await Promise.all([
@@ -170,7 +188,7 @@ t.test('members who join while producers start receive each producer once', asyn
 })
 
 t.test('a pipe without packets is replaced, and clients are notified', async (t) => {
-  const { servers, clients } = await cluster(t, 2)
+  const { servers, clients } = await enter(t)
   const [a, b] = servers as [TestServer, TestServer]
   const [, bob] = clients as [TestClient, TestClient]
   const { producerId } = await speak(t, a, 1)
@@ -185,7 +203,7 @@ t.test('a pipe without packets is replaced, and clients are notified', async (t)
 })
 
 t.test('a pipe that is dropped while it is being opened is closed', async (t) => {
-  const { servers } = await cluster(t, 2)
+  const { servers } = await enter(t)
   const [a, b] = servers as [TestServer, TestServer]
   const { producerId } = await speak(t, a, 1)
   const id = { roomId, from: 'nobody', epoch: 1 }
@@ -197,7 +215,7 @@ t.test('a pipe that is dropped while it is being opened is closed', async (t) =>
 })
 
 t.test('a pipe continues while requests between the servers fail, and carries new voices when they succeed again', async (t) => {
-  const { servers, clients } = await cluster(t, 2)
+  const { servers, clients } = await enter(t)
   const [a, b] = servers as [TestServer, TestServer]
   const [, bob] = clients as [TestClient, TestClient]
   const first = await speak(t, a, 1)
@@ -228,7 +246,7 @@ t.test('a pipe continues while requests between the servers fail, and carries ne
 })
 
 t.test('the producers of a dead server are closed on the other servers', async (t) => {
-  const { servers, clients } = await cluster(t, 2)
+  const { servers, clients } = await startCluster(t)
   const [a, b] = servers as [TestServer, TestServer]
   const [, bob] = clients as [TestClient, TestClient]
   const { producerId } = await speak(t, a, 1)
@@ -241,7 +259,7 @@ t.test('the producers of a dead server are closed on the other servers', async (
 })
 
 t.test('pipes continue while Redis is down; new producers are relayed when it is back', async (t) => {
-  const { redis, servers } = await cluster(t, 2)
+  const { redis, servers } = await startCluster(t)
   const [a, b] = servers as [TestServer, TestServer]
   const first = await speak(t, a, 1)
   const { heard } = await hear(t, b)

@@ -141,7 +141,7 @@ t.test('turning seats off ends the wait for a successor', async (t) => {
 t.test('the kernel appoints no owner if the grace period is 0 or a backend determines the owner', async (t) => {
   const backend = await startBackend(t)
   backend.rooms.set('7', 1)
-  for (const env of [{ OWNER_GRACE_SECONDS: '0' }, { ...backend.env, ...grace }]) {
+  for (const env of [{ OWNER_GRACE_SECONDS: '0', FEATURES: 'auth' }, { ...backend.env, ...grace, FEATURES: 'auth,laravel-bridge' }]) {
     const server = await build(t, { env, timings: shortTimings })
     const [owner, member] = await enter(server, '7', 1, 2) as [TestClient, TestClient]
     await owner.close()
@@ -168,19 +168,18 @@ t.test('a restart without Redis keeps owner, PIN, locked seats and mutes', async
   first.child.kill('SIGKILL')
   await first.exit
 
-  const second = startServer(t, env)
-  const listener = await connectTo(await second.url, 2)
+  const second = await build(t, { env, timings: shortTimings })
+  const listener = await second.connect(2)
   t.equal(await listener.fails('room:join', { roomId: 'r1' }), 'PIN_REQUIRED')
   t.match(await listener.ok('room:join', { roomId: 'r1', pin: '1234' }), { ownerId: 1, self: { role: 'member' }, seatCount: 3, seats: [], lockedSeats: [2] })
   t.equal(await listener.fails('seat:lock', { seatIndex: 0 }), 'FORBIDDEN')
-  const back = await connectTo(await second.url, 1)
+  const back = await second.connect(1)
   t.match(await back.ok('room:join', { roomId: 'r1', pin: '1234' }), { ownerId: 1, self: { role: 'owner' } })
   await back.ok('room:leave')
   await listener.ok('seat:take', { seatIndex: 0 })
   t.match(await listener.event('seat:updated'), { userId: 2, isMuted: true })
   t.match(await listener.event('room:owner'), { ownerId: 2, previousOwnerId: 1 })
-  second.child.kill('SIGKILL')
-  await second.exit
+  await second.close()
 
   const third = await build(t, { env })
   const again = await third.connect(1)
@@ -188,7 +187,7 @@ t.test('a restart without Redis keeps owner, PIN, locked seats and mutes', async
 })
 
 t.test('ownership changes across servers', async (t) => {
-  const env = { ...grace, REDIS_URL: await redisDatabase() }
+  const env = { ...grace, REDIS_URL: await redisDatabase(), FEATURES: 'auth,seats' }
   const [a, b] = [await build(t, { env, timings: shortTimings }), await build(t, { env, timings: shortTimings })]
   t.jobs = 3
 
@@ -208,7 +207,7 @@ t.test('ownership changes across servers', async (t) => {
   })
 
   t.test('another server takes over from a server that dies in the grace period', concurrent, async (t) => {
-    const dying = startServer(t, { ...env, OWNER_GRACE_SECONDS: '1' })
+    const dying = startServer(t, env)
     const owner = await connect(t, await dying.url, { token: tokenFor(1) })
     await owner.ok('room:join', { roomId: 'r2' })
     const [member] = await enter(b, 'r2', 2) as [TestClient]
