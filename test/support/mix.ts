@@ -21,11 +21,20 @@ const recordings = join(import.meta.dirname, '../../scripts/demo/speech')
 const opus = new Opus(await compileOpus())
 const levelExtensionId = 1
 
+const tones = new Map<string, Uint8Array[]>()
+
 /**
  * @param hz a multiple of 50, so that the packets can be repeated in a loop
  * @returns the packets of one second of a tone
  */
 export function tonePackets (hz: number, amplitude: number, channels: 1 | 2 = 1): Uint8Array[] {
+  const key = `${hz} ${amplitude} ${channels}`
+  const tone = tones.get(key) ?? encodeTone(hz, amplitude, channels)
+  tones.set(key, tone)
+  return tone
+}
+
+function encodeTone (hz: number, amplitude: number, channels: 1 | 2): Uint8Array[] {
   const encoder = opus.createEncoder(channels, { bitrate: 64_000, complexity: 5 })
   const frame = (i: number) => Int16Array.from({ length: frameSamples * channels }, (_, j) => 32_767 * amplitude * Math.sin(2 * Math.PI * hz * (i * frameSamples + Math.floor(j / channels)) / sampleRate))
   const packets = Array.from({ length: 60 }, (_, i) => Uint8Array.from(encoder.encode(frame(i))))
@@ -225,6 +234,7 @@ export interface Reception {
 export function receive (t: Test, mix: RoomMix, streams: MixStreams = { pcm: true }): Reception {
   const { port1, port2 } = new MessageChannel()
   const frames: MixFrame[] = []
+  const mono = new Float64Array(25 * frameSamples)
   let closed = false
   port1.on('message', (frame: MixFrame) => frames.push(frame))
   port1.on('close', () => { closed = true })
@@ -236,9 +246,14 @@ export function receive (t: Test, mix: RoomMix, streams: MixStreams = { pcm: tru
       return closed
     },
     amplitudes (...hz) {
-      const recent = frames.filter((frame) => frame.kind === 'pcm').slice(-25)
-      const mono = Float64Array.from(recent.flatMap(({ samples, channels }) => Array.from({ length: frameSamples }, (_, i) => (samples[i * channels] as number) / 32_768)))
-      return hz.map((frequency) => recent.length < 25 ? 0 : amplitudeOf(mono, frequency, sampleRate))
+      let free = mono.length
+      for (let n = frames.length - 1; n >= 0 && free > 0; n--) {
+        const frame = frames[n] as MixFrame
+        if (frame.kind !== 'pcm') continue
+        free -= frameSamples
+        for (let i = 0; i < frameSamples; i++) mono[free + i] = (frame.samples[i * frame.channels] as number) / 32_768
+      }
+      return hz.map((frequency) => free > 0 ? 0 : amplitudeOf(mono, frequency, sampleRate))
     }
   }
 }

@@ -19,8 +19,11 @@ const transports: types.PlainTransport[] = []
 observer.on('newworker', (worker) => worker.observer.on('newrouter', (router) => router.observer.on('newtransport', (transport) => {
   if (transport.type === 'plain') transports.push(transport as types.PlainTransport)
 })))
-const metricsNow = async () => await (await fetch(`${server.url}/metrics`)).text()
-const metric = async (name: string) => Number(new RegExp(`^${name.replace(/[{}]/g, '\\$&')} (.*)$`, 'm').exec(await metricsNow())?.[1])
+/** Returns the value of one metric. Reading all of them costs milliseconds of CPU time. */
+const metric = async (name: string) => {
+  const text = await app.metrics.registry.getSingleMetricAsString(name.replace(/\{.*/, ''))
+  return Number(new RegExp(`^${name.replace(/[{}]/g, '\\$&')} (.*)$`, 'm').exec(text)?.[1])
+}
 
 let rooms = 0
 async function createRoom () {
@@ -69,7 +72,7 @@ t.test('sends 50 packets per second, whatever the voices do', async (t) => {
   await paused?.resume()
   await until(() => near(heard.amplitudes(500)[0] as number, 0.2))
   await muted?.pause()
-  await until(() => performance.now() - from.at > 2000)
+  await until(() => performance.now() - from.at > 1000)
   const packets = heard.frames.filter(({ kind }) => kind === 'packet')
   // A delayed mixer thread makes up for at most half a second.
   const aheadMs = (packets.length - from.frames) * 20 - (performance.now() - from.at)
@@ -93,13 +96,13 @@ t.test('mixes voices over a bad network: 5 % lost, reordered, 200 ms jitter', as
   const start = heard.frames.length
   const at = performance.now()
   const amplitudes: number[] = []
-  while (performance.now() - at < 3000) {
+  while (performance.now() - at < 2000) {
     amplitudes.push(heard.amplitudes(500)[0] as number)
     const { length } = heard.frames
     await until(() => heard.frames.length > length + 4)
   }
   const packets = (heard.frames.length - start) / 2 / (performance.now() - at) * 1000
-  t.ok(packets > 49 && packets < 51, `${packets} packets per second`)
+  t.ok(packets > 48 && packets < 52, `${packets} packets per second`)
   t.ok(amplitudes.reduce((sum, amplitude) => sum + amplitude, 0) / amplitudes.length > 0.15)
   t.comment(`concealed ${await metric('flylive_mix_concealed_packets_total{result="concealed"}') - before.concealed}, restored ${await metric('flylive_mix_concealed_packets_total{result="restored"}') - before.restored}, late ${await metric('flylive_mix_late_packets_total') - before.late}`)
   mix.close()
@@ -128,7 +131,7 @@ t.test('random packets affect neither the thread nor another room', async (t) =>
 
   await attack(t, app, roomId, { voices: 3, seed: 99 })
   await until(async () => await metric('flylive_mix_invalid_packets_total') > 50)
-  await until(() => heardThere.frames.length > before + 200)
+  await until(() => heardThere.frames.length > before + 100)
   await until(() => near(heardThere.amplitudes(500)[0] as number, 0.2))
   t.ok(heard.amplitudes(700)[0] as number > 0.05, 'the mix of the attacked room continues, too')
   t.equal(app.sfu.mixThreads()[0], thread)
