@@ -8,7 +8,7 @@ import { dtlsParameters, rtpCapabilities, rtpParameters } from '../../support/rt
 
 /** Starts a server with a room of four seats. An owner (1), an admin (2) and two members (3, '4') have joined the room. */
 export async function scene (t: Test, env: Record<string, string>) {
-  const server = await build(t, { env })
+  const server = await build(t, { env: { FEATURES: 'auth,media,seats', ...env } })
   const owner = await server.connect(1)
   const admin = await connectAdmin(server, 2)
   const [member, other] = [await server.connect(3), await server.connect('4')]

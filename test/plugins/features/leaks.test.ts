@@ -1,4 +1,4 @@
 import t from 'tap'
 import { reloadsLeaveNothing } from './leaks.ts'
 
-t.test('reloads leak no resources', (t) => reloadsLeaveNothing(t, 50))
+t.test('reloads leak no resources', (t) => reloadsLeaveNothing(t, 40))
