@@ -25,7 +25,7 @@ export interface ServeOptions {
 
 const types = { playlist: 'application/vnd.apple.mpegurl', media: 'audio/mp4', key: 'application/octet-stream', json: 'application/json; charset=utf-8', text: 'text/plain; charset=utf-8' }
 const immutable = 'public, max-age=60, immutable'
-/** Pages of all origins may read the responses, because a CDN may serve them from a different origin than the player's page. */
+/** Pages from any origin may read the responses, because a CDN may serve them from a different origin than the player's page. */
 const shared = {
   'access-control-allow-origin': '*',
   'cross-origin-resource-policy': 'cross-origin',

@@ -29,7 +29,7 @@ function recordOf (value: string): object {
  * durable as the data in Redis. docs/deployment.md lists the required Redis settings.
  *
  * @param redis a client whose commands fail immediately while it is disconnected
- * @param now the clock for due times, in epoch milliseconds; default: the clock of Redis
+ * @param now the clock for due times, in epoch milliseconds; default: Redis's clock
  * @param keptLedger maximum number of gifts to keep in the ledger. Above it, the gifts with the lowest ids are deleted
  * @param keptFailed maximum number of failed gifts to keep. Above it, the gifts with the lowest ids are deleted
  */

@@ -1,6 +1,6 @@
 // The Lua scripts of the Redis outbox. Redis runs each script atomically.
 // All keys share a hash tag, so that one node of a Redis Cluster holds them. The scripts
-// use the clock of Redis, because the clocks of servers differ, and a server whose clock is
+// use Redis's clock, because the clocks of servers differ, and a server whose clock is
 // fast would end leases too early. Only tests pass their own time.
 //
 // The outbox consists of these keys:

@@ -40,7 +40,7 @@ export interface HeldMessage {
   messageId: string
 }
 
-/** A talk of a user on this server. A radio talks to a channel or a user, a native client to a channel. */
+/** A talk of a user on this server. A radio can talk to a channel or to one user; a native client can talk only to a channel. */
 export interface Talk {
   readonly id: string
   readonly channelType: 0 | 1

@@ -45,7 +45,7 @@ export default defineFeature(async function socketIo (app) {
 }, { name, dependencies: ['sockets', 'gate', 'messages'] })
 
 /**
- * Lets pages of all origins read the responses. A page whose origin is not allowed receives `Origin not allowed` when
+ * Lets pages from any origin read the responses. A page whose origin is not allowed receives `Origin not allowed` when
  * it connects. No earlier response contains data.
  */
 function allowPages ({ headers: { origin } }: IncomingMessage, response: ServerResponse): void {

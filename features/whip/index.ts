@@ -15,7 +15,7 @@ export default defineFeature(async function whip (app) {
   const sessions = createSessions(app)
   app.removeAllContentTypeParsers()
   app.addContentTypeParser(['application/sdp', 'application/trickle-ice-sdpfrag'], { parseAs: 'string' }, (_request, body, done) => done(null, body))
-  // Pages of other origins can read only the response headers that are listed here.
+  // Pages from other origins can read only the response headers listed here.
   app.addHook('onSend', async (_request, reply) => { reply.header('access-control-expose-headers', 'location, etag, link, accept-patch') })
 
   // Not in the generated contract, because the bodies are not JSON. docs/whip.md describes these routes.

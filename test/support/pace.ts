@@ -25,6 +25,6 @@ export function stopwatch (): () => number {
 
 /**
  * Whether a server's timestamp lies between `before` and now. Allows a difference of 100 ms, because the server may use
- * the clock of Redis, which differs by some milliseconds.
+ * Redis's clock, which can differ from this machine's by a few milliseconds.
  */
 export const isSince = (before: number, timestamp: unknown): boolean => Number(timestamp) >= before - 100 && Number(timestamp) <= Date.now() + 100

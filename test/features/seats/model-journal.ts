@@ -102,7 +102,7 @@ export interface Journal {
   back (roomId: string, user: string): void
   record (event: Event, ownerKey: string): void
   /**
-   * Must be called when all requests have been answered.
+   * Call this only after all requests have been answered.
    *
    * @returns the events that no request can have caused
    */

@@ -98,7 +98,7 @@ t.test('rejects clients before the handshake while the server accepts no connect
   await until(async () => (await request(limited, '?EIO=4&transport=polling', address(1))).status === 200)
 })
 
-t.test('responds to pages of all origins, and only at its path', async (t) => {
+t.test('responds to pages from any origin, and only at its path', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,socket-io' } })
   const origin = 'https://app.example.com'
   const preflight = await request(server, '?EIO=4&transport=polling', { method: 'OPTIONS', headers: { origin } })

@@ -48,7 +48,7 @@ t.test('two servers share a room', async (t) => {
   t.equal(removals.filter((room) => room !== undefined).length, 1)
 })
 
-t.test('ROOM_FULL is exact across two servers', async (t) => {
+t.test('two servers together admit exactly as many users as the room may have', async (t) => {
   const { a, b } = await pair(t)
   const outcomes = await Promise.all(Array.from({ length: 50 }, (_, i) => codeOf((i % 2 ? a : b).join(joining('r1', i, { limit: 10 })))))
   t.equal(outcomes.filter((outcome) => outcome === 'ok').length, 10)
@@ -240,7 +240,7 @@ t.test('restores the last change that Redis has lost', async (t) => {
   await until(() => payloads.length === 2)
 })
 
-t.test('accepts changes when the clock of Redis is set back', async (t) => {
+t.test('accepts changes when Redis's clock is set back', async (t) => {
   const { a, age, client, swap, write } = await losing(t)
   await a.join(joining('r1', 1))
   await client.flushdb()
