@@ -61,12 +61,17 @@ export function createPinCheck (): PinCheck {
   const key = randomBytes(32)
   const keyed = (stored: string, pin: string) => createHmac('sha256', key).update(`${stored}\n${pin}`).digest()
   const right = new LRUCache<string, Buffer>({ maxSize: maxRemembered, sizeCalculation: () => 1 })
+  /** Comparisons in progress. Many users may join with the same PIN at once. */
+  const comparing = new Map<string, Promise<boolean>>()
   return {
     async matches (roomId, pin, stored) {
       const given = keyed(stored, pin)
       const known = right.get(stored)
       if (known) return timingSafeEqual(given, known)
-      const isRight = await matches(roomId, pin, stored)
+      const id = given.toString('base64')
+      const comparison = comparing.get(id) ?? matches(roomId, pin, stored).finally(() => comparing.delete(id))
+      comparing.set(id, comparison)
+      const isRight = await comparison
       if (isRight) right.set(stored, given)
       return isRight
     }

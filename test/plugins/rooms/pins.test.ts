@@ -20,6 +20,7 @@ t.test('hashes PINs with a random salt', async (t) => {
     }
   }
   const pins = createPinCheck()
+  t.same(await Promise.all(['1234', '1234', '1235', '1234'].map((pin) => pins.matches('r1', pin, first))), [true, true, false, true], 'concurrent comparisons')
   for (const stored of ['', 'scrypt:14:8:1:AAAA', 'nonsense']) t.equal(await pins.matches('r1', '1234', stored), false, stored)
 })
 
@@ -57,14 +58,16 @@ onBothStores(t, 'admits all concurrent users who create a room with the same PIN
 })
 
 t.test('anonymous users of an address can guess at most 20 PINs per minute, also concurrently', async (t) => {
-  const server = await build(t, { env: { FEATURES: '-auth', ALLOW_ANONYMOUS: 'true' } })
+  const server = await build(t, { env: { FEATURES: 'seats', ALLOW_ANONYMOUS: 'true' } })
   const guest = () => connect(t, server.url)
   const owner = await guest()
   await owner.ok('room:join', { roomId: 'r1', pin: '1234' })
-  const guessers = await Promise.all(Array.from({ length: 60 }, guest))
+  // Once the server remembers the right PIN, comparisons are cheap.
+  await (await guest()).ok('room:join', { roomId: 'r1', pin: '1234' })
+  const guessers = await Promise.all(Array.from({ length: 30 }, guest))
   const codes = await Promise.all(guessers.map((client, i) => client.fails('room:join', { roomId: 'r1', pin: String(5000 + i) })))
   t.equal(codes.filter((code) => code === 'PIN_WRONG').length, 20)
-  t.equal(codes.filter((code) => code === 'RATE_LIMITED').length, 40)
+  t.equal(codes.filter((code) => code === 'RATE_LIMITED').length, 10)
   await owner.ok('room:join', { roomId: 'r1', pin: '1234' })
 })
 
