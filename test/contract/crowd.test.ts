@@ -20,7 +20,7 @@ interface Counter {
 }
 
 onEveryStore(t, `${crowd} clients in one room`, async (t, env) => {
-  const server = await build(t, { env })
+  const server = await build(t, { env: { FEATURES: 'auth', ...env } })
   const counters: Counter[] = []
 
   async function join (id: number): Promise<Counter> {

@@ -52,7 +52,7 @@ async function crowd (servers: readonly [TestServer, ...TestServer[]]) {
 }
 
 onBothStores(t, 'sends room:presence once per second in a big room', async (t, env) => {
-  const server = await build(t, { env: { PRESENCE_COALESCE_OVER: '2', ...env } })
+  const server = await build(t, { env: { FEATURES: 'auth', PRESENCE_COALESCE_OVER: '2', ...env } })
   const { watcher, seen, clients, expected, now } = await crowd([server])
   await until(() => now().join() === expected.join() && seen.count === expected.length)
 
@@ -69,7 +69,7 @@ onBothStores(t, 'sends room:presence once per second in a big room', async (t, e
 })
 
 t.test('sends room:presence once per second across all servers', async (t) => {
-  const env = { PRESENCE_COALESCE_OVER: '0', REDIS_URL: await redisDatabase() }
+  const env = { FEATURES: 'auth', PRESENCE_COALESCE_OVER: '0', REDIS_URL: await redisDatabase() }
   const servers = [await build(t, { env }), await build(t, { env })] as const
   const { seen, expected, now } = await crowd(servers)
   await until(() => now().join() === expected.join())
@@ -78,7 +78,7 @@ t.test('sends room:presence once per second across all servers', async (t) => {
 })
 
 t.test('omits users who join and leave within a second', async (t) => {
-  const server = await build(t, { env: { PRESENCE_COALESCE_OVER: '0' } })
+  const server = await build(t, { env: { FEATURES: 'auth', PRESENCE_COALESCE_OVER: '0' } })
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
   t.match(await ada.event('room:presence'), { roomId: 'r1', count: 1, joined: [{ userId: 1 }], left: [] })
@@ -91,7 +91,7 @@ t.test('omits users who join and leave within a second', async (t) => {
 })
 
 t.test('batches the events of a user who keeps joining and leaving', async (t) => {
-  const server = await build(t)
+  const server = await build(t, { env: { FEATURES: 'auth' } })
   const [ada, bob] = [await server.connect('ada'), await server.connect('bob')]
   const seen = follow(ada, await ada.ok('room:join', { roomId: 'r1' }))
   for (let n = 0; n < 25; n++) {
@@ -106,7 +106,7 @@ t.test('batches the events of a user who keeps joining and leaving', async (t) =
 })
 
 t.test('loses no user when the room becomes small', async (t) => {
-  const server = await build(t, { env: { PRESENCE_COALESCE_OVER: '2' } })
+  const server = await build(t, { env: { FEATURES: 'auth', PRESENCE_COALESCE_OVER: '2' } })
   const ada = await server.connect(1)
   const seen = follow(ada, await ada.ok('room:join', { roomId: 'r1' }))
   const [bob, eve] = [await server.connect(2), await server.connect(3)]
@@ -126,7 +126,7 @@ t.test('loses no user when the room becomes small', async (t) => {
 })
 
 t.test('a server that shuts down announces that its members left', async (t) => {
-  const env = { PRESENCE_COALESCE_OVER: '0', REDIS_URL: await redisDatabase() }
+  const env = { FEATURES: 'auth', PRESENCE_COALESCE_OVER: '0', REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const ada = await a.connect('ada')
   const seen = follow(ada, await ada.ok('room:join', { roomId: 'r1' }))
@@ -139,7 +139,7 @@ t.test('a server that shuts down announces that its members left', async (t) => 
 })
 
 t.test('does not send members of a previous room to a new one', async (t) => {
-  const server = await build(t, { env: { PRESENCE_COALESCE_OVER: '0' } })
+  const server = await build(t, { env: { FEATURES: 'auth', PRESENCE_COALESCE_OVER: '0' } })
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
   await server.admin('POST', '/admin/rooms/r1/close')

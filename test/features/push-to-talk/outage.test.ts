@@ -68,7 +68,7 @@ t.test('a talk on a server that was killed ends on the other servers', async (t)
 t.test('a server without Redis keeps acknowledged data when it is killed', async (t) => {
   const DATA_DIR = mkdtempSync(join(tmpdir(), 'flylive-push-to-talk-'))
   t.teardown(() => rmSync(DATA_DIR, { recursive: true, force: true }))
-  const env = { FEATURES: 'auth,push-to-talk', PORT: '0', DATA_DIR, PTT_RECORD: 'true' }
+  const env = { FEATURES: 'auth,push-to-talk', DATA_DIR, PTT_RECORD: 'true' }
   const first = startServer(t, env)
   const ada = await connectRadio(t, await first.url, 1, { claims })
   ada.send(1, 17, 1, 2, 'hello')
@@ -79,7 +79,7 @@ t.test('a server without Redis keeps acknowledged data when it is killed', async
   const messageId = (await ada.next(7))[4]
   first.child.kill('SIGKILL')
   await first.exit
-  const url = await startServer(t, env).url
+  const { url } = await build(t, { env })
   const bob = await connectRadio(t, url, 2)
   t.match(String((await bob.next(17))[4]), /hello/)
   const admin = async (path: string) => await (await fetch(`${url}/admin/push-to-talk/${path}`, { headers: { authorization: `Bearer ${adminKey}` } })).json() as unknown

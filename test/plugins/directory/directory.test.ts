@@ -3,9 +3,7 @@ import { createRedisLeases } from '../../../plugins/cluster/leases.redis.ts'
 import { createMemoryDirectory } from '../../../plugins/directory/memory.ts'
 import { createRedisDirectory } from '../../../plugins/directory/redis.ts'
 import { directoryContract } from '../../contracts/directory.ts'
-import { build, shortTimings, tokenFor } from '../../support/build.ts'
-import { connect } from '../../support/client.ts'
-import { startServer } from '../../support/process.ts'
+import { build, shortTimings } from '../../support/build.ts'
 import { databaseClient, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
@@ -57,15 +55,16 @@ t.test('removes the sessions of a dead server, but not those of a live server', 
 t.test("a killed server's sessions, and sessions that close while Redis is down, leave the user's list", async (t) => {
   const redis = await startRedis(t)
   const env = { REDIS_URL: redis.url, FEATURES: 'auth' }
-  const dying = startServer(t, env)
   const server = await build(t, { env, timings: shortTimings })
   const user = async () => (await server.admin('GET', '/admin/users/1')).body as { sockets: { sessionId: string }[] }
-  const lost = await connect(t, await dying.url, { token: tokenFor(1) })
+  const leases = createRedisLeases(server.app.redis, 'killed')
+  await leases.heartbeat()
+  await createRedisDirectory(server.app.redis, leases).put('1', { sessionId: 'lost', nodeId: 'killed', roomId: 'r1', connectedAt: 1 })
   const [phone, tablet] = [await server.connect(1), await server.connect(1)]
-  await lost.ok('room:join', { roomId: 'r1' })
   await until(async () => (await user()).sockets.length === 3)
 
-  dying.child.kill('SIGKILL')
+  // The server no longer renews its lease.
+  await server.app.redis.del('msab:node:{killed}')
   const key = 'msab:user:{1}:sessions'
   await until(async () => await server.app.redis.hlen(key) === 2, 30_000)
   t.equal((await user()).sockets.length, 2)

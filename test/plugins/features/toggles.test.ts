@@ -12,7 +12,7 @@ const infoOf = async (server: TestServer, name: string): Promise<Info | undefine
 const post = (server: TestServer, path: string) => server.admin('POST', `/admin/features/${path}`)
 
 onBothStores(t, 'disables and enables a feature and notifies everyone', async (t, env) => {
-  const server = await build(t, { env })
+  const server = await build(t, { env: { ...env, FEATURES: 'auth,chat' } })
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
   await ada.ok('chat:message', { content: 'before' })
@@ -33,7 +33,7 @@ onBothStores(t, 'disables and enables a feature and notifies everyone', async (t
 })
 
 t.test('rejects invalid toggles', async (t) => {
-  const server = await build(t)
+  const server = await build(t, { env: { FEATURES: 'auth,chat,media' } })
   for (const action of ['enable', 'disable', 'reload']) t.match(await post(server, `nothing/${action}`), { status: 404, body: { error: { code: 'FEATURE_NOT_FOUND' } } })
   t.match(await server.admin('PATCH', '/admin/features/nothing/config', {}), { status: 404, body: { error: { code: 'FEATURE_NOT_FOUND' } } })
   t.match(await post(server, 'chat/disable?cascade=maybe'), { status: 400, body: { error: { code: 'VALIDATION_FAILED' } } })
@@ -51,7 +51,7 @@ t.test('toggles dependent features together', async (t) => {
   folder.write('middle', { 'index.ts': saying('middle', 'middle', { dependencies: ['base'] }) })
   folder.write('top', { 'index.ts': saying('top', 'top', { dependencies: ['middle'] }) })
   folder.write('lone', { 'index.ts': saying('lone', 'lone') })
-  const server = await build(t, { env: { FEATURES_PATH: folder.path } })
+  const server = await build(t, { env: { FEATURES: 'auth,base,middle,top,lone', FEATURES_PATH: folder.path } })
   const client = await server.connect(1)
   const names = ['base', 'middle', 'top', 'lone']
   const states = async () => await Promise.all(names.map(async (name) => (await infoOf(server, name))?.state))
@@ -94,7 +94,7 @@ t.test('toggles dependent features together', async (t) => {
 
 onEveryStore(t, 'new settings take effect with a reload, are stored and can be reset', async (t, env) => {
   const folder = t.testdir({})
-  const kept = { ...env, DATA_DIR: folder, FEATURES_CONFIG: '{"chat":{"messagesPerMinute":5}}' }
+  const kept = { ...env, FEATURES: 'auth,chat,gifts', DATA_DIR: folder, FEATURES_CONFIG: '{"chat":{"messagesPerMinute":5}}' }
   const first = await build(t, { env: kept })
   const ada = await first.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
@@ -118,7 +118,7 @@ onEveryStore(t, 'new settings take effect with a reload, are stored and can be r
 })
 
 t.test('serialises concurrent changes', async (t) => {
-  const server = await build(t)
+  const server = await build(t, { env: { FEATURES: 'auth,chat' } })
   const client = await server.connect(1)
   const answers = await Promise.all(Array.from({ length: 20 }, (_, i) => post(server, `chat/${i % 2 ? 'enable' : 'disable'}`)))
   t.ok(answers.every(({ status }) => status === 200))

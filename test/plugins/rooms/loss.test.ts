@@ -9,7 +9,11 @@ import { buildTally, follow, tallySchema } from './tally.ts'
 import type { Follower } from './tally.ts'
 
 // Redis loses its data while servers are running. In the end, the store and all members must have every change that was
-// acknowledged before or during the restore.
+// acknowledged before or during the restore. The tests are independent, and each waits for its servers to recover, so they
+// run in parallel.
+
+t.jobs = 4
+const concurrent = { buffered: true }
 
 type Tally = Awaited<ReturnType<typeof buildTally>>
 
@@ -50,7 +54,7 @@ async function servers (t: Test, ...names: string[]) {
 /** Repeats an increment of the tally until it is acknowledged. */
 const countOnce = ({ count }: Tally) => until(() => count().catch(() => false as const))
 
-t.test('keeps changes made during recovery', async (t) => {
+t.test('keeps changes made during recovery', concurrent, async (t) => {
   const { a, b, agree } = await servers(t, 'a', 'b')
   for (let i = 0; i < 3; i++) await a.count()
   await agree(3)
@@ -77,7 +81,7 @@ t.test('keeps changes made during recovery', async (t) => {
   await agree(last)
 })
 
-t.test('keeps state that only one server has', async (t) => {
+t.test('keeps state that only one server has', concurrent, async (t) => {
   const { redis, a, b, agree } = await servers(t, 'a', 'b')
   await a.count()
   await agree(1)
@@ -110,7 +114,7 @@ t.test('keeps state that only one server has', async (t) => {
   await agree(3)
 })
 
-t.test('a server that syncs late adopts the state of the other servers', async (t) => {
+t.test('a server that syncs late adopts the state of the other servers', concurrent, async (t) => {
   const { redis, a, b, members: [ada], agree } = await servers(t, 'a', 'b')
   await a.count()
   await agree(1)
@@ -133,7 +137,7 @@ t.test('a server that syncs late adopts the state of the other servers', async (
   await agree(3)
 })
 
-t.test('state with `changesDuringRestore` accepts changes during recovery', async (t) => {
+t.test('state with `changesDuringRestore` accepts changes during recovery', concurrent, async (t) => {
   const { a, agree } = await servers(t, 'a', 'b')
   await a.count()
   await agree(1)
@@ -148,7 +152,7 @@ t.test('state with `changesDuringRestore` accepts changes during recovery', asyn
   t.same(await app.store.readDocuments(['r1'], 'tally'), ['{"n":1}'])
 })
 
-t.test('restores changes acknowledged during a sync', async (t) => {
+t.test('restores changes acknowledged during a sync', concurrent, async (t) => {
   const { a, b, agree } = await servers(t, 'a', 'b')
   for (let i = 0; i < 3; i++) await a.count()
   await agree(3)
@@ -173,7 +177,7 @@ t.test('restores changes acknowledged during a sync', async (t) => {
   await agree(4)
 })
 
-t.test('rejects changes until state that only Redis lost is restored', async (t) => {
+t.test('rejects changes until state that only Redis lost is restored', concurrent, async (t) => {
   const { a, b, agree } = await servers(t, 'a', 'b')
   for (let i = 0; i < 3; i++) await a.count()
   await agree(3)
@@ -186,7 +190,7 @@ t.test('rejects changes until state that only Redis lost is restored', async (t)
   await agree(4)
 })
 
-t.test('a join before the recovery does not end the room', async (t) => {
+t.test('a join before the recovery does not end the room', concurrent, async (t) => {
   const { a, agree, members } = await servers(t, 'a', 'b')
   for (let i = 0; i < 3; i++) await a.count()
   await agree(3)
@@ -201,7 +205,7 @@ t.test('a join before the recovery does not end the room', async (t) => {
   for (const { client } of members) t.notOk(client.events.some(({ type }) => type === 'room:closed'))
 })
 
-t.test('a server without members creates no room during recovery', async (t) => {
+t.test('a server without members creates no room during recovery', concurrent, async (t) => {
   const { redis, a, b, agree, members } = await servers(t, 'a', 'b')
   const outside = await buildTally(t, { REDIS_URL: redis.url, NODE_ID: 'c' })
   const eve = await outside.connect('eve')
@@ -226,7 +230,7 @@ t.test('a server without members creates no room during recovery', async (t) => 
   await until(() => eve.ok('room:join', { roomId: 'new' }), 5000)
 })
 
-t.test('a leave before the recovery is final', async (t) => {
+t.test('a leave before the recovery is final', concurrent, async (t) => {
   const { a, members } = await servers(t, 'a', 'b')
   const { client: eve } = await follow(await a.connect('eve'))
   await a.server.app.redis.flushall()
@@ -236,7 +240,7 @@ t.test('a leave before the recovery is final', async (t) => {
   t.same(new Set((await a.server.app.store.getParticipants('r1', 10)).map(({ userId }) => userId)), new Set(['a', 'b']))
 })
 
-t.test('a server that has restored a room makes the other servers sync it', async (t) => {
+t.test('a server that has restored a room makes the other servers sync it', concurrent, async (t) => {
   const redis = await startRedis(t)
   const [a, b] = [await build(t, { env: { FEATURES: 'auth', REDIS_URL: redis.url } }), await build(t, { env: { FEATURES: 'auth', REDIS_URL: redis.url } })]
   await (await a.connect('ada')).ok('room:join', { roomId: 'r1' })
