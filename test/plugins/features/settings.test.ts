@@ -2,16 +2,21 @@ import t from 'tap'
 import { build } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { featureFolder, saying } from '../../support/features.ts'
-import { redisDatabase } from '../../support/redis.ts'
+import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
+
+// The tests are independent, and some of them wait for a poll of the settings, so they run in parallel. Each has its own
+// Redis, because the databases of one Redis share pub/sub channels.
+t.jobs = 4
+const concurrent = { buffered: true }
 
 const post = (server: TestServer, path: string) => server.admin('POST', `/admin/features/${path}`)
 const patch = (server: TestServer, name: string, body: object) => server.admin('PATCH', `/admin/features/${name}/config`, body)
 const infoOf = (server: TestServer, name: string) => server.app.features.list().find((one) => one.name === name)
 const settings = (server: TestServer) => server.app.kv.namespace('features').get('settings')
 
-t.test('keeps concurrent changes of two admins', async (t) => {
-  const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,chat' }
+t.test('keeps concurrent changes of two admins', concurrent, async (t) => {
+  const env = { REDIS_URL: (await startRedis(t)).url, FEATURES: 'auth,chat' }
   const servers = [await build(t, { env }), await build(t, { env })] as const
   const [a, b] = servers
   const patched = await Promise.all([patch(a, 'chat', { history: 7 }), patch(b, 'chat', { messagesPerMinute: 9 })])
@@ -23,11 +28,11 @@ t.test('keeps concurrent changes of two admins', async (t) => {
   t.match(await post(a, 'chat/enable'), { body: { config: { history: 7, messagesPerMinute: 9 } } })
 })
 
-t.test('rejects one of two conflicting toggles', async (t) => {
+t.test('rejects one of two conflicting toggles', concurrent, async (t) => {
   const folder = featureFolder(t)
   folder.write('base', { 'index.ts': saying('base', 'x') })
   folder.write('top', { 'index.ts': saying('top', 'x', { dependencies: ['base'] }) })
-  const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,base', FEATURES_PATH: folder.path }
+  const env = { REDIS_URL: (await startRedis(t)).url, FEATURES: 'auth,base', FEATURES_PATH: folder.path }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const answers = await Promise.all([post(a, 'base/disable'), post(b, 'top/enable')])
   t.same(answers.map(({ status }) => status).sort(), [200, 409])
@@ -35,13 +40,13 @@ t.test('rejects one of two conflicting toggles', async (t) => {
   t.same(infoOf(a, 'base')?.state, answers[0]?.status === 200 ? 'disabled' : 'enabled')
 })
 
-t.test('applies changes made during startup and changes without a notification', async (t) => {
+t.test('applies changes made during startup and changes without a notification', concurrent, async (t) => {
   const folder = featureFolder(t)
   const starting = Promise.withResolvers<void>()
   const go = Promise.withResolvers<void>()
   Object.assign(globalThis, { flyliveStarting: () => { starting.resolve(); return go.promise } })
   folder.write('slow', { 'index.ts': saying('slow', 'x', { before: 'await globalThis.flyliveStarting()' }) })
-  const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,chat,reactions' }
+  const env = { REDIS_URL: (await startRedis(t)).url, FEATURES: 'auth,chat,reactions' }
   const a = await build(t, { env })
   const building = build(t, { env: { ...env, FEATURES: `${env.FEATURES},slow`, FEATURES_PATH: folder.path } })
   await starting.promise
@@ -58,8 +63,8 @@ t.test('applies changes made during startup and changes without a notification',
   t.pass('the server polls the settings')
 })
 
-t.test('restores settings after the store lost its data', async (t) => {
-  const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,chat,reactions' }
+t.test('restores settings after the store lost its data', concurrent, async (t) => {
+  const env = { REDIS_URL: (await startRedis(t)).url, FEATURES: 'auth,chat,reactions' }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   await post(a, 'chat/disable')
   await patch(a, 'reactions', { reactionsPerMinute: 5 })
@@ -73,11 +78,11 @@ t.test('restores settings after the store lost its data', async (t) => {
   t.match(infoOf(c, 'reactions'), { config: { reactionsPerMinute: 5 } })
 })
 
-t.test('applies changes in dependency order', async (t) => {
+t.test('applies changes in dependency order', concurrent, async (t) => {
   const folder = featureFolder(t)
   folder.write('zbase', { 'index.ts': "throw new Error('broken')" })
   folder.write('atop', { 'index.ts': saying('atop', 'x', { dependencies: ['zbase'] }) })
-  const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,zbase,atop', FEATURES_PATH: folder.path }
+  const env = { REDIS_URL: (await startRedis(t)).url, FEATURES: 'auth,zbase,atop', FEATURES_PATH: folder.path }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   folder.write('zbase', { 'index.ts': saying('zbase', 'x') })
   t.match(await post(a, 'atop/enable?cascade=true'), { status: 200, body: { changed: { enabled: ['zbase', 'atop'] } } })
@@ -85,8 +90,8 @@ t.test('applies changes in dependency order', async (t) => {
   t.match(infoOf(b, 'zbase'), { state: 'enabled', error: undefined })
 })
 
-t.test('notifies clients once, and a change without effect reloads nothing', async (t) => {
-  const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,chat,reactions' }
+t.test('notifies clients once, and a change without effect reloads nothing', concurrent, async (t) => {
+  const env = { REDIS_URL: (await startRedis(t)).url, FEATURES: 'auth,chat,reactions' }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const clients = [await a.connect(1), await b.connect(2)]
   await post(a, 'chat/disable')
@@ -108,9 +113,9 @@ t.test('notifies clients once, and a change without effect reloads nothing', asy
   t.match(infoOf(b, 'chat')?.config, { history: 3 })
 })
 
-t.test('repeats a rescan that could not read the settings', async (t) => {
+t.test('repeats a rescan that could not read the settings', concurrent, async (t) => {
   const folder = featureFolder(t)
-  const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,chat,more', FEATURES_PATH: folder.path }
+  const env = { REDIS_URL: (await startRedis(t)).url, FEATURES: 'auth,chat,more', FEATURES_PATH: folder.path }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   folder.write('more', { 'index.ts': saying('more', 'x') })
   const settingsOfB = b.app.kv.namespace('features')
