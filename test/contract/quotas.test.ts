@@ -24,6 +24,13 @@ async function refusalOf ({ url }: TestServer, userId: string | number, headers:
   return { status: response.statusCode, ...JSON.parse(text) as object }
 }
 
+const pairEnv = { FEATURES: 'auth,media,seats,whip,socket-io,moderation', TRUST_PROXY: 'true', MEDIA_ROOMS_PER_USER: '2', REDIS_URL: await redisDatabase() }
+/** Two servers that share one Redis. */
+const pair = [await build(t, { env: pairEnv }), await build(t, { env: pairEnv })] as const
+
+/** A server for the tests that need no other limits. */
+const shared = await build(t, { env: { FEATURES: 'auth,seats,gifts', WS_MESSAGES_BURST: '10000' } })
+
 const tooMany = (limit: number) => ({ status: 429, error: { code: 'TOO_MANY_CONNECTIONS', details: { limit } } })
 
 t.test('limits the connections of a user across all servers', async (t) => {
@@ -56,8 +63,7 @@ t.test('concurrent connections of a user cannot exceed the limit', async (t) => 
 })
 
 t.test('limits the rooms in which a user has audio, across all servers', async (t) => {
-  const env = { FEATURES: 'auth,media', MEDIA_ROOMS_PER_USER: '2', REDIS_URL: await redisDatabase() }
-  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const [a, b] = pair
   const enter = async (server: TestServer, userId: string | number, roomId: string) => {
     const client = await server.connect(userId)
     await client.ok('room:join', { roomId })
@@ -143,7 +149,7 @@ t.test('a connection that was closed for flooding is no longer read', async (t) 
 })
 
 t.test('limits the requests that wait for a join', async (t) => {
-  const server = await build(t, { env: { FEATURES: 'auth', WS_MESSAGES_BURST: '10000' } })
+  const server = shared
   const hold = Promise.withResolvers<undefined>()
   server.app.hooks.on('room:create', () => hold.promise)
   const [many, large, few] = [await server.connect(1), await server.connect(2), await server.connect(3)]
@@ -158,7 +164,7 @@ t.test('limits the requests that wait for a join', async (t) => {
 })
 
 t.test('rejects a request of a session without a connection if too many requests wait', async (t) => {
-  const { app } = await build(t, { env: { FEATURES: 'auth' } })
+  const { app } = shared
   const hold = Promise.withResolvers<undefined>()
   app.hooks.on('room:create', () => hold.promise)
   const user = { id: 1, name: 'Ada', roles: [], profile: { userId: 1, id: 1 } }
@@ -172,8 +178,7 @@ t.test('rejects a request of a session without a connection if too many requests
 })
 
 t.test('rejects frames with too many values or too deep nesting', async (t) => {
-  const server = await build(t, { env: { FEATURES: 'auth' } })
-  const client = await server.connect(1)
+  const client = await shared.connect(1)
   t.match(await client.request('user:getRoom', { userId: 1, x: Array(2000).fill(0) }), { ok: false, error: { code: 'VALIDATION_FAILED', message: 'The frame must not have more than 2000 values' } })
   t.match(await client.request('user:getRoom', { userId: 1, x: JSON.parse('['.repeat(31) + ']'.repeat(31)) as unknown }), { ok: false, error: { code: 'VALIDATION_FAILED', message: 'The frame must not nest more than 32 levels' } })
   t.match(await client.request('user:getRoom', { userId: 1, x: '[{,'.repeat(3000) }), { ok: true })
@@ -257,22 +262,21 @@ onEveryStore(t, 'limits wrong PINs per address and per room, except for members'
 })
 
 t.test('wrong PINs are counted together across all servers and kinds of connections', async (t) => {
-  const env = { FEATURES: 'auth,media,seats,whip,socket-io,moderation', TRUST_PROXY: 'true', REDIS_URL: await redisDatabase() }
-  const servers = [await build(t, { env }), await build(t, { env })] as const
+  const servers = pair
   const headers = { 'x-forwarded-for': '203.0.113.7' }
   const owner = await servers[0].connect('owner', { headers })
-  await owner.ok('room:join', { roomId: 'r1', pin: '1234' })
-  const record = await servers[0].app.store.getRoom('r1')
+  await owner.ok('room:join', { roomId: 'pin', pin: '1234' })
+  const record = await servers[0].app.store.getRoom('pin')
   if (!record) throw new Error('the room does not exist')
   const join = (face: 'native' | 'socket.io') => async (server: TestServer, user: string) => {
     const client = await server.connect(user, { face, headers })
-    return await client.fails('room:join', { roomId: 'r1', pin: '0000' })
+    return await client.fails('room:join', { roomId: 'pin', pin: '0000' })
   }
   const kinds: ((server: TestServer, user: string) => Promise<string>)[] = [
     join('native'),
     join('socket.io'),
     async ({ url }, user) => {
-      const response = await fetch(`${url}/whip/r1?pin=0000`, { method: 'POST', headers: { ...headers, authorization: `Bearer ${tokenFor(user)}`, 'content-type': 'application/sdp' }, body: chromiumOffer })
+      const response = await fetch(`${url}/whip/pin?pin=0000`, { method: 'POST', headers: { ...headers, authorization: `Bearer ${tokenFor(user)}`, 'content-type': 'application/sdp' }, body: chromiumOffer })
       return (await response.json() as { error: { code: string } }).error.code
     },
     async ({ app }) => await app.rooms.checkPin({ room: record, pin: '0000', address: '203.0.113.7' }).then(() => 'ok', (error: { code: string }) => error.code)
@@ -285,18 +289,18 @@ t.test('wrong PINs are counted together across all servers and kinds of connecti
 
   // After the PIN is changed, clients reconnect with the old one.
   const admin = await servers[1].connect('admin')
-  await admin.ok('room:join', { roomId: 'r1', pin: '1234' })
+  await admin.ok('room:join', { roomId: 'pin', pin: '1234' })
   await owner.ok('room:setRole', { userId: 'admin', role: 'admin' })
   await admin.event('room:role')
   await admin.ok('room:lock', { pin: '5678' })
   for (let i = 0; i < 7; i++) {
     await owner.ok('room:leave')
-    await owner.ok('room:join', { roomId: 'r1', pin: '1234' })
+    await owner.ok('room:join', { roomId: 'pin', pin: '1234' })
   }
 })
 
 t.test('rejects . and .. as ids', async (t) => {
-  const server = await build(t, { env: { FEATURES: 'auth,seats' } })
+  const server = shared
   const ada = await server.connect(1)
   for (const id of ['.', '..']) {
     t.equal(await ada.fails('room:join', { roomId: id }), 'VALIDATION_FAILED')
@@ -314,7 +318,7 @@ t.test('rejects . and .. as ids', async (t) => {
 })
 
 t.test('rejects . and .. as user ids from a feature that identifies users itself', async (t) => {
-  const server = await build(t, { env: { FEATURES: 'auth' } })
+  const server = shared
   const authenticate = ({ url }: { url: string }) => {
     const id = url.split('?').at(-1) ?? ''
     return { user: { id, name: 'Ada', roles: [], profile: { userId: id, id } } }
@@ -330,8 +334,7 @@ t.test('rejects . and .. as user ids from a feature that identifies users itself
 })
 
 t.test('rejects . and .. as recipients of gifts', async (t) => {
-  const server = await build(t, { env: { FEATURES: 'auth,gifts' } })
-  const ada = await server.connect(1)
+  const ada = await shared.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
   for (const recipientId of ['.', '..']) {
     for (const type of ['gift:send', 'gift:prepare']) t.equal(await ada.fails(type, { giftId: 1, recipientId }), 'VALIDATION_FAILED')
