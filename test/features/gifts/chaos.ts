@@ -9,9 +9,10 @@ import type { Test } from 'tap'
 import { v7 } from 'uuid'
 import { startBackend } from '../../support/backend.ts'
 import type { Backend, Fault } from '../../support/backend.ts'
-import { adminKey, tokenFor } from '../../support/build.ts'
+import { adminKey, shortTimings, tokenFor } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
 import type { TestClient } from '../../support/client.ts'
+import { buildMortal } from '../../support/mortal.ts'
 import { startServer, untilResponding } from '../../support/process.ts'
 import type { ServerProcess } from '../../support/process.ts'
 import { freePort } from '../../support/redis.ts'
@@ -28,6 +29,8 @@ export interface ChaosOptions {
   /** Number of times a server is killed. */
   kills: number
   senders: number
+  /** Whether the servers run in this process, where they end as if they were killed. */
+  inProcess?: boolean
 }
 
 /** Attempts per sender. The server allows 30 per user per minute, including failed ones. */
@@ -48,16 +51,16 @@ const faults: readonly Omit<Fault, 'call'>[] = [
   { kind: 'malformed' }
 ]
 
-export async function chaos (t: Test, { gifts, servers, kills, senders }: ChaosOptions): Promise<void> {
+export async function chaos (t: Test, { gifts, servers, kills, senders, inProcess = false }: ChaosOptions): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-chaos-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   const redis = servers === 0 ? undefined : await startDurableRedis(t, join(folder, 'redis'))
-  const nodes = await Promise.all(Array.from({ length: Math.max(servers, 1) }, (_, i) => startNode(t, folder, i, {
-    ...backend.env,
-    ...(redis ? { REDIS_URL: redis.url } : {})
-  })))
+  const nodes = await Promise.all(Array.from({ length: Math.max(servers, 1) }, (_, i) => {
+    const env = { ...nodeEnv, ...backend.env, ...(redis ? { REDIS_URL: redis.url } : {}) }
+    return inProcess ? startMortalNode(t, env) : startNode(t, folder, i, env)
+  }))
 
   const attempts = new Map<number, Attempt>()
   const outcomes: Record<string, number> = {}
@@ -240,13 +243,24 @@ interface Node {
   killAndStart (): Promise<void>
 }
 
+const nodeEnv = { FEATURES: 'auth,gifts,laravel-bridge', LARAVEL_API_TIMEOUT_MS: '1000' }
+
+async function startMortalNode (t: Test, env: Record<string, string>): Promise<Node> {
+  const start = (env: Record<string, string>) => buildMortal(t, { env, reaches: ['REDIS_URL', 'LARAVEL_API_URL'], timings: shortTimings })
+  let server = await start(env)
+  return {
+    url: async () => server.url,
+    async killAndStart () {
+      server = await start(server.kill())
+    }
+  }
+}
+
 async function startNode (t: Test, folder: string, i: number, env: Record<string, string>): Promise<Node> {
   const port = String(await freePort())
   const data = join(folder, `data-${i}`)
   const start = () => {
     const server = startServer(t, {
-      FEATURES: 'auth,gifts,laravel-bridge',
-      LARAVEL_API_TIMEOUT_MS: '1000',
       MEDIASOUP_WORKERS: '1',
       MEDIASOUP_RTC_MIN_PORT: String(40_000 + (process.pid * 20 + i * 5) % 15_000),
       LOG_LEVEL: 'warn',

@@ -1,7 +1,7 @@
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import t from 'tap'
-import { adminKey, build, tokenFor } from '../../support/build.ts'
+import { adminKey, build } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
 import { featureFolder, saying } from '../../support/features.ts'
 import { startServer } from '../../support/process.ts'
@@ -12,6 +12,9 @@ import { createScene, misbehaviours } from './faults.ts'
 
 // The same cases run beside 100 members in faults.long.ts.
 
+// The tests mostly wait.
+t.jobs = 2
+
 const outcomes = {
   disabled: /^2 restarts, then failed$/,
   'late request': /^UNAVAILABLE, 1 counted$/,
@@ -21,31 +24,52 @@ const outcomes = {
   block: /^named in the log, with its call$/
 }
 
-t.test('the mistakes of a feature do not affect the members of a room', async (t) => {
-  const scene = await createScene(t, { members: 4, deadlineSeconds: 1 })
+t.test('the mistakes of a feature do not affect the members of a room; a fault that no feature caused notifies them and ends the process', { buffered: true }, async (t) => {
+  const root = join(import.meta.dirname, '..', '..', '..')
+  const program = join(t.testdir({ 'server.ts': `await import('${pathToFileURL(join(root, 'server.ts')).href}')\nprocess.once('SIGWINCH', () => { throw new Error('a mistake of the kernel') })\nprocess.stdout.write('ready to fail')\n` }), 'server.ts')
+  const { server, members, tryOut } = await createScene(t, { members: 4, deadlineSeconds: 1, program, drainSeconds: 60 })
   for (const one of misbehaviours) {
-    const noticed = await scene.tryOut(one)
+    const noticed = await tryOut(one)
     t.match(noticed, { outcome: outcomes[one.outcome], closed: 0, lost: 0 }, `${one.name}: ${noticed.outcome}, worst reply ${noticed.worstMs} ms`)
   }
-  t.equal(scene.server.child.exitCode, null)
+  t.equal(server.child.exitCode, null)
+
+  await until(() => server.output().includes('ready to fail'))
+  server.child.kill('SIGWINCH')
+  for (const member of members) {
+    await member.event('server:draining')
+    t.same(await member.closed, { code: 1001, reason: 'SHUTTING_DOWN' })
+  }
+  t.match(await server.exit, { code: 1 })
+  t.match(server.output(), 'a mistake of the kernel')
 })
 
-t.test('a faulty feature is out of service on its server until it is reloaded', async (t) => {
+t.test('a feature with too many faults is out of service on its server until it is reloaded', { buffered: true }, async (t) => {
   const folder = featureFolder(t)
   const source = (before: string) => ({ 'index.ts': saying('faulty', 'x', { before }) })
   folder.write('faulty', source(''))
   folder.write('needs', { 'index.ts': saying('needs', 'x', { dependencies: ['faulty'] }) })
-  const env = { FEATURES: 'auth,faulty,needs', FEATURES_PATH: folder.path, REDIS_URL: await redisDatabase() }
+  // Replaces the server's own feature.
+  folder.write('auth', {
+    'index.ts': `import { defineFeature } from 'flylive-audio-server/feature'
+export default defineFeature(async function auth (app) {
+  const identify = async (token) => {
+    if (token === 'crash') Promise.reject(new Error('a mistake'))
+    return { user: { id: token, name: token, roles: [], profile: { userId: token, id: token } } }
+  }
+  app.decorate('auth', { identify, authenticate: async ({ headers }) => await identify(headers.authorization?.slice(7)) })
+}, { name: 'auth' })
+`
+  })
+  const env = { FEATURES: 'auth,chat,faulty,needs', FEATURES_PATH: folder.path, ALLOW_ANONYMOUS: 'true', REDIS_URL: await redisDatabase() }
   const other = await build(t, { env })
-  const bob = await other.connect(2)
+  const bob = await other.connect(2, { token: 'bob' })
   folder.write('faulty', source("setInterval(() => { throw new Error('a mistake') }, 10)"))
   const server = startServer(t, env)
   const url = await server.url
-  const ada = await connect(t, url, { token: tokenFor(1) })
-  const infoOf = async (name: string) => {
-    const response = await fetch(`${url}/admin/features`, { headers: { authorization: `Bearer ${adminKey}` } })
-    return (await response.json() as { features: { name: string, state: string, error: string | null }[] }).features.find((one) => one.name === name)
-  }
+  const ada = await connect(t, url, { token: 'ada' })
+  const admin = async (method: string, path: string) => await (await fetch(url + path, { method, headers: { authorization: `Bearer ${adminKey}` } })).json() as { features: { name: string, state: string, generation: number, error: string | null }[] }
+  const infoOf = async (name: string) => (await admin('GET', '/admin/features')).features.find((one) => one.name === name)
   await until(async () => (await infoOf('needs'))?.state === 'failed')
   for (const name of ['faulty', 'needs']) t.equal(await ada.fails(`${name}:say`, {}), 'FEATURE_DISABLED', name)
   t.match(await (await fetch(`${url}/metrics`)).text(), /flylive_feature_faults_total\{feature="faulty",kind="exception"\} [3-9]/)
@@ -60,52 +84,22 @@ t.test('a faulty feature is out of service on its server until it is reloaded', 
   for (const name of ['faulty', 'needs']) t.equal((await other.admin('POST', `/admin/features/${name}/reload`)).status, 200)
   await ada.event('feature:enabled', ({ name }) => name === 'needs')
   for (const name of ['faulty', 'needs']) t.same(await ada.ok(`${name}:say`, {}), { text: 'x' })
-})
 
-t.test('faults never turn auth off: new connections fail until it is reloaded', async (t) => {
-  const folder = featureFolder(t)
-  // Replaces the server's own feature.
-  folder.write('auth', {
-    'index.ts': `import { defineFeature } from 'flylive-audio-server/feature'
-export default defineFeature(async function auth (app) {
-  const identify = async (token) => {
-    if (token === 'crash') Promise.reject(new Error('a mistake'))
-    return { user: { id: token, name: token, roles: [], profile: { userId: token, id: token } } }
-  }
-  app.decorate('auth', { identify, authenticate: async ({ headers }) => await identify(headers.authorization?.slice(7)) })
-}, { name: 'auth' })
-`
+  await t.test('faults never turn auth off: new connections fail until it is reloaded', async (t) => {
+    const first = (await infoOf('auth'))?.generation ?? 0
+    for (let fault = 0; fault < 3; fault++) {
+      await until(async () => (await infoOf('auth'))?.generation === first + fault)
+      await connect(t, url, { token: 'crash' })
+    }
+    await until(async () => (await infoOf('auth'))?.state === 'failed')
+    for (const token of ['eve', undefined]) {
+      t.equal(await outcome(t, url, token === undefined ? {} : { token }), '503 UNAVAILABLE')
+    }
+    await until(async () => (await ada.request('room:join', { roomId: 'r1' })).ok)
+    await ada.ok('chat:message', { content: 'still here' })
+    t.notOk(ada.events.some(({ type, data }) => type === 'feature:disabled' && data.name === 'auth'))
+    await admin('POST', '/admin/features/auth/reload')
+    t.equal((await infoOf('auth'))?.state, 'enabled')
+    await connect(t, url, { token: 'eve' })
   })
-  const server = startServer(t, { FEATURES: 'auth,chat', FEATURES_PATH: folder.path, ALLOW_ANONYMOUS: 'true' })
-  const url = await server.url
-  const admin = async (method: string, path: string) => await (await fetch(url + path, { method, headers: { authorization: `Bearer ${adminKey}` } })).json() as { features: { name: string, state: string, generation: number }[] }
-  const auth = async () => (await admin('GET', '/admin/features')).features.find(({ name }) => name === 'auth')
-  const ada = await connect(t, url, { token: 'ada' })
-  for (let fault = 1; fault <= 3; fault++) {
-    await until(async () => (await auth())?.generation === fault)
-    await connect(t, url, { token: 'crash' })
-  }
-  await until(async () => (await auth())?.state === 'failed')
-  for (const token of ['bob', undefined]) {
-    t.equal(await outcome(t, url, token === undefined ? {} : { token }), '503 UNAVAILABLE')
-  }
-  await ada.ok('room:join', { roomId: 'r1' })
-  await ada.ok('chat:message', { content: 'still here' })
-  t.notOk(ada.events.some(({ type }) => type === 'feature:disabled'))
-  await admin('POST', '/admin/features/auth/reload')
-  t.equal((await auth())?.state, 'enabled')
-  await connect(t, url, { token: 'bob' })
-})
-
-t.test('a fault that no feature caused notifies the clients and ends the process', async (t) => {
-  const root = join(import.meta.dirname, '..', '..', '..')
-  const folder = t.testdir({ 'server.ts': `await import('${pathToFileURL(join(root, 'server.ts')).href}')\nprocess.once('SIGWINCH', () => { throw new Error('a mistake of the kernel') })\nprocess.stdout.write('ready to fail')\n` })
-  const server = startServer(t, { DRAIN_SECONDS: '60' }, folder, join(folder, 'server.ts'))
-  const ada = await connect(t, await server.url, { token: tokenFor(1) })
-  await until(() => server.output().includes('ready to fail'))
-  server.child.kill('SIGWINCH')
-  await ada.event('server:draining')
-  t.same(await ada.closed, { code: 1001, reason: 'SHUTTING_DOWN' })
-  t.match(await server.exit, { code: 1 })
-  t.match(server.output(), 'a mistake of the kernel')
 })

@@ -23,8 +23,8 @@ export interface Misbehaviour {
 
 const disabled = (name: string, go: string): Misbehaviour => ({ name, go, outcome: 'disabled' })
 
-/** Blocks the event loop for two seconds. */
-const spin = 'for (const end = Date.now() + 2000; Date.now() < end;);'
+/** Blocks the event loop for two seconds. The thread sleeps most of the time, so that it does not use a core. */
+const spin = 'for (const end = Date.now() + 2000; Date.now() < end;) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10)'
 
 export const misbehaviours: readonly Misbehaviour[] = [
   disabled('timeout', "setTimeout(() => { throw new Error('a mistake') }, 5)"),
@@ -84,11 +84,19 @@ export interface Scene {
   admin (method: string, path: string): Promise<Record<string, unknown>>
 }
 
-/** @param deadlineSeconds how long a call into a feature may take */
-export async function createScene (t: Test, { members: count, deadlineSeconds, env = {} }: { members: number, deadlineSeconds: number, env?: Record<string, string> }): Promise<Scene> {
+export interface SceneOptions {
+  members: number
+  /** How long a call into a feature may take. */
+  deadlineSeconds: number
+  /** Path of a `server.ts`; this checkout's by default. */
+  program?: string
+  drainSeconds?: number
+}
+
+export async function createScene (t: Test, { members: count, deadlineSeconds, program, drainSeconds = 0 }: SceneOptions): Promise<Scene> {
   const folder = featureFolder(t)
   for (const one of misbehaviours) folder.write(one.name, { 'index.ts': sourceOf(one) })
-  const server = startServer(t, { FEATURES: 'auth,chat,seats', FEATURES_PATH: folder.path, FEATURES_DEADLINE_SECONDS: String(deadlineSeconds), RATE_LIMIT_MESSAGES_PER_MINUTE: '10000', ...env })
+  const server = startServer(t, { FEATURES: 'auth,chat,seats', FEATURES_PATH: folder.path, FEATURES_DEADLINE_SECONDS: String(deadlineSeconds), RATE_LIMIT_MESSAGES_PER_MINUTE: '10000', DRAIN_SECONDS: String(drainSeconds) }, undefined, program)
   const url = await server.url
   const members: TestClient[] = []
   const join = async (userId: number) => {
