@@ -2,10 +2,9 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { RoomClient } from '../../client/index.ts'
 import type { RoomOptions } from '../../client/index.ts'
-import { tokenFor } from '../support/build.ts'
+import { build, tokenFor } from '../support/build.ts'
 import { startNginx } from '../support/nginx.ts'
 import { startServer } from '../support/process.ts'
-import type { ServerProcess } from '../support/process.ts'
 import { freePort, startRedis } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
 import { followSound } from '../support/sound.ts'
@@ -81,32 +80,53 @@ export interface RestartOptions {
   talkers?: number
   servers?: number
   drainSeconds: number
+  /** Whether the servers run in this process. */
+  inProcess?: boolean
+}
+
+/** Starts a server on a port, in this process or in another one. */
+async function start (t: Test, port: number, env: Record<string, string>, inProcess: boolean): Promise<{ url: string, stop (): Promise<unknown> }> {
+  if (inProcess) {
+    const { app, url, close } = await build(t, { port, env })
+    return {
+      url,
+      async stop () {
+        await app.drain.begin(Number(env.DRAIN_SECONDS))
+        await close()
+      }
+    }
+  }
+  const { url, child, exit } = startServer(t, { ...env, PORT: String(port), MEDIASOUP_WORKERS: '1' })
+  return {
+    url: await url,
+    async stop () {
+      child.kill('SIGTERM')
+      await exit
+    }
+  }
 }
 
 /**
  * Restarts servers behind nginx one after the other, while clients (instances of the client package) are in rooms, and
  * receive messages and audio.
  */
-export async function rollingRestart (t: Test, { clients, talkers = 0, servers: size = 2, drainSeconds }: RestartOptions): Promise<RestartResult> {
+export async function rollingRestart (t: Test, { clients, talkers = 0, servers: size = 2, drainSeconds, inProcess = false }: RestartOptions): Promise<RestartResult> {
   const redis = await startRedis(t)
   const ports: number[] = []
   while (ports.length < size) ports.push(await freePort())
-  const start = async (port: number): Promise<ServerProcess> => {
-    const server = startServer(t, {
-      PORT: String(port),
+  const startOn = async (port: number) => {
+    const server = await start(t, port, {
       NODE_ID: `server-${port}`,
       REDIS_URL: redis.url,
       FEATURES: talkers > 0 ? 'auth,media,seats,chat' : 'auth,seats,chat',
       TRUST_PROXY: 'true',
       DRAIN_SECONDS: String(drainSeconds),
-      RATE_LIMIT_MESSAGES_PER_MINUTE: '10000',
-      MEDIASOUP_WORKERS: '1'
-    })
-    const url = await server.url
-    await until(async () => (await fetch(`${url}/readyz`)).ok)
+      RATE_LIMIT_MESSAGES_PER_MINUTE: '10000'
+    }, inProcess)
+    await until(async () => (await fetch(`${server.url}/readyz`)).ok)
     return server
   }
-  const servers = await Promise.all(ports.map(start))
+  const servers = await Promise.all(ports.map(startOn))
   const { url } = await startNginx(t, ports)
 
   const witnesses: Witness[] = []
@@ -129,13 +149,11 @@ export async function rollingRestart (t: Test, { clients, talkers = 0, servers: 
 
   const stopSeconds: number[] = []
   for (const [i, port] of ports.entries()) {
-    const server = servers[i] as ServerProcess
     const startedAt = performance.now()
-    server.child.kill('SIGTERM')
-    await Promise.race([server.exit, delay(60_000, undefined, { ref: false }).then(() => { throw new Error('The server did not stop') })])
+    await Promise.race([servers[i]?.stop(), delay(60_000, undefined, { ref: false }).then(() => { throw new Error('The server did not stop') })])
     stopSeconds.push((performance.now() - startedAt) / 1000)
     await everybodyHears()
-    servers[i] = await start(port)
+    servers[i] = await startOn(port)
     await everybodyHears()
   }
   clearInterval(ticker)

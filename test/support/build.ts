@@ -67,6 +67,8 @@ export interface TestServer {
 export interface BuildOptions {
   env?: Record<string, string>
   featuresDir?: string
+  /** Default: a free port. */
+  port?: number
   /** Starts all media workers immediately, as in production. By default, each worker starts on first use. */
   warmWorkers?: boolean
   /** Overrides defaults of plugins/timings.ts. */
@@ -79,7 +81,7 @@ export interface BuildOptions {
  * Starts a server, and closes it after the test. Each process searches for media ports from its own offset, so that
  * parallel servers rarely collide.
  */
-export async function build (t: Test, { env = {}, log, timings, ...options }: BuildOptions = {}): Promise<TestServer> {
+export async function build (t: Test, { env = {}, log, timings, port: wanted = 0, ...options }: BuildOptions = {}): Promise<TestServer> {
   const dataDir = mkdtempSync(join(dataFolder, 'flylive-data-'))
   const config = loadConfig({
     NODE_ENV: 'test',
@@ -104,7 +106,7 @@ export async function build (t: Test, { env = {}, log, timings, ...options }: Bu
     await close()
     rmSync(dataDir, { recursive: true, force: true })
   })
-  await app.listen({ host: '127.0.0.1', port: 0 })
+  await app.listen({ host: '127.0.0.1', port: wanted })
   const url = `http://127.0.0.1:${(app.server.address() as AddressInfo).port}`
   return {
     app,

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import type { Test } from 'tap'
-import { adminKey, tokenFor } from '../../support/build.ts'
+import { adminKey, build, tokenFor } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
 import { startServer } from '../../support/process.ts'
 import { until } from '../../support/retry.ts'
@@ -63,21 +63,15 @@ t.test('the server survives a full disk and reports that it is not ready', async
 
   server.child.kill('SIGKILL')
   await server.exit
-  const full = startServer(t, env)
-  t.equal((await fetch(`${await full.url}/readyz`)).status, 503, 'the server starts with a full disk')
-  full.child.kill('SIGKILL')
-  await full.exit
-
+  const next = await build(t, { env })
+  t.equal((await fetch(`${next.url}/readyz`)).status, 503, 'the server starts with a full disk')
   rmSync(filling)
-  const next = startServer(t, env)
-  await until(async () => (await fetch(`${await next.url}/readyz`)).status === 200)
-  const ledger = await (await fetch(`${await next.url}/admin/gifts/ledger?limit=200`, { headers: { authorization: `Bearer ${adminKey}` } })).text()
+  await until(async () => (await fetch(`${next.url}/readyz`)).status === 200)
+  const ledger = JSON.stringify((await next.admin('GET', '/admin/gifts/ledger?limit=200')).body)
   t.same(accepted.filter((id) => !ledger.includes(id)), [], 'accepted gifts are kept')
 })
 
 t.test('a DATA_DIR that cannot be written is named at startup', async (t) => {
   const folder = t.testdir({ file: '' })
-  const { exit, output } = startServer(t, { DATA_DIR: join(folder, 'file', 'data') }, folder)
-  t.equal((await exit).code, 1)
-  t.match(output(), /Cannot write to DATA_DIR \(.*file\/data\): ENOTDIR/)
+  await t.rejects(build(t, { env: { FEATURES: 'auth', DATA_DIR: join(folder, 'file', 'data') } }), { message: /^Cannot write to DATA_DIR \(.*file\/data\): ENOTDIR/ })
 })
