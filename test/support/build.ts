@@ -154,5 +154,5 @@ export const onStore = (kind: StoreKind) => (t: Test, name: string, fn: StoreTes
 type StoreTest = (t: Test, env: Record<string, string>, kind: StoreKind) => Promise<void>
 
 function runOn (t: Test, kind: StoreKind, name: string, fn: StoreTest): void {
-  t.test(`${name} (${kind})`, async (t) => fn(t, kind === 'redis' ? { REDIS_URL: await redisDatabase() } : {}, kind))
+  t.test(`${name} (${kind})`, { buffered: t.jobs > 1 }, async (t) => fn(t, kind === 'redis' ? { REDIS_URL: await redisDatabase() } : {}, kind))
 }

@@ -3,9 +3,12 @@ import type { Test } from 'tap'
 import { startBackend } from '../../support/backend.ts'
 import type { Backend, Status } from '../../support/backend.ts'
 import { build, onBothStores, onEveryStore } from '../../support/build.ts'
-import { redisDatabase } from '../../support/redis.ts'
+import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { isSince } from '../../support/pace.ts'
+
+// The tests mostly wait. Only one uses the shared Redis, because databases share their channels.
+t.jobs = 6
 
 const statusesOf = (backend: Backend, roomId = '7'): Status[] => backend.statuses.filter((item) => item.roomId === roomId).map(({ status }) => status)
 const counts = (backend: Backend, roomId = '7') => statusesOf(backend, roomId).map((status) => status.participant_count)
@@ -61,10 +64,10 @@ onEveryStore(t, 'coalesces changes to one report per second and sends the last v
   assertSpacing(t, backend)
 })
 
-t.test('sends one report per second across all servers', async (t) => {
+t.test('sends one report per second across all servers', { buffered: true }, async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
-  const env = { ...backend.env, REDIS_URL: await redisDatabase() }
+  const env = { ...backend.env, REDIS_URL: (await startRedis(t)).url }
   const servers = [await build(t, { env }), await build(t, { env })] as const
   const crowd = await Promise.all(Array.from({ length: 20 }, (_, i) => servers[i % 2 as 0 | 1].connect(100 + i)))
   for (const [i, client] of crowd.entries()) {
@@ -75,7 +78,7 @@ t.test('sends one report per second across all servers', async (t) => {
   assertSpacing(t, backend)
 })
 
-t.test('stops reporting a room that the backend does not know', async (t) => {
+t.test('stops reporting a room that the backend does not know', { buffered: true }, async (t) => {
   const backend = await startBackend(t)
   backend.rooms.set('7', 42)
   const server = await build(t, { env: backend.env })
@@ -91,7 +94,7 @@ t.test('stops reporting a room that the backend does not know', async (t) => {
   t.equal(backend.calls('status'), calls + 1)
 })
 
-t.test('a rejected report is not repeated immediately and does not delay other rooms', async (t) => {
+t.test('a rejected report is not repeated immediately and does not delay other rooms', { buffered: true }, async (t) => {
   const backend = await startBackend(t)
   backend.rooms.set('7', 42).set('8', 42)
   backend.fault({ path: '/7/status', kind: 'status', status: 422 })

@@ -196,7 +196,7 @@ export async function runModel (t: Test, { seconds, users: size, seed, inNamespa
       const i = 1 + random(2)
       alive.delete(i)
       const dead = [...await placesOf()].filter(([, place]) => place === i).map(([user]) => user)
-      servers[i]?.process.child.kill('SIGKILL')
+      servers[i]?.kill()
       // The voices on other servers continue, and those on the dead server are heard again once their users have moved.
       await agree('others during kill', limitMs, () => mistake((listener, speaker) => dead.includes(listener) || dead.includes(speaker)))
       await agree('listeners of the killed server', limitMs, () => mistake((_, speaker) => dead.includes(speaker)))

@@ -1,44 +1,53 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Test } from 'tap'
 import { createRelay } from '../../client/relay.ts'
-import { adminKey } from '../../support/build.ts'
+import { adminKey, shortTimings } from '../../support/build.ts'
 import { lostPackets } from '../../support/lost-packets.ts'
+import { buildMortal } from '../../support/mortal.ts'
 import { createNetwork } from '../../support/namespaces.ts'
 import type { NetworkHost, TestNetwork } from '../../support/namespaces.ts'
 import { startServer } from '../../support/process.ts'
-import type { ServerProcess } from '../../support/process.ts'
 import { freePort, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { createVisitors } from '../../support/visitors.ts'
 import { createTone } from '../../support/wrtc.ts'
 
 interface Server {
-  process: ServerProcess
   url: string
+  kill (): void
   host: NetworkHost | undefined
 }
 
 export type ThreeServers = Awaited<ReturnType<typeof startThree>>
 
+interface ThreeOptions {
+  inNamespaces?: boolean
+  /** Whether the servers run in this process, where `kill` only ends them as if they were killed. */
+  inProcess?: boolean
+  env?: Record<string, string>
+}
+
 /** Starts three servers that share one Redis. */
-export async function startThree (t: Test, { inNamespaces = false, env = {} }: { inNamespaces?: boolean, env?: Record<string, string> } = {}) {
+export async function startThree (t: Test, { inNamespaces = false, inProcess = false, env = {} }: ThreeOptions = {}) {
   const network: TestNetwork | undefined = inNamespaces ? createNetwork(t, 3) : undefined
   const redis = await startRedis(t, network?.ip)
   const ports = network ? [3030, 3030, 3030] : [await freePort(), await freePort(), await freePort()]
   const urls = ports.map((port, i) => `node-${i}=http://${network?.hosts[i]?.ip ?? '127.0.0.1'}:${port}`)
   const start = async (i: number): Promise<Server> => {
     const host = network?.hosts[i]
-    const process = startServer(t, {
-      FEATURES: 'auth,media,seats',
-      NODE_ID: `node-${i}`,
-      PORT: String(ports[i]),
-      NODE_URLS: urls.join(','),
-      REDIS_URL: redis.url,
+    const options = { FEATURES: 'auth,media,seats', NODE_ID: `node-${i}`, NODE_URLS: urls.join(','), REDIS_URL: redis.url, ...env }
+    const port = ports[i] as number
+    if (inProcess) {
+      const { url, kill } = await buildMortal(t, { env: options, port, timings: shortTimings })
+      return { url, host, kill }
+    }
+    const { child, url } = startServer(t, {
+      PORT: String(port),
       MEDIASOUP_WORKERS: '1',
       ...(host ? { HOST: host.ip, MEDIASOUP_LISTEN_IP: host.ip } : {}),
-      ...env
+      ...options
     }, undefined, undefined, host?.launcher)
-    return { process, url: await process.url, host }
+    return { url: await url, host, kill: () => { child.kill('SIGKILL') } }
   }
   const servers = await Promise.all([0, 1, 2].map(start)) as [Server, Server, Server]
 
@@ -110,7 +119,7 @@ export async function killOne (t: Test, { servers: [a, b, c], speak, listen }: T
   moved.room.on('entered', () => { enteredAt = performance.now() })
   still.watch()
   const at = performance.now()
-  a.process.child.kill('SIGKILL')
+  a.kill()
   second.close()
   let listener = moved
   if (relay) await relay.mend(b.url)
