@@ -18,7 +18,7 @@ giftOutboxContract(t, async (_t, kept) => {
   return { a: createRedisOutbox(one, options), b: createRedisOutbox(two, options), clock }
 })
 
-t.test('leases use Redis's clock', async (t) => {
+t.test('leases use the clock of the Redis server', async (t) => {
   await one.flushdb()
   const [a, b] = [createRedisOutbox(one), createRedisOutbox(two)]
   const gift = giftOf()

@@ -240,7 +240,7 @@ t.test('restores the last change that Redis has lost', async (t) => {
   await until(() => payloads.length === 2)
 })
 
-t.test('accepts changes when Redis's clock is set back', async (t) => {
+t.test('accepts changes when the clock of the Redis server is set back', async (t) => {
   const { a, age, client, swap, write } = await losing(t)
   await a.join(joining('r1', 1))
   await client.flushdb()
