@@ -84,7 +84,7 @@ t.test('a signal during startup ends the process', async (t) => {
   t.notMatch(output(), 'Server listening')
 })
 
-t.test('development generates missing secrets and prints a working token and its pages; production starts after a kill and stops at once', async (t) => {
+t.test('development generates missing secrets and prints a working token and its pages; after a kill, production starts on the same port', async (t) => {
   const env = { PORT: String(await freePort()), MEDIASOUP_WORKERS: '1' }
   const first = startServer(t, { ...env, NODE_ENV: 'development', FEATURES: '', JWT_SECRET: '', ADMIN_API_KEY: '' })
   const url = await first.url
@@ -102,30 +102,32 @@ t.test('development generates missing secrets and prints a working token and its
   first.child.kill('SIGKILL')
   await first.exit
 
-  const tls = join(import.meta.dirname, 'fixtures', 'tls')
-  const second = startServer(t, {
-    ...env,
-    NODE_ENV: 'production',
-    HOST: '127.0.0.1',
-    LOG_LEVEL: 'debug',
-    DRAIN_SECONDS: '3600',
-    MEDIASOUP_ANNOUNCED_IP: '127.0.0.1',
-    SSL_KEY_PATH: join(tls, 'key.pem'),
-    SSL_CERT_PATH: join(tls, 'cert.pem')
+  await t.test('production logs JSON without secrets, over TLS', async (t) => {
+    const tls = join(import.meta.dirname, 'fixtures', 'tls')
+    const second = startServer(t, {
+      ...env,
+      NODE_ENV: 'production',
+      HOST: '127.0.0.1',
+      LOG_LEVEL: 'debug',
+      DRAIN_SECONDS: '3600',
+      MEDIASOUP_ANNOUNCED_IP: '127.0.0.1',
+      SSL_KEY_PATH: join(tls, 'key.pem'),
+      SSL_CERT_PATH: join(tls, 'cert.pem')
+    })
+    const secureUrl = await second.url
+    t.match(secureUrl, /^https:/)
+    const dispatcher = new Agent({ connect: { ca: readFileSync(join(tls, 'cert.pem')) } })
+    t.teardown(() => dispatcher.close())
+    t.equal((await fetch(`${secureUrl}/readyz`, { dispatcher })).status, 200, 'a killed server leaves nothing behind that prevents a start')
+    await until(() => workers.every((pid) => !alive(pid)))
+    const ours = tokenFor(1)
+    t.equal((await fetch(`${secureUrl}/auth/session`, { dispatcher, headers: { authorization: `Bearer ${ours}` } })).status, 200)
+    t.equal((await fetch(`${secureUrl}/admin/rooms`, { dispatcher, headers: { authorization: `Bearer ${adminKey}` } })).status, 200)
+    t.equal((await fetch(`${secureUrl}/`, { dispatcher })).status, 404, 'the page exists in development only')
+    second.child.kill('SIGINT')
+    t.match(await second.exit, { code: 0 }, 'without clients, a server stops immediately')
+    const lines = second.output().trim().split('\n')
+    t.ok(lines.map((line) => JSON.parse(line) as { msg: string }).some(({ msg }) => /listening/.test(msg)), 'production logs JSON')
+    for (const secret of [ours, adminKey]) t.notMatch(second.output(), secret)
   })
-  const secureUrl = await second.url
-  t.match(secureUrl, /^https:/)
-  const dispatcher = new Agent({ connect: { ca: readFileSync(join(tls, 'cert.pem')) } })
-  t.teardown(() => dispatcher.close())
-  t.equal((await fetch(`${secureUrl}/readyz`, { dispatcher })).status, 200, 'a killed server leaves nothing behind that prevents a start')
-  await until(() => workers.every((pid) => !alive(pid)))
-  const ours = tokenFor(1)
-  t.equal((await fetch(`${secureUrl}/auth/session`, { dispatcher, headers: { authorization: `Bearer ${ours}` } })).status, 200)
-  t.equal((await fetch(`${secureUrl}/admin/rooms`, { dispatcher, headers: { authorization: `Bearer ${adminKey}` } })).status, 200)
-  t.equal((await fetch(`${secureUrl}/`, { dispatcher })).status, 404, 'the page exists in development only')
-  second.child.kill('SIGINT')
-  t.match(await second.exit, { code: 0 }, 'without clients, a server stops immediately')
-  const lines = second.output().trim().split('\n')
-  t.ok(lines.map((line) => JSON.parse(line) as { msg: string }).some(({ msg }) => /listening/.test(msg)), 'production logs JSON')
-  for (const secret of [ours, adminKey]) t.notMatch(second.output(), secret)
 })

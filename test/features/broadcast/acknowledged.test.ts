@@ -5,7 +5,8 @@ import { buildMortal } from '../../support/mortal.ts'
 import { until } from '../../support/retry.ts'
 
 // Broadcast commands, recording commands and calls to /api that a server has acknowledged survive kill -9. All of them are
-// sent at once, and the server is killed when the last reply arrives: a write that followed its reply would be lost.
+// sent at once, and the server ends as if it was killed when the last reply arrives: a write that followed its reply would
+// be lost.
 
 const features = { FEATURES: 'auth,media,broadcast,recording', BROADCAST_ENCRYPT: 'true' }
 
