@@ -11,16 +11,16 @@ import { quantile } from './load/statistics.ts'
 import { connect, startRedis, startServer, stopAll, tokenOf } from './support.ts'
 import type { Client } from './support.ts'
 
-// Measures how fast the server answers a well-behaved user while an attacker with one token floods it. The default
-// limits apply. The attacker runs in a separate thread. Reads the server's memory use before and during each attack,
-// and one minute after it.
+// Measures how fast the server answers a well-behaved user while an attacker with one token floods the server. The
+// default limits apply. The attacker runs in a separate thread. Reads the server's memory use before and during each
+// attack, and one minute after it.
 
 const attackMs = 10_000
 const restMs = 60_000
 /** Interval between two requests of the well-behaved user, in milliseconds. */
 const paceMs = 25
 
-/** The default limits. Set here, because `startServer` disables them. */
+/** The default limits, which `startServer` would otherwise disable. */
 const limits = {
   WS_MESSAGES_PER_SECOND: '100',
   WS_MESSAGES_BURST: '200',
@@ -71,7 +71,9 @@ async function post (url: string, path: string, body: string): Promise<void> {
   await Promise.all(Array.from({ length: 8 }, one))
 }
 
-/** Keeps `count` raw connections open. Each connection sends `head`, and reconnects when the server closes it. */
+/**
+ * Keeps `count` raw connections open. Each connection sends `head`. A connection that the server closes is replaced.
+ */
 async function openRaw (url: string, head: string, count: number): Promise<void> {
   const { hostname, port } = new URL(url)
   const open = async (): Promise<void> => {

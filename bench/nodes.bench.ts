@@ -9,7 +9,7 @@ import { loadConfig } from '../config/load.ts'
 import { startRedis, startServer, stopAll } from './support.ts'
 
 // Measures the cost of load reports: the CPU time of Redis and of a server that receives the reports of many other
-// servers, and how long this server takes to list them all. This process publishes the reports of simulated servers.
+// servers, and how long this server takes to list all servers. This process publishes the reports of simulated servers.
 
 const sizes = [10, 100, 1000]
 /** Reports per measurement. */

@@ -2,8 +2,7 @@
 //
 //   npm run bench [-- NAME ...]
 //
-// Most benchmarks print ratios between the times of one run, because absolute times depend
-// on the machine.
+// Most benchmarks print ratios between times from the same run, because absolute times depend on the machine.
 import { globSync } from 'node:fs'
 import { join } from 'node:path'
 

@@ -5,7 +5,7 @@ import type { z } from 'zod'
 import { isSecret, variableOf } from '../plugins/schema/variables.ts'
 import type { Variable } from '../plugins/schema/variables.ts'
 
-/** A variable that is required under a condition. */
+/** A variable that is required only under a condition. */
 export interface Requirement {
   name: string
   when: (given: Readonly<Record<string, string | undefined>>) => boolean

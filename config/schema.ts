@@ -63,7 +63,7 @@ export const sections = {
     CORS_ORIGINS: list.pipe(z.array(origin)).default([])
       .describe("Origins of web pages that may connect; * allows all. The server's own origin is always allowed, and so are loopback origins in development."),
     ALLOW_ANONYMOUS: flag.default(false)
-      .describe('Accepts clients without a token while the feature auth is off.'),
+      .describe('Accepts clients without a token while the auth feature is off.'),
     NODE_ID: z.string().regex(/^(?!\.{1,2}$)[A-Za-z0-9_.-]{1,64}$/, 'must be 1–64 characters of A–Z a–z 0–9 _ . -, but not . or ..').default(hostname().replace(/[^A-Za-z0-9_.-]/g, '-').slice(0, 64) || 'node')
       .describe('Name of this server in metrics. In logs, in /health and on the admin page, the name has a suffix that changes at each start. Default: the host name.'),
     NODE_URLS: list.pipe(z.array(nodeUrl)).default([])
@@ -83,27 +83,27 @@ export const sections = {
   },
   Limits: {
     MAX_CONNECTIONS: whole(1, 1_000_000).default(20_000)
-      .describe('Maximum WebSocket connections per server. Further connections are rejected with 503 OVERLOADED.'),
+      .describe('Maximum number of WebSocket connections per server. Further connections are rejected with 503 OVERLOADED.'),
     MAX_WORKERS_CPU_PERCENT: whole(1, 100).optional()
       .describe('If the average CPU use of the media workers reaches this percentage of a core, new connections are rejected with 503 OVERLOADED. Default: no limit.'),
     MAX_CONNECTIONS_PER_USER: whole(1, 1_000_000).default(10)
-      .describe('Maximum WebSocket connections per user, counted across all servers. Further connections are rejected with 429 TOO_MANY_CONNECTIONS.'),
+      .describe('Maximum number of WebSocket connections per user, counted across all servers. Further connections are rejected with 429 TOO_MANY_CONNECTIONS.'),
     MAX_CONNECTIONS_PER_IP: whole(1, 1_000_000).default(200)
-      .describe('Maximum WebSocket connections per client address, counted on each server. Further connections are rejected with 429 TOO_MANY_CONNECTIONS. Without TRUST_PROXY, an address may have 64 additional connections for HTTP requests. Loopback and private addresses are exempt unless this variable is set.'),
+      .describe('Maximum number of WebSocket connections per client address, counted on each server. Further connections are rejected with 429 TOO_MANY_CONNECTIONS. Without TRUST_PROXY, an address may have 64 additional connections for HTTP requests. Loopback and private addresses are exempt unless this variable is set.'),
     JOINS_PER_MINUTE: whole(1, 1_000_000).default(60)
-      .describe('Maximum joins per user per minute, counted across all servers. Further requests are rejected with RATE_LIMITED.'),
+      .describe('Maximum number of joins per user per minute, counted across all servers. Further requests are rejected with RATE_LIMITED.'),
     ROOMS_CREATED_PER_MINUTE: whole(1, 1_000_000).default(20)
-      .describe('Maximum rooms that a user may create per minute, counted across all servers. Further requests are rejected with RATE_LIMITED.'),
+      .describe('Maximum number of rooms that a user may create per minute, counted across all servers. Further requests are rejected with RATE_LIMITED.'),
     ROOM_UPDATES_PER_MINUTE: whole(1, 1_000_000).default(30)
-      .describe('Maximum changes of a title or topic per user per minute, counted across all servers. Further requests are rejected with RATE_LIMITED.'),
+      .describe('Maximum number of title and topic changes per user per minute, counted across all servers. Further requests are rejected with RATE_LIMITED.'),
     USER_LOOKUPS_PER_MINUTE: whole(1, 1_000_000).default(60)
-      .describe('Maximum user:getRoom requests per user per minute, counted across all servers. Further requests are rejected with RATE_LIMITED.'),
+      .describe('Maximum number of user:getRoom requests per user per minute, counted across all servers. Further requests are rejected with RATE_LIMITED.'),
     MAX_CLIENTS_PER_ROOM: whole(1, 100_000).default(5000)
-      .describe('Maximum users per room, counted across all servers. Further joins are rejected with ROOM_FULL.'),
+      .describe('Maximum number of users per room, counted across all servers. Further joins are rejected with ROOM_FULL.'),
     MEDIA_ROOMS_PER_USER: whole(1, 1_000_000).default(5)
-      .describe('Maximum rooms in which a user may have audio, counted across all servers. Further requests are rejected with MEDIA_LIMIT.'),
+      .describe('Maximum number of rooms in which a user may have audio, counted across all servers. Further requests are rejected with MEDIA_LIMIT.'),
     MAX_ROOMS_PER_WORKER: whole(1, 10_000).default(100)
-      .describe('Maximum rooms with audio per media worker.'),
+      .describe('Maximum number of rooms with audio per media worker.'),
     SINGLE_SESSION: flag.default(false)
       .describe("Closes a user's older connections (4409) when the user connects again. If false, a user may have several connections."),
     PRESENCE_COALESCE_OVER: whole(0, 100_000).default(200)
@@ -113,13 +113,13 @@ export const sections = {
     WS_MAX_QUEUE_BYTES: whole(16_384, 268_435_456).default(1_048_576)
       .describe('Maximum size of the send queue of a socket, in bytes. If the queue is full, the server closes the connection (4410).'),
     WS_MESSAGES_PER_SECOND: whole(1, 100_000).default(100)
-      .describe('Maximum sustained messages per socket per second. If a client sends more, the server closes the connection (4429).'),
+      .describe('Maximum sustained rate of a socket, in messages per second. If a client sends more, the server closes the connection (4429).'),
     WS_MESSAGES_BURST: whole(1, 100_000).default(200)
-      .describe('Maximum burst of messages per socket.'),
+      .describe('Maximum burst of a socket, in messages.'),
     WS_BYTES_PER_SECOND: whole(1024, 1_073_741_824).default(262_144)
-      .describe('Maximum sustained bytes per socket per second. If a client sends more, the server closes the connection (4429).'),
+      .describe('Maximum sustained rate of a socket, in bytes per second. If a client sends more, the server closes the connection (4429).'),
     WS_BYTES_BURST: whole(65_536, 1_073_741_824).default(1_048_576)
-      .describe('Maximum burst of bytes per socket.'),
+      .describe('Maximum burst of a socket, in bytes.'),
     WS_PING_SECONDS: whole(1, 3600).default(25)
       .describe('Interval of WebSocket pings.'),
     WS_PONG_TIMEOUT_SECONDS: whole(1, 3600).default(10)
@@ -195,7 +195,7 @@ export const sections = {
     FEATURES_WATCH: flag.default(false)
       .describe('Reloads a feature when its files change. On in development.'),
     FEATURES_DRAIN_SECONDS: whole(0, 600).default(10)
-      .describe('How long in-flight requests may run after their feature was reloaded or disabled, in seconds. After that, they fail with UNAVAILABLE.'),
+      .describe('How long in-flight requests may run after their feature has been reloaded or disabled, in seconds. After that, they fail with UNAVAILABLE.'),
     FEATURES_DEADLINE_SECONDS: whole(1, 3600).default(10)
       .describe('How long a request, hook or job of a feature may run, in seconds. After that, a request fails with UNAVAILABLE and a job is retried. Must not be less than the timeouts that features set for their own requests, such as LARAVEL_API_TIMEOUT_MS.')
   }
@@ -207,7 +207,7 @@ const shape = Object.assign({}, ...Object.values(sections)) as
 
 export const schema = z.object(shape)
 
-/** Variables that are required under a condition. */
+/** Variables that are required only under a condition. */
 export const requirements: readonly Requirement[] = [
   {
     name: 'MEDIASOUP_ANNOUNCED_IP',

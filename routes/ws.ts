@@ -17,7 +17,7 @@ export default (async function ws (app) {
   const refused = app.metrics.counter('flylive_socket_refused_total', 'Connections rejected before the upgrade, by code', ['code'])
 
   /**
-   * @param socket the new connection's socket; if undefined, nothing is counted; the call only checks whether the
+   * @param socket the new connection's socket; if undefined, the call counts nothing, and only checks whether the
    *   server would accept a connection
    * @throws the error with which the server rejects the connection
    */

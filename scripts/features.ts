@@ -179,7 +179,7 @@ async function call ({ method, path, body }: Command, url: string, key: string, 
 function describe (body: unknown, status: number, name = 'NAME'): string {
   const { code = `HTTP ${status}`, message = '', details } = (body as { error?: { code: string, message: string, details?: unknown } }).error ?? {}
   const { file, line } = (details ?? {}) as { file?: string, line?: number }
-  // The message of an invalid setting repeats the details.
+  // The error message about an invalid setting already contains the details.
   const problems = Array.isArray(details) ? details as { path: string, message: string }[] : []
   const lines = [`${code}: ${problems.length > 0 ? 'These settings are invalid' : message}`]
   if (file !== undefined) lines.push(`  at ${line === undefined ? file : `${file}:${line}`}`)

@@ -68,7 +68,7 @@ const flags = {
 /**
  * @param args the arguments of the program
  * @param env `JWT_SECRET` is the default of `--secret`
- * @returns the options, and whether to print JSON; undefined if the usage was requested
+ * @returns the options, and whether to print JSON; undefined if `--help` was given
  * @throws UsageError
  */
 export function parseOptions (args: string[], env: NodeJS.ProcessEnv): { load: LoadOptions, json: boolean } | undefined {
@@ -102,7 +102,8 @@ function parse (args: string[]) {
   try {
     return parseArgs({ args, options: flags }).values
   } catch (error) {
-    // Keep the first sentence, which names the option. The other sentences explain Node's syntax.
+    // Keep only the first sentence of Node's message, which names the option. The other sentences explain Node's
+    // syntax.
     throw new UsageError(String((error as Error).message).split('. ')[0])
   }
 }

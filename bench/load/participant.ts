@@ -31,13 +31,13 @@ export interface ParticipantOptions {
 /** A user who joined a room. */
 export interface Participant {
   readonly signalling: Signalling
-  /** From the start of the connection to the join reply, in milliseconds. */
+  /** Time from the start of the connection to the join reply, in milliseconds. */
   readonly joinMs: number
   close (): void
 }
 
 export interface SpeakerOptions extends ParticipantOptions {
-  /** Used if the feature `seats` is on. */
+  /** The seat to take if the `seats` feature is on. */
   seatIndex: number
   speech: readonly SpeechFrame[]
   pacer: Pacer
@@ -53,11 +53,14 @@ export interface Listener extends Participant {
   readonly streams: ReadonlyMap<number, StreamReception>
   /** Ids of the consumers for the voices and for the mix. */
   readonly consumerIds: Readonly<Record<'voices' | 'mix', readonly string[]>>
-  /** From sending `transport:create` until the transport is connected and all consumers exist, in milliseconds. */
+  /** Time from sending `transport:create` until the transport is connected and all consumers exist, in milliseconds. */
   readonly setUpMs: number
-  /** Number of signalling round trips during that time. */
+  /** Number of signalling round trips in the set-up time. */
   readonly setUpRoundTrips: number
-  /** From the start of the connection to the first audio packet, in milliseconds; undefined until it arrives. */
+  /**
+   * Time from the start of the connection to the first audio packet, in milliseconds; undefined until the packet
+   * arrives.
+   */
   readonly firstAudioMs: number | undefined
 }
 
@@ -195,7 +198,7 @@ async function consume (signalling: Signalling, transportId: string, producerIds
   }))
 }
 
-/** The error codes with which a server rejects a request for the mix if the feature `mix` is off or does not exist. */
+/** The error codes with which a server rejects a request for the mix if the `mix` feature is off or does not exist. */
 const noMixCodes = new Set(['FEATURE_DISABLED', 'PRODUCER_NOT_FOUND', 'VALIDATION_FAILED'])
 
 function asNoMix (error: unknown): Failure {

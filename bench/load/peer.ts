@@ -29,8 +29,8 @@ export interface MediaPeer {
 }
 
 /**
- * The open peers. This set keeps references to them: if a track were garbage-collected, its native callbacks would
- * crash the process.
+ * The open peers. This set keeps references to their connections and tracks: if a track were garbage-collected, its
+ * native callbacks would crash the process.
  */
 const open = new Set<{ connection: object, track: object }>()
 
@@ -95,7 +95,7 @@ export function stopPeers (): void {
 /** @returns the server's side of the transport as SDP */
 function answerOf ({ iceParameters, dtlsParameters }: TransportParameters, direction: 'send' | 'receive', payloadType: number): string {
   const fingerprint = dtlsParameters.fingerprints.find(({ algorithm }) => algorithm === 'sha-256')
-  if (!fingerprint) throw new Failure('MEDIA_FAILED', 'The server has no SHA-256 fingerprint of its certificate')
+  if (!fingerprint) throw new Failure('MEDIA_FAILED', 'The server sent no SHA-256 fingerprint of its certificate')
   return [
     'v=0',
     'o=- 1 1 IN IP4 0.0.0.0',

@@ -6,11 +6,14 @@ export interface Counts {
   expected: number
   /** Without duplicates. */
   received: number
-  /** Received after their playout time. */
+  /** Packets that arrived after their playout time. */
   late: number
 }
 
-/** Delay of the simulated playout buffer, in milliseconds. The adaptive buffer of browsers holds 40 to 120 ms on a good connection. */
+/**
+ * Delay of the simulated playout buffer, in milliseconds. In browsers, the adaptive buffer holds 40 to 120 ms on a good
+ * connection.
+ */
 export const playoutBufferMs = 100
 /** How many sequence numbers are remembered to recognise duplicates. Must be a power of two. */
 const historySize = 512
@@ -98,7 +101,7 @@ export class StreamReception {
   }
 
   #isLate (timestamp: number, now: number): boolean {
-    // A signed 32-bit difference covers 12 hours.
+    // A signed 32-bit difference between RTP timestamps covers 12 hours.
     const transit = now - ((timestamp - this.#firstTimestamp) | 0) / samplesPerMs
     if (now - this.#baseSince > baseMs) {
       this.#previousBase = this.#base

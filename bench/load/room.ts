@@ -11,15 +11,17 @@ import type { SignallingEvent } from './signalling.ts'
 import { speech } from './speech.ts'
 import type { Pacer } from './speech.ts'
 
-/** The figures measured by the participants of a room. Times are in milliseconds; undefined if nothing was measured. */
+/**
+ * The figures measured by the participants of a room. Times are in milliseconds, and undefined if nothing was measured.
+ */
 export interface RoomReport {
-  /** `total` in the report on all rooms. */
+  /** The id of the room, or `total` in the report on all rooms. */
   roomId: string
   speakers: { planned: number, joined: number }
   listeners: { planned: number, joined: number }
-  /** From the start of the connection to the join reply. */
+  /** Time from the start of the connection to the join reply. */
   joinMs: Percentiles | undefined
-  /** Set-up of a listener: from `transport:create` until the transport is connected and all consumers exist. */
+  /** Set-up time of a listener: from `transport:create` until the transport is connected and all consumers exist. */
   setUpMs: Percentiles | undefined
   /** The highest number of round trips that the set-up of a listener took. */
   setUpRoundTrips: number
@@ -33,11 +35,11 @@ export interface RoomReport {
   concealment: number
   /** The longest time without a packet in any stream. */
   longestGapMs: number
-  /** From the start of the connection to the first packet of audio. */
+  /** Time from the start of the connection to the first packet of audio. */
   firstAudioMs: Percentiles | undefined
   /** Listeners that received no audio. */
   silent: number
-  /** From sending a chat message until a member receives it. Also undefined if the feature `chat` is off. */
+  /** Time from sending a chat message until a member receives it. Also undefined if the `chat` feature is off. */
   eventDelayMs: Percentiles | undefined
 }
 
@@ -100,7 +102,7 @@ export class LoadRoom {
     return sum
   }
 
-  /** Starts to count packets per second, and to measure the delay of events. */
+  /** Starts counting packets per second and measuring the delay of events. */
   startMeasuring (): void {
     this.#receivedBefore = this.counts().received
     this.#timer = setInterval(() => { this.#probe() }, probeMs)

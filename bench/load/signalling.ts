@@ -5,7 +5,7 @@ import type { EventType, ReplyData, RequestData, RequestType, WireError } from '
 import { errorIn } from '../../client/refusal.ts'
 import { Failure } from './failure.ts'
 
-/** How long a connection or a reply may take, in milliseconds. */
+/** Maximum time for a connection to open or a reply to arrive, in milliseconds. */
 const timeoutMs = 10_000
 
 export interface SignallingEvent {
@@ -21,8 +21,8 @@ export interface Signalling {
    */
   request<T extends RequestType> (type: T, data: RequestData<T>): Promise<ReplyData<T>>
   /**
-   * Number of request batches so far. Requests sent without waiting for a reply in between form one batch, and take one
-   * round trip.
+   * Number of request batches so far. Requests that are sent without waiting for each other's replies form one batch,
+   * which takes one round trip.
    */
   readonly roundTrips: number
   /** Receives every event. */

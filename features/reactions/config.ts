@@ -8,6 +8,6 @@ export const config = z.object({
   emojis: z.array(emoji).min(1).max(100)
     .default(['👏', '❤️', '😂', '🎉', '🔥', '👍', '👎', '😮', '😢', '🤔', '🙏', '✋'])
     .describe('Allowed emojis, in display order'),
-  reactionsPerMinute: z.int().min(1).max(10_000).default(120).describe('Maximum reactions per user per minute'),
+  reactionsPerMinute: z.int().min(1).max(10_000).default(120).describe('Maximum number of reactions per user per minute'),
   coalesceOver: z.int().min(0).max(100_000).default(50).describe('Rooms with more members than this receive counts once per second instead of each reaction')
 })

@@ -5,7 +5,7 @@ export const config = z.object({
   graceSeconds: fromEnv('SEAT_GRACE_SECONDS', z.int().min(0).max(3600).default(15)
     .describe("How long a seat is reserved after its user's connection breaks, in seconds."), read.number),
   commandsPerMinute: fromEnv('SEAT_COMMANDS_PER_MINUTE', z.int().min(1).max(1_000_000).default(30)
-    .describe("Maximum commands per user per minute for the user's own seat."), read.number),
+    .describe("Maximum number of commands per user per minute for the user's own seat."), read.number),
   adminCommandsPerMinute: fromEnv('SEAT_ADMIN_COMMANDS_PER_MINUTE', z.int().min(1).max(1_000_000).default(240)
-    .describe('Maximum commands per user per minute that lower a hand, or that change the seats of other users.'), read.number)
+    .describe('Maximum number of commands per user per minute that lower a hand, or that change the seats of other users.'), read.number)
 })

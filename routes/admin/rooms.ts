@@ -33,7 +33,7 @@ const summary = z.object({
   lastActivityAt: z.int()
 })
 
-/** Fields that are present only if a feature handles the hook `admin:seating`. */
+/** Fields that are present only if a feature handles the `admin:seating` hook. */
 const seating = z.object({
   seatCount: z.int(),
   seats: z.array(z.object({ seatIndex: z.int(), userId, isMuted: z.boolean() })),

@@ -22,7 +22,7 @@ export async function startDemoBackend (owners: ReadonlyMap<string, number>): Pr
         rooms.set(roomId, userId)
         roles.set(`${roomId}/${userId}`, 'owner')
       }
-      // Give a closed room to the next user who joins it.
+      // When a room is closed, forget its owner: the next user who joins it becomes the owner.
       if (statusPath.test(path) && (body as { is_live?: unknown }).is_live === false) {
         roles.delete(`${roomId}/${rooms.get(roomId) ?? ''}`)
         rooms.delete(roomId)

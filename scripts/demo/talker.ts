@@ -58,7 +58,7 @@ export function createTalker ({ person, roomId, url, token, voices }: TalkerOpti
     if (!talker.wants.present) return await room.leave()
     if (room.state === 'out' && Date.now() >= notBefore) await room.join(roomId, { seatCount })
     if (room.state !== 'in') return
-    // Publishes for the first time, or again if the server rejected the track while the feature `media` was disabled.
+    // Publishes for the first time, or again if the server rejected the track while the `media` feature was disabled.
     if (audio?.publishing === false) audio.publish(voice.track).catch(() => { /* The next call retries. */ })
     if (!seats.enabled) return
     if (talker.wants.seated === true) await seats.takeFree()

@@ -5,7 +5,10 @@ import type { Recording } from './wav.ts'
 const frameMs = 10
 /** Interval between ticks, in milliseconds. Two frames make a packet; sending both in one tick halves the CPU cost of waking threads. */
 const tickMs = 20
-/** If the process was blocked, the talker still plays this much of the missed audio and drops the rest, in milliseconds. */
+/**
+ * How much of the missed audio the talker still plays after the process was blocked, in milliseconds. The rest is
+ * dropped.
+ */
 const catchUpMs = 300
 const sampleRate = 16_000
 const frameSamples = sampleRate * frameMs / 1000

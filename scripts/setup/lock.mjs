@@ -9,8 +9,8 @@ import { note } from './report.mjs'
 // process's id but is not in this set was left by an earlier run.
 const held = new Set()
 
-// A lock file without a process id is still being written. If the file is older than this,
-// in milliseconds, it is stale.
+// A lock file without a process id is still being written. Such a file is stale if it is older than this, in
+// milliseconds.
 const writtenWithinMs = 5000
 
 /**

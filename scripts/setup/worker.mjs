@@ -11,8 +11,8 @@ import { note, SetupError, step } from './report.mjs'
 
 const here = dirname(fileURLToPath(import.meta.url))
 
-// Timeout for the official download (about 3 MB), in milliseconds. Shorter than a network timeout, so that the setup
-// does not wait long on a machine without internet access.
+// Timeout for the official download (about 3 MB), in milliseconds. This timeout is shorter than a network timeout, so
+// that the setup does not wait long on a machine without internet access.
 const downloadLimitMs = 20_000
 
 // Exit code of mediasoup's worker when it is started without the environment variables that
