@@ -59,7 +59,7 @@ export const sections = {
     SSL_CERT_PATH: file.optional()
       .describe('PEM file with the TLS certificate chain.'),
     TRUST_PROXY: trustedProxies.default(false)
-      .describe("Proxies from which the server accepts the client's address in the header X-Forwarded-For: the number of proxies in the chain, or their addresses and networks, comma-separated. true means one proxy."),
+      .describe("Proxies from which the server accepts the client's address in the X-Forwarded-For header: the number of proxies in the chain, or their addresses and networks, comma-separated. true means one proxy."),
     CORS_ORIGINS: list.pipe(z.array(origin)).default([])
       .describe("Origins of web pages that may connect; * allows all. The server's own origin is always allowed, and so are loopback origins in development."),
     ALLOW_ANONYMOUS: flag.default(false)

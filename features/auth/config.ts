@@ -22,7 +22,7 @@ export const config = z.object({
   publicClaims: fromEnv('PUBLIC_CLAIMS', z.array(z.string()).default(['id', 'name', 'avatar', 'frame', 'gender', 'country', 'wealth_xp', 'charm_xp', 'signature'])
     .describe('Token claims that other clients receive. Other claims stay on the server.'), read.list),
   queryToken: fromEnv('WS_QUERY_TOKEN', z.boolean().default(false)
-    .describe('Whether the server also accepts tokens in ?token=. URLs appear in logs, so use this only for clients that support nothing else.'), read.flag)
+    .describe('Whether the server also accepts tokens in the ?token= parameter of a URL. URLs appear in logs, so use this only for clients that support nothing else.'), read.flag)
 })
 
 export const requirements = [

@@ -19,7 +19,7 @@ export const config = z.object({
     'agency.member_joined', 'agency.member_left', 'agency.dissolved',
     'config:invalidate', 'asset:invalidate'
   ])
-    .describe("Names of the backend's events that the server forwards to clients. It drops and counts all others."), read.list)
+    .describe("Names of the backend's events that the server forwards to clients. The server drops and counts all others."), read.list)
 })
 
 export const requirements = [

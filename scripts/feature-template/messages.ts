@@ -3,8 +3,8 @@ import type { EventMap, RequestMap } from 'flylive-audio-server/feature'
 
 /** Settings that an admin can change at run time. */
 export const config = z.object({
-  longest: z.int().min(1).max(500).default(200).describe('Maximum number of characters of a text'),
-  perMinute: z.int().min(1).max(10_000).default(60).describe('Texts per user per minute')
+  longest: z.int().min(1).max(500).default(200).describe('Maximum number of characters in a text'),
+  perMinute: z.int().min(1).max(10_000).default(60).describe('Maximum number of texts per user per minute')
 })
 
 export const requests = {
