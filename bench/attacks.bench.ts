@@ -62,7 +62,7 @@ async function flood (url: string, burst: (ws: WebSocket, n: number) => void): P
   }
 }
 
-/** Sends POST requests in eight parallel loops. Each loop waits for a response before the next request. */
+/** Sends POST requests in eight parallel loops. Each loop waits for a response before it sends the next request. */
 async function post (url: string, path: string, body: string): Promise<void> {
   const address = url.replace('ws', 'http').replace('/ws', path)
   const one = async () => {

@@ -29,7 +29,7 @@ export interface Client {
 
 export interface ServerOptions {
   redisUrl: string
-  /** Working directory and DATA_DIR. */
+  /** The server's working directory and DATA_DIR. */
   folder: string
   /** Path of the checkout to run. Default: this checkout. */
   root?: string

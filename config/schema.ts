@@ -55,7 +55,7 @@ export const sections = {
     LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info')
       .describe('Minimum log level.'),
     SSL_KEY_PATH: file.optional()
-      .describe('PEM file with the TLS key. If this variable and SSL_CERT_PATH are set, the server uses HTTPS and WSS. It reads both files again when they change.'),
+      .describe('PEM file with the TLS key. If this variable and SSL_CERT_PATH are set, the server uses HTTPS and WSS. The server reads both files again when they change.'),
     SSL_CERT_PATH: file.optional()
       .describe('PEM file with the TLS certificate chain.'),
     TRUST_PROXY: trustedProxies.default(false)
@@ -73,7 +73,7 @@ export const sections = {
     OWNER_GRACE_SECONDS: whole(0, 86_400).default(60)
       .describe('How long the owner of a room may be absent while other users are in it, in seconds. After that, another member becomes the owner. With 0, this never happens. If a backend determines owners, this variable has no effect.'),
     DRAIN_SECONDS: whole(0, 3600).default(10)
-      .describe('How long a server that shuts down waits for clients to leave before it closes their connections. 0 in development and test.')
+      .describe('How long a server that shuts down waits for clients to leave before it closes their connections, in seconds. 0 in development and test.')
   },
   Administration: {
     ADMIN_API_KEY: list.pipe(z.array(secret)).default([])
@@ -121,9 +121,9 @@ export const sections = {
     WS_BYTES_BURST: whole(65_536, 1_073_741_824).default(1_048_576)
       .describe('Maximum burst of a socket, in bytes.'),
     WS_PING_SECONDS: whole(1, 3600).default(25)
-      .describe('Interval of WebSocket pings.'),
+      .describe('Interval between WebSocket pings, in seconds.'),
     WS_PONG_TIMEOUT_SECONDS: whole(1, 3600).default(10)
-      .describe('How long the server waits for a pong before it closes the connection.')
+      .describe('How long the server waits for a pong before it closes the connection, in seconds.')
   },
   Redis: {
     REDIS_URL: z.url({ protocol: /^rediss?$/, error: 'must be like redis://[:password@]host:6379/3' }).optional()

@@ -12,7 +12,7 @@ export interface Totals {
 
 export interface ReportOptions {
   write: (text: string) => void
-  /** Prints the output of passing files immediately; for long runs. */
+  /** Whether to print the output of passing files immediately, which is useful for long runs. */
   live?: boolean
 }
 

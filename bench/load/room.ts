@@ -25,7 +25,7 @@ export interface RoomReport {
   setUpMs: Percentiles | undefined
   /** The highest number of round trips that the set-up of a listener took. */
   setUpRoundTrips: number
-  /** Packets received by all listeners during the measurement. */
+  /** Packets that all listeners together received per second during the measurement. */
   packetsPerSecond: number
   /** Counts since the listeners joined, from the first to the last packet of each stream. */
   packets: { expected: number, lost: number, late: number }
