@@ -1,7 +1,7 @@
 import fp from 'fastify-plugin'
 
 /**
- * The clock for deadlines. All servers follow the time of Redis. Without Redis, this clock is set from the machine's
+ * The clock for deadlines. All servers follow Redis's clock. Without Redis, this clock is set from the machine's
  * clock when the process starts. This clock never runs backwards, and changes to the machine's clock do not affect it.
  */
 export interface Clock {
@@ -20,14 +20,14 @@ declare module 'fastify' {
 
 /** Time between two comparisons with Redis, in milliseconds. */
 const syncIntervalMs = 5000
-/** Replies from Redis that take longer than this, in milliseconds, are ignored because they are too inaccurate. */
+/** Replies from Redis that take longer than this many milliseconds are ignored because they are too inaccurate. */
 const maxRoundTripMs = 500
 /** Maximum backward correction per comparison, in milliseconds. During a backward correction, the clock stands still. */
 const maxBackMs = 250
 /** Difference between the machine's clock and this clock above which a warning is logged, in milliseconds. */
 const maxSkewMs = 2000
 
-/** @returns the clock of this process; `syncTo` adjusts it to the time of another clock, in epoch milliseconds */
+/** @returns the clock of this process; `syncTo` adjusts it to another clock's time, in epoch milliseconds */
 export function createClock (): Clock & { syncTo (now: number): void } {
   let offsetMs = 0
   let latest = 0
@@ -50,7 +50,7 @@ export default fp(async function clock (app) {
   const redis = app.hasDecorator('redis') ? app.redis : undefined
   const skewMs = () => Date.now() - created.now()
 
-  /** Adjusts the clock to the time of Redis. Assumes that Redis read its time halfway through the round trip. */
+  /** Adjusts the clock to Redis's clock. Assumes that Redis read its time halfway through the round trip. */
   async function sync (): Promise<void> {
     if (!redis) return
     const sentAt = performance.now()

@@ -39,7 +39,7 @@ export default fp(async function drain (app) {
     // Distribute the URLs of the other servers among the clients, one URL per client, so that the clients spread out.
     const urls = app.nodes.urls()
     app.sockets.broadcast('server:draining', ...urls.length > 0 ? urls.map((url) => ({ deadline, url })) : [{ deadline }])
-    // A closing session is still counted while its hooks run, so look afterwards.
+    // A closing session is still counted while its hooks run, so check after the hooks.
     if (!isWatching) app.hooks.on('session:close', () => { setImmediate(look) })
     isWatching = true
     look()

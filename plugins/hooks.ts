@@ -62,7 +62,7 @@ export interface Hooks extends HookRegistrar, HookCaller<KernelHooks> {
    * Calls all handlers concurrently. If a handler fails or times out, the server logs the failure and omits the result.
    * While an earlier call of a handler is overdue, later calls of this handler time out after one second.
    *
-   * @param limitMs how long to wait for a handler of a feature, if that is less than the deadline of features
+   * @param limitMs how long to wait for a feature's handler, if that is less than the deadline for features
    * @returns the results of the other handlers, in order of registration
    */
   settle<N extends keyof KernelHooks> (name: N, limitMs: number, ...args: Args<KernelHooks[N]>): Promise<Result<KernelHooks[N]>[]>

@@ -18,10 +18,10 @@ export interface Admin {
    *   unreachable
    */
   guard (route: RouteOptions): boolean
-  /** Whether a request carries a valid admin key. */
+  /** Whether a request contains a valid admin key. */
   hasKey (request: FastifyRequest): boolean
   /**
-   * Whether a request outside /admin carries a valid admin key. A wrong key is counted
+   * Whether a request outside /admin contains a valid admin key. A wrong key is counted
    * and logged, as it is under /admin.
    */
   identify (request: FastifyRequest): Promise<boolean>
@@ -30,7 +30,7 @@ export interface Admin {
    *
    * @param by an admin's request, logged as a digest of the key; or a host's session, logged as the user id
    * @param action such as `room.close`
-   * @param change the target, and the state of the target before and after the change
+   * @param change the target, and its state before and after the change
    */
   audit (by: FastifyRequest | Session, action: string, change: { before: unknown, after: unknown, [target: string]: unknown }): void
 }

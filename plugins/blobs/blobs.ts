@@ -23,16 +23,16 @@ export interface ByteRange {
 export interface Blobs {
   /**
    * Stores a stream under a key, replacing any existing blob. Atomic: readers get the old blob or the complete new one,
-   * even after a crash. The data of concurrent puts is not mixed.
+   * even after a crash. Concurrent puts never mix their data.
    *
    * @returns the size in bytes; resolves when the blob is durable
-   * @throws the error of the stream, in which case an existing blob is kept
+   * @throws the stream's error, in which case an existing blob is kept
    */
   put (key: string, stream: Readable): Promise<number>
   /**
    * @returns a stream of the content; undefined if the blob does not exist. Destroy the stream if you do
    * not read it to the end. An open stream stays readable after its blob is deleted or replaced
-   * @param range the first and the last byte to read, from 0; both must exist. Default: the whole blob
+   * @param range the first and last bytes to read, counted from 0; both must exist. Default: the whole blob
    */
   get (key: string, range?: ByteRange): Promise<Readable | undefined>
   /**

@@ -23,9 +23,9 @@ const attempts = 4
 const firstDelayMs = 200
 
 /**
- * Sends a request to S3. Retries after connection errors, timeouts and the statuses 429 and 5xx. All
+ * Sends a request to S3. Retries after a connection error, a timeout, or a 429 or 5xx status. All
  * requests are idempotent, except the one that starts a multipart upload. If a retry of that request starts a second
- * upload, the unused upload stays until a lifecycle rule of the bucket removes it (docs/deployment.md).
+ * upload, the unused upload stays until one of the bucket's lifecycle rules removes it (docs/deployment.md).
  */
 async function fetchWithRetries (url: string | URL | Request, init: RequestInit = {}): Promise<Response> {
   for (let attempt = 1; ; attempt++) {
@@ -64,7 +64,7 @@ async function * partsOf (stream: Readable): AsyncGenerator<Buffer, void, undefi
 }
 
 /**
- * Stores blobs in a bucket of S3 or a compatible service. A large blob is uploaded in
+ * Stores blobs in a bucket on S3 or a compatible service. A large blob is uploaded in
  * parts of {@link partBytes}. At most two parts per upload are in memory.
  */
 export function createS3Blobs ({ url, region, accessKeyId, secretAccessKey }: S3Options): Blobs {

@@ -12,7 +12,7 @@ const channelPrefix = (db: number) => `msab:${db}:`
 const checkTimeoutMs = 2000
 
 // Published messages are kept until Redis echoes them, so that each is delivered on this server exactly once even if
-// the connection breaks. Above this number of kept messages, the connection is considered broken.
+// the connection breaks. If more messages than this are kept, the connection is considered broken.
 const maxInFlight = 10_000
 
 // "<node> <sequence> <message>". The node "-" matches no server: every server delivers the message.

@@ -7,12 +7,14 @@ export interface EncodedMessage {
   payload: string
 }
 
-/** A message that the caller publishes. If Redis does not echo the message, the bus delivers it on this server. */
+/**
+ * A message that the caller publishes itself. If Redis does not echo the message, the bus delivers it on this server.
+ */
 export interface TrackedMessage {
   encoded: EncodedMessage
   /** @param receivers how many connections received the message; 0 if publishing failed */
   settle (receivers: number): void
-  /** Must be called instead of {@link settle} if the message was not published. The bus then discards the message. */
+  /** Call this instead of {@link settle} if the message was not published. The bus then discards the message. */
   discard (): void
 }
 

@@ -16,7 +16,7 @@ export const nodeKey = (nodeId: string) => `msab:node:{${nodeId}}`
  */
 export function createRedisLeases (redis: Redis, nodeId: string, leaseMs = defaultTimings.leaseMs): NodeLeases {
   let started = false
-  // False from a disconnect to the next renewal: Redis may have lost all data, which the renewal detects.
+  // False from a disconnect until the next renewal: Redis may have lost all data, which the renewal detects.
   let verified = true
   let lapsed = false
   let lostAt = -Infinity

@@ -9,7 +9,7 @@ export interface NodeLeases {
    * @returns false if the lease had lapsed since the last call, so other servers may have treated this server as dead
    */
   heartbeat (): Promise<boolean>
-  /** @returns for each server, whether it holds a lease */
+  /** @returns one value per server: whether it holds a lease */
   areAlive (nodeIds: readonly string[]): Promise<boolean[]>
   /** @returns the servers whose lease has lapsed and that have not been removed yet */
   listDead (): Promise<string[]>

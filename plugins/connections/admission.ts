@@ -40,12 +40,12 @@ export interface Admission {
    */
   identify (request: IncomingMessage, authenticate: () => Identity | Promise<Identity>, connection?: ClientConnection): Promise<Identity>
   /**
-   * Identifies the user of a token, or a new guest if the feature `auth` is off and ALLOW_ANONYMOUS is set.
+   * Identifies the user of a token, or a new guest if the `auth` feature is off and ALLOW_ANONYMOUS is set.
    *
    * @throws UNAUTHORIZED, UNAVAILABLE, FEATURE_DISABLED
    */
   userOf (token: string | undefined): Promise<Identity>
-  /** Stops counting a connection as arriving. Called when the connection has a session or was rejected. */
+  /** Stops counting a connection as arriving. Called when the connection has a session or has been rejected. */
   arrived (connection: ClientConnection): void
   /** Calls `arrived` for the connection whose user was identified by {@link identify}. */
   opened (identity: Identity): void
@@ -59,7 +59,7 @@ export function createAdmission (app: FastifyInstance, size: () => number): Admi
   const { config } = app
   const isOriginAllowed = createOriginCheck(config)
   const clientOf = createClientReader(trustProxyOption(config.TRUST_PROXY))
-  // Connections that have no session yet. They count toward the limit, too; otherwise, a burst could exceed it.
+  // Connections that have no session yet. They also count toward the limit; otherwise, a burst could exceed it.
   const arriving = new Set<ClientConnection>()
   const closed = new WeakSet<ClientConnection>()
   const identified = new WeakMap<Identity, ClientConnection>()

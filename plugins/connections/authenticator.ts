@@ -1,7 +1,7 @@
 import type { FastifyRequest } from 'fastify'
 import type { Identity } from './session.ts'
 
-/** The object that the feature `auth` provides. */
+/** The object that the `auth` feature provides. */
 export interface Authenticator {
   /**
    * Identifies the user by the token in a request.

@@ -8,7 +8,7 @@ const noticeMs = 60_000
 const minNoticeDelayMs = 1000
 
 export interface Expiry {
-  /** Restarts the timers. Must be called after the session's token was renewed. */
+  /** Restarts the timers. Call this after the session's token has been renewed. */
   restart (): void
   stop (): void
 }

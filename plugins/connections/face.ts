@@ -21,20 +21,22 @@ export interface FaceEvent {
 }
 
 /**
- * The message format of one kind of client: the native JSON protocol, Socket.IO,
- * push-to-talk. A session has exactly one face.
+ * The message format of one kind of client, such as the native JSON protocol, Socket.IO or push-to-talk. A session has
+ * exactly one face.
  *
  * @typeParam F the type of frame that the session's link writes
  */
 export interface Face<F = unknown> {
   readonly name: string
-  /** Whether the face accepts binary frames. Otherwise, a binary frame closes the connection with UNSUPPORTED_DATA. */
+  /**
+   * Whether the face accepts binary frames. If it does not, a binary frame closes the connection with UNSUPPORTED_DATA.
+   */
   readonly binary?: boolean
   /**
    * Decodes a frame.
    *
-   * @returns the request; the error, with the id if the frame has one; or undefined if the frame is to be ignored
-   * @throws the error instead of returning it, if neither the id nor the type can be read
+   * @returns the request; the error, with the id if the frame has one; or undefined if the frame should be ignored
+   * @throws the error, instead of returning it, if neither the id nor the type can be read
    */
   parse (data: Buffer, isBinary: boolean): ParsedMessage | undefined
   /**
@@ -46,7 +48,7 @@ export interface Face<F = unknown> {
   reply (id: string | number, outcome: { ok: true, data: unknown } | { ok: false, error: unknown }): F | undefined
 }
 
-/** An outgoing event. It is serialized at most once, and framed once per face. */
+/** An outgoing event, which is serialized at most once and framed once per face. */
 export interface OutgoingEvent extends FaceEvent {
   /** @returns the same frame for every session with that face; undefined if clients with that face do not receive the event */
   frame<F> (face: Face<F>): F | undefined

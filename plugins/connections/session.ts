@@ -133,7 +133,7 @@ export class Session {
   }
 
   /**
-   * Replaces the identity with that of a newer token of the same user. Called by the kernel, which restarts the expiry
+   * Replaces the identity with that of the same user's newer token. Called by the kernel, which restarts the expiry
    * timers.
    */
   renew (identity: Identity): void {

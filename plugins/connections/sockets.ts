@@ -45,8 +45,9 @@ export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | '
   identify (request: IncomingMessage, token: string | undefined, connection: ClientConnection): Promise<Identity>
   /**
    * Opens a session that does not use one of the server's own WebSockets. It counts toward MAX_CONNECTIONS. Like every
-   * session, it can join rooms, take seats, send and receive audio, and be closed and kicked. When the session ends, it
-   * leaves its room. It outlives reloads of its feature, and is closed with SHUTTING_DOWN when the feature is disabled.
+   * session, it can join rooms, take seats, and send and receive audio; it can also be closed or kicked. When the
+   * session ends, it leaves its room. It outlives reloads of its feature, and is closed with SHUTTING_DOWN when the
+   * feature is disabled.
    *
    * @throws DRAINING, OVERLOADED
    */
@@ -82,7 +83,7 @@ export interface ConnectionOptions {
   face?: Face<string | Uint8Array>
   /** The owner of the path: `kernel`, or the name of a feature. */
   owner?: string
-  /** Handles the session's frames in place of `face`, so none of them is handled as a request. */
+  /** Handles the session's frames instead of `face`, so none of them is handled as a request. */
   reader?: FrameReader
   /** Called when the session is open. */
   opened?: (session: Session) => void

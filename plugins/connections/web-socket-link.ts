@@ -82,7 +82,7 @@ export class WebSocketLink implements Link<Buffer> {
     this.#cancelTimer()
     this.#ws.close(code, reason)
     if (reason !== 'FLOODING') return
-    // Stop reading. Because the client's close frame is not read either, terminate the connection after a timeout.
+    // Stop reading. The client's close frame will not be read, so terminate the connection after a timeout.
     this.#ws.pause()
     this.#cancelTimer = afterReading(floodCloseMs, () => this.terminate())
   }

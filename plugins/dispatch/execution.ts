@@ -183,7 +183,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
       const key = route.limit.perRoom === true ? `${room?.roomId ?? ''} ${session.userKey}` : session.userKey
       const { name = route.type, perMinute, eventual = false } = route.limit
       const counted = eventual ? limits.count(name, key, perMinute) : limits.consume(name, key, perMinute)
-      // The session's later requests wait, too, so that handlers start in the order in which requests arrived.
+      // The session's later requests also wait, so that handlers start in the order in which the requests arrived.
       if (eventual && counted) hold(session, counted)
       if (counted) await counted
     }

@@ -31,8 +31,8 @@ export interface RunOptions {
 }
 
 /**
- * The in-flight calls of one owner (the kernel or a feature). When the owner's handlers are replaced, running calls may
- * finish. A timeout cancels the calls that are still running.
+ * The in-flight calls of one owner (the kernel or a feature). When the owner's handlers are replaced, running calls are
+ * allowed to finish. A timeout cancels the calls that are still running.
  */
 export interface InFlight {
   readonly running: number

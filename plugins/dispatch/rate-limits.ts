@@ -15,8 +15,8 @@ export interface RateLimits {
   consume (name: string, key: string, perMinute: number): Promise<void>
   /**
    * Counts a message, usually without waiting for Redis. A server admits at most {@link uncountedShare} of the limit before it
-   * reads how many messages the other servers have received. A user of several servers may therefore exceed the limit by this
-   * share per additional server.
+   * reads how many messages the other servers have received. A user with sessions on several servers may therefore
+   * exceed the limit by this share per additional server.
    *
    * @returns undefined if the message is admitted immediately; otherwise a promise, which rejects with RATE_LIMITED if the
    *   limit is exceeded

@@ -18,7 +18,7 @@ export const Overloaded = createError('OVERLOADED', 'The server is at its limit'
 export const Internal = createError('INTERNAL', 'Something went wrong on the server', 500)
 export const UpgradeRequired = createError('UPGRADE_REQUIRED', 'This is a WebSocket endpoint', 426)
 
-/** Descriptions of the codes that have varying messages or details. */
+/** Descriptions of the codes whose messages or details vary. */
 export const meanings = {
   VALIDATION_FAILED: 'The data is not valid. details: [{path, message}] for field errors',
   TOO_MANY_CONNECTIONS: 'Your user or address has too many connections. details: {limit}',

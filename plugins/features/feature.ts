@@ -70,7 +70,7 @@ export interface FeatureStore extends Pick<RoomStore,
   'getRoom' | 'listRooms' | 'listBusyRooms' | 'getParticipants' | 'listParticipants' | 'getMembers' | 'getSomeMembers'> {
   /**
    * @param last maximum number of entries; the oldest are left out. Default: all
-   * @returns the entries of the feature's log of a room (`rooms.emitLogged`), oldest first
+   * @returns the entries that the feature has logged in a room (`rooms.emitLogged`), oldest first
    */
   readLog (roomId: string, last?: number): Promise<string[]>
 }
@@ -125,7 +125,7 @@ export interface FeatureSurface {
    * keys with the feature's name.
    */
   blobs: Blobs
-  /** The records and members of all rooms, on all servers, and the feature's own log of each room. */
+  /** The records and members of all rooms, on all servers, and the feature's own log for each room. */
   store: FeatureStore
   /**
    * The server's Redis connection, for a feature that needs its own data structures; undefined if Redis is not
@@ -201,7 +201,7 @@ export { refusals, wireError } from '../errors/refusals.ts'
 export type { ErrorClass } from '../errors/error-codes.ts'
 export { timeoutSignal, withTimeout } from '../errors/timeout.ts'
 export { CannotTargetSelf, NotInRoom, RoomNotFound } from '../rooms/errors.ts'
-// For rooms that a feature manages and that have no owner (hook `room:admit`).
+// For rooms that a feature manages and that have no owner (see the `room:admit` hook).
 export { hasOwner, noOwner } from '../rooms/rooms.ts'
 export { PinRequired, PinWrong, RoomLocked } from '../store/errors.ts'
 // Events for rooms.sendHere, rooms.sendTo and session.write. Faces parse JSON from clients with `parseClientJson`.

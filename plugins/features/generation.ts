@@ -62,13 +62,13 @@ export interface GenerationPlan {
   getFeature (name: string): Record<string, unknown> | undefined
   /** The decorators of a dependency; undefined if it is not in service. */
   provided (name: string): readonly string[] | undefined
-  /** @throws when the type belongs to another feature */
+  /** @throws if the type belongs to another feature */
   claimMessage (type: string): void
   /** @throws if the feature and another owner (the kernel or a feature) declare the same field of a message */
   checkFields (table: MessageTable): void
   /** The owners whose paths and routes must not overlap the feature's paths. */
   pathOwners (): Iterable<PathOwner>
-  /** @throws when the route belongs to another feature */
+  /** @throws if the route belongs to another feature */
   claimRoute (method: string, url: string): void
   /** @throws if a running dependent requires a decorator that is no longer provided */
   checkProvided (decorators: readonly string[]): void
@@ -208,7 +208,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   })
   app.addHook('onRequest', async (request, reply) => {
     const done = calls.begin((error) => fail(reply, error), routeName(request))
-    // Fastify does not call the hook onResponse if the client disconnects.
+    // Fastify does not call the onResponse hook if the client disconnects.
     reply.raw.once('close', done)
   })
   // The time limit starts when the request has arrived, and applies until the response begins.

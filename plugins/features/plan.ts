@@ -13,7 +13,7 @@ export interface FeatureTarget {
 
 export type FeatureTargets = ReadonlyMap<string, FeatureTarget>
 
-/** Why the change of a feature is refused. */
+/** Why a change to a feature is refused. */
 export type Refusal =
   /** Other running features depend on the feature. */
   | { because: 'in use', dependents: string[] }

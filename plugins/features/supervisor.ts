@@ -25,16 +25,19 @@ export interface Block {
  * fault within a minute, the feature is out of service on this server until it is reloaded (protocol.md, section 7, "Operations").
  */
 export interface Supervisor {
-  /** Creates the supervision of the calls of one generation. */
+  /** Creates the supervision of one generation's calls. */
   supervise (feature: string, generation: number): CallSupervision
-  /** Sets the loader that restarts faulty features and takes them out of service. Must be called once, before the first fault. */
+  /**
+   * Sets the loader that restarts faulty features and takes them out of service. Call this once, before the first
+   * fault.
+   */
   actWith (loader: Pick<Loader, 'restart' | 'takeOut'>): void
   /** @returns whether a feature of this server caused the fault; if so, the fault is handled */
   handle (error: unknown, kind: FaultKind): boolean
   /** Logs which feature has blocked the event loop, unless this block has already been logged. */
   blocked (block: Block): void
   /**
-   * Must be called when a change to the feature's settings or files has put a new generation into service. From then
+   * Call this when a change to the feature's settings or files has put a new generation into service. From then
    * on, faults of earlier generations no longer count.
    */
   replaced (feature: string, generation: number): void

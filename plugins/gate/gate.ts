@@ -47,7 +47,7 @@ export interface ConnectionPath {
    */
   receive?: (session: Session, data: Buffer, isBinary: boolean) => void
   /**
-   * Identifies the user. By default, the feature `auth` identifies users.
+   * Identifies the user. By default, the `auth` feature identifies users.
    *
    * @throws a coded error, which rejects the upgrade
    */

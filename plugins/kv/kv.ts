@@ -3,7 +3,7 @@ import type { Clock } from '../clock.ts'
 /** The namespaces of the kernel: the settings of all features, and the rooms and bans of the memory store. */
 export const kernelNamespaces: readonly string[] = ['features', 'rooms', 'bans']
 
-/** The key of a namespace in Redis, and the beginning of the keys of its values. */
+/** The key of a namespace in Redis, and the prefix of its values' keys. */
 export const namespaceKey = (name: string) => `msab:kv:{${name}}`
 
 /** When a value expires. If neither field is set, the value stays until it is deleted. */

@@ -25,7 +25,7 @@ export interface Frame {
   duration: number
 }
 
-/** The value of the attribute CODECS for each codec. */
+/** The value of the CODECS attribute for each codec. */
 export const codecNames = { aac: 'mp4a.40.2', opus: 'opus' } as const
 
 type Field = Uint8Array | string | readonly number[]

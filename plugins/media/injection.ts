@@ -81,7 +81,9 @@ export class RoomInjection extends Attachment implements Injection {
     return this.#port
   }
 
-  /** Closes the injection with its producer, which a feature closes if the owner loses the permission to send audio. */
+  /**
+   * Closes the injection when its producer closes; a feature closes the producer if the owner may no longer send audio.
+   */
   producerClosed (producer: RoomProducer): void {
     if (producer === this.#producer) this.close()
   }

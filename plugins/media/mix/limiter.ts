@@ -1,4 +1,6 @@
-/** Maximum sample value of the mix. It is about 1 dB below the 16-bit maximum, because encoding overshoots a little. */
+/**
+ * Maximum sample value of the mix. It is about 1 dB below the 16-bit maximum, because the encoder overshoots slightly.
+ */
 const ceiling = 29_200
 /** The gain falls within this many samples per channel (2.5 ms), and rises by 9 dB per second. */
 const attackSamples = 120
