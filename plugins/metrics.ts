@@ -41,7 +41,7 @@ const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '..', 'pac
 export default fp(async function metrics (app) {
   const created = createMetrics()
   collectDefaultMetrics({ register: created.registry })
-  // Only this metric has the label `node`, because Prometheus adds the label `instance` to every metric.
-  created.gauge('flylive_node_info', 'Always 1; the labels are NODE_ID and the version of the server', ['node', 'version']).set({ node: app.config.NODE_ID, version }, 1)
+  // Only this metric has a `node` label, because Prometheus adds an `instance` label to every metric.
+  created.gauge('flylive_node_info', "Always 1; the labels are NODE_ID and the server's version", ['node', 'version']).set({ node: app.config.NODE_ID, version }, 1)
   app.decorate('metrics', created)
 }, { name: 'metrics', dependencies: ['config'] })

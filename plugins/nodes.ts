@@ -16,7 +16,7 @@ export interface NodeReport {
   rooms: number
   /** Consumers of this server's clients. */
   consumers: number
-  /** CPU load of each media worker since the last report: 0 to 1, where 1 is a whole core. */
+  /** CPU load of each media worker since the last report, from 0 to 1; 1 is a whole core. */
   workersCpu: number[]
   /** Number of UDP ports in use for audio from and to other servers. */
   relayPorts: { used: number, total: number }
@@ -30,11 +30,11 @@ export interface Nodes {
   list (): NodeReport[]
   /** Whether this server rejects new connections because of its limits. */
   readonly isFull: boolean
-  /** Whether this server is in the state `cordon`. */
+  /** Whether this server is in the `cordon` state. */
   readonly isCordoned: boolean
   /** The URLs (see NODE_URLS) of the other servers that accept users. The least loaded server comes first. */
   urls (): string[]
-  /** Sends a report to the other servers immediately, for example after the state of this server has changed. */
+  /** Sends a report to the other servers immediately, for example after this server's state has changed. */
   report (): void
   /** @returns an OVERLOADED or DRAINING error with the retry delay and, if it is known, the URL of another server */
   refusal (code: 'OVERLOADED' | 'DRAINING'): Error
@@ -42,7 +42,7 @@ export interface Nodes {
    * Changes the state of a server.
    *
    * @param node its nodeId or NODE_ID
-   * @param drainSeconds for the state `drain`: how long the server's users have to leave
+   * @param drainSeconds for the `drain` state: how long the server's users have to leave
    * @throws NOT_FOUND if there is no such server, UNAVAILABLE if it does not answer
    */
   change (node: string, state: NodeState, drainSeconds?: number): Promise<{ before: NodeState, node: NodeReport }>
@@ -72,7 +72,7 @@ const missedReports = 3
 const retryAfterMs = 5000
 const requestMs = 3000
 
-/** Load of a server, 0 to 1: the higher of the load of its connections and of its media workers. */
+/** Load of a server, 0 to 1: the higher of its connection load and its media worker load. */
 const loadOf = ({ connections, maxConnections, workersCpu }: NodeReport) => Math.max(connections / maxConnections, averageOf(workersCpu))
 
 function averageOf (values: readonly number[]): number {
@@ -135,7 +135,7 @@ export default fp(async function nodes (app) {
 
   const list = () => [own(), ...alive().toSorted((a, b) => a.name < b.name ? -1 : 1)]
 
-  const known = metrics.gauge('flylive_nodes', 'Servers of the deployment, including this one, by state', ['state'])
+  const known = metrics.gauge('flylive_nodes', 'Servers in the deployment, including this one, by state', ['state'])
   const workerCpu = metrics.gauge('flylive_mediasoup_worker_cpu_ratio', 'CPU use per media worker; 1 is a whole core', ['worker'])
   function count (): void {
     const all = list()

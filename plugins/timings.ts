@@ -18,8 +18,8 @@ export interface Timings {
   /** Time between two passes of the reconciler, which removes dead servers and syncs rooms with the store. */
   reconcileIntervalMs: number
   /**
-   * Delay between closing a room and the job that calls the room's remaining hooks, in case the server that closed the
-   * room has died.
+   * Delay between closing a room and the job that calls any hooks that were not called because the server that closed
+   * the room died.
    */
   closeVerifyDelayMs: number
   /**

@@ -75,8 +75,8 @@ async function hideKey ({ raw }: FastifyRequest): Promise<void> {
  */
 function keyError (error: Error): Error {
   switch ((error as { code?: string }).code) {
-    case 'FST_BEARER_AUTH_MISSING_AUTHORIZATION_HEADER': return new Unauthorized('The admin key is missing: send it in the header Authorization: Bearer KEY')
-    case 'FST_BEARER_AUTH_INVALID_AUTHORIZATION_HEADER': return new Unauthorized('The admin key is wrong: send one of the keys in ADMIN_API_KEY in the header Authorization: Bearer KEY')
+    case 'FST_BEARER_AUTH_MISSING_AUTHORIZATION_HEADER': return new Unauthorized('The admin key is missing: send it as Authorization: Bearer KEY')
+    case 'FST_BEARER_AUTH_INVALID_AUTHORIZATION_HEADER': return new Unauthorized('The admin key is wrong: send one of the keys in ADMIN_API_KEY as Authorization: Bearer KEY')
     default: return error
   }
 }

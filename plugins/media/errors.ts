@@ -12,8 +12,8 @@ export const ConsumerNotFound = createError('CONSUMER_NOT_FOUND', 'Consumer %s d
 export const CannotConsume = createError('CANNOT_CONSUME', 'Your RTP capabilities do not support this producer', 409)
 
 /**
- * Runs a call to mediasoup and converts its errors into coded errors. Client data has already been
- * validated, so an error from mediasoup means either inconsistent values or a dead worker.
+ * Runs a call to mediasoup and converts its errors into coded errors. Client data has already been validated, so a
+ * mediasoup error means either inconsistent values or a dead worker.
  *
  * @throws VALIDATION_FAILED for inconsistent values, UNAVAILABLE for a dead worker; coded errors unchanged
  */

@@ -49,7 +49,7 @@ export class PayloadTypeRouters {
   }
 
   /**
-   * Makes a producer of the main router available on another of these routers. Idempotent.
+   * Makes a producer on the main router available on one of the other routers. Idempotent.
    *
    * @returns the producer's id on that router
    */

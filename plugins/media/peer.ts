@@ -23,7 +23,7 @@ export interface TransportParameters {
 /** Maximum producers per session: one for the microphone, the others for music and for replacing a producer. */
 const maxProducers = 4
 
-/** The functions of the server that a peer needs. */
+/** The server functions that a peer needs. */
 export interface PeerContext {
   nodeId: string
   /** Maximum bit rate of all audio from one session, in bits per second. */
@@ -36,7 +36,7 @@ export interface PeerContext {
   closed (peer: Peer): void
 }
 
-/** A transport, and the router that has it. */
+/** A transport and its router. */
 interface PlacedTransport {
   transport: types.WebRtcTransport
   /** The router that has the transport and its consumers: the room's router on the worker, or one with another payload type. */
@@ -44,7 +44,7 @@ interface PlacedTransport {
   monitored: MonitoredTransport
   connected: boolean
   place: RoomRouter
-  /** Stops counting the transport in the worker pool. Must be called once, when the transport is closed. */
+  /** Stops counting the transport in the worker pool. Call this once, when the transport is closed. */
   release: () => void
 }
 
@@ -83,7 +83,7 @@ export class Peer implements MediaUser {
   }
 
   /**
-   * Creates a transport and closes an earlier transport of the same direction.
+   * Creates a transport and closes an earlier transport in the same direction.
    *
    * @param payloadType of Opus in the consumers of the transport
    */
@@ -237,7 +237,10 @@ export class Peer implements MediaUser {
     return lost.length > 0
   }
 
-  /** Users who send audio receive on the router that has the producers, so that they depend on one worker only. */
+  /**
+   * Users who send audio also receive audio on the router that has the producers, so that they depend on only one
+   * worker.
+   */
   async #placeFor (direction: Direction): Promise<{ place: RoomRouter, release: () => void }> {
     if (direction === 'producer') return { place: await this.media.main(), release: () => {} }
     return await this.media.listen(this.#transports.has('producer'))

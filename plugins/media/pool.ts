@@ -6,7 +6,7 @@ import { withTimeout } from '../errors/timeout.ts'
 import type { Metrics } from '../metrics.ts'
 import { candidatesFor, socketsFor } from './addresses.ts'
 
-/** One media worker process and its port. */
+/** A media worker process and its port. */
 export interface MediaWorker {
   /** Position in the pool. The replacement of a dead worker has the same position. */
   readonly index: number
@@ -48,7 +48,7 @@ export interface WorkerPool {
   /**
    * Reserves a slot for a router on the worker with the fewest routers. An
    * unused worker is started before any other worker gets a second
-   * router. Waits while all workers are being replaced.
+   * router. If all workers are being replaced, waits for one of them.
    *
    * @throws OVERLOADED if every worker has its maximum number of routers
    * @throws UNAVAILABLE if no worker is running after five seconds
@@ -106,7 +106,7 @@ function ignoreSignals (worker: types.Worker): void {
  */
 export function createPool (options: PoolOptions, metrics: Metrics, log: FastifyBaseLogger, onDied: (worker: MediaWorker) => void): WorkerPool {
   const workers = new Map<number, MediaWorker>()
-  /** Workers that were never started. */
+  /** Workers that have never been started. */
   const unused = new Set(Array.from({ length: options.size }, (_, index) => index))
   /** Worker starts that are in progress. */
   const starting = new Set<Promise<void>>()
@@ -161,8 +161,8 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
   }
 
   /**
-   * A worker's port is the first port plus the worker's index. If that port is in use, tries the port plus the number
-   * of workers, and so on, until a port is free.
+   * A worker's port is the first port plus the worker's index. If that port is in use, adds the number of workers to it
+   * until a port is free.
    */
   async function listen (worker: types.Worker, index: number) {
     const { listenIp, announced, minPort, maxPort, size } = options
@@ -194,7 +194,7 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
     }
   }
 
-  /** Starts a worker that was never started. */
+  /** Starts a worker that has never been started. */
   function startUnused (index: number): void {
     const started = respawn(index, 0).finally(() => starting.delete(started))
     starting.add(started)

@@ -13,9 +13,11 @@ export interface ProducerOwner {
   readonly userKey: string
   /** The node at which the audio enters the cluster. */
   readonly nodeId: string
-  /** Id of the owning session, for the kind `session`. A session's producers close when the session leaves its room. */
+  /** Id of the owning session, if `kind` is `session`. A session's producers close when the session leaves its room. */
   readonly sessionId?: string
-  /** `session`: a user's session. `service`: this server itself, through a feature. `relay`: a producer of another node. */
+  /**
+   * `session`: a user's session. `service`: this server itself, through a feature. `relay`: a producer on another node.
+   */
   readonly kind: 'session' | 'service' | 'relay'
 }
 
@@ -27,7 +29,7 @@ export interface ProducerInfo {
   isPaused: boolean
 }
 
-/** The permission of a session to send audio. */
+/** A session's permission to send audio. */
 export interface ProducePermit {
   /** Whether the server pauses the producer as soon as it is created. */
   paused?: boolean

@@ -36,15 +36,15 @@ export interface MediaUser {
   producerClosed? (producer: RoomProducer): void
 }
 
-/** The functions of the server that a room's media needs. */
+/** The server functions that a room's media needs. */
 export interface RoomMediaContext {
   hooks: Hooks
   pool: WorkerPool
   /** Called when the number of the room's producers on this server changes. Each server counts only its own producers. */
   counted (roomId: string, producers: number): void
-  /** Called when a producer of this server was announced, closed, paused or resumed. */
+  /** Called when a producer on this server has been announced, closed, paused or resumed. */
   changed (roomId: string): void
-  /** Called when the media of a room was opened or closed. */
+  /** Called when a room's media has been opened or closed. */
   mediaChanged (roomId: string): void
   /** Called when the active speakers on this server have changed. */
   speaking (roomId: string, speakers: ActiveSpeakers): void
@@ -56,14 +56,16 @@ interface Main {
   speakers: Speakers
 }
 
-/** The media of a room: its routers, at most one per worker, and its producers. Listeners may be on any router. */
+/**
+ * The media of a room: its routers, at most one per worker, and its producers. Listeners may be on any of the routers.
+ */
 export class RoomMedia {
   readonly roomId: string
   readonly producers = new Map<string, RoomProducer>()
   readonly #users = new Set<MediaUser>()
   readonly #context: RoomMediaContext
   readonly #onClosed: (media: RoomMedia) => void
-  /** The routers on workers other than the main router's. */
+  /** The routers on workers other than the main router's worker. */
   readonly #further = new Map<MediaWorker, Promise<RoomRouter>>()
   #main: Main | undefined
   #openingMain: Promise<RoomRouter> | undefined
@@ -157,7 +159,7 @@ export class RoomMedia {
     }
   }
 
-  /** Adds a producer that was created on the router {@link main}. */
+  /** Adds a producer that was created on the {@link main} router. */
   addProducer (producer: types.Producer, owner: ProducerOwner, { source = 'voice', permit = {} }: { source?: ProducerSource, permit?: ProducePermit } = {}): RoomProducer {
     const { hooks, changed, counted } = this.#context
     const added = new RoomProducer(producer, owner, { source, permit }, {

@@ -82,11 +82,11 @@ export interface Sfu {
   readSpeakers (roomId: string): Promise<UserId[]>
   /** Describes the media of a room on this server, for admins; undefined if there is none. */
   describe (roomId: string): { worker: number, routerId: string, transports: { transportId: string, userId: UserId, type: Direction, iceState: string, dtlsState: string }[] } | undefined
-  /** Creates a transport, and the room's router if necessary. Closes an earlier transport of the same direction. */
+  /** Creates a transport, and the room's router if necessary. Closes an earlier transport in the same direction. */
   createTransport (room: LocalRoom, session: Session, direction: Direction, options?: TransportOptions): Promise<TransportParameters>
   connectTransport (session: Session, transportId: string, dtlsParameters: types.DtlsParameters): Promise<void>
   restartIce (session: Session, transportId: string): Promise<types.IceParameters>
-  /** Lets a session send audio, if the hook `media:produce` permits it. */
+  /** Lets a session send audio if the `media:produce` hook permits it. */
   produce (session: Session, transportId: string, rtpParameters: types.RtpParameters, options?: { source?: ProducerSource }): Promise<string>
   /** Closes one of the session's producers, or all of them if no id is given. */
   closeProducer (session: Session, producerId?: string): void
@@ -101,12 +101,12 @@ export interface Sfu {
    * mix if there is none. An earlier consumer of the mix is closed.
    */
   consumeMix (session: Session, transportId: string, capabilities: types.RtpCapabilities, options?: ConsumeOptions): Promise<ConsumerInfo>
-  /** Closes all consumers of mixes. A mix that a feature also uses continues. */
+  /** Closes all consumers of mixes. A mix that a feature also uses stays open. */
   closeMixConsumers (): void
   /**
    * Gives code on this server access to the mix of a room: its samples, its packets, or the packets of its voices.
    *
-   * @throws ROOM_NOT_FOUND when the room has no members on this server, OVERLOADED, UNAVAILABLE
+   * @throws ROOM_NOT_FOUND if the room has no members on this server, OVERLOADED, UNAVAILABLE
    */
   mix (roomId: string): Promise<RoomMix>
   pauseConsumer (session: Session, consumerId: string): Promise<void>
@@ -119,7 +119,7 @@ export interface Sfu {
   /**
    * Sends the audio of a room to a UDP port on this machine.
    *
-   * @throws ROOM_NOT_FOUND when the room has no members on this server, OVERLOADED, UNAVAILABLE; RangeError
+   * @throws ROOM_NOT_FOUND if the room has no members on this server, OVERLOADED, UNAVAILABLE; RangeError
    *   if the port is invalid
    */
   tap (roomId: string, options: TapOptions): Promise<Tap>
@@ -127,8 +127,8 @@ export interface Sfu {
    * Lets this server send audio in a room on behalf of a service, another node, or a session without a WebRTC
    * transport. Only sessions need a permit.
    *
-   * @throws ROOM_NOT_FOUND when the room has no members on this server, NOT_IN_ROOM when the session is not in the
-   *   room, the errors of `media:produce`, OVERLOADED, UNAVAILABLE; RangeError if the SSRC is invalid
+   * @throws ROOM_NOT_FOUND if the room has no members on this server, NOT_IN_ROOM if the session is not in the room,
+   * the errors of `media:produce`, OVERLOADED, UNAVAILABLE; RangeError if the SSRC is invalid
    */
   inject (roomId: string, owner: ProducerOwner, options: InjectOptions): Promise<Injection>
 }

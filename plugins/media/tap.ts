@@ -85,7 +85,8 @@ export class RoomTap extends Attachment implements Tap {
   }
 
   producerOpened (producer: RoomProducer): void {
-    // Without a transport, nothing to do: `attach` follows all current producers once it has created the transport.
+    // Without a transport, there is nothing to do: `attach` follows all current producers once it has created the
+    // transport.
     if (this.#transport) this.#follow(this.#transport, producer).catch(() => { /* The producer or the router is closed. */ })
   }
 

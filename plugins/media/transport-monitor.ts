@@ -21,7 +21,7 @@ export interface TransportDescription {
   candidates: readonly types.IceCandidate[]
 }
 
-/** One transport that is monitored until it is closed. */
+/** A transport that is monitored until it is closed. */
 export interface MonitoredTransport {
   /** Called when the client starts to connect, or restarts ICE. */
   connecting (): void

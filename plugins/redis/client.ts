@@ -5,7 +5,7 @@ import { clusterKeyPrefix, followPrimary } from './redis-cluster.ts'
 
 type RedisConfig = Pick<Config, 'NODE_ID' | 'REDIS_URL' | 'REDIS_HOST' | 'REDIS_PORT' | 'REDIS_USERNAME' | 'REDIS_PASSWORD' | 'REDIS_DB' | 'REDIS_TLS' | 'REDIS_SENTINELS' | 'REDIS_SENTINEL_NAME' | 'REDIS_SENTINEL_PASSWORD' | 'REDIS_CLUSTER_NODES'>
 
-/** Maximum delay between two connection attempts, in milliseconds. */
+/** Maximum delay between connection attempts, in milliseconds. */
 const maxRetryDelayMs = 500
 /** The message of ioredis's error after `commandTimeout`. */
 const commandTimedOut = 'Command timed out'
@@ -26,7 +26,7 @@ export function createRedisClient (config: RedisConfig, commandTimeout: number):
 /**
  * Before a command fails with a timeout, makes the client read all replies that have arrived. Node.js runs timers before
  * it reads sockets, so if the process was blocked for longer than the timeout, all commands in flight would otherwise
- * fail, although Redis had replied in time.
+ * fail even though Redis had replied in time.
  *
  * @param timedOut called when Redis did not reply to a command in time
  */

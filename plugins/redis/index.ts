@@ -15,8 +15,8 @@ const timeoutMs = 30_000
 declare module '../hooks.ts' {
   interface KernelHooks {
     /**
-     * Returns warnings for /health, one sentence each, about problems that an operator should fix although the server
-     * works.
+     * Returns warnings for /health, one sentence each, about problems that an operator should fix even though the
+     * server works.
      */
     'health:warnings': () => string[]
   }
@@ -25,7 +25,7 @@ declare module '../hooks.ts' {
 /**
  * Connects to Redis if it is configured. While the connection is down, commands fail immediately. If Redis hangs,
  * commands fail after `redisCommandMs` (plugins/timings.ts). When a command fails, its caller returns UNAVAILABLE
- * instead of waiting. The client retries the connection forever.
+ * instead of waiting. The client keeps trying to reconnect.
  */
 export default fp(async function redis (app) {
   if (!isConfigured(app.config)) return

@@ -42,7 +42,7 @@ export function createLimiter (redis: Redis | undefined, { name, max, windowSeco
   const options = { keyPrefix: `msab:${name}`, points: max, duration: windowSeconds }
   const local = new RateLimiterMemory(options)
   const limiter = redis ? new RateLimiterRedis({ ...options, storeClient: redis, insuranceLimiter: local }) : local
-  // The wall clock may have been set back, so limit the time to the window.
+  // The wall clock may have been set back, so the remaining time must not exceed the window.
   const usage = ({ consumedPoints: used, msBeforeNext }: RateLimiterRes): Usage => ({ used, msLeft: Math.min(msBeforeNext, windowSeconds * 1000) })
 
   async function add (key: string, events = 1): Promise<Usage> {
@@ -79,7 +79,7 @@ const maxKeys = 100_000
 
 /** Counts events per key in windows of one minute. A key's window starts with its first event. */
 export class MinuteCounter {
-  // The option `max` would allocate all entries up front; with `maxSize`, the cache grows on demand.
+  // The `max` option would allocate all entries up front; with `maxSize`, the cache grows on demand.
   readonly #minutes = new LRUCache<string, { used: number, endsAt: number }>({ maxSize: maxKeys, sizeCalculation: () => 1 })
   readonly #now: () => number
 

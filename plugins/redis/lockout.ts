@@ -10,10 +10,10 @@ import { createLimiter } from './limiter.ts'
  */
 export const wrongKeys = { tries: 30, seconds: 600 } as const
 
-/** Prevents guessing of a secret: counts and logs wrong secrets per address, across all servers. */
+/** Protects a secret from guessing: counts and logs wrong secrets per address, across all servers. */
 export interface Lockout {
   /**
-   * Must not be called for a request with a valid secret, because such a request always passes.
+   * Do not call this for a request with a valid secret, because such a request always passes.
    *
    * @throws RATE_LIMITED while the address is locked out
    */

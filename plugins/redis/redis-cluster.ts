@@ -6,8 +6,8 @@ import { AbstractConnector, Redis } from 'ioredis'
 import type { RedisOptions } from 'ioredis'
 
 // All keys of a deployment have the same hash tag, so one primary of the Redis Cluster holds them all, and scripts can
-// use any of them. The servers connect only to this primary, with an ordinary client, which keeps commands and messages
-// in order. Other deployments have other tags, which may belong to other primaries.
+// use any of them. The servers connect only to this primary. They use an ordinary client, which keeps commands and
+// messages in order. Other deployments have other tags, which may belong to other primaries.
 
 export interface ClusterAddress {
   host: string
@@ -18,22 +18,28 @@ export interface ClusterAccess extends Pick<RedisOptions, 'username' | 'password
   tls?: object
 }
 
-/** Connects clients to the primary that holds the keys with a prefix. */
+/** Connects clients to the primary that holds the keys with a given prefix. */
 export interface ClusterPrimary {
-  /** The connector of the clients. When one of them finds the primary, connections to other nodes are closed. */
+  /** The connector of the clients. When a connector finds the primary, connections to other nodes are closed. */
   Connector: NonNullable<RedisOptions['Connector']>
-  /** Closes connections to a node that is no longer the primary, so that their clients reconnect. Call it when a node does not answer. */
+  /**
+   * Closes connections to a node that is no longer the primary, so that their clients reconnect. Call this when a node
+   * does not answer.
+   */
   verify (): void
 }
 
-/** The used part of an entry of CLUSTER SLOTS: the first and the last slot, and their nodes, the primary first. */
+/**
+ * The part of a CLUSTER SLOTS entry that is used: the first and last slots, and their nodes, starting with the primary.
+ */
 type SlotRange = [first: number, last: number, ...nodes: [host: string | null, port: number][]]
 
 const retryMs = 50
 const maxRetryMs = 500
 
 /**
- * A Redis Cluster has no databases. The keys of each deployment therefore have a prefix with its database number.
+ * A Redis Cluster has no databases. Each deployment's keys therefore have a prefix that contains the deployment's
+ * database number.
  *
  * @returns the prefix of all keys of a deployment
  */
@@ -68,7 +74,7 @@ export function followPrimary (nodes: readonly ClusterAddress[], keyPrefix: stri
     try {
       await client.connect()
       const [info, slot, ranges] = await Promise.all([client.cluster('INFO'), client.cluster('KEYSLOT', keyPrefix), client.cluster('SLOTS')]) as unknown as [string, number, SlotRange[]]
-      // A node without contact with the others may still consider itself the primary.
+      // A node that has lost contact with the others may still consider itself the primary.
       if (!info.includes('cluster_state:ok')) throw new Error(`Redis Cluster: ${nameOf(node)} reports that the cluster is down`)
       const [,, ...found] = ranges.find(([first, last]) => first <= slot && slot <= last) ?? [0, 0]
       const [primary, ...replicas] = found.map(([host, port]) => ({ host: host === null || host === '' ? node.host : host, port }))
@@ -95,7 +101,7 @@ export function followPrimary (nodes: readonly ClusterAddress[], keyPrefix: stri
   }
 
   class PrimaryConnector extends AbstractConnector {
-    /** @param options those of the client */
+    /** @param options the client's options */
     constructor (options: unknown) {
       super((options as { disconnectTimeout: number }).disconnectTimeout)
     }

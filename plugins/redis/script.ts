@@ -16,7 +16,7 @@ export function redisScript (redis: Redis, lua: string, numberOfKeys: number): R
     try {
       return await redis.evalsha(sha, numberOfKeys, ...args)
     } catch (error) {
-      // Redis lost the script in a restart and has not run it, so sending it again is safe.
+      // Redis lost the script in a restart and therefore has not run it, so sending it again is safe.
       if (!(error instanceof Error && error.message.startsWith('NOSCRIPT'))) throw error
       return await redis.eval(lua, numberOfKeys, ...args)
     }

@@ -20,7 +20,7 @@ import { noOwner } from './rooms.ts'
 import type { RoomRequest } from './rooms.ts'
 import type { RoomSync } from './sync.ts'
 
-/** Maximum attempts of a join. A join is retried if the PIN was compared with an outdated hash. */
+/** Maximum attempts of a join. A join is retried if its PIN was compared with an outdated hash. */
 const maxComparisons = 3
 
 /** Adds sockets to rooms in the store, and creates rooms that do not exist. */
@@ -68,7 +68,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
         comparedHash = error.pinHash
       }
     }
-    throw unavailable('The PIN of the room is being changed')
+    throw unavailable('The room's PIN is being changed')
   }
 
   /** Joins a room. If a host has locked the room, its owner and admins can still join. */
@@ -84,8 +84,8 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
   }
 
   /**
-   * Joins although the user's address or the room has had too many wrong PINs. Succeeds if the user is already in the
-   * room or needs no PIN.
+   * Joins even though the user's address or the room has had too many wrong PINs. Succeeds if the user is already in
+   * the room or needs no PIN.
    *
    * @param limited thrown if the user needs the PIN
    */

@@ -10,24 +10,24 @@ import { createPresence, presenceIntervalMs } from './presence.ts'
 import type { LeaveReason } from './rooms.ts'
 
 /**
- * Maximum number of individual events about one user's joins and leaves in a room per `flapWindowMs`. Joins and leaves
- * above this number are batched.
+ * Maximum number of individual events about one user's joins and leaves in a room per `flapWindowMs`. Further joins and
+ * leaves are batched.
  */
 const maxSingleEvents = 20
 const flapWindowMs = 10_000
-/** Maximum users whose joins and leaves are counted. */
+/** Maximum number of users whose joins and leaves are counted. */
 const maxCounted = 50_000
 
 type Data<T extends keyof typeof events> = Omit<z.input<(typeof events)[T]>, 'roomId'>
 
-/** Announces that users joined or left, to hooks (on this server only) and to the room's members. */
+/** Tells the hooks (on this server only) and the room's members that users have joined or left. */
 export interface Announcements {
   /** @param except the session that does not receive the event, because its reply contains the same data */
   joined (roomId: string, user: Profile, count: number, except?: string): void
   left (roomId: string, userId: UserId, reason: LeaveReason, count: number): void
   /** Like {@link left}, but does not call hooks, because the store has not confirmed the leave. */
   leftUnconfirmed (roomId: string, userId: UserId, count: number): void
-  /** Announces the users who were added or removed by a sync, or by the removal of a server's members. */
+  /** Announces the users whom a sync, or the removal of a server's members, has added or removed. */
   changed (roomId: string, change: MembersChange): void
   /** Discards the pending announcements of a closed room. */
   forget (roomId: string): void

@@ -25,7 +25,7 @@ interface RoomHeader {
   restoredBy?: string
 }
 
-/** A change of room state as other servers receive it. */
+/** A change of room state, as other servers receive it. */
 export interface StateHeader {
   name: string
   state: unknown
@@ -52,7 +52,7 @@ export const channelOf = (roomId: string) => `room:${roomId}`
 
 const messageOf = (header: RoomHeader, text: string) => `${JSON.stringify(header)}\n${text}`
 
-/** @param event `room:closed`; the time at which the room was created is appended later, as the last line */
+/** @param event the `room:closed` event; the time at which the room was created is appended later, as the last line */
 export const closedMessage = (event: OutgoingEvent, reason: RoomCloseReason) => messageOf({ closed: reason }, event.text)
 
 export const restoredMessage = (nodeId: string) => messageOf({ restoredBy: nodeId }, '')
@@ -66,7 +66,7 @@ export const stateMessage = ({ name, state, from }: StateHeader & { state: strin
 /** Appends the new version to a {@link stateMessage}, for a store that does not append it. */
 export const withVersion = (message: string | undefined, version: string) => message && `${message}\n${version}`
 
-/** Parses a message, except for its events. */
+/** Parses a message, but not its events. */
 export function parseMessage (message: string): RoomMessage {
   const end = message.indexOf('\n')
   const header = JSON.parse(message.slice(0, end)) as RoomHeader
@@ -89,7 +89,7 @@ export function parseMessage (message: string): RoomMessage {
 // is delivered after the change.
 
 /**
- * Makes a change in the store and publishes a message about it.
+ * Makes a change in the store and publishes a message about the change.
  *
  * @param message undefined to publish nothing
  * @param change makes the change; must pass its argument to the store
@@ -111,10 +111,10 @@ export async function changeAndPublish<R> (
 }
 
 /**
- * Appends to a log and publishes a message about it. If the store cannot be
+ * Appends an entry to a log and publishes a message about the entry. If the store cannot be
  * reached, the message is delivered on this server only.
  *
- * @param append appends to the log; must pass its argument to the store and return the number of receivers
+ * @param append appends the entry; must pass its argument to the store and return the number of receivers
  */
 async function appendAndPublish (
   bus: Pick<Bus, 'track' | 'publish'>,
@@ -171,13 +171,13 @@ export interface RoomChannel {
   /** Checks and publishes an event; a failure to publish is logged. */
   publish (roomId: string, type: string, data: object, except?: EmitOptions['except']): void
   /**
-   * Publishes an event and appends an entry to a log of the room, in one step if the store supports it.
+   * Publishes an event and appends an entry to one of the room's logs, in one step if the store supports it.
    *
    * @param owner the name of the log
    */
   publishLogged (owner: string, roomId: string, type: string, data: object, log: LoggedEvent): Promise<void>
   /**
-   * Removes an entry from a log of the room and publishes an event, in one step if the store supports it.
+   * Removes an entry from one of the room's logs and publishes an event, in one step if the store supports it.
    *
    * @returns whether the log had the entry
    * @throws UNAVAILABLE

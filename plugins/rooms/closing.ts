@@ -13,7 +13,7 @@ import type { Rooms } from './rooms.ts'
 import type { SessionRecords } from './session-records.ts'
 import type { RoomStateKernel } from './room-state.ts'
 
-/** A job that runs after a room is closed, in case the server that closed the room died before it called the hooks. */
+/** A job that runs after a room is closed, in case the server that closed the room died before calling the hooks. */
 const closedJob = 'room-closed'
 
 /** Closes rooms, and the sessions of kicked users. */
@@ -74,7 +74,7 @@ export function createClosing (app: FastifyInstance, { nodeRooms, roomState, ann
     },
     async close (roomId, reason, onlyIfEmpty) {
       const message = closedMessage(closedEvent(roomId, reason, clock.now()), reason)
-      // Sends both commands in one round trip.
+      // Send both commands in one round trip.
       const [removed] = await Promise.all([
         changeAndPublish(
           bus, channelOf(roomId), message,

@@ -25,11 +25,11 @@ export interface RoomDetails {
   isLocked: boolean
 }
 
-/** A room's record has the details from the join that created the room. */
+/** A room's record contains the details from the join that created the room. */
 export type DetailedRoom = Pick<RoomRecord, 'roomId' | 'title' | 'topic' | 'locked'>
 
 export interface Details {
-  /** The details from this server's memory, without a round trip. Only for rooms with members on this server. */
+  /** The details in this server's memory, without a round trip. Only for rooms with members on this server. */
   peek (room: DetailedRoom): RoomDetails
   /**
    * Reads the details of rooms in one round trip.

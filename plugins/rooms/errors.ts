@@ -13,5 +13,5 @@ export function roleLimit (limit: number) {
 
 export const meanings = {
   ROLE_LIMIT: 'The room already has the maximum number of admins. details: {limit}',
-  NOT_IN_ROOM: 'You are not in the room, or the user in the request is not'
+  NOT_IN_ROOM: 'Either you are not in the room, or the user in the request is not in the room'
 }

@@ -9,14 +9,14 @@ import { events, requests } from './messages.ts'
 /** Maximum pages of participants per user per minute, enough to list a room with many thousands of users. */
 const pagesPerMinute = 120
 
-/** @throws VALIDATION_FAILED if the cursor is not one that the server issued */
+/** @throws VALIDATION_FAILED if the server did not issue the cursor */
 function placeBehind (cursor: string | undefined): number {
   const key = keyBehind(cursor)
   if (!/^\d{0,16}$/.test(key)) throw validationFailed([{ path: ['cursor'], message: 'is not a cursor that the server returned' }])
   return Number(key)
 }
 
-/** Provides rooms: members, events and closing. */
+/** Provides rooms: their members, their events, and closing them. */
 export default fp(async function rooms (app) {
   const { rooms, membership, sessionRecords, stop } = createRooms(app)
   app.decorate('rooms', rooms)

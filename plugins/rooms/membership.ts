@@ -80,7 +80,7 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     const { roomId } = asked
     await nodeRooms.subscribed(roomId)
     const result = await admission.admit(room, session, asked, pin)
-    // Leaves the previous room only now, so that a session whose join is rejected stays in the previous room.
+    // Leave the previous room only now, so that a session whose join is rejected stays in that room.
     if (session.roomId !== roomId) await leave(session, 'moved')
     room.record = result.room
     if (result.room.locked) room.pinHash = result.pinHash
@@ -141,7 +141,7 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     }
   }
 
-  /** Handles a session that is missing in the store, which means that the store has lost the room. */
+  /** Handles a session that is missing from the store, which means that the store has lost the room. */
   async function leaveLostRoom (room: LocalRoom, session: Session): Promise<void> {
     unsynced.add(room.roomId)
     const [member] = await store.getMembers(room.roomId, [session.userKey])

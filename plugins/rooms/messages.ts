@@ -25,7 +25,7 @@ export const requests = {
   'room:join': {
     request: z.object({
       roomId,
-      pin: pin.optional().describe('PIN of the room. If the join creates the room, later joins require this PIN'),
+      pin: pin.optional().describe("The room's PIN. If the join creates the room, later joins require this PIN"),
       title: title.optional().describe('Applies only when the join creates the room'),
       topic: topic.optional().describe('Applies only when the join creates the room')
     }).describe('Joins a room and leaves the previous one. The first join creates the room'),
@@ -43,7 +43,7 @@ export const requests = {
     request: z.object({
       title: title.nullable().optional().describe('null removes the title'),
       topic: topic.nullable().optional().describe('null removes the topic')
-    }).describe('Changes the title and the topic of the room. Owner and admins only'),
+    }).describe("Changes the room's title and topic. Only the owner and admins may do this"),
     reply: z.object({})
   },
   'room:leave': {
@@ -62,7 +62,7 @@ export const requests = {
     })
   },
   'user:getRoom': {
-    request: z.object({ userId }).describe('Returns the current room of a user'),
+    request: z.object({ userId }).describe("Returns a user's current room"),
     reply: z.object({ roomId: roomId.nullable() })
   }
 } satisfies RequestMap
@@ -75,19 +75,19 @@ export const events = {
     features: z.array(z.string()),
     serverTime: z.int()
   }).describe('Sent first on every connection'),
-  'session:expiring': z.object({ expiresAt: z.int().describe('When the token expires and the server closes the session, epoch milliseconds') }).describe('Sent 60 s before the token of the session expires. session:refresh replaces the token'),
+  'session:expiring': z.object({ expiresAt: z.int().describe('When the token expires and the server closes the session, epoch milliseconds') }).describe("Sent 60 s before the session's token expires. session:refresh replaces the token"),
   error: z.looseObject({ code: z.string(), message: z.string(), type: z.string().optional() }).describe('Sent when a request without an id fails, or when the server cannot decode a frame'),
   'room:userJoined': z.object({ roomId, userId, user: profile }).describe('Sent to the other members when a user joins. Rooms with more than PRESENCE_COALESCE_OVER members receive room:presence instead'),
   'room:userLeft': z.object({ roomId, userId }).describe('Sent to the other members when a user leaves. Rooms with more than PRESENCE_COALESCE_OVER members receive room:presence instead'),
   'room:presence': z.object({ roomId, count: z.int(), joined: z.array(profile), left: z.array(userId) }).describe('Joins and leaves of the last second, in events of at most 20 profiles each. Sent to all members of a large room. In other rooms, sent only for a user with more than 20 joins and leaves in 10 s'),
   'room:owner': z.object({ roomId, ownerId: userId, previousOwnerId: userId }).describe('Sent to all members when another user becomes the owner, for example because the owner was absent for OWNER_GRACE_SECONDS'),
-  'room:updated': z.object({ roomId, ...details.shape }).describe('Sent to all members when the title or the topic changes, or the room is locked or unlocked'),
-  'room:role': z.object({ roomId, userId, role: z.enum(['admin', 'member']) }).describe('Sent to all members when the owner changes the role of a user'),
+  'room:updated': z.object({ roomId, ...details.shape }).describe('Sent to all members when the title or topic changes, or when the room is locked or unlocked'),
+  'room:role': z.object({ roomId, userId, role: z.enum(['admin', 'member']) }).describe('Sent to all members when a user is made an admin, or an admin is made a member'),
   'room:closed': z.object({ roomId, reason: closeReason, timestamp: z.int() }).describe('Sent to all members when the room is closed'),
   'server:draining': z.object({
     deadline: z.int().describe('When the server may close the remaining sessions, epoch milliseconds'),
     url: z.string().optional().describe('Another server to connect to; see NODE_URLS')
   }).describe('Sent to every connection when its server starts to shut down'),
-  'feature:enabled': z.object({ name: z.string() }).describe("Sent to every connection when a feature is enabled. The server accepts the feature's requests in all rooms. To receive the fields that the feature adds to the reply of room:join, join again"),
+  'feature:enabled': z.object({ name: z.string() }).describe("Sent to every connection when a feature is enabled. The server accepts the feature's requests in all rooms. To receive the fields that the feature adds to the reply to room:join, join again"),
   'feature:disabled': z.object({ name: z.string() }).describe("Sent to every connection when a feature is disabled. The server rejects the feature's requests with FEATURE_DISABLED")
 } satisfies EventMap

@@ -75,12 +75,12 @@ export interface NodeRooms {
    *   still take effect, so the store keeps the room on this server's list, and the room is synced later
    */
   release (room: LocalRoom, confirmed?: boolean): void
-  /** Sets the handlers for messages that are not events. Must be called once, before the first room is acquired. */
+  /** Sets the handlers for messages that are not events. Call this once, before the first room is acquired. */
   handleWith (handlers: RoomHandlers): void
 }
 
 export interface RoomHandlers {
-  /** Called when the room was closed. */
+  /** Called when the room has been closed. */
   closed: Closing['closeHere']
   /** Called when the room's state has changed. */
   state: RoomStateKernel['applyRemote']

@@ -13,8 +13,8 @@ import { defaultRole, hasOwner } from './rooms.ts'
 import type { Role } from './rooms.ts'
 
 // The owner and the roles of a room without a backend. The owner is the user in the room's record until another user
-// succeeds them. The successor, the roles, and the time when the owner became absent are room state. All servers and
-// members therefore receive changes in the same order, and the state survives a restart together with its room.
+// succeeds them. The successor, the roles, and the time when the owner became absent are room state. Therefore, all
+// servers and members receive changes in the same order, and the state survives a restart together with its room.
 
 const ownershipState = z.object({
   /** The owner; undefined while it is the user in the room's record. */
@@ -23,7 +23,7 @@ const ownershipState = z.object({
   ownerName: z.string().optional(),
   /** When the owner left while other users stayed, or when the first user joined while the owner was absent. Epoch milliseconds. */
   absentSince: z.number().optional(),
-  /** Whether the grace period has ended without an eligible successor; the room waits for one. */
+  /** Whether the grace period has ended without an eligible successor and the room is waiting for one. */
   isWaiting: z.boolean().optional(),
   /** The roles that the owner has assigned. They override the roles in the users' tokens. */
   roles: z.array(z.object({ userId, role: z.enum(['admin', 'member']) })).optional()
@@ -33,7 +33,7 @@ type OwnershipState = z.output<typeof ownershipState>
 /** A role that an owner can assign. */
 export type GivenRole = 'admin' | 'member'
 
-/** A room record, which has the first owner. */
+/** A room record, which contains the first owner. */
 export type OwnedRoom = Pick<RoomRecord, 'roomId' | 'ownerId' | 'ownerName'>
 
 /** A room's owner, and the owner's name if it is known. */
@@ -51,22 +51,25 @@ export const maxAdmins = 100
 const maxDemoted = 100
 
 /**
- * Maximum delay before a server detects the end of a grace period, in milliseconds. If the delay is longer, all servers
- * were down, and the grace period starts again.
+ * Maximum delay before a server detects the end of a grace period, in milliseconds. A longer delay means that all
+ * servers were down; the grace period then starts again.
  */
 const maxLateMs = 5000
 
 declare module '../hooks.ts' {
   interface KernelHooks {
     /**
-     * Returns the users who may succeed the absent owner of a room, best first. The first result is used, and
-     * users who are not in the room are skipped. If there is no result, members succeed in order of
-     * arrival. A feature that returns candidates calls `rooms.reviewOwner` when they change.
+     * Returns the users who may succeed the absent owner of a room, best first. The first handler's result is used, and
+     * users who are not in the room are skipped. If there is no result, members succeed in order of arrival. A feature
+     * that returns users must call `rooms.reviewOwner` when its result would change.
      */
     'room:successors': (room: RoomRecord) => Promise<readonly UserId[] | undefined>
     /** The owner of a room with members on this server has changed. Called before the members receive `room:owner`. */
     'room:ownerChanged': (room: LocalRoom, ownerId: UserId, previousOwnerId: UserId) => void
-    /** The owner of a room with members on this server has changed the role of a user. Called before the members receive `room:role`. */
+    /**
+     * The owner of a room with members on this server has changed a user's role. Called before the members receive
+     * `room:role`.
+     */
     'room:roleChanged': (room: LocalRoom, userId: UserId, role: GivenRole) => void
   }
 }
@@ -113,11 +116,11 @@ export interface Ownership {
    * @throws FORBIDDEN if `by` is not the owner; ROOM_NOT_FOUND, UNAVAILABLE
    */
   transfer (room: OwnedRoom, to: Profile, by?: UserId): Promise<void>
-  /** Must be called after a session has joined, before the reply is sent. */
+  /** Call this after a session has joined and before the reply is sent. */
   joined (room: LocalRoom, session: Session, result: JoinResult): Promise<void>
   /** Names a successor if the owner has been absent for the grace period and a candidate is in the room. */
   review (roomId: string): void
-  /** Waits for the changes in progress, and stops retries. */
+  /** Stops retries, and waits for the changes in progress. */
   stop (): Promise<void>
 }
 
@@ -157,7 +160,7 @@ function withRole (roles: Roles, userId: UserId, role: GivenRole): Roles {
   return [...all, { userId, role }]
 }
 
-/** Creates the {@link Ownership}. The setting `OWNER_GRACE_SECONDS` is how long an owner may be absent. */
+/** Creates the {@link Ownership}. The `OWNER_GRACE_SECONDS` setting is how long an owner may be absent. */
 export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }: OwnershipOptions): Ownership {
   const { clock, config, directory, hooks, log, store, timings } = app
   const graceMs = config.OWNER_GRACE_SECONDS * 1000
@@ -169,7 +172,10 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
 
   const isDue = ({ absentSince = Infinity }: OwnershipState = {}) => absentSince + graceMs <= clock.now()
   const isPresent = async (roomId: string, user: UserId) => (await store.getMembers(roomId, [userKeyOf(user)]))[0] !== undefined
-  /** Whether the kernel names successors. If a feature handles `room:owner`, that feature determines the owner instead. */
+  /**
+   * Whether the kernel names successors. If a feature handles `room:owner`, that feature determines the owner, and the
+   * kernel names no successors.
+   */
   const isActive = () => graceMs > 0 && !hooks.has('room:owner')
 
   /** Starts the grace period, or restarts it, unless the owner has changed. */
@@ -293,8 +299,8 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
 
   hooks.on('room:userLeft', (roomId, { userKey }, _reason, count) => {
     const room = nodeRooms.get(roomId)
-    // A server that removes a dead server's members may have no members in the room. In that case, the handler of
-    // `room:resynced` checks the owner.
+    // A server that removes a dead server's members may have no members in the room itself. In that case, the
+    // `room:resynced` handler checks the owner.
     if (!isActive() || count === 0 || !room || !hasOwner(room.record)) return
     const owner = peek(room.record)
     if (userKeyOf(owner) === userKey) run(roomId, () => startGrace(room.record, owner))
@@ -321,7 +327,7 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
     readRoles: async (roomId) => (await state.read(roomId))?.roles ?? [],
     setRole: async (room, userId, role, { by, current: known }) => await state.change<Role>(room.roomId, (current) => {
       assertOwner(current, room, by)
-      if (isSame(ownerIn(current, room), userId)) throw new Forbidden('The role of the owner cannot be changed. Make another user the owner first')
+      if (isSame(ownerIn(current, room), userId)) throw new Forbidden("The owner's role cannot be changed. Make another user the owner first")
       const roles = current?.roles ?? []
       const previous = roleIn(roles, userKeyOf(userId)) ?? known ?? 'member'
       if (previous === role) return { result: previous }
@@ -343,8 +349,8 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
       if (userKeyOf(owner) === userKey) {
         if (state.peek(roomId)?.absentSince !== undefined) run(roomId, () => endGrace(record, owner))
       } else if (count === 1) {
-        // The room was empty before, so the grace period starts again. The join waits for this change; otherwise, a
-        // review could read an earlier, expired grace period.
+        // The room was empty before this join, so the grace period starts again. The join waits for this change;
+        // otherwise, a review could read an earlier, expired grace period.
         await run(roomId, () => startGrace(record, owner))
       } else {
         review(roomId)

@@ -15,7 +15,7 @@ export interface PinAccessOptions {
   limits: PinLimits
 }
 
-/** Checks the PINs of people who do not join, such as listeners of a broadcast. */
+/** Checks the PINs of people who do not join the room, such as listeners to a broadcast. */
 export function createPinAccess ({ store, details, pins, limits }: PinAccessOptions): Pick<Rooms, 'hasPin' | 'checkPin'> {
   /** @returns the hash of the PIN that the room requires; null if the room admits nobody; undefined if it admits everyone */
   async function requiredHash ({ roomId, locked }: RoomRecord): Promise<string | null | undefined> {

@@ -13,10 +13,10 @@ const hashBytes = 32
 
 const digest = (text: string) => createHash('sha256').update(text).digest()
 
-/** Compares a PIN with one that is not hashed, in constant time. */
+/** Compares a PIN with an unhashed PIN, in constant time. */
 export const isEqual = (one: string, other: string): boolean => timingSafeEqual(digest(one), digest(other))
 
-/** Hashes run in the thread pool of Node, which also serves files and DNS. */
+/** Hashes are computed in Node's thread pool, which also serves files and DNS. */
 const limit = pLimit(2)
 
 const scryptHash = (pin: string, salt: Buffer, { logN, r, p }: typeof cost) => limit(() => derive(pin, salt, hashBytes, { N: 2 ** logN, r, p }))
@@ -46,7 +46,7 @@ async function matches (roomId: string, pin: string, stored: string): Promise<bo
 
 /** Compares PINs with stored hashes. */
 export interface PinCheck {
-  /** @param stored a hash from {@link hashPin}, or of an older server */
+  /** @param stored a hash from {@link hashPin} or from an older server */
   matches (roomId: string, pin: string, stored: string): Promise<boolean>
 }
 

@@ -30,8 +30,8 @@ const maxLeft = 500
 const maxJoinedBytes = maxEventBytes * 3 / 4
 const maxLeftBytes = maxEventBytes / 8
 /**
- * Maximum size of all events per interval, in bytes. Changes beyond this size are sent in later intervals. The limit is
- * a quarter of a socket's default send queue.
+ * Maximum size of all events per interval, in bytes. Changes that exceed this size are sent in later intervals. The
+ * limit is a quarter of a socket's default send queue.
  */
 const maxBurstBytes = 262_144
 

@@ -49,7 +49,7 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
     }
   }
 
-  /** Finds rooms for which Redis has lost individual keys (evicted or deleted). */
+  /** Finds rooms for which Redis has lost individual keys, because they were evicted or deleted. */
   async function findDamaged () {
     if (performance.now() - checkedRoomsAt < leaseMs / 3) return
     checkedRoomsAt = performance.now()
@@ -110,7 +110,7 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
   let current = Promise.resolve()
   const heart = setInterval(beat, leaseMs / 3)
   const next = () => { if (ready && !busy) current = tick() }
-  // Before the features have started, they would miss that the members of a dead server have left.
+  // Until the features have started, they would not notice that a dead server's members have left.
   app.addHook('onReady', async () => {
     ready = true
     next()

@@ -9,7 +9,7 @@ import { NotInRoom } from './errors.ts'
 import { assertHasOwner, hasOwner } from './rooms.ts'
 import type { Role, Rooms } from './rooms.ts'
 
-/** How long to wait for another server to return the role of a session, in milliseconds. */
+/** How long to wait for another server to return a session's role, in milliseconds. */
 const timeoutMs = 2000
 const rank: readonly Role[] = ['owner', 'admin', 'member']
 
@@ -23,7 +23,7 @@ export interface Roles extends Pick<Rooms, 'roleOf' | 'roleOfUser' | 'defaultRol
   isHost (room: RoomRecord, session: Session): Promise<boolean>
 }
 
-/** Determines the roles of users and the owners of rooms. The kernel decides only if no feature does. */
+/** Determines the roles of users and the owners of rooms. The kernel determines them only if no feature does. */
 export function createRoles (
   { cluster, directory, hooks, nodeId, sockets, store }: Pick<FastifyInstance, 'cluster' | 'directory' | 'hooks' | 'nodeId' | 'sockets' | 'store'>,
   nodeRooms: Pick<NodeRooms, 'get'>,
@@ -31,7 +31,7 @@ export function createRoles (
 ): Roles {
   const defaultRoleOf: Rooms['defaultRoleOf'] = (room, session) => ownership.peekRole(room, session)
 
-  /** @returns the role that a feature determines, if one does */
+  /** @returns the role that a feature has determined, if any */
   async function decidedRole (room: RoomRecord, session: Session): Promise<Role | undefined> {
     if (!hasOwner(room)) return undefined
     return (await hooks.ask('room:role', room, session)).find((role) => role !== undefined)
@@ -57,7 +57,7 @@ export function createRoles (
     const roles = await Promise.all(sessions.map(async (session) => session.nodeId === nodeId
       ? await roleHere(roomId, session.sessionId)
       : await cluster.ask(session.nodeId, 'room:role', { roomId, sessionId: session.sessionId }, timeoutMs)))
-    // A user with several sessions has the highest role among them.
+    // If a user has several sessions, the highest of their roles applies.
     return rank.find((role) => roles.includes(role))
   }
 
@@ -70,7 +70,7 @@ export function createRoles (
     async setRole (room, userId, role, by) {
       assertDecided(room)
       const [member] = await store.getMembers(room.roomId, [userKeyOf(userId)])
-      // An absent user can lose a role, but not get one.
+      // An absent user can lose a role but cannot gain one.
       if (!member && role === 'admin') throw new NotInRoom(`User ${userId} is not in room ${room.roomId}`)
       const current = member && await roleOfUser(room, userId)
       return { userId: member?.userId ?? userId, previous: await ownership.setRole(room, member?.userId ?? userId, role, { by, current }) }

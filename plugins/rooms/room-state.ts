@@ -14,13 +14,13 @@ export type * from './state/types.ts'
 export interface StateOptions<S = unknown> {
   /**
    * Whether the state survives a restart of the server together with its room, even without Redis. A function returns
-   * the part of the state that survives; changes to other parts are not written to disk. With Redis, all state
+   * the part of the state that survives; changes to other parts are not written to disk. With Redis, all of the state
    * survives. Default: false.
    */
   durable?: boolean | ((state: S) => S)
   /**
-   * Whether the state may change in the three seconds in which servers restore a room that the store has lost. Such a
-   * change may build on an outdated version. Set this only if each server replaces its own part of the state whenever
+   * Whether the state may change during the three seconds in which servers restore a room that the store has lost. Such
+   * a change may build on an outdated version. Set this only if each server replaces its own part of the state whenever
    * that part is missing or outdated. Default: false.
    */
   changesDuringRestore?: boolean
@@ -28,8 +28,8 @@ export interface StateOptions<S = unknown> {
 
 export interface RoomState {
   /**
-   * Defines the state with the given name. Unloading the feature removes the definition. The stored state stays and is
-   * used by the next definition.
+   * Defines the state with the given name. Unloading the feature removes the definition. The stored state is kept and
+   * is used by the next definition.
    *
    * @param schema parses state from the store and other servers. State that does not match is logged once per version:
    *   `peek` returns undefined for it, handlers are not called, and `read` and `change` throw INTERNAL
@@ -98,7 +98,7 @@ export function createRoomState (app: FastifyInstance, options: Omit<CommitOptio
         onClose(claim(name, feature))
         const handle = define(name, schema, options, registrars)
         const part = durable.get(name)
-        // After a reload, keep the definition of the new instance.
+        // After a reload, keep the new instance's definition.
         onClose(() => { if (durable.get(name) === part) durable.delete(name) })
         return handle
       }

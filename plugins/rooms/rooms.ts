@@ -9,15 +9,14 @@ import type { RoomState, RoomStateKernel } from './room-state.ts'
 import type { LocalRoom } from './node-rooms.ts'
 import type { RoomCloseReason } from './messages.ts'
 
-// The interface of rooms for the rest of the server; create.ts assembles the implementation.
+// The interface through which the rest of the server uses rooms; create.ts assembles the implementation.
 
 export interface EmitOptions {
   /** The session that does not receive the event. */
   except?: string
   /**
-   * Sends the event to members on this server only. Use this option only for state that handlers of the hook
-   * `room:join` read on this server, because a joining member does not receive local events from before the hook is
-   * called.
+   * Sends the event to members on this server only. Use this option only for state that `room:join` handlers read on
+   * this server, because a joining member does not receive local events that were sent before the hook is called.
    */
   local?: boolean
 }
@@ -38,7 +37,7 @@ export interface LoggedEvent {
   keep: number
   /**
    * The minimum time between two entries with the same key, in milliseconds, at most one hour. The store reads the time
-   * from the property `field` of the feature's room state named `state`. While the store is unavailable, `ms` applies.
+   * from the `field` property of the feature's room state named `state`. While the store is unavailable, `ms` applies.
    */
   spacing?: { key: string, state: string, field: string, ms: number } | undefined
 }
@@ -62,7 +61,7 @@ export interface PinRequest {
 export interface ReservedRoom {
   /** Default: the user who joins first. */
   ownerId?: UserId
-  /** Everyone except the owner needs this PIN to join. */
+  /** To join, everyone except the owner needs this PIN. */
   pin?: string
 }
 
@@ -75,7 +74,7 @@ export interface Joined {
   result: JoinResult
   /** Fields that features add to the reply. */
   extra: Record<string, unknown>
-  /** Must be called after the reply is sent. The session then receives the events that arrived during the join. */
+  /** Call this after the reply has been sent. The session then receives the events that arrived during the join. */
   answered: () => void
 }
 
@@ -102,7 +101,7 @@ export interface Rooms {
    */
   forFeature (...args: Parameters<RoomStateKernel['forFeature']>): Rooms
   /**
-   * A user's role in a room: the first result of the hook `room:role`, otherwise {@link defaultRoleOf}.
+   * A user's role in a room: the first result of the `room:role` hook or, if there is none, {@link defaultRoleOf}.
    *
    * @throws UNAVAILABLE
    */
@@ -113,7 +112,7 @@ export interface Rooms {
    */
   defaultRoleOf (room: RoomRecord, session: Session): Role
   /**
-   * The role of a user who may be connected to another server.
+   * The role of a user, who may be connected to another server.
    *
    * @returns undefined if the user has no session in the room
    * @throws UNAVAILABLE
@@ -124,7 +123,7 @@ export interface Rooms {
    * @throws UNAVAILABLE
    */
   ownerOf (room: RoomRecord): Promise<UserId>
-  /** The owner from this server's memory, without calling features. Only for rooms with members on this server. */
+  /** The owner in this server's memory, without calling features. Only for rooms with members on this server. */
   defaultOwnerOf (room: RoomRecord): UserId
   /**
    * The owners of rooms according to the store, in one round trip, without calling features.
@@ -243,8 +242,8 @@ export interface Rooms {
    */
   emitUnlogged (roomId: string, type: string, data: object, entry: string): Promise<boolean>
   /**
-   * Sends a message to the other servers that have members in a room. Each of them calls the hook `room:nodeMessage`. A
-   * server that cannot be reached misses the message.
+   * Sends a message to the other servers that have members in a room. Each of those servers calls the
+   * `room:nodeMessage` hook. A server that cannot be reached misses the message.
    *
    * @param topic identifies the kind of message
    * @param data JSON
@@ -265,7 +264,8 @@ export interface Rooms {
    * Removes all members and deletes the room.
    *
    * @param onlyIfEmpty if true, does nothing if the room has members
-   * @returns whether this call deleted the room; if several callers close the room at once, exactly one gets true
+   * @returns whether this call deleted the room; if several callers close the room at the same time, exactly one of
+   * them gets true
    */
   close (roomId: string, reason: RoomCloseReason, onlyIfEmpty?: boolean): Promise<boolean>
   /**
@@ -301,7 +301,7 @@ declare module '../hooks.ts' {
     'room:nodeMessage': (roomId: string, topic: string, data: unknown) => void
     /** A dead server's members have been removed from a room. If a handler fails, the hook is called again. */
     'room:nodeRemoved': (roomId: string, nodeId: string) => Promise<void>
-    /** The last session on this server has left a room. The room may have members on other servers. */
+    /** A room's last session on this server has left the room. The room may have members on other servers. */
     'room:released': (roomId: string) => void
 
     /**
@@ -322,8 +322,8 @@ declare module '../hooks.ts' {
      */
     'room:reserved': (roomId: string) => Promise<ReservedRoom | undefined>
     /**
-     * Returns a user's role. The first result is used. Without a result, the server determines the owner; the owner and
-     * the users' tokens determine the admins.
+     * Returns a user's role. The first result is used. Without a result, the server determines the owner, and the
+     * admins follow from the roles that the owner has assigned and from the users' tokens.
      */
     'room:role': (room: RoomRecord, session: Session) => Promise<Role | undefined>
     /**
@@ -336,10 +336,10 @@ declare module '../hooks.ts' {
      * profiles, which are copies.
      */
     'room:participants': (room: LocalRoom, profiles: Profile[]) => void
-    /** Returns the members to list first if a list of members is limited. */
+    /** Returns the members to list first if a list of members is limited in length. */
     'room:featured': (room: LocalRoom) => readonly UserId[]
 
-    // Each of the following hooks is called once in the cluster, on one server.
+    // Each of the following hooks is called on only one server of the cluster.
     /** A join has created a room. */
     'room:created': (room: RoomRecord, request: RoomRequest) => void
     /** A user's first socket has joined. */
@@ -368,7 +368,7 @@ declare module '../cluster/messages.ts' {
 /** The `ownerId` of a room without an owner. No user has this id. */
 export const noOwner = ''
 
-/** Whether a room has an owner. A feature manages rooms without one; see the hook `room:admit`. */
+/** Whether a room has an owner. A room without an owner is managed by a feature; see the `room:admit` hook. */
 export const hasOwner = ({ ownerId }: Pick<RoomRecord, 'ownerId'>): boolean => ownerId !== noOwner
 
 /** @throws FORBIDDEN if the room has no owner */

@@ -3,7 +3,7 @@ import type { Session } from '../connections/session.ts'
 import { recordOf } from '../directory/directory.ts'
 import type { Unsynced } from './sync.ts'
 
-/** Records the room of each session, so that `user:getRoom` and admins on any server can look it up. */
+/** Records the room of each session, so that any server can look the room up for `user:getRoom` and for admins. */
 export interface SessionRecords {
   /** Writes the record of an open session. If that fails, the reconciler writes the record later. */
   update (session: Session): void

@@ -11,7 +11,7 @@ export interface UnsyncedRooms {
   roomIds: ReadonlySet<string>
 }
 
-/** Rooms whose data in the store may be older than on this server. The reconciler syncs them. */
+/** Rooms whose data in the store may be older than their data on this server. The reconciler syncs them. */
 export interface Unsynced {
   /** @param roomId the room to sync; if omitted, all rooms and sessions of this server */
   add (roomId?: string): void

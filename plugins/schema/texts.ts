@@ -8,14 +8,14 @@ import { z } from 'zod'
  */
 export function text (min: number, max: number) {
   return z.string().min(min)
-    // With the flag `u`, a dot matches one code point, the unit of maxLength in JSON Schema.
+    // With the `u` flag, a dot matches one code point, which is also the unit of maxLength in JSON Schema.
     .regex(new RegExp(`^.{0,${max}}$`, 'su'), `must have at most ${max} characters`)
     .meta({ maxLength: max, pattern: undefined })
 }
 
 /**
  * Whether a text has neither a NUL character nor half of a surrogate pair. JSON allows both, but some databases reject NUL, and
- * UTF-8 cannot represent the half: two user ids with different halves would become the same key in Redis.
+ * UTF-8 cannot represent half a pair: two user ids with different halves would become the same key in Redis.
  */
 export const isStorable = (text: string): boolean => text.isWellFormed() && !text.includes('\0')
 

@@ -30,7 +30,7 @@ export function banned (until: number) {
   return withDetails(new Banned(), { until })
 }
 
-/** Whose wrong PINs have reached their limit. */
+/** Whether it is the user, the address or the room whose wrong PINs have reached their limit. */
 export type PinLimitOf = 'user' | 'address' | 'room'
 
 /** @returns RATE_LIMITED for too many wrong PINs */

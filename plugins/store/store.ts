@@ -7,8 +7,8 @@ import type {
 /** Members of rooms. */
 export interface MemberStore {
   /**
-   * Adds a socket to a room. If the room does not exist, creates it as described by `create`. A user who is in the room
-   * may join with more sockets, without a PIN.
+   * Adds a socket to a room. If the room does not exist, creates it as described by `create`. A user who is already in
+   * the room may join with more sockets, without a PIN.
    *
    * @throws ROOM_NOT_FOUND, ROOM_FULL, BANNED (details `{until}`), PIN_REQUIRED, PIN_WRONG, RATE_LIMITED after {@link
    *   wrongPins}; UNAVAILABLE for a new room in the first `recoveryMs` after the store lost all data, because another
@@ -16,7 +16,7 @@ export interface MemberStore {
    */
   join (command: JoinCommand): Promise<JoinResult>
   /**
-   * If a person who does not join has entered a wrong PIN, counts it together with the wrong PINs of joins.
+   * Checks the PIN of a person who does not join; a wrong PIN is counted together with the wrong PINs of joins.
    *
    * @param address see `JoinCommand`
    * @throws PIN_WRONG; RATE_LIMITED if the address or the room has reached its limit in {@link wrongPins}, even if the
@@ -37,12 +37,11 @@ export interface MemberStore {
    * @returns at most `limit` users who arrived after that member, in order of arrival, and the number of all users
    */
   listParticipants (roomId: string, after: number, limit: number): Promise<{ arrivals: Arrival[], count: number }>
-  /** @returns for each user, the profile, or undefined if the user is not in the room */
+  /** @returns one value per user: the profile, or undefined if the user is not in the room */
   getMembers (roomId: string, userKeys: readonly string[]): Promise<(Profile | undefined)[]>
   /**
    * @param limit maximum number of users per room
-   * @returns for each room, some of its users: first those in `first` who are in the room, then others in order of
-   *   arrival
+   * @returns some of each room's users: first those in `first` who are in the room, then others in order of arrival
    */
   getSomeMembers (rooms: readonly { roomId: string, first: readonly string[] }[], limit: number): Promise<Profile[][]>
 
@@ -81,14 +80,14 @@ export interface RecordStore {
   listEmptyRooms (before: number, limit: number): Promise<string[]>
   /** Removes a room from the list of empty rooms if it was added before `before` and is no longer empty. */
   forgetEmptyRoom (roomId: string, before: number): Promise<void>
-  /** Records activity in a room and, if given, the room's number of producers on this server. */
+  /** Records activity in a room and, if it is given, the room's number of producers on this server. */
   touchRoom (roomId: string, now: number, producers?: number): Promise<void>
   /**
    * Removes a room and all its data except bans.
    *
    * @param onlyIfEmpty if true, does nothing if the room has members
    * @param publish published if this call removes the room, with the room's `createdAt` appended as the last line
-   * @returns the room if this call removed it; of several concurrent callers, exactly one receives it
+   * @returns the room if this call removed it; if several callers remove it concurrently, exactly one receives it
    */
   removeRoom (roomId: string, onlyIfEmpty?: boolean, publish?: Publication): Promise<RoomRecord | undefined>
 }
@@ -123,19 +122,19 @@ export const sharedLog = 'kernel'
 /** Shared room state: documents changed by compare-and-set, and logs. */
 export interface StateStore {
   /**
-   * Replaces a document if it has the expected version. Publishes in the same step, so that all servers receive changes
-   * in the order in which they are made.
+   * Replaces a document if it has the expected version. Publishes the message in the same step, so that all servers
+   * receive changes in the order in which they are made.
    *
    * @throws ROOM_NOT_FOUND; UNAVAILABLE for a change in the first `recoveryMs` after a lost room was restored, because
    *   other servers may be about to restore newer state
    */
   swapDocument (command: SwapCommand): Promise<SwapResult>
-  /** @returns for each room, the state of its document with that name */
+  /** @returns one value per room: the state of its document with that name */
   readDocuments (roomIds: readonly string[], name: string): Promise<(string | undefined)[]>
   /**
-   * Appends to one of the logs of a room and records the activity. Publishes in the same step, so that log entries and
-   * published messages have the same order. If the room does not exist, nothing is stored, but the message is still
-   * published.
+   * Appends an entry to one of a room's logs, and records activity in the room. Publishes the message in the same step,
+   * so that log entries and published messages have the same order. If the room does not exist, nothing is stored, but
+   * the message is still published.
    *
    * @param log the name of the log: the feature that owns it, or {@link sharedLog}
    * @returns the number of connections that received the message
@@ -143,7 +142,7 @@ export interface StateStore {
    */
   appendLog (roomId: string, log: string, entry: LogEntry): Promise<number>
   /**
-   * Removes an entry from one of the logs of a room, and publishes in the same step.
+   * Removes an entry from one of a room's logs, and publishes the message in the same step.
    *
    * @returns the number of connections that received the message; undefined if the log does not have the entry, in
    *   which case nothing is published
@@ -168,7 +167,7 @@ export interface NodeMembersStore {
   replaceNodeMembers (nodeId: string, members: NodeMembers): Promise<WrittenMembers>
   /** Removes all members of a server from a room. */
   removeNodeMembers (nodeId: string, roomId: string): Promise<MembersChange>
-  /** @returns for each room, whether its member data is complete; false if the store has lost a part of it */
+  /** @returns one value per room: whether its member data is complete, or false if the store has lost part of it */
   areIntact (roomIds: readonly string[]): Promise<boolean[]>
   /** Removes a room from the list of this server's rooms, because the room no longer has members on this server. */
   releaseRoom (roomId: string): Promise<void>

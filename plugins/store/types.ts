@@ -25,15 +25,15 @@ export interface RoomRecord {
 export interface RoomAccess {
   /**
    * Undefined until a host locks or unlocks the room. Until then, the PIN of the join that created the room applies.
-   * `pin`: users with the PIN. `nobody`: no new users. With `pin` and `nobody`, users who are in the room, and users
-   * whose connection broke less than {@link returnMs} ago, may join without a PIN.
+   * `pin`: users with the PIN. `nobody`: no new users. In both cases, users who are in the room, and users whose
+   * connection broke less than {@link returnMs} ago, may join without a PIN.
    */
   admits?: 'everyone' | 'pin' | 'nobody' | undefined
   /** The hash of the PIN, if `admits` is `pin`. */
   pinHash?: string | undefined
 }
 
-/** The name of the document that has the {@link RoomAccess} of a room, and its title and topic. */
+/** The name of the document that contains a room's {@link RoomAccess}, title and topic. */
 export const accessDocument = 'details'
 
 /** How long a user whose connection broke may return to a locked room, in milliseconds. */
@@ -139,7 +139,10 @@ export interface SwapCommand {
   publish?: Publication | undefined
 }
 
-/** Whether the document had the expected version, and its current version (with the number 0 if there is no document). */
+/**
+ * Whether the document had the expected version, and the document's current version (with the number 0 if there is no
+ * document).
+ */
 export type SwapResult = { swapped: true, version: string } | { swapped: false, version: string, state: string | undefined }
 
 export interface RoomSummary extends RoomRecord {
@@ -167,7 +170,7 @@ export interface NodeMembers {
   room: RoomRecord
   pinHash?: string | undefined
   members: readonly { sessionId: string, userKey: string, profile: Profile }[]
-  /** Documents by name. The store restores those that it has lost, or has only in an older version. */
+  /** Documents by name. The store restores the data that it has lost, or that it has only in an older version. */
   documents: ReadonlyMap<string, StoredDocument>
   /** Published if the store had lost data, because other servers may have newer state. */
   publish?: Publication | undefined

@@ -10,8 +10,8 @@ export interface TlsFiles {
 }
 
 /**
- * Only cipher suites with forward secrecy and authenticated encryption: the suites of TLS 1.3, and for TLS 1.2
- * the suites with ECDHE and AES-GCM or ChaCha20-Poly1305.
+ * Only cipher suites with forward secrecy and authenticated encryption: for TLS 1.3, all suites; for TLS 1.2, those
+ * with ECDHE and either AES-GCM or ChaCha20-Poly1305.
  */
 const ciphers = [
   'TLS_AES_256_GCM_SHA384', 'TLS_CHACHA20_POLY1305_SHA256', 'TLS_AES_128_GCM_SHA256',
@@ -27,7 +27,7 @@ export interface TlsOptions extends SecureContextOptions {
 
 /**
  * @returns the server's TLS options
- * @throws if a file cannot be read, or if key and certificate do not belong together
+ * @throws if a file cannot be read, or if the key and the certificate do not belong together
  */
 export function readTls ({ keyPath, certPath }: TlsFiles): TlsOptions {
   const options: TlsOptions = { key: readFileSync(keyPath), cert: readFileSync(certPath), ciphers, minVersion: 'TLSv1.2', honorCipherOrder: true }

@@ -39,12 +39,12 @@ const maxGap = 500
  */
 const overflowMs = 200
 /**
- * How long to wait for a missing packet before it counts as lost, and for the next packet before the voice counts as
- * silent, in milliseconds.
+ * How long to wait, in milliseconds, before a missing packet counts as lost, and before a voice without further packets
+ * counts as silent.
  */
 const maxWaitMs = 100
 /**
- * A packet is skipped after this many packets in a row were held longer than necessary: `quiet` if skipping is not
+ * A packet is skipped after this many packets in a row have been held longer than necessary: `quiet` if skipping is not
  * audible, `loud` otherwise.
  */
 const packetsBeforeSkip = { quiet: 10, loud: 50 }

@@ -25,7 +25,7 @@ export type MixFrame =
   /** 20 ms of the mix. */
   { kind: 'packet', timestamp: number, payload: Uint8Array } |
   /**
-   * A voice packet, passed on as received. Packets can be lost or arrive out of order. `sequenceNumber` and
+   * A voice packet, passed on as received. Packets may be missing or out of order. `sequenceNumber` and
    * `rtpTimestamp` are from the RTP header; `timestamp` is the time of arrival, in samples.
    */
   { kind: 'voice', producerId: string, userId: UserId, source: ProducerSource, timestamp: number, sequenceNumber: number, rtpTimestamp: number, payload: Uint8Array }
@@ -34,8 +34,8 @@ export interface MixRoomOptions {
   /** UDP port on 127.0.0.1 that receives the voices and sends the mix; 0 selects a free port. */
   port: number
   /**
-   * When the mix was opened, on the clock of `highResolutionMs`. Sequence numbers and timestamps count from this time,
-   * even after the thread was replaced.
+   * When the mix was opened, according to `highResolutionMs`. Sequence numbers and timestamps count from this time,
+   * even after the thread has been replaced.
    */
   openedAt: number
   ssrc: number

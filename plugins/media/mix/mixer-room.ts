@@ -14,7 +14,10 @@ import { Voice } from './voice.ts'
 const loopback = '127.0.0.1'
 export const frameMs = 20
 
-/** Mono for voices; stereo while the mix has music. A complexity of 5 uses 1.7 times as much CPU as 3. */
+/**
+ * The mix is mono while it has only voices, and stereo while it has music. A complexity of 5 uses 1.7 times as much CPU
+ * as 3.
+ */
 const encoding = {
   1: { bitrate: 48_000, complexity: 3 },
   2: { bitrate: 96_000, complexity: 3 }
@@ -22,8 +25,8 @@ const encoding = {
 /** The encoder's output for 20 ms of silence that follow several silent frames. */
 const silentPacket = Uint8Array.of(0xf8, 0xff, 0xfe)
 /**
- * After this many silent frames, {@link silentPacket} is sent without encoding. By then, the encoder and all decoders are in a
- * silent state.
+ * After this many silent frames, {@link silentPacket} is sent without encoding. By then, the encoder and all decoders
+ * have settled into silence.
  */
 const silentFrames = 10
 /** After this many frames without music, the mix is mono again. */
@@ -112,8 +115,8 @@ export class MixerRoom {
   /**
    * Mixes 20 ms. {@link send} sends the result.
    *
-   * @param now on the clock of `performance.now`
-   * @param due when the tick is due, on the clock of `openedAt`
+   * @param now as returned by `performance.now`
+   * @param due when the tick is due, on the same clock as `openedAt`
    */
   tick (now: number, due: number): void {
     this.#frame = Math.round((due - this.#options.openedAt) / frameMs)

@@ -20,8 +20,8 @@ export interface MixOutputOptions {
 }
 
 /**
- * The producer of a room's mix. It is not listed among the room's producers; clients consume it by the id `mix`. If the
- * media worker dies, the output is reopened with the same id and emits `reopened`. The output closes with its room.
+ * The producer of a room's mix. It is not listed among the room's producers; clients consume it with the id `mix`. If
+ * the media worker dies, the output is reopened with the same id and emits `reopened`. The output closes with its room.
  */
 export class MixOutput extends Attachment {
   readonly producerId = randomUUID()

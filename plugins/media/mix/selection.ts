@@ -8,9 +8,9 @@ const threshold = -80
  */
 const attack = 0.5
 const release = 0.03
-/** A voice that is this much louder than a selected one replaces it immediately, in dB. */
+/** A voice that is louder than a selected one by this many dB replaces it immediately. */
 const marginDb = 3
-/** A voice that is this much louder than a selected one replaces it after {@link challengePackets} packets, in dB. */
+/** A voice that is louder than a selected one by this many dB replaces it after {@link challengePackets} packets. */
 const minMarginDb = 0.5
 const challengePackets = 50
 
@@ -19,7 +19,7 @@ export function smoothed (before: number, level: number): number {
   return before + (level - before) * (level > before ? attack : release)
 }
 
-/** A voice with its smoothed level in dBov. */
+/** A voice and its smoothed level in dBov. */
 export interface Audible {
   readonly loudness: number
 }

@@ -4,7 +4,7 @@ export interface MixCounts {
   late: number
   /** Lost packets that were restored from the next packet (forward error correction). */
   recovered: number
-  /** Packets that were lost or late, and were concealed. */
+  /** Packets that were lost or late and were concealed. */
   concealed: number
   /** Packets that did not contain valid Opus. */
   invalid: number

@@ -6,7 +6,7 @@ import { highResolutionMs, noCounts } from './stats.ts'
 
 // A mixer thread: mixes rooms, with one tick per 20 ms for all of them. threads.ts starts it.
 
-/** Maximum number of missed ticks that a delayed thread runs later. Older missed ticks are skipped. */
+/** Maximum number of missed ticks that a delayed thread makes up. Older missed ticks are skipped. */
 const maxCatchUp = 25
 /** Maximum number of ticks that run before the thread reads packets again. */
 const maxTicks = 2
@@ -65,8 +65,8 @@ function tick (now: number, due: number): void {
 }
 
 /**
- * Runs the ticks that are due, but at most {@link maxTicks}, and then lets the thread read packets. Without this limit,
- * an overloaded thread would read no packets and mix only silence.
+ * Runs the ticks that are due, up to {@link maxTicks} of them, and then lets the thread read packets. Without this
+ * limit, an overloaded thread would read no packets and mix only silence.
  */
 function run (): void {
   let now = performance.now()
@@ -81,8 +81,8 @@ function run (): void {
 }
 
 /**
- * Schedules the next ticks. `setImmediate` lets the thread read received packets first, so that they are in time for
- * the tick.
+ * Schedules the next ticks. `setImmediate` lets the thread read received packets first, so that the packets are in time
+ * for the tick.
  */
 function schedule (now: number): void {
   if (due <= now) setImmediate(run)

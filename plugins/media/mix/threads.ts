@@ -231,7 +231,7 @@ class MixThread {
     setTimeout(() => { this.#start() }, delay).unref()
   }
 
-  /** Ends the thread if it stops reporting: it may be in an endless loop, for example. */
+  /** Ends the thread if it stops reporting, for example because it is in an endless loop. */
   #watch (worker: Worker): void {
     this.#cancelWatchdog()
     this.#cancelWatchdog = afterReading(silentMs, () => {

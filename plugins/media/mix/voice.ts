@@ -9,7 +9,7 @@ import type { MixCounts } from './stats.ts'
 
 /** Below this level, skipping a packet of a voice is not audible, in dBov. */
 const quiet = -50
-/** Capacity in samples per channel: the rest of one packet, and another complete packet. */
+/** Capacity in samples per channel: the rest of one packet plus one complete packet. */
 const capacity = 2 * 5760
 
 /** One voice of a room: its jitter buffer, decoder and level. */
@@ -26,7 +26,7 @@ export class Voice {
   readonly #pcm: Int16Array
   #from = 0
   #to = 0
-  /** While the voice is skipped: the current packet, and how many of its samples per channel remain. */
+  /** The current packet while the voice is skipped, and how many of the packet's samples per channel remain. */
   #playing: VoicePacket | undefined
   #remaining = 0
   #hasLevels = true

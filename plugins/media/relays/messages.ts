@@ -2,7 +2,7 @@ import type { types } from 'mediasoup'
 import { z } from 'zod'
 import type { UserId } from '../../connections/session.ts'
 
-/** The schema of the room state `media`: the voices of a room on all servers, keyed by producer id. */
+/** The schema of the `media` room state: a room's voices on all servers, keyed by producer id. */
 export const registry = z.object({
   voices: z.record(z.string(), z.object({
     /** The server that the voice is on. */
@@ -43,15 +43,15 @@ export interface PipedVoice {
 
 declare module '../../cluster/messages.ts' {
   interface ClusterRequests {
-    /** Opens a pipe for a room to the requesting server, replacing any earlier one. */
+    /** Opens a pipe to the requesting server for a room, replacing any earlier pipe for that room. */
     'relay:want': { data: PipeId & PipeEnd & { voices: string[] }, reply: PipeEnd & { voices: PipedVoice[] } }
     /** Adds voices to a pipe. The reply is null if the pipe does not exist. */
     'relay:more': { data: PipeId & { voices: string[] }, reply: { voices: PipedVoice[] } | null }
     /** Closes a pipe. */
     'relay:drop': { data: PipeId, reply: null }
-    /** Returns, for each voice that the source has, how many packets of it the source has received. */
+    /** Returns how many packets the source has received for each of its voices. */
     'relay:counts': { data: { roomId: string, voices: string[] }, reply: Record<string, number> }
-    /** Returns the active speakers of a room on the server that receives the request, and how loud they are. */
+    /** Returns a room's active speakers on the server that receives the request, and how loud they are. */
     'relay:speakers': { data: { roomId: string }, reply: { activeSpeakers: UserId[], levels: number[] } }
     /** Returns, for each pipe, whether the sink still uses it. */
     'relay:holds': { data: { to: string, pipes: { roomId: string, epoch: number }[] }, reply: boolean[] }

@@ -20,7 +20,7 @@ const requestMs = 3000
 const checkMs = 1000
 const silenceMs = 2000
 const checkSourcesMs = 10_000
-/** The first and the longest delay before a failed write of the registry is retried, in milliseconds. */
+/** The first and the longest delay before a failed write to the registry is retried, in milliseconds. */
 const retryMs = 100
 const maxRetryMs = 2000
 /** How long a join waits for the active speakers of another server, in milliseconds. */
@@ -47,15 +47,15 @@ export interface Relays {
    * @throws UNAVAILABLE after five seconds
    */
   fetch (roomId: string, producerId: string): Promise<void>
-  /** Must be called after a voice of this server is added, removed, paused or resumed in a room. */
+  /** Call this after one of this server's voices has been added, removed, paused or resumed in a room. */
   changed (roomId: string): void
-  /** Must be called after the room's media on this server is opened, closed or partly lost. */
+  /** Call this after the room's media on this server has been opened, closed or partly lost. */
   mediaChanged (roomId: string): void
-  /** Must be called after the active speakers of a room on this server have changed. */
+  /** Call this after a room's active speakers on this server have changed. */
   speaking (roomId: string, speakers: ActiveSpeakers): void
   /** Number of open pipes. */
   counts (): { sources: number, sinks: number }
-  /** Stops all relays. Resolves when the last changes of this server are stored. */
+  /** Stops all relays. Resolves when this server's last changes are stored. */
   close (): Promise<void>
 }
 
@@ -88,7 +88,7 @@ function addressOf ({ RELAY_IP, MEDIASOUP_LISTEN_IP: listenIp, MEDIASOUP_ANNOUNC
   return { ip: isOwn ? announcedIp : isWildcard(listenIp) ? (isIP(announcedIp) === 6 ? '::' : '0.0.0.0') : listenIp, announcedIp }
 }
 
-/** The metrics of relays. A server without Redis exports them, too. */
+/** The metrics of relays. A server without Redis also exports them. */
 export function createRelayMetrics ({ metrics }: Pick<FastifyInstance, 'metrics'>) {
   const pipes = metrics.gauge('flylive_relay_pipes', 'Pipes that relay audio to other servers (out) and from other servers (in)', ['direction'])
   for (const direction of ['in', 'out']) pipes.set({ direction }, 0)
@@ -101,8 +101,8 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   const { bus, config, hooks, leases, log, nodeId, timings } = app
   const { ip, announcedIp } = addressOf(config)
   const known = new Map<string, RelayedRoom>()
-  // Changes are allowed during a restore: if a change builds on an older registry, each server adds its own missing
-  // voices again.
+  // Changes are allowed during a restore: if a change builds on an older registry, each server adds its own voices
+  // again if they are missing.
   const state = app.rooms.roomState.define('media', registry, { changesDuringRestore: true })
   const listenInfo = (): types.TransportListenInfo => ({ protocol: 'udp', ip, portRange: { min: config.RELAY_MIN_PORT, max: config.RELAY_MAX_PORT } })
   const endOf = ({ tuple, srtpParameters }: types.PipeTransport): PipeEnd => ({ ip: announcedIp, port: tuple.localPort, srtpParameters })
@@ -120,7 +120,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   const entryOf = ({ info: { userId, source, isPaused }, owner: { userKey } }: ReturnType<typeof ownVoices>[number]): RegisteredVoice =>
     ({ node: nodeId, userId, userKey, source, paused: isPaused })
 
-  /** @returns the registry with the voices of this server; the same object if nothing changes */
+  /** @returns the registry with this server's voices; the same object if nothing changes */
   function withOwn (roomId: string, before: Registry | undefined): Registry | undefined {
     const own = Object.fromEntries(ownVoices(roomId).map((producer) => [producer.producerId, entryOf(producer)]))
     const listed = Object.entries(before?.voices ?? {}).filter(([, { node }]) => node === nodeId)
@@ -196,7 +196,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
     if (isAlive === false) await removeVoices(roomId, node)
   }
 
-  // The voices of other servers.
+  // The voices on other servers.
 
   const infoOf = (room: RelayedRoom, producerId: string, { node, userId, source, paused }: RegisteredVoice): ProducerInfo =>
     ({ producerId, userId, source, isPaused: paused || room.sinks.get(node)?.isInterrupted === true })
@@ -287,7 +287,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
     pipes.set({ direction: 'in' }, [...known.values()].reduce((sum, { sinks }) => sum + sinks.size, 0))
   }
 
-  // Active speakers. When the active speakers of a server change, it sends them to the other servers.
+  // Active speakers. When a server's active speakers change, it sends them to the other servers.
 
   const speakersTopic = 'media:speakers'
 
@@ -300,7 +300,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
     return { userId: loudest?.userId ?? null, activeSpeakers: unique.map(({ userId }) => userId), levels: unique.map(({ level }) => level), timestamp: Date.now() }
   }
 
-  /** Requests the active speakers of servers that have not sent theirs. A server sends them only when they change. */
+  /** Requests the active speakers from servers that have not sent theirs. A server sends them only when they change. */
   async function learnSpeakers (roomId: string): Promise<void> {
     const room = known.get(roomId)
     if (!room) return
@@ -336,7 +336,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   // Handlers.
 
   state.onChange((room, next) => registered(room.roomId, next))
-  // Nothing to do in either handler: `registered` announces the changes, and checks the registry after the store has
+  // Neither handler has anything to do: `registered` announces the changes, and checks the registry after the store has
   // lost data.
   state.onMissed(() => [])
   state.onWake(async () => {})

@@ -11,7 +11,10 @@ export interface SinkContext extends Pick<FastifyInstance, 'cluster' | 'log' | '
   endOf (transport: types.PipeTransport): PipeEnd
   nextEpoch (): number
   requestMs: number
-  /** The pipe is replaced if no packets arrive through it for this long although the source receives some, in milliseconds. */
+  /**
+   * If no packets arrive through the pipe for this many milliseconds although the source receives some, the pipe is
+   * replaced.
+   */
   silenceMs: number
   /** Called when voices have been added to the pipe. */
   fetched (): void
@@ -38,17 +41,17 @@ interface Pipe {
 
 /** After this many milliseconds without packets, the sink asks how many packets the source has received. */
 const suspiciousMs = 900
-/** The source may have received this many more packets than have arrived through a working pipe. */
+/** Even if the pipe works, the source may have received this many more packets than have arrived through the pipe. */
 const inFlight = 2
 /**
- * The wait before the next replacement doubles after each replacement that does not help, up to this time in
+ * The wait before the next replacement doubles after each replacement that does not help, but never exceeds this many
  * milliseconds. More frequent replacements would be useless, because the pipe works again when the network recovers.
  */
 const maxSilenceMs = 15_000
 const backoffMs = 250
 const maxBackoffMs = 15_000
 
-/** The voices of one other server in one room, pulled through one pipe. */
+/** The voices in one room that are pulled from one other server, through one pipe. */
 export class Sink {
   readonly #source: string
   readonly #media: RoomMedia

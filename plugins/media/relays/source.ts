@@ -30,7 +30,7 @@ export interface SourcesOptions {
 
 const keyOf = ({ roomId, from }: PipeId) => `${from} ${roomId}`
 
-/** Sends the voices of this server to the servers that request them. */
+/** Sends this server's voices to the servers that request them. */
 export function createSources ({ cluster, leases, log, nodeId, timings: { leaseMs } }: Pick<FastifyInstance, 'cluster' | 'leases' | 'log' | 'nodeId' | 'timings'>, { rooms, listenInfo, endOf, requestMs, checkMs }: SourcesOptions): Sources {
   const pipes = new Map<string, SourcePipe>()
   /**
@@ -49,7 +49,7 @@ export function createSources ({ cluster, leases, log, nodeId, timings: { leaseM
     if (pipes.get(key) === pipe) pipes.delete(key)
   }
 
-  /** @returns for each voice that this server has, the parameters with which the sink produces it */
+  /** @returns the parameters with which the sink produces each voice, for the voices that this server has */
   async function send (pipe: SourcePipe, producerIds: readonly string[]): Promise<PipedVoice[]> {
     const own = rooms.get(pipe.id.roomId)?.producers
     const voices = await Promise.all(producerIds.map((producerId) => {
@@ -140,7 +140,7 @@ export function createSources ({ cluster, leases, log, nodeId, timings: { leaseM
         if (held) for (const [j, pipe] of ofSink.entries()) if (held[j] !== true) closePipe(pipe)
       }))
     }
-    // Remove entries of dead servers once there are many: a restarted server has a new id.
+    // Once there are many entries, remove those of dead servers: a restarted server has a new id.
     for (const key of newest.keys()) if (!pipes.has(key) && newest.size > 10_000) newest.delete(key)
   }
   const timer = setInterval(() => { check().catch(() => { /* The store is unavailable. The timer checks again. */ }) }, checkMs).unref()

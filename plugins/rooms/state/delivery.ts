@@ -10,10 +10,10 @@ import type { LocalRoom, WaitingEvent } from '../node-rooms.ts'
 // A version of room state has the form `<createdAt of the room>.<number>`. The store assigns versions. Versions
 // increase with each change and are newer than all versions of earlier rooms with the same name.
 
-/** When the version's room was created, epoch milliseconds as text; empty for an empty version. */
+/** When the version's room was created, as epoch milliseconds in text form; empty for an empty version. */
 export const epochOf = (version: string) => version.split('.')[0]
 
-/** The version number of state that has not been created yet. */
+/** The version of state that has not been created yet. */
 export const versionZero = (createdAt: number) => `${createdAt}.0`
 
 /** Compares two versions. The empty version is older than all others. */
@@ -92,7 +92,7 @@ export interface StateDelivery {
   /** Applies a change that has arrived on the room's channel. */
   applyRemote (room: LocalRoom, header: StateHeader, version: string, events: readonly OutgoingEvent[]): void
   /**
-   * Must be called after the reply to a join is sent.
+   * Call this after the reply to a join has been sent.
    *
    * @param snapshot the state in the reply, by name
    * @param waiting events that arrived during the join
@@ -135,7 +135,7 @@ export function createStateDelivery ({ hooks, log, messages }: Pick<FastifyInsta
   return {
     sendMissed,
     applyRemote (room, { name, state, from }, version, events) {
-      // The change was made in an earlier room with the same name.
+      // This change was made in an earlier room with the same name.
       if (Number(epochOf(version)) < room.record.createdAt) return
       const known = states.update(room, name, version, state)
       const { delivered, pendingJoiners } = known

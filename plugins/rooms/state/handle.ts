@@ -32,15 +32,15 @@ export interface CommitOptions {
   nodeRooms: NodeRooms
   states: KnownStates
   unsynced: Unsynced
-  /** By name of the state, a function that returns the part that survives a restart; see `StateOptions`. */
+  /** Functions that return the part of a state that survives a restart, by the state's name; see `StateOptions`. */
   durable: Map<string, (state: unknown) => unknown>
   /** Names of the states that may change while servers restore a lost room. */
   unhindered: ReadonlySet<string>
 }
 
 /**
- * Changes room state by compare-and-set. Changes that arrive while another is in flight are queued and
- * decided together in the next round trip.
+ * Changes room state by compare-and-set. Changes that arrive while another change is in flight are queued and decided
+ * together in the next round trip.
  *
  * @returns a function that changes state; see `RoomStateHandle.change`
  */
@@ -71,8 +71,8 @@ export function createCommit ({ bus, jobs, messages, store }: Pick<FastifyInstan
       const kept = next === undefined || !survives ? undefined : JSON.stringify(survives(outcome?.state))
       const message = next && stateMessage({ name, state: next, from: state === undefined ? '' : version }, outcome?.events.map(({ type, data }) => createEvent(type, { roomId, ...data })) ?? [])
       const known = latest(roomId, name).version
-      // Send the change and its job together: without the job, the state would never be checked again. A job without the
-      // change is harmless.
+      // Send the change and its job together: without the job, the state would never be checked again, whereas a job
+      // without the change is harmless.
       const [result] = await Promise.all([
         changeAndPublish(
           bus, channelOf(roomId), message,

@@ -17,7 +17,7 @@ export interface StateRecovery {
   /** @returns this server's copy of a room's state, for restoring state that the store has lost */
   snapshot (roomId: string): ReadonlyMap<string, StoredDocument>
   /**
-   * Must be called after a snapshot has been written to the store. Copies newer state from the store, and sends members
+   * Call this after a snapshot has been written to the store. Copies newer state from the store, and sends members
    * the events that they missed.
    *
    * @param written the snapshot
@@ -42,8 +42,8 @@ export function createStateRecovery ({ clock, jobs }: Pick<FastifyInstance, 'clo
       for (const [name, known] of states.ofRoom(room.roomId)) {
         const { version, state } = known
         snapshot.set(name, { version, state })
-        // The first member receives the state in the join reply, so there is nothing else to deliver. Later members
-        // receive the events of each change.
+        // The first member receives the state in the join reply, so there is nothing else to deliver. Members who join
+        // later receive the events of each change.
         if (room.members.size <= 1 && known.delivered.version === '') known.delivered = { version, state }
       }
       return snapshot

@@ -17,7 +17,10 @@ export interface Decision<S, R> {
   result: R
 }
 
-/** Decides how to change the current state. The function must be pure, because it is called again if another server's change came first. */
+/**
+ * Decides how to change the current state. The function must be pure, because it is called again if another server has
+ * changed the state first.
+ */
 export type Decide<S, R> = (state: S | undefined) => Decision<S, R>
 
 /**

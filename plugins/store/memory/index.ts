@@ -9,7 +9,10 @@ import type { MemoryRooms } from './rooms.ts'
 import { createSavedRooms } from './saved-rooms.ts'
 import { createMemoryState } from './state.ts'
 
-/** There is only one server, and its members are gone when its process ends, so there is nothing to clean up or restore. */
+/**
+ * This store has only one server, and its members are gone when its process ends, so there is nothing to clean up or
+ * restore.
+ */
 function createMemoryNodeMembers ({ all }: MemoryRooms): NodeMembersStore {
   const unchanged = (roomId: string) => ({ joined: [], left: [], count: all.get(roomId)?.users.size ?? 0 })
   return {

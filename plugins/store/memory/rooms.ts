@@ -31,7 +31,7 @@ export const createMemoryRoom = (record: RoomRecord, pinHash: string | undefined
   record, pinHash, users: new Map(), lastActivityAt: 0, producers: 0, documents: new Map(), kept: new Map(), logs: new Map(), returning: new Map(), lastEntries: new Map()
 })
 
-/** State that the parts of the memory store share. */
+/** State shared by the parts of the memory store. */
 export interface MemoryRooms {
   all: Map<string, MemoryRoom>
   /** When the last member left each empty room, by room id, in chronological order. */

@@ -5,7 +5,7 @@ import type { Ban, Publication, RoomRecord, StoredDocument } from '../types.ts'
 
 // The keys and values of rooms in Redis. A room is
 //   …           hash: meta (JSON of the record), pin (hash), activity (ms), producers:<node>,
-//               restored (when the room was written back after a loss, in ms of Redis' clock)
+//               restored (when the room was written back after a loss, in ms, on Redis's clock)
 //   …:users     sorted set: user → place in the order of arrival (ms, or the last place + 1)
 //   …:profiles  hash: user → profile JSON
 //   …:refs      hash: user → number of sockets
@@ -21,7 +21,7 @@ import type { Ban, Publication, RoomRecord, StoredDocument } from '../types.ts'
 //   …:pin:<u>   number of wrong PINs of the user in the current window
 //   …:pins      number of all wrong PINs in the current window
 // msab:pins:<a> is the number of wrong PINs from an address in the current window, across all rooms. In scripts with
-// several keys, it is the only key that does not contain the room's id.
+// several keys, this is the only key that does not contain the room's id.
 
 export const roomsKey = 'msab:rooms'
 export const emptyRoomsKey = 'msab:rooms:empty'
@@ -32,7 +32,7 @@ export const roomKeys = (roomId: string) => {
   const key = roomKey(roomId)
   return [key, ...memberKeys(roomId), documentsKey(roomId), logsKey(roomId)]
 }
-/** The keys that hold a room's members. Redis may have lost some of them and kept the others. */
+/** The keys that hold a room's members. Redis may have lost some of these keys and kept the others. */
 export const memberKeys = (roomId: string) => [usersKey(roomId), profilesKey(roomId), `${roomKey(roomId)}:refs`, `${roomKey(roomId)}:sessions`]
 export const usersKey = (roomId: string) => `${roomKey(roomId)}:users`
 export const profilesKey = (roomId: string) => `${roomKey(roomId)}:profiles`

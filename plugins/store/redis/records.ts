@@ -9,7 +9,7 @@ import type { RoomIndex } from './room-index.ts'
 // `busyStride` rooms, up to `busyReads` reads in total.
 const busyStride = 500
 const busyReads = 4
-/** Maximum number of reads for a page of all rooms. Each read also removes from the index the ids that have no room. */
+/** Maximum number of reads for a page of all rooms. Each read also removes ids without a room from the index. */
 const maxReads = 10
 
 export function createRedisRecords (redis: Redis, nodeId: string, index: RoomIndex): RecordStore {
@@ -59,7 +59,7 @@ export function createRedisRecords (redis: Redis, nodeId: string, index: RoomInd
     listEmptyRooms: (before, limit) => redis.zrangebyscore(emptyRoomsKey, '-inf', before, 'LIMIT', 0, limit),
     async forgetEmptyRoom (roomId, before) {
       if (await redis.msabForgetEmpty(emptyRoomsKey, roomId, before) === 0) return
-      // If the clock of the server that a user has just left is behind, the entry looked older than it was.
+      // If the clock of the server that a user has just left is behind, the entry may have looked older than it was.
       const [exists, users] = await Promise.all([redis.exists(roomKey(roomId)), redis.zcard(usersKey(roomId))])
       if (exists === 1 && users === 0) await redis.zadd(emptyRoomsKey, 'NX', before, roomId)
     },

@@ -3,11 +3,11 @@ import { nodeRoomsKey, roomKey, roomsKey } from './layout.ts'
 
 /** Two indexes: all rooms, and the rooms of this server. */
 export interface RoomIndex {
-  /** Adds a room. Must be called before the room has members, so that a crash cannot leave a room without an index entry. */
+  /** Adds a room. Call this before the room has members, so that a crash cannot leave a room without an index entry. */
   add (roomId: string): Promise<void>
   /** Makes the next {@link add} write the room's entries again. */
   invalidate (roomId: string): void
-  /** Removes a room from this server's rooms. */
+  /** Removes a room from the index of this server's rooms. */
   release (roomId: string): Promise<void>
   /** Removes the id of a missing room from both indexes. Errors are ignored: the next lookup removes the id. */
   removeMissing (roomId: string): Promise<void>

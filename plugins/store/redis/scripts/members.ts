@@ -65,7 +65,8 @@ return {'OK', meta, created, first, redis.call('ZCARD', KEYS[2]), redis.call('HM
 /**
  * KEYS pinsOfRoom pinsOfAddress — ARGV isRight window triesOfRoom hasAddress triesOfAddress
  *
- * @returns OK or WRONG; or the name of the counter that has reached its maximum, and its remaining time in milliseconds
+ * @returns OK or WRONG; or the name of the counter that has reached its maximum, and the counter's remaining time in
+ * milliseconds
  */
 export const countPin = `${pinCounters}
 local counters = {{'room', KEYS[1], ARGV[3]}}
@@ -176,7 +177,7 @@ return redis.call('DEL', KEYS[1])
 /**
  * KEYS bans — ARGV after limit
  *
- * Also removes from the set the bans that have ended.
+ * Also removes bans that have ended from the set.
  *
  * @returns users and the values of their bans, alternating
  */

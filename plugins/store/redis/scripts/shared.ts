@@ -57,7 +57,7 @@ end
 
 /**
  * Limits wrong PINs. `counters` is a list of {name, key, maximum}.
- * pinLimit returns the name and the remaining time in milliseconds of a counter that has reached its maximum.
+ * If a counter has reached its maximum, pinLimit returns the counter's name, and its remaining time in milliseconds.
  */
 export const pinCounters = `
 local function pinLimit (counters)

@@ -9,7 +9,7 @@ import { clock, fieldsOf, publish } from './shared.ts'
  * microseconds, so it is higher than every number assigned before a loss.
  *
  * @returns false if there is no room; RESTORING while servers restore a lost room (nothing is changed); DONE and the
- *   version; or OTHER, the current version, and the state if there is one
+ *   version; or OTHER, the current version, and, if there is one, the state
  */
 export const swapDocument = `${publish}${clock}
 local known = redis.call('HMGET', KEYS[1], 'meta', 'restored')
@@ -33,7 +33,7 @@ return {'DONE', version}
 /**
  * KEYS room logs log docs last — ARGV name entry keep now channel payload document field
  *
- * @returns the number of receivers, and how long to wait, in milliseconds, if the entry is not allowed yet
+ * @returns the number of receivers; and, if the entry is not allowed yet, how long to wait, in milliseconds
  */
 export const appendLog = `${clock}${fieldsOf}${publish}
 local spacing = ARGV[7] ~= '' and fieldsOf(KEYS[4], ARGV[7])
