@@ -34,9 +34,9 @@ export default fp(async function drain (app) {
     clearTimeout(timer)
     timer = setTimeout(() => over.resolve('deadline'), seconds * 1000)
     app.log.info({ sessions: app.sockets.size, seconds }, 'draining')
-    // The other servers must not send clients here.
+    // Tell the other servers to send no more clients here.
     app.nodes.report()
-    // Distribute the URLs of the other servers among the clients, one URL per client, so that the clients spread out.
+    // Give each client the URL of one of the other servers, in equal shares, so that the clients spread out.
     const urls = app.nodes.urls()
     app.sockets.broadcast('server:draining', ...urls.length > 0 ? urls.map((url) => ({ deadline, url })) : [{ deadline }])
     // A closing session is still counted while its hooks run, so check after the hooks.

@@ -50,8 +50,8 @@ async function writeProbe (folder: string): Promise<void> {
 }
 
 /**
- * Reports whether this server is ready. On a ready server, the media workers, the store, pub/sub and the dependencies of
- * features work, and the server is not draining.
+ * Reports whether this server is ready. A server is ready if its media workers, the store, pub/sub and its features'
+ * dependencies work, and it is not draining.
  */
 export default fp(async function health (app) {
   let latest: Promise<HealthReport['checks']> | undefined

@@ -11,7 +11,7 @@ import { pathOf } from './gate/paths.ts'
 
 // Maximum requests per address per minute: enough for several dashboards and polling scripts behind one address.
 const callsPerMinute = 3000
-// Routes without this limit: monitoring systems poll them, or they have their own limit.
+// Routes that are exempt from this limit, because monitoring systems poll them or because they have their own limit.
 const unlimited = new Set([webSocketUrl, '/health', '/livez', '/readyz', '/metrics'])
 
 /** Adds security headers and CORS to HTTP responses, and limits the requests and connections per address. */
@@ -55,7 +55,7 @@ export default fp(async function http (app) {
   app.addHook('onRequest', async (request) => {
     if (request.method !== 'POST' && unlimited.has(request.routeOptions.url ?? '')) return
     const result = await check(request)
-    // An admin may share an address with many users.
+    // Admins are exempt, because an admin may share an address with many users.
     if (!result.isAllowed && result.isExceeded && !app.admin.hasKey(request)) throw rateLimited(result.ttl)
   })
 }, { name: 'http', dependencies: ['config', 'errors', 'gate', 'admin'] })

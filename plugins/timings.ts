@@ -18,8 +18,8 @@ export interface Timings {
   /** Time between two passes of the reconciler, which removes dead servers and syncs rooms with the store. */
   reconcileIntervalMs: number
   /**
-   * Delay between closing a room and the job that calls any hooks that were not called because the server that closed
-   * the room died.
+   * Delay between closing a room and the job that calls `room:resynced`, in case the server that closed the room has
+   * died.
    */
   closeVerifyDelayMs: number
   /**

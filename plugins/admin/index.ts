@@ -28,7 +28,7 @@ export interface Admin {
   /**
    * Logs a change that a server admin or a room's host made: one line with `audit: true` and the client's address.
    *
-   * @param by an admin's request, logged as a digest of the key; or a host's session, logged as the user id
+   * @param by either an admin's request, logged as a digest of the key, or a host's session, logged as the user id
    * @param action such as `room.close`
    * @param change the target, and its state before and after the change
    */

@@ -46,7 +46,7 @@ declare module '../cluster/messages.ts' {
     'user:event': { userKey: string, text: string }
     /** Closes a user's connections that are older than the session `keep`. */
     'user:replaced': { userKey: string, keep: string }
-    /** A session that has replaced older sessions of the user has joined a room. */
+    /** A session that has replaced a user's older sessions has joined a room. */
     'user:moved': { userKey: string, keep: string }
   }
 }
@@ -246,8 +246,8 @@ function replaceOlderSessions (app: Pick<FastifyInstance, 'cluster' | 'hooks'> &
   const { cluster, hooks } = app
   const replaced = new WeakSet<Session>()
   const joined = new WeakSet<Session>()
-  // All servers receive these messages in the same order. If the message about a session has not arrived yet, the
-  // session is newer than the one that the current message is about.
+  // All servers receive these messages in the same order. A session whose own message has not arrived yet is newer than
+  // the session that the current message is about.
   const announced = new WeakSet<Session>()
   cluster.on('user:replaced', ({ userKey, keep }) => {
     for (const session of sessions.ofUser(userKey)) {

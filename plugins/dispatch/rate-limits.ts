@@ -68,7 +68,7 @@ export function createRateLimits (redis: Redis | undefined): RateLimits {
     return counts
   }
 
-  /** @returns the count of the key's messages on all servers, including those of this report */
+  /** @returns the count of the key's messages on all servers, including those in this report */
   async function report ({ total, unreported, unconfirmed, shared }: Counts, key: string): Promise<Usage> {
     const events = unreported.get(key) ?? 0
     unreported.delete(key)

@@ -61,7 +61,7 @@ export interface FeatureHooks {}
 
 interface AllHooks extends KernelHooks, FeatureHooks {}
 
-/** A feature can handle all hooks, but it can call only the hooks of features. */
+/** A feature can handle all hooks, but it can call only hooks that features declare. */
 export interface FeatureHookRegistrar extends HookRegistrar<AllHooks>, HookCaller<FeatureHooks> {}
 
 /** The methods of the room store that features can call. */
@@ -86,7 +86,7 @@ export interface FeatureSurface {
   nodeId: string
   /** The clock for deadlines and timestamps, synchronized between all servers. */
   clock: Clock
-  /** Counters, gauges and histograms. Metrics survive a reload. */
+  /** Counters, gauges and histograms, which survive a reload. */
   metrics: Metrics
   /**
    * Registers requests and events; they are removed when the feature is unloaded. `dispatch` runs a

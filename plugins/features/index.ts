@@ -155,7 +155,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
     list: () => [...registry.known].sort(([a], [b]) => a.localeCompare(b)).map(([name, feature]) => describe(name, feature)),
     generations: registry.serving,
     getFeature<K extends keyof FeatureSlots> (name: K) {
-      // Without this check, a server that allows anonymous access would admit everyone while auth has failed.
+      // Without this check, a server that allows anonymous access would admit everyone if `auth` has failed.
       if (name === 'auth') registry.assertNotFailed(name)
       const decorator = camelCase(name)
       // A feature may also have been registered directly on the kernel, as a plain plugin.
@@ -187,11 +187,11 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
 
   const started = loader.start()
   const follow = () => { loader.reconcile().catch((err: unknown) => log.warn({ err }, 'failed to read the feature settings')) }
-  // Subscribe before the start, so that changes during the start are applied right after it.
+  // Subscribe before the features start, so that changes during the start are applied right after the start.
   app.cluster.on('features:changed', follow)
   app.bus.onHealed(follow)
   await started
-  // Poll, too: a server may have died after it stored a change but before it notified the other servers.
+  // Also poll: a server may have died after it stored a change but before it notified the other servers.
   const looking = setInterval(follow, lookMs)
   for (const name of chooseFeatures([...registry.known.keys()], config.featureDefaults, config.FEATURES).unknown) log.warn({ feature: name, folders }, 'feature in FEATURES not found')
   for (const name of Object.keys(config.FEATURES_CONFIG)) if (!registry.known.has(name)) log.warn({ feature: name, folders }, 'feature in FEATURES_CONFIG not found')

@@ -21,7 +21,7 @@ export type FeatureSettings = Readonly<Record<string, FeatureSetting>>
 /** The key that records rescans; used in place of a feature's name. */
 export const everyFeature = '*'
 
-/** The setting of a feature that no admin has changed. */
+/** The setting of a feature for which no admin has changed anything. */
 export const nothingSet: FeatureSetting = { revision: 0 }
 
 /** Returns a feature's new setting, given its current one. */
@@ -51,7 +51,7 @@ export interface SettingsStore {
   restore (known: FeatureSettings): Promise<FeatureSettings>
 }
 
-/** @returns for each feature, the setting with the higher revision */
+/** @returns one setting per feature: the one with the higher revision */
 export function newest (one: FeatureSettings, other: FeatureSettings): FeatureSettings {
   const all = { ...one }
   for (const [name, setting] of Object.entries(other)) if (setting.revision > (all[name]?.revision ?? 0)) all[name] = setting

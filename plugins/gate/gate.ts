@@ -35,7 +35,7 @@ export interface ConnectionPath {
   /** The message format (face) of the sessions. Default: the native protocol. */
   face?: Face<string | Uint8Array>
   /**
-   * The subprotocol that the server selects if the client offers it, or a function that selects one of those
+   * The subprotocol that the server selects if the client offers it, or a function that selects one of the subprotocols
    * that the client offers. Default: `msab.v1`.
    */
   subprotocol?: string | ((offered: readonly string[]) => string | undefined)

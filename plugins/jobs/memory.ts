@@ -6,7 +6,7 @@ interface Queue {
   held: Map<string, number>
 }
 
-/** If a job is scheduled several times, the earliest time applies. */
+/** If a job is already scheduled, the earlier time applies. */
 function schedule ({ due }: Queue, key: string, at: number): void {
   due.set(key, Math.min(due.get(key) ?? Infinity, at))
 }

@@ -16,8 +16,8 @@ export interface JobStore {
    */
   schedule (queue: string, key: string, at: number): Promise<void>
   /**
-   * Takes due jobs, oldest first. Other callers do not get a taken job. If the job is not settled by
-   * `until`, it becomes due again.
+   * Takes due jobs, oldest first. A job that has been taken is not given to other callers. If the job is not settled
+   * by `until`, it becomes due again.
    *
    * @param until epoch milliseconds
    */

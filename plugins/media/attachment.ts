@@ -118,7 +118,7 @@ export abstract class Attachment extends EventEmitter<AttachmentEvents> implemen
         this.#worker = at.worker
         await this.attach(this.#media, at)
       }
-      // The worker died, or the attachment was closed, during the request.
+      // During the request, the worker died or the attachment was closed.
       if (!this.#media) throw unavailable('The media server is restarting')
     } catch (error) {
       this.#release()

@@ -27,7 +27,7 @@ export interface MonitoredTransport {
   connecting (): void
 }
 
-/** How long ICE may take, and how long DTLS may take, until the transport counts as failed, in milliseconds. */
+/** How long ICE and DTLS may each take before the transport counts as failed, in milliseconds. */
 const timeoutMs = 10_000
 /** Minimum interval between two warnings with the same message, in milliseconds: a wrong address affects every client. */
 const warningIntervalMs = 10_000

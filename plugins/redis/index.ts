@@ -92,8 +92,8 @@ const isConfigured = ({ REDIS_URL, REDIS_HOST, REDIS_SENTINELS, REDIS_CLUSTER_NO
   REDIS_URL !== undefined || REDIS_HOST !== undefined || REDIS_SENTINELS.length > 0 || REDIS_CLUSTER_NODES.length > 0
 
 /**
- * An ioredis pipeline supports only the commands that were defined before it was created, and ioredis
- * crashes if a newer command is added to it. A new command therefore bypasses the current pipeline.
+ * An ioredis pipeline supports only the commands that were defined before the pipeline was created, and ioredis crashes
+ * if a newer command is added to the pipeline. A new command therefore bypasses the current pipeline.
  */
 function letCommandsBeDefinedAnyTime (redis: Redis): void {
   const define = redis.defineCommand.bind(redis)

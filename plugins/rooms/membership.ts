@@ -95,7 +95,8 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     const snapshot = roomState.hydrate(room, result.documents)
     if (result.created) hooks.emit('room:created', result.room, asked)
     if (result.firstOfUser) announcements.joined(roomId, session.user.profile, result.count, session.id)
-    // Call the handlers in the turn of the event loop in which the snapshot is taken, so that they see the same state.
+    // Call the handlers in the same turn of the event loop in which the snapshot is taken, so that they see the
+    // snapshot's state.
     if (!rejoining) room.joining.set(session, (room.joining.get(session) ?? []).filter(({ isLocal }) => !isLocal))
     const additions = hooks.gather('room:join', hookMs, room, session)
     await ownership.joined(room, session, result)

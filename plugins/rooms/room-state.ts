@@ -47,7 +47,7 @@ declare module '../hooks.ts' {
     'room:state': (room: LocalRoom, name: string, state: unknown) => void
     /**
      * Members on this server have missed changes. The feature that owns the state must synchronously call `send` with
-     * the events that turn `from` into `to`. Either is undefined if there is no state.
+     * the events that turn `from` into `to`. Each of the two is undefined if there is no state.
      */
     'room:stateMissed': (room: LocalRoom, name: string, from: unknown, to: unknown, send: (events: readonly RoomEvent[]) => void) => void
   }

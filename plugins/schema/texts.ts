@@ -28,7 +28,7 @@ export interface TextIssue {
 /**
  * Searches a value, including the keys of objects, for a text that is not {@link isStorable}.
  *
- * @param value must not nest deeply, because the function calls itself
+ * @param value must not nest deeply, because the function is recursive
  * @returns the issue of the first such text; undefined if there is none
  */
 export function findTextIssue (value: unknown): TextIssue | undefined {

@@ -16,7 +16,8 @@ export interface MemberStore {
    */
   join (command: JoinCommand): Promise<JoinResult>
   /**
-   * Checks the PIN of a person who does not join; a wrong PIN is counted together with the wrong PINs of joins.
+   * Records the result of checking the PIN of a person who does not join. A wrong PIN is counted together with the
+   * wrong PINs of joins.
    *
    * @param address see `JoinCommand`
    * @throws PIN_WRONG; RATE_LIMITED if the address or the room has reached its limit in {@link wrongPins}, even if the

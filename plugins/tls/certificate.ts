@@ -10,8 +10,8 @@ export interface TlsFiles {
 }
 
 /**
- * Only cipher suites with forward secrecy and authenticated encryption: for TLS 1.3, all suites; for TLS 1.2, those
- * with ECDHE and either AES-GCM or ChaCha20-Poly1305.
+ * Only cipher suites with forward secrecy and authenticated encryption: those with AES-GCM or ChaCha20-Poly1305 and,
+ * for TLS 1.2, also with ECDHE.
  */
 const ciphers = [
   'TLS_AES_256_GCM_SHA384', 'TLS_CHACHA20_POLY1305_SHA256', 'TLS_AES_128_GCM_SHA256',

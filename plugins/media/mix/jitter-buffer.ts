@@ -67,7 +67,7 @@ export class JitterBuffer {
   #played = -Infinity
   #samples = frameSamples
   #waitedMs = 0
-  /** The shortest time that any of the last `packets` packets was held. */
+  /** The shortest time for which any of the last `packets` packets was held. */
   #least = { heldMs: Infinity, packets: 0 }
   #isPause = false
   #lateInRow = 0

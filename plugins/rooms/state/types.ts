@@ -63,7 +63,7 @@ export interface RoomStateHandle<S> {
   /**
    * Calls `fn` when members on this server have missed changes.
    *
-   * @param fn returns the events that turn `from` into `to`; either is undefined if there is no state
+   * @param fn returns the events that turn `from` into `to`; each of the two is undefined if there is no state
    */
   onMissed (fn: (room: LocalRoom, from: S | undefined, to: S | undefined) => readonly RoomEvent[]): void
   /**
