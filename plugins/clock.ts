@@ -27,7 +27,7 @@ const maxBackMs = 250
 /** Difference between the machine's clock and this clock above which a warning is logged, in milliseconds. */
 const maxSkewMs = 2000
 
-/** @returns the clock of this process; `syncTo` adjusts it to another clock's time, in epoch milliseconds */
+/** @returns this process's clock; `syncTo` adjusts it to another clock's time, in epoch milliseconds */
 export function createClock (): Clock & { syncTo (now: number): void } {
   let offsetMs = 0
   let latest = 0

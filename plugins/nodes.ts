@@ -26,7 +26,10 @@ export interface NodeReport {
 
 /** The servers of the deployment. */
 export interface Nodes {
-  /** This server's report, followed by the latest reports of the other servers. Servers that no longer send reports are missing. */
+  /**
+   * This server's report, followed by the latest reports of the other servers. Servers that no longer send reports are
+   * not included.
+   */
   list (): NodeReport[]
   /** Whether this server rejects new connections because of its limits. */
   readonly isFull: boolean
@@ -39,7 +42,7 @@ export interface Nodes {
   /** @returns an OVERLOADED or DRAINING error with the retry delay and, if it is known, the URL of another server */
   refusal (code: 'OVERLOADED' | 'DRAINING'): Error
   /**
-   * Changes the state of a server.
+   * Changes a server's state.
    *
    * @param node its nodeId or NODE_ID
    * @param drainSeconds for the `drain` state: how long the server's users have to leave
@@ -79,7 +82,7 @@ function averageOf (values: readonly number[]): number {
   return values.length === 0 ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length
 }
 
-/** Publishes the load and the state of this server, and stores the reports of the other servers. */
+/** Publishes this server's load and state, and stores the other servers' reports. */
 export default fp(async function nodes (app) {
   const { bus, cluster, config, log, metrics, nodeId, timings } = app
   const others = new Map<string, { report: NodeReport, at: number }>()

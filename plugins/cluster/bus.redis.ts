@@ -59,7 +59,7 @@ function createInFlight (deliver: (name: string, message: string) => void) {
  *
  * Resolves when the bus is subscribed; waits until Redis is reachable.
  *
- * @param redis a client whose commands fail immediately while it is disconnected
+ * @param redis a client whose commands fail immediately while the client is disconnected
  * @param db database number; deployments that share one Redis use different numbers
  * @param nodeId unique id of this process
  */

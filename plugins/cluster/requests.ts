@@ -27,7 +27,10 @@ const channelOf = (nodeId: string) => `node:${nodeId}`
 /** @returns the error that the handler on the other server threw */
 const errorFrom = ({ message, ...rest }: NonNullable<Reply['error']>): CodedError => Object.assign(new Error(message), rest)
 
-/** Request handlers by kind. During a feature's reload, a kind has two handlers; the newer handler is called. */
+/**
+ * Request handlers by kind. While a feature is being reloaded, a kind may have two handlers; the newer handler is
+ * called.
+ */
 function createHandlers (nodeId: string) {
   const handlers = new Map<string, AnyHandler[]>()
   return {

@@ -18,8 +18,8 @@ export type ClientConnection = Pick<EventEmitter, 'once'>
 /** Decides which connections the server accepts. */
 export interface Admission {
   /**
-   * Checks a new connection whose user is not known yet. Counts it toward MAX_CONNECTIONS_PER_IP until it closes, and
-   * toward MAX_CONNECTIONS until it has a session or closes.
+   * Checks a new connection whose user is not known yet. Counts the connection toward MAX_CONNECTIONS_PER_IP until it
+   * closes, and toward MAX_CONNECTIONS until it has a session or closes.
    *
    * @param request the first HTTP request of the connection
    * @param connection if undefined, nothing is counted; the call only checks whether a new connection would be accepted

@@ -2,7 +2,10 @@ import type { Session } from './session.ts'
 
 /** The maximum delay of a timer, about 24 days. */
 const longestTimerMs = 2 ** 31 - 1
-/** A session is notified this long before the session's token expires, in milliseconds (protocol.md, section 7, "Tokens in a session"). */
+/**
+ * How long before its token expires a session is notified, in milliseconds (protocol.md, section 7, "Tokens in a
+ * session").
+ */
 const noticeMs = 60_000
 /** Minimum delay of the notice, in milliseconds, so that the notice follows the greeting. */
 const minNoticeDelayMs = 1000

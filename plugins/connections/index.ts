@@ -33,7 +33,7 @@ declare module '../hooks.ts' {
     /** A session has ended. Called before it leaves its room. */
     'session:close': (session: Session) => void
     /**
-     * The user of a session has joined a room through another server. Returns whether the session has audio; if so, the
+     * A session's user has joined a room through another server. Returns whether the session has audio; if so, the
      * session stays open a little longer.
      */
     'session:moved': (session: Session) => boolean
@@ -42,7 +42,7 @@ declare module '../hooks.ts' {
 
 declare module '../cluster/messages.ts' {
   interface ClusterMessages {
-    /** An event for every session of a user, in the JSON of the native protocol. */
+    /** An event for all of a user's sessions, in the native protocol's JSON. */
     'user:event': { userKey: string, text: string }
     /** Closes a user's connections that are older than the session `keep`. */
     'user:replaced': { userKey: string, keep: string }

@@ -5,7 +5,7 @@ import { createEvent } from './face.ts'
 import type { Face, OutgoingEvent } from './face.ts'
 import type { Link } from './link.ts'
 
-/** A user's id, with the type it has in the token. */
+/** A user's id: a string or a number, whichever the token contains. */
 export type UserId = string | number
 
 /** A user's public data: `userId`, and the public claims of the token. */
@@ -32,7 +32,7 @@ export function userKeyOf (id: UserId): string {
   return String(id)
 }
 
-/** The user and the expiry of a session. */
+/** A session's user and expiry. */
 export interface Identity {
   user: User
   /** When the session ends, in epoch milliseconds. */

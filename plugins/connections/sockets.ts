@@ -60,19 +60,19 @@ export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | '
   renew (session: Session, identity: Identity): void
   /**
    * Handles a frame that arrived over a feature's own link: decodes it with the session's
-   * face, runs the request and writes the reply. The limits of a connection apply.
+   * face, runs the request and writes the reply. The limits that apply to connections apply here as well.
    */
   receive (session: Session, data: Buffer, isBinary: boolean): void
   /**
-   * Sends one event to every session of a user, on every server.
+   * Sends one event to all of a user's sessions, on every server.
    *
    * @returns true if the event was sent to all servers, false if only to this server
    */
   toUser (userId: UserId, type: string, data: object): Promise<boolean>
   /**
-   * Sends one event to every session of this server.
+   * Sends one event to every session on this server.
    *
-   * @param variants the event's data; several variants are distributed evenly over the sessions
+   * @param variants the event's data; if there are several variants, they are distributed evenly over the sessions
    */
   broadcast (type: string, ...variants: unknown[]): void
 }

@@ -1,6 +1,6 @@
 import type { Session } from '../connections/session.ts'
 
-/** A connected session of a user. */
+/** One of a user's connected sessions. */
 export interface SessionRecord {
   sessionId: string
   nodeId: string

@@ -1,6 +1,6 @@
 import type { SessionDirectory, SessionRecord } from './directory.ts'
 
-/** A session directory for a single server, kept in the memory of this process. */
+/** A session directory for a single server, kept in this process's memory. */
 export function createMemoryDirectory (): SessionDirectory {
   const users = new Map<string, Map<string, SessionRecord>>()
   return {

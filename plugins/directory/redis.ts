@@ -19,7 +19,7 @@ const batch = 500
 /**
  * KEYS lease sessions key … — ARGV entry field …
  *
- * Removes sessions of a server. Does nothing if the server holds a lease again, because it restores its sessions
+ * Removes a server's sessions. Does nothing if the server holds a lease again, because it restores its sessions
  * itself.
  */
 const removeSessions = `

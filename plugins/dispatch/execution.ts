@@ -28,7 +28,7 @@ export interface MessageDispatcher {
 export interface Execution extends MessageDispatcher {
   /** Decodes a frame with the session's face, runs the request, and sends the reply. */
   read: FrameReader
-  /** Delays the session's later requests until the promise `until` and all earlier delays have settled. */
+  /** Delays the session's later requests until `until` and the promises of all earlier calls have settled. */
   hold (session: Session, until: Promise<unknown>): void
 }
 

@@ -91,8 +91,8 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
 
   function withdraw (name: string): void {
     const wasRunning = running(name) !== undefined
-    // Emitted while the feature's handlers are still installed, so that these handlers can release resources of the
-    // feature.
+    // Emitted while the feature's handlers are still installed, so that these handlers can release the feature's
+    // resources.
     if (wasRunning) hooks.emit('feature:disabled', name)
     registry.stopped(name)
     remove(name)

@@ -25,13 +25,13 @@ export interface FeatureModule {
   decorators: readonly string[]
   version: string | undefined
   /**
-   * The message types of the feature's requests, from its export `requests`. Known even while the
+   * The message types of the feature's requests, from its `requests` export. Known even while the
    * feature is off.
    */
   types: readonly string[]
-  /** The feature's error table, from its export `errors`. */
+  /** The feature's error table, from its `errors` export. */
   errors: Readonly<Record<string, unknown>>
-  /** Schema of the feature's settings, from its export `config`. */
+  /** Schema of the feature's settings, from its `config` export. */
   config: z.ZodObject
   /** The schema of the settings, converted to JSON Schema. */
   configSchema: Record<string, unknown>

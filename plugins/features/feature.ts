@@ -142,7 +142,7 @@ export interface FeatureSurface {
   /** Logs changes by admins, and recognises admins outside /admin. Routes under /admin require the key automatically. */
   admin: Pick<Admin, 'audit' | 'identify'>
   /**
-   * Returns the current API contract. The result is the same object until a feature is loaded, reloaded or unloaded.
+   * Returns the current API contract. Returns the same object until a feature is loaded, reloaded or unloaded.
    */
   contract (): ContractTables
   /** Whether this server rejects new connections and rooms, because it is shutting down or an admin drains it. */

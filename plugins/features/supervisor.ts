@@ -20,9 +20,9 @@ export interface Block {
 }
 
 /**
- * Isolates the server from the mistakes of one feature. After a fault of a feature (an uncaught exception or an
- * unhandled promise rejection), the feature's generation is replaced on this server. After the third
- * fault within a minute, the feature is out of service on this server until it is reloaded (protocol.md, section 7, "Operations").
+ * Isolates the server from the mistakes of one feature. When a feature causes a fault (an uncaught exception or an
+ * unhandled promise rejection), the feature's generation is replaced on this server. After the third fault within a
+ * minute, the feature is out of service on this server until it is reloaded (protocol.md, section 7, "Operations").
  */
 export interface Supervisor {
   /** Creates the supervision of one generation's calls. */
@@ -32,7 +32,7 @@ export interface Supervisor {
    * fault.
    */
   actWith (loader: Pick<Loader, 'restart' | 'takeOut'>): void
-  /** @returns whether a feature of this server caused the fault; if so, the fault is handled */
+  /** @returns whether one of this server's features caused the fault; if so, the fault has been handled */
   handle (error: unknown, kind: FaultKind): boolean
   /** Logs which feature has blocked the event loop, unless this block has already been logged. */
   blocked (block: Block): void
@@ -54,12 +54,12 @@ export const blockMs = 500
 const supervisors = new Set<Supervisor>()
 
 /**
- * Handles a fault of this process, if a feature caused it.
+ * Handles a fault in this process if a feature caused it.
  *
  * @returns false if the fault cannot be attributed to a feature; in that case, the state of the process is unknown
  */
 export function handleFault (error: unknown, kind: FaultKind): boolean {
-  // A feature of a server that is already closed can no longer affect anything, so its faults are ignored.
+  // A closed server's features can no longer affect anything, so their faults are ignored.
   return [...supervisors].some((supervisor) => supervisor.handle(error, kind)) || runningCode() !== undefined
 }
 

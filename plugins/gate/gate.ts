@@ -123,7 +123,7 @@ export function createGateRecorder (owners: () => Iterable<PathOwner>): GateRegi
   }
 }
 
-/** @throws if the route is below a prefix of another owner */
+/** @throws if the route is below another owner's prefix */
 export function checkRoute (url: string, owners: Iterable<PathOwner>): void {
   for (const { name, paths } of owners) {
     const prefix = paths.http.keys().find((prefix) => overlapsRoute(prefix, url))

@@ -89,7 +89,7 @@ function createPlainKeys (redis: Redis, clock: Clock, prefix: string): PlainKeys
 /**
  * The key-value store in the Redis that the servers share.
  *
- * @param redis a client whose commands fail immediately while it is disconnected
+ * @param redis a client whose commands fail immediately while the client is disconnected
  */
 export function createRedisKeyValue (redis: Redis, clock: Clock = createClock()): KeyValue {
   redis.defineCommand('msabKvSet', { numberOfKeys: 2, lua: set })

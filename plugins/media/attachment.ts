@@ -25,7 +25,7 @@ export interface AttachmentContext {
 export type AttachmentEvents = TapEvents & InjectionEvents
 
 /**
- * A tap, an injection or the output of a mix, on the router that has the producers of a room. If the worker dies, the
+ * A tap, an injection or a mix's output, on the router that has a room's producers. If the worker dies, the
  * attachment is reopened on another router.
  */
 export abstract class Attachment extends EventEmitter<AttachmentEvents> implements MediaUser {

@@ -3,7 +3,7 @@ import { codecsWith, opusPayloadType } from './codecs.ts'
 import { pipeProducer } from './pipe.ts'
 
 /**
- * The routers of a room on one worker, by the payload type that their consumers use for Opus. A player that sends the
+ * A room's routers on one worker, by the payload type that their consumers use for Opus. A player that sends the
  * SDP offer (WHEP) chooses the payload type, but all consumers of a router have the same one. A room therefore gets
  * another router on the same worker for each additional payload type. A producer is piped to such a router when
  * the producer's first consumer on that router is created. The router closes with its last transport.

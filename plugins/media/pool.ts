@@ -58,7 +58,7 @@ export interface WorkerPool {
    * Chooses the worker for a room's next listener, and counts the listener. Chooses the worker with the fewest
    * listeners among those that the room uses, unless another worker has at least {@link spreadAfter} fewer.
    *
-   * @param used workers with a router of the room
+   * @param used the workers that already have a router for the room
    * @throws OVERLOADED if no worker can be used
    */
   spread (used: readonly MediaWorker[]): Promise<MediaWorker>
@@ -69,7 +69,7 @@ export interface WorkerPool {
    */
   place (worker: MediaWorker): MediaWorker
   /**
-   * Reserves a slot for another router of a room.
+   * Reserves a slot for another of a room's routers.
    *
    * @throws OVERLOADED if the worker has its maximum number of routers
    */

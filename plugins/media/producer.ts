@@ -34,8 +34,8 @@ export interface ProducePermit {
   /** Whether the server pauses the producer as soon as it is created. */
   paused?: boolean
   /**
-   * Why the session may send, for the feature that gave the permit. When the reason no longer applies, that feature
-   * closes the producer.
+   * Why the session may send; the feature that gave the permit uses this. When the reason no longer applies, that
+   * feature closes the producer.
    */
   grant?: string | undefined
 }
@@ -68,7 +68,7 @@ export interface ProducerEvents {
   resumed (producer: RoomProducer): void
 }
 
-/** A producer of a room. The producer closes with its transport. */
+/** A room's producer, which closes when its transport closes. */
 export class RoomProducer implements ProducerHandle {
   readonly owner: ProducerOwner
   readonly source: ProducerSource

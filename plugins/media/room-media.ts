@@ -20,7 +20,7 @@ declare module '../hooks.ts' {
   }
 }
 
-/** A user (a peer, a tap or an injection) of a room's media. The media stays open until its last user leaves. */
+/** A peer, a tap or an injection that uses a room's media. The media stays open until its last user leaves. */
 export interface MediaUser {
   /** Called when the room's media is closed, including all media of this user. */
   mediaClosed (): void
@@ -30,9 +30,9 @@ export interface MediaUser {
    * @returns whether the user has lost media
    */
   workerDied (worker: MediaWorker): boolean
-  /** Called when a producer of the room has started. */
+  /** Called when one of the room's producers has started. */
   producerOpened? (producer: RoomProducer): void
-  /** Called when a producer of the room is closed while the room's media stays open. */
+  /** Called when one of the room's producers is closed while the room's media stays open. */
   producerClosed? (producer: RoomProducer): void
 }
 
@@ -50,14 +50,14 @@ export interface RoomMediaContext {
   speaking (roomId: string, speakers: ActiveSpeakers): void
 }
 
-/** The main router of a room, which has the room's producers, and the observer of their audio levels. */
+/** A room's main router, which has the room's producers, and the observer of their audio levels. */
 interface Main {
   at: RoomRouter
   speakers: Speakers
 }
 
 /**
- * The media of a room: its routers, at most one per worker, and its producers. Listeners may be on any of the routers.
+ * A room's media: its routers, at most one per worker, and its producers. Listeners may be on any of the routers.
  */
 export class RoomMedia {
   readonly roomId: string
@@ -318,7 +318,7 @@ export class MediaRooms {
   }
 
   /**
-   * Adds a user to the media of a room. Opens the media for the first user.
+   * Adds a user to a room's media. Opens the media for the first user.
    *
    * @param create creates the user; if it throws, and the media has no other user, the media is closed
    * @throws the errors of `create` and {@link RoomMedia.open}

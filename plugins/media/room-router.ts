@@ -11,7 +11,7 @@ interface Pipe {
   uses: number
 }
 
-/** The routers of a room on one worker. */
+/** A room's routers on one worker. */
 export class RoomRouter {
   readonly worker: MediaWorker
   readonly router: types.Router
@@ -24,7 +24,7 @@ export class RoomRouter {
   #closed = false
 
   /**
-   * Opens the first router of a room.
+   * Opens a room's first router.
    *
    * @throws the errors of {@link WorkerPool.take}, and if the worker dies
    */
@@ -33,7 +33,7 @@ export class RoomRouter {
   }
 
   /**
-   * Opens another router of a room.
+   * Opens another of a room's routers.
    *
    * @throws the errors of {@link WorkerPool.reserve}, and if the worker dies
    */

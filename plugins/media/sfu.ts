@@ -62,7 +62,7 @@ export interface Sfu {
   workersCpuMs (): Promise<Map<number, number>>
   /** Pipes to and from other servers. */
   relays (): { sources: number, sinks: number }
-  /** The producers of a room on all servers. */
+  /** A room's producers on all servers. */
   producersOf (roomId: string): ProducerInfo[]
   /**
    * The producers of rooms on all servers, including rooms without members on this server.
@@ -71,16 +71,16 @@ export interface Sfu {
    * @throws UNAVAILABLE
    */
   readProducers (roomIds: readonly string[]): Promise<ProducerInfo[][]>
-  /** The producers of a room on this server, for features that moderate them. */
+  /** A room's producers on this server, for features that moderate them. */
   producerHandles (roomId: string): ProducerHandle[]
-  /** The active speakers of a room: those on this server, and those that other servers have reported. */
+  /** A room's active speakers: those on this server, and those that other servers have reported. */
   speakersOf (roomId: string): UserId[]
   /**
-   * The active speakers of a room on all servers. Requests them from servers that have not reported theirs, for example
+   * A room's active speakers on all servers. Requests them from servers that have not reported theirs, for example
    * because the room's first member on this server has just joined.
    */
   readSpeakers (roomId: string): Promise<UserId[]>
-  /** Describes the media of a room on this server, for admins; undefined if there is none. */
+  /** Describes a room's media on this server, for admins; undefined if there is none. */
   describe (roomId: string): { worker: number, routerId: string, transports: { transportId: string, userId: UserId, type: Direction, iceState: string, dtlsState: string }[] } | undefined
   /** Creates a transport, and the room's router if necessary. Closes an earlier transport in the same direction. */
   createTransport (room: LocalRoom, session: Session, direction: Direction, options?: TransportOptions): Promise<TransportParameters>
@@ -97,14 +97,14 @@ export interface Sfu {
   /** Lets a session receive a producer of its room. An earlier consumer of the same producer is closed. */
   consume (session: Session, transportId: string, producerId: string, capabilities: types.RtpCapabilities, options?: ConsumeOptions): Promise<ConsumerInfo>
   /**
-   * Lets a session receive the mix of its room: the loudest voices and all music, as one producer. Starts the
+   * Lets a session receive its room's mix: the loudest voices and all music, as one producer. Starts the
    * mix if there is none. An earlier consumer of the mix is closed.
    */
   consumeMix (session: Session, transportId: string, capabilities: types.RtpCapabilities, options?: ConsumeOptions): Promise<ConsumerInfo>
   /** Closes all consumers of mixes. A mix that a feature also uses stays open. */
   closeMixConsumers (): void
   /**
-   * Gives code on this server access to the mix of a room: its samples, its packets, or the packets of its voices.
+   * Gives code on this server access to a room's mix: its samples, its packets, or its voices' packets.
    *
    * @throws ROOM_NOT_FOUND if the room has no members on this server, OVERLOADED, UNAVAILABLE
    */
@@ -117,7 +117,7 @@ export interface Sfu {
   /** Closes the media of all sessions. */
   releaseAll (): void
   /**
-   * Sends the audio of a room to a UDP port on this machine.
+   * Sends a room's audio to a UDP port on this machine.
    *
    * @throws ROOM_NOT_FOUND if the room has no members on this server, OVERLOADED, UNAVAILABLE; RangeError
    *   if the port is invalid
@@ -157,9 +157,9 @@ declare module '../hooks.ts' {
 export interface OwnedSfu extends Sfu {
   /** Whether a session has created a transport. */
   hasMedia (session: Session): boolean
-  /** Closes all media of a session. Idempotent. */
+  /** Closes all of a session's media. Idempotent. */
   release (session: Session): void
-  /** Closes the taps and injections of a room. */
+  /** Closes a room's taps and injections. */
   roomReleased (roomId: string): void
   workerDied (worker: MediaWorker): void
   /** Closes all taps, injections and mixes. */
@@ -252,7 +252,7 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
   }
 
   /**
-   * @returns the peer of a session
+   * @returns a session's peer
    * @throws `missing` if the session has no media
    */
   function peerOf ({ id }: Session, missing: Error): Peer {

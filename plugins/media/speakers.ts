@@ -34,7 +34,7 @@ const maxEntries = 15
 const levelOf = (dBov: number) => Math.round(10 ** (dBov / 20) * 1000) / 1000
 
 /**
- * Detects the active speakers of a room.
+ * Detects a room's active speakers.
  *
  * @param userOf returns the user who owns a producer
  * @param changed called when the set of active speakers changes

@@ -16,8 +16,8 @@ export function refusedBy (error: Error): StartError {
 /**
  * Checks that the server's Redis user may use keys, scripts and channels.
  *
- * @param channel a channel of the server
- * @param key a key of the server
+ * @param channel one of the server's channels
+ * @param key one of the server's keys
  * @throws {StartError} if Redis refuses the key, the script or the channel
  */
 export async function checkPermissions (redis: Redis, { channel, key }: { channel: string, key: string }): Promise<void> {

@@ -48,7 +48,9 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
   const { bus, clock, config, drain, hooks, store } = app
   const redis = app.hasDecorator('redis') ? app.redis : undefined
   const creations = createLimiter(redis, { name: 'ratelimit:room-created', max: config.ROOMS_CREATED_PER_MINUTE, windowSeconds: 60 })
-  /** Counts a user's PINs for a room that does not exist yet. The store counts the PINs for existing rooms. */
+  /**
+   * Counts the PINs that a user tries for a room that does not exist yet. The store counts those for existing rooms.
+   */
   const reservedTries = createLimiter(redis, { name: 'ratelimit:reserved-pin', max: wrongPins.perUser, windowSeconds: pinWindowMs / 1000 })
   // Errors that were thrown before the store could admit the session.
   const beforeStore = new WeakSet<Error>()
@@ -101,7 +103,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
   }
 
   /**
-   * Determines the owner and the PIN of a room that a join is about to create.
+   * Determines the owner and PIN of a room that a join is about to create.
    *
    * @throws RATE_LIMITED; the error of a feature that rejects the join; PIN_REQUIRED, PIN_WRONG
    */

@@ -6,7 +6,7 @@ import type { events } from './messages.ts'
 import { hashPin } from './pins.ts'
 import type { RoomEvent, RoomStateKernel } from './room-state.ts'
 
-// The title and topic of a room, and which users it admits. Their initial values come from the join that created the room.
+// A room's title and topic, and which users it admits. Their initial values come from the join that created the room.
 // Changes by hosts are room state, which the store also reads when a user joins.
 
 const detailsState = z.object({
@@ -17,7 +17,7 @@ const detailsState = z.object({
 }) satisfies z.ZodType<RoomAccess>
 type DetailsState = z.output<typeof detailsState>
 
-/** The details of a room, as its members see them. */
+/** A room's details, as its members see them. */
 export interface RoomDetails {
   title: string | null
   topic: string | null

@@ -13,7 +13,7 @@ export const pin = z.string().min(4).max(32)
 export const title = text(1, 80)
 export const topic = text(0, 200)
 
-/** The details of a room, as its members see them. */
+/** A room's details, as its members see them. */
 export const details = z.object({
   title: z.string().nullable().describe('null if the room has no title'),
   topic: z.string().nullable().describe('null if the room has no topic'),

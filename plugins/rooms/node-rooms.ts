@@ -13,7 +13,7 @@ export interface WaitingEvent {
   event: OutgoingEvent
   /** The state change that caused the event. The join reply may already include it. */
   change?: StateChange | undefined
-  /** Whether the event is about this server's own state; see `EmitOptions.local`. */
+  /** Whether only members on this server receive the event; see `EmitOptions.local`. */
   isLocal: boolean
 }
 

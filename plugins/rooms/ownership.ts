@@ -59,9 +59,9 @@ const maxLateMs = 5000
 declare module '../hooks.ts' {
   interface KernelHooks {
     /**
-     * Returns the users who may succeed the absent owner of a room, best first. The first handler's result is used, and
-     * users who are not in the room are skipped. If there is no result, members succeed in order of arrival. A feature
-     * that returns users must call `rooms.reviewOwner` when its result would change.
+     * Returns the users who may succeed a room's absent owner, best candidate first. The first handler's result is
+     * used, and users who are not in the room are skipped. If there is no result, members succeed in order of arrival.
+     * A feature that returns users must call `rooms.reviewOwner` when its result would change.
      */
     'room:successors': (room: RoomRecord) => Promise<readonly UserId[] | undefined>
     /** The owner of a room with members on this server has changed. Called before the members receive `room:owner`. */
@@ -95,7 +95,7 @@ export interface Ownership {
   /** The users whom the owner has made admins. Only for rooms with members on this server. */
   peekAdmins (roomId: string): UserId[]
   /**
-   * The roles that the owner of a room has assigned.
+   * The roles that a room's owner has assigned.
    *
    * @throws UNAVAILABLE
    */
@@ -237,7 +237,7 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
   }
 
   /**
-   * Checks whether the owner of a room is absent. Starts or ends the grace period, or names a successor.
+   * Checks whether a room's owner is absent. Starts or ends the grace period, or names a successor.
    *
    * @throws UNAVAILABLE
    */

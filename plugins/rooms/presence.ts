@@ -9,7 +9,7 @@ export interface PresenceChange {
 }
 
 export interface Presence {
-  /** Whether a room has pending changes. An event sent immediately would overtake them. */
+  /** Whether a room has pending changes. An event sent immediately would overtake the pending changes. */
   pending (roomId: string): boolean
   joined (roomId: string, user: Profile, count: number): void
   left (roomId: string, userId: UserId, count: number): void

@@ -137,7 +137,7 @@ export interface Rooms {
    * @throws UNAVAILABLE
    */
   overviewsOf (rooms: readonly RoomRecord[]): Promise<RoomOverview[]>
-  /** The title and topic of a room, and whether it is locked. Only for rooms with members on this server. */
+  /** A room's title and topic, and whether it is locked. Only for rooms with members on this server. */
   detailsOf (room: RoomRecord): RoomDetails
   /**
    * Whether users who are not in the room need a PIN.
@@ -208,7 +208,7 @@ export interface Rooms {
    * than before. The call is cheap unless the owner is absent.
    */
   reviewOwner (roomId: string): void
-  /** Records activity in a room; admins see the time of the last activity. */
+  /** Records activity in a room. Admins see the time of a room's last activity. */
   touch (roomId: string): void
   /**
    * Adds a socket to a room and removes it from its previous room. The socket receives the new room's events after
@@ -225,17 +225,17 @@ export interface Rooms {
    */
   emit (roomId: string, type: string, data: object, options?: EmitOptions): void
   /**
-   * Like {@link emit}, but also appends an entry to the feature's log of the room, for members who join later. Each
-   * feature has its own log per room. `store.readLog` returns the entries, in the same order as the events. While the
-   * store is unavailable, the event reaches members on this server only. Resolves when the entry is stored, if the store
-   * is available.
+   * Like {@link emit}, but also appends an entry to the feature's log for the room, for members who join later. Each
+   * feature has its own log for each room. `store.readLog` returns the entries, in the same order as the events. While
+   * the store is unavailable, the event reaches members on this server only. Resolves when the entry is stored, if the
+   * store is available.
    *
    * @param log the entry, and the maximum number of entries in the log, at least 1
    * @throws RATE_LIMITED if `log.spacing` does not allow the entry yet, in which case nothing is sent
    */
   emitLogged (roomId: string, type: string, data: object, log: LoggedEvent): Promise<void>
   /**
-   * Removes an entry from the feature's log of the room, and publishes an event in the same step.
+   * Removes an entry from the feature's log for the room, and publishes an event in the same step.
    *
    * @returns whether the log had the entry; if not, nothing is published
    * @throws UNAVAILABLE
@@ -269,14 +269,14 @@ export interface Rooms {
    */
   close (roomId: string, reason: RoomCloseReason, onlyIfEmpty?: boolean): Promise<boolean>
   /**
-   * Closes the sockets that a user has in a room, on all servers.
+   * Closes a user's sockets in a room, on all servers.
    *
    * @param banUntil when the user may join again, epoch milliseconds; if omitted, the user is not banned
    * @param options of the ban
    * @throws BAN_LIMIT, in which case nothing changes; UNAVAILABLE
    */
   kick (roomId: string, userId: UserId, banUntil?: number, options?: Omit<BanOptions, 'userId'>): Promise<void>
-  /** Closes the sockets that a user has in a room, on this server. */
+  /** Closes a user's sockets in a room, on this server. */
   kickHere (roomId: string, userKey: string): void
 }
 
@@ -360,7 +360,9 @@ declare module '../cluster/messages.ts' {
     'room:kick': { roomId: string, userKey: string }
   }
   interface ClusterRequests {
-    /** The role of a session on the server that receives the request; null if the session is not in the room. */
+    /**
+     * The role of a session that is on the server that receives the request; null if the session is not in the room.
+     */
     'room:role': { data: { roomId: string, sessionId: string }, reply: Role | null }
   }
 }

@@ -6,14 +6,14 @@ import type { LocalRoom, NodeRooms } from './node-rooms.ts'
 import type { RoomStateKernel } from './room-state.ts'
 
 export interface UnsyncedRooms {
-  /** Whether to sync all rooms and sessions of this server. */
+  /** Whether to sync all of this server's rooms and sessions. */
   all: boolean
   roomIds: ReadonlySet<string>
 }
 
 /** Rooms whose data in the store may be older than their data on this server. The reconciler syncs them. */
 export interface Unsynced {
-  /** @param roomId the room to sync; if omitted, all rooms and sessions of this server */
+  /** @param roomId the room to sync; if omitted, all of this server's rooms and sessions */
   add (roomId?: string): void
   delete (roomId: string): void
   /** @returns the rooms and sessions added since the last call */

@@ -6,7 +6,7 @@ export interface MessageSchemas {
   reply: z.ZodType
 }
 
-/** The requests of a feature by type, defined in its messages.ts. */
+/** A feature's requests by type, defined in its messages.ts. */
 export type RequestMap = Readonly<Record<string, MessageSchemas>>
-/** The events of a feature by type, defined in its messages.ts. */
+/** A feature's events by type, defined in its messages.ts. */
 export type EventMap = Readonly<Record<string, z.ZodType>>

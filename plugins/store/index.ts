@@ -9,7 +9,7 @@ declare module 'fastify' {
   }
 }
 
-/** Selects the room store: Redis if it is configured, otherwise the memory of this process. */
+/** Selects the room store: Redis if it is configured, otherwise this process's memory. */
 export default fp(async function store (app) {
   app.decorate('store', app.hasDecorator('redis') ? createRedisStore(app.redis, app.nodeId, app.leases, app.timings.recoveryMs, app.clock) : await createMemoryStore(app.kv, app.clock))
 }, { name: 'store', dependencies: ['redis', 'clock', 'cluster', 'kv'] })

@@ -47,7 +47,7 @@ export interface MemberStore {
   getSomeMembers (rooms: readonly { roomId: string, first: readonly string[] }[], limit: number): Promise<Profile[][]>
 
   /**
-   * Bans a user from a room. The ban stays when the room is deleted or a server crashes.
+   * Bans a user from a room. The ban remains in force even if the room is deleted or a server crashes.
    *
    * @param until epoch milliseconds
    * @throws BAN_LIMIT if the room already has `options.limit` bans of other users

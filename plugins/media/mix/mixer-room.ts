@@ -16,13 +16,13 @@ export const frameMs = 20
 
 /**
  * The mix is mono while it has only voices, and stereo while it has music. A complexity of 5 uses 1.7 times as much CPU
- * as 3.
+ * as a complexity of 3.
  */
 const encoding = {
   1: { bitrate: 48_000, complexity: 3 },
   2: { bitrate: 96_000, complexity: 3 }
 } as const
-/** The encoder's output for 20 ms of silence that follow several silent frames. */
+/** The encoder's output for 20 ms of silence after several silent frames. */
 const silentPacket = Uint8Array.of(0xf8, 0xff, 0xfe)
 /**
  * After this many silent frames, {@link silentPacket} is sent without encoding. By then, the encoder and all decoders

@@ -17,7 +17,10 @@ import type { MixThreads, ThreadRoom } from './threads.ts'
 export interface RoomMix {
   readonly roomId: string
   readonly closed: boolean
-  /** The time of timestamp 0, in epoch milliseconds of this server's clock. It changes when that clock is corrected. */
+  /**
+   * The time at timestamp 0 according to this server's clock, in epoch milliseconds. It changes when that clock is
+   * corrected.
+   */
   readonly startTime: number
   /**
    * Sends the mix or its voices to a port as `MixFrame`s: one per 20 ms of the mix, and one per voice packet. The port

@@ -7,7 +7,7 @@ import type { AttachmentContext } from '../attachment.ts'
 import type { RoomMedia } from '../room-media.ts'
 import type { RoomRouter } from '../room-router.ts'
 
-/** Payload type of the mix between its thread and the media worker. */
+/** Payload type of the mix's packets between the mixer thread and the media worker. */
 export const mixPayloadType = 100
 
 /** How long a caller waits while the output is being reopened, in milliseconds. */

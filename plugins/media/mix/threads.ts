@@ -155,7 +155,9 @@ class HostedRoom implements ThreadRoom {
 /** A mixer thread, which is replaced when it ends or no longer reports. */
 class MixThread {
   readonly rooms = new Map<number, HostedRoom>()
-  /** The fraction of the last second during which the thread was running or waiting for a core, not idle. */
+  /**
+   * The fraction of the last second during which the thread was not idle, that is, was running or waiting for a core.
+   */
   load = 0
   worker: Worker | undefined
   readonly #opus: () => Promise<WebAssembly.Module>

@@ -12,7 +12,7 @@ const quiet = -50
 /** Capacity in samples per channel: the rest of one packet plus one complete packet. */
 const capacity = 2 * 5760
 
-/** One voice of a room: its jitter buffer, decoder and level. */
+/** One of a room's voices: its jitter buffer, decoder and level. */
 export class Voice {
   info: MixVoice
   /** Smoothed level in dBov, see {@link smoothed}. */

@@ -23,12 +23,12 @@ const checkSourcesMs = 10_000
 /** The first and the longest delay before a failed write to the registry is retried, in milliseconds. */
 const retryMs = 100
 const maxRetryMs = 2000
-/** How long a join waits for the active speakers of another server, in milliseconds. */
+/** How long a join waits for another server's active speakers, in milliseconds. */
 const speakersMs = 500
 
 /** The relays of audio between this server and the others. */
 export interface Relays {
-  /** The voices of a room on other servers. */
+  /** A room's voices on other servers. */
   voicesOf (roomId: string): ProducerInfo[]
   /**
    * Reads the voices of rooms from the store, for rooms without members on this server.
@@ -37,7 +37,7 @@ export interface Relays {
    * @throws UNAVAILABLE
    */
   read (roomIds: readonly string[]): Promise<ProducerInfo[][]>
-  /** The active speakers of a room: those on this server, and those that other servers have reported. */
+  /** A room's active speakers: those on this server, and those that other servers have reported. */
   speakersOf (roomId: string): UserId[]
   /** Requests the active speakers from servers that have not reported theirs. Waits at most half a second. */
   learnSpeakers (roomId: string): Promise<void>
@@ -169,7 +169,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   }
 
   /**
-   * Removes the voices of a dead server.
+   * Removes a dead server's voices.
    *
    * @throws UNAVAILABLE
    */
@@ -231,7 +231,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
     if (withOwn(roomId, next) !== next) changed(roomId)
   }
 
-  /** Pulls the voices of a room from the servers that have them, if the room has media on this server. */
+  /** Pulls a room's voices from the servers that have them, if the room has media on this server. */
   function pull (roomId: string): void {
     const room = known.get(roomId)
     if (!room || closed) return

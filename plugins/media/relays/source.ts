@@ -4,7 +4,7 @@ import { unavailable } from '../../errors/codes.ts'
 import type { MediaRooms } from '../room-media.ts'
 import type { PipedVoice, PipeEnd, PipeId } from './messages.ts'
 
-/** A pipe through which this server sends voices of one room to another server. */
+/** A pipe through which this server sends one room's voices to another server. */
 interface SourcePipe {
   id: PipeId
   transport: types.PipeTransport

@@ -18,7 +18,7 @@ interface SavedRoom {
 export interface SavedRooms {
   /** @throws UNAVAILABLE if the disk cannot be written */
   save (room: MemoryRoom): Promise<void>
-  /** If removing a room fails, it is restored after a restart, without members. */
+  /** If removing a room fails, the room is restored after a restart, without members. */
   remove (roomId: string): Promise<void>
   /**
    * Restores the saved rooms after a restart, without members.

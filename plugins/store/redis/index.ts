@@ -20,7 +20,7 @@ const checkTtlMs = 60_000
  * The room store in the Redis that the servers share. Most methods take one round trip: a Lua script, or
  * commands that the client pipelines.
  *
- * @param redis a client whose commands fail immediately while it is disconnected
+ * @param redis a client whose commands fail immediately while the client is disconnected
  * @param nodeId unique id of this process, never reused
  * @param recoveryMs see plugins/timings.ts
  */
