@@ -36,7 +36,7 @@ export interface CoreRequests {
   'room:join': {
     request: {
       roomId: string
-      /** PIN of the room. If the join creates the room, later joins require this PIN */
+      /** The room's PIN. If the join creates the room, later joins require this PIN */
       pin?: string | undefined
       /** Applies only when the join creates the room */
       title?: string | undefined
@@ -80,7 +80,7 @@ export interface CoreRequests {
   }
   'room:participants': {
     request: {
-      /** The nextCursor of the previous page */
+      /** The previous page's nextCursor */
       cursor?: string | undefined
       limit?: number
     }
@@ -113,7 +113,7 @@ export interface CoreEvents {
     serverTime: number
     [x: string]: unknown
   }
-  /** Sent 60 s before the token of the session expires. session:refresh replaces the token */
+  /** Sent 60 s before the session's token expires. session:refresh replaces the token */
   'session:expiring': {
     /** When the token expires and the server closes the session, epoch milliseconds */
     expiresAt: number
@@ -137,7 +137,7 @@ export interface CoreEvents {
     roomId: string
     userId: UserId
   }
-  /** Joins and leaves of the last second, in events of at most 20 profiles each. Sent to all members of a large room. In other rooms, sent only for a user with more than 20 joins and leaves in 10 s */
+  /** Joins and leaves in the last second, in events of at most 20 profiles each. Sent to all members of a large room. In other rooms, sent only for a user with more than 20 joins and leaves in 10 s */
   'room:presence': {
     roomId: string
     count: number
@@ -150,7 +150,7 @@ export interface CoreEvents {
     ownerId: UserId
     previousOwnerId: UserId
   }
-  /** Sent to all members when the title or the topic changes, or the room is locked or unlocked */
+  /** Sent to all members when the title or topic changes, or when the room is locked or unlocked */
   'room:updated': {
     roomId: string
     /** null if the room has no title */
@@ -160,7 +160,7 @@ export interface CoreEvents {
     /** Whether new users need a PIN or cannot join at all */
     isLocked: boolean
   }
-  /** Sent to all members when the owner changes the role of a user */
+  /** Sent to all members when a user is made an admin, or an admin is made a member */
   'room:role': {
     roomId: string
     userId: UserId
@@ -179,7 +179,7 @@ export interface CoreEvents {
     /** Another server to connect to; see NODE_URLS */
     url?: string | undefined
   }
-  /** Sent to every connection when a feature is enabled. The server accepts the feature's requests in all rooms. To receive the fields that the feature adds to the reply of room:join, join again */
+  /** Sent to every connection when a feature is enabled. The server accepts the feature's requests in all rooms. To receive the fields that the feature adds to the reply to room:join, join again */
   'feature:enabled': {
     name: string
   }
@@ -362,7 +362,7 @@ export interface GiftsJoinReply {
 export interface LobbyRequests {
   'lobby:list': {
     request: {
-      /** The nextCursor of the previous page */
+      /** The previous page's nextCursor */
       cursor?: string | undefined
       /** Returns only rooms whose id, title, topic and host name together contain all of these words, ignoring case and accents */
       query?: string | undefined
@@ -700,7 +700,7 @@ export interface ModerationRequests {
   }
   'room:bans': {
     request: {
-      /** The nextCursor of the previous page */
+      /** The previous page's nextCursor */
       cursor?: string | undefined
       limit?: number
     }

@@ -18,7 +18,7 @@ declare module 'fastify' {
   }
 }
 
-/** Time between two comparisons with Redis, in milliseconds. */
+/** Time between comparisons with Redis, in milliseconds. */
 const syncIntervalMs = 5000
 /** Replies from Redis that take longer than this many milliseconds are ignored because they are too inaccurate. */
 const maxRoundTripMs = 500

@@ -31,7 +31,7 @@ declare module './hooks.ts' {
 
 const freshMs = 50
 
-/** How long a report waits for the checks or warnings of a feature, in milliseconds. */
+/** How long a report waits for a feature's checks or warnings, in milliseconds. */
 const hookMs = 2000
 /** Timeout of one check, in milliseconds. */
 const checkMs = 5000

@@ -20,7 +20,7 @@ export default fp(async function http (app) {
   limitSockets(app)
   app.addHook('onRequest', (request, reply, done) => {
     if (request.socket.remoteAddress !== undefined) return done()
-    // The client has disconnected, so the rate limit cannot read its address.
+    // The client has disconnected, so the rate limit cannot read the client's address.
     request.log.debug({ method: request.method, url: request.url }, 'the client disconnected before its request was handled')
     reply.hijack()
     request.raw.destroy()

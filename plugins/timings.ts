@@ -15,7 +15,7 @@ export interface Timings {
    * room.
    */
   recoveryMs: number
-  /** Time between two passes of the reconciler, which removes dead servers and syncs rooms with the store. */
+  /** Time between passes of the reconciler, which removes dead servers and syncs rooms with the store. */
   reconcileIntervalMs: number
   /**
    * Delay between closing a room and the job that calls `room:resynced`, in case the server that closed the room has
@@ -23,7 +23,7 @@ export interface Timings {
    */
   closeVerifyDelayMs: number
   /**
-   * Time between two polls of the job queue. A job starts at most this long after it is due, unless too many jobs are
+   * Time between polls of the job queue. A job starts at most this long after it is due, unless too many jobs are
    * due at once.
    */
   jobPollIntervalMs: number
@@ -31,7 +31,10 @@ export interface Timings {
   jobRetryMs: number
   /** How long a room's mix exists after its last use, so that a listener who reconnects does not have to wait for a new mix. */
   mixLingerMs: number
-  /** Time between two reports of a server's load to the other servers. A server that misses three reports is considered gone. */
+  /**
+   * Time between a server's reports of its load to the other servers. A server that misses three reports is considered
+   * gone.
+   */
   nodeReportMs: number
 }
 

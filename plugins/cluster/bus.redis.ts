@@ -152,7 +152,7 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
       const token = String(inFlight.nextSequence())
       const { promise, resolve, reject } = Promise.withResolvers<void>()
       checks.set(token, resolve)
-      // Not publish(), which delivers the message on this server even if Redis does not echo it.
+      // Do not use publish() here: it delivers the message on this server even if Redis does not echo the message.
       redis.publish(checkChannel, payloadOf('-', 0, token)).catch((err: unknown) => reject(unavailable('Redis is unreachable', err)))
       await withTimeout(promise, checkTimeoutMs, () => { throw unavailable('Redis does not deliver messages') })
         .finally(() => checks.delete(token))

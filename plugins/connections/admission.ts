@@ -30,7 +30,7 @@ export interface Admission {
   /** @throws ORIGIN_NOT_ALLOWED */
   checkOrigin (request: IncomingMessage): void
   /**
-   * Identifies the user of a connection, and counts the connection toward MAX_CONNECTIONS_PER_USER until it closes.
+   * Identifies a connection's user, and counts the connection toward MAX_CONNECTIONS_PER_USER until it closes.
    *
    * @param authenticate returns the user, or throws a coded error
    * @param connection if undefined, nothing is counted
@@ -40,14 +40,14 @@ export interface Admission {
    */
   identify (request: IncomingMessage, authenticate: () => Identity | Promise<Identity>, connection?: ClientConnection): Promise<Identity>
   /**
-   * Identifies the user of a token, or a new guest if the `auth` feature is off and ALLOW_ANONYMOUS is set.
+   * Identifies a token's user, or creates a guest if the `auth` feature is off and ALLOW_ANONYMOUS is set.
    *
    * @throws UNAUTHORIZED, UNAVAILABLE, FEATURE_DISABLED
    */
   userOf (token: string | undefined): Promise<Identity>
   /** Stops counting a connection as arriving. Called when the connection has a session or has been rejected. */
   arrived (connection: ClientConnection): void
-  /** Calls `arrived` for the connection whose user was identified by {@link identify}. */
+  /** Calls `arrived` for the connection whose user {@link identify} has identified. */
   opened (identity: Identity): void
 }
 

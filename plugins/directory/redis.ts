@@ -9,7 +9,7 @@ import type { SessionDirectory, SessionRecord } from './directory.ts'
 const ttlSeconds = 86_400
 
 const keyOf = (userKey: string) => `msab:user:{${userKey}}:sessions`
-/** The key of the set of a server's sessions; each entry is `<session> <user>`. */
+/** The key of the set that contains a server's sessions; each entry is `<session> <user>`. */
 const sessionsKey = (nodeId: string) => `${nodeKey(nodeId)}:sessions`
 const entryOf = (userKey: string, sessionId: string) => `${sessionId} ${userKey}`
 

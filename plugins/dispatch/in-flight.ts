@@ -5,7 +5,7 @@ import { afterReading } from '../errors/timeout.ts'
 export interface CallSupervision {
   /** How long a call may take, in milliseconds. */
   readonly deadlineMs: number
-  /** Runs code of the feature. Faults of everything that the code starts are attributed to the call. */
+  /** Runs code of the feature. Faults in anything that the code starts are attributed to the call. */
   enter<T> (call: string, code: () => T): T
   /**
    * Called when a call has failed.

@@ -61,7 +61,8 @@ export function createRateLimits (redis: Redis | undefined): RateLimits {
       total: new MinuteCounter(),
       unreported: new Map<string, number>(),
       unconfirmed: new Map<string, number>(),
-      // No maximum here: the limit may change while the server runs, so this module compares the count with it.
+      // No maximum is set here: the limit may change while the server runs, so this module compares the count with the
+      // limit.
       shared: createLimiter(redis, { name: `ratelimit:${name}`, max: Number.MAX_SAFE_INTEGER, windowSeconds: 60 })
     }
     limits.set(name, counts)

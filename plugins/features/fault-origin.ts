@@ -23,7 +23,7 @@ export function originInStack (stack: string, features: FeatureFolders): FaultOr
     return { name, path, url: pathToFileURL(path).href }
   })
   for (const line of stack.split('\n')) {
-    // Skip the lines of the error's message, which may contain paths, too.
+    // Skip the lines of the error's message, which may also contain paths.
     if (!/^\s*at /.test(line)) continue
     const url = /file:\/\/[^\s)]+/.exec(line)?.[0]
     const found = folders.find((folder) => url === undefined ? line.includes(folder.path) : url.startsWith(folder.url))

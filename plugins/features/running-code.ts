@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks'
 
 /** The feature code that is running, or that started the running code. */
 export interface FeatureCode {
-  /** Id of the server that runs the feature, because a process may run several servers. */
+  /** Id of the server that runs the feature; a process may run several servers. */
   nodeId: string
   feature: string
   generation: number

@@ -20,7 +20,7 @@ export interface Block {
 }
 
 /**
- * Isolates the server from the mistakes of one feature. When a feature causes a fault (an uncaught exception or an
+ * Isolates the server from a single feature's mistakes. When a feature causes a fault (an uncaught exception or an
  * unhandled promise rejection), the feature's generation is replaced on this server. After the third fault within a
  * minute, the feature is out of service on this server until it is reloaded (protocol.md, section 7, "Operations").
  */

@@ -49,8 +49,8 @@ export interface KeyValue {
    */
   namespace (name: string): Namespace
   /**
-   * Returns values that other systems also read and write. A value's full Redis key is exactly `prefix + key`. The keys
-   * cannot be listed.
+   * Gives access to values that other systems also read and write. A value's full Redis key is exactly `prefix + key`.
+   * The keys cannot be listed.
    */
   plainKeys (prefix: string): PlainKeys
   close (): void

@@ -13,7 +13,7 @@ declare module 'ioredis' {
   }
 }
 
-// A namespace consists of one Redis string per value, which Redis expires, and a sorted set of the keys
+// A namespace consists of one Redis string per value, which expires in Redis, and of a sorted set of the keys, ordered
 // by expiry. All these Redis keys contain the namespace's name as a hash tag.
 
 /**

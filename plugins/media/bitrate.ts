@@ -1,7 +1,7 @@
 import type { RoomProducer } from './producer.ts'
 
 /**
- * Interval between two measurements of a producer, in milliseconds. A producer is closed after exceeding its limit for
+ * Interval between measurements of a producer, in milliseconds. A producer is closed after exceeding its limit for
  * two intervals, which is the 3 s in protocol.md, section 7, "Quotas".
  */
 const intervalMs = 1500

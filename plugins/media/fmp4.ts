@@ -1,5 +1,6 @@
-// Fragmented MP4 (ISO/IEC 14496-12) with one audio track. All times count samples at 48 kHz. The features `broadcast` and
-// `recording` import this file as `flylive-audio-server/fmp4`, even in their worker threads, so it imports nothing.
+// Fragmented MP4 (ISO/IEC 14496-12) with one audio track. All times count samples at 48 kHz. The `broadcast` and
+// `recording` features import this file as `flylive-audio-server/fmp4`, even in their worker threads, so it imports
+// nothing.
 //
 // No library is used, because mediabunny 1.61 keeps the sizes and times of all packets in memory until the file ends: about
 // 20 MB per hour and track.

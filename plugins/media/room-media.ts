@@ -30,7 +30,7 @@ export interface MediaUser {
    * @returns whether the user has lost media
    */
   workerDied (worker: MediaWorker): boolean
-  /** Called when one of the room's producers has started. */
+  /** Called when a producer has been added to the room. */
   producerOpened? (producer: RoomProducer): void
   /** Called when one of the room's producers is closed while the room's media stays open. */
   producerClosed? (producer: RoomProducer): void
@@ -217,7 +217,7 @@ export class RoomMedia {
     return added
   }
 
-  /** Notifies the users of the media that a voice from another server has started. */
+  /** Notifies the users of the media that a voice from another server has been added. */
   announceRelayed (producer: RoomProducer): void {
     for (const user of this.#users) user.producerOpened?.(producer)
   }

@@ -49,7 +49,10 @@ export interface TransportOptions {
  */
 export interface Sfu {
   readonly rtpCapabilities: types.RtpCapabilities
-  /** Allowed bit rate of a producer, in bits per second. A session's producer that exceeds it is closed. */
+  /**
+   * Allowed bit rate of a producer, in bits per second. A session's producer that exceeds its allowed bit rate is
+   * closed.
+   */
   readonly maxBitrates: Readonly<Record<ProducerSource, number>>
   /** Whether rooms can have audio; see {@link WorkerPool.ready}. */
   readonly ready: boolean
@@ -76,8 +79,8 @@ export interface Sfu {
   /** A room's active speakers: those on this server, and those that other servers have reported. */
   speakersOf (roomId: string): UserId[]
   /**
-   * A room's active speakers on all servers. Requests them from servers that have not reported theirs, for example
-   * because the room's first member on this server has just joined.
+   * A room's active speakers on all servers. Requests the active speakers from servers that have not reported theirs,
+   * for example because the room's first member on this server has just joined.
    */
   readSpeakers (roomId: string): Promise<UserId[]>
   /** Describes a room's media on this server, for admins; undefined if there is none. */

@@ -23,7 +23,7 @@ export interface Speakers {
 
 /** Minimum loudness of an active speaker, in dBov. */
 const thresholdDbov = -50
-/** Interval between two measurements of the loudness, in milliseconds. */
+/** Interval between measurements of the loudness, in milliseconds. */
 const intervalMs = 200
 /** A user stays an active speaker for this long after the last sound, in milliseconds, because speech has gaps. */
 const holdMs = 1000

@@ -5,8 +5,8 @@ import { createLimiter } from './limiter.ts'
 
 /**
  * Maximum wrong secrets per address per window. An address that reaches the limit is locked out for the rest of the
- * window. A valid secret always passes, so the limit can be low enough to slow down guessing, even if a script at the
- * same address uses an outdated secret.
+ * window. A valid secret always passes, even if a script at the same address keeps using an outdated one, so the limit
+ * can be low enough to slow down guessing.
  */
 export const wrongKeys = { tries: 30, seconds: 600 } as const
 
@@ -38,7 +38,8 @@ export function createLockout (redis: Redis | undefined, { name, secret, log }: 
     check: (address) => limiter.check(addressKey(address)),
     async wrong (address) {
       const { used: count } = await limiter.add(addressKey(address))
-      // During a lockout, `check` rejects new requests. Only requests that were in progress when it began get here.
+      // During a lockout, `check` rejects new requests. Only requests that were in progress when the lockout began get
+      // here.
       if (count > tries) return
       log.warn({ security: true, ip: address, count }, `wrong ${secret}`)
       if (count === tries) log.warn({ security: true, ip: address, seconds }, `address locked out after ${tries} attempts with a wrong ${secret}`)

@@ -7,7 +7,7 @@ import type { RedisOptions } from 'ioredis'
 
 // All keys of a deployment have the same hash tag, so one primary of the Redis Cluster holds them all, and scripts can
 // use any of them. The servers connect only to this primary. They use an ordinary client, which keeps commands and
-// messages in order. Other deployments have other tags, which may belong to other primaries.
+// messages in order. Other deployments have different tags, which may belong to different primaries.
 
 export interface ClusterAddress {
   host: string

@@ -70,7 +70,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
         comparedHash = error.pinHash
       }
     }
-    throw unavailable('The room's PIN is being changed')
+    throw unavailable("The room's PIN is being changed")
   }
 
   /** Joins a room. If a host has locked the room, its owner and admins can still join. */

@@ -6,8 +6,8 @@ import type { events } from './messages.ts'
 import { hashPin } from './pins.ts'
 import type { RoomEvent, RoomStateKernel } from './room-state.ts'
 
-// A room's title and topic, and which users it admits. Their initial values come from the join that created the room.
-// Changes by hosts are room state, which the store also reads when a user joins.
+// A room's title and topic, and which users it admits. The initial values come from the join that created the room.
+// Changes that hosts make are stored as room state, which the store also reads when a user joins.
 
 const detailsState = z.object({
   title: z.string().optional(),

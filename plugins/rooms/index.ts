@@ -16,7 +16,7 @@ function placeBehind (cursor: string | undefined): number {
   return Number(key)
 }
 
-/** Provides rooms: their members, their events, and closing them. */
+/** Manages rooms, their members and their events. */
 export default fp(async function rooms (app) {
   const { rooms, membership, sessionRecords, stop } = createRooms(app)
   app.decorate('rooms', rooms)

@@ -12,12 +12,13 @@ import type { RoomEvent, RoomStateKernel } from './room-state.ts'
 import { defaultRole, hasOwner } from './rooms.ts'
 import type { Role } from './rooms.ts'
 
-// The owner and the roles of a room without a backend. The owner is the user in the room's record until another user
-// succeeds them. The successor, the roles, and the time when the owner became absent are room state. Therefore, all
-// servers and members receive changes in the same order, and the state survives a restart together with its room.
+// The owner and roles of a room when no backend determines them. The owner is the user in the room's record until
+// another user succeeds them. The successor, the roles, and the time when the owner became absent are room state.
+// Therefore, all servers and members receive changes in the same order, and the state survives a restart together with
+// its room.
 
 const ownershipState = z.object({
-  /** The owner; undefined while it is the user in the room's record. */
+  /** The owner; undefined while the owner is the user in the room's record. */
   ownerId: userId.optional(),
   /** The owner's name; undefined while the owner is the user in the room's record. */
   ownerName: z.string().optional(),
@@ -25,7 +26,7 @@ const ownershipState = z.object({
   absentSince: z.number().optional(),
   /** Whether the grace period has ended without an eligible successor and the room is waiting for one. */
   isWaiting: z.boolean().optional(),
-  /** The roles that the owner has assigned. They override the roles in the users' tokens. */
+  /** The roles that the owner has assigned. These roles override the roles in the users' tokens. */
   roles: z.array(z.object({ userId, role: z.enum(['admin', 'member']) })).optional()
 })
 type OwnershipState = z.output<typeof ownershipState>

@@ -185,7 +185,7 @@ export interface Rooms {
    */
   rolesOf (room: RoomRecord): Promise<{ userId: UserId, role: GivenRole }[]>
   /**
-   * Assigns a role to a user. It overrides the role in the user's token. Members receive `room:role`.
+   * Assigns a role to a user. The assigned role overrides the role in the user's token. Members receive `room:role`.
    *
    * @param by must be the owner; omitted for a server admin
    * @returns the user's id as in their token, and their previous role
@@ -306,9 +306,9 @@ declare module '../hooks.ts' {
 
     /**
      * Lets the feature that manages a room decide whether a session may join it. If the result is `managed`, the join
-     * creates the room without an owner, without a PIN and without a request to the backend. In rooms without an owner,
+     * creates the room without an owner, a PIN or a request to the backend. In rooms without an owner,
      * every member may send audio, nobody can become the owner or lock the room, and only users whose token has the
-     * role `admin` are admins. A handler rejects the join by throwing an error.
+     * `admin` role are admins. A handler rejects the join by throwing an error.
      */
     'room:admit': (roomId: string, session: Session) => Promise<'managed' | undefined>
     /**

@@ -2,7 +2,7 @@ import { z } from 'zod'
 import { fitting, maxEventBytes } from './sizes.ts'
 
 /** The cursor in a request for a page. Opaque to clients. */
-export const cursor = z.string().max(256).optional().describe('The previous page's nextCursor')
+export const cursor = z.string().max(256).optional().describe("The previous page's nextCursor")
 /** The cursor of the next page, in a reply. */
 export const nextCursor = z.string().nullable().describe('Cursor of the next page; null on the last page')
 

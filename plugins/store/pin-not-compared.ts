@@ -10,7 +10,7 @@ export class PinNotCompared extends Error {
 
   /** @param pinHash the room's stored hash */
   constructor (pinHash: string) {
-    super('The PIN was not compared with the room's hash')
+    super("The PIN was not compared with the room's hash")
     this.pinHash = pinHash
   }
 }

@@ -9,8 +9,8 @@ import { describeCertificate, readTls } from './certificate.ts'
  */
 const pollMs = 2000
 /**
- * How long the server waits after a change before it reads the files, in milliseconds, because the key and the
- * certificate are rarely written at the same time.
+ * How long the server waits after a change before it reads the files, in milliseconds. The wait is needed because the
+ * key and the certificate are rarely written at the same time.
  */
 const settleMs = 500
 

@@ -60,7 +60,7 @@ export class Mixes {
   }
 
   /**
-   * Starts the mix of a room, or uses the existing one.
+   * Starts a room's mix, or uses the existing one.
    *
    * @throws ROOM_NOT_FOUND, OVERLOADED, UNAVAILABLE
    */

@@ -110,7 +110,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   let epoch = 0
   let closed = false
 
-  // The registry. This server writes its own voices to it, with one write at a time per room.
+  // The registry. This server writes its own voices to the registry, with one write at a time per room.
 
   const writing = new Map<string, { again: boolean, done: Promise<void> }>()
   /** Failed writes: the number of consecutive failures, and the timer of the next attempt. */
@@ -300,7 +300,10 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
     return { userId: loudest?.userId ?? null, activeSpeakers: unique.map(({ userId }) => userId), levels: unique.map(({ level }) => level), timestamp: Date.now() }
   }
 
-  /** Requests the active speakers from servers that have not sent theirs. A server sends them only when they change. */
+  /**
+   * Requests the active speakers from servers that have not sent theirs. A server sends its active speakers only when
+   * they change.
+   */
   async function learnSpeakers (roomId: string): Promise<void> {
     const room = known.get(roomId)
     if (!room) return

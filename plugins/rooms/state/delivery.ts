@@ -34,7 +34,7 @@ export interface Versioned {
 export interface Known extends Versioned {
   /** The version that the members on this server have received, through events or their join reply. */
   delivered: Versioned
-  /** Members whose join reply contained a newer version. They do not receive events up to that version. */
+  /** Members whose join reply contained a newer version. These members do not receive events up to that version. */
   pendingJoiners: Map<Session, Versioned>
 }
 

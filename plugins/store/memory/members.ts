@@ -144,7 +144,7 @@ interface PinCheck {
 type Counter = [name: PinLimitOf, key: string, max: number]
 
 function createPinCheck (): PinCheck {
-  // By name and key. The time is monotonic, because the clock may be set back.
+  // Keyed by the counter's name and key. The times are from a monotonic clock, because the wall clock may be set back.
   const wrong = new Map<string, { count: number, since: number }>()
 
   function removeExpired (now: number): void {

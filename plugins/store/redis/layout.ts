@@ -57,8 +57,8 @@ export const sessionField = (nodeId: string, sessionId: string) => `${nodeId} ${
 export const parseRecord = (text: string): RoomRecord => ({ options: {}, ...JSON.parse(text) as Omit<RoomRecord, 'options'> })
 
 /**
- * Cache of parsed profiles by JSON text, because each join reads up to 100 profiles, most of them the same as before.
- * The texts in the cache have at most 4 Mi characters in total.
+ * Caches parsed profiles by their JSON text, because each join reads up to 100 profiles, most of them the same as
+ * before. The texts in the cache have at most 4 Mi characters in total.
  */
 const profiles = new LRUCache<string, Readonly<Profile>>({ maxSize: 2 ** 22, sizeCalculation: (_profile, text) => text.length })
 

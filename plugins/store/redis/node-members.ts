@@ -40,7 +40,7 @@ export function createRedisNodeMembers (redis: Redis, nodeId: string, index: Roo
       const list = members.map((member) => [sessionField(node, member.sessionId), member.userKey, JSON.stringify(member.profile)])
       if (node === nodeId) index.invalidate(room.roomId)
       // Do both in the same turn of the event loop: if the script had to wait for the index, the members could change
-      // before the script is sent.
+      // before the script was sent.
       const [written] = await Promise.all([
         replace({
           nodeId: node,

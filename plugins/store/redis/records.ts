@@ -9,7 +9,10 @@ import type { RoomIndex } from './room-index.ts'
 // `busyStride` rooms, up to `busyReads` reads in total.
 const busyStride = 500
 const busyReads = 4
-/** Maximum number of reads for a page of all rooms. Each read also removes ids without a room from the index. */
+/**
+ * Maximum number of reads to fill a page of the list of all rooms. Each read also removes ids without a room from the
+ * index.
+ */
 const maxReads = 10
 
 export function createRedisRecords (redis: Redis, nodeId: string, index: RoomIndex): RecordStore {
