@@ -19,7 +19,7 @@ import type { RoomSeats } from './seats.ts'
 /**
  * - `off`: no room, or a room without audio
  * - `connecting`: the transports are connecting, for the first time or after a loss
- * - `on`: the transports are connected; remote tracks are received and the published track is sent. After `publish()`
+ * - `on`: the transports are connected; remote tracks are received and the published track is sent. After `publish()`,
  *   the state stays `on` for up to 8 s while the send transport connects; `microphone` is `waiting` until then
  */
 export type AudioState = 'off' | 'connecting' | 'on'
@@ -27,8 +27,8 @@ export type AudioState = 'off' | 'connecting' | 'on'
 /**
  * What the client receives:
  *
- * - `auto`: for users with a seat (in rooms without seats: for users who publish a track), the voices. For listeners, the
- *   mix if the server recommends it, otherwise the voices
+ * - `auto`: users with a seat (in rooms without seats, users who publish a track) receive the voices. Listeners receive
+ *   the mix if the server recommends it; otherwise, they receive the voices
  * - `voices`: one track per producer
  * - `mix`: one track with the mix of the room. A user who speaks also hears their own voice. While the server offers no
  *   mix, the client receives the voices
@@ -60,7 +60,7 @@ export interface AudioEvents {
   producers: []
   /** The user muted or unmuted the microphone. */
   muted: [muted: boolean]
-  /** The state of the microphone changed. */
+  /** The microphone's state changed. */
   microphone: [state: MicrophoneState]
   /** The state of the published music changed. */
   music: [state: MicrophoneState]
@@ -108,9 +108,9 @@ const sources = ['voice', 'music'] as const
 interface PreviousTransports {
   transports: MediaTransports
   closed: PromiseWithResolvers<void>
-  /** Closes the transports after a timeout. */
+  /** The timer that closes the transports. */
   timer: ReturnType<typeof setTimeout>
-  /** Whether closing has begun. It begins when the current transports are first connected. */
+  /** Whether the transports have begun to close, which they do when the current transports are first connected. */
   isEnding: boolean
 }
 
@@ -127,7 +127,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
   readonly #seats: RoomSeats
   readonly #options: AudioOptions
   readonly #remoteTracks: RemoteTracks
-  /** Volumes and speaker device. Has an effect only with the option `play`. */
+  /** Volumes and speaker device. Has an effect only with the `play` option. */
   readonly playback: AudioPlayback
   readonly #backoff = createBackoff({ firstMs: 200, longestMs: 5000 })
   // The desired state.
@@ -286,7 +286,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
    * Audio quality since the previous call, or since the transports were created. Wait at least one second between
    * calls: over shorter intervals, single packets dominate the result.
    *
-   * @returns undefined while no transport is connected, and as long as no track has been sent or received
+   * @returns undefined while no transport is connected, and until a track has been sent or received
    */
   async quality (): Promise<AudioQuality | undefined> {
     const transports = this.#transports
@@ -384,7 +384,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
 
   /**
    * Publishes a track in this room and in later rooms, until `unpublish()`. It replaces an earlier track of the same
-   * source. In a room with seats the track is sent whenever the user has a seat. The caller owns the track and must
+   * source. In a room with seats, the track is sent whenever the user has a seat. The caller owns the track and must
    * stop it.
    *
    * While the device mutes the track, for example during a phone call, the user appears muted.
@@ -442,7 +442,10 @@ export class RoomAudio extends Emitter<AudioEvents> {
     this.#setMuted(false)
   }
 
-  /** Id of the sitting (one stay in a seat) that permits sending; 0 without seats, undefined if the user may not speak. */
+  /**
+   * Id of the sitting (one stay in a seat) that permits sending; 0 if the room has no seats, undefined if the user may
+   * not speak.
+   */
   get #permitted (): number | undefined {
     return this.#seats.enabled ? this.#seats.sitting : 0
   }
@@ -537,7 +540,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
       } else if (this.#previous) {
         // Audio continues through the previous transports.
       } else if (this.#state === 'on' && transports.startsSending) {
-        // Remote audio is not interrupted; the state of the microphone is `waiting`.
+        // Remote audio is not interrupted; the microphone's state is `waiting`.
         this.#sendTimer ??= setTimeout(() => {
           this.#setState('connecting')
           this.#reportFailure()
@@ -675,19 +678,19 @@ export class RoomAudio extends Emitter<AudioEvents> {
       if (transports.closed) return
       const sitting = this.#permitted
       if (!publication || sitting === undefined) return await transports.stopSending(source)
-      // An ended track cannot be sent. Its producer stays open, muted, until there is another track.
+      // An ended track cannot be sent. Its producer stays open but muted until there is another track.
       if (!publication.isReopening) await transports.send(source, publication.track, sitting)
       await transports.sendMuted(source, publication.isInterrupted || (source === 'voice' && this.#muted))
     } catch (cause) {
       if (transports.closed || cause instanceof TransportsClosed) return
       // The seat was lost or the `seats` feature was turned on, and the event about this change has not arrived yet.
       if (codeOf(cause) === 'NOT_SEATED') return
-      // The server closed the producer. Reconcile with the current state.
+      // The server closed the producer, so adapt to the current state.
       if (codeOf(cause) === 'PRODUCER_NOT_FOUND') {
         this.#sync()
         return
       }
-      // An unplugged microphone must not tear down the receiving transport.
+      // An unplugged microphone must not tear down the receive transport.
       const ended = publication?.track.readyState === 'ended' && codeOf(cause) === undefined
       const error = ended ? new RequestError({ code: 'TRACK_ENDED', message: 'The track has ended' }, { cause }) : cause
       if (mayPass(error) || isDisconnect(error) || codeOf(error) === undefined) return this.#broken(transports, asMediaError(error))

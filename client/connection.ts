@@ -22,7 +22,7 @@ export type ConnectionState = 'idle' | 'connecting' | 'open' | 'waiting' | 'clos
 
 export interface ConnectionOptions {
   /**
-   * The server's base URL, for example https://voice.example.com, or https://example.com/voice behind a path prefix.
+   * The server's base URL, for example https://voice.example.com, or https://example.com/voice with a path prefix.
    * The scheme may also be wss. The client keeps the path and the query.
    */
   url: string
@@ -76,11 +76,11 @@ export interface Handover {
   /** Like `Connection.request`, but on the second connection. */
   request: Connection['request']
   /**
-   * Makes the second connection the current one. Must be called from the `apply` callback of a request, so that no
-   * event of either connection is lost. The previous connection is closed when its pending requests are answered and
+   * Makes the second connection the current one. Call this from the `apply` callback of a request, so that no event of
+   * either connection is lost. The previous connection is closed when its pending requests have been answered and
    * `moved` has settled.
    *
-   * @param moved settles when nothing else needs the previous connection
+   * @param moved a promise that settles when nothing else needs the previous connection
    * @throws RequestError if the previous connection was lost in the meantime
    */
   adopt: (moved?: Promise<void>) => void
@@ -93,7 +93,9 @@ const finalCodes: { [Code in CloseCodes[keyof CloseCodes]]?: WireError } = {
   4409: { code: 'REPLACED', message: 'You connected from another device' }
 }
 
-/** After this many redirects from server to server in a row, the client waits, then uses the load balancer again. */
+/**
+ * After this many consecutive redirects from server to server, the client waits before it uses the load balancer again.
+ */
 const maxHops = 3
 
 /**
@@ -164,9 +166,9 @@ export class Connection extends Emitter<ConnectionEvents> {
   }
 
   /**
-   * Called with a second connection when the server shuts down. Must prepare that connection and call `adopt`. If the
-   * function throws, the client tries again with a new second connection. If the property is not set, the client
-   * reconnects after the server has closed the current connection.
+   * Called with a second connection when the server shuts down. The function must prepare that connection and call
+   * `adopt`. If the function throws, the client tries again with a new second connection. If the property is not set,
+   * the client reconnects after the server has closed the current connection.
    */
   handover: ((handover: Handover) => Promise<void>) | undefined
 
@@ -187,14 +189,14 @@ export class Connection extends Emitter<ConnectionEvents> {
   /**
    * Connects and stays connected. Idempotent.
    *
-   * @returns the greeting from the first successful attempt; the event `state` reports failed attempts
+   * @returns the greeting from the first successful attempt; the `state` event reports failed attempts
    * @throws RequestError if the server rejects the client permanently, or if `close()` is called
    */
   connect (): Promise<Greeting> {
     if (this.#state === 'open' && this.#greeting) return Promise.resolve(this.#greeting)
     if (this.#opening) return this.#opening.promise
     const opening = Promise.withResolvers<Greeting>()
-    // Prevents an unhandled rejection: callers may use the event `state` instead of the promise.
+    // Prevents an unhandled rejection: callers may use the `state` event instead of the promise.
     opening.promise.catch(() => {})
     this.#opening = opening
     this.#refusal = undefined
@@ -255,7 +257,7 @@ export class Connection extends Emitter<ConnectionEvents> {
       this.#pending.delete(id)
       reject(new RequestError({ code: 'TIMEOUT', message: `The server did not reply to ${type}` }))
       this.#answered(ws)
-      // Only this request failed, unless the server does not answer a ping either.
+      // Only this request has failed, unless the server also fails to answer a ping.
       if (ws === this.#ws) this.#heartbeat.check()
     }, this.#timeoutMs)
     this.#pending.set(id, {
@@ -287,7 +289,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.emit('state', state, why)
   }
 
-  /** Makes one attempt to connect. Every failure ends in #retry or #finish. */
+  /** Makes one attempt to connect. Every failure leads to #retry or #finish. */
   async #attempt (): Promise<void> {
     clearTimeout(this.#timer)
     this.#setState('connecting')
@@ -607,7 +609,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     opening?.reject(why)
   }
 
-  /** @param ws if given, rejects only the requests on this socket */
+  /** @param ws if given, only the requests on this socket are rejected */
   #rejectAll (error: WireError, ws?: WebSocket): void {
     for (const [id, pending] of [...this.#pending]) {
       if (ws && pending.ws !== ws) continue

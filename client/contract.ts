@@ -386,9 +386,9 @@ export interface LobbyRequests {
           onAir: boolean
         }
         createdAt: number
-        /** Present if the feature seats is enabled */
+        /** Present if the seats feature is enabled */
         seatCount?: number | undefined
-        /** Number of seated users, excluding disconnected users. Present if the feature seats is enabled */
+        /** Number of seated users, excluding disconnected users. Present if the seats feature is enabled */
         seated?: number | undefined
         /** Some members: seated users first, then the others in order of arrival */
         people: Profile[]
@@ -509,7 +509,7 @@ export interface MediaRequests {
   'audio:consume': {
     request: {
       transportId: string
-      /** A producer in the room, or `mix` for the mix of the room (feature mix) */
+      /** A producer in the room, or `mix` for the mix of the room (from the mix feature) */
       producerId: string
       rtpCapabilities: {
         codecs: {
@@ -602,7 +602,7 @@ export interface MediaEvents {
     userId: UserId
     source: 'voice' | 'music'
   }
-  /** Sent to the owner of a consumer when the consumer is closed */
+  /** Sent when a consumer is closed, to the member who created it */
   'consumer:closed': {
     roomId: string
     consumerId: string
@@ -683,7 +683,7 @@ export interface ModerationRequests {
   'room:kick': {
     request: {
       userId: UserId
-      /** How long the user cannot join again. Default: the user can join again immediately */
+      /** How long the user cannot rejoin. Default: the user can rejoin immediately */
       banSeconds?: number | undefined
     }
     reply: {
@@ -728,7 +728,7 @@ export interface ModerationRequests {
   }
   'room:lock': {
     request: {
-      /** PIN that later joins require. Without a PIN, only the owner, admins, current members and users who have just disconnected can join */
+      /** PIN that users need to join from now on. Without a PIN, only the owner, admins, current members and users who have just disconnected can join */
       pin?: string | undefined
     }
     reply: {}
@@ -849,7 +849,7 @@ export interface RecordingEvents {
   'recording:stopped': {
     roomId: string
     recordingId: string
-    /** Why the recording ended; absent if a host stopped it. `disk_full`: the disk has no space; `failed`: the server could not write a file, or the recorder failed; `max_duration`: after RECORDING_MAX_HOURS; `moved`: nobody was left in the room on the recording server, and another server continues with a new recording; `room_closed`: nobody was left in the room; `server_stopped`: the server or the feature was stopped; `server_lost`: the server died, and the recording contains what was stored until then */
+    /** Why the recording ended; absent if a host stopped it. `disk_full`: the disk has no space; `failed`: the server could not write a file, or the recorder failed; `max_duration`: the recording reached RECORDING_MAX_HOURS; `moved`: nobody was left in the room on the recording server, and another server continues with a new recording; `room_closed`: nobody was left in the room; `server_stopped`: the server or the feature was stopped; `server_lost`: the server died, and the recording contains what was stored until then */
     reason?: ('disk_full' | 'failed' | 'max_duration' | 'moved' | 'room_closed' | 'server_stopped' | 'server_lost') | undefined
   }
 }
@@ -1016,7 +1016,7 @@ export interface SeatsEvents {
   /** Sent when seat requests change. The owner and admins receive all requests. Other members receive only their own request, and only when it has changed */
   'seat:requests': {
     roomId: string
-    /** Oldest first. The owner and admins receive all requests, other members only their own */
+    /** Oldest first. The owner and admins receive all requests; other members receive only their own */
     requests: {
       userId: UserId
       /** Epoch milliseconds */
@@ -1060,7 +1060,7 @@ export interface SeatsJoinReply {
     /** Epoch milliseconds */
     expiresAt: number
   }[]
-  /** Oldest first. The owner and admins receive all requests, other members only their own */
+  /** Oldest first. The owner and admins receive all requests; other members receive only their own */
   seatRequests: {
     userId: UserId
     /** Epoch milliseconds */

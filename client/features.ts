@@ -1,7 +1,7 @@
 import type { EventData, EventType } from './protocol.ts'
 
 /**
- * @param features the features that are enabled before the event
+ * @param features the features that were enabled before the event
  * @param type the type of the server event
  * @returns the features that are enabled after the event; the same object if nothing changed
  */

@@ -5,7 +5,10 @@ export interface HeartbeatOptions {
   answerMs: number
   /** Sends a request that the server answers immediately. */
   ping: () => void
-  /** Called if no message arrives in time after a ping. The heartbeat does not continue by itself. */
+  /**
+   * Called if no message arrives in time after a ping. The heartbeat then sends no more pings until a message arrives
+   * or `start()` is called.
+   */
   lost: () => void
 }
 
@@ -13,7 +16,7 @@ export interface HeartbeatOptions {
 export interface Heartbeat {
   /** Watches a new connection. */
   start (): void
-  /** Must be called for each message that arrives. */
+  /** Call this for each message that arrives. */
   received (): void
   /** Checks the connection immediately. */
   check (): void
@@ -37,8 +40,8 @@ export function createHeartbeat ({ idleMs, answerMs, ping, lost }: HeartbeatOpti
 
   function wait (): void {
     isAsking = false
-    // Subtract a random part of up to a quarter. All members of a silent room received the last message at the same
-    // time, so their pings would otherwise coincide.
+    // Shorten the limit by up to a quarter at random. All members of a silent room received the last message at the
+    // same time, so their pings would otherwise coincide.
     const limitMs = idleMs * (0.75 + Math.random() / 4)
     const look = () => {
       const leftMs = receivedAt + limitMs - now()

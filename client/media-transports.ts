@@ -65,8 +65,8 @@ const disturbanceMs = 2000
 const maxRestarts = 3
 
 /**
- * The send and receive transports of one join; the next join or `media:reset` replaces them. After `close()`, calls are
- * rejected with {@link TransportsClosed} or have no effect, and calls that were pending are rejected or stay pending.
+ * The send and receive transports of one join; the next join or `media:reset` replaces them. After `close()`, new calls
+ * are rejected with {@link TransportsClosed} or have no effect, and earlier calls are rejected or stay pending.
  */
 export class MediaTransports {
   readonly #options: MediaTransportsOptions
@@ -105,7 +105,7 @@ export class MediaTransports {
   }
 
   /**
-   * Whether audio can flow: every transport is connected, except for a send transport that has never been used.
+   * Whether audio can flow: every transport is connected; a send transport that has never been used does not count.
    */
   get connected (): boolean {
     return [...this.#open].every(isConnected)
@@ -120,7 +120,7 @@ export class MediaTransports {
     return receive?.connectionState === 'connected' && send?.connectionState === 'connecting' && !this.#sentOnce
   }
 
-  /** Whether a track was sent or received. */
+  /** Whether a track has been sent or received. */
   get used (): boolean {
     return this.#used
   }

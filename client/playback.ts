@@ -105,7 +105,7 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
     this.emit('change')
   }
 
-  /** Plays tracks that the browser has blocked. Must be called in the event handler of a click or key press. */
+  /** Plays tracks that the browser has blocked. Call this in the event handler of a click or key press. */
   resume (): void {
     this.#setBlocked(false)
     for (const output of this.#players.values()) this.#play(output)

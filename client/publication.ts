@@ -133,7 +133,7 @@ export class Publication {
 /**
  * Opens a microphone. Retries with backoff while another application uses it.
  *
- * @param isWanted whether to retry
+ * @param isWanted returns whether to retry
  * @throws the error of `open`
  */
 async function openWhenFree (open: () => Promise<MediaStreamTrack>, isWanted: () => boolean): Promise<MediaStreamTrack> {

@@ -62,7 +62,7 @@ const pollMs = 20
 /** The `producerId` of the mix of a room. */
 const mixId = 'mix'
 
-/** Errors that concern a single producer: it is closed, or this browser cannot play it. */
+/** Errors that concern a single producer: the producer is closed, or this browser cannot play it. */
 const producerErrors = new Set(['PRODUCER_NOT_FOUND', 'CONSUMER_NOT_FOUND', 'CANNOT_CONSUME'])
 
 interface ReceivedTrack {
@@ -194,9 +194,9 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   }
 
   /**
-   * Keeps the tracks while the client moves to another server. Each track plays until the track of the same producer
-   * from the other server is audible, or until `release()`. Afterwards, call `start()` with the other server's join
-   * reply, and then `open()`.
+   * Keeps the tracks while the client moves to another server. Each track plays until the same producer's track from
+   * the other server is audible, or until `release()`. Afterwards, call `start()` with the other server's join reply,
+   * and then `open()`.
    */
   handOver (): void {
     this.release()
@@ -208,7 +208,9 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     this.#producers.clear()
   }
 
-  /** Waits until all audible tracks from the previous server have been replaced, but at most {@link longestWaitMs}. */
+  /**
+   * Waits until all audible tracks from the previous server have been replaced, but for at most {@link longestWaitMs}.
+   */
   async replaced (): Promise<void> {
     const deadline = performance.now() + longestWaitMs
     while (performance.now() < deadline && [...this.#previous.values()].some(({ audio }) => receptionOf(audio) === this.#wanted && !this.#isSilent(audio))) await delay(pollMs)
@@ -403,7 +405,9 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
 
 const delay = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
-/** Whether the browser has played a packet of the consumer, or, if the browser does not report this, has received one. */
+/**
+ * Whether the browser has played a packet from the consumer, or, if the browser does not report this, has received one.
+ */
 async function hasPackets (consumer: types.Consumer): Promise<boolean> {
   const receiver = consumer.rtpReceiver as Partial<RTCRtpReceiver> | undefined
   if (receiver?.getSynchronizationSources) return hasSound(receiver)
@@ -413,7 +417,7 @@ async function hasPackets (consumer: types.Consumer): Promise<boolean> {
   return packets > 0
 }
 
-/** Whether the browser has played a packet of the receiver. */
+/** Whether the browser has played a packet from the receiver. */
 function hasSound (receiver: Partial<RTCRtpReceiver>): boolean {
   return (receiver.getSynchronizationSources?.().length ?? 1) > 0
 }

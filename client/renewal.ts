@@ -4,7 +4,7 @@ import { isDisconnect, mayPass, retryAfterOf } from './errors.ts'
 
 export interface RenewalOptions {
   /**
-   * Joins the room again and applies the reply's fields for these features.
+   * Rejoins the room and applies the reply's fields for these features.
    *
    * @throws RequestError
    */
@@ -15,7 +15,7 @@ export interface RenewalOptions {
 
 /**
  * Tracks features that are turned on or off during and after a join. If the join reply lacks the
- * fields of a feature that was turned on, the client joins the room again.
+ * fields of a feature that was turned on, the client rejoins the room.
  */
 export class Renewal {
   readonly #options: RenewalOptions
@@ -53,7 +53,7 @@ export class Renewal {
     this.#soon()
   }
 
-  /** Whether a feature was turned off after the join request was sent, so its fields in the reply are obsolete. */
+  /** Whether a feature was turned off after the join request was sent, which makes its fields in the reply obsolete. */
   isOver (feature: string): boolean {
     return this.#changed.get(feature) === false
   }

@@ -18,7 +18,7 @@ import { updateSnapshot } from './snapshots.ts'
  * - `out`: not in a room
  * - `joining`: the join is pending
  * - `in`: in the room
- * - `rejoining`: the connection was lost; the client reconnects and joins again
+ * - `rejoining`: the connection was lost; the client reconnects and rejoins the room
  */
 export type RoomState = 'out' | 'joining' | 'in' | 'rejoining'
 
@@ -79,7 +79,7 @@ interface Target {
 }
 
 /**
- * A join waits this many milliseconds longer for a connection than one connection attempt may take, so that the attempt
+ * A join waits for a connection this many milliseconds longer than one attempt to connect may take, so that the attempt
  * can report its error first.
  */
 const reportMs = 500
@@ -98,7 +98,7 @@ export class RoomClient extends Emitter<RoomEvents> {
   /** Empty while the `seats` feature is off. */
   readonly seats: RoomSeats
   readonly gifts: RoomGifts
-  /** Title, topic, lock, slow mode, admins and raised hands. */
+  /** The title, topic, lock, slow mode, admins and raised hands of the room. */
   readonly details: RoomDetails
   /** Undefined if the `audio` option is false. */
   readonly audio: RoomAudio | undefined
@@ -115,7 +115,7 @@ export class RoomClient extends Emitter<RoomEvents> {
   #participantsCursor: string | undefined
   readonly #connectMs: number
   #connectTimer: ReturnType<typeof setTimeout> | undefined
-  /** Whether `join()` started the connection, and the connection has not been open since. */
+  /** Whether `join()` started the connection and the connection has not been open since then. */
   #isStarting = false
   #participants: readonly Participant[] = Object.freeze([])
   #participantsStale = false
@@ -391,7 +391,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     })
   }
 
-  /** Joins the current room again, to get the fields of features that were turned on. */
+  /** Rejoins the current room, to get the fields of features that were turned on. */
   async #renew (features: ReadonlySet<string>): Promise<void> {
     const wanted = this.#target
     if (!wanted || this.#state !== 'in') return

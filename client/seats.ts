@@ -39,7 +39,7 @@ interface View {
   free: readonly Seat[]
   /** The taken seats, by user id as a string. */
   byUser: ReadonlyMap<string, Seat>
-  /** Whether something changed since the view was created. */
+  /** Whether anything has changed since the view was created. */
   isStale: boolean
 }
 
@@ -148,7 +148,10 @@ export class RoomSeats extends Emitter<SeatsEvents> {
     return this.#self === undefined ? undefined : this.of(this.#self)
   }
 
-  /** The seat of the newest invite. Accept the invite with `seat:invite:accept` or decline it with `seat:invite:decline`. */
+  /**
+   * The seat for which the user has the newest pending invite. Accept the invite with `seat:invite:accept` or decline
+   * it with `seat:invite:decline`.
+   */
   get invitation (): Seat | undefined {
     const [seatIndex] = [...this.#invited].findLast(([, userId]) => this.isSelf(userId)) ?? []
     return seatIndex === undefined ? undefined : this.#current.list[seatIndex]
@@ -156,8 +159,8 @@ export class RoomSeats extends Emitter<SeatsEvents> {
 
   /**
    * Seat requests, oldest first; the same frozen array until they change. The owner and admins of the room see all
-   * requests, other users only their own. To answer a request, invite the user to a seat, assign the user to a seat, or
-   * lower the hand with `seat:request:cancel`.
+   * requests; other users see only their own. To answer a request, invite the user to a seat, assign the user to a
+   * seat, or lower the hand with `seat:request:cancel`.
    */
   get requests (): readonly SeatRequest[] {
     return this.#requests

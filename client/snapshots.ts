@@ -3,7 +3,7 @@
  * the same objects, and so does the list if no item has changed.
  *
  * @param previous the last result
- * @param current the current items; they are frozen
+ * @param current the current items, which this function freezes
  * @param keyOf identifies an item in both lists
  */
 export function updateSnapshot<T extends object> (previous: readonly T[], current: readonly T[], keyOf: (item: T) => unknown): readonly T[] {

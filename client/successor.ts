@@ -7,7 +7,7 @@ export interface Successor {
   readonly events: readonly { type?: string }[]
   /** Resolves when the greeting has arrived. */
   readonly ready: Promise<void>
-  /** Rejects when the socket is closed, or the greeting does not arrive in time. */
+  /** Rejects when the socket closes or the greeting does not arrive in time. */
   readonly lost: Promise<never>
   isReady (): boolean
   /** How the current socket was closed, if it was closed before this socket replaced it. */

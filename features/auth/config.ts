@@ -14,11 +14,11 @@ export const config = z.object({
   clockToleranceSeconds: fromEnv('JWT_CLOCK_TOLERANCE_SECONDS', z.int().min(0).max(3600).default(60)
     .describe("How far in the future the nbf and iat of a token may be, in seconds. The backend's clock may be ahead of the server's."), read.number),
   audience: fromEnv('JWT_AUDIENCE', z.string().min(1).optional()
-    .describe('Required aud of tokens.')),
+    .describe('The aud that tokens must have.')),
   issuer: fromEnv('JWT_ISSUER', z.string().min(1).optional()
-    .describe('Required iss of tokens.')),
+    .describe('The iss that tokens must have.')),
   type: fromEnv('JWT_TYPE', z.string().regex(/^[A-Za-z0-9!#$&^_.+/-]{1,64}$/, 'must be a media type like at+jwt').optional()
-    .describe('Required typ in the header of tokens, for example at+jwt. The comparison ignores case and the prefix application/.')),
+    .describe('The typ that the header of tokens must have, for example at+jwt. The comparison ignores case and the prefix application/.')),
   publicClaims: fromEnv('PUBLIC_CLAIMS', z.array(z.string()).default(['id', 'name', 'avatar', 'frame', 'gender', 'country', 'wealth_xp', 'charm_xp', 'signature'])
     .describe('Token claims that other clients receive. Other claims stay on the server.'), read.list),
   queryToken: fromEnv('WS_QUERY_TOKEN', z.boolean().default(false)

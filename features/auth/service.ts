@@ -54,7 +54,7 @@ declare module '../../plugins/cluster/messages.ts' {
 
 /**
  * Interval at which the tokens of open sessions are checked for revocation, in milliseconds. The check is needed
- * because the backend also writes revocations. protocol.md requires that a session closes within 5 s.
+ * because the backend also writes revocations. protocol.md requires that a session closes within 5 s of the revocation.
  */
 const sweepMs = 2500
 const sweepBatch = 500

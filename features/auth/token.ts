@@ -3,7 +3,7 @@ import { createVerifier, TokenError } from 'fast-jwt'
 import { findTextIssue, userIdText, z } from 'flylive-audio-server/feature'
 import type { Identity, Profile, UserId } from 'flylive-audio-server/feature'
 
-/** The reason why a token was rejected; the label `result` of flylive_auth_attempts_total. */
+/** The reason why a token was rejected; the `result` label of flylive_auth_attempts_total. */
 export type Refusal = 'missing' | 'invalid' | 'expired' | 'blocked' | 'revoked' | 'store_error'
 
 /** Thrown if a token is rejected. */
@@ -28,7 +28,7 @@ export interface TokenRules {
   /** How far `nbf` and `iat` may be in the future, in seconds. Default: 0. */
   clockToleranceSeconds?: number
   /**
-   * Returns the time for the check of `nbf` and `iat`, in epoch milliseconds. Default: the machine's clock.
+   * Returns the time with which `nbf` and `iat` are compared, in epoch milliseconds. Default: the machine's clock.
    * The expiry is always checked with the machine's clock.
    */
   now?: () => number
@@ -131,7 +131,7 @@ export function createTokenVerifier ({ secrets, clockToleranceSeconds = 0, now =
         return verifier(token)
       } catch (error) {
         last = error
-        // With any error except an invalid signature, the next secret would fail, too.
+        // After any error other than an invalid signature, the next secret would fail, too.
         if (!(error instanceof TokenError) || error.code !== TokenError.codes.invalidSignature) break
       }
     }

@@ -6,7 +6,7 @@ const report = z.object({
   roomId: z.string(),
   nodeId: z.string().describe('The server that packages the room'),
   startedAt: z.int().describe('Epoch milliseconds'),
-  listeners: z.int().describe('Number of players whose playlist requests reach the servers. Players that a cache in front of the servers serves are not counted'),
+  listeners: z.int().describe('Number of players whose playlist requests reach the servers. Players that are served by a cache in front of the servers are not counted'),
   waitingRequests: z.int().describe('Number of requests that the packaging server holds until the next part is ready'),
   delayMs: z.int().nullable().describe('Time from the mixer to the playlist; null before the first part'),
   restarts: z.int().describe('How many times the packager was restarted'),

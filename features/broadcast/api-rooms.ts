@@ -3,7 +3,9 @@ import type { FeatureInstance, RoomRecord, UserId } from 'flylive-audio-server/f
 import type { RoomRecordOfApi, RoomRecords } from './room-records.ts'
 import type { Broadcasts } from './service.ts'
 
-/** The user of a request, or an admin of the server. `userId` is null if the server accepts requests without a token. */
+/**
+ * The sender of a request: a user or a server admin. `userId` is null if the server accepts requests without a token.
+ */
 export type Caller = { isAdmin: true } | { isAdmin: false, userId: UserId | null }
 
 /** A room that was created over the REST API (`record`), a room that members have joined (`live`), or both. */

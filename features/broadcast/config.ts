@@ -11,7 +11,7 @@ export const config = z.object({
   opus: fromEnv('BROADCAST_OPUS', z.boolean().default(true)
     .describe('Offers Opus as a second rendition.'), read.flag),
   url: fromEnv('BROADCAST_URL', z.url({ protocol: /^https?$/ }).transform((url) => url.replace(/\/+$/, '')).optional()
-    .describe('Public URL in front of `/hls`, for example that of a CDN. `hlsUrl` begins with it. Default: `hlsUrl` is a path on this server.')),
+    .describe('Public URL under which players find `/hls`, for example the URL of a CDN. `hlsUrl` begins with this URL. Default: `hlsUrl` is a path on this server.')),
   tokenMinutes: fromEnv('BROADCAST_TOKEN_MINUTES', z.int().min(1).max(10_080).default(360)
     .describe('How long a token for the key of an encrypted broadcast is valid, in minutes.'), read.number),
   maxRoomsPerUser: fromEnv('BROADCAST_MAX_ROOMS_PER_USER', z.int().min(1).max(100_000).default(20)

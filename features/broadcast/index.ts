@@ -20,7 +20,10 @@ export const errors = { AlreadyLive, NotOnAir, ...restErrors }
 declare module 'flylive-audio-server/feature' {
   interface FeatureSlots {
     broadcast: {
-      /** Public address in front of `/hls`, for example that of a CDN; undefined if players use the address of this server. */
+      /**
+       * Public URL under which players find `/hls`, for example the URL of a CDN; undefined if players use the address
+       * of this server.
+       */
       readonly url: string | undefined
     }
   }

@@ -8,7 +8,9 @@ import type { PartPosition } from './timeline.ts'
 const listedSegments = 5
 /** Number of segments that can still be fetched after they have left the playlist. */
 const keptSegments = 3
-/** The playlist lists the parts of the segment in progress, and of this many of the latest complete segments. */
+/**
+ * The playlist lists the parts of the segment in progress and those of the latest complete segments, up to this many.
+ */
 const segmentsWithParts = 2
 /** A request for a segment more than this many segments after the current one is invalid. */
 const maxAhead = 2
@@ -136,7 +138,7 @@ export class Rendition {
     return { kind: 'found', value: segment.sealed }
   }
 
-  /** Returns a part. If it is the next part, which the playlist already announces, waits for it. */
+  /** Returns a part. If the part is not finished but the playlist already announces it, waits for it. */
   async part (position: PartPosition, signal: AbortSignal): Promise<Answer<Uint8Array>> {
     const find = () => this.#segments.find(({ number }) => number === position.segment)?.parts.find(({ part }) => part === position.part)
     if (!find()) {

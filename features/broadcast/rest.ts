@@ -28,7 +28,7 @@ const createBody = z.object({
 const params = z.object({ roomId: anyRoomId })
 const tags = ['broadcast']
 const security: readonly Record<string, readonly string[]>[] = [{ token: [] }, { adminKey: [] }]
-/** The ids of the users that the API creates begin with this. */
+/** The prefix of the ids of the users that the API creates. */
 const userPrefix = 'user-'
 const isApiUser = (userId: unknown): userId is string => typeof userId === 'string' && userId.startsWith(userPrefix)
 /** How long a user's token is valid. */

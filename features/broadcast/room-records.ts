@@ -12,7 +12,7 @@ const record = z.object({
   roomId: z.string(),
   /** Null if a server admin or an anonymous client created the room. */
   ownerId: userIdSchema.nullable(),
-  /** Whether a client without a token created the room. All such clients may manage it. */
+  /** Whether a client without a token created the room. All such clients may manage the room. */
   isAnonymous: z.boolean().default(false),
   pin: z.string(),
   /** Whether a client chose the PIN. Only such a PIN protects the broadcast. */
@@ -90,7 +90,8 @@ export function createRoomRecords ({ clock, kv }: FeatureInstance, maxRoomsPerUs
     await changeOwned(ownerId, (ids) => ids.includes(roomId) ? [...ids] : ids.length >= maxRoomsPerUser ? undefined : [...ids, roomId])
 
   /**
-   * Removes rooms that do not exist from a user's quota. Such rooms remain if a server dies between the two writes.
+   * Removes rooms that do not exist from a user's quota. Such rooms stay in the quota if a server dies between the two
+   * writes.
    *
    * @returns whether any were removed
    */

@@ -53,7 +53,7 @@ export interface Broadcasts {
   keyOf (roomId: string): Promise<Uint8Array | undefined>
   /** @returns the servers that package rooms */
   packagers (): Promise<string[]>
-  /** @returns the ids of the rooms on air, and of some that no longer are */
+  /** @returns the ids of the rooms on air, and of some rooms that are no longer on air */
   roomsOnAir (): Promise<string[]>
   find: Copies['find']
 }
@@ -79,8 +79,8 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
   /** The id of the server that packages each room. */
   const leases = kv.namespace('broadcast-leases')
   /**
-   * The rooms on air, and some that no longer are. Unlike a lease, an entry exists as soon as the broadcast starts, and
-   * it remains while another server takes over.
+   * The rooms on air, and some that are no longer on air. Unlike a lease, an entry exists as soon as the broadcast
+   * starts, and it remains while another server takes over.
    */
   const listed = kv.namespace('broadcast-listed')
   const listedAt = new WeakMap<Station, number>()

@@ -24,7 +24,7 @@ export class Station {
   restarts = 0
   /** Time from the end of the latest part in the mix to the arrival of that part in the playlist, in milliseconds. */
   delayMs: number | undefined
-  /** For each other server, its number of listeners, and when it reported them, on the clock of `performance.now`. */
+  /** For each other server, its number of listeners, and when it reported them, in `performance.now()` time. */
   readonly #elsewhere = new Map<string, { listeners: number, at: number }>()
   readonly #mix: RoomMix
   readonly #packager: Packager

@@ -32,7 +32,7 @@ export interface WindowOptions extends RenditionOptions {
 export class BroadcastWindow {
   readonly options: WindowOptions
   readonly renditions: ReadonlyMap<Codec, Rendition>
-  /** When a player last requested a playlist, on the clock of `performance.now`. */
+  /** When a player last requested a playlist, in `performance.now()` time. */
   lastRequest = performance.now()
   readonly #requests = new RequestRates()
   /** The active speakers, if this is a copy of another server's window. */
@@ -107,7 +107,7 @@ class RequestRates {
     count[isBlocking ? 'blocking' : 'plain']++
   }
 
-  /** @returns requests per second averaged over the last complete seconds */
+  /** @returns the number of requests per second, averaged over the last complete seconds */
   perSecond (): { plain: number, blocking: number } {
     const now = Math.floor(performance.now() / 1000)
     const counts = this.#counts.filter(({ second }) => second < now && second >= now - countedSeconds)

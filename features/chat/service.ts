@@ -48,7 +48,7 @@ export interface ChatService extends Chat {
   slowModeSeconds (roomId: string): number
 }
 
-/** If history is disabled, only the newest messages of each room can be deleted: this many. */
+/** If history is disabled, only this many of the newest messages in each room can be deleted. */
 const keptIds = 200
 
 /**

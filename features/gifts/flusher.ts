@@ -43,7 +43,7 @@ export interface FlusherOptions {
 
 /** Sends gifts from the outbox to the backend. */
 export interface Flusher {
-  /** Call after adding a gift to the outbox. A full batch is sent immediately. */
+  /** Call this after adding a gift to the outbox. A full batch is sent immediately. */
   added (): void
   /** Polls the outbox immediately. */
   wake (): void

@@ -25,7 +25,7 @@ const maxRecent = 100_000
  * The gift is still charged only once, and clients recognize it by its transactionId.
  */
 export function createRecentGifts (): RecentGifts {
-  // The option `max` would allocate all entries at each start; with `maxSize` the cache grows on demand.
+  // The `max` option would allocate all entries at each start; with `maxSize` the cache grows on demand.
   return new LRUCache({ maxSize: maxRecent, sizeCalculation: () => 1 })
 }
 

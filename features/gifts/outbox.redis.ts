@@ -12,10 +12,10 @@ const recordKeys: Record<RecordKind, [records: string, ids: string]> = {
   failed: [`${prefix}:failed`, `${prefix}:failed:ids`],
   deadLetters: [`${prefix}:dead`, `${prefix}:dead:ids`]
 }
-/** For each kind of record, the index of the kind's first key in the script `settle`. */
+/** For each kind of record, the index of the kind's first key in the `settle` script. */
 const targets: Record<RecordKind, number> = { ledger: 4, failed: 6, deadLetters: 8 }
 const totalsKey = (roomId: string, roomCreatedAt: number) => `${prefix}:totals:${roomCreatedAt} ${roomId}`
-/** The place of a gift, by the key index that the script `add` returns. */
+/** Where a gift is stored, by the key index that the `add` script returns. */
 const places: Record<number, Found['place']> = { 2: 'queue', 3: 'ledger', 4: 'failed', 5: 'deadLetters' }
 
 const afterFirstLine = (value: string) => value.slice(value.indexOf('\n') + 1)

@@ -18,7 +18,7 @@ declare module 'flylive-audio-server/feature' {
   }
 }
 
-/** Processes gifts. The feature laravel-bridge implements this interface by calling the backend. */
+/** Processes gifts. The laravel-bridge feature implements this interface by calling the backend. */
 export interface GiftProcessor {
   /** Timeout of a call, in milliseconds. */
   readonly timeoutMs: number

@@ -80,9 +80,9 @@ return {redis.call('ZCARD', KEYS[1]), redis.call('ZCARD', KEYS[4]), tries, more,
  *
  * The target is one of:
  * - "processed"
- * - "queue": a is the delay, b the number of failed attempts to add
- * - the index in KEYS of the hash for a kind of record: a is the details, b the name of the field for the number of
- *   attempts, or empty
+ * - "queue": a is the delay, and b is the number of failed attempts to add
+ * - the index in KEYS of the hash for a kind of record: a contains the details, and b is the name of the field for the
+ *   number of attempts, or empty
  *
  * The script adds the gift to its new place before it removes the gift from the old place. If Redis rejects a write
  * (out of memory), the gift stays in the old place.

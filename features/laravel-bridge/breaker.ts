@@ -50,7 +50,7 @@ export function createBreaker ({ maxConsecutiveFailures, openMs, windowMs }: Bre
 }
 
 /**
- * @returns whether the circuit would reject a call. Must be checked before each request, because opossum counts
+ * @returns whether the circuit would reject a call. Check this before each request, because opossum counts
  *   rejected calls as successes
  */
 export const isOpen = ({ closed, pendingClose }: Breaker): boolean => !closed && !pendingClose

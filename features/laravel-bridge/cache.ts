@@ -9,7 +9,7 @@ export interface CacheOptions<V> {
   freshMs: number
   /** Additional time that a value may be used if `load` fails, in milliseconds; 0 disables stale values. */
   staleMs: (value: V) => number
-  /** Overrides `freshMs` per value, in milliseconds. */
+  /** Overrides `freshMs` for a single value, in milliseconds. */
   freshFor?: (value: V) => number
   /** Runs each time the cache returns a stale value. */
   onStale: () => void
@@ -56,7 +56,7 @@ const wasInvalidated = (error: unknown) => error instanceof Error && error.messa
  */
 export function createEntries<V> (max: number, now: () => number): CacheEntries<V> {
   return new LRUCache<string, Entry<V>, Fetch<V>>({
-    // The option `max` would allocate all entries at each start; with `maxSize` the cache grows on demand.
+    // The `max` option would allocate all entries at each start; with `maxSize` the cache grows on demand.
     maxSize: max,
     sizeCalculation: () => 1,
     // This default is never used, because each load sets its own TTL.

@@ -49,7 +49,10 @@ export interface ClientOptions {
  * because time spent waiting for a connection would count as backend latency.
  */
 const maxConcurrent: Record<CallName, number> = { gifts: 4, status: 8, room: 8, role: 16 }
-/** Maximum time in the queue, in milliseconds. Queue time plus call must be shorter than the lease of a job. */
+/**
+ * Maximum time in the queue, in milliseconds. The time in the queue plus the duration of the call must be shorter than
+ * the lease of a job.
+ */
 const maxWaitMs = 10_000
 /** Maximum size of a response, in bytes. The largest valid response lists the gifts of one batch. */
 const maxResponseBytes = 1_048_576

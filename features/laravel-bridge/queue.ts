@@ -10,7 +10,7 @@ export interface QueueOptions {
   maxLength: number
   /** Maximum duration of a slice before it yields to the event loop, in milliseconds. */
   sliceMs: number
-  /** Messages are not handled before this promise resolves. */
+  /** No messages are handled until this promise resolves. */
   startAfter?: Promise<void> | undefined
 }
 

@@ -65,7 +65,7 @@ export function createRelay ({ names, history, rooms, sockets, rights, removals,
   const allowed = new Set(names)
   const { relayedAt, closed: previousClosed } = history
   const closed = Promise.withResolvers<void>()
-  // Wait for both relays: this one closes first if the new generation fails to start.
+  // Wait for this relay and the previous ones: if the new generation fails to start, this relay closes first.
   history.closed = Promise.all([previousClosed, closed.promise]).then(() => {})
   // Events without an id cannot be deduplicated. Those that arrive before this time are left to the previous relay.
   let firstArrival = previousClosed ? Infinity : 0

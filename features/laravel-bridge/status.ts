@@ -6,7 +6,7 @@ import type { BackendClient } from './client.ts'
 import { isRejection } from './rejections.ts'
 import { anyResponse } from './messages.ts'
 
-/** Name of the job that syncs a room, and of the namespace for the last status sent per room. */
+/** Name of the job that syncs a room. The namespace for the last status sent per room has the same name. */
 export const statusJob = 'room-status'
 
 /** The last status that the backend received for a room. */
@@ -14,7 +14,7 @@ interface SentStatus {
   /** When the room was created. Distinguishes the room from earlier and later rooms with the same id. */
   createdAt: number
   count: number
-  /** Time the status was sent, in epoch milliseconds. */
+  /** When the status was sent, in epoch milliseconds. */
   at: number
   /** When a server detected that the room no longer exists, in epoch milliseconds. */
   endedAt?: number
@@ -69,7 +69,7 @@ const iso = (ms: number) => new Date(ms).toISOString()
  * down or a server died.
  */
 export function createRoomStatus ({ clock, jobs, kv, log, store, client, remembered }: StatusOptions): RoomStatus {
-  // The rooms whose sync is being scheduled, and whether each has changed again since.
+  // The rooms whose sync is being scheduled, and whether each has changed again since then.
   const scheduling = new Map<string, boolean>()
   const sent = kv.namespace(statusJob)
   const incarnations = kv.namespace(`${statusJob}-store`)

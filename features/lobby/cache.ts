@@ -11,7 +11,7 @@ export interface Cache<V> {
 }
 
 /**
- * @param maxAgeMs how long a value is valid after the start of its load
+ * @param maxAgeMs how long a value is valid after its load began
  * @param maxEntries maximum number of entries. Above it, the cache evicts the oldest entries
  */
 export function createCache<V> (maxAgeMs: number, maxEntries: number): Cache<V> {

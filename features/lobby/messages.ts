@@ -14,8 +14,8 @@ const listed = z.object({
     onAir: z.boolean().describe('Whether the room is broadcast')
   }),
   createdAt: z.int(),
-  seatCount: z.int().optional().describe('Present if the feature seats is enabled'),
-  seated: z.int().optional().describe('Number of seated users, excluding disconnected users. Present if the feature seats is enabled'),
+  seatCount: z.int().optional().describe('Present if the seats feature is enabled'),
+  seated: z.int().optional().describe('Number of seated users, excluding disconnected users. Present if the seats feature is enabled'),
   people: z.array(profile).describe('Some members: seated users first, then the others in order of arrival')
 })
 

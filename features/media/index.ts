@@ -6,7 +6,7 @@ import { events, greeting, joinReply, requests } from './messages.ts'
 
 export { config, requests }
 
-/** The object that the feature `mix` provides. Declared here, so that another feature named `mix` can replace it. */
+/** The object that the `mix` feature provides. Declared here, so that another feature named `mix` can replace it. */
 interface MixAccess {
   /** @throws the errors of `sfu.consumeMix` */
   consume (session: Session, transportId: string, capabilities: RtpCapabilities, options: ConsumeOptions): Promise<ConsumerInfo>
@@ -133,7 +133,7 @@ export default defineFeature(async function media (app, settings) {
   hooks.on('media:reset', (roomId, reason, sessions) => {
     if (!sessions) {
       rooms.emit(roomId, 'media:reset', { reason }, { local: true })
-      // Only producers on other servers are left after the loss, so announce them again.
+      // Only the producers on other servers are left, so announce them again.
       for (const { producerId, userId, source, isPaused } of sfu.producersOf(roomId)) {
         rooms.emit(roomId, 'audio:newProducer', { producerId, userId, source, kind: 'audio' }, { local: true })
         if (isPaused) rooms.emit(roomId, 'audio:producerPaused', { producerId, userId, source }, { local: true })

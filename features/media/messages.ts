@@ -130,7 +130,7 @@ export const requests = {
       kind: z.literal('audio'),
       rtpParameters,
       source: source.default('voice').describe('Music has a separate bit rate limit, may be stereo, and does not make its sender an active speaker')
-    }).describe('Sends audio to the room. If the feature seats is enabled, this requires a seat'),
+    }).describe('Sends audio to the room. If the seats feature is enabled, this requires a seat'),
     reply: z.object({ id: mediaId })
   },
   'audio:closeProducer': {
@@ -148,7 +148,7 @@ export const requests = {
   'audio:consume': {
     request: z.object({
       transportId: mediaId,
-      producerId: mediaId.describe('A producer in the room, or `mix` for the mix of the room (feature mix)'),
+      producerId: mediaId.describe('A producer in the room, or `mix` for the mix of the room (from the mix feature)'),
       rtpCapabilities,
       paused: z.boolean().default(true).describe('Whether the consumer starts paused and stays paused until consumer:resume')
     }).describe('Receives the audio of a producer'),
@@ -176,7 +176,7 @@ export const events = {
     .describe('Sent to the other members when a producer is closed. If the event has a reason, the sender of the audio also receives it'),
   'audio:producerPaused': producerEvent.describe('Sent to the other members when a producer is paused'),
   'audio:producerResumed': producerEvent.describe('Sent to the other members when a producer is resumed'),
-  'consumer:closed': z.object({ roomId, consumerId: mediaId }).describe('Sent to the owner of a consumer when the consumer is closed'),
+  'consumer:closed': z.object({ roomId, consumerId: mediaId }).describe('Sent when a consumer is closed, to the member who created it'),
   'speaker:active': z.object({
     roomId,
     userId: userId.nullable().describe('The loudest speaker'),

@@ -23,7 +23,7 @@ export interface Recommendations {
    * @param seated number of users in the room who have a seat
    */
   seatsChanged (roomId: string, seated: number): Promise<void>
-  /** Called when the feature seats is turned on or off. While it is off, nobody counts as seated. */
+  /** Called when the `seats` feature is turned on or off. While it is off, nobody counts as seated. */
   setSeats (areOn: boolean): void
   /** Called when a room has no more members on this server. */
   forget (roomId: string): void
@@ -53,7 +53,7 @@ export function createRecommendations ({ features, log, store }: FeatureInstance
     })
   }
 
-  /** Logs failures. The next change of the room's members or seats updates the recommendation again. */
+  /** Logs failures. The next change to the room's members or seats updates the recommendation again. */
   async function tryReview (roomId: string, count?: number): Promise<void> {
     try {
       await review(roomId, count)

@@ -18,11 +18,11 @@ export const requests = {
   'room:kick': {
     request: z.object({
       userId,
-      banSeconds: z.number().min(0).max(maxBanSeconds).optional().describe('How long the user cannot join again. Default: the user can join again immediately')
+      banSeconds: z.number().min(0).max(maxBanSeconds).optional().describe('How long the user cannot rejoin. Default: the user can rejoin immediately')
     }).describe('Removes a user from the room. Owner and admins only. An admin cannot remove the owner'),
     reply: z.object({ userId })
   },
-  'room:unban': aboutUser('Removes the ban of a user. Has no effect if the user is not banned. Owner and admins only'),
+  'room:unban': aboutUser('Unbans a user. Has no effect if the user is not banned. Owner and admins only'),
   'room:bans': {
     request: z.object({ cursor, limit: z.int().min(1).max(100).default(50) }).describe('Lists the bans of the room. Owner and admins only'),
     reply: z.object({
@@ -39,7 +39,7 @@ export const requests = {
     reply: z.object({ userIds: z.array(userId).describe('The users whom the request has muted') })
   },
   'room:lock': {
-    request: z.object({ pin: z.string().min(4).max(32).optional().describe('PIN that later joins require. Without a PIN, only the owner, admins, current members and users who have just disconnected can join') }).describe('Locks the room, or replaces its PIN. Owner and admins only'),
+    request: z.object({ pin: z.string().min(4).max(32).optional().describe('PIN that users need to join from now on. Without a PIN, only the owner, admins, current members and users who have just disconnected can join') }).describe('Locks the room, or replaces its PIN. Owner and admins only'),
     reply: z.object({})
   },
   'room:unlock': bare('Unlocks the room and removes its PIN. Owner and admins only'),

@@ -26,7 +26,7 @@ export interface Moderation {
   bans (room: LocalRoom, session: Session, after: string, limit: number): Promise<Ban[]>
   /**
    * @returns the users whom the command has muted
-   * @throws FEATURE_DISABLED if the feature `seats` is off
+   * @throws FEATURE_DISABLED if the `seats` feature is off
    */
   muteAll (room: LocalRoom, session: Session, except: readonly UserId[]): Promise<UserId[]>
   lock (room: LocalRoom, session: Session, pin?: string): Promise<void>
@@ -36,9 +36,12 @@ export interface Moderation {
   /** @throws CANNOT_TARGET_SELF, NOT_IN_ROOM; FORBIDDEN if another feature determines the owner */
   transfer (room: LocalRoom, session: Session, userId: UserId): Promise<UserId>
   end (room: LocalRoom, session: Session): Promise<void>
-  /** @throws MESSAGE_NOT_FOUND; FORBIDDEN if an admin targets the owner's message; FEATURE_DISABLED if the feature `chat` is off */
+  /**
+   * @throws MESSAGE_NOT_FOUND; FORBIDDEN if an admin targets the owner's message; FEATURE_DISABLED if the `chat`
+   *   feature is off
+   */
   deleteMessage (room: LocalRoom, session: Session, id: string): Promise<void>
-  /** @throws FEATURE_DISABLED if the feature `chat` is off */
+  /** @throws FEATURE_DISABLED if the `chat` feature is off */
   slowMode (room: LocalRoom, session: Session, seconds: number): Promise<void>
 }
 

@@ -10,8 +10,8 @@ import type { Channel, CurrentTalk, NativeVoice, Radio, State, TalkInjection } f
 /** How long an unused channel stays open on this server, in milliseconds. */
 const lingerMs = 30_000
 /**
- * After this time without audio, in milliseconds, a talk on another server is considered lost: that server was killed,
- * or the talk's STOP was lost in a Redis outage.
+ * After this time without audio, in milliseconds, a talk on another server is considered lost, because that server was
+ * killed or the talk's STOP was lost in a Redis outage.
  */
 const lostTalkMs = 10_000
 /** Maximum number of packets that wait until the producer of a talk is open. */
@@ -22,7 +22,7 @@ export type ChannelMessage =
   /** A talk starts. */
   { kind: 'start', talk: CurrentTalk, frame: string } |
   { kind: 'audio', talk: CurrentTalk, frame: string } |
-  /** A server with native clients asks the server of a talk to send the talk to the room as a producer. */
+  /** A server with native clients asks the talk's server to send the talk to the room as a producer. */
   { kind: 'wanted', talkId: string } |
   { kind: 'end', talkId: string, userKey: string, frame: string } |
   /** A message of the channel, for example a text message. */
@@ -195,14 +195,14 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
     injection.injection?.close()
   }
 
-  /** Sends STOP for a lost talk, in place of the server of the talk. */
+  /** Sends STOP for a lost talk, in place of the talk's server. */
   function endLost (channel: Channel, { fromId, userKey, startedAt }: CurrentTalk): void {
     const toId = frameIdOf(channel)
     const talk = { channelType: channelTypes.group, fromId, toId, startedAt }
-    // If more audio of the talk arrives, the talk continues.
+    // If more of the talk's audio arrives, the talk continues.
     channel.current = undefined
     endInjection(channel)
-    // The clock of the other server may be ahead.
+    // The other server's clock may be ahead.
     const endedAt = Math.max(channel.lastAudioAt, startedAt)
     const payload = JSON.stringify({ duration: endedAt - startedAt, message_id: talkIdOf(talk, endedAt) })
     delivery.deliver(channel.radios, encodeFrame({ ...talk, messageType: messageTypes.stop, payload }), userKey)
@@ -332,7 +332,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
   }
 }
 
-/** @returns the user's voice in the channel, which is created if necessary */
+/** @returns the user's voice in the channel; the voice is created if necessary */
 export function nativeVoice (channel: Channel, userId: UserId): NativeVoice {
   const userKey = userKeyOf(userId)
   const voice = channel.natives.get(userKey) ?? { userId, userKey, talk: undefined, waiting: undefined, deniedUntil: 0, mustPause: false, lastAudioAt: 0 }

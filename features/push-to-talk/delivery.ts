@@ -10,7 +10,7 @@ const frameEvent = 'ptt:frame'
 export const face: Face<Uint8Array> = {
   name: 'push-to-talk',
   binary: true,
-  // The path's `receive` handles frames.
+  // Unused: the path's `receive` function handles the frames.
   parse: () => undefined,
   event: ({ type, data }) => type === frameEvent ? data as Uint8Array : undefined,
   reply: () => undefined

@@ -1,13 +1,14 @@
 import { userId, z } from 'flylive-audio-server/feature'
 import type { Decision, RoomStateHandle, UserId } from 'flylive-audio-server/feature'
 
-// The floor of a channel: at most one user talks at a time. The floor is room state, so all servers agree.
+// The floor of a channel: at most one user talks at a time. The floor is stored as room state, so all servers agree on
+// it.
 
 /** How long the holder keeps the floor after their last audio, in milliseconds. */
 export const busyMs = 3000
 /** Maximum duration of a talk, in milliseconds. */
 export const maxTalkMs = 90_000
-/** The holder loses the floor after this time, in milliseconds, even while they still send audio. */
+/** The holder loses the floor after this time, in milliseconds, even if they are still sending audio. */
 export const hardReleaseMs = 95_000
 
 const holder = z.object({
@@ -32,7 +33,7 @@ const floorEvent = (userId: UserId | null) => [{ type: 'ptt:floor', data: { user
  * Takes the floor for a talk, unless another user holds it.
  *
  * @param lastAudioAt returns when this server last received audio of the current holder's talk, in epoch milliseconds
- * @returns the decision; `result`: whether the talk has the floor
+ * @returns the decision; its `result` is whether the talk has the floor
  */
 export function take (state: FloorState | undefined, talk: { talkId: string, userId: UserId, userKey: string }, now: number, lastAudioAt: (talkId: string) => number): Change<boolean> {
   const current = state?.holder
@@ -50,7 +51,7 @@ export function take (state: FloorState | undefined, talk: { talkId: string, use
 /**
  * Records that a talk has sent audio.
  *
- * @returns the decision; `result`: whether the talk still has the floor
+ * @returns the decision; its `result` is whether the talk still has the floor
  */
 export function renew (state: FloorState | undefined, talkId: string, now: number): Change<boolean> {
   const current = state?.holder
@@ -65,7 +66,7 @@ export function release (state: FloorState | undefined, talkId: string): Change<
 /**
  * Releases the floor if its holder has had it for too long.
  *
- * @returns the decision; `result`: when to check again, or undefined if the floor is free
+ * @returns the decision; its `result` is when to check again, or undefined if the floor is free
  */
 export function expire (state: FloorState | undefined, now: number): Change<number | undefined> {
   const current = state?.holder

@@ -44,7 +44,7 @@ const maxItems = 1024
 /** Maximum nesting depth of a payload. */
 const maxDepth = 32
 
-/** A message. `toId` is a user in a private message, and a channel in a group message. */
+/** A message. `toId` is a user in a private message and is a channel in a group message. */
 export interface Frame {
   channelType: 0 | 1
   messageType: number
@@ -62,7 +62,7 @@ function idFrom (value: unknown): UserId | undefined {
   return typeof value === 'string' && value.length <= maxIdLength ? value : undefined
 }
 
-/** @returns whether a value nests more than `depth` levels */
+/** @returns whether a value is nested more than `depth` levels deep */
 function isDeeper (value: unknown, depth: number): boolean {
   if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return false
   return depth === 0 || Object.values(value).some((part) => isDeeper(part, depth - 1))

@@ -30,7 +30,7 @@ const replayWaitMs = 500
  */
 const unnoticedMs = 60_000
 
-/** Why a frame is dropped; the label `reason` of flylive_ptt_frames_dropped_total. */
+/** Why a frame is dropped; the `reason` label of flylive_ptt_frames_dropped_total. */
 const dropReasons = ['malformed', 'no_floor', 'ignored', 'overflow', 'rate_limited'] as const
 type DropReason = typeof dropReasons[number]
 
@@ -41,7 +41,7 @@ export interface Radios {
   receive (session: Session, data: Buffer, isBinary: boolean): void
   /** Handles a message from any server for the radios of a user. */
   fromServer (userKey: string, message: UserMessage): void
-  /** Applies a change of a user's channels to the user's radios on this server. */
+  /** Applies a change in a user's channels to the user's radios on this server. */
   channelsChanged (userKey: string): Promise<void>
   /** Removes a radio from a channel. */
   removed (radio: Radio, channel: string): void

@@ -7,11 +7,11 @@ import type { RtpCommand, RtpEvent, WatchedVoice } from './rtp-messages.ts'
 
 // The thread that receives and sends RTP. While native clients are silent, it passes no packets to the main thread.
 
-/** Levels are −dBov: 0 is the loudest, 127 is silence. */
+/** Levels are in −dBov: 0 is the loudest, 127 is silence. */
 const quietestVoice = 60
 /**
- * Audio level that the thread writes into the packets it sends. It does not decode them, so it cannot measure their
- * level.
+ * Audio level that the thread writes into the packets it sends. The thread does not decode the packets, so it cannot
+ * measure their level.
  */
 const sentLevel = 20
 /** How long packets are passed to the main thread after the last packet with speech, in milliseconds. */
@@ -32,7 +32,7 @@ interface Stream {
   ssrc: number
   sequence: number
   timestamp: number
-  /** When the last packet ends, on the clock of `performance.now()`. */
+  /** When the last packet ends, in `performance.now()` time. */
   endsAt: number
 }
 

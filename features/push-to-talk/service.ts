@@ -35,7 +35,7 @@ export function createService (app: FeatureInstance, settings: Settings) {
   const recorder = createRecorder(app, settings.recordDays * dayMs)
   adminRoutes(app, devices, recorder)
 
-  // The parts call each other, so some parts receive functions, which look up another part only when they are called.
+  // The parts call each other, so some parts are given functions that look up another part only when called.
   const users = createUsers(app, { state, generation, receive: (userKey, message) => radios.fromServer(userKey, message) })
   const channels = createChannels(app, { state, generation, delivery, rtp, removed: (radio, { key }) => radios.removed(radio, key) })
   const radios = createRadios(app, { state, channels, users, delivery, membership, messageLog: createMessageLog(app, settings), devices, settings, talks: () => talks })
@@ -69,7 +69,7 @@ export function createService (app: FeatureInstance, settings: Settings) {
     if (roomId !== null && !state.radios.has(session.id) && await admit(roomId, session) === 'refused') session.close('KICKED')
   }
 
-  /** Decides whether a session may join a room; undefined if the room belongs to no channel. */
+  /** Decides whether a session may join a room; returns undefined if the room belongs to no channel. */
   async function admit (roomId: string, session: Session): Promise<'managed' | 'refused' | undefined> {
     const key = channelOf(roomId)
     if (key === undefined) return

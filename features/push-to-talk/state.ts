@@ -1,7 +1,8 @@
 import type { Injection, OutgoingEvent, Session, Tap, UserId } from 'flylive-audio-server/feature'
 import type { Frame } from './frames.ts'
 
-// The feature's in-memory state, which outlives reloads. The running generation works on it, and sets `voicesChanged`.
+// The feature's in-memory state, which outlives reloads. The running generation uses this state, and sets
+// `voicesChanged`.
 
 /** A connected radio. */
 export interface Radio {

@@ -60,7 +60,8 @@ async function createOwnVerifier (app: FeatureInstance, secret: string) {
 const hash = (token: string) => createHash('sha256').update(token).digest('hex')
 
 /**
- * @param secret the secret with which tokens of radios are signed; undefined if radios use tokens of the feature `auth`
+ * @param secret the secret with which tokens of radios are signed; undefined if radios use the tokens of the `auth`
+ *   feature
  * @returns a function that identifies a connecting radio; it throws UNAUTHORIZED or UNAVAILABLE
  */
 export async function createAuthentication (app: FeatureInstance, secret: string | undefined): Promise<(request: HttpRequest) => Promise<Identity>> {
@@ -69,7 +70,7 @@ export async function createAuthentication (app: FeatureInstance, secret: string
   async function verify (token: string) {
     if (verifyOwn) return await verifyOwn(token)
     const claimsOf = app.features.getFeature('auth')?.claimsOf
-    if (!claimsOf) throw unavailable('Tokens cannot be checked: the feature auth is off and PTT_JWT_SECRET is not set')
+    if (!claimsOf) throw unavailable('Tokens cannot be checked: the auth feature is off and PTT_JWT_SECRET is not set')
     return await claimsOf(token)
   }
 

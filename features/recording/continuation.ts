@@ -35,7 +35,7 @@ const maxMembers = 200
 export function createContinuation ({ cluster, directory, log, nodeId, store }: FeatureInstance, continueHere: (predecessor: Predecessor) => Promise<boolean>) {
   cluster.answer('recording:continue', continueHere)
 
-  /** @returns the servers with members of a room: first those with the most members who send or receive audio */
+  /** @returns the servers with members of a room: those with the most members who send or receive audio come first */
   async function serversOf (roomId: string): Promise<string[]> {
     const members = await store.getParticipants(roomId, maxMembers)
     const sessions = (await Promise.all(members.map(async ({ userId }) => await directory.sessionsOf(userKeyOf(userId))))).flat()

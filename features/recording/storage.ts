@@ -62,8 +62,8 @@ export interface Storage {
   /** Uploads the files of a finished recording, then deletes them from this server. Idempotent. */
   upload (record: RecordingRecord, stored: () => Promise<void>): Promise<void>
   /**
-   * @returns the ids of the recordings in the bucket. `unfinished`: recordings of which only parts were uploaded, the
-   * latest part at `modifiedAt`
+   * @returns the ids of the recordings in the bucket. `unfinished`: recordings of which only parts were uploaded; the
+   *   latest part was uploaded at `modifiedAt`
    */
   bucketIds (): Promise<{ finished: string[], unfinished: { recordingId: string, modifiedAt: number }[] }>
   /**

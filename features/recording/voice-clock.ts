@@ -30,7 +30,7 @@ export class VoiceClock {
   }
 
   /**
-   * Records when a packet arrived. Must be called for all packets, in order of arrival.
+   * Records when a packet arrived. Call this for all packets, in order of arrival.
    *
    * @param arrival in samples since the start of the recording
    * @param rtp see {@link extend}
@@ -55,8 +55,8 @@ export class VoiceClock {
   }
 
   /**
-   * Places a packet on the timeline of the recording. Must be called in the order in which the packets were sent, some
-   * time after they have arrived.
+   * Places a packet on the timeline of the recording. Call this in the order in which the packets were sent, some time
+   * after they have arrived.
    *
    * @returns the start of the packet, in samples since the start of the recording
    */

@@ -46,7 +46,7 @@ export function adminRoutes (app: FeatureInstance, seats: Seats): void {
 
   app.patch('/admin/rooms/:roomId/seats', {
     schema: {
-      summary: 'Changes the number of seats of a room',
+      summary: 'Changes the number of seats in a room',
       params,
       body: z.object({ seatCount: z.int().min(1).max(maxSeats) }),
       response: { 200: adminView, ...refusals(RoomNotFound) }

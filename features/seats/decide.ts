@@ -198,7 +198,7 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
         return done({ seatIndex })
       }
       if (occupant) clear(occupant, 'removed')
-      // The caller has checked that the user is in the room, but the user may have left since.
+      // The caller has checked that the user is in the room, but the user may have left since then.
       seatUser(userId, seatIndex, now + assignGraceMs)
       return done({ seatIndex })
     }

@@ -33,7 +33,7 @@ export const requests = {
 
 /** A seat request (a raised hand). */
 export const seatRequest = z.object({ userId, requestedAt: z.int().describe('Epoch milliseconds'), position: z.int().min(1).describe('Position in the queue, starting at 1') })
-const seatRequests = z.array(seatRequest).describe('Oldest first. The owner and admins receive all requests, other members only their own')
+const seatRequests = z.array(seatRequest).describe('Oldest first. The owner and admins receive all requests; other members receive only their own')
 
 export const clearReason = z.enum(['left', 'removed', 'moved', 'locked', 'disconnected'])
 export type ClearReason = z.output<typeof clearReason>
@@ -53,7 +53,7 @@ export const events = {
 /** A taken seat, as all members see it. */
 export const seat = z.object({ seatIndex, userId, isMuted: z.boolean() })
 
-/** Fields that the feature adds to the request `room:join`. */
+/** Fields that the feature adds to the `room:join` request. */
 export const joinRequest = z.object({
   seatCount: z.int().min(1).max(maxSeats).default(maxSeats).describe('Applies only when the join creates the room')
 })

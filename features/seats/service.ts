@@ -39,7 +39,7 @@ export interface Seats {
    */
   muteAll (room: LocalRoom, session: Session, except: readonly UserId[]): Promise<UserId[]>
   /**
-   * Changes the number of seats of a room and releases the seats that no longer exist.
+   * Changes the number of seats in a room and releases the seats that no longer exist.
    *
    * @throws ROOM_NOT_FOUND, UNAVAILABLE
    */

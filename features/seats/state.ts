@@ -89,7 +89,7 @@ export const initialSeats = ({ options }: Pick<RoomRecord, 'options'>): SeatStat
 export const seatOf = (state: SeatState | undefined, userKey: string): Seat | undefined =>
   state?.seats.find((seat) => userKeyOf(seat.userId) === userKey)
 
-/** All taken seats and all requests, which their users lose after they leave the room. */
+/** All taken seats and all requests. Users lose theirs after they leave the room. */
 export const holdersOf = (state: SeatState | undefined): readonly (Seat | SeatRequest)[] => [...state?.seats ?? [], ...state?.requests ?? []]
 
 /** @returns the occupants, longest seated first */

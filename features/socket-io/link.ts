@@ -8,7 +8,7 @@ import type { Packet } from './packets.ts'
 /** After these reasons, the server sends a disconnect packet, so that the client does not reconnect automatically. */
 const finalReasons: ReadonlySet<CloseReason> = new Set(['UNAUTHORIZED', 'KICKED', 'REPLACED'])
 
-/** Sent as the event `error` before the connection closes, because a Socket.IO client cannot read a close reason. */
+/** Sent as the `error` event before the connection closes, because a Socket.IO client cannot read a close reason. */
 const explanations: { [R in CloseReason]?: string } = {
   UNAUTHORIZED: 'The token was revoked',
   TOKEN_EXPIRED: 'The token has expired',

@@ -9,7 +9,8 @@ const layout = readFileSync(join(pages, 'shared', 'page.html'), 'utf8')
 /** Builds three pages: index.html for rooms, admin.html for admins, and listen.html for listeners of a broadcast. */
 export default defineConfig({
   root: pages,
-  // Relative addresses, because a proxy may serve the pages below a path prefix. The pages are at / and /admin, their assets below /stage/.
+  // Relative addresses, because a proxy may serve the pages below a path prefix. The pages are at / and /admin, and
+  // their assets are below /stage/.
   base: './',
   experimental: {
     // The page listen.html is served at /listen/:roomId, one level deeper than the others.

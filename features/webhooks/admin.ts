@@ -8,7 +8,7 @@ const id = z.string().max(300)
 const queue = z.object({
   queue: z.string(),
   url: z.string().describe('Without the query'),
-  isConfigured: z.boolean().describe('Whether WEBHOOK_URLS has the address'),
+  isConfigured: z.boolean().describe('Whether WEBHOOK_URLS contains the address'),
   pending: z.int(),
   oldestAgeSeconds: z.number().nullable().describe('null if the queue is empty'),
   lastError: z.object({ at: z.int(), reason: z.string() }).nullable()

@@ -22,7 +22,7 @@ export interface DelivererOptions {
 
 /** Sends the events of one queue. */
 export interface Deliverer {
-  /** Call after events were added to the queue. */
+  /** Call this after events have been added to the queue. */
   wake (): void
   /** Waits up to 2 s for the requests in flight, then aborts them. Aborted events stay in the queue. */
   close (): Promise<void>
@@ -80,7 +80,7 @@ export function createDeliverer (options: DelivererOptions): Deliverer {
     while (wanted && !closing.signal.aborted) {
       wanted = false
       const free = concurrency - inFlight.size
-      // A paused queue is only measured.
+      // While the queue is paused, measure it but take no events.
       const limit = performance.now() < pausedUntil ? 0 : free
       const taken = await storage.take(queue, limit, timeoutMs + leaseMarginMs)
       measure(taken)

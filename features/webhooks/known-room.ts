@@ -3,7 +3,7 @@ import { v7 } from 'uuid'
 import { derivedId, eventOf, secondsBetween } from './events.ts'
 import type { EventData, EventName, QueuedEvent } from './events.ts'
 
-// What the receivers know about a room, and how a change of the room changes it. Each change is stored together with
+// What the receivers know about a room, and how a change to the room affects it. Each change is stored together with
 // the events that it leads to. Because the receivers' knowledge is stored, the server can add events that were lost
 // when a server died, and ignore reports that arrive twice or late.
 
@@ -38,7 +38,10 @@ const orderedEvents = 64
 export type Change = Reported & (
   | { type: 'started', room: RoomStart }
   | { type: 'finished', startedAt: number, reason: string }
-  /** `isCorrection`: the reconciler found the join. It is ignored if the receivers already know the user. */
+  /**
+   * `isCorrection`: whether the reconciler found the join. Such a join is ignored if the receivers already know the
+   * user.
+   */
   | { type: 'joined', room: RoomStart | undefined, userKey: string, data: EventData<'participant_joined'>, isCorrection?: boolean }
   /**
    * `startedAt`: undefined if the reporting server does not know the room. `joinedAt`: when the user joined; set only
@@ -55,7 +58,9 @@ export interface SeatEntry { seatIndex: number, userId: UserId | null, isMuted: 
 /** The stored knowledge: JSON by field. */
 export type Fields = ReadonlyMap<string, string>
 
-/** The fields that a change reads. `finished`, and a change of a later room with the same id, read all fields. */
+/**
+ * The fields that a change reads. A `finished` change and a change to a later room with the same id read all fields.
+ */
 export const memberField = (userKey: string): string => `member ${userKey}`
 export const roomField = 'room'
 export const seatsField = 'seats'

@@ -30,7 +30,7 @@ export interface RoomCommit {
 /** A room that the receivers know. */
 export interface ListedRoom {
   roomId: string
-  /** The JSON of the field `room`. */
+  /** The JSON of the `room` field. */
   room: string
 }
 
@@ -85,8 +85,8 @@ export interface QueueInfo {
 }
 
 /**
- * Numbers of events that a full queue has moved to the dead letters, and of dead letters that were deleted because
- * there were too many.
+ * The number of events that a full queue has moved to the dead letters, and the number of dead letters that were
+ * deleted because there were too many.
  */
 export interface Overflow {
   moved: number
@@ -105,7 +105,8 @@ export interface StorageOptions {
  * implementations, `sqlite` (one server) and `redis`, pass the same tests (test/contracts/webhook-storage.ts).
  *
  * A queue delivers the events of a room one after another, but the events of different rooms independently. Each method
- * is atomic, and its changes are stored when it resolves. All methods throw UNAVAILABLE.
+ * is atomic, and its changes are stored when it resolves. If the storage is unreachable, each method throws
+ * UNAVAILABLE.
  */
 export interface WebhookStorage {
   /** Adds the targets to the list of queues. Their events are stored from then on. */
@@ -113,7 +114,7 @@ export interface WebhookStorage {
   /** @param names the fields to read; default: all */
   readRoom (roomId: string, names?: readonly string[]): Promise<StoredRoom>
   /**
-   * Stores a change of a room together with its events.
+   * Stores a change to a room together with its events.
    *
    * @param targets ids of the targets that receive the events
    * @returns undefined if another server has changed the room since it was read. In that case, nothing is stored
@@ -127,8 +128,8 @@ export interface WebhookStorage {
    */
   take (target: string, limit: number, leaseMs: number): Promise<Taken>
   /**
-   * Settles a leased event. The next event of the room is due immediately, but behind the events of all rooms that are
-   * already due.
+   * Settles a leased event. The next event of the room is due immediately, but comes after all events of other rooms
+   * that are already due.
    *
    * @returns undefined if another server has leased the event by now. In that case, nothing changes
    */

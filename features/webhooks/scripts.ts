@@ -1,6 +1,6 @@
-// The Lua scripts of the Redis storage. Redis runs each script atomically. All keys begin with the first key, the prefix
-// `msab:{webhooks}`, and share its hash tag, so one node of a Redis Cluster holds them. The scripts use the clock of
-// Redis; only tests pass their own time.
+// The Lua scripts of the Redis storage. Redis runs each script atomically. All keys begin with the first key, the
+// prefix `msab:{webhooks}`, and share its hash tag, so one node of a Redis Cluster holds them. The scripts use Redis's
+// clock; only tests pass their own time.
 //
 //   …:rooms               sorted set of the open rooms, all with score 0
 //   …:room:<roomId>       hash: field → JSON; `version` is the version
@@ -222,7 +222,7 @@ end
 return count
 `
 
-/** KEYS prefix — ARGV after limit. Returns room, JSON of its field `room` for each open room. */
+/** KEYS prefix — ARGV after limit. Returns room, JSON of its `room` field for each open room. */
 export const listRooms = `${common}
 local found = {}
 for _, room in ipairs(redis.call('ZRANGEBYLEX', P .. ':rooms', ARGV[1] == '' and '-' or '(' .. ARGV[1], '+', 'LIMIT', 0, ARGV[2])) do

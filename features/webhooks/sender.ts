@@ -6,7 +6,7 @@ import { Agent, errors, request } from 'undici'
 /** The result of a request, as in `flylive_webhook_requests_total`. */
 export type SendResult =
   | { result: 'ok' }
-  /** The request was not answered with 2xx. `retryAfterMs`: from the header Retry-After. */
+  /** The request was not answered with 2xx. `retryAfterMs`: from the Retry-After header. */
   | { result: 'gone' | 'rejected' | 'limited' | 'error', reason: string, retryAfterMs: number | undefined }
   | { result: 'timeout' | 'unreachable' | 'reset', reason: string }
   /** The sender was closed during the request. */
@@ -29,7 +29,7 @@ export interface Sender {
   close (): Promise<void>
 }
 
-/** Maximum time to honour in Retry-After, in milliseconds. */
+/** Maximum time in Retry-After that the server honours, in milliseconds. */
 const maxRetryAfterMs = 3_600_000
 /** How much of a response is read, in bytes. */
 const maxResponseBytes = 65_536

@@ -13,7 +13,7 @@ const askMs = 5000
 
 type Kind = 'whip' | 'whep'
 
-/** A request about a session. `userKey` identifies the user in the token; undefined if the feature `auth` is off. */
+/** A request about a session. `userKey` identifies the user in the token; undefined if the `auth` feature is off. */
 interface SessionCall extends ResourceParams {
   kind: Kind
   userKey?: string | undefined

@@ -248,7 +248,7 @@ export const strings = {
     heard: 'What you hear',
     modes: { auto: 'Automatic', voices: 'Voices', mix: 'Mix' },
     help: {
-      auto: 'The voices in small rooms and while you have a seat, otherwise the mix.',
+      auto: 'You hear the voices in small rooms and while you have a seat. Otherwise, you hear the mix.',
       voices: 'Each person separately, with their own volume.',
       mix: 'Everyone in one stream. Uses less data and battery. If you speak, you also hear yourself.'
     },

@@ -54,7 +54,7 @@ export function createMusic (room: RoomClient, say: (text: string) => void) {
       }
       if (playing !== opened) return
       name.value = file.name
-      room.audio?.publish(opened.track, { source: 'music', reopen: false }).catch(() => { /* The event `refused` reports the reason. */ })
+      room.audio?.publish(opened.track, { source: 'music', reopen: false }).catch(() => { /* The `refused` event reports the reason. */ })
     },
     stop
   }

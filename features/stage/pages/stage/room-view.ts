@@ -84,7 +84,7 @@ export function useRoomView (room: RoomClient): ShallowRef<RoomView> {
     room.on('entered', changed),
     room.connection.on('features', changed),
     room.connection.on('state', (state, why) => {
-      // Keep the last error until the connection is open again; the state `connecting` has no error.
+      // Keep the last error until the connection is open again; the `connecting` state has no error.
       trouble = state === 'open' ? undefined : why ?? trouble
       changed()
     }),

@@ -32,7 +32,7 @@ export interface Entry {
   choice: MicrophoneChoice
 }
 
-/** Timeout for leaving, in milliseconds. Without a network there is no reply. */
+/** Timeout for leaving, in milliseconds. Without a network, there is no reply. */
 const longestLeaveMs = 2000
 /** Longest plausible time until a drain deadline, in milliseconds. Longer times are due to clock skew. */
 const longestDrainMs = 600_000
@@ -185,7 +185,10 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     hidden = true
     room.close()
   }
-  /** Joins again if the browser restores the page from its cache, for example when the user comes back from another site. */
+  /**
+   * Rejoins the room if the browser restores the page from its cache, for example when the user comes back from another
+   * site.
+   */
   const restore = ({ persisted }: PageTransitionEvent) => {
     if (!persisted || !hidden) return
     hidden = false
@@ -228,7 +231,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
       try {
         const before = reconnects.value
         if (!await ask(type, { seatIndex }) || !await voice.open()) return
-        // While the browser asked for permission, the seat may have been lost.
+        // The seat may have been lost while the browser was asking for permission.
         if (reconnects.value !== before) await findSeat()
       } finally {
         sitting = false

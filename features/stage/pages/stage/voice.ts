@@ -33,7 +33,7 @@ export function createVoice (room: RoomClient, choice: MicrophoneChoice, say: (t
     track.value = opened
     trouble.value = ''
     meter = createMeter(opened)
-    room.audio?.publish(opened, { reopen: () => openMicrophone(choice) }).catch(() => { /* The event `refused` reports the reason. */ })
+    room.audio?.publish(opened, { reopen: () => openMicrophone(choice) }).catch(() => { /* The `refused` event reports the reason. */ })
   }
 
   room.audio?.on('replaced', (opened) => {
