@@ -85,7 +85,7 @@ export interface AudioOptions {
   play?: boolean
   /**
    * Name of the mediasoup-client handler. Set this option if the client cannot detect the handler, for example to
-   * 'Chrome111' in Node with the package @roamhq/wrtc.
+   * 'Chrome111' in Node with the @roamhq/wrtc package.
    */
   handlerName?: types.BuiltinHandlerName
 }

@@ -100,7 +100,7 @@ const maxHops = 3
 
 /**
  * When a server shuts down, each client opens its second connection after a random delay. The longest delay is half of
- * the time until the deadline, and at most this value, in milliseconds.
+ * the time until the deadline, but at most this value, in milliseconds.
  */
 const longestSpreadMs = 5000
 

@@ -196,7 +196,7 @@ export interface AuthRequests {
       token: string
     }
     reply: {
-      /** When the new token expires, epoch milliseconds */
+      /** When the new token expires, in epoch milliseconds */
       expiresAt?: number | undefined
     }
   }

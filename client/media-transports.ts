@@ -31,7 +31,7 @@ export interface TurnError {
 /** Why the transports are not connected: the `details` of a `MEDIA_FAILED` error. */
 export interface MediaFailure {
   /**
-   * - `ice`: no address of the server can be reached
+   * - `ice`: none of the server's addresses can be reached
    * - `turn`: same as `ice`, and the TURN server also rejected the client
    * - `dtls`: the server was reached, but encryption could not be set up
    * - `server`: the server rejected an audio request; the error's `cause` has the reason
@@ -160,7 +160,7 @@ export class MediaTransports {
   }
 
   /**
-   * Sends a track, replacing the previous one of the same source if there is one.
+   * Sends a track, and replaces the previous track from the same source, if any.
    *
    * @param sitting id of the sitting (one stay in a seat) that permits sending; a new sitting needs a new producer
    * @throws PRODUCER_NOT_FOUND if the server has already closed the previous producer; nothing is sent

@@ -22,7 +22,7 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
   readonly #players = new Map<RemoteAudio, Output>()
   /** Volumes other than 1, by user id as a string. */
   readonly #volumes = new Map<string, number>()
-  /** The current positions of the faders of the voices and the mix, 0 to 1. */
+  /** The current fader positions of the voices and the mix, 0 to 1. */
   readonly #faders: Record<Reception, number> = { voices: 1, mix: 1 }
   #mixVolume = 1
   #speaker = ''

@@ -141,7 +141,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     return this.#state
   }
 
-  /** Id of the room that the client has joined or is joining; undefined in state `out`. */
+  /** Id of the room that the client has joined or is joining; undefined in the `out` state. */
   get roomId (): string | undefined {
     return this.#target?.roomId
   }
@@ -215,12 +215,12 @@ export class RoomClient extends Emitter<RoomEvents> {
     return this.#participantsCursor !== undefined
   }
 
-  /** The owner of the room; undefined in state `out`. The event `participants` reports changes. */
+  /** The owner of the room; undefined in the `out` state. The `participants` event reports changes. */
   get ownerId (): UserId | undefined {
     return this.#ownerId
   }
 
-  /** The user's role in the room; undefined in state `out`. */
+  /** The user's role in the room; undefined in the `out` state. */
   get role (): JoinReply['self']['role'] | undefined {
     return this.#role
   }

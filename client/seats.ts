@@ -192,7 +192,7 @@ export class RoomSeats extends Emitter<SeatsEvents> {
   /**
    * Takes any free seat, unless the user already has a seat. Resolves when this view contains the user's seat.
    *
-   * @returns index of the user's seat; undefined if no seat is free
+   * @returns the index of the user's seat; undefined if no seat is free
    * @throws RequestError
    */
   async takeFree (): Promise<number | undefined> {

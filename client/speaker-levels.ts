@@ -1,7 +1,7 @@
 import type { Connection } from './connection.ts'
 import type { UserId } from './protocol.ts'
 
-/** Assumed level of a speaker whose level was not reported, 0 to 1: ordinary speech. */
+/** Assumed level of a speaker whose level was not reported, 0 to 1: the level of ordinary speech. */
 const unreportedLevel = 0.1
 
 /**

@@ -10,7 +10,7 @@ const byToken = z.object({ token: z.string().min(1).max(16_384) })
 const byHash = z.object({
   sha256: z.string().regex(/^[0-9a-f]{64}$/, 'must be the hex SHA-256 of a token'),
   expiresAt: z.int().positive().transform((at) => at < maxSeconds ? at * 1000 : at)
-    .describe('When the token expires, epoch milliseconds. Values below 1e11 are seconds, as in `exp`')
+    .describe('When the token expires, in epoch milliseconds. Values below 1e11 are seconds, as in `exp`')
 })
 
 /** POST /admin/tokens/revoke. */

@@ -113,7 +113,7 @@ function isCanonical (token: string): boolean {
  * Creates a function that validates the form of a token, its HS256 signature (with any of the secrets), and its `typ`,
  * `exp`, `nbf`, `iat`, `aud` and `iss`.
  *
- * @returns a function from token to claims; it throws {@link TokenRefused}
+ * @returns a function that converts a token to its claims; it throws {@link TokenRefused}
  */
 export function createTokenVerifier ({ secrets, clockToleranceSeconds = 0, now = Date.now, audience, issuer, type }: TokenRules): (token: string) => Record<string, unknown> {
   const required = {
@@ -162,7 +162,7 @@ export function expiryOf ({ exp, iat }: Readonly<Record<string, unknown>>, maxAg
 /**
  * Creates a function that validates a token and its claims.
  *
- * @returns a function from token to identity; it throws {@link TokenRefused}
+ * @returns a function that converts a token to an identity; it throws {@link TokenRefused}
  */
 export function createTokenReader (rules: TokenRules): (token: string) => Identity {
   const { maxAgeSeconds, publicClaims, onTrimmed = () => {} } = rules

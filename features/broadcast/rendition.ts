@@ -12,7 +12,7 @@ const keptSegments = 3
  * The playlist lists the parts of the segment in progress and those of the latest complete segments, up to this many.
  */
 const segmentsWithParts = 2
-/** A request for a segment more than this many segments after the current one is invalid. */
+/** A request for a segment that is more than this many segments ahead of the current one is invalid. */
 const maxAhead = 2
 /** Maximum time that a request is held, in milliseconds. */
 const maxHoldMs = 3 * targetDuration * 1000

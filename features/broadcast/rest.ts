@@ -28,7 +28,7 @@ const createBody = z.object({
 const params = z.object({ roomId: anyRoomId })
 const tags = ['broadcast']
 const security: readonly Record<string, readonly string[]>[] = [{ token: [] }, { adminKey: [] }]
-/** The prefix of the ids of the users that the API creates. */
+/** Prefix of the user ids that the API creates. */
 const userPrefix = 'user-'
 const isApiUser = (userId: unknown): userId is string => typeof userId === 'string' && userId.startsWith(userPrefix)
 /** How long a user's token is valid. */
@@ -129,7 +129,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
 
   app.get('/api/rooms', {
     preValidation,
-    schema: { tags, security, summary: 'Lists rooms. With an admin key: all rooms that were created over the API or are on air. Otherwise: the rooms that the caller created, and those on air that have no PIN and are not locked', response: { 200: z.object({ success, rooms: z.array(view) }) } }
+    schema: { tags, security, summary: 'Lists rooms. With an admin key: all rooms that were created over the API or are on air. Otherwise: the rooms that the caller created, and the rooms on air that have no PIN and are not locked', response: { 200: z.object({ success, rooms: z.array(view) }) } }
   }, async (request) => {
     const caller = callerOf(request)
     const all = await apiRooms.list(caller)

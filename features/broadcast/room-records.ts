@@ -25,8 +25,8 @@ const record = z.object({
   users: z.array(z.object({ userId: z.string(), role: userRole }))
 })
 /**
- * A room that the REST API has created. `isRecordOf` in api-rooms.ts decides whether it applies to the live room with
- * the same id.
+ * A room that the REST API has created. `isRecordOf` in api-rooms.ts decides whether this record applies to the live
+ * room with the same id.
  */
 export type RoomRecordOfApi = z.output<typeof record>
 
@@ -93,7 +93,7 @@ export function createRoomRecords ({ clock, kv }: FeatureInstance, maxRoomsPerUs
    * Removes rooms that do not exist from a user's quota. Such rooms stay in the quota if a server dies between the two
    * writes.
    *
-   * @returns whether any were removed
+   * @returns whether any rooms were removed
    */
   async function prune (ownerId: UserId): Promise<boolean> {
     const ids = parseOwned(await owned.get(userKeyOf(ownerId)))

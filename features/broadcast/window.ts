@@ -15,7 +15,7 @@ const discontinuityMs = 4000
 /**
  * The discontinuity sequence must be a small number, because hls.js creates arrays of that length.
  *
- * @param startedAt when the broadcast started, epoch milliseconds
+ * @param startedAt when the broadcast started, in epoch milliseconds
  * @returns the initial discontinuity sequence of a window that starts now. It is higher than that of any earlier window
  *   of the broadcast
  */
@@ -24,7 +24,9 @@ export const firstDiscontinuity = (startedAt: number): number => Math.max(0, Mat
 export interface WindowOptions extends RenditionOptions {
   /** Whether to offer Opus as a second rendition. */
   opus: boolean
-  /** When the broadcast started, in epoch milliseconds. Identifies the broadcast among those of the same room. */
+  /**
+   * When the broadcast started, in epoch milliseconds. Identifies the broadcast among the broadcasts of the same room.
+   */
   startedAt: number
 }
 
@@ -88,7 +90,7 @@ export class BroadcastWindow {
   }
 }
 
-/** Requests in one second. `second` counts from the start of the process. */
+/** The number of requests in one second. `second` counts from the start of the process. */
 interface Count { second: number, plain: number, blocking: number }
 
 const countedSeconds = 4

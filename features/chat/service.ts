@@ -8,7 +8,7 @@ import type { ChatStateHandle } from './state.ts'
 /** The chat of rooms, for other features. */
 export interface Chat {
   /**
-   * Deletes a message for all members, and from the history.
+   * Deletes a message for all members and from the history.
    *
    * @param by the user who deletes the message
    * @param mayDelete called with the author of the message; may throw an error

@@ -169,7 +169,7 @@ export function createFlusher ({ outbox, processor, onRejected, clock, metrics, 
    * Stores the outcomes of a batch, with retries while the outbox is unavailable. If all retries fail,
    * the gifts are due again when the lease expires; the backend does not charge them twice.
    *
-   * @returns ids of the gifts whose outcome was stored
+   * @returns the ids of the gifts whose outcome was stored
    */
   async function settle (batch: Batch, outcomes: Map<string, Outcome>, leaseEnd: number): Promise<Set<string>> {
     for (let attempt = 1, wait = 50; ; attempt++, wait = Math.min(wait * 2, 1000)) {

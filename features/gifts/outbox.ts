@@ -51,7 +51,7 @@ export type Outcome =
   | { to: 'failed', code: number, reason: string, at: number }
   /** All attempts failed. */
   | { to: 'deadLetters', reason: string, at: number }
-  /** The gift is due again after `delayMs`. `counted` is true if the attempt counts toward the maximum number of attempts. */
+  /** The gift is due again after `delayMs`. If `counted` is true, the gift has one fewer attempt left. */
   | { to: 'queue', delayMs: number, counted: boolean }
 
 /** The records of gifts that are no longer queued, by kind. */
@@ -78,7 +78,7 @@ export const maxLedger = 1_000_000
  */
 export const maxTrimmed = 1000
 
-/** The number of queued gifts (including leased gifts), and of records of each kind. */
+/** The number of queued gifts (including leased gifts), and the number of records of each kind. */
 export type Counts = Record<'queued' | RecordKind, number>
 
 export interface OutboxOptions {

@@ -3,7 +3,7 @@ import CircuitBreaker from 'opossum'
 export interface BreakerOptions {
   /** Number of consecutive failures that open the circuit. */
   maxConsecutiveFailures: number
-  /** Time the circuit stays open before a probe is allowed, in milliseconds. */
+  /** How long the circuit stays open before a probe is allowed, in milliseconds. */
   openMs: number
   /**
    * Length of the failure-rate window, in milliseconds. The breaker also opens if the window has at least

@@ -5,9 +5,9 @@ export interface CacheOptions<V> {
   entries: CacheEntries<V>
   /** Fetches the value of a key. */
   load: (key: string) => Promise<V>
-  /** Time a value stays fresh, in milliseconds. */
+  /** How long a value stays fresh, in milliseconds. */
   freshMs: number
-  /** Additional time that a value may be used if `load` fails, in milliseconds; 0 disables stale values. */
+  /** How much longer a value may be used if `load` fails, in milliseconds; 0 disables stale values. */
   staleMs: (value: V) => number
   /** Overrides `freshMs` for a single value, in milliseconds. */
   freshFor?: (value: V) => number

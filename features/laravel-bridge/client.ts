@@ -61,7 +61,7 @@ const maxResponseBytes = 1_048_576
  * expires; otherwise another server repeats the job.
  */
 const maxJobCallMs = 30_000
-/** Time a closing client waits for in-flight calls, in milliseconds. */
+/** How long a closing client waits for in-flight calls, in milliseconds. */
 const graceMs = 2000
 
 type CallResult = 'ok' | 'not_found' | 'refused' | 'error' | 'timeout' | 'reset' | 'malformed' | 'unreachable' | 'turned_away'

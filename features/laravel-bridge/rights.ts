@@ -47,9 +47,11 @@ export interface RightsOptions {
   now?: () => number
 }
 
-/** Time the backend's responses stay fresh (set by its contract), in milliseconds. */
+/** How long the backend's responses stay fresh (set by the backend's contract), in milliseconds. */
 export const freshMs = 30_000
-/** Additional time that stale responses are used while the backend is down (set by its contract), in milliseconds. */
+/**
+ * How much longer stale responses are used while the backend is down (set by the backend's contract), in milliseconds.
+ */
 export const staleMs = 300_000
 /**
  * How long a "no such room" response stays fresh, in milliseconds. The time is short, because the backend may create

@@ -24,7 +24,7 @@ export const requests = {
   },
   'room:unban': aboutUser('Unbans a user. Has no effect if the user is not banned. Owner and admins only'),
   'room:bans': {
-    request: z.object({ cursor, limit: z.int().min(1).max(100).default(50) }).describe('Lists the bans of the room. Owner and admins only'),
+    request: z.object({ cursor, limit: z.int().min(1).max(100).default(50) }).describe("Lists the room's bans. Owner and admins only"),
     reply: z.object({
       bans: z.array(z.object({
         userId,

@@ -17,7 +17,7 @@ const holder = z.object({
   userKey: z.string(),
   /** When the user took the floor, in epoch milliseconds. */
   since: z.number(),
-  /** Time of the last audio, epoch milliseconds. Renewed at most once per second. */
+  /** Time of the last audio, in epoch milliseconds. Renewed at most once per second. */
   lastAudioAt: z.number()
 })
 export const floorState = z.object({ holder: holder.optional() })

@@ -120,7 +120,7 @@ export const talkIdOf = ({ channelType, fromId, toId, startedAt }: Pick<Frame, '
 /** The key of a channel: its id as text. */
 export const channelKey = (id: UserId): string => String(id)
 
-/** @returns a channel's id for frames that the server creates: a number if the key looks like one */
+/** @returns a channel's id for frames that the server creates: a number if the key looks like a number */
 export function channelIdOf (key: string): UserId {
   const number = Number(key)
   return Number.isSafeInteger(number) && String(number) === key ? number : key

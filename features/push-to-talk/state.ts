@@ -23,7 +23,8 @@ export interface Radio {
   isCaughtUp: boolean
   talk: Talk | undefined
   /**
-   * The target of a talk that was cut because it was too long. Audio for this target is dropped until the next START.
+   * The target of a talk that was cut short because it was too long. Audio for this target is dropped until the next
+   * START.
    */
   cut: string | undefined
   /** The time in the id of the last message from the radio, in epoch milliseconds. */
@@ -57,7 +58,7 @@ export interface Talk {
   readonly startedAt: number
   /** When the floor was last renewed. */
   renewedAt: number
-  /** When the native client last sent a packet with voice. */
+  /** When the native client last sent a packet with speech. */
   voiceAt: number
   /** When the STOP arrived, and when it takes effect. */
   stop: { at: number, dueAt: number, messageId: string } | undefined
@@ -112,7 +113,7 @@ export interface Channel {
   ready: Promise<void> | undefined
   /** The current talk; null if there is none. Undefined until this server has received the start or end of a talk. */
   current: CurrentTalk | null | undefined
-  /** When audio was last received, epoch milliseconds. */
+  /** When audio was last received, in epoch milliseconds. */
   lastAudioAt: number
   /** The last talk for which a server with native clients has requested a producer. */
   wantedTalkId: string | undefined

@@ -18,7 +18,7 @@ const claimsSchema = z.object({
 export interface RadioClaims extends Record<string, unknown> {
   deviceId: string
   channelIds?: unknown
-  /** When the token was issued, epoch seconds. */
+  /** When the token was issued, in epoch seconds. */
   iat?: number
 }
 

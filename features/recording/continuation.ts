@@ -29,8 +29,8 @@ const maxMembers = 200
 
 /**
  * @param continueHere continues a recording on this server; see `recording:continue`
- * @returns a function that asks the servers with members of the room, one after another, to continue a recording. It
- *   returns whether one of them continues the recording
+ * @returns a function that asks the servers with members of the room, one after another, to continue a recording. The
+ *   function returns whether one of the servers continues the recording
  */
 export function createContinuation ({ cluster, directory, log, nodeId, store }: FeatureInstance, continueHere: (predecessor: Predecessor) => Promise<boolean>) {
   cluster.answer('recording:continue', continueHere)

@@ -8,13 +8,13 @@ export interface IndexRepairOptions {
   storage: Storage
   /** An unfinished recording in the bucket counts as lost if nothing was uploaded to it for this long, in milliseconds. */
   quietMs: number
-  /** Finishes a lost recording, whose parts are in the bucket. Called after its record was added to the index. */
+  /** Finishes a lost recording, whose parts are in the bucket. Called after its record has been added to the index. */
   finish (record: RecordingRecord): Promise<void>
   /** Called when a new mark shows that the store has lost the index. */
   lost (): void
 }
 
-/** How long one server holds the lock on the repair, in milliseconds. */
+/** How long a server holds the lock on the repair, in milliseconds. */
 const lockMs = 5000
 const markName = 'complete'
 

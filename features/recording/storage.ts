@@ -188,7 +188,7 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
       if (parts.length > 0) await mkdir(folder, { recursive: true })
       for (const { key, bytes } of parts) {
         const [name = '', at = ''] = key.split('/').slice(2)
-        // Parts after a missing one cannot be used.
+        // Parts after a missing part cannot be used.
         if (Number(at) !== (ends.get(name) ?? 0)) continue
         const stream = await bucket.get(key)
         if (!stream) continue

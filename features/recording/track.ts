@@ -47,7 +47,7 @@ export class Mp4Track {
    * Appends a packet. Fills a gap before it with silence. Drops the packet if audio for more than half of its time has
    * already been written.
    *
-   * @param at in samples since the start of the recording
+   * @param at the start of the packet, in samples since the start of the recording
    * @throws the error of the file system
    */
   add (at: number, payload: Uint8Array, duration: number): void {

@@ -32,7 +32,7 @@ export class VoiceClock {
   /**
    * Records when a packet arrived. Call this for all packets, in order of arrival.
    *
-   * @param arrival in samples since the start of the recording
+   * @param arrival the time of arrival, in samples since the start of the recording
    * @param rtp see {@link extend}
    * @returns whether the packet starts a new timeline
    */

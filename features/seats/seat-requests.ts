@@ -72,8 +72,8 @@ const identityOf = ({ userId, requestedAt, position }: SeatRequestView) => `${po
 
 export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstance, 'log' | 'rooms' | 'sockets'>, state: Pick<SeatStateHandle, 'peek'>, audiences: RequestAudiences): SeatRequests {
   /**
-   * Per room: how often its requests were sent in the current window, and the timer that sends the waiting changes when
-   * the window ends.
+   * For each room: how often its requests were sent in the current window, and the timer that sends the waiting changes
+   * when the window ends.
    */
   const windows = new WeakMap<LocalRoom, { since: number, sent: number, timer: NodeJS.Timeout | undefined }>()
   const timers = new Set<NodeJS.Timeout>()
@@ -110,7 +110,7 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
   }
 
   /**
-   * Stores a member's role. If the member may now see other requests than before, sends those that the member may see.
+   * Stores a member's role. If the member may now see different requests, sends all requests that the member may see.
    */
   function updateRole (room: LocalRoom, session: Session, role: Role): void {
     const audience = audienceOf(room)
@@ -124,7 +124,7 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
     if (!delivered.every(isOwn(session))) rooms.sendTo(room, session, requestsEvent(room.roomId, delivered))
   }
 
-  /** Checks which of the given sessions are still hosts. Sends all requests to those that are. */
+  /** Checks which of the given sessions are still hosts. Sends all requests to the sessions that still are. */
   async function sendToHosts (room: LocalRoom, audience: RequestAudience, hosts: readonly Session[]): Promise<void> {
     // A role check that is already in progress sends the latest requests when it ends.
     const unchecked = hosts.filter((session) => !audience.roleChecks.has(session))

@@ -44,7 +44,9 @@ export interface Seats {
    * @throws ROOM_NOT_FOUND, UNAVAILABLE
    */
   resize (roomId: string, seatCount: number): Promise<void>
-  /** Releases the seat and the request of a user who left. After a disconnect, starts their grace period instead. */
+  /**
+   * Releases the seat and the request of a user who has left. After a disconnect, starts their grace period instead.
+   */
   left (roomId: string, userId: UserId, reason: LeaveReason): Promise<void>
   /** Starts the grace period of users who have a seat or a request but are not in the room. */
   startMissingGrace (roomId: string): Promise<void>

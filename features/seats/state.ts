@@ -107,7 +107,7 @@ export interface SeatsView {
 
 /** The seats of a room at a point in time, for other features. */
 export interface SeatsSnapshot extends SeatsView {
-  /** A higher number is a later state of the same room. */
+  /** A higher number means a later state of the same room. */
   revision: number
 }
 

@@ -47,7 +47,7 @@ export const socketIoFace: Face<Packet> = {
 
 const invalid = (message: string) => validationFailed([{ path: [], message }])
 
-/** @param value the event name, then the arguments; only the first argument is used */
+/** @param value the event name, followed by the arguments; only the first argument is used */
 function parseArguments (id: string | undefined, value: unknown): ParsedMessage {
   const [type, payload] = Array.isArray(value) ? value as unknown[] : []
   if (typeof type !== 'string' || type === '' || type.length > maxTypeLength) throw invalid(`The event name must be a string of 1 to ${maxTypeLength} characters`)

@@ -19,7 +19,7 @@ const maxEarlyPackets = 10
 
 export type Client = Socket<ClientEvents, DefaultEventsMap>
 
-/** The functions of the running generation of the feature that handle connections. */
+/** The functions that handle connections; they belong to the running generation of the feature. */
 export interface Mapping {
   face: Face<Packet>
   /**

@@ -10,7 +10,7 @@ export interface Refusal extends Error {
 const internal: WireError = { code: 'INTERNAL', message: 'Something went wrong on the server' }
 
 /**
- * @param error why the client is rejected
+ * @param error the reason why the client is rejected
  * @param hasToken whether the client sent a token
  * @returns an error whose message Socket.IO clients recognise; `data` has the original code and message
  */

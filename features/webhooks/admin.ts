@@ -24,7 +24,7 @@ export interface AdminOptions {
   storage: WebhookStorage
   /** Ids of the configured queues. */
   configured: ReadonlySet<string>
-  /** Called after dead letters were moved to the queues. */
+  /** Called after dead letters have been moved to the queues. */
   onRetried: () => void
 }
 

@@ -30,7 +30,7 @@ export interface Deliverer {
 
 /** Interval at which the queue is polled for retries and for events that other servers have added, in milliseconds. */
 const pollMs = 500
-/** Time by which a lease exceeds the timeout of a request, in milliseconds. */
+/** How much longer a lease lasts than the timeout of a request, in milliseconds. */
 const leaseMarginMs = 5000
 const maxBackoffMs = 600_000
 /**

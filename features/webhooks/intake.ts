@@ -25,7 +25,7 @@ export interface IntakeOptions {
   storage: WebhookStorage
   targets: readonly string[]
   kept: KeptChanges
-  /** Called after events were added to the queues. */
+  /** Called after events have been added to the queues. */
   onQueued: () => void
   metrics: WebhookMetrics
   log: Pick<Logger, 'warn' | 'error'>
@@ -37,7 +37,7 @@ export interface Intake {
   add (roomId: string, change: Change): void
   /** Resolves when all changes that were added to a room so far are stored. */
   stored (roomId: string): Promise<void>
-  /** Stops after the commits in flight. The other changes stay in `kept`. */
+  /** Stops once the commits in flight are done. The other changes stay in `kept`. */
   close (): Promise<void>
 }
 

@@ -7,9 +7,9 @@ import type { EventData, EventName, QueuedEvent } from './events.ts'
 // the events that it leads to. Because the receivers' knowledge is stored, the server can add events that were lost
 // when a server died, and ignore reports that arrive twice or late.
 
-/** Identifies a room among the rooms that use the same id one after another. */
+/** Distinguishes rooms that use the same id one after another. */
 export interface RoomStart {
-  /** When the room was created, epoch milliseconds. */
+  /** When the room was created, in epoch milliseconds. */
   startedAt: number
   ownerId: UserId | null
   title?: string | undefined
@@ -19,7 +19,7 @@ export interface RoomStart {
 interface Reported {
   /** A UUID from which the ids of the events are derived. */
   id: string
-  /** When the change was detected, epoch milliseconds. */
+  /** When the change was detected, in epoch milliseconds. */
   at: number
   /** Orders the changes that a server detects in the same millisecond. Default: 0. */
   order?: number
@@ -69,7 +69,7 @@ export const broadcastField = 'broadcast'
 /** The field {@link roomField}. */
 export interface KnownRoom extends RoomStart {
   members: number
-  /** Set if the room was closed. The field is then kept for a while, only to recognize late reports. */
+  /** Set if the room has been closed. The field is then kept for a while, only to recognize late reports. */
   isClosed?: true
 }
 

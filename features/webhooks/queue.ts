@@ -3,7 +3,7 @@ import type { QueuedEvent } from './events.ts'
 
 /** An address that receives webhooks. */
 export interface Target {
-  /** Identifies the address and its queue: host name and a hash of the URL. */
+  /** Identifies the address and its queue: the host name and a hash of the URL. */
   id: string
   /** The address without query, for admins. */
   shownUrl: string
@@ -66,7 +66,7 @@ export interface DeadLetter {
 export interface QueueState {
   /** Number of events that are not delivered yet. */
   pending: number
-  /** When the oldest of them was added, epoch milliseconds. */
+  /** When the oldest of them was added, in epoch milliseconds. */
   oldestAt: number | undefined
   /** Dead letters of all queues. */
   deadLetters: number
@@ -94,7 +94,7 @@ export interface Overflow {
 }
 
 export interface StorageOptions {
-  /** The clock for due times, epoch milliseconds. Default: the clock of the storage. */
+  /** The clock for due times, in epoch milliseconds. Default: the clock of the storage. */
   now?: () => number
   queueLimit: number
   deadLetterLimit: number
@@ -104,8 +104,8 @@ export interface StorageOptions {
  * Stores what the receivers know about rooms (known-room.ts), one queue of events per target, and dead letters. Two
  * implementations, `sqlite` (one server) and `redis`, pass the same tests (test/contracts/webhook-storage.ts).
  *
- * A queue delivers the events of a room one after another, but the events of different rooms independently. Each method
- * is atomic, and its changes are stored when it resolves. If the storage is unreachable, each method throws
+ * A queue delivers the events of one room one after another, but delivers the events of different rooms independently.
+ * Each method is atomic, and its changes are stored when it resolves. If the storage is unreachable, each method throws
  * UNAVAILABLE.
  */
 export interface WebhookStorage {
@@ -123,8 +123,8 @@ export interface WebhookStorage {
   /** @returns at most `limit` rooms whose ids come after `after`, ordered by id */
   listRooms (after: string, limit: number): Promise<ListedRoom[]>
   /**
-   * Leases the first events of at most `limit` rooms whose first event is due, longest due first. After `leaseMs`, an
-   * event that was not settled is due again.
+   * Leases the first event of at most `limit` rooms in which that event is due; events that have been due the longest
+   * come first. After `leaseMs`, an event that was not settled is due again.
    */
   take (target: string, limit: number, leaseMs: number): Promise<Taken>
   /**

@@ -82,7 +82,7 @@ export async function startWebhooks (app: FeatureInstance, settings: z.output<ty
   })
 
   hooks.on('room:resynced', reconciler.review)
-  // Kept across reloads, because no change is missed during a reload.
+  // Kept across reloads: no change is missed during a reload, so only the first review must be a full one.
   const start = keep('start', () => ({ isReviewed: false }))
   hooks.on('feature:loaded', (name) => {
     if (name !== 'webhooks') return

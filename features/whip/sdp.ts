@@ -99,7 +99,7 @@ function feedbackOf ({ media, payloadType }: Offer): { type: string, parameter: 
   return wanted && media.ext?.some(({ uri }) => uri === transportCc) ? [{ type: 'transport-cc', parameter: '' }] : []
 }
 
-/** @returns the Opus parameters of the offer that the server uses */
+/** @returns those Opus parameters of the offer that the server uses */
 function opusParameters ({ media, payloadType }: Offer): Record<string, number> {
   const config = media.fmtp.find(({ payload }) => payload === payloadType)?.config
   const given = config === undefined ? {} : parseParams(String(config))

@@ -54,7 +54,7 @@ export async function listMicrophones (): Promise<MediaDeviceInfo[]> {
   return devices.filter(({ kind, deviceId }) => kind === 'audioinput' && deviceId !== '' && deviceId !== 'default')
 }
 
-/** A level meter of a track. */
+/** A level meter for a track. */
 export interface Meter {
   /** The current level, 0 to 1. */
   level (): number

@@ -10,7 +10,7 @@ export type ListedRoom = ReplyData<'lobby:list'>['rooms'][number]
 
 /** Interval between updates of the list, in milliseconds. */
 const everyMs = 3000
-/** Delay between the last change of the search and the request, in milliseconds. */
+/** Delay between the last change to the search text and the request, in milliseconds. */
 const typingMs = 300
 const pageSize = 30
 
