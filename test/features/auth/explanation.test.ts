@@ -9,7 +9,7 @@ import type { TestServer } from '../../support/build.ts'
 import { outcome } from '../../support/refusal.ts'
 import { until } from '../../support/retry.ts'
 
-// POST /ws returns why a connection was rejected, because browsers hide the response to an upgrade.
+// POST /ws explains why a connection was rejected, because browsers hide the response to an upgrade.
 
 const sign = createSigner({ key: jwtSecret, algorithm: 'HS256' })
 const origin = 'https://evil.example.com'
@@ -55,7 +55,7 @@ t.test('the response names the rejected origin or the problem with the token', a
   t.equal((await explain(server, 'a.b.c')).body?.error.details, undefined)
 })
 
-t.test('pages of every origin may read the response', async (t) => {
+t.test('pages from any origin may read the response', async (t) => {
   const { url } = await build(t)
   const preflight = await fetch(`${url}/ws`, { method: 'OPTIONS', headers: { origin, 'access-control-request-method': 'POST', 'access-control-request-headers': 'authorization' } })
   t.equal(preflight.status, 204)

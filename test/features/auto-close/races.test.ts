@@ -44,7 +44,7 @@ onBothStores(t, 'a join during the close succeeds or fails with a retryable erro
   t.ok(outcomes.has('closed, in the new room') && outcomes.has('not closed, in the old room'), 'both outcomes occurred')
 })
 
-onBothStores(t, 'repeated sweeps remove no members and finally close every room', async (t, store, kind) => {
+onBothStores(t, 'repeated sweeps remove no members and eventually close every room', async (t, store, kind) => {
   const server = await build(t, { env: { ...env, ...store } })
   const other = kind === 'redis' ? await build(t, { env: { ...env, ...store } }) : server
   const removed = [...new Set([server, other])].map(removals)
@@ -73,17 +73,17 @@ onBothStores(t, 'repeated sweeps remove no members and finally close every room'
   }))
   t.comment(`${visits} visits to ${removed.flat().length} rooms`)
   await until(async () => (await server.app.store.listRooms('', 20)).length === 0)
-  // If a user leaves while another server closes the room, the room is back in the index of empty rooms until the next
-  // sweep.
+  // If a user leaves while another server closes the room, the room returns to the index of empty rooms and stays there
+  // until the next sweep.
   await until(async () => (await server.app.store.listEmptyRooms(Date.now(), 20)).length === 0)
 })
 
-t.test('keeps track of a room that is left during a sweep', async (t) => {
+t.test('closes a room that its last member leaves during a sweep', async (t) => {
   const redis = await startRedis(t)
   const proxy = await createHoldingProxy(t, redis)
   const [server, sweeper] = [await build(t, { env: { ...env, REDIS_URL: redis.url } }), await build(t, { env: { ...env, REDIS_URL: proxy.url } })]
   const removed = removals(sweeper)
-  // The server's clock is a little behind that of the sweeping server.
+  // The server's clock is a little behind the clock of the sweeping server.
   const { now } = server.app.clock
   Object.assign(server.app.clock, { now: () => now() - 200 })
   const ada = await server.connect(1)

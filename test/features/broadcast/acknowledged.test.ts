@@ -4,9 +4,9 @@ import { connect } from '../../support/client.ts'
 import { buildMortal } from '../../support/mortal.ts'
 import { until } from '../../support/retry.ts'
 
-// Broadcast commands, recording commands and calls to /api that a server has acknowledged survive kill -9. All of them are
-// sent at once, and the server ends as if it was killed when the last reply arrives: a write that followed its reply would
-// be lost.
+// If a server has acknowledged a broadcast command, a recording command or a call to /api, its effect survives kill -9.
+// All of these are sent at once. When the last reply arrives, the server ends as if it was killed, so a write after its
+// reply would be lost.
 
 const features = { FEATURES: 'auth,media,broadcast,recording', BROADCAST_ENCRYPT: 'true' }
 
@@ -82,7 +82,7 @@ onBothStores(t, 'acknowledged commands and calls survive kill -9', async (t, sto
   t.equal((await after.admin('GET', '/admin/rooms/deleted')).status, 404)
   await (await enter(1, 'started')).client.event('broadcast:started')
 
-  // The members of the room return, so its recording continues as a new one.
+  // When a member returns to the room, a new recording continues the previous one.
   const { client } = await enter(12, 'records')
   await until(() => client.events.some(({ type }) => type === 'recording:started'), 60_000)
   const { recordingId: next } = await client.event('recording:started')

@@ -5,7 +5,7 @@ import { speak } from '../../support/mix.ts'
 import { fragmentsOf, hlsClient } from '../../support/hls.ts'
 import { until } from '../../support/retry.ts'
 
-// A broadcast as received by players: playlists, segments and parts over HTTP.
+// Tests a broadcast as players receive it: playlists, segments and parts over HTTP.
 
 const server = await build(t, { env: { FEATURES: 'auth,media,lobby,broadcast' } })
 const owner = await server.connect(1)
@@ -46,7 +46,7 @@ t.test('players receive continuous segments and parts', async (t) => {
     await t.test(codec, async (t) => {
       let listed = await playlist(file)
       let next = listed.first + listed.segments.length
-      // Blocking reload: each reply contains the requested part.
+      // With blocking reloads, each reply contains the requested part.
       for (let part = 0; part < 8; part++) {
         const answer = await getLater(`${file}?_HLS_msn=${next}&_HLS_part=${part}`)
         t.equal(answer.status, 200)

@@ -4,8 +4,8 @@ import { build } from '../../support/build.ts'
 import { hlsClient } from '../../support/hls.ts'
 import { speak } from '../../support/mix.ts'
 
-// Measures the CPU time per room on air: the mix, AAC and packaging. For comparison, the same rooms and speakers are
-// first measured while they are not on air.
+// Measures the CPU time per room on air for the mix, AAC encoding and packaging. For comparison, the same rooms and
+// speakers are first measured while they are not on air.
 
 const rooms = 5
 const seconds = 30
@@ -19,7 +19,7 @@ const owners = await Promise.all(Array.from({ length: rooms }, async (_, i) => {
   return owner
 }))
 
-/** @returns the CPU time of the server in percent of a core, without the media workers, which are separate processes */
+/** @returns the server's CPU time as a percentage of a core, without the media workers, which are separate processes */
 async function measure (): Promise<number> {
   const [begin, before] = [performance.now(), process.cpuUsage()]
   await delay(seconds * 1000)

@@ -47,7 +47,7 @@ for (const [file, codec] of [['live.m3u8', 'aac'], ['opus.m3u8', 'opus']] as con
       const answer = await get(`${file}?_HLS_msn=${next + 1}&_HLS_part=0`)
       const at = performance.now()
       if (answer.status === 503) {
-        // No new part arrived in time, because the machine was busy for seconds. Players retry, too.
+        // No new part arrived in time, because the machine was busy for several seconds. Players retry, too.
         retries++
         continue
       }
@@ -105,7 +105,7 @@ for (const [file, codec] of [['live.m3u8', 'aac'], ['opus.m3u8', 'opus']] as con
     t.ok(times.every((time, i) => i === 0 || time === (times[i - 1] ?? 0) + frame), 'without a gap')
     const decoded = await run('ffmpeg', ['-v', 'error', '-i', path, '-t', '30', '-ac', '1', '-f', 's16le', '-'], { encoding: 'buffer', maxBuffer: 1e9 })
     t.equal(String(decoded.stderr), '')
-    // On a busy machine, the tone may be interrupted in some seconds.
+    // On a busy machine, the tone may be interrupted in some of these seconds, so use the median.
     const second = 48_000 * 2
     const found = Array.from({ length: 20 }, (_, i) => frequencyOf(decoded.stdout.subarray((i + 5) * second, (i + 6) * second))).sort((a, b) => a - b)
     t.ok(Math.abs((found[10] ?? NaN) - hz) < 1, `the tone: ${found[10]} Hz`)

@@ -20,7 +20,7 @@ async function speaker (client: TestClient) {
   return async () => await client.request('audio:produce', { transportId, kind: 'audio', rtpParameters: rtpParameters() })
 }
 
-onBothStores(t, 'a second connection of a user cannot speak until the first one stops', async (t, store) => {
+onBothStores(t, 'a second connection of the same user cannot speak until the first one stops', async (t, store) => {
   const server = await build(t, { env: { ...env, ...store } })
   const [first, second, other] = [await server.connect(1), await server.connect(1), await server.connect(2)]
   const [one, two, three] = [await speaker(first), await speaker(second), await speaker(other)]

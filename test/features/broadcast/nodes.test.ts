@@ -6,9 +6,9 @@ import { buildMortal } from '../../support/mortal.ts'
 import { stopwatch } from '../../support/pace.ts'
 import { redisDatabase } from '../../support/redis.ts'
 
-// A broadcast on two servers: both serve it, and one takes over when the other dies.
+// Tests a broadcast on two servers, both of which serve it: if one dies, the other takes over.
 
-/** The root test. Clients that use it stay connected until the last test ends. */
+/** The root test. Clients that are created for it stay connected until the last test ends. */
 const file = t
 const REDIS_URL = await redisDatabase()
 const optionsOf = (NODE_ID: string) => ({ env: { REDIS_URL, NODE_ID, FEATURES: 'auth,media,broadcast' }, timings: shortTimings })
@@ -52,7 +52,7 @@ t.test('another server takes over when one dies, and segment numbers never decre
     // Segments that begin after the first server was killed can only come from the second server.
     if (last > segmentAtKill) heardAt = sinceKill()
   }
-  // About 8 s on a quiet machine.
+  // This takes about 8 s on a quiet machine.
   t.ok(heardAt !== undefined && heardAt < 20_000, `heard again after ${heardAt} ms`)
   t.comment(`heard again after ${Math.round(heardAt ?? NaN)} ms`)
 })

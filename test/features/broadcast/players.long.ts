@@ -7,7 +7,7 @@ import { play, startCache, sumOfMetric } from '../../support/hls-players.ts'
 import { startServer } from '../../support/process.ts'
 
 // Runs 1,000 players without low latency and 100 with low latency behind nginx. PLAYERS sets the number of players, and
-// BROADCAST_SECONDS the duration.
+// BROADCAST_SECONDS sets the duration.
 
 const players = Number(process.env.PLAYERS ?? 1000)
 const seconds = Number(process.env.BROADCAST_SECONDS ?? 120)

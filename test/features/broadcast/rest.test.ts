@@ -2,7 +2,7 @@ import t from 'tap'
 import { adminKey, build, onBothStores, tokenFor } from '../../support/build.ts'
 import { until } from '../../support/retry.ts'
 
-// The REST API of the earlier Go system: /api/rooms.
+// Tests /api/rooms, the REST API of the earlier Go system.
 
 /** Sends requests to the API of a server. */
 const client = (url: string) => async (method: string, path: string, token: string | undefined, body?: object): Promise<Reply> => {
@@ -103,7 +103,7 @@ t.test('admin keys and anonymous clients create rooms', async (t) => {
   t.match(await ask('POST', '/api/rooms/anyones/start', undefined), { status: 200 })
   t.match((await ask('GET', '/api/rooms', undefined)).body.rooms, [{ roomId: 'anyones' }])
 
-  // The first member becomes the owner, but needs the PIN.
+  // The first user to join becomes the owner, but needs the PIN to join.
   const [first, second] = [await server.connect(1), await server.connect(2)]
   t.equal(await first.fails('room:join', { roomId: 'ours' }), 'PIN_REQUIRED')
   for (let i = 0; i < 4; i++) t.equal(await first.fails('room:join', { roomId: 'ours', pin: `wrong${i}` }), 'PIN_WRONG')
@@ -118,7 +118,7 @@ t.test('admin keys and anonymous clients create rooms', async (t) => {
   t.match(await ask('DELETE', '/api/rooms/anyones', undefined), { status: 200 })
 })
 
-t.test('a user with the role host is an admin of the room, and may start and delete it', async (t) => {
+t.test('a user with the host role is an admin of the room, and may start and delete it', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,media,broadcast' } })
   const ask = client(server.url)
   await ask('POST', '/api/rooms', adminKey, { roomId: 'show' })
