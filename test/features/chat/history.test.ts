@@ -126,7 +126,7 @@ t.test('acknowledges a message once Redis has stored and published it', async (t
   for (const client of [ada, bob]) await receives(client, id)
 })
 
-t.test('the history has the order of the events across all servers', async (t) => {
+t.test('the history has the same order as the events on all servers', async (t) => {
   const env = { FEATURES, REDIS_URL: await redisDatabase(), CHAT_HISTORY: '1000', RATE_LIMIT_MESSAGES_PER_MINUTE: '1000' }
   const servers = [await build(t, { env }), await build(t, { env })]
   const writers = await Promise.all([1, 2, 3, 4].map((id) => (servers[id % 2] as typeof servers[number]).connect(id)))
@@ -167,7 +167,7 @@ t.test('while Redis is down, members of one server chat without a history', asyn
   t.match(await historyOf(await b.connect(5)), [{ content: 'after' }])
 })
 
-t.test('delivers a message locally once if Redis never received it', async (t) => {
+t.test('members of one server receive a message once even if Redis never received it', async (t) => {
   const redis = await startRedis(t)
   const proxy = await createHoldingProxy(t, redis)
   const server = await build(t, { env: { FEATURES, REDIS_URL: proxy.url } })

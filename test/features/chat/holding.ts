@@ -3,7 +3,7 @@ import type { Test } from 'tap'
 import { createProxy } from '../../support/proxy.ts'
 import type { TestRedis } from '../../support/redis.ts'
 
-/** Creates a proxy to Redis that can hold back a server's commands, from the first one that matches a pattern. */
+/** Creates a Redis proxy that can hold back a server's commands, starting with the first one that matches a pattern. */
 export async function createHoldingProxy (t: Test, redis: TestRedis) {
   let wanted: RegExp | undefined
   let held: { chunk: Buffer, far: Socket }[] = []

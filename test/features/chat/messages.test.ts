@@ -5,7 +5,7 @@ import { build, onBothStores, onEveryStore, tokenFor } from '../../support/build
 import { messagesOf, receives, historyOf, pair } from './support.ts'
 import { isSince } from '../../support/pace.ts'
 
-onBothStores(t, 'sends a message to every socket in the room, the sender included', async (t, env, kind) => {
+onBothStores(t, 'sends a message to every socket in the room, including its sender', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env)
   const token = tokenFor(1, { name: 'Ada', avatar: 'ada.png', email: 'ada@example.com' })
   const [ada, adasPhone, bob, eve] = [await a.connect(1, { token }), await b.connect(1, { token }), await b.connect('bob'), await b.connect(3)]
@@ -99,7 +99,7 @@ onEveryStore(t, 'rejects invalid messages without storing them', async (t, env, 
   t.equal(await bob.fails('chat:message', { content: 'hello' }), 'NOT_IN_ROOM', 'in a closed room')
 })
 
-onEveryStore(t, 'only the owner and admins send system messages', async (t, env, kind) => {
+onEveryStore(t, 'only the owner and admins can send system messages', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env)
   const [owner, admin, member] = [await a.connect(1), await b.connect(2, { token: tokenFor(2, { roles: ['admin'] }) }), await b.connect(3, { token: tokenFor(3, { roles: ['owner', 'system'] }) })]
   for (const client of [owner, admin, member]) await client.ok('room:join', { roomId: 'r1' })

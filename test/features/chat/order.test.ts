@@ -5,7 +5,7 @@ import { messagesOf, pair, receives, wholeHistoryOf } from './support.ts'
 
 const [rounds, each] = [8, 6]
 
-onBothStores(t, 'members and the history have the same order', async (t, env, kind) => {
+onBothStores(t, 'members receive messages in the order of the history', async (t, env, kind) => {
   const servers = await pair(t, kind, { ...env, CHAT_HISTORY: '1000' })
   const writers = await Promise.all(Array.from({ length: 6 }, (_, i) => servers[i % 2 as 0 | 1].connect(i)))
   const watchers = await Promise.all(servers.map((server, i) => server.connect(`watcher${i}`)))
@@ -32,7 +32,7 @@ onBothStores(t, 'members and the history have the same order', async (t, env, ki
   for (const server of servers) t.strictSame(await wholeHistoryOf(await server.connect('late')), received)
 })
 
-onEveryStore(t, 'a join during a conversation misses nothing', async (t, env, kind) => {
+onEveryStore(t, 'a user who joins during a conversation misses no message', async (t, env, kind) => {
   const backend = await startBackend(t)
   backend.rooms.set('r1', 'somebody else')
   backend.fault({ call: 'role', kind: 'slow', ms: 30 })
@@ -55,7 +55,7 @@ onEveryStore(t, 'a join during a conversation misses nothing', async (t, env, ki
   for (const [i, client] of late.entries()) {
     const history = (histories[i] ?? []).map(({ id }) => id)
     const known = new Set(history)
-    // A message sent during the join may be both in the history and an event.
+    // A message sent during the join may be in the history and also arrive as an event.
     const events = messagesOf(client).map(({ id }) => id).filter((id) => !known.has(id))
     t.strictSame([...history, ...events], all, `${history.length} before, ${events.length} since`)
   }

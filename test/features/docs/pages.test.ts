@@ -44,7 +44,7 @@ t.test('every response has a content type and an ETag, and all assets are local'
   }
 })
 
-t.test('escapes a feature\'s descriptions', async (t) => {
+t.test('escapes the descriptions of a feature', async (t) => {
   const folder = featureFolder(t)
   const bad = '</pre><img src=x onerror="alert(1)">'
   folder.write('bad', {
@@ -67,7 +67,7 @@ export default fp(async function feature (app) {
   t.notMatch(page, /<img/)
 })
 
-t.test('returns 404 on all paths of the feature while it is disabled', async (t) => {
+t.test('all paths of the feature return 404 while it is disabled', async (t) => {
   const { url, app, admin } = await build(t, { env: { FEATURES: 'auth' } })
   const paths = ['/docs', '/docs/messages', '/docs/openapi.json', '/docs/asyncapi.json', '/docs/docs.css']
   for (const path of paths) t.equal((await fetch(url + path)).status, 404, path)
@@ -77,7 +77,7 @@ t.test('returns 404 on all paths of the feature while it is disabled', async (t)
 })
 
 t.test('works in a browser', async (t) => {
-  // Swagger UI needs seconds of CPU to render the routes of all features.
+  // Swagger UI needs several seconds of CPU time to render the routes of all features, so enable only two features.
   const { url } = await build(t, { env: { FEATURES: 'auth,docs' } })
   const browser = await openBrowser(t, 440)
   const all = process.env.ALL_LOOKS !== undefined
@@ -88,7 +88,7 @@ t.test('works in a browser', async (t) => {
   page.on('console', (message) => { if (message.type() === 'error' || message.type() === 'warning') problems.push(message.text()) })
   page.on('pageerror', (error) => problems.push(error.message))
   page.on('request', (request) => { if (!/^(data:|blob:)/.test(request.url()) && !request.url().startsWith(url)) problems.push(request.url()) })
-  /** Checks a page without loading it again: on a phone in dark mode and, with ALL_LOOKS (pages.long.ts), on a desktop. */
+  /** Checks that the loaded page fits on a phone in dark mode and, with ALL_LOOKS (pages.long.ts), on a desktop. */
   const expectFit = async (what: string) => {
     for (const [viewport, colorScheme] of [[phone, 'dark'], ...(all ? [[desktop, 'light']] as const : [])] as const) {
       await page.setViewportSize(viewport)
@@ -97,7 +97,7 @@ t.test('works in a browser', async (t) => {
     }
   }
 
-  // Swagger UI needs a second of CPU for the routes of the kernel, so show only one of them, or, with ALL_LOOKS, all.
+  // Swagger UI needs a second of CPU time for the kernel's routes, so show only one of them unless ALL_LOOKS is set.
   if (!all) {
     await page.route('**/openapi.json', async (route) => {
       const response = await route.fetch()

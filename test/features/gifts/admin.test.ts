@@ -11,7 +11,7 @@ import { until } from '../../support/retry.ts'
 // The backend is unreachable, so queued gifts stay queued.
 const env = { FEATURES: 'auth,gifts', LARAVEL_API_URL: 'http://127.0.0.1:9', LARAVEL_INTERNAL_KEY: backendKey }
 
-onEveryStore(t, 'lists records in pages and replays some or all', async (t, store) => {
+onEveryStore(t, 'lists records in pages, and replays some or all of them', async (t, store) => {
   const folder = t.testdir()
   const server = await build(t, { env: { ...env, ...store, DATA_DIR: folder } })
   const outbox = server.app.hasDecorator('redis') ? createRedisOutbox(server.app.redis) : createSqliteOutbox(join(folder, 'gifts.sqlite'))

@@ -33,11 +33,11 @@ export interface ChaosOptions {
   inProcess?: boolean
 }
 
-/** Attempts per sender. The server allows 30 per user per minute, including failed ones. */
+/** Attempts per sender. The server allows 30 attempts per user per minute, including failed ones. */
 const triesPerSender = 28
 const atOnce = 4
 const rooms = 50
-/** Probability that a sender repeats a gift although it was acknowledged. */
+/** Probability that a sender repeats an acknowledged gift. */
 const doubted = 0.1
 const pick = <T>(items: readonly T[]) => items[Math.floor(Math.random() * items.length)] as T
 

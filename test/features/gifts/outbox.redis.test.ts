@@ -32,7 +32,7 @@ t.test('leases use the clock of the Redis server', async (t) => {
   t.equal((await a.settle(first.token, new Map([[gift.transactionId, { to: 'processed' }]]))).length, 0)
 })
 
-t.test('all keys share a cluster slot, and settled gifts leave no keys', async (t) => {
+t.test('all keys share a cluster slot, and settled gifts leave no keys behind', async (t) => {
   await one.flushdb()
   const outbox = createRedisOutbox(one)
   const gifts = Array.from({ length: 4 }, () => giftOf())
@@ -48,7 +48,7 @@ t.test('all keys share a cluster slot, and settled gifts leave no keys', async (
   t.same(await one.exists('msab:{gifts}:due', 'msab:{gifts}:items', 'msab:{gifts}:leases'), 0)
 })
 
-t.test('bounds the records of failed gifts', async (t) => {
+t.test('limits how many records of failed gifts are kept', async (t) => {
   await one.flushdb()
   const [before, outbox] = [createRedisOutbox(one), createRedisOutbox(two, { keptFailed: 10 })]
   const fail = async (outbox: Outbox, count: number) => {

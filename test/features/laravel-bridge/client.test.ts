@@ -9,7 +9,7 @@ import { stopwatch } from '../../support/pace.ts'
 const room: Call = { name: 'room', method: 'GET', path: ['rooms', '7'] }
 const answer = z.object({ owner_id: z.int() })
 
-t.test('returns the validated response; 404 is a response', async (t) => {
+t.test('returns the validated response, or undefined if the status is 404', async (t) => {
   const backend = await startBackend(t)
   backend.rooms.set('7', 42).set('a/b c', 43)
   const { client, metrics } = clientOf(t, backend)

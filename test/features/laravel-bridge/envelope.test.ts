@@ -14,7 +14,7 @@ t.test('parses an envelope', async (t) => {
   for (const payload of [null, [], 'text', 5, { deep: { er: [1, null] } }]) t.strictSame((read({ ...envelope, payload }) as { envelope: { payload: unknown } }).envelope.payload, payload)
 })
 
-t.test('passes the payload unchanged', async (t) => {
+t.test('passes the payload on unchanged', async (t) => {
   for (const payload of ['{"id":12345678901234567890,"n":-1.5e3}', '[9007199254740993]', '{"a":"1234567890123456"}', '{"x":1234567890.123456}', '{"x":0.12345678901234567890}']) {
     const result = read(`{"event":"level.up","user_id":1,"room_id":9007199254740993,"payload":${payload},"correlation_id":9007199254740993}`)
     if ('problem' in result) return t.fail(result.problem)

@@ -67,7 +67,7 @@ t.test('renews a broken subscription', async (t) => {
   await until(async () => await relayCheck(server) === true)
 })
 
-t.test('servers ignore each other\'s canaries', async (t) => {
+t.test('a server ignores the canaries of other servers', async (t) => {
   const redis = await startRedis(t)
   const backend = await startBackend(t, { redisUrl: redis.url })
   const env = { ...backend.env, REDIS_URL: redis.url }

@@ -6,10 +6,11 @@ import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { lastStatus as last } from './support.ts'
 
-// The tests mostly wait. Each has its own Redis, because databases share their channels.
+// The tests mostly wait, so they run in parallel. Each has its own Redis, because the databases of one Redis share
+// channels.
 t.jobs = 5
 
-t.test('after an outage the backend receives the current status', { buffered: true }, async (t) => {
+t.test('after an outage, the backend receives the current status', { buffered: true }, async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   const server = await build(t, { env: { ...backend.env, EMPTY_ROOM_SECONDS: '0' } })
@@ -88,7 +89,7 @@ t.test('a restarted single server reports that its rooms are empty, and then tha
   t.match(last(backend, '7'), { is_live: false, participant_count: 0, ended_at: String })
 })
 
-t.test('reports rooms that ended while Redis lost its data', { buffered: true }, async (t) => {
+t.test('reports that rooms ended even if Redis has lost its data', { buffered: true }, async (t) => {
   const redis = await startRedis(t)
   const backend = await startBackend(t)
   backend.everyRoom = () => 1

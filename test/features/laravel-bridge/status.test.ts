@@ -19,7 +19,7 @@ function assertSpacing (t: Test, backend: Backend, roomId = '7'): void {
   for (let i = 1; i < times.length; i++) t.ok((times[i] as number) - (times[i - 1] as number) >= 999, `${(times[i] as number) - (times[i - 1] as number)} ms apart`)
 }
 
-onBothStores(t, 'reports start, member count and end of a room', async (t, env) => {
+onBothStores(t, 'reports the start, the member count and the end of a room', async (t, env) => {
   const backend = await startBackend(t)
   backend.rooms.set('7', 42)
   const server = await build(t, { env: { ...backend.env, ...env, EMPTY_ROOM_SECONDS: '1' } })
@@ -48,7 +48,7 @@ onBothStores(t, 'reports start, member count and end of a room', async (t, env) 
   assertSpacing(t, backend)
 })
 
-onEveryStore(t, 'coalesces changes to one report per second and sends the last value', async (t, env) => {
+onEveryStore(t, 'coalesces changes into one report per second and sends the last value', async (t, env) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   const server = await build(t, { env: { ...backend.env, ...env } })
