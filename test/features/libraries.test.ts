@@ -15,7 +15,7 @@ console.log(JSON.stringify([...loaded].filter(Boolean)))`
 }
 
 // The loader imports the index of every feature, including those that are off.
-t.test('libraries of features are loaded only while the features are on, and the Redis client only if Redis is configured', async (t) => {
+t.test('the libraries of a feature are loaded only while it is on, and the Redis client only if Redis is configured', async (t) => {
   for (const [index, user, library] of [
     ['features/push-to-talk/index.ts', 'features/push-to-talk/frames.ts', '@msgpack/msgpack'],
     ['features/whip/index.ts', 'features/whip/sdp.ts', 'sdp-transform'],

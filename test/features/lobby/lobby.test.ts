@@ -17,7 +17,7 @@ async function pair (t: Test, kind: StoreKind, env: Record<string, string>, conf
 const list = async (client: TestClient, data: object = {}) => await client.ok('lobby:list', data) as unknown as Page
 const idsOf = ({ rooms }: Page) => rooms.map(({ roomId }) => roomId)
 
-/** Counts a server's calls to its store, by name. */
+/** Counts how often a server calls each method of its store. */
 function countCalls ({ app }: TestServer): Record<string, number> {
   const calls: Record<string, number> = {}
   const store = app.store as unknown as Record<string, (...args: unknown[]) => unknown>
@@ -128,7 +128,7 @@ onEveryStore(t, 'returns rooms in pages', async (t, env, kind) => {
   }
 })
 
-onBothStores(t, 'a page takes a few store calls, shared by concurrent requests', async (t, env, kind) => {
+onBothStores(t, 'a page takes only a few store calls, which concurrent requests share', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env, { cacheMs: 60_000 })
   for (let i = 0; i < 20; i++) {
     const client = await a.connect(i)

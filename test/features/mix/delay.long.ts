@@ -6,8 +6,8 @@ import { build, tokenFor } from '../../support/build.ts'
 import { until } from '../../support/retry.ts'
 import '../../support/wrtc.ts'
 
-// Measures the delay that the mix adds. The speaker sends a beep once per second. One listener receives the voice, the
-// other the mix.
+// Measures the delay that the mix adds. The speaker sends a beep once per second. One listener receives the voice, and
+// another receives the mix.
 
 const { RTCAudioSink, RTCAudioSource } = wrtc.nonstandard
 const beeps = Number(process.env.BEEPS ?? 100)
@@ -25,7 +25,7 @@ t.test('the mix adds at most 100 ms', async (t) => {
   /**
    * Connects a listener.
    *
-   * @returns a growing list of the times at which beeps began, on the clock of `performance.now`
+   * @returns a growing list of the times at which beeps began, by the clock of `performance.now`
    */
   const listen = async (id: number, mode: ReceiveMode): Promise<number[]> => {
     const room = await enter(id, mode)

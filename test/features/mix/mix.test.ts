@@ -39,7 +39,7 @@ onBothStores(t, 'recommends the mix when enough users listen, until their number
   t.match(await join(), { mix: { recommended: false } })
 })
 
-t.test('a changed threshold and the feature seats affect existing rooms', async (t) => {
+t.test('changing the threshold or toggling the seats feature affects existing rooms', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,media,mix,seats' } })
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
@@ -51,7 +51,7 @@ t.test('a changed threshold and the feature seats affect existing rooms', async 
   t.match(await ada.event('audio:mix'), { recommended: false })
 })
 
-t.test('consumes the mix in any room; while the feature is off, the request is rejected', async (t) => {
+t.test('a client can consume the mix in any room, but not while the feature is off', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,media,mix' } })
   const { app } = server
   const ada = await server.connect(1)
@@ -83,7 +83,7 @@ t.test('consumes the mix in any room; while the feature is off, the request is r
   t.match(await ada.ok('audio:consume', { ...consume, transportId: latest }), { producerId: 'mix' })
 })
 
-t.test('feature reloads do not interrupt clients that receive the voices or the mix, or that take a seat', async (t) => {
+t.test('feature reloads do not interrupt the voices, the mix or users who take a seat', async (t) => {
   const { url } = await build(t, { env: reloadable })
   const { voicesMs, mixMs, seatedMs, lost } = await reloadAll(t, [url], ['mix', 'media', 'seats'], 3)
   t.comment(`longest silence: voices ${voicesMs} ms, mix ${mixMs} ms, listeners who took seats ${seatedMs} ms`)

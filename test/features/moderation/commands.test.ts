@@ -69,7 +69,7 @@ onBothStores(t, 'hosts moderate a room', async (t, env, kind) => {
     const back = await a.connect(4)
     await back.ok('room:join', { roomId: 'locks' })
     await back.ok('room:leave')
-    t.equal(await back.fails('room:join', { roomId: 'locks' }), 'ROOM_LOCKED', 'a user who left counts as new')
+    t.equal(await back.fails('room:join', { roomId: 'locks' }), 'ROOM_LOCKED', 'a user who left cannot return')
     await owner.ok('room:lock', { pin: '4711' })
     t.equal(await back.fails('room:join', { roomId: 'locks' }), 'PIN_REQUIRED')
     t.equal(await back.fails('room:join', { roomId: 'locks', pin: '0000' }), 'PIN_WRONG')
@@ -79,7 +79,7 @@ onBothStores(t, 'hosts moderate a room', async (t, env, kind) => {
     await admin.ok('room:unlock')
     t.match(await stranger.ok('room:join', { roomId: 'locks' }), { isLocked: false })
     await stranger.ok('room:leave')
-    // A room that was created with a PIN.
+    // A room that is created with a PIN is locked from the start.
     const host = await b.connect(11)
     await host.ok('room:join', { roomId: 'pinned', pin: '1234', title: 'Secret' })
     t.equal(await stranger.fails('room:join', { roomId: 'pinned' }), 'PIN_REQUIRED')
@@ -90,7 +90,7 @@ onBothStores(t, 'hosts moderate a room', async (t, env, kind) => {
     await stranger.ok('room:join', { roomId: 'pinned' })
   })
 
-  await t.test('a user whose connection broke before the room was locked counts as new', async (t) => {
+  await t.test('a user whose connection broke before the room was locked cannot return to it', async (t) => {
     const { owner, other } = await openRoom([a, b], 'before')
     await owner.ok('room:update', { title: 'Chess' })
     other.ws.terminate()

@@ -11,7 +11,7 @@ import { until } from '../../support/retry.ts'
 
 // Users of one room send random commands to two servers, which are killed and restarted. Roles change only between
 // rounds, so that the model can predict the result of each command. A concurrent command takes effect at some time
-// between its request and its reply, so the model accepts every result that is possible then.
+// between its request and its reply, so the model accepts every result that is possible in that time.
 
 export interface ModelOptions {
   users: number
@@ -24,7 +24,7 @@ export interface ModelOptions {
   oneProcess?: boolean
 }
 
-/** A command. It took effect at some time between `sent` and `done`, in epoch milliseconds. */
+/** A command, which took effect between `sent` and `done` (in epoch milliseconds) unless it was rejected. */
 interface Operation { sent: number, done: number, code: string, value: string | number }
 
 /** A user's view of the room, from the join reply and events. */
@@ -36,11 +36,11 @@ interface Player {
   node: number
   view: View | undefined
   applied: number
-  /** Whether the user may be in the room. Also true after a join or leave without a reply. */
+  /** Whether the user is in the room, or may be in it after a join or leave without a reply. */
   mayBeMember: boolean
   /**
-   * Until when the user may return to a locked room, because a connection broke. A later leave does not end this right,
-   * because servers take some seconds to remove the members of a killed server.
+   * The time until which the user may return to a locked room after a broken connection. A later leave does not end
+   * this right, because servers take several seconds to remove the members of a killed server.
    */
   mayReturnUntil: number
 }
@@ -52,7 +52,7 @@ const slowSeconds = 1
 const removalMs = 30_000
 /** Delay between attempts to connect to a server that is restarting, in milliseconds. */
 const retryMs = 50
-/** Tolerance, because the times of the servers and of this process are whole milliseconds. */
+/** Tolerance in milliseconds, because the servers and this process use times in whole milliseconds. */
 const roundingMs = 2
 
 function randomFrom (seed: number): () => number {
@@ -113,7 +113,7 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
     for (;;) {
       if (player.client?.ws.readyState === 1) return player.client
       player.view = undefined
-      // Unless the user was kicked, the user may return to a locked room for some time.
+      // Users who were not kicked may return to a locked room for some time.
       const code = await player.client?.closed.then(({ code }) => code, () => 1006)
       if (player.mayBeMember && code !== 4403) player.mayReturnUntil = Date.now() + returnMs + removalMs
       player.mayBeMember = false
@@ -132,7 +132,7 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
    * Sends a request.
    *
    * @returns the operation; its code is `lost` if no reply arrived or the reply was UNAVAILABLE, because the command may
-   *   have taken effect
+   *   still have taken effect
    */
   async function send (player: Player, type: string, data: object, value: string | number, log?: Operation[]): Promise<Operation & { reply?: Reply }> {
     const client = await open(player)
@@ -196,7 +196,7 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
   /**
    * Sends a host's command, and records a problem if the result does not match `allowed`.
    *
-   * @param others error codes that are also permitted
+   * @param others other error codes that are permitted
    */
   async function command (player: Player, type: string, data: object, value: string | number, log: Operation[] | undefined, allowed: boolean, others: readonly string[] = []): Promise<void> {
     const operation = await send(player, type, data, value, log)
@@ -327,7 +327,7 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
     admins[role === 'admin' ? 'add' : 'delete'](target.id)
   }
 
-  /** Checks that all clients have the same view of the room. Must be called when all commands have been answered. */
+  /** Checks that all clients have the same view of the room. Call this only after all commands have been answered. */
   async function check (round: number): Promise<void> {
     for (const player of players) {
       if (player.client && player.client.ws.readyState !== 1) player.view = undefined

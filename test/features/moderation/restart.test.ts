@@ -9,11 +9,11 @@ import { until } from '../../support/retry.ts'
 // Tests who owns a room after the only server was killed and restarted, within and after the grace period of 2 s.
 
 const graceMs = 2000
-// The tests mostly wait.
+// The tests mostly wait, so they run in parallel.
 t.jobs = 2
 
 for (const kind of ['DATA_DIR', 'Redis'] as const) {
-  t.test(`a restart with ${kind} keeps owner, roles, lock, title and slow mode`, { buffered: true }, async (t) => {
+  t.test(`a restart with ${kind} keeps the owner, roles, lock, title and slow mode`, { buffered: true }, async (t) => {
     const store: Record<string, string> = kind === 'Redis' ? { REDIS_URL: await redisDatabase() } : {}
     const env = { ...store, OWNER_GRACE_SECONDS: String(graceMs / 1000), FEATURES: 'auth,seats,chat,moderation' }
     const enter = async (url: string, id: number, data: object = {}): Promise<[TestClient, Record<string, unknown>]> => {
@@ -39,7 +39,7 @@ for (const kind of ['DATA_DIR', 'Redis'] as const) {
     const second = await buildMortal(t, { env: left, timings: shortTimings })
     const again = second.url
     t.equal(await (await connect(t, again, { token: tokenFor(9) })).fails('room:join', { roomId: 'r1' }), 'BANNED')
-    t.equal(await (await connect(t, again, { token: tokenFor(3) })).fails('room:join', { roomId: 'r1' }), 'ROOM_LOCKED', 'a user who had left counts as new')
+    t.equal(await (await connect(t, again, { token: tokenFor(3) })).fails('room:join', { roomId: 'r1' }), 'ROOM_LOCKED', 'a user who had left cannot return')
     const before = Date.now()
     const [back, reply] = await enter(again, 2)
     t.match(reply, { ownerId: 1, title: 'Second', topic: 'Topic', isLocked: true, slowModeSeconds: 30, admins: [2], self: { role: 'admin' } })

@@ -8,12 +8,12 @@ import { redisDatabase } from '../../support/redis.ts'
 import { openRoom } from './scene.ts'
 import type { Scene, Standing } from './scene.ts'
 
-// Sends every command in every role, each in its own room. Commands with a target are sent against a member (3), an
+// Sends every command in every role, each time in a new room. Commands that have a target are aimed at a member (3), an
 // admin (2) and the owner (1).
 
 interface Case {
   command: string
-  /** Returns the command's data, with a target user. */
+  /** Returns the command's data for a target user. */
   data: (target: number, scene: Scene) => object | Promise<object>
   /** The roles that may send the command. */
   may: readonly Standing[]
@@ -90,7 +90,7 @@ t.test('accepts or rejects each command by role, on two servers', async (t) => {
   await table(t, cases, [await build(t, options), await build(t, options)])
 })
 
-t.test('roles and owners cannot be changed where a backend decides', async (t) => {
+t.test('roles and owners cannot be changed if a backend determines them', async (t) => {
   // With roles from the backend, test only some commands: the others check the role in the same way.
   const affected = cases.filter(({ command, withBackend }) => withBackend !== undefined || ['room:lock', 'room:end'].includes(command))
   const backend = await startBackend(t)

@@ -4,7 +4,7 @@ import type { TestClient } from '../../support/client.ts'
 /** The roles of the members of a scene. */
 export type Standing = 'owner' | 'admin' | 'member'
 
-/** A room with an owner (1), an admin (2), appointed by the owner, and members (3 and 4). */
+/** A room with an owner (1), an admin (2) whom the owner appointed, and members (3 and 4). */
 export interface Scene {
   roomId: string
   owner: TestClient
