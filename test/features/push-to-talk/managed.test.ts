@@ -2,7 +2,7 @@ import t from 'tap'
 import { build, onBothStores, tokenFor } from '../../support/build.ts'
 import { enter } from '../socket-io/support.ts'
 
-// Rooms without an owner: moderation, lists, and Socket.IO clients.
+// Tests moderation, room lists and Socket.IO clients with rooms that have no owner.
 
 const features = { FEATURES: 'auth,media,mix,seats,chat,moderation,lobby,push-to-talk,socket-io', FEATURES_CONFIG: JSON.stringify({ lobby: { cacheMs: 0 } }), OWNER_GRACE_SECONDS: '1' }
 const roomId = 'ptt:5'
@@ -54,8 +54,8 @@ onBothStores(t, 'a room without an owner never gets one', async (t, env) => {
     await admin.ok('room:kick', { userId: 3, banSeconds: 60 })
     const again = await enter(t, server.url, 3, { token: tokenFor(3, inFive) })
     t.match(await again.ask('room:join', { roomId }), { success: false, code: 'BANNED' })
-    // The owner of another room leaves after user 1 has left this room. Once the other room has a new owner, a grace period
-    // in this room would have ended, too.
+    // The owner of another room leaves after user 1 has left this room. Once the other room has a new owner, any grace
+    // period in this room must be over, too.
     const [owner, successor] = [await server.connect(6), await server.connect(7)]
     for (const client of [owner, successor]) await client.ok('room:join', { roomId: 'other' })
     await successor.ok('seat:take', { seatIndex: 0 })

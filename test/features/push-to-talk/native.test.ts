@@ -24,14 +24,14 @@ async function enter (t: Test, server: TestServer, id: number, channel: number, 
   return room
 }
 
-/** Sends packets as a radio's talk until the test ends. */
+/** Sends a talk from a radio, repeating the packets until the test ends. */
 function replay (t: Test, radio: TestRadio, from: number, channel: number, packets: readonly unknown[]): void {
   let next = 0
   const timer = setInterval(() => radio.send(0, 3, from, channel, packets[next++ % packets.length]), 20)
   t.teardown(() => clearInterval(timer))
 }
 
-t.test('radios and native clients receive each other\'s audio', async (t) => {
+t.test('radios and native clients hear each other', async (t) => {
   const server = await build(t, { env: { FEATURES: features } })
   const bob = await connectRadio(t, server.url, 2, { claims: { channelIds: [5, 6] } })
   const ada = await enter(t, server, 1, 5, false)
@@ -58,7 +58,7 @@ t.test('radios and native clients receive each other\'s audio', async (t) => {
   await until(() => server.app.sfu.speakersOf('ptt:6').includes(2))
 })
 
-t.test('radios and native clients on two servers receive each other\'s audio', async (t) => {
+t.test('radios and native clients on two servers hear each other', async (t) => {
   const env = { FEATURES: features, REDIS_URL: await redisDatabase() }
   const [here, there] = [await build(t, { env: { ...env, NODE_ID: 'a' } }), await build(t, { env: { ...env, NODE_ID: 'b' } })]
   const ada = await enter(t, here, 1, 5, false)

@@ -127,7 +127,7 @@ onBothStores(t, 'acknowledges and relays messages', async (t, store) => {
   t.same(await ada.next(26), [1, 26, 0, 1, 'test'])
 })
 
-onBothStores(t, 'closes the connection of a user\'s older radio', async (t, store) => {
+onBothStores(t, 'a newer radio of a user replaces the older one', async (t, store) => {
   const { url } = await build(t, { env: { ...env, ...store } })
   const first = await connectRadio(t, url, 1, { deviceId: 'a' })
   const second = await connectRadio(t, url, 1, { deviceId: 'a' })
@@ -178,7 +178,7 @@ t.test('sends all missed messages, and repeats those that a broken connection ma
   t.same(await again.next(17), text, 'with the same message id')
 })
 
-t.test('follows the membership updates of the backend, and lets users join channels on their own', async (t) => {
+t.test('follows membership updates from the backend, and lets users join channels on their own', async (t) => {
   const { redisDatabase } = await import('../../support/redis.ts')
   const server = await build(t, { env: { ...env, PTT_SELF_JOIN: 'true', REDIS_URL: await redisDatabase() } })
   const { app, url } = server
@@ -210,7 +210,7 @@ t.test('follows the membership updates of the backend, and lets users join chann
   await renewed.next(27, ([,,, to]) => to === 7)
 })
 
-t.test('stores push tokens and, if configured, talks', async (t) => {
+t.test('stores push tokens, and stores talks if PTT_RECORD is set', async (t) => {
   const server = await build(t, { env: { ...env, PTT_RECORD: 'true' } })
   const ada = await connectRadio(t, server.url, 1, { ...inFive, deviceId: 'phone' })
   ada.send(0, 4, 1, 0, 'push-token')
@@ -227,7 +227,7 @@ t.test('stores push tokens and, if configured, talks', async (t) => {
   t.match(await server.admin('GET', '/admin/push-to-talk/talks'), { body: { talks: [] } })
 })
 
-t.test('continues across a reload, and drops malformed frames', async (t) => {
+t.test('continues talks across a reload, and drops malformed frames', async (t) => {
   const server = await build(t, { env: { ...env, PTT_MESSAGES_PER_MINUTE: '2' } })
   const [ada, bob] = [await connectRadio(t, server.url, 1, inFive), await connectRadio(t, server.url, 2, inFive)]
   ada.send(0, 1, 1, 5)

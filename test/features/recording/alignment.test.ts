@@ -15,7 +15,10 @@ const silence = Uint8Array.of(0xf8, 0xff, 0xfe)
 const seconds = 14
 /** One beep of 200 ms per second. */
 const isBeep = (i: number) => i % 50 >= 20 && i % 50 < 30
-/** When each beep becomes loud, in milliseconds. If a tone begins suddenly, a decoder needs some packets to reach its level. */
+/**
+ * The times at which the beeps become loud, in milliseconds. If a tone begins suddenly, a decoder needs a few packets
+ * to reach its level.
+ */
 const expected = beepsOf(decodePackets(Array.from({ length: seconds * 50 }, (_, i) => isBeep(i) ? tone[i % tone.length] as Uint8Array : silence)))
 
 interface Sent { i: number, arrival: number, rtpTimestamp: number, producerId: string, payload?: Uint8Array }
@@ -38,7 +41,7 @@ const networks: Record<string, (i: number) => Sent[]> = {
   jump: (i) => [{ i, arrival: i * 20, rtpTimestamp: i < 510 ? i * 960 : 5_000_000 + i * 960, producerId: 'i' }],
   // Some packets arrive twice.
   twice: (i) => [i, ...(i % 3 === 0 ? [i] : [])].map((i) => ({ i, arrival: i * 20, rtpTimestamp: i * 960, producerId: 'j' })),
-  // No packet arrives for a second. Then the delayed packets arrive at once.
+  // No packet arrives for a second, and then the delayed packets all arrive at once.
   stall: (i) => [{ i, arrival: i >= 400 && i < 450 ? 9000 : i * 20, rtpTimestamp: i * 960, producerId: 'k' }],
   invalid: (i) => [{ i, arrival: i * 20, rtpTimestamp: i * 960, producerId: 'l' }, { i, arrival: i * 20, rtpTimestamp: i * 960 + 480, producerId: 'l', payload: Uint8Array.of(3, 63, 1) }, { i, arrival: i * 20, rtpTimestamp: i * 960 + 480, producerId: 'l', payload: new Uint8Array() }]
 }

@@ -70,6 +70,6 @@ for (let run = 0; run < runs; run++) {
   })
 }
 
-t.test('reports the lost audio', async (t) => {
+t.test('prints how much audio was lost', async (t) => {
   t.comment(`at most ${Math.max(...lost).toFixed(2)} s of ${lost.length} files`)
 })

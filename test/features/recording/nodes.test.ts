@@ -5,7 +5,7 @@ import { decodeFile, toneOf } from '../../support/recordings.ts'
 import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
-// Recordings on two servers without a bucket. Each server has its own DATA_DIR.
+// Tests recordings on two servers without a bucket. Each server has its own DATA_DIR.
 
 interface Detail { endedAt: number | null, reason?: string, continues?: string, seconds: number, files: { name: string, kind: string, bytes: number, seconds: number }[] }
 
@@ -16,7 +16,7 @@ const get = async (url: string, path: string, headers: Record<string, string> = 
   const response = await fetch(`${url}/admin/recordings/${path}`, { headers: { authorization: `Bearer ${adminKey}`, ...headers } })
   return { status: response.status, body: Buffer.from(await response.arrayBuffer()) }
 }
-/** Returns a recording. Only the server on which a recording runs has its latest sizes. */
+/** Returns the details of a recording. Only the server that is recording knows the latest sizes. */
 const detail = async (id: string, { url } = second) => JSON.parse(String((await get(url, id)).body)) as Detail
 const owner = await first.connect(1)
 const member = await second.connect(2)
@@ -25,7 +25,7 @@ await member.ok('room:join', { roomId: 'r1' })
 const id = String((await owner.ok('recording:start', { tracks: true }))['recordingId'])
 let next = ''
 
-t.test('another server continues the recording when the recording server has no members of the room left', async (t) => {
+t.test('another server continues the recording once the recording server has no more members of the room', async (t) => {
   await member.event('recording:started')
   const speaker = await speak(t, first.app, 'r1', { hz: 500 })
   await until(async () => (await detail(id, first)).files.length === 2 && (await detail(id, first)).seconds > 2)
@@ -55,7 +55,7 @@ t.test('a server that did not record serves the files', async (t) => {
   t.equal((await get(second.url, `${id}/nothing.mp4`)).status, 404)
 })
 
-t.test('another server continues the recording of a server that stops, and the stopped server\'s files are unavailable', async (t) => {
+t.test('another server continues the recording of a server that stops, whose own files become unavailable', async (t) => {
   second.app.drain.begin(0)
   await second.close()
   t.match(await owner.event('recording:stopped', ({ recordingId }) => recordingId === next), { reason: /^(?:moved|server_stopped)$/ })

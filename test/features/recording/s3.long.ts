@@ -38,7 +38,7 @@ t.test('another server finishes the recording of a killed server', async (t) => 
   first.child.kill('SIGKILL')
   const lasted = (Date.now() - startedAt) / 1000
   t.match(await member.event('recording:stopped'), { recordingId: id, reason: 'server_lost' })
-  // A server with members of the room continues with a new recording.
+  // A server that has members of the room starts a new recording, which continues this one.
   const { recordingId: next } = await member.event('recording:started', ({ recordingId }) => recordingId !== id)
   await until(() => bucket.keys().some((key) => key === `recordings/${id}/mix.mp4`) && !bucket.keys().some((key) => key.startsWith(`recordings-parts/${id}/`)))
   t.match(await detailOf(other, id), { reason: 'server_lost', files: [{ kind: 'mix' }, { kind: 'voice', userId: 'tone 500' }] })
@@ -47,7 +47,7 @@ t.test('another server finishes the recording of a killed server', async (t) => 
   await until(async () => (await detailOf(other, String(next))).seconds > 0.5)
   t.match(await detailOf(other, String(next)), { continues: id, endedAt: null, files: [{ kind: 'mix' }] })
 
-  // All servers and the index are lost.
+  // Simulate the loss of all servers and of the index.
   await until(() => bucket.keys().some((key) => key.startsWith(`recordings-parts/${String(next)}/mix.mp4/`)))
   second.child.kill('SIGKILL')
   const again = await build(t, { env: { FEATURES: 'auth,media,recording', ...bucket.env } })

@@ -5,7 +5,7 @@ import { speak } from '../../support/mix.ts'
 import { until } from '../../support/retry.ts'
 import { check, detailOf } from './s3.ts'
 
-// Recordings in an S3 bucket. The S3 server is the package @20minutes/s3rver. In s3.long.ts, servers are killed.
+// Tests recordings in an S3 bucket. The S3 server is the @20minutes/s3rver package. s3.long.ts also kills servers.
 
 t.test('uploads while recording, and loses no audio while the bucket is unavailable', async (t) => {
   const bucket = await startBucket(t)

@@ -12,7 +12,7 @@ async function read (url: string, path: string, headers: Record<string, string> 
 export const detailOf = async (url: string, id: string) => JSON.parse(String(await read(url, id))) as Detail
 
 /**
- * Checks the audio of each file of a recording: no gaps, the tone, the length in the index.
+ * Checks that each file of a recording has no gaps, contains the tone and is as long as the index says.
  *
  * @returns the length of the shortest file, in seconds
  */
