@@ -8,7 +8,7 @@ import { follow } from './view.ts'
 const path = (roomId = 'r1') => `/admin/rooms/${roomId}/seats`
 const resize = (server: TestServer, seatCount: unknown, roomId = 'r1') => server.admin('PATCH', path(roomId), { seatCount })
 
-onEveryStore(t, 'an admin sees all seat state of a room', async (t, env) => {
+onEveryStore(t, 'an admin sees the whole seat state of a room', async (t, env) => {
   const { server, owner, member, other } = await scene(t, env)
   t.same(await server.admin('GET', path()), { status: 200, body: { seatCount: 4, seats: [], lockedSeats: [], invites: [], requests: [] } }, 'also in a new room')
 

@@ -53,7 +53,7 @@ onEveryStore(t, 'leaving the seat closes the producer', async (t, env) => {
   }
 })
 
-onEveryStore(t, 'taking one\'s own seat closes nothing', async (t, env) => {
+onEveryStore(t, 'taking the same seat again closes no producer', async (t, env) => {
   const { server, owner, member } = await scene(t, env)
   await member.ok('seat:take', { seatIndex: 0 })
   const producerId = await produce(member)
@@ -64,7 +64,7 @@ onEveryStore(t, 'taking one\'s own seat closes nothing', async (t, env) => {
   t.match(server.app.sfu.producersOf('r1'), [{ producerId }])
 })
 
-onEveryStore(t, 'the audio of a user who was removed while producing is not sent', async (t, env) => {
+onEveryStore(t, 'a user who is removed from the seat while creating a producer sends no audio', async (t, env) => {
   const { server, owner, member } = await scene(t, env)
   const { id: transportId } = await member.ok('transport:create', { type: 'producer' })
   await member.ok('transport:connect', { transportId, dtlsParameters })

@@ -50,7 +50,7 @@ onEveryStore(t, 'declines an invite', async (t, env) => {
   await owner.ok('seat:invite', { userId: 3, seatIndex: 2 })
 })
 
-onEveryStore(t, 'allows one invite per free seat, to members only', async (t, env) => {
+onEveryStore(t, 'allows only one invite per free seat, and only to members', async (t, env) => {
   const { server, owner, admin, other } = await scene(t, env)
   await other.ok('seat:take', { seatIndex: 0 })
   t.equal(await owner.fails('seat:invite', { userId: 3, seatIndex: 0 }), 'SEAT_TAKEN')
@@ -91,7 +91,7 @@ onEveryStore(t, 'announces expired invites', async (t, env) => {
   await owner.ok('seat:invite', { userId: 4, seatIndex: 1 })
 })
 
-t.test('invites a user on another server and in another room', async (t) => {
+t.test('an invite reaches the user on another server and in another room', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const [owner, member, laptop] = [await a.connect(1), await b.connect(3), await b.connect('3')]

@@ -56,7 +56,7 @@ onEveryStore(t, 'a join returns the current seats', async (t, env) => {
   }, 'no ended state')
 })
 
-onEveryStore(t, 'the seats are unchanged after everyone rejoined', async (t, env) => {
+onEveryStore(t, 'the state of the seats survives while everyone leaves and rejoins', async (t, env) => {
   const { owner, member, all } = await scene(t, env)
   await member.ok('seat:take', { seatIndex: 0 })
   await owner.ok('seat:mute', { userId: 3 })
@@ -116,7 +116,7 @@ async function seatedFirst (t: Test, servers: readonly TestServer[]) {
   t.same(participantsIn(first), inOrder.slice(0, 100), 'in order of arrival')
   await comer.ok('room:leave')
 
-  // Two users whom the join reply would otherwise omit, and one whom it would list anyway.
+  // Seat two users whom the join reply would otherwise omit, and one whom it would list anyway.
   const seated = [109, 50, 104]
   for (const [i, id] of seated.entries()) await clients[id]?.ok('seat:take', { seatIndex: 2 + i })
   const joined = await comer.ok('room:join', { roomId: 'r1' })
@@ -134,17 +134,17 @@ async function seatedFirst (t: Test, servers: readonly TestServer[]) {
   t.same(participantsIn(last), [109, 50, ...inOrder.filter((id) => ![109, 50].includes(id))].slice(0, 100))
 }
 
-t.test('lists seated users first in a big room', async (t) => {
+t.test('in a big room, a join lists seated users first', async (t) => {
   await seatedFirst(t, [await build(t)])
 })
 
-t.test('lists seated users on another server first', async (t) => {
+t.test('a join lists seated users first even if they are on another server', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const servers = [await build(t, { env }), await build(t, { env })]
   await seatedFirst(t, servers)
 })
 
-onEveryStore(t, 'lists everyone once in a small room', async (t, env) => {
+onEveryStore(t, 'in a small room, a join lists everyone once', async (t, env) => {
   const { server, member, other } = await scene(t, env)
   await other.ok('seat:take', { seatIndex: 0 })
   await member.ok('seat:take', { seatIndex: 2 })

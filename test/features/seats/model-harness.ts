@@ -28,7 +28,7 @@ export interface Harness {
   ownerOf (roomId: string): string
   /** The roles in the user's token. */
   rolesOf (user: string): string[]
-  /** Number of times that each outcome (`ok`, an error code or `lost`) and some other events occurred. */
+  /** How often each outcome (`ok`, an error code or `lost`) and some other events occurred. */
   counts: Map<string, number>
   players: Map<string, Player>
 }
@@ -37,7 +37,7 @@ export interface HarnessOptions {
   store: 'redis' | 'memory'
   /** Whether the backend determines each user's role per room. Otherwise a room's creator is the owner, and tokens make users admins. */
   backend: boolean
-  /** Number of servers that are processes of their own and can be killed. The others run in this process. Default: all. */
+  /** Number of servers in separate processes, which can be killed. The others run in this process. Default: all. */
   processes?: number
   /** Whether the lease of a killed server ends immediately, instead of after 10 s. */
   endsLeases?: boolean

@@ -17,7 +17,7 @@ export interface Entry {
 }
 
 /**
- * A time during which a user was outside a room, in epoch milliseconds: from before any server can detect the absence
+ * A period in which a user was outside a room, in epoch milliseconds: from before any server can detect the absence
  * until the next join reply arrives.
  */
 interface Absence {
@@ -41,22 +41,22 @@ interface EventDetails {
 }
 
 /**
- * How long after the reply to its request an event may arrive on an idle machine, in milliseconds. Because the machine may
- * be busy, twice the time of the slowest reply is added.
+ * On an idle machine, the maximum time from the reply to a request until the event of that request, in milliseconds.
+ * Because the machine may be busy, twice the time of the slowest reply is added.
  */
 const minLagMs = 3000
-/** Outcomes of requests that have changed something or may have: after `lost` and `UNAVAILABLE`, the result is unknown. */
+/** Outcomes after which a request may have changed something: after `lost` and `UNAVAILABLE`, this is unknown. */
 const mayHaveChanged = new Set(['ok', 'lost', 'UNAVAILABLE'])
-/** Many clients receive the same event, so copies of an event are skipped for this time, in milliseconds. */
+/** Many clients receive the same event, so copies of an event are skipped for this many milliseconds. */
 const sameMs = 500
 
 const sameSeat = ({ seatIndex }: Entry, details: EventDetails) => seatIndex === details.seatIndex
-/** Whether a request can give a user the given seat, or any seat if none is given. */
+/** Whether a request can give a user the given seat, or any seat if no seat is given. */
 const seats = ({ type, by, target, seatIndex }: Entry, userId: string, index?: number) =>
   (index === undefined || (seatIndex ?? index) === index) &&
   (type === 'seat:assign' ? target === userId : (type === 'seat:take' || type === 'seat:invite:accept') && by === userId)
 
-/** Whether a request can have caused an event. */
+/** Whether a request could have caused an event. */
 function leadsTo (entry: Entry, event: string, details: EventDetails, ownerKey: string): boolean {
   const { type, role, by, target } = entry
   switch (event) {
@@ -104,7 +104,7 @@ export interface Journal {
   /**
    * Call this only after all requests have been answered.
    *
-   * @returns the events that no request can have caused
+   * @returns the events that no request could have caused
    */
   unexplained (): string[]
 }
@@ -114,7 +114,7 @@ export function createJournal (graceMs: number, inviteMs: number): Journal {
   const entries = new Map<string, Entry[]>()
   const absences = new Map<string, Absence[]>()
   const wrong: string[] = []
-  /** Events whose only possible causes are pending requests, with these requests. */
+  /** Events that only pending requests could have caused, each with these requests. */
   const waiting: { what: string, entries: Entry[] }[] = []
   /** When the event of a pending invite arrived, by room and seat. */
   const since = new Map<string, number>()
@@ -133,7 +133,7 @@ export function createJournal (graceMs: number, inviteMs: number): Journal {
   }
   const wasAway = (roomId: string, user: string, fits: (absence: Absence) => boolean) => of(absences, `${roomId} ${user}`).some(fits)
 
-  /** Whether something other than a request can have caused an event: an absence or an expired invite. */
+  /** Whether something other than a request could have caused an event: an absence or an expired invite. */
   function hasOtherCause (event: string, details: EventDetails, now: number): boolean {
     const { roomId, reason, userId, seatIndex, invitedUserId } = details
     const hasLeft = ({ meant, to }: Absence) => meant && now - to <= lagMs

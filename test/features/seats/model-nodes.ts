@@ -8,15 +8,15 @@ import { until } from '../../support/retry.ts'
 
 /** A server that can be restarted. */
 export interface Node {
-  /** Changes when a server in this process is restarted. */
+  /** The URL of a server in this process changes when the server is restarted. */
   readonly url: string
   /** Whether the server accepts connections. */
   up: boolean
   /** Number of connection attempts in progress. */
   coming: number
-  /** Time of the last shutdown or kill, epoch milliseconds. */
+  /** Time of the last shutdown or kill, in epoch milliseconds. */
   downAt: number
-  /** Whether the server is a process of its own, which can be killed. */
+  /** Whether the server runs in a separate process, which can be killed. */
   readonly isProcess: boolean
   /** Sends the signal to the server, waits until it exits and restarts it. A server in this process is closed instead. */
   restart (signal: 'SIGKILL' | 'SIGTERM'): Promise<void>
@@ -30,7 +30,7 @@ export interface Node {
 export interface Page<T> {
   status: number
   body: T
-  /** Time of the request, epoch milliseconds. */
+  /** Time of the request, in epoch milliseconds. */
   at: number
 }
 
@@ -88,7 +88,7 @@ async function endLease (url: string, nodeId: string): Promise<void> {
 }
 
 interface NodeOptions {
-  /** Whether the server is a process of its own. */
+  /** Whether the server runs in a separate process. */
   isProcess: boolean
   /** Whether the server's lease ends when the server is killed. */
   endsLease: boolean
@@ -99,8 +99,8 @@ export async function startNode (t: Test, folder: string, number: number, baseEn
   const env: Record<string, string> & { NODE_ID: string } = { ...baseEnv, NODE_ID: `n${number}` }
   const start = isProcess ? await processStarter(t, folder, number, env) : localStarter(t, env)
   let server = await start()
-  // Servers log the loss of another server as a warning; no error may be logged, except that the process was blocked
-  // for seconds on a busy machine.
+  // Servers log the loss of another server only as a warning. The only error that they may log is that the process was
+  // blocked for several seconds, because the machine was busy.
   const check = () => t.same(server.errors().filter((line) => !line.includes('the event loop is still blocked')), [], 'no error was logged')
 
   const pages = new Map<string, { at: number, page: Promise<Page<unknown>> }>()

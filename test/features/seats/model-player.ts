@@ -13,7 +13,7 @@ import type { Harness } from './model-harness.ts'
 import { apply, viewFrom } from './view.ts'
 import type { SeatsReply, View } from './view.ts'
 
-// One of many users. The player checks every message on arrival and records violations.
+// A player is one of many users. It checks every message on arrival and records violations.
 
 export interface Player {
   readonly key: string
@@ -22,7 +22,7 @@ export interface Player {
   room (): { roomId: string, view: View } | undefined
   /** Id of the current room; undefined if the player is leaving it or the server is down. */
   inside (): string | undefined
-  /** Time of the last join, epoch milliseconds. */
+  /** Time of the last join, in epoch milliseconds. */
   since (): number
   /** The server that the player is connected to; undefined if disconnected. */
   node (): Node | undefined
@@ -113,7 +113,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
     if (type === 'seat:cleared' && data.reason === 'left' && !mayLoseSeat.before && !mayLoseSeat.since) problem('lost the seat through an earlier request')
   }
 
-  /** @param from a time shortly before the connection broke, or when it broke */
+  /** @param from when the connection broke, or a time shortly before that */
   function lost (from: number): void {
     client = undefined
     if (room) journal.gone(room.roomId, key, from, false)
@@ -157,7 +157,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
       const begin = performance.now()
       const { ok, error } = await mine.request('room:join', { roomId, seatCount })
       if (ok) {
-        // A join waits two seconds for the backend, then returns the role from the server's own data.
+        // A join waits two seconds for the backend, and then returns the role from the server's own data.
         const isLate = performance.now() - begin > 1500
         if (replyRole !== harness.roleOf(roomId, key) && !isLate) problem(`has the wrong role ${replyRole}`)
         return

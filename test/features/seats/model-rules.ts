@@ -79,7 +79,7 @@ export interface Circumstances {
 }
 
 /**
- * Checks the outcome of a request when others were sent concurrently, so the state before it is unknown.
+ * Checks the outcome of a request that was sent concurrently with others, so the state before it is unknown.
  *
  * @returns how the outcome contradicts the rules; an empty string if it does not
  */
@@ -176,7 +176,7 @@ export const tableView = ({ seatCount, holders, locked, muted, invites, requests
 })
 
 /**
- * Executes or rejects a request, for requests that are sent one after another.
+ * Executes or rejects a request. Requests must be sent one after another.
  *
  * @param table the state of the sender's room; undefined if the sender is in no room
  */

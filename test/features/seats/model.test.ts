@@ -2,7 +2,7 @@ import t from 'tap'
 import { seatModel } from './model.ts'
 
 // A short version of model.long.ts, which sends about a hundred times as many requests
-// to servers that are all processes of their own.
+// to servers that all run in separate processes.
 
 t.jobs = 2
 t.test('keeps the invariants on two servers that are killed and restarted', { buffered: true }, (t) => seatModel(t, { commands: 150, store: 'redis', backend: false, restarts: 1, processes: 1, endsLeases: true, paced: true, users: 12 }))

@@ -16,7 +16,7 @@ import type { SeatsReply, View } from './view.ts'
 export interface ModelOptions extends HarnessOptions {
   /** Minimum number of requests. */
   commands: number
-  /** How often a server is killed, and how often one is restarted gracefully. */
+  /** How often a server is killed. Servers are restarted gracefully just as often. */
   restarts: number
   /** Number of users; 30 by default. */
   users?: number
@@ -56,7 +56,7 @@ async function allAtOnce (harness: Harness, random: Random, { commands, restarts
   const seen = new Map<string, { at: number, holders: Set<string> }>()
   let restarting = true
   let playing = true
-  /** The users wait while they have sent this number of requests. */
+  /** The number of requests after which the users wait. */
   let allowed = Infinity
   const over = () => failed() || (asked(harness) >= commands && !restarting)
 
@@ -111,7 +111,7 @@ async function allAtOnce (harness: Harness, random: Random, { commands, restarts
       } else if (dice < 0.055) {
         await player.enter(roomId)
       } else if (dice < 0.25 && harness.ownerOf(roomId) === player.key) {
-        // Some turns of an owner change the seat count through the admin API.
+        // In some of their turns, owners change the seat count through the admin API.
         await patch(harness, random, roomId, 2 + Math.floor(random() * 13))
       } else {
         const several = 1 + Math.floor(random() ** 2 * 3)

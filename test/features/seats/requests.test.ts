@@ -32,8 +32,8 @@ const join = async (client: TestClient, roomId = 'r1') => await client.ok('room:
 const askers = async (client: TestClient) => users((await join(client)).seatRequests)
 
 /**
- * Starts two servers that share one Redis. The owner (1), a member (3) and an observer (5) are on one
- * server, an admin (2) and a member ('4') on the other.
+ * Starts two servers that share one Redis. The owner (1), a member (3) and an observer (5) are on one server. An
+ * admin (2) and a member ('4') are on the other server.
  */
 async function pair (t: Test, env: Record<string, string> = {}) {
   const both = { FEATURES: 'auth,seats', REDIS_URL: await redisDatabase(), ...env }
@@ -227,7 +227,7 @@ onEveryStore(t, 'limits the number of requests', async (t, env) => {
   await until(() => requestsSeenBy(owner).at(-1)?.split(' ').length === maxRequests)
 })
 
-onEveryStore(t, 'reads seats from before requests existed', async (t, env) => {
+onEveryStore(t, 'reads seats that were stored before seat requests existed', async (t, env) => {
   const { server, owner, admin, member, other } = await scene(t, env)
   await server.app.rooms.roomState.define('seats', z.unknown()).change('r1', () => {
     const { requests, ...state } = noSeats(4)
@@ -267,7 +267,7 @@ t.test('each of two servers notifies its own sockets', async (t) => {
   t.same(requestsSeenBy(watcher), [])
 })
 
-t.test('both servers keep the request of a user who reconnects, and end that of a user who does not', async (t) => {
+t.test('both servers keep the request of a user who reconnects, and end the request of one who does not', async (t) => {
   const { a, b, member, other, hosts } = await pair(t, { SEAT_GRACE_SECONDS: '60' })
   for (const client of [member, other]) await client.ok('seat:request')
   await expectRequests(t, hosts, '3 4')
@@ -280,7 +280,7 @@ t.test('both servers keep the request of a user who reconnects, and end that of 
   await expectRequests(t, hosts, '3')
 })
 
-t.test('a server that was partitioned sends the missed changes', async (t) => {
+t.test('after a partition, a server sends its clients the changes that it missed', async (t) => {
   const { a, b, admin, member, other, watcher } = await pair(t)
   await other.ok('seat:request')
   await expectRequests(t, [admin], '4')
@@ -380,7 +380,7 @@ async function backendRoom (t: Test) {
   return { backend, server, owner, admin, member, other, change }
 }
 
-t.test('uses the backend\'s roles without a lookup per listener', async (t) => {
+t.test('uses roles from the backend without a lookup per listener', async (t) => {
   const { backend, server, owner, admin, member, other, change } = await backendRoom(t)
   const callsFor = (userId: number) => backend.requests.filter(({ call, path }) => call === 'role' && path.endsWith(`/members/${userId}/role`)).length
   t.same([callsFor(3), callsFor(4)], [1, 1], 'once, at the join')
@@ -395,7 +395,7 @@ t.test('uses the backend\'s roles without a lookup per listener', async (t) => {
   t.same(requestsSeenBy(admin), ['3', ''], 'a former admin receives no events')
   t.same(requestsSeenBy(other), ['4', '4'], 'also when their position changes')
 
-  // A new admin receives the requests only after sending a request that requires the role, or rejoining.
+  // A new admin receives the seat requests only after sending a command that requires the role, or after rejoining.
   await change(4, 'admin')
   await member.ok('seat:request')
   await other.ok('seat:mute', { userId: 3 }).catch(() => { /* No user is seated; only the check of the role matters. */ })
@@ -417,7 +417,7 @@ t.test('a slow backend delays no join', async (t) => {
   await expectRequests(t, [late], '3')
   mend()
 
-  // Users who were already known as hosts receive the requests even if their role cannot be confirmed now.
+  // Users who were already known as hosts receive the seat requests even if their role cannot be confirmed now.
   await backend.stop()
   await member.ok('seat:request:cancel')
   await expectRequests(t, [owner, late], '')
@@ -427,7 +427,7 @@ t.test('a slow backend delays no join', async (t) => {
   t.ok(passed() < 4000)
 })
 
-onEveryStore(t, 'many hands that are raised at once are sent together', async (t, env) => {
+onEveryStore(t, 'hands that are raised at the same time are sent together', async (t, env) => {
   const server = await build(t, { env: { FEATURES: 'auth,seats', ...env } })
   const owner = await server.connect('owner')
   await join(owner)

@@ -56,7 +56,7 @@ export async function seatsOf (server: TestServer, roomId = 'r1') {
   }
 }
 
-/** Makes a room's invites and grace periods end in `ms`, so that tests need not wait longer. */
+/** Makes a room's invites and grace periods end `ms` milliseconds from now, so that tests need not wait longer. */
 export async function hurry (server: TestServer, ms: number, roomId = 'r1'): Promise<void> {
   const end = Date.now() + ms
   await server.app.rooms.roomState.define('seats', seatState).change(roomId, (state) => {

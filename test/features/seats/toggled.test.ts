@@ -4,7 +4,7 @@ import { produce, scene, seatsOf } from './scene.ts'
 
 // Disables and enables seats in an active room.
 
-t.test('enabling the feature keeps the audio of seated users only', async (t) => {
+t.test('enabling the feature keeps only the audio of seated users', async (t) => {
   const { server, owner, member, other } = await scene(t, {})
   const toggle = (action: string) => server.app.features[action as 'enable' | 'disable']('seats')
   const producers = () => server.app.sfu.producersOf('r1').map(({ producerId }) => producerId)
@@ -52,7 +52,7 @@ t.test('a user who left while the feature was disabled loses the seat, even in a
   t.match(await seatsOf(server), { seats: [{ seatIndex: 0, userId: '4' }] })
 })
 
-t.test('a user who leaves during the enable loses the seat', async (t) => {
+t.test('a user who leaves while the feature is being enabled loses the seat', async (t) => {
   const { server, member, other } = await scene(t, { SEAT_GRACE_SECONDS: '0' })
   await member.ok('seat:take', { seatIndex: 0 })
   await server.app.features.disable('seats')

@@ -21,7 +21,7 @@ const [a, b] = [await build(t, { env, timings: shortTimings }), await build(t, {
 const another = (t: Test) => build(t, { env })
 let rooms = 0
 
-/** Creates a room of four seats. The owner (1) is on server `a`, the members (3, '4') are on the other server. */
+/** Creates a room of four seats. The owner (1) is on server `a`, and the members (3, '4') are on the other one. */
 async function enter (there = b) {
   const roomId = `r${++rooms}`
   const [owner, member, other] = [await a.connect(1), await there.connect(3), await there.connect('4')]
@@ -203,7 +203,7 @@ t.test('reserves seats at a shutdown with a slow store', async (t) => {
   const { roomId, member, other } = await enter(there)
   await member.ok('seat:take', { seatIndex: 0 })
   await other.ok('seat:take', { seatIndex: 1 })
-  // Redis responds long after the sockets are closed.
+  // Make Redis respond long after the sockets are closed.
   await a.app.redis.call('CLIENT', 'PAUSE', '300', 'ALL')
   await there.close()
   t.match((await seatsOf(a, roomId)).seats, [{ userId: 3, awayUntil: Number }, { userId: '4', awayUntil: Number }])
@@ -248,7 +248,7 @@ t.test('clears the seats of users on a dead server', async (t) => {
 
   dying.child.kill('SIGKILL')
   await dying.exit
-  // No server has detected the dead server yet.
+  // The other servers have not noticed yet that this server is dead.
   const again = await a.connect(3)
   t.match(await again.ok('room:join', { roomId }), { seats: [{ seatIndex: 0, userId: 3 }, { seatIndex: 1, userId: '4' }] })
   // Deletes the lease instead of waiting for it to expire.
@@ -263,7 +263,7 @@ t.test('clears the seats of users on a dead server', async (t) => {
   t.same(await again.ok('seat:leave'), { seatIndex: 0 })
 })
 
-t.test('a server that starts reserves the seats of users on a dead server', async (t) => {
+t.test('on start, a server reserves the seats of users on a dead server', async (t) => {
   const alone = { ...env, FEATURES: 'auth,seats', REDIS_URL: await redisDatabase() }
   const first = await build(t, { env: alone })
   const owner = await first.connect(1)
@@ -278,7 +278,7 @@ t.test('a server that starts reserves the seats of users on a dead server', asyn
   await first.app.rooms.roomState.define('seats', seatState).change('r1', (state = noSeats(4)) => ({ state: { ...state, seats: [{ seatIndex: 2, userId: 7, sitting: 1, selfMuted: false }], sittings: 1 }, result: undefined }))
   await first.close()
   await connection.del('msab:node:{dead-node}')
-  // With this feature, the other features start long after the connection to Redis.
+  // With this feature, the other features start long after the server has connected to Redis.
   const folder = featureFolder(t)
   folder.write('asks', { 'index.ts': saying('asks', 'done', { before: 'for (let i = 0; i < 100; i++) await app.redis.ping()' }) })
   const second = await build(t, { env: { ...alone, FEATURES: 'asks,auth,seats', FEATURES_PATH: folder.path } })
