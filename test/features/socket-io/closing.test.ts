@@ -6,18 +6,18 @@ import { until } from '../../support/retry.ts'
 import { enter } from './support.ts'
 import type { SocketIoClient } from './support.ts'
 
-// After each close reason, a Socket.IO client reconnects if and only if the client package does.
+// After each close reason, a Socket.IO client reconnects if and only if the project's own client package does.
 
 const transports = ['websocket', 'polling'] as const
 const sign = createSigner({ key: jwtSecret, algorithm: 'HS256' })
-/** Whether a client with default options would stay disconnected. After any other reason, the library reconnects. */
+/** Whether the server has told a client to disconnect, after which the library does not reconnect by default. */
 const staysAway = ({ disconnects }: SocketIoClient) => disconnects.includes('io server disconnect')
 
 interface Ending {
   /** Closes the client's session. */
   end (server: TestServer, client: SocketIoClient, user: { id: number, token: string }): unknown
   isFinal: boolean
-  /** The code in the event `error` before the connection ends. */
+  /** The code in the `error` event that the client receives before the connection ends. */
   error?: string
   code: number
 }

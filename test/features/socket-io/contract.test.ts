@@ -7,7 +7,7 @@ const files = [
   'test/contract/replies.test.ts'
 ]
 
-t.test('tests of the contract pass with Socket.IO clients', async (t) => {
+t.test('the contract tests pass with Socket.IO clients', async (t) => {
   const { passed, failures } = await runOverSocketIo(files)
   t.equal(failures, '', `${passed} checks passed`)
   t.ok(passed > 150, `${passed} checks`)

@@ -9,7 +9,7 @@ import type { TestServer } from '../../support/build.ts'
 import { until } from '../../support/retry.ts'
 import { createClient, enter, refusal } from './support.ts'
 
-// Connections of Socket.IO clients: transports, tokens, origins, limits.
+// Tests how Socket.IO clients connect: transports, tokens, origins and limits.
 
 const sign = createSigner({ key: jwtSecret, algorithm: 'HS256' })
 const transports = [['websocket'], ['polling'], ['polling', 'websocket']] as const
@@ -39,7 +39,7 @@ t.test('connects over WebSocket, over polling, and over polling with an upgrade'
   t.equal(server.app.sockets.size, 1)
 })
 
-t.test('accepts the token in auth or in the header Authorization', async (t) => {
+t.test('accepts the token in `auth` or in the Authorization header', async (t) => {
   const { url } = await build(t, { env: { FEATURES: 'auth,socket-io' } })
   for (const [i, allowed] of transports.slice(0, 2).entries()) {
     const { event } = createClient(t, url, 0, { token: undefined, headers: { authorization: `Bearer ${tokenFor(i)}` }, transports: [...allowed] } as never)
@@ -49,7 +49,7 @@ t.test('accepts the token in auth or in the header Authorization', async (t) => 
   t.match(await both.event('session:ready'), { userId: 5 })
 })
 
-t.test('rejected clients receive the texts that Socket.IO clients expect, and the error code', async (t) => {
+t.test('rejected clients receive the error code and the text that Socket.IO clients expect', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,socket-io', MAX_CONNECTIONS_PER_USER: '1', CORS_ORIGINS: 'https://app.example.com' } })
   const { url } = server
   const from = (origin: string) => ({ token: tokenFor(1), headers: { origin } })
@@ -98,7 +98,7 @@ t.test('rejects clients before the handshake while the server accepts no connect
   await until(async () => (await request(limited, '?EIO=4&transport=polling', address(1))).status === 200)
 })
 
-t.test('responds to pages from any origin, and only at its path', async (t) => {
+t.test('responds to pages from any origin, but only at its own path', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,socket-io' } })
   const origin = 'https://app.example.com'
   const preflight = await request(server, '?EIO=4&transport=polling', { method: 'OPTIONS', headers: { origin } })
@@ -170,7 +170,7 @@ t.test('connects without a slash at the end of the path', async (t) => {
   }
 })
 
-t.test('a connection that closes while its user is being identified does not count', async (t) => {
+t.test('a connection that closes while its user is being identified does not count toward the limit', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,socket-io', MAX_CONNECTIONS_PER_USER: '1' } })
   const auth = server.app.features.getFeature('auth') as NonNullable<ReturnType<typeof server.app.features.getFeature<'auth'>>>
   const { identify } = auth

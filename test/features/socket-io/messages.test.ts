@@ -7,9 +7,9 @@ import { until } from '../../support/retry.ts'
 import { dtlsParameters } from '../../support/rtp.ts'
 import { createFaceEvents, enter } from './support.ts'
 
-// Requests, acks and events of Socket.IO clients, which share rooms with native clients.
+// Tests the requests, acks and events of Socket.IO clients, which share rooms with native clients.
 
-t.test('acks have the format of the earlier server; the ack of room:join is flat', async (t) => {
+t.test('acks have the format of the earlier server, in which the ack of room:join is flat', async (t) => {
   const { url } = await build(t, { env: { FEATURES: 'auth,media,seats,chat,gifts,socket-io' } })
   const roomId = randomUUID()
   const { ask } = await enter(t, url, 1)
@@ -40,7 +40,7 @@ t.test('accepts `type` as an older name of `messageType`', async (t) => {
   t.same(events.filter(({ type }) => type === 'chat:message').map(({ data }) => data.messageType), ['emoji', 'text'])
 })
 
-t.test('without an ack, a failure is sent as the event `error`', async (t) => {
+t.test('without an ack, a failure is sent as an `error` event', async (t) => {
   const { url } = await build(t, { env: { FEATURES: 'auth,chat,socket-io' } })
   const { socket, ask, events, event } = await enter(t, url, 1)
   socket.emit('chat:message', { content: 'hello' })
@@ -94,7 +94,7 @@ t.test('an event is serialised once for all native and Socket.IO clients', async
   t.equal(serialised, 1)
 })
 
-t.test('rejects packets that are expensive or are not requests', async (t) => {
+t.test('rejects packets that are expensive to process, and packets that are not requests', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,chat,socket-io' } })
   const connect = async () => {
     const ws = new WebSocket(`${server.url.replace('http', 'ws')}/socket.io/?EIO=4&transport=websocket`)

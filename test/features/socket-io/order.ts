@@ -25,7 +25,7 @@ export async function sendFromEverywhere (t: Test, messages: number): Promise<vo
   const each = Math.ceil(messages / all.length)
   await Promise.all(all.map(async ({ ask }, sender) => {
     for (let i = 0; i < each; i++) {
-      // The server publishes seat changes in a different way than chat messages.
+      // The server publishes seat changes differently from chat messages.
       const done = i % 10 === 9 ? ask(i % 20 === 9 ? 'seat:take' : 'seat:leave', { seatIndex: sender }) : ask('chat:message', { content: `${sender} ${i}` })
       if (!await done) throw new Error(`${sender} ${i} failed`)
     }

@@ -16,7 +16,7 @@ export interface SocketIoClient {
   socket: Socket
   /** All events, in order of arrival. */
   events: Received[]
-  /** Why the client was disconnected, in order. */
+  /** The reasons why the client was disconnected, in order. */
   disconnects: string[]
   ask (type: string, data?: unknown): Promise<Ack>
   /**
@@ -27,7 +27,7 @@ export interface SocketIoClient {
   event (type: string): Promise<Record<string, unknown>>
 }
 
-/** Creates a client that connects unless it is rejected, and is disconnected after the test. */
+/** Creates a client, which starts to connect immediately and is disconnected after the test. */
 export function createClient (t: Test, url: string, userId: string | number, options: SocketIoOptions = {}): SocketIoClient {
   const socket = createSocketIo(url, { token: tokenFor(userId), ...options })
   t.teardown(() => { socket.disconnect() })

@@ -35,7 +35,7 @@ t.test('creates fields from a schema', async (t) => {
   t.same(fieldsOf({}, {}), [])
 })
 
-t.test('creates changes from the input', async (t) => {
+t.test('derives the changed settings from the input', async (t) => {
   const fields = fieldsOf(schema, { limit: 20, loud: false, words: ['one', 'two'], greeting: 'hello' })
   const same = Object.fromEntries(fields.map(({ name, text }) => [name, text]))
   t.same(changesOf(fields, same), { changes: {}, problems: {} }, 'unchanged values are not sent')
@@ -49,7 +49,7 @@ t.test('creates changes from the input', async (t) => {
   })
 })
 
-t.test('shows validation errors at their fields', async (t) => {
+t.test('assigns validation errors to their fields', async (t) => {
   const fields = fieldsOf(schema, {})
   t.same(problemsOf(fields, [{ path: 'limit', message: 'too small' }, { path: 'words.3', message: 'too long' }, { path: 'words.4', message: 'too long, too' }, { path: '', message: 'unknown key' }]),
     { limit: 'too small', words: 'too long', '': 'unknown key' })

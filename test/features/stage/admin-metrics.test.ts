@@ -20,7 +20,7 @@ t.test('a rate is the increase of a counter per second', async (t) => {
   t.equal(rateOf({ at: 2000, value: 1 }, { at: 1000, value: 2 }), undefined, 'the clock was set back')
 })
 
-t.test('a series keeps three minutes', async (t) => {
+t.test('a series keeps the samples of the last three minutes', async (t) => {
   const series = createSeries()
   const read = (sockets: number, events: number) => [
     metric('flylive_socket_connections', sockets),

@@ -8,7 +8,7 @@ import { adminKey, build } from '../../support/build.ts'
 import { until } from '../../support/retry.ts'
 import { alerted, announces, enter, env, features, give, gone, heading, open, phone, press } from './admin-page.ts'
 
-t.test('reports a server without a key', async (t) => {
+t.test('reports that the server has no admin key', async (t) => {
   const page = await open(t, await build(t, { env: { ...env, ADMIN_API_KEY: '' } }))
   await give(page, adminKey)
   await alerted(page, 'This server has no admin key')

@@ -17,7 +17,7 @@ const show = (seen: boolean) => {
   page.dispatchEvent(new Event('visibilitychange'))
 }
 
-/** Starts a poll with an interval of 2 s. The test answers its requests. */
+/** Starts a poll with an interval of 2 s. The test itself must answer the poll's requests. */
 function start () {
   mock.timers.enable({ apis: ['setTimeout'] })
   const requests: PromiseWithResolvers<number>[] = []
@@ -100,7 +100,7 @@ t.test('polls less often after failures', async (t) => {
   end()
 })
 
-t.test('polls while visible, and immediately when visible again', async (t) => {
+t.test('polls while the page is visible, and immediately when it becomes visible again', async (t) => {
   const { requests, answer, fail, wait, end } = start()
   show(false)
   await answer(1)

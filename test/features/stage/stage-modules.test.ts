@@ -45,7 +45,7 @@ t.test('loudness is between 0 and 1', async (t) => {
   t.ok(Math.abs(loudness(10 ** (-30 / 20)) - 0.5) < 1e-9, 'half-way between -50 and -10 dB')
 })
 
-t.test('adds a message once and drops the oldest', async (t) => {
+t.test('adds each message once and drops the oldest messages', async (t) => {
   const talk = createTalk()
   for (let n = 0; n < 250; n++) talk.message(message(n))
   talk.message(message(249))
@@ -56,7 +56,7 @@ t.test('adds a message once and drops the oldest', async (t) => {
   t.equal(talk.unread.value, 0)
 })
 
-t.test('bounds a flood of reactions and gifts', async (t) => {
+t.test('limits a flood of reactions and gifts', async (t) => {
   mock.timers.enable({ apis: ['setTimeout'] })
   t.teardown(() => mock.timers.reset())
   const shows = createShows()

@@ -45,7 +45,7 @@ onEveryStore(t, 'honours Retry-After, retries rejections, and does not follow re
   t.equal(new Set(requests.slice(0, 4).map(({ webhook }) => webhook.id)).size, 1, 'retries have the same id')
 })
 
-onBothStores(t, 'webhooks that cannot be delivered become dead letters, which admins list, retry and delete', async (t, store) => {
+onBothStores(t, 'webhooks that cannot be delivered become dead letters, which admins can list, retry and delete', async (t, store) => {
   const receiver = await startReceiver(t)
   receiver.answer = ({ event }) => event === 'room_started' ? 410 : event === 'participant_joined' ? 422 : 500
   const server = await build(t, { env: { ...store, ...webhookEnv(receiver), ...features, WEBHOOK_RETRY_MS: '1', WEBHOOK_RETRY_HOURS: '0' } })

@@ -6,7 +6,7 @@ import { until } from '../../support/retry.ts'
 import { dtlsParameters, rtpParameters } from '../../support/rtp.ts'
 import { startReceiver, webhookEnv } from '../../support/webhook-receiver.ts'
 
-onBothStores(t, 'sends each event with its data, signed, in order per room, to each URL', async (t, store) => {
+onBothStores(t, 'sends each event to each URL, signed and with its data, in order within each room', async (t, store) => {
   const [one, two] = [await startReceiver(t), await startReceiver(t)]
   const server = await build(t, { env: { ...store, ...webhookEnv(one, two), FEATURES: 'auth,media,mix,seats,recording,broadcast,webhooks', SEAT_GRACE_SECONDS: '0' } })
   const [ada, bob] = [await server.connect(1), await server.connect('bob')]

@@ -5,13 +5,13 @@ import type { Change, RoomStart } from '../../../features/webhooks/known-room.ts
 
 interface Sent { id: string, event: string, data: Record<string, unknown> }
 
-/** What the receivers know, as the storage keeps it. */
+/** Creates a record of what the receivers know about a room, in the same form as in the storage. */
 function createKnown () {
   const fields = new Map<string, string>()
   let made = 0
   return {
     fields,
-    /** @returns the events of the changes */
+    /** @returns the events that the changes cause */
     apply (...changes: (Partial<Change> & { type: Change['type'] })[]): Sent[] {
       const complete = changes.map((change) => ({ id: `change ${++made}`, at: 1_700_000_000_000 + made, ...change }) as Change)
       const names = fieldsFor(complete)
@@ -60,7 +60,7 @@ t.test('a correction does not override what was reported in the meantime', async
   t.strictSame(names(known.apply(left('ada', 10, { joinedAt: (first as unknown as { createdAt: number }).createdAt }))), ['participant_left ada'])
 })
 
-t.test('reports seats by revision, and broadcasts by their start', async (t) => {
+t.test('ignores outdated reports about seats and broadcasts', async (t) => {
   const known = createKnown()
   known.apply({ type: 'started', room: room(10) })
   const seats = (revision: number, ...entries: [number, string | null][]) =>
@@ -75,7 +75,7 @@ t.test('reports seats by revision, and broadcasts by their start', async (t) => 
   t.strictSame(names(known.apply({ type: 'finished', startedAt: 10, reason: 'inactivity' })), ['broadcast_stopped', 'room_finished'])
 })
 
-t.test('joins and leaves alternate, in whatever order reports arrive', async () => {
+t.test('joins and leaves alternate, in whatever order their reports arrive', async () => {
   const change = fc.oneof(
     fc.record({ user: fc.constantFrom('ada', 'bob'), startedAt: fc.constantFrom(10, 20), type: fc.constantFrom('joined', 'left') }),
     fc.record({ startedAt: fc.constantFrom(10, 20), type: fc.constantFrom('started', 'finished') })

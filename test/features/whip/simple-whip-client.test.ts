@@ -8,7 +8,7 @@ import { frequencyOf } from '../../support/frequency.ts'
 import { until } from '../../support/retry.ts'
 import '../../support/wrtc.ts'
 
-// A WHIP client that was not written for this server: Debian's package simple-whip-client (GStreamer).
+// Tests a WHIP client that was not written for this server: Debian's simple-whip-client package (GStreamer).
 
 const hz = 440
 const skip = spawnSync('whip-client', ['--help']).error ? 'whip-client is not installed (Debian: apt-get install simple-whip-client gstreamer1.0-nice gstreamer1.0-plugins-good gstreamer1.0-plugins-bad)' : false

@@ -133,7 +133,7 @@ t.test('adds candidates and restarts ICE', async (t) => {
   t.match(await call('/whip/r1/unknown', { method: 'DELETE' }), { status: 404 })
 })
 
-t.test('every server accepts requests for a session on any server', async (t) => {
+t.test('every server accepts requests for a session on another server', async (t) => {
   const shared = { ...env, REDIS_URL: await redisDatabase() }
   const [here, there] = [await build(t, { env: { ...shared, NODE_ID: 'a' } }), await build(t, { env: { ...shared, NODE_ID: 'b' } })]
   const { location, etag } = await caller(here)('/whip/r1')
