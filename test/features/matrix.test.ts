@@ -14,8 +14,8 @@ import { startReceiver, webhookEnv } from '../support/webhook-receiver.ts'
 import type { Receiver } from '../support/webhook-receiver.ts'
 
 // Checks that each feature can be disabled: the server starts, the other features keep working, and the messages of the
-// disabled feature return FEATURE_DISABLED. A server lacks several features that do not use each other; in
-// matrix-pairs.long.ts, it lacks only one.
+// disabled feature return FEATURE_DISABLED. Each server lacks several features that do not use each other, or only
+// one in matrix-pairs.long.ts.
 
 const folder = join(import.meta.dirname, '..', '..', 'features')
 const features = readdirSync(folder).sort()
@@ -25,11 +25,11 @@ interface Scene {
   ada: TestClient
   bob: TestClient
   receiver: Receiver
-  /** The replies to Ada's and to Bob's first join, in this order. */
+  /** The replies to Ada's first join and to Bob's, in this order. */
   joined: Record<string, unknown>[]
 }
 
-/** Per feature: `on` checks that it works; `off` checks how the other features behave without it. */
+/** For each feature, `on` checks that it works, and `off` checks how the other features behave without it. */
 const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?: (t: Test, scene: Scene) => Promise<void> }> = {
   auth: {
     async on (t, { server }) {
@@ -229,9 +229,9 @@ const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?
   }
 }
 
-/** Whether each server lacks only one feature, and the slow checks also run with another feature off (matrix-pairs.long.ts). */
+/** Whether each server lacks only one feature and runs all slow checks; set by matrix-pairs.long.ts. */
 const allPairs = process.env.ALL_PAIRS !== undefined
-/** Features whose checks are slow. They run with all features on. */
+/** Features whose checks are slow. Unless `allPairs` is true, these checks run only while all features are on. */
 const slow = ['auto-close', 'broadcast', 'docs', 'recording']
 /** The features that each server lacks. */
 const absences = allPairs

@@ -4,7 +4,7 @@ import { connect } from '../../support/client.ts'
 import { attempt, outcome } from '../../support/refusal.ts'
 import { until } from '../../support/retry.ts'
 
-t.test('rejects all connections if the feature auth is off', async (t) => {
+t.test('rejects all connections if the auth feature is off', async (t) => {
   const { url, admin } = await build(t, { env: { FEATURES: '-auth' } })
   t.equal(await outcome(t, url, { token: tokenFor(1) }), '409 FEATURE_DISABLED')
   t.equal(await outcome(t, url), '409 FEATURE_DISABLED')
@@ -12,7 +12,7 @@ t.test('rejects all connections if the feature auth is off', async (t) => {
   t.equal((await admin('POST', '/admin/tokens/revoke', { token: 'x' })).status, 404)
 })
 
-t.test('accepts guests if the feature auth is off and anonymous access is allowed', async (t) => {
+t.test('accepts guests if the auth feature is off and anonymous access is allowed', async (t) => {
   const { url } = await build(t, { env: { FEATURES: '-auth', ALLOW_ANONYMOUS: 'true' } })
   const [one, two] = [await connect(t, url), await connect(t, url, { token: tokenFor(1) })]
   t.match(one.greeting, { userId: /^guest-/ })

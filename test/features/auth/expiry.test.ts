@@ -13,7 +13,7 @@ const sign = createSigner({ key: jwtSecret, algorithm: 'HS256' })
 // `exp` is in whole seconds. The token stays valid for at least one second.
 const soon = () => Math.ceil(Date.now() / 1000) + 1
 
-/** Connects with a token that expires soon and joins the room r1. Retries if the token expires first. */
+/** Connects with a token that expires soon and joins room r1. Retries if the token expires first. */
 async function connectBriefly (t: Test, server: TestServer, claims: object): Promise<{ client: TestClient, token: string, exp: number }> {
   return await until(async () => {
     const exp = soon()
@@ -29,7 +29,7 @@ t.test('a session closes when its token expires', async (t) => {
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
   const { client: bob, token, exp } = await connectBriefly(t, server, { id: 2, name: 'Bob' })
-  // The process, which includes the server, may be suspended when the token expires. A timer shows when it runs again.
+  // This process, which also runs the server, may be suspended when the token expires. The timer shows when it resumes.
   const expired = delay(exp * 1000 - Date.now()).then(() => Date.now())
 
   t.same(await bob.closed, { code: 4401, reason: 'TOKEN_EXPIRED' })
@@ -68,7 +68,7 @@ t.test('session:refresh replaces the token of a session', async (t) => {
   t.ok(Date.now() >= exp * 1000, 'the rejected tokens had no effect')
 })
 
-t.test('revoking the new token of a renewed session closes the session; revoking the old one does not', async (t) => {
+t.test('revoking the new token of a renewed session closes the session, but revoking the old one does not', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth' } })
   const [old, renewed] = [1, 2].map((n) => sign({ id: 2, name: 'Bob', exp: soon() + 60, n }))
   const bob = await connect(t, server.url, { token: old as string })
@@ -79,7 +79,7 @@ t.test('revoking the new token of a renewed session closes the session; revoking
   t.same(await bob.closed, { code: 4401, reason: 'UNAUTHORIZED' })
 })
 
-t.test('audience and issuer must match if they are configured', async (t) => {
+t.test('the audience and the issuer must match if they are configured', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth', JWT_AUDIENCE: 'rooms', JWT_ISSUER: 'shop' } })
   const withClaims = async (claims: object) => await outcome(t, server.url, { token: sign({ id: 2, name: 'Bob', exp: soon() + 60, ...claims }) })
   t.equal(await withClaims({ aud: 'rooms', iss: 'shop' }), '101')

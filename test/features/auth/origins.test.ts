@@ -2,7 +2,7 @@ import t from 'tap'
 import { build, tokenFor } from '../../support/build.ts'
 import { outcome } from '../../support/refusal.ts'
 
-t.test('checks the origin of browsers', async (t) => {
+t.test('checks the origin that a browser sends', async (t) => {
   const { url } = await build(t, { env: { CORS_ORIGINS: 'https://app.example.com, http://localhost:5173' } })
   const from = (origin?: string, host?: string) =>
     outcome(t, url, { token: tokenFor(1), headers: { ...(origin === undefined ? {} : { origin }), ...(host === undefined ? {} : { host }) } })
@@ -26,12 +26,12 @@ t.test('checks the origin of browsers', async (t) => {
   t.equal(await outcome(t, url, { token: 'nonsense', headers: { origin: 'https://evil.example.com' } }), refused, 'the response does not reveal the state of the token')
 })
 
-t.test('* allows every origin', async (t) => {
+t.test('CORS_ORIGINS=* allows every origin', async (t) => {
   const { url } = await build(t, { env: { CORS_ORIGINS: '*' } })
   t.equal(await outcome(t, url, { token: tokenFor(1), headers: { origin: 'https://any.example.com' } }), '101')
 })
 
-t.test('the Host header may name the default port, and may have capital letters', async (t) => {
+t.test('the Host header may contain the default port and capital letters', async (t) => {
   const { url } = await build(t)
   const from = (origin: string, host: string) => outcome(t, url, { token: tokenFor(1), headers: { origin, host } })
   const refused = '403 ORIGIN_NOT_ALLOWED'

@@ -3,7 +3,7 @@ import { build, onEveryStore, tokenFor } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
 import type { TestClient } from '../../support/client.ts'
 
-// All claims in the backend's tokens.
+// These are all the claims in the backend's tokens.
 const claims = {
   signature: 'hello',
   email: 'ada@example.com',

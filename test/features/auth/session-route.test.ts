@@ -29,7 +29,7 @@ onEveryStore(t, 'GET /auth/session describes the token', async (t, env) => {
   t.match(await ask(bearer), { status: 401, body: { error: { code: 'UNAUTHORIZED', message: /revoked/ } } })
 })
 
-t.test('browsers of configured origins may read /auth/session', async (t) => {
+t.test('pages from configured origins may read /auth/session', async (t) => {
   const { url } = await build(t, { env: { CORS_ORIGINS: 'https://app.example.com' } })
   const allowed = async (origin: string) => (await fetch(`${url}/auth/session`, { headers: { origin } })).headers.get('access-control-allow-origin')
   t.equal(await allowed('https://app.example.com'), 'https://app.example.com')

@@ -5,7 +5,7 @@ import { outcome } from '../../support/refusal.ts'
 
 const bearer = (token: string) => `bearer.${token}`
 
-t.test('reads the token from the header or a subprotocol', async (t) => {
+t.test('reads the token from the Authorization header or from a subprotocol', async (t) => {
   const { url } = await build(t)
   const token = tokenFor(7)
 

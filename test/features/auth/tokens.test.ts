@@ -17,7 +17,7 @@ function token (payload: unknown, signature: Signer = hmac('sha256', jwtSecret),
   return `${input}.${signature(input).toString('base64url')}`
 }
 
-/** Returns the number of authentication attempts by result, from the metrics. */
+/** Reads the number of authentication attempts, by result, from the metrics. */
 async function counted (url: string): Promise<Record<string, number>> {
   const text = await (await fetch(`${url}/metrics`)).text()
   return Object.fromEntries([...text.matchAll(/^flylive_auth_attempts_total\{result="(\w+)"\} (\d+)/gm)].map(([, result, count]) => [result, Number(count)]))
@@ -125,7 +125,7 @@ t.test('the error names the check that failed', async (t) => {
   t.match(await reasonOf('nonsense'), /not a JWT/)
 })
 
-t.test('rejects RS256 with a public key as the secret', async (t) => {
+t.test('rejects RS256 tokens even if a public key is used as the secret', async (t) => {
   const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
   const pem = publicKey.export({ type: 'spki', format: 'pem' }) as string
   // Creates the token reader directly, because the configuration would reject this secret.
@@ -143,7 +143,7 @@ t.test('rejects RS256 with a public key as the secret', async (t) => {
   })
 })
 
-t.test('keeps the type of the id in the token', async (t) => {
+t.test('keeps the type that the id has in the token', async (t) => {
   const server = await build(t)
   const [number, text] = [await server.connect(42), await server.connect('42')]
   t.equal(number.greeting.userId, 42)

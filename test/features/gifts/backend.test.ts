@@ -19,7 +19,7 @@ const nothing: Counts = { queued: 0, deadLetters: 0, failed: 0, ledger: 0 }
 /**
  * Sends gifts.
  *
- * @returns their transaction ids
+ * @returns the gifts' transaction ids
  */
 async function send (clients: readonly TestClient[], count: number): Promise<string[]> {
   return await Promise.all(Array.from({ length: count }, async (_, i) => {
@@ -40,7 +40,7 @@ async function start (t: Test, env: Record<string, string> = {}) {
   const server = await build(t, { env: { ...features, ...backend.env, LARAVEL_API_TIMEOUT_MS: '20000', ...env } })
   const enter = async (userId: number, to = server) => {
     const client = await to.connect(userId)
-    // On a slow machine the call to the backend may time out.
+    // On a slow machine, the call to the backend may time out.
     await until(async () => (await client.request('room:join', { roomId: '5' })).ok)
     return client
   }

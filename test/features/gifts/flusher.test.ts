@@ -26,7 +26,7 @@ let files = 0
 const booked: Answer = { failed: [] }
 const ids = (gifts: readonly Gift[]) => gifts.map(({ transactionId }) => transactionId)
 
-/** Starts a flusher with its own outbox. The function `process` acts as the backend. */
+/** Starts a flusher with its own outbox. The `process` function acts as the backend. */
 function start (t: Test, process: Processor, change: Partial<FlusherOptions> = {}) {
   const outbox = change.outbox ?? createSqliteOutbox(join(folder, `${++files}.sqlite`))
   const metrics = createMetrics()
@@ -140,7 +140,7 @@ t.test('a rejection by the backend is final', async (t) => {
   t.equal(calls.length, 1)
 })
 
-t.test('retries a failed batch after one and two seconds in smaller batches, then gives up', slowly, async (t) => {
+t.test('retries a failed batch in smaller batches, after one second and then after two, before it gives up', slowly, async (t) => {
   const { outbox, calls, times, refused, add, value } = start(t, () => { throw new Error('HTTP 500') })
   const gifts = await add(12)
   await until(() => refused.length === 12)
@@ -300,7 +300,7 @@ t.test('a process that was suspended while taking a batch does not send it', slo
   t.equal(calls.length, 1)
 })
 
-t.test('handles an outbox that fails after the backend\'s response', slowly, async (t) => {
+t.test('handles an outbox that fails after the backend has responded', slowly, async (t) => {
   const outbox = createSqliteOutbox(join(folder, 'away.sqlite'))
   let failures = 0
   let lost = false

@@ -28,14 +28,14 @@ async function shownTo (client: TestClient): Promise<unknown[]> {
   return client.events.filter(({ type }) => type === 'gift:received').map(({ data }) => data.transactionId)
 }
 
-onBothStores(t, 'requests with the same key send one gift', async (t, store) => {
+onBothStores(t, 'requests with the same key send only one gift', async (t, store) => {
   const server = await build(t, { env: { ...waiting, ...store } })
   const [ada, bob] = [await enter(server, 1), await enter(server, 2)]
   const key = v7({ msecs: Date.now() - 3_600_000 })
   const gift = { giftId: 7, recipientId: 2, quantity: 3, key }
   const { transactionId } = await ada.ok('gift:send', gift)
   t.equal(version(transactionId as string), 7)
-  t.equal(timeOf(transactionId as string), timeOf(key), 'the id has the time of the key')
+  t.equal(timeOf(transactionId as string), timeOf(key), 'the id contains the time of the key')
   t.not(transactionId, key)
   for (const again of [gift, gift, { ...gift, key: key.toUpperCase() }, { ...gift, recipientId: '2' }]) t.same(await ada.ok('gift:send', again), { transactionId })
   const phone = await enter(server, 1)
@@ -50,7 +50,7 @@ onBothStores(t, 'requests with the same key send one gift', async (t, store) => 
   t.same((await counts(server)).queued, 3)
 })
 
-t.test('concurrent requests with the same key are one gift', async (t) => {
+t.test('concurrent requests with the same key send only one gift', async (t) => {
   const server = await build(t, { env: features })
   const [ada, phone] = [await enter(server, 1), await enter(server, 1)]
   const gift = { giftId: 7, recipientId: 2, key: v7() }
@@ -71,7 +71,7 @@ t.test('keys of different senders are independent', async (t) => {
   const others = [
     await bob.ok('gift:send', gift),
     await eve.ok('gift:send', gift),
-    // All members see the transaction id. A user who sends this id as a key must not receive this gift in the reply.
+    // All members see the transaction id. If a user sends it as a key, the reply must not be for the gift with that id.
     await bob.ok('gift:send', { ...gift, key: transactionId }),
     await ada.ok('gift:send', { ...gift, key: transactionId })
   ]
@@ -105,7 +105,7 @@ onBothStores(t, 'rejects a key that was used for another gift', async (t, store,
   for (const change of others) t.match((await ada.request('gift:send', { ...gift, ...change })).error, { code: 'KEY_REUSED', message: String }, 'the key is cached on this server')
   t.same(await ada.ok('gift:send', gift), { transactionId })
   await ada.ok('room:join', { roomId: '6' })
-  t.equal(await ada.fails('gift:send', gift), 'KEY_REUSED', 'another room makes a different gift')
+  t.equal(await ada.fails('gift:send', gift), 'KEY_REUSED', 'a gift in another room is a different gift')
 
   if (kind === 'redis') {
     const [one, two] = [await build(t, { env: { ...waiting, ...store } }), await build(t, { env: { ...waiting, ...store } })]

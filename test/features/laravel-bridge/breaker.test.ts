@@ -23,7 +23,7 @@ t.test('opens while the backend is down and probes the backend', async (t) => {
   const before = backend.calls()
   const started = performance.now()
   let attempts = 0
-  // Until the breaker has probed three times. If the machine pauses, that takes longer.
+  // Wait until the breaker has probed three times, which takes longer if the machine pauses.
   const reached = () => backend.calls() - before
   for (; reached() < 8 && performance.now() - started < 30_000; attempts++) {
     if (await attempt(client.call(room, any)) !== 'UNAVAILABLE') t.fail('a call was not rejected with UNAVAILABLE')
@@ -42,7 +42,7 @@ t.test('opens while the backend is down and probes the backend', async (t) => {
   t.equal(await attempt(client.call(room, any)), 'OK')
 })
 
-t.test('one call probes the backend; other calls do not wait', async (t) => {
+t.test('while one call probes the backend, other calls do not wait', async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   const { client, metrics } = clientOf(t, backend, { breaker: { openMs: 100 } })

@@ -42,7 +42,7 @@ t.test('concurrent lookups share one call', async (t) => {
   t.equal(backend.calls(), 2)
 })
 
-t.test('a role lookup is one call', async (t) => {
+t.test('a role lookup takes one call', async (t) => {
   const { backend, rights } = await setUp(t)
   t.equal(await rights.roleOf(room, '44'), 'member')
   t.equal(backend.calls(), 1)
@@ -86,7 +86,7 @@ t.test('uses cached responses for five minutes while the backend is down', async
 
   clock.ms += freshMs + 1
   t.equal(await rights.roleOf(room, '43'), 'admin')
-  t.equal(await rights.roleOf(room, '42'), 'owner', 'the role is not cached, the owner is')
+  t.equal(await rights.roleOf(room, '42'), 'owner', 'the role is not cached, but the owner is')
   t.equal(await rights.ownerOf('7'), 42)
   t.same([await stale('role'), await stale('room')], [1, 2])
   await t.rejects(rights.roleOf(room, '44'), { code: 'UNAVAILABLE', details: { retryable: true } }, 'does not default to "member"')

@@ -38,7 +38,7 @@ t.test('a kick by the backend notifies the user and applies on every server', as
   const back = await b.connect(2)
   await back.ok('room:join', { roomId: '7' })
   t.match(await watcher.event('room:userJoined', ({ userId }) => userId === 2), { userId: 2 })
-  // The delayed verification of the kick deletes its job when it is done.
+  // Wait until the delayed check of the kick has finished and deleted its job.
   await until(async () => (await a.app.redis.exists('msab:jobs:{backend-kick}')) === 0)
   await back.ok('room:leave')
   await elsewhere.ok('room:leave')

@@ -4,7 +4,7 @@ import type { TestClient } from '../../support/client.ts'
 import { until } from '../../support/retry.ts'
 import { dtlsParameters, rtpCapabilities, rtpParameters } from '../../support/rtp.ts'
 
-/** The feature `seats` is off, so all members may send audio. */
+/** The `seats` feature is off, so all members may send audio. */
 const withoutSeats = { FEATURES: 'auth,media' }
 
 async function produce (client: TestClient): Promise<{ transportId: string, producerId: string }> {
@@ -56,7 +56,7 @@ onEveryStore(t, 'announces, consumes, mutes and closes producers', async (t, env
   t.equal(ada.events.some(({ type }) => type.startsWith('audio:')), false, 'users do not receive their own events')
 })
 
-onEveryStore(t, 'a second transport of a type replaces the first; leaving closes everything', async (t, env) => {
+onEveryStore(t, 'a second transport of the same type replaces the first, and leaving closes everything', async (t, env) => {
   const server = await build(t, { env: { ...withoutSeats, ...env } })
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })

@@ -24,7 +24,7 @@ t.test('a full disk ends only the affected recording, and its files stay valid',
   const full = String((await first.ok('recording:start', { tracks: true }))['recordingId'])
   const other = String((await second.ok('recording:start', { tracks: true }))['recordingId'])
   t.equal(await third.fails('recording:start'), 'RECORDING_LIMIT')
-  // Every write to this file fails, as on a full disk.
+  // Make every write to a voice file fail, as on a full disk.
   await until(async () => (await detailOf(server.url, full)).seconds > 0)
   symlinkSync('/dev/full', join(server.app.config.DATA_DIR, 'recordings', full, 'voice-1.mp4'))
   for (const roomId of ['r1', 'r2']) await speak(t, server.app, roomId, { hz: 500 })

@@ -6,8 +6,8 @@ import { speak } from '../../support/mix.ts'
 import { decodeFile, toneOf } from '../../support/recordings.ts'
 import { until } from '../../support/retry.ts'
 
-// A recording on the disk of one server: who may start and stop it, the events that members receive, and the content of
-// the files.
+// Tests a recording on one server's disk: who may start and stop it, which events members receive, and what the files
+// contain.
 
 const server = await build(t, { env: { FEATURES: 'auth,media,seats,chat,moderation,recording' } })
 const owner = await server.connect(1)
@@ -27,7 +27,7 @@ const codeOf = (body: Buffer) => (JSON.parse(String(body)) as { error: { code: s
 
 let recordingId = ''
 
-t.test('only the owner and admins start and stop recordings, and all members are notified', async (t) => {
+t.test('only the owner and admins can start and stop recordings, and all members are notified', async (t) => {
   t.match(joined, { recording: null })
   t.equal(await member.fails('recording:start'), 'FORBIDDEN')
   t.equal(await member.fails('recording:stop'), 'FORBIDDEN')

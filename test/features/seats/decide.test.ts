@@ -90,7 +90,7 @@ function mayCommand ({ command, actor }: Step, state: SeatState): boolean {
   }
 }
 
-/** Whether the contract allows a command to end a user's request, apart from the permission (see `mayCommand`). */
+/** Whether the contract allows a command to end a user's request, if the sender has permission (see `mayCommand`). */
 function mayEnd ({ command, actor }: Step, key: string, awayUntil: number, now: number): boolean {
   switch (command.type) {
     case 'take': case 'accept': case 'decline': return String(actor?.userId) === key
@@ -162,7 +162,10 @@ function sameView (view: View, state: SeatState, what: string): void {
   if (got !== wanted) throw new Error(`${what} result in ${got} instead of ${wanted}`)
 }
 
-/** Random runs may miss a rejection, and they never reach the limit of seat requests. The cases in `refusals` cause every rejection. */
+/**
+ * Random runs may miss some rejections, and they never reach the limit of seat requests, so the cases in `refusals`
+ * cause every rejection.
+ */
 const asMany = Array.from({ length: maxRequests + 1 }, (_, i): [Command, number] => [{ type: 'request' }, 100 + i])
 const refusals: Step[] = ([
   [{ type: 'leave' }, 5], [{ type: 'take', seatIndex: most }, 5], [{ type: 'lock', seatIndex: 0 }, 5],
@@ -300,7 +303,7 @@ t.test('the owner may unmute themselves', async (t) => {
   t.equal(refusal([take(1), admin], [mute(2), owner], [{ type: 'unmute', userId: 2 }, admin]), 'CANNOT_TARGET_SELF', 'an admin may not')
 })
 
-t.test('reports a user who was removed and seated again', async (t) => {
+t.test('reports a user who left the seat and took it again', async (t) => {
   const before = after([take(0), member(5)]).state
   const { state } = after([take(0), member(5)], [{ type: 'leave' }, member(5)], [take(0), member(5)])
   t.same(difference(before, state), [
@@ -325,10 +328,10 @@ t.test('a seat is reserved for the grace period', async (t) => {
 
 const ask: Command = { type: 'request' }
 const cancel = (userId?: number | string): Command => ({ type: 'cancel', userId })
-/** Executes several commands and returns the users who then have a pending request. */
+/** Executes several commands and returns the users who have a pending request afterwards. */
 const asking = (...moves: readonly [Move, ...Move[]]) => after(...moves).state.requests.map(({ userId }) => userId)
 
-t.test('users without a seat queue in order of request', async (t) => {
+t.test('users without a seat are queued in the order of their requests', async (t) => {
   const two: [Move, Move] = [[ask, member(6), 1000], [ask, member('5'), 2000]]
   t.same(after(...two).state.requests, [{ userId: 6, requestedAt: 1000 }, { userId: '5', requestedAt: 2000 }])
   t.same(after(...two).events, [{ type: 'seat:hand', data: { userId: '5', handRaised: true } }], 'everyone sees raised hands')
@@ -390,7 +393,7 @@ t.test('a request is kept for the grace period', async (t) => {
   t.same([back.requests, nextExpiry(back)], [[{ userId: 5, requestedAt: 10 }, { userId: 6, requestedAt: 20 }], undefined])
 })
 
-t.test('parses state from before requests existed', async (t) => {
+t.test('parses state that was stored before seat requests existed', async (t) => {
   const { requests, ...stored } = noSeats(4)
   t.same(requests, [])
   const old = seatState.parse(stored)

@@ -55,7 +55,7 @@ async function allAgree (t: Test, servers: readonly TestServer[], members: Membe
   return { seatEvents: members[0]?.seatEvents() ?? [], end }
 }
 
-onBothStores(t, 'one of many concurrent requests for a seat succeeds', async (t, env, kind) => {
+onBothStores(t, 'only one of many concurrent requests for a seat succeeds', async (t, env, kind) => {
   const crowd = crowds[kind]
   // Coalesce presence events even in small rooms, because the test ignores them.
   const given = { PRESENCE_COALESCE_OVER: '0', ...env }
@@ -90,8 +90,8 @@ onBothStores(t, 'one of many concurrent requests for a seat succeeds', async (t,
 })
 
 /**
- * Whether a command is one that servers send periodically rather than for a request: for jobs, gifts, revoked tokens,
- * heartbeats or empty rooms.
+ * Whether servers send this command periodically (for jobs, gifts, revoked tokens, heartbeats or empty rooms) rather
+ * than for a request.
  */
 function isPeriodic ([command = '', ...args]: string[]): boolean {
   const script = command.startsWith('eval')
@@ -131,13 +131,13 @@ const awaited = (commands: string[][]) => commands
   .filter((args) => args[0] !== 'ping' && !args.some((arg) => arg.startsWith('msab:ratelimit:')))
   .map((args) => args.slice(0, args[0] === 'zadd' ? 2 : 6)).sort()
 
-t.test('an uncontended change is one round trip to the store', async (t) => {
+t.test('an uncontended change takes one round trip to the store', async (t) => {
   const redis = await startRedis(t)
   const env = { REDIS_URL: redis.url }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const [owner, member, watcher] = [await a.connect(1), await b.connect(3), await a.connect(4)]
   for (const client of [owner, member, watcher]) await client.ok('room:join', { roomId: 'r1' })
-  // Let each server change a seat once first, because the first call on a connection sends the script's source.
+  // First, let each server change a seat once, because the first call on a connection sends the script's source.
   await owner.ok('seat:take', { seatIndex: 0 })
   await member.ok('seat:take', { seatIndex: 1 })
 

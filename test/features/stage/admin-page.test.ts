@@ -8,7 +8,7 @@ import { until } from '../../support/retry.ts'
 import { produce } from '../seats/scene.ts'
 import { alerted, announces, env, features, give, gone, heading, open, phone, press } from './admin-page.ts'
 
-// The most important pages, on one server; admin-page.long.ts has the others, and the keyboard.
+// Tests the most important pages on one server. admin-page.long.ts tests the other pages and the keyboard.
 
 const folder = featureFolder(t)
 folder.write('hello', { 'index.ts': saying('hello', 'one') })
@@ -30,7 +30,7 @@ async function expectAccessible (t: Test, what: string): Promise<void> {
 /** The page polls when its tab becomes visible, so the test need not wait for the next poll. */
 const lookAgain = () => page.evaluate(() => { document.dispatchEvent(new Event('visibilitychange')) })
 
-t.test('the key opens the page in this tab only', async (t) => {
+t.test('the key opens the page only in the current tab', async (t) => {
   t.equal(await page.title(), 'Admin key · FlyLive admin')
   await press(page, 'Enter')
   await alerted(page, 'Enter a key.')
@@ -88,7 +88,7 @@ t.test('shows live rooms, closes rooms and removes members', async (t) => {
   await eve.ok('seat:request')
   const row = page.getByRole('row').filter({ has: page.getByRole('rowheader', { name: 'talk' }) })
   await row.filter({ hasText: /^talk1311\d+ s/ }).waitFor()
-  // Without the feature `auto-close`, the rooms stay when their owner has left.
+  // Without the `auto-close` feature, the rooms remain after their owners have left.
   const owners = await Promise.all(['o1', 'o2', 'o3', 'o4'].map((id) => server.connect(id)))
   await Promise.all(owners.map(async (client, o) => {
     for (let i = 0; i < 13; i++) await client.ok('room:join', { roomId: `crowd-${o}-${i}` })

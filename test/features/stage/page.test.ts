@@ -19,7 +19,7 @@ async function post (url: string, body: unknown): Promise<{ status: number, head
 const linksOf = (html: string) => [...html.matchAll(/(?:src|href)="([^"]+)"/g)].map(([, url]) => url as string)
 /** The paths of all pages. */
 const paths = ['/', '/admin', '/listen/room']
-/** Resolves a link of a page. */
+/** Resolves a link on a page. */
 const resolve = (link: string, page: string) => new URL(link, page).href
 
 const { url } = await build(t, { env: { FEATURES } })
@@ -74,7 +74,7 @@ t.test('the pages are small', async (t) => {
   }
 })
 
-t.test('concurrent builds of the same sources build once', async (t) => {
+t.test('concurrent builds of the same sources share one result', async (t) => {
   const folders = await Promise.all([1, 2, 3].map(() => buildPages((text) => t.fail(text))))
   t.equal(new Set(folders).size, 1)
   t.same((await readdir(folders[0] as string)).sort(), ['admin.html', 'assets', 'index.html', 'listen.html'])
@@ -104,7 +104,7 @@ t.test('a guest needs a name', async (t) => {
   }
 })
 
-t.test('a guest\'s colour is valid', async (t) => {
+t.test('the colour of a guest is valid', async (t) => {
   const { token, userId } = (await post(url, { name: 'Ada', colour: '#0F766E' })).body as unknown as { token: string, userId: string }
   const client = await connect(t, url, { token })
   const { participants: [ada] } = await client.ok('room:join', { roomId: 'r2' }) as { participants: [{ userId: string, avatar: string }] }
