@@ -13,14 +13,14 @@ function receive (packets: Iterable<readonly [n: number, delayMs: number]>, firs
 
 const numbers = (count: number) => Array.from({ length: count }, (_, n) => n)
 
-t.test('counts a complete stream, also when its numbers wrap around', async (t) => {
+t.test('counts a complete stream, even if its sequence numbers wrap around', async (t) => {
   const stream = receive(numbers(2000).map((n) => [n, 5] as const))
   t.same(stream.counts, { expected: 2000, received: 2000, late: 0 })
   t.equal(stream.longestGapMs(1000 + 1999 * 20 + 5), 20)
   t.equal(stream.longestGapMs(1000 + 1999 * 20 + 505), 500, 'an ended stream is a gap')
 })
 
-t.test('counts lost packets, but neither reordered nor repeated ones', async (t) => {
+t.test('does not count reordered or repeated packets as lost', async (t) => {
   const lossy = receive(numbers(1000).filter((n) => n % 10 !== 5).map((n) => [n, 0] as const))
   t.same(lossy.counts, { expected: 1000, received: 900, late: 0 })
   const swapped = receive(numbers(1000).map((n) => [n ^ 1, 0] as const))

@@ -15,7 +15,7 @@ import { until } from '../support/retry.ts'
 const root = join(import.meta.dirname, '..', '..')
 const program = join(root, 'bench', 'load', 'main.ts')
 
-/** @param interrupt when this resolves, the program is interrupted (SIGINT) */
+/** @param interrupt a promise; when it resolves, the program is interrupted (SIGINT) */
 async function load (t: Test, args: string[], env: Record<string, string> = { JWT_SECRET: jwtSecret }, interrupt?: Promise<unknown>) {
   const child = spawn(process.execPath, [program, ...args], {
     env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE, ...env },
@@ -30,7 +30,7 @@ async function load (t: Test, args: string[], env: Record<string, string> = { JW
 /** On a busy machine, some packets arrive after the end of the measurement. */
 const isNear = (packetsPerSecond: number, expected: number) => packetsPerSecond > expected * 0.7 && packetsPerSecond < expected * 1.1
 
-/** @returns the cells of the last row of the table, by column */
+/** @returns the cells of the table's first row, by column title */
 function cellsOf (output: string): Record<string, string> {
   const [head = '', row = ''] = output.split('\n')
   const cells = (line: string) => line.trim().split(/ {2,}/)
@@ -85,7 +85,7 @@ t.test('prints the table when it is interrupted', async (t) => {
   t.match(cellsOf(stdout), { speakers: '1/1', listeners: '1/1' })
 })
 
-t.test('reports a server without a mix', async (t) => {
+t.test('reports that the server offers no mix', async (t) => {
   const { url } = await build(t, { env: { FEATURES: 'auth,media' } })
   const { code, stderr } = await load(t, ['--url', url, '--mode', 'mix', '--speakers', '1', '--listeners', '1'])
   t.match(stderr, /^load: NO_MIX: The server offers no mix .*--mode voices$/m)

@@ -4,7 +4,7 @@ import { act, expectTone, frequencyOf, getUp, give, personOn, receptionOf, seatO
 import { startCall } from '../support/call.ts'
 import { until } from '../support/retry.ts'
 
-// A call from beginning to end, which Ada, the host, moderates. Ada sends a 440 Hz tone, Bob a 1000 Hz tone.
+// A complete call, moderated by Ada, the host. Ada sends a 440 Hz tone, and Bob sends a 1000 Hz tone.
 
 const room = 'rehearsal'
 const { server, ada, bob, bobsBrowser, keepsFlowing } = await startCall(t, { env: { FEATURES: 'auth,media,seats,chat,gifts,lobby,moderation,stage', MEDIASOUP_WORKERS: '1' }, room })
@@ -48,7 +48,7 @@ t.test('delivers chat messages to everyone', async () => {
   await ada.getByRole('log').getByText('Bob Loud and clear').waitFor()
 })
 
-t.test('a user who leaves the seat is silent, and audible again on another seat', async (t) => {
+t.test('a user is silent after leaving a seat, and audible again on another seat', async (t) => {
   await getUp(bob)
   await statusOf(bob, 'Connected, listening')
   await personOn(ada, 'Bob', 'listening').waitFor()
@@ -90,7 +90,7 @@ t.test('a user muted by the owner stays muted', async (t) => {
     window.flylive?.audio?.mute()
     window.flylive?.audio?.unmute()
   })
-  // Once the server replies to a later request from Bob, it has handled his earlier requests.
+  // When the server replies to this request from Bob, it has already handled his earlier requests.
   await bob.evaluate(() => window.flylive?.connection.request('user:getRoom', { userId: 1 }))
   for (const page of [ada, bob]) t.equal(await personOn(page, 'Bob', 'muted').count(), 1)
   t.equal(await frequencyOf(ada, 'Bob'), 0)
@@ -137,7 +137,8 @@ t.test('mutes and unmutes a user', async (t) => {
   t.equal(await frequencyOf(bob, 'Ada'), 0)
   const after = await receptionOf(bob, 'Ada')
   t.equal(after?.packetsReceived, before?.packetsReceived, 'no packets arrive during the mute')
-  // When packets stop, the decoder fades out. The fade-out adds at most 1/10,000 of the energy in one second of speech.
+  // When no more packets arrive, the decoder fades out. The fade-out adds at most 1/10,000 of the energy in one second
+  // of speech.
   t.ok(Number(after?.totalAudioEnergy) - Number(before?.totalAudioEnergy) < 1e-4)
   await expectTone(bob, 'Bob', 0)
   await expectTone(ada, 'Bob', 1000)
@@ -148,8 +149,8 @@ t.test('mutes and unmutes a user', async (t) => {
   for (const page of [ada, bob, cyd]) await personOn(page, 'Ada', 'speaking').waitFor()
 })
 
-t.test('removes a user who leaves', async (t) => {
-  // From here on, only Bob sends audio, which costs much CPU.
+t.test('a user who leaves disappears from the pages of the others', async (t) => {
+  // Sending audio takes a lot of CPU time, so only Bob sends audio from here on.
   await ada.evaluate(() => window.flylive?.audio?.unpublish())
   await bob.getByRole('button', { name: 'Leave', exact: true }).click()
   await bob.getByRole('button', { name: 'Join', exact: true }).waitFor()

@@ -7,8 +7,8 @@ import { playedFrequency } from '../support/hls.ts'
 import { rtp, sendPaced, tonePackets } from '../support/mix.ts'
 import { until } from '../support/retry.ts'
 
-// Measures the delay from the sending of a tone to its playback on the listening page, with and without low latency, for
-// ten minutes (or BROADCAST_MINUTES). The tone becomes higher every 12 s; the page records when it plays the higher tone.
+// Measures how long after a tone is sent the listening page plays it, with and without low latency, for ten minutes (or
+// BROADCAST_MINUTES). The tone becomes higher every 12 s; the page records when it plays the higher tone.
 
 const minutes = Number(process.env.BROADCAST_MINUTES ?? 10)
 t.setTimeout((minutes + 5) * 60_000)
@@ -42,7 +42,7 @@ async function listen (server: TestServer, roomId: string): Promise<Page> {
   page.on('console', (message) => { if (message.text().startsWith('The player failed')) t.fail(`${roomId}: ${message.text()}`) })
   await page.goto(`${server.url}/listen/${roomId}`)
   await page.getByRole('button', { name: 'Listen' }).click({ timeout: 60_000 })
-  // The first call also connects the analyser.
+  // The first call of `playedFrequency` also connects the analyser.
   await until(async () => await playedFrequency(page) > 0, 60_000)
   await page.evaluate(([low, high]) => {
     const source = window.ear as AnalyserNode
@@ -65,7 +65,7 @@ async function listen (server: TestServer, roomId: string): Promise<Page> {
 
 for (const [i, { roomId, lowLatency, limit }] of rooms.entries()) {
   t.test(roomId, { buffered: true }, async (t) => {
-    // All rooms of a server have the same BROADCAST_LOW_LATENCY, so each test starts a server.
+    // BROADCAST_LOW_LATENCY applies to all rooms of a server, so each test starts its own server.
     const server = await build(t, { env: { FEATURES: 'auth,media,broadcast,stage', MEDIASOUP_WORKERS: '1', BROADCAST_LOW_LATENCY: String(lowLatency) } })
     const owner = await server.connect(1)
     await owner.ok('room:join', { roomId })

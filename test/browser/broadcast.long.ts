@@ -7,7 +7,7 @@ import { adminKey } from '../support/build.ts'
 import { until } from '../support/retry.ts'
 import { openEvening, phone, sign, take } from './broadcast.ts'
 
-// More about the page /listen: broadcast.test.ts tests that a person without an account receives a broadcast.
+// More tests of the /listen page. broadcast.test.ts tests that a person without an account receives a broadcast.
 
 const { server, browser, ada, listen } = await openEvening(t)
 const listener = await listen('evening')

@@ -5,7 +5,7 @@ import { playedFrequency } from '../support/hls.ts'
 import { until } from '../support/retry.ts'
 import { openEvening, sign, take } from './broadcast.ts'
 
-// The owner of a room starts a broadcast on the stage, and a person without an account listens on the page /listen.
+// The owner of a room starts a broadcast on the stage, and a person without an account listens on the /listen page.
 
 const { server, ada, listen } = await openEvening(t)
 const listener = await listen('evening')
@@ -49,7 +49,7 @@ t.test('a listener without an account receives the tone of the microphone', asyn
   await take(listener, 'listen')
 })
 
-t.test('pauses, and continues live', async () => {
+t.test('the listener pauses the playback, which then continues live', async () => {
   await listener.getByRole('button', { name: 'Pause' }).click()
   await sign(listener, 'Paused')
   await listener.getByRole('button', { name: 'Listen' }).click()

@@ -15,7 +15,7 @@ export async function take (page: Page, name: string): Promise<void> {
   if (folder !== undefined) await page.screenshot({ path: join(resolve(folder), `${name}.png`) })
 }
 
-/** Opens the room `evening` of Ada, who sends a tone of 1000 Hz from a phone. */
+/** Opens Ada's room `evening`. Ada sends a 1000 Hz tone from a phone. */
 export async function openEvening (t: Test) {
   const [server, browser] = await Promise.all([
     build(t, { env: { FEATURES: 'auth,media,seats,moderation,lobby,broadcast,recording,stage', MEDIASOUP_WORKERS: '1' } }),

@@ -9,8 +9,8 @@ import { build, tokenFor } from '../support/build.ts'
 import { openBrowser } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// Tests the client in a page: the browser hides the responses to upgrades, and the page emits events when it becomes visible
-// or online.
+// Tests the client in a real page: the browser hides the responses to upgrade requests, and emits events when the page
+// becomes visible or the network returns.
 
 declare global {
   interface Window {
@@ -47,7 +47,7 @@ await page.goto(site)
 await page.waitForFunction(() => 'Client' in window)
 
 /**
- * Joins a room in the page.
+ * Joins a room from the page.
  *
  * @returns the outcome of the join, and how long it took
  */
@@ -77,7 +77,7 @@ t.test('a page receives the reason for a rejected connection', async (t) => {
   await page.evaluate(() => window.room.close())
 })
 
-t.test('the client checks its connection when the page or the network is back', async (t) => {
+t.test('the client checks its connection when the page becomes visible or the network returns', async (t) => {
   const relay = await createRelay(t, server.url)
   const later = { firstMs: 600_000, longestMs: 600_000 }
   await joinIn({ url: relay.url, timeoutMs: 1000, backoff: later })

@@ -5,7 +5,7 @@ import { startCall } from '../support/call.ts'
 import { until } from '../support/retry.ts'
 import { interruptMedia, listen, noted, statesIn, turn } from './features.ts'
 
-// Disables and enables features during a call more often than stage-trouble.test.ts, with users who join meanwhile.
+// Disables and enables features during a call, more often than stage-trouble.test.ts does, and while users join.
 
 const rounds = Number(process.env.ROUNDS ?? 10)
 const call = await startCall(t, { env: { FEATURES: 'auth,media,seats,chat,stage' } })
@@ -31,8 +31,8 @@ t.test('everyone may speak without seats; only seated users may speak with seats
   await listen(cyd)
   await turn(server, 'seats', 'disable')
   await cyd.getByRole('group', { name: 'Seats' }).waitFor({ state: 'hidden' })
-  // Publish with the client package. With the page's controls, the page would take a seat for Cyd once seats are
-  // enabled.
+  // Publish with the client package instead of the page's controls, which would make the page take a seat for Cyd as
+  // soon as seats are enabled.
   await cyd.context().grantPermissions(['microphone'])
   await cyd.evaluate(async () => {
     const stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } })

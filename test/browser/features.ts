@@ -33,7 +33,7 @@ export const noted = (page: Page) => page.evaluate(() => (window as unknown as {
 export const statesIn = (notes: string[]) => notes.filter((note) => !note.startsWith('>'))
 
 /**
- * Disables and enables media during a call in the room r1, whose pages record with {@link listen}.
+ * Disables and enables media during a call in the room r1. The pages must already record with {@link listen}.
  *
  * @param meanwhile called while media is disabled, if given
  */

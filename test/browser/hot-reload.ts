@@ -16,7 +16,7 @@ import { until } from '../support/retry.ts'
 // features are disabled and enabled. Reloads must not affect any client.
 
 export interface Extent {
-  /** Whether the server is a process of its own, as in production. A server in the test's process starts much faster. */
+  /** Whether the server is a separate process, as in production. A server in the test's process starts much faster. */
   ownProcess: boolean
   /** Whether the talkers use the stage. A page with only the client needs much less CPU. */
   onStage: boolean
@@ -24,7 +24,7 @@ export interface Extent {
   rounds: number
   /** Number of times that chat, gifts and reactions are disabled and enabled. */
   cycles: number
-  /** Number of sockets in addition to the two talkers. */
+  /** Number of sockets in addition to those of the two talkers. */
   sockets: number
   /** How long a socket pauses between a reply and the next request, in milliseconds. */
   pauseMs: number
@@ -32,7 +32,7 @@ export interface Extent {
   margin: number
 }
 
-/** Features that are disabled and enabled; each key is a request of the feature. */
+/** The features that are disabled and enabled, by the type of one of their requests. */
 const toggled: Readonly<Record<string, string>> = { 'chat:message': 'chat', 'gift:send': 'gifts', 'room:react': 'reactions' }
 const peoplePerRoom = 30
 
@@ -143,7 +143,7 @@ export async function reloadDuringCall (t: Test, { ownProcess, onStage, rounds, 
   t.strictSame(errors(), [], 'no error is logged')
 }
 
-/** Errors with a duration do not count: on a busy machine, the event loop may be blocked for a long time. */
+/** Ignores errors that report a duration, because a busy machine may block the event loop for a long time. */
 const isError = (line: Record<string, unknown>) => Number(line.level) >= 50 && !('ms' in line)
 
 async function startHere (t: Test, env: Record<string, string>) {
@@ -175,7 +175,7 @@ async function crowd (t: Test, url: string, size: number, pauseMs: number) {
   for (let i = 0; i < size; i++) {
     const client = await connect(t, url, { token: tokenFor(i + 100) })
     client.ws.once('close', () => { closed++ })
-    // Most of them are not in the talkers' room, whose pages would spend much CPU on their messages.
+    // Most clients are in other rooms than the talkers, whose pages would need a lot of CPU time for their messages.
     await client.ok('room:join', { roomId: i < 2 ? 'room0' : `room${1 + Math.floor(i / peoplePerRoom)}` })
     clients.push(client)
   }
@@ -191,7 +191,7 @@ async function crowd (t: Test, url: string, size: number, pauseMs: number) {
   let turns = 0
   return {
     closed: () => closed,
-    /** Waits until the sockets have each received, on average, one more reply. */
+    /** Waits until the sockets have received one more reply each, on average. */
     async once () {
       const from = turns
       await until(() => turns >= from + size, 60_000)

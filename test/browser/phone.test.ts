@@ -31,7 +31,7 @@ const pinField = page.getByLabel('PIN', { exact: true })
 const log = page.locator('[role=log]')
 const heading = (room: string) => page.getByRole('heading', { name: room, exact: true })
 
-/** @returns whether an element is completely visible, and nothing covers its center */
+/** @returns whether an element is completely visible and its center is not covered */
 const isClear = (locator: Locator) => locator.evaluate((element) => {
   const { left, top, right, bottom } = element.getBoundingClientRect()
   const front = document.elementFromPoint((left + right) / 2, (top + bottom) / 2)

@@ -17,7 +17,7 @@ declare global {
   }
 }
 
-// Tests the option `play`, which makes the client play the tracks: volumes, the speaker device, music.
+// Tests the `play` option, which makes the client play the tracks: volumes, the speaker device, music.
 
 /** The codec parameters of the producers, by source. */
 const sent = new Map<unknown, Record<string, unknown> | undefined>()
@@ -79,7 +79,7 @@ await enterOn(bob, { url: server.url, roomId: 'r1', id: 2, audio: { play: true }
 await enterOn(ada, { url: server.url, roomId: 'r1', id: 1 })
 const bobs = await playback(bob)
 
-t.test('music is sent in stereo beside the voice, and the voice with DTX', async (t) => {
+t.test('the voice is sent with DTX, and music is sent in stereo beside it', async (t) => {
   await ada.evaluate(async () => {
     const { audio } = window.flylive as NonNullable<typeof window.flylive>
     const stream = await navigator.mediaDevices.getUserMedia({ audio: true })

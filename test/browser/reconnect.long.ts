@@ -5,7 +5,7 @@ import { until } from '../support/retry.ts'
 
 const { server, ada, bob, hearEachOther } = await startCall(t, { env: { FEATURES: 'auth,media,seats,chat,gifts,stage' } })
 
-t.test('restores a media connection that was lost for some seconds', async (t) => {
+t.test('restores a media connection that was lost for a few seconds', async (t) => {
   const before = await receptionOf(bob, 'Ada')
   for (const page of [ada, bob]) {
     await page.evaluate(() => {

@@ -52,7 +52,7 @@ t.test('survives seat changes while audio is being set up', async (t) => {
   const meddled = () => until(() => bob.evaluate(() => document.documentElement.dataset.meddled === 'yes'))
   const take = (seatIndex: number) => JSON.stringify(['seat:take', { seatIndex }])
   const leave = JSON.stringify(['seat:leave', {}])
-  // The test publishes its own track. Bob leaves his seat first, so that the page drops its own track.
+  // Bob leaves his seat, so that the page stops its track. The test then publishes a track of its own.
   await getUp(bob)
   await seatOn(ada, 'Take seat 5').waitFor()
   await bob.evaluate(async () => {
@@ -89,7 +89,7 @@ t.test('survives seat changes while audio is being set up', async (t) => {
   await expectTone(ada, 'Bob', 1000)
 })
 
-t.test('a user who reconnects too late takes another seat', async () => {
+t.test('a user who reconnects too late to keep the seat gets another one', async () => {
   await bob.evaluate(() => {
     // The network is down for longer than the seat's grace period.
     const socket = WebSocket
@@ -138,7 +138,7 @@ t.test('sends a track that was published before the user had a seat', async (t) 
   await cyd.context().close()
 })
 
-t.test('a user without a free seat listens', async (t) => {
+t.test('a user who finds no free seat only listens', async (t) => {
   const owner = await server.connect(1)
   await owner.ok('room:join', { roomId: 'small', seatCount: 1 })
   await owner.ok('seat:take', { seatIndex: 0 })

@@ -9,8 +9,8 @@ import { expectTone, openBrowser } from '../support/browser.ts'
 import { enterOn } from '../support/client-page.ts'
 import { until } from '../support/retry.ts'
 
-// A page that uses only socket.io-client and mediasoup-client, as in the documentation of the old server. The user who
-// answers uses the client, on the same page, because a page costs much CPU.
+// A page that uses only socket.io-client and mediasoup-client, as in the documentation of the old server. The other
+// user uses the client on the same page, because each page takes a lot of CPU time.
 
 interface Page {
   Device: typeof Device
@@ -27,7 +27,7 @@ declare global {
   }
 }
 
-/** A web site on a different origin than the server's. Its page has the two libraries, and the client. */
+/** A web site whose origin differs from the server's. Its page loads the two libraries and the client. */
 async function createSite (): Promise<string> {
   const contents = `import { io } from "socket.io-client"; import { Device } from "mediasoup-client"; import { RoomClient } from "../../client/index.ts"
     Object.assign(window, { RoomClient, socketIoPage: { io, Device, failures: [] } })`
@@ -111,7 +111,7 @@ async function publishTone (hz: number): Promise<void> {
   await window.flylive?.audio?.publish(output.stream.getAudioTracks()[0] as MediaStreamTrack)
 }
 
-t.test('a page with socket.io-client and mediasoup-client speaks with a user of the client', async (t) => {
+t.test('a user of socket.io-client and mediasoup-client exchanges audio with a user of the client', async (t) => {
   const site = await createSite()
   const [server, browser] = await Promise.all([
     build(t, { env: { FEATURES: 'auth,media,seats,chat,socket-io', CORS_ORIGINS: site } }),

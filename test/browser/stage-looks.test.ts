@@ -88,7 +88,7 @@ t.test('supports the keyboard', async (t) => {
   await seatOn(page, 'Take seat 2').waitFor()
 })
 
-t.test('a room with people', async () => {
+t.test('shows a room with people', async () => {
   await button(ada, 'Speak').click()
   await seatOn(ada, 'Seat 1: you').waitFor()
   const grace = await somebody(2, 'Grace Hopper', room, 1)
@@ -131,7 +131,7 @@ t.test('respects reduced motion', async (t) => {
 })
 
 /**
- * By default, only a phone in dark mode is tested, with two of the dialogs. stage-looks.long.ts sets ALL_LOOKS; that or
+ * By default, only a phone in dark mode is tested, with two of the dialogs. ALL_LOOKS (set by stage-looks.long.ts) or
  * UPDATE_SCREENSHOTS selects all combinations.
  */
 const all = process.env.ALL_LOOKS !== undefined || isRetaking

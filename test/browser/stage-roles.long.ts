@@ -31,7 +31,7 @@ const bob = await visit(t, browser, server.url, { name: 'Bob', room, prepare: as
 await seatOn(bob, 'Seat 2: you').waitFor()
 const cyd = await visit(t, browser, server.url, { name: 'Cyd', room, microphone: false })
 
-t.test('an admin sees raised hands, invites, mutes, removes and locks', async (t) => {
+t.test('an admin sees raised hands, invites, mutes and removes users, and locks seats', async (t) => {
   await cyd.getByRole('button', { name: 'Raise hand' }).click()
   for (const page of [ada, bob]) await page.getByRole('heading', { name: 'Raised hands (1)' }).waitFor()
   await bob.getByRole('button', { name: 'Invite Cyd to a seat' }).click()
@@ -62,7 +62,7 @@ t.test('an admin cannot assign seats or remove the owner', async (t) => {
   await bob.keyboard.press('Escape')
 })
 
-t.test('a member can only send gifts to other users', async (t) => {
+t.test('a member can send other users gifts, but has no other action for them', async (t) => {
   t.equal(await cyd.getByRole('button', { name: /^Options for seat/ }).count(), 0)
   const sheet = await sheetOf(cyd, 'Bob')
   await sheet.getByRole('button', { name: 'Send gift' }).waitFor()

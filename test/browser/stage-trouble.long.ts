@@ -247,7 +247,7 @@ t.test('explains that an insecure page has no microphone', async (t) => {
 })
 
 let lobbyPage: Page
-t.test('explains a server without a room list', async (t) => {
+t.test('explains that a server does not list its rooms', async (t) => {
   await ada.getByLabel('Room', { exact: true }).fill('h1')
   await button(ada, 'Join').click()
   await statusOf(ada, 'Connected, listening')

@@ -7,7 +7,7 @@ import type { Proxy as NetworkProxy } from '../support/proxy.ts'
 import { until } from '../support/retry.ts'
 import { interruptMedia, listen, noted, statesIn, turn } from './features.ts'
 
-// How the stage reacts to failures, and to features that are disabled, during one call. Failures that take longer are in
+// How the stage reacts to failures and to disabled features during a call. Failures that take longer are in
 // stage-trouble.long.ts, reconnect.long.ts, worker-death.long.ts and features.long.ts.
 
 const room = 'r1'
@@ -69,7 +69,7 @@ t.test('all clients reconnect', async (t) => {
   t.notOk([...server.app.sockets.all()].some(({ id }) => before.includes(id)))
 })
 
-t.test('one client, which is muted, reconnects', async (t) => {
+t.test('a muted client reconnects and stays muted', async (t) => {
   const bobs = await receptionOf(ada, 'Bob')
   await button(ada, 'Mute').click()
   await personOn(bob, 'Ada', 'muted').waitFor()
@@ -129,7 +129,7 @@ t.test('shows a microphone that the device mutes, and recovers when the device u
   await expectTone(ada, 'Bob', 1000)
 })
 
-t.test('replaces a microphone that ends', async (t) => {
+t.test('replaces a microphone that is disconnected', async (t) => {
   const trackId = await bob.evaluate(() => window.flylive?.audio?.sender?.track?.id)
   await microphoneEvent('ended')
   await alertOf(bob, 'Microphone disconnected. Using another one.')
@@ -167,7 +167,7 @@ t.test('disabling and enabling seats does not interrupt seated users', async (t)
   for (const page of pages) await page.getByRole('group', { name: 'Seats' }).waitFor()
   await call.keepsFlowing(t, 'with seats again')
   for (const page of pages) t.same(statesIn(await noted(page)), [])
-  // The remaining tests need no audio, which costs much CPU.
+  // Audio takes a lot of CPU time, and the remaining tests do not need it.
   for (const page of pages) await page.evaluate(() => window.flylive?.audio?.unpublish())
 })
 

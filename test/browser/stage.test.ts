@@ -174,7 +174,7 @@ t.test('the owner sees a raised hand and invites the user', async (t) => {
   await seatOn(ada, 'Take seat 6').waitFor()
 })
 
-t.test('the owner mutes, removes, assigns, locks and invites', async (t) => {
+t.test('the owner mutes, removes, seats and invites users, and locks seats', async (t) => {
   await act(ada, 'Bob', 'Mute Bob')
   await statusOf(bob, 'Connected, muted by the host')
   t.equal(await button(bob, 'Muted by the host').isDisabled(), true)
@@ -219,7 +219,7 @@ t.test('shows the audio quality', async (t) => {
   await ada.keyboard.press('Escape')
   await sheet.waitFor({ state: 'detached' })
   t.equal(await button(ada, /^Connection/).evaluate((element) => element === document.activeElement), true, 'the focus returns to the button')
-  // The remaining tests need no audio, which costs much CPU.
+  // Audio takes a lot of CPU time, and the remaining tests do not need it.
   for (const page of [ada, bob]) await page.evaluate(() => window.flylive?.audio?.unpublish())
 })
 
@@ -274,7 +274,7 @@ t.test('animates reactions', async (t) => {
 })
 
 t.test('leaving returns to the lobby and releases the seat immediately', async (t) => {
-  // The lobby reads its list every few seconds, so create the rooms of the next test before Bob reads it.
+  // The lobby refreshes its list only every few seconds, so create the next test's rooms before Bob opens the lobby.
   const titles = ['Morning tea', 'Jazz and tea', 'Chess', 'News', 'Books', 'Gardens']
   await Promise.all(titles.map(async (title, i) => {
     const host = await server.connect(2000 + i)

@@ -4,7 +4,7 @@ import { measureFrequency, openBrowser } from '../support/browser.ts'
 import { build, tokenFor } from '../support/build.ts'
 import { until } from '../support/retry.ts'
 
-t.test('Chromium sends its microphone\'s audio with WHIP, also after an ICE restart, and plays the mix with WHEP', async (t) => {
+t.test('Chromium sends its microphone\'s audio with WHIP, even after an ICE restart, and plays the mix with WHEP', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,media,seats,mix,whip' } })
   const context = await (await openBrowser(t, 440)).newContext({ permissions: ['microphone'] })
   const page = await context.newPage()
