@@ -38,7 +38,7 @@ for (const single of ['false', 'true']) {
   })
 }
 
-t.test('a join of a new room on a draining server continues on another server', async (t) => {
+t.test('a join that creates a room on a draining server continues on another server', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const relay = await createRelay(t, a.url)

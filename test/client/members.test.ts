@@ -14,8 +14,8 @@ class FakeConnection extends Connection {
 }
 
 /**
- * Creates the member list of a room with five members, of whom the join reply lists one. Each page stays pending until
- * the test calls its `arrive` or `reject`.
+ * Creates the member list of a room with five members, of whom the join reply lists one. A page of members stays
+ * pending until the test calls its `arrive` or `reject`.
  */
 function enter () {
   const connection = new FakeConnection({ url: 'http://127.0.0.1:1', token: () => '' })
@@ -42,7 +42,7 @@ function enter () {
   return { connection, members, start, page, ids: () => members.profiles.map(({ userId }) => userId) }
 }
 
-t.test('a page adds unknown members', async (t) => {
+t.test('a page of members adds those that were unknown', async (t) => {
   const { page, ids, members } = enter()
   await page().arrive(1, 2, 3)
   t.same(ids(), [1, 2, 3])
@@ -59,7 +59,7 @@ t.test('does not add a member who leaves before the page arrives', async (t) => 
   t.same(ids(), [1, 3, 2], 'a later page has the newer state')
 })
 
-t.test('handles two pending pages', async (t) => {
+t.test('handles two pages that are pending at the same time', async (t) => {
   const { connection, page, ids } = enter()
   const first = page()
   const second = page()
@@ -79,7 +79,7 @@ t.test('keeps a member who returns before the page arrives', async (t) => {
   t.same(ids(), [1, 2])
 })
 
-t.test('ignores a page of a previous room', async (t) => {
+t.test('ignores a page of members of a previous room', async (t) => {
   const { members, start, page, ids } = enter()
   const first = page()
   start('r2')
@@ -91,7 +91,7 @@ t.test('ignores a page of a previous room', async (t) => {
   t.same(ids(), [])
 })
 
-t.test('a failed page adds nothing', async (t) => {
+t.test('a page that fails to load adds no members', async (t) => {
   const { page, ids } = enter()
   const first = page()
   first.reject(new Error('lost'))

@@ -73,7 +73,7 @@ t.test('a listener receives the voices or the mix after two round trips', async 
   }
 })
 
-/** Lists the requests of a client, and delays replies. */
+/** Lists a client's requests, and can delay the replies to them. */
 function listRequests ({ connection }: RoomClient) {
   const request = connection.request.bind(connection)
   const types: string[] = []
@@ -110,7 +110,7 @@ t.test('a track with too high a bit rate is unpublished after 3 s, and the other
   t.pass('the next track is watched, too')
 })
 
-t.test('without a handler name the room works without audio', async (t) => {
+t.test('without a handler name, a client can use the room, but not its audio', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,media' } })
   const room = enter(t, server, 1, {})
   const reasons: (string | undefined)[] = []

@@ -74,7 +74,7 @@ t.test('never returns negative values when streams start and end', async (t) => 
   t.match(third?.received, { packets: 0, lossRatio: 0, bitsPerSecond: 0 })
 })
 
-t.test('detects a new stream with an old id and a restarted stream', async (t) => {
+t.test('detects a restarted stream, and a new stream that has an old id', async (t) => {
   const [, second, third] = measured(
     { received: statsOf(...way(), { ...inbound(1, { packetsReceived: 9000 }), id: 'inbound_rtp_audio_1' }) },
     { received: statsOf(...way(), { ...inbound(2, { packetsReceived: 9100, packetsLost: 3 }), id: 'inbound_rtp_audio_1' }) },
@@ -137,7 +137,7 @@ t.test('describes the route', async (t) => {
   t.same(Object.keys(unknown ?? {}), ['rating', 'received'], 'omits values that the browser does not report')
 })
 
-t.test('rates by the worst value', async (t) => {
+t.test('the worst value determines the rating', async (t) => {
   const rated = (lost: number, jitter: number, roundTrip: number) =>
     measured({ received: statsOf(...way({ roundTrip }), inbound(1, { packetsReceived: 1000 - lost, packetsLost: lost, jitter })) })[0]?.rating
   t.equal(rated(10, 0.03, 0.2), 'good', 'at the limits')
@@ -145,7 +145,7 @@ t.test('rates by the worst value', async (t) => {
   for (const poor of [[51, 0, 0], [0, 0.051, 0], [0, 0, 0.401]] as [number, number, number][]) t.equal(rated(...poor), 'poor', String(poor))
 })
 
-t.test('handles two calls at the same time', async (t) => {
+t.test('handles two measurements that have the same time', async (t) => {
   const { sample } = measure(firstSample(0), { received: statsOf(...way(), inbound(1)), sending: false }, 1000)
   const { quality } = measure(sample, { received: statsOf(...way(), inbound(1)), sending: false }, 1000)
   t.match(quality?.received, { packets: 0, bitsPerSecond: 0 })

@@ -61,7 +61,7 @@ t.test('follows room:presence in a big room', async (t) => {
   t.same(namesOf(room), ['User 1'])
 })
 
-t.test('joins again after a lost connection', async (t) => {
+t.test('rejoins after a lost connection', async (t) => {
   const { room, states } = enter(t, server, 1)
   await room.join('r3', { pin: '1234' })
   const bob = await server.connect(2)
@@ -74,7 +74,7 @@ t.test('joins again after a lost connection', async (t) => {
   await bob.event('room:userJoined')
 })
 
-t.test('joins again after a server outage', async (t) => {
+t.test('rejoins after a server outage', async (t) => {
   const relay = await createRelay(t, server.url)
   const { room, states } = enter(t, relay, 1)
   await room.join('r4')
@@ -108,7 +108,7 @@ t.test('rejects a failed join with the reason', async (t) => {
   t.equal(unknown.state, 'out')
 })
 
-t.test('a banned user cannot join again', async (t) => {
+t.test('a banned user cannot rejoin', async (t) => {
   const { room } = enter(t, server, 1)
   await room.join('r6')
   t.equal((await server.admin('POST', '/admin/rooms/r6/kick', { userId: 1, banSeconds: 60 })).status, 204)

@@ -29,7 +29,7 @@ t.test('.env.example names every variable once and sets none', async (t) => {
   t.same(text.split('\n').filter((line) => line !== '' && !line.startsWith('#')), [])
 })
 
-t.test('uncommenting .env.example changes nothing', async (t) => {
+t.test('uncommenting the variables in .env.example changes no setting', async (t) => {
   const text = (configDocs()['.env.example'] ?? '').replace(/^# (?=[A-Z0-9_]+=)/gm, '')
   const set = Object.entries(parseEnv(text)).filter(([, value]) => value !== '')
   t.ok(set.length > 30)

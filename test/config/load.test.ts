@@ -54,7 +54,7 @@ t.test('test servers use a free port and one worker and do not log', async (t) =
   t.match(loadConfig({ NODE_ENV: 'test' }), { PORT: 0, HOST: '127.0.0.1', LOG_LEVEL: 'silent', MEDIASOUP_WORKERS: 1, featureDefaults: { stage: false } })
 })
 
-t.test('production listens on all addresses, drains and disables public pages', async (t) => {
+t.test('in production, the server listens on all addresses, drains at shutdown and disables public pages', async (t) => {
   t.match(loadConfig(production), {
     NODE_ENV: 'production',
     HOST: '0.0.0.0',

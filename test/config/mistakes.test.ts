@@ -93,7 +93,7 @@ t.test('accepts the names and settings of features in other folders', async (t) 
   t.same(problemsOf({ FEATURES_PACKAGES: '@acme/polls', FEATURES: '-polls' }), [])
 })
 
-t.test('production warns of connections that others can read, once each', async (t) => {
+t.test('production warns once about each connection that others can read', async (t) => {
   const backendUrl = { LARAVEL_API_URL: 'http://backend.example.com', ...backend }
   t.match(loadConfig({ ...production, REDIS_URL: 'redis://:secret@redis.example.com:6379', ...backendUrl }).warnings, [
     /^the connection to Redis at redis\.example\.com is not encrypted/, /^LARAVEL_API_URL is not encrypted/, /^clients connect without TLS \(ws:\/\/\)/

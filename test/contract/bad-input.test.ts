@@ -34,7 +34,10 @@ function frame ({ ids }: Scene, message: object): string {
   return text.replace(/"@(\w+\.\w+)"/g, (whole, name: string) => JSON.stringify(ids.get(name) ?? whole))
 }
 
-/** Checks that a frame received one reply, with its id and a documented code. A frame without an id may have no reply. */
+/**
+ * Checks that a frame received one reply, which has the frame's id and a documented code. A frame without an id may
+ * have no reply.
+ */
 function check (answers: Record<string, unknown>[], id: unknown) {
   const withId = typeof id === 'string' || typeof id === 'number'
   if (answers.length === 0 && !withId) return

@@ -59,7 +59,7 @@ folder.write('wave', { 'index.ts': codeOf('to') })
 const server = await build(t, { env: { FEATURES: [...features, 'wave'].join(), FEATURES_PATH: folder.path, WEBHOOK_URLS: 'http://127.0.0.1:9/webhooks', WEBHOOK_SECRET: 'a-secret-for-tests' } })
 const documents = await readDocuments(server)
 
-t.test('both documents are valid', async (t) => {
+t.test('the OpenAPI and AsyncAPI documents are valid', async (t) => {
   const { openapi, asyncapi } = documents
   t.same(await new Validator().validate(structuredClone(openapi) as never), { valid: true })
   t.equal(checkAsyncApi(asyncapi), undefined)
@@ -96,7 +96,7 @@ t.test('every REST operation documents its responses', async (t) => {
   t.ok(readOpenApi(openapi).length > 20)
 })
 
-t.test('both documents describe the running features', async (t) => {
+t.test('the OpenAPI and AsyncAPI documents describe the running features', async (t) => {
   const change = async (feature: string, how: 'enable' | 'disable' | 'reload') => {
     const { status, body } = await server.admin('POST', `/admin/features/${feature}/${how}`)
     t.equal(status, 200, JSON.stringify(body))

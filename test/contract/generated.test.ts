@@ -160,7 +160,7 @@ async function tryRequest (t: Test, { type, data, fits, reply }: DocumentedReque
   await holds(type, fc.asyncProperty(sender, nearly(valid), async (n, data) => {
     const client = clients[n] as TestClient
     const sent = filled(data, client)
-    // Skip null, which counts as no data, and frames that are too large, which close the connection.
+    // Skip null, because it counts as no data, and frames that are so large that they close the connection.
     fc.pre(sent !== null && fits(sent) !== undefined && Buffer.byteLength(JSON.stringify(sent)) < largestFrame - 200)
     const answer = await client.request(type, sent)
     expect(asyncapi.refused(answer), `the reply to ${type} ${JSON.stringify(sent).slice(0, 500)}`, answer)
@@ -196,7 +196,7 @@ const parameters: Readonly<Record<string, fc.Arbitrary<Json>>> = {
   // With a longer deadline, the response would wait until the clients have left.
   deadlineSeconds: fc.constant(0)
 }
-/** Request bodies by path, for routes whose schema is too general, because the settings depend on the feature. */
+/** Request bodies by path, for routes whose schema is too general because the settings depend on the feature. */
 const bodies: Readonly<Record<string, fc.Arbitrary<Json>>> = {
   '/admin/features/{name}/config': oneOf({}, {}, { history: null }, { history: 20 }, { nothing: 1 })
 }
@@ -269,7 +269,7 @@ async function send (route: DocumentedRoute, { parameters, body }: Call, withKey
 t.test('the run covers at least 25 event types', async (t) => {
   const missed = [...asyncapi.events.keys()].filter((type) => !seen.has(type))
   t.comment(`events that were not received: ${missed.join(', ')}`)
-  // Other tests cover events that need a backend with Redis, many users or audio.
+  // Other tests cover the events that need audio, many users, or a backend with Redis.
   const relayed = asyncapi.document.info.tags.find(({ name }) => name === 'laravel-bridge')
   t.ok(relayed)
   t.ok(seen.size >= 25, `${seen.size} event types`)

@@ -33,7 +33,7 @@ const shared = await build(t, { env: { FEATURES: 'auth,seats,gifts', WS_MESSAGES
 
 const tooMany = (limit: number) => ({ status: 429, error: { code: 'TOO_MANY_CONNECTIONS', details: { limit } } })
 
-t.test('limits the connections of a user across all servers', async (t) => {
+t.test("limits a user's connections across all servers", async (t) => {
   const env = { FEATURES: 'auth', MAX_CONNECTIONS_PER_USER: '2', REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const first = await a.connect(1)
@@ -55,7 +55,7 @@ t.test('limits how many connections one address may keep open without a request'
   await until(async () => (await fetch(`${server.url}/livez`)).status === 200)
 })
 
-t.test('concurrent connections of a user cannot exceed the limit', async (t) => {
+t.test("a user's concurrent connections cannot exceed the limit", async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth', MAX_CONNECTIONS_PER_USER: '3' } })
   const results = await Promise.allSettled(Array.from({ length: 12 }, () => server.connect(1)))
   t.equal(results.filter(({ status }) => status === 'fulfilled').length, 3)
@@ -86,7 +86,7 @@ t.test('limits the rooms in which a user has audio, across all servers', async (
   t.match((await (await enter(b, 1, 'r5')).request('transport:create', transport)).error, { code: 'MEDIA_LIMIT' })
 })
 
-t.test('limits the connections of an address', async (t) => {
+t.test('limits the connections from one address', async (t) => {
   const env = { FEATURES: 'auth', TRUST_PROXY: 'true' }
   const limited = await build(t, { env: { ...env, MAX_CONNECTIONS_PER_IP: '2' } })
   const from = (address: string) => ({ headers: { 'x-forwarded-for': address } })

@@ -116,7 +116,7 @@ onBothStores(t, 'an admin closes a room', async (t, env) => {
   t.equal(ada.events.filter(({ type }) => type === 'room:closed').length, 1)
 })
 
-t.test('an admin closes a room during joins', async (t) => {
+t.test('an admin closes a room while users join it', async (t) => {
   const server = await build(t)
   const clients = await Promise.all(Array.from({ length: 10 }, (_, i) => server.connect(i)))
   for (let round = 0; round < 10; round++) {

@@ -10,7 +10,7 @@ import { stopwatch } from '../support/pace.ts'
 
 const question = JSON.stringify({ type: 'user:getRoom', data: { userId: 'nobody' } })
 
-/** Yields the time since `begin` every 10 ms, in milliseconds. */
+/** Every 10 ms, yields the time since `begin`, in milliseconds. */
 async function * elapsedOf (begin: number) {
   for (;;) {
     await setTimeout(10)
@@ -96,7 +96,7 @@ onBothStores(t, 'SINGLE_SESSION closes the user\'s older connections', async (t,
   t.equal(server.app.sockets.size, 2)
 })
 
-t.test('with SINGLE_SESSION, one of many concurrent connections of a user remains', async (t) => {
+t.test("with SINGLE_SESSION, only one of a user's many concurrent connections remains", async (t) => {
   const server = await build(t, { env: { SINGLE_SESSION: 'true' } })
   await Promise.allSettled(Array.from({ length: 10 }, () => connect(t, server.url, { token: tokenFor(1) })))
   await until(() => server.app.sockets.size === 1)

@@ -43,7 +43,7 @@ export function clusterRequestsContract (t: Test, make: (t: Test) => Promise<{ a
     t.same(await slow, { doubled: 2 })
   })
 
-  t.test('rejects with the error of the handler', async (t) => {
+  t.test('a request rejects with the error that the handler throws', async (t) => {
     const { asker, answerer, answererId } = await make(t)
     answerer.answer('test:double', ({ n }) => {
       if (n > 1) throw withDetails(new Refused(n), { highest: 1 })
@@ -55,7 +55,7 @@ export function clusterRequestsContract (t: Test, make: (t: Test) => Promise<{ a
     t.notMatch((error as Error).message, /1234/, 'an error without a code reveals nothing')
   })
 
-  t.test('rejects with UNAVAILABLE without a handler, and after the handler was removed', async (t) => {
+  t.test('rejects with UNAVAILABLE if there is no handler, or the handler has been removed', async (t) => {
     const { asker, answerer, answererId } = await make(t)
     await t.rejects(asker.ask(answererId, 'test:double', { n: 1 }, 2000), { code: 'UNAVAILABLE', details: { retryable: true } })
     const off = answerer.answer('test:double', ({ n }) => ({ doubled: n }))

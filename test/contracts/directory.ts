@@ -7,7 +7,7 @@ import type { SessionDirectory } from '../../plugins/directory/directory.ts'
  * @param make creates an empty directory that considers the server `node-a` alive, and closes it after the test
  */
 export function directoryContract (t: Test, make: (t: Test) => Promise<SessionDirectory>): void {
-  t.test('finds the sessions of a user', async (t) => {
+  t.test('finds all sessions of a user', async (t) => {
     const directory = await make(t)
     const session = (sessionId: string, roomId: string | null) => ({ sessionId, nodeId: 'node-a', roomId, connectedAt: 1000 })
     const sorted = async (user: string) => (await directory.sessionsOf(user)).sort((a, b) => a.sessionId.localeCompare(b.sessionId))

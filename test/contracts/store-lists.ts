@@ -90,7 +90,7 @@ export function storeListsContract (t: Test, make: Make): void {
     t.pass('regardless of concurrent changes')
   })
 
-  t.test('returns some members per room: the named ones, then the first to arrive', async (t) => {
+  t.test('returns a few members per room: first the named ones, then others in order of arrival', async (t) => {
     const store = await make(t)
     for (const id of ['a', 'b', 'c', 'd', 'e']) await store.join(joining('r1', id))
     await store.join(joining('r2', 'f'))

@@ -70,7 +70,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.match(await store.join(joining('r1', 2)), { created: false, room: { ownerId: 1 } })
   })
 
-  t.test('a user who joins again has the newest profile', async (t) => {
+  t.test('a user who rejoins has the newest profile', async (t) => {
     const store = await make(t)
     await store.join(joining('r1', 1))
     await store.join(joining('r1', 2))
@@ -91,7 +91,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.same(await store.getParticipants('nowhere', 10), [])
   })
 
-  t.test('ROOM_FULL is exact', async (t) => {
+  t.test('admits exactly the maximum number of users, and rejects others with ROOM_FULL', async (t) => {
     const store = await make(t)
     const outcomes = await Promise.all(Array.from({ length: 50 }, (_, i) => codeOf(store.join(joining('r1', i, { limit: 10 })))))
     t.equal(outcomes.filter((outcome) => outcome === 'ok').length, 10)
@@ -164,7 +164,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.equal(await codeOf(store.join(joining('r1', 2, { pinHash: 'right', address: 'home', sessionId: 'phone' }))), 'ok', 'members are not affected')
   })
 
-  t.test('wrong PINs of members and hosts do not lock them out', async (t) => {
+  t.test('wrong PINs do not lock out members and hosts', async (t) => {
     const store = await make(t)
     await store.join(joining('r1', 1, { pinHash: 'right' }))
     for (let i = 0; i < wrongPins.perUser + 1; i++) t.equal(await codeOf(store.join(joining('r1', 1, { pinHash: 'wrong', address: 'home' }))), 'PIN_WRONG', 'of a member')
@@ -186,7 +186,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.equal(outcomes.filter((outcome) => outcome === 'RATE_LIMITED').length, 30 - wrongPins.perUser)
   })
 
-  t.test('returns the PIN hash to a caller that compared another one, and counts no wrong PIN', async (t) => {
+  t.test('returns the PIN hash to a caller that compared a different hash, and counts no wrong PIN', async (t) => {
     const store = await make(t)
     await store.join(joining('r1', 1, { pinHash: 'right' }))
     for (let i = 0; i <= wrongPins.perUser; i++) {

@@ -19,7 +19,7 @@ const bodies = (deliveries: readonly Delivery[]) => deliveries.map(({ event }) =
 
 /** @param make creates an empty storage with {@link storageLimits} that is closed after the test */
 export function webhookStorageContract (t: Test, make: (t: Test) => Promise<StoragesUnderTest>): void {
-  /** Adds events to a room, whatever its version. */
+  /** Adds events to the current version of a room. */
   async function add (storage: WebhookStorage, roomId: string, events: readonly QueuedEvent[], targets = ['one']) {
     const { version } = await storage.readRoom(roomId, [])
     return await storage.commitRoom({ roomId, version, set: new Map([['room', '{}']]), remove: new Set(), events }, targets)
