@@ -3,7 +3,7 @@ import { build } from '../support/build.ts'
 import { hlsClient } from '../support/hls.ts'
 import { play, startCache } from '../support/hls-players.ts'
 
-// Tests the cache of docs/broadcast.md with a few players. test/features/broadcast/players.long.ts has a thousand.
+// Tests the cache of docs/broadcast.md with a few players. test/features/broadcast/players.long.ts uses a thousand.
 
 t.test('nginx answers players from its cache, but fetches the key each time', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,media,broadcast', BROADCAST_ENCRYPT: 'true' } })

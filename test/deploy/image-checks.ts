@@ -44,7 +44,7 @@ export async function checkImage (t: Test, app: string): Promise<void> {
     t.match(await server.exit, { code: 0 })
   })
 
-  await t.test('the stage serves the pages of the image; the feature docs names the missing packages', async (t) => {
+  await t.test('the stage serves the pages of the image, and the `docs` feature names the missing packages', async (t) => {
     const server = start('auth,media,stage,docs')
     const url = await server.url
     const page = await fetch(`${url}/admin`)

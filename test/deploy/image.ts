@@ -41,9 +41,9 @@ async function readStages (): Promise<Stages> {
 const needsContainer = /^(apt-get|mkdir -p data|node_modules\/mediasoup\/worker)/
 
 export interface ImageOptions {
-  /** Functions by stage name that copy files into the stage's folder, to speed up the stage's first step. */
+  /** Functions by stage name. Each copies files into the stage's folder, which speeds up the stage's first step. */
   prepare?: Record<string, (folder: string) => Promise<void>>
-  /** Functions by stage name that fill the stage's folder. The steps of these stages are skipped. */
+  /** Functions by stage name. Each fills the stage's folder, and the steps of the stage are skipped. */
   replace?: Record<string, (folder: string) => Promise<void>>
 }
 

@@ -33,7 +33,7 @@ t.test('docs/metrics.md lists every metric', async (t) => {
   for (const { name, help } of metrics) t.ok(help.length > 5, name)
 })
 
-t.test('the dashboard shows every metric of the server and no unknown one', async (t) => {
+t.test('the dashboard shows every metric of the server and no unknown metrics', async (t) => {
   const { panels, templating } = JSON.parse(read('deploy/grafana/dashboard.json')) as Dashboard
   const queries = panels.flatMap(({ targets = [] }) => targets.map(({ expr }) => expr))
   t.ok(queries.length > 20)

@@ -27,7 +27,7 @@ function optionsFrom (t: Test, number: number) {
   return { manager: { agent: agent as never } }
 }
 
-t.test('clients with polling stay on one server, selected by their address', async (t) => {
+t.test('a client that uses polling stays on one server, which its address determines', async (t) => {
   const servers = await twoServers(t)
   const { url } = await startNginx(t, portsOf(servers))
   const all = await Promise.all(Array.from({ length: clients }, (_, i) => enter(t, url, i, { transports: ['polling'], ...optionsFrom(t, i) })))
@@ -38,7 +38,7 @@ t.test('clients with polling stay on one server, selected by their address', asy
   t.ok(all.every(({ disconnects, socket }) => disconnects.length === 0 && socket.io.engine.transport.name === 'polling'))
 })
 
-t.test('without the configuration, the requests of a client reach different servers', async (t) => {
+t.test("without the configuration, a client's requests reach different servers", async (t) => {
   const servers = await twoServers(t)
   const { url } = await startNginx(t, portsOf(servers), '', (config) => config.replace('hash $remote_addr consistent;', ''))
   t.match(await refusal(t, url, { token: tokenFor(1), transports: ['polling'] }), { message: /^xhr (poll|post) error$/ })

@@ -83,6 +83,6 @@ t.test('following the first steps connects two windows that hear each other', as
   t.same(used, controls, 'the document names these controls in this order')
 })
 
-t.test('the links of the page exist', async (t) => {
+t.test('every file that the page links to exists', async (t) => {
   for (const [, path] of text.matchAll(/\]\(([^)#]+)\)/g)) t.equal(existsSync(join(root, 'docs', String(path))), true, String(path))
 })

@@ -25,12 +25,12 @@ t.test('without a key, returns only what a load balancer needs', async (t) => {
   t.match(detailed.text, '/etc/secret-place', 'an admin reads the error of a feature')
 })
 
-t.test('without an admin key nobody reads the details', async (t) => {
+t.test('without an admin key, nobody can read the details', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth', ADMIN_API_KEY: '' } })
   t.strictSame(await (await fetch(`${server.url}/health`, { headers: { authorization: `Bearer ${adminKey}` } })).json(), { status: 'ok', version: '0.1.0' })
 })
 
-t.test('admin answers are not stored by browsers and proxies', async (t) => {
+t.test('browsers and proxies must not store admin responses', async (t) => {
   const server = await build(t)
   const caching = async (path: string, key: string) => (await fetch(server.url + path, { headers: { authorization: `Bearer ${key}` } })).headers.get('cache-control')
   for (const path of ['/admin/rooms', '/admin/users/1', '/admin/features', '/admin/metrics', '/admin/gifts', '/admin/rooms/nowhere']) t.equal(await caching(path, adminKey), 'no-store', path)

@@ -5,7 +5,7 @@ import t from 'tap'
 // @ts-expect-error The setup is plain JavaScript because it runs before any package is installed.
 import { withSetupLock } from '../../scripts/setup/lock.mjs'
 
-t.test('serialises the setups of one checkout, not those of others', async (t) => {
+t.test('serialises the setups of one checkout, but not those of different checkouts', async (t) => {
   const order: string[] = []
   const gate = Promise.withResolvers<void>()
   const root = t.testdir({})

@@ -59,7 +59,7 @@ async function reportOf (files: string, live = false) {
   return { text, totals: report.totals, files: [...report.files] }
 }
 
-t.test('counts every assertion at any depth, skipped and todo ones separately', async (t) => {
+t.test('counts assertions at any depth, and counts skipped and todo ones separately', async (t) => {
   const { text, totals } = await reportOf(passing)
   t.same(totals, { passed: 2, failed: 0, skipped: 2 })
   t.match(text, '✔ test/good.test.ts: 2 passed, 0 failed, 2 skipped (0.0 s)')
@@ -80,7 +80,7 @@ t.test('counts a file that fails after its assertions as one failure', async (t)
   t.match(text, 'failed outside of its assertions\n      exitCode: 7\n')
 })
 
-t.test('fails the file that ran when the process was killed', async (t) => {
+t.test('fails the file that was running when the process was killed', async (t) => {
   const { text, totals, files } = await reportOf(`${passing}# Subtest: test/killed.test.ts\n    # Subtest: adds\n        ok 1 - one\n`)
   t.same(totals, { passed: 3, failed: 1, skipped: 2 })
   t.same(files, ['test/good.test.ts', 'test/killed.test.ts'])
