@@ -2,7 +2,7 @@ import t from 'tap'
 import { loadConfig } from '../../config/load.ts'
 import { featureConfig } from '../../plugins/config.ts'
 
-t.test('features see no secret and no setting of another feature', async (t) => {
+t.test('features see no secrets, and no settings of other features', async (t) => {
   const hidden = {
     ADMIN_API_KEY: 'a'.repeat(32),
     METRICS_TOKEN: 'metrics-token',

@@ -10,7 +10,7 @@ import { until } from '../support/retry.ts'
 
 const backoff = { firstMs: 20, longestMs: 100 }
 
-/** Starts two servers that share one Redis. The NODE_URLS of `b` contains the URL of `a`. */
+/** Starts two servers that share one Redis. Server `b` has the URL of `a` in its NODE_URLS. */
 async function pair (t: Test, env: Record<string, string> = {}, nodeReportMs = 200) {
   const both = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,chat,seats' }
   const timings = { nodeReportMs }

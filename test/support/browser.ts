@@ -37,7 +37,7 @@ export interface PersonBrowser {
 
 /**
  * Chromium applies only the last `--disable-features` flag, so this list repeats Playwright's list. The first two
- * entries disable address bar popups, which cost half a second of CPU time per window. Without the third one, audio
+ * entries disable address bar popups, which cost half a second of CPU time per window. Without the third entry, audio
  * passes through one more process.
  */
 const disabledFeatures = [

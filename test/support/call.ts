@@ -24,7 +24,7 @@ export interface CallOptions {
   room?: string
   /** Prepares a page before it is opened. */
   prepare?: (page: Page) => Promise<void>
-  /** Returns the address at which Bob opens the stage; by default the server's. */
+  /** Returns the address at which Bob opens the stage; by default, the server's address. */
   bobsUrl?: (server: TestServer) => Promise<string>
 }
 

@@ -16,7 +16,7 @@ globalThis.RTCPeerConnection = class extends RTCPeerConnection {
 const lost = new Map<RTCPeerConnection, Map<string, number>>()
 
 /**
- * @returns the number of packets that the receivers in this process have lost. Never less than an earlier call returned
+ * @returns the number of packets that the receivers in this process have lost; it never decreases between calls
  */
 export async function lostPackets (): Promise<number> {
   for (const connection of connections) {

@@ -183,7 +183,7 @@ export async function attack (t: Test, app: FastifyInstance, roomId: string, { v
       const payload = Uint8Array.from({ length: below(10) === 0 ? below(3) : below(1400) }, () => below(256))
       const packet = rtp(ssrc, n + (below(20) === 0 ? below(200) : 0), payload, below(40))
       if (below(3) === 0) packet.writeUInt32BE(below(2 ** 32), 4)
-      // Corrupt header extensions, padding and CSRC counts.
+      // In some packets, corrupt the header extensions, the padding and the CSRC count.
       if (below(10) === 0) packet[0] = 0x80 | below(64)
       if (below(10) === 0) packet.writeUInt16BE(below(65_536), 14)
       return packet

@@ -8,10 +8,10 @@ import type { BuildOptions, TestServer } from './build.ts'
 import { createProxy } from './proxy.ts'
 import type { Proxy } from './proxy.ts'
 
-/** Long enough for a busy machine; a command that was sent before the end keeps the test process running for this long. */
+/** Long enough for a busy machine. A command that is pending at `kill` keeps the test process running for this long. */
 const redisCommandMs = 5000
 
-/** A server in this process that can end as if its process was killed. */
+/** A server in this process that can end as if its process had been killed. */
 export interface MortalServer extends TestServer {
   /**
    * Ends the server in this turn of the event loop: nobody receives anything from it any more.
@@ -57,7 +57,7 @@ export async function buildMortal (t: Test, { env = {}, timings, reaches = ['RED
       cpSync(dataDir, copy, { recursive: true })
       for (const proxy of proxies) proxy.cut().catch(() => { /* It was cut before. */ })
       for (const socket of sockets) socket.destroy()
-      // The rest only frees its threads.
+      // Closing the server only frees its threads.
       server.close().catch(() => { /* Some hooks fail without Redis. */ })
       return { ...env, DATA_DIR: copy }
     }

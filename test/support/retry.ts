@@ -10,7 +10,7 @@ type Definite<T> = [T] extends [void | undefined] ? unknown : undefined extends 
  * Repeats a check until it succeeds. Use this function only for changes that emit no event.
  *
  * @param check throws or returns false until the condition holds
- * @param timeoutMs the timeout
+ * @param timeoutMs how long to repeat the check before throwing an error
  */
 export async function until<T> (check: (() => T | Promise<T>) & Definite<T>, timeoutMs = 15_000): Promise<Exclude<T, false>> {
   const begin = Date.now()

@@ -29,12 +29,12 @@ t.test('on one server', async (t) => clusterRequestsContract(t, async () => {
   return { asker: cluster, answerer: cluster, answererId: nodeId }
 }))
 
-t.test('over Redis, to the same server', async (t) => clusterRequestsContract(t, async (t) => {
+t.test('a server sends requests over Redis to itself', async (t) => clusterRequestsContract(t, async (t) => {
   const cluster = await node(t, await databaseClient(t), 'node-b')
   return { asker: cluster, answerer: cluster, answererId: 'node-b' }
 }))
 
-t.test('over Redis, to another server', async (t) => clusterRequestsContract(t, async (t) => {
+t.test('a server sends requests over Redis to another server', async (t) => clusterRequestsContract(t, async (t) => {
   const client = await databaseClient(t)
   return { asker: await node(t, client, 'node-a'), answerer: await node(t, client, 'node-b'), answererId: 'node-b' }
 }))

@@ -87,7 +87,7 @@ t.test('a face (codec) decodes requests and encodes replies and errors', async (
   t.equal(server.app.sockets.size, 1)
 })
 
-t.test('serialises an event once and encodes it once per face; all clients receive the same order', async (t) => {
+t.test('serialises an event once and encodes it once per face; all clients receive the events in the same order', async (t) => {
   const { server, connectLines } = await scene(t)
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })

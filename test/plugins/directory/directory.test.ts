@@ -36,7 +36,7 @@ t.test('removes the sessions of a dead server, but not those of a live server', 
   const [a, b] = [createRedisLeases(client, 'node-a'), createRedisLeases(client, 'node-b')]
   for (const leases of [a, b]) await leases.heartbeat()
   const directory = createRedisDirectory(client, b)
-  // More sessions than are removed per script call.
+  // Add more sessions than one script call removes.
   for (let i = 0; i < 1200; i++) directory.put(`user ${i}`, { sessionId: `s-${i}`, nodeId: 'node-a', roomId: null, connectedAt: 1 }).catch(() => {})
   await directory.put('user 7', { sessionId: 'phone', nodeId: 'node-b', roomId: null, connectedAt: 1 })
   await directory.put('user 8', { sessionId: 'closed', nodeId: 'node-a', roomId: null, connectedAt: 1 })

@@ -54,7 +54,7 @@ t.test('servers share counts on Redis, and count separately while Redis is down'
   await t.rejects(a.consume('wave', 'bob', 2), { code: 'RATE_LIMITED' })
 })
 
-t.test('a user of two servers cannot exceed a limit in a burst', async (t) => {
+t.test('a user who is connected to two servers cannot exceed a limit in a burst', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const servers = [limitsOf(await build(t, { env })), limitsOf(await build(t, { env }))]
   const admitted = async (perMinute: number) => {
@@ -70,7 +70,7 @@ t.test('a user of two servers cannot exceed a limit in a burst', async (t) => {
   }
 })
 
-t.test('requests that wait for a count start in order', async (t) => {
+t.test('requests start in order even if some wait for the count of a rate limit', async (t) => {
   const { app, connect } = await build(t, { env: { FEATURES: 'auth', REDIS_URL: await redisDatabase() } })
   const started: unknown[] = []
   const options = { request: z.object({ n: z.int() }), reply: z.object({}), room: false } as const

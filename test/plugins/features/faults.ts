@@ -73,7 +73,7 @@ export interface Noticed {
   worstMs: number
 }
 
-/** A server with all misbehaving features, which are off, and a room with members. */
+/** A server that has a room with members, and all misbehaving features, which are disabled at first. */
 export interface Scene {
   server: ServerProcess
   url: string

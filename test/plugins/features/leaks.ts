@@ -90,7 +90,7 @@ export async function reloadsLeaveNothing (t: Test, reloads: number): Promise<vo
     for (const one of [client, guest]) await one.ok('room:leave')
   }
 
-  // Create the resources that are created on first use before counting.
+  // Before counting, create the resources that are created on first use.
   await round()
   await work()
   await until(() => backend.calls('status') > 0)

@@ -49,7 +49,7 @@ t.test('rejects a feature whose dependency is unloaded', async (t) => {
   t.strictSame(planned({ a: {} }, { b: { on: ['a'] } }), { load: [], unload: ['a'], refused: { b: { because: 'dependency', dependencies: ['a'] } } })
 })
 
-t.test('rejects circular dependencies, also those that a new instance would create', async (t) => {
+t.test('rejects circular dependencies, including those that a new instance would create', async (t) => {
   t.strictSame(planned({}, { a: { on: ['a'] }, b: { on: ['c'] }, c: { on: ['b'] } }).refused, {
     a: { because: 'circular' }, b: { because: 'circular' }, c: { because: 'circular' }
   })

@@ -31,7 +31,7 @@ async function upgrade (t: Test, url: string, target: string, headers: Record<st
   return { status: Number(text.split(' ')[1]), head: head.toLowerCase(), body, socket }
 }
 
-/** A feature that echoes all data on /raw, and identifies the users on /own without the feature `auth`. */
+/** A feature that echoes all data on /raw, and identifies the users on /own without the `auth` feature. */
 const paths = (greeting: string) => `import { defineFeature, Forbidden } from 'flylive-audio-server/feature'
 export default defineFeature(async function paths (app) {
   app.gate.upgrade('/raw', {
@@ -85,7 +85,7 @@ t.test('rejects upgrades of unclaimed paths with 404', async (t) => {
   await (await server.connect(1)).flush()
 })
 
-t.test('/ws rejects with its usual errors, and accepts a query and an absolute target', async (t) => {
+t.test('/ws rejects with its usual errors, and accepts a query and an absolute URL as the request target', async (t) => {
   const { server, open } = await scene(t, { WS_QUERY_TOKEN: 'true' })
   const refused = await upgrade(t, server.url, '/ws')
   t.equal(refused.status, 401)
@@ -192,7 +192,7 @@ t.test('disabling a feature withdraws its paths and closes only their connection
 t.test('while the server stops, an upgrade is rejected and its socket is closed', async (t) => {
   const { server } = await scene(t)
   const authorization = `Bearer ${tokenFor(1)}`
-  // This client never confirms the close frame, so the server waits for it and still listens.
+  // This client never confirms the close frame. While the server waits for the confirmation, it still listens.
   const silent = await upgrade(t, server.url, '/ws', { authorization })
   t.equal(silent.status, 101)
   const closed = once(silent.socket, 'close')
@@ -206,7 +206,7 @@ t.test('while the server stops, an upgrade is rejected and its socket is closed'
   await Promise.all([closed, stopped])
 })
 
-t.test('50 claims of paths do not affect /ws', async (t) => {
+t.test('claiming paths 50 times does not affect /ws', async (t) => {
   const { server, admin } = await scene(t)
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })

@@ -3,4 +3,4 @@ import { churn } from './churn.ts'
 
 // A small version of churn.long.ts.
 
-t.test('joins, leaves and producers on three servers leave no router or transport behind', async (t) => await churn(t, 60))
+t.test('after many joins, leaves and producers on three servers, no router or transport is left', async (t) => await churn(t, 60))

@@ -40,9 +40,9 @@ function udpPorts (pid: number): number[] | undefined {
 }
 
 /**
- * On three servers, members join, create a transport, take and leave seats, and leave, and services start, pause and close
- * producers, in random order. After every tenth step, every server must list exactly the existing producers. At the end, no
- * router, transport or port may be left, and the room must be as it was at the beginning.
+ * Takes random steps on three servers: members join and leave, create transports, and take and leave seats; services
+ * create, pause and close producers. After every tenth step, every server must list exactly the existing producers. At
+ * the end, no router, transport or port may be left, and the room must be as it was at the beginning.
  */
 export async function churn (t: Test, steps: number): Promise<void> {
   const env = { FEATURES: 'auth,media,seats', REDIS_URL: await redisDatabase(), JOINS_PER_MINUTE: '100000', RATE_LIMIT_MESSAGES_PER_MINUTE: '10000', SEAT_COMMANDS_PER_MINUTE: '10000', SEAT_GRACE_SECONDS: '0' }

@@ -75,7 +75,7 @@ t.test('the listeners of a room spread over the workers, and the death of a work
   t.equal(pipes, 0)
 })
 
-t.test('the router of a listener takes over when the worker of the producers dies', async (t) => {
+t.test("a listener's router takes over when the producers' worker dies", async (t) => {
   const { app, ...server } = await build(t, { env: { FEATURES: 'auth,media', MEDIASOUP_WORKERS: '2' } })
   const join = async (userId: number) => {
     const client = await server.connect(userId)

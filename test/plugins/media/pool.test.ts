@@ -80,7 +80,7 @@ t.test('a server starts its workers before it listens, unless they are lazy', as
   t.match(await (await fetch(`${lazy.url}/readyz`)).json(), { status: 'ok', checks: { workers: { ok: true } } })
 })
 
-t.test('workers stay when the process receives a signal, because clients still send and receive', async (t) => {
+t.test('workers keep running when the process receives a signal, because clients still send and receive', async (t) => {
   const signals = ['SIGINT', 'SIGTERM'] as const
   const before = signals.map((signal) => process.listenerCount(signal))
   const { pool } = poolOf(t, { warm: true })

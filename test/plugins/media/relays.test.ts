@@ -16,7 +16,7 @@ import { rtpReceiver, sendSilence } from '../../support/rtp-packets.ts'
 let roomId = ''
 let rooms = 0
 
-/** The sending ends of pipes on all servers. */
+/** The sending ends of all pipes on all servers. */
 const pipes = new Set<types.Transport>()
 observer.on('newworker', (worker) => worker.observer.on('newrouter', (router) => router.observer.on('newtransport', (transport) => {
   transport.observer.on('newconsumer', () => { if (transport.type === 'pipe') pipes.add(transport) })
@@ -167,7 +167,7 @@ t.test('the first member on a server receives the producers and active speakers 
   for (const client of [amy, bob, eve]) await hasSpeakers(client, [])
 })
 
-t.test('members who join while producers start receive each producer once', async (t) => {
+t.test('members who join while producers are created receive each producer once', async (t) => {
   const { servers } = await enter(t)
   const [a, b] = servers as [TestServer, TestServer]
   const joiners = await Promise.all(Array.from({ length: 8 }, async (_, i) => await b.connect(10 + i)))

@@ -24,7 +24,7 @@ async function produce (client: TestClient): Promise<string> {
   return id
 }
 
-t.test('a tap tracks producers of a room that start, pause and close', async (t) => {
+t.test('a tap tracks the producers of a room as they are created, paused and closed', async (t) => {
   const { app, ...server } = await build(t, { env: everybodyMaySpeak })
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
@@ -156,7 +156,7 @@ t.test('closed taps and injections leave no transport open', async (t) => {
   t.equal(app.sfu.producersOf('r1').length, 1)
 })
 
-t.test('an attachment that cannot be opened leaves no transports', async (t) => {
+t.test('a tap or an injection that cannot be opened leaves no transports behind', async (t) => {
   const { app, ...server } = await build(t, { env: { ...everybodyMaySpeak, MAX_ROOMS_PER_WORKER: '1' } })
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   await ada.ok('room:join', { roomId: 'r1' })

@@ -30,7 +30,7 @@ for (const inNamespaces of [false, true]) {
       t.ok(silenceMs < 3000, `${silenceMs} ms`)
     })
 
-    await t.test('reloads of mix, media and seats do not interrupt listeners', async (t) => {
+    await t.test('reloading the mix, media and seats features does not interrupt listeners', async (t) => {
       const { servers } = await startThree(t, { inNamespaces, env: reloadable })
       const { reloads, voicesMs, mixMs, seatedMs, lost } = await reloadAll(t, servers.map(({ url }) => url), ['mix', 'media', 'seats'], 20)
       t.comment(`| reload | ${reloads} reloads, ${lost} packets lost; at most ${voicesMs} ms without sound with voices, ${mixMs} ms with the mix, ${seatedMs} ms for listeners who took and left seats |`)

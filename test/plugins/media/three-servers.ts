@@ -56,7 +56,7 @@ export async function startThree (t: Test, { inNamespaces = false, inProcess = f
     redis,
     servers,
     ...createVisitors(t),
-    /** Starts a server that has ended. */
+    /** Starts a server again after it has ended. */
     async restart (i: number) {
       servers[i] = await start(i)
     },
@@ -101,7 +101,7 @@ export async function heardAfterJoin (t: Test, options: { inNamespaces: boolean 
  */
 export async function killOne (t: Test, { servers: [a, b, c], speak, listen }: ThreeServers) {
   const { hostname } = new URL(a.url)
-  // The listener's load balancer. In namespaces, the test itself connects the listener to the second server.
+  // The relay is the listener's load balancer. With namespaces, the test itself connects the listener to server B.
   const relay = hostname === '127.0.0.1' ? await createRelay(t, a.url) : undefined
   const speaker = await speak(a.url, 1)
   await speak(b.url, 2)

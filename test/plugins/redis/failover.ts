@@ -5,7 +5,7 @@ import type { TestRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { rtpReceiver, sendSilence } from '../../support/rtp-packets.ts'
 
-/** Longest time until a failover, in milliseconds. A Sentinel that was paused for two seconds (TILT) does nothing for 30 s. */
+/** How long a failover may take, in milliseconds. A Sentinel that was paused for 2 s (TILT) does nothing for 30 s. */
 const failoverMs = 90_000
 
 /**

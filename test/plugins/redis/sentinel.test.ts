@@ -47,7 +47,7 @@ t.test('two servers follow a failover of Sentinel: rooms, gifts and audio betwee
   t.match(await redisCommand(replica.port, 'ROLE'), ['master'])
 })
 
-t.test('a primary that became a replica makes the client reconnect, and the server unready', async (t) => {
+t.test('if the primary becomes a replica, the client reconnects and the server is not ready', async (t) => {
   const [primary, other] = [await startRedis(t), await startRedis(t)]
   const server = await build(t, { timings: shortTimings, env: { FEATURES: 'auth,seats', REDIS_URL: primary.url } })
   const ada = await server.connect(1)
@@ -83,7 +83,7 @@ for (const [name, setting, value] of [['has no memory left', 'maxmemory', '1'], 
   })
 }
 
-t.test('an evicting Redis is reported at startup and in /health', async (t) => {
+t.test('a Redis that may evict keys is reported at startup and in /health', async (t) => {
   const redis = await startRedis(t)
   await redisCommand(redis.port, 'CONFIG', 'SET', 'maxmemory-policy', 'allkeys-lru')
   const lines: Record<string, unknown>[] = []

@@ -38,7 +38,7 @@ onBothStores(t, 'another member succeeds an absent owner', async (t, env) => {
   const server = await build(t, { env: { ...env, ...grace, FEATURES: 'auth,seats,lobby' }, timings: shortTimings })
   t.jobs = 5
 
-  t.test('the longest-seated admin succeeds first', concurrent, async (t) => {
+  t.test('the longest-seated admin becomes the owner', concurrent, async (t) => {
     const [owner, member, late, early] = await enter(server, 'admins', 1, 2, 'admin-late', 'admin-early') as [TestClient, TestClient, TestClient, TestClient]
     for (const [i, client] of [owner, member, early, late].entries()) await sit(client, i)
     // A user who moves to another seat keeps their seniority.
@@ -58,7 +58,7 @@ onBothStores(t, 'another member succeeds an absent owner', async (t, env) => {
     t.same(await again.event('room:owner'), { roomId: 'admins', ownerId: 'admin-late', previousOwnerId: 'admin-early' }, 'a successor can be succeeded, too')
   })
 
-  t.test('without a seated admin, the longest-seated member succeeds', concurrent, async (t) => {
+  t.test('if no admin is seated, the longest-seated member becomes the owner', concurrent, async (t) => {
     const [owner, , second, first] = await enter(server, 'members', 1, 'admin-standing', 3, 4) as [TestClient, TestClient, TestClient, TestClient]
     await sit(first, 5)
     await sit(second, 0)
@@ -66,7 +66,7 @@ onBothStores(t, 'another member succeeds an absent owner', async (t, env) => {
     t.match(await first.event('room:owner'), { ownerId: 4, previousOwnerId: 1 })
   })
 
-  t.test('if nobody is seated, the next user who takes a seat succeeds', concurrent, async (t) => {
+  t.test('if nobody is seated, the next user who takes a seat becomes the owner', concurrent, async (t) => {
     const [owner, listener, next] = await enter(server, 'nobody', 1, 2, 3) as [TestClient, TestClient, TestClient]
     const [other, witness] = await enter(server, 'nobody-later', 5, 6) as [TestClient, TestClient]
     await sit(witness, 0)
@@ -117,7 +117,7 @@ onBothStores(t, 'another member succeeds an absent owner', async (t, env) => {
   })
 })
 
-onBothStores(t, 'without seats, the longest present member succeeds', async (t, env) => {
+onBothStores(t, 'without seats, the member who has been present longest becomes the owner', async (t, env) => {
   const server = await build(t, { env: { ...env, ...grace, FEATURES: 'auth' }, timings: shortTimings })
   const [owner, first, second] = await enter(server, 'r1', 1, 2, 'admin-3') as [TestClient, TestClient, TestClient]
   await owner.close()
@@ -186,12 +186,12 @@ t.test('a restart without Redis keeps owner, PIN, locked seats and mutes', async
   t.match(await again.ok('room:join', { roomId: 'r1', pin: '1234' }), { ownerId: 2, self: { role: 'member' } }, 'the successor is kept, too')
 })
 
-t.test('ownership changes across servers', async (t) => {
+t.test('changes of the owner work across servers', async (t) => {
   const env = { ...grace, REDIS_URL: await redisDatabase(), FEATURES: 'auth,seats' }
   const [a, b] = [await build(t, { env, timings: shortTimings }), await build(t, { env, timings: shortTimings })]
   t.jobs = 3
 
-  t.test('an admin on another server succeeds', concurrent, async (t) => {
+  t.test('an admin on another server becomes the owner', concurrent, async (t) => {
     const [member] = await enter(b, 'elsewhere', 9) as [TestClient]
     await member.ok('room:leave')
     const [owner] = await enter(a, 'r1', 1) as [TestClient]

@@ -80,7 +80,7 @@ t.test('each page is one store call, and the number of pages per user is limited
   t.match(await ada.request('room:participants'), { error: { code: 'RATE_LIMITED', details: { retryAfterMs: Number } } })
 })
 
-t.test('a user who joins again does not receive the leave of the previous session', async (t) => {
+t.test('a user who rejoins does not receive the leave event of the previous session', async (t) => {
   const { app, connect } = await build(t, { env: { FEATURES: 'auth' } })
   const [old, witness, renewed] = [await connect(1), await connect(2), await connect(1)]
   for (const client of [old, witness]) await client.ok('room:join', { roomId: 'r1' })

@@ -57,7 +57,7 @@ onBothStores(t, 'admits all concurrent users who create a room with the same PIN
   t.equal(await (await server.connect('eve')).fails('room:join', { roomId: 'r1', pin: '4321' }), 'PIN_WRONG')
 })
 
-t.test('anonymous users of an address can guess at most 20 PINs per minute, also concurrently', async (t) => {
+t.test('anonymous users at one address can guess at most 20 PINs per minute, even concurrently', async (t) => {
   const server = await build(t, { env: { FEATURES: 'seats', ALLOW_ANONYMOUS: 'true' } })
   const guest = () => connect(t, server.url)
   const owner = await guest()
@@ -71,7 +71,7 @@ t.test('anonymous users of an address can guess at most 20 PINs per minute, also
   await owner.ok('room:join', { roomId: 'r1', pin: '1234' })
 })
 
-t.test('many users of an address join with the right PIN at the same time', async (t) => {
+t.test('many users at one address can join with the right PIN at the same time', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth' } })
   const owner = await server.connect('owner')
   await owner.ok('room:join', { roomId: 'r1', pin: '1234' })

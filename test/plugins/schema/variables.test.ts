@@ -40,7 +40,7 @@ t.test('masks secrets and marks them in the JSON Schema', async (t) => {
   })
 })
 
-t.test('a feature outside the server uses variables', async (t) => {
+t.test('a feature outside the server can read variables', async (t) => {
   const folder = featureFolder(t)
   folder.write('wave', {
     'index.ts': `import { defineFeature, fromEnv, read, secret, z } from 'flylive-audio-server/feature'

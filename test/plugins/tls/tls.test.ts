@@ -51,7 +51,7 @@ t.test('uses a new certificate without closing connections', async (t) => {
   await once(ws, 'open')
   t.match(await handshake(port), { key: 'ec' })
 
-  t.test('when the files change', async (t) => {
+  t.test('if the files change, the server uses the new pair', async (t) => {
     copyFileSync(join(fixtures, 'rsa-cert.pem'), cert)
     copyFileSync(join(fixtures, 'rsa-key.pem'), key)
     await until(async () => (await handshake(port)).key === 'rsa')
@@ -73,7 +73,7 @@ t.test('uses a new certificate without closing connections', async (t) => {
     }
   })
 
-  t.test('on SIGHUP', async (t) => {
+  t.test('on SIGHUP, the server uses the new pair immediately', async (t) => {
     copyFileSync(join(fixtures, 'key.pem'), key)
     copyFileSync(join(fixtures, 'cert.pem'), cert)
     process.emit('SIGHUP', 'SIGHUP')

@@ -90,7 +90,7 @@ t.test('follows a sender whose sequence numbers jump back and forth', async (t) 
   t.same(played.slice(40), ['39', '40', '41', '42', '43', '44', '45', '46', '47'])
 })
 
-t.test('adapts the delay to the jitter, and shortens it afterwards', async (t) => {
+t.test('adapts the delay to the jitter, and shortens the delay when the jitter ends', async (t) => {
   const buffer = new JitterBuffer()
   let seed = 7
   const random = () => (seed = seed * 1_103_515_245 + 12_345 & 0x7fffffff) / 0x80000000

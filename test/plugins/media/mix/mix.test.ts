@@ -19,7 +19,7 @@ const transports: types.PlainTransport[] = []
 observer.on('newworker', (worker) => worker.observer.on('newrouter', (router) => router.observer.on('newtransport', (transport) => {
   if (transport.type === 'plain') transports.push(transport as types.PlainTransport)
 })))
-/** Returns the value of one metric. Reading all of them costs milliseconds of CPU time. */
+/** Returns the value of one metric. Reading all metrics would take a few milliseconds of CPU time. */
 const metric = async (name: string) => {
   const text = await app.metrics.registry.getSingleMetricAsString(name.replace(/\{.*/, ''))
   return Number(new RegExp(`^${name.replace(/[{}]/g, '\\$&')} (.*)$`, 'm').exec(text)?.[1])
@@ -108,7 +108,7 @@ t.test('mixes voices over a bad network: 5 % lost, reordered, 200 ms jitter', as
   mix.close()
 })
 
-t.test('mixes voices without levels, and not those that are quieter than three others', async (t) => {
+t.test('mixes voices that have no levels, except those that are quieter than three others', async (t) => {
   const { roomId } = await createRoom()
   const mix = await app.sfu.mix(roomId)
   const heard = receive(t, mix)
@@ -139,7 +139,7 @@ t.test('random packets affect neither the thread nor another room', async (t) =>
   for (const use of [mix, otherMix]) use.close()
 })
 
-t.test('exists while it is used, and for some time afterwards', async (t) => {
+t.test('a mix exists while it is used, and for a while afterwards', async (t) => {
   const { roomId, member } = await createRoom()
   await until(async () => await metric('flylive_mix_rooms') === 0)
   const [first, second] = [await app.sfu.mix(roomId), await app.sfu.mix(roomId)]
