@@ -175,7 +175,7 @@ async function crowd (t: Test, url: string, size: number, pauseMs: number) {
   for (let i = 0; i < size; i++) {
     const client = await connect(t, url, { token: tokenFor(i + 100) })
     client.ws.once('close', () => { closed++ })
-    // Most clients are in other rooms than the talkers, whose pages would need a lot of CPU time for their messages.
+    // Most clients are not in the talkers' room, because the talkers' pages would need a lot of CPU for the messages.
     await client.ok('room:join', { roomId: i < 2 ? 'room0' : `room${1 + Math.floor(i / peoplePerRoom)}` })
     clients.push(client)
   }

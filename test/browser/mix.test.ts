@@ -39,7 +39,7 @@ t.test('a listener receives the three loudest tones and the music, as one stream
   await say(2, 400, 0.02)
   await until(async () => (await levels(400))[0] as number > -50)
   await say(3, 700, 0.2)
-  // A speaker in Node costs less CPU than one in Chromium.
+  // A speaker in Node needs less CPU time than one in Chromium.
   for (const hz of [1100, 1700]) await speak(t, server.app, 'r1', { hz, amplitude: 0.2 })
   await speak(t, server.app, 'r1', { hz: 2500, amplitude: 0.01, source: 'music' })
   await until(async () => {

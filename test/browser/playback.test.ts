@@ -17,7 +17,7 @@ declare global {
   }
 }
 
-// Tests the `play` option, which makes the client play the tracks: volumes, the speaker device, music.
+// Tests the `play` option, which makes the client play the tracks: volumes, the speaker device, and music.
 
 /** The codec parameters of the producers, by source. */
 const sent = new Map<unknown, Record<string, unknown> | undefined>()

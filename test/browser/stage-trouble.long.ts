@@ -163,7 +163,7 @@ t.test('handles a kick and a closed room', async (t) => {
 
 // The following tests need no audio; Ada and Bob are in no room.
 
-t.test('stops the microphone if permission is granted after it is no longer needed', async (t) => {
+t.test('stops the microphone if the user permits it only when it is no longer needed', async (t) => {
   const page = await visit(t, bobsBrowser, url, {
     name: 'Ida',
     room: 'i1',

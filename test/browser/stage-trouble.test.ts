@@ -143,7 +143,7 @@ t.test('disabling media stops the audio; enabling it restores the audio', async 
   await interruptMedia(t, call)
 })
 
-t.test('restores a muted user as muted', async (t) => {
+t.test('a muted user is still muted when the audio is restored', async (t) => {
   await button(ada, 'Mute').click()
   await personOn(bob, 'Ada', 'muted').waitFor()
   await turn(server, 'media', 'disable')

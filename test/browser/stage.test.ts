@@ -19,7 +19,7 @@ const pin = '1234'
 const complaints: string[] = []
 
 async function open (name: string, browser: typeof adasBrowser, options: Parameters<typeof browser.newContext>[0] = {}, path = ''): Promise<Page> {
-  // Animations run only in the tests about them, because painting them costs more CPU than the code under test.
+  // Animations run only in the tests about them, because painting them takes more CPU time than the code under test.
   const context = await browser.newContext({ permissions: ['microphone', 'clipboard-read', 'clipboard-write'], reducedMotion: 'reduce', ...options })
   const page = await context.newPage()
   page.setDefaultTimeout(15_000)

@@ -10,7 +10,7 @@ const longestMs = 400
 const { server, ada, bob, run } = await measureSwitching(t)
 const heardOn = (page: Page) => page.evaluate(() => window.flylive?.audio?.heard.map(({ source, userId }) => ({ source, userId })))
 
-t.test('a listener receives the mix, and the levels of the speakers', async (t) => {
+t.test("a listener receives the mix and the speakers' levels", async (t) => {
   t.match(await heardOn(bob), [{ source: 'mix', userId: undefined }])
   t.equal(await bob.evaluate(() => window.flylive?.audio?.mixRecommended), true)
   t.equal(await ada.evaluate(() => window.flylive?.audio?.reception), 'voices', 'Ada has a seat')
@@ -47,7 +47,7 @@ t.test('the user can choose the voices or the mix', async (t) => {
   await bob.evaluate(() => window.flylive?.audio?.playback.setMixVolume(1))
 })
 
-t.test('the voices replace the mix while its feature is off', async () => {
+t.test('the voices replace the mix while the `mix` feature is off', async () => {
   // The client uses the voices for 5 s after the mix has failed. Shorten that time.
   await bob.evaluate(() => {
     const { setTimeout } = window

@@ -53,7 +53,7 @@ t.test('fails with the reason that the server or the token endpoint returns', as
   await t.rejects(createClient(t, other.url).room.join('r1'), { code: 'FEATURE_DISABLED' })
 })
 
-t.test('fails with the status of a proxy that sends no reason', async (t) => {
+t.test('fails with the HTTP status if a proxy rejects the connection without a reason', async (t) => {
   const proxy = createServer((_request, response) => { response.writeHead(403, { 'content-type': 'text/html' }).end('<h1>Forbidden</h1>') })
   await new Promise<void>((resolve) => proxy.listen(0, '127.0.0.1', resolve))
   t.teardown(() => proxy.close())

@@ -100,7 +100,7 @@ t.test('does not count the silence of a muted user as concealed', async (t) => {
   t.match(second, { rating: 'good', received: { packets: 0, concealedRatio: 0.01, jitterMs: 0 } })
 })
 
-t.test('sums packets of several streams and takes the worst jitter', async (t) => {
+t.test('sums the packets of several streams, and reports the worst jitter', async (t) => {
   const [first] = measured({ received: statsOf(...way(), inbound(1, { packetsLost: 20, jitter: 0.001 }), inbound(2, { jitter: 0.035 }), { ...inbound(3), kind: 'video' }) })
   t.match(first?.received, { packets: 1000, jitterMs: 35 })
   t.equal(first?.received.lossRatio, 20 / 1020)

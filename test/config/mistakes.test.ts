@@ -68,7 +68,7 @@ const mistakes: [Record<string, string>, RegExp][] = [
   [{ SSL_KEY_PATH: 'nowhere.pem', SSL_CERT_PATH: 'package.json' }, /^SSL_KEY_PATH: must be a file; .*nowhere\.pem is not/]
 ]
 
-t.test('a wrong value is reported with its variable, once', async (t) => {
+t.test('a wrong value is reported once, with its variable', async (t) => {
   for (const [env, problem] of mistakes) t.match(problemsOf(env), [problem], JSON.stringify(env))
 })
 

@@ -169,7 +169,7 @@ async function tryRequest (t: Test, { type, data, fits, reply }: DocumentedReque
   checkEvents()
 }
 
-t.test('events without a request match their documentation', async (t) => {
+t.test('events that are not the result of a request match their documentation', async (t) => {
   const [ada] = clients as [TestClient]
   await prepare()
   checkEvents()

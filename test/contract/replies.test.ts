@@ -82,7 +82,7 @@ t.test('invalid requests receive an error code', async (t) => {
   for (const roomId of ['x'.repeat(128), 'A.b_c-d:1']) await ada.ok('room:join', { roomId })
 })
 
-t.test('messages of a disabled feature receive FEATURE_DISABLED', async (t) => {
+t.test('requests of a disabled feature are rejected with FEATURE_DISABLED', async (t) => {
   const server = await build(t, { env: { FEATURES: '-media' } })
   const ada = await server.connect(1)
   t.same((ada.greeting.features as string[]).includes('media'), false)
@@ -95,7 +95,7 @@ t.test('messages of a disabled feature receive FEATURE_DISABLED', async (t) => {
   t.match(await ada.event('error'), { code: 'FEATURE_DISABLED', type: 'audio:produce' })
 })
 
-onEveryStore(t, 'starts the requests of a socket in order', async (t, env) => {
+onEveryStore(t, "starts a socket's requests in order", async (t, env) => {
   const server = await build(t, { env })
   const ada = await server.connect(1)
   const frames = record(ada)

@@ -2,7 +2,7 @@ import t from 'tap'
 import { onBothStores, onEveryStore, build } from '../support/build.ts'
 import { until } from '../support/retry.ts'
 
-onBothStores(t, 'creates a room, announces members and closes it', async (t, env) => {
+onBothStores(t, 'creates a room, announces its members and closes the room', async (t, env) => {
   const server = await build(t, { env: { EMPTY_ROOM_SECONDS: '0', ...env } })
   const ada = await server.connect(1)
   const bob = await server.connect('b-2')

@@ -47,7 +47,7 @@ export function jobStoreContract (t: Test, make: (t: Test) => Promise<JobStore>)
     t.match(await store.takeDue('a', 7000, 10, 9000), [{ key: 'k' }], 'a job to retry is due at the retry time')
   })
 
-  t.test('a job that is rescheduled during its run runs again afterwards', async (t) => {
+  t.test('if a job is rescheduled while it is running, it runs again afterwards', async (t) => {
     const store = await make(t)
     await store.schedule('a', 'k', 1000)
     const [job] = await store.takeDue('a', 1000, 10, 60_000)

@@ -317,7 +317,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.same(await store.leave('r1', 's-x y}{"', 'x y}{"', 1), { lastOfUser: true, count: 0 })
   })
 
-  t.test('removes a room once', async (t) => {
+  t.test('removes a room once, even if several callers remove it', async (t) => {
     const store = await make(t)
     await store.join(joining('r1', 1, { pinHash: 'right' }))
     await store.join(joining('r1', 2, { pinHash: 'right' }))
@@ -364,7 +364,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.same((await store.listRooms('c', 2)).map(({ roomId }) => roomId), ['room-1', 'room.1'], 'after an unknown id')
   })
 
-  t.test('lists empty rooms by the time of the last leave', async (t) => {
+  t.test('lists empty rooms in the order in which their last users left', async (t) => {
     const store = await make(t)
     for (const [i, roomId] of ['b', 'a', 'c', 'd'].entries()) {
       await store.join(joining(roomId, 1, { sessionId: roomId }))

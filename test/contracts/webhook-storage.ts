@@ -40,7 +40,7 @@ export function webhookStorageContract (t: Test, make: (t: Test) => Promise<Stor
     t.strictSame(await a.readRoom('r1'), { version: 2, fields: new Map([['room', '{"x":1}']]) })
   })
 
-  t.test('delivers the events of a room one after another, and rooms in turns', async (t) => {
+  t.test("delivers a room's events one after another, and takes turns between the rooms", async (t) => {
     const { a, b, clock } = await make(t)
     await a.register([{ id: 'one', shownUrl: 'https://one' }, { id: 'two', shownUrl: 'https://two' }])
     const [r1, r2] = [[eventAt(1000), eventAt(1001)], [eventAt(1002)]] as const

@@ -16,7 +16,7 @@ const blocks = (language: string) => [...text.matchAll(new RegExp(`^\`\`\`${lang
 /** Returns the file name in the first line of a code block, if there is one. */
 const fileOf = (code: string) => /^\/\/ (\S+)\n/.exec(code)?.[1]
 
-t.test('shows the feature that feature:new writes', async (t) => {
+t.test('the guide shows the feature that feature:new writes', async (t) => {
   const folder = join(root, 'scripts', 'feature-template')
   const written = readdirSync(folder).map((file) => readFileSync(join(folder, file), 'utf8').replaceAll(/sample[-_]feature/g, 'wave').replaceAll('SAMPLE_FEATURE', 'WAVE'))
   const shown = blocks('ts').filter((code) => fileOf(code) === undefined)
@@ -111,7 +111,7 @@ t.test('loads a feature from a package', async (t) => {
   t.same(await ada.ok('tally:up'), { total: 2 })
 })
 
-t.test('names only existing commands', async (t) => {
+t.test('the guide names only existing commands', async (t) => {
   const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { scripts: Record<string, string> }
   for (const [, name = ''] of text.matchAll(/npm run (?:--prefix \S+ )?(\S+)/g)) t.ok(name in scripts, name)
   const usage = readFileSync(join(root, 'scripts', 'features.ts'), 'utf8')

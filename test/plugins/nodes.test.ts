@@ -50,7 +50,7 @@ t.test('each server shows the load of all servers', async (t) => {
   await until(() => b.app.nodes.list().length === 1)
 })
 
-t.test('a cordoned server creates no rooms; the client moves to the server that it names', async (t) => {
+t.test('a cordoned server creates no rooms, and names another server, to which the client moves', async (t) => {
   const { a, b } = await pair(t)
   const old = await b.connect(1)
   await old.ok('room:join', { roomId: 'old' })
@@ -67,7 +67,7 @@ t.test('a cordoned server creates no rooms; the client moves to the server that 
   await second.ok('room:join', { roomId: 'newer' })
 })
 
-t.test('a full server returns OVERLOADED; the client moves to the server that it names', async (t) => {
+t.test('a full server returns OVERLOADED, and names another server, to which the client moves', async (t) => {
   const { a, b } = await pair(t, { MAX_CONNECTIONS: '1' })
   await b.connect(1)
   const response = await upgrade(b)

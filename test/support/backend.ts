@@ -23,7 +23,7 @@ export type Status = z.output<typeof status>
 /** The calls in the backend's contract; `other` is any other call. */
 export type CallName = 'gifts' | 'status' | 'room' | 'role' | 'other'
 
-/** A fault that affects the next `times` matching requests or, without `times`, all of them until it is removed. */
+/** A fault. It affects the next `times` matching requests or, without `times`, all of them until it is removed. */
 export interface Fault {
   /** Call to affect. Default: all calls. */
   call?: CallName | undefined
@@ -31,9 +31,9 @@ export interface Fault {
   path?: string | undefined
   /**
    * `slow` responds after `ms`; `status` responds with `status`; `hang` never responds; `reset` closes the connection
-   * before the call is executed, `reset-after` afterwards; `stall` executes the call and stops in the middle of the
-   * response; `malformed` executes the call and returns a body that violates the contract; `reject` fails gifts with
-   * `code` and `reason`.
+   * before the call is executed, and `reset-after` closes it afterwards; `stall` executes the call and stops in the
+   * middle of the response; `malformed` executes the call and returns a body that violates the contract; `reject` fails
+   * gifts with `code` and `reason`.
    */
   kind: 'slow' | 'status' | 'hang' | 'reset' | 'reset-after' | 'stall' | 'malformed' | 'reject'
   /** Delay before the call is executed, in milliseconds. */

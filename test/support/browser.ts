@@ -103,7 +103,7 @@ function useTone (hz: number): void {
     if (!constraints?.audio) return await open(constraints)
     const { state } = await navigator.permissions.query({ name: 'microphone' })
     if (state !== 'granted') throw new DOMException('Permission denied', 'NotAllowedError')
-    // Open the device, as a real page does, but stop it again, because it costs more CPU than a tone.
+    // Open the device, as a real page does, but stop it again, because it takes more CPU time than a tone.
     for (const track of (await open(constraints)).getTracks()) track.stop()
     // Larger buffers halve the CPU time.
     const context = new AudioContext({ latencyHint: 'playback' })
@@ -135,7 +135,7 @@ export interface VisitOptions extends BrowserContextOptions {
  * takes a seat; otherwise the user only listens. Page errors fail the test.
  */
 export async function visit (t: Test, browser: PersonBrowser, url: string, { name, room, microphone = true, prepare, ...options }: VisitOptions): Promise<Page> {
-  // Reduce motion: without a graphics card, painting animations costs more CPU than the code under test.
+  // Reduce motion: without a graphics card, painting animations takes more CPU time than the code under test.
   const context = await browser.newContext({ permissions: microphone ? ['microphone'] : [], reducedMotion: 'reduce', ...options })
   const page = await context.newPage()
   page.on('pageerror', (error) => t.fail(`the page of ${name} has an error: ${error.stack}`))

@@ -13,7 +13,7 @@ const [cachePath = '', location = ''] = [...readFileSync(join(import.meta.dirnam
 /**
  * Starts nginx with the cache configuration in docs/broadcast.md.
  *
- * @param ports ports of the servers
+ * @param ports the ports on which the servers listen
  */
 export async function startCache (t: Test, ports: readonly number[]): Promise<{ url: string }> {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-cache-'))

@@ -28,7 +28,7 @@ export interface MortalOptions extends BuildOptions {
 
 /**
  * Starts a server that reaches Redis through a proxy, which `kill` cuts. It needs about a tenth of the CPU time of a
- * process, but its media workers do not end.
+ * separate process, but its media workers do not end.
  */
 export async function buildMortal (t: Test, { env = {}, timings, reaches = ['REDIS_URL'], ...options }: MortalOptions = {}): Promise<MortalServer> {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-mortal-'))

@@ -18,7 +18,7 @@ function documentedBlocks () {
 /**
  * Builds the configuration that docs/deployment.md describes, for servers on this machine.
  *
- * @param ports ports of the servers
+ * @param ports the ports on which the servers listen
  */
 function configuration (port: number, ports: readonly number[], folder: string): string {
   const { server, upstream, lines, socketIoUpstream, socketIoLocation } = documentedBlocks()
@@ -54,7 +54,7 @@ function belowPrefix (config: string, prefix: string): string {
 /**
  * Starts nginx as a load balancer with the configuration from docs/deployment.md, and stops it after the test.
  *
- * @param ports ports of the servers
+ * @param ports the ports on which the servers listen
  * @param prefix path prefix below which clients reach the servers, such as `/audio`; default: none
  * @param change modifies the configuration
  * @returns the URL of the load balancer, with the prefix

@@ -15,7 +15,7 @@ export interface TestRedis {
   readonly port: number
   /** The current process. */
   readonly process: ChildProcess
-  /** Kills the process with SIGKILL, which loses its data. */
+  /** Kills the process with SIGKILL, so its data is lost. */
   kill (): Promise<void>
   /** Restarts Redis on the same port. */
   start (): Promise<void>

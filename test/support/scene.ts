@@ -50,7 +50,7 @@ export async function knownCodes (): Promise<Set<string>> {
 }
 
 /**
- * Gives a client a seat (if the feature `seats` is enabled), two transports, a producer, and a consumer of the producer
+ * Gives a client a seat (if the `seats` feature is enabled), two transports, a producer, and a consumer of the producer
  * `source` (default: its own producer).
  */
 async function equip (client: TestClient, seatIndex: number, source?: string): Promise<Media> {

@@ -22,7 +22,7 @@ export interface Sound {
   lastSound (userId: number): number
   /**
    * The longest silence of a user since {@link watch}, in milliseconds. Excludes the time during which this process was
-   * stalled, because the speakers' tones stop then, too.
+   * stalled, because the speakers' tones also stop during that time.
    */
   longestSilence (userId: number): number
   /** Resets {@link longestSilence}. */

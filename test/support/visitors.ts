@@ -16,7 +16,7 @@ export interface Listener extends Sound {
 export interface Place {
   /** Default: r1. */
   roomId?: string
-  /** The frequency of each speaker's tone in hertz, by user id. Default: 500 Hz, which does not identify speakers in the mix. */
+  /** Each speaker's frequency in hertz, by user id. Default: 500 Hz for all, so the mix does not identify speakers. */
   tones?: Readonly<Record<number, number>>
 }
 

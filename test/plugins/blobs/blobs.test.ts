@@ -63,7 +63,7 @@ onEveryDriver('a failed put leaves the earlier blob in place', async (t, blobs) 
   t.same((await blobs.list()).map(({ key }) => key), ['a'])
 })
 
-t.test('a failed put leaves no file', async (t) => {
+t.test('a failed put leaves no file behind', async (t) => {
   const { blobs, root } = folderBlobs(t)
   await t.rejects(blobs.put('a', Readable.from((async function * () {
     yield 'half'
@@ -132,7 +132,7 @@ t.test('S3: lists more blobs than fit into one response', async (t) => {
   t.same((await blobs.list('many')).map(({ key }) => key), keys)
 })
 
-t.test('S3: retries when the service asks for it, and reports other errors', async (t) => {
+t.test('S3: retries after server errors (5xx), and reports other errors', async (t) => {
   const s3 = await startS3(t)
   const blobs = createS3Blobs(s3)
   s3.failNext(2, 503)

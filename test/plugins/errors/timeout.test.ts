@@ -29,7 +29,7 @@ t.test('ignores a promise that rejects after the timeout', async (t) => {
   await new Promise((resolve) => setImmediate(resolve))
 })
 
-t.test('reads data that arrived while the process was blocked before it calls onTimeout', async (t) => {
+t.test('before it calls onTimeout, reads the data that arrived while the process was blocked', async (t) => {
   const worker = new Worker("require('node:worker_threads').parentPort.once('message', (message) => require('node:worker_threads').parentPort.postMessage(message))", { eval: true })
   t.teardown(async () => await worker.terminate())
   await once(worker, 'online')
@@ -50,7 +50,7 @@ t.test('a signal aborts with a TimeoutError', async (t) => {
   t.match(signal.reason, { name: 'TimeoutError' })
 })
 
-t.test('does not call a function that is cancelled when it is already due', async (t) => {
+t.test('does not call a function that is cancelled, even if it is already due', async (t) => {
   const called: string[] = []
   const cancel = afterReading(1, () => called.push('first'))
   const later = Promise.withResolvers<void>()

@@ -68,7 +68,7 @@ t.test('disposes resources that the new instance does not keep, after the old in
   t.strictSame(written(), ['box closes g2', 'box disposes later by g2', 'box disposes second by g2'])
 })
 
-t.test('disposes resources that a failed instance created and leaves existing ones', async (t) => {
+t.test('disposes resources that a failed instance created, and keeps existing ones', async (t) => {
   const { folder, ada, change } = await start(t)
   folder.write('box', { 'index.ts': keeping('box', 'g2', { keys: ['first', 'second'], after: "throw new Error('it fails')" }) })
   t.equal(await change('reload'), 422)

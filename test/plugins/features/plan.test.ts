@@ -37,7 +37,7 @@ t.test('keeps a feature that others need and names the dependents', async (t) =>
   })
 })
 
-t.test('rejects a feature whose dependency does not run, and its dependents', async (t) => {
+t.test('rejects a feature whose dependency does not run, and all dependents of that feature', async (t) => {
   t.strictSame(planned({}, { a: { on: ['off'] }, b: { on: ['a'] }, c: {} }), {
     load: ['c'],
     unload: [],

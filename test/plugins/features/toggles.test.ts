@@ -72,7 +72,7 @@ t.test('toggles dependent features together', async (t) => {
   t.same(await states(), ['enabled', 'enabled', 'enabled', 'enabled'])
   t.same(await client.ok('middle:say', {}), { text: 'better' })
 
-  // If features were enabled together, a dependent also uses later instances of its dependency.
+  // A dependent that was enabled together with its dependency also uses later instances of that dependency.
   const leaning = saying('middle', 'x', { dependencies: ['base'] }).replaceAll('text: "x"', 'text: app.base()')
   folder.write('base', { 'index.ts': saying('base', 'base', { before: "app.decorate('base', () => 'first')" }) })
   folder.write('middle', { 'index.ts': leaning })

@@ -88,7 +88,7 @@ t.test('retries a failed job without blocking others', async (t) => {
   t.ok(second - first > 900 && third - second > 900, 'a second later')
 })
 
-t.test('a job rescheduled while running runs again afterwards', async (t) => {
+t.test('if a job is rescheduled while it is running, it runs again afterwards', async (t) => {
   const jobs = jobsOf(t, createMemoryJobStore())
   const { started, handler, release } = held()
   jobs.on('job', handler)

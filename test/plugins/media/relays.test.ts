@@ -214,7 +214,7 @@ t.test('a pipe that is dropped while it is being opened is closed', async (t) =>
   t.same(a.app.sfu.relays(), { sources: 0, sinks: 0 })
 })
 
-t.test('a pipe continues while requests between the servers fail, and carries new voices when they succeed again', async (t) => {
+t.test('a pipe continues while requests between the servers fail, and carries new voices when the requests succeed again', async (t) => {
   const { servers, clients } = await enter(t)
   const [a, b] = servers as [TestServer, TestServer]
   const [, bob] = clients as [TestClient, TestClient]
@@ -258,7 +258,7 @@ t.test('the producers of a dead server are closed on the other servers', async (
   t.same(b.app.sfu.producersOf(roomId), [])
 })
 
-t.test('pipes continue while Redis is down; new producers are relayed when it is back', async (t) => {
+t.test('pipes continue while Redis is down, and new producers are relayed when Redis is back', async (t) => {
   const { redis, servers } = await startCluster(t)
   const [a, b] = servers as [TestServer, TestServer]
   const first = await speak(t, a, 1)

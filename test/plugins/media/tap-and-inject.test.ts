@@ -46,7 +46,7 @@ t.test('a tap tracks the producers of a room as they are created, paused and clo
   t.same(lists, [['1', '2'], ['1 paused', '2'], ['1', '2'], ['1']])
 })
 
-t.test('a tap receives injected audio, and members receive its producer', async (t) => {
+t.test('a tap receives injected audio, and members receive the producer of the injection', async (t) => {
   const { app, ...server } = await build(t, { env: everybodyMaySpeak })
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })

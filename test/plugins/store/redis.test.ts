@@ -94,7 +94,7 @@ t.test('two servers that clean up a dead server announce each user once', async 
   t.same(changes.flatMap(({ left }) => left.map(({ userId }) => Number(userId))).sort((x, y) => x - y), Array.from({ length: 20 }, (_, i) => i))
 })
 
-t.test('corrects the members of a server in a room', async (t) => {
+t.test("replaces a server's members in a room, and returns who joined and left", async (t) => {
   const { a, b, client } = await pair(t)
   const member = (id: number, sessionId = `s-${id}`) => ({ sessionId, userKey: String(id), profile: { userId: id, id, name: `User ${id}` } })
   const share = (...members: NodeMembers['members'][number][]): NodeMembers => ({ room: recordOf('r1', 1, true), pinHash: 'right', members, documents: new Map() })
@@ -240,7 +240,7 @@ t.test('restores the last change that Redis has lost', async (t) => {
   await until(() => payloads.length === 2)
 })
 
-t.test('accepts changes when the clock of the Redis server is set back', async (t) => {
+t.test("accepts changes when Redis's clock is set back", async (t) => {
   const { a, age, client, swap, write } = await losing(t)
   await a.join(joining('r1', 1))
   await client.flushdb()
@@ -249,7 +249,7 @@ t.test('accepts changes when the clock of the Redis server is set back', async (
   t.match(await swap(a, '1000.0', '1'), { swapped: true })
 })
 
-t.test('sends the source of a script once', async (t) => {
+t.test('sends the source of a script only once', async (t) => {
   const redis = await startRedis(t)
   const client = await redisClient(t, redis)
   const store = storeOf(client, 'node-a')
@@ -267,7 +267,7 @@ t.test('sends the source of a script once', async (t) => {
   t.equal(after.name - before.name, 100, 'one round trip per call')
 })
 
-t.test('many empty rooms do not slow down a page of occupied rooms', async (t) => {
+t.test('many empty rooms do not slow down the listing of occupied rooms', async (t) => {
   const { a, client } = await pair(t)
   await a.join(joining('first', 1))
   await a.join(joining('zzz', 1))

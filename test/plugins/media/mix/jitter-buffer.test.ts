@@ -38,7 +38,7 @@ t.test('holds two packets, and plays each once in order', async (t) => {
   t.same(play(regular(5), 8), ['-', '0', '1', '2', '3', '4', 'wait', 'wait'])
 })
 
-t.test('orders packets, also across the wrap of sequence numbers', async (t) => {
+t.test('orders packets, even when their sequence numbers wrap around', async (t) => {
   const swapped = [[0, 0], [2, 20], [1, 30], [3, 60], [4, 80]] as const
   t.same(play(swapped, 6, { first: 65_534 }), ['-', '0', '1', '2', '3', '4'])
 })

@@ -204,7 +204,7 @@ t.test('a mixer thread that dies is replaced, and the mixes of its rooms continu
   mix.close()
 })
 
-t.test('an error in the mix of a room restarts that mix only', async (t) => {
+t.test("an error in one room's mix restarts only that mix", async (t) => {
   const { roomId } = await createRoom()
   const mix = await app.sfu.mix(roomId)
   await speak(t, app, roomId, { hz: 500, amplitude: 0.2 })
