@@ -51,7 +51,7 @@ const measuring = `registerProcessor('measure', class extends AudioWorkletProces
   }
 })`
 
-/** Runs in the page before the client is loaded. Records the output of the page's audio elements, including their volume. */
+/** Runs in the page before the client loads. Records the output of the page's audio elements, including their volume. */
 function recordPlayback (measuring: string): void {
   window.blocks = []
   const context = new AudioContext({ sampleRate: 48_000 })

@@ -138,7 +138,7 @@ export function onEveryStore (t: Test, name: string, fn: StoreTest): void {
 }
 
 /**
- * Runs a test on both stores. Meant for tests that depend on the store, such as those of atomic changes or several servers.
+ * Runs a test on both stores. Use it if the behaviour depends on the store, as with atomic changes or several servers.
  */
 export function onBothStores (t: Test, name: string, fn: StoreTest): void {
   runOn(t, 'memory', name, fn)
