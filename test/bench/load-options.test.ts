@@ -37,7 +37,7 @@ t.test('rejects each invalid option and states the valid values', async (t) => {
   t.match(rejection([...valid, 'extra']), /Unexpected argument 'extra'/)
 })
 
-t.test('rejects missing and contradictory tokens', async (t) => {
+t.test('rejects missing and contradictory token options', async (t) => {
   const folder = t.testdir({ tokens: 'a\n\nb\n' })
   const file = join(folder, 'tokens')
   t.equal(rejection([]), '--secret, the variable JWT_SECRET, or --tokens is required')

@@ -51,7 +51,7 @@ const goodFrom = (page: Page) => until(async () => {
 let ada: Page
 let bob: Page
 
-t.test('a single user has no levels and no quality', async (t) => {
+t.test('a user who is alone in a room has no levels and no quality', async (t) => {
   bob = await enter(bobsBrowser, 2, 'Bob', false)
   await until(() => bob.evaluate(() => window.flylive?.audio?.state === 'on'))
   t.same(await levelsOn(bob), [])
@@ -127,7 +127,7 @@ if (process.env.ALL_CASES !== undefined) {
   })
 }
 
-t.test('omits the sending quality after unpublish', async (t) => {
+t.test('omits the sending quality after the user has unpublished', async (t) => {
   await ada.evaluate(() => window.flylive?.audio?.unpublish())
   await until(async () => (await levelsOn(bob)).length === 0)
   t.notOk('sent' in (await qualityOn(ada) ?? {}))

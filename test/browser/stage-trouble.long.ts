@@ -6,7 +6,7 @@ import { startServer } from '../support/process.ts'
 import { until } from '../support/retry.ts'
 
 // How the stage reacts to failures that take long or are rare; stage-trouble.test.ts has the others. Ada sends a 440 Hz
-// tone, Bob a 1000 Hz tone.
+// tone, and Bob sends a 1000 Hz tone.
 
 const env = { FEATURES: 'auth,media,seats,chat,gifts,reactions,lobby,stage', MEDIASOUP_WORKERS: '1' }
 let server = startServer(t, env)

@@ -144,7 +144,7 @@ t.test('loads participants page by page', async (t) => {
   t.equal(await room.loadParticipants(), true, 'starts again from the first page')
 })
 
-t.test('rejects loadParticipants() on errors', async (t) => {
+t.test('loadParticipants() rejects on errors', async (t) => {
   const relay = await createRelay(t, server.url)
   const { room } = enter(t, relay, 1)
   await t.rejects(room.loadParticipants(), { code: 'NOT_CONNECTED' })

@@ -62,7 +62,7 @@ t.test("a user's concurrent connections cannot exceed the limit", async (t) => {
   t.equal(server.app.sockets.size, 3)
 })
 
-t.test('limits the rooms in which a user has audio, across all servers', async (t) => {
+t.test('limits the number of rooms in which a user has audio, across all servers', async (t) => {
   const [a, b] = pair
   const enter = async (server: TestServer, userId: string | number, roomId: string) => {
     const client = await server.connect(userId)

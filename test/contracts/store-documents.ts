@@ -107,7 +107,7 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Room
     t.same(await store.readDocuments([], 'd'), [])
   })
 
-  t.test('restoring does not change current documents', async (t) => {
+  t.test('restoring lost documents does not change documents that are current', async (t) => {
     const store = await make(t)
     const { room } = await store.join(joining('r1', 1))
     const members = [{ sessionId: 's-1', userKey: '1', profile: { userId: 1, id: 1, name: 'User 1' } }]

@@ -107,7 +107,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.equal(await codeOf(store.join(joining('r1', 'later', { limit: 10 }))), 'ROOM_FULL')
   })
 
-  t.test('a PIN locks the room that the join creates', async (t) => {
+  t.test('a room is locked if the join that creates it contains a PIN', async (t) => {
     const store = await make(t)
     const pinHash = 'right'
     t.match(await store.join(joining('r1', 1, { pinHash })), { created: true, room: { locked: true }, pinHash })

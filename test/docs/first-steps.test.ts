@@ -24,7 +24,7 @@ t.test('following the first steps connects two windows that hear each other', as
   // Installing the packages would take minutes. Another test covers the installation.
   symlinkSync(join(root, 'node_modules'), join(clone, 'node_modules'))
   t.equal(existsSync(join(clone, 'features/stage/.built')), false)
-  // Building the pages takes seconds of CPU. first-steps.long.ts sets BUILD_PAGES.
+  // Building the pages takes several seconds. first-steps.long.ts sets BUILD_PAGES.
   if (process.env.BUILD_PAGES === undefined) cpSync(await buildPages(() => {}).then(dirname), join(clone, 'features/stage/.built'), { recursive: true })
 
   const port = await freePort()
