@@ -42,7 +42,7 @@ backend.everyRoom = () => 1
 backend.roles.set('r1/2', 'admin')
 t.teardown(() => backend.close())
 const server = await build(t, {
-  env: { ...backend.env, WEBHOOK_URLS: 'http://127.0.0.1:9/webhooks', WEBHOOK_SECRET: 'a-secret-for-tests', FEATURES: features.join(), MEDIASOUP_WORKERS: '1', WS_MESSAGES_PER_SECOND: '100000', WS_MESSAGES_BURST: '100000', SEAT_GRACE_SECONDS: '0', TRUST_PROXY: 'true' }
+  env: { ...backend.env, WEBHOOK_URLS: 'http://127.0.0.1:9/webhooks', WEBHOOK_SECRET: 'a-secret-for-tests', FEATURES: features.join(), MEDIASOUP_WORKERS: '1', WS_MESSAGES_PER_SECOND: '100000', WS_MESSAGES_BURST: '100000', WS_BYTES_PER_SECOND: '100000000', WS_BYTES_BURST: '100000000', SEAT_GRACE_SECONDS: '0', TRUST_PROXY: 'true' }
 })
 const { app, url } = server
 const read = async (path: string) => await (await fetch(url + path)).json() as unknown
