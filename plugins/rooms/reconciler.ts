@@ -15,8 +15,8 @@ export interface ReconcilerOptions {
 
 /**
  * Renews this server's lease, removes the members of dead servers, and syncs unsynced and damaged rooms
- * with the store. When the server is ready, a tick starts every `reconcileIntervalMs`, unless the previous tick is
- * still running.
+ * with the store. A tick starts now and every `reconcileIntervalMs`, unless the previous tick is still running. Members
+ * of dead servers are removed only when this server is ready.
  *
  * @returns a function that stops the reconciler
  */
@@ -93,7 +93,8 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
     if (busy || stopped) return
     busy = true
     try {
-      await removeDead()
+      // Until the features have started, they would not notice that a dead server's members have left.
+      if (ready) await removeDead()
       await findDamaged()
       await syncUnsynced()
       warned = false
@@ -107,10 +108,9 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
 
   const beat = () => { heartbeat().catch(() => { /* The next tick logs the failure. */ }) }
   beat()
-  let current = Promise.resolve()
+  let current = tick()
   const heart = setInterval(beat, leaseMs / 3)
-  const next = () => { if (ready && !busy) current = tick() }
-  // Until the features have started, they would not notice that a dead server's members have left.
+  const next = () => { if (!busy) current = tick() }
   app.addHook('onReady', async () => {
     ready = true
     next()

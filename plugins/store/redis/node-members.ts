@@ -24,7 +24,8 @@ export function createRedisNodeMembers (redis: Redis, nodeId: string, index: Roo
     const [joined, left, count, closed, stored] = await redis.msabReplaceNodeMembers(
       ...roomKeys(roomId), closedKey(roomId), nodeId, meta, pinHash ?? '', now, members, ...publishArgs(publish), ...documents
     )
-    if (count === 0) await redis.zadd(emptyRoomsKey, now, roomId)
+    // A room that was empty before has been empty for longer.
+    if (count === 0) await (left.length > 0 ? redis.zadd(emptyRoomsKey, now, roomId) : redis.zadd(emptyRoomsKey, 'NX', now, roomId))
     return {
       joined: joined.map(parseProfile),
       left: left.filter((text) => text !== null).map(parseProfile),
