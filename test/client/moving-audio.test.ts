@@ -54,8 +54,8 @@ async function move (t: Test, settings: Record<string, string>) {
   t.match([...b.app.sockets.ofUser('1')], [{ roomId: 'r1' }])
   t.same(await cleared, [3, 'left'])
   await until(() => ada.sound.hears(2) && bob.sound.hears(1))
-  await until(() => bob.room.audio?.producers.length === 1 && bob.room.audio.heard.length === 1)
-  t.equal(ada.room.audio?.heard.length, 1)
+  // The client that moved receives both tracks of the speaker until the new one plays.
+  await until(() => bob.room.audio?.producers.length === 1 && [ada, bob].every(({ room }) => room.audio?.heard.length === 1))
   const [received, sent] = [Math.round(ada.sound.longestSilence(2)), Math.round(bob.sound.longestSilence(1))]
   t.comment(`longest silence: ${received} ms for the client that moved, ${sent} ms for the other one`)
   t.ok(received < connectMs / 2, `${received} ms`)
