@@ -32,7 +32,7 @@ export interface Timings {
   /** How long a room's mix exists after its last use, so that a listener who reconnects does not have to wait for a new mix. */
   mixLingerMs: number
   /**
-   * Time between a server's reports of its load to the other servers. A server that misses three reports is considered
+   * How often each server reports its load to the other servers. A server that misses three reports is considered
    * gone.
    */
   nodeReportMs: number

@@ -50,7 +50,7 @@ const maxProbes = 100
 const probeText = /^load test (\d+)$/
 const microseconds = 1000
 
-/** One room of a load test: its participants, and the figures that they measure. */
+/** One room of a load test: its participants, and what they measure. */
 export class LoadRoom {
   readonly roomId: string
   readonly #options: LoadOptions

@@ -45,8 +45,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     try {
       if (auth) return { isAdmin: false, userId: (await auth.authenticate(request)).user.id }
     } catch (error) {
-      // A wrong admin key counts as a failed attempt, so compare a token with the admin keys only if it is not a user's
-      // token.
+      // Check for a user's token first: comparing such a token with the admin keys would count as a failed attempt.
       if (await app.admin.identify(request)) return { isAdmin: true }
       throw error
     }

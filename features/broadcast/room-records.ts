@@ -90,8 +90,8 @@ export function createRoomRecords ({ clock, kv }: FeatureInstance, maxRoomsPerUs
     await changeOwned(ownerId, (ids) => ids.includes(roomId) ? [...ids] : ids.length >= maxRoomsPerUser ? undefined : [...ids, roomId])
 
   /**
-   * Removes rooms that do not exist from a user's quota. Such rooms stay in the quota if a server dies between the two
-   * writes.
+   * Removes rooms that do not exist from a user's quota. If a server dies between the two writes,
+   * such a room still counts toward the quota.
    *
    * @returns whether any rooms were removed
    */

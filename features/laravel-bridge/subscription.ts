@@ -18,7 +18,7 @@ export interface SubscriptionOptions {
 export interface Subscription {
   /** @throws UNAVAILABLE if messages published on the channel do not arrive */
   check (): void
-  /** Waits up to 5 s for the first canary. The subscription keeps retrying in the background. */
+  /** Waits up to 5 s for the first canary message. The subscription keeps retrying in the background. */
   ready (): Promise<void>
   close (): void
 }

@@ -9,7 +9,7 @@ const nodesKey = 'msab:nodes'
 export const nodeKey = (nodeId: string) => `msab:node:{${nodeId}}`
 
 /**
- * Leases in the Redis that the servers share.
+ * Leases stored in the Redis instance that the servers share.
  *
  * @param nodeId unique id of this process, never reused
  * @param leaseMs lifetime of a lease

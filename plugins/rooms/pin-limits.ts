@@ -16,8 +16,8 @@ class WrongPins {
   }
 
   /**
-   * @returns undefined if the next attempt may start; or a promise to await before the next attempt, if the attempts in
-   * progress could reach the limit
+   * @returns undefined if the next attempt may start now; otherwise, a promise to await first, because the attempts in
+   *   progress would reach the limit if they failed
    * @throws RATE_LIMITED if the key has reached the limit
    */
   blocker (key: string): Promise<unknown> | undefined {

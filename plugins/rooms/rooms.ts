@@ -361,7 +361,7 @@ declare module '../cluster/messages.ts' {
   }
   interface ClusterRequests {
     /**
-     * The role of a session that is on the server that receives the request; null if the session is not in the room.
+     * The session's role in the room; null if it is not in the room. Send the request to the session's server.
      */
     'room:role': { data: { roomId: string, sessionId: string }, reply: Role | null }
   }

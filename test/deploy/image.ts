@@ -37,7 +37,7 @@ async function readStages (): Promise<Stages> {
   return stages
 }
 
-/** Steps to skip: those that need root or Debian's archive, and the check of the media worker, which is missing here. */
+/** Steps to skip: those that need root or Debian's packages, and the check of the media worker, which this build lacks. */
 const needsContainer = /^(apt-get|mkdir -p data|node_modules\/mediasoup\/worker)/
 
 export interface ImageOptions {

@@ -72,7 +72,7 @@ onBothStores(t, 'creates, starts, lists and deletes rooms, and creates users', a
   t.match(await guest.fails('room:join', { roomId: 'secret' }), 'PIN_REQUIRED')
   t.match(await guest.ok('room:join', { roomId: 'secret', pin: 'abc123' }), { ownerId: 1, self: { role: 'member' }, isLocked: true })
 
-  // A room that a client created belongs to its owner.
+  // A room that a client created belongs to the user who created it, not to the caller of the REST API.
   t.match(await guest.ok('room:join', { roomId: 'theirs', pin: 'their-pin' }), { ownerId: 3 })
   t.match(await ask('POST', '/api/rooms', bob, { roomId: 'theirs' }), { status: 409, body: { error: { code: 'ROOM_EXISTS' } } })
   for (const [method, path] of [['POST', '/start'], ['POST', '/users'], ['DELETE', '']] as const) {

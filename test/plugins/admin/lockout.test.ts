@@ -80,7 +80,7 @@ t.test('counts an IPv6 network as one address', async (t) => {
   t.equal((await ask(server, { key: 'wrong', from: '2001:db8:1:3::1' })).status, 401)
 })
 
-t.test('limits wrong metrics tokens, and never rejects the right one', async (t) => {
+t.test('limits attempts with a wrong metrics token, but never rejects the right one', async (t) => {
   const lines: unknown[] = []
   const METRICS_TOKEN = 'a-metrics-token'
   const server = await build(t, { env: { METRICS_TOKEN }, log: ({ security, ip, msg }) => { if (security === true) lines.push({ ip, msg }) } })
