@@ -22,7 +22,7 @@ const root = resolve(import.meta.dirname, '..')
 const tap = join(root, 'node_modules', 'tap', 'dist', 'esm', 'run.mjs')
 
 /** Number of concurrent processes. Higher than the number of cores, because tests often wait. */
-const jobs = 4
+const jobs = 5
 
 const { values: { long }, positionals: filters } = parseArgs({
   options: { long: { type: 'boolean', default: false } },
