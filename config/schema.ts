@@ -73,7 +73,7 @@ export const sections = {
     OWNER_GRACE_SECONDS: whole(0, 86_400).default(60)
       .describe('How long the owner of a room may be absent while other users are in it, in seconds. After that, another member becomes the owner. With 0, this never happens. If a backend determines owners, this variable has no effect.'),
     DRAIN_SECONDS: whole(0, 3600).default(10)
-      .describe('How long a server that shuts down waits for clients to leave before it closes their connections, in seconds. 0 in development and test.')
+      .describe('How long, in seconds, a server that is shutting down waits for clients to leave before it closes their connections. 0 in development and test.')
   },
   Administration: {
     ADMIN_API_KEY: list.pipe(z.array(secret)).default([])

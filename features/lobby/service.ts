@@ -22,7 +22,7 @@ export interface Lobby {
 }
 
 const maxCachedPages = 500
-/** Maximum number of rooms that one page of a search reads. */
+/** Maximum number of rooms that are read to fill one page of search results. */
 export const maxSearched = 1000
 /** Maximum size of a room's `people`, in bytes, so that every room fits on a page. */
 const maxPeopleBytes = maxPageBytes / 2

@@ -17,9 +17,9 @@ export const config = z.object({
   s3Region: fromEnv('RECORDING_S3_REGION', z.string().min(1).default('auto')
     .describe('Region of the bucket for recordings.')),
   s3AccessKeyId: fromEnv('RECORDING_S3_ACCESS_KEY_ID', secret(z.string().min(1).optional()
-    .describe('Access key id for the bucket for recordings. Required with RECORDING_S3_URL.'))),
+    .describe('Access key ID for the recordings bucket. Required with RECORDING_S3_URL.'))),
   s3SecretAccessKey: fromEnv('RECORDING_S3_SECRET_ACCESS_KEY', secret(z.string().min(1).optional()
-    .describe('Secret access key for the bucket for recordings. Required with RECORDING_S3_URL.')))
+    .describe('Secret access key for the recordings bucket. Required with RECORDING_S3_URL.')))
 })
 
 const withUrl = (given: Readonly<Record<string, string | undefined>>) => given.RECORDING_S3_URL !== undefined

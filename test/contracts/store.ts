@@ -178,7 +178,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.equal(await codeOf(store.join(joining('r1', 1, { pinHash: 'right', isHost: true }))), 'ok')
   })
 
-  t.test('limits concurrent wrong PINs', async (t) => {
+  t.test('limits attempts with wrong PINs, even when they are concurrent', async (t) => {
     const store = await make(t)
     await store.join(joining('r1', 1, { pinHash: 'right' }))
     const outcomes = await Promise.all(Array.from({ length: 30 }, (_, i) => codeOf(store.join(joining('r1', 2, { pinHash: `wrong${i}` })))))

@@ -79,7 +79,7 @@ export interface Backend {
   readonly balances: Map<string, number>
   /** Price by gift id; the default is 1. */
   readonly prices: Map<number, number>
-  /** Received statuses of rooms, in order, with their arrival times. */
+  /** The room statuses received, in order, with their arrival times. */
   readonly statuses: { roomId: string, at: number, status: Status }[]
   /** Owner by room. */
   readonly rooms: Map<string, number | string>

@@ -39,7 +39,7 @@ t.test('another server continues the recording once the recording server has no 
   t.match(await owner.ok('room:join', { roomId: 'r1' }), { recording: { recordingId: next } })
 })
 
-t.test('a server that did not record serves the files', async (t) => {
+t.test('a server serves recordings that another server made', async (t) => {
   await until(async () => (await detail(id)).endedAt !== null)
   t.match(await detail(id), { reason: 'moved', files: [{ kind: 'mix' }, { kind: 'voice' }] })
   for (const { name, bytes, seconds } of (await detail(id)).files) {

@@ -54,7 +54,7 @@ t.test('formats a chart as numbers and as a line', async (t) => {
   t.equal(pathOf([{ at: 0, value: 0 }, { at: 5000, value: 5 }, { at: 20_000, value: 10 }, { at: windowMs, value: 99 }], frame), 'M0 100L5 50M20 0M180 0', 'with gaps between distant samples')
 })
 
-t.test('the server exports every metric of the charts', async (t) => {
+t.test('the server exports every metric that the charts use', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth' } })
   t.equal((await fetch(`${server.url}/admin/metrics`)).status, 401, 'only with a key')
   const { metrics } = (await server.admin('GET', '/admin/metrics')).body as { metrics: Parameters<typeof sumOf>[0] }
