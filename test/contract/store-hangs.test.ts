@@ -15,6 +15,8 @@ for (const type of ['room:leave', 'room:join']) {
     redis.process.kill('SIGCONT')
     await until(() => server.app.store.check().then(() => true, () => false))
     await until(async () => (await server.app.store.getRoom('r1')) === undefined)
-    t.same(await server.app.store.listEmptyRooms(Date.now(), 10), [])
+    // The room's index entry is removed after its keys.
+    await until(async () => (await server.app.store.listEmptyRooms(Date.now(), 10)).length === 0)
+    t.pass('the room is not listed as empty')
   })
 }
