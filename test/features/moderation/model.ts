@@ -24,7 +24,10 @@ export interface ModelOptions {
   oneProcess?: boolean
 }
 
-/** A command, which took effect between `sent` and `done` (in epoch milliseconds) unless it was rejected. */
+/**
+ * A command, which took effect between `sent` and `done` (in epoch milliseconds) unless it was rejected. If two commands
+ * have the same time, their order is unknown.
+ */
 interface Operation { sent: number, done: number, code: string, value: string | number }
 
 /** A user's view of the room, from the join reply and events. */
@@ -70,10 +73,10 @@ function randomFrom (seed: number): () => number {
  * can have been executed.
  */
 function isInEffect (begun: readonly Operation[], ended: readonly Operation[], sent: number, done: number): boolean {
-  return begun.some((on) => on.code === 'ok' && on.done < sent && !ended.some((off) => off.code !== 'rejected' && off.done > on.sent && off.sent < done))
+  return begun.some((on) => on.code === 'ok' && on.done < sent && !ended.some((off) => off.code !== 'rejected' && off.done >= on.sent && off.sent <= done))
 }
 
-const mayHaveBegun = (begun: readonly Operation[], done: number) => begun.some((on) => on.code !== 'rejected' && on.sent < done)
+const mayHaveBegun = (begun: readonly Operation[], done: number) => begun.some((on) => on.code !== 'rejected' && on.sent <= done)
 
 export async function moderationModel (t: Test, { users, rounds, actions, killEvery, oneProcess = false }: ModelOptions): Promise<void> {
   const seed = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31))
@@ -215,13 +218,13 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
     if (!reply) return
     if (reply.ok) messages.push({ id: String(reply.data.id), by: player.id })
     const last = mine.at(-1)
-    const constant = (since: number) => !modes.some((mode) => mode.code !== 'rejected' && mode.done > since && mode.sent < done)
+    const constant = (since: number) => !modes.some((mode) => mode.code !== 'rejected' && mode.done >= since && mode.sent <= done)
     // The last known slow mode, and whether other commands make it uncertain.
     const current = (since: number) => Number(modes.filter((mode) => mode.code === 'ok' && mode.done < since).sort((a, b) => a.done - b.done).at(-1)?.value ?? 0)
     const overlapping = (since: number) => modes.filter((mode) => mode.code !== 'rejected' && mode.done < since).length > 1 &&
-      modes.some((one) => modes.some((other) => one !== other && one.done < since && other.done < since && one.sent < other.done && other.sent < one.done))
+      modes.some((one) => modes.some((other) => one !== other && one.done < since && other.done < since && one.sent <= other.done && other.sent <= one.done))
     // A command without a reply may have taken effect at any time, even after the connection broke.
-    const uncertain = (since: number) => modes.some((mode) => mode.code === 'lost' && mode.sent < since && !modes.some((later) => later.code === 'ok' && later.sent > mode.done && later.done < since))
+    const uncertain = (since: number) => modes.some((mode) => mode.code === 'lost' && mode.sent <= since && !modes.some((later) => later.code === 'ok' && later.sent > mode.done && later.done < since))
     const known = (since: number) => constant(since) && !overlapping(since) && !uncertain(since)
     if (reply.ok && last && last.code === 'ok' && !isHost(player.id) && known(last.sent)) {
       const ms = current(last.sent) * 1000
