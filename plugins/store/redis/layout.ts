@@ -21,7 +21,7 @@ import type { Ban, Publication, RoomRecord, StoredDocument } from '../types.ts'
 //   …:pin:<u>   number of wrong PINs of the user in the current window
 //   …:pins      number of all wrong PINs in the current window
 // msab:pins:<a> is the number of wrong PINs from an address in the current window, across all rooms. In scripts with
-// several keys, this is the only key that does not contain the room's id.
+// several keys, only this key and the list of empty rooms do not contain the room's id.
 
 export const roomsKey = 'msab:rooms'
 export const emptyRoomsKey = 'msab:rooms:empty'

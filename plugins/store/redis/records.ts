@@ -61,10 +61,7 @@ export function createRedisRecords (redis: Redis, nodeId: string, index: RoomInd
     },
     listEmptyRooms: (before, limit) => redis.zrangebyscore(emptyRoomsKey, '-inf', before, 'LIMIT', 0, limit),
     async forgetEmptyRoom (roomId, before) {
-      if (await redis.msabForgetEmpty(emptyRoomsKey, roomId, before) === 0) return
-      // If the clock of the server that a user has just left is behind, the entry may have looked older than it was.
-      const [exists, users] = await Promise.all([redis.exists(roomKey(roomId)), redis.zcard(usersKey(roomId))])
-      if (exists === 1 && users === 0) await redis.zadd(emptyRoomsKey, 'NX', before, roomId)
+      await redis.msabForgetEmpty(emptyRoomsKey, roomKey(roomId), usersKey(roomId), roomId, before)
     },
     async touchRoom (roomId, now, producers) {
       await redis.msabTouch(roomKey(roomId), now, `producers:${nodeId}`, producers ?? '')

@@ -91,7 +91,7 @@ t.test('closes a room that its last member leaves during a sweep', async (t) => 
   await ada.ok('room:leave')
   await ada.ok('room:join', { roomId: 'r1' })
   // Matches the script that removes an entry from the index of empty rooms.
-  const found = proxy.hold(/\r\n\$1\r\n1\r\n\$\d+\r\nmsab:rooms:empty\r\n/)
+  const found = proxy.hold(/\r\n\$1\r\n3\r\n\$\d+\r\nmsab:rooms:empty\r\n/)
   startSweep(t, sweeper, 0)
   await found
   await ada.ok('room:leave')

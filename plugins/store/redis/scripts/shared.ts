@@ -1,7 +1,7 @@
 import { accessDocument } from '../../types.ts'
 
 // Redis runs a Lua script atomically. In a script with several keys, all keys contain the room id as a hash tag, except
-// the key that counts the wrong PINs from an address (layout.ts).
+// the key that counts the wrong PINs from an address and the list of empty rooms (layout.ts).
 
 /** Adds a user at the end of the order of arrival. Places are unique, even if the servers' clocks differ. */
 export const arrive = `
