@@ -71,7 +71,7 @@ export const sections = {
     DATA_DIR: z.string().default('data')
       .describe('Folder for blobs and recordings. Without Redis, it also stores data that must survive a crash: rooms with their owners and PINs, gifts, bans and revoked tokens.'),
     OWNER_GRACE_SECONDS: whole(0, 86_400).default(60)
-      .describe('How long the owner of a room may be absent while other users are in it, in seconds. After that, another member becomes the owner. With 0, this never happens. If a backend determines owners, this variable has no effect.'),
+      .describe('How long, in seconds, the owner of a room may be absent while other users are in the room. After that, another member becomes the owner. With 0, this never happens. If a backend determines owners, this variable has no effect.'),
     DRAIN_SECONDS: whole(0, 3600).default(10)
       .describe('How long, in seconds, a server that is shutting down waits for clients to leave before it closes their connections. 0 in development and test.')
   },
@@ -123,7 +123,7 @@ export const sections = {
     WS_PING_SECONDS: whole(1, 3600).default(25)
       .describe('Interval between WebSocket pings, in seconds.'),
     WS_PONG_TIMEOUT_SECONDS: whole(1, 3600).default(10)
-      .describe('How long the server waits for a pong before it closes the connection, in seconds.')
+      .describe('How long, in seconds, the server waits for a pong before it closes the connection.')
   },
   Redis: {
     REDIS_URL: z.url({ protocol: /^rediss?$/, error: 'must be like redis://[:password@]host:6379/3' }).optional()
@@ -163,7 +163,7 @@ export const sections = {
     MEDIASOUP_LISTEN_IP: listenIp.default('0.0.0.0')
       .describe('Local address for audio (UDP and TCP). 127.0.0.1 in test.'),
     MEDIASOUP_ANNOUNCED_IP: withoutOuterSpaces.pipe(list).pipe(z.array(announcedAddress)).default([])
-      .describe('Addresses at which clients can reach this server: IP addresses and host names, comma-separated. Required in production, and if MEDIASOUP_LISTEN_IP is set to 0.0.0.0 or ::. If neither variable is set, the server announces 127.0.0.1 and, in development, the other addresses of this machine.'),
+      .describe('Addresses at which clients can reach this server: IP addresses and host names, comma-separated. Required in production, and if MEDIASOUP_LISTEN_IP is set to 0.0.0.0 or ::. If neither this variable nor MEDIASOUP_LISTEN_IP is set, the server announces 127.0.0.1 and, in development, the other addresses of this machine.'),
     VOICE_MAX_KBPS: whole(6, 510).default(96)
       .describe('Allowed bit rate of a voice, in kbit/s. The server closes a producer that exceeds 1.5 times this bit rate for 3 s.'),
     MUSIC_MAX_KBPS: whole(6, 510).default(256)
@@ -195,7 +195,7 @@ export const sections = {
     FEATURES_WATCH: flag.default(false)
       .describe('Reloads a feature when its files change. On in development.'),
     FEATURES_DRAIN_SECONDS: whole(0, 600).default(10)
-      .describe('How long in-flight requests may run after their feature has been reloaded or disabled, in seconds. After that, they fail with UNAVAILABLE.'),
+      .describe('How long, in seconds, in-flight requests may run after their feature has been reloaded or disabled. After that, they fail with UNAVAILABLE.'),
     FEATURES_DEADLINE_SECONDS: whole(1, 3600).default(10)
       .describe('How long a request, hook or job of a feature may run, in seconds. After that, a request fails with UNAVAILABLE and a job is retried. Must not be less than the timeouts that features set for their own requests, such as LARAVEL_API_TIMEOUT_MS.')
   }

@@ -7,5 +7,5 @@ export const config = z.object({
   commandsPerMinute: fromEnv('SEAT_COMMANDS_PER_MINUTE', z.int().min(1).max(1_000_000).default(30)
     .describe("Maximum number of commands per user per minute for the user's own seat."), read.number),
   adminCommandsPerMinute: fromEnv('SEAT_ADMIN_COMMANDS_PER_MINUTE', z.int().min(1).max(1_000_000).default(240)
-    .describe("Maximum number of commands to lower a hand or to change other users' seats, per user per minute."), read.number)
+    .describe('Maximum number of other seat commands (assign, invite, remove, mute, unmute, lock, unlock and lowering a hand) per user per minute.'), read.number)
 })

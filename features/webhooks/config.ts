@@ -14,7 +14,7 @@ export const config = z.object({
   concurrency: fromEnv('WEBHOOK_CONCURRENCY', z.int().min(1).max(200).default(10)
     .describe('Maximum number of concurrent requests that each server sends to each address. The requests of one room are sent one after another.'), read.number),
   retryMs: fromEnv('WEBHOOK_RETRY_MS', z.int().min(1).max(60_000).default(1000)
-    .describe('Delay before a failed webhook is sent again, in milliseconds. Each further delay is twice as long as the previous one, up to 10 minutes.'), read.number),
+    .describe('Delay before the first retry of a failed webhook, in milliseconds. Each further delay is twice as long as the previous one, up to 10 minutes.'), read.number),
   retryHours: fromEnv('WEBHOOK_RETRY_HOURS', z.number().min(0).max(168).default(24)
     .describe('How long a webhook is retried before it becomes a dead letter, in hours.'), read.number),
   queueLimit: fromEnv('WEBHOOK_QUEUE_LIMIT', z.int().min(10).max(10_000_000).default(100_000)

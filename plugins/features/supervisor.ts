@@ -71,7 +71,7 @@ export function handleBlock (block: Block): void {
 export function createSupervisor ({ config, log, metrics, nodeId }: Pick<FastifyInstance, 'config' | 'log' | 'metrics' | 'nodeId'>, registry: Registry): Supervisor {
   const faults = metrics.counter('flylive_feature_faults_total', 'Uncaught exceptions and unhandled promise rejections in the feature', ['feature', 'kind'])
   const failures = metrics.counter('flylive_feature_call_failures_total', 'Requests, hooks, jobs and other calls of the feature that failed (error) or exceeded their deadline (late). Requests that fail with an error code are not counted', ['feature', 'call', 'reason'])
-  const blocks = metrics.counter('flylive_feature_blocks_total', 'How often the feature blocked the event loop', ['feature'])
+  const blocks = metrics.counter('flylive_feature_blocks_total', 'Number of times that the feature blocked the event loop', ['feature'])
   const deadlineMs = config.FEATURES_DEADLINE_SECONDS * 1000
   const recent = new Map<string, { at: number, generation: number }[]>()
   /** The oldest generation whose faults count, by feature. */
