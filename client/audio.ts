@@ -75,7 +75,7 @@ export interface AudioEvents {
 export interface AudioOptions {
   /**
    * What to receive. Default: `auto`. If false, the client receives no tracks, but `producers` still lists the room's
-   * producers. In this case, no transport is needed until a track is published, so the state is `on` without one.
+   * producers. The state is then `on` without any transport, until a track is published.
    */
   receive?: ReceiveMode
   /**
@@ -110,7 +110,7 @@ interface PreviousTransports {
   closed: PromiseWithResolvers<void>
   /** The timer that closes the transports. */
   timer: ReturnType<typeof setTimeout>
-  /** Whether the transports have begun to close, which they do when the current transports are first connected. */
+  /** Whether the transports have begun to close. They begin when the current transports are first connected. */
   isEnding: boolean
 }
 
@@ -149,7 +149,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
   #sample: QualitySample = firstSample(0)
   #timer: ReturnType<typeof setTimeout> | undefined
   #connectTimer: ReturnType<typeof setTimeout> | undefined
-  /** Timeout for sending a newly published track while the state is `on`. */
+  /** Reports a failure if the send transport does not connect in time while the state is `on`. */
   #sendTimer: ReturnType<typeof setTimeout> | undefined
   #state: AudioState = 'off'
   #failure: RequestError | undefined
@@ -421,7 +421,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
   }
 
   /**
-   * Stops sending the published track. The caller must still stop the track itself. Idempotent.
+   * Stops sending the published track. The caller must still stop the track. Idempotent.
    *
    * @param source default: `voice`
    */

@@ -111,13 +111,11 @@ const defaultTimeoutMs = 20_000
  * error of the attempt.
  */
 export const defaultConnectTimeoutMs = 9000
-/**
- * Default of `idleMs`. Together with `answerMs`, it lets the client detect a lost connection within 35 s (README.md).
- */
+/** Default of `idleMs`. With this value and `answerMs`, the client detects a lost connection within 35 s (README). */
 const defaultIdleMs = 24_000
 /** How long the answer to a ping may take, in milliseconds. */
 const answerMs = 8000
-/** Timeout of the request for the reason why a connection was rejected, in milliseconds. */
+/** Timeout of the request that fetches the reason for a rejected connection, in milliseconds. */
 const explainMs = 5000
 
 /** The characters allowed in a subprotocol (RFC 6455, section 4.1). The client sends the token as part of a subprotocol. */
@@ -147,7 +145,7 @@ export class Connection extends Emitter<ConnectionEvents> {
   #moveTimer: ReturnType<typeof setTimeout> | undefined
   /** Address of another server, received from a full or stopping server. Used until a connection to it fails. */
   #named: string | undefined
-  /** How many servers in a row have sent the address of another server. */
+  /** Number of consecutive servers that have sent the address of another server. */
   #hops = 0
   #renewTimer: ReturnType<typeof setTimeout> | undefined
   readonly #heartbeat: Heartbeat
@@ -257,7 +255,7 @@ export class Connection extends Emitter<ConnectionEvents> {
       this.#pending.delete(id)
       reject(new RequestError({ code: 'TIMEOUT', message: `The server did not reply to ${type}` }))
       this.#answered(ws)
-      // Only this request has failed, unless the server also fails to answer a ping.
+      // If the server answers a ping, only this request has failed; otherwise, the connection is lost.
       if (ws === this.#ws) this.#heartbeat.check()
     }, this.#timeoutMs)
     this.#pending.set(id, {
@@ -578,7 +576,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#setState('waiting', why)
   }
 
-  /** Adds or removes the listeners for page events after which the client checks the connection or retries. */
+  /** Adds or removes the listeners for the page events that trigger a retry or a check of the connection. */
   #watchPage (isWatched: boolean): void {
     const { document } = globalThis as { document?: Document }
     const method = isWatched ? 'addEventListener' : 'removeEventListener'
@@ -586,7 +584,9 @@ export class Connection extends Emitter<ConnectionEvents> {
     document?.[method]('visibilitychange', this.#resume)
   }
 
-  /** Called when the page is shown again or the network is back. Skips the remaining delay, or checks the connection. */
+  /**
+   * Called when the page becomes visible or the network returns. Skips the remaining delay, or checks the connection.
+   */
   readonly #resume = ({ type }: Event) => {
     if (type === 'visibilitychange' && document.hidden) return
     if (this.#state === 'open') this.#heartbeat.check()

@@ -45,8 +45,8 @@ export class RoomGifts extends Emitter<GiftsEvents> {
   }
 
   /**
-   * Sends a gift. The client never retries by itself. If the caller sends the same gift again after a failure, the
-   * client reuses the idempotency key. The user is therefore charged only once, even if the server accepted both
+   * Sends a gift. The client never retries automatically. If the caller sends the same gift again after a failure,
+   * the client reuses the idempotency key. The user is therefore charged only once, even if the server accepted both
    * attempts.
    *
    * @throws RequestError
@@ -60,7 +60,7 @@ export class RoomGifts extends Emitter<GiftsEvents> {
     try {
       return await this.#connection.request('gift:send', { ...gift, key, ...(roomId === undefined ? {} : { roomId }) })
     } catch (error) {
-      // After errors other than these, the server may have accepted the gift, so the next attempt reuses the key.
+      // After any other error, the server may have accepted the gift, so the next attempt reuses the key.
       if (!['VALIDATION_FAILED', 'KEY_REUSED'].includes(codeOf(error) ?? '')) this.#open.set(what, [...this.#open.get(what) ?? [], key])
       throw error
     }

@@ -87,7 +87,7 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
    *
    * @param deviceId the id of an `audiooutput` in `navigator.mediaDevices.enumerateDevices()`; empty for the browser's
    *   default
-   * @throws DOMException if the device is unknown or not permitted, `NotSupportedError` if the browser cannot select a
+   * @throws DOMException if the device is unknown or not permitted; NotSupportedError if the browser cannot select a
    *   speaker. After an error, the client keeps the previous speaker
    */
   async setSpeaker (deviceId: string): Promise<void> {

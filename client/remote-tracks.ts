@@ -286,7 +286,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     if (wanted === 'mix') await this.#consume(transports, mixId)
     if (wanted === 'voices') {
       const all = Promise.all([...this.#producers.keys()].map((producerId) => this.#consume(transports, producerId)))
-      // A voice on another server may take longer than the others.
+      // Limit the wait: the voices of users on other servers may take longer.
       await Promise.race([all, delay(longestWaitMs)])
     }
     if (!isCurrent() || (wanted === 'mix' && !this.#tracks.has(mixId))) return
@@ -301,7 +301,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     for (const [producerId, { audio }] of [...this.#tracks]) if (receptionOf(audio) !== wanted) this.#drop(producerId, transports)
   }
 
-  /** Waits until the browser plays those new tracks on which someone is speaking. */
+  /** Waits until the browser plays all new tracks on which someone is speaking, but only for a limited time. */
   async #untilHeard (wanted: Reception, isCurrent: () => boolean): Promise<void> {
     const deadline = performance.now() + longestWaitMs
     const isPending = ({ audio }: ReceivedTrack) => receptionOf(audio) === wanted && !this.#isSilent(audio) && !hasSound(audio.receiver)
@@ -318,7 +318,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     return this.#previous.get(producerId) ?? this.#tracks.get(producerId)
   }
 
-  /** Stops receiving a track from the previous server, and enables the track that replaces it, if there is one. */
+  /** Stops receiving a track from the previous server, and enables its replacement, if any. */
   #release (producerId: string): void {
     const before = this.#previous.get(producerId)
     if (!before) return

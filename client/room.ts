@@ -79,8 +79,8 @@ interface Target {
 }
 
 /**
- * A join waits for a connection this many milliseconds longer than one attempt to connect may take, so that the attempt
- * can report its error first.
+ * How much longer a join waits than a connection attempt may take, in milliseconds. The attempt can thus report its
+ * error first.
  */
 const reportMs = 500
 
@@ -93,7 +93,7 @@ const longestSpreadMs = 5000
  * permanently. The client adapts when features are turned on or off on the server.
  */
 export class RoomClient extends Emitter<RoomEvents> {
-  /** The underlying connection. Use it for the requests and events of any feature. */
+  /** The underlying connection, which sends the requests and emits the events of all features. */
   readonly connection: Connection
   /** Empty while the `seats` feature is off. */
   readonly seats: RoomSeats
@@ -375,7 +375,7 @@ export class RoomClient extends Emitter<RoomEvents> {
   async #moveTo ({ request, adopt }: Handover): Promise<void> {
     const wanted = this.#target
     if (!wanted) return adopt()
-    // The first server rejected the join, and a retry is scheduled.
+    // The first server rejected the join, and a retry is scheduled: join on the second server now.
     if (this.#enterTimer !== undefined) {
       adopt()
       await this.#enter()

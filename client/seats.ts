@@ -173,7 +173,7 @@ export class RoomSeats extends Emitter<SeatsEvents> {
 
   /**
    * Id of the current sitting (one stay in a seat). A user who is removed and seated again, even in the same seat,
-   * starts a new sitting and must produce again. Undefined without a seat.
+   * starts a new sitting and must produce again. Undefined if the user has no seat.
    */
   get sitting (): number | undefined {
     return this.own && this.#sittings
