@@ -1,7 +1,7 @@
 import vue from 'eslint-plugin-vue'
 import neostandard, { plugins } from 'neostandard'
 
-// npm packages that features use themselves. Packages of the kernel (fastify, mediasoup, ioredis) are reached through the surface.
+// npm packages that features may import. Features reach the kernel's packages (fastify, mediasoup, ioredis) through the public surface.
 const featurePackages = [
   '@fastify/static', '@mediabunny/aac-encoder', '@msgpack/msgpack', '@vitejs/plugin-vue', 'engine.io', 'fast-jwt', 'lru-cache', 'mediabunny', 'opossum', 'p-limit', 'sdp-transform', 'socket.io', 'socket.io-parser', 'undici', 'uuid', 'vite', 'ws', 'zod-openapi'
 ]
@@ -24,7 +24,7 @@ export default [
     rules: { 'no-undef': 'off' }
   },
   {
-    // The packages with which anyone can write a client.
+    // Apart from their own files, the pages may import only packages that any other client could use.
     files: ['features/stage/pages/**/*.{ts,vue}'],
     rules: {
       'no-restricted-imports': ['error', {
@@ -36,7 +36,7 @@ export default [
     }
   },
   {
-    // Features that ship with the server use the same public surface as features outside of the repository.
+    // Features that ship with the server use the same public surface as features outside the repository.
     files: ['features/**/*.ts', 'scripts/feature-template/*.ts'],
     ignores: ['features/stage/pages/**', '**/*.test.ts'],
     rules: {

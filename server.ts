@@ -28,12 +28,12 @@ const interrupted = (signal: NodeJS.Signals) => process.exit(128 + constants.sig
 for (const signal of interrupts) process.once(signal, interrupted)
 
 /**
- * Maximum number of connections that wait to be accepted. With the default of 511, some of the clients that reconnect
- * at once after a server was killed would have to retry after a second or more.
+ * Maximum number of connections that wait to be accepted. When a server is killed, its clients reconnect at the same
+ * time. With the default of 511, some of them would have to retry after a second or more.
  */
 const backlog = 4096
 
-/** Ends the process after a fault that no feature caused, because the state of the process is unknown. */
+/** Ends the process after a fault that no feature caused: the state of the process is then unknown. */
 let end: (error: unknown) => void = giveUp
 process.on('uncaughtException', (error) => { if (!handleFault(error, 'exception')) end(error) })
 process.on('unhandledRejection', (error) => { if (!handleFault(error, 'rejection')) end(error) })

@@ -112,8 +112,7 @@ export const trustedProxies = z.string().transform((text, context): false | numb
 
 /** @returns the value of Fastify's `trustProxy` option */
 export function trustProxyOption (trusted: false | number | readonly string[]): false | string[] | ((address: string, hop: number) => boolean) {
-  // Pass a function instead of a number: if it gets a number, Fastify trusts no proxy, because it cannot check who has
-  // sent the header.
+  // Pass a function: if Fastify receives a number, it trusts no proxy, because it cannot check who sent the header.
   if (typeof trusted === 'number') return (_address, hop) => hop < trusted
   return trusted && [...trusted]
 }

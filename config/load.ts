@@ -78,8 +78,8 @@ function problemsBetween (config: Environment): string[] {
 }
 
 /**
- * @returns MEDIASOUP_ANNOUNCED_IP with this machine's addresses, if this is development and no address for audio is
- *   set; otherwise no variable
+ * @returns in development, if no address for audio is set, MEDIASOUP_ANNOUNCED_IP with this machine's addresses;
+ *   otherwise an empty object
  */
 function announcedByDefault (environment: Environment['NODE_ENV'], given: Readonly<Record<string, string>>): Record<string, string> {
   const isSet = given.MEDIASOUP_LISTEN_IP !== undefined || given.MEDIASOUP_ANNOUNCED_IP !== undefined

@@ -1,7 +1,7 @@
 import type { EnvironmentDefaults } from './load.ts'
 
 /**
- * Turns off, by default, the features that should not be public (the API docs, the list of rooms, the stage), and those
+ * By default, turns off the features that should not be public (the API docs, the list of rooms, the stage) and those
  * that only some deployments need.
  */
 export default {

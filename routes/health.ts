@@ -55,7 +55,7 @@ export default (async function pages (app) {
   })
 
   app.get('/health', {
-    schema: { tags, summary: 'Returns the status of this server; with an admin key, also the details', security: [{}, { adminKey: [] }], response: { 200: health, 503: health.describe(notReady) } }
+    schema: { tags, summary: 'Returns the status of this server, and the details if the request has an admin key', security: [{}, { adminKey: [] }], response: { 200: health, 503: health.describe(notReady) } }
   }, async (request, reply) => {
     const { ready, checks, warnings } = await app.health.check()
     const brief = { status: ready ? 'ok' as const : 'not ready' as const, version }

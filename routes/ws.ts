@@ -8,8 +8,8 @@ import { webSocketUrl } from '../plugins/gate/index.ts'
 
 /**
  * Accepts WebSocket connections to `/ws` and to all paths that features register. Rejections are sent as HTTP
- * responses, before the upgrade. Browsers hide these responses from pages, so `POST /ws` rejects a request as it would
- * reject an upgrade with the same token, and otherwise responds with 204.
+ * responses, before the upgrade. Browsers hide these responses from pages. Therefore, `POST /ws` returns the response
+ * with which an upgrade with the same token would be rejected, or 204 if it would be accepted.
  */
 export default (async function ws (app) {
   const { admission } = app.sockets
@@ -17,8 +17,8 @@ export default (async function ws (app) {
   const refused = app.metrics.counter('flylive_socket_refused_total', 'Connections rejected before the upgrade, by code', ['code'])
 
   /**
-   * @param socket the new connection's socket; if undefined, the call counts nothing, and only checks whether the
-   *   server would accept a connection
+   * @param socket the new connection's socket; if undefined, the call only checks whether the server would
+   *   accept a connection, and counts nothing
    * @throws the error with which the server rejects the connection
    */
   async function admit (request: FastifyRequest, socket?: Socket): Promise<Identity> {

@@ -25,7 +25,7 @@ export default (async function nodes (app) {
       params: z.object({ nodeId: z.string().min(1).max(128).describe('The nodeId of a server, or its NODE_ID') }),
       body: z.object({
         state: z.enum(['ready', 'cordon', 'drain']),
-        deadlineSeconds: z.number().min(0).max(3600).optional().describe('For `drain`: how long users have to leave. Default: DRAIN_SECONDS of the server that responds')
+        deadlineSeconds: z.number().min(0).max(3600).optional().describe('For `drain`: time until the deadline, in seconds. Default: DRAIN_SECONDS of the server that responds')
       }),
       response: { 200: nodeReport, ...refusals(NotFound) }
     }
