@@ -76,7 +76,7 @@ function nextOutside (folder: string, test: string): string[] {
     `In ${root}:`,
     `FEATURES_PATH=${folder} npm start`,
     '',
-    'Once, for the test and for types in an editor:',
+    'Create the link (needed only once) for the test and for types in an editor, then run the test:',
     `mkdir -p ${dirname(link)} && ln -s ${root} ${link}`,
     `node ${test}`
   ]

@@ -8,7 +8,7 @@ const root = resolve(import.meta.dirname, '..')
 const program = join(import.meta.dirname, 'test-lane.ts')
 /**
  * Node's options for test processes and the servers that they start. The tests use all cores, so garbage collection in
- * parallel threads only costs CPU time: with these options, starting a server takes a sixth less of it.
+ * parallel threads only costs CPU time. With these options, starting a server takes a sixth less CPU time.
  */
 export const gcOptions: readonly string[] = ['--min-semi-space-size=16', '--max-semi-space-size=64', '--single-threaded-gc']
 /** Node's options for test processes. `--import` loads a module that makes the handling of uncaught errors cheaper. */

@@ -55,7 +55,7 @@ export interface Listener extends Participant {
   readonly consumerIds: Readonly<Record<'voices' | 'mix', readonly string[]>>
   /** Time from sending `transport:create` until the transport is connected and all consumers exist, in milliseconds. */
   readonly setUpMs: number
-  /** Number of signalling round trips in the set-up time. */
+  /** Number of signalling round trips during the set-up. */
   readonly setUpRoundTrips: number
   /**
    * Time from the start of the connection to the first audio packet, in milliseconds; undefined until the packet

@@ -39,7 +39,7 @@ export interface RoomReport {
   firstAudioMs: Percentiles | undefined
   /** Listeners that received no audio. */
   silent: number
-  /** Time from sending a chat message until a member receives it. Also undefined if the `chat` feature is off. */
+  /** Time from sending a chat message until a member receives it. Undefined if the `chat` feature is off. */
   eventDelayMs: Percentiles | undefined
 }
 

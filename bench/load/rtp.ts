@@ -4,7 +4,7 @@
 export interface RtpHeader {
   ssrc: number
   sequenceNumber: number
-  /** In samples at 48 kHz for Opus, whatever the sample rate of the audio. */
+  /** In units of the RTP clock, which always runs at 48 kHz for Opus. */
   timestamp: number
 }
 

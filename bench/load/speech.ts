@@ -71,7 +71,7 @@ export interface Pacer {
   close (): void
 }
 
-/** Creates a pacer with one timer. If the process was blocked, the pacer sends the missed frames at once. */
+/** Creates a pacer with one timer. After the process was blocked, the next tick sends all missed frames. */
 export function createPacer (): Pacer {
   const voices = new Set<{ phase: number, next: () => void }>()
   let started = 0

@@ -32,8 +32,8 @@ export interface Line {
 /** One part of a conversation. */
 export interface Topic {
   /**
-   * Talkers that the topic requires; if any of them is absent, the topic is skipped. Other talkers who are absent only
-   * miss their own beats.
+   * Talkers that the topic requires; if any of them is absent, the topic is skipped. If another talker is absent, only
+   * the beats that involve this talker are skipped.
    */
   needs: readonly Key[]
   beats: readonly Beat[]

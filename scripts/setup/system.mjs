@@ -58,7 +58,7 @@ async function ensurePromtool () {
     const folder = cachePath('promtool')
     const draft = `${folder}.${process.pid}`
     await mkdir(draft, { recursive: true })
-    // Downloading needs no root, but updating the package list does. Without an update, the list may still be recent enough.
+    // Downloading does not require root, but updating the package list does. Without an update, the list may still be recent enough.
     if (process.getuid?.() === 0) await run('apt-get', ['update']).catch(() => {})
     await run('apt-get', ['download', 'prometheus'], { cwd: draft })
     const [file] = (await readdir(draft)).filter((name) => name.endsWith('.deb'))
@@ -87,7 +87,7 @@ export async function ensureTestTools ({ firefox }) {
   if (!findCommand('nginx') && !existsSync('/usr/sbin/nginx')) missing.push('nginx-light')
   if (missing.length) await installPackages('the tests', missing)
   await ensurePromtool()
-  // The tests also run in a full browser, but they take twice as long there.
+  // The tests can also use a full browser, but then take twice as long.
   if (!process.env.CHROMIUM_PATH && !findCommand(shell) && findCommand('apt-get') && process.getuid?.() === 0) {
     await installPackages('faster tests', [shell]).catch(() => {})
   }

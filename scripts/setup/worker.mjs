@@ -35,8 +35,8 @@ const dtlsMended = '((operationType & BIO_CB_RETURN) != 0)'
 /**
  * Installs the media worker where mediasoup expects it, unless it is already there or
  * `MEDIASOUP_WORKER_BIN` names another one. Tries, in this order: the copy in the user cache,
- * mediasoup's prebuilt download, a build from the sources in the npm package against
- * the distribution's libraries.
+ * mediasoup's prebuilt download, and a build of the npm package's sources against the
+ * distribution's libraries.
  *
  * @param {string} root the checkout, with its dependencies installed
  * @returns {Promise<void>}
