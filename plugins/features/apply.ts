@@ -44,7 +44,10 @@ export interface Executor {
   stop (): Promise<void>
 }
 
-/** How long a stopping server waits for a feature's in-flight calls, in milliseconds. Clients are already disconnected at that time. */
+/**
+ * During shutdown, after all clients are disconnected, the server waits up to this many milliseconds for a feature's
+ * in-flight calls.
+ */
 const stopMs = 3000
 
 export function createExecutor (app: FastifyInstance, registry: Registry, supervisor: Supervisor): Executor {

@@ -42,7 +42,7 @@ export interface Transitions {
   follow (name: string): void
 }
 
-/** Whether to retry after this error: another change may remove its cause. */
+/** Whether a retry may succeed, because another change may remove the error's cause. */
 const mayPass = (error: unknown) => isCoded(error) && (error.code === 'DEPENDENCY_DISABLED' || error.code === 'FEATURE_IN_USE')
 
 export function createTransitions (registry: Registry, executor: Executor, desired: DesiredState): Transitions {

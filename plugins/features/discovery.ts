@@ -38,7 +38,7 @@ export interface FeatureModule {
 }
 
 const entries = ['index.ts', 'index.js', 'index.mjs']
-/** URLs of the folders whose code is reloaded for each generation, by path. */
+/** The URLs of the folders whose code is reloaded for each generation, keyed by path. */
 const roots = new Map<string, string>()
 
 /**

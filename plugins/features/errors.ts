@@ -4,7 +4,7 @@ import createError from '@fastify/error'
 import { withDetails } from '../errors/codes.ts'
 import type { FoundFeature } from './discovery.ts'
 
-// Errors that changes to the running features can cause.
+// Errors that a change to the running features can cause.
 
 export const FeatureNotFound = createError('FEATURE_NOT_FOUND', 'Feature %s does not exist', 404)
 export const FeatureInUse = createError('FEATURE_IN_USE', 'Feature %s is required by %s', 409)
@@ -49,8 +49,8 @@ const readable = (stack: string) => stack.replace(/file:\/\/[^\s)]+/g, (url) => 
 })
 
 /**
- * @returns the first stack location in the feature's folder; if there is none, the feature's file that
- * imports a missing module
+ * @returns the first location in the stack trace that is in the feature's folder. If there is none, and a file of the
+ *   feature imports a missing module, returns that file
  */
 function placeIn (stack: string, folder: string): Place | undefined {
   for (const line of stack.split('\n')) {

@@ -8,7 +8,7 @@ export type FaultKind = 'exception' | 'rejection'
 /** The code that caused a fault. */
 export interface FaultOrigin {
   feature: string
-  /** Undefined if the stack trace contains the feature's files, but not the generation. */
+  /** Undefined if the feature's files appear in the stack trace without their generation. */
   generation: number | undefined
   call: string | undefined
 }

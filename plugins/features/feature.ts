@@ -42,7 +42,7 @@ import type {} from '../store/index.ts'
 
 /**
  * The objects that `features.getFeature` returns, by feature name. A feature declares the object that it provides. If
- * the object may come from different features, the feature that uses it declares it, as `gifts` does for
+ * several features can provide the object, the feature that uses the object declares it, as `gifts` does for
  * `laravel-bridge`. For example:
  *
  * ```ts
@@ -139,7 +139,10 @@ export interface FeatureSurface {
   features: Pick<Features, 'enabled' | 'getFeature'>
   /** Resources that outlive a reload. */
   keep: Keep
-  /** Logs changes by admins, and recognises admins outside /admin. Routes under /admin require the key automatically. */
+  /**
+   * Logs changes that admins and hosts make, and checks the admin key of requests outside /admin. Routes under /admin
+   * require the key automatically.
+   */
   admin: Pick<Admin, 'audit' | 'identify'>
   /**
    * Returns the current API contract. Returns the same object until a feature is loaded, reloaded or unloaded.
@@ -201,14 +204,15 @@ export { refusals, wireError } from '../errors/refusals.ts'
 export type { ErrorClass } from '../errors/error-codes.ts'
 export { timeoutSignal, withTimeout } from '../errors/timeout.ts'
 export { CannotTargetSelf, NotInRoom, RoomNotFound } from '../rooms/errors.ts'
-// For rooms that a feature manages and that have no owner (see the `room:admit` hook).
+// A room without an owner is managed by a feature (see the `room:admit` hook).
 export { hasOwner, noOwner } from '../rooms/rooms.ts'
 export { PinRequired, PinWrong, RoomLocked } from '../store/errors.ts'
-// Events for rooms.sendHere, rooms.sendTo and session.write. Faces parse JSON from clients with `parseClientJson`.
+// `createEvent` creates the events for rooms.sendHere, rooms.sendTo and session.write. A face uses `parseClientJson` to
+// parse JSON from clients.
 export { createEvent, parseClientJson } from '../connections/face.ts'
 export { webSocketFrame } from '../connections/web-socket-link.ts'
 
-// Schemas for ids and public user profiles, and a function that makes user ids comparable.
+// Schemas for ids and public user profiles. `userKeyOf` converts a user id to the form in which ids are compared.
 export { profile, roomId, userId, userIdText } from '../schema/ids.ts'
 export { userKeyOf } from '../connections/session.ts'
 

@@ -52,8 +52,8 @@ export interface Features {
   /** The running generations. Each reload of a feature creates a new object. */
   generations (): Generation[]
   /**
-   * Returns the object that a running feature provides: the decorator that has the feature's name (in
-   * camel case, if the name contains dashes).
+   * Returns the object that a running feature provides: the decorator whose name is the feature's name (in camel case
+   * if the name contains dashes).
    *
    * @returns undefined if the feature is not running or provides no object
    * @throws UNAVAILABLE for `auth`, if it should run but has failed
@@ -85,8 +85,8 @@ declare module 'fastify' {
   interface FastifyInstance {
     features: Features
     /**
-     * For features that are registered as plain plugins. They all share one set of keys. Their resources are disposed
-     * of when the server closes.
+     * Used by features that are registered as plain plugins. All such features share one set of keys, and their
+     * resources are disposed of when the server closes.
      */
     keep: Keep
   }
@@ -98,7 +98,7 @@ declare module '../hooks.ts' {
     'feature:enabled': (name: string) => void
     /** A new generation of a feature is now in service: the feature was started or reloaded. */
     'feature:loaded': (name: string) => void
-    /** A feature is about to be disabled. Its own handlers are called, too. Not called for a reload. */
+    /** A feature is about to be disabled. The feature's own handlers are also called. Not called for a reload. */
     'feature:disabled': (name: string) => void
   }
 }

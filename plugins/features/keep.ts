@@ -10,8 +10,8 @@ import { withTimeout } from '../errors/timeout.ts'
  * resources are disposed of. Within a generation, a key always returns the same resource. A feature
  * sees only its own keys.
  *
- * The resource keeps running the code of the generation that created it, so keep data rather than code
- * where possible. Change the key when its type changes.
+ * The resource keeps running the code of the generation that created it, so keep data rather than code where possible.
+ * Change the key when the resource's type changes.
  *
  * @throws if the generation is already closed
  * @param dispose runs after `onClose`; only the function that the newest generation passed is called

@@ -105,9 +105,9 @@ function inOrder (graph: Graph): string[] {
  * Selects the features to run: the defaults for development, test or production, as modified by `FEATURES`.
  *
  * @param known names of all installed features
- * @param defaults whether each feature runs by default, by name; a feature that is not listed is on
- * @param wanted the items of FEATURES: names of the only features to run, or names with a leading `-`
- *   to exclude
+ * @param defaults whether a feature runs by default, keyed by feature name; features that are not listed run
+ * @param wanted the items of FEATURES: names of the only features to run, and names of features to exclude (with a
+ *   leading `-`)
  */
 export function chooseFeatures (known: readonly string[], defaults: Readonly<Record<string, boolean>>, wanted: readonly string[]): { on: Set<string>, unknown: string[] } {
   const without = new Set(wanted.filter((name) => name.startsWith('-')).map((name) => name.slice(1)))

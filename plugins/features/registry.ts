@@ -148,7 +148,7 @@ export function createRegistry ({ config, log, messages, metrics, nodeId, redact
         redaction.add(secretValues(module.config, parsed.data))
         return parsed.data
       }
-      // Name the setting or, if its value came from an environment variable, that variable.
+      // If the value came from an environment variable, report that variable; otherwise, report the setting.
       throw validationFailed(parsed.error.issues.map(({ path: [key, ...rest], message }) => {
         const field = key !== undefined && !(key in given) ? module.config.shape[String(key)] as z.ZodType | undefined : undefined
         return { path: [(field && variableOf(field)?.name) ?? key ?? '', ...rest], message: redaction.redact(message) }

@@ -21,7 +21,7 @@ export type FeatureSettings = Readonly<Record<string, FeatureSetting>>
 /** The key that records rescans; used in place of a feature's name. */
 export const everyFeature = '*'
 
-/** The setting of a feature for which no admin has changed anything. */
+/** The settings of a feature that no admin has changed. */
 export const nothingSet: FeatureSetting = { revision: 0 }
 
 /** Returns a feature's new setting, given its current one. */

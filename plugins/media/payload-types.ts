@@ -3,9 +3,9 @@ import { codecsWith, opusPayloadType } from './codecs.ts'
 import { pipeProducer } from './pipe.ts'
 
 /**
- * A room's routers on one worker, by the payload type that their consumers use for Opus. A player that sends the
- * SDP offer (WHEP) chooses the payload type, but all consumers of a router have the same one. A room therefore gets
- * another router on the same worker for each additional payload type. A producer is piped to such a router when
+ * A room's routers on one worker, keyed by the payload type that their consumers use for Opus. A player that sends the
+ * SDP offer (WHEP) chooses the payload type, but all consumers of a router use the same payload type. A room therefore
+ * gets another router on the same worker for each additional payload type. A producer is piped to such a router when
  * the producer's first consumer on that router is created. The router closes with its last transport.
  */
 export class PayloadTypeRouters {
@@ -25,8 +25,8 @@ export class PayloadTypeRouters {
   /**
    * Finds or creates the router whose consumers use the given payload type.
    *
-   * @returns the router, and a function to call once: when the transport is closed, or if the transport could not
-   *   be created
+   * @returns the router, and a function that the caller must call once, when the transport is closed or could not be
+   *   created
    */
   async routerFor (payloadType = opusPayloadType): Promise<{ router: types.Router, release: () => void }> {
     if (payloadType === opusPayloadType) return { router: this.#main, release () {} }

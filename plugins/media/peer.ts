@@ -85,7 +85,7 @@ export class Peer implements MediaUser {
   /**
    * Creates a transport and closes an earlier transport in the same direction.
    *
-   * @param payloadType of Opus in the consumers of the transport
+   * @param payloadType the payload type of Opus in the transport's consumers
    */
   async createTransport (direction: Direction, payloadType?: number): Promise<TransportParameters> {
     const { place, release: releasePlace } = await this.#placeFor(direction)

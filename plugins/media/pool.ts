@@ -161,8 +161,8 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
   }
 
   /**
-   * A worker's port is the first port plus the worker's index. If that port is in use, adds the number of workers to it
-   * until a port is free.
+   * A worker's port is the first port plus the worker's index. If that port is in use, increases it by the number of
+   * workers until a port is free.
    */
   async function listen (worker: types.Worker, index: number) {
     const { listenIp, announced, minPort, maxPort, size } = options

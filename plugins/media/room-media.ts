@@ -139,8 +139,8 @@ export class RoomMedia {
    * Chooses the router for a transport through which a client receives.
    *
    * @param withProducers whether to choose the main router
-   * @returns the router, and a function to call once: when the transport is closed, or if the transport could not
-   *   be created
+   * @returns the router, and a function that the caller must call once, when the transport is closed or could not be
+   *   created
    * @throws the errors of {@link main} and {@link WorkerPool.spread}
    */
   async listen (withProducers: boolean): Promise<{ place: RoomRouter, release: () => void }> {
@@ -193,8 +193,8 @@ export class RoomMedia {
   async announce (producer: RoomProducer): Promise<void> {
     const { hooks, changed, counted } = this.#context
     const { producerId, owner } = producer
-    // Observe only the voices of sessions: music does not make its owner a speaker, and services (a mix of all
-    // speakers, for example) are not speakers either. Other nodes observe their own speakers.
+    // Observe only the voices of sessions. Music does not make its owner a speaker, and a service (which may send a mix
+    // of all speakers, for example) is not a speaker. Other nodes observe their own speakers.
     if (owner.kind === 'session' && producer.source === 'voice') await this.#main?.speakers.add(producerId)
     if (producer.closed) throw new ProducerNotFound(producerId)
     counted(this.roomId, this.#ownCount)

@@ -66,7 +66,7 @@ export class RoomRouter {
    * Counts a listener's transport. The pool must already have counted the listener on this worker.
    *
    * @param unused called when no transports are counted any more
-   * @returns a function to call once: when the transport is closed, or if the transport could not be created
+   * @returns a function that the caller must call once, when the transport is closed or could not be created
    */
   listen (unused: () => void): () => void {
     this.#listening++

@@ -107,7 +107,7 @@ export interface Sfu {
   /** Closes all consumers of mixes. A mix that a feature also uses stays open. */
   closeMixConsumers (): void
   /**
-   * Gives code on this server access to a room's mix: its samples, its packets, or its voices' packets.
+   * Lets code on this server receive a room's mix, as samples or as packets, or the packets of each voice.
    *
    * @throws ROOM_NOT_FOUND if the room has no members on this server, OVERLOADED, UNAVAILABLE
    */

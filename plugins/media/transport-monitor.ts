@@ -29,7 +29,10 @@ export interface MonitoredTransport {
 
 /** How long ICE and DTLS may each take before the transport counts as failed, in milliseconds. */
 const timeoutMs = 10_000
-/** Minimum interval between two warnings with the same message, in milliseconds: a wrong address affects every client. */
+/**
+ * Minimum interval between two warnings with the same message, in milliseconds, because a wrong address affects every
+ * client.
+ */
 const warningIntervalMs = 10_000
 
 const unreachable = 'received no packets from a client at the announced addresses; check MEDIASOUP_ANNOUNCED_IP, the firewall (UDP and TCP), NAT, and TURN_SECRET'

@@ -31,7 +31,7 @@ export interface Admission {
    * @throws the errors of the store's join and of the hook
    */
   admit (room: LocalRoom, session: Session, request: RoomRequest, pin: string | undefined): Promise<JoinResult>
-  /** @returns whether the store may have admitted the socket although `admit` threw this error */
+  /** @returns whether the store may have admitted the socket even though `admit` threw this error */
   isUncertain (error: unknown): boolean
 }
 
@@ -86,8 +86,8 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
   }
 
   /**
-   * Joins even though the user's address or the room has had too many wrong PINs. Succeeds if the user is already in
-   * the room or needs no PIN.
+   * Tries to join even though the user's address or the room has had too many wrong PINs. Succeeds if the user is
+   * already in the room or needs no PIN.
    *
    * @param limited thrown if the user needs the PIN
    */

@@ -20,14 +20,14 @@ const maxCounted = 50_000
 
 type Data<T extends keyof typeof events> = Omit<z.input<(typeof events)[T]>, 'roomId'>
 
-/** Tells the hooks (on this server only) and the room's members that users have joined or left. */
+/** Announces joins and leaves to the hooks (on this server only) and to the room's members. */
 export interface Announcements {
   /** @param except the session that does not receive the event, because its reply contains the same data */
   joined (roomId: string, user: Profile, count: number, except?: string): void
   left (roomId: string, userId: UserId, reason: LeaveReason, count: number): void
   /** Like {@link left}, but does not call hooks, because the store has not confirmed the leave. */
   leftUnconfirmed (roomId: string, userId: UserId, count: number): void
-  /** Announces the users whom a sync, or the removal of a server's members, has added or removed. */
+  /** Announces the users who were added or removed by a sync, or by the removal of a server's members. */
   changed (roomId: string, change: MembersChange): void
   /** Discards the pending announcements of a closed room. */
   forget (roomId: string): void
@@ -71,7 +71,7 @@ export function createAnnouncements ({ cluster, config, hooks }: Pick<FastifyIns
   }
 
   function leftUnconfirmed (roomId: string, userId: UserId, count: number): void {
-    // Before the user left, the room had one more user.
+    // `count` no longer includes the user who left.
     if (coalesces(roomId, userId, count + 1)) return presence.left(roomId, userId, count)
     channel.publish(roomId, 'room:userLeft', { userId } satisfies Data<'room:userLeft'>)
   }

@@ -93,7 +93,8 @@ export function parseMessage (message: string): RoomMessage {
  *
  * @param message undefined to publish nothing
  * @param change makes the change; must pass its argument to the store
- * @param changed returns the message if the store has not published it; undefined if nothing was changed
+ * @param changed called if the store has not published the message; returns the message, or undefined if nothing was
+ *   changed
  * @returns the result of the change; resolves when the message is published
  */
 export async function changeAndPublish<R> (

@@ -16,7 +16,7 @@ import type { RoomStateKernel } from './room-state.ts'
 /** A job that runs after a room is closed, in case the server that closed the room died before calling the hooks. */
 const closedJob = 'room-closed'
 
-/** Closes rooms, and the sessions of kicked users. */
+/** Closes rooms, and closes the sessions of kicked users. */
 export interface Closing extends Pick<Rooms, 'close' | 'kick' | 'kickHere'> {
   /**
    * Removes the members on this server from a closed room.

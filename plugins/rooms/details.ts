@@ -38,7 +38,7 @@ export interface Details {
    */
   read (rooms: readonly DetailedRoom[]): Promise<RoomDetails[]>
   /**
-   * @returns which users a room admits, if a host has locked or unlocked it; otherwise undefined
+   * @returns which users the room admits; undefined if no host has locked or unlocked the room
    * @throws UNAVAILABLE
    */
   readAccess (roomId: string): Promise<Pick<RoomAccess, 'admits' | 'pinHash'> | undefined>

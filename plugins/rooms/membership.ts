@@ -46,7 +46,7 @@ export interface MembershipOptions {
 
 /**
  * Whether the event reports that the user's previous session has left. The user does not receive this event, because
- * their join reply already lists them again.
+ * the join reply already lists the user as a participant.
  */
 function isOwnLeave ({ type, data }: OutgoingEvent, { userKey }: Session): boolean {
   return type === 'room:userLeft' && userKeyOf((data as { userId: UserId }).userId) === userKey

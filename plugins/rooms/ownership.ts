@@ -161,7 +161,7 @@ function withRole (roles: Roles, userId: UserId, role: GivenRole): Roles {
   return [...all, { userId, role }]
 }
 
-/** Creates the {@link Ownership}. The `OWNER_GRACE_SECONDS` setting is how long an owner may be absent. */
+/** Creates the {@link Ownership}. The `OWNER_GRACE_SECONDS` setting limits how long an owner may be absent. */
 export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }: OwnershipOptions): Ownership {
   const { clock, config, directory, hooks, log, store, timings } = app
   const graceMs = config.OWNER_GRACE_SECONDS * 1000
@@ -300,7 +300,7 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
 
   hooks.on('room:userLeft', (roomId, { userKey }, _reason, count) => {
     const room = nodeRooms.get(roomId)
-    // A server that removes a dead server's members may have no members in the room itself. In that case, the
+    // The server that removes a dead server's members may itself have no members in the room. In that case, the
     // `room:resynced` handler checks the owner.
     if (!isActive() || count === 0 || !room || !hasOwner(room.record)) return
     const owner = peek(room.record)

@@ -16,8 +16,8 @@ class WrongPins {
   }
 
   /**
-   * @returns undefined if the next attempt may start now; otherwise, a promise to await first, because the attempts in
-   *   progress would reach the limit if they failed
+   * @returns undefined if the next attempt may start now. If the attempts in progress would reach the limit by failing,
+   *   returns a promise that the caller must await before the next attempt
    * @throws RATE_LIMITED if the key has reached the limit
    */
   blocker (key: string): Promise<unknown> | undefined {
@@ -52,7 +52,7 @@ class WrongPins {
 export interface PinLimits {
   /**
    * @param address the client's address, if it is known
-   * @param join joins with a PIN
+   * @param join compares the PIN, for a join or another request
    * @param beyond called instead of `join` if the address or the room has had too many wrong PINs; receives the
    *   RATE_LIMITED error. Default: throws that error
    * @throws the errors of `join` and `beyond`

@@ -93,7 +93,7 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
     if (busy || stopped) return
     busy = true
     try {
-      // Until the features have started, they would not notice that a dead server's members have left.
+      // Features that have not started would not notice that a dead server's members have left.
       if (ready) await removeDead()
       await findDamaged()
       await syncUnsynced()

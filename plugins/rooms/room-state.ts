@@ -13,9 +13,9 @@ export type * from './state/types.ts'
 
 export interface StateOptions<S = unknown> {
   /**
-   * Whether the state survives a restart of the server together with its room, even without Redis. A function returns
-   * the part of the state that survives; changes to other parts are not written to disk. With Redis, all of the state
-   * survives. Default: false.
+   * Whether the state survives a restart of the server together with its room, even without Redis. If this is a
+   * function, it returns the part of the state that survives, and changes to other parts are not written to disk. With
+   * Redis, all of the state survives. Default: false.
    */
   durable?: boolean | ((state: S) => S)
   /**

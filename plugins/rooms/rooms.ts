@@ -36,8 +36,9 @@ export interface LoggedEvent {
   /** Maximum number of entries in the log, at least 1. If the log grows beyond it, the oldest entries are removed. */
   keep: number
   /**
-   * The minimum time between two entries with the same key, in milliseconds, at most one hour. The store reads the time
-   * from the `field` property of the feature's room state named `state`. While the store is unavailable, `ms` applies.
+   * The minimum time between two entries with the same key, in milliseconds, at most one hour. The store reads this
+   * time from the feature's room state: from the property `field` of the state with the name `state`. While the store
+   * is unavailable, `ms` applies instead.
    */
   spacing?: { key: string, state: string, field: string, ms: number } | undefined
 }
@@ -146,8 +147,8 @@ export interface Rooms {
    */
   hasPin (room: RoomRecord): Promise<boolean>
   /**
-   * Checks the PIN of a person who does not join. Wrong PINs are counted per address and per room, across all
-   * servers and together with the wrong PINs of joins.
+   * Checks the PIN of a person who does not join. Counts wrong PINs per address and per room across all servers,
+   * together with wrong PINs from joins.
    *
    * @param request.fallback the expected PIN, if the room itself admits everyone
    * @param request.address the client's address
@@ -272,7 +273,7 @@ export interface Rooms {
    * Closes a user's sockets in a room, on all servers.
    *
    * @param banUntil when the user may join again, epoch milliseconds; if omitted, the user is not banned
-   * @param options of the ban
+   * @param options more details of the ban
    * @throws BAN_LIMIT, in which case nothing changes; UNAVAILABLE
    */
   kick (roomId: string, userId: UserId, banUntil?: number, options?: Omit<BanOptions, 'userId'>): Promise<void>
@@ -336,7 +337,7 @@ declare module '../hooks.ts' {
      * profiles, which are copies.
      */
     'room:participants': (room: LocalRoom, profiles: Profile[]) => void
-    /** Returns the members to list first if a list of members is limited in length. */
+    /** Returns the members to list first if a list cannot contain all members. */
     'room:featured': (room: LocalRoom) => readonly UserId[]
 
     // Each of the following hooks is called on only one server of the cluster.

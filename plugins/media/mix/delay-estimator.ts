@@ -64,7 +64,7 @@ export class DelayEstimator {
     let sum = 0
     let bucket = 0
     while (bucket < buckets - 1 && (sum += this.#histogram[bucket] as number) < quantile) bucket++
-    // Two extra buckets: one for the upper bound of this bucket, and one because a tick may be late by almost one
+    // Add one bucket to reach the upper bound of this bucket, and another because a tick may be late by almost one
     // packet.
     return bucket === 0 ? this.#minMs : Math.min(this.#maxMs, Math.max(this.#minMs, (bucket + 2) * bucketMs))
   }

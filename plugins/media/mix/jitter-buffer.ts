@@ -34,8 +34,8 @@ const defaults: JitterBufferOptions = { minMs: 40, maxMs: 120 }
 /** A sequence number that differs from the last one by more than this starts a new stream. */
 const maxGap = 500
 /**
- * If packets are held for more than this many milliseconds beyond the target, they are dropped together instead of
- * being skipped one at a time.
+ * If packets are held for more than this many milliseconds beyond the target, all excess packets are dropped at once
+ * instead of being skipped one at a time.
  */
 const overflowMs = 200
 /**
@@ -60,10 +60,10 @@ export class JitterBuffer {
   readonly #packets = new Map<number, VoicePacket>()
   #state: 'idle' | 'filling' | 'playing' = 'idle'
   #fillingSince = 0
-  /** Extended sequence numbers: of the next packet to play, and of the latest packet received. */
+  /** The extended sequence numbers of the next packet to play and of the latest received packet. */
   #next = 0
   #latest: number | undefined
-  /** Extended sequence number; all earlier packets have been played or dropped. */
+  /** All packets before this extended sequence number have been played or dropped. */
   #played = -Infinity
   #samples = frameSamples
   #waitedMs = 0

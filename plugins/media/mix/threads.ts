@@ -39,9 +39,12 @@ export interface MixThreads {
 
 /** How long a thread may take to open a mix, in milliseconds. */
 const timeoutMs = 5000
-/** A thread that has not reported for this long is restarted, in milliseconds. */
+/** A thread that has not reported for this many milliseconds is restarted. */
 const silentMs = 5000
-/** Minimum interval between two logged faults of a thread, in milliseconds: a fault may repeat with every packet. */
+/**
+ * Minimum interval between two logged faults of a thread, in milliseconds, because a fault may repeat with every
+ * packet.
+ */
 const faultIntervalMs = 1000
 /** If the thread with the fewest mixes has a higher {@link MixThread.load} than this, another thread is started for new mixes. */
 const fullLoad = 0.6

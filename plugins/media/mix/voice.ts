@@ -26,7 +26,7 @@ export class Voice {
   readonly #pcm: Int16Array
   #from = 0
   #to = 0
-  /** The current packet while the voice is skipped, and how many of the packet's samples per channel remain. */
+  /** While the voice is skipped: its current packet, and how many of the packet's samples per channel remain. */
   #playing: VoicePacket | undefined
   #remaining = 0
   #hasLevels = true

@@ -31,7 +31,7 @@ export interface Relays {
   /** A room's voices on other servers. */
   voicesOf (roomId: string): ProducerInfo[]
   /**
-   * Reads the voices of rooms from the store, for rooms without members on this server.
+   * Reads the voices from the store, for rooms that have no members on this server.
    *
    * @returns one list per room, as stored, including this server's voices
    * @throws UNAVAILABLE
@@ -101,8 +101,8 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   const { bus, config, hooks, leases, log, nodeId, timings } = app
   const { ip, announcedIp } = addressOf(config)
   const known = new Map<string, RelayedRoom>()
-  // Changes are allowed during a restore: if a change builds on an older registry, each server adds its own voices
-  // again if they are missing.
+  // Changes are allowed during a restore. If a change builds on an older registry, each server adds its own voices that
+  // are missing.
   const state = app.rooms.roomState.define('media', registry, { changesDuringRestore: true })
   const listenInfo = (): types.TransportListenInfo => ({ protocol: 'udp', ip, portRange: { min: config.RELAY_MIN_PORT, max: config.RELAY_MAX_PORT } })
   const endOf = ({ tuple, srtpParameters }: types.PipeTransport): PipeEnd => ({ ip: announcedIp, port: tuple.localPort, srtpParameters })
@@ -113,7 +113,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   // The registry. This server writes its own voices to the registry, with one write at a time per room.
 
   const writing = new Map<string, { again: boolean, done: Promise<void> }>()
-  /** Failed writes: the number of consecutive failures, and the timer of the next attempt. */
+  /** For each room, the number of consecutive failed writes, and the timer of the next attempt. */
   const retries = new Map<string, { failures: number, timer: NodeJS.Timeout }>()
 
   const ownVoices = (roomId: string) => [...rooms.get(roomId)?.producers.values() ?? []].filter(({ owner }) => owner.kind !== 'relay')
@@ -339,7 +339,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   // Handlers.
 
   state.onChange((room, next) => registered(room.roomId, next))
-  // Neither handler has anything to do: `registered` announces the changes, and checks the registry after the store has
+  // These handlers do nothing, because `registered` announces the changes, and checks the registry after the store has
   // lost data.
   state.onMissed(() => [])
   state.onWake(async () => {})

@@ -41,7 +41,7 @@ interface Pipe {
 
 /** After this many milliseconds without packets, the sink asks how many packets the source has received. */
 const suspiciousMs = 900
-/** Even if the pipe works, the source may have received this many more packets than have arrived through the pipe. */
+/** Even if the pipe works, the source's packet count may exceed the sink's packet count by this much. */
 const inFlight = 2
 /**
  * The wait before the next replacement doubles after each replacement that does not help, but never exceeds this many

@@ -34,8 +34,8 @@ const keyOf = ({ roomId, from }: PipeId) => `${from} ${roomId}`
 export function createSources ({ cluster, leases, log, nodeId, timings: { leaseMs } }: Pick<FastifyInstance, 'cluster' | 'leases' | 'log' | 'nodeId' | 'timings'>, { rooms, listenInfo, endOf, requestMs, checkMs }: SourcesOptions): Sources {
   const pipes = new Map<string, SourcePipe>()
   /**
-   * The epoch of the newest pipe that each sink has requested, even if it was not opened, and whether the sink has
-   * dropped it.
+   * For each sink, the epoch of the newest requested pipe (even if that pipe was not opened), and whether the sink has
+   * dropped that pipe.
    */
   const newest = new Map<string, { epoch: number, isDropped: boolean }>()
   const isObsolete = (key: string, epoch: number) => {
@@ -49,7 +49,7 @@ export function createSources ({ cluster, leases, log, nodeId, timings: { leaseM
     if (pipes.get(key) === pipe) pipes.delete(key)
   }
 
-  /** @returns the parameters with which the sink produces each voice, for the voices that this server has */
+  /** @returns the parameters that the sink needs to produce each voice; omits voices that this server does not have */
   async function send (pipe: SourcePipe, producerIds: readonly string[]): Promise<PipedVoice[]> {
     const own = rooms.get(pipe.id.roomId)?.producers
     const voices = await Promise.all(producerIds.map((producerId) => {

@@ -10,7 +10,9 @@ import type { LocalRoom, WaitingEvent } from '../node-rooms.ts'
 // A version of room state has the form `<createdAt of the room>.<number>`. The store assigns versions. Versions
 // increase with each change and are newer than all versions of earlier rooms with the same name.
 
-/** When the version's room was created, as epoch milliseconds in text form; empty for an empty version. */
+/**
+ * The time at which the version's room was created, as epoch milliseconds in text form; empty for an empty version.
+ */
 export const epochOf = (version: string) => version.split('.')[0]
 
 /** The version of state that has not been created yet. */
@@ -152,8 +154,8 @@ export function createStateDelivery ({ hooks, log, messages }: Pick<FastifyInsta
     },
     afterReply (room, session, snapshot, waiting) {
       const isNew = ({ change }: WaitingEvent) => change === undefined || isNewer(change.version, snapshot.get(change.name)?.version ?? '')
-      // The events of `sendMissed` start from the other members' state, not from this session's snapshot, so replace
-      // them with events for this session.
+      // `sendMissed` computes its events from the other members' state, not from this session's snapshot, so replace
+      // these events with events for this session.
       const replaced = new Set(waiting.filter((one) => one.change?.missed === true && isNew(one)).map(({ change }) => change?.name))
       const events = waiting.filter((one) => isNew(one) && !replaced.has(one.change?.name)).map(({ event }) => event)
       for (const [name, known] of states.ofRoom(room.roomId)) {

@@ -71,8 +71,8 @@ export function createCommit ({ bus, jobs, messages, store }: Pick<FastifyInstan
       const kept = next === undefined || !survives ? undefined : JSON.stringify(survives(outcome?.state))
       const message = next && stateMessage({ name, state: next, from: state === undefined ? '' : version }, outcome?.events.map(({ type, data }) => createEvent(type, { roomId, ...data })) ?? [])
       const known = latest(roomId, name).version
-      // Send the change and its job together: without the job, the state would never be checked again, whereas a job
-      // without the change is harmless.
+      // Send the change and its job together. A job without the change is harmless, but without the job, the state
+      // would never be checked again.
       const [result] = await Promise.all([
         changeAndPublish(
           bus, channelOf(roomId), message,

@@ -8,9 +8,9 @@ export interface RoomEvent {
 
 /** The outcome of a decision. */
 export interface Decision<S, R> {
-  /** The new state. Omit it to change nothing. */
+  /** The new state; if omitted, nothing changes. */
   state?: S
-  /** Published to the room with the change, in this order. */
+  /** The events to publish with the change, in this order. */
   events?: readonly RoomEvent[]
   /** When the state must be checked again, epoch milliseconds; see {@link RoomStateHandle.onWake}. */
   wakeAt?: number | undefined
