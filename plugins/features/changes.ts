@@ -28,7 +28,7 @@ export interface Transitions {
    */
   make (transition: Transition): Promise<Changed>
   /**
-   * Applies a change to each feature separately: if one fails, the failure is recorded and the other
+   * Applies a change to each feature separately. If a feature cannot be changed, the failure is recorded, and the other
    * features are still changed.
    *
    * @returns the plan

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 
-/** The version of a feature that runs or should run, and its dependencies. */
+/** The running or desired version of a feature, and the feature's dependencies. */
 export interface FeatureTarget {
   /** The features and kernel plugins that the feature's code depends on. */
   dependencies: readonly string[]

@@ -3,8 +3,7 @@ import { watch } from 'chokidar'
 import type { FastifyBaseLogger } from 'fastify'
 
 /**
- * Editors save a file in several steps. A change counts as complete after this time without another step, in
- * milliseconds.
+ * Editors save a file in several steps. A change counts as complete after this many milliseconds without another step.
  */
 const quietMs = 100
 

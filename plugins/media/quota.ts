@@ -7,7 +7,7 @@ import { MediaLimit } from './errors.ts'
 /** Limits the number of rooms in which a user has audio. */
 export interface AudioQuota {
   /**
-   * Counts the room toward the user's limit, which applies across all servers, until {@link release}.
+   * Until {@link release} is called, counts the room toward the user's limit, which applies across all servers.
    *
    * @throws MEDIA_LIMIT (details `{limit}`) if the user has audio in too many other rooms
    */

@@ -20,7 +20,7 @@ import { noOwner } from './rooms.ts'
 import type { RoomRequest } from './rooms.ts'
 import type { RoomSync } from './sync.ts'
 
-/** Maximum attempts of a join. A join is retried if its PIN was compared with an outdated hash. */
+/** Maximum attempts per join. A join is retried if its PIN was compared with an outdated hash. */
 const maxComparisons = 3
 
 /** Adds sockets to rooms in the store, and creates rooms that do not exist. */

@@ -29,7 +29,7 @@ export interface RoomDetails {
 export type DetailedRoom = Pick<RoomRecord, 'roomId' | 'title' | 'topic' | 'locked'>
 
 export interface Details {
-  /** The details in this server's memory, without a round trip. Only for rooms with members on this server. */
+  /** The details in this server's memory, without a round trip. Works only for rooms with members on this server. */
   peek (room: DetailedRoom): RoomDetails
   /**
    * Reads the details of rooms in one round trip.

@@ -77,7 +77,10 @@ declare module '../hooks.ts' {
 
 /** Determines the owners of rooms if no feature does. */
 export interface Ownership {
-  /** The room's owner according to this server's copy of the room's state, without a request to Redis. Only for rooms with members on this server. */
+  /**
+   * The room's owner according to this server's copy of the room's state, without a request to Redis. Works only for
+   * rooms with members on this server.
+   */
   peek (room: OwnedRoom): UserId
   /**
    * Reads the owners of rooms in one round trip.
@@ -85,7 +88,10 @@ export interface Ownership {
    * @throws UNAVAILABLE
    */
   read (rooms: readonly OwnedRoom[]): Promise<Owner[]>
-  /** A user's role according to this server's copy of the state and the user's token. Only for rooms with members on this server. */
+  /**
+   * A user's role according to this server's copy of the state and the user's token. Works only for rooms with members
+   * on this server.
+   */
   peekRole (room: OwnedRoom, session: Session): Role
   /**
    * A user's role according to the store and the user's token.
@@ -93,7 +99,7 @@ export interface Ownership {
    * @throws UNAVAILABLE
    */
   readRole (room: OwnedRoom, session: Session): Promise<Role>
-  /** The users whom the owner has made admins. Only for rooms with members on this server. */
+  /** The users whom the owner has made admins. Works only for rooms with members on this server. */
   peekAdmins (roomId: string): UserId[]
   /**
    * The roles that a room's owner has assigned.

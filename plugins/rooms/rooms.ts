@@ -109,7 +109,7 @@ export interface Rooms {
   roleOf (room: RoomRecord, session: Session): Promise<Role>
   /**
    * A user's role according to the room's owner, the roles that the owner has assigned, and the user's token, without
-   * calling features. Only for rooms with members on this server.
+   * calling features. Works only for rooms with members on this server.
    */
   defaultRoleOf (room: RoomRecord, session: Session): Role
   /**
@@ -124,7 +124,7 @@ export interface Rooms {
    * @throws UNAVAILABLE
    */
   ownerOf (room: RoomRecord): Promise<UserId>
-  /** The owner in this server's memory, without calling features. Only for rooms with members on this server. */
+  /** The owner in this server's memory, without calling features. Works only for rooms with members on this server. */
   defaultOwnerOf (room: RoomRecord): UserId
   /**
    * The owners of rooms according to the store, in one round trip, without calling features.
@@ -138,7 +138,7 @@ export interface Rooms {
    * @throws UNAVAILABLE
    */
   overviewsOf (rooms: readonly RoomRecord[]): Promise<RoomOverview[]>
-  /** A room's title and topic, and whether it is locked. Only for rooms with members on this server. */
+  /** A room's title and topic, and whether it is locked. Works only for rooms with members on this server. */
   detailsOf (room: RoomRecord): RoomDetails
   /**
    * Whether users who are not in the room need a PIN.
@@ -177,7 +177,7 @@ export interface Rooms {
    * @throws ROOM_NOT_FOUND, UNAVAILABLE
    */
   unlock (room: RoomRecord): Promise<RoomDetails>
-  /** The users whom the owner has made admins. Only for rooms with members on this server. */
+  /** The users whom the owner has made admins. Works only for rooms with members on this server. */
   adminsOf (room: RoomRecord): UserId[]
   /**
    * The roles that the owner has assigned.
@@ -189,7 +189,8 @@ export interface Rooms {
    * Assigns a role to a user. The assigned role overrides the role in the user's token. Members receive `room:role`.
    *
    * @param by must be the owner; omitted for a server admin
-   * @returns the user's id as in their token, and their previous role
+   * @returns the user's id, in the form that their token contains if the user is in the room, and the user's previous
+   *   role
    * @throws FORBIDDEN if the room has no owner, a feature determines roles, `by` is not the owner, or `userId` is the
    *   owner; NOT_IN_ROOM if an absent user would become an admin; ROLE_LIMIT; ROOM_NOT_FOUND, UNAVAILABLE
    */
@@ -198,7 +199,7 @@ export interface Rooms {
    * Makes a member the owner. The previous owner becomes a member. Members receive `room:owner`.
    *
    * @param by must be the owner; omitted for a server admin
-   * @returns the new owner's id as in their token
+   * @returns the new owner's id as it appears in their token
    * @throws FORBIDDEN if the room has no owner, a feature determines the owner, or `by` is not the owner; NOT_IN_ROOM;
    *   ROOM_NOT_FOUND, UNAVAILABLE
    */
@@ -323,8 +324,8 @@ declare module '../hooks.ts' {
      */
     'room:reserved': (roomId: string) => Promise<ReservedRoom | undefined>
     /**
-     * Returns a user's role. The first result is used. Without a result, the server determines the owner, and the
-     * admins follow from the roles that the owner has assigned and from the users' tokens.
+     * Returns a user's role. The first result is used. Without a result, the server determines the owner, and derives
+     * the admins from the roles that the owner has assigned and from the users' tokens.
      */
     'room:role': (room: RoomRecord, session: Session) => Promise<Role | undefined>
     /**

@@ -44,8 +44,8 @@ const overflowMs = 200
  */
 const maxWaitMs = 100
 /**
- * A packet is skipped after this many packets in a row have been held longer than necessary: `quiet` if skipping is not
- * audible, `loud` otherwise.
+ * After this many consecutive packets have been held longer than necessary, a packet is skipped: `quiet` applies if
+ * skipping is not audible, `loud` otherwise.
  */
 const packetsBeforeSkip = { quiet: 10, loud: 50 }
 /** After this many consecutive late packets, the sender is assumed to have restarted with lower sequence numbers. */

@@ -12,7 +12,7 @@ import { epochOf, isNewer, versionZero } from './delivery.ts'
 import type { KnownStates, Versioned } from './delivery.ts'
 import type { Decide, RoomEvent, RoomStateHandle } from './types.ts'
 
-/** A version that never matches: a swap that expects it fails and returns the current version. */
+/** A version that never matches. If a swap expects this version, the swap fails and returns the current version. */
 const unknown = '?'
 /**
  * Maximum attempts per change. An attempt fails if another server changed the state in the meantime, or if this server

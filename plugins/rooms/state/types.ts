@@ -24,13 +24,15 @@ export interface Decision<S, R> {
 export type Decide<S, R> = (state: S | undefined) => Decision<S, R>
 
 /**
- * Shared per-room state with a name (seats, for example), updated by compare-and-set. Each change is one decision on
- * the current state, and takes effect on all servers or on none. All servers and members receive changes in the same
- * order.
+ * Named shared state of a room (seats, for example), updated by compare-and-set. Each change is one decision on the
+ * current state, and takes effect on all servers or on none. All servers and members receive changes in the same order.
  */
 export interface RoomStateHandle<S> {
   readonly name: string
-  /** The latest state that this server has received, without a round trip. Only for rooms with members on this server. */
+  /**
+   * The latest state that this server has received, without a round trip. Works only for rooms with members on this
+   * server.
+   */
   peek (roomId: string): S | undefined
   /**
    * Reads the state from the store.
