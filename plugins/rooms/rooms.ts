@@ -189,8 +189,7 @@ export interface Rooms {
    * Assigns a role to a user. The assigned role overrides the role in the user's token. Members receive `room:role`.
    *
    * @param by must be the owner; omitted for a server admin
-   * @returns the user's id, in the form that their token contains if the user is in the room, and the user's previous
-   *   role
+   * @returns the user's id (as it appears in their token if the user is in the room), and the user's previous role
    * @throws FORBIDDEN if the room has no owner, a feature determines roles, `by` is not the owner, or `userId` is the
    *   owner; NOT_IN_ROOM if an absent user would become an admin; ROLE_LIMIT; ROOM_NOT_FOUND, UNAVAILABLE
    */
