@@ -305,7 +305,7 @@ export interface GiftsRequests {
       giftId: number
       recipientId: number | string
       quantity?: number
-      /** Idempotency key. The client generates one per gift and sends the same key in retries */
+      /** Idempotency key. The client generates a key per gift and sends the same key in retries */
       key?: string | undefined
     }
     reply: {

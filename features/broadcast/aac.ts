@@ -5,7 +5,7 @@ import { sampleRate } from 'flylive-audio-server/fmp4'
 const bitrate = 48_000
 /**
  * Each call exchanges several messages with the encoder's thread. To save messages, one call encodes four AAC frames. A
- * part has 12 frames and takes exactly three calls, so no part has to wait for samples of the next part.
+ * part of 12 frames takes exactly three calls, so no part has to wait for samples of the next part.
  */
 const chunkSamples = 4096
 

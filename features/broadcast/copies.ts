@@ -34,7 +34,7 @@ const waitMs = 1500
 const timeoutMs = 4000
 /** Interval at which a copy looks for a new packaging server after the previous one has stopped, in milliseconds. */
 const retryMs = 500
-/** A copy ends after this time without a request from a player, in milliseconds. */
+/** How long a copy is kept after the last request from a player, in milliseconds. */
 const idleMs = 30_000
 /** Maximum size of the parts in a reply, in bytes. */
 const maxReplyBytes = 96 * 1024
@@ -62,7 +62,7 @@ export function createCopies (app: FeatureInstance, air: Air, ownerOf: (roomId: 
   const closing = new AbortController()
   app.addHook('onClose', async () => closing.abort())
   const running = new Map<string, Promise<BroadcastWindow | undefined>>()
-  /** When each room was last found not to be on air, so that repeated requests for it do not query the store. */
+  /** When a lookup last found that no other server packages a room. Requests in the next second skip the lookup. */
   const absent = new Map<string, number>()
 
   cluster.answer('broadcast:parts', async ({ roomId, nodeId, listeners, after }) => {

@@ -14,7 +14,8 @@ export interface LiveLock {
 /** Interval at which a lock is renewed, in milliseconds. */
 const renewMs = 1000
 /**
- * How long a lock is valid after its last renewal, in milliseconds. Afterwards, a connection on any server can take it.
+ * How long a lock is valid after its last renewal, in milliseconds. After that, a connection on any server can take the
+ * lock.
  */
 const lockMs = 3000
 

@@ -15,7 +15,7 @@ export interface PackagerListener {
 
 /** A room's input to the packager thread. */
 export interface PackagerChannel {
-  /** @param port the port that receives the PCM and the packets of the mix; the thread takes it over */
+  /** @param port the port that receives the PCM and the packets of the mix; it is transferred to the thread */
   input (port: MessagePort): void
   /** Idempotent. */
   close (): void

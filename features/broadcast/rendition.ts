@@ -9,7 +9,7 @@ const listedSegments = 5
 /** Number of segments that can still be fetched after they have left the playlist. */
 const keptSegments = 3
 /**
- * The playlist lists the parts of the segment in progress and those of the latest complete segments, up to this many.
+ * The playlist lists the parts of the segment in progress, and those of this many complete segments before it.
  */
 const segmentsWithParts = 2
 /** A request for a segment that is more than this many segments ahead of the current one is invalid. */
@@ -138,7 +138,7 @@ export class Rendition {
     return { kind: 'found', value: segment.sealed }
   }
 
-  /** Returns a part. If the part is not finished but the playlist already announces it, waits for it. */
+  /** Returns a part. Waits for a part that the playlist announces but that is not finished yet. */
   async part (position: PartPosition, signal: AbortSignal): Promise<Answer<Uint8Array>> {
     const find = () => this.#segments.find(({ number }) => number === position.segment)?.parts.find(({ part }) => part === position.part)
     if (!find()) {
@@ -189,8 +189,8 @@ export class Rendition {
     const cached = this.#playlists.get(suffix)
     if (cached !== undefined) return cached
     const text = this.#render(suffix)
-    // Each listener may have a token of their own, so the size of the cache is limited. Once the cache is full, a
-    // playlist that is not in it is rendered for each request.
+    // The playlist of an encrypted broadcast contains the listener's token, so the size of the cache is limited. Once
+    // the cache is full, a playlist that is not in it is rendered for each request.
     if (this.#playlists.size < 100) this.#playlists.set(suffix, text)
     return text
   }

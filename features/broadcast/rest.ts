@@ -22,7 +22,7 @@ const success = z.literal(true)
 const defaultMaxAnchors = 3
 const createBody = z.object({
   roomId: z.string().regex(/^[A-Za-z0-9_-]{3,32}$/, 'must be 3–32 characters of A–Z a–z 0–9 _ -').optional(),
-  pin: z.string().regex(/^[A-Za-z0-9]{6}$/, 'must be 6 letters or digits').optional().describe('Encrypts the broadcast, and locks the room: everyone except its owner needs the PIN to join. Default: a random PIN, which does neither'),
+  pin: z.string().regex(/^[A-Za-z0-9]{6}$/, 'must be 6 letters or digits').optional().describe('Encrypts the broadcast, and locks the room: everyone except its owner needs the PIN to join. Default: a random PIN that neither encrypts the broadcast nor locks the room'),
   maxAnchors: z.int().min(1).max(5).default(defaultMaxAnchors)
 })
 const params = z.object({ roomId: anyRoomId })
@@ -63,8 +63,8 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
   const callerOf = (request: HttpRequest) => callers.get(request) as Caller
 
   /**
-   * @throws ROOM_NOT_FOUND; FORBIDDEN if the caller is not the owner (with `host`: neither the owner nor an admin) of
-   *   the room
+   * @throws ROOM_NOT_FOUND; FORBIDDEN if the caller does not own the room; with `host`, admins of the room are also
+   *   allowed
    */
   async function ownRoom (request: HttpRequest, roomId: string, required: 'owner' | 'host'): Promise<ApiRoom> {
     const caller = callerOf(request)

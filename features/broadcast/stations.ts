@@ -16,7 +16,7 @@ interface StationEvents {
   restarted (): void
 }
 
-/** Packages the mix of one room on this server. A station ends with its mix. */
+/** Packages the mix of one room on this server. A station ends when its mix ends. */
 export class Station {
   readonly roomId: string
   readonly window: BroadcastWindow
@@ -24,7 +24,7 @@ export class Station {
   restarts = 0
   /** Time from the end of the latest part in the mix to the arrival of that part in the playlist, in milliseconds. */
   delayMs: number | undefined
-  /** For each other server, its number of listeners, and when it reported them, in `performance.now()` time. */
+  /** The number of listeners on the other servers, by server, and when it was reported, in `performance.now()` time. */
   readonly #elsewhere = new Map<string, { listeners: number, at: number }>()
   readonly #mix: RoomMix
   readonly #packager: Packager

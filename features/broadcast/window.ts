@@ -7,8 +7,8 @@ import { partSamples, segmentSamples } from './timeline.ts'
 export const codecs: readonly Codec[] = ['aac', 'opus']
 
 /**
- * The discontinuity sequence of a new window starts at the number of intervals of this length (in milliseconds) that
- * have passed since the broadcast started.
+ * Interval at which the initial discontinuity sequence of new windows increases by one, counted from the start of the
+ * broadcast, in milliseconds.
  */
 const discontinuityMs = 4000
 

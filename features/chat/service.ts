@@ -48,7 +48,7 @@ export interface ChatService extends Chat {
   slowModeSeconds (roomId: string): number
 }
 
-/** If history is disabled, only this many of the newest messages in each room can be deleted. */
+/** Number of the newest messages per room that can be deleted while history is disabled. */
 const keptIds = 200
 
 /**

@@ -19,8 +19,8 @@ const maxInFlight = 4
 /** Exponential backoff while the backend is unavailable, in milliseconds. */
 const backoffMs = { min: 500, max: 5000 }
 /**
- * How much longer the lease lasts than the timeout of a backend call, in milliseconds. The lease starts before the
- * flusher takes the gifts, which may take up to 2 s (the Redis timeout).
+ * How much longer the lease lasts than the timeout of a backend call, in milliseconds. The lease may start up to 2 s
+ * (the Redis timeout) before the flusher receives the gifts.
  */
 const leaseMarginMs = 3000
 
@@ -175,8 +175,8 @@ export function createFlusher ({ outbox, processor, onRejected, clock, metrics, 
     for (let attempt = 1, wait = 50; ; attempt++, wait = Math.min(wait * 2, 1000)) {
       try {
         const settled = await outbox.settle(batch.token, outcomes)
-        // Within the lease, no other server can settle these gifts. If a retry finds some of them settled, an earlier
-        // attempt has stored them and only its reply was lost.
+        // Within the lease, no other server can settle these gifts. If a retry finds that some are already settled, an
+        // earlier attempt settled them, but its reply was lost.
         return new Set(attempt > 1 && performance.now() < leaseEnd ? outcomes.keys() : settled)
       } catch (err) {
         if (closing.signal.aborted || performance.now() + wait > leaseEnd) {

@@ -20,7 +20,7 @@ export function timeOf (uuid: string): number {
 // Records are sorted and trimmed by the time in the key, so that time must be approximately correct.
 const key = z.uuidv7({ abort: true })
   .refine((uuid) => Math.abs(timeOf(uuid) - Date.now()) <= maxKeyAgeMs, 'The time in the key must be within 24 hours of the server time')
-  .describe('Idempotency key. The client generates one per gift and sends the same key in retries')
+  .describe('Idempotency key. The client generates a key per gift and sends the same key in retries')
 
 export const requests = {
   'gift:send': {

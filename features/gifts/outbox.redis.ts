@@ -12,7 +12,7 @@ const recordKeys: Record<RecordKind, [records: string, ids: string]> = {
   failed: [`${prefix}:failed`, `${prefix}:failed:ids`],
   deadLetters: [`${prefix}:dead`, `${prefix}:dead:ids`]
 }
-/** For each kind of record, the index of the kind's first key in the `settle` script. */
+/** Index of the first key of each kind of record in the `settle` script. */
 const targets: Record<RecordKind, number> = { ledger: 4, failed: 6, deadLetters: 8 }
 const totalsKey = (roomId: string, roomCreatedAt: number) => `${prefix}:totals:${roomCreatedAt} ${roomId}`
 /** Where a gift is stored, by the key index that the `add` script returns. */
@@ -30,8 +30,9 @@ function recordOf (value: string): object {
  *
  * @param redis a client whose commands fail immediately while it is disconnected
  * @param now the clock for due times, in epoch milliseconds; default: Redis's clock
- * @param keptLedger maximum number of gifts to keep in the ledger. Above it, the gifts with the lowest ids are deleted
- * @param keptFailed maximum number of failed gifts to keep. Above it, the gifts with the lowest ids are deleted
+ * @param keptLedger maximum number of gifts to keep in the ledger. If there are more, those with the lowest ids are
+ *   deleted
+ * @param keptFailed maximum number of failed gifts to keep. If there are more, those with the lowest ids are deleted
  */
 export function createRedisOutbox (redis: Redis, { now, keptLedger = maxLedger, keptFailed = maxFailed }: OutboxOptions = {}): Outbox {
   const run = {

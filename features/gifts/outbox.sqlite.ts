@@ -27,8 +27,8 @@ const tableOf: Record<RecordKind, string> = { ledger: 'ledger', failed: 'failed'
  *
  * @param file path of the SQLite file; the file and its folder are created if missing
  * @param now the clock for due times, in epoch milliseconds
- * @param keptLedger maximum number of gifts to keep in the ledger. Above it, the oldest gifts are deleted
- * @param keptFailed maximum number of failed gifts to keep. Above it, the oldest gifts are deleted
+ * @param keptLedger maximum number of gifts to keep in the ledger. If there are more, the oldest are deleted
+ * @param keptFailed maximum number of failed gifts to keep. If there are more, the oldest are deleted
  */
 export function createSqliteOutbox (file: string, { now = Date.now, keptLedger = maxLedger, keptFailed = maxFailed }: OutboxOptions = {}): Outbox {
   mkdirSync(dirname(file), { recursive: true })

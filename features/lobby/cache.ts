@@ -12,7 +12,7 @@ export interface Cache<V> {
 
 /**
  * @param maxAgeMs how long a value is valid after its load began
- * @param maxEntries maximum number of entries. Above it, the cache evicts the oldest entries
+ * @param maxEntries maximum number of entries. If there are more, the cache evicts the oldest
  */
 export function createCache<V> (maxAgeMs: number, maxEntries: number): Cache<V> {
   // Sorted by age, oldest first.

@@ -7,7 +7,7 @@ export interface Speaking {
   of (roomId: string): UserId[]
 }
 
-/** Interval at which each server sends the speakers of its rooms, in milliseconds. */
+/** Interval at which each server sends the list of its rooms' active speakers to all servers, in milliseconds. */
 const intervalMs = 1000
 /** How long a server's message is valid, in milliseconds. A server that sends nothing for this long is dead or has no speakers. */
 const maxAgeMs = 5000
