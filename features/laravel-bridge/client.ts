@@ -27,7 +27,7 @@ export interface BackendClient {
    *
    * @returns the validated response; undefined if the backend returns 404
    * @throws UNAVAILABLE if the request did not reach the backend; BACKEND_FAILED if the backend rejected the request, or if
-   *   the response is missing or invalid (the backend may then have processed the request)
+   *   the response is missing or invalid (in which case the backend may have processed it)
    */
   call<S extends z.ZodType> (call: Call, schema: S): Promise<z.output<S> | undefined>
   /** Waits up to 2 s for in-flight calls, then aborts them. */

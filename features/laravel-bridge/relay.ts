@@ -65,9 +65,11 @@ export function createRelay ({ names, history, rooms, sockets, rights, removals,
   const allowed = new Set(names)
   const { relayedAt, closed: previousClosed } = history
   const closed = Promise.withResolvers<void>()
-  // Wait for this relay and the previous ones: if the new generation fails to start, this relay closes first.
+  // The next relay waits for this one and for all previous ones: if this generation fails to start, this relay closes
+  // before the previous relay.
   history.closed = Promise.all([previousClosed, closed.promise]).then(() => {})
-  // Events without an id cannot be deduplicated. Those that arrive before this time are left to the previous relay.
+  // Events without an id cannot be deduplicated, so this relay ignores those that arrived while the previous relay was
+  // open.
   let firstArrival = previousClosed ? Infinity : 0
   let warnedAt = -Infinity
 

@@ -6,7 +6,7 @@ import type { BackendClient } from './client.ts'
 import { isRejection } from './rejections.ts'
 import { anyResponse } from './messages.ts'
 
-/** Name of the job that syncs a room. The namespace for the last status sent per room has the same name. */
+/** Name of the job that syncs a room, and of the namespace that stores the last status sent for each room. */
 export const statusJob = 'room-status'
 
 /** The last status that the backend received for a room. */
@@ -18,7 +18,7 @@ interface SentStatus {
   at: number
   /** When a server detected that the room no longer exists, in epoch milliseconds. */
   endedAt?: number
-  /** Whether the backend has been notified that the room ended. Afterwards, the entry only delays the next call. */
+  /** Whether the backend has been notified that the room ended. If so, the entry only delays the next call. */
   ended?: boolean
 }
 
@@ -46,7 +46,7 @@ export interface StatusOptions extends Pick<FeatureInstance, 'clock' | 'jobs' | 
   remembered: RememberedStatus
 }
 
-/** The last status that this server sent per room, in case the store loses it. Kept across reloads. */
+/** The last status that this server sent for each room, in case the store loses it. Kept across reloads. */
 export type RememberedStatus = LRUCache<string, SentStatus>
 
 /** Minimum interval between two status calls for a room (the backend's contract), in milliseconds. */
@@ -69,7 +69,7 @@ const iso = (ms: number) => new Date(ms).toISOString()
  * down or a server died.
  */
 export function createRoomStatus ({ clock, jobs, kv, log, store, client, remembered }: StatusOptions): RoomStatus {
-  // The rooms whose sync is being scheduled, and whether each has changed again since then.
+  // The rooms whose sync is being scheduled. The value is true if the room has changed again in the meantime.
   const scheduling = new Map<string, boolean>()
   const sent = kv.namespace(statusJob)
   const incarnations = kv.namespace(`${statusJob}-store`)

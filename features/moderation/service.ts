@@ -15,7 +15,7 @@ export interface Moderation {
    * @returns the user's id, with the type (number or string) that it has in the user's token if the user is in the
    *   room, otherwise with the given type
    * @throws CANNOT_TARGET_SELF, BAN_LIMIT; FORBIDDEN if an admin targets the owner; NOT_IN_ROOM if the user is not in the
-   *   room, has no seat there, and is not to be banned
+   *   room and has no seat, unless `banSeconds` is given
    */
   kick (room: LocalRoom, session: Session, userId: UserId, banSeconds?: number): Promise<UserId>
   unban (room: LocalRoom, session: Session, userId: UserId): Promise<void>

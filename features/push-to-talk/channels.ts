@@ -10,8 +10,8 @@ import type { Channel, CurrentTalk, NativeVoice, Radio, State, TalkInjection } f
 /** How long an unused channel stays open on this server, in milliseconds. */
 const lingerMs = 30_000
 /**
- * After this time without audio, in milliseconds, a talk on another server is considered lost, because that server was
- * killed or the talk's STOP was lost in a Redis outage.
+ * How long a talk on another server may be without audio, in milliseconds. After that, the talk is considered lost:
+ * that server was killed, or the talk's STOP was lost in a Redis outage.
  */
 const lostTalkMs = 10_000
 /** Maximum number of packets that wait until the producer of a talk is open. */
@@ -138,8 +138,8 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
   }
 
   /**
-   * The server on which a radio talks can send the talk to the room as a producer. It does so if native clients in the
-   * room are connected to it, or if another server with native clients requests the talk. The kernel relays the
+   * The server to which a talking radio is connected can send the talk to the room as a producer. It does so if it has
+   * native clients in the room, or if another server with native clients requests the talk. The kernel relays the
    * producer to the other servers.
    *
    * @returns the producer of the talk, created if needed; undefined if this server does not send the talk to the room
@@ -195,7 +195,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
     injection.injection?.close()
   }
 
-  /** Sends STOP for a lost talk, in place of the talk's server. */
+  /** Sends STOP for a lost talk, because the talk's server has not sent it. */
   function endLost (channel: Channel, { fromId, userKey, startedAt }: CurrentTalk): void {
     const toId = frameIdOf(channel)
     const talk = { channelType: channelTypes.group, fromId, toId, startedAt }

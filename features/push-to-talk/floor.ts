@@ -8,7 +8,7 @@ import type { Decision, RoomStateHandle, UserId } from 'flylive-audio-server/fea
 export const busyMs = 3000
 /** Maximum duration of a talk, in milliseconds. */
 export const maxTalkMs = 90_000
-/** The holder loses the floor after this time, in milliseconds, even if they are still sending audio. */
+/** Maximum time that a user can hold the floor, in milliseconds, even if the user is still sending audio. */
 export const hardReleaseMs = 95_000
 
 const holder = z.object({
@@ -33,7 +33,7 @@ const floorEvent = (userId: UserId | null) => [{ type: 'ptt:floor', data: { user
  * Takes the floor for a talk, unless another user holds it.
  *
  * @param lastAudioAt returns when this server last received audio of the current holder's talk, in epoch milliseconds
- * @returns the decision; its `result` is whether the talk has the floor
+ * @returns the decision; its `result` is true if the talk has the floor
  */
 export function take (state: FloorState | undefined, talk: { talkId: string, userId: UserId, userKey: string }, now: number, lastAudioAt: (talkId: string) => number): Change<boolean> {
   const current = state?.holder
@@ -51,7 +51,7 @@ export function take (state: FloorState | undefined, talk: { talkId: string, use
 /**
  * Records that a talk has sent audio.
  *
- * @returns the decision; its `result` is whether the talk still has the floor
+ * @returns the decision; its `result` is true if the talk still has the floor
  */
 export function renew (state: FloorState | undefined, talkId: string, now: number): Change<boolean> {
   const current = state?.holder
@@ -66,7 +66,7 @@ export function release (state: FloorState | undefined, talkId: string): Change<
 /**
  * Releases the floor if its holder has had it for too long.
  *
- * @returns the decision; its `result` is when to check again, or undefined if the floor is free
+ * @returns the decision; its `result` is the time of the next check, or undefined if the floor is free
  */
 export function expire (state: FloorState | undefined, now: number): Change<number | undefined> {
   const current = state?.holder

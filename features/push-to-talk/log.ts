@@ -28,7 +28,7 @@ const logged = z.object({ at: z.number(), fromKey: z.string(), messageId: z.stri
 
 const keyOf = (target: string) => `msab:push-to-talk:log:{${target}}`
 
-/** @param settings set the maximum length of a log, and how long a message is stored */
+/** @param settings contains the maximum length of a log, and the time for which a message is stored */
 export function createMessageLog ({ clock, kv, redis }: Pick<FeatureInstance, 'clock' | 'kv' | 'redis'>, { offlineMessages, offlineSeconds }: Settings): MessageLog {
   const ttlMs = offlineSeconds * 1000
   const log = redis ? inRedis(redis, offlineMessages, ttlMs) : inNamespace(kv.namespace('push-to-talk:log'), offlineMessages, ttlMs)

@@ -25,8 +25,8 @@ const replayPollMs = 20
 /** Maximum time that a radio's frames wait while the radio receives its missed messages, in milliseconds. */
 const replayWaitMs = 500
 /**
- * A server detects a broken connection within this time, in milliseconds. Messages that it sends in the meantime may be
- * lost.
+ * Time within which a server detects a broken connection, in milliseconds. Messages that the server sends in the
+ * meantime may be lost.
  */
 const unnoticedMs = 60_000
 
@@ -73,7 +73,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
   /** The time up to which each user has received all messages, in epoch milliseconds. */
   const seen = kv.namespace('push-to-talk:seen')
   const seenTtlMs = settings.offlineSeconds * 1000
-  /** How many messages each user has sent in their current minute, ordered by the start of that minute. */
+  /** Number of messages per user since `since`, the start of the user's current minute. Ordered by `since`. */
   const sentMessages = new Map<string, { since: number, count: number }>()
   const drop = (reason: DropReason) => { dropped.inc({ reason }) }
 
@@ -319,8 +319,8 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
       const radios = state.users.get(userKey)
       if (!radios) return
       if (message.kind === 'frame') return delivery.deliver(radios, Buffer.from(message.frame, 'base64'), undefined, message.messageId)
-      // All servers receive logins in the same order. If a radio's own login has not arrived yet, the radio is newer
-      // than the one that this message announces.
+      // All servers receive logins in the same order. A radio whose own login has not arrived yet is newer than the
+      // radio that this message announces, and stays connected.
       for (const radio of radios) {
         const { session, userId, deviceId } = radio
         if (session.id === message.sessionId) state.announced.add(session)

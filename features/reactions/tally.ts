@@ -3,7 +3,7 @@ export type Counts = ReadonlyMap<string, number>
 
 /** Counts the reactions in big rooms, and sends the counts of a room to its members once per second. */
 export interface Tally {
-  /** Counts a reaction. It is included in the next counts that the room receives. */
+  /** Counts a reaction. The next counts that the room receives include it. */
   add (roomId: string, emoji: string): void
   /** After a reload, takes over the timers from the previous instance of the feature. */
   takeOver (): void
