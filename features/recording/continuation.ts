@@ -17,7 +17,7 @@ declare module 'flylive-audio-server/feature' {
   interface ClusterRequests {
     /**
      * Continues a recording as a new recording on the server that receives the request. The reply is true if that server
-     * now records the room; false if, for example, it has no members of the room.
+     * now records the room; false if, for example, none of the room's members are connected to it.
      */
     'recording:continue': { data: Predecessor, reply: boolean }
   }

@@ -6,11 +6,11 @@ import type { Storage } from './storage.ts'
 export interface IndexRepairOptions {
   index: RecordIndex
   storage: Storage
-  /** An unfinished recording in the bucket counts as lost if nothing was uploaded to it for this long, in milliseconds. */
+  /** An unfinished recording in the bucket is considered lost after this time without uploads, in milliseconds. */
   quietMs: number
   /** Finishes a lost recording, whose parts are in the bucket. Called after its record has been added to the index. */
   finish (record: RecordingRecord): Promise<void>
-  /** Called when a new mark shows that the store has lost the index. */
+  /** Called if the mark differs from the one last read, which shows that the store has lost the index. */
   lost (): void
 }
 

@@ -25,7 +25,10 @@ export const recordingRecord = z.object({
   nodeId: z.string(),
   stored: z.enum(['server', 'bucket']),
   tracks: z.boolean(),
-  /** The id of the recording that this one continues, because the previous server stopped or had no members of the room left. */
+  /**
+   * The id of the recording that this one continues, because the previous server stopped or no longer had members of
+   * the room.
+   */
   continues: z.string().optional(),
   files: z.array(recordedFile)
 })

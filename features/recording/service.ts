@@ -72,7 +72,7 @@ const leaseMs = 6000
 const saveMs = 10_000
 /** Interval at which a job checks the lease of a running recording, in milliseconds. */
 const watchMs = 2000
-/** If nothing was uploaded to an unfinished recording for this long, its server is considered dead. In milliseconds. */
+/** How long an unfinished recording may be without uploads before its server is considered dead, in milliseconds. */
 const quietMs = 2 * leaseMs
 const retentionMs = 10 * 60_000
 const lockMs = 60_000
@@ -117,7 +117,8 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   }
 
   /**
-   * Asks the servers with members of the room to continue a recording that has ended, unless its reason rules that out.
+   * Asks the servers with members of the room to continue a recording that has ended, if the reason why it ended
+   * allows this.
    *
    * @returns whether the room is still being recorded
    * @throws UNAVAILABLE
@@ -248,7 +249,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
 
   async function finishLost (record: RecordingRecord): Promise<void> {
     const { recordingId } = record
-    // Hand over first: the room should be recorded again soon, and the download may take long.
+    // Hand over first: the room should be recorded again soon, and the download may take a long time.
     await handOver(record, 'server_lost')
     if (await storage.isLocal(recordingId) || await storage.downloadParts(recordingId)) {
       const manifest = await readManifest(storage.folderOf(recordingId))

@@ -152,7 +152,7 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
         return await bucket.get(`${prefixOf(record.recordingId)}/${name}`, range)
       }
       if (record.nodeId === nodeId) return
-      // Read the first part before the HTTP reply begins, so that an error can still be sent as a coded reply.
+      // Read the first part before the HTTP reply begins, so that an error can still be sent with its code.
       const parts = readThere(record, name, range)
       const first = await parts.next()
       if (first.done) return Readable.from([])

@@ -39,7 +39,7 @@ export type Command =
 
 /** Lifetime of an invite, in milliseconds (protocol.md, seat rules). */
 export const inviteMs = 30_000
-/** If an assigned user is not in the room after this time, in milliseconds, the seat is released. */
+/** How long a seat is reserved for an assigned user who is not in the room, in milliseconds. */
 export const assignGraceMs = 5000
 
 /**

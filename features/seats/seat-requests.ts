@@ -10,8 +10,8 @@ import type { SeatRequestView, SeatState, SeatStateHandle } from './state.ts'
  * contains every request that its receiver may see, so lost and repeated events are harmless.
  *
  * Because a room may have thousands of members, a change is sent only to the hosts and to the users whose own request
- * was added, was removed or has a new position. If hundreds of members raise their hands at once, several changes are
- * sent together.
+ * was added, removed or moved in the queue. If hundreds of members raise their hands at once, several changes are sent
+ * together.
  */
 export interface SeatRequests {
   /** @returns the requests for a member's join reply */
@@ -124,7 +124,7 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
     if (!delivered.every(isOwn(session))) rooms.sendTo(room, session, requestsEvent(room.roomId, delivered))
   }
 
-  /** Checks which of the given sessions are still hosts. Sends all requests to the sessions that still are. */
+  /** Checks which of the given sessions are still hosts, and sends all requests to those that are. */
   async function sendToHosts (room: LocalRoom, audience: RequestAudience, hosts: readonly Session[]): Promise<void> {
     // A role check that is already in progress sends the latest requests when it ends.
     const unchecked = hosts.filter((session) => !audience.roleChecks.has(session))
@@ -181,7 +181,7 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
     sendToHosts(room, audience, [...hosts])
   }
 
-  /** @returns the requests for a host's join reply. If they do not fit, an event with more of them follows the reply */
+  /** @returns the requests for a host's join reply. If they do not fit, an event with a longer list follows */
   function forReply (room: LocalRoom, session: Session, { delivered }: RequestAudience): SeatRequestView[] {
     const fit = fitting(delivered, maxJoinBytes)
     if (fit.length < delivered.length) rooms.sendTo(room, session, requestsEvent(room.roomId, delivered))
@@ -201,7 +201,7 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
       // Other join hooks look up the same role. Lookups are cached, so the backend is called only once.
       const lookup = fetchRole(room, session)
       if (audience.delivered.every(isOwn(session))) {
-        // The member may see all current requests in any role, so the reply does not wait for the role.
+        // No other member has a request, so every role sees the same list, and the reply need not wait for the role.
         lookup.then((role) => updateRole(room, session, role))
         return [...audience.delivered]
       }

@@ -10,7 +10,7 @@ const time = z.number()
 const seat = z.object({
   seatIndex: z.int(),
   userId,
-  /** Unique id of this stay in the seat. Permissions granted for the stay end when the user leaves the seat. */
+  /** Unique id of this stay in the seat. Permissions for this stay expire when the user leaves the seat. */
   sitting: z.int(),
   /**
    * The `sitting` of the user's first seat, if the user has moved since then. Orders users by how long they have been

@@ -78,7 +78,7 @@ export function createIntake ({ storage, targets, kept, onQueued, metrics, log }
   }
 
   function reportOverflow (moved: number): void {
-    // The metric does not name the queue that was full, but its dead letters do.
+    // The metric does not name the queue that was full, but the dead letters do.
     metrics.dead.inc({ queue: 'any', reason: 'overflow' }, moved)
     if (performance.now() - loggedAt.overflow < logIntervalMs) return
     loggedAt = { ...loggedAt, overflow: performance.now() }

@@ -31,7 +31,7 @@ export function createReports (clock: { now (): number }): () => Required<Report
   return () => ({ id: v7(), at: clock.now(), order: order++ })
 }
 
-/** Maximum number of events per change whose ids sort in the order of the events. Ids of further events may sort in any order. */
+/** Number of events per change that stay in order when sorted by id. Any further events may sort in any order. */
 const orderedEvents = 64
 
 /** A change that a server has observed. */
@@ -55,7 +55,7 @@ export type Change = Reported & (
 
 export interface SeatEntry { seatIndex: number, userId: UserId | null, isMuted: boolean, isLocked: boolean }
 
-/** The stored knowledge: JSON by field. */
+/** The stored fields of a room: JSON by name. */
 export type Fields = ReadonlyMap<string, string>
 
 /**

@@ -5,7 +5,7 @@ import type { QueuedEvent } from './events.ts'
 export interface Target {
   /** Identifies the address and its queue: the host name and a hash of the URL. */
   id: string
-  /** The address without query, for admins. */
+  /** The URL without its query, as admins see it. */
   shownUrl: string
 }
 
@@ -66,7 +66,7 @@ export interface DeadLetter {
 export interface QueueState {
   /** Number of events that are not delivered yet. */
   pending: number
-  /** When the oldest of them was added, in epoch milliseconds. */
+  /** When the oldest of these events was added, in epoch milliseconds. */
   oldestAt: number | undefined
   /** Dead letters of all queues. */
   deadLetters: number

@@ -15,8 +15,9 @@ export const sweepJob = 'webhook-sweep'
 const sweepMs = 60_000
 const pageSize = 500
 /**
- * A difference is reported if it still exists after this time, in milliseconds: until then, the server where the change
- * happened may report it. Without Redis, changes are reported at once.
+ * Delay before a difference is checked again, in milliseconds. It is reported only if it still exists, because the
+ * server where the change happened may have reported it in the meantime. Without Redis, that server reports changes at
+ * once.
  */
 const verifyMs = { redis: 3000, memory: 100 }
 
@@ -69,9 +70,7 @@ export function createReconciler (app: Pick<FeatureInstance, 'clock' | 'features
     }
   }
 
-  /**
-   * @returns the differences between a room and what the receivers know. The key of each is a text that identifies it
-   */
+  /** @returns the differences between a room and what the receivers know, by a key that identifies the difference */
   async function compare (roomId: string): Promise<Map<string, Difference>> {
     const { fields } = await storage.readRoom(roomId)
     const [record, members] = await Promise.all([store.getRoom(roomId), membersOf(roomId)])
@@ -90,7 +89,7 @@ export function createReconciler (app: Pick<FeatureInstance, 'clock' | 'features
         continue
       }
       const { joinedAt, again } = JSON.parse(field) as KnownMember
-      // The report that the user left before joining again is missing.
+      // No server has reported that the user left before rejoining.
       if (again) found.set(`left ${userKey} ${joinedAt}`, { type: 'left', startedAt: record.createdAt, userKey, reason: 'disconnected', count: members.size - 1, joinedAt })
     }
     if (!isSame) return found

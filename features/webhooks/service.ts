@@ -70,7 +70,7 @@ export async function startWebhooks (app: FeatureInstance, settings: z.output<ty
   hooks.on('broadcast:changed', (roomId, onAir, broadcast) => add(roomId, { type: 'broadcast', onAir, ...broadcast }))
   hooks.on('recording:finished', async (roomId, { recordingId, startedBy, startedAt, endedAt = clock.now(), reason = 'stopped', files }) => {
     const listed = files.map(({ name, kind, userId, bytes, seconds }) => ({ name, kind, ...(userId === undefined ? {} : { userId }), bytes, seconds }))
-    // The hook may be called again. The same id leads to the same webhook.
+    // If the hook is called again, the same id leads to the same webhook.
     intake.add(roomId, { id: recordingId, at: endedAt, type: 'recorded', data: { recordingId, startedBy, startedAt, endedAt, reason, files: listed } })
     await intake.stored(roomId)
   })
@@ -82,7 +82,7 @@ export async function startWebhooks (app: FeatureInstance, settings: z.output<ty
   })
 
   hooks.on('room:resynced', reconciler.review)
-  // Kept across reloads: no change is missed during a reload, so only the first review must be a full one.
+  // Kept across reloads: no change is missed during a reload, so only the first review must be full.
   const start = keep('start', () => ({ isReviewed: false }))
   hooks.on('feature:loaded', (name) => {
     if (name !== 'webhooks') return

@@ -24,7 +24,7 @@ export interface Offer {
   iceUfrag: string
   /** The client's DTLS parameters, for `connectTransport`. */
   dtlsParameters: DtlsParameters
-  /** Whether the client can only be the DTLS server (`a=setup:passive`). */
+  /** Whether the client can act only as the DTLS server (`a=setup:passive`). */
   isPassive: boolean
 }
 

@@ -6,7 +6,7 @@ import { OfferNotAcceptable, PreconditionFailed, PreconditionRequired, SessionNo
 import { answerTo, fragmentOf, parseFragment, parseOffer, rtpCapabilitiesOf, rtpParametersOf } from './sdp.ts'
 import type { Offer, SentAudio, ServerParameters } from './sdp.ts'
 
-/** A session ends after this time without an ICE connection, in milliseconds. */
+/** How long a session may be without an ICE connection before it ends, in milliseconds. */
 const unconnectedMs = 30_000
 /** How long the server of a session may take to handle a request that another server forwards, in milliseconds. */
 const askMs = 5000
