@@ -51,7 +51,7 @@ function check (answers: Record<string, unknown>[], id: unknown) {
   if (typeof message !== 'string' || message === '') throw new Error(`no message: ${JSON.stringify(answer)}`)
 }
 
-t.test('any message data receives exactly one reply and affects no other client', async (t) => {
+t.test('a message with any data receives exactly one reply and affects no other client', async (t) => {
   const stage = await scene(t)
   const routes = stage.server.app.messages.contract().flatMap(({ routes }) => routes)
   t.ok(routes.length >= 13, `${routes.length} types`)

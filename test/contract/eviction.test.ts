@@ -59,7 +59,7 @@ t.test('a drain can be shortened', async (t) => {
   t.match(await drained, { status: 200, body: { result: 'deadline', sessions: 1 } })
 })
 
-t.test('a server that was partitioned closes a room that was closed meanwhile', async (t) => {
+t.test('after a partition, a server closes a room that was closed in the meantime', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env, timings: shortTimings }), await build(t, { env, timings: shortTimings })]
   const [ada, bob] = [await a.connect(1), await b.connect(2)]

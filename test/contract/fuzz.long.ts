@@ -12,7 +12,7 @@ const windowSize = 250
 /** Number of generated data texts per message type. The frames are built from these texts. */
 const variants = 300
 
-/** A small pseudo-random number generator (mulberry32). The same seed repeats a failure. */
+/** A small pseudo-random number generator (mulberry32). To repeat a failure, use the same seed. */
 function createRandom (seed: number): (below: number) => number {
   let state = seed
   return (below) => {

@@ -83,8 +83,8 @@ const named: Readonly<Record<string, fc.Arbitrary<Json>>> = {
 }
 
 /**
- * Plausible values for particular requests, in place of those in {@link named}. A kicked client could not send any more
- * requests.
+ * Plausible values for particular requests, in place of those in {@link named}. The kicked user (99) does not exist,
+ * because a kicked client could not send any more requests.
  */
 const namedOf: Readonly<Record<string, typeof named>> = { 'room:kick': { ...named, userId: oneOf(99) } }
 

@@ -137,7 +137,7 @@ t.test('closes a connection that floods bytes, pings or pongs', async (t) => {
   t.match(await pongs.closed, flooding, 'pongs')
 })
 
-t.test('a connection that was closed for flooding is no longer read', async (t) => {
+t.test('stops reading a connection that it has closed for flooding', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth' } })
   const client = await server.connect(1)
   // Make the client ignore the server's close frame.
@@ -163,7 +163,7 @@ t.test('limits the requests that wait for a join', async (t) => {
   t.ok((await Promise.all(replies)).every((code) => code === 'UNKNOWN_TYPE'), 'fewer requests are handled after the join')
 })
 
-t.test('rejects a request of a session without a connection if too many requests wait', async (t) => {
+t.test('closes a session without a connection if too many of its requests wait', async (t) => {
   const { app } = shared
   const hold = Promise.withResolvers<undefined>()
   app.hooks.on('room:create', () => hold.promise)
@@ -261,7 +261,7 @@ onEveryStore(t, 'limits wrong PINs per address and per room, except for members'
   await (await server.connect('later', from(12))).ok('room:join', { roomId: 'r2', pin: '1234' })
 })
 
-t.test('wrong PINs are counted together across all servers and kinds of connections', async (t) => {
+t.test('all servers and connection types share one count of wrong PINs', async (t) => {
   const servers = pair
   const headers = { 'x-forwarded-for': '203.0.113.7' }
   const owner = await servers[0].connect('owner', { headers })
@@ -317,7 +317,7 @@ t.test('rejects . and .. as ids', async (t) => {
   }
 })
 
-t.test('rejects . and .. as user ids from a feature that identifies users itself', async (t) => {
+t.test('rejects . and .. as user ids if a feature identifies users itself', async (t) => {
   const server = shared
   const authenticate = ({ url }: { url: string }) => {
     const id = url.split('?').at(-1) ?? ''

@@ -60,7 +60,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.same((await b.take(sizes, leaseMs)).gifts, [], 'the gift is not due again')
   })
 
-  t.test('does not queue a recorded gift, but queues a gift of which no record is left', async (t) => {
+  t.test('queues a gift again only if no record of it is left', async (t) => {
     const { a, b } = await make(t)
     const gifts = Array.from({ length: 4 }, () => giftOf()) as [Gift, Gift, Gift, Gift]
     for (const gift of gifts) t.equal(await a.add(gift), undefined)
@@ -134,7 +134,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.same(await a.counts(), nothing)
   })
 
-  t.test('an expired lease is valid until another taker takes the gift', async (t) => {
+  t.test('a batch can be settled after its lease has expired, unless another taker has taken its gifts', async (t) => {
     const { a, b, clock } = await make(t)
     await a.add(giftOf())
     const batch = await a.take(sizes, leaseMs)

@@ -75,7 +75,7 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Room
     }
   })
 
-  t.test('rejects a change that is based on an earlier room with the same id', async (t) => {
+  t.test('rejects a change that is based on the state of an earlier room with the same id', async (t) => {
     const store = await make(t)
     const record = { ...recordOf('r1', 1), createdAt: 2000 }
     await store.join(joining('r1', 1))
@@ -107,7 +107,7 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Room
     t.same(await store.readDocuments([], 'd'), [])
   })
 
-  t.test('restoring lost documents does not change documents that are current', async (t) => {
+  t.test('restoring documents neither overwrites newer versions nor affects a later room with the same id', async (t) => {
     const store = await make(t)
     const { room } = await store.join(joining('r1', 1))
     const members = [{ sessionId: 's-1', userKey: '1', profile: { userId: 1, id: 1, name: 'User 1' } }]

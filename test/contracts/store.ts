@@ -281,7 +281,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.equal(await codeOf(store.join(joining('r1', 3))), 'ok')
   })
 
-  t.test('enforces an interval between log entries, and removes entries', async (t) => {
+  t.test('enforces a minimum interval between log entries, and removes entries', async (t) => {
     const store = await make(t)
     await store.join(joining('r1', 1))
     const spacing = { key: 'u1', document: 'chat', field: 'ms' }

@@ -27,7 +27,7 @@ t.test('concurrent sweeps close each room once', async (t) => {
   t.same(await store.listEmptyRooms(Date.now(), 10), ['young'])
 })
 
-t.test('the backend is told only once that a room has ended', async (t) => {
+t.test('notifies the backend only once that a room has ended', async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   const env = { ...backend.env, FEATURES: 'auth,auto-close,laravel-bridge', REDIS_URL: await redisDatabase(), EMPTY_ROOM_SECONDS: '1' }

@@ -31,8 +31,8 @@ export function startSweep (t: Test, server: TestServer, idleMs: number): { stop
 export async function createEmptyRooms (store: RoomStore, roomIds: readonly string[], leftAt: number, userId: UserId = 1): Promise<void> {
   await createOccupiedRooms(store, roomIds, Math.min(leftAt, Date.now()) - 60_000, userId)
   await inBatches(roomIds, (roomId) => store.leave(roomId, `${roomId} ${userId}`, String(userId), leftAt))
-  // The server may have synced its rooms in between, and removed a member whom it does not know: the room is then empty
-  // since that moment.
+  // The server may have synced its rooms in between and removed a member without a session. Such a room became empty
+  // only at that time.
   const listed = new Set(await store.listEmptyRooms(leftAt, 100_000))
   const later = (await Promise.all(roomIds.filter((roomId) => !listed.has(roomId)).map((roomId) => store.getRoom(roomId))))
     .flatMap((room) => room?.participantCount === 0 ? room.roomId : [])

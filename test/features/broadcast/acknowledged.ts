@@ -3,9 +3,9 @@ import { build, shortTimings, tokenFor } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
 import { until } from '../../support/retry.ts'
 
-// If a server has acknowledged a broadcast command, a recording command or a call to /api, its effect survives kill -9.
-// All of these are sent at once. The server is killed when the last reply arrives, so a write after its reply would be
-// lost.
+// Once a server has acknowledged a broadcast command, a recording command or a call to /api, the effect must survive
+// kill -9. All of these are sent at once. The server is killed when the last reply arrives, so a write after its reply
+// would be lost.
 
 const features = { FEATURES: 'auth,media,broadcast,recording', BROADCAST_ENCRYPT: 'true' }
 

@@ -8,8 +8,8 @@ import { build } from '../../support/build.ts'
 import { fragmentsOf, hlsClient, parsePlaylist } from '../../support/hls.ts'
 import { speak } from '../../support/mix.ts'
 
-// Checks every segment of both renditions for an hour (or BROADCAST_MINUTES) on air, and compares its time with the
-// monotonic clock.
+// Checks every segment of both renditions for an hour (or BROADCAST_MINUTES) on air, and compares the segments' times
+// with the monotonic clock.
 
 const minutes = Number(process.env.BROADCAST_MINUTES ?? 60)
 const hz = 1000
@@ -37,8 +37,8 @@ for (const [file, codec] of [['live.m3u8', 'aac'], ['opus.m3u8', 'opus']] as con
     let samples = 0
     let segments = 0
     /**
-     * For each segment: the arrival time of the playlist that completes it, minus its end time in the stream, in
-     * milliseconds. Only the differences between segments matter.
+     * Per segment, the time from its end in the stream until a playlist lists the whole segment, in milliseconds. Only
+     * the differences between segments matter.
      */
     const lags: number[] = []
     const faults: string[] = []

@@ -8,7 +8,7 @@ import { redisDatabase } from '../../support/redis.ts'
 
 // Tests a broadcast on two servers, both of which serve it: if one dies, the other takes over.
 
-/** The root test. Clients that are created for it stay connected until the last test ends. */
+/** The root test, for clients that stay connected until the last test ends. */
 const file = t
 const REDIS_URL = await redisDatabase()
 const optionsOf = (NODE_ID: string) => ({ env: { REDIS_URL, NODE_ID, FEATURES: 'auth,media,broadcast' }, timings: shortTimings })

@@ -138,7 +138,7 @@ t.test('the history has the same order as the events on all servers', async (t) 
   for (const client of writers) t.strictSame(messagesOf(client).map(({ id }) => id), history)
 })
 
-t.test('while Redis is down, members of one server chat without a history', async (t) => {
+t.test('while Redis is down, members on the same server chat without a history', async (t) => {
   const redis = await startRedis(t)
   const env = { FEATURES, REDIS_URL: redis.url }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
@@ -167,7 +167,7 @@ t.test('while Redis is down, members of one server chat without a history', asyn
   t.match(await historyOf(await b.connect(5)), [{ content: 'after' }])
 })
 
-t.test('members of one server receive a message once even if Redis never received it', async (t) => {
+t.test('members on the sender\'s server receive a message once, even if it never reached Redis', async (t) => {
   const redis = await startRedis(t)
   const proxy = await createHoldingProxy(t, redis)
   const server = await build(t, { env: { FEATURES, REDIS_URL: proxy.url } })

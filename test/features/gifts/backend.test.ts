@@ -92,7 +92,7 @@ onEveryStore(t, 'reports insufficient balance to a sender on another server', as
   for (const client of [here, there]) t.match(await client.event('gift:error'), { transactionId, code: 4002 })
 })
 
-onBothStores(t, 'moves a gift to the dead letters after three failures; an admin replays it', async (t, env) => {
+onBothStores(t, 'moves a gift to the dead letters after three failures, and an admin can replay it', async (t, env) => {
   const { backend, server, enter } = await start(t, env)
   const [ada, bob] = [await enter(1), await enter(2)]
   const mend = backend.fault({ call: 'gifts', kind: 'status', status: 500 })

@@ -76,7 +76,7 @@ onEveryStore(t, 'rejects invalid gifts', async (t, store) => {
   for (const change of [{ quantity: 9999 }, { recipientId: 'x'.repeat(128) }, { giftId: 2 ** 53 - 1 }]) await ada.ok('gift:send', { ...gift, ...change })
 })
 
-onEveryStore(t, 'sends a user id with the type that it has in the token', async (t, store) => {
+onEveryStore(t, 'sends user ids as numbers or strings, as they are in the token', async (t, store) => {
   const server = await build(t, { env: { ...env, ...store } })
   const [ada] = [await server.connect('a1'), await server.connect(42), await server.connect('43')]
   await ada.ok('room:join', { roomId: 'r1' })
@@ -86,7 +86,7 @@ onEveryStore(t, 'sends a user id with the type that it has in the token', async 
   }
 })
 
-t.test('sends the ids of members on other servers with the type that they have in the token', async (t) => {
+t.test('sends the ids of members on other servers as numbers or strings, as they are in the token', async (t) => {
   const store = { REDIS_URL: await redisDatabase() }
   const [server, other] = [await build(t, { env: { ...env, ...store } }), await build(t, { env: { ...env, ...store } })]
   const [ada, bob, carl, eve] = [await server.connect('a1'), await other.connect(42), await other.connect('43'), await other.connect(45)]

@@ -71,7 +71,8 @@ t.test('keys of different senders are independent', async (t) => {
   const others = [
     await bob.ok('gift:send', gift),
     await eve.ok('gift:send', gift),
-    // All members see the transaction id. If a user sends it as a key, the reply must not be for the gift with that id.
+    // All members see the transaction id. If a member uses this id as a key, the reply must not be for the gift with
+    // this transaction id.
     await bob.ok('gift:send', { ...gift, key: transactionId }),
     await ada.ok('gift:send', { ...gift, key: transactionId })
   ]
@@ -166,7 +167,7 @@ t.test('another server reports a rejected gift only to the sender', async (t) =>
   t.same(await shownTo(there), [transactionId], 'only the accepting server announces the gift')
 })
 
-t.test('a retry after UNAVAILABLE announces the gift, but queues no second one', async (t) => {
+t.test('a retry after UNAVAILABLE announces the gift, but does not queue a second one', async (t) => {
   const redis = await startRedis(t)
   const server = await build(t, { env: { ...waiting, REDIS_URL: redis.url } })
   const [ada, bob] = [await enter(server, 1), await enter(server, 2)]
@@ -194,7 +195,7 @@ t.test('a retry after UNAVAILABLE announces the gift, but queues no second one',
   t.same(await shownTo(bob), [first, transactionId])
 })
 
-t.test('a retry after a lost connection queues no second gift', async (t) => {
+t.test('a retry after a lost connection does not queue a second gift', async (t) => {
   const server = await build(t, { env: waiting })
   const [ada, bob] = [await enter(server, 1), await enter(server, 2)]
   const gift = { giftId: 7, recipientId: 2, key: v7() }

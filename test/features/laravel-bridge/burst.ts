@@ -6,7 +6,7 @@ import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { valueOf } from './support.ts'
 
-/** @param total how many events the backend publishes at once, a multiple of 20 */
+/** @param total number of events that the backend publishes at once; a multiple of 20 */
 export async function assertBurst (t: Test, total: number): Promise<void> {
   const redis = await startRedis(t)
   const backend = await startBackend(t, { redisUrl: redis.url })

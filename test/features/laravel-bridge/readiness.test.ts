@@ -84,7 +84,7 @@ t.test('a server ignores the canaries of other servers', async (t) => {
   for (const server of servers) t.notMatch(await server.app.metrics.registry.metrics(), /flylive_laravel_events_dropped_total\{/)
 })
 
-t.test('without Redis there is no relay, and readiness does not depend on it', async (t) => {
+t.test('without Redis, there is no relay, and no readiness check for it', async (t) => {
   const backend = await startBackend(t)
   const server = await build(t, { env: backend.env })
   const { status, body } = await readiness(server)

@@ -7,7 +7,8 @@ import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { isSince } from '../../support/pace.ts'
 
-// The tests mostly wait. Only one uses the shared Redis, because databases share their channels.
+// The tests mostly wait, so they run in parallel. Only one of them uses the shared Redis, because the databases of one
+// Redis share channels.
 t.jobs = 6
 
 const statusesOf = (backend: Backend, roomId = '7'): Status[] => backend.statuses.filter((item) => item.roomId === roomId).map(({ status }) => status)

@@ -98,7 +98,7 @@ t.test('replaces a dead media worker and notifies its rooms', async (t) => {
   t.equal((await fetch(`${server.url}/readyz`)).status, 200)
 })
 
-t.test('places a room on the worker with the fewest rooms, up to the limit', async (t) => {
+t.test('places a room on the worker with the fewest rooms, and limits the rooms per worker', async (t) => {
   const server = await build(t, { env: { ...withoutSeats, MEDIASOUP_WORKERS: '2', MAX_ROOMS_PER_WORKER: '2' } })
   const clients = []
   for (let i = 0; i < 5; i++) {

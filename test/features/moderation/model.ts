@@ -69,8 +69,8 @@ function randomFrom (seed: number): () => number {
 }
 
 /**
- * Whether an acknowledged operation was certainly in effect from `sent` to `done`: no operation that ends its effect
- * can have been executed.
+ * Whether one of the `begun` operations was certainly in effect from `sent` to `done`, because none of the `ended`
+ * operations can have undone it by then.
  */
 function isInEffect (begun: readonly Operation[], ended: readonly Operation[], sent: number, done: number): boolean {
   return begun.some((on) => on.code === 'ok' && on.done < sent && !ended.some((off) => off.code !== 'rejected' && off.done >= on.sent && off.sent <= done))
@@ -287,8 +287,7 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
   }
 
   /**
-   * Sends a command as the owner, and repeats it until it is known whether it took effect, because a server may be
-   * restarting.
+   * Sends a command as the owner. Repeats it until the outcome is known, because a server may be restarting.
    *
    * @returns whether it has taken effect
    */

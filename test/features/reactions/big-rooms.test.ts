@@ -100,7 +100,7 @@ t.test('sends accepted reactions when the server stops', async (t) => {
   await until(() => sumOf(bob)['🔥'] === 10)
 })
 
-t.test('while Redis is down, members of one server keep reacting', async (t) => {
+t.test('while Redis is down, members on the same server keep reacting', async (t) => {
   const redis = await startRedis(t)
   const [a, b] = await pair(t, 'redis', { REDIS_URL: redis.url }, config)
   const [ada, bob, eve, kim] = [await a.connect(1), await a.connect(2), await a.connect(3), await b.connect(4)]

@@ -16,7 +16,7 @@ async function read (url: string, path: string): Promise<Buffer> {
 }
 const detailOf = async (url: string, id: string) => JSON.parse(String(await read(url, id))) as Detail
 
-t.test('a full disk ends only the affected recording, and its files stay valid', async (t) => {
+t.test('a full disk ends only the affected recording, whose files stay valid', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,media,chat,recording', RECORDING_MAX_ROOMS: '2' } })
   const [first, second, third] = await Promise.all([1, 2, 3].map(async (id) => await server.connect(id)))
   if (!first || !second || !third) return

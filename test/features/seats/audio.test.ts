@@ -53,7 +53,7 @@ onEveryStore(t, 'leaving the seat closes the producer', async (t, env) => {
   }
 })
 
-onEveryStore(t, 'taking the same seat again closes no producer', async (t, env) => {
+onEveryStore(t, 'taking the same seat again does not close the producer', async (t, env) => {
   const { server, owner, member } = await scene(t, env)
   await member.ok('seat:take', { seatIndex: 0 })
   const producerId = await produce(member)

@@ -20,7 +20,7 @@ const valid: Record<string, object> = {
   'seat:request:cancel': {}
 }
 
-onEveryStore(t, 'every request requires a room, by default the one that the socket is in', async (t, env) => {
+onEveryStore(t, 'every request requires membership of its room, which defaults to the socket\'s room', async (t, env) => {
   t.same(Object.keys(requests).sort(), Object.keys(valid).sort(), 'every request is covered')
   const { server, owner, member } = await scene(t, env)
   const outside = await server.connect(9)

@@ -50,7 +50,7 @@ onEveryStore(t, 'declines an invite', async (t, env) => {
   await owner.ok('seat:invite', { userId: 3, seatIndex: 2 })
 })
 
-onEveryStore(t, 'allows only one invite per free seat, and only to members', async (t, env) => {
+onEveryStore(t, 'allows only one invite per free seat, and only for users in the room', async (t, env) => {
   const { server, owner, admin, other } = await scene(t, env)
   await other.ok('seat:take', { seatIndex: 0 })
   t.equal(await owner.fails('seat:invite', { userId: 3, seatIndex: 0 }), 'SEAT_TAKEN')

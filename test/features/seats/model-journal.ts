@@ -17,8 +17,8 @@ export interface Entry {
 }
 
 /**
- * A period in which a user was outside a room, in epoch milliseconds: from before any server can detect the absence
- * until the next join reply arrives.
+ * A period in which a user was outside a room, in epoch milliseconds. It begins before any server can detect the
+ * absence, and ends when the next join reply arrives.
  */
 interface Absence {
   from: number
@@ -41,13 +41,13 @@ interface EventDetails {
 }
 
 /**
- * On an idle machine, the maximum time from the reply to a request until the event of that request, in milliseconds.
- * Because the machine may be busy, twice the time of the slowest reply is added.
+ * Maximum time between the reply to a request and its event on an idle machine, in milliseconds. The test adds twice
+ * the time of the slowest reply, because the machine may be busy.
  */
 const minLagMs = 3000
-/** Outcomes after which a request may have changed something: after `lost` and `UNAVAILABLE`, this is unknown. */
+/** Outcomes of requests that have changed something (`ok`) or may have done so (`lost` and `UNAVAILABLE`). */
 const mayHaveChanged = new Set(['ok', 'lost', 'UNAVAILABLE'])
-/** Many clients receive the same event, so copies of an event are skipped for this many milliseconds. */
+/** For this many milliseconds, copies of an event are skipped, because many clients receive the same event. */
 const sameMs = 500
 
 const sameSeat = ({ seatIndex }: Entry, details: EventDetails) => seatIndex === details.seatIndex
@@ -114,7 +114,7 @@ export function createJournal (graceMs: number, inviteMs: number): Journal {
   const entries = new Map<string, Entry[]>()
   const absences = new Map<string, Absence[]>()
   const wrong: string[] = []
-  /** Events that only pending requests could have caused, each with these requests. */
+  /** Events whose only possible causes are pending requests, with those requests. */
   const waiting: { what: string, entries: Entry[] }[] = []
   /** When the event of a pending invite arrived, by room and seat. */
   const since = new Map<string, number>()

@@ -67,7 +67,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
   let node: Node | undefined
   /** Whether the player has sent a request to leave the current room. */
   let leaving = false
-  /** Whether a request that was sent before the join, or one sent since, may still release the seat. */
+  /** Whether a request may still release the seat: one sent before the join, or one sent since. */
   let mayLoseSeat = { before: false, since: false }
 
   const problem = (what: string) => problems.push(`${key} in ${room?.roomId}: ${what}`)
@@ -157,7 +157,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
       const begin = performance.now()
       const { ok, error } = await mine.request('room:join', { roomId, seatCount })
       if (ok) {
-        // A join waits two seconds for the backend, and then returns the role from the server's own data.
+        // If the backend takes longer than two seconds, the join returns the role from the server's own data.
         const isLate = performance.now() - begin > 1500
         if (replyRole !== harness.roleOf(roomId, key) && !isLate) problem(`has the wrong role ${replyRole}`)
         return

@@ -61,7 +61,7 @@ export interface Asker {
 export function randomRequest (random: Random, { key, role, view, roomId, roomIds, people, mates }: Asker): Request {
   const invites = [...view.invites].filter(([, user]) => String(user) === key).map(([index]) => index)
   const wanted = randomType(random, role)
-  // Only rarely send an answer to an invite that the user does not have.
+  // Rarely answer an invite that the user does not have.
   const type = wanted.startsWith('seat:invite:') && invites.length === 0 && random() < 0.8 ? 'seat:take' : wanted
   const rule = rules[type]
   const data: Request['data'] = {}

@@ -111,7 +111,7 @@ async function allAtOnce (harness: Harness, random: Random, { commands, restarts
       } else if (dice < 0.055) {
         await player.enter(roomId)
       } else if (dice < 0.25 && harness.ownerOf(roomId) === player.key) {
-        // In some of their turns, owners change the seat count through the admin API.
+        // Owners sometimes change the seat count through the admin API.
         await patch(harness, random, roomId, 2 + Math.floor(random() * 13))
       } else {
         const several = 1 + Math.floor(random() ** 2 * 3)

@@ -126,7 +126,7 @@ async function commandsDuring (t: Test, port: number, { app }: TestServer, work:
   return seen
 }
 
-/** Returns the commands without those that no request waits for: health checks and rate limit counts. */
+/** Removes the commands that no request waits for: health checks and rate limit counts. */
 const awaited = (commands: string[][]) => commands
   .filter((args) => args[0] !== 'ping' && !args.some((arg) => arg.startsWith('msab:ratelimit:')))
   .map((args) => args.slice(0, args[0] === 'zadd' ? 2 : 6)).sort()

@@ -280,7 +280,7 @@ t.test('both servers keep the request of a user who reconnects, and end the requ
   await expectRequests(t, hosts, '3')
 })
 
-t.test('after a partition, a server sends its clients the changes that it missed', async (t) => {
+t.test('after a partition, a server sends the missed changes to its clients', async (t) => {
   const { a, b, admin, member, other, watcher } = await pair(t)
   await other.ok('seat:request')
   await expectRequests(t, [admin], '4')
@@ -407,7 +407,7 @@ t.test('uses roles from the backend without a lookup per listener', async (t) =>
   t.equal(callsFor(3), 1, 'the role of an ordinary member is not looked up again')
 })
 
-t.test('a slow backend delays no join', async (t) => {
+t.test('a slow backend does not delay joins', async (t) => {
   const { backend, server, owner, member } = await backendRoom(t)
   backend.roles.set('7/8', 'admin')
   const mend = backend.fault({ call: 'role', path: '/8/', kind: 'slow', ms: 1500 })

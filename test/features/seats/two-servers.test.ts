@@ -278,7 +278,7 @@ t.test('on start, a server reserves the seats of users on a dead server', async 
   await first.app.rooms.roomState.define('seats', seatState).change('r1', (state = noSeats(4)) => ({ state: { ...state, seats: [{ seatIndex: 2, userId: 7, sitting: 1, selfMuted: false }], sittings: 1 }, result: undefined }))
   await first.close()
   await connection.del('msab:node:{dead-node}')
-  // With this feature, the other features start long after the server has connected to Redis.
+  // This feature delays the others, so that they start long after the server has connected to Redis.
   const folder = featureFolder(t)
   folder.write('asks', { 'index.ts': saying('asks', 'done', { before: 'for (let i = 0; i < 100; i++) await app.redis.ping()' }) })
   const second = await build(t, { env: { ...alone, FEATURES: 'asks,auth,seats', FEATURES_PATH: folder.path } })

@@ -10,7 +10,7 @@ import type { SocketIoClient } from './support.ts'
 
 const transports = ['websocket', 'polling'] as const
 const sign = createSigner({ key: jwtSecret, algorithm: 'HS256' })
-/** Whether the server has told a client to disconnect, after which the library does not reconnect by default. */
+/** Whether the server has sent a disconnect packet, after which the library does not reconnect by default. */
 const staysAway = ({ disconnects }: SocketIoClient) => disconnects.includes('io server disconnect')
 
 interface Ending {

@@ -21,7 +21,7 @@ t.test('clients that connected before and after a reload share the encoding of e
   t.match([await before.ask('room:join', { roomId: 'r1' }), await after.ask('room:join', { roomId: 'r1' })], [{ success: true }, { success: true }])
 })
 
-t.test('disabling the feature disconnects only its clients, which reconnect when it is enabled; meanwhile, its path returns 404', async (t) => {
+t.test('disabling the feature closes its path and disconnects only its clients, which reconnect when it is enabled again', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,socket-io' } })
   const native = await server.connect(1, { face: 'native' })
   const clients = await Promise.all((['websocket', 'polling'] as const).map((transport, i) => enter(t, server.url, 2 + i, { transports: [transport] })))

@@ -116,7 +116,7 @@ t.test('the colour of a guest is valid', async (t) => {
   }
 })
 
-t.test('production creates no guests', async (t) => {
+t.test('does not create guests in production', async (t) => {
   const { url } = await build(t, { env: { NODE_ENV: 'production', FEATURES, MEDIASOUP_ANNOUNCED_IP: '127.0.0.1', JWT_SECRET: jwtSecret, HOST: '127.0.0.1', MEDIASOUP_WORKERS: '1', DRAIN_SECONDS: '0' } })
   t.equal((await fetch(url)).status, 200)
   t.match(await post(url, { name: 'Ada' }), { status: 404, body: { error: { code: 'NOT_FOUND' } } })

@@ -30,7 +30,7 @@ const joined = (userId: string, startedAt = 10, more = {}) => ({ type: 'joined',
 const left = (userId: string, startedAt: number | undefined = 10, more = {}) => ({ type: 'left', startedAt, userKey: userId, reason: 'left', count: 0, ...more }) as const
 const names = (events: readonly Sent[]) => events.map(({ event, data }) => `${event}${'userId' in data ? ` ${String(data.userId)}` : ''}`)
 
-t.test('puts the reports of several servers in order', async (t) => {
+t.test('orders the reports of several servers', async (t) => {
   const known = createKnown()
   t.strictSame(names(known.apply(joined('ada'))), ['room_started', 'participant_joined ada'], 'a join may arrive before the report that the room was created')
   t.strictSame(known.apply({ type: 'started', room: room(10) }), [])

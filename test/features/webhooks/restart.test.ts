@@ -6,7 +6,7 @@ import { startServer } from '../../support/process.ts'
 import { until } from '../../support/retry.ts'
 import { startReceiver, webhookEnv } from '../../support/webhook-receiver.ts'
 
-t.test('webhooks survive kill -9, and the restarted server reports what ended with it', async (t) => {
+t.test('webhooks survive kill -9, and the restarted server reports the disconnected users', async (t) => {
   const receiver = await startReceiver(t)
   receiver.answer = () => 'hang'
   // Both servers use the same folder. `t.testdir` is called only once, because each call empties the folder.
@@ -29,7 +29,7 @@ t.test('webhooks survive kill -9, and the restarted server reports what ended wi
   t.equal(receiver.names('r1').filter((name) => name === 'participant_left').length, 1)
 })
 
-onStore('redis')(t, 'two servers add each webhook once; when one server dies, the other reports what ended with it and delivers the queue', async (t, store) => {
+onStore('redis')(t, 'two servers add each webhook once, and if one dies, the other reports its users as disconnected and delivers the queue', async (t, store) => {
   const receiver = await startReceiver(t)
   const env = { ...store, ...webhookEnv(receiver), FEATURES: 'auth,seats,webhooks', WEBHOOK_TIMEOUT_MS: '1000' }
   const doomed = await buildMortal(t, { env: { ...env, NODE_ID: 'a' }, timings: shortTimings })
