@@ -81,7 +81,7 @@ onEveryStore(t, `${crowd} clients in one room`, async (t, env) => {
     // First the operating system's buffers fill up, then the socket's queue.
     for (;;) {
       emit(pad)
-      // A closing session stays registered until the client confirms the close or a timeout ends, so check `open`.
+      // A closing session stays registered until the client confirms the close or a timeout expires, so check `open`.
       if (![...server.app.sockets.ofUser(String(crowd))].some((session) => session.open)) break
       if (last - begin > 1000) return t.fail('the connection was never closed')
       await allHave(others, last)

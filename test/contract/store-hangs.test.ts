@@ -4,7 +4,7 @@ import { startRedis } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
 
 for (const type of ['room:leave', 'room:join']) {
-  t.test(`a hanging Redis during ${type} leaves no room behind`, async (t) => {
+  t.test(`leaves no room behind if Redis hangs during ${type}`, async (t) => {
     const redis = await startRedis(t)
     const server = await build(t, { env: { FEATURES: 'auth,auto-close', EMPTY_ROOM_SECONDS: '1', REDIS_URL: redis.url } })
     const ada = await server.connect(1)

@@ -44,7 +44,7 @@ t.test('orders the reports of several servers', async (t) => {
   t.strictSame([...known.fields.keys()], ['room'])
 })
 
-t.test('a repeated change sends nothing, or webhooks with the same ids', async (t) => {
+t.test('a repeated change causes no webhooks, or webhooks with the same ids', async (t) => {
   const known = createKnown()
   const once = known.apply({ ...joined('ada'), id: 'x', at: 1 })
   t.strictSame(known.apply({ ...joined('ada'), id: 'x', at: 1 }), [])
