@@ -149,7 +149,7 @@ t.test('mutes and unmutes a user', async (t) => {
   for (const page of [ada, bob, cyd]) await personOn(page, 'Ada', 'speaking').waitFor()
 })
 
-t.test('a user who leaves disappears from the pages of the others', async (t) => {
+t.test('a user who has left is no longer shown on the other pages', async (t) => {
   // Sending audio takes a lot of CPU time, so only Bob sends audio from here on.
   await ada.evaluate(() => window.flylive?.audio?.unpublish())
   await bob.getByRole('button', { name: 'Leave', exact: true }).click()
@@ -225,7 +225,7 @@ t.test('the host locks the room', async (t) => {
   t.pass('for everyone who is not in it')
 })
 
-t.test('the host appoints a moderator and hands the room over, and the new host ends the room', async (t) => {
+t.test('the host appoints a moderator, then hands the room over; the new host ends the room', async (t) => {
   await act(ada, 'Cyd', 'Make Cyd a moderator')
   await cyd.getByRole('button', { name: 'Room settings' }).waitFor()
   t.equal(await (await sheetOf(cyd, 'Ada')).getByRole('button', { name: 'Remove from room' }).count(), 0, 'a moderator cannot remove the host')
@@ -241,7 +241,7 @@ t.test('the host appoints a moderator and hands the room over, and the new host 
   t.equal((await server.admin('GET', `/admin/rooms/${room}`)).status, 404)
 })
 
-t.test('sends no request to another host', async (t) => {
+t.test('the page sends requests only to its own server', async (t) => {
   const hosts = await ada.evaluate(() => performance.getEntriesByType('resource').map(({ name }) => new URL(name).host))
   t.same([...new Set(hosts)], [new URL(server.url).host])
 })

@@ -48,7 +48,7 @@ t.test('the page asks for the PIN of a protected broadcast', async (t) => {
   await take(page, 'listen-phone')
 })
 
-t.test('the page shows when the broadcast ends, and plays again when the room goes on air again', async () => {
+t.test('the page shows that the broadcast has ended, and resumes when the room is on air again', async () => {
   await ada.getByRole('button', { name: 'Broadcast' }).click()
   await ada.getByRole('button', { name: 'End broadcast' }).click()
   await ada.getByRole('button', { name: 'Go live now' }).waitFor()

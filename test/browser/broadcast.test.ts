@@ -56,7 +56,7 @@ t.test('the listener pauses the playback, which then continues live', async () =
   await listener.getByRole('button', { name: 'Pause' }).waitFor()
 })
 
-t.test('the page shows when the broadcast ends', async () => {
+t.test('the page shows that the broadcast has ended', async () => {
   await ada.getByRole('button', { name: 'Broadcast' }).click()
   await ada.getByRole('button', { name: 'End broadcast' }).click()
   await ada.getByRole('button', { name: 'Go live now' }).waitFor()

@@ -28,11 +28,11 @@ export interface Extent {
   sockets: number
   /** How long a socket pauses between a reply and the next request, in milliseconds. */
   pauseMs: number
-  /** How far the fraction of concealed audio may exceed that of an undisturbed call. Allows for other load on the machine. */
+  /** Maximum increase in the fraction of concealed audio, compared with an undisturbed call. Allows for other load. */
   margin: number
 }
 
-/** The features that are disabled and enabled, by the type of one of their requests. */
+/** The features that are disabled and enabled, keyed by the type of one of their requests. */
 const toggled: Readonly<Record<string, string>> = { 'chat:message': 'chat', 'gift:send': 'gifts', 'room:react': 'reactions' }
 const peoplePerRoom = 30
 

@@ -107,7 +107,7 @@ t.test('a muted user has no level and does not lower the quality', async (t) => 
 
 // levels-and-quality.long.ts sets ALL_CASES.
 if (process.env.ALL_CASES !== undefined) {
-  t.test('joins and leaves never cause negative values', async (t) => {
+  t.test('values are never negative when users join or leave', async (t) => {
     await qualityOn(bob)
     const cyd = await enter(bobsBrowser, 3, 'Cyd', true)
     await expectTone(bob, 'Cyd', 1000)

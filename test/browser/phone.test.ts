@@ -178,7 +178,7 @@ t.test('every control is visible at every size', async (t) => {
   }
 })
 
-t.test('a link that is opened in the same tab leads to the linked room', async (t) => {
+t.test('a room link opened in the same tab shows the linked room', async (t) => {
   await page.setViewportSize(portrait)
   await page.evaluate(() => { location.hash = '#room=upright&name=Hedy' })
   await page.getByRole('heading', { name: 'Join upright' }).waitFor()

@@ -79,7 +79,7 @@ await enterOn(bob, { url: server.url, roomId: 'r1', id: 2, audio: { play: true }
 await enterOn(ada, { url: server.url, roomId: 'r1', id: 1 })
 const bobs = await playback(bob)
 
-t.test('the voice is sent with DTX, and music is sent in stereo beside it', async (t) => {
+t.test('sends the voice with DTX, and music in stereo at the same time', async (t) => {
   await ada.evaluate(async () => {
     const { audio } = window.flylive as NonNullable<typeof window.flylive>
     const stream = await navigator.mediaDevices.getUserMedia({ audio: true })

@@ -27,7 +27,7 @@ t.test('a user who joins while another user is muted sees the mute, and receives
 })
 
 t.test('survives seat changes while audio is being set up', async (t) => {
-  // Makes Bob's page send one request right before and another right after its next request of type `next`.
+  // When Bob's page next sends a request of type `next`, sends `before` just before it and `after` just after it.
   const meddle = (next: string, before: string, after: string) => bob.evaluate(([next, before, after]) => {
     const connection = (window.flylive as NonNullable<typeof window.flylive>).connection
     const { request } = connection
@@ -138,7 +138,7 @@ t.test('sends a track that was published before the user had a seat', async (t) 
   await cyd.context().close()
 })
 
-t.test('a user who finds no free seat only listens', async (t) => {
+t.test('a user who finds no free seat can only listen', async (t) => {
   const owner = await server.connect(1)
   await owner.ok('room:join', { roomId: 'small', seatCount: 1 })
   await owner.ok('seat:take', { seatIndex: 0 })

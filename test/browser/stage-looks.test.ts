@@ -126,7 +126,7 @@ t.test('respects reduced motion', async (t) => {
   await reaction.waitFor()
   t.equal(await reaction.evaluate((element) => getComputedStyle(element).animationName), 'none')
   await reaction.waitFor({ state: 'detached' })
-  // The looks are tested without animations.
+  // The layout tests run without animations.
   await ada.locator('.gift').first().waitFor({ state: 'detached' })
 })
 

@@ -163,7 +163,7 @@ t.test('handles a kick and a closed room', async (t) => {
 
 // The following tests need no audio; Ada and Bob are in no room.
 
-t.test('stops the microphone if the user permits it only when it is no longer needed', async (t) => {
+t.test('stops the microphone if the user grants access too late', async (t) => {
   const page = await visit(t, bobsBrowser, url, {
     name: 'Ida',
     room: 'i1',
@@ -212,7 +212,7 @@ t.test('stops the microphone if the user permits it only when it is no longer ne
   await page.context().close()
 })
 
-t.test('works with blocked browser storage', async (t) => {
+t.test('works when browser storage is blocked', async (t) => {
   const page = await visit(t, bobsBrowser, url, {
     name: 'Jo',
     room: 'j1',

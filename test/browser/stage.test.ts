@@ -310,7 +310,7 @@ t.test('the animations of gifts and reactions end', async (t) => {
   t.pass('nothing is left')
 })
 
-t.test('no page logs an error or calls another host', async (t) => {
+t.test('no page logs an error or contacts another server', async (t) => {
   t.same(complaints, [])
   for (const page of [ada, bob]) {
     const hosts = await page.evaluate(() => performance.getEntriesByType('resource').map(({ name }) => new URL(name)).filter(({ protocol }) => protocol !== 'data:').map(({ host }) => host))

@@ -223,7 +223,7 @@ function latenessOf ({ at, hz }: Block): number | undefined {
 
 /**
  * Divides the blocks into continuous runs, and compares the end of each run with the start of the next. Blocks during a
- * cross-fade, in which two tones overlap, belong to no run.
+ * cross-fade, in which two tones overlap, are not part of any run.
  *
  * @returns the largest jump, in milliseconds
  */

@@ -8,7 +8,7 @@ import { until } from '../support/retry.ts'
 
 const [adasBrowser, bobsBrowser] = await Promise.all([openBrowser(t, 440), openBrowser(t, 1000)])
 
-/** Time limit for the recovery, in milliseconds. Long enough for a busy machine, but shorter than users would accept. */
+/** Time limit for the recovery, in milliseconds. Long enough for a busy machine, but short enough for users. */
 const limitMs = 5000
 
 interface Health { workers: { index: number, pid: number, routers: number }[] }
