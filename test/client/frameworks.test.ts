@@ -115,7 +115,7 @@ t.test('every object of the client works through a proxy', async (t) => {
   t.equal(room.state, 'in', 'methods work when detached from their object, too')
 })
 
-t.test('lists are frozen, and each remains the same array until something changes', async (t) => {
+t.test('lists are frozen, and a list is the same array until its contents change', async (t) => {
   const room = createRoom(t, 1, { audio: {} })
   const { seats, audio } = room
   const lists = () => [room.participants, seats.list, seats.free, seats.requests, audio?.producers, audio?.heard]

@@ -24,7 +24,7 @@ const begin = performance.now()
 const { room: byDefault } = createClient(t, 'http://127.0.0.1:9', { connectTimeoutMs: defaultConnectTimeoutMs })
 const failedByDefault = byDefault.join('r1').catch((error: unknown) => ({ code: codeOf(error), ms: performance.now() - begin }))
 
-t.test('fails if the host is wrong, and can be called again', async (t) => {
+t.test('fails if the server is unreachable, and can be called again', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth' } })
   const relay = await createRelay(t, server.url)
   await relay.cut()

@@ -21,7 +21,7 @@ t.test('returns the level of the newest packet', async (t) => {
   t.equal(levels.of(receiver({ timestamp: 5, audioLevel: 1.5 }), 0), 1)
 })
 
-t.test('returns 0 without recent packets, whatever clock the browser uses', async (t) => {
+t.test("returns 0 if there is no recent packet, regardless of the browser's clock", async (t) => {
   const levels = new Levels()
   for (const timestamp of [1_790_000_000_000, 12.5]) {
     const one = receiver({ timestamp, audioLevel: 0.5 })

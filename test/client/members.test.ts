@@ -42,7 +42,7 @@ function enter () {
   return { connection, members, start, page, ids: () => members.profiles.map(({ userId }) => userId) }
 }
 
-t.test('a page of members adds those that were unknown', async (t) => {
+t.test('a page of members adds the members that were unknown', async (t) => {
   const { page, ids, members } = enter()
   await page().arrive(1, 2, 3)
   t.same(ids(), [1, 2, 3])

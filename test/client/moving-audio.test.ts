@@ -10,7 +10,7 @@ import { createTone } from '../support/wrtc.ts'
 import { createRelay } from './relay.ts'
 import { backoff } from './watch.ts'
 
-/** How long connecting a transport to the second server takes in this test, in milliseconds. */
+/** How long a transport takes to connect to the second server in this test, in milliseconds. */
 const connectMs = 1500
 
 /**
@@ -64,7 +64,8 @@ async function move (t: Test, settings: Record<string, string>) {
   await until(() => a.app.sfu.load().consumers === 0 && a.app.sfu.relays().sources === 0 && a.app.sfu.relays().sinks === 0)
 }
 
-// moving-audio.long.ts sets ALL_CASES. With SINGLE_SESSION, the second server may also close the session on the first one.
+// moving-audio.long.ts sets ALL_CASES. With SINGLE_SESSION, the second server may also close the session on the
+// first server.
 for (const single of process.env.ALL_CASES === undefined ? ['true'] : ['false', 'true']) {
   t.test(`a client that moves to another server keeps its audio on the first server until it is connected to the second, with SINGLE_SESSION=${single}`, (t) => move(t, { SINGLE_SESSION: single }))
 }

@@ -87,7 +87,7 @@ function listRequests ({ connection }: RoomClient) {
   return { types, hold: (types: string[], until: () => Promise<void>) => { held = { types, until } } }
 }
 
-t.test('a track with too high a bit rate is unpublished after 3 s, and the others are notified', async (t) => {
+t.test('after 3 s, the server closes a producer whose bit rate is too high, and notifies the other members', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,media', VOICE_MAX_KBPS: '6' } })
   const speaker = enter(t, server, 1, { handlerName: 'Chrome111', receive: false })
   const refusals: string[] = []

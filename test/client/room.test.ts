@@ -48,7 +48,7 @@ t.test('tracks the participants', async (t) => {
   t.equal((await room.connection.request('user:getRoom', { userId: 1 })).roomId, 'r2')
 })
 
-t.test('follows room:presence in a big room', async (t) => {
+t.test('applies room:presence events in a big room', async (t) => {
   const server = await build(t, { env: { PRESENCE_COALESCE_OVER: '1' } })
   const { room } = enter(t, server, 1)
   await room.join('r1')
@@ -158,7 +158,7 @@ t.test('loadParticipants() rejects on errors', async (t) => {
   t.same(namesOf(room), ['User 1'], 'earlier participants stay visible')
 })
 
-t.test('follows a change of the owner', async (t) => {
+t.test('updates `ownerId` when the owner changes', async (t) => {
   const server = await build(t, { env: { OWNER_GRACE_SECONDS: '1', FEATURES: 'auth' } })
   const { room: owner } = enter(t, server, 1)
   const { room: successor } = enter(t, server, 2)

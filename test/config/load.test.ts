@@ -39,7 +39,7 @@ t.test('an empty environment configures a local development server', async (t) =
   })
 })
 
-t.test('development announces the addresses of this machine, loopback first, unless an address for audio is set', async (t) => {
+t.test("in development, the server announces this machine's addresses, loopback first, unless an audio address is set", async (t) => {
   const address = (address: string, internal = false) => ({ address, internal, family: address.includes(':') ? 'IPv6' : 'IPv4', netmask: '', mac: '', cidr: null }) as NetworkInterfaceInfo
   t.same(ownAddresses({ eth0: [address('192.0.2.2'), address('2001:db8::2'), address('fe80::1')], lo: [address('127.0.0.1', true), address('::1', true)], down: undefined }),
     ['127.0.0.1', '::1', '192.0.2.2', '2001:db8::2'])
@@ -82,7 +82,7 @@ t.test('an empty variable counts as unset', async (t) => {
   t.match(problemsOf({ ...production, JWT_SECRET: '' }), ['JWT_SECRET: is required in production'])
 })
 
-t.test('the node id defaults to the host name in allowed characters', async (t) => {
+t.test('the node id defaults to the host name, with forbidden characters replaced', async (t) => {
   t.equal(loadConfig({}).NODE_ID, hostname().replace(/[^A-Za-z0-9_.-]/g, '-').slice(0, 64))
   t.match(problemsOf({ NODE_ID: 'two words' }), [/^NODE_ID: must be 1–64 characters/])
 })

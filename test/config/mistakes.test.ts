@@ -18,7 +18,7 @@ function problemsOf (env: Record<string, string | undefined>): readonly string[]
   return []
 }
 
-/** Invalid settings, each with the only problem that is reported for it. */
+/** Invalid settings, each with the single problem that is reported. */
 const mistakes: [Record<string, string>, RegExp][] = [
   [{ MEDIASOUP_ANNOUNCED_IP: 'https://203.0.113.7' }, /^MEDIASOUP_ANNOUNCED_IP: .*; use 203\.0\.113\.7 instead of https/],
   [{ MEDIASOUP_ANNOUNCED_IP: '203.0.113.7:10000' }, /^MEDIASOUP_ANNOUNCED_IP: .*; use 203\.0\.113\.7 instead of/],
