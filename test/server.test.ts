@@ -38,7 +38,7 @@ t.test('invalid configuration aborts the startup and lists every problem', async
   t.notMatch(output(), 'too-short-secret')
 })
 
-t.test('a port or an address that the server cannot use is named with its variable', async (t) => {
+t.test('if the server cannot use its port or address, the error names the variable', async (t) => {
   const taken = createServer().listen(0, '127.0.0.1')
   t.teardown(() => taken.close())
   await once(taken, 'listening')
@@ -84,7 +84,7 @@ t.test('a signal during startup ends the process', async (t) => {
   t.notMatch(output(), 'Server listening')
 })
 
-t.test('development generates missing secrets and prints a working token and its pages; after a kill, production starts on the same port', async (t) => {
+t.test('generates missing secrets in development, and prints a working token and page URLs; a killed server does not block the next start', async (t) => {
   const env = { PORT: String(await freePort()), MEDIASOUP_WORKERS: '1' }
   const first = startServer(t, { ...env, NODE_ENV: 'development', FEATURES: '', JWT_SECRET: '', ADMIN_API_KEY: '' })
   const url = await first.url

@@ -32,7 +32,7 @@ export async function checkImage (t: Test, app: string): Promise<void> {
 
   const start = startIn(t, app)
 
-  await t.test('starts and serves the features of production', async (t) => {
+  await t.test('starts with the production features', async (t) => {
     const server = start('')
     const url = await server.url
     t.equal((await fetch(`${url}/readyz`)).status, 200)
@@ -44,7 +44,7 @@ export async function checkImage (t: Test, app: string): Promise<void> {
     t.match(await server.exit, { code: 0 })
   })
 
-  await t.test('the stage serves the pages of the image, and the `docs` feature names the missing packages', async (t) => {
+  await t.test("the stage serves the image's pages, and the error of the `docs` feature lists the missing packages", async (t) => {
     const server = start('auth,media,stage,docs')
     const url = await server.url
     const page = await fetch(`${url}/admin`)
@@ -62,7 +62,7 @@ export async function checkImage (t: Test, app: string): Promise<void> {
   })
 }
 
-/** Checks that without built pages only the stage fails, and that without pino-pretty logs are JSON. */
+/** Checks that only the stage fails if the pages are not built, and that logs are JSON if pino-pretty is missing. */
 export async function checkWithoutPages (t: Test, app: string): Promise<void> {
   await rm(join(app, 'features/stage/.built'), { recursive: true })
   const production = startIn(t, app)('auth,media,stage')

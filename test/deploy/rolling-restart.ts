@@ -23,7 +23,7 @@ interface Witness {
   sound: Sound | undefined
   /** State changes of the room and of the audio since the start. */
   states: string[]
-  /** Whether the client's seat was ever reported free. */
+  /** Whether the client's seat was ever reported as free. */
   lostSeat: boolean
   /** The longest time between two messages in the room, in milliseconds. */
   longestGapMs: number
@@ -107,7 +107,7 @@ async function start (t: Test, port: number, env: Record<string, string>, inProc
 }
 
 /**
- * Restarts servers behind nginx one after the other, while clients (instances of the client package) are in rooms, and
+ * Restarts servers behind nginx one after the other, while clients in rooms (instances of the client package)
  * receive messages and audio.
  */
 export async function rollingRestart (t: Test, { clients, talkers = 0, servers: size = 2, drainSeconds, inProcess = false }: RestartOptions): Promise<RestartResult> {

@@ -27,7 +27,7 @@ function optionsFrom (t: Test, number: number) {
   return { manager: { agent: agent as never } }
 }
 
-t.test('a client that uses polling stays on one server, which its address determines', async (t) => {
+t.test("a client that uses polling stays on one server, chosen by the client's address", async (t) => {
   const servers = await twoServers(t)
   const { url } = await startNginx(t, portsOf(servers))
   const all = await Promise.all(Array.from({ length: clients }, (_, i) => enter(t, url, i, { transports: ['polling'], ...optionsFrom(t, i) })))

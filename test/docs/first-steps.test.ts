@@ -16,7 +16,7 @@ const text = readFileSync(join(root, 'docs/first-steps.md'), 'utf8')
 const commands = (/```sh\n([^`]+)```/.exec(text)?.[1] ?? '').trim().split('\n')
 const controls = [...text.matchAll(/\*\*(.+?)\*\*/g)].map(([, name]) => name as string)
 
-t.test('following the first steps connects two windows that hear each other', async (t) => {
+t.test("the first steps connect two windows that receive each other's audio", async (t) => {
   t.match(commands, [/^git clone \S+ flylive-audio-server$/, /^cd flylive-audio-server$/, /^npm start$/])
   const folder = t.testdir({})
   execFileSync('git', ['clone', '--quiet', '--depth', '1', `file://${root}`, 'flylive-audio-server'], { cwd: folder })

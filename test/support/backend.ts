@@ -87,7 +87,7 @@ export interface Backend {
   everyRoom: ((roomId: string) => number | string) | undefined
   /** Role by `room/user`. */
   readonly roles: Map<string, string>
-  /** Active faults. The first one that matches a request applies. */
+  /** Active faults. The first fault that matches a request applies. */
   readonly faults: Fault[]
   /**
    * Adds a fault.

@@ -66,7 +66,7 @@ async function launch (): Promise<Browser> {
       '--autoplay-policy=no-user-gesture-required',
       '--disable-background-networking',
       `--disable-features=${disabledFeatures.join()}`,
-      // Saves the network process.
+      // Runs the network service in the browser process, which saves a process.
       '--enable-features=NetworkServiceInProcess2',
       '--host-resolver-rules=MAP elsewhere.test 127.0.0.1'
     ]

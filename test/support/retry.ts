@@ -1,8 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 
 /**
- * `never` if a check may return undefined or null, because an empty result could mean success or failure; otherwise
- * `unknown`.
+ * Makes a check that may return undefined or null a type error, because an empty result could mean success or failure.
  */
 type Definite<T> = [T] extends [void | undefined] ? unknown : undefined extends T ? never : null extends T ? never : unknown
 
