@@ -4,7 +4,7 @@ import { watchExpiry } from '../../../plugins/connections/expiry.ts'
 
 const day = 86_400_000
 
-t.test('a token may expire later than a timer can wait', async (t) => {
+t.test("a token's lifetime may exceed the maximum delay of a timer", async (t) => {
   mock.timers.enable({ apis: ['setTimeout', 'Date'] })
   t.teardown(() => mock.timers.reset())
   const calls: unknown[] = []

@@ -11,7 +11,7 @@ export default defineFeature(async (app) => {
 }, { name: 'colours', dependencies: ['rooms'] })
 `
 
-onEveryStore(t, 'a feature adds fields to room:join, which the room keeps', async (t, env) => {
+onEveryStore(t, 'the room keeps the fields that a feature adds to room:join', async (t, env) => {
   const folder = featureFolder(t)
   folder.write('colours', { 'index.ts': colours(5) })
   const server = await build(t, { env: { FEATURES: 'auth,colours', FEATURES_PATH: folder.path, ...env } })

@@ -64,7 +64,7 @@ async function scene (t: Test) {
   return { server, folder, ada, id, post, count }
 }
 
-t.test('returns the replies and errors of a connection', async (t) => {
+t.test('returns the same replies and errors as a connection', async (t) => {
   const { server, ada, post } = await scene(t)
   t.same(await post('x:say'), { status: 200, body: { reply: { text: 'first' } } })
   t.same(await post('x:checked', { n: 3 }), { status: 200, body: { reply: { n: 3 } } })
@@ -91,7 +91,7 @@ t.test('returns the replies and errors of a connection', async (t) => {
   t.same(server.app.features.enabled(), ['auth', 'facade', 'target'])
 })
 
-t.test('shares limits with the connection', async (t) => {
+t.test('shares rate limits with the connection', async (t) => {
   const { ada, post } = await scene(t)
   await ada.ok('x:limited')
   t.equal((await post('x:limited')).status, 200)
@@ -113,7 +113,7 @@ t.test('afterReply runs after the code that awaits the reply', async (t) => {
   t.same(shared.flyliveTrace, ['replied', 'after'])
 })
 
-t.test('starts requests of one session in order, dispatched or received', async (t) => {
+t.test('starts the requests of one session in order, whether dispatched or received', async (t) => {
   const { server, ada, post } = await scene(t)
   const slow = ada.ok('x:slow')
   await until(() => shared.flyliveTrace.includes('begin'))

@@ -25,7 +25,7 @@ t.test('a call that exceeds its deadline fails with UNAVAILABLE and is no longer
   t.same(events, ['request a:b late after 10'], 'a later failure is ignored')
 })
 
-t.test('an impatient caller waits less while an earlier call is overdue', async (t) => {
+t.test('an impatient call has a shorter deadline while a call with the same name is overdue', async (t) => {
   const { events, inFlight } = supervised(100_000)
   const held = Promise.withResolvers<void>()
   const hang = () => inFlight.run(() => held.promise, 'hook h', { limitMs: 10, impatient: true })
@@ -44,7 +44,7 @@ t.test('an impatient caller waits less while an earlier call is overdue', async 
   await until(() => inFlight.running === 0)
 })
 
-t.test('reports failures, and cancelled calls only once', async (t) => {
+t.test('reports failed and overdue calls, but not cancelled ones', async (t) => {
   const { events, inFlight } = supervised(20)
   t.throws(() => inFlight.run(() => { throw new Error('at once') }, 'job a'), 'at once')
   await t.rejects(inFlight.run(async () => { throw new Error('later') }, 'job b'), { message: 'later' })

@@ -29,7 +29,7 @@ t.test('ignores a promise that rejects after the timeout', async (t) => {
   await new Promise((resolve) => setImmediate(resolve))
 })
 
-t.test('before it calls onTimeout, reads the data that arrived while the process was blocked', async (t) => {
+t.test('reads data that arrived while the process was blocked, before calling onTimeout', async (t) => {
   const worker = new Worker("require('node:worker_threads').parentPort.once('message', (message) => require('node:worker_threads').parentPort.postMessage(message))", { eval: true })
   t.teardown(async () => await worker.terminate())
   await once(worker, 'online')
@@ -54,7 +54,7 @@ t.test('does not call a function that is cancelled, even if it is already due', 
   const called: string[] = []
   const cancel = afterReading(1, () => called.push('first'))
   const later = Promise.withResolvers<void>()
-  // This timer runs in the same turn of the event loop, after the first one and before the process reads.
+  // This timer runs in the same turn of the event loop, after the first one and before the process reads its sockets.
   setTimeout(() => {
     cancel()
     setImmediate(later.resolve)

@@ -2,9 +2,9 @@ import t from 'tap'
 import { createScene, misbehaviours, tableOf } from './faults.ts'
 import type { Noticed } from './faults.ts'
 
-// Prints the effects of each misbehaviour of a feature on 100 members of a room.
+// Prints how each kind of feature misbehaviour affects 100 members of a room.
 
-t.test('100 members do not notice the mistakes of a feature', async (t) => {
+t.test("a feature's mistakes do not affect 100 members of a room", async (t) => {
   const scene = await createScene(t, { members: Number(process.env.MEMBERS ?? 100), deadlineSeconds: 10 })
   const rows: Noticed[] = []
   for (const one of misbehaviours) {

@@ -12,7 +12,7 @@ import { createScene, misbehaviours } from './faults.ts'
 
 // The same cases run beside 100 members in faults.long.ts.
 
-// The tests mostly wait.
+// The tests mostly wait, so they run in parallel.
 t.jobs = 2
 
 const outcomes = {
@@ -24,7 +24,7 @@ const outcomes = {
   block: /^named in the log, with its call$/
 }
 
-t.test('the mistakes of a feature do not affect the members of a room; a fault that no feature caused notifies them and ends the process', { buffered: true }, async (t) => {
+t.test("a feature's mistakes do not affect the members of a room; a fault outside features ends the process, and members are notified", { buffered: true }, async (t) => {
   const root = join(import.meta.dirname, '..', '..', '..')
   const program = join(t.testdir({ 'server.ts': `await import('${pathToFileURL(join(root, 'server.ts')).href}')\nprocess.once('SIGWINCH', () => { throw new Error('a mistake of the kernel') })\nprocess.stdout.write('ready to fail')\n` }), 'server.ts')
   const { server, members, tryOut } = await createScene(t, { members: 4, deadlineSeconds: 1, program, drainSeconds: 60 })
@@ -85,7 +85,7 @@ export default defineFeature(async function auth (app) {
   await ada.event('feature:enabled', ({ name }) => name === 'needs')
   for (const name of ['faulty', 'needs']) t.same(await ada.ok(`${name}:say`, {}), { text: 'x' })
 
-  await t.test('faults never turn auth off: new connections fail until it is reloaded', async (t) => {
+  await t.test('faults never disable auth: new connections fail until auth is reloaded', async (t) => {
     const first = (await infoOf('auth'))?.generation ?? 0
     for (let fault = 0; fault < 3; fault++) {
       await until(async () => (await infoOf('auth'))?.generation === first + fault)

@@ -39,7 +39,7 @@ async function start (t: Test) {
   return { folder, server, ada, change }
 }
 
-t.test('passes a resource to the next feature instance, whose dispose function replaces the old one', async (t) => {
+t.test('passes a resource to the next feature instance, which disposes of it with its own function', async (t) => {
   const { folder, ada, change } = await start(t)
   t.same(await ada.ok('box:use'), { uses: 1 })
   t.same(await ada.ok('crate:use'), { uses: 1 }, 'keys are separate per feature')

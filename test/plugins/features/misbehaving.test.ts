@@ -8,7 +8,7 @@ const post = (server: TestServer, path: string) => server.admin('POST', `/admin/
 const infoOf = (server: TestServer, name: string) => server.app.features.list().find((one) => one.name === name)
 const shared = globalThis as unknown as Record<string, unknown>
 
-t.test('an onClose hook that never ends blocks no reload and no shutdown', async (t) => {
+t.test('an onClose hook that never ends blocks neither reloads nor the shutdown', async (t) => {
   const folder = featureFolder(t)
   const never = Promise.withResolvers<void>()
   shared.flyliveNever = never.promise
@@ -120,7 +120,7 @@ t.test('rejects a malformed URL with the usual error', async (t) => {
   }
 })
 
-t.test('a route has a deadline, and failing message handlers do not affect the sender', async (t) => {
+t.test('a route that exceeds its deadline returns UNAVAILABLE; a failing message handler does not affect the sender', async (t) => {
   const folder = featureFolder(t)
   folder.write('hangs', {
     'index.ts': saying('hangs', 'x', {

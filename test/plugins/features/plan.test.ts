@@ -2,7 +2,7 @@ import t from 'tap'
 import { dependentsOf, plan } from '../../../plugins/features/plan.ts'
 import type { FeatureTarget } from '../../../plugins/features/plan.ts'
 
-// Tests which features are loaded and unloaded to get from the running state to the desired state.
+// Tests the plan, which lists the features to load and unload to reach the desired state.
 
 type State = Record<string, { on?: string[], version?: unknown }>
 const targets = (state: State) => new Map(Object.entries(state).map(([name, { on = [], version = 1 }]): [string, FeatureTarget] => [name, { dependencies: on, version }]))
@@ -29,7 +29,7 @@ t.test('builds only changed features, not their dependents', async (t) => {
   t.strictSame(planned({ a: {}, b: { on: ['a'] } }, { a: { version: 2 }, b: { on: ['a'] } }), { load: ['a'], unload: [], refused: {} })
 })
 
-t.test('keeps a feature that others need and names the dependents', async (t) => {
+t.test('keeps a feature that others depend on, and lists the dependents', async (t) => {
   t.strictSame(planned({ a: {}, b: { on: ['a'] }, c: { on: ['b'] } }, { c: { on: ['b'] } }), {
     load: [],
     unload: [],

@@ -90,7 +90,7 @@ t.test('applies changes in dependency order', concurrent, async (t) => {
   t.match(infoOf(b, 'zbase'), { state: 'enabled', error: undefined })
 })
 
-t.test('notifies clients once, and a change without effect reloads nothing', concurrent, async (t) => {
+t.test('notifies clients once; a change without effect causes no reload', concurrent, async (t) => {
   const env = { REDIS_URL: (await startRedis(t)).url, FEATURES: 'auth,chat,reactions' }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const clients = [await a.connect(1), await b.connect(2)]

@@ -40,7 +40,7 @@ async function scene (t: Test, features: Record<string, string> = {}, env: Recor
   return { server, folder, text, errorOf, admin: (path: string) => server.admin('POST', `/admin/features/${path}`) }
 }
 
-t.test('only paths below the prefix reach the handler, which sets all headers', async (t) => {
+t.test('only requests to paths below the prefix reach the handler, which sets the response headers', async (t) => {
   const { server, text } = await scene(t)
   t.equal(await text('/plain'), 'first GET /plain ')
   t.equal(await text('/plain/a/b?c=d'), 'first GET /plain/a/b?c=d ')
