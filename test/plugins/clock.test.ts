@@ -36,7 +36,7 @@ async function start (t: Test, env: Record<string, string>) {
   }
 }
 
-t.test('the clock follows a faster clock and never runs backwards', async (t) => {
+t.test('the clock catches up with a faster clock, and never runs backwards', async (t) => {
   const clock = createClock()
   const hour = 3_600_000
   clock.syncTo(5 * hour)
@@ -83,7 +83,7 @@ t.test('servers whose clocks differ agree on deadlines, and report the differenc
   await t.test('deadlines hold when the slow clock is set back by 1 h', async (t) => deadlinesHold(t, late))
 })
 
-/** @param step how far SIGWINCH changes the clock, in milliseconds */
+/** @param step by how many milliseconds SIGWINCH changes the clock */
 function stepEnv (step: number) {
   return { CLOCK_STEP_MS: String(step), SEAT_GRACE_SECONDS: '1', EMPTY_ROOM_SECONDS: '1', RATE_LIMIT_MESSAGES_PER_MINUTE: '2' }
 }

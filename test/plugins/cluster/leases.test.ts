@@ -22,7 +22,7 @@ t.test('one of two servers gets a lock', async (t) => {
   t.equal(results.filter(Boolean).length, 1)
 })
 
-t.test('a server that sends no heartbeats is dead', async (t) => {
+t.test('a server that sends no heartbeats counts as dead', async (t) => {
   const client = await databaseClient(t)
   const [a, b] = [createRedisLeases(client, 'node-a'), createRedisLeases(client, 'node-b')]
   t.equal(await a.heartbeat(), false, 'no lease before the first heartbeat')

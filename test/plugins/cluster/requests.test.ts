@@ -50,7 +50,7 @@ t.test('while Redis is unreachable, a server can send requests only to itself', 
   t.same(await b.ask('node-b', 'test:double', { n: 2 }, 2000), { doubled: 4 }, 'a server can still send requests to itself')
 })
 
-t.test('a handler of a feature is replaced on a reload and removed with the feature', async (t) => {
+t.test("a feature's request handler is replaced on reload and removed with the feature", async (t) => {
   const folder = featureFolder(t)
   const answering = (n: number) => saying('doubles', 'x', { before: `app.cluster.answer('test:double', () => ({ doubled: ${n} }))` })
   folder.write('doubles', { 'index.ts': answering(1) })

@@ -39,7 +39,7 @@ t.test('in development, a transport has candidates for loopback and the addresse
   t.ok(iceCandidates.some(({ address }) => address === '127.0.0.1'))
 })
 
-t.test('an added address belongs to the socket of its family', async (t) => {
+t.test('an added address uses the port of the socket for its address family', async (t) => {
   const candidate = (address: string): types.IceCandidate => ({ address, ip: address, foundation: 'udpcandidate', priority: 1_000_000, protocol: 'udp', port: 10_000, type: 'host' })
   const found = [candidate('203.0.113.7'), { ...candidate('2001:db8::7'), port: 10_001 }]
   const all = candidatesFor(found, '0.0.0.0', ['203.0.113.7', '2001:db8::7', '2001:db8::8', 'audio.example.com'])

@@ -22,7 +22,7 @@ export type ThreeServers = Awaited<ReturnType<typeof startThree>>
 
 interface ThreeOptions {
   inNamespaces?: boolean
-  /** Whether the servers run in this process, where `kill` only ends them as if they were killed. */
+  /** Whether the servers run in this process, where `kill` only simulates a kill. */
   inProcess?: boolean
   env?: Record<string, string>
 }

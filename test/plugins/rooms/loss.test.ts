@@ -20,7 +20,7 @@ type Tally = Awaited<ReturnType<typeof buildTally>>
 /**
  * Lets the test control when a server restores its rooms.
  *
- * @param around replaces the restore function, which is its first argument; `around` may wait before and after calling it
+ * @param around called instead of the restore function, with the restore function as the first argument
  */
 function intercept ({ server: { app: { store } } }: Tally, around: (write: (share: NodeMembers) => Promise<WrittenMembers>, share: NodeMembers) => Promise<WrittenMembers>): void {
   const replaceNodeMembers = store.replaceNodeMembers.bind(store)

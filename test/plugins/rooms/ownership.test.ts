@@ -100,7 +100,7 @@ onBothStores(t, 'another member succeeds an absent owner', async (t, env) => {
     t.ok(server.app.clock.now() - first > 2000, 'the second absence counts from its own start')
   })
 
-  t.test('an absence from an empty room does not count', concurrent, async (t) => {
+  t.test('the grace period does not run while the room is empty', concurrent, async (t) => {
     const [owner, member] = await enter(server, 'empty', 1, 2) as [TestClient, TestClient]
     await owner.ok('room:leave')
     await until(async () => (await stateOf(server, 'empty')).absentSince !== undefined)
@@ -187,8 +187,8 @@ t.test('a restart without Redis keeps owner, PIN, locked seats and mutes', async
 })
 
 /**
- * Waits for a new owner. A server that is killed may have started the job that names the owner; another server then
- * repeats the job later.
+ * Waits for a new owner. If a killed server had started the job that appoints the owner, another server repeats the
+ * job later.
  */
 const untilSucceeded = (member: TestClient) => until(() => member.events.some(({ type }) => type === 'room:owner'), 60_000)
 

@@ -28,7 +28,7 @@ onBothStores(t, 'lists all members page by page, on all servers', async (t, env,
   const first = await page(ada, { limit: 4 })
   t.same(idsOf(first), [1, 2, 3, 4])
   t.equal(first.participantCount, 12)
-  // Two members of the first page leave, one of them the last on the page; the other one rejoins.
+  // Bob and Dan (the last member on the first page) leave, and Bob rejoins.
   for (const client of [bob, dan]) await client.ok('room:leave')
   await bob.ok('room:join', { roomId: 'r1' })
   const second = await page(ada, { limit: 4, cursor: first.nextCursor })
@@ -64,7 +64,7 @@ t.test('rejects invalid requests', async (t) => {
   t.equal(await ada.fails('room:participants'), 'NOT_IN_ROOM')
 })
 
-t.test('each page is one store call, and the number of pages per user is limited', async (t) => {
+t.test('loads each page with one store call, and limits the pages per user', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth', WS_MESSAGES_PER_SECOND: '10000', WS_MESSAGES_BURST: '10000' } })
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })

@@ -25,7 +25,7 @@ onEveryStore(t, 'parses state, including state stored before the schema had a fi
   t.same(await roomState.define('box', loose).read('r1'), { n: 1 }, 'a decision without a new state changes nothing')
 })
 
-onEveryStore(t, 'rejects changes of state that does not match the schema and logs it once', async (t, env) => {
+onEveryStore(t, 'rejects changes while the stored state does not match the schema, and limits the log lines', async (t, env) => {
   const lines: Record<string, unknown>[] = []
   const server = await build(t, { env: { FEATURES: 'auth', ...env }, log: (line) => lines.push(line) })
   const { rooms: { roomState } } = server.app

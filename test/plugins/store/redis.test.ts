@@ -48,7 +48,7 @@ t.test('two servers share a room', async (t) => {
   t.equal(removals.filter((room) => room !== undefined).length, 1)
 })
 
-t.test('two servers together admit exactly as many users as the room may have', async (t) => {
+t.test("two servers together admit exactly as many users as the room's limit allows", async (t) => {
   const { a, b } = await pair(t)
   const outcomes = await Promise.all(Array.from({ length: 50 }, (_, i) => codeOf((i % 2 ? a : b).join(joining('r1', i, { limit: 10 })))))
   t.equal(outcomes.filter((outcome) => outcome === 'ok').length, 10)
@@ -227,7 +227,7 @@ t.test('rejects changes to a lost room during the recovery window', async (t) =>
   t.ok(again.swapped && numberOf(again.version) > numberOf(next.version), 'also after the next loss')
 })
 
-t.test('restores the last change that Redis has lost', async (t) => {
+t.test('restores the latest change if Redis has lost it', async (t) => {
   const { a, b, age, documents, payloads, swap, write } = await losing(t)
   await a.join(joining('r1', 1))
   const { version } = await swap(a, '1000.0', '"1"')
@@ -288,7 +288,7 @@ t.test('many empty rooms do not slow down the listing of occupied rooms', async 
   t.same(all.map(({ roomId }) => roomId), ['first', 'zzz'])
 })
 
-t.test('keeps the order of arrival across all servers and recoveries', async (t) => {
+t.test('keeps members in order of arrival across servers and recoveries', async (t) => {
   const { a, b, client } = await pair(t)
   const order = async () => (await a.listParticipants('r1', 0, 100)).arrivals.map(({ profile }) => profile.userId)
   // One server's clock is an hour fast.

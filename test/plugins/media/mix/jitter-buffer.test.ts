@@ -34,7 +34,7 @@ function play (arrivals: readonly (readonly [n: number, at: number])[], ticks: n
 
 const regular = (count: number, from = 0) => Array.from({ length: count }, (_, i) => [from + i, (from + i) * 20] as const)
 
-t.test('holds two packets, and plays each once in order', async (t) => {
+t.test('buffers two packets, and plays each packet once, in order', async (t) => {
   t.same(play(regular(5), 8), ['-', '0', '1', '2', '3', '4', 'wait', 'wait'])
 })
 
@@ -106,7 +106,7 @@ t.test('adapts the delay to the jitter, and shortens the delay when the jitter e
   t.same(played.slice(1990, 1994), [1989, 1990, 1991, 1992].map((n) => String(n & 0xff)), 'two packets are held again')
 })
 
-t.test('survives any order of any packets, with bounded memory and delay', async (t) => {
+t.test('survives arbitrary packets in any order, with bounded memory and delay', async (t) => {
   let seed = 1
   const random = (max: number) => (seed = seed * 1_103_515_245 + 12_345 & 0x7fffffff) % max
   const buffer = new JitterBuffer()

@@ -139,7 +139,7 @@ t.test('random packets affect neither the thread nor another room', async (t) =>
   for (const use of [mix, otherMix]) use.close()
 })
 
-t.test('a mix exists while it is used, and for a while afterwards', async (t) => {
+t.test('a mix exists while it is in use, and briefly afterwards', async (t) => {
   const { roomId, member } = await createRoom()
   await until(async () => await metric('flylive_mix_rooms') === 0)
   const [first, second] = [await app.sfu.mix(roomId), await app.sfu.mix(roomId)]
