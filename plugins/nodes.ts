@@ -14,7 +14,7 @@ export interface NodeReport {
   connections: number
   maxConnections: number
   rooms: number
-  /** Consumers of this server's clients. */
+  /** Number of mediasoup consumers that this server's clients have. */
   consumers: number
   /** CPU load of each media worker since the last report, from 0 to 1; 1 is a whole core. */
   workersCpu: number[]
@@ -44,7 +44,7 @@ export interface Nodes {
   /**
    * Changes a server's state.
    *
-   * @param node its nodeId or NODE_ID
+   * @param node the server's nodeId or NODE_ID
    * @param drainSeconds for the `drain` state: how long the server's users have to leave
    * @throws NOT_FOUND if there is no such server, UNAVAILABLE if it does not answer
    */

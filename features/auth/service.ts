@@ -40,7 +40,7 @@ export interface Auth {
   /**
    * Signs a token that this server accepts.
    *
-   * @param expiresIn for example `12h`
+   * @param expiresIn lifetime of the token, for example `12h`
    */
   sign (claims: object, expiresIn: string): string
   close (): void
@@ -59,7 +59,8 @@ declare module '../../plugins/cluster/messages.ts' {
 const sweepMs = 2500
 const sweepBatch = 500
 /**
- * Maximum number of users with an oversized profile that the server remembers in order to log each of them only once.
+ * The server logs each user with an oversized profile only once. This is the maximum number of such users that it
+ * remembers.
  */
 const maxWarned = 10_000
 

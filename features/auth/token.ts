@@ -90,8 +90,8 @@ export function trimProfile (profile: Profile): { profile: Profile, removed: str
 }
 
 /**
- * Prefix of the keys of revoked tokens. A token is revoked while the key with this prefix and the token's hash exists
- * (protocol.md, section 1). The backend also writes such keys.
+ * Prefix of the keys of revoked tokens. A token is revoked while a key exists that consists of this prefix and the
+ * token's hash (protocol.md, section 1). The backend also writes such keys.
  */
 export const revokedPrefix = 'auth:revoked:'
 

@@ -55,7 +55,7 @@ This document omits disabled features. Their requests fail with \`FEATURE_DISABL
 
 const channel = { $ref: '#/channels/ws' }
 const refused = 'refused'
-/** @returns a component name without colons, which AsyncAPI does not allow */
+/** @returns a component name. AsyncAPI does not allow colons in component names, so they are replaced */
 const nameOf = (type: string, kind: 'request' | 'reply' | 'event') => `${type.replaceAll(/[^\w.-]/g, '-')}.${kind}`
 const inChannel = (name: string): Reference => ({ $ref: `#/channels/ws/messages/${name}` })
 const schemaRef = (name: string): Reference => ({ $ref: `#/components/schemas/${name}` })

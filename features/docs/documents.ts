@@ -4,7 +4,7 @@ import type { AsyncApi, AsyncApiParts } from './asyncapi.ts'
 import { createOpenApi } from './openapi.ts'
 import type { OpenApi } from './openapi.ts'
 
-/** The API contract in standard formats, generated from the schemas that the server validates with. */
+/** The API contract in standard formats, generated from the schemas that the server uses for validation. */
 export interface Documents {
   /** The REST interface, as OpenAPI 3.1. */
   openapi: OpenApi

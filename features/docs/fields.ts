@@ -31,7 +31,7 @@ export function fieldsOf (schema: JsonSchema, components: Components, prefix = '
   })
 }
 
-/** @returns the object whose fields must be listed: the value itself, or its items if it is a list */
+/** @returns the schema of the object whose fields are listed: of the value, or of its items if the value is a list */
 function innerOf (schema: JsonSchema, components: Components): { inner?: JsonSchema, suffix: string } {
   const whole = resolve(schema, components)
   if (whole.properties) return { inner: whole, suffix: '' }

@@ -97,7 +97,7 @@ function operation (owner: string, method: string, url: string, schema: RouteSch
 
 const isAdmin = (url: string) => url === '/admin' || url.startsWith('/admin/')
 
-/** Describes an error response: `text`, then the route's own description of the status, if any. */
+/** Describes an error response with `text`, followed by the route's own description of the status, if it has one. */
 function refusal (text: string, { response }: RouteSchema, status: number) {
   const own = response?.[status]
   const description = own === undefined ? text : `${text}. ${own.description ?? ''}`

@@ -1,7 +1,7 @@
 import { Decoder, PacketType } from 'socket.io-parser'
 import { packetType } from './packets.ts'
 
-/** The events of a connected client: an event packet, as text, or a packet that is not a request. */
+/** What the decoder emits for a client: `frame` for an event packet, `unsupported` for a packet that is no request. */
 export interface ClientEvents {
   frame (packet: string): void
   unsupported (packet: string | Buffer): void

@@ -10,11 +10,11 @@ const olderNames: Readonly<Record<string, Readonly<Record<string, string>>>> = {
 
 /** Requests whose acknowledgement has the reply's fields at the top level, next to `success`, instead of in `data`. */
 const flatReplies: ReadonlySet<string> = new Set(['room:join'])
-/** Suffix of the id of a request in {@link flatReplies}. */
+/** This suffix is added to the id of each request in {@link flatReplies}. */
 const flatMark = '/flat'
 
 const maxTypeLength = 128
-/** The beginning of an event as JSON in the native protocol, up to its type. */
+/** The text with which each event of the native protocol begins, up to the event type. */
 const eventStart = '{"type":"'
 const beforeData = ',"data":'
 
@@ -68,8 +68,9 @@ function withNewNames (type: string, data: Record<string, unknown>): Record<stri
 }
 
 /**
- * @returns the event name and the payload as JSON; cut out of the event's existing JSON if possible, to avoid
- *   serialising it again
+ * If possible, copies the parts from the event's existing JSON instead of serializing the event again.
+ *
+ * @returns a JSON array of the event name and the payload
  */
 function eventArguments (event: FaceEvent): string {
   const { text } = event

@@ -40,7 +40,7 @@ export interface Mapping {
 
 /** The Socket.IO server: its connections outlive reloads of the feature. */
 export interface Gateway {
-  /** Passes connections and messages to this mapping from now on. */
+  /** Replaces the mapping that receives connections and messages. */
   use (mapping: Mapping): void
   handleRequest (request: IncomingMessage, response: ServerResponse): void
   handleUpgrade (request: IncomingMessage, socket: Duplex, head: Buffer): void
@@ -59,7 +59,7 @@ interface ConnectionState {
 export function createGateway (config: Settings, mapping: Mapping): Gateway {
   let current = mapping
   const states = new WeakMap<EngineSocket, ConnectionState>()
-  /** The connections, by their first request. */
+  /** The connections; the key is the first request of each connection. */
   const byRequest = new WeakMap<IncomingMessage, EngineSocket>()
   // All sessions share this face, whichever generation of the feature opened them, so that an event is encoded once for
   // all of them.
@@ -77,7 +77,7 @@ export function createGateway (config: Settings, mapping: Mapping): Gateway {
     else if (state && ++state.packets > maxEarlyPackets) connection.close(true)
   }
 
-  /** The engine's WebSocket server, with limits on control frames like those of the server's own WebSockets. */
+  /** The engine's WebSocket server, with the same limits on control frames as the server's own WebSockets. */
   class WebSockets extends WebSocketServer {
     constructor (options: ServerOptions) {
       super({ ...options, allowSynchronousEvents: false })

@@ -46,7 +46,7 @@ export default defineFeature(async function socketIo (app) {
 
 /**
  * Lets pages from any origin read the responses. A page whose origin is not allowed receives `Origin not allowed` when
- * it connects. No earlier response contains data.
+ * it connects. The responses before that error contain no data.
  */
 function allowPages ({ headers: { origin } }: IncomingMessage, response: ServerResponse): void {
   response.setHeader('x-content-type-options', 'nosniff')

@@ -5,7 +5,7 @@ import type { WebSocket } from 'ws'
 import { socketIoFace } from './face.ts'
 import type { Packet } from './packets.ts'
 
-/** After these reasons, the server sends a disconnect packet, so that the client does not reconnect automatically. */
+/** For these reasons, the server sends a disconnect packet, so that the client does not reconnect automatically. */
 const finalReasons: ReadonlySet<CloseReason> = new Set(['UNAUTHORIZED', 'KICKED', 'REPLACED'])
 
 /** Sent as the `error` event before the connection closes, because a Socket.IO client cannot read a close reason. */
@@ -67,7 +67,7 @@ export class SocketIoLink implements Link<Packet> {
     const message = explanations[reason]
     if (message !== undefined) this.#explain({ code: reason, message })
     const ws = webSocketOf(this.#connection)
-    // Adds the close code, because the engine closes WebSockets without one.
+    // The engine would close the WebSocket without a close code, so add the code here.
     if (ws) ws.close = ws.close.bind(ws, code, reason)
     // The engine considers a WebSocket closed as soon as the close frame is sent.
     const timer = setTimeout(() => this.terminate(), reason === 'FLOODING' ? floodCloseMs : closeTimeoutMs)

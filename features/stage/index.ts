@@ -8,7 +8,7 @@ import type { GuestSigner } from './guests.ts'
 /**
  * Allows only resources from this server, and no inline scripts or styles. Only Vue may create HTML from strings.
  *
- * @param media another origin from which audio may be played
+ * @param media another origin from which the page may load audio
  */
 const contentSecurityPolicy = (media = '') => [
   "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:", "font-src 'self'",
@@ -52,7 +52,7 @@ export default defineFeature(async function stage (app) {
   guestRoutes(app, NODE_ENV === 'production' ? undefined : createGuestSigner(app.features))
 }, { name: 'stage', dependencies: [] })
 
-/** @param sign absent if guests are disabled */
+/** @param sign signs tokens for guests; undefined if guests are disabled */
 function guestRoutes (app: FeatureInstance, sign: GuestSigner | undefined): void {
   const tags = ['stage']
   app.get('/stage/session', {

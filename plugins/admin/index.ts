@@ -28,8 +28,9 @@ export interface Admin {
   /**
    * Logs a change that a server admin or a room's host made: one line with `audit: true` and the client's address.
    *
-   * @param by either an admin's request, logged as a digest of the key, or a host's session, logged as the user id
-   * @param action such as `room.close`
+   * @param by an admin's request or a host's session; the line contains the digest of the admin's key or the host's
+   *   user id
+   * @param action the name of the change, such as `room.close`
    * @param change the target, and its state before and after the change
    */
   audit (by: FastifyRequest | Session, action: string, change: { before: unknown, after: unknown, [target: string]: unknown }): void

@@ -48,7 +48,7 @@ export interface Blobs {
 const keyPattern = /^(?!.{513})[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}(\/[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127})*$/
 
 /**
- * @returns the same key
+ * @returns the key, unchanged
  * @throws TypeError if the key is not valid
  */
 export function checkedKey (key: string): string {

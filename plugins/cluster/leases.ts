@@ -11,7 +11,7 @@ export interface NodeLeases {
   heartbeat (): Promise<boolean>
   /** @returns one value per server: whether it holds a lease */
   areAlive (nodeIds: readonly string[]): Promise<boolean[]>
-  /** @returns the servers whose lease has lapsed and that have not been removed yet */
+  /** @returns the servers whose leases have lapsed but which have not been removed yet */
   listDead (): Promise<string[]>
   remove (nodeId: string): Promise<void>
   /**

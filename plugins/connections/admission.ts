@@ -45,9 +45,9 @@ export interface Admission {
    * @throws UNAUTHORIZED, UNAVAILABLE, FEATURE_DISABLED
    */
   userOf (token: string | undefined): Promise<Identity>
-  /** Stops counting a connection as arriving. Called when the connection has a session or has been rejected. */
+  /** Stops counting a connection among those without a session. Called when it has a session or was rejected. */
   arrived (connection: ClientConnection): void
-  /** Calls `arrived` for the connection whose user {@link identify} has identified. */
+  /** Calls `arrived` for the connection for which {@link identify} returned this identity. */
   opened (identity: Identity): void
 }
 

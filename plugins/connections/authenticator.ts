@@ -27,7 +27,7 @@ export interface Authenticator {
   /**
    * Signs a token, for guests and tests. Absent if the feature cannot sign tokens.
    *
-   * @param expiresIn for example `12h`
+   * @param expiresIn lifetime of the token, for example `12h`
    */
   sign? (claims: object, expiresIn: string): string
 }

@@ -3,7 +3,7 @@ import type { Session } from './session.ts'
 /** The maximum delay of a timer, about 24 days. */
 const longestTimerMs = 2 ** 31 - 1
 /**
- * How long before its token expires a session is notified, in milliseconds (protocol.md, section 7, "Tokens in a
+ * A session is notified this long before its token expires, in milliseconds (protocol.md, section 7, "Tokens in a
  * session").
  */
 const noticeMs = 60_000
@@ -38,9 +38,9 @@ export function watchExpiry (session: Pick<Session, 'identity' | 'send' | 'close
 }
 
 /**
- * Calls a function at a time that may be further away than a timer can wait.
+ * Calls a function at a given time, even if the delay exceeds the maximum delay of a timer.
  *
- * @param time epoch milliseconds
+ * @param time when to call the function, in epoch milliseconds
  * @param minDelayMs the minimum delay, in milliseconds
  * @returns a function that stops the timer
  */

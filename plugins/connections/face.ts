@@ -35,7 +35,8 @@ export interface Face<F = unknown> {
   /**
    * Decodes a frame.
    *
-   * @returns the request; the error, with the id if the frame has one; or undefined if the frame should be ignored
+   * @returns the request; if the frame is invalid, the error and, if the frame has one, the id; undefined if the frame
+   *   should be ignored
    * @throws the error, instead of returning it, if neither the id nor the type can be read
    */
   parse (data: Buffer, isBinary: boolean): ParsedMessage | undefined

@@ -46,7 +46,7 @@ declare module '../cluster/messages.ts' {
     'user:event': { userKey: string, text: string }
     /** Closes a user's connections that are older than the session `keep`. */
     'user:replaced': { userKey: string, keep: string }
-    /** A session that has replaced a user's older sessions has joined a room. */
+    /** The session `keep` has joined a room, so servers that are draining close the user's older connections. */
     'user:moved': { userKey: string, keep: string }
   }
 }

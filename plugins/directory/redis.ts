@@ -19,8 +19,8 @@ const batch = 500
 /**
  * KEYS lease sessions key … — ARGV entry field …
  *
- * Removes a server's sessions. Does nothing if the server holds a lease again, because it restores its sessions
- * itself.
+ * Removes a server's sessions. Does nothing if the server holds a lease again, because that server then restores its
+ * own sessions.
  */
 const removeSessions = `
 if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end

@@ -41,8 +41,8 @@ export interface InFlight {
   /**
    * Runs a call and counts it as in flight until it finishes or its deadline passes.
    *
-   * @param name for the log, such as `request room:join`
-   * @returns what the call returns; if the result is a promise, `end()` and the deadline reject it early
+   * @param name the name of the call in the log, such as `request room:join`
+   * @returns what the call returns; if that is a promise, it also rejects on `end()` and after the deadline
    * @throws what the call throws; UNAVAILABLE after the deadline
    */
   run<T> (call: () => T, name?: string, options?: RunOptions): T

@@ -11,7 +11,7 @@ export function isBelow (path: string, prefix: string): boolean {
 /**
  * Whether a prefix and a route's URL can both match one request.
  *
- * @param url may have parameters and a wildcard
+ * @param url the route's URL, which may contain parameters and a wildcard
  */
 export function overlapsRoute (prefix: string, url: string): boolean {
   const fixed = url.split(/[:*]/, 1)[0] as string

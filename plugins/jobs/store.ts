@@ -12,14 +12,14 @@ export interface JobStore {
   /**
    * Schedules a job. If the job is already scheduled, the earlier time applies.
    *
-   * @param at epoch milliseconds
+   * @param at when the job is due, in epoch milliseconds
    */
   schedule (queue: string, key: string, at: number): Promise<void>
   /**
    * Takes due jobs, oldest first. A job that has been taken is not given to other callers. If the job is not settled
    * by `until`, it becomes due again.
    *
-   * @param until epoch milliseconds
+   * @param until the deadline for settling the jobs, in epoch milliseconds
    */
   takeDue (queue: string, now: number, limit: number, until: number): Promise<DueJob[]>
   /**

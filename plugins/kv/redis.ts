@@ -13,8 +13,8 @@ declare module 'ioredis' {
   }
 }
 
-// A namespace consists of one Redis string per value, which expires in Redis, and of a sorted set of the keys, ordered
-// by expiry. All these Redis keys contain the namespace's name as a hash tag.
+// Each value of a namespace is a Redis string with an expiry. An index, which is a sorted set, contains the namespace's
+// keys, ordered by expiry. All these Redis keys contain the namespace's name as a hash tag.
 
 /**
  * KEYS value index — ARGV key value expiresAt compare [expected]

@@ -15,7 +15,7 @@ const commandTimedOut = 'Command timed out'
  * report the current primary), or nodes of a Redis Cluster. The client connects when `connect()` is called.
  *
  * @param config must configure Redis
- * @param commandTimeout in milliseconds
+ * @param commandTimeout timeout of each command, in milliseconds
  */
 export function createRedisClient (config: RedisConfig, commandTimeout: number): Redis {
   const { client, timedOut } = connectionTo(config, commandTimeout)

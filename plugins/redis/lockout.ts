@@ -38,8 +38,8 @@ export function createLockout (redis: Redis | undefined, { name, secret, log }: 
     check: (address) => limiter.check(addressKey(address)),
     async wrong (address) {
       const { used: count } = await limiter.add(addressKey(address))
-      // During a lockout, `check` rejects new requests. Only requests that were in progress when the lockout began get
-      // here.
+      // During a lockout, `check` rejects new requests. Only requests that were in progress when the lockout began
+      // reach this line.
       if (count > tries) return
       log.warn({ security: true, ip: address, count }, `wrong ${secret}`)
       if (count === tries) log.warn({ security: true, ip: address, seconds }, `address locked out after ${tries} attempts with a wrong ${secret}`)

@@ -30,7 +30,8 @@ export interface ClusterPrimary {
 }
 
 /**
- * The part of a CLUSTER SLOTS entry that is used: the first and last slots, and their nodes, starting with the primary.
+ * The start of a CLUSTER SLOTS entry: the first and the last slot of a range, and the nodes that hold the range. The
+ * first node is the primary.
  */
 type SlotRange = [first: number, last: number, ...nodes: [host: string | null, port: number][]]
 
@@ -47,12 +48,12 @@ export const clusterKeyPrefix = (db: number) => `{msab:${db}}:`
 
 /**
  * @param nodes some nodes of the cluster
- * @param keyPrefix contains a hash tag
+ * @param keyPrefix the prefix of all keys; contains a hash tag
  */
 export function followPrimary (nodes: readonly ClusterAddress[], keyPrefix: string, access: ClusterAccess): ClusterPrimary {
   const connections = new Map<Socket, string>()
   const nameOf = ({ host, port }: ClusterAddress) => `${host}:${port}`
-  /** The nodes that held the keys when a node was last asked. */
+  /** The primary that holds the keys, and its replicas, according to the latest reply from a node. */
   let holders: ClusterAddress[] = []
   let isVerifying = false
 

@@ -7,8 +7,8 @@ export type InputResult<T> = { success: true, data: T } | { success: false, issu
 
 /**
  * Validates data from clients against a schema, without further checks. Zod applies length limits to any value with a
- * `length`, even an object, so `{"length":{"valueOf":1,"toString":""}}` makes it throw a TypeError, which this function
- * converts to an issue.
+ * `length`, even to an object. The object `{"length":{"valueOf":1,"toString":""}}` therefore makes zod throw a
+ * TypeError. This function converts the TypeError to an issue.
  */
 export function checkShape<T> (schema: z.ZodType<T>, input: unknown): InputResult<T> {
   try {

@@ -30,7 +30,7 @@ export function banned (until: number) {
   return withDetails(new Banned(), { until })
 }
 
-/** Whether it is the user, the address or the room whose wrong PINs have reached their limit. */
+/** Which limit on wrong PINs has been reached: the limit per user, per address or per room. */
 export type PinLimitOf = 'user' | 'address' | 'room'
 
 /** @returns RATE_LIMITED for too many wrong PINs */

@@ -10,13 +10,14 @@ export interface MemberStore {
    * Adds a socket to a room. If the room does not exist, creates it as described by `create`. A user who is already in
    * the room may join with more sockets, without a PIN.
    *
-   * @throws ROOM_NOT_FOUND, ROOM_FULL, BANNED (details `{until}`), PIN_REQUIRED, PIN_WRONG, RATE_LIMITED after {@link
-   *   wrongPins}; UNAVAILABLE for a new room in the first `recoveryMs` after the store lost all data, because another
-   *   server may be about to restore it; ROOM_LOCKED if the room admits nobody; `PinNotCompared`, see `comparedHash`
+   * @throws ROOM_NOT_FOUND, ROOM_FULL, BANNED (details `{until}`), PIN_REQUIRED, PIN_WRONG, RATE_LIMITED if a limit in
+   *   {@link wrongPins} is reached; UNAVAILABLE for a new room in the first `recoveryMs` after the store lost all data,
+   *   because another server may be about to restore it; ROOM_LOCKED if the room admits nobody; `PinNotCompared`, see
+   *   `comparedHash`
    */
   join (command: JoinCommand): Promise<JoinResult>
   /**
-   * Records the result of checking the PIN of a person who does not join. A wrong PIN is counted together with the
+   * Records the result of a PIN check for a person who does not join the room. A wrong PIN is counted together with the
    * wrong PINs of joins.
    *
    * @param address see `JoinCommand`
@@ -47,9 +48,9 @@ export interface MemberStore {
   getSomeMembers (rooms: readonly { roomId: string, first: readonly string[] }[], limit: number): Promise<Profile[][]>
 
   /**
-   * Bans a user from a room. The ban remains in force even if the room is deleted or a server crashes.
+   * Bans a user from a room. The ban still applies if the room is deleted or a server crashes.
    *
-   * @param until epoch milliseconds
+   * @param until when the ban ends, in epoch milliseconds
    * @throws BAN_LIMIT if the room already has `options.limit` bans of other users
    */
   ban (roomId: string, userKey: string, until: number, options?: BanOptions): Promise<void>
@@ -77,11 +78,14 @@ export interface RecordStore {
    * may be short even if `next` is set.
    */
   listBusyRooms (after: string, limit: number): Promise<RoomPage>
-  /** @returns rooms whose last member left before `before`, longest empty first. Some may have members again */
+  /** @returns rooms whose last member left by `before`, ordered by that time. Some rooms may have members again */
   listEmptyRooms (before: number, limit: number): Promise<string[]>
-  /** Removes a room from the list of empty rooms if it was added before `before` and is no longer empty. */
+  /**
+   * Removes a room that has members again, or no longer exists, from the list of empty rooms. Does nothing if the room
+   * was added to the list after `before`.
+   */
   forgetEmptyRoom (roomId: string, before: number): Promise<void>
-  /** Records activity in a room and, if it is given, the room's number of producers on this server. */
+  /** Records activity in a room and, if `producers` is given, the room's number of producers on this server. */
   touchRoom (roomId: string, now: number, producers?: number): Promise<void>
   /**
    * Removes a room and all its data except bans.
@@ -107,8 +111,8 @@ export interface LogEntry {
 export interface Spacing {
   key: string
   /**
-   * Name of the room's document whose field `field` contains the time, in milliseconds. If the document or the field is
-   * missing, the time is 0.
+   * Name of the room's document that contains the minimum time, in milliseconds, in its field `field`. If the document
+   * or the field is missing, the time is 0.
    */
   document: string
   field: string
@@ -168,7 +172,7 @@ export interface NodeMembersStore {
   replaceNodeMembers (nodeId: string, members: NodeMembers): Promise<WrittenMembers>
   /** Removes all members of a server from a room. */
   removeNodeMembers (nodeId: string, roomId: string): Promise<MembersChange>
-  /** @returns one value per room: whether its member data is complete, or false if the store has lost part of it */
+  /** @returns one value per room: false if the store has lost part of its member data */
   areIntact (roomIds: readonly string[]): Promise<boolean[]>
   /** Removes a room from the list of this server's rooms, because the room no longer has members on this server. */
   releaseRoom (roomId: string): Promise<void>

@@ -90,7 +90,7 @@ export const strings = {
     refused: 'Your browser blocks the microphone. Allow it with the icon next to the address bar, then try again.',
     missing: 'No microphone found. Connect one, then try again.',
     busy: 'The microphone is unavailable. Another app may be using it.',
-    insecure: 'Browsers allow microphone access only on https or localhost. Open this page there.',
+    insecure: 'Browsers allow microphone access only on https or localhost. Open this page with https.',
     unsupported: 'This browser does not support microphone access. Try a current Chrome, Firefox or Safari.',
     listening: 'For now, you can only listen.',
     gone: 'Microphone disconnected. You can only listen.',

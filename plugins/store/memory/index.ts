@@ -10,8 +10,8 @@ import { createSavedRooms } from './saved-rooms.ts'
 import { createMemoryState } from './state.ts'
 
 /**
- * This store has only one server, and its members are gone when its process ends, so there is nothing to clean up or
- * restore.
+ * Only one server uses this store, and all members are gone when the server's process ends, so there is nothing to
+ * clean up or restore.
  */
 function createMemoryNodeMembers ({ all }: MemoryRooms): NodeMembersStore {
   const unchanged = (roomId: string) => ({ joined: [], left: [], count: all.get(roomId)?.users.size ?? 0 })

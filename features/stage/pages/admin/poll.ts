@@ -14,13 +14,13 @@ export interface Poll<T> {
   readonly error: ShallowRef<unknown>
   /** When `data` was received, in epoch milliseconds. */
   readonly at: Ref<number>
-  /** Polls now. Resolves when a request that started after this call has finished. */
+  /** Sends a new request now, or after the pending one. Resolves when the new request has finished. */
   refresh (): Promise<void>
 }
 
 /**
- * Polls while the component is mounted and the tab is visible, one request
- * at a time, and less often after failures.
+ * Polls while the component is mounted and the tab is visible. Sends one request at a time, and polls less often after
+ * failures.
  *
  * @param look sends the request; its signal aborts when the component is unmounted
  */

@@ -38,7 +38,7 @@ export interface PlayerOptions {
 const retryMs = 5000
 const delayMs = 500
 /**
- * Time without a stall after which the player lowers its target delay again, in milliseconds. Doubles with each stall.
+ * How long after a stall the player lowers its target delay again, in milliseconds. Each further stall doubles it.
  */
 const steadyMs = 30_000
 const maxSteadyMs = 600_000
@@ -130,8 +130,8 @@ export function createPlayer (audio: SafariAudio, { roomId, source, tokens, toke
   }
 
   /**
-   * Reduces the delay that remains after a stall. Chromium resumes only after it has buffered about three seconds, and
-   * hls.js raises its target delay permanently. hls.js plays faster to reach its target, but not if the delay exceeds
+   * Reduces the delay that a stall leaves behind: Chromium resumes only after it has buffered about three seconds, and
+   * hls.js raises its target delay permanently. To reach its target, hls.js plays faster, but not if the delay exceeds
    * `2 * target + targetduration`.
    */
   function catchUp (player: Hls): void {
@@ -151,7 +151,7 @@ export function createPlayer (audio: SafariAudio, { roomId, source, tokens, toke
     await audio.play().catch(() => { state.value = 'ready' })
   }
 
-  /** When the audio that is now playing was mixed, in epoch milliseconds. */
+  /** @returns the time at which the server mixed the current audio, in epoch milliseconds; undefined while unknown */
   function mixedAt (): number | undefined {
     const began = audio.getStartDate?.().getTime()
     return hls?.playingDate?.getTime() ?? (began === undefined || Number.isNaN(began) ? undefined : began + audio.currentTime * 1000)

@@ -7,7 +7,8 @@ import type { Stage } from './stage.ts'
 const everyMs = 2000
 
 /**
- * @returns the audio quality, measured every {@link everyMs}; undefined without audio and before the first measurement
+ * @returns the audio quality, measured every {@link everyMs}; undefined if there is no audio, and before the first
+ *   measurement
  */
 export function useQuality ({ room }: Stage): ShallowRef<AudioQuality | undefined> {
   const quality = shallowRef<AudioQuality>()
