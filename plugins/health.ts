@@ -51,7 +51,7 @@ async function writeProbe (folder: string): Promise<void> {
 
 /**
  * Reports whether this server is ready. A server is ready if its media workers, the store, pub/sub and its features'
- * dependencies work, and it is not draining.
+ * dependencies work, and if it is not draining.
  */
 export default fp(async function health (app) {
   let latest: Promise<HealthReport['checks']> | undefined

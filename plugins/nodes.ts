@@ -46,7 +46,7 @@ export interface Nodes {
    *
    * @param node the server's nodeId or NODE_ID
    * @param drainSeconds for the `drain` state: how long the server's users have to leave
-   * @throws NOT_FOUND if there is no such server, UNAVAILABLE if it does not answer
+   * @throws NOT_FOUND if there is no such server, UNAVAILABLE if the server does not answer
    */
   change (node: string, state: NodeState, drainSeconds?: number): Promise<{ before: NodeState, node: NodeReport }>
 }

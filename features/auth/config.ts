@@ -6,7 +6,7 @@ const jwtSecret = z.string().min(32, 'must have at least 32 characters')
 /** Settings that admins can change at run time. */
 export const config = z.object({
   secret: fromEnv('JWT_SECRET', secret(jwtSecret.optional()
-    .describe('Secret shared with the backend that signs the tokens (HS256). Required in production. In development, the server generates and prints one if it is missing.'))),
+    .describe('Secret shared with the backend that signs the tokens (HS256). Required in production. In development, if no secret is set, the server generates and prints one.'))),
   previousSecrets: fromEnv('JWT_PREVIOUS_SECRETS', secret(z.array(jwtSecret).default([])
     .describe('Older secrets, comma-separated. The server still accepts tokens that were signed with these secrets, so that secrets can be rotated.')), read.list),
   maxAgeSeconds: fromEnv('JWT_MAX_AGE_SECONDS', z.int().min(1).max(31_536_000).default(86_400)

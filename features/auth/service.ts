@@ -30,7 +30,7 @@ export interface Auth {
    * Revokes a token and closes its sessions on every server.
    *
    * @param until expiry of the token, in epoch milliseconds
-   * @throws UNAVAILABLE if the revocation could not be stored. The sessions are closed even then
+   * @throws UNAVAILABLE if the revocation could not be stored; the sessions are closed in any case
    */
   revoke (tokenHash: string, until: number): Promise<void>
   /** @throws UNAVAILABLE */

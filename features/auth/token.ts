@@ -153,7 +153,7 @@ export function createTokenVerifier ({ secrets, clockToleranceSeconds = 0, now =
   }
 }
 
-/** @returns the expiry of a token with these claims, in epoch milliseconds; undefined if it has neither `exp` nor `iat` */
+/** @returns the expiry of a token with these claims, in epoch milliseconds; undefined without `exp` and `iat` */
 export function expiryOf ({ exp, iat }: Readonly<Record<string, unknown>>, maxAgeSeconds: number): number | undefined {
   const expires = typeof exp === 'number' ? exp : typeof iat === 'number' ? iat + maxAgeSeconds : undefined
   return expires === undefined ? undefined : Math.min(Math.floor(expires * 1000), maxDateMs)

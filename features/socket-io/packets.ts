@@ -14,7 +14,7 @@ export interface Packet {
   readonly options: EngineWriteOptions
 }
 
-/** The engine writes `wsPreEncodedFrame` to WebSockets instead of framing the text for each of them. */
+/** The engine writes `wsPreEncodedFrame` to WebSockets instead of framing the text for each WebSocket. */
 export interface EngineWriteOptions {
   compress: false
   readonly wsPreEncodedFrame: readonly Buffer[]

@@ -12,7 +12,7 @@ export interface Admin {
   /** Whether an admin key is configured. Without a key, the /admin routes do not exist. */
   readonly enabled: boolean
   /**
-   * Makes a route require an admin key if it is under /admin.
+   * Makes a route require an admin key if the route is under /admin.
    *
    * @returns false if the route is under /admin and no key is configured. In that case, the caller must keep the route
    *   unreachable
@@ -22,7 +22,7 @@ export interface Admin {
   hasKey (request: FastifyRequest): boolean
   /**
    * Whether a request outside /admin contains a valid admin key. A wrong key is counted
-   * and logged, as it is under /admin.
+   * and logged, as for requests under /admin.
    */
   identify (request: FastifyRequest): Promise<boolean>
   /**
@@ -62,7 +62,7 @@ declare module 'fastify' {
 /** The fingerprint of each request's key, for the audit log. */
 const usedKeys = new WeakMap<IncomingMessage, string>()
 
-/** Removes the key from a request before its handler, which may belong to a feature, receives the request. */
+/** Removes the key from a request, because the handler of the request may belong to a feature. */
 async function hideKey ({ raw }: FastifyRequest): Promise<void> {
   usedKeys.set(raw, fingerprint(bearerOf(raw.headers) ?? ''))
   delete raw.headers.authorization
@@ -72,7 +72,7 @@ async function hideKey ({ raw }: FastifyRequest): Promise<void> {
 /**
  * Replaces the errors of @fastify/bearer-auth with this server's own errors.
  *
- * @returns the replacement; any other error unchanged
+ * @returns the replacement; any other error is returned unchanged
  */
 function keyError (error: Error): Error {
   switch ((error as { code?: string }).code) {

@@ -14,7 +14,7 @@ export interface ByteRange {
 }
 
 /**
- * Large values by key: recordings, uploads. A key is a path of segments separated
+ * Stores large values, such as recordings, by key. A key is a path of segments separated
  * by slashes, such as `recordings/r1/2026-01-31.mp4`. The first segment is the
  * feature's name. A segment has 1–128 characters of `A–Z a–z 0–9 _ . -` and does not begin
  * with a dot; a key has at most 512 characters. Other keys are rejected with

@@ -1,6 +1,6 @@
 /**
- * Tracks which servers are alive. Each server holds a lease that lasts `leaseMs` (plugins/timings.ts)
- * and renews it with heartbeats. All methods throw UNAVAILABLE while the store cannot be reached.
+ * Tracks which servers are alive. Each server holds a lease and renews it with heartbeats. A lease lasts `leaseMs`
+ * (plugins/timings.ts). All methods throw UNAVAILABLE while the store cannot be reached.
  */
 export interface NodeLeases {
   /**

@@ -246,8 +246,8 @@ function replaceOlderSessions (app: Pick<FastifyInstance, 'cluster' | 'hooks'> &
   const { cluster, hooks } = app
   const replaced = new WeakSet<Session>()
   const joined = new WeakSet<Session>()
-  // All servers receive these messages in the same order. A session whose own message has not arrived yet is newer than
-  // the session that the current message is about.
+  // All servers receive these messages in the same order. If a session's own message has not arrived yet, the session
+  // is newer than the one in the current message.
   const announced = new WeakSet<Session>()
   cluster.on('user:replaced', ({ userKey, keep }) => {
     for (const session of sessions.ofUser(userKey)) {

@@ -26,7 +26,7 @@ export interface RunOptions {
   limitMs?: number
   /** Whether to wait only {@link impatientMs} while an earlier call with the same name is overdue. */
   impatient?: boolean
-  /** Whether the call must not fail, not even with a coded error. */
+  /** Whether every error of the call counts as a fault, even an error with a code. */
   mustSucceed?: boolean
 }
 

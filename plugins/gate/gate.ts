@@ -154,7 +154,7 @@ export interface Gate {
   upgrade (request: IncomingMessage, socket: Duplex, head: Buffer): void
   /** @returns the path at which a connection arrived; undefined if it did not come through the gate */
   entranceOf (request: IncomingMessage): Entrance | undefined
-  /** @returns the current owner's handler of the frames that arrive at a path, if it has one */
+  /** @returns the function with which the path's current owner handles frames; undefined if there is none */
   receiverOf (path: string): ConnectionPath['receive']
   /** Whether upgrades at a path are currently accepted. */
   accepts (path: string): boolean

@@ -25,8 +25,8 @@ export function createRedisClient (config: RedisConfig, commandTimeout: number):
 
 /**
  * Before a command fails with a timeout, makes the client read all replies that have arrived. Node.js runs timers before
- * it reads sockets, so if the process was blocked for longer than the timeout, all commands in flight would otherwise
- * fail even though Redis had replied in time.
+ * it reads sockets. After the process has been blocked for longer than the timeout, all commands in flight would
+ * otherwise fail, even if Redis has replied in time.
  *
  * @param timedOut called when Redis did not reply to a command in time
  */

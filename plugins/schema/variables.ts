@@ -91,7 +91,7 @@ export function isSecret (field: z.ZodType): boolean {
   return found
 }
 
-/** The schemas that a schema consists of: those of its fields, items and options, and the schema that it wraps. */
+/** @returns the parts of a schema: the schemas of its fields, items and options, and the schema that it wraps */
 function partsOf ({ def }: z.ZodType): z.ZodType[] {
   // A recursive schema (`lazy`) may contain itself, so its parts are not searched.
   if (def.type === 'lazy') return []

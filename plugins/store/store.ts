@@ -100,7 +100,7 @@ export interface RecordStore {
 /** An entry of a room's log. */
 export interface LogEntry {
   entry: string
-  /** Maximum number of entries in the log, at least 1. If the log grows beyond it, the oldest entries are removed. */
+  /** Maximum number of entries in the log, at least 1. If the log has more entries, the oldest ones are removed. */
   keep: number
   now: number
   publish?: Publication | undefined

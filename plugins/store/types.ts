@@ -25,8 +25,8 @@ export interface RoomRecord {
 export interface RoomAccess {
   /**
    * Undefined until a host locks or unlocks the room. Until then, the PIN of the join that created the room applies.
-   * `pin`: users with the PIN. `nobody`: no new users. With `pin` or `nobody`, users who are in the room, and users
-   * whose connection broke less than {@link returnMs} ago, may join without a PIN.
+   * `pin`: users with the PIN. `nobody`: no new users. In both cases, a user may join without a PIN if the user is in
+   * the room, or if the user's connection broke less than {@link returnMs} ago.
    */
   admits?: 'everyone' | 'pin' | 'nobody' | undefined
   /** The hash of the PIN, if `admits` is `pin`. */

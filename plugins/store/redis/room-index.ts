@@ -1,7 +1,7 @@
 import type { Redis } from 'ioredis'
 import { nodeRoomsKey, roomKey, roomsKey } from './layout.ts'
 
-/** Two indexes: of all rooms, and of this server's rooms. */
+/** Two indexes: one lists all rooms, the other lists this server's rooms. */
 export interface RoomIndex {
   /** Adds a room. Call this before the room has members, so that a crash cannot leave a room without an index entry. */
   add (roomId: string): Promise<void>

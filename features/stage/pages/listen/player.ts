@@ -38,7 +38,8 @@ export interface PlayerOptions {
 const retryMs = 5000
 const delayMs = 500
 /**
- * How long after a stall the player lowers its target delay again, in milliseconds. Each further stall doubles it.
+ * How long after a stall the player lowers its target delay again, in milliseconds. Each further stall doubles this
+ * time.
  */
 const steadyMs = 30_000
 const maxSteadyMs = 600_000

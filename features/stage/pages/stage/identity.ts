@@ -44,7 +44,7 @@ export function saveIdentity ({ name, colour }: Identity): void {
   kept.set('colour', colour)
 }
 
-/** @returns the server's base URL: the page's, without its query and fragment */
+/** @returns the server's base URL, which is the URL of the page's folder */
 export function serverUrl (): string {
   return new URL('.', location.href).href
 }

@@ -8,8 +8,8 @@ import { clock, fieldsOf, publish } from './shared.ts'
  * is appended to the payload, as the last line. The version's number is never lower than the current time in
  * microseconds, so it is higher than every number assigned before a loss.
  *
- * @returns false if there is no room; RESTORING while servers restore a lost room (nothing is changed); DONE and the
- *   version; or OTHER, the current version, and, if there is one, the state
+ * @returns false if there is no room; RESTORING if servers are restoring a lost room, in which case nothing is changed;
+ *   DONE and the version; or OTHER, the current version and, if the document exists, its state
  */
 export const swapDocument = `${publish}${clock}
 local known = redis.call('HMGET', KEYS[1], 'meta', 'restored')
