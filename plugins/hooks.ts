@@ -91,6 +91,7 @@ function createHooks (log: FastifyBaseLogger): Hooks {
   interface Installed extends HookEntry { owner: string, inFlight: Pick<InFlight, 'run'> | undefined }
   const owners = new Map<string, readonly Installed[]>()
   const byName = new Map<string, Installed[]>()
+  const none: readonly Installed[] = []
   const kernel: HookEntry[] = []
   // The fields whose conflicts have been logged.
   const conflicts = new Set<string>()
@@ -105,6 +106,8 @@ function createHooks (log: FastifyBaseLogger): Hooks {
       }
     }
   }
+
+  const handlersOf = (name: string): readonly Installed[] => byName.get(name) ?? none
 
   /** Merges the results of a hook's handlers. Of two fields with the same name, the first is kept. */
   function merge (hook: string, parts: readonly unknown[]): Record<string, unknown> {
@@ -131,7 +134,7 @@ function createHooks (log: FastifyBaseLogger): Hooks {
     },
     has: (name) => byName.has(name),
     emit (name, ...args) {
-      for (const entry of byName.get(name) ?? []) {
+      for (const entry of handlersOf(name)) {
         const failed = (err: unknown) => {
           if (!isLate(err)) log.error({ err, hook: name, feature: entry.owner, ...subjectsOf(name, args) }, 'a hook handler failed')
         }
@@ -144,19 +147,19 @@ function createHooks (log: FastifyBaseLogger): Hooks {
       }
     },
     async collect (name, ...args) {
-      const parts = await Promise.all((byName.get(name) ?? []).map(async (entry) => call(entry, args)))
+      const parts = await Promise.all(handlersOf(name).map(async (entry) => call(entry, args)))
       return merge(name, parts)
     },
     async ask (name, ...args) {
       const answers = []
       // A handler may be replaced or removed before its turn.
-      for (const owner of [...owners.keys()]) {
-        for (const entry of owners.get(owner) ?? []) if (entry.name === name) answers.push(await call(entry, args))
+      for (const owner of new Set(handlersOf(name).map((entry) => entry.owner))) {
+        for (const entry of handlersOf(name).filter((entry) => entry.owner === owner)) answers.push(await call(entry, args))
       }
       return answers as never
     },
     async settle (name, limitMs, ...args) {
-      const answers = await Promise.all((byName.get(name) ?? []).map(async (entry) => {
+      const answers = await Promise.all(handlersOf(name).map(async (entry) => {
         try {
           return [await call(entry, args, { limitMs, impatient: true, mustSucceed: true })]
         } catch (err) {

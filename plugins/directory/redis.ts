@@ -13,6 +13,18 @@ const keyOf = (userKey: string) => `msab:user:{${userKey}}:sessions`
 const sessionsKey = (nodeId: string) => `${nodeKey(nodeId)}:sessions`
 const entryOf = (userKey: string, sessionId: string) => `${sessionId} ${userKey}`
 
+/**
+ * KEYS sessions of the user, sessions of the server — ARGV session, record, entry, seconds to keep
+ *
+ * Adds or replaces a session's record.
+ */
+const putSession = `
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+redis.call('SADD', KEYS[2], ARGV[3])
+redis.call('EXPIRE', KEYS[2], ARGV[4])
+`
+
 /** Number of sessions removed per script call. */
 const batch = 500
 
@@ -33,12 +45,14 @@ return 1
 
 declare module 'ioredis' {
   interface RedisCommander<Context> {
+    msabPutSession (user: string, node: string, sessionId: string, record: string, entry: string, ttlSeconds: number): Result<null, Context>
     msabRemoveSessions (numberOfKeys: number, ...keysAndEntries: string[]): Result<number, Context>
   }
 }
 
 /** A session directory for servers that share a Redis. */
 export function createRedisDirectory (redis: Redis, leases: Pick<NodeLeases, 'areAlive'>): SessionDirectory {
+  redis.defineCommand('msabPutSession', { numberOfKeys: 2, lua: putSession })
   redis.defineCommand('msabRemoveSessions', { lua: removeSessions })
   // The ids of the servers in this process. Only tests run more than one.
   const nodes = new Set<string>()
@@ -47,11 +61,7 @@ export function createRedisDirectory (redis: Redis, leases: Pick<NodeLeases, 'ar
     async put (userKey, session) {
       const { nodeId, sessionId } = session
       nodes.add(nodeId)
-      const key = keyOf(userKey)
-      await Promise.all([
-        redis.hset(key, sessionId, JSON.stringify(session)), redis.expire(key, ttlSeconds),
-        redis.sadd(sessionsKey(nodeId), entryOf(userKey, sessionId)), redis.expire(sessionsKey(nodeId), ttlSeconds)
-      ])
+      await redis.msabPutSession(keyOf(userKey), sessionsKey(nodeId), sessionId, JSON.stringify(session), entryOf(userKey, sessionId), ttlSeconds)
     },
     async remove (userKey, sessionId) {
       await Promise.all([

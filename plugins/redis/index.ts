@@ -33,8 +33,6 @@ export default fp(async function redis (app) {
   const [{ createRedisClient }, { default: fastifyRedis }] = await Promise.all([import('./client.ts'), import('@fastify/redis')])
   const client = createRedisClient(app.config, app.timings.redisCommandMs)
 
-  letCommandsBeDefinedAnyTime(client)
-
   let lastError = ''
   client.on('error', (err: Error) => {
     // Log an error only if its message differs from the last one, because each reconnect may fail in the same way.
@@ -90,19 +88,3 @@ export default fp(async function redis (app) {
 
 const isConfigured = ({ REDIS_URL, REDIS_HOST, REDIS_SENTINELS, REDIS_CLUSTER_NODES }: Config) =>
   REDIS_URL !== undefined || REDIS_HOST !== undefined || REDIS_SENTINELS.length > 0 || REDIS_CLUSTER_NODES.length > 0
-
-/**
- * An ioredis pipeline supports only the commands that were defined before the pipeline was created, and ioredis crashes
- * if a newer command is added to the pipeline. A new command therefore bypasses the current pipeline.
- */
-function letCommandsBeDefinedAnyTime (redis: Redis): void {
-  const define = redis.defineCommand.bind(redis)
-  const alone = redis.options.autoPipeliningIgnoredCommands as string[]
-  redis.defineCommand = (name, definition) => {
-    define(name, definition)
-    alone.push(name)
-    const together = () => alone.splice(alone.indexOf(name), 1)
-    // The ping is in the current pipeline, so its reply means that the pipeline has been executed.
-    redis.ping().then(together, together)
-  }
-}

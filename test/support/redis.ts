@@ -134,7 +134,6 @@ export async function redisClient (t: Test, redis: Pick<TestRedis, 'port'>, db =
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,
     commandTimeout,
-    enableAutoPipelining: true,
     retryStrategy: () => 50
   })
   client.on('error', () => { /* The test may stop Redis. */ })

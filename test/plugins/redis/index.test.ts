@@ -3,19 +3,24 @@ import { build } from '../../support/build.ts'
 import { blockFor } from '../../support/block.ts'
 import { redisDatabase } from '../../support/redis.ts'
 
-t.test('defines a command while a pipeline is being filled', async (t) => {
+t.test('writes the commands of one turn of the event loop together and in order', async (t) => {
   const { app } = await build(t, { env: { REDIS_URL: await redisDatabase() } })
   const { redis } = app
+  const replies = [redis.set('a', '1'), redis.append('a', '2'), redis.get('a')]
+  t.equal(redis.stream.writableCorked, 1, 'one write is pending')
+  t.same(await Promise.all(replies), ['OK', 2, '12'])
+  t.equal(redis.stream.writableCorked, 0)
+})
+
+t.test('runs a script again after Redis has forgotten all scripts', async (t) => {
+  const { app } = await build(t, { env: { REDIS_URL: await redisDatabase() } })
+  const { redis } = app
+  redis.defineCommand('echoed', { numberOfKeys: 1, lua: "return redis.call('GET', KEYS[1])" })
   const commands = redis as unknown as Record<string, (key: string) => Promise<unknown>>
-  const before = redis.set('a', '1')
-  redis.defineCommand('later', { numberOfKeys: 1, lua: "return redis.call('GET', KEYS[1])" })
-  const used = commands.later?.('a')
-  const after = redis.get('a')
-  t.equal(await before, 'OK')
-  t.ok([null, '1'].includes(await used as string | null), 'the command is sent alone')
-  t.equal(await after, '1')
-  t.same(redis.options.autoPipeliningIgnoredCommands, [], 'later calls join a pipeline')
-  t.same(await Promise.all([commands.later?.('a'), redis.get('a')]), ['1', '1'])
+  await redis.set('a', '1')
+  t.equal(await commands.echoed?.('a'), '1')
+  await redis.script('FLUSH')
+  t.same(await Promise.all([commands.echoed?.('a'), redis.get('a')]), ['1', '1'])
 })
 
 t.test('reads the database from the URL or from REDIS_DB', async (t) => {
