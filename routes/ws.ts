@@ -3,7 +3,7 @@ import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import { guest, maxOriginLength } from '../plugins/connections/admission.ts'
 import { NotFound, toWire, UpgradeRequired } from '../plugins/errors/codes.ts'
 import { sendError } from '../plugins/errors/index.ts'
-import type { Identity } from '../plugins/connections/session.ts'
+import type { Identity, User } from '../plugins/connections/session.ts'
 import { webSocketUrl } from '../plugins/gate/index.ts'
 
 /**
@@ -26,15 +26,15 @@ export default (async function ws (app) {
     admission.enter(request.raw, socket)
     const entrance = app.gate.entranceOf(request.raw)
     const authenticate = entrance?.authenticate ?? identify
-    const identity = await admission.identify(request.raw, () => authenticate(request), socket)
+    const identity = await admission.identify(request.raw, (verified) => authenticate(request, verified), socket)
     // The feature may have removed the path while the client was being identified.
     if (entrance && !app.gate.accepts(entrance.path)) throw new NotFound(entrance.path)
     return identity
   }
 
-  async function identify (request: FastifyRequest): Promise<Identity> {
+  async function identify (request: FastifyRequest, verified: (user: User) => void): Promise<Identity> {
     const auth = app.features.getFeature('auth')
-    return auth ? await auth.authenticate(request) : guest(app)
+    return auth ? await auth.authenticate(request, verified) : guest(app)
   }
 
   /** Sends the response to a rejected request. If the request is an upgrade, logs and counts the rejection. */

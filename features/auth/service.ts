@@ -10,15 +10,17 @@ export interface Auth {
    * Identifies the user of a request by the first token found in `Authorization`,
    * a `bearer.` subprotocol, or `?token=` if enabled.
    *
+   * @param verified called with the user of a valid token before the revocation check
    * @throws UNAUTHORIZED; UNAVAILABLE if the revocation check fails
    */
-  authenticate (request: HttpRequest): Promise<Identity>
+  authenticate (request: HttpRequest, verified?: (user: Identity['user']) => void): Promise<Identity>
   /**
    * Identifies the user of a token.
    *
+   * @param verified called with the user of a valid token before the revocation check
    * @throws UNAUTHORIZED (details `{reason: 'expired'}` if the token has expired, `{reason: 'malformed'}` if the token is not a JWT); UNAVAILABLE if the revocation check fails
    */
-  identify (token: string | undefined): Promise<Identity>
+  identify (token: string | undefined, verified?: (user: Identity['user']) => void): Promise<Identity>
   /**
    * Checks the signature, the expiry and the revocation of a token, which may lack the claims that {@link identify} requires.
    *
@@ -126,7 +128,11 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
     }
   }
 
-  const identify = async (token: string | undefined): Promise<Identity> => await checked(token, read)
+  const identify: Auth['identify'] = async (token, verified) => await checked(token, (text) => {
+    const identity = read(text)
+    verified?.(identity.user)
+    return identity
+  })
 
   function closeRevoked (revoked: ReadonlySet<string>): void {
     for (const session of app.sockets.all()) {
@@ -158,7 +164,7 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
   }, sweepMs).unref()
 
   return {
-    authenticate: async (request) => await identify(tokenOf(request, queryToken)),
+    authenticate: async (request, verified) => await identify(tokenOf(request, queryToken), verified),
     identify,
     claimsOf: async (token) => await checked(token, (text) => {
       const claims = verify(text)

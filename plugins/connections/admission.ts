@@ -10,7 +10,7 @@ import type {} from './authenticator.ts'
 import { createOriginCheck } from './origins.ts'
 import { createConnectionQuotas } from './quotas.ts'
 import { userKeyOf } from './session.ts'
-import type { Identity } from './session.ts'
+import type { Identity, User } from './session.ts'
 
 /** An object that emits `close` once when a client's connection has closed: a network socket, for example. */
 export type ClientConnection = Pick<EventEmitter, 'once'>
@@ -32,19 +32,19 @@ export interface Admission {
   /**
    * Identifies a connection's user, and counts the connection toward MAX_CONNECTIONS_PER_USER until it closes.
    *
-   * @param authenticate returns the user, or throws a coded error
+   * @param authenticate returns the user, or throws a coded error; may call `verified` before, to save time
    * @param connection if undefined, nothing is counted
    * @returns the user, with the client's address
    * @throws the errors of `authenticate`; UNAUTHORIZED if the user's id is invalid; UNAVAILABLE if the connection has
    *   closed; TOO_MANY_CONNECTIONS, DRAINING
    */
-  identify (request: IncomingMessage, authenticate: () => Identity | Promise<Identity>, connection?: ClientConnection): Promise<Identity>
+  identify (request: IncomingMessage, authenticate: (verified: (user: User) => void) => Identity | Promise<Identity>, connection?: ClientConnection): Promise<Identity>
   /**
    * Identifies a token's user, or creates a guest if the `auth` feature is off and ALLOW_ANONYMOUS is set.
    *
    * @throws UNAUTHORIZED, UNAVAILABLE, FEATURE_DISABLED
    */
-  userOf (token: string | undefined): Promise<Identity>
+  userOf (token: string | undefined, verified?: (user: User) => void): Promise<Identity>
   /** Stops counting a connection among those without a session. Called when it has a session or was rejected. */
   arrived (connection: ClientConnection): void
   /** Calls `arrived` for the connection for which {@link identify} returned this identity. */
@@ -88,19 +88,21 @@ export function createAdmission (app: FastifyInstance, size: () => number): Admi
       if (!isOriginAllowed({ headers: request.headers, host: clientOf(request).host })) throw new OriginNotAllowed(request.headers.origin?.slice(0, maxOriginLength))
     },
     async identify (request, authenticate, connection) {
-      const identity = { ...await authenticate(), address: clientOf(request).address }
+      let elsewhere: Promise<number> | undefined
+      const verified = ({ id }: User) => { elsewhere = quotasOf().countElsewhere(userKeyOf(id)) }
+      const identity = { ...await authenticate(verified), address: clientOf(request).address }
       // A feature may identify users by its own rules, so the id is checked here.
       if (!userId.safeParse(identity.user.id).success) throw new Unauthorized("The user's id is invalid")
       // Do not count a closed connection: its `close` event, which would end the count, has already been emitted.
       if (connection && closed.has(connection)) throw unavailable('The client has disconnected')
-      await quotasOf().countUser(userKeyOf(identity.user.id), connection)
+      await quotasOf().countUser(userKeyOf(identity.user.id), connection, elsewhere)
       if (app.drain.draining) throw app.nodes.refusal('DRAINING')
       if (connection) identified.set(identity, connection)
       return identity
     },
-    async userOf (token) {
+    async userOf (token, verified) {
       const auth = app.features.getFeature('auth')
-      if (auth) return await auth.identify(token)
+      if (auth) return await auth.identify(token, verified)
       return guest(app)
     },
     arrived: (connection) => { arriving.delete(connection) },

@@ -1,5 +1,5 @@
 import type { FastifyRequest } from 'fastify'
-import type { Identity } from './session.ts'
+import type { Identity, User } from './session.ts'
 
 /** The object that the `auth` feature provides. */
 export interface Authenticator {
@@ -7,16 +7,19 @@ export interface Authenticator {
    * Identifies the user by the token in a request.
    *
    * @param request a WebSocket upgrade request
+   * @param verified may be called with the user of a valid token while the server still checks whether the token has
+   *   been revoked, so that the caller can look up other data during the check
    * @throws UNAUTHORIZED; UNAVAILABLE if the token cannot be checked
    */
-  authenticate (request: FastifyRequest): Promise<Identity>
+  authenticate (request: FastifyRequest, verified?: (user: User) => void): Promise<Identity>
   /**
    * Identifies the user of a token, for protocols that send the token in a message.
    *
    * @param token undefined if the client sent none
+   * @param verified like that of `authenticate`
    * @throws UNAUTHORIZED; UNAVAILABLE if the token cannot be checked
    */
-  identify (token: string | undefined): Promise<Identity>
+  identify (token: string | undefined, verified?: (user: User) => void): Promise<Identity>
   /**
    * Checks a token as `identify` does, but requires no claims. Absent if the feature cannot check tokens.
    *

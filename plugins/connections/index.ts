@@ -194,7 +194,7 @@ export default fp(async function sockets (app) {
     admit: admission.enter,
     async identify (request, token, connection) {
       admission.checkOrigin(request)
-      return await admission.identify(request, () => admission.userOf(token), connection)
+      return await admission.identify(request, (verified) => admission.userOf(token, verified), connection)
     },
     async toUser (userId, type, data) {
       check(type, data)

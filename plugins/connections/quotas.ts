@@ -15,13 +15,16 @@ export interface ConnectionQuotas {
    *   to this server
    */
   countAddress (address: string, connection?: ClientConnection): void
+  /** @returns the number of the user's sessions on other servers; 0 if the directory is unavailable */
+  countElsewhere (userKey: string): Promise<number>
   /**
    * Counts a user's new connection until it closes.
    *
+   * @param elsewhere the result of {@link countElsewhere}, if the caller has already called it
    * @param connection if undefined, nothing is counted; the call only checks whether a new connection would be allowed
    * @throws TOO_MANY_CONNECTIONS (details `{limit}`) if the user has too many connections across all servers
    */
-  countUser (userKey: string, connection?: ClientConnection): Promise<void>
+  countUser (userKey: string, connection?: ClientConnection, elsewhere?: Promise<number>): Promise<void>
 }
 
 /** Counts open connections by key. */
@@ -79,13 +82,15 @@ export function createConnectionQuotas ({ config, directory, nodeId }: Pick<Fast
       if (addresses.get(key) >= perAddress) throw withDetails(new TooManyConnections('your address'), { limit: perAddress })
       if (connection) addresses.add(key, connection)
     },
-    async countUser (userKey, connection) {
-      // Count this connection before the lookup, so that concurrent lookups include it.
+    async countElsewhere (userKey) {
+      const sessions = await directory.sessionsOf(userKey).catch(() => [])
+      return sessions.filter((session) => session.nodeId !== nodeId).length
+    },
+    async countUser (userKey, connection, elsewhere) {
+      // Count this connection before waiting, so that the user's concurrent connections are counted together.
       if (connection) users.add(userKey, connection)
       const here = users.get(userKey) + (connection ? 0 : 1)
-      const sessions = here > perUser ? [] : await directory.sessionsOf(userKey).catch(() => [])
-      const elsewhere = sessions.filter((session) => session.nodeId !== nodeId).length
-      if (here + elsewhere > perUser) throw withDetails(new TooManyConnections('you'), { limit: perUser })
+      if (here > perUser || here + await (elsewhere ?? this.countElsewhere(userKey)) > perUser) throw withDetails(new TooManyConnections('you'), { limit: perUser })
     }
   }
 }
