@@ -2,7 +2,7 @@
 // messages: plugins/rooms/messages.ts and features/*/messages.ts. Do not edit.
 
 /** A user's id, with the type it has in the token. Requests accept both types. */
-export type UserId = number | string
+export type UserId = string | number
 
 /** The public claims of a user. */
 export type Profile = {

@@ -65,13 +65,13 @@ export interface Seats {
 export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, graceMs: number, seatRequests: SeatRequests): Seats {
   const { clock, hooks, log, rooms, sockets, store } = app
 
-  /** @param initial the seats of a room that has no state yet; if omitted, such a room stays unchanged */
-  async function execute (roomId: string, command: Command, actor?: Actor, initial?: SeatState): Promise<Outcome> {
+  /** @param initial returns the seats of a room that has no state yet; if omitted, such a room stays unchanged */
+  async function execute (roomId: string, command: Command, actor?: Actor, initial?: () => SeatState): Promise<Outcome> {
     // The store may run this function several times. It stores the state from the last run.
     let change: { from: SeatState, to: SeatState } | undefined
     const outcome = await seatState.change<Outcome>(roomId, (state) => {
       change = undefined
-      const current = state ?? initial
+      const current = state ?? initial?.()
       if (!current) return { result: {} }
       const decision = decide(current, command, actor, clock.now())
       if (!decision.state || decision.state === current) return decision
@@ -120,7 +120,7 @@ export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, g
       const { roomId } = room
       const actor = await actorOf(room, session, command)
       const resolved = command.type === 'assign' || command.type === 'invite' ? { ...command, userId: await memberIdOf(roomId, command.userId) } : command
-      const outcome = await execute(roomId, resolved, actor, initialSeats(room.record))
+      const outcome = await execute(roomId, resolved, actor, () => initialSeats(room.record))
       // The user may have left the room while the command was in flight.
       if (session.roomId !== roomId) await this.startMissingGrace(roomId)
       if (outcome.invite) {
@@ -134,7 +134,7 @@ export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, g
     },
     async resize (roomId, seatCount) {
       const room = await store.getRoom(roomId)
-      await execute(roomId, { type: 'resize', seatCount }, undefined, room ? initialSeats(room) : noSeats(seatCount))
+      await execute(roomId, { type: 'resize', seatCount }, undefined, () => room ? initialSeats(room) : noSeats(seatCount))
     },
     async left (roomId, userId, reason) {
       if (reason === 'closed') return

@@ -55,49 +55,51 @@ export interface OutgoingEvent extends FaceEvent {
   frame<F> (face: Face<F>): F | undefined
 }
 
+/** An event that is serialized or parsed when a face needs its text or its payload. */
+class LazyEvent implements OutgoingEvent {
+  #text: string | undefined
+  #content: { type: string, data: unknown } | undefined
+  readonly #frames = new Map<Face, unknown>()
+
+  /** At least one of the parameters must be defined. */
+  constructor (content: { type: string, data: unknown } | undefined, text?: string) {
+    this.#content = content
+    this.#text = text
+  }
+
+  get text (): string {
+    this.#text ??= JSON.stringify(this.#content)
+    return this.#text
+  }
+
+  get type (): string {
+    return this.#parsed.type
+  }
+
+  get data (): unknown {
+    return this.#parsed.data
+  }
+
+  // The native face writes the text unchanged, so the text is parsed only for other faces.
+  get #parsed (): { type: string, data: unknown } {
+    this.#content ??= JSON.parse(this.text) as { type: string, data: unknown }
+    return this.#content
+  }
+
+  frame<F> (face: Face<F>): F | undefined {
+    if (!this.#frames.has(face)) this.#frames.set(face, face.event(this))
+    return this.#frames.get(face) as F | undefined
+  }
+}
+
 /**
  * @param type the event type
  * @param data the payload; do not modify it afterwards
  */
-export function createEvent (type: string, data: unknown): OutgoingEvent {
-  let text: string | undefined
-  return withFrames({
-    type,
-    data,
-    get text () {
-      text ??= JSON.stringify({ type, data })
-      return text
-    }
-  })
-}
+export const createEvent = (type: string, data: unknown): OutgoingEvent => new LazyEvent({ type, data })
 
 /** @param text an event in the native protocol, from another server or from a room's log */
-export function eventFromText (text: string): OutgoingEvent {
-  let parsed: { type: string, data: unknown } | undefined
-  // The native face writes the text unchanged, so the text is parsed only for other faces.
-  const parse = () => {
-    parsed ??= JSON.parse(text) as { type: string, data: unknown }
-    return parsed
-  }
-  return withFrames({
-    text,
-    get type () {
-      return parse().type
-    },
-    get data () {
-      return parse().data
-    }
-  })
-}
-
-function withFrames (event: Omit<OutgoingEvent, 'frame'>): OutgoingEvent {
-  const frames = new Map<Face, unknown>()
-  const frame = <F>(face: Face<F>): F | undefined => {
-    if (!frames.has(face)) frames.set(face, face.event(event as OutgoingEvent))
-    return frames.get(face) as F | undefined
-  }
-  return Object.defineProperty(event, 'frame', { value: frame }) as OutgoingEvent
-}
+export const eventFromText = (text: string): OutgoingEvent => new LazyEvent(undefined, text)
 
 /**
  * Adapts faces to a transport. An adapted face does not throw. Each face is adapted once, so that an

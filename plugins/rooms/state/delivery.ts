@@ -20,10 +20,10 @@ export const versionZero = (createdAt: number) => `${createdAt}.0`
 
 /** Compares two versions. The empty version is older than all others. */
 export function isNewer (version: string, than: string): boolean {
-  if (than === '') return version !== ''
-  const [epoch = 0, number = 0] = version.split('.').map(Number)
-  const [otherEpoch = 0, otherNumber = 0] = than.split('.').map(Number)
-  return epoch === otherEpoch ? number > otherNumber : epoch > otherEpoch
+  if (than === '' || version === than) return version !== than
+  const [dot, otherDot] = [version.indexOf('.'), than.indexOf('.')]
+  const [epoch, otherEpoch] = [Number(version.slice(0, dot)), Number(than.slice(0, otherDot))]
+  return epoch === otherEpoch ? Number(version.slice(dot + 1)) > Number(than.slice(otherDot + 1)) : epoch > otherEpoch
 }
 
 /** One version of a room's state. */
