@@ -101,7 +101,13 @@ export function createInFlight (supervision?: CallSupervision): InFlight {
     if (!(result instanceof Promise)) return result
     const { promise, resolve, reject } = Promise.withResolvers()
     const done = begin(reject, name)
-    result.then(resolve, reject).finally(done)
+    result.then((value) => {
+      done()
+      resolve(value)
+    }, (error: unknown) => {
+      done()
+      reject(error)
+    })
     return promise as typeof result
   }
 
@@ -135,13 +141,18 @@ export function createInFlight (supervision?: CallSupervision): InFlight {
       cancelTimer()
       reject(error)
     }, name)
-    result.then(resolve, (error: unknown) => {
-      if (!isOverdue) failed(name, error, mustSucceed)
-      reject(error)
-    }).finally(() => {
+    const settled = () => {
       cancelTimer()
       if (isOverdue) addOverdue(name, -1)
       done()
+    }
+    result.then((value) => {
+      settled()
+      resolve(value)
+    }, (error: unknown) => {
+      settled()
+      if (!isOverdue) failed(name, error, mustSucceed)
+      reject(error)
     })
     return promise as typeof result
   }

@@ -91,7 +91,6 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
       await leave(session, 'disconnected')
       throw unavailable('The room or the connection was closed during the join')
     }
-    sessionRecords.update(session)
     const snapshot = roomState.hydrate(room, result.documents)
     if (result.created) hooks.emit('room:created', result.room, asked)
     if (result.firstOfUser) announcements.joined(roomId, session.user.profile, result.count, session.id)
@@ -99,6 +98,7 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     // snapshot's state.
     if (!rejoining) room.joining.set(session, (room.joining.get(session) ?? []).filter(({ isLocal }) => !isLocal))
     const additions = hooks.gather('room:join', hookMs, room, session)
+    sessionRecords.update(session)
     await ownership.joined(room, session, result)
     const extra = await additions
     return {
