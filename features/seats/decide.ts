@@ -48,7 +48,7 @@ export const assignGraceMs = 5000
  */
 export const maxRequests = 200
 
-/** Maximum number of users in a room whom hosts have muted. Above this number, the oldest mutes end. */
+/** Maximum number of muted users per room. If a host mutes more users, the oldest mutes end. */
 export const maxMuted = 500
 
 /** Roles that may send a command; a command without an entry is open to all members (protocol.md, seat rules). */

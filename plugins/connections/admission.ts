@@ -51,7 +51,7 @@ export interface Admission {
   opened (identity: Identity): void
 }
 
-/** Maximum characters of an origin in log lines and responses. */
+/** Maximum length of an origin in log lines and responses, in characters. */
 export const maxOriginLength = 200
 
 /** @param size returns the number of open sessions */

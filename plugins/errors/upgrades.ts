@@ -5,7 +5,7 @@ import type { FastifyBaseLogger } from 'fastify'
 import { toWire } from './codes.ts'
 import type { CodedError } from './codes.ts'
 
-/** Maximum characters of a path or a header in a log line. */
+/** Maximum length of a path or a header in a log line, in characters. */
 const maxLogged = 200
 
 /**

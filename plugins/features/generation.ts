@@ -211,7 +211,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     // Fastify does not call the onResponse hook if the client disconnects.
     reply.raw.once('close', done)
   })
-  // The time limit starts when the request has arrived, and applies until the response begins.
+  // The time limit applies from the arrival of the request to the start of the response.
   app.addHook('preHandler', async (request, reply) => {
     const { deadlineMs, late } = supervision
     const cancelTimer = afterReading(deadlineMs, () => {

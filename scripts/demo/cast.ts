@@ -16,7 +16,7 @@ export interface Person {
   voicing: Voicing
   /** Whether the talker starts seated or as a listener. */
   begins: 'seated' | 'listening'
-  /** Emojis with which the talker reacts by default. */
+  /** The talker's default reactions. */
   likes: readonly string[]
 }
 

@@ -102,7 +102,7 @@ const shortestRun = 4
 export interface Switching {
   /** Longest silence, in milliseconds. */
   gapMs: number
-  /** Largest jump in the lateness of Ada's audio, in milliseconds: how much audio was repeated or skipped. */
+  /** The most audio that was repeated or skipped at once, in milliseconds. */
   jumpMs: number
   /** Longest time during which the listener heard their own voice, in milliseconds. */
   echoMs: number

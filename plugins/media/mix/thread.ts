@@ -17,7 +17,7 @@ const toHighResolution = highResolutionMs() - performance.now()
 const module = workerData as WebAssembly.Module
 const parent = parentPort as MessagePort
 const rooms = new Map<number, MixerRoom>()
-/** Counts of all rooms since the last report. */
+/** Totals across all rooms since the last report. */
 const counts = noCounts()
 let lateness: number[] = []
 let cpuMicroseconds = 0

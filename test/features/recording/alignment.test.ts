@@ -46,7 +46,7 @@ const networks: Record<string, (i: number) => Sent[]> = {
   invalid: (i) => [{ i, arrival: i * 20, rtpTimestamp: i * 960, producerId: 'l' }, { i, arrival: i * 20, rtpTimestamp: i * 960 + 480, producerId: 'l', payload: Uint8Array.of(3, 63, 1) }, { i, arrival: i * 20, rtpTimestamp: i * 960 + 480, producerId: 'l', payload: new Uint8Array() }]
 }
 
-t.test('each voice is recorded at the time at which it was sent, without gaps', async (t) => {
+t.test('each voice is recorded without gaps, at the right time', async (t) => {
   const folder = t.testdir()
   const recording = new ThreadRecording({ folder, tracks: true, minFreeBytes: 0 })
   const inputs: { at: number, input: MixInput }[] = []
