@@ -1,8 +1,8 @@
 /**
  * Builds the address of a path on a server.
  *
- * @param base the server's base URL, with http, https, ws or wss; in browsers, it may be relative to the page. The
- *   result keeps its query and its path, except a trailing `/ws`
+ * @param base the server's base URL (http, https, ws or wss); in browsers, it may be relative to the page. The result
+ *   keeps the query and the path, without a trailing `/ws`
  * @param path absolute path on the server, such as `/ws`
  * @throws TypeError if the base URL is malformed or has another scheme
  */

@@ -20,15 +20,15 @@ import type { RoomSeats } from './seats.ts'
  * - `off`: no room, or a room without audio
  * - `connecting`: the transports are connecting, for the first time or after a loss
  * - `on`: the transports are connected; remote tracks are received and the published track is sent. After `publish()`,
- *   the state stays `on` for up to 8 s while the send transport connects; `microphone` is `waiting` until then
+ *   the state stays `on` for up to 8 s while the send transport connects; during this time, `microphone` is `waiting`
  */
 export type AudioState = 'off' | 'connecting' | 'on'
 
 /**
  * What the client receives:
  *
- * - `auto`: users with a seat (in rooms without seats, users who publish a track) receive the voices. Listeners receive
- *   the mix if the server recommends it; otherwise, they receive the voices
+ * - `auto`: users with a seat receive the voices, as do users who publish a track in a room without seats. Listeners
+ *   receive the mix if the server recommends it; otherwise, they receive the voices
  * - `voices`: one track per producer
  * - `mix`: one track with the mix of the room. A user who speaks also hears their own voice. While the server offers no
  *   mix, the client receives the voices
@@ -41,7 +41,8 @@ export type ReceiveMode = 'auto' | Reception | false
  * - `waiting`: a track is published but not sent: the user has no seat, or the send transport is not connected
  * - `live`: the track is sent
  * - `muted`: the user muted the track
- * - `interrupted`: the device muted the track, for example during a phone call, or another microphone is being opened
+ * - `interrupted`: the device muted the track (for example, during a phone call), or the client is opening another
+ *   microphone
  */
 export type MicrophoneState = 'off' | 'waiting' | 'live' | 'muted' | 'interrupted'
 
@@ -66,7 +67,7 @@ export interface AudioEvents {
   music: [state: MicrophoneState]
   /** `receive`, `reception` or `mixRecommended` changed. */
   reception: [reception: Reception | undefined]
-  /** The published track ended, and the client now publishes the given track from another microphone. */
+  /** The published track ended, and the client replaced it with this track from another microphone. */
   replaced: [track: MediaStreamTrack, source: AudioSource]
   /** The client unpublished the track: the server rejected or closed it, or the track ended and has no replacement. */
   refused: [error: Error, source: AudioSource]
@@ -75,7 +76,7 @@ export interface AudioEvents {
 export interface AudioOptions {
   /**
    * What to receive. Default: `auto`. If false, the client receives no tracks, but `producers` still lists the room's
-   * producers. The state is then `on` without any transport, until a track is published.
+   * producers. Until a track is published, the state is then `on` without any transport.
    */
   receive?: ReceiveMode
   /**
@@ -93,12 +94,12 @@ export interface AudioOptions {
 /** How long the transports may take to connect before the client reports `MEDIA_FAILED`, in milliseconds. */
 const connectTimeoutMs = 8000
 
-/** How long the client uses the voices after the mix has failed, in milliseconds. */
+/** How long the client uses the voices after the mix fails, in milliseconds. */
 const mixRetryMs = 5000
 
 /**
- * After a move to another server, how long the client sends to both servers, in milliseconds. During this time, the
- * other users switch to the new track.
+ * How long the client sends to both servers after a move, in milliseconds. During this time, the other users switch to
+ * the new track.
  */
 const overlapMs = 150
 
@@ -110,7 +111,7 @@ interface PreviousTransports {
   closed: PromiseWithResolvers<void>
   /** The timer that closes the transports. */
   timer: ReturnType<typeof setTimeout>
-  /** Whether the transports have begun to close. They begin when the current transports are first connected. */
+  /** Whether the transports are being closed. This starts when the current transports first connect. */
   isEnding: boolean
 }
 
@@ -304,8 +305,8 @@ export class RoomAudio extends Emitter<AudioEvents> {
   }
 
   /**
-   * Keeps the transports to the current server open while the client moves to another server. They close when the
-   * transports that the next `start()` creates are connected, or after 8 s. Resolves when they are closed.
+   * Keeps the transports to the current server open while the client moves to another server. They close once the
+   * transports of the next `start()` connect, or after 8 s. Resolves when they are closed.
    */
   handOver (): Promise<void> {
     const transports = this.#transports
@@ -343,13 +344,13 @@ export class RoomAudio extends Emitter<AudioEvents> {
     this.#open()
   }
 
-  /** Applies the join reply after the `mix` feature was turned on. */
+  /** Applies the join reply after the `mix` feature is turned on. */
   mixed ({ mix }: JoinReply): void {
     if (this.#room) this.#recommendMix(mix?.recommended === true)
   }
 
   /**
-   * Applies the join reply after the `seats` feature was turned on. The server keeps the producers of users who already
+   * Applies the join reply after the `seats` feature is turned on. The server keeps the producers of users who already
    * have a seat. Other users must produce again once they have a seat.
    */
   seated ({ existingProducers = [] }: JoinReply): void {
@@ -487,7 +488,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     this.emit('reception', this.reception)
   }
 
-  /** Uses the voices for a while, because the mix has failed. */
+  /** Switches to the voices for a while after the mix fails. */
   #avoidMix (): void {
     this.#mixTimer ??= setTimeout(() => {
       this.#mixTimer = undefined
@@ -575,7 +576,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     return source === 'voice' && this.#muted ? 'muted' : 'live'
   }
 
-  /** Closes the previous transports when the current ones have replaced their tracks, or after a timeout. */
+  /** Closes the previous transports once their tracks are replaced, or after a timeout. */
   async #finishHandOver (): Promise<void> {
     const previous = this.#previous
     if (!previous || previous.isEnding) return
@@ -626,7 +627,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
       this.#setState('off', error as Error)
       return
     }
-    // A later call of #open() or stop() has superseded this call.
+    // A later call to #open() or stop() superseded this one.
     if (this.#room !== room || this.#transports) return
     const transports = new MediaTransports({
       connection: this.#connection,
@@ -683,7 +684,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
       await transports.sendMuted(source, publication.isInterrupted || (source === 'voice' && this.#muted))
     } catch (cause) {
       if (transports.closed || cause instanceof TransportsClosed) return
-      // The seat was lost or the `seats` feature was turned on, and the event about this change has not arrived yet.
+      // The seat was lost or the `seats` feature was turned on, but the event has not arrived yet.
       if (codeOf(cause) === 'NOT_SEATED') return
       // The server closed the producer, so adapt to the current state.
       if (codeOf(cause) === 'PRODUCER_NOT_FOUND') {

@@ -39,7 +39,7 @@ export interface ConnectionOptions {
   backoff?: BackoffOptions
   /** Timeout of a request, in milliseconds. Default: 20,000. */
   timeoutMs?: number
-  /** Timeout of one attempt to connect, and of `token`, in milliseconds. Default: 9000. */
+  /** Timeout of a connection attempt and of `token`, in milliseconds. Default: 9000. */
   connectTimeoutMs?: number
   /**
    * Time without a message after which the client checks the connection with a ping, in milliseconds. If there is no
@@ -71,17 +71,17 @@ interface Frame {
   data: never
 }
 
-/** A second connection, opened because the current server shuts down. */
+/** A second connection, opened because the current server is shutting down. */
 export interface Handover {
   /** Like `Connection.request`, but on the second connection. */
   request: Connection['request']
   /**
    * Makes the second connection the current one. Call this from the `apply` callback of a request, so that no event of
-   * either connection is lost. The previous connection is closed when its pending requests have been answered and
-   * `moved` has settled.
+   * either connection is lost. The previous connection is closed once its pending requests are answered and `moved`
+   * settles.
    *
    * @param moved a promise that settles when nothing else needs the previous connection
-   * @throws RequestError if the previous connection was lost in the meantime
+   * @throws RequestError if the move was cancelled, for example because the second connection was lost
    */
   adopt: (moved?: Promise<void>) => void
 }
@@ -145,7 +145,7 @@ export class Connection extends Emitter<ConnectionEvents> {
   #moveTimer: ReturnType<typeof setTimeout> | undefined
   /** Address of another server, received from a full or stopping server. Used until a connection to it fails. */
   #named: string | undefined
-  /** Number of consecutive servers that have sent the address of another server. */
+  /** Number of consecutive redirects from server to server. */
   #hops = 0
   #renewTimer: ReturnType<typeof setTimeout> | undefined
   readonly #heartbeat: Heartbeat
@@ -166,7 +166,7 @@ export class Connection extends Emitter<ConnectionEvents> {
   /**
    * Called with a second connection when the server shuts down. The function must prepare that connection and call
    * `adopt`. If the function throws, the client tries again with a new second connection. If the property is not set,
-   * the client reconnects after the server has closed the current connection.
+   * the client reconnects once the server closes the current connection.
    */
   handover: ((handover: Handover) => Promise<void>) | undefined
 
@@ -396,7 +396,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#answered(pending.ws)
   }
 
-  /** Closes a previous connection if none of its requests is pending. */
+  /** Closes a previous connection if it has no pending requests. */
   #answered (ws: WebSocket): void {
     if (ws !== this.#ws && ws !== this.#successor?.ws) this.#retire(ws)
   }
@@ -482,7 +482,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     }
   }
 
-  /** Keeps a previous connection open until the promise is settled. */
+  /** Keeps a previous connection open until the promise settles. */
   #keep (ws: WebSocket, until: Promise<void>): void {
     this.#kept.add(ws)
     const release = () => { if (this.#kept.delete(ws)) this.#retire(ws) }
@@ -490,8 +490,8 @@ export class Connection extends Emitter<ConnectionEvents> {
   }
 
   /**
-   * Closes a previous connection when it is no longer needed and its pending requests are answered. Ignores the events
-   * of that connection.
+   * Ignores the events of a previous connection. Closes it once it is no longer needed and its pending requests are
+   * answered.
    */
   #retire (ws: WebSocket): void {
     const close = () => {
@@ -576,7 +576,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#setState('waiting', why)
   }
 
-  /** Adds or removes the listeners for the page events that trigger a retry or a check of the connection. */
+  /** Adds or removes listeners for the page events that trigger a retry or a connection check. */
   #watchPage (isWatched: boolean): void {
     const { document } = globalThis as { document?: Document }
     const method = isWatched ? 'addEventListener' : 'removeEventListener'

@@ -146,7 +146,7 @@ export class RoomDetails extends Emitter<DetailsEvents> {
     this.emit('change')
   }
 
-  /** Clears the view, because the user left the room. Idempotent. */
+  /** Clears the view after the user leaves the room. Idempotent. */
   stop (): void {
     this.#clear()
     this.emit('change')

@@ -4,8 +4,8 @@ type Listener = (...args: unknown[]) => void
  * Events with typed arguments. An exception thrown by a listener affects neither the other listeners nor the emitter;
  * it becomes an uncaught exception.
  *
- * Methods and getters are bound to the emitter, so they work when called through a `Proxy`, such as Vue's `ref()`, or as
- * plain functions, for example `const { join } = room`.
+ * Methods and getters are bound to the emitter. They work as plain functions (`const { join } = room`) and through a
+ * `Proxy`, such as Vue's `ref()`.
  */
 export class Emitter<Events extends { [E in keyof Events]: unknown[] }> {
   readonly #listeners = new Map<keyof Events, Set<Listener>>()
@@ -37,14 +37,14 @@ export class Emitter<Events extends { [E in keyof Events]: unknown[] }> {
 }
 
 /**
- * Defines the methods and getters of an object's classes on the object itself, bound to the object. A proxy calls
+ * Copies the methods and getters of an object's classes to the object itself, bound to the object. A proxy calls
  * inherited members with itself as `this`, and private fields do not exist on a proxy.
  */
 function bindMembers (object: object): void {
   for (let prototype = Object.getPrototypeOf(object) as object; prototype !== Object.prototype; prototype = Object.getPrototypeOf(prototype) as object) {
     for (const [name, { get, value }] of Object.entries(Object.getOwnPropertyDescriptors(prototype))) {
       if (name === 'constructor' || Object.hasOwn(object, name)) continue
-      // A proxy must return the value of a fixed property unchanged, so the properties stay configurable.
+      // The properties stay configurable: a proxy must return the value of a non-configurable property unchanged.
       if (get) Object.defineProperty(object, name, { get: get.bind(object), configurable: true })
       else if (typeof value === 'function') Object.defineProperty(object, name, { value: value.bind(object) as unknown, configurable: true, writable: true })
     }

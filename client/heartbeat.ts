@@ -40,8 +40,8 @@ export function createHeartbeat ({ idleMs, answerMs, ping, lost }: HeartbeatOpti
 
   function wait (): void {
     isAsking = false
-    // Shorten the limit by up to a quarter at random. All members of a silent room received the last message at the
-    // same time, so their pings would otherwise coincide.
+    // Shorten the limit by a random amount, up to a quarter. All members of a silent room received the last message at
+    // the same time, so their pings would otherwise coincide.
     const limitMs = idleMs * (0.75 + Math.random() / 4)
     const look = () => {
       const leftMs = receivedAt + limitMs - now()
@@ -56,7 +56,7 @@ export function createHeartbeat ({ idleMs, answerMs, ping, lost }: HeartbeatOpti
     const askedAt = now()
     ping()
     after(withinMs, () => {
-      // This timer is late, so an answer may have arrived that has not been handled yet.
+      // This timer fired late, so an answer may have arrived but not been handled yet.
       if (!isRepeated && now() - askedAt > withinMs + lateMs) return ask(withinMs, true)
       lost()
     })

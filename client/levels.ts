@@ -21,8 +21,8 @@ export class Levels {
     const [source] = receiver.getSynchronizationSources().sort((a, b) => b.timestamp - a.timestamp)
     if (!source) return
     const { timestamp, audioLevel } = source
-    // Some browsers take the timestamps from an unknown clock, so measure a packet's age from the moment at which its
-    // timestamp was first seen.
+    // Some browsers take the timestamps from an unknown clock, so measure a packet's age from when its timestamp was
+    // first seen.
     const newest = this.#newest.get(receiver)
     const seenAt = newest?.timestamp === timestamp ? newest.seenAt : now
     this.#newest.set(receiver, { timestamp, seenAt })

@@ -66,7 +66,7 @@ const maxRestarts = 3
 
 /**
  * The send and receive transports of one join; the next join or `media:reset` replaces them. After `close()`, new calls
- * are rejected with {@link TransportsClosed} or have no effect, and earlier calls are rejected or stay pending.
+ * are rejected with {@link TransportsClosed} or do nothing. Pending calls are rejected or never settle.
  */
 export class MediaTransports {
   readonly #options: MediaTransportsOptions
@@ -95,7 +95,7 @@ export class MediaTransports {
   }
 
   /**
-   * Runs `fn` after all functions passed earlier have finished.
+   * Runs `fn` once all functions passed earlier finish.
    *
    * @param fn must not throw
    */
@@ -105,7 +105,7 @@ export class MediaTransports {
   }
 
   /**
-   * Whether audio can flow: every transport is connected; a send transport that has never been used does not count.
+   * Whether audio can flow: every transport is connected, except a send transport that has never been used.
    */
   get connected (): boolean {
     return [...this.#open].every(isConnected)
@@ -132,7 +132,7 @@ export class MediaTransports {
 
   /**
    * Creates the receive transport and starts to connect it. Browsers connect a transport only if it has a track, so the
-   * client adds a local track that has no consumer on the server. Without this track, a listener in a silent room could
+   * client adds a local track without a consumer on the server. Without this track, a listener in a silent room could
    * not detect that the server's media port is unreachable.
    */
   async prepare (): Promise<void> {

@@ -105,7 +105,7 @@ export class Members extends Emitter<MembersEvents> {
     this.#speak([])
   }
 
-  /** Clears all members, because the user left the room. Idempotent. */
+  /** Clears all members after the user leaves the room. Idempotent. */
   stop (): void {
     this.#profiles.clear()
     this.#count = 0

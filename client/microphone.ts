@@ -1,5 +1,5 @@
 /**
- * @param track a track that may end
+ * @param track the track to replace when it ends
  * @returns a function that opens another microphone with the same audio processing, for `PublishOptions.reopen`; it
  *   throws if the track does not come from a microphone. Other audio, such as a shared tab, must not be replaced with a
  *   microphone automatically

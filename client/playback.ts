@@ -39,7 +39,9 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
     tracks.on('reception', () => this.#startFade())
   }
 
-  /** Whether the browser blocks playback until the user interacts with the page. When the user does, call `resume()`. */
+  /**
+   * Whether the browser blocks playback until the user interacts with the page. After the interaction, call `resume()`.
+   */
   get blocked (): boolean {
     return this.#isBlocked
   }
@@ -135,7 +137,7 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
     this.emit('change')
   }
 
-  /** The fader position of the voices or of the mix after the fade. */
+  /** The final fader position of the voices or the mix. */
   #share (reception: Reception): number {
     return this.#tracks.reception === reception || this.#tracks.reception === undefined ? 1 : 0
   }

@@ -20,13 +20,13 @@ export interface PublishOptions {
 export interface PublicationEvents {
   /** The device muted or unmuted the track, or the track ended and is being replaced. */
   changed: () => void
-  /** The track ended and was replaced by the given track. */
+  /** The track ended and was replaced by this track. */
   replaced: (track: MediaStreamTrack) => void
   /** The track ended and was not replaced. */
   ended: (error: RequestError) => void
 }
 
-/** Errors of `getUserMedia` after which a retry may succeed, for example when a phone call ends. */
+/** Errors of `getUserMedia` that may be temporary, for example until a phone call ends. */
 const busyErrors = new Set(['NotReadableError', 'AbortError'])
 
 /** A track that the application publishes, and the tracks that replace it when it ends. */

@@ -31,7 +31,7 @@ export interface AudioQuality {
     /** Concealed samples divided by played samples, 0 to 1. Concealed silence is not counted. */
     readonly concealedRatio: number
   }
-  /** Present only while a track is sent. The loss and the jitter are from the server's RTCP reports. */
+  /** Present only while a track is being sent. The loss and the jitter are from the server's RTCP reports. */
   readonly sent?: StreamQuality
   /** Round-trip time to the server. */
   readonly roundTripMs?: number

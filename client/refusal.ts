@@ -2,8 +2,8 @@ import { RequestError } from './errors.ts'
 import type { WireError } from './protocol.ts'
 
 /**
- * Fetches the reason why a server rejected a WebSocket. Browsers hide the response to a WebSocket upgrade, but a POST
- * request to the same path returns the same response, which pages from any origin may read. The request is not a GET,
+ * Fetches the reason why a server rejected a WebSocket. Browsers hide the response to a WebSocket upgrade. A POST
+ * request to the same path returns the same response, and pages from any origin may read it. The request is not a GET,
  * because browsers omit the `Origin` header from a GET to the page's own host.
  *
  * @param url the WebSocket's URL, but with http or https

@@ -83,7 +83,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   readonly #producers = new Map<string, RemoteProducer>()
   /** By producer id. */
   readonly #tracks = new Map<string, ReceivedTrack>()
-  /** The tracks from the previous server, by producer id, each kept until the track that replaces it is audible. */
+  /** The tracks from the previous server, by producer id. Each is kept until its replacement is audible. */
   readonly #previous = new Map<string, ReceivedTrack>()
   /** Requests to consume a producer, by producer id, while they are pending. */
   readonly #consuming = new Map<string, Promise<void>>()
@@ -155,7 +155,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
       const receiver = this.#audible(producerId)?.audio.receiver
       if (source !== 'voice' || (!ofMix && !receiver)) continue
       const key = String(userId)
-      // The last packet before a pause does not describe the current level.
+      // During a pause, the level of the last packet is obsolete.
       const level = isPaused ? 0 : ofMix ? ofMix.get(key) ?? 0 : this.#levels.of(receiver as RTCRtpReceiver)
       levels.set(key, Math.max(level, levels.get(key) ?? 0))
     }
@@ -301,7 +301,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     for (const [producerId, { audio }] of [...this.#tracks]) if (receptionOf(audio) !== wanted) this.#drop(producerId, transports)
   }
 
-  /** Waits until the browser plays all new tracks on which someone is speaking, but only for a limited time. */
+  /** Waits until the browser plays every new track with an active speaker, but only for a limited time. */
   async #untilHeard (wanted: Reception, isCurrent: () => boolean): Promise<void> {
     const deadline = performance.now() + longestWaitMs
     const isPending = ({ audio }: ReceivedTrack) => receptionOf(audio) === wanted && !this.#isSilent(audio) && !hasSound(audio.receiver)
@@ -329,7 +329,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     this.emit('removed', before.audio)
   }
 
-  /** Releases the track from the previous server when the track that replaces it is audible. */
+  /** Releases the track from the previous server once its replacement is audible. */
   async #replace (received: ReceivedTrack): Promise<void> {
     const { producerId } = received.audio
     const before = this.#previous.get(producerId)
@@ -406,7 +406,8 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
 const delay = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
 /**
- * Whether the browser has played a packet from the consumer, or, if the browser does not report this, has received one.
+ * Whether the browser has played a packet from the consumer. If the browser does not report this, whether it has
+ * received one.
  */
 async function hasPackets (consumer: types.Consumer): Promise<boolean> {
   const receiver = consumer.rtpReceiver as Partial<RTCRtpReceiver> | undefined

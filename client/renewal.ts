@@ -14,8 +14,8 @@ export interface RenewalOptions {
 }
 
 /**
- * Tracks features that are turned on or off during and after a join. If the join reply lacks the
- * fields of a feature that was turned on, the client rejoins the room.
+ * Watches for features that are turned on or off during and after a join. If the join reply lacks the fields of a
+ * feature that was turned on, the client rejoins the room.
  */
 export class Renewal {
   readonly #options: RenewalOptions

@@ -79,8 +79,8 @@ interface Target {
 }
 
 /**
- * How much longer a join waits than a connection attempt may take, in milliseconds. The attempt can thus report its
- * error first.
+ * How long a join waits after a connection attempt times out, in milliseconds. The attempt can thus report its error
+ * first.
  */
 const reportMs = 500
 
@@ -110,12 +110,12 @@ export class RoomClient extends Emitter<RoomEvents> {
   #self: UserId | undefined
   #role: JoinReply['self']['role'] | undefined
   #ownerId: UserId | undefined
-  /** Set while the client waits before it repeats a join. */
+  /** Set while the client waits to retry a join. */
   #enterTimer: ReturnType<typeof setTimeout> | undefined
   #participantsCursor: string | undefined
   readonly #connectMs: number
   #connectTimer: ReturnType<typeof setTimeout> | undefined
-  /** Whether `join()` started the connection and the connection has not been open since then. */
+  /** Whether `join()` started the connection and the connection has not opened since. */
   #isStarting = false
   #participants: readonly Participant[] = Object.freeze([])
   #participantsStale = false
@@ -229,9 +229,9 @@ export class RoomClient extends Emitter<RoomEvents> {
    * Joins a room, connecting first if necessary. Leaves the previous room.
    *
    * @returns the reply; resolves when the client is in the room
-   * @throws RequestError if the server rejects the join, or if the client cannot connect within 10 s. In the latter
-   *   case, the client stops connecting unless the connection was in use before. CLOSED if `leave()` or another
-   *   `join()` cancels this join
+   * @throws RequestError if the server rejects the join, or if the client cannot connect within 10 s. After 10 s, the
+   *   client stops connecting unless the connection was in use before. CLOSED if `leave()` or another `join()` cancels
+   *   this join
    */
   join (roomId: string, options: JoinOptions = {}): Promise<JoinReply> {
     this.#end(new RequestError({ code: 'CLOSED', message: `Replaced by a join to room ${roomId}` }))
@@ -391,14 +391,14 @@ export class RoomClient extends Emitter<RoomEvents> {
     })
   }
 
-  /** Rejoins the current room, to get the fields of features that were turned on. */
+  /** Rejoins the current room to get the fields of features that were turned on. */
   async #renew (features: ReadonlySet<string>): Promise<void> {
     const wanted = this.#target
     if (!wanted || this.#state !== 'in') return
     await this.#ask(wanted, (reply) => {
       this.#applyRole(reply)
       this.details.start(reply)
-      // The events of all other features have already reported every change.
+      // For all other features, the events have already reported every change.
       if (features.has('seats')) this.seats.start(reply)
       if (features.has('media')) this.audio?.start(reply)
       else if (features.has('seats')) this.audio?.seated(reply)

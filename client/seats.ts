@@ -149,8 +149,8 @@ export class RoomSeats extends Emitter<SeatsEvents> {
   }
 
   /**
-   * The seat for which the user has the newest pending invite. Accept the invite with `seat:invite:accept` or decline
-   * it with `seat:invite:decline`.
+   * The seat of the user's newest pending invite. Accept the invite with `seat:invite:accept` or decline it with
+   * `seat:invite:decline`.
    */
   get invitation (): Seat | undefined {
     const [seatIndex] = [...this.#invited].findLast(([, userId]) => this.isSelf(userId)) ?? []
@@ -238,7 +238,7 @@ export class RoomSeats extends Emitter<SeatsEvents> {
     this.#changed()
   }
 
-  /** Clears the view, because the user left the room or the seats were turned off. Idempotent. */
+  /** Clears the view after the user leaves the room or the seats are turned off. Idempotent. */
   stop (): void {
     this.#clear()
     this.#changed()

@@ -5,7 +5,8 @@ import type { UserId } from './protocol.ts'
 const unreportedLevel = 0.1
 
 /**
- * How loud the active speakers are, as reported in the `speaker:active` event. A user's key is the user id as a string.
+ * The levels of the active speakers, as reported in the `speaker:active` event. A user's key is the user id as a
+ * string.
  */
 export class SpeakerLevels {
   #roomId: string | undefined
