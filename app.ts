@@ -21,8 +21,8 @@ export interface AppOptions {
   /** Folder that contains the features. Default: features/. */
   featuresDir?: string
   /**
-   * Whether to start all media workers at startup; if one of them fails to start, the server does not start either. If
-   * false, each worker starts on demand. Default: true.
+   * Whether to start all media workers at startup; if one of them fails, the server does not start. If false, each
+   * worker starts on demand. Default: true.
    */
   warmWorkers?: boolean
   /** Overrides the defaults of plugins/timings.ts. */
@@ -52,7 +52,7 @@ export async function buildApp ({ config, logger = false, featuresDir = join(her
     requestTimeout: requestMs,
     bodyLimit,
     trustProxy: trustProxyOption(config.TRUST_PROXY),
-    // This timeout is longer than Fastify's default, because Redis may still be starting.
+    // This timeout is longer than Fastify's default because Redis may still be starting.
     pluginTimeout: 60_000,
     logController: new LogController({ disableRequestLogging: true }),
     forceCloseConnections: true,

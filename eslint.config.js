@@ -24,7 +24,7 @@ export default [
     rules: { 'no-undef': 'off' }
   },
   {
-    // Apart from their own files, the pages may import only packages that any other client could use.
+    // Apart from their own files, the pages may import only packages that any client could use.
     files: ['features/stage/pages/**/*.{ts,vue}'],
     rules: {
       'no-restricted-imports': ['error', {

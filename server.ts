@@ -1,4 +1,4 @@
-// This import must come first, because the heap grows while modules are loaded.
+// This import must come first: the heap grows while modules are loaded.
 import './config/heap.ts'
 import { constants } from 'node:os'
 import closeWithGrace from 'close-with-grace'
@@ -21,19 +21,19 @@ if (process.connected === false) process.exit()
 process.channel?.unref()
 process.once('disconnect', () => process.kill(process.pid, 'SIGTERM'))
 
-// Ends the process on a signal during startup. Without this handler, the process would keep running, because mediasoup
-// listens for these signals, which disables their default action.
+// Ends the process on a signal during startup. Without this handler, the process would keep running: mediasoup listens
+// for these signals, which disables their default action.
 const interrupts = ['SIGINT', 'SIGTERM'] as const
 const interrupted = (signal: NodeJS.Signals) => process.exit(128 + constants.signals[signal])
 for (const signal of interrupts) process.once(signal, interrupted)
 
 /**
- * Maximum number of connections that wait to be accepted. When a server is killed, its clients reconnect at the same
+ * Maximum number of connections waiting to be accepted. When a server is killed, its clients reconnect at the same
  * time. With the default of 511, some of them would have to retry after a second or more.
  */
 const backlog = 4096
 
-/** Ends the process after a fault that no feature caused: the state of the process is then unknown. */
+/** Ends the process after a fault that no feature caused, because the process's state is unknown. */
 let end: (error: unknown) => void = giveUp
 process.on('uncaughtException', (error) => { if (!handleFault(error, 'exception')) end(error) })
 process.on('unhandledRejection', (error) => { if (!handleFault(error, 'rejection')) end(error) })
@@ -73,10 +73,10 @@ process.stdout.write(banner(config, address, app.features.list().flatMap(({ rout
 
 function readConfig (): Config {
   try {
-    // Set process.env, because libraries read their own variables, such as MEDIASOUP_WORKER_BIN.
+    // Set process.env for libraries, which read their own variables, such as MEDIASOUP_WORKER_BIN.
     Object.assign(process.env, { ...readEnvFile('.env'), ...process.env })
     const config = loadConfig(process.env)
-    // Remove the secrets from process.env, so that features and child processes cannot read them there.
+    // Remove the secrets from process.env so that features and child processes cannot read them from it.
     for (const name of secretVariables()) delete process.env[name]
     return config
   } catch (error) {

@@ -12,8 +12,8 @@ import { connect, startRedis, startServer, stopAll, tokenOf } from './support.ts
 import type { Client } from './support.ts'
 
 // Measures how fast the server answers a well-behaved user while an attacker with one token floods the server. The
-// default limits apply. The attacker runs in a separate thread. Reads the server's memory use before and during each
-// attack, and one minute after it.
+// default limits apply. The attacker runs in a separate thread. Reads the server's memory use before, during and one
+// minute after each attack.
 
 const attackMs = 10_000
 const restMs = 60_000
@@ -132,7 +132,7 @@ async function measure (client: Client, ms: number): Promise<number[]> {
 }
 
 /**
- * Sends typical requests before the first attack, so that one-time allocations are not counted as part of the attack.
+ * Sends typical requests before the first attack so that one-time allocations are not attributed to the attack.
  */
 async function warmUp (url: string, quiet: Client): Promise<void> {
   const health = url.replace('ws', 'http').replace('/ws', '/health')

@@ -8,7 +8,7 @@ import { Session } from '../plugins/connections/session.ts'
 import { webSocketFrame, WebSocketLink } from '../plugins/connections/web-socket-link.ts'
 
 // Compares three methods of sending an event to the members of a room: serialise and frame it per member; serialise it
-// once and frame it per member; or do both only once, as the server does.
+// once and frame it per member; or serialise and frame it once, as the server does.
 
 const members = 500
 const events = 200
@@ -36,8 +36,8 @@ export default async function broadcast (): Promise<void> {
   await full
 
   const ways: Record<string, () => void> = {
-    'JSON and frame for each': () => { for (const ws of sockets) ws.send(JSON.stringify({ type: 'chat:message', data })) },
-    'JSON once, frame for each': () => {
+    'JSON and frame per member': () => { for (const ws of sockets) ws.send(JSON.stringify({ type: 'chat:message', data })) },
+    'JSON once, frame per member': () => {
       const text = JSON.stringify({ type: 'chat:message', data })
       for (const ws of sockets) ws.send(text)
     },

@@ -12,11 +12,11 @@ import type { Pacer } from './load/speech.ts'
 import { startRedis, startServer, stopAll, tokenOf } from './support.ts'
 
 // Measures the CPU time of a media worker per listener, in a room with ten speakers. The server, Redis and the
-// participants share the machine. The benchmark also measures the cost that does not depend on listeners (receiving the
-// streams of the speakers and of the mixer) while all consumers are paused, and subtracts that cost.
+// participants share the machine. With all consumers paused, the benchmark measures the cost that does not depend on
+// listeners (receiving the streams of the speakers and the mixer), and subtracts it.
 //
-// - Voices and mix: the listeners switch between ten voices, the mix and nothing, so that other load on the machine
-//   affects all three equally.
+// - Voices and mix: the listeners switch between ten voices, the mix and nothing, so other load on the machine affects
+//   all three equally.
 // - Many listeners of the mix: CPU time, loss and set-up times.
 
 const speakers = 10
@@ -89,7 +89,7 @@ async function joinSpeakers (url: string, roomId: string, pacer: Pacer): Promise
 interface Pace {
   rounds: number
   phaseMs: number
-  /** Time after each switch during which nothing is measured. */
+  /** Delay between a switch and the start of the measurement. */
   settleMs: number
 }
 

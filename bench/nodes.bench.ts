@@ -8,8 +8,8 @@ import { createRedisClient } from '../plugins/redis/client.ts'
 import { loadConfig } from '../config/load.ts'
 import { startRedis, startServer, stopAll } from './support.ts'
 
-// Measures the cost of load reports: the CPU time of Redis and of a server that receives the reports of many other
-// servers, and how long this server takes to list all servers. This process publishes the reports of simulated servers.
+// Measures the cost of load reports from many servers: the CPU time of Redis and of one receiving server, and the time
+// that this server takes to list all servers. This process publishes the reports of simulated servers.
 
 const sizes = [10, 100, 1000]
 /** Reports per measurement. */

@@ -13,9 +13,8 @@ import { quantile } from './load/statistics.ts'
 import { connect, startRedis, startServer, stopAll } from './support.ts'
 import type { Answer, Client } from './support.ts'
 
-// Measures how long it takes to take a seat, for a single user and for 200 users who request
-// the same seat, on two server processes that share one Redis. This process runs the clients
-// and counts the Redis commands by name.
+// Measures the time to take a seat, for a single user and for 200 users who request the same seat. Two server processes
+// share one Redis. This process runs the clients and counts the Redis commands by name.
 
 const alone = 1500
 const contenders = 200
@@ -33,7 +32,7 @@ export default async function seats (): Promise<void> {
     const [one, other] = [await connect(urls[0] as string, 'one'), await connect(urls[1] as string, 'other')]
     for (const client of [one, other]) await client.request('room:join', { roomId: 'alone' })
 
-    // Interleave the measurements, so that other load on the machine affects all of them equally.
+    // Interleave the measurements so that other load on the machine affects all of them equally.
     const pings: number[] = []
     const refusals: number[] = []
     const takes: number[] = []
@@ -64,7 +63,7 @@ export default async function seats (): Promise<void> {
       if (winners.length !== 1) throw new Error(`${winners.length} users have the seat`)
       const before = crowd.map((client) => client.seen())
       await crowd[answers.findIndex(({ code }) => code === 'ok')]?.request('seat:leave', {})
-      // Start the next round when every client has received the event that the seat is free.
+      // Start the next round once every client has received the event that frees the seat.
       while (crowd.some((client, i) => client.seen() === before[i])) await new Promise((resolve) => setImmediate(resolve))
       return answers
     }
@@ -94,7 +93,7 @@ export default async function seats (): Promise<void> {
     print(`${contenders} concurrent takes of a seat: the winner`, won)
     console.log(`  ${contenders} concurrent takes of a seat last ${(quantile(all, 0.5) / quantile(refused, 0.5)).toFixed(2)} times as long as ${contenders} takes rejected by schema`)
 
-    // Do not time these commands, because MONITOR slows Redis down.
+    // Do not time these commands: MONITOR slows Redis down.
     console.log('  Redis commands; each is a round trip unless it shares a pipeline:')
     const count = async (name: string, times: number, work: () => Promise<unknown>) => {
       console.log(`  ${name.padEnd(46)} ${describe(await commandsDuring(redis, port, work), times)}`)

@@ -33,7 +33,7 @@ export interface ServerOptions {
   folder: string
   /** Path of the checkout to run. Default: this checkout. */
   root?: string
-  /** Environment variables that extend or override those of {@link startServer}. */
+  /** Environment variables that extend or override the ones that {@link startServer} sets. */
   env?: Record<string, string>
 }
 
@@ -116,7 +116,7 @@ async function printed (child: ChildProcess, what: RegExp): Promise<string> {
 /** @returns a token for the user */
 export const tokenOf = (id: string): string => sign({ id, name: id })
 
-/** Connects a client as the user `id`, and counts the events that it receives. */
+/** Connects a client as the user `id` and counts the events that it receives. */
 export async function connect (url: string, id: string): Promise<Client> {
   const signalling = await connectUser(url, tokenOf(id))
   let seen = 0

@@ -119,7 +119,7 @@ interface PreviousTransports {
 const defaultBitrates = { voice: 96_000, music: 128_000 }
 
 /**
- * Audio of the current room: receives remote tracks, and sends the published tracks (voice and music). In a room with
+ * Audio of the current room: receives remote tracks and sends the published tracks (voice and music). In a room with
  * seats, tracks are sent only while the user has a seat. Sending and receiving resume automatically after a
  * `media:reset`, a failed transport, a reconnect or a change of seat.
  */
@@ -155,7 +155,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
   #state: AudioState = 'off'
   #failure: RequestError | undefined
   readonly #states: Record<AudioSource, MicrophoneState> = { voice: 'off', music: 'off' }
-  /** Whether the current transports have been set up; they may still be connecting. */
+  /** Whether the current transports are set up; they may still be connecting. */
   #prepared = false
   /** The last error that closed the transports. */
   #lastError: Error | undefined
@@ -287,7 +287,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
    * Audio quality since the previous call, or since the transports were created. Wait at least one second between
    * calls: over shorter intervals, single packets dominate the result.
    *
-   * @returns undefined while no transport is connected, and until a track has been sent or received
+   * @returns undefined while no transport is connected or no track has been sent or received
    */
   async quality (): Promise<AudioQuality | undefined> {
     const transports = this.#transports
@@ -529,7 +529,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     this.emit('state', 'connecting', error)
   }
 
-  /** Updates the state from the transports, and then the states of the microphone and the music. */
+  /** Updates the state from the transports, then the states of the microphone and the music. */
   #update (): void {
     const transports = this.#transports
     if (transports && this.#prepared) {

@@ -27,9 +27,9 @@ export interface ConnectionOptions {
    */
   url: string
   /**
-   * Returns a token. The client calls this function for every connection attempt, and one minute before the token of an
-   * open connection expires. If the function throws, takes longer than `connectTimeoutMs`, or returns text that cannot
-   * be a token, such as an error page, the client calls it again later.
+   * Returns a token. The client calls this function for every connection attempt and one minute before an open
+   * connection's token expires. If the function throws, takes longer than `connectTimeoutMs`, or returns text that
+   * cannot be a token, such as an error page, the client calls it again later.
    *
    * @param refusal the server's error if it rejected the previous token. If the function returns that token again, the
    *   connection closes permanently
@@ -76,7 +76,7 @@ export interface Handover {
   /** Like `Connection.request`, but on the second connection. */
   request: Connection['request']
   /**
-   * Makes the second connection the current one. Call this from the `apply` callback of a request, so that no event of
+   * Makes the second connection the current one. Call this from the `apply` callback of a request so that no event of
    * either connection is lost. The previous connection is closed once its pending requests are answered and `moved`
    * settles.
    *
@@ -100,15 +100,15 @@ const maxHops = 3
 
 /**
  * When a server shuts down, each client opens its second connection after a random delay. The longest delay is half of
- * the time until the deadline, but at most this value, in milliseconds.
+ * the time until the deadline, but not more than this value, in milliseconds.
  */
 const longestSpreadMs = 5000
 
 /** The default timeout of a request. The server's own timeout for its dependencies is shorter (10 s). */
 const defaultTimeoutMs = 20_000
 /**
- * The default timeout of a connection attempt. `RoomClient.join()` waits half a second longer, so that it can throw the
- * error of the attempt.
+ * The default timeout of a connection attempt. `RoomClient.join()` waits half a second longer so that it can throw the
+ * attempt's error.
  */
 export const defaultConnectTimeoutMs = 9000
 /** Default of `idleMs`. With this value and `answerMs`, the client detects a lost connection within 35 s (README). */
@@ -441,7 +441,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     if (this.handover) this.#moveTimer = setTimeout(attempt, Math.random() * Math.min(Math.max(leftMs / 2, 0), longestSpreadMs))
   }
 
-  /** @throws if there is no second connection, or `handover` fails */
+  /** @throws if the second connection or `handover` fails */
   async #move (from: WebSocket, url: string): Promise<void> {
     const token = await this.#fetchToken()
     const successor = openSuccessor(this.#socketFor(token, url), (frame) => this.#settle(frame as Frame), this.#connectTimeoutMs)
@@ -473,7 +473,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     }
   }
 
-  /** Leaves the room on all previous connections that are still open, and closes them. */
+  /** Leaves the room on all previous connections that are still open and closes them. */
   leavePrevious (): void {
     for (const ws of this.#kept) {
       if (ws.readyState === WebSocket.OPEN) ws.send(JSON.stringify({ type: 'room:leave', data: {} }))

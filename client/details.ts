@@ -124,8 +124,8 @@ export class RoomDetails extends Emitter<DetailsEvents> {
   }
 
   /**
-   * Whether a user has raised a hand. In big rooms, the result is correct only for users in `participants`, and for
-   * users who raised a hand after this client joined.
+   * Whether a user has raised a hand. In big rooms, the result is correct only for users in `participants` and users
+   * who raised a hand after this client joined.
    */
   hasRaisedHand (userId: UserId): boolean {
     return this.#raised.has(String(userId))

@@ -15,9 +15,9 @@ import type { ErrorCode, WireError } from './protocol.ts'
  * - `ROOM_CLOSED`: the room was closed for everyone
  * - `TRACK_ENDED`: the published track has ended and was not replaced, for example because the only microphone was
  *   unplugged
- * - `BITRATE_EXCEEDED`: the server closed the published track, because its bit rate was too high
+ * - `BITRATE_EXCEEDED`: the server closed the published track because its bit rate was too high
  * - `CLOSED`: the application cancelled the operation, for example by leaving or unpublishing
- * - `CONNECTION_INVALID`: the URL is malformed, or the page may not connect to it
+ * - `CONNECTION_INVALID`: the URL is malformed or the page may not connect to it
  * - `KICKED`, `REPLACED`: the server closed the connection permanently
  */
 export type ClientErrorCode =

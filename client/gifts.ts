@@ -12,7 +12,7 @@ export interface GiftsEvents {
 /** How many transaction ids are remembered to detect repeated events. */
 const maxRemembered = 1000
 
-/** Sends gifts without charging twice, and emits an event for each received gift. */
+/** Sends gifts without charging twice and emits an event for each received gift. */
 export class RoomGifts extends Emitter<GiftsEvents> {
   readonly #connection: Connection
   readonly #roomId: () => string | undefined

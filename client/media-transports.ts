@@ -16,7 +16,7 @@ export interface MediaTransportsOptions {
   maxBitrates: Readonly<Record<AudioSource, number>>
   /** Called when a transport connects or loses its connection. */
   changed: () => void
-  /** Called once when the transports have failed permanently and must be replaced. */
+  /** Called once when the transports fail permanently and must be replaced. */
   broken: (error: RequestError) => void
 }
 
@@ -160,7 +160,7 @@ export class MediaTransports {
   }
 
   /**
-   * Sends a track, and replaces the previous track from the same source, if any.
+   * Sends a track and replaces any previous track from the same source.
    *
    * @param sitting id of the sitting (one stay in a seat) that permits sending; a new sitting needs a new producer
    * @throws PRODUCER_NOT_FOUND if the server has already closed the previous producer; nothing is sent
@@ -210,7 +210,7 @@ export class MediaTransports {
   }
 
   /**
-   * Sends the mute state of a producer to the server, if it changed.
+   * Sends a producer's mute state to the server if it changed.
    *
    * @throws PRODUCER_NOT_FOUND if the server has closed the producer
    */
@@ -226,7 +226,7 @@ export class MediaTransports {
     sent.isMuted = isMuted
   }
 
-  /** Consumes a producer, or the mix. Takes one round trip. */
+  /** Consumes a producer or the mix. Takes one round trip. */
   async consume (producerId: string): Promise<types.Consumer> {
     const transport = await this.#transport('consumer')
     const { id, kind, rtpParameters } = await this.#request('audio:consume', {

@@ -7,14 +7,14 @@ export interface MembersEvents {
   change: []
 }
 
-/** The members of the current room, and which members are speaking. */
+/** The current room's members, including who is speaking. */
 export class Members extends Emitter<MembersEvents> {
   readonly #profiles = new Map<string, Profile>()
   #roomId: string | undefined
   #self: string | undefined
   #count = 0
   #speakers: ReadonlySet<string> = new Set()
-  /** For each pending page request, the users who have left since the request was sent. */
+  /** One set per pending page request: the users who left since it was sent. */
   readonly #left = new Set<Set<string>>()
 
   /** @param connection delivers the server events */

@@ -6,7 +6,7 @@
  */
 export function openAnotherMicrophone (track: MediaStreamTrack): () => Promise<MediaStreamTrack> {
   const settings = (track as Partial<MediaStreamTrack>).getSettings?.() ?? {}
-  // Read this now: a microphone that has been unplugged is no longer listed.
+  // Read this now: an unplugged microphone is no longer listed.
   const isMicrophone = comesFromMicrophone(settings)
   return async () => {
     if (!await isMicrophone) throw new Error('The track does not come from a microphone')

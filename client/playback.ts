@@ -14,7 +14,7 @@ const stepMs = 15
 const receptions = ['voices', 'mix'] as const
 
 /**
- * Plays the received tracks, and cross-fades between the voices and the mix. Volumes are kept for the whole lifetime of
+ * Plays the received tracks and cross-fades between the voices and the mix. Volumes are kept for the whole lifetime of
  * the client, even for users who are not in the room.
  */
 export class AudioPlayback extends Emitter<PlaybackEvents> {

@@ -10,9 +10,8 @@ export interface PublishOptions {
   source?: AudioSource
   /**
    * Opens another track when the published track ends, for example because a phone call took the microphone. By
-   * default, the client opens another microphone if the published track comes from one. When the client no longer sends
-   * a track that this function returned, it stops the track. If this option is false, the client unpublishes an ended
-   * track.
+   * default, the client opens another microphone if the published track comes from one. The client stops the returned
+   * track once it no longer sends it. If this option is false, the client unpublishes an ended track.
    */
   reopen?: false | (() => Promise<MediaStreamTrack>)
 }

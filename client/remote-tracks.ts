@@ -77,7 +77,7 @@ export function receptionOf ({ source }: Pick<RemoteAudio, 'source'>): Reception
 
 /**
  * The producers of the other users in a room, and the received tracks: the voices, or the mix. During a switch, the
- * client receives the old tracks until the new ones play, so that no audio is lost.
+ * client receives the old tracks until the new ones play, so no audio is lost.
  */
 export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   readonly #producers = new Map<string, RemoteProducer>()
@@ -196,7 +196,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   /**
    * Keeps the tracks while the client moves to another server. Each track plays until the same producer's track from
    * the other server is audible, or until `release()`. Afterwards, call `start()` with the other server's join reply,
-   * and then `open()`.
+   * then `open()`.
    */
   handOver (): void {
     this.release()
@@ -209,7 +209,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   }
 
   /**
-   * Waits until all audible tracks from the previous server have been replaced, but for at most {@link longestWaitMs}.
+   * Waits until all audible tracks from the previous server are replaced, but for at most {@link longestWaitMs}.
    */
   async replaced (): Promise<void> {
     const deadline = performance.now() + longestWaitMs
@@ -275,7 +275,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     this.emit('reception', reception)
   }
 
-  /** Starts to receive the selected tracks, and then stops receiving all other tracks. */
+  /** Starts to receive the selected tracks, then stops receiving all other tracks. */
   async #switch (): Promise<void> {
     const [transports, wanted] = [this.#transports, this.#wanted]
     if (!transports) return
@@ -318,7 +318,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     return this.#previous.get(producerId) ?? this.#tracks.get(producerId)
   }
 
-  /** Stops receiving a track from the previous server, and enables its replacement, if any. */
+  /** Stops receiving a track from the previous server and enables its replacement, if any. */
   #release (producerId: string): void {
     const before = this.#previous.get(producerId)
     if (!before) return

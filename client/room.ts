@@ -57,8 +57,8 @@ export interface RoomEvents {
   /** The state changed; `why` is the reason for `rejoining` or `out`. */
   state: [state: RoomState, why: RequestError | undefined]
   /**
-   * The client has joined the room; `reply` has the current state of the room. Emitted again after a reconnect, and
-   * after a feature was turned on.
+   * The client joined the room; `reply` has the room's current state. Emitted again after a reconnect or after a
+   * feature is turned on.
    */
   entered: [reply: JoinReply]
   /** `participants` changed. */
@@ -131,7 +131,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     this.#members = new Members(this.connection)
     this.#renewal = new Renewal(this.connection, {
       renew: (features) => this.#renew(features),
-      // One millisecond per member, so that the clients of a large room do not send simultaneously.
+      // One millisecond per member, so the clients of a large room do not all send at once.
       spreadMs: () => Math.min(this.#members.count, longestSpreadMs)
     })
     this.#follow()
@@ -152,7 +152,7 @@ export class RoomClient extends Emitter<RoomEvents> {
   }
 
   /**
-   * The known users in the room. A join returns at most 100; `loadParticipants()` loads more. The array is frozen, and
+   * The known users in the room. A join returns at most 100; `loadParticipants()` loads more. The array is frozen and
    * stays the same until a participant changes. Unchanged participants stay the same objects.
    */
   get participants (): readonly Participant[] {

@@ -131,7 +131,7 @@ export class RoomSeats extends Emitter<SeatsEvents> {
   }
 
   /**
-   * All seats, in order. The array is frozen, and stays the same until a seat changes. Unchanged seats stay the same
+   * All seats, in order. The array is frozen and stays the same until a seat changes. Unchanged seats stay the same
    * objects.
    */
   get list (): readonly Seat[] {

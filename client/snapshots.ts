@@ -1,6 +1,6 @@
 /**
  * Updates a frozen list so that applications can detect changes by identity, as React and Vue do. Unchanged items stay
- * the same objects, and so does the list if no item has changed.
+ * the same objects. If no item changed, so does the list.
  *
  * @param previous the last result
  * @param current the current items, which this function freezes

@@ -5,7 +5,7 @@ export interface Successor {
   readonly ws: WebSocket
   /** The events that have arrived, in order; the greeting is the first. */
   readonly events: readonly { type?: string }[]
-  /** Resolves when the greeting has arrived. */
+  /** Resolves when the greeting arrives. */
   readonly ready: Promise<void>
   /** Rejects when the socket closes or the greeting does not arrive in time. */
   readonly lost: Promise<never>

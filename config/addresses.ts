@@ -1,13 +1,12 @@
 import { BlockList, isIP, isIPv6 } from 'node:net'
 import { z } from 'zod'
 
-// Schemas for addresses in environment variables. Where possible, the error message suggests the value that was
-// probably meant.
+// Schemas for addresses in environment variables. Where possible, the error message suggests the intended value.
 
-/** A host name (RFC 1123). The last label must not be a number, so that an incomplete IPv4 address does not match. */
+/** A host name (RFC 1123). The last label must not be a number, so an incomplete IPv4 address does not match. */
 const hostName = /^(?!.{254})([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*(?!\d+$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i
 
-/** @returns whether the input is a host name, or an IP address without brackets */
+/** @returns whether the input is a host name or an IP address without brackets */
 const isHost = (text: string) => isIP(text) !== 0 || hostName.test(text)
 
 /** @returns the host in an input that may be a URL or contain a port; undefined if there is no host */
@@ -49,7 +48,7 @@ export const hostAndPort = (defaultPort: number, example: string) => z.string().
 /** A local IP address to listen on. */
 export const listenIp = z.string().refine((text) => isIP(text) !== 0, { error: ({ input }) => `must be an IP address like 0.0.0.0${instead(ipIn(String(input)), String(input))}` })
 
-/** An address at which clients reach this server. */
+/** An address that clients use to reach this server. */
 export const announcedAddress = z.string().refine(isHost, {
   error: ({ input }) => {
     const text = String(input)
@@ -64,7 +63,7 @@ export const origin = z.string().refine((text) => text === '*' || originOf(text)
   error: ({ input }) => `must be * or origins like https://app.example.com${instead(originOf(String(input)), String(input))}`
 })
 
-/** @returns the origin that the input was probably meant to be; undefined if there is none */
+/** @returns the origin that the user probably meant; undefined if there is none */
 function originOf (text: string): string | undefined {
   const url = URL.parse(/^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `https://${text}`)
   return url !== null && /^https?:$/.test(url.protocol) && isHost(url.hostname.replace(/^\[|\]$/g, '')) ? url.origin : undefined
@@ -73,7 +72,7 @@ function originOf (text: string): string | undefined {
 /** Whether connections to this host stay on this machine. */
 export const isLoopback = (name: string): boolean => name === 'localhost' || name === '[::1]' || name === '::1' || /^127\./.test(name)
 
-/** The names that Fastify's `trustProxy` accepts for groups of networks. */
+/** Names of network groups in Fastify's `trustProxy`. */
 const networkNames = new Set(['loopback', 'linklocal', 'uniquelocal'])
 
 /** @returns whether the text is an IP address, a network like 10.0.0.0/8, or the name of a network group */
@@ -83,7 +82,7 @@ function isNetwork (text: string): boolean {
   if (rest.length > 0 || isIP(address) === 0 || !/^\d{1,3}$/.test(bits)) return false
   try {
     new BlockList().addSubnet(address, Number(bits), isIPv6(address) ? 'ipv6' : 'ipv4')
-    // Reject a network with a prefix of 0 bits: it contains every address, so any client could claim any address.
+    // Reject a network with the prefix /0: it contains every address, so any client could claim any address.
     return Number(bits) > 0
   } catch {
     return false
@@ -94,8 +93,8 @@ function isNetwork (text: string): boolean {
 const maxHops = 10
 
 /**
- * Which proxies may set X-Forwarded-For: none (false), the given number of chained proxies, or the proxies in the
- * listed networks. `true` means one proxy.
+ * Which proxies may set X-Forwarded-For: none (false), a number of chained proxies, or the proxies in the listed
+ * networks. `true` means one proxy.
  */
 export const trustedProxies = z.string().transform((text, context): false | number | readonly string[] => {
   if (/^\d+$/.test(text)) {

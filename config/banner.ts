@@ -6,7 +6,7 @@ import type { Config } from './load.ts'
  *
  * @param address where the server listens
  * @param routes routes of the running features, such as `GET /docs`
- * @param token a token for testing, if the secret that signs it was generated
+ * @param token a token for testing; set only if the secret that signs it was generated
  */
 export function banner ({ generated }: Pick<Config, 'generated'>, address: string, routes: readonly string[], token: string | undefined): string {
   if (generated.size === 0) return ''

@@ -1,8 +1,8 @@
 import type { EnvironmentDefaults } from './load.ts'
 
 /**
- * For a developer's machine: HTTP listens on localhost only, the server stops without waiting for clients, and it
- * reloads features whose files change. Clients can also send audio to the machine's own addresses; see
+ * Defaults for a developer's machine: HTTP listens on localhost only, the server stops without waiting for clients, and
+ * a feature is reloaded when its files change. Clients can also send audio to the machine's own addresses; see
  * own-addresses.ts.
  */
 export default {

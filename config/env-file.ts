@@ -6,8 +6,8 @@ import { ConfigError } from './error.ts'
 const marks = [['utf-16le', [0xff, 0xfe]], ['utf-16be', [0xfe, 0xff]]] as const
 
 /**
- * Reads an .env file. The encoding is UTF-8, or UTF-16 if the file starts with a byte order mark, as
- * files from some Windows editors do.
+ * Reads an .env file. The encoding is UTF-8, or UTF-16 if the file starts with a byte order mark, which some Windows
+ * editors write.
  *
  * @returns the variables; an empty object if the file does not exist
  * @throws {ConfigError} if the file has another encoding

@@ -9,8 +9,8 @@ const ownFolder = join(import.meta.dirname, '../features')
 const foldersIn = (path: string) => readdirSync(path, { withFileTypes: true }).filter((entry) => !entry.isFile()).map(({ name }) => name)
 
 /**
- * @returns the problems in FEATURES and FEATURES_CONFIG: unknown feature names, and unknown or invalid
- * settings. If FEATURES_PATH is set, unknown names are allowed, because a feature may be added later
+ * @returns the problems in FEATURES and FEATURES_CONFIG: unknown features, unknown settings and invalid settings. If
+ *   FEATURES_PATH is set, unknown names are allowed, because a feature may be added later
  */
 export function problemsInFeatures ({ FEATURES, FEATURES_CONFIG, FEATURES_PATH, FEATURES_PACKAGES }: Environment): string[] {
   const others = [...FEATURES_PATH.flatMap(foldersIn), ...FEATURES_PACKAGES.map((name) => basename(name))]

@@ -32,7 +32,7 @@ export interface FeatureSettings extends Required<Omit<SettingsModule, 'enabledB
 const folder = join(import.meta.dirname, '../features')
 
 /**
- * The settings of the features in features/, read from their `config.ts` files, so that the server can report every
+ * The settings of the features in features/, read from their `config.ts` files. The server can thus report every
  * invalid variable at startup. Features in other folders are checked when they are loaded.
  */
 export const featureSettings: readonly FeatureSettings[] = await Promise.all(readdirSync(folder).sort()

@@ -78,8 +78,8 @@ function problemsBetween (config: Environment): string[] {
 }
 
 /**
- * @returns in development, if no address for audio is set, MEDIASOUP_ANNOUNCED_IP with this machine's addresses;
- *   otherwise an empty object
+ * @returns MEDIASOUP_ANNOUNCED_IP with this machine's addresses in development, if no audio address is set; otherwise
+ *   an empty object
  */
 function announcedByDefault (environment: Environment['NODE_ENV'], given: Readonly<Record<string, string>>): Record<string, string> {
   const isSet = given.MEDIASOUP_LISTEN_IP !== undefined || given.MEDIASOUP_ANNOUNCED_IP !== undefined

@@ -1,10 +1,10 @@
 import { networkInterfaces } from 'node:os'
 
 /**
- * Returns the addresses at which browsers on this machine can reach the server. Loopback alone is not enough, because
- * Firefox does not use loopback for WebRTC. Link-local IPv6 addresses are excluded, because they need a zone.
+ * Returns the addresses that browsers on this machine can use to reach the server. Loopback alone is not enough,
+ * because Firefox does not use loopback for WebRTC. Link-local IPv6 addresses are excluded, because they need a zone.
  *
- * @param interfaces default: those of this machine
+ * @param interfaces default: this machine's network interfaces
  * @returns IP addresses, loopback first
  */
 export function ownAddresses (interfaces = networkInterfaces()): string[] {

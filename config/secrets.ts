@@ -2,7 +2,7 @@ import { featureVariables } from './feature-settings.ts'
 import type { Config } from './load.ts'
 import { secrets } from './schema.ts'
 
-/** The names of all secret variables, of the kernel and of the features in features/. */
+/** The names of all secret variables of the kernel and of the features in features/. */
 export const secretVariables = (): string[] => [...secrets, ...featureVariables().filter(({ isSecret }) => isSecret).map(({ name }) => name)]
 
 /** @returns the values of the kernel's secrets, without FEATURES_CONFIG, because most of it is not secret */

@@ -1,6 +1,6 @@
 import type { EnvironmentDefaults } from './load.ts'
 
-/** For tests, which run many servers on one machine. */
+/** Defaults for tests, which run many servers on one machine. */
 export default {
   env: {
     HOST: '127.0.0.1',

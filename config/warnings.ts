@@ -2,7 +2,7 @@ import { isLoopback } from './addresses.ts'
 import type { Environment } from './schema.ts'
 
 /**
- * @param variables all variables as strings, including those of features
+ * @param variables all variables as strings, including the features' variables
  * @returns one warning per unencrypted connection that others could eavesdrop on; empty outside production
  */
 export function warningsOf (config: Environment, variables: Readonly<Record<string, string>>): string[] {

@@ -28,7 +28,7 @@ const details = z.object({
   uptime: z.int().describe('Seconds'),
   store: z.enum(['memory', 'redis']),
   checks,
-  warnings: z.array(z.string()).describe('Problems that do not stop the server, but that an operator should fix'),
+  warnings: z.array(z.string()).describe('Problems that do not stop the server but that an operator should fix'),
   clock: z.object({ skewMs: z.int().describe("How far the machine's clock is ahead of the clock for deadlines, in milliseconds") }),
   connections: z.int(),
   rooms: z.int(),
@@ -44,7 +44,7 @@ const notReady = 'Not ready: do not send users here'
 /** Routes for liveness, readiness and a detailed status. */
 export default (async function pages (app) {
   app.get('/livez', {
-    schema: { tags, summary: 'Returns 200 while the process responds', response: { 200: z.object({ status: z.literal('ok') }) } }
+    schema: { tags, summary: 'Returns 200 if the process is running', response: { 200: z.object({ status: z.literal('ok') }) } }
   }, async () => ({ status: 'ok' as const }))
 
   app.get('/readyz', {
@@ -55,7 +55,7 @@ export default (async function pages (app) {
   })
 
   app.get('/health', {
-    schema: { tags, summary: 'Returns the status of this server, and the details if the request has an admin key', security: [{}, { adminKey: [] }], response: { 200: health, 503: health.describe(notReady) } }
+    schema: { tags, summary: 'Returns the status of this server, with details if the request has an admin key', security: [{}, { adminKey: [] }], response: { 200: health, 503: health.describe(notReady) } }
   }, async (request, reply) => {
     const { ready, checks, warnings } = await app.health.check()
     const brief = { status: ready ? 'ok' as const : 'not ready' as const, version }

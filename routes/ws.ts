@@ -8,8 +8,8 @@ import { webSocketUrl } from '../plugins/gate/index.ts'
 
 /**
  * Accepts WebSocket connections to `/ws` and to all paths that features register. Rejections are sent as HTTP
- * responses, before the upgrade. Browsers hide these responses from pages. Therefore, `POST /ws` returns the response
- * with which an upgrade with the same token would be rejected, or 204 if it would be accepted.
+ * responses, before the upgrade. Browsers hide these responses from pages. Therefore, `POST /ws` checks whether an
+ * upgrade with the same token would be accepted: it returns 204 if so, and the rejection otherwise.
  */
 export default (async function ws (app) {
   const { admission } = app.sockets
@@ -17,9 +17,9 @@ export default (async function ws (app) {
   const refused = app.metrics.counter('flylive_socket_refused_total', 'Connections rejected before the upgrade, by code', ['code'])
 
   /**
-   * @param socket the new connection's socket; if undefined, the call only checks whether the server would
-   *   accept a connection, and counts nothing
-   * @throws the error with which the server rejects the connection
+   * @param socket the new connection's socket; undefined to check whether the server would accept a connection, without
+   *   counting it
+   * @throws an error if the server rejects the connection
    */
   async function admit (request: FastifyRequest, socket?: Socket): Promise<Identity> {
     admission.checkOrigin(request.raw)
@@ -27,7 +27,7 @@ export default (async function ws (app) {
     const entrance = app.gate.entranceOf(request.raw)
     const authenticate = entrance?.authenticate ?? identify
     const identity = await admission.identify(request.raw, (verified) => authenticate(request, verified), socket)
-    // The feature may have removed the path while the client was being identified.
+    // The feature may have removed the path during the identification.
     if (entrance && !app.gate.accepts(entrance.path)) throw new NotFound(entrance.path)
     return identity
   }

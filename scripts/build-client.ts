@@ -29,7 +29,7 @@ async function buildClient (out: string): Promise<void> {
   const tsc = join(root, 'node_modules', 'typescript-7', 'bin', 'tsc')
   const { status, stdout } = spawnSync(process.execPath, [tsc, '--project', client, '--outDir', out], { encoding: 'utf8' })
   if (status !== 0) throw new Error(`The client does not compile:\n${stdout}`)
-  // The compiler keeps .ts suffixes in declarations, which older compilers reject.
+  // The compiler keeps .ts suffixes in declarations, but older compilers reject them.
   for (const file of globSync(join(out, '*.d.ts'))) {
     writeFileSync(file, readFileSync(file, 'utf8').replace(/(?<=^(?:import|export) .*from '\.\/[\w-]+)\.ts(?=';$)/gm, '.js'))
   }

@@ -131,9 +131,9 @@ async function freePort (host: string, port: number): Promise<number> {
   }
 }
 
-/** Starts a script of this project. When this process exits, the IPC channel closes and the child exits, too. */
+/** Starts a script of this project. When this process exits, the IPC channel closes and the child exits too. */
 function start (file: string, env: NodeJS.ProcessEnv): ChildProcess {
-  // The child runs in a temporary folder, so that it reads no .env and its files are deleted at the end.
+  // The child runs in a temporary folder, so it reads no .env and its files are deleted at the end.
   const child = fork(join(root, file), { cwd: folder, env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
   children.add(child)
   child.once('exit', () => children.delete(child))
@@ -152,7 +152,7 @@ async function ready (server: ChildProcess, url: string): Promise<boolean> {
   return false
 }
 
-/** Starts the talkers, and restarts them after a crash. Resolves when the talkers have joined their rooms. */
+/** Starts the talkers and restarts them after a crash. Resolves when the talkers have joined their rooms. */
 function startTalkers (task: Task): Promise<void> {
   const { promise, resolve } = Promise.withResolvers<void>()
   const attempt = () => {

@@ -58,7 +58,7 @@ const machineDefaults: Readonly<Record<string, string>> = {
   MEDIASOUP_WORKERS: 'one per core'
 }
 
-/** @returns the content of the generated files by path, identical on every machine */
+/** @returns the content of the generated files by path; identical on every machine */
 export function configDocs (): Record<string, string> {
   return { '.env.example': envExample(), 'docs/configuration.md': reference() }
 }
@@ -105,7 +105,7 @@ function reference (): string {
   ].join('\n')
 }
 
-/** The features, and whether `config/<NODE_ENV>.ts` enables them; `FEATURES` overrides this. */
+/** The features and whether `config/<NODE_ENV>.ts` enables them; `FEATURES` overrides this. */
 function featureTable (): string[] {
   const whenSet = new Map(featureSettings.flatMap(({ feature, enabledBy }) => enabledBy === undefined ? [] : [[feature, `with ${code(enabledBy)}`] as const]))
   return [
@@ -141,7 +141,7 @@ function defaultText (field: z.ZodType): string {
 
 /**
  * Describes the values that a variable accepts. Bounds and choices come from the schema. Other
- * descriptions come from the validation error ("must be …"), without the advice after its semicolon.
+ * descriptions come from the validation error ("must be …"), without the advice after the semicolon.
  */
 function describeValues ({ field, read, isSecret }: Described): string {
   const type = z.toJSONSchema(field, { unrepresentable: 'any' })

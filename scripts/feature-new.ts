@@ -76,7 +76,7 @@ function nextOutside (folder: string, test: string): string[] {
     `In ${root}:`,
     `FEATURES_PATH=${folder} npm start`,
     '',
-    'Create the link (needed only once) for the test and for types in an editor, then run the test:',
+    'Create this link once, for the test and for the types in your editor. Then run the test:',
     `mkdir -p ${dirname(link)} && ln -s ${root} ${link}`,
     `node ${test}`
   ]
@@ -91,7 +91,7 @@ function named (text: string, name: string): string {
     .replaceAll(inSnakeCase(sample).toUpperCase(), inSnakeCase(name).toUpperCase())
 }
 
-/** Sets FEATURES_PATH in the test, so that the test's server finds the feature next to the test. */
+/** Sets FEATURES_PATH in the test so that the test's server finds the feature next to the test. */
 const findingIt = (text: string) => "import { join } from 'node:path'\n" + text.replace(/(?<=^const env = \{.*)(?= \}$)/m, ", FEATURES_PATH: join(import.meta.dirname, '..')")
 
 try {

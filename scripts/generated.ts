@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path'
 const root = resolve(import.meta.dirname, '..')
 
 /**
- * Writes generated files. With `--check` on the command line, writes nothing, and sets the exit code to 1 if a file is
+ * Writes generated files. With `--check` on the command line, writes nothing and sets the exit code to 1 if a file is
  * stale.
  *
  * @param files the files' contents, by path relative to the project's root

@@ -1,9 +1,8 @@
-// Checks /livez of the server in this container and exits with 0 if it responds.
+// Checks /livez of the server in this container. Exits with 0 if the server responds.
 //
 //   node scripts/healthcheck.ts
 //
-// Reads the server's environment. The certificate is not verified, because it is not
-// issued for this address.
+// Reads the server's environment. The certificate is not verified because it is not issued for this address.
 import { request as overHttp } from 'node:http'
 import { request as overHttps } from 'node:https'
 import { isIP } from 'node:net'

@@ -66,9 +66,8 @@ function isProduction () {
 }
 
 /**
- * Runs the program with the given Node, which is also first on the program's PATH, and
- * exits with the program's exit code. Forwards signals that stop the program. If this
- * process is killed, the program's IPC channel closes.
+ * Runs the program with this Node, which is also first on the program's PATH. Exits with the program's exit code.
+ * Forwards signals that stop the program. If this process is killed, the program's IPC channel closes.
  *
  * @param {string} node
  */
@@ -86,7 +85,7 @@ function handOver (node) {
     process.on(signal, () => signal === 'SIGINT' && process.stdin.isTTY ? undefined : child.kill(signal))
   }
   // npm does not always forward signals. An orphaned server would keep its
-  // port, so the program is stopped when the npm process that started it has exited.
+  // port, so the program is stopped once the npm process that started it exits.
   const parent = process.ppid
   if (process.env.npm_lifecycle_event) {
     setInterval(() => { if (process.ppid !== parent) child.kill('SIGTERM') }, 1000).unref()

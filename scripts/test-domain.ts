@@ -1,7 +1,6 @@
-// Replaces async-hook-domain, the package that tap uses to find the test that an uncaught
-// error belongs to. That package tracks every promise with an async hook, which takes a
-// tenth of the suite's CPU time. Each test process runs one file at a time, so the innermost
-// running test is a good enough guess.
+// Replaces async-hook-domain, the package that tap uses to attribute uncaught errors to tests. That package tracks
+// every promise with an async hook, which takes a tenth of the suite's CPU time. Each test process runs one file at a
+// time, so the innermost running test is a good enough guess.
 import { registerHooks } from 'node:module'
 
 type ErrorKind = 'uncaughtException' | 'unhandledRejection'
@@ -9,7 +8,7 @@ type ErrorKind = 'uncaughtException' | 'unhandledRejection'
 /** The running tests, from the outermost to the innermost. */
 const running = new Set<Domain>()
 
-/** A running test. tap creates it, and destroys it when the test ends. */
+/** A running test. tap creates it and destroys it when the test ends. */
 export class Domain {
   readonly onerror: (error: unknown, kind: ErrorKind) => void
 

@@ -7,7 +7,7 @@ import { pathToFileURL } from 'node:url'
 import tap from 'tap'
 import type { Test } from 'tap'
 
-/** The message in which a test process requests its next file. */
+/** A test process's request for its next file. */
 export interface LaneRequest {
   next: true
 }
@@ -23,8 +23,8 @@ const tests = pathToFileURL(join(root, 'test')).href + '/'
 const timeout = Number(process.argv[2])
 let current: Test = tap
 
-// Test files import tap's root test. Replace it with a subtest per file, so that the file's teardowns run, and its
-// settings are dropped, when the file ends.
+// Test files import tap's root test. Replace it with a subtest per file. When the file ends, its teardowns run and its
+// settings are dropped.
 const url = 'flylive:tap'
 const bound = new Proxy({}, {
   get (_, key) {
@@ -35,7 +35,7 @@ const bound = new Proxy({}, {
 })
 Object.assign(globalThis, { [Symbol.for(url)]: bound })
 
-/** Imports a test file. Removes the hooks afterwards, because some tests check how features load modules. */
+/** Imports a test file. Removes its module hooks afterwards, because some tests check how features load modules. */
 async function load (file: string): Promise<void> {
   const hooks = registerHooks({
     resolve: (specifier, context, next) => specifier === 'tap' && context.parentURL?.startsWith(tests)

@@ -7,20 +7,23 @@ import type { Report } from './test-report.ts'
 const root = resolve(import.meta.dirname, '..')
 const program = join(import.meta.dirname, 'test-lane.ts')
 /**
- * Node's options for test processes and the servers that they start. The tests use all cores, so garbage collection in
- * parallel threads only costs CPU time. With these options, starting a server takes a sixth less CPU time.
+ * Node's options for test processes and the servers that they start. The tests use all cores, so parallel garbage
+ * collection only costs CPU time. With these options, starting a server takes a sixth less CPU time.
  */
 export const gcOptions: readonly string[] = ['--min-semi-space-size=16', '--max-semi-space-size=64', '--single-threaded-gc']
 /** Node's options for test processes. `--import` loads a module that makes the handling of uncaught errors cheaper. */
 const nodeOptions = ['--import', pathToFileURL(join(import.meta.dirname, 'test-domain.ts')).href, ...gcOptions]
 
-/** Files that use a browser. Only one process runs them while there are other files, because two browsers are too much for two cores. */
+/**
+ * Files that use a browser. Only one process runs them while other files remain: two browsers are too much for two
+ * cores.
+ */
 const browsers = /^test\/(browser|features\/stage\/admin-page|docs\/first-steps|features\/docs\/pages)/
 
 /** Files that measure or change their own process: heap, module cache or working directory. */
 const isolated = /^test\/(plugins\/features\/(leaks|fresh-code)|contract\/crowd|features\/laravel-bridge\/burst|client\/node-audio|docs\/writing-features)/
 
-/** Long files that mostly wait for child processes. They start early, so that none of them runs alone at the end. */
+/** Long files that mostly wait for child processes. They start early so that none of them runs alone at the end. */
 const long = /^test\/(scripts|server|deploy|client\/package|features\/(matrix|gifts\/chaos|seats\/model|laravel-bridge\/status))/
 
 export interface LaneOptions {
@@ -40,9 +43,9 @@ export interface Run {
 }
 
 /**
- * Runs test files in several processes. Each process requests a file when it has finished the previous one, so that no
- * core is idle while there are files left. The first process runs the browser files before the other files; the second
- * one also takes browser files when only those are left. Each isolated file runs in a new process.
+ * Runs test files in several processes. Each process requests a new file when it finishes one, so no core is idle while
+ * files are left. The first process runs the browser files before the other files; the second one also takes browser
+ * files when only those are left. Each isolated file runs in a new process.
  */
 export function runLanes ({ files, jobs, timeoutMs, report }: LaneOptions): Run {
   let left = [...files]
@@ -70,7 +73,7 @@ export function runLanes ({ files, jobs, timeoutMs, report }: LaneOptions): Run 
   }
 
   function runProcess (lane: number): Promise<boolean> {
-    // Start each process in its own process group, so that `stop()` also kills its descendants.
+    // Start each process in its own process group so that `stop()` also kills its descendants.
     const child = spawn(process.execPath, [...nodeOptions, program, String(timeoutMs)], {
       cwd: root,
       // The processes load the same code, so they share a compile cache. Timeouts apply per file, not per process.

@@ -30,11 +30,11 @@ export interface Report {
 export interface Reader {
   /** The parser to pipe the output to. */
   parser: Parser
-  /** If a file was still running when the process exited, marks it as failed. */
+  /** Marks the file that was running when the process exited, if any, as failed. */
   close (exit: { exitCode: number | null, signal: string | null }): void
 }
 
-/** The fields of tap's result, for an assertion or a test file, that this reporter uses. */
+/** The fields that this reporter uses of tap's result for an assertion or a test file. */
 type Verdict = Pick<Result, 'ok' | 'name' | 'diag' | 'time'> & Partial<Pick<Result, 'fullname' | 'skip' | 'todo'>>
 
 /** A test file with its results. */
@@ -45,8 +45,8 @@ interface File extends Totals {
 }
 
 /**
- * Converts tap's output into one line per file, with the details of each failure below the line and a list of all
- * failures at the end.
+ * Converts tap's output into one line per file, followed by the details of its failures. Ends with a list of all
+ * failures.
  *
  * tap's own reporters redraw the screen, which fills logs with control characters.
  */

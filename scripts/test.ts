@@ -21,7 +21,7 @@ import type { Totals } from './test-report.ts'
 const root = resolve(import.meta.dirname, '..')
 const tap = join(root, 'node_modules', 'tap', 'dist', 'esm', 'run.mjs')
 
-/** Number of concurrent processes. Higher than the number of cores, because tests often wait. */
+/** Number of concurrent processes. Higher than the number of cores because tests often wait. */
 const jobs = 5
 
 const { values: { long }, positionals: filters } = parseArgs({
@@ -41,9 +41,9 @@ await withSetupLock(root, async () => buildTap())
 await runAll()
 
 /**
- * Builds tap with the plugins listed in .taprc. tap would build itself, but only after its runner has started with the
- * old plugins, so the first run would load a TypeScript compiler into every test. The stamp is in the build folder and
- * is deleted together with it. The lock prevents concurrent builds, which would corrupt each other.
+ * Builds tap with the plugins listed in .taprc. tap builds itself only after its runner has started with the old
+ * plugins, so the first run would load a TypeScript compiler into every test. The stamp is in the build folder and is
+ * deleted together with it. The lock prevents concurrent builds, which would corrupt each other.
  */
 function buildTap (): void {
   const test = join(root, 'node_modules', '@tapjs', 'test')

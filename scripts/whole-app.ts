@@ -8,11 +8,11 @@ import { loadConfig } from '../config/load.ts'
 const root = resolve(import.meta.dirname, '..')
 
 /**
- * Starts a server that has every feature but opens no port, to generate documentation.
- * The result does not depend on this machine or its environment.
+ * Starts a server with every feature but without a port, to generate documentation. The result does not depend on this
+ * machine or its environment.
  *
  * @returns the ready app; `close()` releases all resources
- * @throws if a feature does not run, because its documentation would be missing
+ * @throws if a feature does not run: its documentation would be missing
  */
 export async function wholeApp (): Promise<FastifyInstance> {
   const names = globSync('features/*/index.ts', { cwd: root }).map((file) => basename(dirname(file)))

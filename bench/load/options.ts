@@ -46,7 +46,7 @@ export const usage = `Simulates speakers and listeners on an audio server, and m
   --help             prints this text
 `
 
-/** Maximum number of participants per process, so that a typo does not exhaust the machine. */
+/** Maximum number of participants per process. Prevents a typo from exhausting the machine. */
 const maxParticipants = 10_000
 
 const flags = {
@@ -68,7 +68,7 @@ const flags = {
 /**
  * @param args the arguments of the program
  * @param env `JWT_SECRET` is the default of `--secret`
- * @returns the options, and whether to print JSON; undefined if `--help` was given
+ * @returns the options and whether to print JSON; undefined if `--help` was given
  * @throws UsageError
  */
 export function parseOptions (args: string[], env: NodeJS.ProcessEnv): { load: LoadOptions, json: boolean } | undefined {

@@ -15,8 +15,8 @@ const reportMs = 5000
 /** Report blocks per RTCP packet (RFC 3550, section 6.4.1). */
 const maxBlocks = 31
 /**
- * If no packet arrives within this time, in milliseconds, the listener resumes its consumers, because older servers
- * ignore `paused: false`.
+ * If no packet arrives within this time, in milliseconds, the listener resumes its consumers: older servers ignore
+ * `paused: false`.
  */
 const resumeAfterMs = 250
 const levelExtensionId = 1
@@ -181,8 +181,8 @@ async function createTransport (signalling: Signalling, type: 'producer' | 'cons
 }
 
 /**
- * Connects a transport. Like a browser, sends no packets before the reply to `transport:connect`, because the server
- * drops DTLS packets that arrive earlier.
+ * Connects a transport. Like a browser, sends no packets before the reply to `transport:connect`: the server drops DTLS
+ * packets that arrive earlier.
  */
 async function connectTransport (signalling: Signalling, transport: TransportParameters, { dtlsParameters, connect }: MediaPeer): Promise<void> {
   await signalling.request('transport:connect', { transportId: transport.id, dtlsParameters })
@@ -198,7 +198,7 @@ async function consume (signalling: Signalling, transportId: string, producerIds
   }))
 }
 
-/** The error codes with which a server rejects a request for the mix if the `mix` feature is off or does not exist. */
+/** The error codes that a server returns to a request for the mix if its `mix` feature is off or missing. */
 const noMixCodes = new Set(['FEATURE_DISABLED', 'PRODUCER_NOT_FOUND', 'VALIDATION_FAILED'])
 
 function asNoMix (error: unknown): Failure {
@@ -217,7 +217,7 @@ function resumeIfSilent (signalling: Signalling, consumerIds: readonly string[],
 
 function sendReports (peer: MediaPeer, streams: ReadonlyMap<number, StreamReception>): () => void {
   const ssrc = randomSsrc()
-  // Start at a random time, so that not all listeners report at once.
+  // Start at a random time so that the listeners do not all report at once.
   let timer = setTimeout(report, Math.random() * reportMs)
   function report (): void {
     const blocks = [...streams.values()].map((stream) => stream.report())

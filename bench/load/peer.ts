@@ -29,8 +29,8 @@ export interface MediaPeer {
 }
 
 /**
- * The connection and the track of each open peer, referenced here so that they are not garbage-collected: the native
- * callbacks of a collected track would crash the process.
+ * The connection and the track of each open peer. These references prevent garbage collection: the native callbacks of
+ * a collected track would crash the process.
  */
 const open = new Set<{ connection: object, track: object }>()
 

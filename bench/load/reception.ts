@@ -15,11 +15,11 @@ export interface Counts {
  * connection.
  */
 export const playoutBufferMs = 100
-/** How many sequence numbers are remembered to recognise duplicates. Must be a power of two. */
+/** How many sequence numbers are remembered to detect duplicates. Must be a power of two. */
 const historySize = 512
 /**
- * The lowest delay is measured per period of this length, in milliseconds, so that the playout time adapts to a changed
- * network path.
+ * Length of the periods in which the lowest delay is measured, in milliseconds. Each new period adapts the playout time
+ * to a changed network path.
  */
 const baseMs = 10_000
 const samplesPerMs = 48
@@ -72,8 +72,8 @@ export class StreamReception {
   }
 
   /**
-   * The longest time without a packet, in milliseconds. Includes the time from the last packet until `now`, so that a
-   * stream that has ended also shows a gap.
+   * The longest time without a packet, in milliseconds. Includes the time from the last packet until `now`, so an ended
+   * stream also shows a gap.
    */
   longestGapMs (now: number): number {
     return this.#highest < 0 ? 0 : Math.max(this.#longestGapMs, now - this.#lastAt)

@@ -12,10 +12,10 @@ import { speech } from './speech.ts'
 import type { Pacer } from './speech.ts'
 
 /**
- * The figures measured by the participants of a room. Times are in milliseconds, and undefined if nothing was measured.
+ * The figures measured by the participants of a room. Times are in milliseconds; undefined if nothing was measured.
  */
 export interface RoomReport {
-  /** The id of the room, or `total` in the report on all rooms. */
+  /** The room's id, or `total` in the report on all rooms. */
   roomId: string
   speakers: { planned: number, joined: number }
   listeners: { planned: number, joined: number }
@@ -23,11 +23,11 @@ export interface RoomReport {
   joinMs: Percentiles | undefined
   /** Set-up time of a listener: from `transport:create` until the transport is connected and all consumers exist. */
   setUpMs: Percentiles | undefined
-  /** The highest number of round trips that the set-up of a listener took. */
+  /** The highest number of round trips in any listener's set-up. */
   setUpRoundTrips: number
-  /** Packets that all listeners together received per second during the measurement. */
+  /** Packets per second that all listeners received in total during the measurement. */
   packetsPerSecond: number
-  /** Counts since the listeners joined, from the first to the last packet of each stream. */
+  /** Total packet counts since the listeners joined, from the first to the last packet of each stream. */
   packets: { expected: number, lost: number, late: number }
   /** Fraction of lost packets, 0 to 1. */
   loss: number
@@ -45,19 +45,19 @@ export interface RoomReport {
 
 /** Interval between the chat messages that measure the delay of events, in milliseconds. */
 const probeMs = 1100
-/** Maximum number of messages whose sending time is remembered. */
+/** Maximum number of send times that are stored. */
 const maxProbes = 100
 const probeText = /^load test (\d+)$/
 const microseconds = 1000
 
-/** One room of a load test: its participants, and what they measure. */
+/** One room of a load test: its participants and their measurements. */
 export class LoadRoom {
   readonly roomId: string
   readonly #options: LoadOptions
   readonly #failures: Failures
   readonly #speakers: Participant[] = []
   readonly #listeners: Listener[] = []
-  /** When each chat message was sent, keyed by the number of the message. */
+  /** Send time of each chat message, by message number. */
   readonly #probes = new Map<number, number>()
   readonly #eventDelays = createHistogram()
   #nextProbe = 0
@@ -70,7 +70,7 @@ export class LoadRoom {
     this.#failures = failures
   }
 
-  /** Number of participants that have joined. */
+  /** Number of joined participants. */
   get joined (): number {
     return this.#speakers.length + this.#listeners.length
   }

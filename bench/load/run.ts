@@ -48,11 +48,11 @@ const progressMs = 1000
 /**
  * Runs a load test: first all speakers join, then all listeners, then the measurement starts.
  *
- * @throws Failure if the first speaker or the first listener cannot join, because the others would probably fail, too
+ * @throws Failure if the first speaker or the first listener cannot join, because the others would probably fail too
  */
 export async function runLoad (options: LoadOptions, { progress, signal }: RunOptions = {}): Promise<LoadReport> {
   const { speakers, listeners, tokenOf } = options
-  // Encode the recordings now, because encoding them later would delay the first joins.
+  // Encode the recordings now: encoding them later would delay the first joins.
   for (let seat = 0; seat < speakers; seat++) speech(seat)
   const failures = new Failures()
   const rooms = Array.from({ length: options.rooms }, (_, i) => new LoadRoom(`${options.room}-${i + 1}`, options, failures))
@@ -61,7 +61,7 @@ export async function runLoad (options: LoadOptions, { progress, signal }: RunOp
   const stopWatching = progress && watch(progress, rooms, () => ({ phase, planned: options.rooms * (speakers + listeners), failed: failures.count }))
   try {
     let participant = 0
-    // Assign the participants to the rooms round-robin, so that all rooms fill evenly.
+    // Assign the participants to the rooms round-robin so that all rooms fill evenly.
     const speakerJoins = repeat(speakers, (seat) => rooms.map((room) => () => room.addSpeaker(tokenOf(participant++), seat, pacer)))
     const listenerJoins = repeat(listeners, () => rooms.map((room) => () => room.addListener(tokenOf(participant++))))
     await joinAll(speakerJoins, options.ramp, failures, signal)

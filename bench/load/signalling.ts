@@ -42,7 +42,7 @@ interface Frame {
 }
 
 /**
- * Connects a user, and waits until the connection is open.
+ * Connects a user and waits until the connection is open.
  *
  * @param url base URL of the server, with http, https, ws or wss
  * @throws Failure with the error code from the server, `REFUSED` or `UNREACHABLE`
@@ -138,7 +138,7 @@ function createSignalling (ws: WebSocket): Signalling {
     close () {
       closing = true
       ws.close()
-      // Terminate the connection, so that a server that does not answer cannot keep the process alive.
+      // Terminate the connection so that an unresponsive server cannot keep the process alive.
       setTimeout(() => ws.terminate(), 1000).unref()
     }
   }

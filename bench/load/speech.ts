@@ -15,7 +15,7 @@ const recordings = ['maya-hello', 'ben-hello', 'chloe-chat', 'diego-open', 'feli
 const folder = join(import.meta.dirname, '..', '..', 'scripts', 'demo', 'speech')
 const sampleRate = 16_000
 const frameSamples = sampleRate / 50
-/** Bit rate at which a browser encodes a voice, in bit/s. */
+/** Bit rate that browsers use for a voice, in bit/s. */
 const bitrate = 32_000
 
 const encoded = new Map<string, SpeechFrame[]>()
@@ -56,7 +56,7 @@ function levelOf (samples: Int16Array): number {
   return Math.min(127, Math.round(-20 * Math.log10(Math.max(rms, 1e-7))))
 }
 
-/** The speakers are divided into this many groups, which send at different moments. */
+/** Number of groups of speakers. Each group sends at a different moment. */
 const phases = 4
 const frameMs = 20
 
@@ -71,7 +71,7 @@ export interface Pacer {
   close (): void
 }
 
-/** Creates a pacer with one timer. After the process was blocked, the next tick sends all missed frames. */
+/** Creates a pacer with one timer. If the process was blocked, the next tick sends all missed frames. */
 export function createPacer (): Pacer {
   const voices = new Set<{ phase: number, next: () => void }>()
   let started = 0

@@ -1,7 +1,7 @@
 import type { FastifyPluginAsyncZod } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 
-/** POST /admin/drain: takes this server out of service; responds when the server is empty or the timeout has passed. */
+/** POST /admin/drain: takes this server out of service; responds once the server is empty or the deadline passes. */
 export default (async function drain (app) {
   if (!app.admin.enabled) return
 
@@ -9,7 +9,7 @@ export default (async function drain (app) {
     schema: {
       tags: ['server'],
       summary: 'Drains this server',
-      description: 'Rejects new connections and rooms, and notifies clients. Responds when the server is empty or the deadline has passed. Does not close connections: connections that remain at the deadline stay open until their clients leave or the server stops.',
+      description: 'Rejects new connections and rooms, and notifies clients. Responds once the server is empty or the deadline passes. Does not close connections: connections that remain at the deadline stay open until their clients leave or the server stops.',
       body: z.object({ deadlineSeconds: z.number().min(0).max(3600) }),
       response: { 200: z.object({ result: z.enum(['empty', 'deadline']), sessions: z.int() }) }
     }

@@ -17,7 +17,7 @@ const params = z.object({ roomId })
 /** The fields of a room that both the list and the details contain. */
 const overview = z.object({
   ownerId: userId.nullable().describe('null if the room has no owner'),
-  hostName: z.string().nullable().describe('Name of the owner; null if the room has no owner, or the server does not know the name'),
+  hostName: z.string().nullable().describe('Name of the owner; null if the room has no owner or the name is unknown'),
   title: z.string().nullable(),
   topic: z.string().nullable()
 })
@@ -44,7 +44,7 @@ const detail = z.object({
   id: roomId,
   ...overview.shape,
   locked: z.boolean(),
-  roles: z.array(z.object({ userId, role: z.enum(['admin', 'member']) })).describe('The roles that the owner has assigned'),
+  roles: z.array(z.object({ userId, role: z.enum(['admin', 'member']) })).describe('The roles assigned by the owner'),
   createdAt: z.int(),
   lastActivityAt: z.int(),
   participantCount: z.int(),
@@ -182,7 +182,7 @@ export default (async function rooms (app) {
   app.patch('/admin/rooms/:roomId', {
     schema: {
       tags,
-      summary: 'Changes the title and the topic of a room, and unlocks or locks it',
+      summary: 'Changes the title, topic or lock of a room',
       params,
       body: z.object({
         title: title.nullable().optional().describe('null removes the title'),

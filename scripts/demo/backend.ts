@@ -1,15 +1,15 @@
 import { createBackend } from '../../test/support/backend.ts'
 import type { Backend } from '../../test/support/backend.ts'
 
-/** Placeholder owner of rooms whose first user is not known yet. No user has this id. */
+/** Placeholder owner of a room until its first user is known. No user has this id. */
 const nobody = 'nobody'
 const rolePath = /\/rooms\/([^/]+)\/members\/([^/]+)\/role$/
 const statusPath = /\/rooms\/([^/]+)\/status$/
 
 /**
- * Starts a backend with the given rooms and owners. Every other room also exists and belongs to the first user who
- * joins it. In the backend's API, a request for a room contains no user id, so this backend takes the owner from the
- * role request that follows.
+ * Starts a backend with these rooms and owners. Every other room also exists and belongs to the first user who joins
+ * it. In the backend's API, a request for a room contains no user id, so this backend takes the owner from the role
+ * request that follows.
  *
  * @param owners the owner's user id, by room id
  */

@@ -23,7 +23,7 @@ export interface Person {
 const person = (key: string, userId: number, name: string, begins: Person['begins'], likes: readonly string[], [voice, wordsPerMinute, pitch]: [string, number, number]): Person =>
   ({ key, userId, name, begins, likes, voicing: { voice, wordsPerMinute, pitch } })
 
-/** Talkers in the order in which they join; the first talker owns the room. */
+/** Talkers in joining order; the first talker owns the room. */
 export const fireside = [
   person('maya', 101, 'Maya', 'seated', ['❤️', '👏'], ['en-us+f3', 168, 55]),
   person('ben', 102, 'Ben', 'seated', ['👍', '🤔'], ['en-gb+m3', 165, 40]),

@@ -38,7 +38,7 @@ export interface TalkerOptions {
 
 /** Delay before a kicked talker returns, in milliseconds. */
 const awayMs = 15_000
-/** There are more seats than talkers, so that visitors find a free seat. */
+/** There are more seats than talkers so that visitors find a free seat. */
 const seatCount = 8
 
 export function createTalker ({ person, roomId, url, token, voices }: TalkerOptions): Talker {

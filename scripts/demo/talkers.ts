@@ -1,5 +1,5 @@
-// Runs the demo's talkers in a separate process, so that their CPU use and crashes do
-// not affect the server. scripts/demo.ts starts this process and sends the options.
+// Runs the demo's talkers in a separate process so that their CPU use and crashes do not affect the server.
+// scripts/demo.ts starts this process and sends the options.
 import { once } from 'node:events'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -14,7 +14,7 @@ import { readWav } from './wav.ts'
 /** Options of the talkers' process. */
 export interface Task {
   url: string
-  /** Secret for signing the talkers' tokens, because the demo has no backend that issues them. */
+  /** Secret for signing the talkers' tokens; the demo has no backend that issues them. */
   secret: string
   /** Name of the main room. */
   room: string
@@ -41,7 +41,7 @@ for (const [roomId, script] of rooms(task.room, task.talkers)) {
     person, roomId, url: task.url, token: () => sign({ id: person.userId, name: person.name }), voices
   }))
   const host = createHost(talkers)
-  // The talkers join one after another, so that the owner joins first and takes the first seat.
+  // The talkers join one after another so that the owner joins first and takes the first seat.
   for (const talker of talkers) {
     await talker.keep()
     setInterval(() => { talker.keep() }, keepMs)

@@ -6,7 +6,7 @@ const frameMs = 10
 /** Interval between ticks, in milliseconds. Two frames make a packet; sending both in one tick halves the CPU cost of waking threads. */
 const tickMs = 20
 /**
- * How much of the missed audio the talker still plays after the process was blocked, in milliseconds. The rest is
+ * Maximum amount of missed audio that the talker plays after the process was blocked, in milliseconds. The rest is
  * dropped.
  */
 const catchUpMs = 300
@@ -51,8 +51,8 @@ export function createVoices (): Voices {
       let at = Infinity
 
       /**
-       * Returns the next frame. Between recordings, the frame is silence, because a real microphone also sends frames
-       * while nobody speaks.
+       * Returns the next frame. Between recordings, the frame is silence: a real microphone also sends frames while
+       * nobody speaks.
        */
       function next (): Int16Array {
         if (at >= speech.length) return silence

@@ -26,7 +26,7 @@ export function readWav (file: Buffer): Recording {
   const [format, data] = [chunks.get('fmt '), chunks.get('data')]
   if (!format || !data || format.readUInt16LE(0) !== imaAdpcm || format.readUInt16LE(2) !== 1) throw new Error('The file is not a mono WAV file in IMA ADPCM')
   const info = chunks.get('LIST')
-  // Number of samples, without the silence that pads the last block.
+  // Number of samples, excluding the silence that pads the last block.
   const count = chunks.get('fact')?.readUInt32LE(0) ?? Infinity
   return {
     sampleRate: format.readUInt32LE(4),

@@ -7,7 +7,7 @@ export const errors = { TooLong }
 
 const params = z.object({ roomId })
 
-/** Broadcasts a user's text to the room, and stores the last text of each room. */
+/** Broadcasts a user's text to the room and stores the last text of each room. */
 export default defineFeature(async function feature (app, { longest, perMinute }) {
   const { hooks, messages, metrics, rooms } = app
   // Shared by all servers; survives reloads and crashes.

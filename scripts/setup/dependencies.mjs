@@ -14,8 +14,8 @@ export const startTools = ['@vitejs/plugin-vue', 'hls.js', 'mediasoup-client', '
  * Installs a set of the packages in package-lock.json. A stamp file in node_modules contains the lockfile's hash and
  * the name of the set. While both match, nothing is installed.
  *
- * Install scripts do not run. Only mediasoup's script would matter, but the setup downloads or builds the media worker
- * itself, with a timeout and a cache.
+ * Install scripts do not run. Only mediasoup's script would matter, but the setup itself downloads or builds the media
+ * worker, with a timeout and a cache.
  *
  * @param {string} root the checkout
  * @param {string} node the Node that will run the server; npm selects packages for it
@@ -45,8 +45,8 @@ export async function ensureDependencies (root, node, set) {
         ...process.env,
         NODE_ENV: '',
         PATH: dirname(node) + delimiter + process.env.PATH,
-        // A downloaded Node trusts only its built-in certificate authorities, but a company proxy's certificate is
-        // often only in the system's store.
+        // A downloaded Node trusts only its built-in certificate authorities. A company proxy's certificate is often
+        // only in the system's store.
         NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} --use-system-ca`.trim()
       }
     })

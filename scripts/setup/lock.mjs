@@ -14,8 +14,8 @@ const held = new Set()
 const writtenWithinMs = 5000
 
 /**
- * Runs `work` under a per-checkout lock, because a server and the tests may start
- * in two terminals at the same time. Ignores the lock of a dead process.
+ * Runs `work` under a per-checkout lock: a server and the tests may start in two terminals at the same time. Ignores
+ * the lock of a dead process.
  *
  * @template T
  * @param {string} root the checkout

@@ -3,7 +3,7 @@ import { note } from './report.mjs'
 import { run } from './shell.mjs'
 
 /**
- * Builds the pages of the `stage` feature during setup, so that the first start is fast. Does nothing if they are up to
+ * Builds the pages of the `stage` feature during setup so that the first start is fast. Does nothing if they are up to
  * date. An error in a page does not stop the setup; the feature reports the error when it is loaded.
  *
  * @param {string} root the checkout

@@ -4,8 +4,8 @@ import { delimiter, join } from 'node:path'
 import { homedir } from 'node:os'
 
 /**
- * Returns a path in the cache for downloads and builds (Node, the media worker). All
- * checkouts of the project share this cache, and it is safe to delete.
+ * Returns a path in the cache for downloads and builds (Node, the media worker). All checkouts of the project share
+ * this cache. It is safe to delete.
  *
  * @param {...string} parts path below the cache
  * @returns {string} absolute path
@@ -32,8 +32,7 @@ export function findCommand (...names) {
 }
 
 /**
- * Runs a command until it exits. Does not print the output, but includes it
- * in the error if the command fails.
+ * Runs a command until it exits. Does not print the output but includes it in the error if the command fails.
  *
  * @param {string} command
  * @param {string[]} args

@@ -32,8 +32,8 @@ export async function installPackages (purpose, packages) {
 const shell = 'chromium-headless-shell'
 
 /**
- * Returns the command that tests the alert rules: one on the PATH, or the copy that
- * {@link ensurePromtool} has put into the cache.
+ * Returns the command that tests the alert rules: one on the PATH, or the copy that {@link ensurePromtool} puts into
+ * the cache.
  *
  * @returns {string | undefined} absolute path
  */
@@ -74,7 +74,7 @@ async function ensurePromtool () {
  * Installs the tools that the tests need: Redis, Chromium, nginx, ffmpeg (for the tones that the browser sends) and
  * promtool (for the alert rules).
  *
- * @param {{ firefox: boolean }} options `firefox`: whether to install Firefox, too
+ * @param {{ firefox: boolean }} options `firefox`: whether to install Firefox too
  * @returns {Promise<void>}
  */
 export async function ensureTestTools ({ firefox }) {
@@ -87,7 +87,7 @@ export async function ensureTestTools ({ firefox }) {
   if (!findCommand('nginx') && !existsSync('/usr/sbin/nginx')) missing.push('nginx-light')
   if (missing.length) await installPackages('the tests', missing)
   await ensurePromtool()
-  // The tests can also use a full browser, but then take twice as long.
+  // The tests can also use a full browser, but it doubles their duration.
   if (!process.env.CHROMIUM_PATH && !findCommand(shell) && findCommand('apt-get') && process.getuid?.() === 0) {
     await installPackages('faster tests', [shell]).catch(() => {})
   }

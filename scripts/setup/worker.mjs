@@ -11,7 +11,7 @@ import { note, SetupError, step } from './report.mjs'
 
 const here = dirname(fileURLToPath(import.meta.url))
 
-// Timeout for the official download (about 3 MB), in milliseconds. This timeout is shorter than a network timeout, so
+// Timeout for the official download (about 3 MB), in milliseconds. This timeout is shorter than a network timeout so
 // that the setup does not wait long on a machine without internet access.
 const downloadLimitMs = 20_000
 
@@ -115,9 +115,8 @@ async function download (version, path, progress) {
 
 /**
  * Compiles the worker against the distribution's libraries. All libraries except
- * libsrtp (which Debian builds on NSS) are linked statically, so that the result
- * needs only the C library and libsrtp2-1. Object files stay in the cache until the
- * build succeeds, so that an interrupted build can continue.
+ * libsrtp (which Debian builds on NSS) are linked statically, so the result needs only the C library and libsrtp2-1.
+ * Object files stay in the cache until the build succeeds so that an interrupted build can continue.
  *
  * @param {string} sources mediasoup's `worker` folder
  * @param {string} path destination of the worker
@@ -199,7 +198,7 @@ const object = (file) => file.replace(/\.cpp$/, '.o')
 
 /**
  * @param {string} sources
- * @param {string} folder the folder in which a folder for the patched copy is created
+ * @param {string} folder where to create the `patched` folder
  * @returns {Promise<Record<string, string>>} the patched copy's path by source file; empty if no patch is needed
  */
 async function patchDtls (sources, folder) {
