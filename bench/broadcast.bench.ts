@@ -7,8 +7,8 @@ import { createEvent, createFaceAdapter, jsonFace } from '../plugins/connections
 import { Session } from '../plugins/connections/session.ts'
 import { webSocketFrame, WebSocketLink } from '../plugins/connections/web-socket-link.ts'
 
-// Compares three methods of sending an event to the members of a room: serialise and frame it per member; serialise it
-// once and frame it per member; or serialise and frame it once, as the server does.
+// Compares three ways to send an event to a room's members: serialise and frame it per member; serialise it once and
+// frame it per member; or serialise and frame it once, as the server does.
 
 const members = 500
 const events = 200

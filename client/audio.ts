@@ -260,12 +260,12 @@ export class RoomAudio extends Emitter<AudioEvents> {
     return this.#mixRecommended
   }
 
-  /** The producers of the other users in the room; the same frozen array until they change. */
+  /** The producers of the other users in the room. The array is frozen and stays the same until they change. */
   get producers (): readonly RemoteProducer[] {
     return this.#remoteTracks.producers
   }
 
-  /** The remote tracks that are currently received; the same frozen array until they change. */
+  /** The remote tracks that are currently received. The array is frozen and stays the same until they change. */
   get heard (): readonly RemoteAudio[] {
     return this.#remoteTracks.heard
   }
@@ -390,7 +390,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
    *
    * While the device mutes the track, for example during a phone call, the user appears muted.
    *
-   * Resolves when the track is first sent, which requires a connected transport and, in a room with seats, a seat.
+   * Resolves when the track is first sent. Sending requires a connected transport and, in a room with seats, a seat.
    *
    * @throws RequestError if the server rejects the track permanently; CLOSED if the track is unpublished before it is
    *   sent; TRACK_ENDED if the track ends before it is sent and there is no replacement

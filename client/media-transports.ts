@@ -112,8 +112,8 @@ export class MediaTransports {
   }
 
   /**
-   * Whether remote audio flows, but the send transport is still connecting for the first time (after a track was
-   * published).
+   * Whether remote audio flows while the send transport, needed for a published track, is still connecting for the
+   * first time.
    */
   get startsSending (): boolean {
     const [receive, send] = (['recv', 'send'] as const).map((direction) => [...this.#open].find((transport) => transport.direction === direction))

@@ -28,7 +28,7 @@ export interface PublicationEvents {
 /** Errors of `getUserMedia` that may be temporary, for example until a phone call ends. */
 const busyErrors = new Set(['NotReadableError', 'AbortError'])
 
-/** A track that the application publishes, and the tracks that replace it when it ends. */
+/** A track that the application publishes, and its replacements when it ends. */
 export class Publication {
   readonly source: AudioSource
   readonly #sent = Promise.withResolvers<void>()

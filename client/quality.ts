@@ -78,7 +78,7 @@ export const limits = {
   poor: { lossRatio: 0.05, roundTripMs: 400, jitterMs: 50 }
 } as const
 
-/** The fields of a WebRTC statistics entry that this file uses. Browsers may omit some fields. */
+/** The fields that this file uses from a WebRTC statistics entry. Browsers may omit some fields. */
 interface Entry {
   id: string
   type: string

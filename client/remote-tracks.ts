@@ -76,7 +76,7 @@ export function receptionOf ({ source }: Pick<RemoteAudio, 'source'>): Reception
 }
 
 /**
- * The producers of the other users in a room, and the received tracks: the voices, or the mix. During a switch, the
+ * The producers of the other users in a room, and the received tracks: the voices or the mix. During a switch, the
  * client receives the old tracks until the new ones play, so no audio is lost.
  */
 export class RemoteTracks extends Emitter<RemoteTracksEvents> {
@@ -128,13 +128,13 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     })
   }
 
-  /** The producers of the other users in the room; the same frozen array until they change. */
+  /** The producers of the other users in the room. The array is frozen and stays the same until they change. */
   get producers (): readonly RemoteProducer[] {
     this.#producerList = updateSnapshot(this.#producerList, [...this.#producers.values()], ({ producerId }) => producerId)
     return this.#producerList
   }
 
-  /** The remote tracks that are currently received; the same frozen array until they change. */
+  /** The remote tracks that are currently received. The array is frozen and stays the same until they change. */
   get heard (): readonly RemoteAudio[] {
     this.#heard = updateSnapshot(this.#heard, [...new Map([...this.#previous, ...this.#tracks]).values()].map(({ audio }) => audio), ({ producerId }) => producerId)
     return this.#heard

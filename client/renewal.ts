@@ -53,7 +53,7 @@ export class Renewal {
     this.#soon()
   }
 
-  /** Whether a feature was turned off after the join request was sent, which makes its fields in the reply obsolete. */
+  /** Whether a feature was turned off after the join request was sent. If so, its fields in the reply are obsolete. */
   isOver (feature: string): boolean {
     return this.#changed.get(feature) === false
   }

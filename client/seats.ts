@@ -46,8 +46,7 @@ interface View {
 const noRequests: readonly SeatRequest[] = Object.freeze([])
 
 /**
- * Errors that mean that the seat was taken, locked or removed. After such an error, the client tries the next free
- * seat.
+ * Errors for a seat that was taken, locked or removed. After such an error, the client tries the next free seat.
  */
 const seatUnavailable = new Set(['SEAT_TAKEN', 'SEAT_LOCKED', 'SEAT_INVALID'])
 
@@ -138,7 +137,10 @@ export class RoomSeats extends Emitter<SeatsEvents> {
     return this.#current.list
   }
 
-  /** Seats that are neither taken, locked nor reserved by an invite; the same frozen array until they change. */
+  /**
+   * Seats that are not taken, locked or reserved by an invite. The array is frozen and stays the same until they
+   * change.
+   */
   get free (): readonly Seat[] {
     return this.#current.free
   }
@@ -158,9 +160,9 @@ export class RoomSeats extends Emitter<SeatsEvents> {
   }
 
   /**
-   * Seat requests, oldest first; the same frozen array until they change. The owner and admins of the room see all
-   * requests; other users see only their own. To answer a request, invite the user to a seat, assign the user to a
-   * seat, or lower the hand with `seat:request:cancel`.
+   * Seat requests, oldest first. The array is frozen and stays the same until they change. The owner and admins of the
+   * room see all requests; other users see only their own. To answer a request, invite the user to a seat, assign the
+   * user to a seat, or lower the hand with `seat:request:cancel`.
    */
   get requests (): readonly SeatRequest[] {
     return this.#requests

@@ -18,7 +18,7 @@ interface SettingsModule {
   /** Schema of the settings. */
   config: z.ZodObject
   requirements?: readonly Requirement[]
-  /** Functions that generate values for variables that are not set. Called at each start, except in production. */
+  /** Functions that generate values for unset variables. Called at each start, except in production. */
   generated?: Readonly<Record<string, () => string>>
   /** If given, the feature is on by default only if this variable is set. */
   enabledBy?: string

@@ -25,7 +25,7 @@ export interface Config extends Environment {
   featureDefaults: Record<string, boolean>
   /**
    * All variables as strings, including the defaults of config/<NODE_ENV> and generated secrets. Features read their
-   * settings from these.
+   * settings from these variables.
    */
   variables: Readonly<Record<string, string>>
   /** Secrets that were generated at startup because they were not configured, by variable name. Empty in production. */

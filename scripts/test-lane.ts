@@ -1,5 +1,6 @@
-// Runs test files sequentially in one process, as subtests of tap's root. The process loads the server, which takes a
-// second of CPU time, once instead of once per file. scripts/test-lanes.ts starts this program and sends it the files.
+// Runs test files sequentially in one process, as subtests of tap's root. The process loads the server only once, not
+// once per file; each load takes a second of CPU time. scripts/test-lanes.ts starts this program and sends it the
+// files.
 import { once } from 'node:events'
 import { registerHooks } from 'node:module'
 import { join, resolve } from 'node:path'

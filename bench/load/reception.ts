@@ -2,7 +2,7 @@ import type { ReportBlock, RtpHeader } from './rtp.ts'
 
 /** Packet counts. */
 export interface Counts {
-  /** Number of packets from the first to the last sequence number that arrived. */
+  /** Number of packets expected: from the first to the last sequence number received. */
   expected: number
   /** Without duplicates. */
   received: number

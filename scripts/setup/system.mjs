@@ -32,8 +32,7 @@ export async function installPackages (purpose, packages) {
 const shell = 'chromium-headless-shell'
 
 /**
- * Returns the command that tests the alert rules: one on the PATH, or the copy that {@link ensurePromtool} puts into
- * the cache.
+ * Returns the promtool command: one on the PATH, or the copy that {@link ensurePromtool} puts into the cache.
  *
  * @returns {string | undefined} absolute path
  */
