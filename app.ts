@@ -41,7 +41,7 @@ export async function buildApp ({ config, logger = false, featuresDir = join(her
   const redaction = createRedaction()
   redaction.add(kernelSecrets(config))
   const { requestMs, headersMs } = { ...defaultTimings, ...timings }
-  // When one of these timeouts passes, Node responds with 408 and closes the connection. WebSockets are not affected.
+  // When one of these timeouts expires, Node responds with 408 and closes the connection. WebSockets are not affected.
   const httpOptions = { requestTimeout: requestMs, headersTimeout: headersMs, connectionsCheckingInterval: headersMs / 2 }
   const transport = config.SSL_KEY_PATH !== undefined && config.SSL_CERT_PATH !== undefined
     ? { https: { ...readTls({ keyPath: config.SSL_KEY_PATH, certPath: config.SSL_CERT_PATH }), ...httpOptions } }

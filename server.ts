@@ -76,7 +76,7 @@ function readConfig (): Config {
     // Set process.env for libraries, which read their own variables, such as MEDIASOUP_WORKER_BIN.
     Object.assign(process.env, { ...readEnvFile('.env'), ...process.env })
     const config = loadConfig(process.env)
-    // Remove the secrets from process.env so that features and child processes cannot read them from it.
+    // Remove the secrets from process.env: features and child processes must not read them there.
     for (const name of secretVariables()) delete process.env[name]
     return config
   } catch (error) {

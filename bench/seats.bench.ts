@@ -63,7 +63,7 @@ export default async function seats (): Promise<void> {
       if (winners.length !== 1) throw new Error(`${winners.length} users have the seat`)
       const before = crowd.map((client) => client.seen())
       await crowd[answers.findIndex(({ code }) => code === 'ok')]?.request('seat:leave', {})
-      // Start the next round once every client has received the event that frees the seat.
+      // Start the next round once every client has received the event about the free seat.
       while (crowd.some((client, i) => client.seen() === before[i])) await new Promise((resolve) => setImmediate(resolve))
       return answers
     }

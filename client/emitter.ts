@@ -37,7 +37,7 @@ export class Emitter<Events extends { [E in keyof Events]: unknown[] }> {
 }
 
 /**
- * Copies the methods and getters of an object's classes to the object itself, bound to the object. A proxy calls
+ * Copies the methods and getters of an object's classes to the object itself and binds them to it. A proxy calls
  * inherited members with itself as `this`, and private fields do not exist on a proxy.
  */
 function bindMembers (object: object): void {

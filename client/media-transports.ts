@@ -112,8 +112,7 @@ export class MediaTransports {
   }
 
   /**
-   * Whether remote audio flows while the send transport, needed for a published track, is still connecting for the
-   * first time.
+   * Whether remote audio flows while the send transport connects for the first time (after a track was published).
    */
   get startsSending (): boolean {
     const [receive, send] = (['recv', 'send'] as const).map((direction) => [...this.#open].find((transport) => transport.direction === direction))

@@ -9,7 +9,7 @@ import { webSocketUrl } from '../plugins/gate/index.ts'
 /**
  * Accepts WebSocket connections to `/ws` and to all paths that features register. Rejections are sent as HTTP
  * responses, before the upgrade. Browsers hide these responses from pages. Therefore, `POST /ws` checks whether an
- * upgrade with the same token would be accepted: it returns 204 if so, and the rejection otherwise.
+ * upgrade with the same token would be accepted: it returns 204 or the rejection.
  */
 export default (async function ws (app) {
   const { admission } = app.sockets

@@ -34,7 +34,7 @@ export interface Reader {
   close (exit: { exitCode: number | null, signal: string | null }): void
 }
 
-/** The fields that this reporter uses of tap's result for an assertion or a test file. */
+/** The fields that this reporter reads from tap's result for an assertion or a test file. */
 type Verdict = Pick<Result, 'ok' | 'name' | 'diag' | 'time'> & Partial<Pick<Result, 'fullname' | 'skip' | 'todo'>>
 
 /** A test file with its results. */

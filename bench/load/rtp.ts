@@ -29,7 +29,7 @@ export interface RtpWriterOptions {
 /**
  * Creates the packets of a stream. Their timestamps are 20 ms apart.
  *
- * @returns a function that takes a payload and its level (0 is the loudest, 127 is silence), and returns a packet
+ * @returns a function that takes a payload and its level (0 is the loudest, 127 is silence) and returns a packet
  */
 export function createRtpWriter ({ ssrc, payloadType, levelExtensionId }: RtpWriterOptions): (payload: Uint8Array, level: number) => Buffer {
   let sequenceNumber = Math.floor(Math.random() * 0x8000)

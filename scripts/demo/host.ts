@@ -16,7 +16,7 @@ const welcomes = [
 const thanks = [(name: string) => `Thank you, ${name}! 🎁`, (name: string) => `Oh, for me? Thanks, ${name} ❤️`]
 const greetings = [(name: string) => `Hi ${name} 👋`, (name: string) => `hey ${name}!`]
 
-/** Greets visitors, invites those who raise a hand, thanks them for gifts, and lets them finish speaking. */
+/** Greets visitors, invites them if they raise a hand, thanks them for gifts, and lets them finish speaking. */
 export interface Host {
   /** Whether a visitor is speaking. */
   readonly visitorSpeaks: boolean
