@@ -14,7 +14,7 @@ import { plan } from './plan.ts'
 import type { Registry } from './registry.ts'
 import type { Supervisor } from './supervisor.ts'
 
-/** Names of the features that a change enabled and disabled, in the order in which they changed. */
+/** Names of the features that a change enabled and disabled, in the order of the changes. */
 export interface Changed {
   enabled: string[]
   disabled: string[]
@@ -55,9 +55,7 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
   const { get, running, serving } = registry
   const drainMs = app.config.FEATURES_DRAIN_SECONDS * 1000
   const loadTime = metrics.histogram('flylive_feature_load_seconds', 'Time from the start of a load until the new feature generation handles requests', ['feature'], [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5])
-  /**
-   * Undefined while the router does not match the running features. In that case, the next request rebuilds the router.
-   */
+  /** Undefined while the router is outdated; the next request rebuilds it. */
   let router: FeatureRouter | undefined = createRouter([])
 
   async function build (load: readonly Prepared[], claims: Claims, commit: Change['commit']): Promise<Generation[]> {
@@ -94,8 +92,7 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
 
   function withdraw (name: string): void {
     const wasRunning = running(name) !== undefined
-    // Emitted while the feature's handlers are still installed, so that these handlers can release the feature's
-    // resources.
+    // Emit the hook before the feature's handlers are removed, so that they can release its resources.
     if (wasRunning) hooks.emit('feature:disabled', name)
     registry.stopped(name)
     remove(name)
@@ -180,7 +177,7 @@ export interface Prepared {
   version: unknown
 }
 
-/** The HTTP routes of the features that a change does not replace, and the routes that the new generations claim. */
+/** The HTTP routes of the unchanged features, plus the routes that new generations claim. */
 export interface Claims {
   /** Undefined until a new generation claims a route, because most features have none. */
   router: FeatureRouter | undefined
@@ -197,7 +194,7 @@ function release (claims: Claims): void {
 /**
  * Builds the next generation of a feature without putting it into service.
  *
- * @param claims the routes of the features that stay in service and of those in `pending`
+ * @param claims the HTTP routes of the kept features and of the `pending` generations
  * @param pending generations of other features that will go into service at the same time
  * @throws FEATURE_LOAD_FAILED
  */
@@ -251,8 +248,8 @@ export async function buildNext (app: FastifyInstance, { registry, supervisor, c
 }
 
 /**
- * @returns one message per decorator that a running dependent requires and the new generation no
- * longer provides
+ * @returns one message per missing decorator: a running dependent requires it, but the new generation does not provide
+ *   it
  */
 function missingDecorators ({ running, serving }: Registry, name: string, provides: readonly string[]): string[] {
   const before = running(name)?.provides ?? []

@@ -36,13 +36,11 @@ export interface Transitions {
   makeEach (transition: Omit<Transition, 'commit'>): Promise<Plan>
   /** Runs a step for a feature. If the step throws, the error is recorded in the registry. */
   attempt (name: string, step: () => Promise<unknown>): Promise<void>
-  /**
-   * Records that this server has applied a feature's current settings, or has failed to apply them and will not retry.
-   */
+  /** Marks a feature's current settings as handled: this server has applied them, or will not retry them. */
   follow (name: string): void
 }
 
-/** Whether a retry may succeed, because another change may remove the error's cause. */
+/** Whether to retry, because a later change may remove the cause of the error. */
 const mayPass = (error: unknown) => isCoded(error) && (error.code === 'DEPENDENCY_DISABLED' || error.code === 'FEATURE_IN_USE')
 
 export function createTransitions (registry: Registry, executor: Executor, desired: DesiredState): Transitions {

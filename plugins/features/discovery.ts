@@ -19,14 +19,13 @@ export interface FoundFeature {
 /** A feature's exports, read without starting the feature. */
 export interface FeatureModule {
   plugin: FastifyPluginAsync<Record<string, unknown>>
-  /** The features and kernel plugins that the feature depends on, from fastify-plugin's metadata. */
+  /** The features and kernel plugins that the feature depends on, as declared in its fastify-plugin metadata. */
   dependencies: readonly string[]
-  /** The decorators that the dependencies must provide, from fastify-plugin's metadata. */
+  /** The decorators that the dependencies must provide, as declared in its fastify-plugin metadata. */
   decorators: readonly string[]
   version: string | undefined
   /**
-   * The message types of the feature's requests, from its `requests` export. Known even while the
-   * feature is off.
+   * The message types of the feature's requests, from its `requests` export. Available even while the feature is off.
    */
   types: readonly string[]
   /** The feature's error table, from its `errors` export. */
@@ -173,7 +172,7 @@ interface PluginMeta {
   decorators?: { fastify?: string[] }
 }
 
-/** Number of fresh imports of all features in this process. Makes the URL of each fresh import unique. */
+/** Number of fresh feature imports in this process. Makes the URL of each fresh import unique. */
 let loads = 0
 /** Timeout of an import, in milliseconds. */
 const importMs = 30_000
@@ -183,8 +182,8 @@ const require = createRequire(import.meta.url)
  * Reloads the CommonJS modules of features. Node caches CommonJS modules by path alone, so a new URL does not reload
  * them.
  *
- * Removing the modules from the cache is not enough: they must also be required again here. Otherwise, a repeated
- * `require` in an imported module returns the empty placeholder that Node 24's ES module loader put into the cache.
+ * Removes the modules from the cache and requires them again. Without the second step, a repeated `require` in an
+ * imported module returns the empty placeholder that Node 24's ES module loader caches.
  */
 function reloadCommonJs (): void {
   const paths = Object.keys(require.cache).filter((path) => isOwnFile(path, roots.keys()))
@@ -193,7 +192,7 @@ function reloadCommonJs (): void {
     try {
       require(path)
     } catch {
-      // If the feature still needs this module, importing the feature reports the error.
+      // If the feature still needs this module, its import reports the error.
     }
   }
 }
@@ -202,8 +201,7 @@ function reloadCommonJs (): void {
  * Loads a feature's current code from disk.
  *
  * @param generation the sequence number of the feature's new generation
- * @param fresh whether the code may have changed since this process loaded it; if false, the code that another server
- *   in this process loaded is reused
+ * @param fresh whether the code may have changed since this process loaded it; if false, the loaded code is reused
  * @throws if the code throws, exports no plugin or an invalid `config`, or if its import times out
  */
 export async function importFeature (feature: FoundFeature, generation: number, fresh: boolean): Promise<FeatureModule> {

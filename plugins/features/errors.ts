@@ -48,10 +48,7 @@ const readable = (stack: string) => stack.replace(/file:\/\/[^\s)]+/g, (url) => 
   }
 })
 
-/**
- * @returns the first location in the stack trace that is in the feature's folder. If there is none, and a file of the
- *   feature imports a missing module, returns that file
- */
+/** @returns the first stack frame in the feature's folder, or the feature's file that imports a missing module */
 function placeIn (stack: string, folder: string): Place | undefined {
   for (const line of stack.split('\n')) {
     const start = line.indexOf(folder + sep)

@@ -8,7 +8,7 @@ export type FaultKind = 'exception' | 'rejection'
 /** The code that caused a fault. */
 export interface FaultOrigin {
   feature: string
-  /** Undefined if the feature's files appear in the stack trace without their generation. */
+  /** Undefined if the stack trace does not contain the generation. */
   generation: number | undefined
   call: string | undefined
 }
@@ -34,9 +34,9 @@ export function originInStack (stack: string, features: FeatureFolders): FaultOr
 }
 
 /**
- * Finds the feature that caused a fault. The stack trace shows the code that failed, and the async context shows the
- * call that started this code. If a rejection has a code, the caller should have handled it, so the caller counts as
- * the cause.
+ * Finds the feature that caused a fault. The stack trace shows the code that failed; the async context shows the call
+ * that started it. For a rejection with an error code, the caller is the cause, because it should have handled the
+ * error.
  *
  * @param context the async context of the fault
  */

@@ -1,5 +1,5 @@
-// The API for features, which they import as `flylive-audio-server/feature`. This API is stable between
-// minor versions (test/types checks that). All other modules of the server may change at any time.
+// The feature API: features import this file as `flylive-audio-server/feature`. This API is stable between minor
+// versions (test/types checks that). All other modules of the server may change at any time.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { FastifyBaseLogger, FastifyInstance, FastifyPluginAsync, RawServerDefault } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
@@ -54,8 +54,8 @@ import type {} from '../store/index.ts'
 export interface FeatureSlots {}
 
 /**
- * The hooks that features call, by name. The feature that calls a hook declares it here, in the same way
- * as in {@link FeatureSlots}. A hook's name begins with the feature's name, such as `gifts:accepted`.
+ * The hooks that features call, by name. The feature that calls a hook declares it here, as in {@link FeatureSlots}. A
+ * hook's name begins with the feature's name, such as `gifts:accepted`.
  */
 export interface FeatureHooks {}
 
@@ -69,8 +69,8 @@ export interface FeatureStore extends Pick<RoomStore,
   'kind' | 'ban' | 'unban' | 'listBans' | 'listEmptyRooms' | 'forgetEmptyRoom' |
   'getRoom' | 'listRooms' | 'listBusyRooms' | 'getParticipants' | 'listParticipants' | 'getMembers' | 'getSomeMembers'> {
   /**
-   * @param last maximum number of entries; the oldest are left out. Default: all
-   * @returns the entries that the feature has logged in a room (`rooms.emitLogged`), oldest first
+   * @param last maximum number of entries; only the newest are returned. Default: all
+   * @returns the entries that the feature has logged for a room with `rooms.emitLogged`, oldest first
    */
   readLog (roomId: string, last?: number): Promise<string[]>
 }
@@ -129,8 +129,8 @@ export interface FeatureSurface {
   store: FeatureStore
   /**
    * The server's Redis connection, for a feature that needs its own data structures; undefined if Redis is not
-   * configured. Begin keys with `msab:` and the feature's name. Pass all keys of a script in KEYS, because the client
-   * adds a prefix to these keys if Redis is a Redis Cluster.
+   * configured. Begin keys with `msab:` and the feature's name. Pass all of a script's keys in KEYS: with Redis
+   * Cluster, the client adds a prefix to them.
    */
   redis: Redis | undefined
   /** The sessions of each user, on all servers. */
@@ -140,15 +140,13 @@ export interface FeatureSurface {
   /** Resources that outlive a reload. */
   keep: Keep
   /**
-   * Logs changes that admins and hosts make, and checks the admin key of requests outside /admin. Routes under /admin
-   * require the key automatically.
+   * Logs changes by admins and hosts, and checks the admin key of requests outside /admin. Routes under /admin require
+   * the key automatically.
    */
   admin: Pick<Admin, 'audit' | 'identify'>
-  /**
-   * Returns the current API contract. Returns the same object until a feature is loaded, reloaded or unloaded.
-   */
+  /** Returns the current API contract. The object changes only when a feature is loaded, reloaded or unloaded. */
   contract (): ContractTables
-  /** Whether this server rejects new connections and rooms, because it is shutting down or an admin drains it. */
+  /** Whether this server rejects new connections and rooms, because it is shutting down or an admin is draining it. */
   drain: Pick<Drain, 'draining'>
 }
 
@@ -161,9 +159,9 @@ type KernelOnly =
   'server' | 'listen' | 'close' | 'ready' | 'routing'
 
 /**
- * The Fastify instance that a feature receives. Routes are typed by their zod schemas. The instance has the decorators
- * of {@link FeatureSurface} and those of the feature's dependencies. A feature that adds a decorator declares it in
- * this interface, with `declare module 'flylive-audio-server/feature'`.
+ * The Fastify instance that a feature receives. Routes are typed by their zod schemas. It has the decorators of
+ * {@link FeatureSurface} and of the feature's dependencies. A feature declares the decorators that it adds in this
+ * interface, with `declare module 'flylive-audio-server/feature'`.
  */
 export interface FeatureInstance extends Omit<Instance, keyof FeatureSurface | KernelOnly>, FeatureSurface {}
 
@@ -212,12 +210,12 @@ export { PinRequired, PinWrong, RoomLocked } from '../store/errors.ts'
 export { createEvent, parseClientJson } from '../connections/face.ts'
 export { webSocketFrame } from '../connections/web-socket-link.ts'
 
-// Schemas for ids and public user profiles. `userKeyOf` converts a user id to the form in which ids are compared.
+// Schemas for ids and public user profiles. `userKeyOf` converts a user id to text, for comparisons.
 export { profile, roomId, userId, userIdText } from '../schema/ids.ts'
 export { userKeyOf } from '../connections/session.ts'
 
-// Texts in any language, whose length is counted in code points. The server checks the texts in requests. A feature that reads
-// other data from clients checks the texts in that data with `findTextIssue`.
+// Texts in any language; their length is counted in code points. The server checks texts in requests. Features check
+// texts in other client data with `findTextIssue`.
 export { findTextIssue, text } from '../schema/texts.ts'
 // Whether a text matches a search.
 export { createSearch, query } from '../schema/search.ts'

@@ -64,7 +64,7 @@ export interface GenerationPlan {
   provided (name: string): readonly string[] | undefined
   /** @throws if the type belongs to another feature */
   claimMessage (type: string): void
-  /** @throws if the feature and another owner (the kernel or a feature) declare the same field of a message */
+  /** @throws if the kernel or another feature declares the same field of a message */
   checkFields (table: MessageTable): void
   /** The owners whose paths and routes must not overlap the feature's paths. */
   pathOwners (): Iterable<PathOwner>
@@ -74,7 +74,7 @@ export interface GenerationPlan {
   checkProvided (decorators: readonly string[]): void
 }
 
-/** @returns an object with only the given members of `object`, which are looked up at each access */
+/** @returns a live view of `object` with only the named members */
 function only<T extends object, K extends keyof T> (object: T, ...names: readonly K[]): Pick<T, K> {
   const members = names.map((name) => [name, { enumerable: true, get: () => object[name] }] as const)
   return Object.defineProperties({}, Object.fromEntries(members)) as Pick<T, K>
@@ -127,7 +127,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
 
   useJsonBodies(app)
   useWireErrors(app)
-  /** Wraps a message handler, so that its failures are logged instead of being thrown at the sender. */
+  /** Wraps a message handler to log its failures instead of throwing them at the sender. */
   const receive: Receive = (call, handler) => (data) => {
     const failed = (err: unknown) => app.log.error({ err, call }, 'a message handler failed')
     try {
@@ -196,8 +196,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   for (const [name, part] of Object.entries(surface)) app.decorate(name, part as never)
   app.addHook('onRoute', (route) => {
     if (!kernel.admin.guard(route)) {
-      // Without an admin key, the route itself returns 404, so that no wildcard route of the feature
-      // handles the URL instead.
+      // If no admin key is configured, the route itself returns 404, so that no wildcard route handles the URL.
       route.onRequest = async (request) => { throw new NotFound(request.url.split('?')[0]) }
       return
     }

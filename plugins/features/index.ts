@@ -85,8 +85,8 @@ declare module 'fastify' {
   interface FastifyInstance {
     features: Features
     /**
-     * Used by features that are registered as plain plugins. All such features share one set of keys, and their
-     * resources are disposed of when the server closes.
+     * Used by features that are registered as plain plugins. They share one set of keys. Their resources are disposed
+     * of when the server closes.
      */
     keep: Keep
   }
@@ -110,7 +110,7 @@ declare module '../cluster/messages.ts' {
   }
 }
 
-/** Interval at which this server reads the settings even without a notification, in milliseconds. */
+/** How often this server reads the settings without a notification, in milliseconds. */
 const lookMs = 10_000
 
 const camelCase = (name: string) => name.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
@@ -155,7 +155,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
     list: () => [...registry.known].sort(([a], [b]) => a.localeCompare(b)).map(([name, feature]) => describe(name, feature)),
     generations: registry.serving,
     getFeature<K extends keyof FeatureSlots> (name: K) {
-      // Without this check, a server that allows anonymous access would admit everyone if `auth` has failed.
+      // Otherwise, if `auth` has failed, a server that allows anonymous access would admit everyone.
       if (name === 'auth') registry.assertNotFailed(name)
       const decorator = camelCase(name)
       // A feature may also have been registered directly on the kernel, as a plain plugin.

@@ -5,16 +5,15 @@ import { withTimeout } from '../errors/timeout.ts'
  * Returns the resource that the previous generation of the feature kept under the same key, or creates
  * it. The resource outlives reloads.
  *
- * The resource is disposed of when the feature is disabled or removed, when the server closes, and
- * after a reload whose new generation does not keep it. If a generation fails to start, only its new
- * resources are disposed of. Within a generation, a key always returns the same resource. A feature
- * sees only its own keys.
+ * The resource is disposed of when the feature is disabled or removed, when the server closes, and after a reload if
+ * the new generation does not keep it. If a generation fails to start, only its new resources are disposed of. Within a
+ * generation, a key always returns the same resource. A feature sees only its own keys.
  *
  * The resource keeps running the code of the generation that created it, so keep data rather than code where possible.
  * Change the key when the resource's type changes.
  *
  * @throws if the generation is already closed
- * @param dispose runs after `onClose`; only the function that the newest generation passed is called
+ * @param dispose runs after `onClose`; only the newest generation's function is called
  */
 export type Keep = <T>(key: string, create: () => T, dispose?: (resource: T) => void | Promise<void>) => T
 
@@ -35,7 +34,7 @@ export interface KeptResources {
   /**
    * Disposes of the resources, last created first. Failures and timeouts are logged.
    *
-   * @param heir the next generation, whose resources are not disposed of
+   * @param heir the next generation's resources, which are not disposed of
    */
   dispose (heir?: KeptResources): Promise<void>
 }
@@ -43,7 +42,7 @@ export interface KeptResources {
 /** Timeout of `dispose`, in milliseconds. */
 const disposeMs = 10_000
 
-/** @param previous returns the resources of the generation in service, if any; they are reused */
+/** @param previous returns the resources of the generation in service, for reuse */
 export function createKeptResources (log: FastifyBaseLogger, previous: () => KeptResources | undefined = () => undefined): KeptResources {
   const entries = new Map<string, Entry>()
   let disposed = false

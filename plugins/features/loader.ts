@@ -17,7 +17,7 @@ export interface Rescan {
   failed: Record<string, string>
 }
 
-/** Changes which features run, one change at a time. */
+/** Changes the set of running features, one change at a time. */
 export interface Loader extends Commands {
   start (): Promise<void>
   rescan (): Promise<Rescan>
@@ -32,7 +32,7 @@ export interface Loader extends Commands {
    * stays in service, but no longer identifies users.
    */
   takeOut (name: string, cause: Error): Promise<void>
-  /** Whether the generation of a feature is being replaced because of a fault. */
+  /** Whether a feature's generation is being replaced after a fault. */
   isRestarting (name: string): boolean
   stop (): Promise<void>
 }
@@ -82,12 +82,12 @@ export function createLoader (options: LoaderOptions): Loader {
   }
 }
 
-/** Makes this server follow changes in the features' files and in the cluster-wide settings. */
+/** Applies changes to the features' files and to the cluster-wide settings on this server. */
 function createFollower ({ registry, desired, find, log }: LoaderOptions, { prepare, make, makeEach, attempt, follow }: Transitions) {
   const { known, get, running, importCode, targets } = registry
   const { isWanted } = desired
   let rescanned = 0
-  /** The feature whose generation is being replaced because of a fault. */
+  /** The feature whose generation is being replaced after a fault. */
   let restarting: string | undefined
 
   /** Imports features and builds those that should run. Failures are recorded per feature. */

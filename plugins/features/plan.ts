@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util'
 
-/** The running or desired version of a feature, and the feature's dependencies. */
+/** A feature's running or desired version, and its dependencies. */
 export interface FeatureTarget {
   /** The features and kernel plugins that the feature's code depends on. */
   dependencies: readonly string[]
@@ -73,10 +73,7 @@ export function dependentsOf (name: string, dependencies: Graph): string[] {
 
 const graphOf = (targets: FeatureTargets): Graph => new Map([...targets].map(([name, { dependencies }]) => [name, dependencies]))
 
-/**
- * The direct and indirect dependencies of a feature; includes the feature itself only if its
- * dependencies are circular.
- */
+/** A feature's direct and indirect dependencies, including the feature itself if they are circular. */
 function requiredBy (name: string, graph: Graph): Set<string> {
   const found = new Set(graph.get(name))
   // Iterating over a set includes items that are added during the loop.
@@ -106,8 +103,8 @@ function inOrder (graph: Graph): string[] {
  *
  * @param known names of all installed features
  * @param defaults whether a feature runs by default, keyed by feature name; features that are not listed run
- * @param wanted the items of FEATURES: names of the only features to run, and names of features to exclude (with a
- *   leading `-`)
+ * @param wanted the items of FEATURES: features to run instead of the defaults, and features to exclude, with a leading
+ *   `-`
  */
 export function chooseFeatures (known: readonly string[], defaults: Readonly<Record<string, boolean>>, wanted: readonly string[]): { on: Set<string>, unknown: string[] } {
   const without = new Set(wanted.filter((name) => name.startsWith('-')).map((name) => name.slice(1)))

@@ -24,7 +24,7 @@ export interface Known {
   version?: unknown
   /** Why the feature is not running, or why its last change failed. */
   error?: Error
-  /** The settings that this server last applied, or last failed to apply. */
+  /** The settings that this server last tried to apply. */
   applied: FeatureSetting
 }
 
@@ -46,7 +46,7 @@ export interface Registry {
    */
   importCode (name: string, fresh?: boolean): Promise<FeatureModule>
   /**
-   * @param set the settings changed by admins; they override FEATURES_CONFIG, which overrides the environment variables
+   * @param set the settings changed by admins. They override FEATURES_CONFIG, which overrides the environment variables
    *   of individual settings
    * @returns the feature's resulting settings
    * @throws VALIDATION_FAILED
@@ -177,7 +177,7 @@ export function createRegistry ({ config, log, messages, metrics, nodeId, redact
     failed (name, error, wanted) {
       const before = known.get(name)?.error?.message
       const feature = record(name, error, wanted)
-      // A failure that repeats is logged once.
+      // Log a repeated failure only once.
       if (feature?.error && feature.error.message !== before) log.error({ feature: name, ...failureFields(error), serving: feature.generation?.number }, 'failed to load a feature')
     },
     faulty (name, cause) {
@@ -203,8 +203,8 @@ export function createRegistry ({ config, log, messages, metrics, nodeId, redact
 const tooManyFaults = (cause: Error) => new Error(`Out of service after too many faults; the last one: ${cause.message}`, { cause })
 
 /**
- * @returns the fields of a log line about a feature that failed to load: the location in its code, and the error that occurred
- *   there. FEATURE_LOAD_FAILED itself is not logged, because its message and details repeat that error
+ * @returns the log fields of a failed load: the location in the feature's code, and the original error.
+ *   FEATURE_LOAD_FAILED only repeats that error, so it is not logged
  */
 function failureFields (error: unknown): { err: unknown } & Partial<Place> {
   const { cause, details } = Object(error) as { cause?: unknown, details?: Partial<Place> }

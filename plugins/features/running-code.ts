@@ -6,7 +6,7 @@ export interface FeatureCode {
   nodeId: string
   feature: string
   generation: number
-  /** For example `request wave:say`. */
+  /** The call's name, such as `request wave:say`. */
   call: string
 }
 

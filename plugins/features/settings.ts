@@ -24,7 +24,7 @@ export const everyFeature = '*'
 /** The settings of a feature that no admin has changed. */
 export const nothingSet: FeatureSetting = { revision: 0 }
 
-/** Returns a feature's new setting, given its current one. */
+/** Computes a feature's new setting from the current one. */
 export type SettingChange = (now: FeatureSetting) => Omit<FeatureSetting, 'revision'>
 
 /**
@@ -43,15 +43,14 @@ export interface SettingsStore {
    */
   change (changes: Readonly<Record<string, SettingChange>>, check?: (settings: FeatureSettings) => void): Promise<FeatureSettings>
   /**
-   * Restores settings that the store has lost. For each feature, the newer of the stored and the given
-   * setting wins.
+   * Restores settings that the store has lost. If the store has a setting for the same feature, the newer one wins.
    *
    * @returns all resulting settings
    */
   restore (known: FeatureSettings): Promise<FeatureSettings>
 }
 
-/** @returns one setting per feature: the one with the higher revision */
+/** @returns each feature's setting with the higher revision */
 export function newest (one: FeatureSettings, other: FeatureSettings): FeatureSettings {
   const all = { ...one }
   for (const [name, setting] of Object.entries(other)) if (setting.revision > (all[name]?.revision ?? 0)) all[name] = setting
@@ -79,7 +78,7 @@ export function createSettings (values: Pick<Namespace, 'get' | 'compareAndSet'>
       const next = { ...settings }
       for (const [name, change] of Object.entries(changes)) {
         const now = settings[name] ?? nothingSet
-        // The revision is based on the clock, so that revisions increase even if the store has lost the latest settings.
+        // Revisions are based on the clock, so that they increase even if the store has lost the latest settings.
         next[name] = { ...change(now), revision: Math.max(Date.now(), now.revision + 1) }
       }
       check?.(next)
@@ -94,7 +93,7 @@ export interface DesiredState {
   settingOf (name: string): FeatureSetting
   /** Whether a feature should run according to the given settings (default: those that this server last read). */
   isWanted (name: string, all?: FeatureSettings): boolean
-  /** The version to build a feature for (`version` in {@link FeatureTarget}). */
+  /** A feature's desired version; see {@link FeatureTarget}. */
   versionOf (name: string, setting?: Partial<FeatureSetting>): unknown
   /** The revision of the last requested rescan. */
   rescanned (): number
@@ -115,7 +114,7 @@ export interface DesiredState {
 }
 
 /**
- * @param isOn returns whether a feature runs if no admin has enabled or disabled it
+ * @param isOn whether a feature runs if no admin has enabled or disabled it
  * @param notify makes the other servers read the settings
  */
 export function createDesiredState (settings: SettingsStore, isOn: (name: string) => boolean, notify: () => void): DesiredState {

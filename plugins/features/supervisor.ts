@@ -21,11 +21,12 @@ export interface Block {
 
 /**
  * Isolates the server from a single feature's mistakes. When a feature causes a fault (an uncaught exception or an
- * unhandled promise rejection), the feature's generation is replaced on this server. After the third fault within a
- * minute, the feature is out of service on this server until it is reloaded (protocol.md, section 7, "Operations").
+ * unhandled promise rejection), the feature's generation is replaced on this server. After three faults within a
+ * minute, the feature is taken out of service on this server until it is reloaded (protocol.md, section 7,
+ * "Operations").
  */
 export interface Supervisor {
-  /** Creates the supervision of one generation's calls. */
+  /** Starts supervising one generation's calls. */
   supervise (feature: string, generation: number): CallSupervision
   /**
    * Sets the loader that restarts faulty features and takes them out of service. Call this once, before the first
@@ -37,14 +38,14 @@ export interface Supervisor {
   /** Logs which feature has blocked the event loop, unless this block has already been logged. */
   blocked (block: Block): void
   /**
-   * Call this when a change to the feature's settings or files has put a new generation into service. From then
-   * on, faults of earlier generations no longer count.
+   * Call this after a change to the feature's settings or files puts a new generation into service. Faults of earlier
+   * generations no longer count from then on.
    */
   replaced (feature: string, generation: number): void
   close (): void
 }
 
-/** After this many faults within {@link windowMs}, a feature is out of service. */
+/** A feature is taken out of service after this many faults within {@link windowMs}. */
 const maxFaults = 3
 const windowMs = 60_000
 /** If a feature blocks the event loop for longer than this, the block is logged. In milliseconds. */
@@ -56,7 +57,7 @@ const supervisors = new Set<Supervisor>()
 /**
  * Handles a fault in this process if a feature caused it.
  *
- * @returns false if the fault cannot be attributed to a feature; in that case, the state of the process is unknown
+ * @returns false if no feature can be identified as the cause, in which case the process may be in any state
  */
 export function handleFault (error: unknown, kind: FaultKind): boolean {
   // A closed server's features can no longer affect anything, so their faults are ignored.
@@ -70,7 +71,7 @@ export function handleBlock (block: Block): void {
 
 export function createSupervisor ({ config, log, metrics, nodeId }: Pick<FastifyInstance, 'config' | 'log' | 'metrics' | 'nodeId'>, registry: Registry): Supervisor {
   const faults = metrics.counter('flylive_feature_faults_total', 'Uncaught exceptions and unhandled promise rejections in the feature', ['feature', 'kind'])
-  const failures = metrics.counter('flylive_feature_call_failures_total', 'Requests, hooks, jobs and other calls of the feature that failed (error) or exceeded their deadline (late). Requests that fail with an error code are not counted', ['feature', 'call', 'reason'])
+  const failures = metrics.counter('flylive_feature_call_failures_total', 'Calls of the feature (requests, hooks, jobs and others) that failed (error) or exceeded their deadline (late). Requests that fail with an error code are not counted', ['feature', 'call', 'reason'])
   const blocks = metrics.counter('flylive_feature_blocks_total', 'Number of times that the feature blocked the event loop', ['feature'])
   const deadlineMs = config.FEATURES_DEADLINE_SECONDS * 1000
   const recent = new Map<string, { at: number, generation: number }[]>()

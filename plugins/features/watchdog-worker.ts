@@ -10,9 +10,12 @@ import type { WatchdogData } from './watchdog-messages.ts'
 
 const { beat, blockMs } = workerData as WatchdogData
 const lookMs = 100
-/** Number of consecutive checks that must find the main thread blocked. A single check may be wrong, because the machine may have been suspended. */
+/**
+ * Number of consecutive checks that must find the main thread blocked. A single check is wrong if the machine was
+ * suspended.
+ */
 const minLooks = 3
-/** A block that lasts this long is logged by this thread, because the main thread may never run again. In milliseconds. */
+/** After this many milliseconds, this thread logs the block itself, because the main thread may never run again. */
 const endlessMs = 5000
 
 interface Watched extends Omit<Block, 'ms'> {
@@ -53,7 +56,7 @@ function lookUp (block: Watched): void {
     const expression = "globalThis[Symbol.for('flylive-audio-server.running-code')]?.()"
     session.post('Debugger.evaluateOnCallFrame', { callFrameId: top.callFrameId, expression, returnByValue: true, silent: true }, (_error, found) => {
       block.code = (found as Debugger.EvaluateOnCallFrameReturnType | undefined)?.result.value as FeatureCode | undefined
-      // If the event loop was free again before the pause, the stack trace belongs to other code.
+      // If the event loop ran again before the pause, the stack trace belongs to other code.
       const isOver = Number(Atomics.load(beat, 0)) > block.since
       if (!isOver) {
         block.stack = callFrames.map(({ functionName, location: { scriptId, lineNumber } }) =>

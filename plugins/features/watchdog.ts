@@ -12,7 +12,7 @@ const beatMs = 100
  * thread pauses the code briefly, as a debugger does, to read the stack trace. If the block does not end, the thread
  * logs the stack trace itself.
  *
- * @param report called when the event loop runs again
+ * @param report called with the block once the event loop runs again
  */
 export function startWatchdog (report: (block: Block) => void): void {
   const beat = new BigInt64Array(new SharedArrayBuffer(8))
@@ -24,6 +24,6 @@ export function startWatchdog (report: (block: Block) => void): void {
   const worker = new Worker(new URL('./watchdog-worker.ts', import.meta.url), { execArgv: [], workerData: { beat, blockMs } satisfies WatchdogData })
   worker.unref()
   worker.on('message', report)
-  // Without the thread, only the supervisor logs blocks, and only those in the synchronous part of a call.
+  // If the thread fails, the supervisor still logs blocks in the synchronous part of a call.
   worker.on('error', () => {})
 }

@@ -4,12 +4,12 @@ import type { types } from 'mediasoup'
 /** A local address, and the address to announce in its ICE candidates. */
 type ListenSocket = Pick<types.TransportListenInfo, 'ip' | 'announcedAddress' | 'flags'>
 
-/** The address family: 4 or 6. Clients resolve host names, so a host name has the family of the listen address. */
+/** The address family, 4 or 6. Clients resolve host names, so the listen address determines a host name's family. */
 const familyOf = (address: string, listenIp: string) => isIP(address) || isIP(listenIp)
 
 /**
  * @param listenIp local address; 0.0.0.0 and :: mean all local addresses of the announced address families
- * @param announced addresses at which clients reach the server; may be empty
+ * @param announced the addresses announced to clients; may be empty
  * @returns the sockets that a media worker opens, at most one per address family
  */
 export function socketsFor (listenIp: string, announced: readonly string[]): ListenSocket[] {
@@ -30,7 +30,7 @@ export function socketsFor (listenIp: string, announced: readonly string[]): Lis
  * any announced address, because the server identifies clients by their ICE credentials.
  *
  * @param candidates from mediasoup
- * @returns the candidates for the client, those from mediasoup first
+ * @returns the candidates for the client, mediasoup's candidates first
  */
 export function candidatesFor (candidates: readonly types.IceCandidate[], listenIp: string, announced: readonly string[]): types.IceCandidate[] {
   const known = new Set(candidates.map(({ address }) => address))
@@ -40,7 +40,7 @@ export function candidatesFor (candidates: readonly types.IceCandidate[], listen
       ...candidate,
       address,
       ip: address,
-      // Candidates with different addresses have different foundations (RFC 8445, section 5.1.1.3).
+      // Candidates with different addresses need different foundations (RFC 8445, section 5.1.1.3).
       foundation: `${candidate.foundation}${index + 1}`,
       // The local preference decides between addresses of the same type (RFC 8445, section 5.1.2.1).
       priority: candidate.priority - (index + 1) * 256

@@ -50,7 +50,7 @@ export abstract class Attachment extends EventEmitter<AttachmentEvents> implemen
   protected abstract attach (media: RoomMedia, at: RoomRouter): Promise<void>
   /** Releases the resources of {@link attach}. Idempotent. */
   protected abstract detach (): void
-  /** Called when the attachment has been reopened on another router. */
+  /** Called after the attachment is reopened on another router. */
   protected abstract reattached (): void
 
   /**
@@ -118,7 +118,7 @@ export abstract class Attachment extends EventEmitter<AttachmentEvents> implemen
         this.#worker = at.worker
         await this.attach(this.#media, at)
       }
-      // During the request, the worker died or the attachment was closed.
+      // The worker died or the attachment was closed during the request.
       if (!this.#media) throw unavailable('The media server is restarting')
     } catch (error) {
       this.#release()

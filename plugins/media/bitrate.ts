@@ -1,8 +1,8 @@
 import type { RoomProducer } from './producer.ts'
 
 /**
- * Interval between measurements of a producer, in milliseconds. A producer is closed after exceeding its limit for
- * two intervals, which is the 3 s in protocol.md, section 7, "Quotas".
+ * Interval between measurements of a producer, in milliseconds. A producer is closed after exceeding its limit for two
+ * intervals (the 3 s in protocol.md, section 7, "Quotas").
  */
 const intervalMs = 1500
 const maxOver = 2

@@ -15,7 +15,7 @@ export const CannotConsume = createError('CANNOT_CONSUME', 'Your RTP capabilitie
  * Runs a call to mediasoup and converts its errors into coded errors. Client data has already been validated, so a
  * mediasoup error means either inconsistent values or a dead worker.
  *
- * @throws VALIDATION_FAILED for inconsistent values, UNAVAILABLE for a dead worker; coded errors unchanged
+ * @throws VALIDATION_FAILED for inconsistent values, UNAVAILABLE for a dead worker, and any coded error unchanged
  */
 export async function refused<T> (call: () => Promise<T>): Promise<T> {
   try {

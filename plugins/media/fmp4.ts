@@ -2,8 +2,8 @@
 // `recording` features import this file as `flylive-audio-server/fmp4`, even in their worker threads, so it imports
 // nothing.
 //
-// No library is used, because mediabunny 1.61 keeps the sizes and times of all packets in memory until the file ends: about
-// 20 MB per hour and track.
+// No library is used: mediabunny 1.61 keeps every packet's size and time in memory until the file ends, about 20 MB per
+// hour and track.
 
 export const sampleRate = 48_000
 
@@ -14,8 +14,8 @@ export type TrackFormat =
   { codec: 'opus' }
 
 /**
- * What the fragments are for. `segments`: each fragment is served separately, as CMAF (ISO/IEC 23000-19) requires. `file`: all
- * fragments are in one file, whose duration is stored when the file is complete.
+ * What the fragments are for. `segments`: each fragment is served separately, as CMAF (ISO/IEC 23000-19) requires.
+ * `file`: all fragments are in one file; its duration is written once the file is complete.
  */
 export type Purpose = 'segments' | 'file'
 
@@ -78,7 +78,7 @@ export function initSection (format: TrackFormat, purpose: Purpose): Buffer {
   return Buffer.concat([box('ftyp', 'iso6', u32(0), isFile ? 'iso6mp41' : 'iso6cmfcmp41'), box('moov', mvhd, trak, mvex)])
 }
 
-/** @returns the offset of the duration (`mehd`) in a file, in bytes. The duration is 0 until the file is complete */
+/** @returns the byte offset of the duration (`mehd`). The duration is 0 until the file is complete */
 export const durationOffset = (init: Buffer): number => init.indexOf('mehd') + 8
 
 /** @param samples duration of the file */
@@ -109,14 +109,14 @@ export function fragment (sequenceNumber: number, start: number, frames: readonl
   put32(0, sequenceNumber % 2 ** 32)
   open(trafSize, 'traf')
   open(tfhdSize, 'tfhd')
-  // default-base-is-moof and, for segments, default-sample-flags: decoding can begin at every frame.
+  // Flags: default-base-is-moof and, for segments, default-sample-flags, so that decoding can begin at every frame.
   put32(hasFlags ? 0x02_00_20 : 0x02_00_00, 1)
   if (hasFlags) put32(0x0200_0000)
   open(20, 'tfdt')
   put32(0x01_00_00_00)
   at = buffer.writeBigUInt64BE(BigInt(start), at)
   open(trunSize, 'trun')
-  // data-offset, sample-duration and sample-size are present.
+  // Flags: data-offset, sample-duration and sample-size are present.
   put32(0x00_03_01, frames.length, moofSize + 8)
   for (const { data, duration } of frames) put32(duration, data.length)
   open(8 + dataSize, 'mdat')

@@ -8,11 +8,11 @@ import type { RoomMedia } from './room-media.ts'
 import type { RoomRouter } from './room-router.ts'
 
 export interface InjectOptions {
-  /** SSRC of the packets that will be sent, 1 to 2³²−1. */
+  /** SSRC of the packets, 1 to 2³²−1. */
   ssrc: number
   /** Payload type of the packets. Default 100. */
   payloadType?: number
-  /** Id of the RTP header extension for the audio level (RFC 6464), if the packets have this extension. */
+  /** Id of the RTP header extension for the audio level (RFC 6464), if the packets contain it. */
   levelExtensionId?: number
   /** Default `voice`. */
   source?: ProducerSource
@@ -26,8 +26,8 @@ export interface InjectionEvents {
 }
 
 /**
- * A producer that receives RTP packets (Opus, 48 kHz, not encrypted) over UDP; RTCP uses the same port. Members of the
- * room can consume it like any other producer. Only packets from the port that sent the first packet are accepted. If
+ * A producer that receives unencrypted RTP packets (Opus, 48 kHz) over UDP. RTCP uses the same port. Members of the
+ * room can consume it like any other producer. Once the first packet arrives, packets from other ports are ignored. If
  * the media worker dies, the producer is reopened with the same id. The injection closes when its room closes.
  */
 export interface Injection {
@@ -81,9 +81,7 @@ export class RoomInjection extends Attachment implements Injection {
     return this.#port
   }
 
-  /**
-   * Closes the injection when its producer closes; a feature closes the producer if the owner may no longer send audio.
-   */
+  /** Closes the injection when its producer closes, for example because the owner may no longer send audio. */
   producerClosed (producer: RoomProducer): void {
     if (producer === this.#producer) this.close()
   }

@@ -3,10 +3,10 @@ import { codecsWith, opusPayloadType } from './codecs.ts'
 import { pipeProducer } from './pipe.ts'
 
 /**
- * A room's routers on one worker, keyed by the payload type that their consumers use for Opus. A player that sends the
- * SDP offer (WHEP) chooses the payload type, but all consumers of a router use the same payload type. A room therefore
- * gets another router on the same worker for each additional payload type. A producer is piped to such a router when
- * the producer's first consumer on that router is created. The router closes with its last transport.
+ * A room's routers on one worker, keyed by the Opus payload type of their consumers. A WHEP player sends the SDP offer
+ * and thus chooses the payload type, but all consumers of a router use the same one. A room therefore gets another
+ * router on the same worker for each additional payload type. A producer is piped to such a router for its first
+ * consumer on that router. The router closes with its last transport.
  */
 export class PayloadTypeRouters {
   readonly #main: types.Router

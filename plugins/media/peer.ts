@@ -39,7 +39,9 @@ export interface PeerContext {
 /** A transport and its router. */
 interface PlacedTransport {
   transport: types.WebRtcTransport
-  /** The router that has the transport and its consumers: the room's router on the worker, or one with another payload type. */
+  /**
+   * The router of the transport and its consumers: the room's router on the worker, or one with another payload type.
+   */
   router: types.Router
   monitored: MonitoredTransport
   connected: boolean
@@ -238,8 +240,7 @@ export class Peer implements MediaUser {
   }
 
   /**
-   * Users who send audio also receive audio on the router that has the producers, so that they depend on only one
-   * worker.
+   * A user who sends audio also receives audio on the producers' router, so that the user depends on only one worker.
    */
   async #placeFor (direction: Direction): Promise<{ place: RoomRouter, release: () => void }> {
     if (direction === 'producer') return { place: await this.media.main(), release: () => {} }

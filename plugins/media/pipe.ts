@@ -9,7 +9,7 @@ import type { types } from 'mediasoup'
 export async function pipeProducer (from: types.Router, options: types.PipeToRouterOptions & { producerId: string }): Promise<{ consumer: types.Consumer, producer: types.Producer }> {
   const { pipeConsumer: consumer, pipeProducer: producer } = await from.pipeToRouter({ enableSctp: false, ...options })
   if (!consumer || !producer) throw new Error('mediasoup returned no pipe')
-  // Replace mediasoup's listeners: they do not handle the rejection when the worker dies during the request.
+  // Replace mediasoup's listeners: they leave the rejection unhandled if the worker dies during the request.
   for (const [event, apply] of [['pause', () => producer.pause()], ['resume', () => producer.resume()]] as const) {
     consumer.observer.removeAllListeners(event).on(event, () => { apply().catch(() => { /* The pipe is closed. */ }) })
   }

@@ -17,7 +17,7 @@ export interface MediaWorker {
   readonly candidates: (candidates: readonly types.IceCandidate[]) => types.IceCandidate[]
   /** Number of routers on the worker. */
   routers: number
-  /** The number of transports through which clients receive on the worker, plus the number of their consumers. */
+  /** Number of receiving client transports on the worker, plus the number of their consumers. */
   listeners: number
 }
 
@@ -27,7 +27,7 @@ export interface PoolOptions {
   /** Whether {@link WorkerPool.start} starts all workers. Otherwise, each worker starts on demand. */
   warm: boolean
   listenIp: string
-  /** Addresses at which clients reach the workers. If empty, clients use the listen address. */
+  /** The addresses announced to clients. If empty, clients use the listen address. */
   announced: readonly string[]
   minPort: number
   maxPort: number
@@ -46,17 +46,16 @@ export interface WorkerPool {
   /** Running workers, by index. */
   alive (): MediaWorker[]
   /**
-   * Reserves a slot for a router on the worker with the fewest routers. An
-   * unused worker is started before any other worker gets a second
-   * router. If all workers are being replaced, waits for one of them.
+   * Reserves a slot for a router on the worker with the fewest routers. Starts an unused worker before any other worker
+   * gets a second router. If all workers are being replaced, waits for one of them.
    *
    * @throws OVERLOADED if every worker has its maximum number of routers
    * @throws UNAVAILABLE if no worker is running after five seconds
    */
   take (): Promise<MediaWorker>
   /**
-   * Chooses the worker for a room's next listener, and counts the listener. Chooses the worker with the fewest
-   * listeners among those that the room uses, unless another worker has at least {@link spreadAfter} fewer.
+   * Chooses the worker for a room's next listener, and counts the listener. Among the workers that the room uses,
+   * prefers the one with the fewest listeners. Uses another worker only if it has at least {@link spreadAfter} fewer.
    *
    * @param used the workers that already have a router for the room
    * @throws OVERLOADED if no worker can be used
@@ -90,8 +89,8 @@ const respawnDelayMs = 100
 const maxRespawnDelayMs = 5000
 
 /**
- * Keeps a worker alive when the process receives SIGINT or SIGTERM. mediasoup would close the worker immediately, but
- * during the shutdown, clients still send and receive through it until they have moved to another server.
+ * Keeps a worker alive when the process receives SIGINT or SIGTERM. mediasoup would close the worker immediately,
+ * although clients use it until they have moved to another server.
  */
 function ignoreSignals (worker: types.Worker): void {
   const { onSignal } = worker as unknown as { onSignal: NodeJS.SignalsListener }
@@ -116,7 +115,7 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
 
   const active = metrics.gauge('flylive_mediasoup_workers_active', 'Running media workers')
   const deaths = metrics.counter('flylive_mediasoup_worker_deaths_total', 'Media workers that died and were replaced')
-  const routers = metrics.gauge('flylive_mediasoup_routers_per_worker', 'Routers per media worker. A room with audio has one router, or several if it uses several workers', ['worker'])
+  const routers = metrics.gauge('flylive_mediasoup_routers_per_worker', 'Routers per media worker. A room with audio has one router on each worker that it uses', ['worker'])
   for (const index of unused) routers.set({ worker: index }, 0)
 
   function count (worker: MediaWorker, change: 1 | -1): void {
@@ -161,8 +160,8 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
   }
 
   /**
-   * A worker's port is the first port plus the worker's index. If that port is in use, increases it by the number of
-   * workers until a port is free.
+   * A worker's port is the first port plus the worker's index. While the port is in use, adds the number of workers to
+   * it.
    */
   async function listen (worker: types.Worker, index: number) {
     const { listenIp, announced, minPort, maxPort, size } = options

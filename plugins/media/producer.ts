@@ -11,7 +11,7 @@ export type ProducerSource = 'voice' | 'music'
 export interface ProducerOwner {
   readonly userId: UserId
   readonly userKey: string
-  /** The node at which the audio enters the cluster. */
+  /** The node where the audio enters the cluster. */
   readonly nodeId: string
   /** Id of the owning session, if `kind` is `session`. A session's producers close when the session leaves its room. */
   readonly sessionId?: string
@@ -34,8 +34,7 @@ export interface ProducePermit {
   /** Whether the server pauses the producer as soon as it is created. */
   paused?: boolean
   /**
-   * Why the session may send; the feature that gave the permit uses this. When the reason no longer applies, that
-   * feature closes the producer.
+   * Why the session may send. The feature that gave the permit closes the producer when the reason no longer applies.
    */
   grant?: string | undefined
 }
@@ -52,8 +51,7 @@ export interface ProducerHandle {
   /** Idempotent. */
   pause (by: PausedBy): Promise<void>
   /**
-   * Removes the pause by the given party. The producer resumes when neither the user nor the server has paused it.
-   * Idempotent.
+   * Removes the pause by the user or the server. The producer resumes once neither of them has paused it. Idempotent.
    */
   resume (by: PausedBy): Promise<void>
 }
@@ -121,7 +119,7 @@ export class RoomProducer implements ProducerHandle {
     this.#events.closed(this, cause)
   }
 
-  /** Called when the producer is closed because its worker died, although the room's media stays open. */
+  /** Called when the producer's worker has died but the room's media stays open. */
   lost (): void {
     this.#events.closed(this, undefined)
   }

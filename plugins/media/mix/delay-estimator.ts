@@ -3,20 +3,20 @@ import { sampleRate } from './opus.ts'
 const bucketMs = 20
 const buckets = 16
 /**
- * With each packet, the weight of earlier packets is multiplied by this. The packets of the last 1.4 s have half of the
- * total weight.
+ * Each packet multiplies the weight of all earlier packets by this factor. The last 1.4 s have half of the total
+ * weight.
  */
 const memory = 0.99
 /** The fraction of packets that should arrive in time. */
 const quantile = 0.97
-/** How long the packet with the lowest delay stays the reference for later packets, in milliseconds. */
+/** How long the lowest delay serves as the reference for later packets, in milliseconds. */
 const windowMs = 2500
 /** If the delay changes by more than this many milliseconds, the sender is assumed to have restarted its timestamps. */
 const maxDelayMs = 2000
 
 /**
- * Estimates how long a voice's packets must be held so that nearly all of them arrive in time. Uses a histogram of
- * packet delays relative to the lowest recent delay.
+ * Estimates how long to hold a voice's packets so that nearly all of them arrive in time. Uses a histogram of packet
+ * delays relative to the lowest recent delay.
  */
 export class DelayEstimator {
   readonly #minMs: number
@@ -33,7 +33,7 @@ export class DelayEstimator {
   }
 
   /**
-   * @param now when the packet arrived, in milliseconds
+   * @param now arrival time of the packet, in milliseconds
    * @param timestamp RTP timestamp of the packet, in samples, modulo 2³²
    */
   update (now: number, timestamp: number): void {
@@ -59,13 +59,12 @@ export class DelayEstimator {
     ;(this.#histogram[bucket] as number) += 1 - memory
   }
 
-  /** How long packets should be held, in milliseconds. */
+  /** Target hold time of packets, in milliseconds. */
   get targetMs (): number {
     let sum = 0
     let bucket = 0
     while (bucket < buckets - 1 && (sum += this.#histogram[bucket] as number) < quantile) bucket++
-    // Add one bucket to reach the upper bound of this bucket, and another because a tick may be late by almost one
-    // packet.
+    // Add one bucket to reach this bucket's upper bound, and another because a tick may be almost one packet late.
     return bucket === 0 ? this.#minMs : Math.min(this.#maxMs, Math.max(this.#minMs, (bucket + 2) * bucketMs))
   }
 }

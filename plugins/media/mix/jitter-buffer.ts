@@ -20,7 +20,7 @@ export type Playable =
   { kind: 'wait', samples: number }
 
 export interface JitterBufferOptions {
-  /** Minimum and maximum time for which packets are held, in milliseconds. */
+  /** Minimum and maximum hold time of packets, in milliseconds. */
   minMs: number
   maxMs: number
 }
@@ -34,18 +34,18 @@ const defaults: JitterBufferOptions = { minMs: 40, maxMs: 120 }
 /** A sequence number that differs from the last one by more than this starts a new stream. */
 const maxGap = 500
 /**
- * If packets are held for more than this many milliseconds beyond the target, all excess packets are dropped at once
+ * If the hold time exceeds the target by more than this many milliseconds, all excess packets are dropped at once
  * instead of being skipped one at a time.
  */
 const overflowMs = 200
 /**
- * How long to wait, in milliseconds, before a missing packet counts as lost, and before a voice without further packets
- * counts as silent.
+ * How long to wait for a packet, in milliseconds. After that, a missing packet counts as lost, and a voice without
+ * further packets counts as silent.
  */
 const maxWaitMs = 100
 /**
- * After this many consecutive packets have been held longer than necessary, a packet is skipped: `quiet` applies if
- * skipping is not audible, `loud` otherwise.
+ * A packet is skipped after this many consecutive packets were held longer than necessary: `quiet` if skipping is
+ * inaudible, `loud` otherwise.
  */
 const packetsBeforeSkip = { quiet: 10, loud: 50 }
 /** After this many consecutive late packets, the sender is assumed to have restarted with lower sequence numbers. */
@@ -67,7 +67,7 @@ export class JitterBuffer {
   #played = -Infinity
   #samples = frameSamples
   #waitedMs = 0
-  /** The shortest time for which any of the last `packets` packets was held. */
+  /** The shortest hold time among the last `packets` packets. */
   #least = { heldMs: Infinity, packets: 0 }
   #isPause = false
   #lateInRow = 0
@@ -82,14 +82,14 @@ export class JitterBuffer {
     return this.#state === 'idle'
   }
 
-  /** How long packets should currently be held, in milliseconds. */
+  /** Current target hold time of packets, in milliseconds. */
   get targetMs (): number {
     return this.#delay.targetMs
   }
 
   /**
    * @param now arrival time in milliseconds
-   * @returns `late` if the packet arrived after its turn
+   * @returns `late` if the packet arrived too late to be played
    */
   insert (sequenceNumber: number, timestamp: number, payload: Uint8Array, now: number): 'held' | 'late' | 'duplicate' | 'invalid' {
     const samples = samplesOf(payload)
@@ -117,7 +117,7 @@ export class JitterBuffer {
 
   /**
    * @param now in milliseconds
-   * @param isQuiet whether skipping a packet would not be audible
+   * @param isQuiet whether skipping a packet would be inaudible
    */
   take (now: number, isQuiet: boolean): Playable | undefined {
     if (this.#state === 'idle' || this.#latest === undefined) return
@@ -138,7 +138,7 @@ export class JitterBuffer {
     if (this.#latest < this.#next) return this.#waitedMs < maxWaitMs && !this.#isPause ? this.#wait() : this.#becomeIdle()
     if (this.#heldMs < targetMs && this.#waitedMs < maxWaitMs) return this.#wait()
     this.#advance()
-    // While waiting for this packet, the mixer has already filled the packet's time with other audio.
+    // The mixer filled this packet's time with other audio while waiting for it.
     if (this.#waitedMs >= this.#packetMs && this.#heldMs >= targetMs) {
       this.#waitedMs -= this.#packetMs
       return this.take(now, isQuiet)

@@ -2,7 +2,7 @@
  * Maximum sample value of the mix. It is about 1 dB below the 16-bit maximum, because the encoder overshoots slightly.
  */
 const ceiling = 29_200
-/** The gain falls within this many samples per channel (2.5 ms), and rises by 9 dB per second. */
+/** The gain falls within this many samples per channel (2.5 ms). It rises by 9 dB per second. */
 const attackSamples = 120
 const releasePerFrame = 1.02
 
@@ -11,7 +11,7 @@ export class Limiter {
   #gain = 1
 
   /**
-   * @param mix 20 ms of the sum of all voices, interleaved, in units of 16-bit samples
+   * @param mix the sum of all voices for 20 ms, as interleaved samples in 16-bit units
    * @param out receives the limited samples
    */
   process (mix: Float32Array, channels: number, out: Int16Array): void {

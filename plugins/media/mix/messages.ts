@@ -18,15 +18,15 @@ export interface MixStreams {
   voices?: boolean
 }
 
-/** A message that a mix sends to a port. Timestamps count samples at 48 kHz since the mix was opened. */
+/** A message that a mix sends to a port. Timestamps count 48 kHz samples since the mix was opened. */
 export type MixFrame =
   /** 20 ms of the mix: 960 samples per channel, interleaved. */
   { kind: 'pcm', timestamp: number, channels: 1 | 2, samples: Int16Array } |
   /** 20 ms of the mix. */
   { kind: 'packet', timestamp: number, payload: Uint8Array } |
   /**
-   * A voice packet, passed on as received. Packets may be missing or out of order. `sequenceNumber` and
-   * `rtpTimestamp` are from the RTP header; `timestamp` is the time of arrival, in samples.
+   * A voice packet, passed on as received. Packets may be missing or out of order. `sequenceNumber` and `rtpTimestamp`
+   * come from the RTP header; `timestamp` is the arrival time in samples.
    */
   { kind: 'voice', producerId: string, userId: UserId, source: ProducerSource, timestamp: number, sequenceNumber: number, rtpTimestamp: number, payload: Uint8Array }
 
@@ -35,12 +35,12 @@ export interface MixRoomOptions {
   port: number
   /**
    * When the mix was opened, according to `highResolutionMs`. Sequence numbers and timestamps count from this time,
-   * even after the thread has been replaced.
+   * even after the thread is replaced.
    */
   openedAt: number
   ssrc: number
   payloadType: number
-  /** Maximum number of voices in the mix, without music. */
+  /** Maximum number of voices in the mix, not counting music. */
   maxVoices: number
 }
 

@@ -10,7 +10,10 @@ export interface MixMetrics {
   died (): void
 }
 
-/** Histogram buckets for how late a tick is, in seconds. A tick that is late by more than 20 ms is not audible, but delays the mix. */
+/**
+ * Histogram buckets for how late a tick is, in seconds. A tick that is more than 20 ms late is inaudible, but it delays
+ * the mix.
+ */
 const latenessBuckets = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5]
 
 export function createMixMetrics (metrics: Metrics): MixMetrics {

@@ -108,7 +108,7 @@ export class MixerRoom {
   stream (port: MessagePort, streams: MixStreams): void {
     this.#streams.set(port, streams)
     port.on('close', () => this.#streams.delete(port))
-    // Without `unref`, a port with a listener would keep the thread alive.
+    // Without `unref`, a port that has a listener keeps the thread alive.
     port.unref()
   }
 
@@ -222,7 +222,7 @@ export class MixerRoom {
   }
 }
 
-/** Adds a voice to the mix, with a gain that changes linearly. */
+/** Adds a voice to the mix. The gain changes linearly from `from` to `to`. */
 function add (samples: Int16Array, channels: Channels, sum: Float32Array, sumChannels: Channels, from: number, to: number): void {
   if (channels === 1 && sumChannels === 1 && from === 1 && to === 1) {
     for (let i = 0; i < frameSamples; i++) (sum[i] as number) += samples[i] as number

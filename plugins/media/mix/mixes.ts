@@ -17,16 +17,13 @@ import type { MixThreads, ThreadRoom } from './threads.ts'
 export interface RoomMix {
   readonly roomId: string
   readonly closed: boolean
-  /**
-   * The time at timestamp 0 according to this server's clock, in epoch milliseconds. It changes when that clock is
-   * corrected.
-   */
+  /** This server's time at timestamp 0, in epoch milliseconds. It changes when the server's clock is corrected. */
   readonly startTime: number
   /**
-   * Sends the mix or its voices to a port as `MixFrame`s: one per 20 ms of the mix, and one per voice packet. The port
-   * is transferred to the mixer thread, so that frames go directly to the thread that holds the other end of the
-   * channel. The port is closed when the mix closes or its thread dies. When the other end emits `close` for this
-   * reason, call this method again with a new port, unless this use is closed. Closing the other end ends the stream.
+   * Sends the mix or its voices to a port as `MixFrame`s: one per 20 ms of the mix and one per voice packet. Transfers
+   * the port to the mixer thread, so that frames go directly to the thread that holds the other end. If the mix closes
+   * or its thread dies, the other end emits `close`. Then call this method again with a new port, unless this use is
+   * closed. To end the stream, close the other end.
    */
   stream (port: MessagePort, streams: MixStreams): void
   on (event: 'close', listener: () => void): unknown
@@ -38,7 +35,7 @@ export interface RoomMix {
 export interface MixesContext {
   threads: MixThreads
   log: FastifyBaseLogger
-  /** Maximum number of voices per mix, without music. */
+  /** Maximum number of voices per mix, not counting music. */
   maxVoices: number
   /** How long a mix exists after its last use, in milliseconds. */
   lingerMs: number

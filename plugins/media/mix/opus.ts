@@ -39,7 +39,7 @@ export async function compileOpus (): Promise<WebAssembly.Module> {
   return await WebAssembly.compile(await readFile(fileURLToPath(import.meta.resolve('@evan/opus/wasm/simd.wasm'))))
 }
 
-/** An error that libopus returns, for example for an invalid packet. */
+/** An error from libopus, such as an invalid packet. */
 export class OpusError extends Error {
   constructor (call: string, code: number) {
     super(`${call} failed with ${code}`)
@@ -53,7 +53,7 @@ function checked (call: string, result: number): number {
 
 /**
  * An instance of libopus with its own memory: packets from the network cannot affect anything outside it. If a call
- * throws anything but {@link OpusError}, the instance must no longer be used.
+ * throws anything but {@link OpusError}, the instance must not be used again.
  */
 export class Opus {
   readonly #lib: Libopus

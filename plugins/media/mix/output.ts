@@ -7,7 +7,7 @@ import type { AttachmentContext } from '../attachment.ts'
 import type { RoomMedia } from '../room-media.ts'
 import type { RoomRouter } from '../room-router.ts'
 
-/** Payload type of the mix's packets between the mixer thread and the media worker. */
+/** Payload type of the packets that the mixer thread sends to the media worker. */
 export const mixPayloadType = 100
 
 /** How long a caller waits while the output is being reopened, in milliseconds. */
@@ -15,7 +15,7 @@ const timeoutMs = 5000
 
 export interface MixOutputOptions {
   ssrc: number
-  /** The UDP port on 127.0.0.1 from which the mixer thread sends. Packets from other ports are dropped. */
+  /** The mixer thread's UDP port on 127.0.0.1. Packets from other ports are dropped. */
   port: number
 }
 
@@ -57,7 +57,7 @@ export class MixOutput extends Attachment {
       id: this.producerId,
       kind: 'audio',
       rtpParameters: {
-        // Browsers decode two channels only if the sender declares them. The mix has two channels while it has music.
+        // Browsers decode stereo only if the sender declares it. The mix is stereo while it has music.
         codecs: [{ mimeType: 'audio/opus', payloadType: mixPayloadType, clockRate: 48_000, channels: 2, parameters: { 'sprop-stereo': 1 } }],
         encodings: [{ ssrc: this.#options.ssrc }],
         rtcp: { cname: this.producerId }

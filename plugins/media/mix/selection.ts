@@ -1,6 +1,6 @@
 /** The level of digital silence, in dBov. */
 export const silence = -127
-/** Voices below this level are not mixed, in dBov. */
+/** Voices below this level (in dBov) are not mixed. */
 const threshold = -80
 /**
  * Smoothing factors per packet of 20 ms. With these factors, a voice is selected within two packets after it starts,
@@ -8,9 +8,9 @@ const threshold = -80
  */
 const attack = 0.5
 const release = 0.03
-/** A voice that is louder than a selected one by this many dB replaces it immediately. */
+/** A voice that is this many dB louder than a selected voice replaces it immediately. */
 const marginDb = 3
-/** A voice that is louder than a selected one by this many dB replaces it after {@link challengePackets} packets. */
+/** A voice that is this many dB louder than a selected voice replaces it after {@link challengePackets} packets. */
 const minMarginDb = 0.5
 const challengePackets = 50
 
@@ -37,7 +37,7 @@ export class LoudestVoices<V extends Audible> {
   /**
    * Called once per 20 ms.
    *
-   * @returns the selected voices, as the same `Set` object on each call
+   * @returns the selected voices; each call returns the same `Set` object
    */
   select (voices: ReadonlySet<V>): ReadonlySet<V> {
     const selected = this.#selected

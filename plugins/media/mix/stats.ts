@@ -1,6 +1,6 @@
 /** A mixer thread's counts since its last report. */
 export interface MixCounts {
-  /** Packets that arrived after their turn. */
+  /** Packets that arrived too late to be played. */
   late: number
   /** Lost packets that were restored from the next packet (forward error correction). */
   recovered: number

@@ -6,7 +6,7 @@ import { highResolutionMs, noCounts } from './stats.ts'
 
 // A mixer thread, which threads.ts starts. It mixes rooms, with one tick per 20 ms for all rooms.
 
-/** Maximum number of missed ticks that a delayed thread makes up. Older missed ticks are skipped. */
+/** Maximum number of missed ticks that a delayed thread runs afterwards. Older ticks are skipped. */
 const maxCatchUp = 25
 /** Maximum number of ticks that run before the thread reads packets again. */
 const maxTicks = 2
@@ -65,8 +65,8 @@ function tick (now: number, due: number): void {
 }
 
 /**
- * Runs the ticks that are due, up to {@link maxTicks} of them, and then lets the thread read packets. Without this
- * limit, an overloaded thread would read no packets and mix only silence.
+ * Runs up to {@link maxTicks} due ticks, then lets the thread read packets. Without this limit, an overloaded thread
+ * would read no packets and mix only silence.
  */
 function run (): void {
   let now = performance.now()

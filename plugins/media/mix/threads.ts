@@ -14,7 +14,7 @@ import type { MixStats } from './stats.ts'
 
 /** The handle of a room's mix in a mixer thread. */
 export interface ThreadRoom {
-  /** UDP port on 127.0.0.1 for the mix: receives the voices and sends the mix. */
+  /** UDP port on 127.0.0.1 that receives the voices and sends the mix. */
   readonly port: number
   setVoices (voices: readonly MixVoice[]): void
   /** @param port the port on 127.0.0.1 that receives the mix */
@@ -28,7 +28,7 @@ export interface MixThreads {
   /**
    * Opens a mix in the thread with the fewest mixes. If the thread dies, the mix is reopened in another thread.
    *
-   * @param moved called if the mix was reopened on another port, because its port was no longer free
+   * @param moved called if the mix is reopened on another port because its own port is taken
    * @throws UNAVAILABLE
    */
   open (options: Omit<MixRoomOptions, 'port'>, moved: () => void): Promise<ThreadRoom>
@@ -41,12 +41,11 @@ export interface MixThreads {
 const timeoutMs = 5000
 /** A thread that has not reported for this many milliseconds is restarted. */
 const silentMs = 5000
-/**
- * Minimum interval between two logged faults of a thread, in milliseconds, because a fault may repeat with every
- * packet.
- */
+/** Minimum interval between logged faults of a thread, in milliseconds. A fault may repeat with every packet. */
 const faultIntervalMs = 1000
-/** If the thread with the fewest mixes has a higher {@link MixThread.load} than this, another thread is started for new mixes. */
+/**
+ * A new mix starts another thread if the thread with the fewest mixes has a higher {@link MixThread.load} than this.
+ */
 const fullLoad = 0.6
 const respawnDelayMs = 100
 const maxRespawnDelayMs = 5000
@@ -83,7 +82,7 @@ export function createMixThreads (metrics: Metrics, log: FastifyBaseLogger): Mix
   }
 }
 
-/** A mix in a thread, with all the data that a new thread needs to reopen it. */
+/** A mix in a thread, with the data that a new thread needs to reopen it. */
 class HostedRoom implements ThreadRoom {
   readonly id: number
   readonly #thread: MixThread
@@ -158,9 +157,7 @@ class HostedRoom implements ThreadRoom {
 /** A mixer thread, which is replaced when it ends or no longer reports. */
 class MixThread {
   readonly rooms = new Map<number, HostedRoom>()
-  /**
-   * The fraction of the last second during which the thread was not idle, that is, was running or waiting for a core.
-   */
+  /** The fraction of the last second that the thread spent running or waiting for a core. */
   load = 0
   worker: Worker | undefined
   readonly #opus: () => Promise<WebAssembly.Module>
@@ -188,7 +185,7 @@ class MixThread {
     if (this.rooms.delete(room.id)) this.send({ type: 'close', roomId: room.id })
   }
 
-  /** @returns false if no thread is running. {@link HostedRoom.restore} sends all data to the next thread */
+  /** @returns false if no thread is running; {@link HostedRoom.restore} later sends all data to the next thread */
   send (message: ToMixer, transfer: MessagePort[] = []): boolean {
     this.worker?.postMessage(message, transfer)
     return this.worker !== undefined
@@ -236,7 +233,7 @@ class MixThread {
     setTimeout(() => { this.#start() }, delay).unref()
   }
 
-  /** Ends the thread if it stops reporting, for example because it is in an endless loop. */
+  /** Ends the thread if it stops reporting (in an endless loop, for example). */
   #watch (worker: Worker): void {
     this.#cancelWatchdog()
     this.#cancelWatchdog = afterReading(silentMs, () => {

@@ -7,7 +7,7 @@ import type { IncomingRtp } from './rtp.ts'
 import { silence, smoothed } from './selection.ts'
 import type { MixCounts } from './stats.ts'
 
-/** Below this level, skipping a packet of a voice is not audible, in dBov. */
+/** Below this level (in dBov), skipping a packet of a voice is inaudible. */
 const quiet = -50
 /** Capacity in samples per channel: the rest of one packet plus one complete packet. */
 const capacity = 2 * 5760
@@ -26,7 +26,7 @@ export class Voice {
   readonly #pcm: Int16Array
   #from = 0
   #to = 0
-  /** While the voice is skipped: its current packet, and how many of the packet's samples per channel remain. */
+  /** The current packet of a skipped voice, and the packet's remaining samples per channel. */
   #playing: VoicePacket | undefined
   #remaining = 0
   #hasLevels = true
@@ -117,10 +117,7 @@ export class Voice {
     this.loudness = smoothed(this.loudness, level)
   }
 
-  /**
-   * Starts to decode a voice that was skipped. Decodes the previous packet first, so that the decoder's state is
-   * correct and the voice starts without a click.
-   */
+  /** Starts decoding a skipped voice. Decodes the previous packet first, so that the voice starts without a click. */
   #startDecoding (): void {
     const samples = this.#remaining
     const packet = this.#playing
