@@ -22,15 +22,15 @@ declare module '../hooks.ts' {
 
 /** A peer, a tap or an injection that uses a room's media. The media stays open until its last user leaves. */
 export interface MediaUser {
-  /** Called when the room's media is closed, including all media of this user. */
+  /** Called when the room's media is closed, including this user's media. */
   mediaClosed (): void
   /**
-   * Called when a worker has died but the room's media stays open on other workers.
+   * Called when a worker dies but the room's media stays open on other workers.
    *
    * @returns whether the user has lost media
    */
   workerDied (worker: MediaWorker): boolean
-  /** Called when a producer has been added to the room. */
+  /** Called after a producer is added to the room. */
   producerOpened? (producer: RoomProducer): void
   /** Called when one of the room's producers is closed while the room's media stays open. */
   producerClosed? (producer: RoomProducer): void
@@ -42,11 +42,11 @@ export interface RoomMediaContext {
   pool: WorkerPool
   /** Called when the number of the room's producers on this server changes. Each server counts only its own producers. */
   counted (roomId: string, producers: number): void
-  /** Called when a producer on this server has been announced, closed, paused or resumed. */
+  /** Called after a producer on this server is announced, closed, paused or resumed. */
   changed (roomId: string): void
-  /** Called when a room's media has been opened or closed. */
+  /** Called after a room's media is opened or closed. */
   mediaChanged (roomId: string): void
-  /** Called when the active speakers on this server have changed. */
+  /** Called after the active speakers on this server change. */
   speaking (roomId: string, speakers: ActiveSpeakers): void
 }
 
@@ -100,7 +100,7 @@ export class RoomMedia {
     return this.#main?.at
   }
 
-  /** Number of producers whose audio enters the cluster at this server. */
+  /** Number of producers that are not relays from other servers. */
   get #ownCount (): number {
     return this.producers.values().filter(({ owner }) => owner.kind !== 'relay').toArray().length
   }
@@ -125,8 +125,8 @@ export class RoomMedia {
   }
 
   /**
-   * @returns the router that has all producers of the room. If its worker has died, another router of the room replaces
-   *   it, or a new one is created
+   * @returns the router that has all of the room's producers. If its worker has died, another of the room's routers or
+   *   a new router replaces it
    * @throws the errors of {@link WorkerPool.take}, UNAVAILABLE if the media is closed
    */
   async main (): Promise<RoomRouter> {
@@ -136,7 +136,7 @@ export class RoomMedia {
   }
 
   /**
-   * Chooses the router for a transport through which a client receives.
+   * Chooses the router for a client's receiving transport.
    *
    * @param withProducers whether to choose the main router
    * @returns the router, and a function that the caller must call once, when the transport is closed or could not be
@@ -193,8 +193,8 @@ export class RoomMedia {
   async announce (producer: RoomProducer): Promise<void> {
     const { hooks, changed, counted } = this.#context
     const { producerId, owner } = producer
-    // Observe only the voices of sessions. Music does not make its owner a speaker, and a service (which may send a mix
-    // of all speakers, for example) is not a speaker. Other nodes observe their own speakers.
+    // Observe only the voices of sessions: neither music nor a service (which may send a mix of all speakers) counts as
+    // a speaker. Other nodes observe their own speakers.
     if (owner.kind === 'session' && producer.source === 'voice') await this.#main?.speakers.add(producerId)
     if (producer.closed) throw new ProducerNotFound(producerId)
     counted(this.roomId, this.#ownCount)
@@ -340,8 +340,8 @@ export class MediaRooms {
   /**
    * Closes everything that was on a dead worker.
    *
-   * @returns the rooms that have lost media, each with the affected users; `users` is undefined if the room has lost
-   *   all its media
+   * @returns the rooms that have lost media, with the affected users; `users` is undefined if the room has lost all its
+   *   media
    */
   workerDied (worker: MediaWorker): { roomId: string, users: MediaUser[] | undefined }[] {
     return [...this.#open.values()].flatMap((media) => {

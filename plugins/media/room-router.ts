@@ -5,7 +5,7 @@ import { PayloadTypeRouters } from './payload-types.ts'
 import { pipeProducer } from './pipe.ts'
 import type { MediaWorker, WorkerPool } from './pool.ts'
 
-/** A producer that is piped from the room's main router to this router, and how many consumers on this router use it. */
+/** A producer piped from the room's main router to this router, and the number of its consumers on this router. */
 interface Pipe {
   consumer: Promise<types.Consumer>
   uses: number
@@ -19,7 +19,7 @@ export class RoomRouter {
   readonly payloadTypes: PayloadTypeRouters
   readonly #pool: WorkerPool
   readonly #pipes = new Map<string, Pipe>()
-  /** Number of transports through which clients receive. */
+  /** Number of clients' receiving transports. */
   #listening = 0
   #closed = false
 
@@ -65,7 +65,7 @@ export class RoomRouter {
   /**
    * Counts a listener's transport. The pool must already have counted the listener on this worker.
    *
-   * @param unused called when no transports are counted any more
+   * @param unused called when the last transport is released
    * @returns a function that the caller must call once, when the transport is closed or could not be created
    */
   listen (unused: () => void): () => void {

@@ -79,8 +79,8 @@ export interface Sfu {
   /** A room's active speakers: those on this server, and those that other servers have reported. */
   speakersOf (roomId: string): UserId[]
   /**
-   * A room's active speakers on all servers. Requests the active speakers from servers that have not reported theirs,
-   * for example because the room's first member on this server has just joined.
+   * A room's active speakers on all servers. Requests them from servers that have not reported theirs, for example when
+   * the room's first member on this server joins.
    */
   readSpeakers (roomId: string): Promise<UserId[]>
   /** Describes a room's media on this server, for admins; undefined if there is none. */
@@ -95,7 +95,7 @@ export interface Sfu {
   closeProducer (session: Session, producerId?: string): void
   /** Pauses one of the session's producers, or all of them if no id is given. Idempotent. */
   pauseProducer (session: Session, by: PausedBy, producerId?: string): Promise<void>
-  /** Removes the pause by the user or by the server. A producer resumes when neither the user nor the server has paused it. */
+  /** Removes the pause by the user or the server. A producer resumes once neither of them has paused it. */
   resumeProducer (session: Session, by: PausedBy, producerId?: string): Promise<void>
   /** Lets a session receive a producer of its room. An earlier consumer of the same producer is closed. */
   consume (session: Session, transportId: string, producerId: string, capabilities: types.RtpCapabilities, options?: ConsumeOptions): Promise<ConsumerInfo>
@@ -150,7 +150,8 @@ declare module '../hooks.ts' {
     'media:selfMuted': (roomId: string, session: Session, muted: boolean) => void
     'media:consumerClosed': (session: Session, consumerId: string) => void
     /**
-     * A media worker died. `sessions` are those that have lost media; if undefined, the room has lost all its media on this server.
+     * A media worker died. `sessions` contains the sessions that have lost media. If it is undefined, the room has lost
+     * all its media on this server.
      */
     'media:reset': (roomId: string, reason: string, sessions?: readonly Session[]) => void
   }

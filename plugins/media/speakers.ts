@@ -36,7 +36,7 @@ const levelOf = (dBov: number) => Math.round(10 ** (dBov / 20) * 1000) / 1000
 /**
  * Detects a room's active speakers.
  *
- * @param userOf returns the user who owns a producer
+ * @param userOf returns a producer's owner
  * @param changed called when the set of active speakers changes
  */
 export async function watchSpeakers (

@@ -22,7 +22,10 @@ export interface TappedVoice {
   /** Identifies the packets of this producer. */
   ssrc: number
   payloadType: number
-  /** Id of the RTP header extension for the audio level (RFC 6464). Packets have no extension if the sender sends no levels. */
+  /**
+   * Id of the RTP header extension for the audio level (RFC 6464). Packets lack this extension if the sender sends no
+   * levels.
+   */
   levelExtensionId: number | undefined
   /** Whether the producer is paused and sends no packets. */
   paused: boolean
@@ -85,7 +88,7 @@ export class RoomTap extends Attachment implements Tap {
   }
 
   producerOpened (producer: RoomProducer): void {
-    // Without a transport, there is nothing to do: `attach` follows all current producers once it has created the
+    // Without a transport, there is nothing to do: `attach` follows all current producers once it creates the
     // transport.
     if (this.#transport) this.#follow(this.#transport, producer).catch(() => { /* The producer or the router is closed. */ })
   }

@@ -48,9 +48,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
   const { bus, clock, config, drain, hooks, store } = app
   const redis = app.hasDecorator('redis') ? app.redis : undefined
   const creations = createLimiter(redis, { name: 'ratelimit:room-created', max: config.ROOMS_CREATED_PER_MINUTE, windowSeconds: 60 })
-  /**
-   * Counts the PINs that a user tries for a room that does not exist yet. The store counts those for existing rooms.
-   */
+  /** Counts a user's PIN attempts for rooms that do not exist yet. The store counts attempts for existing rooms. */
   const reservedTries = createLimiter(redis, { name: 'ratelimit:reserved-pin', max: wrongPins.perUser, windowSeconds: pinWindowMs / 1000 })
   // Errors that were thrown before the store could admit the session.
   const beforeStore = new WeakSet<Error>()
@@ -86,8 +84,8 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
   }
 
   /**
-   * Tries to join even though the user's address or the room has had too many wrong PINs. Succeeds if the user is
-   * already in the room or needs no PIN.
+   * Tries to join despite too many wrong PINs from the user's address or for the room. Succeeds if the user is already
+   * in the room or needs no PIN.
    *
    * @param limited thrown if the user needs the PIN
    */
@@ -105,7 +103,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
   /**
    * Determines the owner and PIN of a room that a join is about to create.
    *
-   * @throws RATE_LIMITED; the error of a feature that rejects the join; PIN_REQUIRED, PIN_WRONG
+   * @throws RATE_LIMITED, PIN_REQUIRED, PIN_WRONG, and the error of a feature that rejects the join
    */
   async function plan (session: Session, request: RoomRequest, pin: string | undefined): Promise<{ ownerId: UserId, pin: string | undefined }> {
     const { user, userKey } = session

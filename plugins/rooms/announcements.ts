@@ -10,8 +10,8 @@ import { createPresence, presenceIntervalMs } from './presence.ts'
 import type { LeaveReason } from './rooms.ts'
 
 /**
- * Maximum number of individual events about one user's joins and leaves in a room per `flapWindowMs`. Further joins and
- * leaves are batched.
+ * Maximum number of individual join and leave events per user and room in each `flapWindowMs`. Further joins and leaves
+ * are batched.
  */
 const maxSingleEvents = 20
 const flapWindowMs = 10_000

@@ -10,12 +10,12 @@ import type { EmitOptions, LoggedEvent } from './rooms.ts'
 
 /**
  * The first line of a message on a room's channel. Its fields determine what the other lines of the message contain. If
- * no field except `except` is set, the rest of the message is one event.
+ * no field other than `except` is set, the rest of the message is one event.
  */
 interface RoomHeader {
   /** The session that does not receive the event. */
   except?: string | undefined
-  /** Why the room was closed. The other lines are the event and the time at which the room was created. */
+  /** Why the room was closed. The other lines are the event and the room's creation time. */
   closed?: RoomCloseReason
   /** Set if room state has changed. The other lines are the events of the change, and the new version. */
   state?: StateHeader
@@ -52,7 +52,7 @@ export const channelOf = (roomId: string) => `room:${roomId}`
 
 const messageOf = (header: RoomHeader, text: string) => `${JSON.stringify(header)}\n${text}`
 
-/** @param event the `room:closed` event; the time at which the room was created is appended later, as the last line */
+/** @param event the `room:closed` event; the room's creation time is appended later, as the last line */
 export const closedMessage = (event: OutgoingEvent, reason: RoomCloseReason) => messageOf({ closed: reason }, event.text)
 
 export const restoredMessage = (nodeId: string) => messageOf({ restoredBy: nodeId }, '')
@@ -95,7 +95,7 @@ export function parseMessage (message: string): RoomMessage {
  * @param change makes the change; must pass its argument to the store
  * @param changed called if the store has not published the message; returns the message, or undefined if nothing was
  *   changed
- * @returns the result of the change; resolves when the message is published
+ * @returns the result of the change, once the message is published
  */
 export async function changeAndPublish<R> (
   bus: Pick<Bus, 'encode' | 'publish'>,
@@ -186,11 +186,11 @@ export interface RoomChannel {
   publishUnlogged (owner: string, roomId: string, type: string, data: object, entry: string): Promise<boolean>
 }
 
-/** Maximum number of keys whose last entry a server remembers, for use while the store is unavailable. */
+/** Maximum number of log keys that a server remembers, for use while the store is unavailable. */
 const maxRemembered = 50_000
 
 export function createRoomChannel ({ bus, clock, log, messages, store }: Pick<FastifyInstance, 'bus' | 'clock' | 'log' | 'messages' | 'store'>): RoomChannel {
-  // When the last entry with each key was added, in epoch milliseconds.
+  // Time of each key's last entry, in epoch milliseconds.
   const lastEntries = new LRUCache<string, number>({ maxSize: maxRemembered, sizeCalculation: () => 1 })
 
   function eventOf (roomId: string, type: string, fields: object): OutgoingEvent {

@@ -13,7 +13,7 @@ import type { Rooms } from './rooms.ts'
 import type { SessionRecords } from './session-records.ts'
 import type { RoomStateKernel } from './room-state.ts'
 
-/** A job that runs after a room is closed, in case the server that closed the room died before calling the hooks. */
+/** A job that calls a closed room's hooks if the server that closed the room died first. */
 const closedJob = 'room-closed'
 
 /** Closes rooms, and closes the sessions of kicked users. */

@@ -7,7 +7,7 @@ import { hashPin } from './pins.ts'
 import type { RoomEvent, RoomStateKernel } from './room-state.ts'
 
 // A room's title and topic, and which users it admits. The initial values come from the join that created the room.
-// Changes that hosts make are stored as room state, which the store also reads when a user joins.
+// Later changes by hosts are stored as room state, which the store reads for each join.
 
 const detailsState = z.object({
   title: z.string().optional(),

@@ -39,7 +39,7 @@ export function describeParticipants (app: Pick<FastifyInstance, 'hooks'>, room:
 
 /**
  * The member's role and the room's owner, for display only. If a hook fails or times out, the server uses its own data.
- * Requests that require a role look up the role again.
+ * Requests that require a role look it up again.
  */
 async function standingOf (app: FastifyInstance, room: RoomRecord, session: Session): Promise<{ role: Role, ownerId: UserId }> {
   const byDefault = { role: app.rooms.defaultRoleOf(room, session), ownerId: app.rooms.defaultOwnerOf(room) }
@@ -54,8 +54,8 @@ async function standingOf (app: FastifyInstance, room: RoomRecord, session: Sess
 }
 
 /**
- * Returns at most {@link maxListedParticipants} members: first those that features return (seated users, for example),
- * then other members in order of arrival.
+ * Returns at most {@link maxListedParticipants} members: first the members that features return (seated users, for
+ * example), then others in order of arrival.
  */
 async function featuredFirst (app: FastifyInstance, room: LocalRoom, { participants, count }: JoinResult): Promise<Profile[]> {
   const first = (await app.hooks.settle('room:featured', timeoutMs, room)).flat().map(userKeyOf)

@@ -34,7 +34,7 @@ export const requests = {
       self: z.object({ userId, role: z.enum(['owner', 'admin', 'member']) }),
       ownerId: userId.nullable().describe('null if the room has no owner'),
       ...details.shape,
-      admins: z.array(userId).describe('The users whom the owner has made admins'),
+      admins: z.array(userId).describe('The admins appointed by the owner'),
       participantCount: z.int(),
       participants: z.array(profile).describe('Enabled features add fields to the profiles')
     }).describe('Enabled features add fields')
@@ -79,7 +79,7 @@ export const events = {
   error: z.looseObject({ code: z.string(), message: z.string(), type: z.string().optional() }).describe('Sent when a request without an id fails, or when the server cannot decode a frame'),
   'room:userJoined': z.object({ roomId, userId, user: profile }).describe('Sent to the other members when a user joins. Rooms with more than PRESENCE_COALESCE_OVER members receive room:presence instead'),
   'room:userLeft': z.object({ roomId, userId }).describe('Sent to the other members when a user leaves. Rooms with more than PRESENCE_COALESCE_OVER members receive room:presence instead'),
-  'room:presence': z.object({ roomId, count: z.int(), joined: z.array(profile), left: z.array(userId) }).describe('Joins and leaves in the last second, in events of at most 20 profiles each. Sent to all members of a large room. In other rooms, sent only for a user with more than 20 joins and leaves in 10 s'),
+  'room:presence': z.object({ roomId, count: z.int(), joined: z.array(profile), left: z.array(userId) }).describe('Joins and leaves in the last second, with at most 20 profiles per event. Sent to all members of a large room. In other rooms, sent only for users with more than 20 joins and leaves in 10 s'),
   'room:owner': z.object({ roomId, ownerId: userId, previousOwnerId: userId }).describe('Sent to all members when another user becomes the owner, for example because the owner was absent for OWNER_GRACE_SECONDS'),
   'room:updated': z.object({ roomId, ...details.shape }).describe('Sent to all members when the title or topic changes, or when the room is locked or unlocked'),
   'room:role': z.object({ roomId, userId, role: z.enum(['admin', 'member']) }).describe('Sent to all members when a user is made an admin, or an admin is made a member'),

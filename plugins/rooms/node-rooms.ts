@@ -11,7 +11,7 @@ import type { Unsynced } from './sync.ts'
 /** An event that is queued until a join reply has been sent. */
 export interface WaitingEvent {
   event: OutgoingEvent
-  /** The state change that caused the event. The join reply may already include it. */
+  /** The state change that caused the event. The join reply may already include this change. */
   change?: StateChange | undefined
   /** Whether only members on this server receive the event; see `EmitOptions.local`. */
   isLocal: boolean
@@ -20,7 +20,7 @@ export interface WaitingEvent {
 export interface StateChange {
   name: string
   version: string
-  /** Whether the event makes up for changes that members missed; see `StateDelivery.sendMissed`. */
+  /** Whether the event replaces changes that members missed; see `StateDelivery.sendMissed`. */
   missed: boolean
 }
 
@@ -72,7 +72,7 @@ export interface NodeRooms {
    * Drops a room's local part if it has no members and no joining sockets on this server.
    *
    * @param confirmed whether the store has replied to the last request about the room. Without a reply, the request may
-   *   still take effect, so the store keeps the room on this server's list, and the room is synced later
+   *   still take effect, so the room stays on this server's list in the store and is synced later
    */
   release (room: LocalRoom, confirmed?: boolean): void
   /** Sets the handlers for messages that are not events. Call this once, before the first room is acquired. */

@@ -11,7 +11,7 @@ export function createOverviews (store: Pick<RoomStore, 'getSomeMembers'>, owner
     const members = rooms.length > 0 ? await store.getSomeMembers(rooms.map(({ roomId }, i) => ({ roomId, first: [userKeyOf(owners[i]?.ownerId ?? '')] })), 1) : []
     return owners.map(({ ownerId, ownerName }, i) => {
       const { title = null, topic = null, isLocked = false } = all[i] ?? {}
-      // An owner who is in the room may have changed their name.
+      // An owner in the room may have changed their name since.
       const owner = members[i]?.find(({ userId }) => userKeyOf(userId) === userKeyOf(ownerId))
       return { ownerId, hostName: typeof owner?.name === 'string' ? owner.name : ownerName ?? null, title, topic, isLocked }
     })

@@ -18,13 +18,15 @@ import type { Role } from './rooms.ts'
 // its room.
 
 const ownershipState = z.object({
-  /** The owner; undefined while the owner is the user in the room's record. */
+  /** Undefined while the owner is the user in the room's record. */
   ownerId: userId.optional(),
-  /** The owner's name; undefined while the owner is the user in the room's record. */
+  /** The owner's name; undefined while `ownerId` is undefined. */
   ownerName: z.string().optional(),
-  /** When the owner left while other users stayed, or when the first user joined while the owner was absent. Epoch milliseconds. */
+  /**
+   * When the owner left a room with other members, or when the first user joined without the owner. Epoch milliseconds.
+   */
   absentSince: z.number().optional(),
-  /** Whether the grace period has ended without an eligible successor and the room is waiting for one. */
+  /** Whether the grace period has ended and the room is waiting for an eligible successor. */
   isWaiting: z.boolean().optional(),
   /** The roles that the owner has assigned. These roles override the roles in the users' tokens. */
   roles: z.array(z.object({ userId, role: z.enum(['admin', 'member']) })).optional()
@@ -99,7 +101,7 @@ export interface Ownership {
    * @throws UNAVAILABLE
    */
   readRole (room: OwnedRoom, session: Session): Promise<Role>
-  /** The users whom the owner has made admins. Works only for rooms with members on this server. */
+  /** The admins appointed by the owner. Works only for rooms with members on this server. */
   peekAdmins (roomId: string): UserId[]
   /**
    * The roles that a room's owner has assigned.
@@ -110,8 +112,8 @@ export interface Ownership {
   /**
    * Assigns a role to a user.
    *
-   * @param options `by` must be the owner; undefined for a server admin. `current` is the user's role, if the user is
-   *   in the room
+   * @param options `by` is the owner, or undefined for a server admin. `current` is the user's role, if the user is in
+   *   the room
    * @returns the previous role
    * @throws FORBIDDEN if `by` is not the owner, or if `userId` is the owner; ROLE_LIMIT; ROOM_NOT_FOUND, UNAVAILABLE
    */
@@ -149,7 +151,7 @@ const ownerEvent = (ownerId: UserId, previousOwnerId: UserId): RoomEvent =>
 const roleEvent = (userId: UserId, role: GivenRole): RoomEvent =>
   ({ type: 'room:role', data: { userId, role } satisfies Data<'room:role'> })
 
-/** @returns the roles that differ between two states, except the role of `owner` */
+/** @returns the roles that differ between two states, except the owner's role */
 function changedRoles (from: OwnershipState | undefined, to: OwnershipState | undefined, owner: UserId): Roles {
   const [before, after] = [from?.roles ?? [], to?.roles ?? []]
   const given = after.filter(({ userId, role }) => (roleIn(before, userKeyOf(userId)) ?? 'member') !== role)
@@ -157,7 +159,7 @@ function changedRoles (from: OwnershipState | undefined, to: OwnershipState | un
   return without([...given, ...withdrawn.map(({ userId }) => ({ userId, role: 'member' as const }))], owner)
 }
 
-/** @returns the roles with the new one, which replaces the user's previous role */
+/** @returns the roles with the user's role added or replaced */
 function withRole (roles: Roles, userId: UserId, role: GivenRole): Roles {
   const rest = without(roles, userId)
   const admins = rest.filter((one) => one.role === 'admin')
@@ -185,7 +187,7 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
    */
   const isActive = () => graceMs > 0 && !hooks.has('room:owner')
 
-  /** Starts the grace period, or restarts it, unless the owner has changed. */
+  /** Starts or restarts the grace period, unless the owner has changed. */
   async function startGrace (room: OwnedRoom, owner: UserId): Promise<void> {
     await state.change(room.roomId, (current) => {
       if (!isSame(ownerIn(current, room), owner)) return { result: undefined }

@@ -16,8 +16,8 @@ class WrongPins {
   }
 
   /**
-   * @returns undefined if the next attempt may start now. If the attempts in progress would reach the limit by failing,
-   *   returns a promise that the caller must await before the next attempt
+   * @returns undefined if the next attempt may start now; otherwise, a promise to await first, because the attempts in
+   *   progress may reach the limit
    * @throws RATE_LIMITED if the key has reached the limit
    */
   blocker (key: string): Promise<unknown> | undefined {
@@ -53,8 +53,8 @@ export interface PinLimits {
   /**
    * @param address the client's address, if it is known
    * @param join compares the PIN, for a join or another request
-   * @param beyond called instead of `join` if the address or the room has had too many wrong PINs; receives the
-   *   RATE_LIMITED error. Default: throws that error
+   * @param beyond called instead of `join`, with the RATE_LIMITED error, if the address or the room has had too many
+   *   wrong PINs. Default: throws the error
    * @throws the errors of `join` and `beyond`
    */
   limit<T> (address: string | undefined, roomId: string, join: () => Promise<T>, beyond?: (limited: unknown) => Promise<T>): Promise<T>
@@ -77,7 +77,7 @@ export function createPinLimits (): PinLimits {
         if (!blocker) break
         await blocker
       }
-      // No `await` between the check above and the count below, so no other attempt can start in between.
+      // Do not await between the check above and the count below, so that no other attempt starts in between.
       const attempt = join()
       if (key !== undefined) ofAddress.watch(key, attempt)
       ofRoom.watch(roomId, attempt)

@@ -54,8 +54,8 @@ export interface PinCheck {
 const maxRemembered = 10_000
 
 /**
- * Creates a check that compares PINs with scrypt until a PIN matches the room's hash. From then on, the check compares
- * PINs with an HMAC of the matching PIN, so that later joins are cheap. The HMAC's key never leaves this process.
+ * Creates a check that uses scrypt until a PIN matches the room's hash. The check then compares PINs with the HMAC of
+ * that PIN, so that later joins are cheap. The HMAC's key never leaves this process.
  */
 export function createPinCheck (): PinCheck {
   const key = randomBytes(32)

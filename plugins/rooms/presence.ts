@@ -9,7 +9,7 @@ export interface PresenceChange {
 }
 
 export interface Presence {
-  /** Whether a room has pending changes. An event sent immediately would overtake the pending changes. */
+  /** Whether a room has pending changes. An event sent immediately would overtake them. */
   pending (roomId: string): boolean
   joined (roomId: string, user: Profile, count: number): void
   left (roomId: string, userId: UserId, count: number): void
@@ -38,8 +38,7 @@ const maxLeftBytes = maxEventBytes / 8
 const maxBurstBytes = 262_144
 
 /**
- * Batches joins and leaves in large rooms. If a user joins and leaves again between two events, no event contains the
- * user.
+ * Batches joins and leaves in large rooms. A user who joins and leaves between two events appears in neither.
  *
  * When many users join at once, events wait until the members have read the earlier events, so that no socket is closed
  * because of its backlog.

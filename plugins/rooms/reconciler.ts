@@ -31,7 +31,7 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
 
   /** Renews the lease. Runs on its own timer, so that a long sync does not delay the heartbeat. */
   async function heartbeat () {
-    // If the lease had lapsed, other servers may have removed this server's members.
+    // If the lease lapsed, other servers may have removed this server's members.
     if (!await leases.heartbeat()) unsynced.add()
   }
 

@@ -13,7 +13,7 @@ import type { Role, Rooms } from './rooms.ts'
 const timeoutMs = 2000
 const rank: readonly Role[] = ['owner', 'admin', 'member']
 
-/** The parts of {@link Rooms} that are about roles. */
+/** The methods of {@link Rooms} that concern roles. */
 export interface Roles extends Pick<Rooms, 'roleOf' | 'roleOfUser' | 'defaultRoleOf' | 'ownerOf' | 'adminsOf' | 'setRole' | 'rolesOf' | 'transfer'> {
   /**
    * Whether a user who is not in the room is its owner or an admin.

@@ -13,9 +13,9 @@ export type * from './state/types.ts'
 
 export interface StateOptions<S = unknown> {
   /**
-   * Whether the state survives a restart of the server together with its room, even without Redis. If this is a
-   * function, it returns the part of the state that survives, and changes to other parts are not written to disk. With
-   * Redis, all of the state survives. Default: false.
+   * Whether the state survives a restart of the server together with its room, even without Redis. A function returns
+   * the part of the state that survives; changes to other parts are not written to disk. With Redis, all of the state
+   * survives. Default: false.
    */
   durable?: boolean | ((state: S) => S)
   /**
@@ -28,11 +28,11 @@ export interface StateOptions<S = unknown> {
 
 export interface RoomState {
   /**
-   * Defines the state with the given name. Unloading the feature removes the definition. The stored state is kept and
-   * is used by the next definition.
+   * Defines a named state. Unloading the feature removes the definition but keeps the stored state for the next
+   * definition.
    *
-   * @param schema parses state from the store and other servers. State that does not match is logged once per version:
-   *   `peek` returns undefined for it, handlers are not called, and `read` and `change` throw INTERNAL
+   * @param schema parses state from the store and other servers. If a version does not match, it is logged once, `peek`
+   *   returns undefined, no handlers are called, and `read` and `change` throw INTERNAL
    * @throws if another feature defines the same name
    */
   define<S> (name: string, schema: z.ZodType<S>, options?: StateOptions<S>): RoomStateHandle<S>
@@ -47,7 +47,7 @@ declare module '../hooks.ts' {
     'room:state': (room: LocalRoom, name: string, state: unknown) => void
     /**
      * Members on this server have missed changes. The feature that owns the state must synchronously call `send` with
-     * the events that turn `from` into `to`. Each of the two is undefined if there is no state.
+     * the events that turn `from` into `to`. Missing state is undefined.
      */
     'room:stateMissed': (room: LocalRoom, name: string, from: unknown, to: unknown, send: (events: readonly RoomEvent[]) => void) => void
   }

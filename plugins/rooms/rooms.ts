@@ -15,8 +15,8 @@ export interface EmitOptions {
   /** The session that does not receive the event. */
   except?: string
   /**
-   * Sends the event to members on this server only. Use this option only for state that `room:join` handlers read on
-   * this server, because a joining member does not receive local events that were sent before the hook is called.
+   * Sends the event to members on this server only. Use it only for state that `room:join` handlers read on this
+   * server: a joining member does not receive local events from before the hook call.
    */
   local?: boolean
 }
@@ -37,8 +37,7 @@ export interface LoggedEvent {
   keep: number
   /**
    * The minimum time between two entries with the same key, in milliseconds, at most one hour. The store reads this
-   * time from the feature's room state: from the property `field` of the state with the name `state`. While the store
-   * is unavailable, `ms` applies instead.
+   * time from the property `field` of the feature's room state `state`. While the store is unavailable, `ms` applies.
    */
   spacing?: { key: string, state: string, field: string, ms: number } | undefined
 }
@@ -62,7 +61,7 @@ export interface PinRequest {
 export interface ReservedRoom {
   /** Default: the user who joins first. */
   ownerId?: UserId
-  /** To join, everyone except the owner needs this PIN. */
+  /** Everyone except the owner needs this PIN to join. */
   pin?: string
 }
 
@@ -133,7 +132,7 @@ export interface Rooms {
    */
   ownersOf (rooms: readonly RoomRecord[]): Promise<UserId[]>
   /**
-   * The details of rooms for lists, according to the store. Takes two round trips for any number of rooms.
+   * The details of rooms for lists, according to the store. Takes two round trips, regardless of the number of rooms.
    *
    * @throws UNAVAILABLE
    */
@@ -177,7 +176,7 @@ export interface Rooms {
    * @throws ROOM_NOT_FOUND, UNAVAILABLE
    */
   unlock (room: RoomRecord): Promise<RoomDetails>
-  /** The users whom the owner has made admins. Works only for rooms with members on this server. */
+  /** The admins appointed by the owner. Works only for rooms with members on this server. */
   adminsOf (room: RoomRecord): UserId[]
   /**
    * The roles that the owner has assigned.
@@ -189,7 +188,7 @@ export interface Rooms {
    * Assigns a role to a user. The assigned role overrides the role in the user's token. Members receive `room:role`.
    *
    * @param by must be the owner; omitted for a server admin
-   * @returns the user's id (as it appears in their token if the user is in the room), and the user's previous role
+   * @returns the user's previous role, and the user's id (as in their token, if the user is in the room)
    * @throws FORBIDDEN if the room has no owner, a feature determines roles, `by` is not the owner, or `userId` is the
    *   owner; NOT_IN_ROOM if an absent user would become an admin; ROLE_LIMIT; ROOM_NOT_FOUND, UNAVAILABLE
    */
@@ -204,9 +203,9 @@ export interface Rooms {
    */
   transfer (room: RoomRecord, userId: UserId, by?: UserId): Promise<UserId>
   /**
-   * Names a successor if a room's owner has been absent for `OWNER_GRACE_SECONDS`. If your feature
-   * handles `room:successors`, call this method whenever your handler would return different successors
-   * than before. The call is cheap unless the owner is absent.
+   * Names a successor if a room's owner has been absent for `OWNER_GRACE_SECONDS`. If your feature handles
+   * `room:successors`, call this method whenever the handler's result would change. The call is cheap unless the owner
+   * is absent.
    */
   reviewOwner (roomId: string): void
   /** Records activity in a room. Admins see the time of a room's last activity. */
@@ -232,7 +231,7 @@ export interface Rooms {
    * store is available.
    *
    * @param log the entry, and the maximum number of entries in the log, at least 1
-   * @throws RATE_LIMITED if `log.spacing` does not allow the entry yet, in which case nothing is sent
+   * @throws RATE_LIMITED, without sending anything, if `log.spacing` does not allow the entry yet
    */
   emitLogged (roomId: string, type: string, data: object, log: LoggedEvent): Promise<void>
   /**
@@ -323,17 +322,17 @@ declare module '../hooks.ts' {
      */
     'room:reserved': (roomId: string) => Promise<ReservedRoom | undefined>
     /**
-     * Returns a user's role. The first result is used. Without a result, the server determines the owner, and derives
-     * the admins from the roles that the owner has assigned and from the users' tokens.
+     * Returns a user's role. The first result is used. Without a result, the role depends on the room's current owner,
+     * the roles that the owner has assigned, and the user's token.
      */
     'room:role': (room: RoomRecord, session: Session) => Promise<Role | undefined>
     /**
-     * Returns a room's owner. The first result is used. Without a result, the server determines the owner: the creator,
-     * or the user who has become the owner since. While a feature handles this hook, the server names no successors.
+     * Returns a room's owner. The first result is used. Without a result, the owner is the room's creator or the user
+     * who has become the owner since. While a feature handles this hook, the server names no successors.
      */
     'room:owner': (room: RoomRecord) => Promise<UserId | undefined>
     /**
-     * The server is about to list some of a room's participants. A handler may synchronously add fields to their
+     * The server is about to list some of a room's participants. A handler may synchronously add fields to the
      * profiles, which are copies.
      */
     'room:participants': (room: LocalRoom, profiles: Profile[]) => void
@@ -351,7 +350,7 @@ declare module '../hooks.ts' {
     'room:kicked': (roomId: string, userId: UserId) => void
     /** A room was closed and deleted. */
     'room:removed': (room: RoomRecord, reason: RoomCloseReason) => void
-    /** Some of the hooks above may not have been called for the room, because a server died or the store was unavailable. */
+    /** The hooks above may have been skipped for the room, because a server died or the store was unavailable. */
     'room:resynced': (roomId: string) => void
   }
 }

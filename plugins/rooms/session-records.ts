@@ -3,7 +3,7 @@ import type { Session } from '../connections/session.ts'
 import { recordOf } from '../directory/directory.ts'
 import type { Unsynced } from './sync.ts'
 
-/** Records the room of each session, so that any server can look the room up for `user:getRoom` and for admins. */
+/** Records each session's room, so that any server can look it up for `user:getRoom` and for admins. */
 export interface SessionRecords {
   /** Writes the record of an open session. If that fails, the reconciler writes the record later. */
   update (session: Session): void
@@ -20,7 +20,7 @@ export interface SessionRecords {
 }
 
 export function createSessionRecords ({ directory, nodeId }: Pick<FastifyInstance, 'directory' | 'nodeId'>, unsynced: Unsynced): SessionRecords {
-  // Sessions that are closed but may still be in the directory, by id.
+  // Closed sessions that may still be in the directory, by id.
   const left = new Map<string, string>()
   const write = (session: Session) => directory.put(session.userKey, recordOf(session, nodeId))
   return {

@@ -49,8 +49,8 @@ export interface RoomSync {
    */
   sync (room: LocalRoom): Promise<void>
   /**
-   * Restores a room that is missing from the store. Does not restore a closed room, even if the message that closes it
-   * has not arrived yet.
+   * Restores a room that is missing from the store. Does not restore a closed room, even if the closing message has not
+   * arrived yet.
    *
    * @returns whether the room exists again
    */

@@ -5,7 +5,7 @@ import type { UserId } from '../../connections/session.ts'
 /** The schema of the `media` room state: a room's voices on all servers, keyed by producer id. */
 export const registry = z.object({
   voices: z.record(z.string(), z.object({
-    /** The server that the voice is on. */
+    /** Id of the voice's server. */
     node: z.string(),
     userId: z.union([z.string(), z.number()]),
     userKey: z.string(),
@@ -51,7 +51,7 @@ declare module '../../cluster/messages.ts' {
     'relay:drop': { data: PipeId, reply: null }
     /** Returns how many packets the source has received for each of its voices. */
     'relay:counts': { data: { roomId: string, voices: string[] }, reply: Record<string, number> }
-    /** Returns a room's active speakers on the server that receives the request, and how loud they are. */
+    /** Returns the receiving server's active speakers in a room, and their loudness. */
     'relay:speakers': { data: { roomId: string }, reply: { activeSpeakers: UserId[], levels: number[] } }
     /** Returns, for each pipe, whether the sink still uses it. */
     'relay:holds': { data: { to: string, pipes: { roomId: string, epoch: number }[] }, reply: boolean[] }

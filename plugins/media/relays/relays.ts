@@ -20,7 +20,7 @@ const requestMs = 3000
 const checkMs = 1000
 const silenceMs = 2000
 const checkSourcesMs = 10_000
-/** The first and the longest delay before a failed write to the registry is retried, in milliseconds. */
+/** Initial and maximum delay before a failed write to the registry is retried, in milliseconds. */
 const retryMs = 100
 const maxRetryMs = 2000
 /** How long a join waits for another server's active speakers, in milliseconds. */
@@ -66,7 +66,7 @@ interface Speaking {
 
 /** This server's state of one room. */
 interface RelayedRoom {
-  /** The voices on other servers that have been announced to the members. */
+  /** The voices on other servers, as announced to the members. */
   voices: Map<string, RegisteredVoice>
   sinks: Map<string, Sink>
   speaking: Map<string, Speaking>
@@ -84,7 +84,7 @@ function addressOf ({ RELAY_IP, MEDIASOUP_LISTEN_IP: listenIp, MEDIASOUP_ANNOUNC
   const ownAddress = () => interfaces.find(({ family, internal }) => !internal && family === 'IPv4')?.address ?? '127.0.0.1'
   const announcedIp = RELAY_IP ?? (isWildcard(listenIp) ? announced.find((address) => isIP(address) !== 0) ?? ownAddress() : listenIp)
   const isOwn = interfaces.some(({ address }) => address === announcedIp)
-  // Behind NAT, the address that other servers use is not an address of this machine, so listen on MEDIASOUP_LISTEN_IP.
+  // Behind NAT, this machine does not have the announced address, so listen on MEDIASOUP_LISTEN_IP.
   return { ip: isOwn ? announcedIp : isWildcard(listenIp) ? (isIP(announcedIp) === 6 ? '::' : '0.0.0.0') : listenIp, announcedIp }
 }
 
@@ -101,8 +101,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   const { bus, config, hooks, leases, log, nodeId, timings } = app
   const { ip, announcedIp } = addressOf(config)
   const known = new Map<string, RelayedRoom>()
-  // Changes are allowed during a restore. If a change builds on an older registry, each server adds its own voices that
-  // are missing.
+  // Changes are allowed during a restore: if one builds on an older registry, each server adds its own missing voices.
   const state = app.rooms.roomState.define('media', registry, { changesDuringRestore: true })
   const listenInfo = (): types.TransportListenInfo => ({ protocol: 'udp', ip, portRange: { min: config.RELAY_MIN_PORT, max: config.RELAY_MAX_PORT } })
   const endOf = ({ tuple, srtpParameters }: types.PipeTransport): PipeEnd => ({ ip: announcedIp, port: tuple.localPort, srtpParameters })
@@ -113,7 +112,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   // The registry. This server writes its own voices to the registry, with one write at a time per room.
 
   const writing = new Map<string, { again: boolean, done: Promise<void> }>()
-  /** For each room, the number of consecutive failed writes, and the timer of the next attempt. */
+  /** Consecutive failed writes and the retry timer, by room. */
   const retries = new Map<string, { failures: number, timer: NodeJS.Timeout }>()
 
   const ownVoices = (roomId: string) => [...rooms.get(roomId)?.producers.values() ?? []].filter(({ owner }) => owner.kind !== 'relay')
@@ -184,13 +183,13 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   }
 
   /**
-   * Removes the voices of a server that has no lease. A server that has shut down may have failed to remove its own
-   * voices, and no other server would remove them.
+   * Removes the voices of a server without a lease. A server that shuts down may fail to remove its own voices, and
+   * nothing else removes them.
    *
    * @throws UNAVAILABLE
    */
   async function removeIfDead (roomId: string, node: string): Promise<void> {
-    // After the store has lost its data, a server has no lease until its next heartbeat.
+    // After the store loses its data, a server has no lease until its next heartbeat.
     if (await leases.msSinceLoss() <= timings.leaseMs) return
     const [isAlive] = await leases.areAlive([node])
     if (isAlive === false) await removeVoices(roomId, node)
@@ -339,12 +338,10 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   // Handlers.
 
   state.onChange((room, next) => registered(room.roomId, next))
-  // These handlers do nothing, because `registered` announces the changes, and checks the registry after the store has
-  // lost data.
+  // These handlers do nothing: `registered` announces changes and checks the registry after the store loses data.
   state.onMissed(() => [])
   state.onWake(async () => {})
-  // The join has just loaded the registry, and the join reply contains the voices in it, so only later changes are
-  // announced.
+  // The join reply contains the voices in the registry, so only later changes are announced.
   hooks.on('room:join', ({ roomId }) => {
     roomOf(roomId)
     return {}

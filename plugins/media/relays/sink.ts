@@ -11,16 +11,15 @@ export interface SinkContext extends Pick<FastifyInstance, 'cluster' | 'log' | '
   endOf (transport: types.PipeTransport): PipeEnd
   nextEpoch (): number
   requestMs: number
-  /**
-   * If no packets arrive through the pipe for this many milliseconds although the source receives some, the pipe is
-   * replaced.
-   */
+  /** The pipe is replaced after this many milliseconds without packets if the source receives some. */
   silenceMs: number
-  /** Called when voices have been added to the pipe. */
+  /** Called after voices are added to the pipe. */
   fetched (): void
-  /** Called when the source did not open the pipe or add voices to it (`refused`), or when no packets arrived (`silent`). */
+  /**
+   * Called if the source does not open the pipe or add voices to it (`refused`), or if no packets arrive (`silent`).
+   */
   failed (reason: 'refused' | 'silent'): void
-  /** Called when a voice that is still wanted was closed with its pipe. */
+  /** Called when a voice is closed with its pipe although it is still wanted. */
   lost (producerId: string): void
   /** Called when the audio is interrupted, and when it is restored. */
   interrupted (isInterrupted: boolean): void
@@ -33,19 +32,19 @@ interface Pipe {
   isOpen: boolean
   /** Number of bytes received. */
   bytes: number
-  /** The last time at which `bytes` grew, or at which no voice was expected to send. */
+  /** The last time that `bytes` grew or that no voice was expected to send. */
   flowedAt: number
-  /** How many packets of each voice the source had received when the pipe was first found to be silent. */
+  /** The source's packet count per voice when the pipe was first found silent. */
   atSource: Record<string, number> | undefined
 }
 
-/** After this many milliseconds without packets, the sink asks how many packets the source has received. */
+/** After this many milliseconds without packets, the sink requests the source's packet counts. */
 const suspiciousMs = 900
-/** Even if the pipe works, the source's packet count may exceed the sink's packet count by this much. */
+/** The source's packet count may exceed the sink's count by this much even if the pipe works. */
 const inFlight = 2
 /**
- * The wait before the next replacement doubles after each replacement that does not help, but never exceeds this many
- * milliseconds. More frequent replacements would be useless, because the pipe works again when the network recovers.
+ * Maximum wait between replacements, in milliseconds. The wait doubles after each replacement that does not help. More
+ * frequent replacements are useless, because the pipe works again once the network recovers.
  */
 const maxSilenceMs = 15_000
 const backoffMs = 250
@@ -75,7 +74,7 @@ export class Sink {
     this.#context = context
   }
 
-  /** The epoch of the current pipe; undefined if there is none. */
+  /** The current pipe's epoch; undefined if there is no pipe. */
   get epoch (): number | undefined {
     return this.#pipe?.id.epoch
   }

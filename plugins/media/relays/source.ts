@@ -33,10 +33,7 @@ const keyOf = ({ roomId, from }: PipeId) => `${from} ${roomId}`
 /** Sends this server's voices to the servers that request them. */
 export function createSources ({ cluster, leases, log, nodeId, timings: { leaseMs } }: Pick<FastifyInstance, 'cluster' | 'leases' | 'log' | 'nodeId' | 'timings'>, { rooms, listenInfo, endOf, requestMs, checkMs }: SourcesOptions): Sources {
   const pipes = new Map<string, SourcePipe>()
-  /**
-   * For each sink, the epoch of the newest requested pipe (even if that pipe was not opened), and whether the sink has
-   * dropped that pipe.
-   */
+  /** For each sink, the epoch of the newest requested pipe, opened or not, and whether the sink has dropped it. */
   const newest = new Map<string, { epoch: number, isDropped: boolean }>()
   const isObsolete = (key: string, epoch: number) => {
     const known = newest.get(key)
@@ -49,7 +46,7 @@ export function createSources ({ cluster, leases, log, nodeId, timings: { leaseM
     if (pipes.get(key) === pipe) pipes.delete(key)
   }
 
-  /** @returns the parameters that the sink needs to produce each voice; omits voices that this server does not have */
+  /** @returns the parameters for producing each voice at the sink, without voices that this server does not have */
   async function send (pipe: SourcePipe, producerIds: readonly string[]): Promise<PipedVoice[]> {
     const own = rooms.get(pipe.id.roomId)?.producers
     const voices = await Promise.all(producerIds.map((producerId) => {
@@ -125,7 +122,7 @@ export function createSources ({ cluster, leases, log, nodeId, timings: { leaseM
 
   /**
    * Closes pipes whose sink is dead or no longer uses them. Closes nothing while the store is unavailable. After the
-   * store has lost its data, closes nothing until all servers have had time to renew their leases.
+   * store loses its data, waits until all servers have had time to renew their leases.
    */
   async function check (): Promise<void> {
     const bySink = Map.groupBy(pipes.values(), ({ id }) => id.from)
@@ -140,7 +137,7 @@ export function createSources ({ cluster, leases, log, nodeId, timings: { leaseM
         if (held) for (const [j, pipe] of ofSink.entries()) if (held[j] !== true) closePipe(pipe)
       }))
     }
-    // Once there are many entries, remove those of dead servers: a restarted server has a new id.
+    // Limit the number of entries: a restarted server has a new id, so its old entries are never replaced.
     for (const key of newest.keys()) if (!pipes.has(key) && newest.size > 10_000) newest.delete(key)
   }
   const timer = setInterval(() => { check().catch(() => { /* The store is unavailable. The timer checks again. */ }) }, checkMs).unref()

@@ -10,9 +10,7 @@ import type { LocalRoom, WaitingEvent } from '../node-rooms.ts'
 // A version of room state has the form `<createdAt of the room>.<number>`. The store assigns versions. Versions
 // increase with each change and are newer than all versions of earlier rooms with the same name.
 
-/**
- * The time at which the version's room was created, as epoch milliseconds in text form; empty for an empty version.
- */
+/** Creation time of the version's room, as epoch milliseconds in text form; empty for an empty version. */
 export const epochOf = (version: string) => version.split('.')[0]
 
 /** The version of state that has not been created yet. */
@@ -40,7 +38,7 @@ export interface Known extends Versioned {
   pendingJoiners: Map<Session, Versioned>
 }
 
-/** Stands for missing state. */
+/** Represents missing state. */
 export const nothing: Versioned = { version: '', state: undefined }
 
 /** State of the rooms with members on this server. */
@@ -89,7 +87,7 @@ export function createKnownStates ({ emit }: Pick<Hooks, 'emit'>): KnownStates {
   }
 }
 
-/** Delivers changes of room state to the members on this server, each once and in order. */
+/** Delivers room state changes to the members on this server, each once and in order. */
 export interface StateDelivery {
   /** Applies a change that has arrived on the room's channel. */
   applyRemote (room: LocalRoom, header: StateHeader, version: string, events: readonly OutgoingEvent[]): void
@@ -121,7 +119,7 @@ export function createStateDelivery ({ hooks, log, messages }: Pick<FastifyInsta
     for (const [session, from] of pendingJoiners) if (from.version !== version && everyone.has(session)) send([session], from)
   }
 
-  /** Asks the feature that defines the state for the events that turn one version into another. */
+  /** Returns the events that turn one version into another, from the feature that defines the state. */
   function missedEvents (room: LocalRoom, name: string, from: Versioned, to: Versioned): OutgoingEvent[] {
     const missed: OutgoingEvent[] = []
     hooks.emit('room:stateMissed', room, name, from.state, to.state, (events) => {
@@ -141,7 +139,7 @@ export function createStateDelivery ({ hooks, log, messages }: Pick<FastifyInsta
       if (Number(epochOf(version)) < room.record.createdAt) return
       const known = states.update(room, name, version, state)
       const { delivered, pendingJoiners } = known
-      // Members already have this version, through their join reply or a sync.
+      // Members already have this version from their join reply or a sync.
       if (!isNewer(version, delivered.version)) return
       // After an interruption, a change may arrive before the sync has detected the missed changes.
       if (from !== delivered.version) return sendMissed(room, name, known)
@@ -154,8 +152,8 @@ export function createStateDelivery ({ hooks, log, messages }: Pick<FastifyInsta
     },
     afterReply (room, session, snapshot, waiting) {
       const isNew = ({ change }: WaitingEvent) => change === undefined || isNewer(change.version, snapshot.get(change.name)?.version ?? '')
-      // `sendMissed` computes its events from the other members' state, not from this session's snapshot, so replace
-      // these events with events for this session.
+      // `sendMissed` computes its events from the other members' state, so replace them with events based on this
+      // session's snapshot.
       const replaced = new Set(waiting.filter((one) => one.change?.missed === true && isNew(one)).map(({ change }) => change?.name))
       const events = waiting.filter((one) => isNew(one) && !replaced.has(one.change?.name)).map(({ event }) => event)
       for (const [name, known] of states.ofRoom(room.roomId)) {

@@ -12,7 +12,7 @@ import { epochOf, isNewer, versionZero } from './delivery.ts'
 import type { KnownStates, Versioned } from './delivery.ts'
 import type { Decide, RoomEvent, RoomStateHandle } from './types.ts'
 
-/** A version that never matches. If a swap expects this version, the swap fails and returns the current version. */
+/** A version that never matches. A swap that expects it fails and returns the current version. */
 const unknown = '?'
 /**
  * Maximum attempts per change. An attempt fails if another server changed the state in the meantime, or if this server
@@ -128,7 +128,7 @@ export function createCommit ({ bus, jobs, messages, store }: Pick<FastifyInstan
 /**
  * Runs the decisions of several commands. Each decision receives the state that the previous one returned.
  *
- * @param check checks the events of a decision; if it throws, the decision is rejected
+ * @param check validates a decision's events; throws to reject the decision
  */
 function decideAll (batch: readonly Command[], from: unknown, check: (events: readonly RoomEvent[]) => void) {
   const events: RoomEvent[] = []
@@ -186,7 +186,7 @@ function createParser<S> (name: string, schema: z.ZodType<S>, log: StateEngine['
       if (!result.success) throw Object.assign(new Internal(), { cause: result.error })
       return result.data
     },
-    /** Caches state that a decision has returned, so that it is not parsed. */
+    /** Caches state that a decision has returned, to avoid parsing it. */
     trust (state: S): void {
       if (typeof state === 'object' && state !== null) parsed.set(state, { success: true, data: state })
     }
