@@ -57,7 +57,7 @@ export interface CoreRequests {
       topic: string | null
       /** Whether new users need a PIN or cannot join at all */
       isLocked: boolean
-      /** The users whom the owner has made admins */
+      /** The admins appointed by the owner */
       admins: UserId[]
       participantCount: number
       /** Enabled features add fields to the profiles */
@@ -137,7 +137,7 @@ export interface CoreEvents {
     roomId: string
     userId: UserId
   }
-  /** Joins and leaves in the last second, in events of at most 20 profiles each. Sent to all members of a large room. In other rooms, sent only for a user with more than 20 joins and leaves in 10 s */
+  /** Joins and leaves in the last second, with at most 20 profiles per event. Sent to all members of a large room. In other rooms, sent only for users with more than 20 joins and leaves in 10 s */
   'room:presence': {
     roomId: string
     count: number

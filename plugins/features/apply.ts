@@ -45,8 +45,7 @@ export interface Executor {
 }
 
 /**
- * During shutdown, after all clients are disconnected, the server waits up to this many milliseconds for a feature's
- * in-flight calls.
+ * Maximum wait for a feature's in-flight calls during shutdown, in milliseconds. All clients are disconnected by then.
  */
 const stopMs = 3000
 

@@ -148,7 +148,7 @@ function resolvePackage (name: string, base: string): string {
   }
 }
 
-/** The versions in `package.json` files, by path. Most features belong to the same package. */
+/** The versions in `package.json` files, by path. Cached, because most features belong to the same package. */
 const versions = new Map<string, { mtimeMs: number, version: string | undefined }>()
 
 /** @returns the version of the package that a file belongs to */

@@ -84,7 +84,7 @@ export interface FeatureSurface {
   config: FeatureConfig
   /** Unique id of this process: NODE_ID plus a suffix that differs on each start. */
   nodeId: string
-  /** The clock for deadlines and timestamps, synchronized between all servers. */
+  /** The clock for deadlines and timestamps, synchronized across all servers. */
   clock: Clock
   /** Counters, gauges and histograms, which survive a reload. */
   metrics: Metrics

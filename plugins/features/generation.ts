@@ -247,7 +247,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
 
 type Receive = <T>(call: string, handler: (data: T) => unknown) => (data: T) => void
 
-/** The name of a route in logs and metrics, without the values of parameters. */
+/** The name of a route in logs and metrics, without parameter values. */
 const routeName = ({ method, routeOptions }: FastifyRequest) => `route ${method} ${routeOptions.url ?? ''}`
 
 /** Responds with an error, unless a response has begun. */
@@ -255,7 +255,7 @@ function fail (reply: FastifyReply, error: Error): void {
   if (!reply.sent && !reply.raw.headersSent) reply.send(error)
 }
 
-/** Wraps the handlers of the feature's paths, so that their faults are attributed to the feature. */
+/** Wraps the feature's path handlers, so that their faults are attributed to the feature. */
 function superviseGate (gate: GateRegistrar, { enter }: CallSupervision): GateRegistrar {
   return {
     http (prefix, handler, options) {

@@ -52,8 +52,7 @@ export interface Features {
   /** The running generations. Each reload of a feature creates a new object. */
   generations (): Generation[]
   /**
-   * Returns the object that a running feature provides: the decorator whose name is the feature's name (in camel case
-   * if the name contains dashes).
+   * Returns the object that a running feature provides: the decorator named after the feature, in camel case.
    *
    * @returns undefined if the feature is not running or provides no object
    * @throws UNAVAILABLE for `auth`, if it should run but has failed

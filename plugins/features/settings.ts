@@ -91,7 +91,7 @@ export function createSettings (values: Pick<Namespace, 'get' | 'compareAndSet'>
 /** The cluster-wide settings, as last read by this server. */
 export interface DesiredState {
   settingOf (name: string): FeatureSetting
-  /** Whether a feature should run according to the given settings (default: those that this server last read). */
+  /** Whether a feature should run according to `all` (default: the settings that this server last read). */
   isWanted (name: string, all?: FeatureSettings): boolean
   /** A feature's desired version; see {@link FeatureTarget}. */
   versionOf (name: string, setting?: Partial<FeatureSetting>): unknown

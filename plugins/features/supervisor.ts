@@ -57,7 +57,7 @@ const supervisors = new Set<Supervisor>()
 /**
  * Handles a fault in this process if a feature caused it.
  *
- * @returns false if no feature can be identified as the cause, in which case the process may be in any state
+ * @returns false if no feature can be identified as the cause, in which case the state of the process is unknown
  */
 export function handleFault (error: unknown, kind: FaultKind): boolean {
   // A closed server's features can no longer affect anything, so their faults are ignored.

@@ -10,7 +10,8 @@ const maxOver = 2
 const tolerance = 1.5
 
 /**
- * Finds producers that exceed their allowed bit rate. The server would forward the excess packets to every listener.
+ * Finds producers that exceed their allowed bit rate. Otherwise, the server would forward their excess packets to every
+ * listener.
  *
  * @param producers the producers on this server
  * @param limitOf the allowed bit rate of a producer, in bits per second; undefined if there is no limit

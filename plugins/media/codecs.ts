@@ -2,7 +2,7 @@ import * as ortc from 'mediasoup/ortc'
 import type { types } from 'mediasoup'
 
 /**
- * The payload type of Opus in consumers. Chromium offers the same number, so most WHEP players can use the room's main
+ * The Opus payload type of consumers. Chromium offers the same number, so most WHEP players can use the room's main
  * router.
  */
 export const opusPayloadType = 111

@@ -45,7 +45,7 @@ function box (type: string, ...fields: Field[]): Uint8Array {
 
 const fullBox = (type: string, version: number, flags: number, ...fields: Field[]) => box(type, [version, ...u32(flags).slice(1)], ...fields)
 
-/** A descriptor of MPEG-4 systems (ISO/IEC 14496-1). */
+/** An MPEG-4 Systems descriptor (ISO/IEC 14496-1). */
 const descriptor = (tag: number, ...fields: Field[]): Uint8Array => {
   const body = box('....', ...fields).subarray(8)
   return Uint8Array.from([tag, 0x80, 0x80, 0x80, body.length, ...body])

@@ -87,7 +87,7 @@ export class Peer implements MediaUser {
   /**
    * Creates a transport and closes an earlier transport in the same direction.
    *
-   * @param payloadType the payload type of Opus in the transport's consumers
+   * @param payloadType the Opus payload type of the transport's consumers
    */
   async createTransport (direction: Direction, payloadType?: number): Promise<TransportParameters> {
     const { place, release: releasePlace } = await this.#placeFor(direction)
@@ -283,7 +283,7 @@ export class Consumers {
   readonly #byId = new Map<string, types.Consumer>()
   readonly #onClosed: (consumerId: string) => void
 
-  /** @param onClosed called when a consumer is replaced or revoked, or is closed because its producer is closed */
+  /** @param onClosed called when a consumer is replaced, revoked, or closed with its producer */
   constructor (onClosed: (consumerId: string) => void) {
     this.#onClosed = onClosed
   }

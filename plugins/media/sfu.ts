@@ -37,7 +37,10 @@ export interface ConsumerInfo {
 }
 
 export interface TransportOptions {
-  /** Payload type of Opus in the consumers of the transport, for clients that send the SDP offer. Default: the payload type of the room's router. */
+  /**
+   * Opus payload type of the transport's consumers, for clients that send the SDP offer. Default: the payload type of
+   * the room's router.
+   */
   payloadType?: number
 }
 
@@ -61,7 +64,7 @@ export interface Sfu {
   mixThreads (): ReturnType<MixThreads['threads']>
   /** Figures for this server's load report. */
   load (): { consumers: number, relayPorts: { used: number, total: number } }
-  /** CPU time that each media worker has used since its start, in milliseconds, by the worker's index. */
+  /** CPU time of each media worker since its start, in milliseconds, by worker index. */
   workersCpuMs (): Promise<Map<number, number>>
   /** Pipes to and from other servers. */
   relays (): { sources: number, sinks: number }
@@ -109,7 +112,8 @@ export interface Sfu {
   /**
    * Lets code on this server receive a room's mix, as samples or as packets, or the packets of each voice.
    *
-   * @throws ROOM_NOT_FOUND if the room has no members on this server, OVERLOADED, UNAVAILABLE
+   * @throws ROOM_NOT_FOUND if the room has no members on this server
+   * @throws OVERLOADED, UNAVAILABLE
    */
   mix (roomId: string): Promise<RoomMix>
   pauseConsumer (session: Session, consumerId: string): Promise<void>
@@ -122,16 +126,19 @@ export interface Sfu {
   /**
    * Sends a room's audio to a UDP port on this machine.
    *
-   * @throws ROOM_NOT_FOUND if the room has no members on this server, OVERLOADED, UNAVAILABLE; RangeError
-   *   if the port is invalid
+   * @throws ROOM_NOT_FOUND if the room has no members on this server
+   * @throws OVERLOADED, UNAVAILABLE
+   * @throws RangeError if the port is invalid
    */
   tap (roomId: string, options: TapOptions): Promise<Tap>
   /**
    * Lets this server send audio in a room on behalf of a service, another node, or a session without a WebRTC
    * transport. Only sessions need a permit.
    *
-   * @throws ROOM_NOT_FOUND if the room has no members on this server, NOT_IN_ROOM if the session is not in the room,
-   * the errors of `media:produce`, OVERLOADED, UNAVAILABLE; RangeError if the SSRC is invalid
+   * @throws ROOM_NOT_FOUND if the room has no members on this server
+   * @throws NOT_IN_ROOM if the session is not in the room
+   * @throws OVERLOADED, UNAVAILABLE, and the errors of `media:produce`
+   * @throws RangeError if the SSRC is invalid
    */
   inject (roomId: string, owner: ProducerOwner, options: InjectOptions): Promise<Injection>
 }

@@ -25,7 +25,7 @@ export interface Speakers {
 const thresholdDbov = -50
 /** Interval between measurements of the loudness, in milliseconds. */
 const intervalMs = 200
-/** A user stays an active speaker for this long after the last sound, in milliseconds, because speech has gaps. */
+/** How long a user stays an active speaker after the last sound, in milliseconds. Speech has gaps. */
 const holdMs = 1000
 /** Maximum number of speakers per measurement. A room has at most 15 seats. */
 const maxEntries = 15

@@ -12,7 +12,7 @@ import type { Metrics } from '../metrics.ts'
 const states = ['new', 'connecting', 'connected', 'disconnected', 'failed'] as const
 type State = typeof states[number]
 
-/** The details of a transport that appear in warnings. */
+/** Details of a transport for warnings. */
 export interface TransportDescription {
   roomId: string
   userId: unknown
@@ -29,10 +29,7 @@ export interface MonitoredTransport {
 
 /** How long ICE and DTLS may each take before the transport counts as failed, in milliseconds. */
 const timeoutMs = 10_000
-/**
- * Minimum interval between two warnings with the same message, in milliseconds, because a wrong address affects every
- * client.
- */
+/** Minimum interval between warnings with the same message, in milliseconds. A wrong address affects every client. */
 const warningIntervalMs = 10_000
 
 const unreachable = 'received no packets from a client at the announced addresses; check MEDIASOUP_ANNOUNCED_IP, the firewall (UDP and TCP), NAT, and TURN_SECRET'

@@ -53,7 +53,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
   // Errors that were thrown before the store could admit the session.
   const beforeStore = new WeakSet<Error>()
 
-  /** Joins a room. If the room has a PIN, compares the given PIN with the hash of the room's PIN. */
+  /** Joins a room. If the room has a PIN, compares `pin` with its hash. */
   async function joinWithPin (room: LocalRoom, command: Omit<JoinCommand, 'pinHash' | 'comparedHash'>, pin: string | undefined): Promise<JoinResult> {
     if (pin === undefined) return await store.join(command)
     // This server usually has the hash in memory. Otherwise, the store returns it, which costs another round trip.

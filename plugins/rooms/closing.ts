@@ -13,7 +13,10 @@ import type { Rooms } from './rooms.ts'
 import type { SessionRecords } from './session-records.ts'
 import type { RoomStateKernel } from './room-state.ts'
 
-/** A job that calls a closed room's hooks if the server that closed the room died first. */
+/**
+ * A job that calls `room:resynced` after a room is closed: the server that closed it may have died before calling the
+ * other hooks.
+ */
 const closedJob = 'room-closed'
 
 /** Closes rooms, and closes the sessions of kicked users. */

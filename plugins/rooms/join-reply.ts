@@ -9,7 +9,7 @@ import type { LocalRoom } from './node-rooms.ts'
 import { noOwner } from './rooms.ts'
 import type { Joined, Role } from './rooms.ts'
 
-/** How long the reply to a join waits for the `room:role`, `room:owner` and `room:featured` hooks, in milliseconds. */
+/** How long a join reply waits for the `room:role`, `room:owner` and `room:featured` hooks, in milliseconds. */
 const timeoutMs = 2000
 
 /** @returns the reply to `room:join`, even if the lookup of the role or the owner fails */

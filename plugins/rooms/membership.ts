@@ -26,7 +26,7 @@ export interface Membership extends Pick<Rooms, 'join' | 'leave'> {
   settled (): Promise<void>
 }
 
-/** How long the reply to a join waits for a feature that adds fields to it, in milliseconds. */
+/** How long a join reply waits for features to add fields to it, in milliseconds. */
 const hookMs = 3000
 
 export interface MembershipOptions {

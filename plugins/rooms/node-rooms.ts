@@ -8,7 +8,7 @@ import { NotInRoom } from './errors.ts'
 import type { RoomStateKernel } from './room-state.ts'
 import type { Unsynced } from './sync.ts'
 
-/** An event that is queued until a join reply has been sent. */
+/** An event that is queued until a join reply is sent. */
 export interface WaitingEvent {
   event: OutgoingEvent
   /** The state change that caused the event. The join reply may already include this change. */
@@ -80,9 +80,9 @@ export interface NodeRooms {
 }
 
 export interface RoomHandlers {
-  /** Called when the room has been closed. */
+  /** Called after the room is closed. */
   closed: Closing['closeHere']
-  /** Called when the room's state has changed. */
+  /** Called after the room's state changes. */
   state: RoomStateKernel['applyRemote']
   /** Called when the room's local part is dropped. */
   released (roomId: string): void

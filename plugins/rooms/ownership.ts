@@ -20,7 +20,7 @@ import type { Role } from './rooms.ts'
 const ownershipState = z.object({
   /** Undefined while the owner is the user in the room's record. */
   ownerId: userId.optional(),
-  /** The owner's name; undefined while `ownerId` is undefined. */
+  /** The name of the user `ownerId`, if it is known. */
   ownerName: z.string().optional(),
   /**
    * When the owner left a room with other members, or when the first user joined without the owner. Epoch milliseconds.
@@ -115,17 +115,19 @@ export interface Ownership {
    * @param options `by` is the owner, or undefined for a server admin. `current` is the user's role, if the user is in
    *   the room
    * @returns the previous role
-   * @throws FORBIDDEN if `by` is not the owner, or if `userId` is the owner; ROLE_LIMIT; ROOM_NOT_FOUND, UNAVAILABLE
+   * @throws FORBIDDEN if `by` is not the owner, or if `userId` is the owner
+   * @throws ROLE_LIMIT, ROOM_NOT_FOUND, UNAVAILABLE
    */
   setRole (room: OwnedRoom, userId: UserId, role: GivenRole, options: { by?: UserId | undefined, current?: Role | undefined }): Promise<Role>
   /**
    * Makes a member the owner. The previous owner becomes a member.
    *
    * @param by the owner; undefined for a server admin
-   * @throws FORBIDDEN if `by` is not the owner; ROOM_NOT_FOUND, UNAVAILABLE
+   * @throws FORBIDDEN if `by` is not the owner
+   * @throws ROOM_NOT_FOUND, UNAVAILABLE
    */
   transfer (room: OwnedRoom, to: Profile, by?: UserId): Promise<void>
-  /** Call this after a session has joined and before the reply is sent. */
+  /** Call this after a session joins and before the reply is sent. */
   joined (room: LocalRoom, session: Session, result: JoinResult): Promise<void>
   /** Names a successor if the owner has been absent for the grace period and a candidate is in the room. */
   review (roomId: string): void

@@ -27,7 +27,8 @@ const maxProfiles = 20
 /** Maximum user ids in a room:presence event. */
 const maxLeft = 500
 /**
- * Maximum size of all profiles in a room:presence event, and of all user ids, in bytes. The rest of the event is small.
+ * Maximum total size of the profiles, and of the user ids, in a room:presence event, in bytes. The rest of the event is
+ * small.
  */
 const maxJoinedBytes = maxEventBytes * 3 / 4
 const maxLeftBytes = maxEventBytes / 8

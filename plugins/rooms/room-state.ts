@@ -19,9 +19,9 @@ export interface StateOptions<S = unknown> {
    */
   durable?: boolean | ((state: S) => S)
   /**
-   * Whether the state may change during the three seconds in which servers restore a room that the store has lost. Such
-   * a change may build on an outdated version. Set this only if each server replaces its own part of the state whenever
-   * that part is missing or outdated. Default: false.
+   * Whether the state may change during the three seconds that servers take to restore a room that the store has lost.
+   * Such a change may build on an outdated version. Set this only if each server replaces its own part of the state
+   * whenever that part is missing or outdated. Default: false.
    */
   changesDuringRestore?: boolean
 }

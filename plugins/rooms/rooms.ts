@@ -37,7 +37,8 @@ export interface LoggedEvent {
   keep: number
   /**
    * The minimum time between two entries with the same key, in milliseconds, at most one hour. The store reads this
-   * time from the property `field` of the feature's room state `state`. While the store is unavailable, `ms` applies.
+   * time from the `field` property of the feature's room state named `state`. While the store is unavailable, `ms`
+   * applies.
    */
   spacing?: { key: string, state: string, field: string, ms: number } | undefined
 }
@@ -74,7 +75,7 @@ export interface Joined {
   result: JoinResult
   /** Fields that features add to the reply. */
   extra: Record<string, unknown>
-  /** Call this after the reply has been sent. The session then receives the events that arrived during the join. */
+  /** Call this after the reply is sent. The session then receives the events that arrived during the join. */
   answered: () => void
 }
 
@@ -167,7 +168,8 @@ export interface Rooms {
    * can still join. Members receive `room:updated`.
    *
    * @param pin the PIN that users need from now on; if omitted, new users cannot join
-   * @throws FORBIDDEN if the room has no owner; ROOM_NOT_FOUND, UNAVAILABLE
+   * @throws FORBIDDEN if the room has no owner
+   * @throws ROOM_NOT_FOUND, UNAVAILABLE
    */
   lock (room: RoomRecord, pin?: string): Promise<RoomDetails>
   /**
@@ -190,7 +192,9 @@ export interface Rooms {
    * @param by must be the owner; omitted for a server admin
    * @returns the user's previous role, and the user's id (as in their token, if the user is in the room)
    * @throws FORBIDDEN if the room has no owner, a feature determines roles, `by` is not the owner, or `userId` is the
-   *   owner; NOT_IN_ROOM if an absent user would become an admin; ROLE_LIMIT; ROOM_NOT_FOUND, UNAVAILABLE
+   *   owner
+   * @throws NOT_IN_ROOM if an absent user would become an admin
+   * @throws ROLE_LIMIT, ROOM_NOT_FOUND, UNAVAILABLE
    */
   setRole (room: RoomRecord, userId: UserId, role: GivenRole, by?: UserId): Promise<{ userId: UserId, previous: Role }>
   /**
@@ -198,8 +202,8 @@ export interface Rooms {
    *
    * @param by must be the owner; omitted for a server admin
    * @returns the new owner's id as it appears in their token
-   * @throws FORBIDDEN if the room has no owner, a feature determines the owner, or `by` is not the owner; NOT_IN_ROOM;
-   *   ROOM_NOT_FOUND, UNAVAILABLE
+   * @throws FORBIDDEN if the room has no owner, a feature determines the owner, or `by` is not the owner
+   * @throws NOT_IN_ROOM, ROOM_NOT_FOUND, UNAVAILABLE
    */
   transfer (room: RoomRecord, userId: UserId, by?: UserId): Promise<UserId>
   /**
@@ -264,8 +268,8 @@ export interface Rooms {
    * Removes all members and deletes the room.
    *
    * @param onlyIfEmpty if true, does nothing if the room has members
-   * @returns whether this call deleted the room; if several callers close the room at the same time, exactly one of
-   * them gets true
+   * @returns whether this call deleted the room; if several callers close the room at the same time, exactly one call
+   *   returns true
    */
   close (roomId: string, reason: RoomCloseReason, onlyIfEmpty?: boolean): Promise<boolean>
   /**
@@ -273,7 +277,8 @@ export interface Rooms {
    *
    * @param banUntil when the user may join again, epoch milliseconds; if omitted, the user is not banned
    * @param options more details of the ban
-   * @throws BAN_LIMIT, in which case nothing changes; UNAVAILABLE
+   * @throws BAN_LIMIT, without changing anything
+   * @throws UNAVAILABLE
    */
   kick (roomId: string, userId: UserId, banUntil?: number, options?: Omit<BanOptions, 'userId'>): Promise<void>
   /** Closes a user's sockets in a room, on this server. */
@@ -361,7 +366,7 @@ declare module '../cluster/messages.ts' {
   }
   interface ClusterRequests {
     /**
-     * The session's role in the room; null if it is not in the room. Send the request to the session's server.
+     * The session's role in the room; null if the session is not in the room. Send the request to the session's server.
      */
     'room:role': { data: { roomId: string, sessionId: string }, reply: Role | null }
   }

@@ -11,7 +11,7 @@ export interface UnsyncedRooms {
   roomIds: ReadonlySet<string>
 }
 
-/** Rooms whose data in the store may be older than their data on this server. The reconciler syncs them. */
+/** Rooms whose stored data may be older than this server's data. The reconciler syncs them. */
 export interface Unsynced {
   /** @param roomId the room to sync; if omitted, all of this server's rooms and sessions */
   add (roomId?: string): void

@@ -10,7 +10,7 @@ export interface VoicePacket {
 /**
  * The next audio to play for a voice:
  * - `packet`: this packet. If `skip` is true, the next packet replaces it, to shorten the delay
- * - `lost`: the packet did not arrive in time; `next` is the packet after it, if that one has arrived
+ * - `lost`: the packet did not arrive in time; `next` is the next packet, if it has arrived
  * - `wait`: the packet has not arrived yet. The mixer must fill the gap, which lengthens the delay
  * - undefined: nothing, because the voice is silent or the buffer is still filling
  */

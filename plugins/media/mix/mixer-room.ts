@@ -166,7 +166,7 @@ export class MixerRoom {
     }
   }
 
-  /** Adds up 20 ms of the loudest voices and of all music. */
+  /** Sums 20 ms of the loudest voices and all music. */
   #mix (now: number): { sum: Float32Array, channels: Channels, isSilent: boolean } {
     const selected = this.#loudest.select(this.#speakers)
     const channels = this.#channels()

@@ -156,7 +156,7 @@ export interface OpusEncoder {
   free (): void
 }
 
-/** Samples per channel in a frame, by the configuration number of its packet (RFC 6716, section 3.1). */
+/** Samples per channel in a frame, by the packet's configuration number (RFC 6716, section 3.1). */
 const samplesPerFrame = Array.from({ length: 32 }, (_, config) =>
   config < 12 ? [480, 960, 1920, 2880][config & 3] : config < 16 ? [480, 960][config & 1] : [120, 240, 480, 960][config & 3]) as number[]
 

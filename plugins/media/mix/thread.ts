@@ -4,7 +4,7 @@ import type { FromMixer, ToMixer } from './messages.ts'
 import { frameMs, MixerRoom } from './mixer-room.ts'
 import { highResolutionMs, noCounts } from './stats.ts'
 
-// A mixer thread, which threads.ts starts. It mixes rooms, with one tick per 20 ms for all rooms.
+// The code of a mixer thread; threads.ts starts it. It mixes rooms, with one tick per 20 ms for all rooms.
 
 /** Maximum number of missed ticks that a delayed thread runs afterwards. Older ticks are skipped. */
 const maxCatchUp = 25

@@ -51,7 +51,7 @@ declare module '../../cluster/messages.ts' {
     'relay:drop': { data: PipeId, reply: null }
     /** Returns how many packets the source has received for each of its voices. */
     'relay:counts': { data: { roomId: string, voices: string[] }, reply: Record<string, number> }
-    /** Returns the receiving server's active speakers in a room, and their loudness. */
+    /** Returns the called server's active speakers in a room, and their loudness. */
     'relay:speakers': { data: { roomId: string }, reply: { activeSpeakers: UserId[], levels: number[] } }
     /** Returns, for each pipe, whether the sink still uses it. */
     'relay:holds': { data: { to: string, pipes: { roomId: string, epoch: number }[] }, reply: boolean[] }

@@ -47,11 +47,11 @@ export interface Relays {
    * @throws UNAVAILABLE after five seconds
    */
   fetch (roomId: string, producerId: string): Promise<void>
-  /** Call this after one of this server's voices has been added, removed, paused or resumed in a room. */
+  /** Call this after one of this server's voices in a room is added, removed, paused or resumed. */
   changed (roomId: string): void
-  /** Call this after the room's media on this server has been opened, closed or partly lost. */
+  /** Call this after the room's media on this server is opened, closed or partly lost. */
   mediaChanged (roomId: string): void
-  /** Call this after a room's active speakers on this server have changed. */
+  /** Call this after a room's active speakers on this server change. */
   speaking (roomId: string, speakers: ActiveSpeakers): void
   /** Number of open pipes. */
   counts (): { sources: number, sinks: number }
@@ -77,7 +77,7 @@ interface RelayedRoom {
 
 const isWildcard = (ip: string) => ip === '0.0.0.0' || ip === '::'
 
-/** @returns the address at which pipes listen, and the address at which other servers reach them */
+/** @returns the pipes' listen address, and the address that other servers use for them */
 function addressOf ({ RELAY_IP, MEDIASOUP_LISTEN_IP: listenIp, MEDIASOUP_ANNOUNCED_IP: announced }: FastifyInstance['config']): { ip: string, announcedIp: string } {
   const interfaces = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? [])
   // Pipes need an IP address, not a host name. Servers on the same network can use the machine's own address.

@@ -46,7 +46,7 @@ export function createSources ({ cluster, leases, log, nodeId, timings: { leaseM
     if (pipes.get(key) === pipe) pipes.delete(key)
   }
 
-  /** @returns the parameters for producing each voice at the sink, without voices that this server does not have */
+  /** @returns the sink's parameters for each voice; omits voices that this server does not have */
   async function send (pipe: SourcePipe, producerIds: readonly string[]): Promise<PipedVoice[]> {
     const own = rooms.get(pipe.id.roomId)?.producers
     const voices = await Promise.all(producerIds.map((producerId) => {

@@ -92,7 +92,7 @@ export interface StateDelivery {
   /** Applies a change that has arrived on the room's channel. */
   applyRemote (room: LocalRoom, header: StateHeader, version: string, events: readonly OutgoingEvent[]): void
   /**
-   * Call this after the reply to a join has been sent.
+   * Call this after the reply to a join is sent.
    *
    * @param snapshot the state in the reply, by name
    * @param waiting events that arrived during the join

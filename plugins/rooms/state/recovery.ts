@@ -17,8 +17,8 @@ export interface StateRecovery {
   /** @returns this server's copy of a room's state, for restoring state that the store has lost */
   snapshot (roomId: string): ReadonlyMap<string, StoredDocument>
   /**
-   * Call this after a snapshot has been written to the store. Copies newer state from the store, and sends members
-   * the events that they missed.
+   * Call this after a snapshot is written to the store. Copies newer state from the store, and sends members the events
+   * that they missed.
    *
    * @param written the snapshot
    * @param stored the state in the store after the write

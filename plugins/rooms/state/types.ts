@@ -38,7 +38,8 @@ export interface RoomStateHandle<S> {
    * Reads the state from the store.
    *
    * @returns undefined if there is no state or no such room
-   * @throws UNAVAILABLE; INTERNAL if the state does not match the schema
+   * @throws INTERNAL if the state does not match the schema
+   * @throws UNAVAILABLE
    */
   read (roomId: string): Promise<S | undefined>
   /**
@@ -53,8 +54,9 @@ export interface RoomStateHandle<S> {
    * state at the same time.
    *
    * @returns the decision's result
-   * @throws the error that `decide` throws for the current state; ROOM_NOT_FOUND; UNAVAILABLE; INTERNAL if the stored
-   *   state does not match the schema, in which case the state stays unchanged
+   * @throws the error that `decide` throws for the current state
+   * @throws INTERNAL, without changing the state, if the stored state does not match the schema
+   * @throws ROOM_NOT_FOUND, UNAVAILABLE
    */
   change<R> (roomId: string, decide: Decide<S, R>): Promise<R>
   /**
