@@ -166,7 +166,6 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
   }
 }
 
-/** A feature to build. */
 export interface Prepared {
   name: string
   module: FeatureModule

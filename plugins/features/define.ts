@@ -10,8 +10,6 @@ const made = new WeakSet<object>()
 /**
  * Marks options as parsed by the feature's schema, so
  * that {@link defineFeature} does not parse them again.
- *
- * @returns the same options
  */
 export function madeBySchema<T extends object> (options: T): T {
   made.add(options)

@@ -98,7 +98,6 @@ function featureKeys ({ namespace, plainKeys }: FastifyInstance['kv']): FeatureS
  * Builds one generation of a feature without putting it into service: its registrations are only
  * recorded.
  *
- * @param kernel the kernel's instance
  * @throws any error that the plugin throws, and an error if a dependency is missing
  */
 export async function buildGeneration (kernel: FastifyInstance, plan: GenerationPlan): Promise<Generation> {

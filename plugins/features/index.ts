@@ -40,7 +40,6 @@ export interface FeatureInfo {
   routes: readonly string[]
   /** The current settings. */
   config: Readonly<Record<string, unknown>>
-  /** JSON Schema of the settings. */
   configSchema: Record<string, unknown>
 }
 

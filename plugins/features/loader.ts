@@ -41,7 +41,6 @@ export interface LoaderOptions {
   registry: Registry
   executor: Executor
   desired: DesiredState
-  /** @returns the installed features */
   find: () => FoundFeature[]
   log: FastifyBaseLogger
 }

@@ -29,7 +29,6 @@ export function socketsFor (listenIp: string, announced: readonly string[]): Lis
  * Adds ICE candidates for the remaining announced addresses, because a mediasoup socket announces only one. Clients may
  * use any announced address, because the server identifies clients by their ICE credentials.
  *
- * @param candidates from mediasoup
  * @returns the candidates for the client, mediasoup's candidates first
  */
 export function candidatesFor (candidates: readonly types.IceCandidate[], listenIp: string, announced: readonly string[]): types.IceCandidate[] {

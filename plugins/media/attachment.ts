@@ -46,7 +46,6 @@ export abstract class Attachment extends EventEmitter<AttachmentEvents> implemen
     return this.#closing.signal.aborted
   }
 
-  /** Opens the attachment on a router. */
   protected abstract attach (media: RoomMedia, at: RoomRouter): Promise<void>
   /** Releases the resources of {@link attach}. Idempotent. */
   protected abstract detach (): void

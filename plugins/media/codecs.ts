@@ -2,8 +2,7 @@ import * as ortc from 'mediasoup/ortc'
 import type { types } from 'mediasoup'
 
 /**
- * The Opus payload type of consumers. Chromium offers the same number, so most WHEP players can use the room's main
- * router.
+ * The Opus payload type of consumers. Chromium offers the same number, so most WHEP players need no additional router.
  */
 export const opusPayloadType = 111
 

@@ -85,7 +85,6 @@ export const durationOffset = (init: Buffer): number => init.indexOf('mehd') + 8
 export const durationField = (samples: number): Buffer => Buffer.from(u64(samples))
 
 /**
- * @param sequenceNumber number of the fragment
  * @param start decode time of the first frame, in samples
  * @returns a movie fragment: `moof` and `mdat`. The buffer has its own memory, so it can be transferred to another
  *   thread

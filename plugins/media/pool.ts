@@ -15,7 +15,6 @@ export interface MediaWorker {
   readonly port: number
   /** Adds the missing ICE candidates of a transport; see {@link candidatesFor}. */
   readonly candidates: (candidates: readonly types.IceCandidate[]) => types.IceCandidate[]
-  /** Number of routers on the worker. */
   routers: number
   /** Number of receiving client transports on the worker, plus the number of their consumers. */
   listeners: number

@@ -46,7 +46,6 @@ const maxBurstBytes = 262_144
  *
  * @param tryLock locks the room across all servers for one interval; returns false if another server has the lock
  * @param isCongested whether any member on this server has a large backlog
- * @param send publishes to the room
  */
 export function createPresence (tryLock: (roomId: string) => Promise<boolean>, isCongested: (roomId: string) => boolean, send: (roomId: string, change: PresenceChange) => void): Presence {
   interface Pending { count: number, joined: Map<string, Profile>, left: Map<string, UserId>, timer: NodeJS.Timeout }

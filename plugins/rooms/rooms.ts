@@ -151,7 +151,6 @@ export interface Rooms {
    * together with wrong PINs from joins.
    *
    * @param request.fallback the expected PIN, if the room itself admits everyone
-   * @param request.address the client's address
    * @throws ROOM_LOCKED, PIN_REQUIRED, PIN_WRONG, RATE_LIMITED, UNAVAILABLE
    */
   checkPin (request: PinRequest): Promise<void>
@@ -159,7 +158,6 @@ export interface Rooms {
    * Changes a room's title and topic. Members receive `room:updated`.
    *
    * @param change undefined keeps the current value; null removes it
-   * @returns the new details
    * @throws ROOM_NOT_FOUND, UNAVAILABLE
    */
   update (room: RoomRecord, change: { title?: string | null | undefined, topic?: string | null | undefined }): Promise<RoomDetails>

@@ -3,7 +3,6 @@ import type { MixStats } from './stats.ts'
 
 export interface MixMetrics {
   /**
-   * @param thread identifies the thread
    * @param stats undefined if the thread has ended
    */
   report (thread: object, stats: MixStats | undefined): void

@@ -70,12 +70,10 @@ export class MixerRoom {
     this.#socket.on('message', (packet) => this.#receive(packet))
   }
 
-  /** Number of voices in the last frame. */
   get voices (): number {
     return this.#mixed.size
   }
 
-  /** @returns the UDP port */
   async open (): Promise<number> {
     const { promise, resolve, reject } = Promise.withResolvers<number>()
     this.#socket.once('error', reject)

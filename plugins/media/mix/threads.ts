@@ -32,7 +32,6 @@ export interface MixThreads {
    * @throws UNAVAILABLE
    */
   open (options: Omit<MixRoomOptions, 'port'>, moved: () => void): Promise<ThreadRoom>
-  /** The running threads. */
   threads (): readonly Worker[]
   close (): Promise<void>
 }
@@ -43,9 +42,7 @@ const timeoutMs = 5000
 const silentMs = 5000
 /** Minimum interval between logged faults of a thread, in milliseconds. A fault may repeat with every packet. */
 const faultIntervalMs = 1000
-/**
- * A new mix starts another thread if the thread with the fewest mixes has a higher {@link MixThread.load} than this.
- */
+/** If the thread with the fewest mixes exceeds this {@link MixThread.load}, a new mix starts another thread. */
 const fullLoad = 0.6
 const respawnDelayMs = 100
 const maxRespawnDelayMs = 5000
