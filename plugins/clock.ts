@@ -20,14 +20,14 @@ declare module 'fastify' {
 
 /** Time between comparisons with Redis, in milliseconds. */
 const syncIntervalMs = 5000
-/** Replies from Redis that take longer than this many milliseconds are ignored because they are too inaccurate. */
+/** Maximum round trip to Redis, in milliseconds. Slower replies are too inaccurate and are ignored. */
 const maxRoundTripMs = 500
 /** Maximum backward correction per comparison, in milliseconds. During a backward correction, the clock stands still. */
 const maxBackMs = 250
-/** Difference between the machine's clock and this clock above which a warning is logged, in milliseconds. */
+/** Maximum difference between the machine's clock and this clock before a warning is logged, in milliseconds. */
 const maxSkewMs = 2000
 
-/** @returns this process's clock; `syncTo` adjusts it to another clock's time, in epoch milliseconds */
+/** Creates this process's clock. `syncTo` adjusts it to another clock's time, in epoch milliseconds. */
 export function createClock (): Clock & { syncTo (now: number): void } {
   let offsetMs = 0
   let latest = 0

@@ -18,7 +18,7 @@ export default fp<{ config: Config, redaction: Redaction }>(async function confi
   for (const warning of options.config.warnings) app.log.warn(warning)
 }, { name: 'config' })
 
-/** Variables that grant access to the server or its data stores, and the settings of all features, some of which are secret. */
+/** Settings hidden from features: credentials of the server and its data stores, and all features' settings. */
 const kernelOnly = ['ADMIN_API_KEY', 'METRICS_TOKEN', 'REDIS_URL', 'REDIS_PASSWORD', 'REDIS_SENTINEL_PASSWORD', 'BLOBS_S3_ACCESS_KEY_ID', 'BLOBS_S3_SECRET_ACCESS_KEY', 'FEATURES_CONFIG', 'variables', 'generated'] as const
 
 /** The configuration that features see, without secrets and without the settings of other features. */

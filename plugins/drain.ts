@@ -4,7 +4,7 @@ export interface Drain {
   /** Whether the server rejects new sockets and rooms. */
   readonly draining: boolean
   /**
-   * Rejects new sockets and rooms, notifies all clients, and waits until all have left or the timeout has passed. A
+   * Rejects new sockets and rooms, notifies all clients, and waits until all clients leave or the timeout expires. A
    * second call may shorten the timeout. In that case, both calls return at the same time.
    *
    * @param seconds the timeout
@@ -36,7 +36,7 @@ export default fp(async function drain (app) {
     app.log.info({ sessions: app.sockets.size, seconds }, 'draining')
     // Tell the other servers to send no more clients here.
     app.nodes.report()
-    // Give each client the URL of one of the other servers, in equal shares, so that the clients spread out.
+    // Send each client the URL of another server, and distribute the clients evenly over the URLs.
     const urls = app.nodes.urls()
     app.sockets.broadcast('server:draining', ...urls.length > 0 ? urls.map((url) => ({ deadline, url })) : [{ deadline }])
     // A closing session is still counted while its hooks run, so check after the hooks.

@@ -12,7 +12,7 @@ export interface HealthReport {
 }
 
 export interface Health {
-  /** Checks this server and its dependencies. The dependencies are checked at most 20 times per second, however many callers there are. */
+  /** Checks this server and its dependencies. The dependencies are checked at most 20 times per second, regardless of the number of callers. */
   check (): Promise<HealthReport>
 }
 

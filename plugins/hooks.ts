@@ -37,7 +37,7 @@ export interface HookCaller<H> {
    */
   collect<N extends keyof H> (name: N, ...args: Args<H[N]>): Promise<Record<string, unknown>>
   /**
-   * Calls the handlers in order of registration, each after the previous one has finished.
+   * Calls the handlers one after another, in order of registration.
    *
    * @returns the results of the handlers
    * @throws the first failure; later handlers are not called
@@ -62,7 +62,7 @@ export interface Hooks extends HookRegistrar, HookCaller<KernelHooks> {
    * Calls all handlers concurrently. If a handler fails or times out, the server logs the failure and omits the result.
    * While an earlier call of a handler is overdue, later calls of this handler time out after one second.
    *
-   * @param limitMs how long to wait for a feature's handler, if that is less than the deadline for features
+   * @param limitMs timeout for a feature's handler, if shorter than the deadline for features
    * @returns the results of the other handlers, in order of registration
    */
   settle<N extends keyof KernelHooks> (name: N, limitMs: number, ...args: Args<KernelHooks[N]>): Promise<Result<KernelHooks[N]>[]>
@@ -109,7 +109,7 @@ function createHooks (log: FastifyBaseLogger): Hooks {
 
   const handlersOf = (name: string): readonly Installed[] => byName.get(name) ?? none
 
-  /** Merges the results of a hook's handlers. Of two fields with the same name, the first is kept. */
+  /** Merges the results of a hook's handlers. If several results have a field of the same name, the first is kept. */
   function merge (hook: string, parts: readonly unknown[]): Record<string, unknown> {
     const merged: Record<string, unknown> = {}
     for (const [field, value] of parts.flatMap((part) => Object.entries(part ?? {}))) {

@@ -16,7 +16,7 @@ export interface NodeReport {
   rooms: number
   /** Number of mediasoup consumers that this server's clients have. */
   consumers: number
-  /** CPU load of each media worker since the last report, from 0 to 1; 1 is a whole core. */
+  /** CPU load of each media worker since the last report; 1 means one full core. */
   workersCpu: number[]
   /** Number of UDP ports in use for audio from and to other servers. */
   relayPorts: { used: number, total: number }
@@ -139,7 +139,7 @@ export default fp(async function nodes (app) {
   const list = () => [own(), ...alive().toSorted((a, b) => a.name < b.name ? -1 : 1)]
 
   const known = metrics.gauge('flylive_nodes', 'Servers in the deployment, including this one, by state', ['state'])
-  const workerCpu = metrics.gauge('flylive_mediasoup_worker_cpu_ratio', 'CPU use per media worker; 1 is a whole core', ['worker'])
+  const workerCpu = metrics.gauge('flylive_mediasoup_worker_cpu_ratio', 'CPU use per media worker; 1 means one full core', ['worker'])
   function count (): void {
     const all = list()
     for (const one of ['ready', 'cordon', 'drain'] as const) known.set({ state: one }, all.filter(({ state }) => state === one).length)

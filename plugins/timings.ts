@@ -17,10 +17,7 @@ export interface Timings {
   recoveryMs: number
   /** Time between passes of the reconciler, which removes dead servers and syncs rooms with the store. */
   reconcileIntervalMs: number
-  /**
-   * Delay between closing a room and the job that calls `room:resynced`, in case the server that closed the room has
-   * died.
-   */
+  /** Delay from closing a room to the job that calls `room:resynced`, in case the closing server dies. */
   closeVerifyDelayMs: number
   /**
    * Time between polls of the job queue. A job starts at most this long after it is due, unless too many jobs are

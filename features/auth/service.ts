@@ -10,21 +10,21 @@ export interface Auth {
    * Identifies the user of a request by the first token found in `Authorization`,
    * a `bearer.` subprotocol, or `?token=` if enabled.
    *
-   * @param verified called with the user of a valid token before the revocation check
+   * @param verified called with the user before the revocation check, if the token is otherwise valid
    * @throws UNAUTHORIZED; UNAVAILABLE if the revocation check fails
    */
   authenticate (request: HttpRequest, verified?: (user: Identity['user']) => void): Promise<Identity>
   /**
    * Identifies the user of a token.
    *
-   * @param verified called with the user of a valid token before the revocation check
+   * @param verified called with the user before the revocation check, if the token is otherwise valid
    * @throws UNAUTHORIZED (details `{reason: 'expired'}` if the token has expired, `{reason: 'malformed'}` if the token is not a JWT); UNAVAILABLE if the revocation check fails
    */
   identify (token: string | undefined, verified?: (user: Identity['user']) => void): Promise<Identity>
   /**
-   * Checks the signature, the expiry and the revocation of a token, which may lack the claims that {@link identify} requires.
+   * Checks the signature, expiry and revocation of a token. Unlike {@link identify}, does not require a user.
    *
-   * @returns the claims and the expiry of the token, in epoch milliseconds (undefined if it never expires)
+   * @returns the token's claims, and its expiry in epoch milliseconds (undefined if it never expires)
    * @throws UNAUTHORIZED; UNAVAILABLE if the revocation check fails
    */
   claimsOf (token: string): Promise<{ claims: Readonly<Record<string, unknown>>, expiresAt: number | undefined }>
@@ -60,10 +60,7 @@ declare module '../../plugins/cluster/messages.ts' {
  */
 const sweepMs = 2500
 const sweepBatch = 500
-/**
- * The server logs each user with an oversized profile only once. This is the maximum number of such users that it
- * remembers.
- */
+/** Maximum number of users with oversized profiles to remember, so that each is logged only once. */
 const maxWarned = 10_000
 
 /** @throws if no secret is configured */
@@ -97,7 +94,7 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
   const isRevoked = async (tokenHash: string) => await revokedTokens.get(tokenHash) !== undefined
 
   /**
-   * @param readToken reads a token and checks everything but its revocation
+   * @param readToken verifies a token, except for its revocation
    * @throws TokenRefused
    */
   async function validate<T> (token: string | undefined, readToken: (token: string) => T): Promise<T> {

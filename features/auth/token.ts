@@ -28,7 +28,7 @@ export interface TokenRules {
   /** How far `nbf` and `iat` may be in the future, in seconds. Default: 0. */
   clockToleranceSeconds?: number
   /**
-   * Returns the time with which `nbf` and `iat` are compared, in epoch milliseconds. Default: the machine's clock.
+   * Returns the current time for checking `nbf` and `iat`, in epoch milliseconds. Default: the machine's clock.
    * The expiry is always checked with the machine's clock.
    */
   now?: () => number
@@ -90,8 +90,8 @@ export function trimProfile (profile: Profile): { profile: Profile, removed: str
 }
 
 /**
- * Prefix of the keys of revoked tokens. A token is revoked while a key exists that consists of this prefix and the
- * token's hash (protocol.md, section 1). The backend also writes such keys.
+ * Key prefix of revoked tokens. A token is revoked while the key `<prefix><hash of the token>` exists (protocol.md,
+ * section 1). The backend also writes these keys.
  */
 export const revokedPrefix = 'auth:revoked:'
 
@@ -110,10 +110,10 @@ function isCanonical (token: string): boolean {
 }
 
 /**
- * Creates a function that validates the form of a token, its HS256 signature (with any of the secrets), and its `typ`,
+ * Creates a function that verifies a token's format, its HS256 signature (with any of the secrets), and its `typ`,
  * `exp`, `nbf`, `iat`, `aud` and `iss`.
  *
- * @returns a function that converts a token to its claims; it throws {@link TokenRefused}
+ * @returns a function that returns a token's claims or throws {@link TokenRefused}
  */
 export function createTokenVerifier ({ secrets, clockToleranceSeconds = 0, now = Date.now, audience, issuer, type }: TokenRules): (token: string) => Record<string, unknown> {
   const required = {
@@ -162,7 +162,7 @@ export function expiryOf ({ exp, iat }: Readonly<Record<string, unknown>>, maxAg
 /**
  * Creates a function that validates a token and its claims.
  *
- * @returns a function that converts a token to an identity; it throws {@link TokenRefused}
+ * @returns a function that returns a token's identity or throws {@link TokenRefused}
  */
 export function createTokenReader (rules: TokenRules): (token: string) => Identity {
   const { maxAgeSeconds, publicClaims, onTrimmed = () => {} } = rules

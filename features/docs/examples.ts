@@ -24,7 +24,7 @@ const known: Readonly<Record<string, unknown>> = {
   fingerprints: [{ algorithm: 'sha-256', value: Array.from({ length: 32 }, (_, i) => i.toString(16).padStart(2, '0').toUpperCase()).join(':') }]
 }
 
-/** Possible values for strings with a pattern; the first one that matches is used. */
+/** Candidate values for strings with a pattern; the first match is used. */
 const texts = ['r1', 'audio/opus', 'gift', uuid, 'ab'.repeat(32), '1', 'a']
 
 /**

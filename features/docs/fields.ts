@@ -31,7 +31,7 @@ export function fieldsOf (schema: JsonSchema, components: Components, prefix = '
   })
 }
 
-/** @returns the schema of the object whose fields are listed: of the value, or of its items if the value is a list */
+/** @returns the object schema of a value; for a list, the object schema of its items */
 function innerOf (schema: JsonSchema, components: Components): { inner?: JsonSchema, suffix: string } {
   const whole = resolve(schema, components)
   if (whole.properties) return { inner: whole, suffix: '' }

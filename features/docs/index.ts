@@ -88,10 +88,7 @@ function assets (): Readonly<Record<string, readonly [type: string, path: string
   }
 }
 
-/**
- * Sends a page that browsers must revalidate on each use, because the running features may have
- * changed.
- */
+/** Sends a page. Browsers must revalidate it on each use, because the running features may have changed. */
 function send (request: HttpRequest, reply: HttpReply, { type, body, etag }: Page) {
   reply.header('etag', etag).header('cache-control', 'no-cache')
   if (request.headers['if-none-match'] === etag) return reply.code(304).send()

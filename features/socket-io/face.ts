@@ -14,7 +14,7 @@ const flatReplies: ReadonlySet<string> = new Set(['room:join'])
 const flatMark = '/flat'
 
 const maxTypeLength = 128
-/** The text with which each event of the native protocol begins, up to the event type. */
+/** The start of every native event, up to the event type. */
 const eventStart = '{"type":"'
 const beforeData = ',"data":'
 

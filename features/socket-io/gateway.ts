@@ -19,7 +19,7 @@ const maxEarlyPackets = 10
 
 export type Client = Socket<ClientEvents, DefaultEventsMap>
 
-/** The functions that handle connections; they belong to the running generation of the feature. */
+/** The running feature generation's functions for handling connections. */
 export interface Mapping {
   face: Face<Packet>
   /**
@@ -40,7 +40,7 @@ export interface Mapping {
 
 /** The Socket.IO server: its connections outlive reloads of the feature. */
 export interface Gateway {
-  /** Replaces the mapping that receives connections and messages. */
+  /** Replaces the mapping that handles connections and messages. */
   use (mapping: Mapping): void
   handleRequest (request: IncomingMessage, response: ServerResponse): void
   handleUpgrade (request: IncomingMessage, socket: Duplex, head: Buffer): void
@@ -59,10 +59,9 @@ interface ConnectionState {
 export function createGateway (config: Settings, mapping: Mapping): Gateway {
   let current = mapping
   const states = new WeakMap<EngineSocket, ConnectionState>()
-  /** The connections; the key is the first request of each connection. */
+  /** The connections by first request. */
   const byRequest = new WeakMap<IncomingMessage, EngineSocket>()
-  // All sessions share this face, whichever generation of the feature opened them, so that an event is encoded once for
-  // all of them.
+  // The sessions of all feature generations share this face, so that an event is encoded once for all of them.
   const face: Face<Packet> = {
     name: mapping.face.name,
     parse: (data, isBinary) => current.face.parse(data, isBinary),

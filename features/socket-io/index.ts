@@ -9,7 +9,7 @@ const name = 'socket-io'
 const prefix = '/socket.io'
 const path = `${prefix}/`
 const methods = 'GET, POST'
-/** Maximum number of characters of an origin in a log line. */
+/** Maximum length of an origin in log lines, in characters. */
 const maxLogged = 200
 
 /**

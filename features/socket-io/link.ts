@@ -5,7 +5,7 @@ import type { WebSocket } from 'ws'
 import { socketIoFace } from './face.ts'
 import type { Packet } from './packets.ts'
 
-/** For these reasons, the server sends a disconnect packet, so that the client does not reconnect automatically. */
+/** Close reasons after which clients must not reconnect automatically, so the server sends a disconnect packet. */
 const finalReasons: ReadonlySet<CloseReason> = new Set(['UNAUTHORIZED', 'KICKED', 'REPLACED'])
 
 /** Sent as the `error` event before the connection closes, because a Socket.IO client cannot read a close reason. */
@@ -19,7 +19,7 @@ const explanations: { [R in CloseReason]?: string } = {
 
 /** How long a closing connection may take to deliver queued packets before it is terminated, in milliseconds. */
 const closeTimeoutMs = 5000
-/** Like {@link closeTimeoutMs}, but for a flooding client, from which the server no longer reads. */
+/** Like {@link closeTimeoutMs}, but for a flooding client. The server no longer reads from it. */
 const floodCloseMs = 500
 
 /** @returns the WebSocket of a connection; undefined if the client uses polling */

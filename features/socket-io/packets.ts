@@ -1,6 +1,6 @@
 import { webSocketFrame } from 'flylive-audio-server/feature'
 
-/** The packet types of the Socket.IO protocol, version 5, that this feature writes or distinguishes. */
+/** The packet types of Socket.IO protocol 5 that this feature uses. */
 export const packetType = { connect: '0', disconnect: '1', event: '2', ack: '3' } as const
 
 /** The first character of an Engine.IO packet that contains text. */

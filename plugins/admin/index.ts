@@ -26,10 +26,10 @@ export interface Admin {
    */
   identify (request: FastifyRequest): Promise<boolean>
   /**
-   * Logs a change that a server admin or a room's host made: one line with `audit: true` and the client's address.
+   * Logs a change by a server admin or a room's host. The line contains `audit: true`, the client's address, and
+   * the digest of the admin's key or the host's user id.
    *
-   * @param by an admin's request or a host's session; the line contains the digest of the admin's key or the host's
-   *   user id
+   * @param by an admin's request or a host's session
    * @param action the name of the change, such as `room.close`
    * @param change the target, and its state before and after the change
    */

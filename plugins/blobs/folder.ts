@@ -7,7 +7,7 @@ import type { BlobInfo, Blobs } from './blobs.ts'
 
 const isMissing = (error: unknown) => ['ENOENT', 'ENOTDIR', 'EISDIR'].includes((error as NodeJS.ErrnoException).code ?? '')
 
-/** Age in milliseconds after which an unfinished file is assumed to be left over from a crash. */
+/** Minimum age of an unfinished file that counts as left over from a crash, in milliseconds. */
 const unfinishedMs = 24 * 60 * 60 * 1000
 
 export interface FolderBlobs extends Blobs {
@@ -71,7 +71,7 @@ export function createFolderBlobs (root: string): FolderBlobs {
       for (const entry of found) {
         if (!entry.isFile() || entry.parentPath === unfinished) continue
         const path = join(entry.parentPath, entry.name)
-        // The file may have been deleted in the meantime.
+        // The file may have been deleted since it was listed.
         const stats = await stat(path).catch(() => undefined)
         if (stats) blobs.push({ key: relative(root, path).split(sep).join('/'), bytes: stats.size, modifiedAt: Math.round(stats.mtimeMs) })
       }

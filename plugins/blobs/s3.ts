@@ -23,9 +23,9 @@ const attempts = 4
 const firstDelayMs = 200
 
 /**
- * Sends a request to S3. Retries after a connection error, a timeout, or a 429 or 5xx status. All
- * requests are idempotent, except the one that starts a multipart upload. If a retry of that request starts a second
- * upload, the unused upload stays until one of the bucket's lifecycle rules removes it (docs/deployment.md).
+ * Sends a request to S3. Retries after a connection error, a timeout, or a 429 or 5xx status. All requests are
+ * idempotent, except the one that starts a multipart upload. A retry of that request may start a second upload. The
+ * unused upload stays until a lifecycle rule of the bucket removes it (docs/deployment.md).
  */
 async function fetchWithRetries (url: string | URL | Request, init: RequestInit = {}): Promise<Response> {
   for (let attempt = 1; ; attempt++) {

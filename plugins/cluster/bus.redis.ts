@@ -11,8 +11,8 @@ const channelPrefix = (db: number) => `msab:${db}:`
 /** How long a connection check waits for Redis to echo its message, in milliseconds. */
 const checkTimeoutMs = 2000
 
-// Published messages are kept until Redis echoes them, so that each is delivered on this server exactly once even if
-// the connection breaks. If more messages than this are kept, the connection is considered broken.
+// Published messages are kept until Redis echoes them, so that this server delivers each exactly once, even if the
+// connection breaks. Above this number of kept messages, the connection is considered broken.
 const maxInFlight = 10_000
 
 // "<node> <sequence> <message>". The node "-" matches no server: every server delivers the message.
@@ -23,7 +23,7 @@ function parsePayload (payload: string) {
   return { node: payload.slice(0, first), sequence: Number(payload.slice(first + 1, second)), message: payload.slice(second + 1) }
 }
 
-/** Messages that this server has published and Redis has not echoed yet. */
+/** This server's published messages that Redis has not echoed yet. */
 function createInFlight (deliver: (name: string, message: string) => void) {
   const messages = new Map<number, { name: string, message: string }>()
   let sequence = 0
@@ -100,7 +100,7 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
 
   function track (channel: string, message: string): TrackedMessage {
     const number = inFlight.nextSequence()
-    // If the channel has no subscribers on this server, the message does not have to be delivered here.
+    // Without subscribers on this server, the message need not be delivered here.
     if (subscribers.listenerCount(prefix + channel) > 0) inFlight.add(number, prefix + channel, message)
     const deaf = subscriber.status !== 'ready' || inFlight.overloaded
     return {

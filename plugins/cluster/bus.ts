@@ -1,7 +1,7 @@
-/** Receives messages in the order in which they were published. */
+/** Receives messages in the order they were published. */
 export type BusHandler = (message: string) => void
 
-/** A message in the form that a Redis command or script publishes. */
+/** A message, encoded for the Redis command or script that publishes it. */
 export interface EncodedMessage {
   channel: string
   payload: string
@@ -47,7 +47,7 @@ export interface Bus {
    * @throws UNAVAILABLE if the message cannot be published, or is not echoed within two seconds
    */
   check (): Promise<void>
-  /** Calls `fn` when messages arrive again after an interruption in which some may have been lost. */
+  /** Calls `fn` after an interruption, once messages arrive again. Some messages may have been lost. */
   onHealed (fn: () => void): void
   close (): Promise<void>
 }

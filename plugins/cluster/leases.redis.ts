@@ -21,7 +21,7 @@ export function createRedisLeases (redis: Redis, nodeId: string, leaseMs = defau
   let lapsed = false
   let lostAt = -Infinity
   redis.on('close', () => { verified = false })
-  // Renew the lease now: requests from other servers to a server without a lease fail.
+  // Renew the lease now, because other servers' requests to a server without a lease fail.
   redis.on('ready', () => { if (started) renew().catch(() => { /* The next heartbeat tries again. */ }) })
 
   async function renew (): Promise<void> {

@@ -11,12 +11,12 @@ export interface NodeLeases {
   heartbeat (): Promise<boolean>
   /** @returns one value per server: whether it holds a lease */
   areAlive (nodeIds: readonly string[]): Promise<boolean[]>
-  /** @returns the servers whose leases have lapsed but which have not been removed yet */
+  /** @returns the servers with a lapsed lease that have not been removed yet */
   listDead (): Promise<string[]>
   remove (nodeId: string): Promise<void>
   /**
-   * @returns milliseconds since this server found its lease missing in the store, a sign that the store has lost all
-   *   data; Infinity if this has never happened
+   * @returns milliseconds since this server found its lease missing in the store, which suggests that the store lost
+   *   its data; Infinity if the lease was never missing
    */
   msSinceLoss (): Promise<number>
 }

@@ -13,8 +13,8 @@ privateAddresses.addSubnet('fe80::', 10, 'ipv6')
 export const isPrivate = (address: string): boolean => (isIPv4(address) || isIPv6(address)) && privateAddresses.check(address, address.includes(':') ? 'ipv6' : 'ipv4')
 
 /**
- * Returns the key under which connections from an address are counted. All addresses of an IPv6 /64 network share a
- * key, because one customer of a provider usually has at least a /64.
+ * Returns the key for counting connections from an address. All addresses of an IPv6 /64 network share a key, because
+ * one customer of a provider usually has at least a /64.
  *
  * @param address IPv4, IPv6, or IPv4-mapped IPv6
  */

@@ -12,7 +12,7 @@ import { createConnectionQuotas } from './quotas.ts'
 import { userKeyOf } from './session.ts'
 import type { Identity, User } from './session.ts'
 
-/** An object that emits `close` once when a client's connection has closed: a network socket, for example. */
+/** An object that emits `close` once a client's connection closes, such as a network socket. */
 export type ClientConnection = Pick<EventEmitter, 'once'>
 
 /** Decides which connections the server accepts. */
@@ -22,7 +22,7 @@ export interface Admission {
    * closes, and toward MAX_CONNECTIONS until it has a session or closes.
    *
    * @param request the first HTTP request of the connection
-   * @param connection if undefined, nothing is counted; the call only checks whether a new connection would be accepted
+   * @param connection if undefined, the call counts nothing and only checks whether a new connection would be accepted
    * @returns the client's address
    * @throws DRAINING, OVERLOADED, TOO_MANY_CONNECTIONS
    */
@@ -32,7 +32,8 @@ export interface Admission {
   /**
    * Identifies a connection's user, and counts the connection toward MAX_CONNECTIONS_PER_USER until it closes.
    *
-   * @param authenticate returns the user, or throws a coded error; may call `verified` before, to save time
+   * @param authenticate returns the user or throws a coded error; may call `verified` early, so that the user's
+   *   sessions are counted during authentication
    * @param connection if undefined, nothing is counted
    * @returns the user, with the client's address
    * @throws the errors of `authenticate`; UNAUTHORIZED if the user's id is invalid; UNAVAILABLE if the connection has
@@ -45,9 +46,9 @@ export interface Admission {
    * @throws UNAUTHORIZED, UNAVAILABLE, FEATURE_DISABLED
    */
   userOf (token: string | undefined, verified?: (user: User) => void): Promise<Identity>
-  /** Stops counting a connection among those without a session. Called when it has a session or was rejected. */
+  /** Stops counting a connection as one without a session. Called once it has a session or is rejected. */
   arrived (connection: ClientConnection): void
-  /** Calls `arrived` for the connection for which {@link identify} returned this identity. */
+  /** Calls `arrived` for the connection that {@link identify} identified with this identity. */
   opened (identity: Identity): void
 }
 
@@ -130,9 +131,9 @@ interface Client {
 }
 
 /**
- * @returns a function that reads the client's address and the requested host, like Fastify's `request.ip` and
- *   `request.host`. The function caches the results, because a connection may consist of many requests and outlive the
- *   network socket of its first request
+ * Creates a function that reads the client's address and the requested host, like Fastify's `request.ip` and
+ * `request.host`. The results are cached, because a connection may have many requests and may outlive the network
+ * socket of the first one.
  */
 function createClientReader (trusted: ReturnType<typeof trustProxyOption>): (request: IncomingMessage) => Client {
   const isTrusted = trusted === false ? () => false : typeof trusted === 'function' ? trusted : proxyAddr.compile(trusted)

@@ -7,8 +7,8 @@ export interface Authenticator {
    * Identifies the user by the token in a request.
    *
    * @param request a WebSocket upgrade request
-   * @param verified may be called with the user of a valid token while the server still checks whether the token has
-   *   been revoked, so that the caller can look up other data during the check
+   * @param verified may be called with the user of a valid token before the revocation check completes, so that the
+   *   caller can look up other data during the check
    * @throws UNAUTHORIZED; UNAVAILABLE if the token cannot be checked
    */
   authenticate (request: FastifyRequest, verified?: (user: User) => void): Promise<Identity>
@@ -16,14 +16,14 @@ export interface Authenticator {
    * Identifies the user of a token, for protocols that send the token in a message.
    *
    * @param token undefined if the client sent none
-   * @param verified like that of `authenticate`
+   * @param verified see `authenticate`
    * @throws UNAUTHORIZED; UNAVAILABLE if the token cannot be checked
    */
   identify (token: string | undefined, verified?: (user: User) => void): Promise<Identity>
   /**
-   * Checks a token as `identify` does, but requires no claims. Absent if the feature cannot check tokens.
+   * Like `identify`, but requires no claims. Absent if the feature cannot check tokens.
    *
-   * @returns the claims and the expiry of the token, in epoch milliseconds (undefined if it never expires)
+   * @returns the token's claims, and its expiry in epoch milliseconds (undefined if it never expires)
    * @throws UNAUTHORIZED; UNAVAILABLE if the token cannot be checked
    */
   claimsOf? (token: string): Promise<{ claims: Readonly<Record<string, unknown>>, expiresAt: number | undefined }>

@@ -7,7 +7,7 @@ const longestTimerMs = 2 ** 31 - 1
  * session").
  */
 const noticeMs = 60_000
-/** Minimum delay of the notice, in milliseconds, so that the notice follows the greeting. */
+/** Minimum delay of the expiry notice, in milliseconds. The notice must follow the greeting. */
 const minNoticeDelayMs = 1000
 
 export interface Expiry {

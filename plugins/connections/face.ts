@@ -9,7 +9,7 @@ export type ParsedMessage =
   { id?: string | number | undefined, type: string, data: Record<string, unknown>, error?: undefined } |
   { id?: string | number | undefined, type?: string | undefined, error: Error }
 
-/** An event, in the form that a face encodes. */
+/** An event that a face can encode. */
 export interface FaceEvent {
   readonly type: string
   readonly data: unknown
@@ -35,9 +35,8 @@ export interface Face<F = unknown> {
   /**
    * Decodes a frame.
    *
-   * @returns the request; if the frame is invalid, the error and, if the frame has one, the id; undefined if the frame
-   *   should be ignored
-   * @throws the error, instead of returning it, if neither the id nor the type can be read
+   * @returns the request, or the error and any id if the frame is invalid; undefined if the frame should be ignored
+   * @throws the error if neither the id nor the type can be read
    */
   parse (data: Buffer, isBinary: boolean): ParsedMessage | undefined
   /**
@@ -55,7 +54,7 @@ export interface OutgoingEvent extends FaceEvent {
   frame<F> (face: Face<F>): F | undefined
 }
 
-/** An event that is serialized or parsed when a face needs its text or its payload. */
+/** An event that is serialized or parsed only when a face needs its text or payload. */
 class LazyEvent implements OutgoingEvent {
   #text: string | undefined
   #content: { type: string, data: unknown } | undefined

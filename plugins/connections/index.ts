@@ -52,12 +52,12 @@ declare module '../cluster/messages.ts' {
 }
 
 /**
- * How long a session with audio stays open after its user has joined a room through another server, in milliseconds. The
- * client closes the session earlier, when the audio of the other server has started.
+ * How long a session with audio stays open after its user joins a room through another server, in milliseconds. The
+ * client closes the session earlier, once audio from the other server starts.
  */
 const handOverMs = 5000
 
-/** Close codes that appear as metric labels: the server's own, and those of browsers and libraries (RFC 6455, section 7.4.1). All other codes are counted as `other`. */
+/** Close codes with their own metric label: the server's codes and common RFC 6455 codes. Others count as `other`. */
 const countedCodes: ReadonlySet<number> = new Set([...Object.values(closeCodes), 1000, 1001, 1002, 1003, 1005, 1006, 1007, 1009, 1011])
 
 /**
@@ -246,8 +246,8 @@ function replaceOlderSessions (app: Pick<FastifyInstance, 'cluster' | 'hooks'> &
   const { cluster, hooks } = app
   const replaced = new WeakSet<Session>()
   const joined = new WeakSet<Session>()
-  // All servers receive these messages in the same order. If a session's own message has not arrived yet, the session
-  // is newer than the one in the current message.
+  // All servers receive these messages in the same order. A session that has not been announced yet is newer than the
+  // session in the current message.
   const announced = new WeakSet<Session>()
   cluster.on('user:replaced', ({ userKey, keep }) => {
     for (const session of sessions.ofUser(userKey)) {

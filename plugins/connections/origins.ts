@@ -4,7 +4,7 @@ import type { FastifyInstance, FastifyRequest } from 'fastify'
 const loopbackOrigin = /^https?:\/\/(localhost|([a-z0-9-]+\.)+localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/
 
 /**
- * @returns the origins that may connect besides the server's own: those in CORS_ORIGINS and, in development, all
+ * @returns the origins that may connect in addition to the server's own origin: CORS_ORIGINS and, in development, all
  *   loopback origins; true if every origin may connect
  */
 export function allowedOrigins ({ CORS_ORIGINS, NODE_ENV }: Pick<FastifyInstance['config'], 'CORS_ORIGINS' | 'NODE_ENV'>): true | (string | RegExp)[] {
@@ -13,8 +13,8 @@ export function allowedOrigins ({ CORS_ORIGINS, NODE_ENV }: Pick<FastifyInstance
 }
 
 /**
- * @returns a function that tests whether a request comes from an allowed origin or from the server's own. A request
- *   without an origin passes, because it does not come from a browser
+ * @returns a function that tests whether a request comes from an allowed origin or the server's own origin. Requests
+ *   without an origin pass, because they do not come from a browser
  */
 export function createOriginCheck (config: FastifyInstance['config']): (request: Pick<FastifyRequest, 'headers' | 'host'>) => boolean {
   const allowed = allowedOrigins(config)

@@ -10,7 +10,7 @@ export interface ConnectionQuotas {
    * Counts a new connection until it closes.
    *
    * @param address the client's address
-   * @param connection if undefined, nothing is counted; the call only checks whether a new connection would be allowed
+   * @param connection if undefined, the call counts nothing and only checks whether a new connection would be allowed
    * @throws TOO_MANY_CONNECTIONS (details `{limit}`) if the address, or its IPv6 /64 network, has too many connections
    *   to this server
    */
@@ -21,7 +21,7 @@ export interface ConnectionQuotas {
    * Counts a user's new connection until it closes.
    *
    * @param elsewhere the result of {@link countElsewhere}, if the caller has already called it
-   * @param connection if undefined, nothing is counted; the call only checks whether a new connection would be allowed
+   * @param connection if undefined, the call counts nothing and only checks whether a new connection would be allowed
    * @throws TOO_MANY_CONNECTIONS (details `{limit}`) if the user has too many connections across all servers
    */
   countUser (userKey: string, connection?: ClientConnection, elsewhere?: Promise<number>): Promise<void>

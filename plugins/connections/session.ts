@@ -5,7 +5,7 @@ import { createEvent } from './face.ts'
 import type { Face, OutgoingEvent } from './face.ts'
 import type { Link } from './link.ts'
 
-/** A user's id: a string or a number, whichever the token contains. */
+/** A user's id: a string or a number, as in the token. */
 export type UserId = string | number
 
 /** A user's public data: `userId`, and the public claims of the token. */
@@ -107,7 +107,7 @@ export class Session {
   #endedFor: CloseReason | undefined
   #ended = false
   #closing = false
-  /** Events that wait until {@link sendFirst} is called. */
+  /** Events that are delayed until {@link sendFirst} is called. */
   #waiting: OutgoingEvent[] | undefined
 
   constructor ({ identity, face, link, connectedAt, connected, limits, reader, check = () => {}, onEnd = () => {} }: SessionOptions<unknown>) {
@@ -133,8 +133,7 @@ export class Session {
   }
 
   /**
-   * Replaces the identity with that of the same user's newer token. Called by the kernel, which restarts the expiry
-   * timers.
+   * Applies the identity in a newer token of the same user. Called by the kernel, which restarts the expiry timers.
    */
   renew (identity: Identity): void {
     this.#identity = { ...this.#identity, ...identity }
@@ -183,7 +182,7 @@ export class Session {
     this.#waiting = []
   }
 
-  /** Sends the first event of the session, then the events that have waited for it. Called by the kernel. */
+  /** Sends the first event of the session, then the delayed events. Called by the kernel. */
   sendFirst (type: string, data: unknown): void {
     const waiting = this.#waiting ?? []
     this.#waiting = undefined

@@ -10,7 +10,7 @@ import type { FrameReader, Identity, Session, UserId } from './session.ts'
 /** Options for a session over a feature's own transport, or without a connection. */
 export type OpenOptions<F = unknown> = {
   identity: Identity
-  /** Called once when the session has ended. `reason`: why the server closed the session; undefined if the feature that opened the session ended it. */
+  /** Called once, when the session ends. `reason` is the server's close reason; undefined if the feature ended the session. */
   onClose?: (reason: CloseReason | undefined) => void
 } & ({
   face: Face<F>
@@ -29,7 +29,7 @@ export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | '
    * MAX_CONNECTIONS_PER_IP until it closes, and toward MAX_CONNECTIONS until it has a session or closes.
    *
    * @param request the first HTTP request of the connection
-   * @param connection emits `close` once; if undefined, nothing is counted; the call only checks whether a new
+   * @param connection emits `close` once; if undefined, the call counts nothing and only checks whether a new
    *   connection would be accepted
    * @returns the client's address
    * @throws DRAINING, OVERLOADED, TOO_MANY_CONNECTIONS
@@ -59,8 +59,8 @@ export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | '
    */
   renew (session: Session, identity: Identity): void
   /**
-   * Handles a frame that arrived over a feature's own link: decodes it with the session's
-   * face, runs the request and writes the reply. The limits that apply to connections apply here as well.
+   * Handles a frame that arrived over a feature's own link: decodes it with the session's face, runs the request and
+   * writes the reply. The limits on incoming messages apply.
    */
   receive (session: Session, data: Buffer, isBinary: boolean): void
   /**

@@ -15,7 +15,7 @@ export interface WebSocketLimits {
 
 /** The close code that ws reports for a connection that ended without a close frame (RFC 6455, section 7.1.5). */
 const brokenCode = 1006
-/** How long a flooding client has to receive the close frame, in milliseconds, before its connection is terminated. */
+/** How long a flooding client's connection stays open after the close frame, in milliseconds. */
 const floodCloseMs = 500
 
 /** Link over a WebSocket. Coalesces writes, limits the send queue and sends pings. */

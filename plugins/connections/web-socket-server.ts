@@ -21,7 +21,8 @@ export async function registerWebSocketServer (app: FastifyInstance, closeAll: (
     options: {
       server: app.gate.webSockets as Server,
       maxPayload: app.config.WS_MAX_FRAME_BYTES,
-      // ws handles one frame per socket in each turn of the event loop, so that a client that sends many frames at once does not delay other clients.
+      // With this setting, ws handles one frame per socket and turn of the event loop, so that a burst of frames from
+      // one client does not delay the others.
       allowSynchronousEvents: false,
       // Compression gains little on small JSON frames and would require framing each message per socket.
       perMessageDeflate: false,

@@ -9,12 +9,11 @@ import type { MessageContext, MessageRoute, RouteTable } from './routes.ts'
 
 export interface MessageDispatcher {
   /**
-   * Runs a request as if the session had sent it over its connection: with the same schemas, limits,
-   * metrics and errors, and in order with the session's other requests. The handler's `afterReply`
-   * callbacks run after the caller has received the reply.
+   * Runs a request as if the session had sent it over its connection. The same schemas, limits, metrics and errors
+   * apply, and the request keeps its order among the session's other requests. The handler's `afterReply` callbacks run
+   * after the caller receives the reply.
    *
-   * Do not await this in an exclusive handler of the same session: the request starts only after
-   * that handler has finished.
+   * Do not await this in an exclusive handler of the same session: the request waits for that handler.
    *
    * @returns the reply's data
    * @throws an error with a code: UNKNOWN_TYPE, FEATURE_DISABLED, VALIDATION_FAILED,
@@ -28,7 +27,7 @@ export interface MessageDispatcher {
 export interface Execution extends MessageDispatcher {
   /** Decodes a frame with the session's face, runs the request, and sends the reply. */
   read: FrameReader
-  /** Delays the session's later requests until `until` and the promises of all earlier calls have settled. */
+  /** Delays the session's later requests until `until` settles. Promises from earlier calls still apply. */
   hold (session: Session, until: Promise<unknown>): void
 }
 
@@ -58,10 +57,7 @@ type Outcome = { ok: true, data: unknown } | { ok: false, error: WireError, caus
 // that hangs.
 const latencyBuckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
-/**
- * Maximum number and total size of a session's requests that wait for an exclusive request (protocol.md,
- * section 7, "Quotas").
- */
+/** Limits on a session's requests that are waiting for an exclusive request (protocol.md, section 7, "Quotas"). */
 const maxWaiting = { requests: 200, bytes: 262_144 }
 
 export function createExecution (app: FastifyInstance, routes: RouteTable, limits: RateLimits): Execution {
@@ -69,7 +65,10 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
   const latency = app.metrics.histogram('flylive_socket_event_latency_seconds', 'Time from a request to its reply, by type', ['event'], latencyBuckets)
   /** The number and total size of each session's waiting requests. */
   const waiting = new WeakMap<Session, { requests: number, bytes: number }>()
-  /** The promise that each session's later requests wait for. It settles when all exclusive requests have finished and all waiting requests have started. */
+  /**
+   * The promise that each session's later requests wait for. It settles once all exclusive requests finish and all
+   * waiting requests start.
+   */
   const barriers = new WeakMap<Session, Promise<unknown>>()
 
   function read (session: Session, frame: Buffer, isBinary: boolean): void {
@@ -141,7 +140,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
     return true
   }
 
-  /** Runs a request that has waited. */
+  /** Runs a waiting request. */
   async function resume (request: SessionRequest & { type: string }, count: (status: string) => void): Promise<void> {
     const queue = waiting.get(request.session)
     if (queue) {

@@ -8,13 +8,13 @@ export interface CallSupervision {
   /** Runs code of the feature. Faults in anything that the code starts are attributed to the call. */
   enter<T> (call: string, code: () => T): T
   /**
-   * Called when a call has failed.
+   * Called when a call fails.
    *
-   * @param isMistake whether an error with a code also counts as a fault; if false, such an error is a regular reply
+   * @param isMistake whether even an error with a code counts as a fault, instead of as a regular reply
    */
   failed (call: string, error: unknown, isMistake: boolean): void
   /**
-   * Called when a call has exceeded its deadline.
+   * Called when a call exceeds its deadline.
    *
    * @param again whether an earlier call with the same name is also overdue
    */
@@ -24,7 +24,7 @@ export interface CallSupervision {
 export interface RunOptions {
   /** A shorter deadline for this call, in milliseconds. */
   limitMs?: number
-  /** Whether to wait only {@link impatientMs} while an earlier call with the same name is overdue. */
+  /** Whether the deadline is {@link impatientMs} while an earlier call with the same name is overdue. */
   impatient?: boolean
   /** Whether every error of the call counts as a fault, even an error with a code. */
   mustSucceed?: boolean
@@ -59,7 +59,7 @@ export interface InFlight {
   end (error: Error): void
 }
 
-/** How long an impatient caller waits for a handler that already has an overdue call, in milliseconds. */
+/** Deadline of an `impatient` call while an earlier call with the same name is overdue, in milliseconds. */
 export const impatientMs = 1000
 
 const lateErrors = new WeakSet<object>()
@@ -83,7 +83,7 @@ interface RunningCall {
 export function createInFlight (supervision?: CallSupervision): InFlight {
   const running = new Set<RunningCall>()
   const waiting: (() => void)[] = []
-  /** The number of calls, by name, that are still running after their deadline. */
+  /** The number of overdue calls by name. */
   const overdue = new Map<string, number>()
 
   function done (call: RunningCall): void {

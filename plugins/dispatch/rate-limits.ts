@@ -32,11 +32,11 @@ const uncountedShare = 1 / 20
 
 /** The counts of one limit. */
 interface Counts {
-  /** The number of messages on all servers, by key: the last count read from Redis, plus this server's later messages. */
+  /** Messages on all servers, by key: the last count from Redis plus this server's later messages. */
   total: MinuteCounter
-  /** The number of messages, by key, that this server has not reported yet. */
+  /** Messages that this server has not reported yet, by key. */
   unreported: Map<string, number>
-  /** The number of messages, by key, that are in `unreported` or in a report that Redis has not confirmed yet. */
+  /** Messages in `unreported` or in a report that Redis has not confirmed yet, by key. */
   unconfirmed: Map<string, number>
   /** The count in Redis. */
   shared: Limiter
@@ -69,7 +69,7 @@ export function createRateLimits (redis: Redis | undefined): RateLimits {
     return counts
   }
 
-  /** @returns the count of the key's messages on all servers, including those in this report */
+  /** @returns the number of the key's messages on all servers, including this report's messages */
   async function report ({ total, unreported, unconfirmed, shared }: Counts, key: string): Promise<Usage> {
     const events = unreported.get(key) ?? 0
     unreported.delete(key)

@@ -28,7 +28,7 @@ export interface MessageOptions extends MessageSchemas {
    * may contain `roomId`, which must be the id of that room.
    */
   room?: boolean
-  /** Whether the session's later requests wait until this request has finished. */
+  /** Whether the session's later requests wait until this request finishes. */
   exclusive?: boolean
   /** Whether the request starts immediately, even while an exclusive request of the session is pending. */
   immediate?: boolean
@@ -131,7 +131,7 @@ export function createMessageRecorder (claim: (type: string) => void = () => {})
 /**
  * Adds fields to a message's schema and keeps the schema's description.
  *
- * @returns the given schema if it is not an object schema or nothing is added
+ * @returns the unchanged schema if it is not an object schema or nothing is added
  */
 export function withAdditions<T extends z.ZodType> (type: string, schema: T, additions: readonly Addition[]): T {
   const added = additions.filter(({ to }) => to === type)
@@ -179,7 +179,7 @@ export interface RouteTable {
    *
    * @param table undefined removes all of the owner's types
    * @param inFlight counts the in-flight requests of the new handlers
-   * @throws if a type belongs to another owner; in that case nothing has changed
+   * @throws if a type belongs to another owner; in that case, nothing changes
    */
   install (owner: string, table: MessageTable | undefined, inFlight?: InFlight): void
   /** Sets the types that return FEATURE_DISABLED because the feature is off. */

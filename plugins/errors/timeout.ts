@@ -1,7 +1,7 @@
 /**
- * Calls a function after a delay, but not before the process has read the data that has arrived. Node.js runs timers
- * before it reads sockets, so with a plain timer, a reply that arrived while the process was blocked would count as
- * late. The timer does not keep the process running.
+ * Calls a function after a delay, but only after the process reads the data that has arrived. Node.js runs timers
+ * before it reads sockets. With a plain timer, a reply that arrived while the process was blocked would count as late.
+ * The timer does not keep the process running.
  *
  * @param ms milliseconds
  * @returns a function that cancels the call

@@ -35,8 +35,8 @@ export interface ConnectionPath {
   /** The message format (face) of the sessions. Default: the native protocol. */
   face?: Face<string | Uint8Array>
   /**
-   * The subprotocol that the server selects if the client offers it, or a function that selects one of the subprotocols
-   * that the client offers. Default: `msab.v1`.
+   * The subprotocol to select if the client offers it, or a function that selects one of the offered subprotocols.
+   * Default: `msab.v1`.
    */
   subprotocol?: string | ((offered: readonly string[]) => string | undefined)
   /** Called when a session of this path is open, before its first frame. */
@@ -131,7 +131,7 @@ export function checkRoute (url: string, owners: Iterable<PathOwner>): void {
   }
 }
 
-/** The path at which a connection arrived. */
+/** A connection's path. */
 export interface Entrance extends ConnectionPath {
   path: string
   owner: string
@@ -152,9 +152,9 @@ export interface Gate {
   serve (request: IncomingMessage, response: ServerResponse): boolean
   /** Passes an upgrade to the owner of its path, or rejects it with NOT_FOUND. */
   upgrade (request: IncomingMessage, socket: Duplex, head: Buffer): void
-  /** @returns the path at which a connection arrived; undefined if it did not come through the gate */
+  /** @returns the connection's path; undefined if the connection did not come through the gate */
   entranceOf (request: IncomingMessage): Entrance | undefined
-  /** @returns the function with which the path's current owner handles frames; undefined if there is none */
+  /** @returns the current owner's frame handler for the path; undefined if there is none */
   receiverOf (path: string): ConnectionPath['receive']
   /** Whether upgrades at a path are currently accepted. */
   accepts (path: string): boolean

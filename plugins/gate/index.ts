@@ -19,7 +19,7 @@ declare module 'fastify' {
   }
 }
 
-/** When the server closes, sockets that clients do not close are destroyed after this time, in milliseconds. Sessions are closed earlier. */
+/** How long a closing server waits before it destroys open sockets, in milliseconds. Sessions are closed earlier. */
 const closeTimeoutMs = 5000
 
 /** The route that opens WebSockets (routes/ws.ts). */

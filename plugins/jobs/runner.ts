@@ -42,7 +42,7 @@ const maxRunning = 100
 export function createJobs (store: JobStore, log: FastifyBaseLogger, { jobPollIntervalMs, jobRetryMs } = defaultTimings, clock: Clock = createClock()): Jobs & { stop (): Promise<void> } {
   const owners = new Map<string, ReadonlyMap<string, JobHandler>>()
   const running = new Map<string, Set<Promise<void>>>()
-  // Kinds that may have more due jobs, because the last poll took as many as it was allowed to.
+  // Kinds that may have more due jobs, because the last poll reached its limit.
   const behind = new Set<string>()
   const kernel = new Map<string, JobHandler>()
   let polling: Promise<void> | undefined

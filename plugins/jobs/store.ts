@@ -23,7 +23,7 @@ export interface JobStore {
    */
   takeDue (queue: string, now: number, limit: number, until: number): Promise<DueJob[]>
   /**
-   * Marks a taken job as finished. If the job was scheduled again in the meantime, it stays scheduled.
+   * Marks a taken job as finished. If the job was rescheduled after it was taken, it stays scheduled.
    *
    * @param retryAt when to retry a job that failed; undefined if the job succeeded
    */

@@ -3,7 +3,7 @@ import type { Clock } from '../clock.ts'
 /** The namespaces of the kernel: the settings of all features, and the rooms and bans of the memory store. */
 export const kernelNamespaces: readonly string[] = ['features', 'rooms', 'bans']
 
-/** The Redis key of a namespace's index. The Redis keys of the namespace's values begin with this key. */
+/** The Redis key of a namespace's index, and the prefix of the Redis keys of its values. */
 export const namespaceKey = (name: string) => `msab:kv:{${name}}`
 
 /** When a value expires. If neither field is set, the value stays until it is deleted. */

@@ -25,8 +25,7 @@ function makeWritable (folder: string): void {
 function openFile (folder: string) {
   makeWritable(folder)
   const file = new DatabaseSync(join(folder, 'kv.sqlite'))
-  // In WAL mode, a write survives a crash of the process once the call has returned. NORMAL avoids a
-  // disk flush for each write.
+  // In WAL mode, a completed write survives a crash of the process. NORMAL avoids a disk flush for each write.
   file.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; ${schema}`)
   return {
     close: () => file.close(),

@@ -13,8 +13,8 @@ declare module 'ioredis' {
   }
 }
 
-// Each value of a namespace is a Redis string with an expiry. An index, which is a sorted set, contains the namespace's
-// keys, ordered by expiry. All these Redis keys contain the namespace's name as a hash tag.
+// Each value of a namespace is a Redis string with an expiry. The namespace's index is a sorted set of its keys,
+// ordered by expiry. All these Redis keys contain the namespace's name as a hash tag.
 
 /**
  * KEYS value index — ARGV key value expiresAt compare [expected]

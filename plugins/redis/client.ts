@@ -26,9 +26,9 @@ export function createRedisClient (config: RedisConfig, commandTimeout: number):
 }
 
 /**
- * Before a command fails with a timeout, makes the client read all replies that have arrived. Node.js runs timers before
- * it reads sockets. After the process has been blocked for longer than the timeout, all commands in flight would
- * otherwise fail, even if Redis has replied in time.
+ * Makes the client read all available replies before a command times out. Node.js runs timers before it reads sockets,
+ * so otherwise all commands in flight would fail if the process was blocked for longer than the timeout, even if Redis
+ * replied in time.
  *
  * @param timedOut called when Redis did not reply to a command in time
  */
@@ -46,8 +46,8 @@ function readBeforeTimeouts (client: Redis, timedOut: (() => void) | undefined):
 }
 
 /**
- * Writes all commands of one turn of the event loop to the socket together. ioredis's own auto-pipelining also does
- * that, but it waits for the replies before it sends further commands, and copies all defined commands each time.
+ * Writes all commands from one turn of the event loop to the socket together. Unlike ioredis's auto-pipelining, does
+ * not wait for replies before sending further commands, and does not copy all defined commands each time.
  */
 function sendTogether (client: Redis): void {
   const send = client.sendCommand.bind(client)
@@ -69,8 +69,8 @@ function connectionTo (config: RedisConfig, commandTimeout: number): { client: R
     commandTimeout,
     connectTimeout: 2000,
     retryStrategy: (attempt) => Math.min(50 * 2 ** attempt, maxRetryDelayMs),
-    // A primary that became a replica keeps its connections, so the client reconnects to find the new primary. In a Redis
-    // Cluster, the keys may also have moved, or the node may have lost contact with the others.
+    // A primary that became a replica keeps its connections, so the client reconnects to find the new primary. In a
+    // Redis Cluster, the keys may also have moved, or the node may have lost contact with the other nodes.
     reconnectOnError: ({ message }) => message.includes('READONLY') || /^(MOVED|CLUSTERDOWN) /.test(message),
     connectionName: `flylive:${config.NODE_ID}`
   }

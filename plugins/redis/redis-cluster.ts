@@ -115,7 +115,7 @@ export function followPrimary (nodes: readonly ClusterAddress[], keyPrefix: stri
       return role !== 'slave'
     }
 
-    /** Searches until it finds the primary, or the client is closed. */
+    /** Searches for the primary until it is found or the client is closed. */
     override async connect (emitError: (type: string, error: Error) => void): Promise<Socket> {
       this.connecting = true
       for (let attempt = 0; ; attempt++) {

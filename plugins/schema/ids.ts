@@ -11,7 +11,7 @@ export const userIdText = z.string().min(1).max(128).refine((id) => id !== '.' &
  * A user's id: a whole number or a string. JSON parsers round numbers beyond 2^53, so two users could end up with the
  * same id. Ids beyond 2^53 must therefore be strings.
  */
-// The text comes first because zod rejects a number as a text faster than a text as a number.
+// The text comes first, because zod rejects numbers as texts faster than texts as numbers.
 export const userId = z.union([userIdText, z.int()])
 
 export const profile = z.looseObject({ userId, id: userId }).describe('The public claims of a user')

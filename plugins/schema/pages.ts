@@ -6,7 +6,7 @@ export const cursor = z.string().max(256).optional().describe("The previous page
 /** The cursor of the next page, in a reply. */
 export const nextCursor = z.string().nullable().describe('Cursor of the next page; null on the last page')
 
-/** @returns the key after which the page starts; empty for the first page */
+/** @returns the last key of the previous page; empty for the first page */
 export const keyBehind = (cursor: string | undefined): string => cursor === undefined ? '' : Buffer.from(cursor, 'base64url').toString()
 
 /** @param key the last key of the page; undefined on the last page */

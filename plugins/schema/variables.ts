@@ -137,7 +137,7 @@ export function problemsInEnv (schema: z.ZodObject, env: Readonly<Record<string,
   })
 }
 
-/** The names of types in error messages, by zod's names. */
+/** Type names for error messages, by zod type. */
 const typeNames: Readonly<Record<string, string>> = { int: 'a whole number', number: 'a number', boolean: 'true or false' }
 
 function messageOf ({ code, message, path, ...issue }: z.core.$ZodIssue): string {

@@ -17,7 +17,7 @@ export const meanings = {
 /** Marks a join error that does not apply to the room's owner and admins, because a host has locked the room. */
 export const markLockedByHost = <E extends Error>(error: E) => Object.assign(error, { lockedByHost: true as const })
 
-/** Whether the room's owner and admins may join in spite of this error. */
+/** Whether the room's owner and admins may join despite this error. */
 export const isLockedByHost = (error: unknown): boolean => error instanceof Error && 'lockedByHost' in error
 
 /** @param limit maximum number of bans */

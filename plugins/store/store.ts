@@ -26,7 +26,7 @@ export interface MemberStore {
    */
   countPin (roomId: string, address: string | undefined, isRight: boolean): Promise<void>
   /**
-   * @param mayReturn whether the user's connection broke, so that the user may rejoin a locked room for `returnMs`
+   * @param mayReturn whether the user may rejoin a locked room for `returnMs`, because the connection broke
    * @returns undefined if the socket was not in the room
    */
   leave (roomId: string, sessionId: string, userKey: string, now: number, mayReturn?: boolean): Promise<LeaveResult | undefined>
@@ -43,7 +43,7 @@ export interface MemberStore {
   getMembers (roomId: string, userKeys: readonly string[]): Promise<(Profile | undefined)[]>
   /**
    * @param limit maximum number of users per room
-   * @returns some of each room's users: first those in `first` who are in the room, then others in order of arrival
+   * @returns some users of each room: first the users in `first` who are present, then others in order of arrival
    */
   getSomeMembers (rooms: readonly { roomId: string, first: readonly string[] }[], limit: number): Promise<Profile[][]>
 
@@ -66,7 +66,7 @@ export interface MemberStore {
 /** Room records, and lists of rooms. */
 export interface RecordStore {
   getRoom (roomId: string): Promise<RoomSummary | undefined>
-  /** @returns the hash of the PIN with which a room was created */
+  /** @returns the hash of the PIN from the join that created the room */
   getPinHash (roomId: string): Promise<string | undefined>
   /**
    * @param after a room id; rooms are sorted by id
@@ -81,8 +81,8 @@ export interface RecordStore {
   /** @returns rooms whose last member left by `before`, ordered by that time. Some rooms may have members again */
   listEmptyRooms (before: number, limit: number): Promise<string[]>
   /**
-   * Removes a room that has members again, or no longer exists, from the list of empty rooms. Does nothing if the room
-   * was added to the list after `before`.
+   * Removes a room from the list of empty rooms, because it has members again or no longer exists. Does nothing if the
+   * room was added to the list after `before`.
    */
   forgetEmptyRoom (roomId: string, before: number): Promise<void>
   /** Records activity in a room and, if `producers` is given, the room's number of producers on this server. */
@@ -91,8 +91,8 @@ export interface RecordStore {
    * Removes a room and all its data except bans.
    *
    * @param onlyIfEmpty if true, does nothing if the room has members
-   * @param publish published if this call removes the room, with the room's `createdAt` appended as the last line
-   * @returns the room if this call removed it; if several callers remove it concurrently, exactly one receives it
+   * @param publish the message to publish if this call removes the room; `createdAt` is appended as the last line
+   * @returns the room if this call removed it; among concurrent callers, exactly one receives it
    */
   removeRoom (roomId: string, onlyIfEmpty?: boolean, publish?: Publication): Promise<RoomRecord | undefined>
 }
@@ -111,14 +111,14 @@ export interface LogEntry {
 export interface Spacing {
   key: string
   /**
-   * Name of the room's document that contains the minimum time, in milliseconds, in its field `field`. If the document
-   * or the field is missing, the time is 0.
+   * Name of the room's document whose field `field` contains the minimum time, in milliseconds. If the document or the
+   * field is missing, the time is 0.
    */
   document: string
   field: string
 }
 
-/** Maximum time of a {@link Spacing}, in milliseconds. */
+/** Upper bound of the minimum time in a {@link Spacing}, in milliseconds. */
 export const maxSpacingMs = 3_600_000
 
 /** The log of the kernel, and of features that are registered as plain plugins. */
@@ -128,13 +128,13 @@ export const sharedLog = 'kernel'
 export interface StateStore {
   /**
    * Replaces a document if it has the expected version. Publishes the message in the same step, so that all servers
-   * receive changes in the order in which they are made.
+   * receive the changes in order.
    *
    * @throws ROOM_NOT_FOUND; UNAVAILABLE for a change in the first `recoveryMs` after a lost room was restored, because
    *   other servers may be about to restore newer state
    */
   swapDocument (command: SwapCommand): Promise<SwapResult>
-  /** @returns one value per room: the state of its document with that name */
+  /** @returns the state of each room's document with this name */
   readDocuments (roomIds: readonly string[], name: string): Promise<(string | undefined)[]>
   /**
    * Appends an entry to one of a room's logs, and records activity in the room. Publishes the message in the same step,
@@ -197,8 +197,8 @@ export interface RoomStore extends MemberStore, RecordStore, StateStore, NodeMem
 /** How long the store remembers a closed room, so that a disconnected server does not restore it, in milliseconds. */
 export const closedMemoryMs = 600_000
 /**
- * Maximum number of wrong PINs per window (protocol.md, section 7, "Quotas"): per user and room, per address across all
- * rooms, and per room.
+ * Maximum numbers of wrong PINs in one window (protocol.md, section 7, "Quotas"). `perUser` counts per user and room;
+ * `perAddress` counts across all rooms.
  */
 export const wrongPins = { perUser: 5, perAddress: 20, perRoom: 200 } as const
 export const pinWindowMs = 60_000

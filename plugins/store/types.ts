@@ -24,7 +24,7 @@ export interface RoomRecord {
 /** Which users a room admits, in the document {@link accessDocument}. */
 export interface RoomAccess {
   /**
-   * Undefined until a host locks or unlocks the room. Until then, the PIN of the join that created the room applies.
+   * Undefined until a host locks or unlocks the room; until then, the PIN from the join that created the room applies.
    * `pin`: users with the PIN. `nobody`: no new users. In both cases, a user may join without a PIN if the user is in
    * the room, or if the user's connection broke less than {@link returnMs} ago.
    */
@@ -65,19 +65,19 @@ export interface JoinCommand {
   /** Maximum users in the room. A user who is already a member may join with more sockets. */
   limit: number
   /**
-   * The stored hash that the PIN in the request matches, or any other text if the PIN is wrong. If the join creates the
-   * room, this hash is stored.
+   * The room's stored hash if the PIN in the request matches it; any other text if the PIN is wrong. If the join
+   * creates the room, this hash is stored.
    */
   pinHash?: string | undefined
   /**
-   * The stored hash that the PIN was compared with; any other text if the PIN was not compared. If the room has
-   * a different hash, the join fails with `PinNotCompared` and no wrong PIN is counted. If omitted,
-   * a wrong `pinHash` is always counted.
+   * The stored hash that the PIN was compared with; any other text if the PIN was not compared. If the room has a
+   * different hash, the join fails with `PinNotCompared`, without counting a wrong PIN. If omitted, a wrong `pinHash`
+   * is always counted.
    */
   comparedHash?: string | undefined
   /** Key of the client's address, for the limits on wrong PINs; undefined if the address is not known. */
   address?: string | undefined
-  /** Whether the user is the owner or an admin, who needs no PIN if a host has locked the room. */
+  /** Whether the user is the owner or an admin. They need no PIN if a host has locked the room. */
   isHost?: boolean | undefined
   /** The record of the room to create if the room does not exist. If omitted, the join fails instead. */
   create?: RoomRecord | undefined
@@ -95,7 +95,7 @@ export interface JoinResult {
   participants: Profile[]
   /** All documents of the room, by name. */
   documents: ReadonlyMap<string, StoredDocument>
-  /** The hash of the PIN with which the room was created; undefined if there was none. */
+  /** The hash of the PIN from the join that created the room; undefined if there was none. */
   pinHash?: string | undefined
 }
 
@@ -139,10 +139,7 @@ export interface SwapCommand {
   publish?: Publication | undefined
 }
 
-/**
- * Whether the document had the expected version, and the document's current version (with the number 0 if there is no
- * document).
- */
+/** Whether the document had the expected version, and its current version (number 0 if it does not exist). */
 export type SwapResult = { swapped: true, version: string } | { swapped: false, version: string, state: string | undefined }
 
 export interface RoomSummary extends RoomRecord {
@@ -154,7 +151,7 @@ export interface RoomSummary extends RoomRecord {
 /** One page of the rooms that have members. */
 export interface RoomPage {
   rooms: RoomSummary[]
-  /** The id after which the next page starts; undefined on the last page. */
+  /** The cursor of the next page: a room id; undefined on the last page. */
   next: string | undefined
 }
 
@@ -170,7 +167,7 @@ export interface NodeMembers {
   room: RoomRecord
   pinHash?: string | undefined
   members: readonly { sessionId: string, userKey: string, profile: Profile }[]
-  /** Documents by name. The store restores the data that it has lost, or that it has only in an older version. */
+  /** Documents by name. The store restores documents that it has lost or that are older in the store. */
   documents: ReadonlyMap<string, StoredDocument>
   /** Published if the store had lost data, because other servers may have newer state. */
   publish?: Publication | undefined
@@ -187,7 +184,7 @@ export interface MembersChange {
 export interface WrittenMembers extends MembersChange {
   /** Set if the room was closed while this server was disconnected. In that case, nothing was written. */
   closed?: boolean
-  /** All documents the room has now. */
+  /** The room's current documents. */
   documents: ReadonlyMap<string, StoredDocument>
 }
 

@@ -10,8 +10,8 @@ export interface TlsFiles {
 }
 
 /**
- * Only cipher suites with forward secrecy and authenticated encryption: those with AES-GCM or ChaCha20-Poly1305 and,
- * for TLS 1.2, also with ECDHE.
+ * Only cipher suites with forward secrecy and authenticated encryption (AES-GCM or ChaCha20-Poly1305). The TLS 1.2
+ * suites therefore use ECDHE.
  */
 const ciphers = [
   'TLS_AES_256_GCM_SHA384', 'TLS_CHACHA20_POLY1305_SHA256', 'TLS_AES_128_GCM_SHA256',

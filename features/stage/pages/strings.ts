@@ -110,7 +110,7 @@ export const strings = {
     mutedByHost: 'Connected, muted by the host',
     interrupted: 'Connected, microphone paused by your device',
     connected: 'Connected',
-    /** @param ms time until the shutdown; undefined if it is implausible, because this device's clock differs from the server's */
+    /** @param ms time until the shutdown; undefined if implausible because this device's clock is wrong */
     draining: (ms: number | undefined) => `This server will shut down ${ms === undefined ? 'soon' : `in ${seconds(ms)} seconds`}. You will be moved to another server.`
   },
 

@@ -14,9 +14,9 @@ export interface MemoryRoom {
   kept: Map<string, string>
   /** By name. */
   logs: Map<string, string[]>
-  /** By user key: until when a user whose connection broke may rejoin the locked room, in epoch milliseconds. */
+  /** Deadlines for disconnected users to rejoin the locked room, in epoch milliseconds, by user key. */
   returning: Map<string, number>
-  /** By key: when the last log entry with that key was added, in epoch milliseconds; see `Spacing`. */
+  /** Time of the last log entry per key, in epoch milliseconds; see `Spacing`. */
   lastEntries: Map<string, number>
 }
 
@@ -34,7 +34,7 @@ export const createMemoryRoom = (record: RoomRecord, pinHash: string | undefined
 /** State shared by the parts of the memory store. */
 export interface MemoryRooms {
   all: Map<string, MemoryRoom>
-  /** The empty rooms, by room id, with the time at which the last member left; in chronological order. */
+  /** When the last member left each empty room, by room id, in chronological order. */
   empty: Map<string, number>
 }
 

@@ -21,7 +21,7 @@ import type { Ban, Publication, RoomRecord, StoredDocument } from '../types.ts'
 //   …:pin:<u>   number of wrong PINs of the user in the current window
 //   …:pins      number of all wrong PINs in the current window
 // msab:pins:<a> is the number of wrong PINs from an address in the current window, across all rooms. In scripts with
-// several keys, only this key and the list of empty rooms do not contain the room's id.
+// several keys, all keys contain the room's id, except this key and the list of empty rooms.
 
 export const roomsKey = 'msab:rooms'
 export const emptyRoomsKey = 'msab:rooms:empty'
@@ -46,7 +46,7 @@ export const backKey = (roomId: string, userKey: string) => `${roomKey(roomId)}:
 export const lastEntryKey = (roomId: string, log: string, key: string) => `${roomKey(roomId)}:last:${log}:${key}`
 export const wrongPinsKey = (roomId: string, userKey: string) => `${roomKey(roomId)}:pin:${userKey}`
 export const wrongPinsOfRoomKey = (roomId: string) => `${roomKey(roomId)}:pins`
-/** @param address the key of an address; undefined if the address is not known, in which case nothing is counted */
+/** @param address the key of an address; if undefined, the address is unknown and nothing is counted */
 export const wrongPinsOfAddressKey = (address: string | undefined) => `msab:pins:${address ?? ''}`
 export const nodeRoomsKey = (nodeId: string) => `${nodeKey(nodeId)}:rooms`
 
@@ -57,8 +57,8 @@ export const sessionField = (nodeId: string, sessionId: string) => `${nodeId} ${
 export const parseRecord = (text: string): RoomRecord => ({ options: {}, ...JSON.parse(text) as Omit<RoomRecord, 'options'> })
 
 /**
- * Caches parsed profiles by their JSON text, because each join reads up to 100 profiles, most of them the same as
- * before. The texts in the cache have at most 4 Mi characters in total.
+ * Caches parsed profiles by their JSON text, because each join reads up to 100 profiles, most of them unchanged. The
+ * cached texts have at most 4 Mi characters in total.
  */
 const profiles = new LRUCache<string, Readonly<Profile>>({ maxSize: 2 ** 22, sizeCalculation: (_profile, text) => text.length })
 

@@ -24,7 +24,7 @@ export function createRedisNodeMembers (redis: Redis, nodeId: string, index: Roo
     const [joined, left, count, closed, stored] = await redis.msabReplaceNodeMembers(
       ...roomKeys(roomId), closedKey(roomId), nodeId, meta, pinHash ?? '', now, members, ...publishArgs(publish), ...documents
     )
-    // If the room was already empty, keep the time at which it became empty.
+    // If the room was already empty, keep the time when it became empty.
     if (count === 0) await (left.length > 0 ? redis.zadd(emptyRoomsKey, now, roomId) : redis.zadd(emptyRoomsKey, 'NX', now, roomId))
     return {
       joined: joined.map(parseProfile),

@@ -27,7 +27,7 @@ export function createRoomIndex (redis: Redis, nodeId: string): RoomIndex {
     async removeMissing (roomId) {
       added.delete(roomId)
       const found = await Promise.all([redis.zrem(roomsKey, roomId), redis.srem(nodeRoomsKey(nodeId), roomId), redis.exists(roomKey(roomId))]).catch(() => [])
-      // A server has created the room in the meantime.
+      // A server has just created the room again.
       if (found[2] === 1) await add(roomId).catch(() => { /* A sync adds the room. */ })
     },
     invalidate (roomId) {

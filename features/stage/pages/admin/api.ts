@@ -103,7 +103,7 @@ export interface Node {
   state: 'ready' | 'cordon' | 'drain'
   connections: number
   rooms: number
-  /** CPU load of each media worker; 1 is a whole core. */
+  /** CPU load of each media worker; 1 means one full core. */
   workersCpu: number[]
 }
 
@@ -244,7 +244,7 @@ export type Api = ReturnType<typeof createApi>
 /**
  * Reads a list page by page.
  *
- * @param wanted minimum number of entries to read, if the list has that many
+ * @param wanted number of entries to read; fewer if the list is shorter
  * @param read returns one page with at most `limit` entries
  */
 export async function readPages<T> (wanted: number, read: (limit: number, cursor: string | null) => Promise<{ items: T[], nextCursor: string | null }>): Promise<{ items: T[], more: boolean }> {

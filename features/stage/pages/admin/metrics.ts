@@ -27,7 +27,7 @@ export const lines = {
 
 export type LineName = keyof typeof lines
 
-/** A value and the time at which it was read, in epoch milliseconds. */
+/** A value, and when it was read, in epoch milliseconds. */
 export interface Point {
   at: number
   value: number
@@ -48,7 +48,7 @@ export function rateOf (before: Point, now: Point): number | undefined {
 export const windowMs = 180_000
 
 export interface Series {
-  /** Records the metrics that were read at the given time. */
+  /** Records metrics that were read at the time `at`. */
   add (at: number, metrics: readonly Metric[]): void
   /** The points of a line, none older than {@link windowMs}. */
   pointsOf (name: LineName): readonly Point[]
@@ -92,7 +92,7 @@ export function rangeOf (points: readonly Point[]): { now: number, least: number
   return { now: last.value, least: Math.min(...values), most: Math.max(...values) }
 }
 
-/** @returns the smallest of 1, 2, 5, 10, 20 … that is at least the given number */
+/** @returns the value, rounded up to 1, 2, 5, 10, 20 … */
 export function roundUp (value: number): number {
   if (!(value > 1)) return 1
   const power = 10 ** Math.floor(Math.log10(value))
@@ -106,7 +106,7 @@ export interface Frame {
   top: number
   width: number
   height: number
-  /** Points farther apart than this time, in milliseconds, are not connected, because no values were read in between. */
+  /** Maximum time between connected points, in milliseconds; a longer time means that polls failed or paused. */
   gapMs: number
 }
 

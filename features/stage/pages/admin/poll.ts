@@ -4,7 +4,7 @@ import { waitOf } from './api.ts'
 
 const longestWaitMs = 30_000
 
-/** @returns the delay before the next request, after the given number of consecutive failures */
+/** @returns the delay before the next request, after this many consecutive failures */
 const backoff = (everyMs: number, failures: number) => Math.min(everyMs * 2 ** Math.min(failures, 10), longestWaitMs)
 
 export interface Poll<T> {
@@ -14,7 +14,7 @@ export interface Poll<T> {
   readonly error: ShallowRef<unknown>
   /** When `data` was received, in epoch milliseconds. */
   readonly at: Ref<number>
-  /** Sends a new request now, or after the pending one. Resolves when the new request has finished. */
+  /** Sends a new request now, or after the pending one. Resolves once the new request completes. */
   refresh (): Promise<void>
 }
 

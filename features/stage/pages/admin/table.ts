@@ -1,4 +1,4 @@
-/** A table column. `name` is also the name of the slot that contains the column's cells. */
+/** A table column. The slot for the column's cells has the same `name`. */
 export interface Column {
   name: string
   label: string

@@ -34,17 +34,14 @@ export interface PlayerOptions {
   now (): number
 }
 
-/** Interval at which the player checks whether the room is on air again, in milliseconds. */
+/** Delay before the player checks again whether the room is on air, in milliseconds. */
 const retryMs = 5000
 const delayMs = 500
-/**
- * How long after a stall the player lowers its target delay again, in milliseconds. Each further stall doubles this
- * time.
- */
+/** Time from a stall until the target delay is lowered again, in milliseconds. Each further stall doubles it. */
 const steadyMs = 30_000
 const maxSteadyMs = 600_000
 
-/** Safari's audio elements have a method that returns the time at which the stream began. */
+/** In Safari, audio elements have a method that returns the start time of the stream. */
 type SafariAudio = HTMLAudioElement & { getStartDate?: () => Date }
 
 /**
@@ -131,8 +128,8 @@ export function createPlayer (audio: SafariAudio, { roomId, source, tokens, toke
   }
 
   /**
-   * Reduces the delay that a stall leaves behind: Chromium resumes only after it has buffered about three seconds, and
-   * hls.js raises its target delay permanently. To reach its target, hls.js plays faster, but not if the delay exceeds
+   * Reduces the delay after a stall. Chromium buffers about three seconds before it resumes, and hls.js permanently
+   * raises its target delay. hls.js plays faster to reach its target, but not if the delay exceeds
    * `2 * target + targetduration`.
    */
   function catchUp (player: Hls): void {
@@ -152,7 +149,7 @@ export function createPlayer (audio: SafariAudio, { roomId, source, tokens, toke
     await audio.play().catch(() => { state.value = 'ready' })
   }
 
-  /** @returns the time at which the server mixed the current audio, in epoch milliseconds; undefined while unknown */
+  /** @returns when the server mixed the current audio, in epoch milliseconds; undefined while unknown */
   function mixedAt (): number | undefined {
     const began = audio.getStartDate?.().getTime()
     return hls?.playingDate?.getTime() ?? (began === undefined || Number.isNaN(began) ? undefined : began + audio.currentTime * 1000)

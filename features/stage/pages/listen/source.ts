@@ -8,7 +8,7 @@ export interface Info {
   serverTime: number
 }
 
-/** The server or CDN from which a broadcast is played. */
+/** The server or CDN that delivers a broadcast. */
 export interface Source {
   /** URL of the folder with the playlists: on this server at first, then on the CDN if the server uses one. */
   readonly folder: string

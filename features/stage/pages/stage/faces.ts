@@ -34,8 +34,8 @@ export function colourOf (userId: UserId): string {
 }
 
 /**
- * A user's visible activity. `silent`: seated without a microphone. `connecting`: the user speaks, but this page
- * receives no audio yet, or the server does not yet receive this user's microphone.
+ * A user's visible activity. `silent`: seated without a microphone. `connecting`: for other users, this page receives
+ * no audio yet; for the current user, the server does not receive the microphone yet.
  */
 export type Doing = 'speaking' | 'live' | 'muted' | 'silent' | 'listening' | 'connecting'
 

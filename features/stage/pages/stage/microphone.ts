@@ -88,7 +88,7 @@ export function createMeter (track: MediaStreamTrack): Meter | undefined {
 
 /**
  * @param level measured level, 0 to 1
- * @returns the length of the bar or ring, from 0 (-50 dB) to 1 (-10 dB), which is the range of speech
+ * @returns the length of the bar or ring, from 0 (-50 dB) to 1 (-10 dB); speech is in this range
  */
 export function loudness (level: number): number {
   return level <= 0 ? 0 : Math.min(1, Math.max(0, (20 * Math.log10(level) + 50) / 40))

@@ -1,8 +1,8 @@
 /**
  * Runs a sheet's action only once, even if its button is pressed again. Otherwise a gift could be charged twice.
  *
- * @param over called when the action has resolved, unless it resolved to false
- * @returns a function that runs an action and then ignores later calls; an action that resolves to false may be run again
+ * @param over called once the action resolves to anything but false
+ * @returns a function that runs an action and ignores later calls, unless the action resolved to false
  */
 export function once (over: () => void): (deed: () => Promise<unknown>) => Promise<void> {
   let pressed = false

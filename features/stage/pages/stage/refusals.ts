@@ -18,7 +18,7 @@ export function troubleOf (error: RequestError): string {
   return strings.trouble[error.code] ?? wordsOf(error)
 }
 
-/** @returns the addresses at which the page tried to reach the media server, such as `203.0.113.7:40000/udp` */
+/** @returns the media server addresses that the page tried, such as `203.0.113.7:40000/udp` */
 export function addressesIn ({ details }: RequestError): readonly string[] {
   return (details as MediaFailure).addresses
 }

@@ -17,8 +17,8 @@ const pageSize = 30
 /**
  * Lists the occupied rooms, largest first, and updates the list while the page is visible.
  *
- * @returns the list and its state: `state` is `off` if the server does not list rooms; `trouble` contains the reason
- *   why the list is outdated
+ * @returns the list and its state. `state` is `off` if the server does not list rooms. `trouble` explains why the list
+ *   is outdated
  */
 export function useRooms (identity: Identity, access: Access) {
   const connection = new Connection({ url: serverUrl(), token: createTokenSource(identity, access) })

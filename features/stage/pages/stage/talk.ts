@@ -10,7 +10,7 @@ export type Line =
 /** Messages and room events, newest last. */
 export interface Talk {
   readonly lines: readonly Line[]
-  /** Number of lines since the newest line was last visible. */
+  /** Number of unread lines. */
   readonly unread: Readonly<Ref<number>>
   /** Adds a message unless it is already present. */
   message (message: ChatMessage): void

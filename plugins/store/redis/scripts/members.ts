@@ -98,7 +98,7 @@ return {last, math.max(redis.call('ZCARD', KEYS[2]), redis.call('HLEN', KEYS[4])
 /**
  * KEYS users profiles — ARGV after limit
  *
- * @returns the places after `after`, the profiles of the users at these places, and the total number of users
+ * @returns up to `limit` places greater than `after`, the profiles of their users, and the number of all users
  */
 export const participants = `
 local users = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[1], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[2])

@@ -1,9 +1,9 @@
 import { accessDocument } from '../../types.ts'
 
 // Redis runs a Lua script atomically. In a script with several keys, all keys contain the room id as a hash tag, except
-// the key that counts the wrong PINs from an address and the list of empty rooms (layout.ts).
+// the list of empty rooms and the key that counts wrong PINs per address (layout.ts).
 
-/** Adds a user at the end of the order of arrival. Places are unique, even if the servers' clocks differ. */
+/** Adds a user as the last to arrive. Places are unique, even if the servers' clocks differ. */
 export const arrive = `
 local function arrive (key, user, now)
   local last = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2]
