@@ -26,7 +26,7 @@ export default fp(async function greeting (app) {
       app.log.error({ err, sessionId: session.id, userId: session.user.id }, 'failed to send the greeting (session:ready)')
       session.close('OVERLOADED')
     })
-    // Events and requests wait until the greeting has been sent, so that no event or reply precedes it.
+    // Events and requests wait until the greeting is sent, so that no event or reply precedes it.
     app.messages.hold(session, greeted)
   })
 }, { name: 'greeting', dependencies: ['hooks', 'messages', 'features', 'clock'] })

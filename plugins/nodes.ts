@@ -37,7 +37,7 @@ export interface Nodes {
   readonly isCordoned: boolean
   /** The URLs (see NODE_URLS) of the other servers that accept users. The least loaded server comes first. */
   urls (): string[]
-  /** Sends a report to the other servers immediately, for example after this server's state has changed. */
+  /** Sends a report to the other servers immediately, for example after this server's state changes. */
   report (): void
   /** @returns an OVERLOADED or DRAINING error with the retry delay and, if it is known, the URL of another server */
   refusal (code: 'OVERLOADED' | 'DRAINING'): Error

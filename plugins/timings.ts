@@ -10,10 +10,7 @@ export interface Timings {
   redisCommandMs: number
   /** Lifetime of a server's lease. The server renews the lease three times per lifetime; when the lease expires, the server's members are removed from their rooms. */
   leaseMs: number
-  /**
-   * How long servers refuse to create rooms after Redis has lost data, because another server may restore the same
-   * room.
-   */
+  /** How long servers create no rooms after Redis loses data, because another server may restore the same room. */
   recoveryMs: number
   /** Time between passes of the reconciler, which removes dead servers and syncs rooms with the store. */
   reconcileIntervalMs: number

@@ -32,7 +32,7 @@ export interface Auth {
    * Revokes a token and closes its sessions on every server.
    *
    * @param until expiry of the token, in epoch milliseconds
-   * @throws UNAVAILABLE if the revocation could not be stored; the sessions are closed in any case
+   * @throws UNAVAILABLE if the revocation cannot be stored; the sessions are closed anyway
    */
   revoke (tokenHash: string, until: number): Promise<void>
   /** @throws UNAVAILABLE */
@@ -55,8 +55,8 @@ declare module '../../plugins/cluster/messages.ts' {
 }
 
 /**
- * Interval at which the tokens of open sessions are checked for revocation, in milliseconds. The check is needed
- * because the backend also writes revocations. protocol.md requires that a session closes within 5 s of the revocation.
+ * Interval between revocation checks of open sessions' tokens, in milliseconds. The checks are needed because the
+ * backend also writes revocations. protocol.md requires that a session closes within 5 s of the revocation.
  */
 const sweepMs = 2500
 const sweepBatch = 500

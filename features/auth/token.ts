@@ -3,7 +3,7 @@ import { createVerifier, TokenError } from 'fast-jwt'
 import { findTextIssue, userIdText, z } from 'flylive-audio-server/feature'
 import type { Identity, Profile, UserId } from 'flylive-audio-server/feature'
 
-/** The reason why a token was rejected; the `result` label of flylive_auth_attempts_total. */
+/** The reason for rejecting a token; the `result` label of flylive_auth_attempts_total. */
 export type Refusal = 'missing' | 'invalid' | 'expired' | 'blocked' | 'revoked' | 'store_error'
 
 /** Thrown if a token is rejected. */
@@ -39,7 +39,7 @@ export interface TokenRules {
   /** Required `typ` of the header. If undefined, any value is accepted. */
   type?: string | undefined
   publicClaims: readonly string[]
-  /** Called when claims were removed from a profile because it was too large. */
+  /** Called when claims are removed from a profile that is too large. */
   onTrimmed?: (userId: UserId, removed: readonly string[]) => void
 }
 

@@ -12,7 +12,7 @@ import { FrameDecoder } from './decoder.ts'
 import type { ClientEvents } from './decoder.ts'
 import type { Packet } from './packets.ts'
 
-/** Maximum time between a client's first request and the packet with its token, in milliseconds. */
+/** Maximum time from a client's first request to the packet with its token, in milliseconds. */
 const connectMs = 10_000
 /** Maximum number of packets from a client that has no session yet. A well-behaved client sends one. */
 const maxEarlyPackets = 10
@@ -34,7 +34,7 @@ export interface Mapping {
    * @throws the error that the client receives as `connect_error`
    */
   identify (client: Client): Promise<void>
-  /** Opens the session of a client whose user has been identified. */
+  /** Opens a session for a client, once its user is identified. */
   open (client: Client, face: Face<Packet>): Session
 }
 

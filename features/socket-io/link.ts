@@ -5,7 +5,7 @@ import type { WebSocket } from 'ws'
 import { socketIoFace } from './face.ts'
 import type { Packet } from './packets.ts'
 
-/** Close reasons after which clients must not reconnect automatically, so the server sends a disconnect packet. */
+/** For these close reasons, the server sends a disconnect packet, which stops automatic reconnects. */
 const finalReasons: ReadonlySet<CloseReason> = new Set(['UNAUTHORIZED', 'KICKED', 'REPLACED'])
 
 /** Sent as the `error` event before the connection closes, because a Socket.IO client cannot read a close reason. */

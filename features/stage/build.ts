@@ -87,7 +87,7 @@ async function removeOldBuilds (): Promise<void> {
   await Promise.all(old.map(({ folder }) => rm(folder, { recursive: true, force: true })))
 }
 
-// The setup runs this file, so that the first start of the server does not have to build the pages.
+// The setup runs this file, so that the server need not build the pages when it first starts.
 if (process.argv[1] === thisFile) {
   const folder = await buildFolder()
   if (!existsSync(folder)) {

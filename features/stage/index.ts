@@ -8,7 +8,7 @@ import type { GuestSigner } from './guests.ts'
 /**
  * Allows only resources from this server, and no inline scripts or styles. Only Vue may create HTML from strings.
  *
- * @param media another origin from which the page may load audio
+ * @param media an additional origin that may serve audio to the page
  */
 const contentSecurityPolicy = (media = '') => [
   "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:", "font-src 'self'",

@@ -26,7 +26,7 @@ export interface Blobs {
    * even after a crash. Concurrent puts never mix their data.
    *
    * @returns the size in bytes; resolves when the blob is durable
-   * @throws the stream's error, in which case an existing blob is kept
+   * @throws the stream's error, without changing an existing blob
    */
   put (key: string, stream: Readable): Promise<number>
   /**

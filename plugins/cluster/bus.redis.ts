@@ -57,7 +57,7 @@ function createInFlight (deliver: (name: string, message: string) => void) {
  * echoes them, so that all servers deliver messages in the same order. While Redis is unreachable, a server delivers its
  * own messages immediately.
  *
- * Resolves when the bus has subscribed to its Redis channels; waits until Redis is reachable.
+ * Resolves once Redis is reachable and the bus is subscribed to its Redis channels.
  *
  * @param redis a client whose commands fail immediately while the client is disconnected
  * @param db database number; deployments that share one Redis use different numbers

@@ -21,7 +21,7 @@ interface Reply {
   error?: { code: string, message: string, statusCode: number, details?: unknown }
 }
 
-/** The channel on which one server receives requests and replies. */
+/** One server's channel for incoming requests and replies. */
 const channelOf = (nodeId: string) => `node:${nodeId}`
 
 /** @returns the error that the handler on the other server threw */

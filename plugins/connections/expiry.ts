@@ -11,7 +11,7 @@ const noticeMs = 60_000
 const minNoticeDelayMs = 1000
 
 export interface Expiry {
-  /** Restarts the timers. Call this after the session's token has been renewed. */
+  /** Restarts the timers. Call this after renewing the session's token. */
   restart (): void
   stop (): void
 }

@@ -237,8 +237,8 @@ export default fp(async function sockets (app) {
 
 /**
  * Closes a user's older connections on all servers when a new connection opens. A server that is shutting down keeps
- * the older connections until the new session has joined a room, so that a user who moves to another server stays in the room.
- * It keeps connections with audio for another {@link handOverMs}, so that the audio is not interrupted.
+ * the older connections until the new session joins a room, so that a user who moves to another server stays in the
+ * room. It keeps connections with audio for another {@link handOverMs}, so that the audio is not interrupted.
  *
  * @returns a function to call with the session of each new connection
  */

@@ -2,8 +2,7 @@ import type { CloseReason } from './close-codes.ts'
 import type { OutgoingEvent } from './face.ts'
 
 /**
- * A session's transport: it writes frames to one client. Call `session.end()`
- * when the client has disconnected.
+ * A session's transport: it writes frames to one client. Call `session.end()` when the client disconnects.
  *
  * @typeParam F the type of frame that the session's face creates
  */

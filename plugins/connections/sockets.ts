@@ -83,7 +83,7 @@ export interface ConnectionOptions {
   face?: Face<string | Uint8Array>
   /** The owner of the path: `kernel`, or the name of a feature. */
   owner?: string
-  /** Handles the session's frames instead of `face`, so none of them is handled as a request. */
+  /** Handles the session's frames instead of `face`. None of the frames is handled as a request. */
   reader?: FrameReader
   /** Called when the session is open. */
   opened?: (session: Session) => void

@@ -109,7 +109,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
     return await promise
   }
 
-  /** Runs a request immediately, or once the session's earlier exclusive requests have finished. */
+  /** Runs a request immediately, or once the session's earlier exclusive requests finish. */
   function start (request: SessionRequest & { type: string }): void {
     const { session, type } = request
     const count = meter(request)
@@ -182,7 +182,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
       const key = route.limit.perRoom === true ? `${room?.roomId ?? ''} ${session.userKey}` : session.userKey
       const { name = route.type, perMinute, eventual = false } = route.limit
       const counted = eventual ? limits.count(name, key, perMinute) : limits.consume(name, key, perMinute)
-      // The session's later requests also wait, so that handlers start in the order in which the requests arrived.
+      // The session's later requests also wait, so that handlers start in order of arrival.
       if (eventual && counted) hold(session, counted)
       if (counted) await counted
     }

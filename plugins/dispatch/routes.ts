@@ -15,9 +15,9 @@ export interface RequestLimit {
   /** Requests with the same name share one limit. Default: the message type. */
   name?: string
   /**
-   * Whether to count requests without waiting for Redis. Even then, the server waits for Redis if a user sends many
-   * requests at once. Handlers start in the order in which requests arrive. A user with sessions on several servers may
-   * exceed the limit by a twentieth per additional server.
+   * Whether to count requests without waiting for Redis, except if a user sends many requests at once. Handlers start
+   * in the requests' order of arrival. A user with sessions on several servers may exceed the limit by a twentieth per
+   * additional server.
    */
   eventual?: boolean
 }

@@ -26,8 +26,8 @@ const closeTimeoutMs = 5000
 export const webSocketUrl = '/ws'
 
 /**
- * The kernel's routes (routes/). The kernel registers them only after the features have claimed their paths, so this
- * list reserves them until then.
+ * The kernel's routes (routes/). They are reserved here, because the kernel registers them only after the features
+ * claim their paths.
  */
 const reserved = ['/admin/*', '/health', '/livez', '/metrics', '/readyz', webSocketUrl]
 

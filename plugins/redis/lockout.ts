@@ -5,8 +5,8 @@ import { createLimiter } from './limiter.ts'
 
 /**
  * Maximum wrong secrets per address per window. An address that reaches the limit is locked out for the rest of the
- * window. A valid secret always passes, even if a script at the same address keeps using an outdated one, so the limit
- * can be low enough to slow down guessing.
+ * window. A valid secret always passes, even if a script at the same address keeps using an outdated secret. The limit
+ * can therefore be low enough to slow down guessing.
  */
 export const wrongKeys = { tries: 30, seconds: 600 } as const
 

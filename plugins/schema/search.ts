@@ -8,7 +8,7 @@ const fold = (text: string) => text.normalize('NFKD').replace(/\p{Mn}/gu, '').to
 
 /**
  * @param query words, separated by spaces
- * @returns a function that checks whether the given texts together contain all words
+ * @returns a function that checks whether its texts together contain all words
  */
 export function createSearch (query: string): (texts: readonly (string | null | undefined)[]) => boolean {
   const words = fold(query).split(/\s+/).filter((word) => word !== '')

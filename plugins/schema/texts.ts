@@ -14,8 +14,8 @@ export function text (min: number, max: number) {
 }
 
 /**
- * Whether a text has neither a NUL character nor half of a surrogate pair. JSON allows both, but some databases reject NUL, and
- * UTF-8 cannot represent half a pair: two user ids with different halves would become the same key in Redis.
+ * Whether a text has neither a NUL character nor half of a surrogate pair. JSON allows both, but some databases reject
+ * NUL, and UTF-8 cannot represent half a pair. Two user ids with different halves would become the same Redis key.
  */
 export const isStorable = (text: string): boolean => text.isWellFormed() && !text.includes('\0')
 

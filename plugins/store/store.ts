@@ -143,14 +143,14 @@ export interface StateStore {
    *
    * @param log the name of the log: the feature that owns it, or {@link sharedLog}
    * @returns the number of connections that received the message
-   * @throws RATE_LIMITED if `spacing` does not allow the entry yet, in which case nothing is stored or published
+   * @throws RATE_LIMITED, without storing or publishing anything, if `spacing` does not allow the entry yet
    */
   appendLog (roomId: string, log: string, entry: LogEntry): Promise<number>
   /**
    * Removes an entry from one of a room's logs, and publishes the message in the same step.
    *
-   * @returns the number of connections that received the message; undefined if the log does not have the entry, in
-   *   which case nothing is published
+   * @returns the number of connections that received the message; undefined, without publishing, if the log does
+   *   not have the entry
    */
   removeFromLog (roomId: string, log: string, entry: string, publish?: Publication): Promise<number | undefined>
   /**
@@ -163,7 +163,7 @@ export interface StateStore {
 
 /** The members of rooms, per server. When a server dies, another server removes the dead server's members. */
 export interface NodeMembersStore {
-  /** @returns rooms in which a server has or may have members */
+  /** @returns rooms that have or may have members on the server */
   listNodeRooms (nodeId: string): Promise<string[]>
   /**
    * Replaces the members that a room has on one server. If the store does not

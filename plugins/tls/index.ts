@@ -4,13 +4,13 @@ import fp from 'fastify-plugin'
 import { describeCertificate, readTls } from './certificate.ts'
 
 /**
- * Interval at which the files are checked for changes, in milliseconds. Polling also detects changes behind symbolic
+ * Interval between checks of the files for changes, in milliseconds. Polling also detects changes behind symbolic
  * links, which certificate renewals and Kubernetes use.
  */
 const pollMs = 2000
 /**
- * How long the server waits after a change before it reads the files, in milliseconds. The wait is needed because the
- * key and the certificate are rarely written at the same time.
+ * Delay from a change to reading the files, in milliseconds. The delay is needed because the key and the certificate
+ * are rarely written at the same time.
  */
 const settleMs = 500
 

@@ -9,10 +9,7 @@ import type { MemoryRooms } from './rooms.ts'
 import { createSavedRooms } from './saved-rooms.ts'
 import { createMemoryState } from './state.ts'
 
-/**
- * Only one server uses this store, and all members are gone when the server's process ends, so there is nothing to
- * clean up or restore.
- */
+/** Needs no cleanup or recovery: this store serves a single server, whose members leave when its process ends. */
 function createMemoryNodeMembers ({ all }: MemoryRooms): NodeMembersStore {
   const unchanged = (roomId: string) => ({ joined: [], left: [], count: all.get(roomId)?.users.size ?? 0 })
   return {

@@ -10,7 +10,7 @@ export interface MemoryRoom {
   lastActivityAt: number
   producers: number
   documents: Map<string, StoredDocument>
-  /** The part of each document that survives a restart, as JSON, by name. */
+  /** By document name: the part that survives a restart, as JSON. */
   kept: Map<string, string>
   /** By name. */
   logs: Map<string, string[]>

@@ -8,7 +8,7 @@ import type { MemoryRoom, MemoryRooms } from './rooms.ts'
 interface SavedRoom {
   record: RoomRecord
   pinHash?: string | undefined
-  /** The part of each document that survives a restart, by name. */
+  /** By document name: the part that survives a restart. */
   documents: Record<string, StoredDocument>
   /** Keys of the users who may return after a restart, if the room admits no new users. */
   returning?: string[] | undefined

@@ -26,8 +26,8 @@ function joinResult ([meta, created, first, count, profiles, documents, pinHash]
 }
 
 /**
- * @param leases detects when Redis has lost its data. For `recoveryMs` after such a loss, no rooms are created, so that
- *   the servers can restore their own rooms
+ * @param leases detects data loss in Redis. For `recoveryMs` after a loss, no rooms are created, so that the servers
+ *   can restore their own rooms
  */
 export function createRedisMembers (redis: Redis, nodeId: string, index: RoomIndex, leases: Pick<NodeLeases, 'msSinceLoss'>, recoveryMs: number): MemberStore {
   async function listParticipants (roomId: string, after: number, limit: number) {

@@ -129,7 +129,7 @@ export function createPlayer (audio: SafariAudio, { roomId, source, tokens, toke
 
   /**
    * Reduces the delay after a stall. Chromium buffers about three seconds before it resumes, and hls.js permanently
-   * raises its target delay. hls.js plays faster to reach its target, but not if the delay exceeds
+   * raises its target delay. To reach its target, hls.js plays faster, but not if the delay exceeds
    * `2 * target + targetduration`.
    */
   function catchUp (player: Hls): void {

@@ -115,7 +115,7 @@ return {places, redis.call('HMGET', KEYS[2], unpack(keys)), count}
 /**
  * KEYS users profiles — ARGV limit user…
  *
- * @returns the profiles of the given users who are in the room, then of other users in order of arrival
+ * @returns profiles: first of the listed users who are in the room, then of other users in order of arrival
  */
 export const someMembers = `
 local limit = tonumber(ARGV[1])
