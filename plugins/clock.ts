@@ -27,7 +27,7 @@ const maxBackMs = 250
 /** Maximum difference between the machine's clock and this clock before a warning is logged, in milliseconds. */
 const maxSkewMs = 2000
 
-/** Creates this process's clock. `syncTo` adjusts it to another clock's time, in epoch milliseconds. */
+/** Creates this process's clock. `syncTo` adjusts the clock to another clock's time, in epoch milliseconds. */
 export function createClock (): Clock & { syncTo (now: number): void } {
   let offsetMs = 0
   let latest = 0

@@ -34,7 +34,7 @@ export default fp(async function drain (app) {
     clearTimeout(timer)
     timer = setTimeout(() => over.resolve('deadline'), seconds * 1000)
     app.log.info({ sessions: app.sockets.size, seconds }, 'draining')
-    // Tell the other servers to send no more clients here.
+    // Report the new state now, so that the other servers send no more clients to this server.
     app.nodes.report()
     // Send each client the URL of another server, and distribute the clients evenly over the URLs.
     const urls = app.nodes.urls()

@@ -12,7 +12,7 @@ export interface HealthReport {
 }
 
 export interface Health {
-  /** Checks this server and its dependencies. The dependencies are checked at most 20 times per second, regardless of the number of callers. */
+  /** Checks this server and its dependencies. All calls together check the dependencies at most 20 times per second. */
   check (): Promise<HealthReport>
 }
 

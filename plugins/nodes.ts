@@ -45,7 +45,7 @@ export interface Nodes {
    * Changes a server's state.
    *
    * @param node the server's nodeId or NODE_ID
-   * @param drainSeconds for the `drain` state: how long the server's users have to leave
+   * @param drainSeconds for the `drain` state: time for users to leave the server, in seconds
    * @throws NOT_FOUND if there is no such server, UNAVAILABLE if the server does not answer
    */
   change (node: string, state: NodeState, drainSeconds?: number): Promise<{ before: NodeState, node: NodeReport }>

@@ -8,7 +8,7 @@ export const config = z.object({
   secret: fromEnv('JWT_SECRET', secret(jwtSecret.optional()
     .describe('Secret shared with the backend that signs the tokens (HS256). Required in production. In development, if no secret is set, the server generates and prints one.'))),
   previousSecrets: fromEnv('JWT_PREVIOUS_SECRETS', secret(z.array(jwtSecret).default([])
-    .describe('Older secrets, comma-separated. Tokens signed with them remain valid, so that secrets can be rotated.')), read.list),
+    .describe('Older secrets, comma-separated. Tokens signed with an older secret remain valid, so that secrets can be rotated.')), read.list),
   maxAgeSeconds: fromEnv('JWT_MAX_AGE_SECONDS', z.int().min(1).max(31_536_000).default(86_400)
     .describe('How long a token without exp is valid after its iat, in seconds.'), read.number),
   clockToleranceSeconds: fromEnv('JWT_CLOCK_TOLERANCE_SECONDS', z.int().min(0).max(3600).default(60)

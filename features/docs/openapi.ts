@@ -97,7 +97,7 @@ function operation (owner: string, method: string, url: string, schema: RouteSch
 
 const isAdmin = (url: string) => url === '/admin' || url.startsWith('/admin/')
 
-/** Describes an error response with `text` and, if the route has one, its own description of the status. */
+/** Describes an error response with `text` and the route's own description of the status, if any. */
 function refusal (text: string, { response }: RouteSchema, status: number) {
   const own = response?.[status]
   const description = own === undefined ? text : `${text}. ${own.description ?? ''}`

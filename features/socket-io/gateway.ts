@@ -19,7 +19,7 @@ const maxEarlyPackets = 10
 
 export type Client = Socket<ClientEvents, DefaultEventsMap>
 
-/** The running feature generation's functions for handling connections. */
+/** The functions of the running feature generation that handle connections. */
 export interface Mapping {
   face: Face<Packet>
   /**
@@ -59,7 +59,7 @@ interface ConnectionState {
 export function createGateway (config: Settings, mapping: Mapping): Gateway {
   let current = mapping
   const states = new WeakMap<EngineSocket, ConnectionState>()
-  /** The connections by first request. */
+  /** Each connection, by its first request. */
   const byRequest = new WeakMap<IncomingMessage, EngineSocket>()
   // The sessions of all feature generations share this face, so that an event is encoded once for all of them.
   const face: Face<Packet> = {

@@ -69,7 +69,7 @@ async function createMapping (app: FeatureInstance): Promise<Mapping> {
   /**
    * Logs and counts a rejected client.
    *
-   * @returns the error to send to it
+   * @returns the error to send to the client
    */
   function refuse (error: unknown, { conn, handshake }: Client, hasToken: boolean): Error {
     const refusal = refusalOf(error, hasToken)

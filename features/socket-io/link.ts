@@ -19,7 +19,7 @@ const explanations: { [R in CloseReason]?: string } = {
 
 /** How long a closing connection may take to deliver queued packets before it is terminated, in milliseconds. */
 const closeTimeoutMs = 5000
-/** Like {@link closeTimeoutMs}, but for a flooding client. The server no longer reads from it. */
+/** Like {@link closeTimeoutMs}, but for flooding clients. The server reads no more data from them. */
 const floodCloseMs = 500
 
 /** @returns the WebSocket of a connection; undefined if the client uses polling */

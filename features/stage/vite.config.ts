@@ -23,7 +23,7 @@ export default defineConfig({
     { name: 'layout', transformIndexHtml: { order: 'pre', handler: (head) => layout.replace('<!-- head -->', () => head) } }
   ],
   resolve: {
-    // The only part of this repository that the pages import is the client package.
+    // From this repository, the pages import only the client package.
     alias: { '@flylive/audio-client': join(import.meta.dirname, '..', '..', 'client', 'index.ts') }
   },
   build: {

@@ -46,7 +46,7 @@ export interface Admission {
    * @throws UNAUTHORIZED, UNAVAILABLE, FEATURE_DISABLED
    */
   userOf (token: string | undefined, verified?: (user: User) => void): Promise<Identity>
-  /** Stops counting a connection as one without a session. Called once it has a session or is rejected. */
+  /** Stops counting a connection as one without a session. Called when it gets a session or is rejected. */
   arrived (connection: ClientConnection): void
   /** Calls `arrived` for the connection that {@link identify} identified with this identity. */
   opened (identity: Identity): void
@@ -60,7 +60,7 @@ export function createAdmission (app: FastifyInstance, size: () => number): Admi
   const { config } = app
   const isOriginAllowed = createOriginCheck(config)
   const clientOf = createClientReader(trustProxyOption(config.TRUST_PROXY))
-  // Connections that have no session yet. They also count toward the limit; otherwise, a burst could exceed it.
+  // Connections that have no session yet. They count toward the limit; otherwise, a burst could exceed the limit.
   const arriving = new Set<ClientConnection>()
   const closed = new WeakSet<ClientConnection>()
   const identified = new WeakMap<Identity, ClientConnection>()

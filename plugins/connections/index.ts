@@ -30,7 +30,7 @@ declare module '../hooks.ts' {
     'session:open': (session: Session) => void
     /** Returns fields to add to the greeting (session:ready). */
     'session:greet': (session: Session) => Record<string, unknown> | Promise<Record<string, unknown>>
-    /** A session has ended. Called before it leaves its room. */
+    /** A session has ended. Called before the session leaves its room. */
     'session:close': (session: Session) => void
     /**
      * A session's user has joined a room through another server. Returns whether the session has audio; if so, the

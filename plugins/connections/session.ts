@@ -226,7 +226,7 @@ export class Session {
     this.#endSoon()
   }
 
-  /** Releases the session's resources after its client disconnects. Called by the owner of the session's link. Idempotent. */
+  /** Releases the session's resources after its client disconnects. Called by the link's owner. Idempotent. */
   end (): void {
     this.#closing = true
     if (this.#ended) return

@@ -10,7 +10,7 @@ import type { FrameReader, Identity, Session, UserId } from './session.ts'
 /** Options for a session over a feature's own transport, or without a connection. */
 export type OpenOptions<F = unknown> = {
   identity: Identity
-  /** Called once, when the session ends. `reason` is the server's close reason; undefined if the feature ended the session. */
+  /** Called when the session ends. `reason` is the server's close reason; undefined if the feature ended it. */
   onClose?: (reason: CloseReason | undefined) => void
 } & ({
   face: Face<F>
@@ -46,14 +46,14 @@ export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | '
   /**
    * Opens a session that does not use one of the server's own WebSockets. It counts toward MAX_CONNECTIONS. Like every
    * session, it can join rooms, take seats, and send and receive audio; it can also be closed or kicked. When the
-   * session ends, it leaves its room. It outlives reloads of its feature, and is closed with SHUTTING_DOWN when the
-   * feature is disabled.
+   * session ends, it leaves its room. The session outlives reloads of its feature and is closed with SHUTTING_DOWN when
+   * the feature is disabled.
    *
    * @throws DRAINING, OVERLOADED
    */
   open<F> (options: OpenOptions<F>): Session
   /**
-   * Replaces a session's token with a newer one. After that, the session ends when the newer token expires.
+   * Replaces a session's token with a newer one. The session then ends when the newer token expires.
    *
    * @throws FORBIDDEN if the newer token belongs to another user
    */

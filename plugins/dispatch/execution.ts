@@ -27,7 +27,7 @@ export interface MessageDispatcher {
 export interface Execution extends MessageDispatcher {
   /** Decodes a frame with the session's face, runs the request, and sends the reply. */
   read: FrameReader
-  /** Delays the session's later requests until `until` settles. Promises from earlier calls still apply. */
+  /** Delays the session's later requests until `until` settles. The promises from earlier calls must settle, too. */
   hold (session: Session, until: Promise<unknown>): void
 }
 

@@ -88,7 +88,7 @@ const byStatus: Record<number, string> = {
 
 /**
  * Converts an error to the format that clients receive. An error with neither a code nor a known HTTP
- * status becomes INTERNAL and reveals no internals.
+ * status becomes INTERNAL and reveals no details.
  *
  * @param error anything that was thrown
  * @returns the error to send, and the HTTP status that goes with it

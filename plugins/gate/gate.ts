@@ -20,7 +20,7 @@ export type HttpHandler = (request: IncomingMessage, response: ServerResponse) =
 export interface HttpPathOptions {
   /**
    * Whether a resource that outlives reloads (`keep`) responds to the requests. If so, reloading the feature neither
-   * waits for in-flight requests nor ends them. The resource must end them when it is disposed of.
+   * waits for in-flight requests nor ends them. The resource must end these requests when it is disposed of.
    */
   kept?: boolean
 }

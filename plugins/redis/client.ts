@@ -26,8 +26,8 @@ export function createRedisClient (config: RedisConfig, commandTimeout: number):
 }
 
 /**
- * Makes the client read all available replies before a command times out. Node.js runs timers before it reads sockets,
- * so otherwise all commands in flight would fail if the process was blocked for longer than the timeout, even if Redis
+ * Makes the client read all available replies before a command times out. Node.js runs timers before it reads sockets.
+ * If the process was blocked for longer than the timeout, all commands in flight would otherwise fail, even if Redis
  * replied in time.
  *
  * @param timedOut called when Redis did not reply to a command in time

@@ -5,9 +5,9 @@ import { connect as connectTls } from 'node:tls'
 import { AbstractConnector, Redis } from 'ioredis'
 import type { RedisOptions } from 'ioredis'
 
-// All keys of a deployment have the same hash tag, so one primary of the Redis Cluster holds them all, and scripts can
-// use any of them. The servers connect only to this primary. They use an ordinary client, which keeps commands and
-// messages in order. Other deployments have different tags, which may belong to different primaries.
+// All keys of a deployment have the same hash tag. One primary of the Redis Cluster therefore holds all keys, and
+// scripts can use any of them. The servers connect only to this primary. They use an ordinary client, which keeps
+// commands and messages in order. Other deployments have different tags, which may belong to different primaries.
 
 export interface ClusterAddress {
   host: string
@@ -75,7 +75,7 @@ export function followPrimary (nodes: readonly ClusterAddress[], keyPrefix: stri
     try {
       await client.connect()
       const [info, slot, ranges] = await Promise.all([client.cluster('INFO'), client.cluster('KEYSLOT', keyPrefix), client.cluster('SLOTS')]) as unknown as [string, number, SlotRange[]]
-      // A node that has lost contact with the others may still consider itself the primary.
+      // A node that has lost contact with the other nodes may still consider itself the primary.
       if (!info.includes('cluster_state:ok')) throw new Error(`Redis Cluster: ${nameOf(node)} reports that the cluster is down`)
       const [,, ...found] = ranges.find(([first, last]) => first <= slot && slot <= last) ?? [0, 0]
       const [primary, ...replicas] = found.map(([host, port]) => ({ host: host === null || host === '' ? node.host : host, port }))

@@ -163,7 +163,7 @@ export interface StateStore {
 
 /** The members of rooms, per server. When a server dies, another server removes the dead server's members. */
 export interface NodeMembersStore {
-  /** @returns rooms that have or may have members on the server */
+  /** @returns rooms that may have members on the server */
   listNodeRooms (nodeId: string): Promise<string[]>
   /**
    * Replaces the members that a room has on one server. If the store does not

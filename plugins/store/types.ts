@@ -167,7 +167,7 @@ export interface NodeMembers {
   room: RoomRecord
   pinHash?: string | undefined
   members: readonly { sessionId: string, userKey: string, profile: Profile }[]
-  /** Documents by name. The store restores documents that it has lost or that are older in the store. */
+  /** Documents by name. The store restores documents that it has lost or has only in an older version. */
   documents: ReadonlyMap<string, StoredDocument>
   /** Published if the store had lost data, because other servers may have newer state. */
   publish?: Publication | undefined

@@ -92,7 +92,7 @@ export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms,
         for (const [key, until] of room.returning) if (until <= now) room.returning.delete(key)
         room.returning.set(userKey, now + returnMs)
       }
-      // If this fails, the user stays in the saved list of users who may return, until the next save.
+      // If the save fails, the user stays in the saved list of users who may return, until the next save.
       if (access?.admits === 'nobody' && !mayReturn) saved.save(room).catch(() => { /* The next change of the room saves it. */ })
       return { lastOfUser, count: room.users.size }
     },

@@ -244,7 +244,7 @@ export type Api = ReturnType<typeof createApi>
 /**
  * Reads a list page by page.
  *
- * @param wanted number of entries to read; fewer if the list is shorter
+ * @param wanted maximum number of entries to read
  * @param read returns one page with at most `limit` entries
  */
 export async function readPages<T> (wanted: number, read: (limit: number, cursor: string | null) => Promise<{ items: T[], nextCursor: string | null }>): Promise<{ items: T[], more: boolean }> {

@@ -37,7 +37,7 @@ export interface PlayerOptions {
 /** Delay before the player checks again whether the room is on air, in milliseconds. */
 const retryMs = 5000
 const delayMs = 500
-/** Time from a stall until the target delay is lowered again, in milliseconds. Each further stall doubles it. */
+/** Time from a stall until the target delay is lowered again, in milliseconds. Each further stall doubles this time. */
 const steadyMs = 30_000
 const maxSteadyMs = 600_000
 

@@ -10,9 +10,9 @@ export interface Info {
 
 /** The server or CDN that delivers a broadcast. */
 export interface Source {
-  /** URL of the folder with the playlists: on this server at first, then on the CDN if the server uses one. */
+  /** URL of the playlist folder: first on this server, later on the CDN if the server uses one. */
   readonly folder: string
-  /** @returns undefined if the room is not on air, or the server cannot be reached */
+  /** @returns undefined if the room is not on air or the server cannot be reached */
   info (): Promise<Info | undefined>
 }
 

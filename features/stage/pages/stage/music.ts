@@ -13,7 +13,7 @@ interface Playing {
 
 /** @param say shows the user a message */
 export function createMusic (room: RoomClient, say: (text: string) => void) {
-  /** Name of the file that is shared; empty if there is none. */
+  /** Name of the shared file; empty if there is none. */
   const name = ref('')
   let playing: Playing | undefined
 

@@ -6,7 +6,7 @@ import type { Stage } from './stage.ts'
 /** Length of each measurement, in milliseconds. */
 const everyMs = 2000
 
-/** @returns the audio quality, measured every {@link everyMs}; undefined until measured, and without audio */
+/** @returns the quality, measured every {@link everyMs}; undefined without audio or before the first measurement */
 export function useQuality ({ room }: Stage): ShallowRef<AudioQuality | undefined> {
   const quality = shallowRef<AudioQuality>()
   const timer = setInterval(async () => {

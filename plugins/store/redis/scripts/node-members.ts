@@ -10,7 +10,7 @@ return intact(KEYS[1], KEYS[2], KEYS[3], KEYS[4]) and 1 or 0
  * KEYS room users profiles refs sessions docs logs closed — ARGV node meta pin now members (JSON: [[field, user,
  * profile]…]) channel payload (name version state)…
  *
- * Replaces a server's members in the room: removes members that are not in the argument, and adds members that are
+ * Replaces a server's members in the room: removes members that are not in `members`, and adds members that are
  * missing in Redis. Restores documents that are missing or older in Redis, if they belong to this room and not to an
  * earlier room with the same id. If Redis had lost the room or some of its documents, records the time and publishes
  * the payload.
