@@ -12,12 +12,12 @@ export interface Life {
   /** The room's owner according to the backend. */
   owner: TestClient
   speaker: TestClient
-  /** An admin whose role the server has not requested from the backend yet. */
+  /** An admin whose role the server has not looked up yet. */
   admin: TestClient
   roomId: string
 }
 
-/** @param away stops the backend, so that the server can no longer request roles */
+/** @param away stops the backend, which makes role lookups fail */
 export async function liveRoom (t: Test, env: Record<string, string>, away: (backend: Backend) => unknown): Promise<Life> {
   const backend = await startBackend(t)
   const roomId = '7'

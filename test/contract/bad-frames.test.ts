@@ -79,7 +79,7 @@ t.test('survives random bytes instead of frames', nativeOnly, async (t) => {
   await fc.assert(fc.asyncProperty(fc.uint8Array({ minLength: 1, maxLength: 3000 }), async (octets) => {
     const client = await server.connect('another')
     await client.ok('room:join', { roomId: 'r3' })
-    // End the connection, because the server waits for more bytes if these are the start of a valid frame.
+    // If the bytes start a valid frame, the server waits for the rest, so end the connection.
     socketOf(client).end(octets)
     await client.closed
   }), tries(60))

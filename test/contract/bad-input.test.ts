@@ -9,7 +9,7 @@ import type { Scene } from '../support/scene.ts'
 const limit = 65_536
 const codes = await knownCodes()
 
-// Placeholders for ids, because the ids are known only when a frame is sent. They also make counterexamples easier to
+// Placeholders for ids, which are known only when a frame is sent. Placeholders also make counterexamples easier to
 // read.
 const ofMine = (what: string) => `@own.${what}`
 const names = ['producerTransport', 'consumerTransport', 'producer', 'consumer'].flatMap((what) => ['own', 'victim', 'stranger'].map((whose) => `@${whose}.${what}`))
@@ -35,8 +35,8 @@ function frame ({ ids }: Scene, message: object): string {
 }
 
 /**
- * Checks that a frame received one reply, which has the frame's id and a documented code. A frame without an id may
- * have no reply.
+ * Checks that a frame received exactly one reply, with its id and a documented code. Frames without an id may receive
+ * no reply.
  */
 function check (answers: Record<string, unknown>[], id: unknown) {
   const withId = typeof id === 'string' || typeof id === 'number'
@@ -51,7 +51,7 @@ function check (answers: Record<string, unknown>[], id: unknown) {
   if (typeof message !== 'string' || message === '') throw new Error(`no message: ${JSON.stringify(answer)}`)
 }
 
-t.test('a message with any data receives exactly one reply and affects no other client', async (t) => {
+t.test('a message with arbitrary data receives exactly one reply and affects no other client', async (t) => {
   const stage = await scene(t)
   const routes = stage.server.app.messages.contract().flatMap(({ routes }) => routes)
   t.ok(routes.length >= 13, `${routes.length} types`)
@@ -78,7 +78,7 @@ t.test('a message with any data receives exactly one reply and affects no other 
   await stage.unharmed(t)
 })
 
-t.test('any text frame receives exactly one reply', nativeOnly, async (t) => {
+t.test('every text frame receives exactly one reply', nativeOnly, async (t) => {
   const stage = await scene(t)
   const good = JSON.stringify({ id: 1, type: 'user:getRoom', data: { userId: 'nobody' } })
   const spoilt = fc.tuple(fc.nat(good.length), fc.nat(8), fc.string({ unit: codePoint, maxLength: 8 }))
@@ -144,10 +144,10 @@ t.test('survives malformed frames and frames that are expensive to parse', nativ
   await stage.unharmed(t)
 })
 
-/** Texts that are valid in JSON, but not in UTF-8 or in databases. */
+/** Texts that are valid in JSON but not in UTF-8 or in databases. */
 const unstorable = ['a\ud800bcd', 'ab\udc00\ud83dcd', 'abcd\0']
 
-onEveryStore(t, 'rejects texts that cannot be stored, from every client', async (t, env) => {
+onEveryStore(t, 'rejects texts that cannot be stored', async (t, env) => {
   const server = await build(t, { env: { PUBLIC_CLAIMS: 'id,name,avatar', FEATURES: '', ...env } })
   for (const face of ['native', 'socket.io'] as const) {
     const roomId = `r-${face}`

@@ -23,7 +23,7 @@ const anyCapabilities = fc.oneof(
   near(rtpCapabilities)
 )
 
-t.test('a media worker survives any parameters', async (t) => {
+t.test('a media worker survives arbitrary parameters', async (t) => {
   const { attacker, victim, ids, restore, unharmed } = await scene(t, { FEATURES: 'auth,media' })
   const outcomes = { ok: 0, refused: 0 }
   const id = (name: string) => ids.get(name) as string

@@ -19,7 +19,7 @@ async function connectLarge (server: TestServer, userId: number, bytes: number):
   return await server.connect(userId, { token: tokenFor(userId, { signature: 'x'.repeat(bytes) }) })
 }
 
-onEveryStore(t, 'the reply to a join of a large room has at most 64 KiB', async (t, env) => {
+onEveryStore(t, 'the join reply of a large room is at most 64 KiB', async (t, env) => {
   const server = await build(t, { env: { FEATURES: 'auth,chat,lobby', RATE_LIMIT_MESSAGES_PER_MINUTE: '1000', CHAT_HISTORY: '100', ...env } })
   const members = await Promise.all(Array.from({ length: 40 }, (_, i) => connectLarge(server, i + 1, 3500)))
   for (const member of members) await member.ok('room:join', { roomId: 'r1' })
@@ -55,7 +55,7 @@ onEveryStore(t, 'the reply to a join of a large room has at most 64 KiB', async 
   t.ok(sizes.every((size) => size <= limit), `the largest frame has ${Math.max(...sizes)} bytes`)
 })
 
-onEveryStore(t, 'a lobby page has at most 64 KiB, and pages list every room', async (t, env) => {
+onEveryStore(t, 'a lobby page is at most 64 KiB, and the pages together list every room', async (t, env) => {
   const server = await build(t, { env: { FEATURES: 'auth,lobby', FEATURES_CONFIG: '{"lobby":{"cacheMs":0,"people":20}}', ...env } })
   for (let i = 0; i < 30; i++) await (await connectLarge(server, i + 1, 3900)).ok('room:join', { roomId: `r${i}` })
   for (let i = 0; i < 20; i++) await (await connectLarge(server, i + 100, 3900)).ok('room:join', { roomId: 'r0' })
@@ -101,7 +101,7 @@ t.test('a profile of more than 4 KiB loses its largest claims', async (t) => {
   t.same((await client.ok('room:join', { roomId: 'r2' })).participants, [{ userId: 2, id: 2, name: claims.name, country: 'DE' }])
 })
 
-t.test('producers that do not fit into the reply to a join are announced after it', async (t) => {
+t.test('producers that do not fit into the join reply are announced after it', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,media' } })
   const members = await Promise.all(Array.from({ length: 12 }, (_, i) => server.connect('字'.repeat(120) + i)))
   for (const member of members) {

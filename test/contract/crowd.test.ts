@@ -12,7 +12,7 @@ const collectGarbage = runInNewContext('gc') as () => void
 /** Enough clients to detect growing memory use; crowd.long.ts uses more. */
 const crowd = Number(process.env.CROWD ?? 50)
 
-/** A client that reads only the number of each `tick`. */
+/** A client that parses only the sequence number of each `tick`. */
 interface Counter {
   ws: WebSocket
   seen: number

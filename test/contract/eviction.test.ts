@@ -32,7 +32,7 @@ t.test('a room created while its predecessor closes is a new room', async (t) =>
   for (const server of [a, b]) await until(async () => (await server.admin('GET', '/admin/rooms/r1')).status === 404)
 })
 
-t.test('the members of a new room are separate from those of its predecessor', async (t) => {
+t.test('a new room does not inherit the members of its predecessor', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env, timings: shortTimings }), await build(t, { env, timings: shortTimings })]
   const [ada, bob] = [await a.connect(1), await a.connect(2)]
@@ -59,7 +59,7 @@ t.test('a drain can be shortened', async (t) => {
   t.match(await drained, { status: 200, body: { result: 'deadline', sessions: 1 } })
 })
 
-t.test('after a partition, a server closes a room that was closed in the meantime', async (t) => {
+t.test('after a partition, a server closes a room that another server has closed', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env, timings: shortTimings }), await build(t, { env, timings: shortTimings })]
   const [ada, bob] = [await a.connect(1), await b.connect(2)]

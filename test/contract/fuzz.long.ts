@@ -9,7 +9,7 @@ const total = 1_000_000
 const maxFrameBytes = 65_536
 /** Maximum number of frames in flight. */
 const windowSize = 250
-/** Number of generated data texts per message type. The frames are built from these texts. */
+/** Number of generated payloads per message type. The frames are built from these payloads. */
 const variants = 300
 
 /** A small pseudo-random number generator (mulberry32). To repeat a failure, use the same seed. */
@@ -40,7 +40,9 @@ t.test('a million frames cause no internal error and kill no media worker', asyn
   const keys = (count: number) => `{${Array.from({ length: count }, (_, i) => `"k${i}":${i}`).join()}}`
   const huge = [keys(500), keys(1900), keys(5000), `[${'0,'.repeat(30_000)}0]`, `{"a":"${'x'.repeat(60_000)}"}`, '['.repeat(5000), '{"a":'.repeat(2000)]
 
-  /** Returns a frame of a random type. The frame's data is a generated text, a mix of two generated texts, or a huge text. */
+  /**
+   * Returns a frame of a random type. The frame contains a generated payload, a mix of two payloads, or a huge payload.
+   */
   function frameOf (id: number): string {
     const { type, texts } = pools[random(pools.length)] as typeof pools[number]
     const text = texts[random(texts.length)] as string

@@ -83,14 +83,14 @@ const named: Readonly<Record<string, fc.Arbitrary<Json>>> = {
 }
 
 /**
- * Plausible values for particular requests, in place of those in {@link named}. The kicked user (99) does not exist,
- * because a kicked client could not send any more requests.
+ * Plausible values for particular requests, which override {@link named}. The kicked user (99) does not exist, because
+ * a kicked client could not send any more requests.
  */
 const namedOf: Readonly<Record<string, typeof named>> = { 'room:kick': { ...named, userId: oneOf(99) } }
 
 /**
- * Restores the state in which most requests are valid: every client is in the room, has a seat
- * (if the room has seats), and sends and receives audio.
+ * Restores a state that makes most requests valid. Every client is in the room, has a seat (if the room has seats), and
+ * sends and receives audio.
  */
 async function prepare (): Promise<void> {
   owned.clear()
@@ -160,7 +160,7 @@ async function tryRequest (t: Test, { type, data, fits, reply }: DocumentedReque
   await holds(type, fc.asyncProperty(sender, nearly(valid), async (n, data) => {
     const client = clients[n] as TestClient
     const sent = filled(data, client)
-    // Skip null, because it counts as no data, and frames that are so large that they close the connection.
+    // Skip null, which counts as no data. Skip frames that are large enough to close the connection.
     fc.pre(sent !== null && fits(sent) !== undefined && Buffer.byteLength(JSON.stringify(sent)) < largestFrame - 200)
     const answer = await client.request(type, sent)
     expect(asyncapi.refused(answer), `the reply to ${type} ${JSON.stringify(sent).slice(0, 500)}`, answer)
@@ -169,7 +169,7 @@ async function tryRequest (t: Test, { type, data, fits, reply }: DocumentedReque
   checkEvents()
 }
 
-t.test('events that are not the result of a request match their documentation', async (t) => {
+t.test('events that no request triggers match their documentation', async (t) => {
   const [ada] = clients as [TestClient]
   await prepare()
   checkEvents()
@@ -193,7 +193,7 @@ const parameters: Readonly<Record<string, fc.Arbitrary<Json>>> = {
   name: oneOf('chat', 'gifts', 'auto-close', 'nothing'),
   cascade: oneOf('true', 'false'),
   token: oneOf('no token', tokenFor(9)),
-  // With a longer deadline, the response would wait until the clients have left.
+  // With a longer deadline, the response would wait until the clients leave.
   deadlineSeconds: fc.constant(0)
 }
 /** Request bodies by path, for routes whose schema is too general because the settings depend on the feature. */
@@ -245,7 +245,7 @@ async function tryRoute (t: Test, route: DocumentedRoute): Promise<void> {
 }
 
 let calls = 0
-/** Distributes the calls over many addresses, to stay below the rate limit per address. */
+/** Distributes the calls over many addresses to stay below the per-address rate limit. */
 const nextAddress = () => `10.0.${Math.floor(++calls / 250)}.${calls % 250}`
 
 /** @throws if the response differs from the document */

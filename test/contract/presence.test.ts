@@ -63,7 +63,7 @@ onBothStores(t, 'sends room:presence once per second in a big room', async (t, e
   t.same(now(), expected.filter((id) => id !== '1'))
   t.same(seen.faults, [], 'no user joins or leaves twice')
   t.ok(onceASecond(seen.presences, seen.begin), `${seen.begin}: ${seen.presences.join()}`)
-  // Each join or leave has its own event only while the room is small.
+  // Joins and leaves have individual events only while the room is small.
   const single = watcher.events.filter(({ type }) => type === 'room:userJoined' || type === 'room:userLeft')
   t.ok(single.length <= 8, `${single.length} events for individual users`)
 })
@@ -113,7 +113,7 @@ t.test('loses no user when the room becomes small', async (t) => {
   for (const client of [bob, eve]) await client.ok('room:join', { roomId: 'r1' })
   await until(() => seen.there.size === 3)
 
-  // Within the same second, Eve leaves while the room is big, and rejoins after it has become small.
+  // Within one second, Eve leaves the big room and rejoins once it is small.
   await eve.ok('room:leave')
   await bob.ok('room:leave')
   await eve.ok('room:join', { roomId: 'r1' })
@@ -125,7 +125,7 @@ t.test('loses no user when the room becomes small', async (t) => {
   t.same(seen.faults, [])
 })
 
-t.test('a server that shuts down announces that its members left', async (t) => {
+t.test('at shutdown, a server announces that its members left', async (t) => {
   const env = { FEATURES: 'auth', PRESENCE_COALESCE_OVER: '0', REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const ada = await a.connect('ada')
@@ -138,7 +138,7 @@ t.test('a server that shuts down announces that its members left', async (t) => 
   t.same(seen.faults, [])
 })
 
-t.test('does not send members of a previous room to a new one', async (t) => {
+t.test('does not announce the members of a closed room in a new room', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth', PRESENCE_COALESCE_OVER: '0' } })
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })

@@ -28,7 +28,7 @@ const pairEnv = { FEATURES: 'auth,media,seats,whip,socket-io,moderation', TRUST_
 /** Two servers that share one Redis. */
 const pair = [await build(t, { env: pairEnv }), await build(t, { env: pairEnv })] as const
 
-/** A server for the tests that need no other limits. */
+/** A server for the tests that need no special limits. */
 const shared = await build(t, { env: { FEATURES: 'auth,seats,gifts', WS_MESSAGES_BURST: '10000' } })
 
 const tooMany = (limit: number) => ({ status: 429, error: { code: 'TOO_MANY_CONNECTIONS', details: { limit } } })
@@ -44,7 +44,7 @@ t.test("limits a user's connections across all servers", async (t) => {
   await until(async () => await a.connect(1).then(() => true, () => false))
 })
 
-t.test('limits how many connections one address may keep open without a request', async (t) => {
+t.test('limits the connections that one address keeps open without sending a request', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth', MAX_CONNECTIONS_PER_IP: '2' } })
   const { hostname, port } = new URL(server.url)
   const sockets = Array.from({ length: 80 }, () => connectTo(Number(port), hostname))
@@ -163,7 +163,7 @@ t.test('limits the requests that wait for a join', async (t) => {
   t.ok((await Promise.all(replies)).every((code) => code === 'UNKNOWN_TYPE'), 'fewer requests are handled after the join')
 })
 
-t.test('closes a session without a connection if too many of its requests wait', async (t) => {
+t.test('closes a session that has no connection if too many of its requests wait', async (t) => {
   const { app } = shared
   const hold = Promise.withResolvers<undefined>()
   app.hooks.on('room:create', () => hold.promise)

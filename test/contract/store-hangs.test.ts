@@ -11,7 +11,7 @@ for (const type of ['room:leave', 'room:join']) {
     if (type === 'room:leave') await ada.ok('room:join', { roomId: 'r1' })
     redis.process.kill('SIGSTOP')
     await ada.request(type, { roomId: 'r1' })
-    // Redis now executes the request, after the caller has timed out.
+    // Redis now executes the request, but the caller has already timed out.
     redis.process.kill('SIGCONT')
     await until(() => server.app.store.check().then(() => true, () => false))
     await until(async () => (await server.app.store.getRoom('r1')) === undefined)

@@ -14,10 +14,10 @@ declare module '../../plugins/cluster/messages.ts' {
 const Refused = createError('TEST_REFUSED', 'Number %s is refused', 409)
 
 /**
- * Runs the tests that every implementation of requests between servers must pass.
+ * Runs the tests that every implementation of server-to-server requests must pass.
  *
- * @param make returns the clusters of the requesting server and of the responding server `node-b`,
- *   which may be the same server
+ * @param make returns the requesting server's cluster and the responding server's cluster; both may belong to one
+ *   server
  */
 export function clusterRequestsContract (t: Test, make: (t: Test) => Promise<{ asker: Cluster, answerer: Cluster, answererId: string }>): void {
   t.test("a handler's return value is the response", async (t) => {
@@ -55,7 +55,7 @@ export function clusterRequestsContract (t: Test, make: (t: Test) => Promise<{ a
     t.notMatch((error as Error).message, /1234/, 'an error without a code reveals nothing')
   })
 
-  t.test('rejects with UNAVAILABLE if there is no handler, or the handler has been removed', async (t) => {
+  t.test('rejects with UNAVAILABLE if there is no handler or the handler was removed', async (t) => {
     const { asker, answerer, answererId } = await make(t)
     await t.rejects(asker.ask(answererId, 'test:double', { n: 1 }, 2000), { code: 'UNAVAILABLE', details: { retryable: true } })
     const off = answerer.answer('test:double', ({ n }) => ({ doubled: n }))

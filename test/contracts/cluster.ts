@@ -6,7 +6,7 @@ import { until } from '../support/retry.ts'
 
 /** Runs the tests that every lock implementation must pass. */
 export function locksContract (t: Test, make: (t: Test) => Promise<Locks>): void {
-  t.test('only one of many callers holds a lock, until the lock expires', async (t) => {
+  t.test('only one of many callers holds a lock until it expires', async (t) => {
     const locks = await make(t)
     const results = await Promise.all(Array.from({ length: 20 }, () => locks.tryLock('turn', 400)))
     t.equal(results.filter(Boolean).length, 1)

@@ -31,8 +31,8 @@ const nothing = { queued: 0, deadLetters: 0, failed: 0, ledger: 0 }
 /**
  * Runs the tests that every gift outbox must pass.
  *
- * @param make creates an empty outbox, and closes it after the test; the outbox keeps at most `kept` gifts in the
- *   ledger and `kept` failed gifts
+ * @param make creates an empty outbox that is closed after the test; it keeps at most `kept` gifts in the ledger and
+ *   `kept` failed gifts
  */
 export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => Promise<OutboxUnderTest>): void {
   t.test('queues, takes and settles a gift', async (t) => {
@@ -60,7 +60,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.same((await b.take(sizes, leaseMs)).gifts, [], 'the gift is not due again')
   })
 
-  t.test('queues a gift again only if no record of it is left', async (t) => {
+  t.test('queues a gift again only if no record of it remains', async (t) => {
     const { a, b } = await make(t)
     const gifts = Array.from({ length: 4 }, () => giftOf()) as [Gift, Gift, Gift, Gift]
     for (const gift of gifts) t.equal(await a.add(gift), undefined)
@@ -93,7 +93,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.equal(await a.add(gifts[0] as Gift), undefined, 'no record of the older gifts is left')
   })
 
-  t.test('takes the gifts that have been due longest, up to the limit', async (t) => {
+  t.test('takes gifts in the order of their due times, up to the limit', async (t) => {
     const { a, clock } = await make(t)
     const gifts: Gift[] = []
     for (let i = 0; i < 25; i++) {
@@ -134,7 +134,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.same(await a.counts(), nothing)
   })
 
-  t.test('a batch can be settled after its lease has expired, unless another taker has taken its gifts', async (t) => {
+  t.test('a batch can be settled after its lease expires unless another taker took its gifts', async (t) => {
     const { a, b, clock } = await make(t)
     await a.add(giftOf())
     const batch = await a.take(sizes, leaseMs)
@@ -187,7 +187,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.match(await a.list('deadLetters', '', 1), [{ ...gift, tries: 4 }])
   })
 
-  t.test('gifts of a batch have the same number of attempts, and more attempts mean smaller batches', async (t) => {
+  t.test('a batch contains only gifts with the same number of attempts, and batches shrink after failures', async (t) => {
     const { a, clock } = await make(t)
     const fail = async (batch: Batch) => { await a.settle(batch.token, all(batch, again(0))) }
     for (let i = 0; i < 8; i++) await a.add(giftOf())
@@ -210,7 +210,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.same((await a.take(sizes, leaseMs)).gifts.length, 1, 'the last size applies to all further attempts')
   })
 
-  t.test('replays the named dead letters', async (t) => {
+  t.test('replays selected dead letters', async (t) => {
     const { a, b } = await make(t)
     const gifts = Array.from({ length: 4 }, () => giftOf()) as [Gift, Gift, Gift, Gift]
     for (const gift of gifts) await a.add(gift)

@@ -54,7 +54,7 @@ export function jobStoreContract (t: Test, make: (t: Test) => Promise<JobStore>)
     await store.schedule('a', 'k', 1500)
     await store.schedule('a', 'k', 3000)
     t.same(await store.takeDue('a', 2000, 10, 60_001), [], 'not concurrently')
-    // A job that is waiting for its current run to end does not delay other jobs.
+    // A job that waits for its current run to end does not delay other jobs.
     await store.schedule('a', 'other', 1800)
     const [other] = await store.takeDue('a', 2000, 1, 60_002)
     t.match(other, { key: 'other' })
@@ -68,7 +68,7 @@ export function jobStoreContract (t: Test, make: (t: Test) => Promise<JobStore>)
     t.match(await store.takeDue('a', 5000, 10, 60_005), [{ key: 'k' }])
   })
 
-  t.test('a job that is not settled in time is due again', async (t) => {
+  t.test('a job that is not settled in time becomes due again', async (t) => {
     const store = await make(t)
     await store.schedule('a', 'k', 1000)
     const [lost] = await store.takeDue('a', 1000, 10, 5000)

@@ -79,7 +79,7 @@ export function keyValueContract (t: Test, make: (t: Test) => Promise<KeyValue>)
     t.same(await values.list(), ['k'])
   })
 
-  t.test('one of many concurrent compare-and-sets succeeds', async (t) => {
+  t.test('only one of many concurrent compare-and-sets succeeds', async (t) => {
     const values = (await make(t)).namespace('n')
     let expected: string | undefined
     for (let round = 0; round < 5; round++) {

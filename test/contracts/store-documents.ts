@@ -54,7 +54,7 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Room
     t.same(await swap(one, [2]), { swapped: false, version: two, state: '[2]' })
     t.same(await store.readDocuments(['r1'], 'd'), ['[2]'])
 
-    // If no new state is given, the swap only compares the version.
+    // Without a new state, the swap only compares the version.
     t.same(await swap(two), { swapped: true, version: two })
     for (const expected of [one, '?', '', '1000.0']) t.same(await swap(expected), { swapped: false, version: two, state: '[2]' }, expected)
     t.same(await store.swapDocument({ roomId: 'r1', name: 'other', expected: '1000.0' }), { swapped: true, version: '1000.0' }, 'each name identifies a separate document')
@@ -75,7 +75,7 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Room
     }
   })
 
-  t.test('rejects a change that is based on the state of an earlier room with the same id', async (t) => {
+  t.test('rejects a change based on the state of an earlier room with the same id', async (t) => {
     const store = await make(t)
     const record = { ...recordOf('r1', 1), createdAt: 2000 }
     await store.join(joining('r1', 1))

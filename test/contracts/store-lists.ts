@@ -64,7 +64,7 @@ export function storeListsContract (t: Test, make: Make): void {
     t.same(await everybody(store, 'r1', 2), [1, 2, 3, 4, 0], 'a rejoin changes the order')
   })
 
-  t.test('skips and repeats no member when users join or leave between pages', async (t) => {
+  t.test('neither skips nor repeats members when users join or leave between pages', async (t) => {
     const store = await make(t)
     let room = 0
     await fc.assert(fc.asyncProperty(
@@ -90,7 +90,7 @@ export function storeListsContract (t: Test, make: Make): void {
     t.pass('regardless of concurrent changes')
   })
 
-  t.test('returns a few members per room: first the named ones, then others in order of arrival', async (t) => {
+  t.test('returns a few members per room: the requested ones first, then others in order of arrival', async (t) => {
     const store = await make(t)
     for (const id of ['a', 'b', 'c', 'd', 'e']) await store.join(joining('r1', id))
     await store.join(joining('r2', 'f'))

@@ -8,7 +8,7 @@ import { until } from '../support/retry.ts'
 
 const profileOf = (id: UserId): Profile => ({ userId: id, id, name: `User ${id}` })
 
-/** Creates a room record like the one that the first join stores. */
+/** Creates the record that the first join stores for a room. */
 export const recordOf = (roomId: string, ownerId: UserId = 1, locked = false): RoomRecord => ({ roomId, ownerId, createdAt: 1000, options: { colour: 'red' }, locked })
 
 /** Creates a join command that also creates the room if it does not exist. */
@@ -186,7 +186,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.equal(outcomes.filter((outcome) => outcome === 'RATE_LIMITED').length, 30 - wrongPins.perUser)
   })
 
-  t.test('returns the PIN hash to a caller that compared a different hash, and counts no wrong PIN', async (t) => {
+  t.test('returns the current PIN hash after a comparison with another hash, without counting a wrong PIN', async (t) => {
     const store = await make(t)
     await store.join(joining('r1', 1, { pinHash: 'right' }))
     for (let i = 0; i <= wrongPins.perUser; i++) {
