@@ -13,7 +13,7 @@ const sign = createSigner({ key: jwtSecret, algorithm: 'HS256' })
 // `exp` is in whole seconds. The token stays valid for at least one second.
 const soon = () => Math.ceil(Date.now() / 1000) + 1
 
-/** Connects with a token that expires soon and joins room r1. Retries if the token expires first. */
+/** Connects with a token that expires soon and joins room r1. Retries if the token expires before the join. */
 async function connectBriefly (t: Test, server: TestServer, claims: object): Promise<{ client: TestClient, token: string, exp: number }> {
   return await until(async () => {
     const exp = soon()
@@ -29,7 +29,8 @@ t.test('a session closes when its token expires', async (t) => {
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
   const { client: bob, token, exp } = await connectBriefly(t, server, { id: 2, name: 'Bob' })
-  // This process, which also runs the server, may be suspended when the token expires. The timer shows when it resumes.
+  // The system may suspend this process, which also runs the server, when the token expires. The timer shows when the
+  // process resumes.
   const expired = delay(exp * 1000 - Date.now()).then(() => Date.now())
 
   t.same(await bob.closed, { code: 4401, reason: 'TOKEN_EXPIRED' })

@@ -3,7 +3,7 @@ import { build, onEveryStore, tokenFor } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
 import type { TestClient } from '../../support/client.ts'
 
-// These are all the claims in the backend's tokens.
+// All claims that the backend puts into its tokens.
 const claims = {
   signature: 'hello',
   email: 'ada@example.com',

@@ -17,7 +17,7 @@ function token (payload: unknown, signature: Signer = hmac('sha256', jwtSecret),
   return `${input}.${signature(input).toString('base64url')}`
 }
 
-/** Reads the number of authentication attempts, by result, from the metrics. */
+/** Reads the number of authentication attempts per result from the metrics. */
 async function counted (url: string): Promise<Record<string, number>> {
   const text = await (await fetch(`${url}/metrics`)).text()
   return Object.fromEntries([...text.matchAll(/^flylive_auth_attempts_total\{result="(\w+)"\} (\d+)/gm)].map(([, result, count]) => [result, Number(count)]))
@@ -143,7 +143,7 @@ t.test('rejects RS256 tokens even if a public key is used as the secret', async 
   })
 })
 
-t.test('keeps the type that the id has in the token', async (t) => {
+t.test('keeps the type of the id in the token', async (t) => {
   const server = await build(t)
   const [number, text] = [await server.connect(42), await server.connect('42')]
   t.equal(number.greeting.userId, 42)

@@ -56,7 +56,7 @@ onBothStores(t, 'closes an empty room and removes all its data', async (t, store
 
 onBothStores(t, 'keeps an occupied room, and a rejoin restarts the wait', async (t, store) => {
   const hour = 3_600_000
-  // Enable the feature only after the rejoins, so that it does not matter how long they take.
+  // Enable the feature only after the rejoins, so that slow rejoins cannot fail the test.
   const server = await build(t, { env: { FEATURES: 'auth,chat', EMPTY_ROOM_SECONDS: '3600', ...store } })
   const removed = removals(server)
   await createEmptyRooms(server.app.store, ['left', 'visited', 'back'], Date.now() - 2 * hour)

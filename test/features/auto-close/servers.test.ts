@@ -27,7 +27,7 @@ t.test('concurrent sweeps close each room once', async (t) => {
   t.same(await store.listEmptyRooms(Date.now(), 10), ['young'])
 })
 
-t.test('notifies the backend only once that a room has ended', async (t) => {
+t.test('notifies the backend once when a room ends', async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   const env = { ...backend.env, FEATURES: 'auth,auto-close,laravel-bridge', REDIS_URL: await redisDatabase(), EMPTY_ROOM_SECONDS: '1' }
@@ -40,7 +40,7 @@ t.test('notifies the backend only once that a room has ended', async (t) => {
   t.same(removed.flat().map(({ roomId, reason }) => `${roomId} ${reason}`).sort(), rooms.map((roomId) => `${roomId} inactivity`).sort())
 })
 
-t.test('if a server crashes while it closes a room, another server announces that the room is closed', async (t) => {
+t.test('if a server crashes while closing a room, another server announces the close', async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   const server = await build(t, { env: { ...backend.env, FEATURES: 'auth,laravel-bridge', REDIS_URL: await redisDatabase() } })

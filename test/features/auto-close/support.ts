@@ -31,8 +31,8 @@ export function startSweep (t: Test, server: TestServer, idleMs: number): { stop
 export async function createEmptyRooms (store: RoomStore, roomIds: readonly string[], leftAt: number, userId: UserId = 1): Promise<void> {
   await createOccupiedRooms(store, roomIds, Math.min(leftAt, Date.now()) - 60_000, userId)
   await inBatches(roomIds, (roomId) => store.leave(roomId, `${roomId} ${userId}`, String(userId), leftAt))
-  // The server may have synced its rooms in between and removed a member without a session. Such a room became empty
-  // only at that time.
+  // If the server synced its rooms in between, it removed the members without a session. Those rooms became empty later
+  // than `leftAt`.
   const listed = new Set(await store.listEmptyRooms(leftAt, 100_000))
   const later = (await Promise.all(roomIds.filter((roomId) => !listed.has(roomId)).map((roomId) => store.getRoom(roomId))))
     .flatMap((room) => room?.participantCount === 0 ? room.roomId : [])
@@ -72,7 +72,7 @@ export async function leaveRooms (servers: readonly TestServer[], backend: Backe
   })
 }
 
-/** Waits until the backend has received all statuses, and checks that it was notified of the end of each room exactly once. */
+/** Waits until the backend has received all statuses, then checks that each room's end was reported exactly once. */
 export async function assertEndedOnce (t: Test, server: TestServer, backend: Backend, roomIds: readonly string[]): Promise<void> {
   await until(async () => (await server.app.kv.namespace('room-status').list()).length === 0)
   const wrong = roomIds.map((roomId) => ({ roomId, statuses: backend.statuses.filter((item) => item.roomId === roomId).map(({ status }) => status) }))

@@ -4,15 +4,15 @@ import { connect } from '../../support/client.ts'
 import { until } from '../../support/retry.ts'
 
 // Once a server has acknowledged a broadcast command, a recording command or a call to /api, the effect must survive
-// kill -9. All of these are sent at once. The server is killed when the last reply arrives, so a write after its reply
-// would be lost.
+// kill -9. The test sends all of them at once and kills the server when the last reply arrives, so a write that follows
+// its reply would be lost.
 
 const features = { FEATURES: 'auth,media,broadcast,recording', BROADCAST_ENCRYPT: 'true' }
 
 /** A server that can be killed. */
 export interface Killable {
   url: string
-  /** @returns the environment of the server that replaces it */
+  /** @returns the environment of the replacement server */
   kill (): Promise<Record<string, string>>
 }
 

@@ -160,7 +160,7 @@ t.test('the owner ends the broadcast', async (t) => {
   t.equal(await owner.fails('broadcast:stop'), 'NOT_ON_AIR')
 })
 
-t.test('a room with enough listeners goes on air, unless a host has stopped its broadcast', async (t) => {
+t.test('a room with enough listeners goes on air unless a host has stopped its broadcast', async (t) => {
   t.match(await server.admin('PATCH', '/admin/features/broadcast/config', { fromListeners: 2 }), { status: 200 })
   const host = await server.connect(5)
   t.match(await host.ok('room:join', { roomId: 'r4' }), { broadcast: null })

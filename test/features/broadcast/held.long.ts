@@ -6,8 +6,8 @@ import { build } from '../../support/build.ts'
 import { hlsClient } from '../../support/hls.ts'
 import { until } from '../../support/retry.ts'
 
-// 1,000 clients request a playlist that does not exist yet, the server holds the requests, and the clients disconnect.
-// The heap must not grow.
+// 1,000 clients request a playlist that does not exist yet, so the server holds the requests. The clients then
+// disconnect, and the heap must not grow.
 
 const count = 1000
 t.setTimeout(300_000)
@@ -22,7 +22,7 @@ const { playlist } = hlsClient(`${server.url}/hls/r1`)
 await playlist('live.m3u8')
 const waiting = async () => Number(((await server.admin('GET', '/admin/broadcasts')).body?.['broadcasts'] as Record<string, number>[])[0]?.['waitingRequests'])
 
-/** @returns the highest number of requests that the server held at the same time */
+/** @returns the maximum number of requests that the server held at once */
 async function holdAndDrop (): Promise<number> {
   const agent = new Agent({ keepAlive: true, maxSockets: Infinity, maxFreeSockets: Infinity })
   const ask = (file: string) => get(`${server.url}/hls/r1/${file}`, { agent }, (response) => response.resume()).on('error', () => {})

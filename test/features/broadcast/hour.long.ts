@@ -8,8 +8,8 @@ import { build } from '../../support/build.ts'
 import { fragmentsOf, hlsClient, parsePlaylist } from '../../support/hls.ts'
 import { speak } from '../../support/mix.ts'
 
-// Checks every segment of both renditions for an hour (or BROADCAST_MINUTES) on air, and compares the segments' times
-// with the monotonic clock.
+// Broadcasts for an hour (or BROADCAST_MINUTES) and checks every segment of both renditions. Compares the segments'
+// times with the monotonic clock.
 
 const minutes = Number(process.env.BROADCAST_MINUTES ?? 60)
 const hz = 1000
@@ -37,8 +37,8 @@ for (const [file, codec] of [['live.m3u8', 'aac'], ['opus.m3u8', 'opus']] as con
     let samples = 0
     let segments = 0
     /**
-     * Per segment, the time from its end in the stream until a playlist lists the whole segment, in milliseconds. Only
-     * the differences between segments matter.
+     * How long after its end each segment is listed in a playlist, in milliseconds. Only the differences between
+     * segments matter.
      */
     const lags: number[] = []
     const faults: string[] = []
@@ -47,7 +47,7 @@ for (const [file, codec] of [['live.m3u8', 'aac'], ['opus.m3u8', 'opus']] as con
       const answer = await get(`${file}?_HLS_msn=${next + 1}&_HLS_part=0`)
       const at = performance.now()
       if (answer.status === 503) {
-        // No new part arrived in time, because the machine was busy for several seconds. Players retry, too.
+        // The machine was busy for several seconds, so no new part arrived in time. Players retry, too.
         retries++
         continue
       }
@@ -112,7 +112,7 @@ for (const [file, codec] of [['live.m3u8', 'aac'], ['opus.m3u8', 'opus']] as con
   })
 }
 
-/** @returns the frequency of a tone, from its zero crossings */
+/** @returns the frequency of a tone, calculated from its zero crossings */
 function frequencyOf (pcm: Buffer): number {
   const samples = new Int16Array(pcm.buffer.slice(pcm.byteOffset, pcm.byteOffset + pcm.length))
   let first: number | undefined

@@ -33,7 +33,7 @@ onBothStores(t, 'a second connection of the same user cannot speak until the fir
   await until(async () => (await two()).ok)
 })
 
-onBothStores(t, 'a connection can speak once the lock of a dead server has expired', async (t, store) => {
+onBothStores(t, "a connection can speak once a dead server's lock expires", async (t, store) => {
   const server = await build(t, { env: { ...env, ...store } })
   await server.app.kv.namespace('broadcast-live').set('1', 'dead session', { ttlMs: 3000 })
   const speak = await speaker(await server.connect(1))

@@ -6,7 +6,7 @@ import { buildMortal } from '../../support/mortal.ts'
 import { stopwatch } from '../../support/pace.ts'
 import { redisDatabase } from '../../support/redis.ts'
 
-// Tests a broadcast on two servers, both of which serve it: if one dies, the other takes over.
+// Tests a broadcast that two servers serve. If one dies, the other takes over.
 
 /** The root test, for clients that stay connected until the last test ends. */
 const file = t
@@ -20,7 +20,7 @@ await owner.ok('room:join', { roomId: 'r1' })
 await owner.ok('broadcast:start')
 const [ofFirst, ofSecond] = [firstUrl, secondUrl].map((url) => hlsClient(`${url}/hls/r1`)) as [ReturnType<typeof hlsClient>, ReturnType<typeof hlsClient>]
 
-t.test('a server without members serves the same segments as the server that packages them', async (t) => {
+t.test('a server without members serves the same segments as the packaging server', async (t) => {
   await ofFirst.playlist('live.m3u8')
   const { last } = await ofSecond.playlist('live.m3u8')
   await ofSecond.playlist(`live.m3u8?_HLS_msn=${last + 1}&_HLS_part=0`)
@@ -43,7 +43,7 @@ t.test('another server takes over when one dies, and segment numbers never decre
   const segmentAtKill = Math.floor(Date.now() / 2048)
   let heardAt: number | undefined
   while (sinceKill() < 60_000 && heardAt === undefined) {
-    // Requests the next segment as a player does. The server replies when the segment exists.
+    // Requests the next segment as a player does. The server replies once the segment exists.
     const answer = await ofSecond.get(`live.m3u8?_HLS_msn=${last + 1}&_HLS_part=0`)
     if (answer.status !== 200) continue
     const playlist = parsePlaylist(String(answer.body))
@@ -57,7 +57,7 @@ t.test('another server takes over when one dies, and segment numbers never decre
   t.comment(`heard again after ${Math.round(heardAt ?? NaN)} ms`)
 })
 
-t.test('the server that has taken over reports its broadcast', async (t) => {
+t.test('the server that took over reports the broadcast', async (t) => {
   const response = await fetch(`${secondUrl}/admin/broadcasts`, { headers: { authorization: `Bearer ${adminKey}` } })
   t.match(await response.json(), { broadcasts: [{ roomId: 'r1', nodeId: /^second/, restarts: 0, isEncrypted: false }] })
 })

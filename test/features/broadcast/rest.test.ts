@@ -135,7 +135,7 @@ t.test('a user with the host role is an admin of the room, and may start and del
   await host.event('room:closed')
 })
 
-t.test('removes rooms that were not started, and rooms that were on air for too long', async (t) => {
+t.test('removes rooms that were never started or were on air for too long', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,media,broadcast', BROADCAST_IDLE_MINUTES: '0.01', BROADCAST_MAX_HOURS: '0.0005' } })
   const ask = client(server.url)
   for (const roomId of ['idle', 'show']) await ask('POST', '/api/rooms', tokenFor(1), { roomId })

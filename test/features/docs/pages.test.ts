@@ -77,7 +77,7 @@ t.test('all paths of the feature return 404 while it is disabled', async (t) => 
 })
 
 t.test('works in a browser', async (t) => {
-  // Swagger UI needs several seconds of CPU time to render the routes of all features, so enable only two features.
+  // Enable only two features, because Swagger UI takes several seconds of CPU time to render all features' routes.
   const { url } = await build(t, { env: { FEATURES: 'auth,docs' } })
   const browser = await openBrowser(t, 440)
   const all = process.env.ALL_LOOKS !== undefined
@@ -88,7 +88,9 @@ t.test('works in a browser', async (t) => {
   page.on('console', (message) => { if (message.type() === 'error' || message.type() === 'warning') problems.push(message.text()) })
   page.on('pageerror', (error) => problems.push(error.message))
   page.on('request', (request) => { if (!/^(data:|blob:)/.test(request.url()) && !request.url().startsWith(url)) problems.push(request.url()) })
-  /** Checks that the loaded page fits on a phone in dark mode and, with ALL_LOOKS (pages.long.ts), on a desktop. */
+  /**
+   * Checks that the loaded page fits on a phone in dark mode. With ALL_LOOKS (pages.long.ts), also checks a desktop.
+   */
   const expectFit = async (what: string) => {
     for (const [viewport, colorScheme] of [[phone, 'dark'], ...(all ? [[desktop, 'light']] as const : [])] as const) {
       await page.setViewportSize(viewport)

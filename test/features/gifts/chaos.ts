@@ -29,7 +29,7 @@ export interface ChaosOptions {
   /** Number of times a server is killed. */
   kills: number
   senders: number
-  /** Whether the servers run in this process, where they end as if they were killed. */
+  /** Whether the servers run in this process, where a kill is simulated. */
   inProcess?: boolean
 }
 
@@ -201,7 +201,7 @@ function check (t: Test, when: string, attempts: ReadonlyMap<number, Attempt>, {
 
   const [isBooked, isFailed, isDead] = [new Set(ids(booked)), new Set(ids(failed)), new Set(ids(dead))]
   t.same(ids(failed).filter((id) => isBooked.has(id) || isDead.has(id)), [], `${when}: a rejected gift is in no other state`)
-  // The backend may have charged a gift although its responses to all three attempts were lost. Such a gift remains a
+  // The backend may have charged a gift even if its responses to all three attempts were lost. Such a gift remains a
   // dead letter until it is replayed.
   const unheard = ids(dead).filter((id) => isBooked.has(id))
   if (unheard.length > 0) t.comment(`${when}: ${unheard.length} dead letters were charged without a response`)
@@ -288,7 +288,7 @@ async function startNode (t: Test, folder: string, i: number, env: Record<string
   }
 }
 
-/** Starts a Redis that writes each acknowledged command to disk. */
+/** Starts a Redis that writes each command to disk before it replies. */
 async function startDurableRedis (t: Test, folder: string): Promise<{ url: string, killAndStart (): Promise<void> }> {
   mkdirSync(folder)
   const port = await freePort()

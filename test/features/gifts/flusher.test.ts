@@ -140,7 +140,7 @@ t.test('a rejection by the backend is final', async (t) => {
   t.equal(calls.length, 1)
 })
 
-t.test('retries a failed batch in smaller batches, after one second and then after two, before it gives up', slowly, async (t) => {
+t.test('retries a failed batch in smaller batches, with delays of 1 s and 2 s, before it gives up', slowly, async (t) => {
   const { outbox, calls, times, refused, add, value } = start(t, () => { throw new Error('HTTP 500') })
   const gifts = await add(12)
   await until(() => refused.length === 12)
@@ -300,7 +300,7 @@ t.test('a process that was suspended while taking a batch does not send it', slo
   t.equal(calls.length, 1)
 })
 
-t.test('handles an outbox that fails after the backend has responded', slowly, async (t) => {
+t.test('handles an outbox that fails after the backend responds', slowly, async (t) => {
   const outbox = createSqliteOutbox(join(folder, 'away.sqlite'))
   let failures = 0
   let lost = false

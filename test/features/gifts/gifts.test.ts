@@ -76,7 +76,7 @@ onEveryStore(t, 'rejects invalid gifts', async (t, store) => {
   for (const change of [{ quantity: 9999 }, { recipientId: 'x'.repeat(128) }, { giftId: 2 ** 53 - 1 }]) await ada.ok('gift:send', { ...gift, ...change })
 })
 
-onEveryStore(t, 'sends user ids as numbers or strings, as they are in the token', async (t, store) => {
+onEveryStore(t, 'recipient ids keep the type that they have in the token', async (t, store) => {
   const server = await build(t, { env: { ...env, ...store } })
   const [ada] = [await server.connect('a1'), await server.connect(42), await server.connect('43')]
   await ada.ok('room:join', { roomId: 'r1' })
@@ -86,7 +86,7 @@ onEveryStore(t, 'sends user ids as numbers or strings, as they are in the token'
   }
 })
 
-t.test('sends the ids of members on other servers as numbers or strings, as they are in the token', async (t) => {
+t.test('recipient ids keep their type even if the recipient is on another server', async (t) => {
   const store = { REDIS_URL: await redisDatabase() }
   const [server, other] = [await build(t, { env: { ...env, ...store } }), await build(t, { env: { ...env, ...store } })]
   const [ada, bob, carl, eve] = [await server.connect('a1'), await other.connect(42), await other.connect('43'), await other.connect(45)]
@@ -166,7 +166,7 @@ t.test('rejects gifts while the database is locked', async (t) => {
   await until(async () => (await counts(server)).ledger === 1)
 })
 
-t.test('rejects new gifts while Redis is down, and keeps those that it has accepted', async (t) => {
+t.test('rejects new gifts while Redis is down, and keeps accepted ones', async (t) => {
   const redis = await startRedis(t)
   const server = await build(t, { env: { ...env, REDIS_URL: redis.url } })
   const ready = () => until(() => server.app.store.check().then(() => true, () => false))

@@ -71,8 +71,7 @@ t.test('keys of different senders are independent', async (t) => {
   const others = [
     await bob.ok('gift:send', gift),
     await eve.ok('gift:send', gift),
-    // All members see the transaction id. If a member uses this id as a key, the reply must not be for the gift with
-    // this transaction id.
+    // All members see the transaction id. A member who uses it as a key must not receive a reply for the earlier gift.
     await bob.ok('gift:send', { ...gift, key: transactionId }),
     await ada.ok('gift:send', { ...gift, key: transactionId })
   ]
@@ -208,7 +207,7 @@ t.test('a retry after a lost connection does not queue a second gift', async (t)
   t.same(await shownTo(bob), [transactionId])
 })
 
-t.test('keeps sent gifts across a reload', async (t) => {
+t.test('a retry after a reload does not send the gift again', async (t) => {
   const server = await build(t, { env: waiting })
   const [ada, bob] = [await enter(server, 1), await enter(server, 2)]
   const gift = { giftId: 7, recipientId: 2, quantity: 1, key: v7() }

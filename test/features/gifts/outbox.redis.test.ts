@@ -48,7 +48,7 @@ t.test('all keys share a cluster slot, and settled gifts leave no keys behind', 
   t.same(await one.exists('msab:{gifts}:due', 'msab:{gifts}:items', 'msab:{gifts}:leases'), 0)
 })
 
-t.test('limits how many records of failed gifts are kept', async (t) => {
+t.test('limits the number of failed gifts that are kept', async (t) => {
   await one.flushdb()
   const [before, outbox] = [createRedisOutbox(one), createRedisOutbox(two, { keptFailed: 10 })]
   const fail = async (outbox: Outbox, count: number) => {

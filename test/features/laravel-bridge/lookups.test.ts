@@ -5,7 +5,7 @@ import { startBackend } from '../../support/backend.ts'
 import { until } from '../../support/retry.ts'
 import { clientOf, valueOf } from './support.ts'
 
-/** Creates the rights lookup, with a clock that the test controls. */
+/** Creates the rights lookup with a clock that the test controls. */
 async function setUp (t: Test) {
   const backend = await startBackend(t)
   backend.rooms.set('7', 42)
@@ -116,7 +116,7 @@ t.test('treats every failure of the backend as an outage', async (t) => {
   }
 })
 
-t.test('looks up an invalidated response again, even if it is invalidated during the lookup', async (t) => {
+t.test('looks up a response again after an invalidation, even one during the lookup', async (t) => {
   const { backend, rights } = await setUp(t)
   t.equal(await rights.roleOf(room, '43'), 'admin')
   t.equal(await rights.roleOf(room, '44'), 'member')

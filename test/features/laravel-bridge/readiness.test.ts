@@ -12,7 +12,7 @@ const readiness = async (server: TestServer) => {
 }
 const relayCheck = async (server: TestServer) => (await readiness(server)).body.checks?.relay?.ok
 
-t.test('a dead subscription makes the server unready until it recovers', async (t) => {
+t.test('a server is unready while its subscription is dead', async (t) => {
   const redis = await startRedis(t)
   const network = await silenceableProxy(t, redis.port)
   const backend = await startBackend(t, { redisUrl: redis.url })
@@ -33,7 +33,7 @@ t.test('a dead subscription makes the server unready until it recovers', async (
   await backend.publish('level.up', { user_id: 1, payload: { level: 2 } })
   t.same(await ada.event('level.up'), { level: 2 })
 
-  // From now on, only the current connection is silent, so the server recovers by replacing it.
+  // Only the current connection becomes silent, so the server recovers by opening a new one.
   network.silence(false)
   const silentAt = Date.now()
   let level = 3
@@ -84,7 +84,7 @@ t.test('a server ignores the canaries of other servers', async (t) => {
   for (const server of servers) t.notMatch(await server.app.metrics.registry.metrics(), /flylive_laravel_events_dropped_total\{/)
 })
 
-t.test('without Redis, there is no relay, and no readiness check for it', async (t) => {
+t.test('without Redis, there is neither a relay nor a readiness check for it', async (t) => {
   const backend = await startBackend(t)
   const server = await build(t, { env: backend.env })
   const { status, body } = await readiness(server)

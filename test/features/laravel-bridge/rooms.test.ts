@@ -40,7 +40,7 @@ t.test('rejects new rooms and grants no rights while the backend is down', async
   t.equal(await roleOf(server, '7', 1), 'member')
 })
 
-t.test('is disabled without a backend, and fails with the name of the missing setting if it is enabled', async (t) => {
+t.test('is disabled without a backend; if enabled anyway, it fails and names the missing setting', async (t) => {
   const off = await build(t)
   t.match(off.app.features.list().find(({ name }) => name === 'laravel-bridge'), { state: 'disabled' })
   const forced = await build(t, { env: { FEATURES: 'auth,laravel-bridge' } })

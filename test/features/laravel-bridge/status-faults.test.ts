@@ -6,7 +6,7 @@ import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { lastStatus as last } from './support.ts'
 
-// The tests mostly wait, so they run in parallel. Each has its own Redis, because the databases of one Redis share
+// The tests mostly wait, so they run in parallel. Each test has its own Redis, because the databases of one Redis share
 // channels.
 t.jobs = 5
 
@@ -89,7 +89,7 @@ t.test('a restarted single server reports that its rooms are empty, and then tha
   t.match(last(backend, '7'), { is_live: false, participant_count: 0, ended_at: String })
 })
 
-t.test('reports that rooms ended even if Redis has lost its data', { buffered: true }, async (t) => {
+t.test('reports that rooms ended even if Redis loses its data', { buffered: true }, async (t) => {
   const redis = await startRedis(t)
   const backend = await startBackend(t)
   backend.everyRoom = () => 1

@@ -7,7 +7,7 @@ import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { isSince } from '../../support/pace.ts'
 
-// The tests mostly wait, so they run in parallel. Only one of them uses the shared Redis, because the databases of one
+// The tests mostly wait, so they run in parallel. Only one test uses the shared Redis, because the databases of one
 // Redis share channels.
 t.jobs = 6
 

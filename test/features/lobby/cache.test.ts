@@ -10,7 +10,7 @@ t.test('concurrent callers share one result', async (t) => {
   t.equal(await cache.get('a', ask), 1)
 })
 
-t.test('refreshes a result that is too old', async (t) => {
+t.test('refreshes an expired result', async (t) => {
   const cache = createCache<number>(20, 10)
   let asked = 0
   const ask = async () => ++asked

@@ -128,7 +128,7 @@ onEveryStore(t, 'returns rooms in pages', async (t, env, kind) => {
   }
 })
 
-onBothStores(t, 'a page takes only a few store calls, which concurrent requests share', async (t, env, kind) => {
+onBothStores(t, 'a page takes only a few store calls, and concurrent requests share them', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env, { cacheMs: 60_000 })
   for (let i = 0; i < 20; i++) {
     const client = await a.connect(i)
