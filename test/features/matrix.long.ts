@@ -10,7 +10,7 @@ import t from 'tap'
 const root = join(import.meta.dirname, '..', '..')
 const features = readdirSync(join(root, 'features')).filter((name) => name !== 'auth').sort()
 
-/** The features that a test file needs besides the feature that it tests. */
+/** Features that a test file needs besides the one that it tests. */
 const alsoNeed: Record<string, readonly string[]> = {
   'test/client/node-audio.test.ts': ['media'],
   'test/client/seats.test.ts': ['seats'],

@@ -14,8 +14,8 @@ import { startReceiver, webhookEnv } from '../support/webhook-receiver.ts'
 import type { Receiver } from '../support/webhook-receiver.ts'
 
 // Checks that each feature can be disabled: the server starts, the other features keep working, and the messages of the
-// disabled feature return FEATURE_DISABLED. Each server lacks several features that do not use each other, or only
-// one in matrix-pairs.long.ts.
+// disabled feature return FEATURE_DISABLED. On each server, several features that do not use each other are disabled.
+// In matrix-pairs.long.ts, only one is.
 
 const folder = join(import.meta.dirname, '..', '..', 'features')
 const features = readdirSync(folder).sort()
@@ -25,7 +25,7 @@ interface Scene {
   ada: TestClient
   bob: TestClient
   receiver: Receiver
-  /** The replies to Ada's first join and to Bob's, in this order. */
+  /** The replies to Ada's and Bob's first joins, in this order. */
   joined: Record<string, unknown>[]
 }
 
@@ -229,11 +229,11 @@ const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?
   }
 }
 
-/** Whether each server lacks only one feature and runs all slow checks; set by matrix-pairs.long.ts. */
+/** If true, each server lacks only one feature, and all slow checks run. Set by matrix-pairs.long.ts. */
 const allPairs = process.env.ALL_PAIRS !== undefined
 /** Features whose checks are slow. Unless `allPairs` is true, these checks run only while all features are on. */
 const slow = ['auto-close', 'broadcast', 'docs', 'recording']
-/** The features that each server lacks. */
+/** The disabled features of each server. */
 const absences = allPairs
   ? features.map((name) => [name])
   : [

@@ -22,7 +22,7 @@ await ada.ok('transport:connect', { transportId, dtlsParameters })
 const produce = (data: object) => ada.ok('audio:produce', { transportId, kind: 'audio', rtpParameters: rtpParameters(), ...data })
 const consume = (data: object) => bob.ok('audio:consume', { transportId: receiving, rtpCapabilities, ...data })
 
-t.test('all events about a producer, and join replies, contain its source', async (t) => {
+t.test('producer events and join replies contain the source of the audio', async (t) => {
   t.same(joined.maxBitrates, { voice: 64_000, music: 192_000 })
   const { id: voice } = await produce({})
   const { id: music } = await produce({ source: 'music' })

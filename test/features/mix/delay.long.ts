@@ -25,7 +25,7 @@ t.test('the mix adds at most 100 ms', async (t) => {
   /**
    * Connects a listener.
    *
-   * @returns a growing list of the times at which beeps began, by the clock of `performance.now`
+   * @returns a growing list of the beeps' start times, measured with `performance.now`
    */
   const listen = async (id: number, mode: ReceiveMode): Promise<number[]> => {
     const room = await enter(id, mode)
@@ -66,7 +66,7 @@ t.test('the mix adds at most 100 ms', async (t) => {
   await speaker.seats.takeFree()
   await speaker.audio?.publish(track)
   const [voices, mix] = await Promise.all([listen(2, 'voices'), listen(3, 'mix')])
-  // Ignore the first seconds, in which the jitter buffers adapt to the connection.
+  // Ignore the first seconds, while the jitter buffers adapt to the connection.
   await until(() => voices.length > 5 && mix.length > 5, 30_000)
   const from = performance.now() + 1000
   await until(() => performance.now() > from + beeps * 1000 + 1000, (beeps + 30) * 1000)

@@ -90,7 +90,7 @@ onBothStores(t, 'hosts moderate a room', async (t, env, kind) => {
     await stranger.ok('room:join', { roomId: 'pinned' })
   })
 
-  await t.test('a user whose connection broke before the room was locked cannot return to it', async (t) => {
+  await t.test('a user who lost their connection before the room was locked cannot return', async (t) => {
     const { owner, other } = await openRoom([a, b], 'before')
     await owner.ok('room:update', { title: 'Chess' })
     other.ws.terminate()

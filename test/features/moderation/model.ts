@@ -25,7 +25,7 @@ export interface ModelOptions {
 }
 
 /**
- * A command, which took effect between `sent` and `done` (in epoch milliseconds) unless it was rejected. If two commands
+ * A command. Unless it was rejected, it took effect between `sent` and `done` (in epoch milliseconds). If two commands
  * have the same time, their order is unknown.
  */
 interface Operation { sent: number, done: number, code: string, value: string | number }
@@ -42,8 +42,8 @@ interface Player {
   /** Whether the user is in the room, or may be in it after a join or leave without a reply. */
   mayBeMember: boolean
   /**
-   * The time until which the user may return to a locked room after a broken connection. A later leave does not end
-   * this right, because servers take several seconds to remove the members of a killed server.
+   * When the user's right to return to a locked room after a broken connection ends. A later leave does not end this
+   * right, because servers take several seconds to remove the members of a killed server.
    */
   mayReturnUntil: number
 }
@@ -55,7 +55,7 @@ const slowSeconds = 1
 const removalMs = 30_000
 /** Delay between attempts to connect to a server that is restarting, in milliseconds. */
 const retryMs = 50
-/** Tolerance in milliseconds, because the servers and this process use times in whole milliseconds. */
+/** Tolerance in milliseconds, because times are rounded to whole milliseconds. */
 const roundingMs = 2
 
 function randomFrom (seed: number): () => number {
@@ -69,8 +69,8 @@ function randomFrom (seed: number): () => number {
 }
 
 /**
- * Whether one of the `begun` operations was certainly in effect from `sent` to `done`, because none of the `ended`
- * operations can have undone it by then.
+ * Whether one of the `begun` operations was certainly in effect from `sent` to `done`. This is the case if no `ended`
+ * operation can have undone it by then.
  */
 function isInEffect (begun: readonly Operation[], ended: readonly Operation[], sent: number, done: number): boolean {
   return begun.some((on) => on.code === 'ok' && on.done < sent && !ended.some((off) => off.code !== 'rejected' && off.done >= on.sent && off.sent <= done))
@@ -134,8 +134,8 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
   /**
    * Sends a request.
    *
-   * @returns the operation; its code is `lost` if no reply arrived or the reply was UNAVAILABLE, because the command may
-   *   still have taken effect
+   * @returns the operation; its code is `lost` if the command may have taken effect without a confirmation: no reply
+   *   arrived, or the reply was UNAVAILABLE
    */
   async function send (player: Player, type: string, data: object, value: string | number, log?: Operation[]): Promise<Operation & { reply?: Reply }> {
     const client = await open(player)
@@ -199,7 +199,7 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
   /**
    * Sends a host's command, and records a problem if the result does not match `allowed`.
    *
-   * @param others other error codes that are permitted
+   * @param others additional permitted error codes
    */
   async function command (player: Player, type: string, data: object, value: string | number, log: Operation[] | undefined, allowed: boolean, others: readonly string[] = []): Promise<void> {
     const operation = await send(player, type, data, value, log)

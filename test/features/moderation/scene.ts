@@ -13,7 +13,7 @@ export interface Scene {
   other: TestClient
 }
 
-/** Opens a room. The members connect to the servers in turn. */
+/** Opens a room. The members are distributed evenly over the servers. */
 export async function openRoom (servers: readonly TestServer[], roomId: string, { pin, name = true }: { pin?: string, name?: boolean } = {}): Promise<Scene> {
   const clients: TestClient[] = []
   for (let id = 1; id <= 4; id++) {

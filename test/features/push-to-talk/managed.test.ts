@@ -54,8 +54,8 @@ onBothStores(t, 'a room without an owner never gets one', async (t, env) => {
     await admin.ok('room:kick', { userId: 3, banSeconds: 60 })
     const again = await enter(t, server.url, 3, { token: tokenFor(3, inFive) })
     t.match(await again.ask('room:join', { roomId }), { success: false, code: 'BANNED' })
-    // The owner of another room leaves after user 1 has left this room. Once the other room has a new owner, any grace
-    // period in this room must be over, too.
+    // The owner of another room leaves after user 1 leaves this room. Once the other room has a new owner, any grace
+    // period in this room must also be over.
     const [owner, successor] = [await server.connect(6), await server.connect(7)]
     for (const client of [owner, successor]) await client.ok('room:join', { roomId: 'other' })
     await successor.ok('seat:take', { seatIndex: 0 })

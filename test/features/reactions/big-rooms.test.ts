@@ -81,7 +81,7 @@ onBothStores(t, 'a reload neither loses nor repeats a reaction', async (t, env, 
   t.ok(onceASecond(times, begin), `at most once per second: ${begin}: ${times.join()}`)
 })
 
-onEveryStore(t, 'sends accepted reactions when the feature is disabled', async (t, env, kind) => {
+onEveryStore(t, 'disabling the feature sends the pending reactions', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, env, { coalesceOver: 0 })
   const [ada, bob] = [await a.connect(1), await b.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
@@ -90,7 +90,7 @@ onEveryStore(t, 'sends accepted reactions when the feature is disabled', async (
   await until(() => sumOf(bob)['🔥'] === 10)
 })
 
-t.test('sends accepted reactions when the server stops', async (t) => {
+t.test('a server that stops sends its pending reactions', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const [a, b] = await pair(t, 'redis', env, { coalesceOver: 0 })
   const [ada, bob] = [await a.connect(1), await b.connect(2)]

@@ -23,7 +23,7 @@ export function sumOf (client: TestClient): Record<string, number> {
   return sum
 }
 
-/** Records the times, in milliseconds, at which a client receives counted reactions. */
+/** Records when a client receives counted reactions, in milliseconds. */
 export function timesOf (client: TestClient): number[] {
   const times: number[] = []
   client.ws.on('message', (raw) => {

@@ -7,8 +7,7 @@ import type { MixInput } from '../../../features/recording/thread-recording.ts'
 import { generator, tonePackets } from '../../support/mix.ts'
 import { beepsOf, decodeFile, decodePackets } from '../../support/recordings.ts'
 
-// Tests the files that the recorder thread writes for packets with given arrival times. alignment.long.ts tests the
-// whole server.
+// Tests the recorder thread's files for packets with simulated arrival times. alignment.long.ts tests the whole server.
 
 const tone = tonePackets(1000, 0.3)
 const silence = Uint8Array.of(0xf8, 0xff, 0xfe)
@@ -16,8 +15,8 @@ const seconds = 14
 /** One beep of 200 ms per second. */
 const isBeep = (i: number) => i % 50 >= 20 && i % 50 < 30
 /**
- * The times at which the beeps become loud, in milliseconds. If a tone begins suddenly, a decoder needs a few packets
- * to reach its level.
+ * When the beeps become loud, in milliseconds. If a tone begins suddenly, a decoder needs a few packets to reach its
+ * level.
  */
 const expected = beepsOf(decodePackets(Array.from({ length: seconds * 50 }, (_, i) => isBeep(i) ? tone[i % tone.length] as Uint8Array : silence)))
 
@@ -46,7 +45,7 @@ const networks: Record<string, (i: number) => Sent[]> = {
   invalid: (i) => [{ i, arrival: i * 20, rtpTimestamp: i * 960, producerId: 'l' }, { i, arrival: i * 20, rtpTimestamp: i * 960 + 480, producerId: 'l', payload: Uint8Array.of(3, 63, 1) }, { i, arrival: i * 20, rtpTimestamp: i * 960 + 480, producerId: 'l', payload: new Uint8Array() }]
 }
 
-t.test('each voice is recorded without gaps, at the right time', async (t) => {
+t.test('each voice is recorded without gaps and at the right time', async (t) => {
   const folder = t.testdir()
   const recording = new ThreadRecording({ folder, tracks: true, minFreeBytes: 0 })
   const inputs: { at: number, input: MixInput }[] = []

@@ -59,7 +59,7 @@ t.test('a recording ends after RECORDING_MAX_HOURS or when the room is empty', a
   t.match(await owner.event('recording:stopped'), { reason: 'max_duration' })
 })
 
-t.test('if a server is killed, its recording lacks at most the last 2 s, and the index is repaired', async (t) => {
+t.test("a killed server's recording lacks at most the last 2 s, and its index is repaired", async (t) => {
   const before = await buildMortal(t, { env: { FEATURES: 'auth,media,recording' } })
   const { url } = before
   const owner = await before.connect(1)

@@ -25,7 +25,7 @@ await member.ok('room:join', { roomId: 'r1' })
 const id = String((await owner.ok('recording:start', { tracks: true }))['recordingId'])
 let next = ''
 
-t.test('another server continues the recording when no members of the room are left on the recording server', async (t) => {
+t.test('another server continues the recording once the recording server has no members in the room', async (t) => {
   await member.event('recording:started')
   const speaker = await speak(t, first.app, 'r1', { hz: 500 })
   await until(async () => (await detail(id, first)).files.length === 2 && (await detail(id, first)).seconds > 2)
@@ -39,7 +39,7 @@ t.test('another server continues the recording when no members of the room are l
   t.match(await owner.ok('room:join', { roomId: 'r1' }), { recording: { recordingId: next } })
 })
 
-t.test('a server serves recordings that another server made', async (t) => {
+t.test('a server serves the recordings of other servers', async (t) => {
   await until(async () => (await detail(id)).endedAt !== null)
   t.match(await detail(id), { reason: 'moved', files: [{ kind: 'mix' }, { kind: 'voice' }] })
   for (const { name, bytes, seconds } of (await detail(id)).files) {
@@ -55,7 +55,7 @@ t.test('a server serves recordings that another server made', async (t) => {
   t.equal((await get(second.url, `${id}/nothing.mp4`)).status, 404)
 })
 
-t.test('if the recording server stops, another server continues, and the files of the stopped server are unavailable', async (t) => {
+t.test("if the recording server stops, another server continues, and the stopped server's files are unavailable", async (t) => {
   second.app.drain.begin(0)
   await second.close()
   t.match(await owner.event('recording:stopped', ({ recordingId }) => recordingId === next), { reason: /^(?:moved|server_stopped)$/ })

@@ -25,7 +25,7 @@ t.test('another server finishes the recording of a killed server', async (t) => 
   if (!first || !second) return
   const [url, other] = [await first.url, await second.url]
   const owner = await connect(t, url, { token: tokenFor(1) })
-  // Right after the servers have created their leases, joins may fail.
+  // Joins may fail right after the servers create their leases.
   await until(async () => await owner.ok('room:join', { roomId: 'r1' }))
   const member = await connect(t, other, { token: tokenFor(2) })
   await until(async () => await member.ok('room:join', { roomId: 'r1' }))
