@@ -2,7 +2,7 @@ import t from 'tap'
 import { onEveryStore } from '../../support/build.ts'
 import { scene, seatsOf } from './scene.ts'
 
-// Users leave and rejoin immediately. A leave takes effect on the seats slightly later than on the room.
+// Users leave and rejoin immediately. A leave affects the seats slightly later than the room.
 
 onEveryStore(t, 'a user who rejoins after leaving has no seat', async (t, env) => {
   const { server, member } = await scene(t, { SEAT_GRACE_SECONDS: '60', ...env })

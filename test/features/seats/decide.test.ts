@@ -90,7 +90,7 @@ function mayCommand ({ command, actor }: Step, state: SeatState): boolean {
   }
 }
 
-/** Whether the contract allows a command to end a user's request, if the sender has permission (see `mayCommand`). */
+/** Whether the contract allows a command to end a user's seat request. `mayCommand` checks the sender's permission. */
 function mayEnd ({ command, actor }: Step, key: string, awayUntil: number, now: number): boolean {
   switch (command.type) {
     case 'take': case 'accept': case 'decline': return String(actor?.userId) === key
@@ -163,8 +163,7 @@ function sameView (view: View, state: SeatState, what: string): void {
 }
 
 /**
- * Random runs may miss some rejections, and they never reach the limit of seat requests, so the cases in `refusals`
- * cause every rejection.
+ * The cases in `refusals` cause every rejection. Random runs may miss some, and never reach the limit of seat requests.
  */
 const asMany = Array.from({ length: maxRequests + 1 }, (_, i): [Command, number] => [{ type: 'request' }, 100 + i])
 const refusals: Step[] = ([

@@ -6,8 +6,7 @@ import { until } from '../../support/retry.ts'
 import { hurry, produce, scene, seatsOf, seatEvents } from './scene.ts'
 import { follow } from './view.ts'
 
-// With such a long grace period, a test times out if the server clears a seat only at the end of the period instead of
-// immediately.
+// With this long grace period, a test times out if the server does not clear a seat immediately.
 const anHour = { SEAT_GRACE_SECONDS: '3600' }
 
 /**
@@ -168,7 +167,7 @@ onEveryStore(t, 'a user with two sockets keeps the seat until both are closed', 
   const { view } = await follow(phone)
   member.ws.terminate()
   await until(async () => ((await server.admin('GET', '/admin/users/3')).body?.sockets as object[]).length === 1)
-  // If the server cleared the other seat at all, it would do so before it clears this seat.
+  // If the server wrongly cleared the other seat, it would do so before clearing this one.
   other.ws.terminate()
   t.same(await phone.event('seat:cleared'), { roomId: 'r1', seatIndex: 1, userId: '4', reason: 'disconnected' })
   t.same(view().seats, ['0: 3'])

@@ -28,7 +28,7 @@ onEveryStore(t, 'announces and accepts an invite', async (t, env) => {
   for (const client of all.filter((client) => client !== member)) t.equal(client.events.some(({ type }) => type === 'seat:invite:received'), false, 'only the invited user receives the invite')
 })
 
-onEveryStore(t, 'accepting unlocks the seat and leaves the previous one', async (t, env) => {
+onEveryStore(t, 'accepting an invite unlocks the seat and releases the previous one', async (t, env) => {
   const { owner, member, other } = await scene(t, env)
   await member.ok('seat:take', { seatIndex: 0 })
   await owner.ok('seat:lock', { seatIndex: 2 })

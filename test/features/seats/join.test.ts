@@ -56,7 +56,7 @@ onEveryStore(t, 'a join returns the current seats', async (t, env) => {
   }, 'no ended state')
 })
 
-onEveryStore(t, 'the state of the seats survives while everyone leaves and rejoins', async (t, env) => {
+onEveryStore(t, 'the seat state survives when everyone leaves and rejoins', async (t, env) => {
   const { owner, member, all } = await scene(t, env)
   await member.ok('seat:take', { seatIndex: 0 })
   await owner.ok('seat:mute', { userId: 3 })
@@ -67,7 +67,7 @@ onEveryStore(t, 'the state of the seats survives while everyone leaves and rejoi
   t.match(await owner.ok('room:join', { roomId: 'r1' }), { seats: [{ seatIndex: 0, userId: 3, isMuted: true }] }, 'also for a muted user')
 })
 
-onBothStores(t, 'a join during changes returns the same seats that other members have', async (t, env) => {
+onBothStores(t, 'a join during changes returns the same seats that other members see', async (t, env) => {
   const server = await build(t, { env })
   const movers = await Promise.all(Array.from({ length: 4 }, (_, i) => server.connect(i)))
   for (const client of movers) await client.ok('room:join', { roomId: 'r1', seatCount: 4 })
@@ -106,7 +106,7 @@ async function crowd (t: Test, servers: readonly TestServer[]): Promise<TestClie
   return clients
 }
 
-/** Seats some members, then checks which users a join reply lists, and in which order. */
+/** Seats some members, then checks the order of the users in a join reply. */
 async function seatedFirst (t: Test, servers: readonly TestServer[]) {
   const clients = await crowd(t, servers)
   const inOrder = clients.map((_, id) => id)

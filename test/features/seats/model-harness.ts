@@ -35,7 +35,10 @@ export interface Harness {
 
 export interface HarnessOptions {
   store: 'redis' | 'memory'
-  /** Whether the backend determines each user's role per room. Otherwise a room's creator is the owner, and tokens make users admins. */
+  /**
+   * Whether the backend determines each user's role per room. Otherwise, a room's creator is the owner, and some tokens
+   * grant the admin role.
+   */
   backend: boolean
   /** Number of servers in separate processes, which can be killed. The others run in this process. Default: all. */
   processes?: number
@@ -74,7 +77,7 @@ export async function buildHarness (t: Test, { store, backend: withBackend, proc
   const ownerOf = (roomId: string) => String((Number(roomId) - 1) % rooms + 1)
   if (backend) {
     backend.everyRoom = (roomId) => Number(ownerOf(roomId))
-    // The backend needs no role for the owner, who is stored with the room, nor for ordinary members.
+    // Owners are stored with the room. Users without a role are ordinary members.
     for (let room = 1; room <= 1000; room++) {
       for (let user = 4; user <= 10; user++) backend.roles.set(`${room}/${user}`, roleIn(String(room), String(user)))
     }

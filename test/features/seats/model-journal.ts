@@ -4,7 +4,10 @@ import type { Request, Role } from './model-rules.ts'
 
 // Records all permitted requests, so that the test can find the cause of each event among them.
 
-/** A permitted request. `code` is `ok` or an error's code, empty until the reply arrives, and `lost` if no reply arrives. */
+/**
+ * A permitted request. `code` is empty until the reply arrives, then `ok` or an error code. If no reply arrives, it is
+ * `lost`.
+ */
 export interface Entry {
   by: string
   role: Role
@@ -45,13 +48,13 @@ interface EventDetails {
  * the time of the slowest reply, because the machine may be busy.
  */
 const minLagMs = 3000
-/** Outcomes of requests that have changed something (`ok`) or may have done so (`lost` and `UNAVAILABLE`). */
+/** Outcomes of requests that may have changed something. */
 const mayHaveChanged = new Set(['ok', 'lost', 'UNAVAILABLE'])
-/** For this many milliseconds, copies of an event are skipped, because many clients receive the same event. */
+/** How long copies of an event are skipped, in milliseconds. Many clients receive the same event. */
 const sameMs = 500
 
 const sameSeat = ({ seatIndex }: Entry, details: EventDetails) => seatIndex === details.seatIndex
-/** Whether a request can give a user the given seat, or any seat if no seat is given. */
+/** Whether a request can give a user the seat at `index`, or any seat if `index` is undefined. */
 const seats = ({ type, by, target, seatIndex }: Entry, userId: string, index?: number) =>
   (index === undefined || (seatIndex ?? index) === index) &&
   (type === 'seat:assign' ? target === userId : (type === 'seat:take' || type === 'seat:invite:accept') && by === userId)
@@ -114,7 +117,7 @@ export function createJournal (graceMs: number, inviteMs: number): Journal {
   const entries = new Map<string, Entry[]>()
   const absences = new Map<string, Absence[]>()
   const wrong: string[] = []
-  /** Events whose only possible causes are pending requests, with those requests. */
+  /** Events that can only have been caused by pending requests. `entries` contains these requests. */
   const waiting: { what: string, entries: Entry[] }[] = []
   /** When the event of a pending invite arrived, by room and seat. */
   const since = new Map<string, number>()
@@ -141,7 +144,7 @@ export function createJournal (graceMs: number, inviteMs: number): Journal {
     // A busy machine notices late that a connection broke, so the absence may have begun earlier.
     const lateMs = sameMs + lagMs - minLagMs
     if (event === 'seat:cleared' && reason === 'disconnected') return wasAway(roomId, userId, ({ from, to }) => Math.min(to, now) - from >= graceMs - lateMs)
-    // A raised hand is announced again when its user has returned.
+    // A raised hand is announced again when its user returns.
     if (event === 'seat:hand' && details.handRaised) return wasAway(roomId, userId, ({ meant, to }) => !meant && now - to <= graceMs + lagMs)
     if (event === 'seat:hand') return wasAway(roomId, userId, (absence) => hasLeft(absence) || Math.min(absence.to, now) - absence.from >= graceMs - lateMs)
     if (event !== 'seat:invite:pending' || details.isPending) return false
@@ -175,7 +178,7 @@ export function createJournal (graceMs: number, inviteMs: number): Journal {
       const possible: Entry[] = []
       for (let i = mine.length - 1; i >= 0; i--) {
         const entry = mine[i] as Entry
-        // Entries are in the order in which they were sent, and older requests have all been answered.
+        // Entries are in sending order. All older requests have been answered.
         if (entry.sent < now - 3 * lagMs) break
         if (entry.done >= now - lagMs && (entry.code === '' || mayHaveChanged.has(entry.code)) && leadsTo(entry, type, details, ownerKey)) possible.push(entry)
       }

@@ -99,8 +99,8 @@ export async function startNode (t: Test, folder: string, number: number, baseEn
   const env: Record<string, string> & { NODE_ID: string } = { ...baseEnv, NODE_ID: `n${number}` }
   const start = isProcess ? await processStarter(t, folder, number, env) : localStarter(t, env)
   let server = await start()
-  // Servers log the loss of another server only as a warning. The only error that they may log is that the process was
-  // blocked for several seconds, because the machine was busy.
+  // Servers log the loss of another server only as a warning. On a busy machine, they may also log the error that the
+  // event loop is blocked.
   const check = () => t.same(server.errors().filter((line) => !line.includes('the event loop is still blocked')), [], 'no error was logged')
 
   const pages = new Map<string, { at: number, page: Promise<Page<unknown>> }>()

@@ -67,7 +67,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
   let node: Node | undefined
   /** Whether the player has sent a request to leave the current room. */
   let leaving = false
-  /** Whether a request may still release the seat: one sent before the join, or one sent since. */
+  /** Whether a request sent before or after the join may still release the seat. */
   let mayLoseSeat = { before: false, since: false }
 
   const problem = (what: string) => problems.push(`${key} in ${room?.roomId}: ${what}`)
@@ -162,8 +162,8 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
         if (replyRole !== harness.roleOf(roomId, key) && !isLate) problem(`has the wrong role ${replyRole}`)
         return
       }
-      // A server that is shutting down rejects new connections. After a pause of the machine, servers restore the rooms, because
-      // their leases have expired.
+      // A server that is shutting down rejects new connections. If the machine paused, the servers' leases have
+      // expired, so the servers restore the rooms.
       const isRestoring = (error.details as { retryable?: boolean } | undefined)?.retryable === true
       if (error.code !== 'UNAVAILABLE' || (!isRestoring && nodes.every(({ up }) => up))) problem(`was rejected: ${JSON.stringify(error)}`)
       drop()

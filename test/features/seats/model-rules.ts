@@ -71,7 +71,7 @@ function refusedAnyway (request: Request, roomId: string | undefined): string {
 export interface Circumstances {
   by: string
   role: Role
-  /** Undefined if the sender is in no room. */
+  /** Undefined if the sender is not in a room. */
   roomId: string | undefined
   ownerKey: string
   /** Whether the target user was in the room during the whole request. */

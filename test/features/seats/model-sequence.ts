@@ -7,7 +7,9 @@ import { adminSeats, asked, asker, count, everyone, idsOf, membersOf, open, conv
 import type { Harness } from './model-harness.ts'
 import { plain, viewFrom } from './view.ts'
 
-/** Maximum number of requests, and a time limit in milliseconds that is shorter than an invite's lifetime. */
+/**
+ * Maximum number of requests, and a time limit in milliseconds. The time limit is shorter than an invite's lifetime.
+ */
 const [chapter, chapterMs] = [400, 20_000]
 
 /** Sends one request at a time and compares each outcome with the predicted one. */

@@ -20,7 +20,7 @@ export interface ModelOptions extends HarnessOptions {
   restarts: number
   /** Number of users; 30 by default. */
   users?: number
-  /** Whether the users wait during a slow restart instead of sending more requests than `commands`. */
+  /** Whether users wait for a slow restart, so that they do not exceed `commands`. */
   paced?: boolean
 }
 
@@ -56,7 +56,7 @@ async function allAtOnce (harness: Harness, random: Random, { commands, restarts
   const seen = new Map<string, { at: number, holders: Set<string> }>()
   let restarting = true
   let playing = true
-  /** The number of requests after which the users wait. */
+  /** The users wait after this number of requests. */
   let allowed = Infinity
   const over = () => failed() || (asked(harness) >= commands && !restarting)
 
@@ -74,7 +74,7 @@ async function allAtOnce (harness: Harness, random: Random, { commands, restarts
       await pick(random, harness.nodes.filter(({ isProcess }) => signal === 'SIGTERM' || isProcess)).restart(signal)
     }
   }
-  /** Reads one room after another from the admin API, until the users stop. */
+  /** Reads the rooms from the admin API in turn until the users stop. */
   const look = () => until(async () => {
     const oldest = roomIds.reduce((a, b) => (seen.get(a)?.at ?? 0) <= (seen.get(b)?.at ?? 0) ? a : b)
     const { seats, at } = await adminSeats(harness, random, oldest)
@@ -200,7 +200,7 @@ async function stayAway (harness: Harness, random: Random, byServer: boolean): P
       await player.enter(roomId)
       // On a busy machine, the user may return too late.
       const inTime = Date.now() < from + graceMs
-      // Once the server has detected the return, the seat is occupied instead of reserved.
+      // Once the server detects the return, the seat is occupied instead of reserved.
       const kept = await until(async () => {
         const { at, seat } = await look(roomId, player)
         return at > from + graceMs && (seat?.awayUntil ?? null) === null ? seat?.seatIndex ?? -1 : false

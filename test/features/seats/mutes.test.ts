@@ -35,7 +35,7 @@ onEveryStore(t, 'a muted user is silent regardless of the client', async (t, env
   t.equal(other.events.filter(({ type }) => type === 'audio:producerPaused').length, 1)
 })
 
-onEveryStore(t, 'a producer resumes when no reason for the pause is left', async (t, env) => {
+onEveryStore(t, 'a producer resumes once no reason for the pause remains', async (t, env) => {
   const { server, owner, member, other } = await scene(t, env)
   await member.ok('seat:take', { seatIndex: 0 })
   const producerId = await produce(member)

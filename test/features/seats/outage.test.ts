@@ -3,7 +3,7 @@ import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { hurry, scene, seatsOf } from './scene.ts'
 
-t.test('timed changes run after Redis lost its data', async (t) => {
+t.test('timed changes run even if Redis loses its data', async (t) => {
   const redis = await startRedis(t)
   const { server, owner, member, other } = await scene(t, { REDIS_URL: redis.url })
   await member.ok('seat:take', { seatIndex: 0 })

@@ -14,7 +14,7 @@ import { seatsOf } from './scene.ts'
 import { apply, follow, plain, viewFrom } from './view.ts'
 import type { SeatsReply } from './view.ts'
 
-/** Number of users. In memory, concurrent commands cannot conflict in the store, so fewer users are enough. */
+/** Number of users. Commands cannot conflict in the in-memory store, so it needs fewer users. */
 const crowds = { memory: 50, redis: 200 }
 const seats = 15
 
@@ -143,7 +143,7 @@ t.test('an uncontended change takes one round trip to the store', async (t) => {
 
   const swap = ['evalsha', createHash('sha1').update(swapDocument).digest('hex'), '2', 'msab:room:{r1}', 'msab:room:{r1}:docs', 'seats']
   const known = (server: TestServer) => server.app.rooms.roomState.define('seats', seatState).peek('r1')
-  // The change also schedules the job that checks the seat or invite when its time expires.
+  // The change also schedules the job that checks the seat or invite at its expiry.
   const schedule = ['zadd', 'msab:jobs:{document:seats}']
   const steps: [client: TestClient, type: string, data: object, ...also: string[][]][] = [
     [member, 'seat:take', { seatIndex: 2 }],

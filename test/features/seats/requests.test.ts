@@ -267,7 +267,7 @@ t.test('each of two servers notifies its own sockets', async (t) => {
   t.same(requestsSeenBy(watcher), [])
 })
 
-t.test('both servers keep the request of a user who reconnects, and end the request of one who does not', async (t) => {
+t.test('both servers keep the request of a user who reconnects and end it for one who does not', async (t) => {
   const { a, b, member, other, hosts } = await pair(t, { SEAT_GRACE_SECONDS: '60' })
   for (const client of [member, other]) await client.ok('seat:request')
   await expectRequests(t, hosts, '3 4')
@@ -292,7 +292,7 @@ t.test('after a partition, a server sends the missed changes to its clients', as
   t.same(requestsSeenBy(watcher), [])
 })
 
-t.test('restores seat requests after Redis lost its data', async (t) => {
+t.test('restores seat requests after Redis loses its data', async (t) => {
   const redis = await startRedis(t)
   const { server, owner, member, other } = await scene(t, { REDIS_URL: redis.url })
   await member.ok('seat:request')
@@ -417,7 +417,7 @@ t.test('a slow backend does not delay joins', async (t) => {
   await expectRequests(t, [late], '3')
   mend()
 
-  // Users who were already known as hosts receive the seat requests even if their role cannot be confirmed now.
+  // Known hosts receive the seat requests even if the backend cannot confirm their role.
   await backend.stop()
   await member.ok('seat:request:cancel')
   await expectRequests(t, [owner, late], '')

@@ -63,7 +63,7 @@ onEveryStore(t, 'the owner may send every privileged command', async (t, env) =>
   }
 })
 
-onEveryStore(t, 'rights apply to the room the user is in', async (t, env) => {
+onEveryStore(t, 'rights apply only to the room the user is in', async (t, env) => {
   const { server, owner, member } = await seated(t, env)
   t.match(await member.ok('room:join', { roomId: 'own' }), { self: { role: 'owner' } })
   await member.ok('seat:lock', { seatIndex: 5 })

@@ -4,7 +4,7 @@ import { produce, scene, seatsOf } from './scene.ts'
 
 // Disables and enables seats in an active room.
 
-t.test('enabling the feature keeps only the audio of seated users', async (t) => {
+t.test('enabling the feature closes the producers of users without a seat', async (t) => {
   const { server, owner, member, other } = await scene(t, {})
   const toggle = (action: string) => server.app.features[action as 'enable' | 'disable']('seats')
   const producers = () => server.app.sfu.producersOf('r1').map(({ producerId }) => producerId)

@@ -15,7 +15,7 @@ import { consume, hurry, produce, seatsOf, seatEvents } from './scene.ts'
 import { follow } from './view.ts'
 
 const env = { FEATURES: 'auth,media,seats', REDIS_URL: await redisDatabase(), SEAT_GRACE_SECONDS: '60', WS_MESSAGES_PER_SECOND: '100000', WS_MESSAGES_BURST: '100000' }
-/** Two servers for all tests that do not stop a server. Each test has its own room. */
+/** Two servers for the tests that do not stop a server. Each test has its own room. */
 const [a, b] = [await build(t, { env, timings: shortTimings }), await build(t, { env })]
 /** Starts a server that the test may stop. */
 const another = (t: Test) => build(t, { env })
@@ -173,7 +173,7 @@ t.test('a socket on either server keeps the user present', async (t) => {
   await phone.ok('room:join', { roomId })
   member.ws.terminate()
   await until(async () => !((await b.admin('GET', '/admin/users/3')).body?.sockets as { sessionId: unknown }[]).some(({ sessionId }) => sessionId === member.greeting.sessionId))
-  // If the server reserved the other seat at all, it would do so before it reserves this seat.
+  // If the server wrongly reserved the other seat, it would do so before reserving this one.
   other.ws.terminate()
   await waits(b, roomId, '4')
   t.match((await seatsOf(b, roomId)).seats, [{ seatIndex: 0, userId: 3, awayUntil: null }, { userId: '4' }])
@@ -248,7 +248,7 @@ t.test('clears the seats of users on a dead server', async (t) => {
 
   dying.child.kill('SIGKILL')
   await dying.exit
-  // The other servers have not noticed yet that this server is dead.
+  // The other servers have not yet detected that this server is dead.
   const again = await a.connect(3)
   t.match(await again.ok('room:join', { roomId }), { seats: [{ seatIndex: 0, userId: 3 }, { seatIndex: 1, userId: '4' }] })
   // Deletes the lease instead of waiting for it to expire.
@@ -278,7 +278,7 @@ t.test('on start, a server reserves the seats of users on a dead server', async 
   await first.app.rooms.roomState.define('seats', seatState).change('r1', (state = noSeats(4)) => ({ state: { ...state, seats: [{ seatIndex: 2, userId: 7, sitting: 1, selfMuted: false }], sittings: 1 }, result: undefined }))
   await first.close()
   await connection.del('msab:node:{dead-node}')
-  // This feature delays the others, so that they start long after the server has connected to Redis.
+  // This feature delays the others, so that they start long after the server connects to Redis.
   const folder = featureFolder(t)
   folder.write('asks', { 'index.ts': saying('asks', 'done', { before: 'for (let i = 0; i < 100; i++) await app.redis.ping()' }) })
   const second = await build(t, { env: { ...alone, FEATURES: 'asks,auth,seats', FEATURES_PATH: folder.path } })

@@ -92,7 +92,10 @@ export function apply (view: View, { type, data }: { type: string, data: object 
   return wrong.map((what) => `${type}: ${what}`).join('; ')
 }
 
-/** Returns a view in comparable form: sorted, with ids as strings, and without seat requests, which not all members see. */
+/**
+ * Returns a view in comparable form: sorted and with ids as strings. Omits seat requests, because not all members see
+ * them.
+ */
 export function plain ({ seatCount, seats, locked, invites }: View) {
   const byIndex = <T>(entries: Iterable<[number, T]>) => [...entries].sort(([a], [b]) => a - b)
   return {

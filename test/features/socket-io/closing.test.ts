@@ -6,7 +6,7 @@ import { until } from '../../support/retry.ts'
 import { enter } from './support.ts'
 import type { SocketIoClient } from './support.ts'
 
-// After each close reason, a Socket.IO client reconnects if and only if the project's own client package does.
+// Socket.IO clients must reconnect after the same close reasons as the project's client package.
 
 const transports = ['websocket', 'polling'] as const
 const sign = createSigner({ key: jwtSecret, algorithm: 'HS256' })
@@ -109,7 +109,7 @@ t.test('a client that loses its connection leaves its room', async (t) => {
   t.equal(kept.disconnects.length, 0)
 })
 
-t.test('the library reconnects automatically after the server has closed the connection for a temporary reason', async (t) => {
+t.test('the library reconnects automatically if the server closes the connection for a temporary reason', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,socket-io' } })
   const client = await enter(t, server.url, 1)
   client.socket.io.reconnection(true).reconnectionDelay(10)

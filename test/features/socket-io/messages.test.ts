@@ -9,7 +9,7 @@ import { createFaceEvents, enter } from './support.ts'
 
 // Tests the requests, acks and events of Socket.IO clients, which share rooms with native clients.
 
-t.test('acks have the format of the earlier server, in which the ack of room:join is flat', async (t) => {
+t.test('acks have the format of the earlier server, including its flat ack of room:join', async (t) => {
   const { url } = await build(t, { env: { FEATURES: 'auth,media,seats,chat,gifts,socket-io' } })
   const roomId = randomUUID()
   const { ask } = await enter(t, url, 1)

@@ -12,7 +12,7 @@ t.test('reloads close no connection and lose no ack', async (t) => {
   t.ok(await reloadUnderClients(t, { clients: 12, reloads: 5 }) >= 12)
 })
 
-t.test('clients that connected before and after a reload share the encoding of events', async (t) => {
+t.test('an event is encoded once for clients from before and after a reload', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,socket-io' } })
   const before = await enter(t, server.url, 1)
   t.equal((await server.admin('POST', '/admin/features/socket-io/reload')).status, 200)

@@ -88,7 +88,7 @@ t.test('shows live rooms, closes rooms and removes members', async (t) => {
   await eve.ok('seat:request')
   const row = page.getByRole('row').filter({ has: page.getByRole('rowheader', { name: 'talk' }) })
   await row.filter({ hasText: /^talk1311\d+ s/ }).waitFor()
-  // Without the `auto-close` feature, the rooms remain after their owners have left.
+  // Without the `auto-close` feature, the rooms remain after their owners leave.
   const owners = await Promise.all(['o1', 'o2', 'o3', 'o4'].map((id) => server.connect(id)))
   await Promise.all(owners.map(async (client, o) => {
     for (let i = 0; i < 13; i++) await client.ok('room:join', { roomId: `crowd-${o}-${i}` })

@@ -104,7 +104,7 @@ t.test('a guest needs a name', async (t) => {
   }
 })
 
-t.test('the colour of a guest is valid', async (t) => {
+t.test('rejects invalid colours of guests', async (t) => {
   const { token, userId } = (await post(url, { name: 'Ada', colour: '#0F766E' })).body as unknown as { token: string, userId: string }
   const client = await connect(t, url, { token })
   const { participants: [ada] } = await client.ok('room:join', { roomId: 'r2' }) as { participants: [{ userId: string, avatar: string }] }

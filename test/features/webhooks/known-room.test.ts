@@ -5,7 +5,7 @@ import type { Change, RoomStart } from '../../../features/webhooks/known-room.ts
 
 interface Sent { id: string, event: string, data: Record<string, unknown> }
 
-/** Creates a record of what the receivers know about a room, in the same form as in the storage. */
+/** Creates a record of the room state that was reported to the receivers, in the storage format. */
 function createKnown () {
   const fields = new Map<string, string>()
   let made = 0
@@ -52,7 +52,7 @@ t.test('a repeated change causes no webhooks, or webhooks with the same ids', as
   t.equal(new Set(once.map(({ id }) => id)).size, 2)
 })
 
-t.test('a correction does not override what was reported in the meantime', async (t) => {
+t.test('a correction does not override newer reports', async (t) => {
   const known = createKnown()
   const [, first] = known.apply(joined('ada'))
   t.strictSame(known.apply(joined('ada', 10, { isCorrection: true })), [])
@@ -75,7 +75,7 @@ t.test('ignores outdated reports about seats and broadcasts', async (t) => {
   t.strictSame(names(known.apply({ type: 'finished', startedAt: 10, reason: 'inactivity' })), ['broadcast_stopped', 'room_finished'])
 })
 
-t.test('joins and leaves alternate, in whatever order their reports arrive', async () => {
+t.test('joins and leaves alternate, regardless of the order of their reports', async () => {
   const change = fc.oneof(
     fc.record({ user: fc.constantFrom('ada', 'bob'), startedAt: fc.constantFrom(10, 20), type: fc.constantFrom('joined', 'left') }),
     fc.record({ startedAt: fc.constantFrom(10, 20), type: fc.constantFrom('started', 'finished') })

@@ -27,7 +27,7 @@ t.test('signs webhooks as documented', async (t) => {
   t.equal(signatureOf('secret-key', 1_700_000_000, '{"a":"é"}'), 't=1700000000,v1=a33cc14701a0cc4294e705e41188b6c745fa025a63744bc9bf4457e2444042d5')
 })
 
-t.test('each address has its own queue, and the name of the queue omits the query string of the URL', async (t) => {
+t.test('each URL has its own queue, and the name of the queue omits the query string', async (t) => {
   const [a, b] = [targetOf('https://hooks.example.com/a?token=1'), targetOf('https://hooks.example.com/a?token=2')]
   t.match(a, { id: /^hooks\.example\.com-[0-9a-f]{8}$/, shownUrl: 'https://hooks.example.com/a' })
   t.not(a.id, b.id)

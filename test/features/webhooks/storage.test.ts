@@ -17,7 +17,7 @@ t.test('SQLite', async (t) => {
     return { a, b, clock }
   })
 
-  t.test('the leases of an earlier process are void, but those of an earlier generation of the feature remain valid', async (t) => {
+  t.test('the leases of an earlier process are void; the leases of an earlier feature instance remain valid', async (t) => {
     const file = join(t.testdir({}), 'webhooks.sqlite')
     const open = (process: string) => createSqliteStorage(file, { process, ...storageLimits })
     const first = open('p1')

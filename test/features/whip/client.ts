@@ -39,7 +39,7 @@ export async function restart ({ url, token }: { url: string, token: string }) {
 /**
  * Plays a stream with WHEP. Runs in the page.
  *
- * @param name the name under which `measureFrequency` finds the track
+ * @param name the track's name for `measureFrequency`
  */
 export async function play ({ url, token, name }: { url: string, token: string, name: string }) {
   const connection = new RTCPeerConnection()
@@ -57,7 +57,7 @@ export async function play ({ url, token, name }: { url: string, token: string, 
   audio.srcObject = new MediaStream([track])
   document.body.append(audio)
   await audio.play()
-  // `measureFrequency` looks up the track under this name.
+  // `measureFrequency` looks up the track by this name.
   Object.assign(globalThis, { whep: connection, flylive: { participants: [], audio: { heard: [{ userId: name, track }] } } })
   return { offer, answer, status: response.status }
 }
