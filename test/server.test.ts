@@ -21,7 +21,7 @@ const alive = (pid: number) => {
   }
 }
 
-/** The features that these tests need. Fewer features start faster. */
+/** Only the features that these tests need, so that servers start faster. */
 const FEATURES = 'auth,media'
 
 async function workersOf (url: string, key = adminKey): Promise<number[]> {

@@ -2,7 +2,7 @@ import t from 'tap'
 import { playoutBufferMs, StreamReception } from '../../bench/load/reception.ts'
 import { createRtpWriter, readRtpHeader, samplesPerPacket, writeReceiverReport } from '../../bench/load/rtp.ts'
 
-/** Adds packets to a new stream: packet n was sent at n × 20 ms. */
+/** Adds packets to a new stream. Packet n has a send time of n × 20 ms. */
 function receive (packets: Iterable<readonly [n: number, delayMs: number]>, firstNumber = 65_000): StreamReception {
   const stream = new StreamReception(1)
   for (const [n, delayMs] of packets) {

@@ -15,7 +15,7 @@ import { until } from '../support/retry.ts'
 const root = join(import.meta.dirname, '..', '..')
 const program = join(root, 'bench', 'load', 'main.ts')
 
-/** @param interrupt a promise; when it resolves, the program is interrupted (SIGINT) */
+/** @param interrupt interrupts the program (SIGINT) when it resolves */
 async function load (t: Test, args: string[], env: Record<string, string> = { JWT_SECRET: jwtSecret }, interrupt?: Promise<unknown>) {
   const child = spawn(process.execPath, [program, ...args], {
     env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE, ...env },
@@ -37,7 +37,7 @@ function cellsOf (output: string): Record<string, string> {
   return Object.fromEntries(cells(head).map((title, i) => [title, cells(row)[i] ?? '']))
 }
 
-t.test('prints what the listeners of two speakers experience', async (t) => {
+t.test('prints the quality that the listeners of two speakers receive', async (t) => {
   const { url } = await build(t)
   const { code, stdout, stderr } = await load(t, ['--url', url, '--mode', 'voices', '--speakers', '2', '--listeners', '3', '--seconds', '3', '--room', 'talk'])
   const cells = cellsOf(stdout)

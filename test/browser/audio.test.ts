@@ -90,7 +90,7 @@ t.test('a user muted by the owner stays muted', async (t) => {
     window.flylive?.audio?.mute()
     window.flylive?.audio?.unmute()
   })
-  // When the server replies to this request from Bob, it has already handled his earlier requests.
+  // The reply to this request proves that the server has handled Bob's earlier requests.
   await bob.evaluate(() => window.flylive?.connection.request('user:getRoom', { userId: 1 }))
   for (const page of [ada, bob]) t.equal(await personOn(page, 'Bob', 'muted').count(), 1)
   t.equal(await frequencyOf(ada, 'Bob'), 0)
@@ -137,7 +137,7 @@ t.test('mutes and unmutes a user', async (t) => {
   t.equal(await frequencyOf(bob, 'Ada'), 0)
   const after = await receptionOf(bob, 'Ada')
   t.equal(after?.packetsReceived, before?.packetsReceived, 'no packets arrive during the mute')
-  // When no more packets arrive, the decoder fades out. The fade-out adds at most 1/10,000 of the energy in one second
+  // Once packets stop arriving, the decoder fades out. The fade-out adds at most 1/10,000 of the energy of one second
   // of speech.
   t.ok(Number(after?.totalAudioEnergy) - Number(before?.totalAudioEnergy) < 1e-4)
   await expectTone(bob, 'Bob', 0)
@@ -149,8 +149,8 @@ t.test('mutes and unmutes a user', async (t) => {
   for (const page of [ada, bob, cyd]) await personOn(page, 'Ada', 'speaking').waitFor()
 })
 
-t.test('a user who has left is no longer shown on the other pages', async (t) => {
-  // Sending audio takes a lot of CPU time, so only Bob sends audio from here on.
+t.test('a user who leaves disappears from the other pages', async (t) => {
+  // Audio takes a lot of CPU time, so only Bob sends it from here on.
   await ada.evaluate(() => window.flylive?.audio?.unpublish())
   await bob.getByRole('button', { name: 'Leave', exact: true }).click()
   await bob.getByRole('button', { name: 'Join', exact: true }).waitFor()

@@ -7,8 +7,9 @@ import { playedFrequency } from '../support/hls.ts'
 import { rtp, sendPaced, tonePackets } from '../support/mix.ts'
 import { until } from '../support/retry.ts'
 
-// Measures how long after a tone is sent the listening page plays it, with and without low latency, for ten minutes (or
-// BROADCAST_MINUTES). The tone becomes higher every 12 s; the page records when it plays the higher tone.
+// Measures the delay from sending a tone to its playback on the listening page, with and without low latency. Runs for
+// ten minutes (or BROADCAST_MINUTES). The tone becomes higher every 12 s; the page records when it plays the higher
+// tone.
 
 const minutes = Number(process.env.BROADCAST_MINUTES ?? 10)
 t.setTimeout((minutes + 5) * 60_000)
@@ -20,9 +21,9 @@ const rooms = [{ roomId: 'quick', lowLatency: true, limit: 2 }, { roomId: 'plain
 const browser = await openBrowser(t, 440)
 
 /**
- * Sends a tone to a room. The tone is higher for one second in each period.
+ * Sends a tone to a room. Once per period, the tone is higher for one second.
  *
- * @returns when each higher tone began, in epoch milliseconds
+ * @returns the start time of each higher tone, in epoch milliseconds
  */
 async function speakInTurns (server: TestServer, roomId: string, ssrc: number): Promise<number[]> {
   const begun: number[] = []
@@ -42,7 +43,7 @@ async function listen (server: TestServer, roomId: string): Promise<Page> {
   page.on('console', (message) => { if (message.text().startsWith('The player failed')) t.fail(`${roomId}: ${message.text()}`) })
   await page.goto(`${server.url}/listen/${roomId}`)
   await page.getByRole('button', { name: 'Listen' }).click({ timeout: 60_000 })
-  // The first call of `playedFrequency` also connects the analyser.
+  // The first call to `playedFrequency` also connects the analyser.
   await until(async () => await playedFrequency(page) > 0, 60_000)
   await page.evaluate(([low, high]) => {
     const source = window.ear as AnalyserNode

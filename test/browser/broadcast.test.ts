@@ -49,7 +49,7 @@ t.test('a listener without an account receives the tone of the microphone', asyn
   await take(listener, 'listen')
 })
 
-t.test('the listener pauses the playback, which then continues live', async () => {
+t.test('after a pause, playback continues live', async () => {
   await listener.getByRole('button', { name: 'Pause' }).click()
   await sign(listener, 'Paused')
   await listener.getByRole('button', { name: 'Listen' }).click()

@@ -25,7 +25,7 @@ export async function openEvening (t: Test) {
     server,
     browser,
     ada: await visit(t, browser, server.url, { name: 'Ada', room: 'evening', ...{ viewport: phone } }),
-    /** Opens the page on which a person without an account listens to a room. */
+    /** Opens a room's listening page, which needs no account. */
     async listen (roomId: string, viewport?: typeof phone, onRequest?: (url: string) => void): Promise<Page> {
       const context = await browser.newContext({ reducedMotion: 'reduce', ...(viewport ? { viewport, colorScheme: 'dark' } : {}) })
       const page = await context.newPage()

@@ -9,7 +9,7 @@ import { build, tokenFor } from '../support/build.ts'
 import { openBrowser } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// Tests the client in a real page: the browser hides the responses to upgrade requests, and emits events when the page
+// Tests the client in a real browser, which hides the responses to upgrade requests and emits events when the page
 // becomes visible or the network returns.
 
 declare global {

@@ -31,8 +31,7 @@ t.test('everyone may speak without seats; only seated users may speak with seats
   await listen(cyd)
   await turn(server, 'seats', 'disable')
   await cyd.getByRole('group', { name: 'Seats' }).waitFor({ state: 'hidden' })
-  // Publish with the client package instead of the page's controls, which would make the page take a seat for Cyd as
-  // soon as seats are enabled.
+  // Publish with the client package: with the page's controls, Cyd would take a seat as soon as seats are enabled.
   await cyd.context().grantPermissions(['microphone'])
   await cyd.evaluate(async () => {
     const stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } })

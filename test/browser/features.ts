@@ -10,7 +10,7 @@ export async function turn (server: TestServer, feature: string, way: 'enable' |
   if (status !== 200) throw new Error(`${feature} ${way}: ${JSON.stringify(body)}`)
 }
 
-/** Records the state changes and errors of a page's audio, and the requests that the page sends. */
+/** Records a page's requests, audio state changes and audio errors. */
 export async function listen (page: Page): Promise<void> {
   await page.evaluate(() => {
     const { audio, connection } = window.flylive as NonNullable<typeof window.flylive>
@@ -33,9 +33,9 @@ export const noted = (page: Page) => page.evaluate(() => (window as unknown as {
 export const statesIn = (notes: string[]) => notes.filter((note) => !note.startsWith('>'))
 
 /**
- * Disables and enables media during a call in the room r1. The pages must already record with {@link listen}.
+ * Disables and re-enables media during a call in room r1. Call {@link listen} for both pages first.
  *
- * @param meanwhile called while media is disabled, if given
+ * @param meanwhile called while media is disabled
  */
 export async function interruptMedia (t: Test, call: Call, meanwhile?: () => Promise<void>): Promise<void> {
   const { server, ada, bob } = call

@@ -4,8 +4,8 @@ import { expectTone, openBrowser, personOn, seatOn, visit } from '../support/bro
 import { expectToneIn, firefoxHz, openFirefox } from '../support/firefox.ts'
 import { until } from '../support/retry.ts'
 
-// Firefox and Chromium in one room, on a server with the defaults of npm start. Firefox does not use the
-// loopback interface for WebRTC, so it needs the machine's own addresses.
+// Tests Firefox and Chromium in one room, on a server with the defaults of `npm start`. Firefox does not use the
+// loopback interface for WebRTC, so it needs another address of this machine.
 
 const [server, browser, firefox] = await Promise.all([
   build(t, { env: { NODE_ENV: 'development', FEATURES_WATCH: 'false', FEATURES: 'auth,media,seats,stage', MEDIASOUP_WORKERS: '1' } }),

@@ -18,7 +18,7 @@ import { until } from '../support/retry.ts'
 export interface Extent {
   /** Whether the server is a separate process, as in production. A server in the test's process starts much faster. */
   ownProcess: boolean
-  /** Whether the talkers use the stage. A page with only the client needs much less CPU. */
+  /** Whether the talkers use the stage. Otherwise, they use a page with only the client, which needs much less CPU. */
   onStage: boolean
   /** Number of rounds; each round reloads every feature once. */
   rounds: number
@@ -26,13 +26,16 @@ export interface Extent {
   cycles: number
   /** Number of sockets in addition to those of the two talkers. */
   sockets: number
-  /** How long a socket pauses between a reply and the next request, in milliseconds. */
+  /** Pause between a reply and the socket's next request, in milliseconds. */
   pauseMs: number
-  /** Maximum increase in the fraction of concealed audio, compared with an undisturbed call. Allows for other load. */
+  /**
+   * Maximum increase in the concealed fraction of the audio, compared with an undisturbed call. Allows for other load
+   * on the machine.
+   */
   margin: number
 }
 
-/** The features that are disabled and enabled, keyed by the type of one of their requests. */
+/** The features to toggle, each keyed by one of its request types. */
 const toggled: Readonly<Record<string, string>> = { 'chat:message': 'chat', 'gift:send': 'gifts', 'room:react': 'reactions' }
 const peoplePerRoom = 30
 
@@ -51,7 +54,7 @@ export async function reloadDuringCall (t: Test, { ownProcess, onStage, rounds, 
   const admin = async (method: string, path: string): Promise<{ status: number, body: Record<string, unknown> }> => {
     const response = await fetch(url + path, { method, headers: { authorization: `Bearer ${adminKey}` } })
     const body = await response.json() as Record<string, unknown>
-    // The limit is 3,000 calls per minute.
+    // The admin API allows 3,000 calls per minute.
     const { details } = (body.error ?? {}) as { details?: { retryAfterMs?: number } }
     if (response.status !== 429) return { status: response.status, body }
     await delay(details?.retryAfterMs ?? 1000)
@@ -84,7 +87,7 @@ export async function reloadDuringCall (t: Test, { ownProcess, onStage, rounds, 
   const talk = others.begin()
   const what = (report: Awaited<ReturnType<typeof heardBetween>>) => `${report.packets} packets, ${report.lost} lost, ${report.concealed} of ${report.samples} samples concealed`
 
-  // Measures the baseline: how much audio is concealed on this machine when nothing is reloaded.
+  // Measure the baseline: the audio that this machine conceals when nothing is reloaded.
   const control = await heardBetween(pages, () => delay(Math.min(20_000, 500 * rounds)))
   t.comment(`undisturbed: ${what(control)}`)
 
@@ -143,7 +146,7 @@ export async function reloadDuringCall (t: Test, { ownProcess, onStage, rounds, 
   t.strictSame(errors(), [], 'no error is logged')
 }
 
-/** Ignores errors that report a duration, because a busy machine may block the event loop for a long time. */
+/** Ignores errors that report a duration, because a busy machine may block the event loop. */
 const isError = (line: Record<string, unknown>) => Number(line.level) >= 50 && !('ms' in line)
 
 async function startHere (t: Test, env: Record<string, string>) {
@@ -175,7 +178,7 @@ async function crowd (t: Test, url: string, size: number, pauseMs: number) {
   for (let i = 0; i < size; i++) {
     const client = await connect(t, url, { token: tokenFor(i + 100) })
     client.ws.once('close', () => { closed++ })
-    // Most clients are not in the talkers' room, because the talkers' pages would need a lot of CPU for the messages.
+    // Most clients join other rooms, because their messages would take a lot of CPU time on the talkers' pages.
     await client.ok('room:join', { roomId: i < 2 ? 'room0' : `room${1 + Math.floor(i / peoplePerRoom)}` })
     clients.push(client)
   }
@@ -191,7 +194,7 @@ async function crowd (t: Test, url: string, size: number, pauseMs: number) {
   let turns = 0
   return {
     closed: () => closed,
-    /** Waits until the sockets have received one more reply each, on average. */
+    /** Waits until as many new replies have arrived as there are sockets. */
     async once () {
       const from = turns
       await until(() => turns >= from + size, 60_000)
@@ -218,7 +221,7 @@ async function crowd (t: Test, url: string, size: number, pauseMs: number) {
       })
       return {
         wrong: () => wrong,
-        /** @returns how many requests of each type in `toggled` were rejected because their feature was disabled */
+        /** @returns the number of FEATURE_DISABLED rejections per type in `toggled` */
         rejected: () => Object.keys(toggled).map((type) => outcomes[`${type} FEATURE_DISABLED`] ?? 0),
         mayBeOff (is: boolean) {
           state.off = is

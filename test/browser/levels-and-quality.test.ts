@@ -62,7 +62,7 @@ t.test('reports the levels of active speakers', async (t) => {
   ada = await enter(adasBrowser, 1, 'Ada', true)
   await expectTone(bob, 'Ada', 440)
   await until(async () => Number(await levelOf(bob, 1)) > 0.01)
-  // Samples the level in 30 animation frames. The tone is continuous, so no level may be near 0.
+  // Sample the level in 30 animation frames. The tone is continuous, so no level may be near 0.
   const levels = await bob.evaluate(async () => {
     const levels: number[] = []
     while (levels.length < 30) {
@@ -127,7 +127,7 @@ if (process.env.ALL_CASES !== undefined) {
   })
 }
 
-t.test('omits the sending quality after the user has unpublished', async (t) => {
+t.test('omits the sending quality after the user unpublishes', async (t) => {
   await ada.evaluate(() => window.flylive?.audio?.unpublish())
   await until(async () => (await levelsOn(bob)).length === 0)
   t.notOk('sent' in (await qualityOn(ada) ?? {}))

@@ -6,8 +6,7 @@ import { clientSite, enterOn } from '../support/client-page.ts'
 import { speak } from '../support/mix.ts'
 import { until } from '../support/retry.ts'
 
-// Compares Chromium's CPU time for a listener of ten speakers: with the mix and with ten voices, alternating in one
-// run.
+// Compares Chromium's CPU time for a listener of ten speakers. The mix and the ten voices alternate within one run.
 
 t.setTimeout(600_000)
 

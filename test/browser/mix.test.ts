@@ -15,7 +15,7 @@ declare global {
   }
 }
 
-// The mix in a browser: two speakers send from Chromium, and the listener measures the spectrum of the mix.
+// Tests the mix in a browser. Two speakers send from Chromium, and the listener measures the spectrum of the mix.
 
 t.test('a listener receives the three loudest tones and the music, as one stream of 50 packets per second', async (t) => {
   const { outputFiles: [script] } = await bundle({ entryPoints: [join(import.meta.dirname, 'mix-page.ts')], bundle: true, format: 'esm', write: false, target: 'es2022' })
@@ -47,7 +47,7 @@ t.test('a listener receives the three loudest tones and the music, as one stream
     return fourth < -75 && music > -60 && tones.every((tone) => tone > -30)
   }, 30_000)
   const stats = async () => await page.evaluate(() => window.mixPage.stats())
-  // On a busy machine, the mixer thread may skip packets, so one good period of a second is enough.
+  // On a busy machine, the mixer thread may skip packets, so one good second is enough.
   await until(async () => {
     const before = await stats()
     await until(async () => (await stats()).timestamp - before.timestamp > 1000)

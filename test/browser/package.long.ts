@@ -21,7 +21,7 @@ const types: Record<string, string> = { '.html': 'text/html', '.js': 'text/javas
 /**
  * Creates a web site whose backend issues a token for the logged-in user.
  *
- * @param given returns the server's URL, which replaces the URL in the example
+ * @param given returns the server URL to insert into the example
  * @returns the origin of the site
  */
 async function createSite (t: Test, folder: string, given: () => string): Promise<string> {

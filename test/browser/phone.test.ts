@@ -4,8 +4,8 @@ import { build } from '../support/build.ts'
 import { openBrowser, seatOn, sheetOf } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// The stage on a phone in portrait and landscape, and at 200 % zoom: the controls that a user needs are visible and not
-// covered, and Back works as in other apps. Hedy uses the page; Ada, the owner, has no browser.
+// Tests the stage on a phone (portrait and landscape) and at 200 % zoom. Required controls are visible and not covered,
+// and Back works as in other apps. Hedy uses the page; Ada, the owner, has no browser.
 
 const portrait = { width: 360, height: 740 }
 const landscape = { width: 740, height: 360 }

@@ -12,14 +12,14 @@ declare global {
     elements: HTMLAudioElement[]
     /** The audio contexts of the page. */
     contexts: AudioContext[]
-    /** The session descriptions (SDP) from the server that the page received. */
+    /** The server's session descriptions (SDP) that the page received. */
     sdp: string[]
   }
 }
 
 // Tests the `play` option, which makes the client play the tracks: volumes, the speaker device, and music.
 
-/** The codec parameters of the producers, by source. */
+/** Codec parameters by producer source. */
 const sent = new Map<unknown, Record<string, unknown> | undefined>()
 observer.on('newworker', (worker) => worker.observer.on('newrouter', (router) => router.observer.on('newtransport', (transport) => {
   transport.observer.on('newproducer', ({ appData, rtpParameters }) => sent.set(appData.source, rtpParameters.codecs[0]?.parameters as Record<string, unknown>))
@@ -79,7 +79,7 @@ await enterOn(bob, { url: server.url, roomId: 'r1', id: 2, audio: { play: true }
 await enterOn(ada, { url: server.url, roomId: 'r1', id: 1 })
 const bobs = await playback(bob)
 
-t.test('sends the voice with DTX, and music in stereo at the same time', async (t) => {
+t.test('sends voice with DTX and stereo music at the same time', async (t) => {
   await ada.evaluate(async () => {
     const { audio } = window.flylive as NonNullable<typeof window.flylive>
     const stream = await navigator.mediaDevices.getUserMedia({ audio: true })
@@ -183,7 +183,7 @@ t.test('setReceive() changes what the client receives at any time', async (t) =>
 
 // playback.long.ts sets ALL_CASES.
 if (process.env.ALL_CASES !== undefined) {
-  t.test('sets volumes on devices that ignore the volume of audio elements, such as iPhones', async (t) => {
+  t.test('changes volumes on devices that ignore an audio element's volume, such as iPhones', async (t) => {
     const cyd = await site.open(listening, async (page) => {
       await page.addInitScript(recordElements)
       await page.addInitScript(fixVolume)

@@ -5,8 +5,8 @@ import { build } from '../support/build.ts'
 import { act, allowMicrophone, expectTone, give, openBrowser, personOn, receptionOf, seatOn, sheetOf, visit } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// All parts of a call together: an evening in one room, checked on the pages of four users and in the backend. The
-// tones: Ada, the owner, sends 440 Hz, Bob sends 1000 Hz, and Cyd and Dan send 2500 Hz.
+// Tests all parts of a call together: an evening in one room, checked on four users' pages and in the backend. Ada, the
+// owner, sends 440 Hz, Bob sends 1000 Hz, and Cyd and Dan send 2500 Hz.
 
 const backend = await startBackend(t)
 const [server, adasBrowser, bobsBrowser, cydsBrowser] = await Promise.all([
@@ -21,7 +21,7 @@ let bob: Page
 let cyd: Page
 let dan: Page
 
-/** Returns the statuses that the backend received, in order: the member count, or `ended`. */
+/** Returns the statuses that the backend received: member counts, or `ended`. */
 const reported = () => backend.statuses.map(({ status }) => status.is_live ? status.participant_count : 'ended')
 const backendReceived = (what: number | 'ended') => until(() => reported().at(-1) === what)
 const statusOf = (page: Page, text: string | RegExp) => page.getByRole('status').filter({ hasText: text }).waitFor()
@@ -40,7 +40,7 @@ t.test('the owner opens the room', async (t) => {
     name: 'Ada',
     room,
     prepare: async (page) => {
-      // The server's response contains the new guest's id; the test registers it as the owner in the backend.
+      // The response contains the new guest's id, which the test registers as the room's owner in the backend.
       await page.route('**/stage/session', async (route) => {
         if (route.request().method() !== 'POST') return await route.continue()
         const response = await route.fetch()

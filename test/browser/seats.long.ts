@@ -27,7 +27,7 @@ t.test('a user who joins while another user is muted sees the mute, and receives
 })
 
 t.test('survives seat changes while audio is being set up', async (t) => {
-  // When Bob's page next sends a request of type `next`, sends `before` just before it and `after` just after it.
+  // Intercepts the next `next` request from Bob's page: sends `before` just before it and `after` just after it.
   const meddle = (next: string, before: string, after: string) => bob.evaluate(([next, before, after]) => {
     const connection = (window.flylive as NonNullable<typeof window.flylive>).connection
     const { request } = connection
@@ -52,7 +52,7 @@ t.test('survives seat changes while audio is being set up', async (t) => {
   const meddled = () => until(() => bob.evaluate(() => document.documentElement.dataset.meddled === 'yes'))
   const take = (seatIndex: number) => JSON.stringify(['seat:take', { seatIndex }])
   const leave = JSON.stringify(['seat:leave', {}])
-  // Bob leaves his seat, so that the page stops its track. The test then publishes a track of its own.
+  // Bob leaves his seat, so that the page stops its track. The test then publishes its own track.
   await getUp(bob)
   await seatOn(ada, 'Take seat 5').waitFor()
   await bob.evaluate(async () => {
@@ -109,7 +109,7 @@ t.test('a user who reconnects too late to keep the seat gets another one', async
   await expectTone(ada, 'Bob', 1000)
 })
 
-t.test('sends a track that was published before the user had a seat', async (t) => {
+t.test('sends a track that was published before the user took a seat', async (t) => {
   const cyd = await visit(t, bobsBrowser, server.url, { name: 'Cyd', room, microphone: false })
   await statusOf(cyd, 'Connected, listening')
   await allowMicrophone(cyd)

@@ -9,14 +9,14 @@ import { expectTone, openBrowser } from '../support/browser.ts'
 import { enterOn } from '../support/client-page.ts'
 import { until } from '../support/retry.ts'
 
-// A page that uses only socket.io-client and mediasoup-client, as in the documentation of the old server. The other
-// user uses the client on the same page, because each page takes a lot of CPU time.
+// Tests a page that uses only socket.io-client and mediasoup-client, as the old server's documentation describes. To
+// save CPU time, the other user runs the client on the same page.
 
 interface Page {
   Device: typeof Device
   io: typeof io
   failures: string[]
-  /** The frequency of the audio that the page receives, in hertz; 0 before audio arrives. */
+  /** The frequency of the received audio in hertz; 0 before audio arrives. */
   frequency (): number
   mute (): Promise<unknown>
 }

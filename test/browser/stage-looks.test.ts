@@ -7,8 +7,8 @@ import { openBrowser, seatOn, sheetOf } from '../support/browser.ts'
 import type { TestClient } from '../support/client.ts'
 import { until } from '../support/retry.ts'
 
-// Layout and accessibility of the stage: on a phone (360 pixels wide) and on a desktop, in light
-// and dark mode, with a keyboard, with a screen reader, and with reduced motion.
+// Tests the stage's layout and accessibility on a phone (360 pixels wide) and on a desktop, in light and dark mode,
+// with a keyboard, a screen reader and reduced motion.
 
 const [server, browser] = await Promise.all([
   build(t, { env: { FEATURES: 'auth,media,mix,seats,chat,gifts,reactions,lobby,stage', MEDIASOUP_WORKERS: '1', NODE_ID: 'node-1' } }),
@@ -201,7 +201,7 @@ if (all) {
 
   t.test('is usable soon after loading', async (t) => {
     // Take the best of several runs, to reduce the effect of other load on the machine. Measure from the start of the
-    // navigation: the first paint already shows the form.
+    // navigation, because the first paint already shows the form.
     const times: number[] = []
     for (let i = 0; i < 2; i++) {
       const page = await open('light', desktop)
@@ -212,7 +212,7 @@ if (all) {
     }
     const best = Math.min(...times)
     t.comment(`from navigation to a usable form: ${times.map(Math.round).join(', ')} ms`)
-    // Other runs may share the machine, so only runs with ALL_LOOKS check the limit.
+    // Other tests may share the machine, so only ALL_LOOKS enforces the limit.
     if (process.env.ALL_LOOKS !== undefined) t.ok(best < 1500)
   })
 }

@@ -10,7 +10,7 @@ import { startDemo, ready } from '../support/demo.ts'
 
 const minutes = Number(process.env.MINUTES ?? 30)
 const guests = 30
-/** Minutes to wait until the chat is full and the heap has stopped growing. */
+/** Warm-up time in minutes, during which the chat fills up and the heap stops growing. */
 const warmMinutes = Math.max(1, Math.round(minutes / 6))
 
 t.test(`${minutes} minutes in a busy room`, { timeout: (minutes + 5) * 60_000 }, async (t) => {

@@ -5,8 +5,8 @@ import { build } from '../support/build.ts'
 import { act, give, onSeat, openBrowser, personOn, seatOn, sheetOf, visit } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// The page offers the actions that the roles in the backend allow: Ada owns the room, Bob is one of its admins, and Cyd
-// is a member.
+// Tests that the page offers the actions that the user's role in the backend allows. Ada owns the room, Bob is one of
+// its admins, and Cyd is a member.
 
 const backend = await startBackend(t)
 const [server, browser] = await Promise.all([
@@ -15,7 +15,7 @@ const [server, browser] = await Promise.all([
 ])
 const room = '7'
 
-/** Calls `become` with the new guest's id, which is in the response from the session route. */
+/** Calls `become` with the new guest's id from the session response. */
 const as = (become: (userId: string) => void) => async (page: Page) => {
   await page.route('**/stage/session', async (route) => {
     if (route.request().method() !== 'POST') return await route.continue()
@@ -62,7 +62,7 @@ t.test('an admin cannot assign seats or remove the owner', async (t) => {
   await bob.keyboard.press('Escape')
 })
 
-t.test('a member can send other users gifts, but has no other action for them', async (t) => {
+t.test('a member can only send gifts to other users', async (t) => {
   t.equal(await cyd.getByRole('button', { name: /^Options for seat/ }).count(), 0)
   const sheet = await sheetOf(cyd, 'Bob')
   await sheet.getByRole('button', { name: 'Send gift' }).waitFor()

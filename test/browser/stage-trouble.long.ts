@@ -22,7 +22,7 @@ const bob = await visit(t, bobsBrowser, url, { name: 'Bob', room, prepare: liste
 
 async function listen (page: Page): Promise<void> {
   page.setDefaultTimeout(15_000)
-  // These tests make the server unreachable; the browser logs that as an error.
+  // Ignore the errors that the browser logs while a test makes the server unreachable.
   page.on('console', (message) => { if (message.type() === 'error' && !/WebSocket connection|Failed to load resource/.test(message.text())) complaints.push(message.text()) })
 }
 async function admin (method: string, path: string, body?: object): Promise<void> {
@@ -39,7 +39,7 @@ const alertOf = (page: Page, text: string) => page.getByRole('alert').filter({ h
 const button = (page: Page, name: string | RegExp) => page.getByRole('button', { name, exact: typeof name === 'string' })
 const hearEachOther = () => Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
 
-// The restarted server is needed after the subtest, so the parent test stops it.
+// Later tests need the restarted server, so the parent test stops it.
 const suite = t
 t.test('recovers from a server restart', async (t) => {
   const { port } = new URL(url)
@@ -113,7 +113,7 @@ t.test('by default, the client replaces an ended track only if it came from a mi
       if (event === 'replaced') audio.on(event, resolve)
       else audio.on(event, resolve)
     })
-    // Use the browser's real device: the page's getUserMedia returns a tone.
+    // Use the browser's real device, because the page's getUserMedia returns a tone.
     const device = await MediaDevices.prototype.getUserMedia.call(navigator.mediaDevices, { audio: true })
     const [microphone] = device.getAudioTracks() as [MediaStreamTrack]
     await audio.publish(microphone)
@@ -236,7 +236,7 @@ t.test('explains that an insecure page has no microphone', async (t) => {
     name: 'Eve',
     room,
     microphone: false,
-    // On an insecure page, the client can identify the browser only by its user agent, which headless browsers change.
+    // On an insecure page, the client identifies the browser only by its user agent, so hide that it is headless.
     userAgent: (await ada.evaluate(() => navigator.userAgent)).replace('Headless', '')
   })
   await statusOf(page, 'Connected, listening')
@@ -247,7 +247,7 @@ t.test('explains that an insecure page has no microphone', async (t) => {
 })
 
 let lobbyPage: Page
-t.test('explains that a server does not list its rooms', async (t) => {
+t.test('explains that the server does not list its rooms', async (t) => {
   await ada.getByLabel('Room', { exact: true }).fill('h1')
   await button(ada, 'Join').click()
   await statusOf(ada, 'Connected, listening')

@@ -7,7 +7,7 @@ import type { Proxy as NetworkProxy } from '../support/proxy.ts'
 import { until } from '../support/retry.ts'
 import { interruptMedia, listen, noted, statesIn, turn } from './features.ts'
 
-// How the stage reacts to failures and to disabled features during a call. Failures that take longer are in
+// Tests how the stage reacts to failures and disabled features during a call. Failures that take longer are in
 // stage-trouble.long.ts, reconnect.long.ts, worker-death.long.ts and features.long.ts.
 
 const room = 'r1'
@@ -23,7 +23,7 @@ const call = await startCall(t, {
   },
   async prepare (page) {
     page.setDefaultTimeout(15_000)
-    // These tests make the server unreachable; the browser logs that as an error.
+    // Ignore the errors that the browser logs while a test makes the server unreachable.
     page.on('console', (message) => { if (message.type() === 'error' && !/WebSocket connection|Failed to load resource/.test(message.text())) complaints.push(message.text()) })
   }
 })

@@ -67,7 +67,7 @@ t.test('lists and finds everyone in a big room', async (t) => {
   await dan.getByLabel('Search people').fill('')
   await dan.getByText(/^105 people, \d+ listening$/).waitFor()
 
-  // An owner who joins late receives the ids of the users with raised hands, but not their names.
+  // An owner who joins late receives the ids of users with raised hands, but not their names.
   const late = await open('Late', `/#room=crowd&name=Late&token=${tokenFor(1)}`)
   await button(late, 'Join').click()
   await late.getByText('105 people, 105 listening').waitFor()

@@ -19,7 +19,7 @@ const pin = '1234'
 const complaints: string[] = []
 
 async function open (name: string, browser: typeof adasBrowser, options: Parameters<typeof browser.newContext>[0] = {}, path = ''): Promise<Page> {
-  // Animations run only in the tests about them, because painting them takes more CPU time than the code under test.
+  // Only the tests about animations enable them, because painting takes more CPU time than the code under test.
   const context = await browser.newContext({ permissions: ['microphone', 'clipboard-read', 'clipboard-write'], reducedMotion: 'reduce', ...options })
   const page = await context.newPage()
   page.setDefaultTimeout(15_000)
@@ -30,7 +30,7 @@ async function open (name: string, browser: typeof adasBrowser, options: Paramet
 }
 const button = (page: Page, name: string | RegExp) => page.getByRole('button', { name, exact: typeof name === 'string' })
 const statusOf = (page: Page, text: string | RegExp) => page.getByRole('status').filter({ hasText: text }).waitFor()
-/** Turns the animations of pages on until the end of the test. */
+/** Enables animations on pages until the end of the test. */
 async function animate (t: Test, ...pages: Page[]): Promise<void> {
   for (const page of pages) {
     await page.emulateMedia({ reducedMotion: 'no-preference' })
@@ -83,7 +83,7 @@ t.test('opens a room with a profile and a PIN', async (t) => {
   t.equal(await button(ada, 'Mute').evaluate((element) => element === document.activeElement), true, 'the focus moves to the button that replaces Speak')
 })
 
-t.test('a shared link leads to the room', async () => {
+t.test('a shared link opens the room', async () => {
   await button(ada, 'Share').click()
   await ada.getByRole('alert').filter({ hasText: 'Link copied' }).waitFor()
   await button(ada, 'Close').click()
@@ -92,7 +92,7 @@ t.test('a shared link leads to the room', async () => {
   await bob.getByRole('heading', { name: `Join ${room}` }).waitFor()
 })
 
-t.test('lists the room for others, who need the PIN', async (t) => {
+t.test('lists the room for other users, who need the PIN to join', async (t) => {
   await bob.evaluate(() => { location.hash = '' })
   const listed = bob.getByRole('list', { name: 'Active rooms' }).getByRole('listitem').filter({ hasText: room })
   await listed.getByText('1 person').waitFor()
@@ -122,7 +122,7 @@ t.test('shows the link when the clipboard is blocked', async (t) => {
   await bob.getByRole('dialog').waitFor({ state: 'detached' })
 })
 
-t.test('takes a seat, and the ring moves with the voice', async (t) => {
+t.test('takes a seat, whose ring follows the voice', async (t) => {
   await animate(t, ada, bob)
   await seatOn(bob, 'Take seat 3').click()
   await expectTone(ada, 'Bob', 1000)

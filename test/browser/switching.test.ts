@@ -47,8 +47,8 @@ t.test('the user can choose the voices or the mix', async (t) => {
   await bob.evaluate(() => window.flylive?.audio?.playback.setMixVolume(1))
 })
 
-t.test('the voices replace the mix while the `mix` feature is off', async () => {
-  // The client uses the voices for 5 s after the mix has failed. Shorten that time.
+t.test('the client receives the voices while the `mix` feature is off', async () => {
+  // After the mix fails, the client uses the voices for 5 s. Shorten that time.
   await bob.evaluate(() => {
     const { setTimeout } = window
     window.setTimeout = ((run: () => void, ms?: number) => setTimeout(run, ms === 5000 ? 200 : ms)) as typeof setTimeout

@@ -5,11 +5,11 @@ import { clientSite, enterOn } from '../support/client-page.ts'
 import { until } from '../support/retry.ts'
 
 // A listener of the mix repeatedly takes a seat, speaks and leaves the seat. Ada sends a tone whose frequency rises for
-// four seconds and then starts again, so that the frequency identifies each moment of her audio.
+// four seconds and then restarts, so each frequency identifies a moment of her audio.
 
-/** The rising tone: from `lowHz` to `highHz` in `seconds`. */
+/** A tone that rises from `lowHz` to `highHz` within `seconds`. */
 const sweep = { seconds: 4, lowHz: 400, highHz: 2400 }
-/** The listener's own tone: quiet, and far above the rising tone. */
+/** The listener's own tone, which is quiet and far above the rising tone. */
 const ownHz = 6000
 
 /** 20 ms of a page's audio. */
@@ -94,7 +94,7 @@ function recordPlayback (measuring: string): void {
   } as unknown as typeof Audio
 }
 
-/** If the lateness of neighbouring blocks differs by more than this, in seconds, a new run starts. */
+/** A new run starts if the delays of neighbouring blocks differ by more than this, in seconds. */
 const continuous = 0.02
 /** Minimum number of blocks per run. Shorter runs are ignored. */
 const shortestRun = 4
@@ -102,9 +102,9 @@ const shortestRun = 4
 export interface Switching {
   /** Longest silence, in milliseconds. */
   gapMs: number
-  /** The most audio that was repeated or skipped at once, in milliseconds. */
+  /** Longest piece of audio that was repeated or skipped, in milliseconds. */
   jumpMs: number
-  /** Longest time during which the listener heard their own voice, in milliseconds. */
+  /** Longest time that the listener heard their own voice, in milliseconds. */
   echoMs: number
   seconds: number
 }
@@ -112,7 +112,7 @@ export interface Switching {
 /**
  * Sets up a room with a speaker and a listener.
  *
- * @returns the server, both pages, and a function that makes the listener switch
+ * @returns the server, both pages, and a function that measures the switching
  */
 export async function measureSwitching (t: Test) {
   const site = await clientSite(t)
@@ -136,7 +136,7 @@ export async function measureSwitching (t: Test) {
     /**
      * Makes the listener take a seat, speak and leave the seat, and analyses the audio that the listener receives.
      *
-     * @param rounds how many times the listener takes and leaves the seat
+     * @param rounds number of times that the listener takes and leaves the seat
      */
     async run (rounds: number): Promise<Switching> {
       await bob.evaluate(() => { window.blocks = [] })
@@ -192,7 +192,7 @@ async function sitAndSpeak (): Promise<void> {
   await reached(() => audio?.reception === 'mix' && audio.heard.length === 1 && audio.microphone === 'waiting')
 }
 
-/** @returns the duration of the longest run of blocks for which `is` holds, in milliseconds */
+/** @returns the length of the longest run of blocks that satisfy `is`, in milliseconds */
 function longest (blocks: readonly Block[], is: (block: Block) => boolean): number {
   let [best, run] = [0, 0]
   for (const block of blocks) {
@@ -213,8 +213,8 @@ function analyse (blocks: readonly Block[]): Switching {
 }
 
 /**
- * @returns how late the block is relative to the rising tone, in seconds, modulo the length of the tone; undefined
- *   around the moment when the tone starts again
+ * @returns the block's delay relative to the rising tone, in seconds, modulo the tone's length; undefined near the
+ *   tone's restart
  */
 function latenessOf ({ at, hz }: Block): number | undefined {
   const { seconds, lowHz, highHz } = sweep
@@ -222,10 +222,10 @@ function latenessOf ({ at, hz }: Block): number | undefined {
 }
 
 /**
- * Divides the blocks into continuous runs, and compares the end of each run with the start of the next. Blocks during a
- * cross-fade, in which two tones overlap, are not part of any run.
+ * Divides the blocks into continuous runs and compares the end of each run with the start of the next. Blocks during a
+ * cross-fade, when two tones overlap, belong to no run.
  *
- * @returns the largest jump, in milliseconds
+ * @returns the largest jump between runs, in milliseconds
  */
 function largestJump (late: readonly (number | undefined)[]): number {
   const { seconds } = sweep

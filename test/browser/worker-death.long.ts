@@ -74,7 +74,7 @@ t.test('restores audio when the only media worker is killed repeatedly', async (
   t.comment('kill a worker and its replacement')
   const pid = await busyWorker(server)
   process.kill(pid, 'SIGKILL')
-  // Kills the replacement as soon as it runs, while the pages are still reconnecting.
+  // Kill the replacement as soon as it runs, while the pages are still reconnecting.
   const next = await until(() => server.app.sfu.workers().find((worker) => worker.pid !== pid)?.pid ?? false)
   process.kill(next, 'SIGKILL')
   await until(() => server.app.sfu.workers().some((worker) => worker.pid !== pid && worker.pid !== next))

@@ -130,7 +130,7 @@ t.test('reconnects when a request gets no reply because the network path is dead
   t.same(await connection.request('user:getRoom', { userId: 1 }), { roomId: null })
 })
 
-t.test('detects a dead network path even without a request, and stays connected while pings are answered', async (t) => {
+t.test('detects a dead network path while idle, and stays connected while pings are answered', async (t) => {
   const relay = await createRelay(t, server.url)
   const room = new RoomClient({ url: relay.url, token: () => tokenFor(1), audio: false, backoff, idleMs: 100, timeoutMs: 500 })
   t.teardown(() => room.close())
@@ -160,7 +160,7 @@ t.test('a connection attempt times out if the server does not answer', async (t)
   await reached('waiting UNREACHABLE')
 })
 
-t.test('retry() ends the delay before the next connection attempt', async (t) => {
+t.test('retry() skips the delay before the next connection attempt', async (t) => {
   const relay = await createRelay(t, server.url)
   const { connection, reached } = watch(t, { url: relay.url, backoff: { firstMs: 600_000, longestMs: 600_000 } })
   await connection.connect()

@@ -95,7 +95,7 @@ t.test('restores the chat history when the feature is enabled again', async (t) 
   t.match(replies[1]?.chatHistory, [{ content: 'first' }])
 })
 
-t.test('rejoins once when several features are enabled, and does not wait for a disabled one', async (t) => {
+t.test('rejoins once when several features are enabled, without waiting for a disabled one', async (t) => {
   const server = await build(t, { env })
   const { room, replies } = enter(t, server.url, 1)
   await room.join('r1')

@@ -6,7 +6,7 @@ import type { RoomOptions } from '../../client/index.ts'
 import { build, tokenFor } from '../support/build.ts'
 import { until } from '../support/retry.ts'
 
-// The client in React and Vue: it must work with React's store subscriptions and behind Vue's proxies.
+// The client must work with React's store subscriptions and behind Vue's proxies.
 
 // React and Vue look for a DOM when they are imported.
 const window = new Window()
@@ -115,7 +115,7 @@ t.test('every object of the client works through a proxy', async (t) => {
   t.equal(room.state, 'in', 'methods work when detached from their object, too')
 })
 
-t.test('lists are frozen, and a list is the same array until its contents change', async (t) => {
+t.test('lists are frozen, and are replaced only when their contents change', async (t) => {
   const room = createRoom(t, 1, { audio: {} })
   const { seats, audio } = room
   const lists = () => [room.participants, seats.list, seats.free, seats.requests, audio?.producers, audio?.heard]

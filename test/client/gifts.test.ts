@@ -37,7 +37,7 @@ t.test('sends each gift once and emits received gifts', async (t) => {
   await t.rejects(room.gifts.send({ giftId: 7, recipientId: 2 }), { code: 'NOT_IN_ROOM' })
 })
 
-t.test('repeats a gift with the same key after a lost reply', async (t) => {
+t.test('resends a gift with the same key after a lost reply', async (t) => {
   const server = await build(t, { env })
   const relay = await createRelay(t, server.url)
   const [{ room }, { shown }] = [await enter(t, relay.url, 1), await enter(t, server.url, 2)]

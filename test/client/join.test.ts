@@ -19,7 +19,7 @@ function createClient (t: Test, url: string, options: Partial<RoomOptions> = {})
   return { room, states }
 }
 
-// Start this join before the tests, so that its long default timeout runs in parallel.
+// Start this join before the tests, so that its long default timeout does not delay them.
 const begin = performance.now()
 const { room: byDefault } = createClient(t, 'http://127.0.0.1:9', { connectTimeoutMs: defaultConnectTimeoutMs })
 const failedByDefault = byDefault.join('r1').catch((error: unknown) => ({ code: codeOf(error), ms: performance.now() - begin }))
@@ -61,7 +61,7 @@ t.test('fails with the HTTP status if a proxy rejects the connection without a r
   await t.rejects(room.join('r1'), { code: 'REFUSED', message: 'The connection was rejected with HTTP 403', details: { status: 403 } })
 })
 
-t.test('does not close a connection that was in use before', async (t) => {
+t.test('a failed join does not close a connection that was established earlier', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth' } })
   const relay = await createRelay(t, server.url)
   const { room } = createClient(t, relay.url)

@@ -6,7 +6,7 @@ import { Members } from '../../client/members.ts'
 const profile = (userId: number) => ({ userId, id: userId, name: `User ${userId}` })
 const roomId = 'r1'
 
-/** A connection without a server. The test emits its events. */
+/** A connection without a server. Tests emit events on it. */
 class FakeConnection extends Connection {
   override emit<E extends keyof ConnectionEvents> (event: E, ...args: ConnectionEvents[E]): void {
     super.emit(event, ...args)
@@ -14,8 +14,8 @@ class FakeConnection extends Connection {
 }
 
 /**
- * Creates the member list of a room with five members, of whom the join reply lists one. A page of members stays
- * pending until the test calls its `arrive` or `reject`.
+ * Creates the member list of a room with five members; the join reply lists one of them. A requested page stays pending
+ * until the test calls its `arrive` or `reject`.
  */
 function enter () {
   const connection = new FakeConnection({ url: 'http://127.0.0.1:1', token: () => '' })

@@ -10,11 +10,11 @@ import { createTone } from '../support/wrtc.ts'
 import { createRelay } from './relay.ts'
 import { backoff } from './watch.ts'
 
-/** How long a transport takes to connect to the second server in this test, in milliseconds. */
+/** How long transports take to connect to the second server, in milliseconds. */
 const connectMs = 1500
 
 /**
- * Moves a client from one server to another, and measures the silence.
+ * Moves a client from one server to another and measures the silence.
  *
  * @param settings environment of both servers
  */
@@ -54,7 +54,7 @@ async function move (t: Test, settings: Record<string, string>) {
   t.match([...b.app.sockets.ofUser('1')], [{ roomId: 'r1' }])
   t.same(await cleared, [3, 'left'])
   await until(() => ada.sound.hears(2) && bob.sound.hears(1))
-  // The client that moved receives both tracks of the speaker until the new one plays.
+  // The moved client receives both of the speaker's tracks until the new one plays.
   await until(() => bob.room.audio?.producers.length === 1 && [ada, bob].every(({ room }) => room.audio?.heard.length === 1))
   const [received, sent] = [Math.round(ada.sound.longestSilence(2)), Math.round(bob.sound.longestSilence(1))]
   t.comment(`longest silence: ${received} ms for the client that moved, ${sent} ms for the other one`)

@@ -19,7 +19,7 @@ function enter (t: Test, server: TestServer, id: number, audio: AudioOptions) {
   return room
 }
 
-t.test('a Node program sends audio, and another one receives it, over any announced address that it can reach', async (t) => {
+t.test('Node programs exchange audio over any announced address that they can reach', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,media,seats', MEDIASOUP_ANNOUNCED_IP: '192.0.2.1,audio.invalid,127.0.0.1' } })
   const listener = enter(t, server, 1, { handlerName: 'Chrome111' })
   await listener.join('r1')
@@ -62,8 +62,8 @@ t.test('a listener receives the voices or the mix after two round trips', async 
     const listener = enter(t, server, 10 + i, { handlerName: 'Chrome111', receive })
     const consumers = receive === 'mix' ? 1 : voices
     const sent = listRequests(listener)
-    // Hold the replies of the second round trip until all its requests are sent. A request that needed one of these replies
-    // would never be sent.
+    // Hold the second round trip's replies until all its requests are sent. A request that waits for one of these
+    // replies would never be sent.
     const second = ['transport:connect', ...Array.from({ length: consumers }, () => 'audio:consume')].toSorted()
     sent.hold(second, async () => { await until(() => sent.types.filter((type) => second.includes(type)).length === second.length) })
     await listener.join('r1')
@@ -73,7 +73,7 @@ t.test('a listener receives the voices or the mix after two round trips', async 
   }
 })
 
-/** Lists a client's requests, and can delay the replies to them. */
+/** Records a client's requests, and can delay their replies. */
 function listRequests ({ connection }: RoomClient) {
   const request = connection.request.bind(connection)
   const types: string[] = []
@@ -110,7 +110,7 @@ t.test('after 3 s, the server closes a producer whose bit rate is too high, and 
   t.pass('the next track is watched, too')
 })
 
-t.test('without a handler name, a client can use the room, but not its audio', async (t) => {
+t.test('without a handler name, a client can use a room but not its audio', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,media' } })
   const room = enter(t, server, 1, {})
   const reasons: (string | undefined)[] = []

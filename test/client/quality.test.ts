@@ -32,7 +32,7 @@ const inbound = (ssrc: number, counted: object = {}): Entry => ({
 const outbound = (counted: object = {}): Entry => ({ id: 'OT01A7', type: 'outbound-rtp', kind: 'audio', ssrc: 7, packetsSent: 500, bytesSent: 40_000, ...counted })
 const reported = (counted: object = {}): Entry => ({ id: 'RIA7', type: 'remote-inbound-rtp', kind: 'audio', ssrc: 7, localId: 'OT01A7', packetsLost: 0, jitter: 0.002, roundTripTime: 0.06, ...counted })
 
-/** Measures the quality with statistics that are taken ten seconds apart. */
+/** Measures the quality of samples taken ten seconds apart. */
 function measured (...times: Partial<TransportStats>[]) {
   let sample = firstSample(0)
   return times.map((stats, i) => {
@@ -46,7 +46,7 @@ t.test('returns undefined before a candidate pair is selected', async (t) => {
   t.same(measured({}, { received: statsOf() }, { received: statsOf({ id: 'T01', type: 'transport', dtlsState: 'new' }) }), [undefined, undefined, undefined])
 })
 
-t.test('measures what was received since the previous sample', async (t) => {
+t.test('measures only what arrived since the previous sample', async (t) => {
   const [first, second, third] = measured(
     { received: statsOf(...way(), inbound(1)) },
     { received: statsOf(...way(), inbound(1, { packetsReceived: 990, packetsLost: 10, bytesReceived: 80_000, jitter: 0.012, totalSamplesReceived: 960_000, concealedSamples: 9600 })) },
@@ -74,7 +74,7 @@ t.test('never returns negative values when streams start and end', async (t) => 
   t.match(third?.received, { packets: 0, lossRatio: 0, bitsPerSecond: 0 })
 })
 
-t.test('detects a restarted stream, and a new stream that has an old id', async (t) => {
+t.test('detects a restarted stream, and a new stream with an old id', async (t) => {
   const [, second, third] = measured(
     { received: statsOf(...way(), { ...inbound(1, { packetsReceived: 9000 }), id: 'inbound_rtp_audio_1' }) },
     { received: statsOf(...way(), { ...inbound(2, { packetsReceived: 9100, packetsLost: 3 }), id: 'inbound_rtp_audio_1' }) },
@@ -145,7 +145,7 @@ t.test('the worst value determines the rating', async (t) => {
   for (const poor of [[51, 0, 0], [0, 0.051, 0], [0, 0, 0.401]] as [number, number, number][]) t.equal(rated(...poor), 'poor', String(poor))
 })
 
-t.test('handles two measurements that have the same time', async (t) => {
+t.test('handles two measurements with the same timestamp', async (t) => {
   const { sample } = measure(firstSample(0), { received: statsOf(...way(), inbound(1)), sending: false }, 1000)
   const { quality } = measure(sample, { received: statsOf(...way(), inbound(1)), sending: false }, 1000)
   t.match(quality?.received, { packets: 0, bitsPerSecond: 0 })

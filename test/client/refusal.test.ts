@@ -114,7 +114,7 @@ t.test('a client whose token expires reconnects with a new one', async (t) => {
   t.same(states, ['connecting', 'open', 'waiting CONNECTION_LOST', 'connecting', 'open'])
 })
 
-t.test('a client returns to its room and seat after its token has expired', async (t) => {
+t.test('a client returns to its room and seat after its token expires', async (t) => {
   const exp = Math.floor(Date.now() / 1000) + 5
   let expired = false
   const room = new RoomClient({ url: server.url, token: () => sign({ id: 1, name: 'Ada', exp: expired ? exp + 600 : exp }), audio: false, backoff })

@@ -3,7 +3,7 @@ import { createProxy } from '../support/proxy.ts'
 
 /** A network between clients and a server. The test can make the network fail. */
 export interface Relay {
-  /** URL at which clients reach the server through the network. */
+  /** The URL that clients connect to. */
   readonly url: string
   /** Closes all connections and rejects new ones until `mend()`. */
   cut (): Promise<void>

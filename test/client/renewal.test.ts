@@ -10,7 +10,7 @@ class FakeConnection extends Emitter<ConnectionEvents> {
   }
 }
 
-/** Creates a renewal. The test supplies the result of each attempt: true, or an error code. */
+/** Creates a renewal. The test supplies each attempt's result: true, or an error code. */
 function follow () {
   const connection = new FakeConnection()
   const asked: string[][] = []
@@ -49,7 +49,7 @@ t.test('retries after a temporary error', async (t) => {
   t.same(asked, [['chat'], ['chat'], ['chat']])
 })
 
-t.test('queues features that are enabled during a request, and drops those that are disabled', async (t) => {
+t.test('queues features that are enabled during a request, and drops disabled ones', async (t) => {
   const { connection, renewal, asked, answer } = follow()
   renewal.begin()
   connection.announce('feature:enabled', 'chat')

@@ -19,7 +19,7 @@ async function enter (t: Test, server: Pick<TestServer, 'url'>, id: string | num
 const drawn = ({ seats }: RoomClient) => seats.list.map(({ seatIndex, userId, isMuted, isLocked, invitedUserId }) =>
   `${seatIndex}:${userId ?? (isLocked ? 'L' : '-')}${isMuted ? 'm' : ''}${invitedUserId === undefined ? '' : `>${invitedUserId}`}`).join(' ')
 
-/** Waits until all clients see the seats in `what`, then checks that a newly joined client sees them, too. */
+/** Waits until all clients see the seats in `what`, then checks that a newly joined client sees them too. */
 async function allSee (t: Test, server: TestServer, rooms: RoomClient[], what: string) {
   await until(() => {
     const seen = rooms.map(drawn)
@@ -123,7 +123,7 @@ t.test('concurrent takeFree() calls take one seat each', async (t) => {
   t.equal(await lucky.seats.takeFree(), 3, 'a seated user keeps the seat')
 })
 
-t.test('shows the visible seat requests', async (t) => {
+t.test('shows each user the seat requests that they may see', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,seats' } })
   const owner = await enter(t, server, 1)
   const bob = await enter(t, server, 'b')
@@ -147,7 +147,7 @@ t.test('shows the visible seat requests', async (t) => {
   await shows('b,e', 'b!', 'e!')
   t.ok(changes > 0)
 
-  // After a reconnect, the join reply contains the same requests.
+  // After a reconnect, the join reply contains the same seat requests.
   const again = new Promise((resolve) => eve.on('entered', resolve))
   for (const session of server.app.sockets.ofUser('e')) session.terminate()
   await again

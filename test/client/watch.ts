@@ -6,9 +6,9 @@ import { until } from '../support/retry.ts'
 
 export interface Watched {
   connection: Connection
-  /** All states so far, each with the error code that caused it, if any: `waiting CONNECTION_LOST`. */
+  /** All states so far, each followed by its error code, if any: `waiting CONNECTION_LOST`. */
   states: string[]
-  /** Waits for the next matching state that no earlier call has returned. */
+  /** Waits for a state. Each call continues after the state that the previous call reached. */
   reached (state: string): Promise<void>
   /** Cause of the current state. */
   why (): RequestError | undefined

@@ -101,7 +101,7 @@ t.test('production requires a token secret and an announced address', async (t) 
   t.same(problemsOf(production), [])
 })
 
-t.test('variables of a pair require each other', async (t) => {
+t.test('paired variables are required together', async (t) => {
   t.match(problemsOf({ SSL_CERT_PATH: 'package.json' }), ['SSL_KEY_PATH: is required with SSL_CERT_PATH'])
   t.match(problemsOf({ TURN_URLS: 'turn:turn.example.com' }), ['TURN_SECRET: is required with TURN_URLS'])
   t.match(problemsOf({ LARAVEL_API_URL: 'https://backend.example.com' }), ['LARAVEL_INTERNAL_KEY: is required with LARAVEL_API_URL'])
@@ -167,7 +167,7 @@ t.test('validates the Redis URL', async (t) => {
   t.match(problemsOf({ REDIS_URL: 'http://redis.example.com' }), [/^REDIS_URL: must be like redis:/])
 })
 
-t.test('generates new secrets at each startup, outside production only', async (t) => {
+t.test('generates new secrets at each startup, except in production', async (t) => {
   const config = loadConfig({})
   const { JWT_SECRET = '' } = config.variables
   t.same([...config.generated.keys()], ['JWT_SECRET', 'ADMIN_API_KEY'])

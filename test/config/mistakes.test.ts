@@ -18,7 +18,7 @@ function problemsOf (env: Record<string, string | undefined>): readonly string[]
   return []
 }
 
-/** Invalid settings, each with the single problem that is reported. */
+/** Invalid settings and the single problem reported for each. */
 const mistakes: [Record<string, string>, RegExp][] = [
   [{ MEDIASOUP_ANNOUNCED_IP: 'https://203.0.113.7' }, /^MEDIASOUP_ANNOUNCED_IP: .*; use 203\.0\.113\.7 instead of https/],
   [{ MEDIASOUP_ANNOUNCED_IP: '203.0.113.7:10000' }, /^MEDIASOUP_ANNOUNCED_IP: .*; use 203\.0\.113\.7 instead of/],
@@ -93,7 +93,7 @@ t.test('accepts the names and settings of features in other folders', async (t) 
   t.same(problemsOf({ FEATURES_PACKAGES: '@acme/polls', FEATURES: '-polls' }), [])
 })
 
-t.test('production warns once about each connection that others can read', async (t) => {
+t.test('production warns once about each unencrypted external connection', async (t) => {
   const backendUrl = { LARAVEL_API_URL: 'http://backend.example.com', ...backend }
   t.match(loadConfig({ ...production, REDIS_URL: 'redis://:secret@redis.example.com:6379', ...backendUrl }).warnings, [
     /^the connection to Redis at redis\.example\.com is not encrypted/, /^LARAVEL_API_URL is not encrypted/, /^clients connect without TLS \(ws:\/\/\)/

@@ -3,9 +3,9 @@ import { build } from '../support/build.ts'
 import { hlsClient } from '../support/hls.ts'
 import { play, startCache } from '../support/hls-players.ts'
 
-// Tests the cache of docs/broadcast.md with a few players. test/features/broadcast/players.long.ts uses a thousand.
+// Tests the cache configuration in docs/broadcast.md with a few players; players.long.ts uses a thousand.
 
-t.test('nginx answers players from its cache, but fetches the key each time', async (t) => {
+t.test('nginx serves players from its cache, but fetches the key each time', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,media,broadcast', BROADCAST_ENCRYPT: 'true' } })
   const owner = await server.connect(1)
   await owner.ok('room:join', { roomId: 'r1' })

@@ -44,7 +44,7 @@ t.test('the command of the Redis container requires the password', async (t) => 
 
 t.test('the coturn example denies special networks and has quotas', async (t) => {
   const [config = ''] = /# \/etc\/turnserver\.conf[\s\S]*?```/.exec(read('docs/deployment.md')) ?? []
-  // The special networks must be denied even without the lines that deny everything.
+  // The special networks must be denied even without the rules that deny all addresses.
   const ranges = [...config.matchAll(/^denied-peer-ip=(\S+?)-(\S+)$/gm)].map(([, from = '', to = '']) => [from, to] as const)
   const everything = ranges.filter(([from, to]) => (from === '0.0.0.0' && to === '255.255.255.255') || (from === '::' && to.startsWith('ffff')))
   t.equal(everything.length, 2, 'the example allows only the address of the audio server')

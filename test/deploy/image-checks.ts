@@ -13,7 +13,7 @@ const maxSize = 60
 
 const env = { NODE_ENV: 'production', HOST: '127.0.0.1', PORT: '0', JWT_SECRET: jwtSecret, MEDIASOUP_ANNOUNCED_IP: '127.0.0.1', MEDIASOUP_WORKERS: '1', MEDIASOUP_WORKER_BIN: mediaWorker, DRAIN_SECONDS: '0' }
 
-/** @returns a function that starts a server of the image */
+/** @returns a function that starts the image's server */
 const startIn = (t: Test, app: string) => (FEATURES: string) => startServer(t, { ...env, FEATURES }, undefined, join(app, 'server.ts'))
 
 /**
@@ -62,7 +62,7 @@ export async function checkImage (t: Test, app: string): Promise<void> {
   })
 }
 
-/** Checks that only the stage fails if the pages are not built, and that logs are JSON if pino-pretty is missing. */
+/** Checks that missing pages affect only the stage, and that logs are JSON without pino-pretty. */
 export async function checkWithoutPages (t: Test, app: string): Promise<void> {
   await rm(join(app, 'features/stage/.built'), { recursive: true })
   const production = startIn(t, app)('auth,media,stage')

@@ -15,7 +15,7 @@ import { removeUnused } from '../../scripts/setup/dependencies.mjs'
 const run = promisify(execFile)
 const root = resolve(import.meta.dirname, '..', '..')
 
-/** Path of this checkout's media worker. The test neither downloads nor builds the image's own worker. */
+/** Path of this checkout's media worker. Tests use it instead of downloading or building the image's own worker. */
 export const mediaWorker = process.env.MEDIASOUP_WORKER_BIN ?? join(root, 'node_modules/mediasoup/worker/out/Release/mediasoup-worker')
 
 interface Step {
@@ -37,13 +37,13 @@ async function readStages (): Promise<Stages> {
   return stages
 }
 
-/** Steps to skip: those that need root or Debian's packages, and the check of the media worker, which this build lacks. */
+/** Skips steps that need root or Debian packages, and the check of the media worker, which this build lacks. */
 const needsContainer = /^(apt-get|mkdir -p data|node_modules\/mediasoup\/worker)/
 
 export interface ImageOptions {
-  /** Functions by stage name. Each copies files into the stage's folder, which speeds up the stage's first step. */
+  /** Functions by stage name. Each copies files into the stage's folder to speed up its first step. */
   prepare?: Record<string, (folder: string) => Promise<void>>
-  /** Functions by stage name. Each fills the stage's folder, and the steps of the stage are skipped. */
+  /** Functions by stage name. Each fills the stage's folder; the stage's steps are skipped. */
   replace?: Record<string, (folder: string) => Promise<void>>
 }
 
@@ -105,10 +105,7 @@ async function copy (words: string[], app: string, base: string, ignored: (path:
   }
 }
 
-/**
- * Copies the packages of a production install from this checkout's node_modules,
- * which also contains development packages.
- */
+/** Copies the packages of a production install from this checkout's node_modules, without the development packages. */
 export async function copyProductionPackages (folder: string): Promise<void> {
   const lock = await readFile(join(root, 'package-lock.json'), 'utf8')
   const { packages } = JSON.parse(lock) as { packages: Record<string, { dev?: true, peer?: true }> }

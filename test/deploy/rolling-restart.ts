@@ -11,7 +11,7 @@ import { followSound } from '../support/sound.ts'
 import type { Sound } from '../support/sound.ts'
 import { createTone } from '../support/wrtc.ts'
 
-/** Interval between the messages with which the test detects gaps, in milliseconds. */
+/** Message interval in milliseconds; the test detects gaps between messages. */
 const tickMs = 100
 const seatsPerRoom = 15
 
@@ -19,7 +19,7 @@ const seatsPerRoom = 15
 interface Witness {
   room: RoomClient
   seatIndex: number
-  /** The sound that the client receives; undefined without audio. */
+  /** The sound that the client receives; undefined if the client has no audio. */
   sound: Sound | undefined
   /** State changes of the room and of the audio since the start. */
   states: string[]
@@ -107,8 +107,7 @@ async function start (t: Test, port: number, env: Record<string, string>, inProc
 }
 
 /**
- * Restarts servers behind nginx one after the other, while clients in rooms (instances of the client package)
- * receive messages and audio.
+ * Restarts servers behind nginx one after the other, while instances of the client package receive messages and audio.
  */
 export async function rollingRestart (t: Test, { clients, talkers = 0, servers: size = 2, drainSeconds, inProcess = false }: RestartOptions): Promise<RestartResult> {
   const redis = await startRedis(t)

@@ -8,8 +8,7 @@ import { startNginx } from '../support/nginx.ts'
 import { redisDatabase } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
 
-// With the nginx configuration of docs/deployment.md, all requests of a Socket.IO client that uses polling reach the
-// same server.
+// With the nginx configuration in docs/deployment.md, all polling requests of a Socket.IO client reach the same server.
 
 const clients = 12
 
@@ -20,7 +19,7 @@ async function twoServers (t: Test): Promise<[TestServer, TestServer]> {
 const portsOf = (servers: readonly TestServer[]) => servers.map(({ url }) => Number(new URL(url).port))
 const sizes = (servers: readonly TestServer[]) => servers.map(({ app }) => app.sockets.size)
 
-/** Options of a client whose requests come from its own loopback address. */
+/** Client options that send requests from the client's own loopback address. */
 function optionsFrom (t: Test, number: number) {
   const agent = new Agent({ localAddress: `127.0.0.${number + 2}`, keepAlive: true })
   t.teardown(() => agent.destroy())

@@ -20,7 +20,7 @@ for (const row of rows) {
   const [, file = '', titles = ''] = /\| `(test\/[^`]+)`: (.+) \|$/.exec(row) ?? []
   const text = existsSync(join(root, file)) ? readFileSync(join(root, file), 'utf8') : ''
   for (const [, title = ''] of titles.matchAll(/"([^"]+)"/g)) {
-    // The test names of the feature matrix are generated from feature names.
+    // Test names in the feature matrix are generated from feature names.
     const written = file.endsWith('matrix.test.ts') ? 'without $' : `'${title}'`
     t.ok(text.includes(written), `${file}: ${title}`)
   }

@@ -57,7 +57,7 @@ t.test("the first steps connect two windows that receive each other's audio", as
   const open = async (browser: typeof adasBrowser, address: string) => {
     const page = await (await browser.newContext({ permissions: ['microphone', 'clipboard-read', 'clipboard-write'], reducedMotion: 'reduce' })).newPage()
     await page.goto(address)
-    // The document omits this step, which the test needs: noise suppression would remove its tone.
+    // The document omits this step: the test sends a tone, which noise suppression would remove.
     await page.getByLabel('Original sound').check()
     return page
   }

@@ -5,7 +5,7 @@ import t from 'tap'
 const root = join(import.meta.dirname, '..', '..')
 const text = readFileSync(join(root, 'docs/security.md'), 'utf8')
 
-/** The number of requirements per section of the OWASP ASVS 5.0, by chapter. */
+/** Number of requirements per section of OWASP ASVS 5.0, grouped by chapter. */
 const sections = [
   [2, 10, 12, 3, 3], [3, 3, 5, 2], [1, 3, 5, 8, 8, 1, 5], [5, 5, 2, 4], [1, 6, 3, 3], [3, 12, 8, 6, 8, 4, 2, 4], [3, 4, 2, 5, 3, 2], [4, 4, 3, 2],
   [3, 4], [2, 3, 5, 16, 5, 2, 3], [4, 5, 5, 4, 2, 2, 2], [5, 2, 5], [4, 6, 4, 7], [2, 8, 3], [5, 5, 7, 4], [1, 5, 4, 3, 4], [2, 8, 2]
@@ -20,7 +20,7 @@ for (const { number, result, by } of rows) {
   t.ok(['met', 'operator', 'not applicable', 'accepted'].includes(result), `${number}: ${result}`)
   t.ok(by.length > 3, `${number} has a reason`)
   let file = ''
-  // Matches a file in backticks, or a quoted title, which must be in the test file mentioned before it.
+  // Matches a file in backticks or a quoted test title. The preceding test file must contain the title.
   for (const [, path, title] of by.matchAll(/`((?:test|plugins|features|config|routes|scripts)\/[^`\s]*|server\.ts)`|(?<=[`"],? )"([^"]+)"/g)) {
     if (path !== undefined) {
       file = path

@@ -37,7 +37,7 @@ t.test('browsers and proxies must not store admin responses', async (t) => {
   t.equal(await caching('/admin/rooms', 'wrong'), 'no-store', 'a wrong key')
 })
 
-t.test('responses forbid base URLs, plug-ins and frames', async (t) => {
+t.test('the content security policy forbids base URLs, plugins and framing', async (t) => {
   const server = await build(t)
   for (const path of ['/livez', '/admin/rooms', '/nowhere', '/auth/session']) {
     const policy = (await fetch(server.url + path)).headers.get('content-security-policy') ?? ''

@@ -2,7 +2,7 @@ import t from 'tap'
 import { familyOf, lives, startDemo, ready } from '../support/demo.ts'
 import { until } from '../support/retry.ts'
 
-t.test('a demo that is killed after its talkers have joined leaves no processes behind', async (t) => {
+t.test('a demo killed after its talkers join leaves no processes behind', async (t) => {
   const killed = startDemo(t, ['--talkers', '3'])
   await ready(killed)
   const family = familyOf(killed.child.pid ?? 0)

@@ -8,7 +8,7 @@ const root = join(import.meta.dirname, '../..')
 const { dependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')) as { dependencies: Record<string, string> }
 const own = ['@flylive/audio-client', 'flylive-audio-server']
 
-/** @returns the packages from which a file imports more than types */
+/** @returns the packages that a file imports at run time */
 function packagesOf (file: string): string[] {
   const imports = readFileSync(join(root, file), 'utf8')
     .matchAll(/^import (?!type\b)(?:[^'"]*\bfrom )?['"]([^.'"][^'"]*)['"]|^export [^'"]* from ['"]([^.'"][^'"]*)['"]|await import\(['"]([^.'"][^'"]*)['"]\)/gm)

@@ -5,7 +5,7 @@ import t from 'tap'
 import { featureFolder } from '../support/features.ts'
 import { featureNew } from './feature-new.ts'
 
-// `npm run lint` checks the template with the same rules; this test checks the files that are created from it.
+// `npm run lint` checks the template with the same rules; this test checks the files created from it.
 
 const root = join(import.meta.dirname, '..', '..')
 

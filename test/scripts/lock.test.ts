@@ -5,7 +5,7 @@ import t from 'tap'
 // @ts-expect-error The setup is plain JavaScript because it runs before any package is installed.
 import { withSetupLock } from '../../scripts/setup/lock.mjs'
 
-t.test('serialises the setups of one checkout, but not those of different checkouts', async (t) => {
+t.test('serialises setups of the same checkout, but not of different checkouts', async (t) => {
   const order: string[] = []
   const gate = Promise.withResolvers<void>()
   const root = t.testdir({})
@@ -24,7 +24,7 @@ t.test('serialises the setups of one checkout, but not those of different checko
   t.equal(order.at(-1), 'free again')
 })
 
-t.test('ignores the lock of a dead holder', async (t) => {
+t.test('ignores a lock whose holder is dead', async (t) => {
   const root = t.testdir({})
   const { pid, status } = spawnSync(process.execPath, ['--input-type=module', '-e', `
     import { withSetupLock } from ${JSON.stringify(pathToFileURL(join(import.meta.dirname, '..', '..', 'scripts', 'setup', 'lock.mjs')).href)}

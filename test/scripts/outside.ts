@@ -4,7 +4,7 @@ import type { Test } from 'tap'
 
 const root = join(import.meta.dirname, '..', '..')
 
-/** Prepares an external folder as described in docs/writing-features.md, so that its files compile and its tests run. */
+/** Prepares an external folder as docs/writing-features.md describes, so that its files compile and its tests run. */
 export function linked (t: Test, folder: string): void {
   mkdirSync(join(folder, 'node_modules'))
   symlinkSync(root, join(folder, 'node_modules', 'flylive-audio-server'))

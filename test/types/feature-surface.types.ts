@@ -37,7 +37,7 @@ declare module 'flylive-audio-server/feature' {
   }
 }
 
-/** All members that a feature's instance has in addition to Fastify's. */
+/** Members of a feature's instance beyond Fastify's own. */
 interface Expected {
   config: FeatureConfig
   nodeId: string
@@ -297,7 +297,7 @@ export type TypesAreAsDocumented = [
   Assert<Equal<keyof CodedError, keyof Error | 'code' | 'statusCode' | 'details'>>,
   Assert<Equal<keyof FeatureMeta<z.ZodObject>, 'name' | 'dependencies' | 'decorators' | 'config'>>,
   Assert<Equal<keyof FeatureExports, 'default' | 'requests' | 'config' | 'errors' | 'version'>>,
-  // These types are also exported by name, for helpers that take one of them as a parameter.
+  // These types are also exported by name, so that helpers can take them as parameters.
   Assert<Equal<[FeatureMessages, FeatureHookRegistrar, JobsRegistrar, Cluster, Metrics, RoomState], [Expected['messages'], Expected['hooks'], Expected['jobs'], Expected['cluster'], Expected['metrics'], Expected['rooms']['roomState']]>>,
   Assert<FeatureHookRegistrar extends HookRegistrar ? true : false>,
   Assert<FeatureMessages extends MessageRegistrar & MessageDispatcher ? true : false>,
