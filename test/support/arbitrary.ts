@@ -38,7 +38,7 @@ export const garbage: fc.Arbitrary<Json> = fc.oneof(
 /**
  * Generates data that matches a Zod schema.
  *
- * @param named arbitraries by property name; most values of these properties come from them
+ * @param named arbitraries by property name, used for most values of these properties
  */
 export function fitting (schema: z.ZodType, named: Readonly<Record<string, fc.Arbitrary<Json>>> = {}): fc.Arbitrary<Json> {
   return build(z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as Schema, named)
@@ -47,14 +47,14 @@ export function fitting (schema: z.ZodType, named: Readonly<Record<string, fc.Ar
 /**
  * Generates data that matches a JSON Schema taken from an API document.
  *
- * @param components schemas that `$ref` refers to, by name
- * @param named arbitraries by property name; most values of these properties come from them
+ * @param components schemas for `$ref`, by name
+ * @param named arbitraries by property name, used for most values of these properties
  */
 export function fittingJson (schema: object, components: Readonly<Record<string, object>>, named: Readonly<Record<string, fc.Arbitrary<Json>>> = {}): fc.Arbitrary<Json> {
   return build(inlined(schema, components) as Schema, named)
 }
 
-/** Replaces references with the schemas they refer to, and merges `allOf`. */
+/** Resolves `$ref` and merges `allOf`. */
 function inlined (value: unknown, components: Readonly<Record<string, object>>): unknown {
   if (Array.isArray(value)) return value.map((item) => inlined(item, components))
   if (typeof value !== 'object' || value === null) return value
@@ -101,7 +101,7 @@ function object (schema: Schema, of: (part: unknown) => fc.Arbitrary<Json>, name
   return fc.record(model, { requiredKeys: (schema.required ?? []) as string[] }) as fc.Arbitrary<Json>
 }
 
-/** One change to a value: removes, replaces, repeats or adds a part. */
+/** A change to a value: removes, replaces, repeats or adds a part. */
 type Mutation = readonly [kind: 'remove' | 'replace' | 'repeat' | 'add', where: number, what: Json]
 
 const mutation: fc.Arbitrary<Mutation> = fc.tuple(fc.constantFrom<Mutation[0][]>('remove', 'replace', 'replace', 'replace', 'repeat', 'add') as fc.Arbitrary<Mutation[0]>, fc.nat(10_000), garbage)
@@ -142,8 +142,8 @@ function change (original: Json, [kind, where, what]: Mutation): Json {
 }
 
 /**
- * Returns fast-check's options for a number of runs. `BAD_INPUT_RUNS` overrides the number; `BAD_INPUT_SEED` repeats a
- * failed run.
+ * Returns fast-check's options for a number of runs. `BAD_INPUT_RUNS` overrides the number; `BAD_INPUT_SEED` reproduces
+ * a failed run.
  */
 export function tries (runs: number): { numRuns: number, seed?: number } {
   const { BAD_INPUT_RUNS, BAD_INPUT_SEED } = process.env

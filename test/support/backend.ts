@@ -20,7 +20,7 @@ const status = z.object({ is_live: z.boolean(), participant_count: z.int().min(0
 
 export type Transaction = z.output<typeof transaction>
 export type Status = z.output<typeof status>
-/** The calls in the backend's contract; `other` is any other call. */
+/** The calls in the backend's contract; `other` stands for any other call. */
 export type CallName = 'gifts' | 'status' | 'room' | 'role' | 'other'
 
 /** A fault. It affects the next `times` matching requests or, without `times`, all of them until it is removed. */
@@ -30,9 +30,9 @@ export interface Fault {
   /** Affects only calls whose path contains this string. */
   path?: string | undefined
   /**
-   * `slow` responds after `ms`; `status` responds with `status`; `hang` never responds; `reset` closes the connection
-   * before the call is executed, and `reset-after` closes it afterwards; `stall` executes the call and stops in the
-   * middle of the response; `malformed` executes the call and returns a body that violates the contract; `reject` fails
+   * `slow` responds after `ms`. `status` responds with `status`. `hang` never responds. `reset` closes the connection
+   * before it executes the call; `reset-after` executes the call first. `stall` executes the call and stops in the
+   * middle of the response. `malformed` executes the call and returns a body that violates the contract. `reject` fails
    * gifts with `code` and `reason`.
    */
   kind: 'slow' | 'status' | 'hang' | 'reset' | 'reset-after' | 'stall' | 'malformed' | 'reject'
@@ -79,7 +79,7 @@ export interface Backend {
   readonly balances: Map<string, number>
   /** Price by gift id; the default is 1. */
   readonly prices: Map<number, number>
-  /** The room statuses received, in order, with their arrival times. */
+  /** The received room statuses and their arrival times, in order. */
   readonly statuses: { roomId: string, at: number, status: Status }[]
   /** Owner by room. */
   readonly rooms: Map<string, number | string>
@@ -87,7 +87,7 @@ export interface Backend {
   everyRoom: ((roomId: string) => number | string) | undefined
   /** Role by `room/user`. */
   readonly roles: Map<string, string>
-  /** Active faults. The first fault that matches a request applies. */
+  /** Active faults. A request triggers the first fault that matches it. */
   readonly faults: Fault[]
   /**
    * Adds a fault.
@@ -99,7 +99,7 @@ export interface Backend {
   mend (): void
   /** The most recent calls, at most 10,000, in order of arrival. */
   readonly requests: { call: CallName, method: string, path: string, body: unknown, at: number }[]
-  /** Number of received calls, including calls without a response. */
+  /** Number of received calls, including unanswered ones. */
   calls (call?: CallName): number
   /** Waits for the next request. */
   nextCall (call?: CallName): Promise<void>
@@ -236,7 +236,7 @@ export async function createBackend ({ host = '127.0.0.1', port: wanted = 0, key
 
   const ownerOf = (roomId: string) => backend.rooms.get(roomId) ?? backend.everyRoom?.(roomId)
 
-  /** Charges each gift once, even if the gift is sent repeatedly. */
+  /** Charges each gift once, even if it is sent repeatedly. */
   function processBatch (transactions: readonly Transaction[], reject: Fault | undefined) {
     const failed: { transaction_id: string, code: number, reason: string }[] = []
     for (const item of transactions) {

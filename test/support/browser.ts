@@ -16,7 +16,7 @@ declare global {
 /**
  * @param names commands in order of preference
  * @param variable environment variable that overrides the search
- * @returns the path of the first command that is installed
+ * @returns the path of the first installed command
  */
 export function findBrowser (names: readonly string[], variable: string): string {
   const given = process.env[variable]
@@ -38,7 +38,7 @@ export interface PersonBrowser {
 /**
  * Chromium applies only the last `--disable-features` flag, so this list repeats Playwright's list. The first two
  * entries disable address bar popups, which cost half a second of CPU time per window. Without the third entry, audio
- * passes through one more process.
+ * passes through an additional process.
  */
 const disabledFeatures = [
   'WebUIOmniboxPopup', 'WebUIOmniboxAimPopup', 'AudioServiceOutOfProcess',
@@ -51,7 +51,7 @@ let shared: Promise<Browser> | undefined
 /** Starts Chromium once per process and closes it after the last test. */
 async function launch (): Promise<Browser> {
   if (shared) return await shared
-  // If a process runs several test files, the root test of this file is a subtest of the process's root test.
+  // If a process runs several test files, this file's root test is a subtest of the process's root test.
   const processRoot = (root.parent ?? root) as Test
   processRoot.teardown(async () => { await (await shared)?.close() })
   shared = chromium.launch({
@@ -66,7 +66,7 @@ async function launch (): Promise<Browser> {
       '--autoplay-policy=no-user-gesture-required',
       '--disable-background-networking',
       `--disable-features=${disabledFeatures.join()}`,
-      // Runs the network service in the browser process, which saves a process.
+      // Runs the network service in the browser process to save a process.
       '--enable-features=NetworkServiceInProcess2',
       '--host-resolver-rules=MAP elsewhere.test 127.0.0.1'
     ]
@@ -164,7 +164,9 @@ export async function sheetOf (page: Page, name: string): Promise<Locator> {
   return sheet
 }
 
-/** Selects an action in a free seat's sheet, which the owner and admins can open: `onSeat(page, 2, 'Lock seat 2')`. */
+/**
+ * Selects an action in a free seat's sheet, which only the owner and admins can open: `onSeat(page, 2, 'Lock seat 2')`.
+ */
 export async function onSeat (page: Page, number: number, deed: string): Promise<void> {
   await page.getByRole('button', { name: `Options for seat ${number}`, exact: true }).click()
   await page.getByRole('dialog').getByRole('button', { name: deed, exact: true }).click()
@@ -239,7 +241,7 @@ export async function measureFrequency (name: string): Promise<number> {
     context.createMediaStreamSource(new MediaStream([heard.track])).connect(analyser)
     const begin = context.currentTime
     const filled = begin + analyser.fftSize / context.sampleRate
-    // Use a timer: an animation frame would paint the page.
+    // Use a timer, because an animation frame would paint the page.
     while (context.currentTime < filled) await new Promise((resolve) => setTimeout(resolve, 1000 * (filled - context.currentTime)))
     const levels = new Float32Array(analyser.frequencyBinCount)
     analyser.getFloatFrequencyData(levels)
@@ -263,7 +265,7 @@ export async function expectTone (page: Page, name: string, hz: number): Promise
   await until(async () => Math.abs(await frequencyOf(page, name) - hz) < 2, 30_000)
 }
 
-/** A user's tile on the stage. If `doing` is given, matches only while the tile shows that activity. */
+/** A user's tile on the stage. If `doing` is given, the tile must show that activity. */
 export function personOn (page: Page, name: string, doing?: string): Locator {
   const person = page.getByRole('list', { name: 'In the room' }).getByRole('listitem').filter({ hasText: name })
   return doing === undefined ? person : person.filter({ hasText: new RegExp(`${doing}$`) })
@@ -277,9 +279,9 @@ export function seatOn (page: Page, name: string): Locator {
 /**
  * Watches a page for the next new stream from a user.
  *
- * Resolves when the watch has started.
+ * Resolves once the watch has started.
  *
- * @returns `arrived`, which resolves with the arrival time of the new stream's first packet, in epoch milliseconds,
+ * @returns `arrived`, which resolves with the time when the new stream's first packet arrives, in epoch milliseconds,
  *   accurate to about 50 ms
  */
 export async function nextSoundFrom (page: Page, name: string): Promise<{ arrived (): Promise<number> }> {

@@ -7,12 +7,12 @@ import { join } from 'node:path'
 import S3rver from '@20minutes/s3rver'
 import type { Test } from 'tap'
 
-// An S3-compatible server (the package @20minutes/s3rver) with a bucket, behind a connection that a test can cut.
+// An S3-compatible server (the package @20minutes/s3rver) with a bucket. Tests can cut its connections.
 
 export interface TestBucket {
   /** The server's environment variables for recordings. */
   readonly env: Record<string, string>
-  /** Refuses connections until {@link restore} is called. */
+  /** Rejects connections until {@link restore} is called. */
   cut (): void
   restore (): void
   /** @returns the keys of all objects */

@@ -29,18 +29,18 @@ export function tokenFor (id: string | number, claims: Record<string, unknown> =
   return sign({ id, name: `User ${id}`, ...claims })
 }
 
-/** Timings for tests that wait for leases, Redis recoveries or jobs: at most half of the defaults. */
+/** Timings for tests that wait for leases, Redis recoveries or jobs. They are at most half of the defaults. */
 export const shortTimings: Partial<Timings> = { leaseMs: 3000, recoveryMs: 1500, reconcileIntervalMs: 300, closeVerifyDelayMs: 500, jobPollIntervalMs: 100 }
 
-/** Features that are on by default, but that few tests need. Without them, a server starts faster. */
+/** Default features that few tests need. Without them, a server starts faster. */
 const rarelyNeeded = ['broadcast', 'docs', 'push-to-talk', 'recording', 'whip']
 
 /**
  * Returns FEATURES for a server under test.
  *
- * - A list of features: these features, and `socket-io` if the test clients use it (TEST_FACE).
- * - Features to remove (`-chat`): the default features without these and without those that few tests need.
- * - Undefined: the default features without those that few tests need. If TEST_WITHOUT names a feature
+ * - A list of features: these features, plus `socket-io` if the test clients use it (TEST_FACE).
+ * - Features to remove (`-chat`): the default features without these and without the rarely needed ones.
+ * - Undefined: the default features without the rarely needed ones. If TEST_WITHOUT names a feature
  *   (test/features/matrix.long.ts): all default features except that one.
  * - An empty string: all default features.
  */
@@ -138,17 +138,15 @@ export function onEveryStore (t: Test, name: string, fn: StoreTest): void {
 }
 
 /**
- * Runs a test on both stores. Use it if the behaviour depends on the store, as with atomic changes or several servers.
+ * Runs a test on both stores. Use it if the behaviour depends on the store, for example for atomic changes or with
+ * several servers.
  */
 export function onBothStores (t: Test, name: string, fn: StoreTest): void {
   runOn(t, 'memory', name, fn)
   runOn(t, 'redis', name, fn)
 }
 
-/**
- * @returns a function that runs a test on the given store only, because other tests cover the behaviour on the other
- *   store
- */
+/** @returns a function that runs a test on the given store only; other tests cover the other store */
 export const onStore = (kind: StoreKind) => (t: Test, name: string, fn: StoreTest): void => runOn(t, kind, name, fn)
 
 type StoreTest = (t: Test, env: Record<string, string>, kind: StoreKind) => Promise<void>

@@ -12,9 +12,12 @@ export interface Call {
   ada: Page
   bob: Page
   bobsBrowser: PersonBrowser
-  /** Waits until each of them receives the other's tone. */
+  /** Waits until each user receives the other's tone. */
   hearEachOther (): Promise<unknown>
-  /** Waits until both have received half a second of audio (25 packets), and checks that the streams are unchanged and complete. */
+  /**
+   * Waits until both users have received half a second of audio (25 packets), and checks that the streams are unchanged
+   * and complete.
+   */
   keepsFlowing (t: Test, what: string): Promise<void>
 }
 
@@ -24,7 +27,7 @@ export interface CallOptions {
   room?: string
   /** Prepares a page before it is opened. */
   prepare?: (page: Page) => Promise<void>
-  /** Returns the address at which Bob opens the stage; by default, the server's address. */
+  /** Returns the URL that Bob opens the stage at; by default, the server's URL. */
   bobsUrl?: (server: TestServer) => Promise<string>
 }
 

@@ -16,7 +16,7 @@ declare global {
 
 /** A web site with a single page, which loads only the client package. */
 export interface ClientSite {
-  /** The origin of the site, which must be in the server's CORS_ORIGINS. */
+  /** The site's origin, which must be in the server's CORS_ORIGINS. */
   readonly origin: string
   /** Opens the page. The client is `window.RoomClient`. */
   open (browser: PersonBrowser, prepare?: (page: Page) => Promise<unknown>): Promise<Page>

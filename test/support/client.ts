@@ -2,13 +2,13 @@ import { once } from 'node:events'
 import type { Test } from 'tap'
 import { WebSocket } from 'ws'
 
-/** The protocol of a test client: the native one, or that of Socket.IO clients. */
+/** The protocol of a test client: native or Socket.IO. */
 export type ClientFace = 'native' | 'socket.io'
 
-/** The protocol of test clients, unless the test chooses one. */
+/** The default protocol of test clients. */
 const defaultFace: ClientFace = process.env.TEST_FACE === 'socket.io' ? 'socket.io' : 'native'
 
-/** A `skip` option for tests about the frames and connections of the native protocol. */
+/** A `skip` option for tests that depend on the frames or connections of the native protocol. */
 export const nativeOnly = defaultFace === 'native' ? {} : { skip: 'about the native protocol' }
 
 export interface ConnectOptions {
@@ -36,7 +36,7 @@ export interface Event {
 
 /** A raw client: it sends frames, and records the frames that it receives. */
 export interface TestClient {
-  /** The WebSocket; for Socket.IO, that of the client's transport. */
+  /** The WebSocket; for Socket.IO, the transport's WebSocket. */
   readonly ws: WebSocket
   /** Received messages other than replies, in order. */
   readonly events: Event[]
@@ -57,11 +57,11 @@ export interface TestClient {
    */
   fails (type: string, data?: unknown): Promise<string>
   send (frame: unknown): void
-  /** Waits for the next matching event that no earlier call has returned. */
+  /** Returns the next matching event, or waits for one. Each event is returned only once. */
   event (type: string, fits?: (data: Record<string, unknown>) => boolean): Promise<Record<string, unknown>>
   /** Close code and reason from the server. */
   readonly closed: Promise<{ code: number, reason: string }>
-  /** Waits until the server has handled all frames sent so far, by sending a request and waiting for the reply. */
+  /** Waits until the server has handled all frames sent so far: sends a request and waits for its reply. */
   flush (): Promise<void>
   close (): Promise<void>
 }
@@ -90,7 +90,7 @@ export interface ClientWire {
   send (frame: unknown): void
 }
 
-/** Receives each message from the server, in the form of the native protocol. */
+/** Receives each message from the server, converted to the native protocol. */
 export type Receive = (message: Reply & Event) => void
 
 /**

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { Redis } from 'ioredis'
 import type { TestServer } from './build.ts'
 
-/** The copies of each Redis client. A server subscribes with a copy of its client. */
+/** The duplicates of each Redis client. Servers subscribe with a duplicate of their client. */
 const copies = new WeakMap<Redis, Redis[]>()
 const { duplicate } = Redis.prototype
 Redis.prototype.duplicate = function (...args) {
@@ -12,7 +12,7 @@ Redis.prototype.duplicate = function (...args) {
 }
 
 /**
- * Closes the servers' subscriber connections, so that the servers miss every message that is published from now on.
+ * Closes the servers' subscriber connections, so that they miss all messages published from now on.
  *
  * @returns a function that reconnects the subscribers
  */

@@ -15,7 +15,7 @@ export interface Demo {
   exit: Promise<number | null>
 }
 
-/** Starts the demo on a free port, and kills it after the test. */
+/** Starts the demo on a free port and kills it after the test. */
 export function startDemo (t: Test, args: readonly string[], env: Record<string, string> = {}): Demo {
   const child = fork(join(root, 'scripts/demo.ts'), [...args], {
     env: { ...process.env, TMPDIR: t.testdir({}), PORT: '0', FEATURES_WATCH: 'false', MEDIASOUP_RTC_MIN_PORT: String(20_000 + process.pid % 20_000), ...env },
@@ -39,7 +39,7 @@ export function startDemo (t: Test, args: readonly string[], env: Record<string,
  */
 export async function ready (demo: Demo): Promise<{ url: string, room: string, adminKey: string }> {
   const found = () => /(?<url>http:\S+:\d+)\/#room=(?<room>\S+)[^]*key: (?<adminKey>\S+)/.exec(demo.output())
-  // When two demos run in parallel on a busy machine, they start slowly.
+  // On a busy machine, two parallel demos start slowly.
   await Promise.race([until(() => found() !== null, 60_000), demo.exit.then(() => { throw new Error(demo.output()) })])
   const { url = '', room = '', adminKey = '' } = found()?.groups ?? {}
   return { url: url.replace('localhost', '127.0.0.1'), room, adminKey }

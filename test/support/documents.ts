@@ -5,7 +5,7 @@ import { Ajv2020 } from 'ajv/dist/2020.js'
 import formats from 'ajv-formats'
 import type { AsyncApi } from '../../features/docs/asyncapi.ts'
 
-// Reads the API documents under /docs as any client would, without the schemas from which they are generated.
+// Reads the API documents under /docs as any client would, without the schemas that generate them.
 
 // ajv-formats is a CommonJS module, and its types do not match its exports.
 const addFormats = formats as unknown as typeof formats.default
@@ -40,13 +40,13 @@ export interface DocumentedRequest {
 export interface MessageDocument {
   document: AsyncApi
   requests: DocumentedRequest[]
-  /** Checks of whole frames, by event type. */
+  /** Validators of whole frames, by event type. */
   events: ReadonlyMap<string, Check>
   refused: Check
   codes: ReadonlySet<string>
 }
 
-/** @returns a function that takes the name of a message and returns the check of that message's payload */
+/** @returns a function that returns the payload validator of a message, by name */
 export function readPayloads (document: AsyncApi): (name: string) => Check {
   const check = checks(new Ajv(options), 'asyncapi', document)
   return (name) => check(`/components/messages/${escapePointer(name)}/payload`)
@@ -96,12 +96,12 @@ export interface DocumentedRoute {
   method: string
   path: string
   security: string[]
-  /** Whether the route also responds without a key. */
+  /** Whether the route accepts requests without a key. */
   securityIsOptional: boolean
   parameters: { in: string, name: string, required: boolean, schema: object, fits: Check }[]
   /** Schema of the body; undefined if the route takes none. */
   body: { schema: object, required: boolean, fits: Check } | undefined
-  /** @returns how a response differs from the document; undefined if it conforms */
+  /** @returns how a response violates the document; undefined if it conforms */
   answer: (status: number, type: string, body: unknown) => string | undefined
 }
 
@@ -137,7 +137,7 @@ const asyncApiSchema = new Ajv({ ...options, validateFormats: false })
 /** The compiled AsyncAPI 3.0 schema. It is large, so it is compiled once per process. */
 let compiled: ValidateFunction | undefined
 
-/** @returns the errors in a document according to the AsyncAPI 3.0 schema; undefined if there are none */
+/** @returns the errors in a document, checked against the AsyncAPI 3.0 schema; undefined if there are none */
 export function checkAsyncApi (document: unknown): string | undefined {
   const ajv = asyncApiSchema
   const validate = compiled ??= ajv.compile(createRequire(import.meta.url)('@asyncapi/specs/schemas/3.0.0-without-$id.json') as object)

@@ -9,9 +9,10 @@ interface Sink {
 const threshold = 500
 
 /**
- * Measures the tone of a track that a WebRTC package receives, until the test ends.
+ * Measures the tone of a track from a WebRTC package until the test ends.
  *
- * @returns a function that returns the frequency in hertz, from the zero crossings in the last second; 0 without a tone
+ * @returns a function that returns the frequency in hertz, measured from the zero crossings of the last second; 0
+ *   without a tone
  */
 export function frequencyOf (t: Test, RTCAudioSink: new (track: MediaStreamTrack) => unknown, track: MediaStreamTrack): () => number {
   const sink = new RTCAudioSink(track) as Sink

@@ -1,8 +1,8 @@
 /**
- * Measures a tone with Goertzel's algorithm, which needs no sine per sample.
+ * Measures a tone with Goertzel's algorithm, which computes no sine per sample.
  *
- * @param samples one channel, over a whole number of periods of the tone
- * @returns the amplitude of the tone, in the unit of the samples
+ * @param samples samples of one channel that cover a whole number of the tone's periods
+ * @returns the tone's amplitude, in the unit of the samples
  */
 export function amplitudeOf (samples: ArrayLike<number>, hz: number, sampleRate: number): number {
   const coefficient = 2 * Math.cos(2 * Math.PI * hz / sampleRate)

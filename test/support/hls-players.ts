@@ -26,7 +26,7 @@ export async function startCache (t: Test, ports: readonly number[]): Promise<{ 
 export interface Fetched {
   status: number
   body: string
-  /** The cache status that nginx reports, such as HIT or MISS; undefined without a cache. */
+  /** The cache status that nginx reports, such as HIT; undefined without a cache. */
   cache: string | undefined
 }
 
@@ -42,9 +42,9 @@ export interface PlayersResult {
 const segmentMs = 2048
 
 /**
- * Plays a broadcast with many players. Once per segment duration, a player without low latency requests the playlist and
- * the new segments. A player with low latency requests the playlist for the next part (the server responds when that part
- * exists), then the part.
+ * Plays a broadcast with many players. Once per segment duration, a player without low latency requests the playlist
+ * and the new segments. A player with low latency requests the playlist for the next part, then the part. The server
+ * responds once the part exists.
  *
  * @param folder URL of the folder with the playlists
  */
@@ -109,7 +109,7 @@ export async function play (folder: string, { plain, lowLatency, seconds }: { pl
   return result
 }
 
-/** @returns the sum of a counter in the text of /metrics */
+/** @returns a counter's sum over its labels, from the text of /metrics */
 export function sumOfMetric (text: string, name: string): number {
   return [...text.matchAll(new RegExp(`^${name}(?:\\{.*\\})? ([\\d.e+-]+)$`, 'gm'))].reduce((sum, [, value]) => sum + Number(value), 0)
 }

@@ -3,7 +3,7 @@ import './wrtc.ts'
 
 const { RTCPeerConnection } = globalThis
 
-/** All connections of this process, for their statistics. */
+/** This process's connections, whose statistics are read. */
 const connections = new Set<RTCPeerConnection>()
 globalThis.RTCPeerConnection = class extends RTCPeerConnection {
   constructor (configuration?: RTCConfiguration) {
@@ -12,12 +12,10 @@ globalThis.RTCPeerConnection = class extends RTCPeerConnection {
   }
 }
 
-/** Number of lost packets, by connection and by the id of the stream's statistics. Ended streams are kept. */
+/** Number of lost packets per connection and stream. Entries of ended streams are kept. */
 const lost = new Map<RTCPeerConnection, Map<string, number>>()
 
-/**
- * @returns the number of packets that the receivers in this process have lost; it never decreases between calls
- */
+/** @returns the number of packets that this process's receivers have lost; it never decreases */
 export async function lostPackets (): Promise<number> {
   for (const connection of connections) {
     if (connection.connectionState === 'closed') continue

@@ -11,7 +11,7 @@ export const unreachableAddress = '127.0.0.2'
 /**
  * Makes {@link unreachableAddress} reachable: forwards UDP packets to the same port on 127.0.0.1, and the replies back.
  *
- * @param passes whether to forward a reply; by default, all replies are forwarded
+ * @param passes decides whether to forward a reply; by default, all replies are forwarded
  */
 export async function forwardMedia (t: Test, port: number, passes: (answer: Buffer) => boolean = () => true): Promise<void> {
   const near = createSocket('udp4')
@@ -34,7 +34,7 @@ export async function forwardMedia (t: Test, port: number, passes: (answer: Buff
 }
 
 /**
- * Starts a TURN server (RFC 8656) that rejects all credentials, as coturn does if `TURN_SECRET` is wrong.
+ * Starts a TURN server (RFC 8656) that rejects all credentials, as coturn does with a wrong `TURN_SECRET`.
  *
  * @returns its URL
  */
@@ -50,7 +50,7 @@ export async function createRejectingTurnServer (t: Test): Promise<string> {
   return `turn:127.0.0.1:${server.address().port}?transport=udp`
 }
 
-/** An error response to an Allocate request, with the code 401. */
+/** An error response (code 401) to an Allocate request. */
 function unauthorized (transactionId: Buffer): Buffer {
   const attributes = Buffer.concat([
     attribute(0x0009, Buffer.concat([Buffer.from([0, 0, 4, 1]), Buffer.from('Unauthorized')])),

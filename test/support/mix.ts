@@ -47,7 +47,7 @@ export interface SpokenPacket { payload: Uint8Array, level: number }
 
 /**
  * @param count maximum number of packets; default: all recordings
- * @returns real speech (the demo's recordings), encoded as browsers encode it: 32 kbit/s, with forward error correction
+ * @returns the demo's recorded speech, encoded as browsers encode it: 32 kbit/s, with forward error correction
  */
 export function speechPackets (count = Infinity): SpokenPacket[] {
   const encoder = new Encoder({ channels: 1, application: 'voip' })
@@ -80,9 +80,9 @@ export interface SpeakerOptions {
   source?: InjectOptions['source']
   /** Whether the packets contain their levels. Default: true. */
   hasLevels?: boolean
-  /** The owner of the producer. Default: a service. */
+  /** The producer's owner. Default: a service. */
   owner?: ProducerOwner
-  /** Returns another address to which the packets are sent, such as that of a relay. */
+  /** Returns the address to send the packets to, such as a relay's. */
   via?: (address: { ip: string, port: number }) => Promise<{ ip: string, port: number }>
 }
 
@@ -119,7 +119,7 @@ export async function speak (t: Test, app: FastifyInstance, roomId: string, { hz
 }
 
 /**
- * Sends one packet per 20 ms. The times follow an absolute clock, so delays do not add up.
+ * Sends one packet per 20 ms. The send times follow an absolute clock, so delays do not accumulate.
  *
  * @returns a function that stops sending
  */
@@ -165,14 +165,14 @@ export function rtp (ssrc: number, sequenceNumber: number, payload: Uint8Array, 
 }
 
 export interface Relay {
-  /** Fraction of the packets that are dropped. */
+  /** Maximum random delay of a packet, in milliseconds. Delays may reorder packets. */
   drop: number
   /** Each packet is delayed by 0 to this many milliseconds, so packets may also be reordered. */
   jitterMs: number
   seed: number
 }
 
-/** Sends random Opus in random RTP packets to a room, as several loud voices. */
+/** Sends random Opus data in random RTP packets to a room, as several loud voices. */
 export async function attack (t: Test, app: FastifyInstance, roomId: string, { voices, seed }: { voices: number, seed: number }): Promise<void> {
   const random = generator(seed)
   const below = (max: number) => Math.floor(random() * max)
@@ -183,7 +183,7 @@ export async function attack (t: Test, app: FastifyInstance, roomId: string, { v
       const payload = Uint8Array.from({ length: below(10) === 0 ? below(3) : below(1400) }, () => below(256))
       const packet = rtp(ssrc, n + (below(20) === 0 ? below(200) : 0), payload, below(40))
       if (below(3) === 0) packet.writeUInt32BE(below(2 ** 32), 4)
-      // In some packets, corrupt the header extensions, the padding and the CSRC count.
+      // Corrupt some packets' header extensions, padding and CSRC count.
       if (below(10) === 0) packet[0] = 0x80 | below(64)
       if (below(10) === 0) packet.writeUInt16BE(below(65_536), 14)
       return packet
@@ -222,12 +222,12 @@ export function generator (seed: number): () => number {
   return () => (state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0) / 2 ** 32
 }
 
-/** The frames of a mix that a port has received. */
+/** The frames that a port has received from a mix. */
 export interface Reception {
   readonly frames: MixFrame[]
   /** Whether the mix has closed the port. */
   readonly closed: boolean
-  /** Amplitudes of tones in the last half second of the mix, 0 to 1; the frequencies must be multiples of 50 Hz. */
+  /** Amplitudes (0 to 1) of tones in the last half second of the mix. The frequencies must be multiples of 50 Hz. */
   amplitudes (...hz: number[]): number[]
 }
 

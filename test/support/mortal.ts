@@ -11,18 +11,18 @@ import type { Proxy } from './proxy.ts'
 /** Long enough for a busy machine. A command that is pending at `kill` keeps the test process running for this long. */
 const redisCommandMs = 5000
 
-/** A server in this process that can end as if its process had been killed. */
+/** A server in this process that can be stopped as abruptly as a killed process. */
 export interface MortalServer extends TestServer {
   /**
-   * Ends the server in this turn of the event loop: nobody receives anything from it any more.
+   * Stops the server within this turn of the event loop, so nobody receives anything from it afterwards.
    *
-   * @returns the environment of a server that is started afterwards: its DATA_DIR is a copy made at this moment
+   * @returns the environment for a later server, with a copy of the current DATA_DIR
    */
   kill (): Record<string, string>
 }
 
 export interface MortalOptions extends BuildOptions {
-  /** Variables with URLs on 127.0.0.1 that the server can no longer reach after `kill`. */
+  /** Names of variables with URLs on 127.0.0.1, which become unreachable after `kill`. */
   reaches?: readonly string[]
 }
 
@@ -57,7 +57,7 @@ export async function buildMortal (t: Test, { env = {}, timings, reaches = ['RED
       cpSync(dataDir, copy, { recursive: true })
       for (const proxy of proxies) proxy.cut().catch(() => { /* It was cut before. */ })
       for (const socket of sockets) socket.destroy()
-      // Closing the server only frees its threads.
+      // Closing the server now only frees its threads.
       server.close().catch(() => { /* Some hooks fail without Redis. */ })
       return { ...env, DATA_DIR: copy }
     }

@@ -4,11 +4,11 @@ import type { Test } from 'tap'
 /** A simulated host: a Linux network namespace. */
 export interface NetworkHost {
   ip: string
-  /** The command that starts a program on this host. */
+  /** Prefix that runs a command on this host. */
   launcher: string[]
 }
 
-/** Hosts on one network, which also includes this machine. */
+/** Hosts on a network that also includes this machine. */
 export interface TestNetwork {
   /** This machine's address on the network. */
   ip: string
@@ -19,7 +19,7 @@ export interface TestNetwork {
 
 const ip = (...args: string[]) => execFileSync('ip', args, { stdio: 'pipe' })
 
-/** @returns the reason why network namespaces cannot be used; undefined if they can */
+/** @returns why network namespaces cannot be used; undefined if they can */
 export function namespacesMissing (): string | undefined {
   if (process.getuid?.() !== 0) return 'network namespaces need root'
   const name = `flylive-try-${process.pid}`

@@ -40,7 +40,7 @@ ${adapted}
 `
 }
 
-/** Adapts the configuration to a path prefix, as docs/deployment.md describes. */
+/** Adapts the configuration to a path prefix as docs/deployment.md describes. */
 function belowPrefix (config: string, prefix: string): string {
   return config
     .replace('location / {', `location ${prefix}/ {`)

@@ -1,6 +1,6 @@
 /**
- * Whether events arrived at most once per second. Checks the number of events since `begin` rather than the gaps,
- * because a busy machine may delay some events.
+ * Whether events arrived at most once per second. Counts the events since `begin` instead of checking each gap, because
+ * a busy machine may delay some events.
  *
  * @param times arrival times, from `performance.now()`
  * @param begin a time before the first event
@@ -11,8 +11,7 @@ export function onceASecond (times: readonly number[], begin: number): boolean {
 }
 
 /**
- * Measures only the time during which this process was running, so that a test of a time limit does not fail on a
- * suspended or busy machine.
+ * Measures only the time that this process was running, so that time limits hold on a busy machine.
  *
  * @returns a function that returns the time since `stopwatch` was called, in milliseconds
  */

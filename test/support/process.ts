@@ -14,14 +14,17 @@ const root = join(import.meta.dirname, '..', '..')
 /** The server as a separate process, started like `npm start`. */
 export interface ServerProcess {
   child: ChildProcess
-  /** http://127.0.0.1:port; resolves when the server listens. */
+  /** http://127.0.0.1:port. Resolves once the server listens. */
   url: Promise<string>
   /** Output so far, from stdout and stderr. */
   output (): string
   exit: Promise<{ code: number | null, signal: NodeJS.Signals | null }>
 }
 
-/** @returns an empty folder, which is deleted after the test. `t.testdir` would empty the folder of the test's other servers. */
+/**
+ * @returns a new empty folder, which is deleted after the test. `t.testdir` would empty the folder of the test's other
+ *   servers.
+ */
 function emptyFolder (t: Test): string {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-server-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))
@@ -32,8 +35,8 @@ function emptyFolder (t: Test): string {
  * Starts `server.ts` with an environment, and kills the process after the test.
  *
  * @param cwd working directory; an empty folder by default
- * @param program path of a `server.ts`; this checkout's by default
- * @param launcher a command that runs the server, for example `ip netns exec …`
+ * @param program path of a `server.ts`; default: this checkout's
+ * @param launcher a command prefix that runs the server, such as `ip netns exec …`
  */
 export function startServer (t: Test, env: Record<string, string> = {}, cwd = emptyFolder(t), program = join(root, 'server.ts'), launcher: readonly string[] = []): ServerProcess {
   const [command = '', ...args] = [...launcher, process.execPath, ...gcOptions, program]
@@ -74,7 +77,7 @@ export function startServer (t: Test, env: Record<string, string> = {}, cwd = em
 }
 
 /**
- * Waits until a server responds. Needed for servers that log only warnings: they do not log that they listen.
+ * Waits until a server responds. Needed for servers that log only warnings, because they do not log that they listen.
  *
  * @param url the server's address, with a port from `freePort`
  */

@@ -14,8 +14,8 @@ export interface Proxy {
 }
 
 /**
- * @param portOf returns the port on 127.0.0.1 for the next connection
- * @param carry handles a chunk from a client; default: writes it to `far`, the socket to the server
+ * @param portOf returns the port on 127.0.0.1 that the next connection is forwarded to
+ * @param carry handles a chunk from a client; by default, writes it to `far`, the socket to the server
  */
 export async function createProxy (t: Test, portOf: () => number, carry = (chunk: Buffer, far: Socket): unknown => far.write(chunk)): Promise<Proxy> {
   const open = new Set<Socket>()

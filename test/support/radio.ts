@@ -9,12 +9,12 @@ import { Refused } from './client.ts'
 export type RadioFrame = unknown[]
 
 export interface RadioOptions {
-  /** Claims of the token, besides `userId`. */
+  /** Token claims besides `userId`. */
   claims?: Record<string, unknown>
   /** Default: a token from {@link radioToken}. */
   token?: string
   deviceId?: string
-  /** How the token and the device id are sent. Default: headers. */
+  /** How to send the token and the device id. Default: headers. */
   via?: 'headers' | 'subprotocols'
   path?: string
 }
@@ -27,7 +27,7 @@ export interface TestRadio {
   readonly closed: Promise<{ code: number, reason: string }>
   send (...frame: unknown[]): void
   sendRaw (data: Uint8Array | string): void
-  /** Waits for the next frame of a message type that no earlier call has returned. */
+  /** Returns the next frame of a message type, or waits for one. Each frame is returned only once. */
   next (messageType: number, fits?: (frame: RadioFrame) => boolean): Promise<RadioFrame>
   /** Waits until the server has handled all frames sent so far. */
   flush (): Promise<void>
@@ -64,7 +64,7 @@ export async function connectRadio (t: Test, url: string, userId: string | numbe
     })
     ws.once('open', resolve)
   })
-  // The server handles frames only after the radio has joined its channels.
+  // The server handles frames only after the radio joins its channels.
   await radio.flush()
   return radio
 }

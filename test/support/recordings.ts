@@ -1,7 +1,7 @@
 import { ALL_FORMATS, BufferSource, EncodedPacketSink, Input } from 'mediabunny'
 import { compileOpus, Opus, sampleRate } from '../../plugins/media/mix/opus.ts'
 
-// Reads recorded files with a demuxer and a decoder that are independent of the recorder.
+// Reads recorded files with a demuxer and a decoder that share no code with the recorder.
 
 const module = await compileOpus()
 
@@ -45,8 +45,8 @@ export async function decodeFile (data: Buffer): Promise<DecodedFile> {
 }
 
 /**
- * @returns the frequency of a tone, in hertz: the median over parts of 200 ms, so that packets that reached the mix too
- *   late do not affect the result
+ * @returns a tone's frequency in hertz: the median over parts of 200 ms, which ignores packets that reached the mix too
+ *   late
  */
 export function toneOf (samples: Float64Array): number {
   const part = sampleRate / 5
@@ -54,7 +54,7 @@ export function toneOf (samples: Float64Array): number {
   return found[Math.floor(found.length / 2)] ?? NaN
 }
 
-/** @returns the frequency of a tone in hertz, from its zero crossings */
+/** @returns a tone's frequency in hertz, from its zero crossings */
 export function frequencyOf (samples: Float64Array): number {
   let [first, last, crossings] = [NaN, NaN, 0]
   for (let i = 1; i < samples.length; i++) {
@@ -68,13 +68,13 @@ export function frequencyOf (samples: Float64Array): number {
   return crossings / (last - first) * sampleRate
 }
 
-/** @returns the root mean square of the samples, per 2.5 ms */
+/** @returns the root mean square of each 2.5 ms of the samples */
 export function envelopeOf (samples: Float64Array): number[] {
   const step = sampleRate / 400
   return Array.from({ length: Math.floor(samples.length / step) }, (_, i) => Math.sqrt(samples.subarray(i * step, (i + 1) * step).reduce((sum, value) => sum + value ** 2, 0) / step))
 }
 
-/** @returns when each beep (sound after 200 ms of silence) begins, in milliseconds */
+/** @returns the start time of each beep (sound after 200 ms of silence), in milliseconds */
 export function beepsOf (samples: Float64Array): number[] {
   const levels = envelopeOf(samples)
   return levels.flatMap((level, i) => level > 0.05 && i >= 80 && levels.slice(i - 80, i).every((before) => before < 0.05) ? i * 2.5 : [])

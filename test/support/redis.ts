@@ -32,7 +32,7 @@ export async function freePort (): Promise<number> {
 }
 
 let shared: Promise<number> | undefined
-/** Timeout of commands to the shared Redis, long enough that a busy machine does not fail a test. */
+/** Command timeout for the shared Redis, long enough that tests do not fail on a busy machine. */
 export const commandTimeoutMs = 15_000
 
 let sharedUrl: string | undefined
@@ -79,7 +79,7 @@ async function spawnRedis (port: number, folder: string, host = '127.0.0.1', opt
 /**
  * Starts a Redis, and stops it after the test.
  *
- * @param host the address that it listens on
+ * @param host the address to listen on
  * @param options command-line options of `redis-server`
  */
 export async function startRedis (t: Test, host = '127.0.0.1', options: readonly string[] = []): Promise<TestRedis> {

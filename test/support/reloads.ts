@@ -11,20 +11,20 @@ export const reloadable = { FEATURES: 'auth,media,mix,seats', MIX_FROM_LISTENERS
 
 export interface Reloads {
   reloads: number
-  /** The longest silence of a speaker at a client that receives the voices, in milliseconds. */
+  /** The longest silence of a speaker, as received by clients of the voices, in milliseconds. */
   voicesMs: number
-  /** The same for clients that receive the mix. */
+  /** The same for clients of the mix. */
   mixMs: number
   /** The same for clients that take and leave a seat. */
   seatedMs: number
-  /** Number of packets that all clients together lost. */
+  /** Total number of packets that the clients lost. */
   lost: number
 }
 
 /**
  * Reloads features on servers that share a store, one after the other, while two users speak. Each server has three
  * listening clients. One receives the voices, and one receives the mix. The third takes or leaves a seat during each
- * reload, which makes it switch between the voices and the mix.
+ * reload, and therefore switches between the voices and the mix.
  *
  * @param urls URLs of servers with the environment {@link reloadable}
  * @param names the features
@@ -37,8 +37,8 @@ export async function reloadAll (t: Test, urls: readonly string[], names: readon
   const [ofVoices, ofMix, seated] = [await onEach(10, 'voices'), await onEach(20, 'mix'), await onEach(30, 'auto')]
   const listeners = [...ofVoices, ...ofMix, ...seated]
   const everybodyHears = () => until(() => listeners.every((one) => one.hears(1) && one.hears(2)), 60_000)
-  // On a busy machine, the mixer thread of a server may take more than 5 s to start. Until then, the clients receive
-  // the voices, and request the mix again every 5 s.
+  // On a busy machine, a server's mixer thread may take more than 5 s to start. Until then, the clients receive the
+  // voices and request the mix again every 5 s.
   await until(() => [...ofMix, ...seated].every(({ room }) => room.audio?.reception === 'mix'), 60_000)
   await everybodyHears()
   for (const one of listeners) one.watch()

@@ -1,8 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 
-/**
- * Makes a check that may return undefined or null a type error, because an empty result could mean success or failure.
- */
+/** Rejects checks that may return undefined or null: an empty result could mean success or failure. */
 type Definite<T> = [T] extends [void | undefined] ? unknown : undefined extends T ? never : null extends T ? never : unknown
 
 /**
@@ -22,8 +20,8 @@ export async function until<T> (check: (() => T | Promise<T>) & Definite<T>, tim
     } catch (error) {
       if (Date.now() > end) throw error
     }
-    // Check less often during a longer wait: a check may cost milliseconds of CPU time, for example if it queries a
-    // browser.
+    // Check less often during a longer wait, because some checks take milliseconds of CPU time, such as browser
+    // queries.
     const waited = Date.now() - begin
     await delay(waited < 500 ? 25 : waited < 2000 ? 50 : 100)
   }

@@ -20,10 +20,7 @@ export interface AudioLevel {
   dBov: number
 }
 
-/**
- * @returns a packet with at most one header extension. Its timestamp is derived from its sequence number, at 20 ms per
- *   packet
- */
+/** @returns a packet with at most one header extension. Its timestamp equals its sequence number times 20 ms */
 export function writeRtp ({ ssrc, payloadType, sequenceNumber, payload }: RtpPacket, level?: AudioLevel): Buffer {
   const header = Buffer.alloc(12)
   header[0] = 0x80

@@ -22,7 +22,7 @@ const pageSize = 20
 /** Minimum size of every part except the last, as in S3. */
 const minPartBytes = 5 * 1024 * 1024
 
-/** Whether the request and its body are signed with the credentials (Signature Version 4). */
+/** Whether the request and its body have a valid signature (Signature Version 4). */
 function isSigned (request: IncomingMessage, body: Buffer): boolean {
   const { authorization = '', 'x-amz-content-sha256': digest } = request.headers
   const names = /SignedHeaders=([^,]+)/.exec(authorization)?.[1]?.split(';') ?? []
@@ -35,9 +35,8 @@ function isSigned (request: IncomingMessage, body: Buffer): boolean {
 }
 
 /**
- * Starts a server that implements the part of the S3 protocol that the S3 driver (plugins/blobs/s3.ts)
- * uses, with one empty bucket in memory. The server checks signatures, part sizes and part order,
- * and stops after the test.
+ * Starts a server with an empty in-memory bucket. It implements the parts of S3 that the S3 driver
+ * (plugins/blobs/s3.ts) uses. The server checks signatures, part sizes and part order, and stops after the test.
  */
 export async function startS3 (t: Test): Promise<TestS3> {
   const objects = new Map<string, { body: Buffer, at: Date }>()

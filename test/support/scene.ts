@@ -25,9 +25,9 @@ export interface Scene {
   /** Rejoins the room and recreates the attacker's media objects if necessary. */
   restore (): Promise<void>
   /**
-   * Sends a frame and waits until it has been handled.
+   * Sends a frame and waits until the server has handled it.
    *
-   * @returns all replies and error events that it caused
+   * @returns all resulting replies and error events
    */
   exchange (text: string): Promise<Record<string, unknown>[]>
   /** Checks that the attack had no effect on other clients or the server. */
@@ -50,8 +50,8 @@ export async function knownCodes (): Promise<Set<string>> {
 }
 
 /**
- * Gives a client a seat (if the `seats` feature is enabled), two transports, a producer, and a consumer of the producer
- * `source` (default: its own producer).
+ * Gives a client a seat (if the `seats` feature is enabled), two transports, a producer and a consumer. By default, the
+ * client consumes its own producer.
  */
 async function equip (client: TestClient, seatIndex: number, source?: string): Promise<Media> {
   const { ok, error } = await client.request('seat:take', { seatIndex })
@@ -107,7 +107,7 @@ export async function scene (t: Test, env: Record<string, string> = {}): Promise
     async exchange (text) {
       const [before, from] = [await handled(), attacker.events.length]
       attacker.send(text)
-      // A successful request without an id has no reply, so wait until the metric counts it.
+      // Successful requests without an id have no reply, so wait until the metric counts the request.
       while (await handled() === before) {
         if (attackersSession()?.open !== true) throw new Error(`the connection was closed by ${text.slice(0, 500)}`)
         await new Promise((resolve) => setImmediate(resolve))

@@ -8,7 +8,7 @@ import type { ClientWire, ConnectOptions, Receive } from './client.ts'
 export interface SocketIoOptions extends ConnectOptions {
   /** Default: only `websocket`, which connects faster than polling. */
   transports?: ('polling' | 'websocket')[]
-  /** Other options of the library. */
+  /** Other options of socket.io-client. */
   manager?: Partial<ManagerOptions>
 }
 
@@ -25,11 +25,11 @@ export interface Ack {
 /** The error of a `connect_error` event. */
 interface ConnectError extends Error {
   data?: { code: string, message: string, details?: unknown }
-  /** The HTTP status with which the server rejected the connection, as the transport reports it. */
+  /** The HTTP status of the rejection, as the transport reports it. */
   description?: { message?: string } | number
 }
 
-/** The HTTP status with which the server rejects native clients, by error code. */
+/** The HTTP status of a rejected native connection, by error code. */
 const statusOf: Readonly<Record<string, number>> = { UNAUTHORIZED: 401, ORIGIN_NOT_ALLOWED: 403, FEATURE_DISABLED: 409, TOO_MANY_CONNECTIONS: 429, INTERNAL: 500 }
 
 /** Creates a Socket.IO client that does not reconnect. */
@@ -45,8 +45,8 @@ export function createSocketIo (url: string, { token, headers = {}, transports =
 }
 
 /**
- * Opens a Socket.IO client for a test client. Emits the test client's requests as events, and passes acks and events on
- * in the form of the native protocol.
+ * Opens a Socket.IO client for a test client. Emits the test client's requests as events, and converts acks and events
+ * to the native protocol.
  */
 export function openSocketIo (url: string, options: ConnectOptions, receive: Receive): { wire: ClientWire, opened: Promise<void> } {
   const socket = createSocketIo(url, options)
@@ -87,10 +87,10 @@ function refusedBy ({ data, description, message }: ConnectError): Error {
 }
 
 /**
- * Returns a stand-in for the WebSocket of the client's transport. Listeners can be added even before the transport, and
- * with it the WebSocket, is open.
+ * Returns a stand-in for the WebSocket of the client's transport. Listeners can be added before the transport opens and
+ * creates the WebSocket.
  *
- * @returns the stand-in, and a function that emits a received message in the form of the native protocol
+ * @returns the stand-in, and a function that emits a received message on it in the native protocol
  */
 function createWebSocketView (socket: Socket): { ws: EventEmitter, show (message: object): void } {
   const emitter = new EventEmitter()

@@ -8,7 +8,7 @@ import './wrtc.ts'
 
 const { RTCAudioSink } = wrtc.nonstandard
 
-/** Used as the user id of the mix. */
+/** Serves as the mix's user id. */
 export const mixId = -1
 
 /** Quieter blocks count as silence. The tones of `createTone` have an amplitude of 8000. */
@@ -16,13 +16,15 @@ const threshold = 2000
 
 /** The sound that a client in Node receives from each user. */
 export interface Sound {
-  /** @returns whether sound from the user has arrived within the last `ms` milliseconds, excluding stalls of this process */
+  /**
+   * @returns whether sound from the user arrived within the last `ms` milliseconds, not counting stalls of this process
+   */
   hears (userId: number, ms?: number): boolean
-  /** When the last sound from the user arrived, on the clock of `performance.now()`. */
+  /** When the last sound from the user arrived, as a `performance.now()` value. */
   lastSound (userId: number): number
   /**
-   * The longest silence of a user since {@link watch}, in milliseconds. Excludes the time during which this process was
-   * stalled, because the speakers' tones also stop during that time.
+   * A user's longest silence since {@link watch}, in milliseconds. Excludes stalls of this process, because the
+   * speakers' tones also pause during a stall.
    */
   longestSilence (userId: number): number
   /** Resets {@link longestSilence}. */
@@ -38,11 +40,11 @@ interface Block {
 /**
  * Follows the tracks that a client receives, until the test ends. The tracks must carry a tone (`createTone`).
  *
- * @param tones the frequency of each user's tone in hertz, by user id. These users are also recognized in the mix
+ * @param tones each user's frequency in hertz, by user id. The mix identifies these users by their tones
  */
 export function followSound (t: Test, room: RoomClient, tones: Readonly<Record<number, number>> = {}): Sound {
   const clock = createStallClock(t)
-  /** When the last sound of each user arrived: `at` is from `performance.now()`, and `time` is from the stall clock. */
+  /** When each user's last sound arrived: `at` is a `performance.now()` value, `time` is from the stall clock. */
   const sounds = new Map<number, { at: number, time: number }>()
   const silences = new Map<number, number>()
   const sinks = new Map<MediaStreamTrack, { stop (): void }>()

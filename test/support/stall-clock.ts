@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
 
-/** A clock that stands still while this process is stalled, because it is blocked or not scheduled. */
+/** A clock that stops while this process is blocked or not scheduled. */
 export interface StallClock {
   /** @returns the time in milliseconds, from an arbitrary start */
   now (): number

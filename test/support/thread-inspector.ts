@@ -4,14 +4,17 @@ import type { Test } from 'tap'
 
 interface Attached {
   sessionId: string
-  /** The field `workerId` is a number within the inspector session. Only the title contains the thread's id: `[worker 3] mixer`. */
+  /**
+   * The `workerId` field is a number within the inspector session. Only the title contains the thread's id: `[worker 3]
+   * mixer`.
+   */
   workerInfo: { title: string }
 }
 
 /**
  * Runs code in a thread as a debugger does, to cause faults that no message can cause.
  *
- * @param expression runs in the thread's global scope. This function does not wait for its result
+ * @param expression runs in the thread's global scope. The result is not awaited
  */
 export async function evaluateIn (t: Test, { threadId }: Worker, expression: string): Promise<void> {
   const session = new Session()

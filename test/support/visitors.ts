@@ -8,7 +8,7 @@ import { createTone } from './wrtc.ts'
 
 const backoff = { firstMs: 100, longestMs: 500 }
 
-/** A listening client, and the sound that it receives from each user. */
+/** A listening client and the sound that it receives from each user. */
 export interface Listener extends Sound {
   room: RoomClient
 }
@@ -20,7 +20,7 @@ export interface Place {
   tones?: Readonly<Record<number, number>>
 }
 
-/** Users who speak and listen in Node, on any server, until the test ends. */
+/** Users who speak and listen in Node until the test ends. */
 export interface Visitors {
   /** Connects a user who takes a seat and sends a tone. */
   speak (url: string, id: number, place?: Place): Promise<RoomClient>

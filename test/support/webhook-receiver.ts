@@ -22,7 +22,7 @@ export type Answer = number | { status: number, headers: Record<string, string> 
 /** A real HTTP server that receives webhooks and checks their signatures. */
 export interface Receiver {
   readonly url: string
-  /** The webhooks to which the receiver responded with 2xx, in order. */
+  /** The webhooks that the receiver answered with 2xx, in order. */
   readonly accepted: Webhook[]
   /** All requests, in order of arrival. */
   readonly requests: { webhook: Webhook, signature: string, path: string, at: number }[]
@@ -92,7 +92,7 @@ export async function startReceiver (t: Test, port = 0): Promise<Receiver> {
   return receiver
 }
 
-/** The environment of a server that sends webhooks to the receivers, with short delays. */
+/** The environment of a server that sends webhooks to the receivers with short retry delays. */
 export function webhookEnv (...receivers: readonly Pick<Receiver, 'url'>[]): Record<string, string> {
   return { WEBHOOK_URLS: receivers.map(({ url }) => url).join(), WEBHOOK_SECRET: webhookSecret, WEBHOOK_RETRY_MS: '20' }
 }

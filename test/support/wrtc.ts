@@ -10,7 +10,7 @@ Object.assign(globalThis, { MediaStream, MediaStreamTrack, RTCPeerConnection })
 process.once('beforeExit', () => process.exit())
 
 /**
- * @param hz a multiple of 100, so that each packet has whole periods
+ * @param hz a multiple of 100, so that each packet contains whole periods
  * @returns a track with a tone, which is stopped after the test
  */
 export function createTone (t: Test, hz = 500): MediaStreamTrack {
