@@ -183,7 +183,7 @@ t.test('setReceive() changes what the client receives at any time', async (t) =>
 
 // playback.long.ts sets ALL_CASES.
 if (process.env.ALL_CASES !== undefined) {
-  t.test('changes volumes on devices that ignore an audio element's volume, such as iPhones', async (t) => {
+  t.test('changes volumes on devices such as iPhones, which ignore the volume of audio elements', async (t) => {
     const cyd = await site.open(listening, async (page) => {
       await page.addInitScript(recordElements)
       await page.addInitScript(fixVolume)

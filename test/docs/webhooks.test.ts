@@ -22,7 +22,7 @@ t.test('the examples match the schemas', async (t) => {
   }
 })
 
-t.test('the Node example accepts only the server's signatures', async (t) => {
+t.test('the Node example accepts only signatures of the server', async (t) => {
   const file = join(t.testdir({}), 'example.mjs')
   writeFileSync(file, blocks('js')[0] ?? '')
   const { isFromServer } = await import(pathToFileURL(file).href) as { isFromServer: (header: string, body: Buffer, secret: string) => boolean }

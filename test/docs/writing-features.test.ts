@@ -40,7 +40,7 @@ t.test("features use each other's objects", async (t) => {
   t.same(await ada.ok('greeter:greet'), { text: 'HELLO USER 1!!!' }, 'the current feature instance responds')
 })
 
-t.test('runs the guide's features that use paths, clients and sessions', async (t) => {
+t.test('runs the example features with paths, clients and sessions', async (t) => {
   const folder = featureFolder(t)
   for (const code of blocks('ts')) {
     const [, feature = '', file = ''] = fileOf(code)?.split('/') ?? []
@@ -67,7 +67,7 @@ t.test('runs the guide's features that use paths, clients and sessions', async (
   await until(() => frames.some((frame) => /^! chat:message .*Closing in five minutes/.test(frame)))
 })
 
-t.test('runs the guide's features that use room state, hooks, kept resources and requests between servers', async (t) => {
+t.test('runs the example features with room state, hooks, kept resources and requests between servers', async (t) => {
   const folder = featureFolder(t)
   for (const code of blocks('ts')) {
     const [, feature = '', file = ''] = fileOf(code)?.split('/') ?? []

@@ -12,10 +12,7 @@ import { until } from '../support/retry.ts'
 
 const preload = { NODE_OPTIONS: `--import=${join(import.meta.dirname, '../support/wall-clock.ts')}` }
 const sign = createSigner({ key: jwtSecret })
-/**
- * Signs a token with `iat` and `nbf` from a correct clock. Even a server on a machine with a slow clock must accept the
- * token.
- */
+/** Signs a token with `iat` and `nbf` from a correct clock. A server with a slow clock must accept it. */
 function tokenOf (userId: number): string {
   const now = Math.floor(Date.now() / 1000)
   return sign({ id: userId, name: `User ${userId}`, nbf: now, exp: now + 86_400 })
@@ -83,7 +80,7 @@ t.test('servers whose clocks differ agree on deadlines, and report the differenc
   await t.test('deadlines hold when the slow clock is set back by 1 h', async (t) => deadlinesHold(t, late))
 })
 
-/** @param step by how many milliseconds SIGWINCH changes the clock */
+/** @param step clock change per SIGWINCH, in milliseconds */
 function stepEnv (step: number) {
   return { CLOCK_STEP_MS: String(step), SEAT_GRACE_SECONDS: '1', EMPTY_ROOM_SECONDS: '1', RATE_LIMIT_MESSAGES_PER_MINUTE: '2' }
 }

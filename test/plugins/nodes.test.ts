@@ -23,7 +23,7 @@ async function pair (t: Test, env: Record<string, string> = {}, nodeReportMs = 2
 const stateOf = (server: TestServer, name: string) => server.app.nodes.list().find((node) => node.name === name)?.state
 const change = (server: TestServer, node: string, body: object) => server.admin('POST', `/admin/nodes/${node}`, body)
 
-/** @returns the whole response to an upgrade */
+/** @returns the complete response to an upgrade request */
 async function upgrade (server: TestServer): Promise<string> {
   const { hostname, port } = new URL(server.url)
   const socket = connect(Number(port), hostname)
@@ -50,7 +50,7 @@ t.test('each server shows the load of all servers', async (t) => {
   await until(() => b.app.nodes.list().length === 1)
 })
 
-t.test('a cordoned server creates no rooms, and names another server, to which the client moves', async (t) => {
+t.test('a cordoned server creates no rooms; clients move to the server that it names', async (t) => {
   const { a, b } = await pair(t)
   const old = await b.connect(1)
   await old.ok('room:join', { roomId: 'old' })
@@ -67,7 +67,7 @@ t.test('a cordoned server creates no rooms, and names another server, to which t
   await second.ok('room:join', { roomId: 'newer' })
 })
 
-t.test('a full server returns OVERLOADED, and names another server, to which the client moves', async (t) => {
+t.test('a full server returns OVERLOADED; clients move to the server that it names', async (t) => {
   const { a, b } = await pair(t, { MAX_CONNECTIONS: '1' })
   await b.connect(1)
   const response = await upgrade(b)

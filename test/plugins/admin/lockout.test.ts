@@ -57,7 +57,7 @@ t.test('counts concurrent wrong keys', async (t) => {
   t.equal((await ask(server, { key: 'wrong' })).status, 429)
 })
 
-t.test('a client cannot choose the address that is counted', async (t) => {
+t.test('a client cannot choose which address is counted', async (t) => {
   const byHops = await build(t, { env: { TRUST_PROXY: 'true' } })
   const byNetwork = await build(t, { env: { TRUST_PROXY: '127.0.0.0/8, 198.51.100.0/24' } })
   const statuses = async (server: TestServer, addresses: (i: number) => string) => {

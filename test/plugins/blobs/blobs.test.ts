@@ -89,7 +89,7 @@ onEveryDriver('rejects keys that are not a plain path', async (t, blobs) => {
   }
 })
 
-t.test('removes files left by a crash, but no file that is being written', async (t) => {
+t.test('removes files left by a crash, but keeps files that are being written', async (t) => {
   const { blobs, root } = folderBlobs(t)
   await blobs.put('a', Readable.from(['x']))
   for (const name of ['old', 'new']) writeFileSync(join(root, '.unfinished', name), 'half')
@@ -132,7 +132,7 @@ t.test('S3: lists more blobs than fit into one response', async (t) => {
   t.same((await blobs.list('many')).map(({ key }) => key), keys)
 })
 
-t.test('S3: retries after server errors (5xx), and reports other errors', async (t) => {
+t.test('S3: retries server errors (5xx) and reports other errors', async (t) => {
   const s3 = await startS3(t)
   const blobs = createS3Blobs(s3)
   s3.failNext(2, 503)

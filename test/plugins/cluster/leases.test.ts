@@ -15,7 +15,7 @@ t.test('redis', async (t) => {
   locksContract(t, async (t) => createRedisLocks(await databaseClient(t), 'node-a'))
 })
 
-t.test('one of two servers gets a lock', async (t) => {
+t.test('only one of two servers gets a lock', async (t) => {
   const client = await databaseClient(t)
   const [a, b] = [createRedisLocks(client, 'node-a'), createRedisLocks(client, 'node-b')]
   const results = await Promise.all(Array.from({ length: 20 }, (_, i) => (i % 2 ? a : b).tryLock('turn', 5000)))

@@ -4,7 +4,7 @@ import { build, onEveryStore } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 import { until } from '../../support/retry.ts'
 
-// Sessions that a feature opens without a connection or over its own transport.
+// Tests sessions that a feature opens without a connection or over its own transport.
 
 interface Ghost {
   events: { type: string, data: Record<string, unknown> }[]
@@ -12,7 +12,10 @@ interface Ghost {
 }
 const shared = globalThis as unknown as { flyliveGhosts: Record<string, Ghost> }
 
-/** `POST /ghosts {userId, expiresIn}` opens a session without a connection; `POST /ghosts/ID {type, data}` dispatches a request for it. */
+/**
+ * `POST /ghosts {userId, expiresIn}` opens a session without a connection, and `POST /ghosts/ID {type, data}`
+ * dispatches a request for it.
+ */
 const ghosts = `import { defineFeature, z } from 'flylive-audio-server/feature'
 export default defineFeature(async function ghosts (app) {
   app.post('/ghosts', { schema: { body: z.object({ userId: z.number(), expiresIn: z.number().optional() }) } }, async ({ body: { userId, expiresIn } }) => {

@@ -63,7 +63,7 @@ t.test("a killed server's sessions, and sessions that close while Redis is down,
   const [phone, tablet] = [await server.connect(1), await server.connect(1)]
   await until(async () => (await user()).sockets.length === 3)
 
-  // The server no longer renews its lease.
+  // Simulate a server that no longer renews its lease.
   await server.app.redis.del('msab:node:{killed}')
   const key = 'msab:user:{1}:sessions'
   await until(async () => await server.app.redis.hlen(key) === 2, 30_000)

@@ -5,9 +5,9 @@ import { build } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 import { until } from '../../support/retry.ts'
 
-// messages.dispatch: requests that do not arrive over the session's connection.
+// Tests messages.dispatch, for requests that do not arrive over the session's connection.
 
-/** A REST facade: `POST /facade/SESSION {type, data}` dispatches a request for that session. */
+/** A REST facade. `POST /facade/SESSION {type, data}` dispatches a request for the session. */
 const facade = `import { defineFeature, NotFound, z } from 'flylive-audio-server/feature'
 export default defineFeature(async function facade (app) {
   const body = z.object({ type: z.string(), data: z.any() })

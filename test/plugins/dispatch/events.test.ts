@@ -3,7 +3,7 @@ import { build } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 
-// A feature that sends an event through one of the methods for events. The request's `way` field selects the method.
+// A feature that sends an event.
 const emitter = `import { createEvent, defineFeature, roomId, z } from 'flylive-audio-server/feature'
 const data = z.object({ roomId: z.string().optional(), n: z.unknown() })
 export const requests = { 'emit:now': { request: data.extend({ way: z.string() }), reply: z.object({ state: z.unknown() }) } }

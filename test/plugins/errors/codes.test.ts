@@ -1,7 +1,7 @@
 import t from 'tap'
 import { isCoded, unavailable } from '../../../plugins/errors/codes.ts'
 
-t.test('an UNAVAILABLE error keeps its cause, but its message does not mention the cause', async (t) => {
+t.test('an UNAVAILABLE error keeps its cause but does not mention it in the message', async (t) => {
   const plain = unavailable('The store is unreachable')
   t.match(plain, { message: 'The store is unreachable', code: 'UNAVAILABLE', statusCode: 503, details: { retryable: true } })
   t.equal(plain.cause, undefined)

@@ -54,7 +54,7 @@ t.test('does not call a function that is cancelled, even if it is already due', 
   const called: string[] = []
   const cancel = afterReading(1, () => called.push('first'))
   const later = Promise.withResolvers<void>()
-  // This timer runs in the same turn of the event loop, after the first one and before the process reads its sockets.
+  // This timer runs in the same turn of the event loop, after the first timer and before the process reads its sockets.
   setTimeout(() => {
     cancel()
     setImmediate(later.resolve)

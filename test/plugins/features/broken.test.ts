@@ -42,7 +42,7 @@ const cases: Record<string, Case> = {
   'a removed setting': { files: { 'index.ts': "import { z as zod } from 'zod'\nexport const config = zod.object({ volume: zod.number() })\n" + good }, says: /volume/, file: 'index.ts' }
 }
 
-t.test('the old instance serves until the new instance has loaded', async (t) => {
+t.test('the old instance serves until the new instance loads', async (t) => {
   const folder = featureFolder(t)
   folder.write('says', { 'index.ts': good })
   folder.write('off', { 'index.ts': saying('off', 'off') })
@@ -112,7 +112,7 @@ t.test('a feature that never loaded can be repaired', async (t) => {
   t.same(await client.ok('says:say', {}), { text: 'good' })
 })
 
-t.test('rejects a new instance without the decorators that dependents use', async (t) => {
+t.test('rejects a new instance that lacks decorators its dependents use', async (t) => {
   const folder = featureFolder(t)
   const base = (body: string) => `import fp from 'fastify-plugin'\nexport default fp(async function base (app) {\n${body}\n}, { name: 'base' })\n`
   folder.write('base', { 'index.ts': base("  app.decorate('base', () => 'based')") })

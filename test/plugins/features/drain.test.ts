@@ -3,8 +3,7 @@ import { build } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 import { until } from '../../support/retry.ts'
 
-// Work that is in flight when a feature instance is replaced either completes on the old
-// instance or is rejected.
+// Work in flight during the replacement of a feature instance completes on the old instance or is rejected.
 
 /** A feature whose message, route, hook and job wait until the test opens a gate. */
 const waiting = (answer: string) => `import fp from 'fastify-plugin'

@@ -10,7 +10,7 @@ import { outcome } from '../../support/refusal.ts'
 import { until } from '../../support/retry.ts'
 import { createScene, misbehaviours } from './faults.ts'
 
-// The same cases run beside 100 members in faults.long.ts.
+// faults.long.ts runs the same cases with 100 members.
 
 // The tests mostly wait, so they run in parallel.
 t.jobs = 2
@@ -44,7 +44,7 @@ t.test("a feature's mistakes do not affect the members of a room; a fault outsid
   t.match(server.output(), 'a mistake of the kernel')
 })
 
-t.test('a feature with too many faults is out of service on its server until it is reloaded', { buffered: true }, async (t) => {
+t.test('too many faults take a feature out of service on its server until it is reloaded', { buffered: true }, async (t) => {
   const folder = featureFolder(t)
   const source = (before: string) => ({ 'index.ts': saying('faulty', 'x', { before }) })
   folder.write('faulty', source(''))

@@ -7,7 +7,7 @@ import { startServer } from '../../support/process.ts'
 import type { ServerProcess } from '../../support/process.ts'
 import { until } from '../../support/retry.ts'
 
-// Runs features that each have one mistake, while the members of a room chat. These mistakes must not affect the
+// Runs features that have one mistake each, while the members of a room chat. These mistakes must not affect the
 // members.
 
 /** A feature with one mistake. */
@@ -73,7 +73,7 @@ export interface Noticed {
   worstMs: number
 }
 
-/** A server that has a room with members, and all misbehaving features, which are disabled at first. */
+/** A server with members in a room and all misbehaving features, which are disabled at first. */
 export interface Scene {
   server: ServerProcess
   url: string
@@ -86,7 +86,7 @@ export interface Scene {
 
 export interface SceneOptions {
   members: number
-  /** How long a call into a feature may take. */
+  /** Time limit of a call into a feature, in seconds. */
   deadlineSeconds: number
   /** Path of a `server.ts`; this checkout's by default. */
   program?: string
@@ -146,7 +146,7 @@ export async function createScene (t: Test, { members: count, deadlineSeconds, p
     }
   }
 
-  /** Causes three faults. Each of the first two restarts the feature; the third takes the feature out of service. */
+  /** Causes three faults. The first two restart the feature; the third takes it out of service. */
   async function fail ({ name, go }: Misbehaviour, caller: TestClient): Promise<string> {
     const first = (await infoOf(name))?.generation ?? 0
     const calls = go === undefined ? 0 : 3

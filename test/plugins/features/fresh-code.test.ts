@@ -5,7 +5,7 @@ import { build } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { featureFolder, saying } from '../../support/features.ts'
 
-// After a reload, a feature runs the code on disk, wherever the code is and however it is imported.
+// After a reload, a feature runs the code on disk, regardless of where the code is and how it is imported.
 
 const reload = async (server: TestServer, name: string) => (await server.admin('POST', `/admin/features/${name}/reload`)).status
 
@@ -25,7 +25,7 @@ t.test('a removed and restored feature runs its new code', async (t) => {
   t.match(server.app.features.list().find(({ name }) => name === 'says'), { generation: 2 }, 'the generation number continues')
 })
 
-t.test('a reload reloads modules shared by two features', async (t) => {
+t.test('a reload also reloads modules that two features share', async (t) => {
   const folder = featureFolder(t)
   for (const name of ['says', 'other']) folder.write(name, { 'index.ts': importing(name, "{ word } from '../shared/word.ts'") })
   folder.write('shared', { 'word.ts': "export const word = 'one'\n" })

@@ -5,14 +5,14 @@ import { createKeptResources } from '../../../plugins/features/keep.ts'
 import { build } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 
-// app.keep: resources that are kept across reloads.
+// Tests app.keep, which keeps resources across reloads.
 
 /** Actions of the features in this file, in order, such as `box creates first`. */
 const journal: string[] = []
 Object.assign(globalThis, { keepJournal: journal })
 const written = () => journal.splice(0)
 
-/** @returns a feature that keeps resources and reports how often one of them was used (by default, the first) */
+/** @returns a feature that keeps resources and reports how often a resource was used (by default, the first) */
 const keeping = (name: string, generation: string, { keys = ['first'], before = '', after = '' } = {}) => `import { defineFeature, z } from 'flylive-audio-server/feature'
 export const requests = { '${name}:use': { request: z.object({ key: z.string().optional() }), reply: z.object({ uses: z.int() }) } }
 export default defineFeature(async (app) => {
@@ -39,7 +39,7 @@ async function start (t: Test) {
   return { folder, server, ada, change }
 }
 
-t.test('passes a resource to the next feature instance, which disposes of it with its own function', async (t) => {
+t.test('the next feature instance receives a kept resource and disposes of it with its own function', async (t) => {
   const { folder, ada, change } = await start(t)
   t.same(await ada.ok('box:use'), { uses: 1 })
   t.same(await ada.ok('crate:use'), { uses: 1 }, 'keys are separate per feature')
@@ -55,7 +55,7 @@ t.test('passes a resource to the next feature instance, which disposes of it wit
   t.same(await ada.ok('crate:use'), { uses: 2 })
 })
 
-t.test('disposes resources that the new instance does not keep, after the old instance is closed', async (t) => {
+t.test('closes the old instance, then disposes of resources that the new instance does not keep', async (t) => {
   const { folder, ada, change } = await start(t)
   t.same(await ada.ok('box:use', { key: 'later' }), { uses: 1 }, 'a running feature can keep further resources')
   t.same(await ada.ok('box:use', { key: 'later' }), { uses: 2 })
@@ -68,7 +68,7 @@ t.test('disposes resources that the new instance does not keep, after the old in
   t.strictSame(written(), ['box closes g2', 'box disposes later by g2', 'box disposes second by g2'])
 })
 
-t.test('disposes resources that a failed instance created, and keeps existing ones', async (t) => {
+t.test('disposes of resources that a failed instance created, and keeps existing ones', async (t) => {
   const { folder, ada, change } = await start(t)
   folder.write('box', { 'index.ts': keeping('box', 'g2', { keys: ['first', 'second'], after: "throw new Error('it fails')" }) })
   t.equal(await change('reload'), 422)
@@ -82,13 +82,13 @@ t.test('disposes resources that a failed instance created, and keeps existing on
   t.strictSame(written(), ['box closes g1', 'box disposes first by g1'])
 })
 
-t.test('disposes all resources when the server closes', async (t) => {
+t.test('disposes of all resources when the server closes', async (t) => {
   const { server } = await start(t)
   await server.close()
   t.strictSame(written().sort(), ['box closes g1', 'box disposes first by g1', 'crate closes g1', 'crate disposes first by g1'])
 })
 
-t.test('a feature that is registered like a plain plugin keeps resources until the server closes', async (t) => {
+t.test('a feature registered as a plain plugin keeps resources until the server closes', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth' } })
   let disposed = 0
   const kept = server.app.keep('plain', () => ({}), () => { disposed++ })
@@ -97,7 +97,7 @@ t.test('a feature that is registered like a plain plugin keeps resources until t
   t.equal(disposed, 1)
 })
 
-t.test('a resource that cannot be disposed of does not prevent the disposal of other resources', async (t) => {
+t.test('a failed disposal does not prevent the disposal of other resources', async (t) => {
   const lines: string[] = []
   const { log } = Fastify({ logger: { level: 'error', stream: { write: (line: string) => { lines.push(line) } } } })
   const kept = createKeptResources(log)

@@ -52,7 +52,7 @@ export async function reloadsLeaveNothing (t: Test, reloads: number): Promise<vo
   const backend = await startBackend(t, { redisUrl: redis.url })
   backend.rooms.set('r1', 1)
   const folder = featureFolder(t)
-  // A feature that allocates every kind of resource that must be released when the feature is closed.
+  // A feature that allocates every kind of resource that must be released when a feature closes.
   folder.write('hoards', {
     'index.ts': saying('hoards', 'mine', {
       before: `
@@ -118,8 +118,8 @@ export async function reloadsLeaveNothing (t: Test, reloads: number): Promise<vo
   const after = await until(async () => {
     await collectGarbage()
     const { resources: now, ...rest } = await look()
-    // The numbers of connections and timers vary slightly, and a metric series appears on first use. A leak would add
-    // one resource per reload of a feature, which is more than the margin.
+    // The numbers of connections and timers vary slightly, and metric series appear on first use. A leak would add one
+    // resource per reload of a feature, which is more than the margin.
     const more = Object.entries(now).filter(([type, count]) => count > (earlier[type] ?? 0) + Math.min(10, reloads / names.length - 1))
     return more.length === 0 ? { rest, now } : false
   })

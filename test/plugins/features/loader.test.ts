@@ -64,7 +64,7 @@ t.test('@fastify/autoload loads the features as plain plugins', async (t) => {
   for (const type of ['audio:produce', 'seat:take', 'chat:message', 'gift:send', 'room:react']) t.ok(types.includes(type), type)
 })
 
-t.test('admin routes of a feature require the key for any spelling of the URL', async (t) => {
+t.test('admin routes of features require the key for any spelling of the URL', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth' } })
   for (const path of ['/admin/tokens/revoke', '/%61dmin/tokens/revoke', '/admin/rooms', '/%61dmin/rooms']) {
     const response = await fetch(server.url + path, { method: path.endsWith('revoke') ? 'POST' : 'GET', headers: { 'content-type': 'application/json' }, ...(path.endsWith('revoke') ? { body: '{"token":"x"}' } : {}) })

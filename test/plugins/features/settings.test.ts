@@ -63,7 +63,7 @@ t.test('applies changes made during startup and changes without a notification',
   t.pass('the server polls the settings')
 })
 
-t.test('restores settings after the store lost its data', concurrent, async (t) => {
+t.test('restores settings after the store loses its data', concurrent, async (t) => {
   const env = { REDIS_URL: (await startRedis(t)).url, FEATURES: 'auth,chat,reactions' }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   await post(a, 'chat/disable')
@@ -113,7 +113,7 @@ t.test('notifies clients once; a change without effect causes no reload', concur
   t.match(infoOf(b, 'chat')?.config, { history: 3 })
 })
 
-t.test('repeats a rescan that could not read the settings', concurrent, async (t) => {
+t.test('repeats a rescan that failed to read the settings', concurrent, async (t) => {
   const folder = featureFolder(t)
   const env = { REDIS_URL: (await startRedis(t)).url, FEATURES: 'auth,chat,more', FEATURES_PATH: folder.path }
   const [a, b] = [await build(t, { env }), await build(t, { env })]

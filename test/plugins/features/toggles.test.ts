@@ -72,7 +72,7 @@ t.test('toggles dependent features together', async (t) => {
   t.same(await states(), ['enabled', 'enabled', 'enabled', 'enabled'])
   t.same(await client.ok('middle:say', {}), { text: 'better' })
 
-  // A dependent that was enabled together with its dependency also uses later instances of that dependency.
+  // A dependent enabled together with its dependency must also use later instances of the dependency.
   const leaning = saying('middle', 'x', { dependencies: ['base'] }).replaceAll('text: "x"', 'text: app.base()')
   folder.write('base', { 'index.ts': saying('base', 'base', { before: "app.decorate('base', () => 'first')" }) })
   folder.write('middle', { 'index.ts': leaning })
@@ -92,7 +92,7 @@ t.test('toggles dependent features together', async (t) => {
   t.match(await post(server, 'top/enable?cascade=true'), { status: 422, body: { error: { message: /depends on itself/ } } })
 })
 
-onEveryStore(t, 'new settings take effect with a reload, are stored and can be reset', async (t, env) => {
+onEveryStore(t, 'new settings reload the feature, are stored and can be reset', async (t, env) => {
   const folder = t.testdir({})
   const kept = { ...env, FEATURES: 'auth,chat,gifts', DATA_DIR: folder, FEATURES_CONFIG: '{"chat":{"messagesPerMinute":5}}' }
   const first = await build(t, { env: kept })

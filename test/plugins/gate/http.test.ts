@@ -4,11 +4,11 @@ import { build } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 import { until } from '../../support/retry.ts'
 
-// gate.http: a feature handles all HTTP requests below a path prefix.
+// Tests gate.http: a feature handles all HTTP requests below a path prefix.
 
 /**
- * A feature that responds below /plain with a string, the received request and a header. /plain/wait responds when the
- * test allows it.
+ * A feature that responds below /plain with a string, the request and a header. /plain/wait responds once the test
+ * allows it.
  */
 const plain = (answer: string, prefix = '/plain') => `import { createError, defineFeature } from 'flylive-audio-server/feature'
 const Gone = createError('PLAIN_GONE', 'Nothing here', 410)
@@ -40,7 +40,7 @@ async function scene (t: Test, features: Record<string, string> = {}, env: Recor
   return { server, folder, text, errorOf, admin: (path: string) => server.admin('POST', `/admin/features/${path}`) }
 }
 
-t.test('only requests to paths below the prefix reach the handler, which sets the response headers', async (t) => {
+t.test('only requests below the prefix reach the handler, which sets the response headers', async (t) => {
   const { server, text } = await scene(t)
   t.equal(await text('/plain'), 'first GET /plain ')
   t.equal(await text('/plain/a/b?c=d'), 'first GET /plain/a/b?c=d ')

@@ -8,7 +8,7 @@ import { build, tokenFor } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 import { until } from '../../support/retry.ts'
 
-// gate.upgrade: WebSocket paths of features. Upgrade requests to other paths are rejected.
+// Tests gate.upgrade: WebSocket paths of features. Upgrade requests to other paths are rejected.
 
 /**
  * Sends a raw upgrade request.
@@ -31,7 +31,7 @@ async function upgrade (t: Test, url: string, target: string, headers: Record<st
   return { status: Number(text.split(' ')[1]), head: head.toLowerCase(), body, socket }
 }
 
-/** A feature that echoes all data on /raw, and identifies the users on /own without the `auth` feature. */
+/** A feature that echoes all data on /raw and identifies users on /own without the `auth` feature. */
 const paths = (greeting: string) => `import { defineFeature, Forbidden } from 'flylive-audio-server/feature'
 export default defineFeature(async function paths (app) {
   app.gate.upgrade('/raw', {
@@ -85,7 +85,7 @@ t.test('rejects upgrades of unclaimed paths with 404', async (t) => {
   await (await server.connect(1)).flush()
 })
 
-t.test('/ws rejects with its usual errors, and accepts a query and an absolute URL as the request target', async (t) => {
+t.test('/ws returns its usual errors, and accepts a query or an absolute URL as the request target', async (t) => {
   const { server, open } = await scene(t, { WS_QUERY_TOKEN: 'true' })
   const refused = await upgrade(t, server.url, '/ws')
   t.equal(refused.status, 401)
@@ -189,7 +189,7 @@ t.test('disabling a feature withdraws its paths and closes only their connection
   await ada.flush()
 })
 
-t.test('while the server stops, an upgrade is rejected and its socket is closed', async (t) => {
+t.test('a stopping server rejects an upgrade and closes its socket', async (t) => {
   const { server } = await scene(t)
   const authorization = `Bearer ${tokenFor(1)}`
   // This client never confirms the close frame. While the server waits for the confirmation, it still listens.

@@ -7,7 +7,7 @@ import { databaseClient } from '../../support/redis.ts'
 t.test('memory', async (t) => jobStoreContract(t, async () => createMemoryJobStore()))
 t.test('redis', async (t) => jobStoreContract(t, async (t) => createRedisJobStore(await databaseClient(t))))
 
-t.test('one of two servers takes a job; after the lease has expired, the other takes it over', async (t) => {
+t.test('one of two servers takes a job; once the lease expires, the other takes it over', async (t) => {
   const client = await databaseClient(t)
   const [a, b] = [createRedisJobStore(client), createRedisJobStore(client)]
   for (let i = 0; i < 50; i++) await (i % 2 ? a : b).schedule('a', `k${i}`, i)

@@ -71,7 +71,7 @@ t.test('the server survives a full disk and reports that it is not ready', async
   t.same(accepted.filter((id) => !ledger.includes(id)), [], 'accepted gifts are kept')
 })
 
-t.test('if DATA_DIR is not writable, the startup fails with an error that contains its path', async (t) => {
+t.test('startup fails if DATA_DIR is not writable; the error contains its path', async (t) => {
   const folder = t.testdir({ file: '' })
   await t.rejects(build(t, { env: { FEATURES: 'auth', DATA_DIR: join(folder, 'file', 'data') } }), { message: /^Cannot write to DATA_DIR \(.*file\/data\): ENOTDIR/ })
 })

@@ -16,7 +16,7 @@ t.test('creates one socket per address family of the announced addresses', async
   t.same(socketsFor('::', ['203.0.113.7']), [{ ip: '0.0.0.0', announcedAddress: '203.0.113.7' }])
 })
 
-t.test('a transport has a candidate per announced address and protocol', async (t) => {
+t.test('a transport has one candidate per announced address and protocol', async (t) => {
   const announced = ['203.0.113.7', 'audio.example.com', '198.51.100.2']
   const server = await build(t, { env: { FEATURES: 'auth,media', MEDIASOUP_ANNOUNCED_IP: announced.join() } })
   const client = await server.connect(1)

@@ -14,11 +14,11 @@ import { startThree } from './three-servers.ts'
 
 const roomId = 'r1'
 const backoff = { firstMs: 100, longestMs: 500 }
-/** A user counts as hearing another user if sound from that user has arrived within this time, in milliseconds. */
+/** A user hears another user if that user's sound has arrived within this time, in milliseconds. */
 const heardMs = 200
-/** Maximum time after a change until all users hear the right audio, in milliseconds. */
+/** Time limit for all users to hear the right audio after a change, in milliseconds. */
 const limitMs = 3000
-/** The same for the voices of a server that was killed. */
+/** The same for the voices of a killed server. */
 const deadLimitMs = 12_000
 
 interface User {
@@ -26,7 +26,7 @@ interface User {
   room: RoomClient
   sound: Sound
   tone: MediaStreamTrack
-  /** Where the load balancer sends the user's next connection. */
+  /** The server that the load balancer sends the user's next connection to. */
   next: number
   isIn: boolean
   isSpeaking: boolean
@@ -35,7 +35,7 @@ interface User {
 
 export interface ModelResult {
   /**
-   * For each kind of change: how often it happened, and the longest time until all users heard the right audio, in
+   * Number of occurrences per kind of change, and the longest time until all users heard the right audio, in
    * milliseconds.
    */
   changes: Map<string, { count: number, slowestMs: number }>
@@ -43,8 +43,8 @@ export interface ModelResult {
 }
 
 /**
- * Users join, leave, speak, stop, mute and move at random between three servers, which are drained and killed, and
- * whose links are cut. After each change, every user must hear exactly the other users who are speaking.
+ * Users randomly join, leave, speak, stop, mute and move between three servers. Servers are drained and killed, and
+ * links between them are cut. After each change, every user must hear exactly the other users who are speaking.
  */
 export async function runModel (t: Test, { seconds, users: size, seed, inNamespaces }: { seconds: number, users: number, seed: number, inNamespaces: boolean }): Promise<ModelResult> {
   const { network, servers, restart, hostOf } = await startThree(t, { inNamespaces, env: { JOINS_PER_MINUTE: '10000', SEAT_COMMANDS_PER_MINUTE: '10000', SEAT_GRACE_SECONDS: '60', MAX_CONNECTIONS_PER_USER: '100' } })
@@ -94,7 +94,7 @@ export async function runModel (t: Test, { seconds, users: size, seed, inNamespa
       }
     }
   }
-  /** Like {@link mistake}, but for the clients' views of the room. */
+  /** Like {@link mistake}, but compares the clients' views of the room. */
   function disagreement (): string | undefined {
     const views = users.filter(({ isIn }) => isIn).map(({ room }) => JSON.stringify({
       members: room.participants.map(({ userId }) => Number(userId)).toSorted((a, b) => a - b),
@@ -114,7 +114,7 @@ export async function runModel (t: Test, { seconds, users: size, seed, inNamespa
     changes.set(kind, { count: known.count + 1, slowestMs: Math.max(known.slowestMs, slowestMs) })
     if (last === undefined) return
     violations.push(`${kind}: after ${slowestMs} ms, ${last}`)
-    // Wait, so that the next change starts from a consistent state.
+    // Wait for a consistent state before the next change.
     await until(() => check() === undefined, 30_000).catch(() => { violations.push(`${kind}: never: ${check()}`) })
   }
   const pick = (condition: (user: User) => boolean) => {
@@ -144,7 +144,7 @@ export async function runModel (t: Test, { seconds, users: size, seed, inNamespa
       return true
     },
     async leave () {
-      // The first user stays, so that the room keeps existing.
+      // The first user stays to keep the room open.
       const user = pick(({ isIn, id }) => isIn && id > 1)
       if (!user) return false
       await user.room.leave()
@@ -197,7 +197,7 @@ export async function runModel (t: Test, { seconds, users: size, seed, inNamespa
       alive.delete(i)
       const dead = [...await placesOf()].filter(([, place]) => place === i).map(([user]) => user)
       servers[i]?.kill()
-      // The voices on other servers continue, and those on the dead server are heard again once their users have moved.
+      // Voices on other servers continue. Voices on the dead server return once their users have moved.
       await agree('others during kill', limitMs, () => mistake((listener, speaker) => dead.includes(listener) || dead.includes(speaker)))
       await agree('listeners of the killed server', limitMs, () => mistake((_, speaker) => dead.includes(speaker)))
       await restart(i)
@@ -221,7 +221,7 @@ export async function runModel (t: Test, { seconds, users: size, seed, inNamespa
       return true
     }
   }
-  // Make changes of individual users more frequent than failures.
+  // Individual users change more often than servers and links fail.
   const kinds = Object.keys(actions).flatMap((kind) => Array.from({ length: ['drain', 'kill', 'cut'].includes(kind) ? 1 : 8 }, () => kind))
 
   await users[0]?.room.join(roomId)

@@ -31,7 +31,7 @@ function udpPorts (pid: number): number[] | undefined {
     try {
       return readlinkSync(`/proc/${pid}/fd/${fd}`).match(/^socket:\[(\d+)\]$/)?.[1] ?? []
     } catch {
-      // The file descriptor has been closed since it was listed.
+      // The file descriptor was closed after it was listed.
       return []
     }
   }))

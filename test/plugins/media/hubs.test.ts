@@ -29,7 +29,7 @@ async function listen (client: TestClient, producerIds: readonly string[]): Prom
   return consumers
 }
 
-t.test('the listeners of a room are spread over the workers, and if a worker dies, only its own listeners are affected', async (t) => {
+t.test('the listeners of a room are spread over the workers, and a dead worker affects only its own listeners', async (t) => {
   const { app, ...server } = await build(t, { env: { FEATURES: 'auth,media', MEDIASOUP_WORKERS: '2' } })
   const join = async (userId: number) => {
     const client = await server.connect(userId)

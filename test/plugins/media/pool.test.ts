@@ -73,7 +73,7 @@ t.test('a closed pool rejects waiting callers', async (t) => {
   await Promise.all(calls)
 })
 
-t.test('a server starts its workers before it listens, unless they start on first use', async (t) => {
+t.test('a server starts its workers before it listens, unless workers start on first use', async (t) => {
   t.equal((await build(t, { warmWorkers: true })).app.sfu.workers().length, 1)
   const lazy = await build(t)
   t.same(lazy.app.sfu.workers(), [])

@@ -30,7 +30,7 @@ const shared = [await build(t, { env: { FEATURES, REDIS_URL } }), await build(t,
 /** Starts a server in addition to the two shared ones. */
 const another = (t: Test) => build(t, { env: { FEATURES, REDIS_URL } })
 
-/** Opens a room with one member per server: the users 1, 2, … After the test, waits until nothing is relayed any more. */
+/** Opens a room with one member per server: users 1, 2, … After the test, waits until all relaying has ended. */
 async function enter (t: Test, servers = shared) {
   roomId = `r${++rooms}`
   const clients: TestClient[] = []
@@ -56,7 +56,7 @@ async function startCluster (t: Test) {
 
 let ssrc = 1000
 
-/** Sends audio as a service of a server. */
+/** Sends audio as a service on a server. */
 async function speak (t: Test, { app }: TestServer, userId: number) {
   const own = ++ssrc
   const injection = await app.sfu.inject(roomId, { userId, userKey: String(userId), nodeId: app.nodeId, kind: 'service' }, { ssrc: own })
@@ -105,7 +105,7 @@ t.test('a third server receives the speakers of two servers, under the same ids'
   await until(() => servers.every(({ app }) => app.sfu.relays().sinks === 0 && app.sfu.relays().sources === 0))
 })
 
-t.test('a pause applies on other servers, and the mix contains voices of other servers', async (t) => {
+t.test('a pause applies on all servers, and the mix contains voices from other servers', async (t) => {
   const { servers, clients } = await enter(t)
   const [a, b] = servers as [TestServer, TestServer]
   const [, bob] = clients as [TestClient, TestClient]
@@ -214,7 +214,7 @@ t.test('closes a pipe that is dropped during opening', async (t) => {
   t.same(a.app.sfu.relays(), { sources: 0, sinks: 0 })
 })
 
-t.test('a pipe continues while requests between the servers fail, and carries new voices when the requests succeed again', async (t) => {
+t.test('a pipe continues while requests between servers fail, and carries new voices once requests succeed', async (t) => {
   const { servers, clients } = await enter(t)
   const [a, b] = servers as [TestServer, TestServer]
   const [, bob] = clients as [TestClient, TestClient]
@@ -258,7 +258,7 @@ t.test('the producers of a dead server are closed on the other servers', async (
   t.same(b.app.sfu.producersOf(roomId), [])
 })
 
-t.test('pipes continue while Redis is down, and new producers are relayed when Redis is back', async (t) => {
+t.test('pipes continue while Redis is down, and new producers are relayed once Redis is back', async (t) => {
   const { redis, servers } = await startCluster(t)
   const [a, b] = servers as [TestServer, TestServer]
   const first = await speak(t, a, 1)

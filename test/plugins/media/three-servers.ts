@@ -56,7 +56,7 @@ export async function startThree (t: Test, { inNamespaces = false, inProcess = f
     redis,
     servers,
     ...createVisitors(t),
-    /** Starts a server again after it has ended. */
+    /** Restarts a server that has ended. */
     async restart (i: number) {
       servers[i] = await start(i)
     },
@@ -77,8 +77,8 @@ const since = (at: number) => Math.round(performance.now() - at)
 /**
  * Connects speakers to A and B, and a listener to C.
  *
- * @returns how long after the join the listener received both speakers, in milliseconds, and the number of packets lost
- *   within three seconds
+ * @returns the time from the join until the listener receives both speakers, in milliseconds, and the number of packets
+ *   lost within three seconds
  */
 export async function heardAfterJoin (t: Test, options: { inNamespaces: boolean }) {
   const { servers: [a, b, c], speak, listen } = await startThree(t, options)
@@ -96,8 +96,8 @@ export async function heardAfterJoin (t: Test, options: { inNamespaces: boolean 
 /**
  * Kills server A. A has a speaker and a listener, B has a speaker, and C has a listener.
  *
- * @returns times in milliseconds: until A's listener receives B's speaker again, the longest silence of B's speaker at
- *   C's listener, and until A's producer is removed
+ * @returns in milliseconds: the time until A's listener receives B's speaker again, the longest silence of B's speaker
+ *   at C's listener, and the time until A's producer is removed
  */
 export async function killOne (t: Test, { servers: [a, b, c], speak, listen }: ThreeServers) {
   const { hostname } = new URL(a.url)
@@ -139,8 +139,8 @@ export async function killOne (t: Test, { servers: [a, b, c], speak, listen }: T
 /**
  * Cuts the network between A and C.
  *
- * @returns times in milliseconds: from the restored link until C receives A's speaker again, and the longest silence of
- *   B's speaker at C
+ * @returns in milliseconds: the time from the restored link until C receives A's speaker again, and the longest silence
+ *   of B's speaker at C
  */
 export async function cutLink (t: Test, seconds: number) {
   const { network, servers: [a, b, c], speak, listen } = await startThree(t, { inNamespaces: true })
@@ -170,8 +170,8 @@ export async function cutLink (t: Test, seconds: number) {
 /**
  * Kills Redis, and restarts it later.
  *
- * @returns the longest time without audio, the number of lost packets, and the time from the restart until the listener
- *   receives a new speaker; times in milliseconds
+ * @returns the longest silence, the number of lost packets, and the time from the restart until the listener receives a
+ *   new speaker; times are in milliseconds
  */
 export async function loseRedis (t: Test, seconds: number, options: { inNamespaces: boolean }) {
   const { redis, servers: [a, b, c], speak, listen } = await startThree(t, options)
@@ -196,9 +196,9 @@ export async function loseRedis (t: Test, seconds: number, options: { inNamespac
 }
 
 /**
- * Drains server A, which has a seated listener, while a speaker is on B.
+ * Drains server A, which has a seated listener, while server B has a speaker.
  *
- * @returns the longest time without audio for the listener, in milliseconds
+ * @returns the listener's longest time without audio, in milliseconds
  */
 export async function drainOne (t: Test, options: { inNamespaces: boolean }) {
   const { servers: [a, b], speak, listen } = await startThree(t, options)

@@ -21,15 +21,12 @@ interface Listener {
 }
 
 export interface WorkerDeath {
-  /** Number of members that were on the worker, and of those that were not. */
+  /** Number of members on the killed worker (`touched`) and of all others (`untouched`). */
   touched: number
   untouched: number
-  /** Time until the last listener that was on the worker heard both speakers again, in milliseconds. */
+  /** Time until all listeners on the killed worker heard both speakers again, in milliseconds. */
   againMs: number
-  /**
-   * For all other listeners: the longest silence of a speaker, in milliseconds, and the number of packets that these
-   * listeners lost.
-   */
+  /** For all other listeners: the longest silence of a speaker in milliseconds, and the number of lost packets. */
   silenceMs: number
   lost: number
 }
@@ -37,12 +34,12 @@ export interface WorkerDeath {
 const since = (at: number) => Math.round(performance.now() - at)
 
 /**
- * Runs a room with two speakers on two media workers. Kills the worker without the speakers, then the one with them.
+ * Runs a room with two speakers on two media workers. Kills the worker without the speakers, then the speakers' worker.
  *
- * @param members number of members; most of them have a transport and two consumers, but receive nothing
- * @param listeners how many of the members actually receive audio
- * @returns the effects of killing the first worker, and the time until all listeners heard both speakers again after
- *   the second one was killed, in milliseconds
+ * @param members number of members; most have a transport and two consumers but receive nothing
+ * @param listeners number of members that actually receive audio
+ * @returns the effects of killing the first worker, and the time until all listeners hear both speakers again after
+ *   killing the second, in milliseconds
  */
 export async function killWorkers (t: Test, { members, listeners: count }: { members: number, listeners: number }): Promise<WorkerDeath & { speakersAgainMs: number }> {
   const server = await build(t, { env: { FEATURES: 'auth,media', MEDIASOUP_WORKERS: '2' } })
@@ -67,7 +64,7 @@ export async function killWorkers (t: Test, { members, listeners: count }: { mem
   const lostBefore = await lostPackets()
   kill(false)
   await until(() => listeners.some(({ resetAt }) => resetAt !== undefined) && silent.some((client) => resetsOf(client) > 0))
-  // After the reset, a listener hears only new tracks.
+  // After the reset, a listener receives only new tracks.
   await until(() => listeners.every((one) => one.resetAt === undefined || hearsBoth(one, one.resetAt)))
   const againMs = Math.round(Math.max(...listeners.filter(({ resetAt }) => resetAt !== undefined).flatMap(({ sound }) => [sound.longestSilence(1), sound.longestSilence(2)])))
   const others = listeners.filter(({ resetAt }) => resetAt === undefined)
@@ -78,7 +75,7 @@ export async function killWorkers (t: Test, { members, listeners: count }: { mem
     untouched: members - touched,
     againMs,
     silenceMs: Math.round(Math.max(...others.flatMap(({ sound }) => [sound.longestSilence(1), sound.longestSilence(2)]))),
-    // Connections to the dead worker are closed, and new ones have lost nothing yet.
+    // Connections to the dead worker are closed, and new ones have not lost any packets yet.
     lost: await lostPackets() - lostBefore
   }
   const unnoticed = silent.filter((client) => resetsOf(client) === 0)

@@ -8,7 +8,7 @@ import { until } from '../../support/retry.ts'
 
 const docs = readFileSync(join(import.meta.dirname, '..', '..', '..', 'docs', 'deployment.md'), 'utf8')
 
-/** @returns the arguments of the documented ACL command for a user */
+/** @returns the arguments of a user's documented ACL command */
 const documented = (user: string) => new RegExp(`^ACL (SETUSER ${user} .+)$`, 'm').exec(docs)?.[1]?.split(' ') ?? []
 
 t.test('the servers and the backend need only the documented rights in Redis', async (t) => {

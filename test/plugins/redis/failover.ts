@@ -5,7 +5,7 @@ import type { TestRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { rtpReceiver, sendSilence } from '../../support/rtp-packets.ts'
 
-/** How long a failover may take, in milliseconds. A Sentinel that was paused for 2 s (TILT) does nothing for 30 s. */
+/** Time limit for a failover, in milliseconds. A Sentinel that was paused for 2 s does nothing for 30 s (TILT). */
 const failoverMs = 90_000
 
 /**

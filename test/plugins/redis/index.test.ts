@@ -11,7 +11,7 @@ t.test('writes the commands of one turn of the event loop together and in order'
   t.same(await Promise.all(replies), ['OK', 2, '12'])
 })
 
-t.test('runs a script again after Redis has forgotten all scripts', async (t) => {
+t.test('reruns a script that Redis has forgotten', async (t) => {
   const { app } = await build(t, { env: { REDIS_URL: await redisDatabase() } })
   const { redis } = app
   redis.defineCommand('echoed', { numberOfKeys: 1, lua: "return redis.call('GET', KEYS[1])" })

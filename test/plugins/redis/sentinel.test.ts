@@ -10,7 +10,9 @@ import { freePort, redisCommand, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { followFailover } from './failover.ts'
 
-/** Starts a Sentinel that fails over when the primary has been down for a second. Stops the Sentinel after the test. */
+/**
+ * Starts a Sentinel that fails over after the primary has been down for one second. Stops the Sentinel after the test.
+ */
 async function startSentinel (t: Test, primaryPort: number): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-sentinel-'))
   const port = await freePort()
@@ -31,7 +33,7 @@ async function startSentinel (t: Test, primaryPort: number): Promise<number> {
   return port
 }
 
-/** Starts a primary and a replica with a Sentinel. */
+/** Starts a primary, a replica and a Sentinel. */
 async function startPair (t: Test) {
   const [primary, replica] = [await startRedis(t), await startRedis(t)]
   await redisCommand(replica.port, 'REPLICAOF', '127.0.0.1', String(primary.port))

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { onEveryStore, build } from '../../support/build.ts'
 
-onEveryStore(t, 'hooks receive the data of the join that creates a room, without the pin', async (t, env) => {
+onEveryStore(t, 'hooks receive the data of the join that creates a room, except the PIN', async (t, env) => {
   const { app: { hooks }, connect } = await build(t, { env: { FEATURES: 'auth,seats', ...env } })
   const calls: unknown[] = []
   hooks.on('room:create', async (roomId, session, request) => {

@@ -17,7 +17,7 @@ export default defineFeature(async function notes (app) {
 }, { name: 'notes', dependencies: ['rooms', 'store'] })
 `
 
-onBothStores(t, 'each feature has its own log of a room', async (t, env) => {
+onBothStores(t, 'each feature has its own log per room', async (t, env) => {
   const folder = featureFolder(t)
   folder.write('notes', { 'index.ts': notes })
   const server = await build(t, { env: { ...env, FEATURES: 'auth,chat,notes', FEATURES_PATH: folder.path } })

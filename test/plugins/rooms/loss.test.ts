@@ -8,9 +8,9 @@ import { until } from '../../support/retry.ts'
 import { buildTally, follow, tallySchema } from './tally.ts'
 import type { Follower } from './tally.ts'
 
-// Redis loses its data while servers are running. In the end, the store and all members must have every change that was
-// acknowledged before or during the restore. The tests are independent, and each waits for its servers to recover, so they
-// run in parallel.
+// Redis loses its data while servers are running. Afterwards, the store and all members must have every change that was
+// acknowledged before or during the restore. The tests are independent, and each waits for its servers to recover, so
+// they run in parallel.
 
 t.jobs = 4
 const concurrent = { buffered: true }
@@ -20,7 +20,7 @@ type Tally = Awaited<ReturnType<typeof buildTally>>
 /**
  * Lets the test control when a server restores its rooms.
  *
- * @param around called instead of the restore function, with the restore function as the first argument
+ * @param around called instead of the restore function, which it receives as the first argument
  */
 function intercept ({ server: { app: { store } } }: Tally, around: (write: (share: NodeMembers) => Promise<WrittenMembers>, share: NodeMembers) => Promise<WrittenMembers>): void {
   const replaceNodeMembers = store.replaceNodeMembers.bind(store)
@@ -177,7 +177,7 @@ t.test('restores changes acknowledged during a sync', concurrent, async (t) => {
   await agree(4)
 })
 
-t.test('rejects changes until state that only Redis lost is restored', concurrent, async (t) => {
+t.test('if only Redis lost state, rejects changes until the state is restored', concurrent, async (t) => {
   const { a, b, agree } = await servers(t, 'a', 'b')
   for (let i = 0; i < 3; i++) await a.count()
   await agree(3)
@@ -240,7 +240,7 @@ t.test('a leave before the recovery is final', concurrent, async (t) => {
   t.same(new Set((await a.server.app.store.getParticipants('r1', 10)).map(({ userId }) => userId)), new Set(['a', 'b']))
 })
 
-t.test('a server that has restored a room makes the other servers sync it', concurrent, async (t) => {
+t.test('a server that restores a room makes the other servers sync it', concurrent, async (t) => {
   const redis = await startRedis(t)
   const [a, b] = [await build(t, { env: { FEATURES: 'auth', REDIS_URL: redis.url } }), await build(t, { env: { FEATURES: 'auth', REDIS_URL: redis.url } })]
   await (await a.connect('ada')).ok('room:join', { roomId: 'r1' })

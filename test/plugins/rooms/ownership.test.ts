@@ -19,7 +19,7 @@ const grace = { OWNER_GRACE_SECONDS: '1' }
 /** The tests are independent, and each waits for its own grace periods, so they run in parallel. */
 const concurrent = { buffered: true }
 
-/** Connects users to a room, in this order. A user whose id begins with `admin` has the role admin. */
+/** Connects users to a room, in this order. Connects users to a room, one after another. */
 async function enter (server: TestServer, roomId: string, ...ids: (number | string)[]): Promise<TestClient[]> {
   const clients: TestClient[] = []
   for (const id of ids) {
@@ -41,7 +41,7 @@ onBothStores(t, 'another member succeeds an absent owner', async (t, env) => {
   t.test('the longest-seated admin becomes the owner', concurrent, async (t) => {
     const [owner, member, late, early] = await enter(server, 'admins', 1, 2, 'admin-late', 'admin-early') as [TestClient, TestClient, TestClient, TestClient]
     for (const [i, client] of [owner, member, early, late].entries()) await sit(client, i)
-    // A user who moves to another seat keeps their seniority.
+    // Users keep their seniority when they change seats.
     await sit(early, 9)
     await owner.close()
     for (const client of [member, late, early]) t.same(await client.event('room:owner'), { roomId: 'admins', ownerId: 'admin-early', previousOwnerId: 1 })
@@ -187,8 +187,8 @@ t.test('a restart without Redis keeps owner, PIN, locked seats and mutes', async
 })
 
 /**
- * Waits for a new owner. If a killed server had started the job that appoints the owner, another server repeats the
- * job later.
+ * Waits for a new owner. If a server is killed while it runs the job that appoints the owner, another server repeats
+ * the job later.
  */
 const untilSucceeded = (member: TestClient) => until(() => member.events.some(({ type }) => type === 'room:owner'), 60_000)
 
@@ -212,7 +212,7 @@ t.test('changes of the owner work across servers', async (t) => {
     t.equal(await ownerOf(a, 'r1'), 'admin')
   })
 
-  t.test('another server takes over from a server that dies in the grace period', concurrent, async (t) => {
+  t.test('another server takes over from a server that dies during the grace period', concurrent, async (t) => {
     const dying = startServer(t, env)
     const owner = await connect(t, await dying.url, { token: tokenFor(1) })
     await owner.ok('room:join', { roomId: 'r2' })

@@ -28,7 +28,7 @@ onBothStores(t, 'lists all members page by page, on all servers', async (t, env,
   const first = await page(ada, { limit: 4 })
   t.same(idsOf(first), [1, 2, 3, 4])
   t.equal(first.participantCount, 12)
-  // Bob and Dan (the last member on the first page) leave, and Bob rejoins.
+  // Bob and Dan leave, and Bob rejoins. Dan is the last member on the first page.
   for (const client of [bob, dan]) await client.ok('room:leave')
   await bob.ok('room:join', { roomId: 'r1' })
   const second = await page(ada, { limit: 4, cursor: first.nextCursor })

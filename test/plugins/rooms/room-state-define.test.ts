@@ -5,7 +5,7 @@ import { featureFolder } from '../../support/features.ts'
 import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
-// roomState.define: stored state is parsed, and a definition is removed with its feature.
+// Tests roomState.define: stored state is parsed, and definitions are removed with their features.
 
 const loose = z.looseObject({})
 

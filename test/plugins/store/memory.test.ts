@@ -27,7 +27,7 @@ for (const contract of [storeContract, storeDocumentsContract, storeListsContrac
 t.test('durable data survives kill -9', async (t) => {
   const folder = t.testdir()
   const later = Date.now() + 3_600_000
-  // The program prints a line when all calls have returned. The test then kills it immediately.
+  // The program prints a line once all calls have returned. The test then kills it immediately.
   const program = `
     import { createMemoryKeyValue } from ${url('kv/memory.ts')}
     import { createMemoryStore } from ${url('store/memory/index.ts')}
@@ -96,7 +96,7 @@ t.test('restores rooms without their members', async (t) => {
   t.match(await restored.swapDocument({ roomId: 'r1', name: 'kept', expected: joined.documents.get('kept')?.version ?? '', state: '1', kept: '1' }), { swapped: true }, 'versions continue')
 })
 
-t.test('writes only the part of a document that survives a restart, and only if it has changed', async (t) => {
+t.test('writes only the persistent part of a document, and only if that part has changed', async (t) => {
   const folder = t.testdir()
   const { kv, store } = await storeIn(t, folder)
   const { room } = await store.join(joining('r1', 1))

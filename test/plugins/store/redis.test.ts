@@ -271,7 +271,7 @@ t.test('many empty rooms do not slow down the listing of occupied rooms', async 
   const { a, client } = await pair(t)
   await a.join(joining('first', 1))
   await a.join(joining('zzz', 1))
-  // Index entries without a room, like those that a crash may leave behind.
+  // Add index entries without a room, which a crash may leave behind.
   await client.zadd('msab:rooms', ...Array.from({ length: 5000 }, (_, i) => [0, `gone-${String(i).padStart(4, '0')}`]).flat())
   const turns = async () => Number(/^cmdstat_zrangebylex:calls=(\d+)/m.exec(await client.info('commandstats'))?.[1] ?? 0)
   const before = await turns()

@@ -14,7 +14,7 @@ const pem = (name: string) => readFileSync(join(fixtures, name), 'utf8')
 /**
  * Connects to a server.
  *
- * @returns the cipher suite and the type of the certificate's key, or the error
+ * @returns the cipher suite and the key type of the certificate, or the error
  */
 async function handshake (port: number, options: ConnectionOptions = {}) {
   const socket = connectTls({ port, host: '127.0.0.1', rejectUnauthorized: false, ...options })

@@ -13,7 +13,7 @@ const shown = (playable: Playable | undefined) =>
 /**
  * Plays packets that arrive at given times, one tick per 20 ms.
  *
- * @param arrivals time in milliseconds per packet number
+ * @param arrivals packet numbers and their arrival times in milliseconds
  * @returns the audio played in each tick
  */
 function play (arrivals: readonly (readonly [n: number, at: number])[], ticks: number, { buffer = new JitterBuffer(), first = 0, payload = packet } = {}): string[] {
@@ -43,12 +43,12 @@ t.test('orders packets, even when their sequence numbers wrap around', async (t)
   t.same(play(swapped, 6, { first: 65_534 }), ['-', '0', '1', '2', '3', '4'])
 })
 
-t.test('recovers or conceals lost packets, without waiting longer than for other packets', async (t) => {
+t.test('recovers or conceals lost packets without increasing the delay', async (t) => {
   const some = regular(10).filter(([n]) => n !== 3 && n !== 6 && n !== 7)
   t.same(play(some, 10), ['-', '0', '1', '2', 'fec', '4', '5', 'wait', 'fec', '8'])
 })
 
-t.test('waits for delayed packets, and becomes silent when no packet follows', async (t) => {
+t.test('waits for delayed packets, and becomes silent if no packet follows', async (t) => {
   const burst = [...regular(3), [3, 119], [4, 119], [5, 119], [6, 120], [7, 140]] as const
   t.same(play(burst, 11), ['-', '0', '1', '2', 'wait', '3', '4', '5', '6', '7', 'wait'])
   t.same(play(regular(1), 12), ['-', '0', 'wait', 'wait', 'wait', 'wait', 'wait', '-', '-', '-', '-', '-'])

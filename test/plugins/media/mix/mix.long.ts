@@ -38,15 +38,15 @@ async function codecCost (rooms: number): Promise<number> {
   })
   const pcm = new Int16Array(frameSamples)
   const seconds = 6
-  // Measure the whole loop, because the system updates a thread's CPU time only when the thread waits, and at system
-  // ticks.
+  // Measure the whole loop, because the system updates a thread's CPU time only at system ticks and when the thread
+  // waits.
   const before = process.threadCpuUsage()
   for (let frame = 0; frame < seconds * 50; frame++) {
     for (const { decoders, encoder } of codecs) {
       for (const [i, decoder] of decoders.entries()) pcm.set(decoder.decode((speech[(frame + i * 97) % speech.length] as SpokenPacket).payload).subarray(0, frameSamples))
       encoder.encode(pcm)
     }
-    // Process one frame per 20 ms, like the mixer: the processor's caches are cold after each pause.
+    // Process one frame per 20 ms, like the mixer, because the processor's caches are cold after each pause.
     await delay(20)
   }
   const { user, system } = process.threadCpuUsage(before)
@@ -76,7 +76,8 @@ t.test('mixes 15 rooms with three voices each in time', async (t) => {
   const cpuMs = (after.cpu - before.cpu) * 1000 / seconds / rooms
   const late = 1 - (after.inTime - before.inTime) / (after.ticks - before.ticks)
   t.comment(`${cpuMs.toFixed(1)} ms of CPU per room per second; ${(late * 100).toFixed(2)} % of the ticks were later than 20 ms; ${after.voices} voices in the mixes`)
-  // The target is 22 ms on the reference machine. On a slower machine, the limit depends on the time that libopus alone takes.
+  // The target is 22 ms on the reference machine. On a slower machine, the limit scales with the time that libopus
+  // alone takes.
   const codecMs = await codecCost(rooms)
   t.comment(`libopus alone: ${codecMs.toFixed(1)} ms for the same packets`)
   t.ok(cpuMs <= Math.max(22, codecMs * 1.4))

@@ -58,7 +58,7 @@ t.test('contains the three loudest voices and all music', async (t) => {
   mix.close()
 })
 
-t.test('sends 50 packets per second, whatever the voices do', async (t) => {
+t.test('sends 50 packets per second, regardless of the voices', async (t) => {
   const { roomId } = await createRoom()
   const mix = await app.sfu.mix(roomId)
   const heard = receive(t, mix, { pcm: true, packets: true, voices: true })
@@ -74,7 +74,7 @@ t.test('sends 50 packets per second, whatever the voices do', async (t) => {
   await muted?.pause()
   await until(() => performance.now() - from.at > 1000)
   const packets = heard.frames.filter(({ kind }) => kind === 'packet')
-  // A delayed mixer thread makes up for at most half a second.
+  // A delayed mixer thread catches up on at most half a second.
   const aheadMs = (packets.length - from.frames) * 20 - (performance.now() - from.at)
   t.ok(Math.abs(aheadMs) < 500, `${packets.length - from.frames} packets, ${aheadMs} ms ahead`)
   t.ok(packets.every((frame, i) => i === 0 || frame.timestamp - (packets[i - 1]?.timestamp ?? 0) === 960), 'without gaps')
@@ -90,7 +90,7 @@ t.test('mixes voices over a bad network: 5 % lost, reordered, 200 ms jitter', as
   const heard = receive(t, mix, { pcm: true, packets: true })
   const before = { late: await metric('flylive_mix_late_packets_total'), concealed: await metric('flylive_mix_concealed_packets_total{result="concealed"}'), restored: await metric('flylive_mix_concealed_packets_total{result="restored"}') }
   await speak(t, app, roomId, { hz: 500, amplitude: 0.3, via: relay(t, { drop: 0.05, jitterMs: 200, seed: 13 }) })
-  // Wait for the first second, in which the delay adapts to the network.
+  // Wait about a second for the delay to adapt to the network.
   await until(() => heard.amplitudes(500)[0] as number > 0.15)
   await until(async () => await metric('flylive_mix_concealed_packets_total{result="restored"}') > before.restored)
   const start = heard.frames.length
@@ -108,7 +108,7 @@ t.test('mixes voices over a bad network: 5 % lost, reordered, 200 ms jitter', as
   mix.close()
 })
 
-t.test('mixes voices that have no levels, except those that are quieter than three others', async (t) => {
+t.test('mixes voices without levels, except those quieter than three others', async (t) => {
   const { roomId } = await createRoom()
   const mix = await app.sfu.mix(roomId)
   const heard = receive(t, mix)
@@ -139,7 +139,7 @@ t.test('random packets affect neither the thread nor another room', async (t) =>
   for (const use of [mix, otherMix]) use.close()
 })
 
-t.test('a mix exists while it is in use, and briefly afterwards', async (t) => {
+t.test('a mix exists while it is in use and briefly afterwards', async (t) => {
   const { roomId, member } = await createRoom()
   await until(async () => await metric('flylive_mix_rooms') === 0)
   const [first, second] = [await app.sfu.mix(roomId), await app.sfu.mix(roomId)]
@@ -183,7 +183,7 @@ t.test('a mixer thread that dies is replaced, and the mixes of its rooms continu
   t.equal(await metric('flylive_mix_thread_deaths_total'), 1)
   t.ok((again.frames[0]?.timestamp ?? 0) > (heard.frames.at(-1)?.timestamp ?? 0), 'timestamps continue')
 
-  // If the thread's port is no longer free, the mix is reopened on another one.
+  // If the thread's port is taken, the mix reopens on another one.
   const port = output?.tuple.remotePort as number
   const thief = createSocket('udp4')
   t.teardown(() => { thief.close() })
@@ -213,7 +213,7 @@ t.test("an error in one room's mix restarts only that mix", async (t) => {
   const thread = app.sfu.mixThreads()[0] as Worker
   const faults: unknown[] = []
   thread.on('message', (message: FromMixer) => { if (message.type === 'fault') faults.push(message.stack) })
-  // The next tick of a room fails: ticks are the only code that fills arrays with samples.
+  // Make a room's next tick fail: only ticks fill arrays with samples.
   await evaluateIn(t, thread, 'Float32Array.prototype.fill = () => { delete Float32Array.prototype.fill; throw new Error("broken") }')
   await until(() => faults.length > 0)
   const { length } = heard.frames
@@ -225,7 +225,7 @@ t.test("an error in one room's mix restarts only that mix", async (t) => {
   mix.close()
 })
 
-t.test('new mixes start in another thread while a thread is busy, and one thread can die without the other', { skip: availableParallelism() > 1 ? false : 'one processor has one mixer thread' }, async (t) => {
+t.test('new mixes start in another thread while a thread is busy, and one thread can die without affecting the other', { skip: availableParallelism() > 1 ? false : 'one processor has one mixer thread' }, async (t) => {
   const [first, second] = [await createRoom(), await createRoom()]
   const mix = await app.sfu.mix(first.roomId)
   await speak(t, app, first.roomId, { hz: 500, amplitude: 0.2 })

@@ -75,7 +75,7 @@ t.test('random packets cause no error other than OpusError', async (t) => {
   decoder.free()
 })
 
-t.test('reads RTP with and without levels, and ignores what is not RTP', async (t) => {
+t.test('reads RTP with and without levels, and ignores other data', async (t) => {
   const payload = Buffer.from([1, 2, 3])
   t.match(readRtp(writeRtp(7, 100, 65_537, 2 ** 32 + 5, payload), 1), { ssrc: 7, sequenceNumber: 1, timestamp: 5, level: undefined, payload })
   t.match(readRtp(rtp(7, 3, payload, 42), 1), { sequenceNumber: 3, level: -42, payload })

@@ -12,7 +12,7 @@ t.test('selects the loudest voices', async (t) => {
   t.equal(names(new LoudestVoices<TestVoice>(10).select(all)), 'abcd', 'silent voices are left out')
 })
 
-t.test('a much louder voice replaces one immediately, a slightly louder one after a second', async (t) => {
+t.test('a much louder voice replaces another immediately, a slightly louder one after a second', async (t) => {
   const [a, b, c] = [{ name: 'a', loudness: -30 }, { name: 'b', loudness: -28 }, { name: 'c', loudness: silence }]
   const all = new Set([a, b, c])
   const loudest = new LoudestVoices<TestVoice>(2)
