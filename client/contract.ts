@@ -722,7 +722,7 @@ export interface ModerationRequests {
       except?: UserId[]
     }
     reply: {
-      /** The users whom the request has muted */
+      /** The newly muted users */
       userIds: UserId[]
     }
   }

@@ -49,7 +49,7 @@ export const sections = {
     NODE_ENV: z.enum(['development', 'production', 'test']).default('development')
       .describe('Selects the defaults from config/. Production requires more variables.'),
     HOST: listenHost.default('0.0.0.0')
-      .describe('Address on which the server listens. 127.0.0.1 in development and test.'),
+      .describe('Address that the server listens on. 127.0.0.1 in development and test.'),
     PORT: whole(0, 65535).default(3030)
       .describe('Port for HTTP and WebSocket; 0 selects a free port.'),
     LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info')
@@ -59,25 +59,25 @@ export const sections = {
     SSL_CERT_PATH: file.optional()
       .describe('PEM file with the TLS certificate chain.'),
     TRUST_PROXY: trustedProxies.default(false)
-      .describe("Proxies from which the server accepts the client's address in the X-Forwarded-For header: the number of proxies in the chain, or their addresses and networks, comma-separated. true means one proxy."),
+      .describe("Trusted proxies: the number of proxies in the chain, or their addresses and networks, comma-separated. The server accepts the client's address (X-Forwarded-For) only from these proxies. true means one proxy."),
     CORS_ORIGINS: list.pipe(z.array(origin)).default([])
-      .describe("Origins of web pages that may connect; * allows all. The server's own origin is always allowed, and so are loopback origins in development."),
+      .describe("Origins of web pages that may connect; * allows all. The server's own origin is always allowed. In development, loopback origins are also allowed."),
     ALLOW_ANONYMOUS: flag.default(false)
       .describe('Accepts clients without a token while the auth feature is off.'),
     NODE_ID: z.string().regex(/^(?!\.{1,2}$)[A-Za-z0-9_.-]{1,64}$/, 'must be 1–64 characters of A–Z a–z 0–9 _ . -, but not . or ..').default(hostname().replace(/[^A-Za-z0-9_.-]/g, '-').slice(0, 64) || 'node')
       .describe('Name of this server in metrics. In logs, in /health and on the admin page, the name has a suffix that changes at each start. Default: the host name.'),
     NODE_URLS: list.pipe(z.array(nodeUrl)).default([])
-      .describe('The URL at which clients can reach each server directly, as comma-separated NODE_ID=URL pairs. A server that is full or shutting down refers clients to another server.'),
+      .describe('Direct URL of each server for clients, as comma-separated NODE_ID=URL pairs. A server that is full or shutting down refers clients to another server.'),
     DATA_DIR: z.string().default('data')
-      .describe('Folder for blobs and recordings. Without Redis, it also stores data that must survive a crash: rooms with their owners and PINs, gifts, bans and revoked tokens.'),
+      .describe('Folder for blobs and recordings. Without Redis, it also contains the data that must survive a crash: rooms with their owners and PINs, gifts, bans and revoked tokens.'),
     OWNER_GRACE_SECONDS: whole(0, 86_400).default(60)
-      .describe('How long, in seconds, the owner of a room may be absent while other users are in the room. After that, another member becomes the owner. With 0, this never happens. If a backend determines owners, this variable has no effect.'),
+      .describe("How long a room's owner may be absent while other users are in the room, in seconds. After this time, another member becomes the owner. With 0, the owner never changes. If a backend determines owners, this variable has no effect."),
     DRAIN_SECONDS: whole(0, 3600).default(10)
-      .describe('How long, in seconds, a server that is shutting down waits for clients to leave before it closes their connections. 0 in development and test.')
+      .describe('How long the server waits for clients to leave at shutdown, in seconds. After this time, it closes their connections. 0 in development and test.')
   },
   Administration: {
     ADMIN_API_KEY: list.pipe(z.array(secret)).default([])
-      .describe('Keys for /admin, comma-separated. If no key is set, a server in production has no /admin, and a server in development generates a key and prints it.'),
+      .describe('Keys for /admin, comma-separated. If no key is set, there is no /admin in production; in development, the server generates and prints a key.'),
     METRICS_TOKEN: z.string().min(8, 'must have at least 8 characters').optional()
       .describe('Bearer token for GET /metrics. Default: no token is required.')
   },
@@ -101,7 +101,7 @@ export const sections = {
     MAX_CLIENTS_PER_ROOM: whole(1, 100_000).default(5000)
       .describe('Maximum number of users per room, counted across all servers. Further joins are rejected with ROOM_FULL.'),
     MEDIA_ROOMS_PER_USER: whole(1, 1_000_000).default(5)
-      .describe('Maximum number of rooms in which a user may have audio, counted across all servers. Further requests are rejected with MEDIA_LIMIT.'),
+      .describe('Maximum number of rooms with audio per user, counted across all servers. Further requests are rejected with MEDIA_LIMIT.'),
     MAX_ROOMS_PER_WORKER: whole(1, 10_000).default(100)
       .describe('Maximum number of rooms with audio per media worker.'),
     SINGLE_SESSION: flag.default(false)
@@ -111,7 +111,7 @@ export const sections = {
     WS_MAX_FRAME_BYTES: whole(1024, 16_777_216).default(65_536)
       .describe('Maximum size of a frame from a client, in bytes. If a frame is larger, the server closes the connection (1009).'),
     WS_MAX_QUEUE_BYTES: whole(16_384, 268_435_456).default(1_048_576)
-      .describe('Maximum size of the send queue of a socket, in bytes. If the queue is full, the server closes the connection (4410).'),
+      .describe("Maximum size of a socket's send queue, in bytes. If the queue is full, the server closes the connection (4410)."),
     WS_MESSAGES_PER_SECOND: whole(1, 100_000).default(100)
       .describe('Maximum sustained rate of a socket, in messages per second. If a client sends more, the server closes the connection (4429).'),
     WS_MESSAGES_BURST: whole(1, 100_000).default(200)
@@ -123,11 +123,11 @@ export const sections = {
     WS_PING_SECONDS: whole(1, 3600).default(25)
       .describe('Interval between WebSocket pings, in seconds.'),
     WS_PONG_TIMEOUT_SECONDS: whole(1, 3600).default(10)
-      .describe('How long, in seconds, the server waits for a pong before it closes the connection.')
+      .describe('How long the server waits for a pong, in seconds. After this time, it closes the connection.')
   },
   Redis: {
     REDIS_URL: z.url({ protocol: /^rediss?$/, error: 'must be like redis://[:password@]host:6379/3' }).optional()
-      .describe('URL of the Redis server; replaces the separate variables below. If the URL has no database number, the server uses database 0. Without Redis, only one server is possible, which keeps its state in memory and in DATA_DIR.'),
+      .describe('URL of the Redis server; replaces the separate variables below. If the URL has no database number, the server uses database 0. Without Redis, only one server is possible; it keeps its state in memory and in DATA_DIR.'),
     REDIS_HOST: host.optional()
       .describe('Host of the Redis server. Setting this variable turns Redis on.'),
     REDIS_SENTINELS: list.pipe(z.array(hostAndPort(26_379, 'sentinel-1'))).default([])
@@ -145,7 +145,7 @@ export const sections = {
     REDIS_PASSWORD: z.string().optional()
       .describe('Password for Redis.'),
     REDIS_DB: whole(0, 1_000_000).default(3)
-      .describe('Redis database number. The default, 3, is a database that the backend does not use. In a Redis Cluster, which has no databases, the number is part of all keys.'),
+      .describe('Redis database number. The default is 3, which the backend does not use. A Redis Cluster has no databases; there, the number is part of all keys.'),
     REDIS_TLS: flag.default(false)
       .describe('Uses TLS for the Redis connection.')
   },
@@ -163,11 +163,11 @@ export const sections = {
     MEDIASOUP_LISTEN_IP: listenIp.default('0.0.0.0')
       .describe('Local address for audio (UDP and TCP). 127.0.0.1 in test.'),
     MEDIASOUP_ANNOUNCED_IP: withoutOuterSpaces.pipe(list).pipe(z.array(announcedAddress)).default([])
-      .describe('Addresses at which clients can reach this server: IP addresses and host names, comma-separated. Required in production, and if MEDIASOUP_LISTEN_IP is set to 0.0.0.0 or ::. If neither this variable nor MEDIASOUP_LISTEN_IP is set, the server announces 127.0.0.1 and, in development, the other addresses of this machine.'),
+      .describe('Addresses that the server announces to clients for audio: IP addresses and host names, comma-separated. Required in production and if MEDIASOUP_LISTEN_IP is set to 0.0.0.0 or ::. If neither this variable nor MEDIASOUP_LISTEN_IP is set, the server announces 127.0.0.1 and, in development, the other addresses of this machine.'),
     VOICE_MAX_KBPS: whole(6, 510).default(96)
       .describe('Allowed bit rate of a voice, in kbit/s. The server closes a producer that exceeds 1.5 times this bit rate for 3 s.'),
     MUSIC_MAX_KBPS: whole(6, 510).default(256)
-      .describe('Allowed bit rate of music, in kbit/s, enforced in the same way as VOICE_MAX_KBPS. Clients send music at this bit rate.'),
+      .describe('Allowed bit rate of music, in kbit/s, enforced like VOICE_MAX_KBPS. Clients send music at this bit rate.'),
     MIX_VOICES: whole(1, 100).default(3)
       .describe('Maximum number of voices in the mix of a room. The mixer selects the loudest voices. Music is always in the mix.'),
     MEDIASOUP_RTC_MIN_PORT: whole(1024, 65535).default(10_000)
@@ -175,7 +175,7 @@ export const sections = {
     MEDIASOUP_RTC_MAX_PORT: whole(1024, 65535).default(59_999)
       .describe('Last port for audio. The server skips ports that are in use.'),
     RELAY_IP: listenIp.optional()
-      .describe('IP address to which the other servers send audio for this server. Default: MEDIASOUP_LISTEN_IP or, if that is 0.0.0.0 or ::, the first IP address in MEDIASOUP_ANNOUNCED_IP; if there is none, an IPv4 address of this machine.'),
+      .describe('IP address for audio from other servers. Default: MEDIASOUP_LISTEN_IP; if that is 0.0.0.0 or ::, the first IP address in MEDIASOUP_ANNOUNCED_IP; if there is none, an IPv4 address of this machine.'),
     RELAY_MIN_PORT: whole(1024, 65535).default(20_000)
       .describe('First UDP port for audio between servers. Each room uses up to two ports per other server with audio in the room: one to send and one to receive.'),
     RELAY_MAX_PORT: whole(1024, 65535).default(20_999)
@@ -185,7 +185,7 @@ export const sections = {
   },
   Features: {
     FEATURES: list.pipe(z.array(featureToggle)).default([])
-      .describe('Features to run, comma-separated: auth,media runs only these two; -media runs the defaults without media.'),
+      .describe('Features to run, comma-separated: auth,media runs only these two; -media runs the default features except media.'),
     FEATURES_PATH: list.pipe(z.array(folder)).default([])
       .describe('Additional folders with features, comma-separated.'),
     FEATURES_PACKAGES: list.default([])
@@ -195,9 +195,9 @@ export const sections = {
     FEATURES_WATCH: flag.default(false)
       .describe('Reloads a feature when its files change. On in development.'),
     FEATURES_DRAIN_SECONDS: whole(0, 600).default(10)
-      .describe('How long, in seconds, in-flight requests may run after their feature has been reloaded or disabled. After that, they fail with UNAVAILABLE.'),
+      .describe('How long in-flight requests may run after their feature is reloaded or disabled, in seconds. After this time, they fail with UNAVAILABLE.'),
     FEATURES_DEADLINE_SECONDS: whole(1, 3600).default(10)
-      .describe('How long a request, hook or job of a feature may run, in seconds. After that, a request fails with UNAVAILABLE and a job is retried. Must not be less than the timeouts that features set for their own requests, such as LARAVEL_API_TIMEOUT_MS.')
+      .describe("Time limit for a feature's requests, hooks and jobs, in seconds. After this time, a request fails with UNAVAILABLE and a job is retried. Must not be less than the timeouts that features set for their own requests, such as LARAVEL_API_TIMEOUT_MS.")
   }
 } as const
 

@@ -60,7 +60,7 @@ export default fp(async function clock (app) {
     created.syncTo(Number(seconds) * 1000 + Number(microseconds) / 1000 + (receivedAt - sentAt) / 2)
   }
 
-  const gauge = app.metrics.gauge('flylive_clock_skew_seconds', "How far the machine's clock is ahead of the clock for deadlines, which is the Redis clock or, without Redis, a monotonic clock")
+  const gauge = app.metrics.gauge('flylive_clock_skew_seconds', "The machine's clock minus the clock for deadlines (the Redis clock or, without Redis, a monotonic clock)")
   let isReported = false
   function report (): void {
     const isSkewed = Math.abs(skewMs()) > maxSkewMs

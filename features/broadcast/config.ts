@@ -5,23 +5,23 @@ export const config = z.object({
   fromListeners: fromEnv('BROADCAST_FROM_LISTENERS', z.int().min(0).max(1_000_000).default(0)
     .describe('Puts a room on air when it has at least this many members without a seat. With 0, rooms go on air only on request. The broadcast continues until the owner or an admin stops it or the room closes.'), read.number),
   encrypt: fromEnv('BROADCAST_ENCRYPT', z.boolean().default(false)
-    .describe('Encrypts all broadcasts with AES-128. Broadcasts of a room for which a client has set a PIN are always encrypted.'), read.flag),
+    .describe('Encrypts all broadcasts with AES-128. If a client has set a PIN for a room, the broadcasts of that room are always encrypted.'), read.flag),
   lowLatency: fromEnv('BROADCAST_LOW_LATENCY', z.boolean().default(true)
     .describe('Offers parts of 256 ms (low-latency HLS) in addition to segments of 2 s.'), read.flag),
   opus: fromEnv('BROADCAST_OPUS', z.boolean().default(true)
     .describe('Offers Opus as a second rendition.'), read.flag),
   url: fromEnv('BROADCAST_URL', z.url({ protocol: /^https?$/ }).transform((url) => url.replace(/\/+$/, '')).optional()
-    .describe('Public URL under which players find `/hls`, for example the URL of a CDN. `hlsUrl` begins with this URL. Default: `hlsUrl` is a path on this server.')),
+    .describe('Public URL for players, for example the URL of a CDN in front of `/hls`. `hlsUrl` begins with this URL. Default: `hlsUrl` is a path on this server.')),
   tokenMinutes: fromEnv('BROADCAST_TOKEN_MINUTES', z.int().min(1).max(10_080).default(360)
-    .describe('How long a token for the key of an encrypted broadcast is valid, in minutes.'), read.number),
+    .describe('Lifetime of a token for the key of an encrypted broadcast, in minutes.'), read.number),
   maxRoomsPerUser: fromEnv('BROADCAST_MAX_ROOMS_PER_USER', z.int().min(1).max(100_000).default(20)
-    .describe('Maximum number of rooms created over REST that a user can have at the same time.'), read.number),
+    .describe('Maximum number of existing rooms that a user has created over REST.'), read.number),
   idleMinutes: fromEnv('BROADCAST_IDLE_MINUTES', z.number().min(0.01).max(10_080).default(10)
-    .describe('If a room that was created over REST is not started within this many minutes, the server removes it.'), read.number),
+    .describe('How long a room that was created over REST may wait to be started, in minutes. After this time, the server removes the room.'), read.number),
   maxHours: fromEnv('BROADCAST_MAX_HOURS', z.number().min(0.0001).max(720).default(3)
-    .describe('The server removes a room that was created over REST this many hours after it was started.'), read.number),
+    .describe('Maximum lifetime of a started room that was created over REST, in hours. After this time, the server removes the room.'), read.number),
   singleConnection: fromEnv('BROADCAST_SINGLE_CONNECTION', z.boolean().default(false)
-    .describe('Limits each user to one connection that sends audio, counted across all servers. Other connections receive `ALREADY_LIVE`. The locks of a dead server expire after 3 s.'), read.flag),
+    .describe('Allows only one connection per user to send audio, across all servers. Other connections receive `ALREADY_LIVE`. The locks of a dead server expire after 3 s.'), read.flag),
   commandsPerMinute: fromEnv('BROADCAST_COMMANDS_PER_MINUTE', z.int().min(1).max(1_000_000).default(60)
     .describe('Maximum number of broadcast starts and stops per user per minute.'), read.number)
 })

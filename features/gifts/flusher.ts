@@ -57,11 +57,11 @@ export interface Flusher {
  * timeout of a backend call.
  */
 export function createFlusher ({ outbox, processor, onRejected, clock, metrics, log }: FlusherOptions): Flusher {
-  const processed = metrics.counter('flylive_gifts_processed_total', 'Gifts by result: charged or recorded in the ledger (success), rejected by the backend (failed) or dead letter after all attempts (dead)', ['status'])
+  const processed = metrics.counter('flylive_gifts_processed_total', 'Processed gifts, by result: success (charged, or recorded in the ledger), failed (rejected by the backend) or dead (dead letter after all attempts)', ['status'])
   const sizes = metrics.histogram('flylive_gift_batch_size', 'Gifts per batch sent to the backend', [], [1, 2, 5, 10, 25, 50, 75, 100])
   const duration = metrics.histogram('flylive_gift_flush_duration_seconds', 'Duration of backend calls, by result (ok, error or unavailable)', ['result'], [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30])
   const queueSize = metrics.gauge('flylive_gift_queue_size', 'Gifts queued for the backend, on all servers')
-  const deadLetterSize = metrics.gauge('flylive_gift_dead_letter_size', 'Gifts that failed three times and need an admin (dead letters), on all servers')
+  const deadLetterSize = metrics.gauge('flylive_gift_dead_letter_size', 'Gifts that failed three times (dead letters), on all servers')
 
   const closing = new AbortController()
   const inFlight = new Set<Promise<void>>()

@@ -49,9 +49,9 @@ const warnIntervalMs = 1000
 /** Registers the metrics of the relay. Also called without Redis, so that dashboards find the metrics. */
 export function relayMetrics (metrics: Metrics) {
   return {
-    received: metrics.counter('flylive_laravel_events_received_total', 'Events from the backend that were forwarded, by whether this server had a recipient', ['event_type', 'delivered']),
-    dropped: metrics.counter('flylive_laravel_events_dropped_total', "Messages on the backend's channel that were dropped, by reason", ['reason']),
-    inFlight: metrics.gauge('flylive_laravel_events_in_flight', 'Events from the backend that are in the queue'),
+    received: metrics.counter('flylive_laravel_events_received_total', 'Forwarded events from the backend, by type and by whether this server had a recipient', ['event_type', 'delivered']),
+    dropped: metrics.counter('flylive_laravel_events_dropped_total', "Dropped messages from the backend's channel, by reason", ['reason']),
+    inFlight: metrics.gauge('flylive_laravel_events_in_flight', 'Queued events from the backend'),
     duration: metrics.histogram('flylive_laravel_event_processing_duration_seconds', 'Time from receiving an event from the backend to delivering it', [], [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5])
   }
 }

@@ -36,7 +36,7 @@ export const requests = {
   },
   'room:muteAll': {
     request: z.object({ except: z.array(userId).max(maxExcepted).default([]) }).describe('Mutes all seated users except the owner, the sender and `except`. Owner and admins only'),
-    reply: z.object({ userIds: z.array(userId).describe('The users whom the request has muted') })
+    reply: z.object({ userIds: z.array(userId).describe('The newly muted users') })
   },
   'room:lock': {
     request: z.object({ pin: z.string().min(4).max(32).optional().describe('PIN that users need to join from now on. Without a PIN, only the owner, admins, current members and users who have just disconnected can join') }).describe('Locks the room, or replaces its PIN. Owner and admins only'),

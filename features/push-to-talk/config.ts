@@ -5,17 +5,17 @@ export const config = z.object({
   path: fromEnv('PTT_PATH', z.string().regex(/^\/[\w.~/-]+$/, 'must be a path like /ptt').default('/ptt')
     .describe('Path of the WebSocket for radios.')),
   secret: fromEnv('PTT_JWT_SECRET', secret(z.string().min(32, 'must have at least 32 characters').optional()
-    .describe('Secret with which the tokens of radios are signed (HS256). Default: JWT_SECRET.'))),
+    .describe('Secret that verifies the tokens of radios (HS256). Default: JWT_SECRET.'))),
   selfJoin: fromEnv('PTT_SELF_JOIN', z.boolean().default(false)
-    .describe('Lets radios join and leave channels themselves (USER_ADD, USER_REMOVE).'), read.flag),
+    .describe('Allows radios to join and leave channels (USER_ADD, USER_REMOVE).'), read.flag),
   record: fromEnv('PTT_RECORD', z.boolean().default(false)
     .describe('Stores each talk as an Ogg Opus file, named after the message id of the talk.'), read.flag),
   recordDays: fromEnv('PTT_RECORD_DAYS', z.int().min(1).max(3650).default(30)
     .describe('How long talks are stored, in days.'), read.number),
   messagesPerMinute: fromEnv('PTT_MESSAGES_PER_MINUTE', z.int().min(1).max(100_000).default(120)
-    .describe('Maximum number of text, image and interactive messages per radio user per minute, counted separately on each server. Additional messages are dropped without an acknowledgement.'), read.number),
+    .describe('Maximum number of text, image and interactive messages per radio user per minute, counted separately on each server. The server drops further messages without an acknowledgement.'), read.number),
   offlineMessages: fromEnv('PTT_OFFLINE_MESSAGES', z.int().min(1).max(1000).default(100)
-    .describe('Maximum number of messages stored for offline users. Applies to each user and to each channel separately.'), read.number),
+    .describe('Maximum number of messages that the server stores for offline users, per user and per channel.'), read.number),
   offlineSeconds: fromEnv('PTT_OFFLINE_SECONDS', z.int().min(1).max(31_536_000).default(604_800)
     .describe('How long messages for offline users are stored, in seconds.'), read.number)
 })

@@ -3,7 +3,7 @@ import { fromEnv, read, secret, z } from 'flylive-audio-server/feature'
 /** Settings that admins can change at run time. */
 export const config = z.object({
   days: fromEnv('RECORDING_DAYS', z.number().min(0).max(36_500).default(30)
-    .describe('Number of days after which an ended recording is deleted. With 0, recordings stay until an admin deletes them.'), read.number),
+    .describe('How long ended recordings are stored, in days. With 0, they are stored until an admin deletes them.'), read.number),
   maxHours: fromEnv('RECORDING_MAX_HOURS', z.number().min(0.001).max(168).default(12)
     .describe('Maximum duration of a recording, in hours.'), read.number),
   maxRooms: fromEnv('RECORDING_MAX_ROOMS', z.int().min(1).max(10_000).default(50)

@@ -86,10 +86,10 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   /** For each recording, the id of the server that records it. */
   const leases = kv.namespace('recording-leases')
   const ended = metrics.counter('flylive_recordings_total', 'Ended recordings, by reason (stopped: the owner or an admin ended the recording)', ['reason'])
-  const bytes = metrics.counter('flylive_recording_bytes_total', 'Total size of the files of ended recordings, in bytes')
+  const bytes = metrics.counter('flylive_recording_bytes_total', 'Total file size of ended recordings, in bytes')
   const active = metrics.gauge('flylive_recordings_active', 'Running recordings on this server')
   const uploadFailures = metrics.counter('flylive_recording_upload_failures_total', 'Failed attempts to upload to the S3 bucket or to finish a recording. The server retries them')
-  const waiting = metrics.gauge('flylive_recording_waiting', 'Recordings on this server that have ended but are not yet finished or uploaded')
+  const waiting = metrics.gauge('flylive_recording_waiting', 'Ended recordings on this server that are not yet finished or uploaded')
   /** Recordings that have ended on this server, each with the step that remains. */
   const unfinished = new Map<string, () => Promise<void>>()
   const inFlight = new Map<string, Promise<void>>()

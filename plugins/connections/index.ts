@@ -84,7 +84,7 @@ export default fp(async function sockets (app) {
   let reader: FrameReader = () => {}
   let check: EventCheck = () => {}
 
-  const open = app.metrics.gauge('flylive_socket_connections', 'Open connections: WebSockets, and connections over other transports that features provide')
+  const open = app.metrics.gauge('flylive_socket_connections', 'Open connections over WebSockets and over transports that features provide')
   const total = app.metrics.counter('flylive_socket_connections_total', 'Connections accepted')
   const closed = app.metrics.counter('flylive_socket_closed_total', 'Connections closed, by close code', ['code'])
 

@@ -83,7 +83,7 @@ export function createRegistry ({ config, log, messages, metrics, nodeId, redact
   let imports = 0
 
   const number = metrics.gauge('flylive_feature_generation', 'Current generation of the feature; 0 if it is not running', ['feature'])
-  const failing = metrics.gauge('flylive_feature_failed', '1 if the last change of the feature failed on this server or too many faults took the feature out of service, otherwise 0', ['feature'])
+  const failing = metrics.gauge('flylive_feature_failed', "1 if the feature's last change failed on this server or the feature is out of service after too many faults, otherwise 0", ['feature'])
   const loads = metrics.counter('flylive_feature_loads_total', 'Feature generations built, by result (ok or failed)', ['feature', 'result'])
 
   function get (name: string): Known {

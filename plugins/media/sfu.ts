@@ -235,7 +235,7 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
     attach: async (create) => await attach(create(attachmentContext))
   })
   const mixConsumers = new Map<types.Consumer, Peer>()
-  const mixListeners = metrics.gauge('flylive_mix_listeners', 'Consumers of mixes')
+  const mixListeners = metrics.gauge('flylive_mix_listeners', 'Consumers of the mix, in all rooms')
 
   /** Consumes a mix for a peer. Releases the mix when the consumer is closed. */
   async function consumeMixAs (peer: Peer, use: MixUse, transportId: string, capabilities: types.RtpCapabilities, paused: boolean): Promise<ConsumerInfo> {

@@ -38,7 +38,7 @@ const notEncrypted = 'the encrypted connection (DTLS) to a client failed'
 /** Counts transports by state, and logs those that do not connect. */
 export function createTransportMonitor (metrics: Metrics, log: FastifyBaseLogger): (transport: types.WebRtcTransport, about: TransportDescription) => MonitoredTransport {
   const gauge = metrics.gauge('flylive_transports', 'WebRTC transports of clients, by connection state', ['state'])
-  const iceFailures = metrics.counter('flylive_ice_failures_total', 'Transports that clients could not connect within 10 s (phase setup), or that lost their connection (phase connected)', ['phase'])
+  const iceFailures = metrics.counter('flylive_ice_failures_total', 'Transports that did not connect within 10 s (phase setup) or lost their connection (phase connected)', ['phase'])
   const dtlsFailures = metrics.counter('flylive_dtls_failures_total', 'Transports whose DTLS handshake failed')
   for (const state of states) gauge.set({ state }, 0)
   for (const phase of ['setup', 'connected']) iceFailures.inc({ phase }, 0)

@@ -19,7 +19,7 @@ export function createMixMetrics (metrics: Metrics): MixMetrics {
   const rooms = metrics.gauge('flylive_mix_rooms', 'Rooms with a mix')
   const voices = metrics.gauge('flylive_mix_voices', 'Voices and music tracks in all mixes')
   const late = metrics.counter('flylive_mix_late_packets_total', 'Voice packets that were discarded because they arrived too late for the mix')
-  const concealed = metrics.counter('flylive_mix_concealed_packets_total', 'Voice packets that did not arrive in time for the mix. The mixer either restored them from the next packet (restored) or generated audio in their place (concealed)', ['result'])
+  const concealed = metrics.counter('flylive_mix_concealed_packets_total', 'Voice packets that did not arrive in time for the mix. The mixer either restored them from the next packet (restored) or replaced them with generated audio (concealed)', ['result'])
   const invalid = metrics.counter('flylive_mix_invalid_packets_total', 'Voice packets that are not valid Opus')
   const lateness = metrics.histogram('flylive_mix_tick_lateness_seconds', 'Delay of the mixer thread for each 20 ms of audio', [], latenessBuckets)
   const cpu = metrics.counter('flylive_mix_cpu_seconds_total', 'CPU time of the mixer threads')

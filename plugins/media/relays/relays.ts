@@ -92,7 +92,7 @@ function addressOf ({ RELAY_IP, MEDIASOUP_LISTEN_IP: listenIp, MEDIASOUP_ANNOUNC
 export function createRelayMetrics ({ metrics }: Pick<FastifyInstance, 'metrics'>) {
   const pipes = metrics.gauge('flylive_relay_pipes', 'Pipes that relay audio to other servers (out) and from other servers (in)', ['direction'])
   for (const direction of ['in', 'out']) pipes.set({ direction }, 0)
-  const failures = metrics.counter('flylive_relay_failures_total', 'Failed attempts to receive audio from another server: a request to that server failed (refused), or no packets arrived (silent)', ['reason'])
+  const failures = metrics.counter('flylive_relay_failures_total', 'Failed attempts to receive audio from another server, by reason: refused (the request to that server failed) or silent (no packets arrived)', ['reason'])
   for (const reason of ['refused', 'silent']) failures.inc({ reason }, 0)
   return { pipes, failures }
 }
