@@ -36,7 +36,7 @@ const features: Readonly<Record<keyof typeof production.features, string>> & Rea
   recording: 'records rooms to files in `DATA_DIR/recordings` or an S3 bucket',
   seats: 'manages seats, invites and raised hands; without this feature, everyone may speak',
   'socket-io': 'accepts Socket.IO clients, under `/socket.io/`',
-  stage: 'serves the web client at `/` and the admin page at `/admin`, both of which are public',
+  stage: 'serves the web client at `/` and the admin page at `/admin`; both are public',
   webhooks: 'notifies your backend about rooms, participants, seats, recordings and broadcasts, at `WEBHOOK_URLS`',
   whip: 'lets every user with a token send and receive audio over HTTP, under `/whip` and `/whep`'
 }
@@ -109,7 +109,7 @@ function reference (): string {
 function featureTable (): string[] {
   const whenSet = new Map(featureSettings.flatMap(({ feature, enabledBy }) => enabledBy === undefined ? [] : [[feature, `with ${code(enabledBy)}`] as const]))
   return [
-    'The server includes these features. If `FEATURES` is not set, all features, including yours, are on, except where this table shows otherwise:',
+    'The server includes these features. If `FEATURES` is not set, all features (including yours) are on, unless this table says otherwise:',
     '',
     row(['Feature', 'What it does', ...Object.keys(environments)]),
     `|${'---|'.repeat(2 + Object.keys(environments).length)}`,

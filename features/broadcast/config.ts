@@ -19,7 +19,7 @@ export const config = z.object({
   idleMinutes: fromEnv('BROADCAST_IDLE_MINUTES', z.number().min(0.01).max(10_080).default(10)
     .describe('How long a room that was created over REST may wait to be started, in minutes. After this time, the server removes the room.'), read.number),
   maxHours: fromEnv('BROADCAST_MAX_HOURS', z.number().min(0.0001).max(720).default(3)
-    .describe('Maximum lifetime of a started room that was created over REST, in hours. After this time, the server removes the room.'), read.number),
+    .describe('How long a room that was created over REST may exist after its start, in hours. After this time, the server removes the room.'), read.number),
   singleConnection: fromEnv('BROADCAST_SINGLE_CONNECTION', z.boolean().default(false)
     .describe('Allows only one connection per user to send audio, across all servers. Other connections receive `ALREADY_LIVE`. The locks of a dead server expire after 3 s.'), read.flag),
   commandsPerMinute: fromEnv('BROADCAST_COMMANDS_PER_MINUTE', z.int().min(1).max(1_000_000).default(60)

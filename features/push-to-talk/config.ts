@@ -5,7 +5,7 @@ export const config = z.object({
   path: fromEnv('PTT_PATH', z.string().regex(/^\/[\w.~/-]+$/, 'must be a path like /ptt').default('/ptt')
     .describe('Path of the WebSocket for radios.')),
   secret: fromEnv('PTT_JWT_SECRET', secret(z.string().min(32, 'must have at least 32 characters').optional()
-    .describe('Secret that verifies the tokens of radios (HS256). Default: JWT_SECRET.'))),
+    .describe('Secret for verifying the tokens of radios (HS256). Default: JWT_SECRET.'))),
   selfJoin: fromEnv('PTT_SELF_JOIN', z.boolean().default(false)
     .describe('Allows radios to join and leave channels (USER_ADD, USER_REMOVE).'), read.flag),
   record: fromEnv('PTT_RECORD', z.boolean().default(false)
