@@ -4,8 +4,8 @@ import { sampleRate } from 'flylive-audio-server/fmp4'
 
 const bitrate = 48_000
 /**
- * Each call exchanges several messages with the encoder's thread. To save messages, one call encodes four AAC frames. A
- * part of 12 frames takes exactly three calls, so no part has to wait for samples of the next part.
+ * Each call exchanges several messages with the encoder thread, so one call encodes four AAC frames. A part of 12
+ * frames takes exactly three calls and never waits for samples of the next part.
  */
 const chunkSamples = 4096
 
@@ -39,8 +39,8 @@ export class AacEncoder {
         onFrame(packet.data)
       }
     })
-    // Only the frames are used, and the container is discarded. The library writes fragmented MP4 because, with other
-    // formats, it would keep the positions of all frames in memory.
+    // Only the frames are used; the container is discarded. The format is fragmented MP4, because the library keeps all
+    // frame positions in memory for other formats.
     this.#output = new Output({ format: new Mp4OutputFormat({ fastStart: 'fragmented', minimumFragmentDuration: 1 }), target: new NullTarget() })
     this.#output.addAudioTrack(this.#source)
     this.#opened = this.#output.start()

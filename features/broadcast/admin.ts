@@ -6,9 +6,9 @@ const report = z.object({
   roomId: z.string(),
   nodeId: z.string().describe('The server that packages the room'),
   startedAt: z.int().describe('Epoch milliseconds'),
-  listeners: z.int().describe('Number of players whose playlist requests reach the servers. Players that are served by a cache in front of the servers are not counted'),
-  waitingRequests: z.int().describe('Number of requests that the packaging server holds until the next part is ready'),
-  delayMs: z.int().nullable().describe('Time from the mixer to the playlist; null before the first part'),
+  listeners: z.int().describe('Number of players whose playlist requests reach the servers. Players behind a cache are not counted'),
+  waitingRequests: z.int().describe('Number of requests that wait for the next part on the packaging server'),
+  delayMs: z.int().nullable().describe('Delay between the mixer and the playlist; null before the first part'),
   restarts: z.int().describe('How many times the packager was restarted'),
   isEncrypted: z.boolean()
 })
@@ -16,7 +16,7 @@ type Report = z.input<typeof report>
 
 declare module 'flylive-audio-server/feature' {
   interface ClusterRequests {
-    /** Returns the broadcasts that the receiving server packages. */
+    /** Returns the broadcasts packaged by the server that receives the request. */
     'broadcast:report': { data: Record<string, never>, reply: Report[] }
   }
 }

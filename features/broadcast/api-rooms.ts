@@ -19,8 +19,7 @@ export interface ApiRooms {
   /** @returns undefined if there is no such room */
   find (roomId: string): Promise<ApiRoom | undefined>
   /**
-   * @returns the rooms created over the API (for a user, only those that the user created) and all rooms on air,
-   *   ordered by id
+   * @returns all rooms on air, and the rooms created over the API (for users, only their own), ordered by id
    */
   list (caller: Caller): Promise<ApiRoom[]>
   /**
@@ -41,8 +40,8 @@ export interface ApiRooms {
 const isSame = (one: UserId | null, other: UserId | null) => one !== null && other !== null && userKeyOf(one) === userKeyOf(other)
 
 /**
- * Whether the API's record applies to the live room. It does not if the live room is older than the record, or if the
- * backend has named another owner.
+ * Whether the API's record applies to the live room. It does not apply if the live room is older than the record or the
+ * backend has set another owner.
  */
 const isRecordOf = ({ createdAt, ownerId }: RoomRecordOfApi, live: RoomRecord) =>
   live.createdAt >= createdAt && (ownerId === null || isSame(ownerId, live.ownerId))
@@ -53,7 +52,7 @@ export function createApiRooms ({ rooms, store }: Pick<FeatureInstance, 'rooms' 
     return live && { roomId, record: undefined, live }
   }
 
-  /** Whether the caller has created the room, or has a token with the role host. */
+  /** Whether the caller created the room or has a token with the role host. */
   const isCreator = (caller: Caller, { isAnonymous, ownerId, users }: RoomRecordOfApi) => caller.isAdmin ||
     isSame(caller.userId, ownerId) || (isAnonymous && caller.userId === null) ||
     users.some(({ userId, role }) => role === 'host' && isSame(userId, caller.userId))

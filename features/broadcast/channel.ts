@@ -4,7 +4,7 @@ import { PartCutter } from './part-cutter.ts'
 import type { Codec, Part } from './part-cutter.ts'
 import { aacFrameSamples, isSamePart, nextPartStart, opusFrameSamples, positionAt } from './timeline.ts'
 
-/** A frame of a room's mix. Timestamps count samples at 48 kHz since the mix was opened. */
+/** A frame of a room's mix. Timestamps are in samples at 48 kHz since the mix was opened. */
 export type MixInput =
   { kind: 'pcm', timestamp: number, channels: 1 | 2, samples: Int16Array } |
   { kind: 'packet', timestamp: number, payload: Uint8Array }
@@ -21,16 +21,16 @@ const maxGap = 5 * 48_000
 /** 20 ms of silence. */
 const silentPacket = Uint8Array.of(0xf8, 0xff, 0xfe)
 
-/** Packages the mix of one room: encodes its PCM samples as AAC, and uses its Opus packets unchanged. */
+/** Packages one room's mix: encodes the PCM samples as AAC and passes the Opus packets through unchanged. */
 export class Channel {
   readonly #output: ChannelOutput
   #aac: { encoder: AacEncoder, next: number } | undefined
   #opus: { cutter: PartCutter, next: number } | undefined
-  /** Unix time of the mix's timestamp 0, in samples. */
+  /** Unix time at timestamp 0 of the mix, in samples. */
   readonly #base: number
   #closed = false
 
-  /** @param startTime Unix time of the mix's timestamp 0, in milliseconds */
+  /** @param startTime Unix time at timestamp 0 of the mix, in milliseconds */
   constructor (startTime: number, output: ChannelOutput) {
     this.#output = output
     // Opus packets start at multiples of their duration.

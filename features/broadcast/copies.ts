@@ -32,7 +32,7 @@ interface PartsReply {
 const waitMs = 1500
 /** How long the requesting server waits for the reply, in milliseconds. */
 const timeoutMs = 4000
-/** Interval at which a copy looks for a new packaging server after the previous one has stopped, in milliseconds. */
+/** How often a copy looks for a new packaging server once the previous one stops, in milliseconds. */
 const retryMs = 500
 /** How long a copy is kept after the last request from a player, in milliseconds. */
 const idleMs = 30_000
@@ -40,8 +40,8 @@ const idleMs = 30_000
 const maxReplyBytes = 96 * 1024
 
 /**
- * Copies the windows of other servers, so that players can use any server. A server with a copy sends the packaging
- * server one request per part, over Redis, regardless of how many players it serves.
+ * Copies other servers' windows so that players can use any server. Regardless of its number of players, a server with
+ * a copy sends only one request per part to the packaging server (over Redis).
  */
 export interface Copies {
   /**
@@ -55,14 +55,14 @@ export interface Copies {
 
 /**
  * @param ownerOf returns the server that packages a room
- * @param isOnAir whether a room is on air, even while no server packages it
+ * @param isOnAir returns whether a room is on air; true even while no server packages it
  */
 export function createCopies (app: FeatureInstance, air: Air, ownerOf: (roomId: string) => Promise<string | undefined>, isOnAir: (roomId: string) => Promise<boolean>): Copies {
   const { cluster, log, nodeId } = app
   const closing = new AbortController()
   app.addHook('onClose', async () => closing.abort())
   const running = new Map<string, Promise<BroadcastWindow | undefined>>()
-  /** When a lookup last found that no other server packages a room. Requests in the next second skip the lookup. */
+  /** For each room, when a lookup last found no packaging server. Requests in the next second skip the lookup. */
   const absent = new Map<string, number>()
 
   cluster.answer('broadcast:parts', async ({ roomId, nodeId, listeners, after }) => {
@@ -146,7 +146,7 @@ export function createCopies (app: FeatureInstance, air: Air, ownerOf: (roomId: 
     return window
   }
 
-  // The previous generation of the feature no longer fills these copies, so this generation continues to fill them.
+  // The previous generation of the feature has stopped filling these copies, so this one continues.
   for (const [roomId, window] of air.windows) if (!air.stations.has(roomId)) follow(roomId, window)
 
   return {

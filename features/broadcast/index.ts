@@ -21,8 +21,7 @@ declare module 'flylive-audio-server/feature' {
   interface FeatureSlots {
     broadcast: {
       /**
-       * Public URL under which players find `/hls`, for example the URL of a CDN; undefined if players use the address
-       * of this server.
+       * Public base URL of `/hls`, for example a CDN's URL; undefined if players use this server's address.
        */
       readonly url: string | undefined
     }

@@ -11,7 +11,7 @@ export interface LiveLock {
   value: string
 }
 
-/** Interval at which a lock is renewed, in milliseconds. */
+/** Lock renewal interval, in milliseconds. */
 const renewMs = 1000
 /**
  * How long a lock is valid after its last renewal, in milliseconds. After that, a connection on any server can take the

@@ -7,15 +7,15 @@ import type { FromPackager, ToPackager } from './packager-messages.ts'
 export interface PackagerListener {
   init (codec: Codec, data: Uint8Array): void
   part (part: Part): void
-  /** The mixer thread has closed the input: call `input` with a new port. */
+  /** The mixer thread has closed the input; call `input` with a new port. */
   inputClosed (): void
-  /** The channel produces nothing more: the thread died, or the channel's encoder failed. */
+  /** The channel has ended because the thread died or the channel's encoder failed. */
   failed (reason: string): void
 }
 
 /** A room's input to the packager thread. */
 export interface PackagerChannel {
-  /** @param port the port that receives the PCM and the packets of the mix; it is transferred to the thread */
+  /** @param port receives the PCM samples and packets of the mix; transferred to the thread */
   input (port: MessagePort): void
   /** Idempotent. */
   close (): void
@@ -30,7 +30,7 @@ export class Packager {
   #worker: Worker | undefined
   #nextId = 1
 
-  /** @param startTime Unix time of the mix's timestamp 0, in milliseconds */
+  /** @param startTime Unix time at timestamp 0 of the mix, in milliseconds */
   open (startTime: number, listener: PackagerListener): PackagerChannel {
     const id = this.#nextId++
     const worker = this.#worker ??= this.#start()
@@ -49,7 +49,7 @@ export class Packager {
     await this.#worker?.terminate()
   }
 
-  /** Terminates the thread as a crash would. For tests. */
+  /** Simulates a crash of the thread, for tests. */
   async crash (): Promise<void> {
     await this.#worker?.terminate()
   }

@@ -13,23 +13,23 @@ export interface Part extends PartPosition {
   start: number
   /** In samples. */
   duration: number
-  /** Whether the part begins a timeline, or follows a gap. */
+  /** Whether the part begins a timeline or follows a gap. */
   discontinuity: boolean
   /** Number of discontinuities up to and including this part. Set by the window. */
   discontinuities?: number
 }
 
-/** Cuts the frames of one rendition into parts. A frame belongs to the part in which it starts. */
+/** Cuts the frames of one rendition into parts. A frame belongs to the part that contains its start. */
 export class PartCutter {
   readonly #codec: Codec
   readonly #onPart: (part: Part) => void
   #frames: Frame[] = []
   #start = 0
-  /** Unix time at which the next frame starts, in samples. */
+  /** Start of the next frame: Unix time, in samples. */
   #next: number
   #discontinuity = true
 
-  /** @param start Unix time at which the first frame starts, in samples */
+  /** @param start start of the first frame: Unix time, in samples */
   constructor (codec: Codec, start: number, onPart: (part: Part) => void) {
     this.#codec = codec
     this.#next = start

@@ -6,15 +6,15 @@ import type { PartPosition } from './timeline.ts'
 
 /** Number of complete segments in the playlist. */
 const listedSegments = 5
-/** Number of segments that can still be fetched after they have left the playlist. */
+/** Number of segments that players can still fetch after the segments leave the playlist. */
 const keptSegments = 3
 /**
- * The playlist lists the parts of the segment in progress, and those of this many complete segments before it.
+ * The playlist lists the parts of the current segment and of this many complete segments before it.
  */
 const segmentsWithParts = 2
-/** A request for a segment that is more than this many segments ahead of the current one is invalid. */
+/** How many segments a request may be ahead of the current segment. */
 const maxAhead = 2
-/** Maximum time that a request is held, in milliseconds. */
+/** Maximum time to hold a request, in milliseconds. */
 const maxHoldMs = 3 * targetDuration * 1000
 
 /** The result of a request. `held`: the request was held, but the part did not arrive in time. */
@@ -39,7 +39,7 @@ export interface RenditionOptions {
   discontinuities: number
 }
 
-/** The window of one rendition: the latest segments with their parts, the playlist, and requests that wait for the next part. */
+/** The window of one rendition: the latest segments with their parts, the playlist, and held requests. */
 export class Rendition {
   readonly codec: Codec
   readonly #options: RenditionOptions
@@ -64,7 +64,7 @@ export class Rendition {
     this.#init = data
   }
 
-  /** Number of requests that wait for a part. */
+  /** Number of held requests. */
   get waiting (): number {
     return this.#waiting.size
   }
@@ -106,7 +106,7 @@ export class Rendition {
   }
 
   /**
-   * Returns the playlist as soon as it contains the given part.
+   * Returns the playlist once it contains the requested part.
    *
    * @param segment the value of `_HLS_msn`; if undefined, the current playlist is returned
    * @param part the value of `_HLS_part`; undefined (as in requests from Safari) means the first part of the segment
@@ -119,14 +119,14 @@ export class Rendition {
     if (segment !== undefined) {
       const last = this.#segments.at(-1)?.number
       if (last !== undefined && segment > last + maxAhead) return { kind: 'invalid' }
-      // A part number beyond the segment's last part stands for the first part of the next segment.
+      // A part number beyond the segment's last part means the first part of the next segment.
       const position = (part ?? 0) >= partsPerSegment ? { segment: segment + 1, part: 0 } : { segment, part: part ?? 0 }
       if (!await this.#arrival(position, signal)) return { kind: 'held' }
     }
     return this.#closed ? { kind: 'missing' } : { kind: 'found', value: this.#cachedPlaylist(suffix) }
   }
 
-  /** @returns whether another part arrived in time */
+  /** @returns whether a new part arrived in time */
   async nextPart (signal: AbortSignal): Promise<boolean> {
     return await this.#arrival(this.#end, signal)
   }
@@ -138,7 +138,7 @@ export class Rendition {
     return { kind: 'found', value: segment.sealed }
   }
 
-  /** Returns a part. Waits for a part that the playlist announces but that is not finished yet. */
+  /** Returns a part. Waits for an unfinished part that the playlist has announced. */
   async part (position: PartPosition, signal: AbortSignal): Promise<Answer<Uint8Array>> {
     const find = () => this.#segments.find(({ number }) => number === position.segment)?.parts.find(({ part }) => part === position.part)
     if (!find()) {
@@ -190,7 +190,7 @@ export class Rendition {
     if (cached !== undefined) return cached
     const text = this.#render(suffix)
     // The playlist of an encrypted broadcast contains the listener's token, so the size of the cache is limited. Once
-    // the cache is full, a playlist that is not in it is rendered for each request.
+    // the cache is full, uncached playlists are rendered for each request.
     if (this.#playlists.size < 100) this.#playlists.set(suffix, text)
     return text
   }
@@ -231,7 +231,7 @@ export class Rendition {
   }
 }
 
-/** @returns the initialization vector of a segment and of its parts: the segment's number */
+/** @returns the initialization vector of a segment and its parts: the segment number */
 function initialVector (segment: number): Buffer {
   const iv = Buffer.alloc(16)
   iv.writeBigUInt64BE(BigInt(segment), 8)

@@ -22,7 +22,7 @@ const success = z.literal(true)
 const defaultMaxAnchors = 3
 const createBody = z.object({
   roomId: z.string().regex(/^[A-Za-z0-9_-]{3,32}$/, 'must be 3–32 characters of A–Z a–z 0–9 _ -').optional(),
-  pin: z.string().regex(/^[A-Za-z0-9]{6}$/, 'must be 6 letters or digits').optional().describe('Encrypts the broadcast, and locks the room: everyone except its owner needs the PIN to join. Default: a random PIN that neither encrypts the broadcast nor locks the room'),
+  pin: z.string().regex(/^[A-Za-z0-9]{6}$/, 'must be 6 letters or digits').optional().describe('Encrypts the broadcast and locks the room: everyone except its owner needs the PIN to join. Default: a random PIN that neither encrypts the broadcast nor locks the room'),
   maxAnchors: z.int().min(1).max(5).default(defaultMaxAnchors)
 })
 const params = z.object({ roomId: anyRoomId })
@@ -237,7 +237,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     if (!record) return
     if (dueAt(record) > clock.now()) return await scheduleRemoval(record)
     const room = await apiRooms.find(roomId)
-    // A live room to which the record does not apply stays open.
+    // If the record does not apply to the live room, the room stays open.
     if (room?.record) await remove(room, 'inactivity')
     else await records.delete(roomId)
   })

@@ -34,8 +34,7 @@ export type RoomRecordOfApi = z.output<typeof record>
 export const maxUsers = 1000
 
 /**
- * The rooms that were created over the REST API of any server. All methods throw UNAVAILABLE while the store cannot be
- * reached.
+ * The rooms created over the REST API, on all servers. All methods throw UNAVAILABLE while the store cannot be reached.
  */
 export interface RoomRecords {
   get (roomId: string): Promise<RoomRecordOfApi | undefined>
@@ -62,7 +61,7 @@ const randomText = (length: number) => Array.from({ length }, () => alphanumeric
 
 export function createRoomRecords ({ clock, kv }: FeatureInstance, maxRoomsPerUser: number): RoomRecords {
   const rooms = kv.namespace('broadcast-rooms')
-  /** The ids of the rooms of each user, so that the quota needs no scan. */
+  /** Each user's room ids, so that a quota check needs no scan. */
   const owned = kv.namespace('broadcast-owned')
   const parse = (text: string | undefined) => text === undefined ? undefined : record.parse(JSON.parse(text))
 
@@ -70,7 +69,7 @@ export function createRoomRecords ({ clock, kv }: FeatureInstance, maxRoomsPerUs
   const ids = async () => (await rooms.list()).sort()
   const parseOwned = (text: string | undefined) => text === undefined ? [] : z.array(z.string()).parse(JSON.parse(text))
 
-  /** @param update returns undefined to leave the list as it is */
+  /** @param update returns undefined to leave the list unchanged */
   async function changeOwned (ownerId: UserId, update: (ids: readonly string[]) => string[] | undefined): Promise<boolean> {
     const key = userKeyOf(ownerId)
     for (;;) {
@@ -90,8 +89,7 @@ export function createRoomRecords ({ clock, kv }: FeatureInstance, maxRoomsPerUs
     await changeOwned(ownerId, (ids) => ids.includes(roomId) ? [...ids] : ids.length >= maxRoomsPerUser ? undefined : [...ids, roomId])
 
   /**
-   * Removes rooms that do not exist from a user's quota. If a server dies between the two writes,
-   * such a room still counts toward the quota.
+   * Removes rooms that do not exist from a user's quota. Such rooms remain if a server dies between the two writes.
    *
    * @returns whether any rooms were removed
    */

@@ -15,7 +15,7 @@ export interface ServeOptions {
   keyOf (roomId: string): Promise<Uint8Array | undefined>
   /** Whether a token gives access to the key of a room. */
   isToken (token: string, roomId: string): boolean
-  /** The URL of a room's master playlist for players, on the CDN if there is one. */
+  /** URL of a room's master playlist, on the CDN if there is one. */
   urlOf (roomId: string): string
   /** Returns the data that the listening page shows, as JSON. */
   info (roomId: string): Promise<string>

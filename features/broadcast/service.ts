@@ -53,20 +53,20 @@ export interface Broadcasts {
   keyOf (roomId: string): Promise<Uint8Array | undefined>
   /** @returns the servers that package rooms */
   packagers (): Promise<string[]>
-  /** @returns the ids of the rooms on air, and of some rooms that are no longer on air */
+  /** @returns the ids of the rooms on air; may include rooms that recently went off air */
   roomsOnAir (): Promise<string[]>
   find: Copies['find']
 }
 
-/** Interval at which a server renews its leases, and at which other servers try to take free leases, in milliseconds. */
+/** How often a server renews its leases and tries to take free ones, in milliseconds. */
 const renewMs = 1000
-/** If a lease is not renewed for this long, another server can take it. In milliseconds. */
+/** How long a lease lasts after its last renewal, in milliseconds. Then another server can take it. */
 const leaseMs = 4000
-/** How long a room stays in the list of rooms on air, in milliseconds, unless the server that packages it renews the entry. */
+/** How long an entry in the list of rooms on air lasts after its last renewal, in milliseconds. */
 const listedMs = 60_000
 /**
- * How long a server without speakers waits before it takes a free lease, in milliseconds. A server with more speakers
- * waits less, so that it takes the lease first.
+ * How long a server without speakers waits before it takes a free lease, in milliseconds. Servers with more speakers
+ * wait less, so they take the lease first.
  */
 const bidMs = 300
 /** A server with at least this many speakers does not wait. */
@@ -79,8 +79,8 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
   /** The id of the server that packages each room. */
   const leases = kv.namespace('broadcast-leases')
   /**
-   * The rooms on air, and some that are no longer on air. Unlike a lease, an entry exists as soon as the broadcast
-   * starts, and it remains while another server takes over.
+   * The rooms on air, and some that are no longer on air. Unlike a lease, an entry exists from the start of the
+   * broadcast and remains during a takeover by another server.
    */
   const listed = kv.namespace('broadcast-listed')
   const listedAt = new WeakMap<Station, number>()
@@ -118,7 +118,7 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
     await leases.compareAndSet(roomId, nodeId, nodeId, { ttlMs: 1 })
   }
 
-  /** Starts, continues or ends the packaging of a room on this server, as the room's state requires. */
+  /** Starts, continues or ends the packaging of a room on this server, depending on the room's state. */
   async function reviewNow (roomId: string): Promise<void> {
     const onAir = rooms.get(roomId) ? state.peek(roomId)?.onAir : undefined
     const running = air.stations.get(roomId)

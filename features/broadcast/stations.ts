@@ -5,9 +5,9 @@ import { Packager } from './packager.ts'
 import type { PackagerChannel } from './packager.ts'
 import type { BroadcastWindow } from './window.ts'
 
-/** How long to wait before a failed packager is restarted, in milliseconds. */
+/** Delay before a failed packager is restarted, in milliseconds. */
 const restartDelayMs = 500
-/** How long another server's reported number of listeners is valid, in milliseconds. */
+/** How long another server's listener count is valid, in milliseconds. */
 const reportMs = 10_000
 
 interface StationEvents {
@@ -22,17 +22,17 @@ export class Station {
   readonly window: BroadcastWindow
   /** How many times the packager was restarted. */
   restarts = 0
-  /** Time from the end of the latest part in the mix to the arrival of that part in the playlist, in milliseconds. */
+  /** Delay between the end of the latest part in the mix and its arrival in the playlist, in milliseconds. */
   delayMs: number | undefined
-  /** The number of listeners on the other servers, by server, and when it was reported, in `performance.now()` time. */
+  /** The other servers' listener counts, by server, and when each was reported, in `performance.now()` time. */
   readonly #elsewhere = new Map<string, { listeners: number, at: number }>()
   readonly #mix: RoomMix
   readonly #packager: Packager
-  /** Unix time of the mix's timestamp 0, in milliseconds. A restarted packager continues the same timeline. */
+  /** Unix time at timestamp 0 of the mix, in milliseconds. A restarted packager continues the same timeline. */
   readonly #startTime: number
   readonly #log: Logger
   readonly #events: StationEvents
-  /** When the audio of the latest part ended (before the first part: when the station opened), in epoch milliseconds. */
+  /** End of the latest part's audio, in epoch milliseconds; before the first part, when the station opened. */
   #latest = Date.now()
   #channel: PackagerChannel | undefined
   #timer: NodeJS.Timeout | undefined
@@ -61,7 +61,7 @@ export class Station {
     return this.#elsewhere.values().reduce((sum, { listeners, at }) => now - at < reportMs ? sum + listeners : sum, this.window.listeners)
   }
 
-  /** Age of the latest audio in the playlist, in milliseconds. It grows while the packager returns nothing. */
+  /** Age of the latest audio in the playlist, in milliseconds. Grows while the packager produces nothing. */
   get ageMs (): number {
     return Date.now() - this.#latest
   }
@@ -112,16 +112,16 @@ export class Station {
 
 /** The broadcasts on this server. They outlive a reload of the feature, so that no segment is lost. */
 export class Air {
-  /** Called when a station has ended. Set by the running generation of the feature. */
+  /** Called when a station ends. Set by the running generation of the feature. */
   onStationClosed: (station: Station) => void = () => {}
-  /** Called when {@link stations} has changed. Set by the running generation of the feature. */
+  /** Called when {@link stations} changes. Set by the running generation of the feature. */
   onChange: () => void = () => {}
   /** Called when a packager is restarted. Set by the running generation of the feature. */
   onRestart: () => void = () => {}
   readonly packager = new Packager()
   /** The rooms that this server packages. */
   readonly stations = new Map<string, Station>()
-  /** The windows that this server serves to players: those of its own stations, and copies from other servers. */
+  /** The windows that this server serves to players: its own stations' windows and copies from other servers. */
   readonly windows = new Map<string, BroadcastWindow>()
 
   open (mix: RoomMix, window: BroadcastWindow, log: Logger): Station {

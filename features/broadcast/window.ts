@@ -7,8 +7,8 @@ import { partSamples, segmentSamples } from './timeline.ts'
 export const codecs: readonly Codec[] = ['aac', 'opus']
 
 /**
- * Interval at which the initial discontinuity sequence of new windows increases by one, counted from the start of the
- * broadcast, in milliseconds.
+ * The initial discontinuity sequence of a new window increases by one per this many milliseconds since the start of the
+ * broadcast.
  */
 const discontinuityMs = 4000
 
@@ -16,8 +16,8 @@ const discontinuityMs = 4000
  * The discontinuity sequence must be a small number, because hls.js creates arrays of that length.
  *
  * @param startedAt when the broadcast started, in epoch milliseconds
- * @returns the initial discontinuity sequence of a window that starts now. It is higher than that of any earlier window
- *   of the broadcast
+ * @returns the initial discontinuity sequence of a window that starts now, higher than in any earlier window of the
+ *   broadcast
  */
 export const firstDiscontinuity = (startedAt: number): number => Math.max(0, Math.floor((Date.now() - startedAt) / discontinuityMs))
 
@@ -25,12 +25,12 @@ export interface WindowOptions extends RenditionOptions {
   /** Whether to offer Opus as a second rendition. */
   opus: boolean
   /**
-   * When the broadcast started, in epoch milliseconds. Identifies the broadcast among the broadcasts of the same room.
+   * When the broadcast started, in epoch milliseconds. Identifies the broadcast within the room.
    */
   startedAt: number
 }
 
-/** The latest segments of one room's broadcast, in memory, in all renditions. */
+/** The latest segments of one room's broadcast in all renditions, kept in memory. */
 export class BroadcastWindow {
   readonly options: WindowOptions
   readonly renditions: ReadonlyMap<Codec, Rendition>

@@ -29,7 +29,7 @@ export const requests = {
   },
   'chat:history': {
     request: z.object({
-      before: z.string().max(128).optional().describe('The nextCursor of the previous page, or the id of a message. The page ends before that message. Default: the newest messages'),
+      before: z.string().max(128).optional().describe('The nextCursor of the previous page, or a message id: only older messages are returned. Default: the newest messages'),
       limit: z.int().min(1).max(100).default(50)
     }).describe('Returns earlier messages of the room'),
     reply: z.object({

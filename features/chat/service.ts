@@ -42,13 +42,13 @@ export interface ChatService extends Chat {
    */
   readHistory (roomId: string): Promise<string[]>
   /**
-   * The interval of slow mode in seconds, from this server's memory; 0 if slow mode is off. Only for rooms with members
-   * on this server.
+   * The slow mode interval in seconds, from this server's memory; 0 if slow mode is off. The room must have members on
+   * this server.
    */
   slowModeSeconds (roomId: string): number
 }
 
-/** Number of the newest messages per room that can be deleted while history is disabled. */
+/** While history is disabled, only this many of a room's newest messages can be deleted. */
 const keptIds = 200
 
 /**
@@ -74,7 +74,7 @@ export function createChat ({ rooms, store }: Pick<FeatureInstance, 'rooms' | 's
     },
     async readHistory (roomId) {
       if (history === 0) return []
-      // A server with other settings may have stored messages without their content.
+      // A server with different settings may have stored messages without their content.
       return (await store.readLog(roomId, history)).filter((entry) => entry.includes('"content":'))
     },
     slowModeSeconds,

@@ -15,7 +15,5 @@ export const chatState = z.object({
 
 export type ChatStateHandle = RoomStateHandle<z.output<typeof chatState>>
 
-/** The name of the state. */
 export const stateName = 'chat'
-/** The name of the field that the store reads. */
 export const intervalField = 'intervalMs' satisfies keyof z.output<typeof chatState>

@@ -175,8 +175,8 @@ export function createFlusher ({ outbox, processor, onRejected, clock, metrics, 
     for (let attempt = 1, wait = 50; ; attempt++, wait = Math.min(wait * 2, 1000)) {
       try {
         const settled = await outbox.settle(batch.token, outcomes)
-        // Within the lease, no other server can settle these gifts. If a retry finds that some are already settled, an
-        // earlier attempt settled them, but its reply was lost.
+        // Within the lease, no other server can settle these gifts. If some are already settled on a retry, an earlier
+        // attempt settled them and its reply was lost.
         return new Set(attempt > 1 && performance.now() < leaseEnd ? outcomes.keys() : settled)
       } catch (err) {
         if (closing.signal.aborted || performance.now() + wait > leaseEnd) {

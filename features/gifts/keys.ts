@@ -16,7 +16,7 @@ export interface RecentGift {
 /** Recent gifts by transactionId. */
 export type RecentGifts = LRUCache<string, RecentGift>
 
-/** Maximum number of recent gifts that a server remembers, which takes about 30 MB of memory. */
+/** Maximum number of recent gifts in memory (about 30 MB). */
 const maxRecent = 100_000
 
 /**
@@ -31,8 +31,8 @@ export function createRecentGifts (): RecentGifts {
 
 /**
  * Derives the transactionId of a gift from the time in its key and a hash of the key and the sender. The hash includes
- * the sender, because all members see the id in `gift:received`. Otherwise, another user could reuse the id for a gift
- * that would count as already paid.
+ * the sender, because all members see the id in `gift:received`. Otherwise, another user could send a gift with the
+ * same id, and that gift would count as already paid.
  */
 export function transactionIdOf (senderKey: string, key: string): string {
   // The hash input is unambiguous, because the key comes first and has a fixed length.

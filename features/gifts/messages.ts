@@ -17,7 +17,7 @@ export function timeOf (uuid: string): number {
   return Number.parseInt(uuid.slice(0, 8) + uuid.slice(9, 13), 16)
 }
 
-// Records are sorted and trimmed by the time in the key, so that time must be approximately correct.
+// Records are sorted and trimmed by the key's time, which must therefore be approximately correct.
 const key = z.uuidv7({ abort: true })
   .refine((uuid) => Math.abs(timeOf(uuid) - Date.now()) <= maxKeyAgeMs, 'The time in the key must be within 24 hours of the server time')
   .describe('Idempotency key. The client generates a key per gift and sends the same key in retries')
@@ -35,7 +35,7 @@ export const requests = {
 
 /** Fields that the feature adds to the reply to room:join. */
 export const joinReply = z.object({
-  giftTotals: z.array(z.object({ recipientId: userId, quantity: z.int() })).describe('How many gifts each user has received since the room was created, for the 50 users with the most gifts, in descending order')
+  giftTotals: z.array(z.object({ recipientId: userId, quantity: z.int() })).describe('Number of gifts per recipient since the room was created: the 50 highest, in descending order')
 })
 
 export const events = {

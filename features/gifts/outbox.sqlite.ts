@@ -9,8 +9,8 @@ import type { Found, Gift, Outbox, OutboxOptions, RecordKind, Records } from './
 /** How long to wait while another process writes to the file, in milliseconds. */
 const busyMs = 2000
 
-// Gifts and details are stored as JSON, because they are written once and read as a whole,
-// and because JSON preserves the type of ids (number or string).
+// Gifts and details are stored as JSON, which preserves the type of ids (number or string). They are written once and
+// read as a whole.
 const tables = `
   CREATE TABLE IF NOT EXISTS queue (id TEXT PRIMARY KEY, gift TEXT NOT NULL, tries INTEGER NOT NULL, due INTEGER NOT NULL, lease TEXT) STRICT;
   CREATE INDEX IF NOT EXISTS queue_due ON queue (due, id);
@@ -23,7 +23,7 @@ const tableOf: Record<RecordKind, string> = { ledger: 'ledger', failed: 'failed'
 
 /**
  * The outbox of a single server: a SQLite file. When `add` resolves, the gift is on disk and survives a crash or a
- * power failure. Gifts that are added in the same turn of the event loop share one transaction and one disk flush.
+ * power failure. Gifts added in the same turn of the event loop share one transaction and one disk flush.
  *
  * @param file path of the SQLite file; the file and its folder are created if missing
  * @param now the clock for due times, in epoch milliseconds

@@ -14,7 +14,7 @@ export interface Gift {
   timestamp: number
 }
 
-/** The quantity of the gifts that a user has received in a room. */
+/** How many gifts a user has received in a room. */
 export interface GiftTotal {
   recipientId: UserId
   quantity: number
@@ -22,7 +22,7 @@ export interface GiftTotal {
 
 /**
  * How long Redis keeps the totals of a room after the last gift, in milliseconds. A server that closes a room deletes
- * its totals. This expiry removes them if the server dies before that.
+ * its totals. This expiry removes them if the server dies first.
  */
 export const totalsTtlMs = 30 * 86_400_000
 
@@ -41,7 +41,7 @@ export interface Batch {
   deadLetters: number
 }
 
-/** The next state of a leased gift. */
+/** What happens to a leased gift. */
 export type Outcome =
   /** The backend has charged the gift; the outbox deletes it. */
   | { to: 'processed' }
@@ -54,7 +54,7 @@ export type Outcome =
   /** The gift is due again after `delayMs`. If `counted` is true, the gift has one fewer attempt left. */
   | { to: 'queue', delayMs: number, counted: boolean }
 
-/** The records of gifts that are no longer queued, by kind. */
+/** The records of gifts that have left the queue, by kind. */
 export interface Records {
   ledger: Gift & { recordedAt: number }
   failed: Gift & { code: number, reason: string, failedAt: number }
@@ -62,7 +62,6 @@ export interface Records {
 }
 export type RecordKind = keyof Records
 
-/** Where a gift is stored, with the gift or its record. */
 export type Found = { place: 'queue', gift: Gift } | { [K in RecordKind]: { place: K, gift: Records[K] } }[RecordKind]
 
 /**
@@ -78,7 +77,7 @@ export const maxLedger = 1_000_000
  */
 export const maxTrimmed = 1000
 
-/** The number of queued gifts (including leased gifts), and the number of records of each kind. */
+/** The number of queued gifts (including leased gifts) and the number of records per kind. */
 export type Counts = Record<'queued' | RecordKind, number>
 
 export interface OutboxOptions {
@@ -100,11 +99,11 @@ export interface OutboxOptions {
  */
 export interface Outbox {
   /**
-   * Queues a gift, due immediately, unless the queue or a record already contains it. A processed gift is queued again,
-   * because the outbox has already deleted it; the backend still charges it only once.
+   * Queues a gift, due immediately, unless the queue or a record already contains it. A gift that was already charged
+   * is queued again, because the outbox has deleted it. The backend does not charge it twice.
    *
-   * @param roomCreatedAt when the gift's room was created, in epoch milliseconds. If given, and if this call queues the
-   *   gift, the gift is added to the room's totals
+   * @param roomCreatedAt when the gift's room was created, in epoch milliseconds. If present and this call queues the
+   *   gift, the gift counts toward the room's totals
    * @returns where the gift was already stored; undefined if this call queued it
    */
   add (gift: Gift, roomCreatedAt?: number): Promise<Found | undefined>
@@ -125,7 +124,7 @@ export interface Outbox {
   take (sizes: readonly number[], leaseMs: number): Promise<Batch>
   /**
    * Moves the gifts of a batch to their next state: queued, processed, failed, ledger or dead letter. Gifts that are no
-   * longer under this lease stay unchanged. Of the ledger and the failed gifts, only the newest records are kept; dead
+   * longer under this lease stay unchanged. The ledger and the failed gifts are trimmed to the newest records; dead
    * letters are never trimmed.
    *
    * @param outcomes by transactionId
@@ -149,7 +148,7 @@ export interface Outbox {
   close (): Promise<void>
 }
 
-/** Returns the fields that a record has in addition to the gift. */
+/** Returns the fields of a record that are not part of the gift. */
 export function detailsOf (outcome: Exclude<Outcome, { to: 'processed' | 'queue' }>): Record<string, unknown> {
   switch (outcome.to) {
     case 'ledger': return { recordedAt: outcome.at }

@@ -1,7 +1,6 @@
-// The Lua scripts of the Redis outbox. Redis runs each script atomically.
-// All keys share a hash tag, so that one node of a Redis Cluster holds them. The scripts
-// use Redis's clock, because the clocks of servers differ, and a server whose clock is
-// fast would end leases too early. Only tests pass their own time.
+// The Lua scripts of the Redis outbox. Redis runs each script atomically. All keys share a hash tag, so that one node
+// of a Redis Cluster holds them. The scripts use Redis's clock, because server clocks differ, and a server with a fast
+// clock would end leases too early. Only tests pass their own time.
 //
 // The outbox consists of these keys:
 //   …:due           sorted set: id → due time or end of the lease (ms)

@@ -13,7 +13,7 @@ import { processorOf } from './processor.ts'
 
 type Data<T extends keyof typeof events> = z.input<(typeof events)[T]>
 
-/** A gift that was accepted by this request or an earlier request. */
+/** A gift that this request or an earlier one accepted. */
 export interface Accepted {
   gift: Gift
   /** Why the gift failed; undefined if it has not failed. */
@@ -92,8 +92,8 @@ export function createGifts (app: Pick<FeatureInstance, 'clock' | 'config' | 'fe
   })
 
   /**
-   * @returns the user id with the type (number or string) that it has in the user's token; unchanged if the user is
-   *   neither connected to this server nor in the room
+   * @returns the user id as in the user's token (number or string); unchanged if the user is neither connected to this
+   *   server nor in the room
    */
   async function wireForm (roomId: string, userId: UserId): Promise<UserId> {
     const [session] = sockets.ofUser(userKeyOf(userId))

@@ -26,7 +26,7 @@ export type Breaker = CircuitBreaker<[action: () => Promise<unknown>], unknown>
  */
 export function createBreaker ({ maxConsecutiveFailures, openMs, windowMs }: BreakerOptions, isFailure: (error: unknown) => boolean, changed: (state: BreakerState) => void): Breaker {
   const circuit: Breaker = new CircuitBreaker((action) => action(), {
-    // Disables opossum's timeout, because each call has a timeout of its own.
+    // Disables opossum's timeout, because each call has its own timeout.
     timeout: false,
     resetTimeout: openMs,
     rollingCountTimeout: windowMs,

@@ -8,7 +8,7 @@ import type { Breaker, BreakerOptions } from './breaker.ts'
 import { BackendFailed } from './errors.ts'
 import { isRejection, rejection } from './rejections.ts'
 
-/** The calls that the backend's contract defines, by their names in metrics. */
+/** The calls in the backend's contract, by their names in metrics. */
 export const callNames = ['gifts', 'status', 'room', 'role'] as const
 export type CallName = (typeof callNames)[number]
 
@@ -26,8 +26,8 @@ export interface BackendClient {
    * fail if they wait longer than the timeout of a call or 10 s, whichever is shorter.
    *
    * @returns the validated response; undefined if the backend returns 404
-   * @throws UNAVAILABLE if the request did not reach the backend; BACKEND_FAILED if the backend rejected the request, or if
-   *   the response is missing or invalid (in which case the backend may have processed it)
+   * @throws UNAVAILABLE if the request did not reach the backend; BACKEND_FAILED if the backend rejected it or sent no
+   *   valid response. Without a valid response, the backend may have processed the request
    */
   call<S extends z.ZodType> (call: Call, schema: S): Promise<z.output<S> | undefined>
   /** Waits up to 2 s for in-flight calls, then aborts them. */
@@ -107,7 +107,7 @@ export function createClient ({ url, key, timeoutMs, metrics, breaker = {} }: Cl
         signal: timeoutSignal(name === 'status' ? Math.min(timeoutMs, maxJobCallMs) : timeoutMs)
       })
       const { statusCode } = response
-      // The connection can be reused only after the whole body has been read.
+      // The connection can be reused only once the whole body is read.
       const text = await response.body.text()
       if (statusCode === 404) {
         result = 'not_found'
@@ -132,7 +132,7 @@ export function createClient ({ url, key, timeoutMs, metrics, breaker = {} }: Cl
   return {
     async call (call, schema) {
       const { name, path } = call
-      // The ids `.` and `..` would change the path, and no resource has such an id.
+      // The ids `.` and `..` would change the path. No resource has such an id.
       if (path.some((segment) => segment === '.' || segment === '..')) return undefined
       let sent = false
       const queuedAt = performance.now()

@@ -1,8 +1,8 @@
 import { createError } from 'flylive-audio-server/feature'
 
 /**
- * The backend rejected the request with 4xx, or its response is missing or invalid (another error status, a reset, a
- * timeout or a contract violation). Without a valid response, it is unknown whether the backend has processed the
- * request. If the request did not reach the backend, the error is UNAVAILABLE instead.
+ * The backend rejected the request with 4xx or sent no valid response (another error status, a reset, a timeout or a
+ * contract violation). Without a valid response, the backend may have processed the request. If the request did not
+ * reach the backend, the error is UNAVAILABLE instead.
  */
 export const BackendFailed = createError('BACKEND_FAILED', 'The backend failed: %s', 502)

@@ -32,8 +32,8 @@ declare module 'flylive-audio-server/feature' {
 }
 
 /**
- * Connects the server to the backend, which provides owners, roles and events for clients, charges gifts, and receives
- * the status of rooms.
+ * Connects the server to the backend. The backend provides owners, roles and client events, charges gifts, and receives
+ * room status updates.
  */
 export default defineFeature(async function laravelBridge (app, { url, key, timeoutMs, events, eventsChannel }) {
   const { hooks, metrics, store } = app
@@ -61,7 +61,7 @@ export default defineFeature(async function laravelBridge (app, { url, key, time
   hooks.on('room:removed', ({ roomId }) => status.changed(roomId))
   hooks.on('room:resynced', (roomId) => status.changed(roomId))
   app.addHook('onReady', async () => { status.syncAll() })
-  // After a reload, sync again: the previous instance may have closed before it scheduled the sync of the latest changes.
+  // After a reload, sync again: the previous instance may have closed before scheduling a sync of the latest changes.
   hooks.on('feature:loaded', (name) => { if (name === 'laravel-bridge') status.syncAll() })
   app.addHook('onClose', async () => status.close())
 

@@ -17,14 +17,13 @@ export interface Removals {
   close (): void
 }
 
-/** The job that verifies that a kick reached all servers. */
+/** Job that verifies that a kick reached all servers. */
 export const kickJob = 'backend-kick'
 
 /** Delay of the verification, in milliseconds. By then, every subscribed server should have handled the event. */
 const verifyDelayMs = 3000
 /**
- * Duration of a ban, in milliseconds: ten years, because the backend's blocks never expire, but a
- * ban needs an expiry time.
+ * Duration of a ban, in milliseconds: ten years. The backend's blocks never expire, but a ban needs an expiry time.
  */
 const blockMs = 10 * 365 * 86_400_000
 const retryMs = 1000

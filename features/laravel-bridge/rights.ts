@@ -17,7 +17,7 @@ export interface Rights {
   /**
    * Returns a user's role. If the backend has a role for the user, makes at most one call.
    *
-   * @param room `ownerId` is the owner at the time when the room was created
+   * @param room `ownerId` is the owner when the room was created
    * @throws UNAVAILABLE if the role cannot be determined; the method never assumes `member`
    */
   roleOf (room: { roomId: string, ownerId: UserId }, userKey: string): Promise<Role>
@@ -34,7 +34,7 @@ export interface CachedRights {
   readonly owners: CacheEntries<UserId | undefined>
   readonly roles: CacheEntries<Role | undefined>
   /**
-   * A random id (epoch) per room, which is part of the keys in `roles`. A new epoch invalidates all roles of the room.
+   * A random id (epoch) per room, part of the keys in `roles`. A new epoch invalidates all roles of the room.
    */
   readonly epochs: LRUCache<string, string>
 }

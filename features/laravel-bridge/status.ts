@@ -6,7 +6,7 @@ import type { BackendClient } from './client.ts'
 import { isRejection } from './rejections.ts'
 import { anyResponse } from './messages.ts'
 
-/** Name of the job that syncs a room, and of the namespace that stores the last status sent for each room. */
+/** Name of the job that syncs a room and of the namespace with the last status sent per room. */
 export const statusJob = 'room-status'
 
 /** The last status that the backend received for a room. */
@@ -63,10 +63,9 @@ export const createRememberedStatus = (): RememberedStatus => new LRUCache({ max
 const iso = (ms: number) => new Date(ms).toISOString()
 
 /**
- * Keeps the backend's view of rooms current. Hooks only report that a room may
- * have changed. A job per room compares the room with the last status sent and
- * sends the difference, so the backend eventually has the correct status even if it was
- * down or a server died.
+ * Keeps the backend's view of rooms current. Hooks only report that a room may have changed. A job per room compares
+ * the room with the last status sent and sends the difference. The backend therefore eventually has the correct status,
+ * even if it was down or a server died.
  */
 export function createRoomStatus ({ clock, jobs, kv, log, store, client, remembered }: StatusOptions): RoomStatus {
   // The rooms whose sync is being scheduled. The value is true if the room has changed again in the meantime.
@@ -121,7 +120,7 @@ export function createRoomStatus ({ clock, jobs, kv, log, store, client, remembe
   }
 
   /**
-   * Makes the next status call for a room, if necessary.
+   * Makes the next status call for a room if necessary.
    *
    * @returns whether another call must follow
    */

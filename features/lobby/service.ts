@@ -14,15 +14,15 @@ export interface Lobby {
   /**
    * Returns a page of the rooms that have members. The page is at most `cacheMs` old.
    *
-   * @param query if given, the page contains only rooms whose texts contain these words. Each page searches at most
-   *   {@link maxSearched} rooms
+   * @param query if present, only rooms whose texts contain these words are returned. Each page searches at most {@link
+   *   maxSearched} rooms
    * @throws UNAVAILABLE
    */
   list (cursor: string | undefined, limit: number, query?: string): Promise<Page>
 }
 
 const maxCachedPages = 500
-/** Maximum number of rooms that are read to fill one page of search results. */
+/** Maximum number of rooms to read for one page of search results. */
 export const maxSearched = 1000
 /** Maximum size of a room's `people`, in bytes, so that every room fits on a page. */
 const maxPeopleBytes = maxPageBytes / 2
@@ -45,7 +45,7 @@ export function createLobby (app: FeatureInstance, { cacheMs, people }: z.output
     return { found: rooms.map((room, i) => ({ room, overview: overviews[i] as RoomOverview })), next }
   }
 
-  /** Reads up to {@link maxSearched} rooms, and returns at most `limit` of those that match. */
+  /** Reads up to {@link maxSearched} rooms and returns at most `limit` matches. */
   async function search (after: string, limit: number, query: string): Promise<{ found: Found[], next: string | undefined }> {
     const matches = createSearch(query)
     const { found, next } = await readRooms(after, maxSearched)

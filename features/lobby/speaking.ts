@@ -7,19 +7,22 @@ export interface Speaking {
   of (roomId: string): UserId[]
 }
 
-/** Interval at which each server sends the list of its rooms' active speakers to all servers, in milliseconds. */
+/** Interval between a server's reports of active speakers, in milliseconds. */
 const intervalMs = 1000
-/** How long a server's message is valid, in milliseconds. A server that sends nothing for this long is dead or has no speakers. */
+/**
+ * How long a server's report is valid, in milliseconds. A server that sends nothing for this long is dead or has no
+ * speakers.
+ */
 const maxAgeMs = 5000
-/** Maximum size of a message, in bytes. Rooms that do not fit are omitted. */
+/** Maximum size of a report, in bytes. Rooms that do not fit are omitted. */
 const maxBytes = 262_144
 const channel = 'lobby:speaking'
 
 const report = z.object({ node: z.string(), rooms: z.record(z.string(), z.array(z.union([z.string(), z.number()]))) })
 
 /**
- * Sends the active speakers of this server's rooms to all servers, in one message per second for all rooms, and
- * receives the same messages from the other servers. A server without speakers sends nothing.
+ * Exchanges active speakers with all other servers. A server sends one report per second, for all of its rooms. A
+ * server without speakers sends nothing.
  */
 export async function shareSpeakers (app: Pick<FeatureInstance, 'addHook' | 'bus' | 'log' | 'nodeId' | 'rooms' | 'sfu'>): Promise<Speaking> {
   const { bus, log, nodeId, rooms, sfu } = app

@@ -9,7 +9,7 @@ export type IceServer = Settings['iceServers'][number]
 const turnTtlSeconds = 86_400
 
 /**
- * Returns the STUN and TURN servers for a client: the configured ones, and coturn servers with per-user credentials
+ * Returns the STUN and TURN servers for a client: the configured servers, and coturn servers with per-user credentials
  * that expire after a day. The credentials follow coturn's `use-auth-secret`: the username is `<expiry>:<user id>`, and
  * the password is the base64 HMAC-SHA1 of the username.
  *

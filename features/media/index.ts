@@ -24,8 +24,8 @@ declare module 'flylive-audio-server/feature' {
  */
 const maxProducersBytes = 16_384
 
-// The schemas check the shape that mediasoup expects; the casts are needed only because mediasoup's types declare
-// optional fields differently.
+// The schemas check the shape that mediasoup expects. The casts are needed because mediasoup's types declare optional
+// fields differently.
 
 /**
  * Audio for clients: transports, producers, consumers and active speakers. The
@@ -68,8 +68,8 @@ export default defineFeature(async function media (app, settings) {
     } satisfies z.input<typeof joinReply>
   })
 
-  // These requests cause work for the media worker or for every member of the room. A repeated mute has no effect
-  // unless the producer was unmuted in between, so mutes need no limit of their own.
+  // These requests cause work for the media worker or for every member of the room. Repeated mutes have no effect, and
+  // unmutes are limited, so mutes need no limit of their own.
   const limit = { perMinute: settings.commandsPerMinute, name: 'media', eventual: true }
   messages.on('transport:create', { ...requests['transport:create'], limit }, async ({ type }, { room, session }) =>
     ({ ...await sfu.createTransport(room, session, type) }) as never)
@@ -133,7 +133,7 @@ export default defineFeature(async function media (app, settings) {
   hooks.on('media:reset', (roomId, reason, sessions) => {
     if (!sessions) {
       rooms.emit(roomId, 'media:reset', { reason }, { local: true })
-      // Only the producers on other servers are left, so announce them again.
+      // Only producers on other servers remain, so announce them again.
       for (const { producerId, userId, source, isPaused } of sfu.producersOf(roomId)) {
         rooms.emit(roomId, 'audio:newProducer', { producerId, userId, source, kind: 'audio' }, { local: true })
         if (isPaused) rooms.emit(roomId, 'audio:producerPaused', { producerId, userId, source }, { local: true })
@@ -142,7 +142,7 @@ export default defineFeature(async function media (app, settings) {
     }
     for (const session of sessions) {
       session.send('media:reset', { roomId, reason })
-      // Clients that receive `media:reset` discard all producers, so announce the producers that still exist again.
+      // Clients that receive `media:reset` discard all producers, so announce the remaining producers again.
       const own = new Set(sfu.producerHandles(roomId).filter(({ owner }) => owner.sessionId === session.id).map(({ producerId }) => producerId))
       for (const { producerId, userId, source, isPaused } of sfu.producersOf(roomId)) {
         if (own.has(producerId)) continue

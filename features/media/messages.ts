@@ -121,7 +121,7 @@ export const requests = {
     reply: nothing
   },
   'transport:restartIce': {
-    request: z.object({ transportId: mediaId }).describe('Returns new ICE credentials, for a client whose network has changed'),
+    request: z.object({ transportId: mediaId }).describe('Returns new ICE credentials after a change of the client's network'),
     reply: z.object({ iceParameters: opaque })
   },
   'audio:produce': {
@@ -138,17 +138,17 @@ export const requests = {
     reply: nothing
   },
   'audio:selfMute': {
-    request: z.object({ producerId: mediaId }).describe('Mutes one producer of the sender'),
+    request: z.object({ producerId: mediaId }).describe('Mutes one of the sender's producers'),
     reply: nothing
   },
   'audio:selfUnmute': {
-    request: z.object({ producerId: mediaId }).describe('Unmutes one producer of the sender. The producer stays paused while the owner or an admin has muted the sender'),
+    request: z.object({ producerId: mediaId }).describe('Unmutes one of the sender's producers. The producer stays paused while the sender is muted by the owner or an admin'),
     reply: nothing
   },
   'audio:consume': {
     request: z.object({
       transportId: mediaId,
-      producerId: mediaId.describe('A producer in the room, or `mix` for the mix of the room (from the mix feature)'),
+      producerId: mediaId.describe('A producer in the room, or `mix` for the room's mix (from the mix feature)'),
       rtpCapabilities,
       paused: z.boolean().default(true).describe('Whether the consumer starts paused and stays paused until consumer:resume')
     }).describe('Receives the audio of a producer'),
@@ -171,12 +171,12 @@ export const requests = {
 const producerEvent = z.object({ roomId, producerId: mediaId, userId, source })
 
 export const events = {
-  'audio:newProducer': producerEvent.extend({ kind: z.literal('audio') }).describe('Sent to the other members when a user starts to send audio'),
+  'audio:newProducer': producerEvent.extend({ kind: z.literal('audio') }).describe('Sent to the other members when a user starts sending audio'),
   'audio:producerClosed': producerEvent.extend({ reason: z.literal('bitrate').optional().describe('The producer sent more than 1.5 times its allowed bit rate for 3 s') })
-    .describe('Sent to the other members when a producer is closed. If the event has a reason, the sender of the audio also receives it'),
+    .describe('Sent to the other members when a producer is closed. The sender of the audio also receives the event if it has a reason'),
   'audio:producerPaused': producerEvent.describe('Sent to the other members when a producer is paused'),
   'audio:producerResumed': producerEvent.describe('Sent to the other members when a producer is resumed'),
-  'consumer:closed': z.object({ roomId, consumerId: mediaId }).describe('Sent when a consumer is closed, to the member who created it'),
+  'consumer:closed': z.object({ roomId, consumerId: mediaId }).describe('Sent to a member when one of their consumers is closed'),
   'speaker:active': z.object({
     roomId,
     userId: userId.nullable().describe('The loudest speaker'),
@@ -184,7 +184,7 @@ export const events = {
     levels: z.array(z.number().min(0).max(1)).describe('The loudness of each active speaker, 0 to 1, in the order of activeSpeakers'),
     timestamp: z.int()
   }).describe('Sent to all members when the active speakers change'),
-  'media:reset': z.object({ roomId, reason: z.string() }).describe('Sent to the members who have lost transports because a media worker has died. Clients must recreate their transports, producers and consumers. The server then announces the remaining producers again')
+  'media:reset': z.object({ roomId, reason: z.string() }).describe('Sent to members who lost transports because a media worker died. Clients must recreate their transports, producers and consumers. The server then announces the remaining producers again')
 } satisfies EventMap
 
 /** Fields that the feature adds to session:ready. */
@@ -202,5 +202,5 @@ export const joinReply = z.object({
   existingProducers: z.array(z.object({ producerId: mediaId, userId, source, isPaused: z.boolean() })),
   maxBitrates: z.object({ voice: z.int(), music: z.int() }).describe('Allowed bit rate of a producer, in bit/s'),
   activeSpeakers: z.array(userId).describe('The active speakers. speaker:active reports changes'),
-  iceServers: greeting.shape.iceServers.describe('The same as in session:ready, with new credentials, for clients that connected before the feature was enabled')
+  iceServers: greeting.shape.iceServers.describe('As in session:ready, but with new credentials. For clients that connected before the feature was enabled')
 })

@@ -8,7 +8,7 @@ export type MixStateHandle = RoomStateHandle<z.output<typeof mixState>>
 /** The recommendation ends below this fraction of the threshold, so that it does not change with every join and leave. */
 const hysteresis = 0.8
 
-/** Decides in which rooms the mix is recommended. */
+/** Recommends the mix in rooms with many listeners. */
 export interface Recommendations {
   isRecommended (roomId: string): boolean
   /**

@@ -12,8 +12,7 @@ export interface Moderation {
   /**
    * Removes a user from the room and, if `banSeconds` is given, bans the user.
    *
-   * @returns the user's id, with the type (number or string) that it has in the user's token if the user is in the
-   *   room, otherwise with the given type
+   * @returns the user's id: as in their token (number or string) if they are in the room, otherwise unchanged
    * @throws CANNOT_TARGET_SELF, BAN_LIMIT; FORBIDDEN if an admin targets the owner; NOT_IN_ROOM if the user is not in the
    *   room and has no seat, unless `banSeconds` is given
    */
@@ -25,7 +24,7 @@ export interface Moderation {
    */
   bans (room: LocalRoom, session: Session, after: string, limit: number): Promise<Ban[]>
   /**
-   * @returns the users whom the command has muted
+   * @returns the users muted by the command
    * @throws FEATURE_DISABLED if the `seats` feature is off
    */
   muteAll (room: LocalRoom, session: Session, except: readonly UserId[]): Promise<UserId[]>
@@ -72,7 +71,7 @@ export function createModeration (app: FeatureInstance, { maxBans }: z.output<ty
     if (userKeyOf(target) === session.userKey) throw new CannotTargetSelf()
   }
 
-  /** Counts a command, and writes its audit line. */
+  /** Counts a command and writes its audit line. */
   function done ({ roomId }: LocalRoom, session: Session, command: string, change: { before: unknown, after: unknown, [target: string]: unknown }): void {
     commands.inc({ command })
     admin.audit(session, command, { roomId, ...change })
@@ -91,7 +90,7 @@ export function createModeration (app: FeatureInstance, { maxBans }: z.output<ty
       const role = await assertHost(room, session)
       assertOther(session, userId)
       const [[member]] = await Promise.all([store.getMembers(roomId, [userKeyOf(userId)]), assertNotAgainstOwner(room, role, userId)])
-      // A user whose connection broke may still have a seat.
+      // A disconnected user may still have a seat.
       const hasSeat = features.getFeature('seats')?.peek(roomId)?.seats.some((seat) => isSame(seat.userId, userId)) === true
       if (!member && !hasSeat && banSeconds === 0) throw new NotInRoom(`User ${userId} is not in room ${roomId}`)
       const target = member?.userId ?? userId

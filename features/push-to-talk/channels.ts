@@ -10,11 +10,11 @@ import type { Channel, CurrentTalk, NativeVoice, Radio, State, TalkInjection } f
 /** How long an unused channel stays open on this server, in milliseconds. */
 const lingerMs = 30_000
 /**
- * How long a talk on another server may be without audio, in milliseconds. After that, the talk is considered lost:
- * that server was killed, or the talk's STOP was lost in a Redis outage.
+ * How long a talk on another server may send no audio, in milliseconds. After that, the talk is considered lost: that
+ * server was killed, or the talk's STOP was lost in a Redis outage.
  */
 const lostTalkMs = 10_000
-/** Maximum number of packets that wait until the producer of a talk is open. */
+/** Maximum number of packets waiting for a talk's producer to open. */
 const maxWaiting = 100
 
 /** Messages to all servers that have radios or native clients of a channel. All servers receive them in the same order. */
@@ -32,9 +32,9 @@ export type ChannelMessage =
 
 const topicOf = (channel: string) => `push-to-talk:g:${channel}`
 
-/** The channels that are in use on this server: their rooms, and what their members receive. */
+/** The channels in use on this server: their rooms, and what their members receive. */
 export interface Channels {
-  /** @returns the channel, which is opened on this server if necessary */
+  /** @returns the channel; opened on this server if necessary */
   open (key: string): Channel
   /**
    * Resolves when the room of the channel is open.
@@ -45,11 +45,11 @@ export interface Channels {
   join (radio: Radio, key: string): Channel
   leave (radio: Radio, key: string): void
   publish (channel: Pick<Channel, 'key'>, message: ChannelMessage): Promise<boolean>
-  /** Starts to receive the audio of native clients. Called when a native client starts to send audio. */
+  /** Starts receiving the audio of native clients. Called when a native client starts sending audio. */
   follow (channel: Channel): void
   /** Whether the room has native clients on this server. */
   hasNatives (channel: Channel): boolean
-  /** Reopens the rooms of used channels, and closes unused channels. Called about once per second. */
+  /** Reopens the rooms of used channels and closes unused channels. Called about once per second. */
   check (now: number): void
   /** Receives the messages of all open channels. */
   subscribe (): Promise<void>
@@ -138,9 +138,9 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
   }
 
   /**
-   * The server to which a talking radio is connected can send the talk to the room as a producer. It does so if it has
-   * native clients in the room, or if another server with native clients requests the talk. The kernel relays the
-   * producer to the other servers.
+   * The server of a talking radio can send the talk to the room as a producer. It does so if it has native clients in
+   * the room, or if another server with native clients requests the talk. The kernel relays the producer to the other
+   * servers.
    *
    * @returns the producer of the talk, created if needed; undefined if this server does not send the talk to the room
    */
@@ -332,7 +332,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
   }
 }
 
-/** @returns the user's voice in the channel; the voice is created if necessary */
+/** @returns the user's voice in the channel; created if necessary */
 export function nativeVoice (channel: Channel, userId: UserId): NativeVoice {
   const userKey = userKeyOf(userId)
   const voice = channel.natives.get(userKey) ?? { userId, userKey, talk: undefined, waiting: undefined, deniedUntil: 0, mustPause: false, lastAudioAt: 0 }

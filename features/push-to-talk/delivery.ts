@@ -25,7 +25,7 @@ export interface Delivery {
    * Writes a frame to many radios. The frame is encoded once.
    *
    * @param except the key of the user who must not receive the frame
-   * @param messageId the message's id, if the frame is a message that is also logged
+   * @param messageId id of the message if the frame is a logged message
    */
   deliver (radios: Iterable<Radio>, data: Uint8Array, except?: string, messageId?: string): void
 }

@@ -8,7 +8,7 @@ import type { Decision, RoomStateHandle, UserId } from 'flylive-audio-server/fea
 export const busyMs = 3000
 /** Maximum duration of a talk, in milliseconds. */
 export const maxTalkMs = 90_000
-/** Maximum time that a user can hold the floor, in milliseconds, even if the user is still sending audio. */
+/** Maximum time for which a user can hold the floor, in milliseconds, even while sending audio. */
 export const hardReleaseMs = 95_000
 
 const holder = z.object({
@@ -32,7 +32,7 @@ const floorEvent = (userId: UserId | null) => [{ type: 'ptt:floor', data: { user
 /**
  * Takes the floor for a talk, unless another user holds it.
  *
- * @param lastAudioAt returns when this server last received audio of the current holder's talk, in epoch milliseconds
+ * @param lastAudioAt returns when this server last received audio from the holder's talk, in epoch milliseconds
  * @returns the decision; its `result` is true if the talk has the floor
  */
 export function take (state: FloorState | undefined, talk: { talkId: string, userId: UserId, userKey: string }, now: number, lastAudioAt: (talkId: string) => number): Change<boolean> {
@@ -64,7 +64,7 @@ export function release (state: FloorState | undefined, talkId: string): Change<
 }
 
 /**
- * Releases the floor if its holder has had it for too long.
+ * Releases the floor if the holder's time is up.
  *
  * @returns the decision; its `result` is the time of the next check, or undefined if the floor is free
  */

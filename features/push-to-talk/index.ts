@@ -11,9 +11,9 @@ declare module '../../plugins/cluster/messages.ts' {
   }
 }
 
-/** Interval at which the feature checks for talks that must end, in milliseconds. */
+/** How often the feature checks for talks that must end, in milliseconds. */
 const tickMs = 25
-/** Interval at which the feature checks the rooms of channels, in milliseconds. */
+/** How often the feature checks the channels' rooms, in milliseconds. */
 const checkMs = 1000
 const expireJob = 'push-to-talk-expire'
 const expireMs = 6 * 3_600_000
@@ -29,8 +29,8 @@ export default defineFeature(async function pushToTalk (app, settings) {
 
   app.gate.upgrade(settings.path, {
     face,
-    // Browsers require that the server selects one of the offered subprotocols. Like the original router, the server selects
-    // the first one, which is the token.
+    // Browsers require the server to select one of the offered subprotocols. Like the original router, the server
+    // selects the first one, which is the token.
     subprotocol: ([first]) => first,
     authenticate: await createAuthentication(app, settings.secret),
     opened: service.opened,

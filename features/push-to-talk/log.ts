@@ -8,7 +8,7 @@ export interface LoggedMessage {
   at: number
   fromKey: string
   messageId: string
-  /** The frame for the recipients, base64. */
+  /** The recipients' frame, in base64. */
   frame: string
 }
 
@@ -20,7 +20,7 @@ export interface MessageLog {
    * @throws UNAVAILABLE, or the error of Redis
    */
   append (target: string, message: LoggedMessage): Promise<void>
-  /** @returns the messages of each target that have not expired, oldest first */
+  /** @returns each target's unexpired messages, oldest first */
   read (targets: readonly string[]): Promise<LoggedMessage[][]>
 }
 
@@ -28,7 +28,7 @@ const logged = z.object({ at: z.number(), fromKey: z.string(), messageId: z.stri
 
 const keyOf = (target: string) => `msab:push-to-talk:log:{${target}}`
 
-/** @param settings contains the maximum length of a log, and the time for which a message is stored */
+/** @param settings contains the maximum length of a log and the lifetime of a message */
 export function createMessageLog ({ clock, kv, redis }: Pick<FeatureInstance, 'clock' | 'kv' | 'redis'>, { offlineMessages, offlineSeconds }: Settings): MessageLog {
   const ttlMs = offlineSeconds * 1000
   const log = redis ? inRedis(redis, offlineMessages, ttlMs) : inNamespace(kv.namespace('push-to-talk:log'), offlineMessages, ttlMs)

@@ -7,7 +7,7 @@ export const roomOf = (channel: string): string => roomPrefix + channel
 /** @returns the channel of a room; undefined if the room belongs to no channel */
 export const channelOf = (room: string): string | undefined => room.startsWith(roomPrefix) ? room.slice(roomPrefix.length) : undefined
 
-/** How long the changes to a user's channels are stored after the last change, in milliseconds. */
+/** How long a user's channel changes are stored after the last change, in milliseconds. */
 const keptMs = 90 * 86_400_000
 /** Maximum number of channels per user. */
 const maxChannels = 256

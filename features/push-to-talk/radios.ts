@@ -16,17 +16,16 @@ import type { Talks } from './talks.ts'
 import type { RadioClaims } from './token.ts'
 import type { UserMessage, Users } from './users.ts'
 
-/** Maximum number of frames per radio that wait while an earlier frame is being handled. */
+/** Maximum number of queued frames per radio while an earlier frame is being handled. */
 const maxQueued = 256
-/** While a radio's send queue has more bytes than this, the server sends the radio no further missed messages. */
+/** The replay of missed messages pauses while a radio's send queue is longer than this, in bytes. */
 const maxReplayBytes = 65_536
-/** Interval at which the server checks the send queue while it waits, in milliseconds. */
+/** How often a paused replay checks the send queue, in milliseconds. */
 const replayPollMs = 20
-/** Maximum time that a radio's frames wait while the radio receives its missed messages, in milliseconds. */
+/** Maximum time that a radio's frames wait for the replay of its missed messages, in milliseconds. */
 const replayWaitMs = 500
 /**
- * Time within which a server detects a broken connection, in milliseconds. Messages that the server sends in the
- * meantime may be lost.
+ * Maximum time until a server detects a broken connection, in milliseconds. Messages sent before that may be lost.
  */
 const unnoticedMs = 60_000
 
@@ -70,10 +69,10 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
   const received = metrics.counter('flylive_ptt_frames_received_total', 'Frames from radios')
   const dropped = metrics.counter('flylive_ptt_frames_dropped_total', 'Dropped frames from radios, by reason (malformed, no_floor, ignored, overflow, rate_limited)', ['reason'])
   for (const reason of dropReasons) dropped.inc({ reason }, 0)
-  /** The time up to which each user has received all messages, in epoch milliseconds. */
+  /** For each user, the time before which all messages were received, in epoch milliseconds. */
   const seen = kv.namespace('push-to-talk:seen')
   const seenTtlMs = settings.offlineSeconds * 1000
-  /** Number of messages per user since `since`, the start of the user's current minute. Ordered by `since`. */
+  /** Number of messages per user in the current minute, which began at `since`. Ordered by `since`. */
   const sentMessages = new Map<string, { since: number, count: number }>()
   const drop = (reason: DropReason) => { dropped.inc({ reason }) }
 
@@ -83,8 +82,8 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
   }
 
   /**
-   * Sends the messages that the user has missed: private ones, and those of the user's channels if the user was
-   * connected before. Then sends the messages that arrived during the replay.
+   * Sends the private messages that the user missed and, if the user was connected before, the channel messages. Then
+   * sends the messages that arrived during the replay.
    */
   async function replay (radio: Radio, seenAt: string | undefined): Promise<void> {
     const since = Number(seenAt ?? 0)
@@ -121,7 +120,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
       return [channelsIn(claims.channelIds), undefined] as const
     })
     if (!session.open) return
-    // If a room cannot be opened now, it is opened later. Until then, the server rejects any START in the channel.
+    // A room that cannot be opened now is opened later. Until then, the server rejects any START in the channel.
     await Promise.allSettled(keys.map((key) => channels.ready(channels.join(radio, key))))
     await loggedIn
     const replayed = replay(radio, seenAt).catch((err: unknown) => {
@@ -209,7 +208,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
   /**
    * Counts a message.
    *
-   * @returns false if the user has sent too many messages in this minute, over this and earlier connections
+   * @returns false if the user sent too many messages in this minute, counted across connections
    */
   function admit ({ userKey }: Radio): boolean {
     const now = performance.now()
@@ -319,8 +318,8 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
       const radios = state.users.get(userKey)
       if (!radios) return
       if (message.kind === 'frame') return delivery.deliver(radios, Buffer.from(message.frame, 'base64'), undefined, message.messageId)
-      // All servers receive logins in the same order. A radio whose own login has not arrived yet is newer than the
-      // radio that this message announces, and stays connected.
+      // All servers receive logins in the same order. If a radio's own login has not arrived yet, the radio is newer
+      // than the one in this message and stays connected.
       for (const radio of radios) {
         const { session, userId, deviceId } = radio
         if (session.id === message.sessionId) state.announced.add(session)

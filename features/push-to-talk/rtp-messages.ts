@@ -15,7 +15,7 @@ export type RtpCommand =
   { op: 'send', stream: string, packet: Uint8Array } |
   { op: 'close', stream: string }
 
-/** A packet with speech, or a packet shortly after speech. */
+/** A packet with speech or shortly after speech. */
 export interface VoicePacket {
   channel: string
   userKey: string

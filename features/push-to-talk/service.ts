@@ -35,7 +35,7 @@ export function createService (app: FeatureInstance, settings: Settings) {
   const recorder = createRecorder(app, settings.recordDays * dayMs)
   adminRoutes(app, devices, recorder)
 
-  // The parts call each other, so some parts are given functions that look up another part only when called.
+  // The parts depend on each other, so some receive a function that looks up another part when called.
   const users = createUsers(app, { state, generation, receive: (userKey, message) => radios.fromServer(userKey, message) })
   const channels = createChannels(app, { state, generation, delivery, rtp, removed: (radio, { key }) => radios.removed(radio, key) })
   const radios = createRadios(app, { state, channels, users, delivery, membership, messageLog: createMessageLog(app, settings), devices, settings, talks: () => talks })
@@ -85,7 +85,7 @@ export function createService (app: FeatureInstance, settings: Settings) {
       if (state.inService === undefined) state.inService = generation
       await Promise.all([channels.subscribe(), users.subscribe()])
     },
-    /** Called when this generation goes into service. */
+    /** Called when this generation becomes the running one. */
     takeOver () {
       state.inService = generation
       state.voicesChanged = voicesChanged

@@ -12,14 +12,14 @@ export interface Radio {
   readonly deviceId: string
   /** The keys of the radio's channels. */
   readonly channels: Set<string>
-  /** Frames that wait until an earlier frame has been handled. */
+  /** Frames that wait for an earlier frame to be handled. */
   readonly queue: QueuedFrame[]
   isBusy: boolean
   /**
-   * New messages that wait until the radio has received its missed messages; undefined once they have been sent.
+   * New messages, queued during the replay of missed messages; undefined once they are sent.
    */
   held: HeldMessage[] | undefined
-  /** Whether all messages that the user missed have been sent. */
+  /** Whether all missed messages were sent. */
   isCaughtUp: boolean
   talk: Talk | undefined
   /**
@@ -27,7 +27,7 @@ export interface Radio {
    * START.
    */
   cut: string | undefined
-  /** The time in the id of the last message from the radio, in epoch milliseconds. */
+  /** The time in the id of the radio's last message, in epoch milliseconds. */
   lastMessageAt: number
 }
 
@@ -84,7 +84,7 @@ export interface NativeVoice {
   readonly userId: UserId
   readonly userKey: string
   talk: Talk | undefined
-  /** Packets that wait until the client has the floor; undefined while the client is not requesting the floor. */
+  /** Packets that wait for the floor; undefined while the client is not requesting the floor. */
   waiting: Uint8Array[] | undefined
   /** The client does not request the floor again before this time. */
   deniedUntil: number
@@ -115,7 +115,7 @@ export interface Channel {
   current: CurrentTalk | null | undefined
   /** When audio was last received, in epoch milliseconds. */
   lastAudioAt: number
-  /** The last talk for which a server with native clients has requested a producer. */
+  /** The last talk that a server with native clients requested as a producer. */
   wantedTalkId: string | undefined
   injection: TalkInjection | undefined
   tap: Tap | undefined

@@ -15,16 +15,15 @@ import type { VoicePacket } from './rtp-messages.ts'
 
 /** Delay between a STOP and its acknowledgement, in milliseconds. The radios' protocol requires this delay. */
 const stopDelayMs = 100
-/** Interval at which a talk renews the floor, in milliseconds. */
+/** How often a talk renews the floor, in milliseconds. */
 const renewMs = 1000
 /** A native client's talk ends after silence of this length, in milliseconds. */
 const nativeSilenceMs = 1000
 /**
- * If the floor is busy, how long the server waits before it requests the floor for a native client again, in
- * milliseconds.
+ * Delay before the server requests a busy floor again for a native client, in milliseconds.
  */
 const nativeRetryMs = 500
-/** Maximum number of packets of a native client that wait until the client has the floor. */
+/** Maximum number of a native client's packets that wait for the floor. */
 const maxWaiting = 50
 
 /** Talks of users on this server. */
@@ -49,8 +48,8 @@ export interface Talks {
    */
   nativesChanged (channel: Channel, speaking: ReadonlyMap<string, UserId>): void
   /**
-   * Ends the talks that were stopped, are too long, or are from a silent native client. Sends the delayed frames that
-   * are due.
+   * Ends talks that were stopped or are too long, and talks of silent native clients. Sends the delayed frames that are
+   * due.
    */
   check (now: number): void
 }
@@ -70,7 +69,7 @@ export interface TalksOptions {
 const base64 = (data: Uint8Array) => Buffer.from(data.buffer, data.byteOffset, data.byteLength).toString('base64')
 const targetOf = ({ channelType, toId }: Pick<Frame, 'channelType' | 'toId'>) => `${channelType} ${channelKey(toId)}`
 
-/** @returns the frame's bytes, with the user of the connection as the sender */
+/** @returns the frame's bytes, with the connection's user as the sender */
 export function boundBytes ({ frame, data }: QueuedFrame, { userId }: Radio): Uint8Array {
   return frame.fromId === userId ? data : encodeFrame({ ...frame, fromId: userId })
 }

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { findTextIssue, Unauthorized, unavailable, userId, withDetails, z } from 'flylive-audio-server/feature'
 import type { FeatureInstance, HttpRequest, Identity } from 'flylive-audio-server/feature'
 
-/** Lifetime of a token that is signed with PTT_JWT_SECRET and has no `exp`, counted from its `iat`, in milliseconds. */
+/** Lifetime of PTT_JWT_SECRET tokens without `exp`, counted from `iat`, in milliseconds. */
 const maxAgeMs = 86_400_000
 
 const claimsSchema = z.object({
@@ -60,8 +60,7 @@ async function createOwnVerifier (app: FeatureInstance, secret: string) {
 const hash = (token: string) => createHash('sha256').update(token).digest('hex')
 
 /**
- * @param secret the secret with which tokens of radios are signed; undefined if radios use the tokens of the `auth`
- *   feature
+ * @param secret the key of radio tokens; undefined if radios use the `auth` feature's tokens
  * @returns a function that identifies a connecting radio; it throws UNAUTHORIZED or UNAVAILABLE
  */
 export async function createAuthentication (app: FeatureInstance, secret: string | undefined): Promise<(request: HttpRequest) => Promise<Identity>> {

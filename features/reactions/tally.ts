@@ -1,9 +1,9 @@
 /** Number of reactions per emoji. */
 export type Counts = ReadonlyMap<string, number>
 
-/** Counts the reactions in big rooms, and sends the counts of a room to its members once per second. */
+/** Counts the reactions in big rooms and sends each room's counts to its members once per second. */
 export interface Tally {
-  /** Counts a reaction. The next counts that the room receives include it. */
+  /** Adds a reaction to the room's next counts. */
   add (roomId: string, emoji: string): void
   /** After a reload, takes over the timers from the previous instance of the feature. */
   takeOver (): void
