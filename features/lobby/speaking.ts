@@ -10,7 +10,7 @@ export interface Speaking {
 /** Interval between a server's reports of active speakers, in milliseconds. */
 const intervalMs = 1000
 /**
- * How long a server's report is valid, in milliseconds. A server that sends nothing for this long is dead or has no
+ * How long a server's report is valid, in milliseconds. A server without reports for this long is dead or has no
  * speakers.
  */
 const maxAgeMs = 5000

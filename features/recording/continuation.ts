@@ -16,8 +16,8 @@ export interface Predecessor {
 declare module 'flylive-audio-server/feature' {
   interface ClusterRequests {
     /**
-     * Continues a recording as a new recording on the server that receives the request. The reply is true if that server
-     * now records the room; false if, for example, none of the room's members are connected to it.
+     * Continues a recording as a new recording on the server that receives the request. The reply is true if that
+     * server now records the room; false if it cannot, for example because it has no members of the room.
      */
     'recording:continue': { data: Predecessor, reply: boolean }
   }
@@ -35,7 +35,10 @@ const maxMembers = 200
 export function createContinuation ({ cluster, directory, log, nodeId, store }: FeatureInstance, continueHere: (predecessor: Predecessor) => Promise<boolean>) {
   cluster.answer('recording:continue', continueHere)
 
-  /** @returns the servers with members of a room: those with the most members who send or receive audio come first */
+  /**
+   * @returns the servers with members of a room, sorted by the number of members who send or receive audio, highest
+   *   first
+   */
   async function serversOf (roomId: string): Promise<string[]> {
     const members = await store.getParticipants(roomId, maxMembers)
     const sessions = (await Promise.all(members.map(async ({ userId }) => await directory.sessionsOf(userKeyOf(userId))))).flat()

@@ -8,9 +8,9 @@ export interface IndexRepairOptions {
   storage: Storage
   /** An unfinished recording in the bucket is considered lost after this time without uploads, in milliseconds. */
   quietMs: number
-  /** Finishes a lost recording, whose parts are in the bucket. Called after its record has been added to the index. */
+  /** Finishes a lost recording from its parts in the bucket. Called after its record has been added to the index. */
   finish (record: RecordingRecord): Promise<void>
-  /** Called if the mark differs from the one last read, which shows that the store has lost the index. */
+  /** Called if the mark has changed since it was last read, because the store has then lost the index. */
   lost (): void
 }
 

@@ -20,14 +20,14 @@ export class Recording {
   readonly record: RecordingRecord
   readonly folder: string
   readonly mix: RoomMix
-  /** The files, each with the size up to which it is complete on disk. */
+  /** The files, each with the size of its complete fragments on disk. */
   files: RecordedFile[] = []
   timelineBytes = 0
-  /** Number of bytes of each file that were uploaded to the bucket. */
+  /** Number of uploaded bytes per file. */
   readonly uploaded = new Map<string, number>()
-  /** The upload that is in progress. */
+  /** The upload in progress. */
   uploading: Promise<void> | undefined
-  /** The occupants of seats as last written to the timeline, by seat. */
+  /** The occupants last written to the timeline, by seat. */
   readonly seats = new Map<number, string | number>()
   /** The keys of the users whose names are already in the timeline. */
   readonly named = new Set<string>()

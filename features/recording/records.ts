@@ -26,8 +26,7 @@ export const recordingRecord = z.object({
   stored: z.enum(['server', 'bucket']),
   tracks: z.boolean(),
   /**
-   * The id of the recording that this one continues, because the previous server stopped or no longer had members of
-   * the room.
+   * The id of the recording that this one continues. The previous server stopped or had no more members of the room.
    */
   continues: z.string().optional(),
   files: z.array(recordedFile)
@@ -36,7 +35,7 @@ export type RecordingRecord = z.output<typeof recordingRecord>
 
 /** The pattern of a recording's id: a UUIDv7, so that ids sort by time. */
 export const idPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$/
-/** Name of the file that contains the record, beside the other files of a recording. */
+/** Name of the file with the record, next to a recording's other files. */
 export const manifestName = 'recording.json'
 
 /** The index of the recordings of all servers. All methods throw UNAVAILABLE while the store cannot be reached. */
@@ -67,7 +66,7 @@ export function createRecordIndex ({ kv }: Pick<FeatureInstance, 'kv'>): RecordI
   }
 }
 
-/** Writes the record beside the files of a recording, so that the index can be repaired. Atomic. */
+/** Writes the record next to a recording's files, so that the index can be repaired. Atomic. */
 export async function writeManifest (folder: string, record: RecordingRecord): Promise<void> {
   const path = join(folder, manifestName)
   await writeFile(`${path}.new`, JSON.stringify(record), { flush: true })

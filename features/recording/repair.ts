@@ -46,7 +46,7 @@ async function extentOf (file: FileHandle): Promise<Extent & { fragments: number
   return { bytes, seconds: end / sampleRate, fragments }
 }
 
-/** @returns fragments of silence, each at most a minute long, that fill the time between two positions (in samples) */
+/** @returns fragments of silence, each at most a minute long, that fill the gap between two positions (in samples) */
 function silence (from: number, until: number, fragments: number): Buffer[] {
   const parts: Buffer[] = []
   for (let at = from; until - at >= minSamples;) {

@@ -64,15 +64,15 @@ export interface Recordings {
   delete (record: RecordingRecord): Promise<void>
 }
 
-/** Interval at which a server renews the leases of its recordings, in milliseconds. */
+/** How often a server renews its recordings' leases, in milliseconds. */
 const renewMs = 2000
-/** If a recording's lease is not renewed for this long, another server finishes the recording. In milliseconds. */
+/** How long a lease lasts after its last renewal, in milliseconds. Then another server finishes the recording. */
 const leaseMs = 6000
-/** Interval at which the record of a running recording is updated, in milliseconds. */
+/** How often the record of a running recording is updated, in milliseconds. */
 const saveMs = 10_000
-/** Interval at which a job checks the lease of a running recording, in milliseconds. */
+/** How often a job checks the lease of a running recording, in milliseconds. */
 const watchMs = 2000
-/** How long an unfinished recording may be without uploads before its server is considered dead, in milliseconds. */
+/** How long an unfinished recording may have no uploads before its server is considered dead, in milliseconds. */
 const quietMs = 2 * leaseMs
 const retentionMs = 10 * 60_000
 const lockMs = 60_000
@@ -117,8 +117,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   }
 
   /**
-   * Asks the servers with members of the room to continue a recording that has ended, if the reason why it ended
-   * allows this.
+   * Asks the servers with members of the room to continue an ended recording if its end reason allows this.
    *
    * @returns whether the room is still being recorded
    * @throws UNAVAILABLE
@@ -126,7 +125,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   async function handOver (record: RecordingRecord, reason: EndReason | undefined): Promise<boolean> {
     const mayContinue = reason === 'room_closed' || reason === 'server_lost' || (reason === 'server_stopped' && drain.draining)
     if (!mayContinue) return false
-    /** Undefined if a host has stopped the recording. */
+    /** Undefined if a host stopped the recording. */
     const currentId = async () => (await state.read(record.roomId))?.current?.recordingId
     if (await currentId() === record.recordingId && await continueElsewhere(record, reason === 'room_closed' ? 'moved' : reason)) return true
     // A server may have continued the recording but replied too late.
@@ -163,7 +162,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
 
   /**
    * Finishes a recording whose files are on this server. Each step can be repeated, so a server that dies during a step
-   * finishes the recording after its restart.
+   * finishes the recording after a restart.
    *
    * @param uploading the last upload that began while the recording was running
    */
@@ -181,7 +180,8 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
       endedAt: record.endedAt ?? (reason === 'server_lost' ? Math.round(record.startedAt + seconds * 1000) : clock.now()),
       ...(reason === undefined ? {} : { reason })
     }
-    // If nothing was recorded, remove the record. After a crash, keep it, because the start was acknowledged to a host.
+    // If nothing was recorded, remove the record. After a crash, keep the record, because a host received a reply to
+    // the start request.
     if (files.length > 0 || reason === 'server_lost') await index.put(done)
     else await index.delete(recordingId)
     if (files.length > 0) {
@@ -267,14 +267,14 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     if (record && record.endedAt === undefined) await jobs.schedule(watchJob, recordingId, clock.now() + watchMs)
   })
 
-  /** Ids of recordings that an earlier process left on this server's disk; undefined until they have been listed. */
+  /** Ids of recordings that an earlier process left on this server's disk; undefined until they are listed. */
   let left: Set<string> | undefined
 
   /** Finishes the recordings that an earlier process left on this server's disk, and repairs the index. */
   async function recover (): Promise<void> {
     left ??= new Set((await storage.localIds()).filter((id) => !recorder.get(id)))
     for (const recordingId of left) {
-      // The recording may belong to a server that still runs and uses the same DATA_DIR.
+      // The recording may belong to another running server that uses the same DATA_DIR.
       if (unfinished.has(recordingId) || await leases.get(recordingId) !== undefined) continue
       const manifest = await readManifest(storage.folderOf(recordingId))
       if (manifest?.endedAt === undefined) await takeOver(recordingId, true)
@@ -469,7 +469,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
           }
         : { result: before?.current?.recordingId })
     } catch (error) {
-      // The state may have been stored despite the error. In that case, the job clears it.
+      // The state may have been stored despite the error. In that case, the job clears the state.
       mix.close()
       await leases.delete(recordingId).catch(() => { /* The lease expires. */ })
       left?.add(recordingId)

@@ -25,7 +25,7 @@ declare module 'flylive-audio-server/feature' {
 
 /** Maximum size of an uploaded part of a file, in bytes. */
 const maxPartBytes = 8 * 1024 * 1024
-/** Size of the parts in which another server sends a file, in bytes. */
+/** Size of the parts of a file sent by another server, in bytes. */
 const remoteBytes = 256 * 1024
 const askMs = 10_000
 
@@ -62,13 +62,13 @@ export interface Storage {
   /** Uploads the files of a finished recording, then deletes them from this server. Idempotent. */
   upload (record: RecordingRecord, stored: () => Promise<void>): Promise<void>
   /**
-   * @returns the ids of the recordings in the bucket. `unfinished`: recordings of which only parts were uploaded; the
-   *   latest part was uploaded at `modifiedAt`
+   * @returns the ids of the recordings in the bucket. `unfinished`: recordings with only some parts uploaded, the
+   *   latest at `modifiedAt`
    */
   bucketIds (): Promise<{ finished: string[], unfinished: { recordingId: string, modifiedAt: number }[] }>
   /**
    * @param isFinished whether the complete files were uploaded
-   * @returns the record that was uploaded beside the files, if there is one
+   * @returns the record that was uploaded with the files, if there is one
    */
   bucketRecord (recordingId: string, isFinished: boolean): Promise<RecordingRecord | undefined>
   /**
@@ -146,7 +146,7 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
       const here = await isLocal(record.recordingId) ? await readHere(record.recordingId, name, range) : undefined
       if (here) return here
       if (record.stored === 'bucket' && !bucket) throw unavailable('The recording is in an S3 bucket, but RECORDING_S3_URL is not set')
-      // An upload may end at this moment and delete the files on this server.
+      // An upload may have just finished and deleted this server's files.
       if (bucket && (record.stored === 'bucket' || record.nodeId === nodeId)) {
         if (range.last < range.first) return Readable.from([])
         return await bucket.get(`${prefixOf(record.recordingId)}/${name}`, range)
@@ -164,14 +164,14 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
     async uploadParts (recording) {
       if (!bucket) return
       const { id, folder, files, record, timelineBytes, uploaded } = recording
-      // The index can be repaired from the record, so upload the record first, and again whenever a file is added.
+      // The index can be repaired from the record, so upload the record first and after each new file.
       if (uploaded.get(manifestName) !== files.length) {
         await bucket.put(`${partsOf(id)}/${manifestName}/${offset(0)}`, Readable.from([Buffer.from(JSON.stringify({ ...record, files }))]))
         uploaded.set(manifestName, files.length)
       }
       for (const { name, bytes } of [...files, { name: timelineName, bytes: timelineBytes }]) {
         for (let from = uploaded.get(name) ?? 0; from < bytes;) {
-          // When a recording ends, `upload` uploads the complete files, so the remaining parts are not needed.
+          // Once a recording ends, `upload` uploads the complete files, so the remaining parts are not needed.
           if (recording.isClosing) return
           const end = Math.min(bytes, from + maxPartBytes)
           await bucket.put(`${partsOf(id)}/${name}/${offset(from)}`, createReadStream(join(folder, name), { start: from, end: end - 1 }))

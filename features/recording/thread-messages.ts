@@ -19,13 +19,13 @@ export interface OpenOptions {
   folder: string
   /** Whether each voice is recorded in its own file. */
   tracks: boolean
-  /** The recording ends when the disk has less free space than this, in bytes. */
+  /** Minimum free disk space, in bytes. With less, the recording ends. */
   minFreeBytes: number
 }
 
 export type ToRecorder =
   { type: 'open', id: string, options: OpenOptions } |
-  /** The port on which the mixer thread sends the packets. */
+  /** The port that receives the packets from the mixer thread. */
   { type: 'input', id: string, port: MessagePort } |
   /** Appends a line to the recording's timeline. */
   { type: 'line', id: string, line: string } |
@@ -36,7 +36,7 @@ export type Fault = 'disk_full' | 'failed'
 
 export type FromRecorder =
   { type: 'progress', id: string, files: RecordedFile[], timelineBytes: number } |
-  /** The mixer thread has closed the port: the main thread must send a new one. */
+  /** The mixer thread has closed the port; the main thread must send a new one. */
   { type: 'inputClosed', id: string } |
   /** The recording cannot continue. `closed` follows. */
   { type: 'fault', id: string, fault: Fault, message: string } |

@@ -6,7 +6,7 @@ import { samplesOf } from './packets.ts'
 import { Mp4Track } from './track.ts'
 import { VoiceClock } from './voice-clock.ts'
 
-/** A frame of a room's mix or of a voice; timestamps count samples at 48 kHz since the mix was opened. */
+/** A frame of a room's mix or of a voice. Timestamps are in samples at 48 kHz since the mix was opened. */
 export type MixInput =
   { kind: 'packet', timestamp: number, payload: Uint8Array } |
   { kind: 'voice', producerId: string, userId: string | number, source: 'voice' | 'music', timestamp: number, sequenceNumber: number, rtpTimestamp: number, payload: Uint8Array }
@@ -15,15 +15,17 @@ type VoicePacket = Extract<MixInput, { kind: 'voice' }>
 export const timelineName = 'timeline.jsonl'
 /** Duration of each packet of the mix, in samples. */
 const mixSamples = 960
-/** How long voice packets are held before they are written, so that they can be sorted and their delay measured. In samples. */
+/**
+ * How long voice packets are held before they are written. During this time, they are sorted and their delay is
+ * measured. In samples.
+ */
 const holdSamples = sampleRate / 2
 /**
- * Silence is written to a voice's file with this delay, so that it does not take the place of packets that arrive late.
- * In samples.
+ * Delay before silence is written to a voice file, so that silence does not replace late packets. In samples.
  */
 const silenceDelay = 5 * sampleRate
 /**
- * Delay from the arrival of a packet to its audio in the mix, in samples. The mixer holds two packets, and encoding
+ * Delay between the arrival of a packet and its audio in the mix, in samples. The mixer holds two packets, and encoding
  * adds some delay.
  */
 const mixDelay = 2640
@@ -39,7 +41,7 @@ interface VoiceFile {
   track: Mp4Track
   producerId: string
   clock: VoiceClock
-  /** Packets that have not been written, each with its extended timestamp and its time of arrival. */
+  /** Packets that are not written yet, each with its extended timestamp and arrival time. */
   held: { rtp: number, arrival: number, payload: Uint8Array }[]
   lastArrival: number
 }
@@ -50,7 +52,7 @@ export class ThreadRecording {
   readonly #mix: Mp4Track
   readonly #voices: VoiceFile[] = []
   readonly #timelineFd: number
-  /** Offset from the timestamps of the mix to those of the recording, in samples. */
+  /** Offset between the mix timestamps and the recording timestamps, in samples. */
   #base: number | undefined
   #now = 0
   #timelineBytes = 0
@@ -80,7 +82,7 @@ export class ThreadRecording {
       if (this.#options.tracks) this.#hold(input, at)
       return
     }
-    // Write a frame of the mix at the time when its voices arrived, so that the mix matches the files of the voices.
+    // Place a frame of the mix at the arrival time of its voices, so that the mix matches the voice files.
     if (at >= mixDelay) this.#mix.add(at - mixDelay, input.payload, mixSamples)
   }
 
@@ -96,8 +98,7 @@ export class ThreadRecording {
   write (): void {
     for (const voice of this.#voices) {
       this.#release(voice, this.#now - holdSamples)
-      // Silence is written in small steps and with a delay, so that it does not take the place of packets that arrive
-      // late.
+      // Silence is written in small steps and with a delay, so that it does not replace late packets.
       voice.track.fillUntil(Math.min(this.#mix.next, this.#now - silenceDelay))
     }
   }
@@ -108,7 +109,7 @@ export class ThreadRecording {
     return bavail * bsize < this.#options.minFreeBytes
   }
 
-  /** @param isFault whether the recording has failed. If so, packets in memory are discarded */
+  /** @param isFault whether the recording failed. If so, packets in memory are discarded */
   close (isFault: boolean): void {
     const errors: unknown[] = []
     const attempt = (action: () => void) => {
@@ -136,7 +137,7 @@ export class ThreadRecording {
     const voice = this.#voiceOf(packet, arrival)
     if (!voice) return
     const rtp = voice.clock.extend(packet.rtpTimestamp)
-    // If the packet starts a new timeline, first write the held packets, which use the old one.
+    // If the packet starts a new timeline, first write the held packets, which use the old timeline.
     if (voice.held.length > 0 && Math.abs(rtp - (voice.held.at(-1)?.rtp ?? rtp)) > 2 * sampleRate) this.#release(voice, Infinity)
     voice.clock.observe(arrival, rtp)
     voice.lastArrival = arrival

@@ -6,9 +6,9 @@ import type { MixInput } from './thread-recording.ts'
 
 // The recorder thread of a server: writes the files of all recordings. Packets come directly from the mixer thread.
 
-/** Interval at which received packets are written to the files, in milliseconds. */
+/** How often received packets are written to the files, in milliseconds. */
 const writeMs = 100
-/** Interval at which progress is reported and free space is checked, in milliseconds. */
+/** How often progress is reported and free space is checked, in milliseconds. */
 const reportMs = 500
 
 const main = parentPort as MessagePort

@@ -13,7 +13,7 @@ export const timelineEntry = z.discriminatedUnion('type', [
   z.object({ at, type: z.literal('speakers'), userIds: z.array(userId) }).describe('The active speakers from this time on'),
   z.object({ at, type: z.literal('seat'), seatIndex: z.int(), userId: userId.nullable() }).describe('The new occupant of a seat; null if the seat became free'),
   z.object({ at, type: z.literal('chat'), id: z.string(), userId, name: z.string().nullable(), content: z.string() }),
-  z.object({ at, type: z.literal('user'), userId, name: z.string().nullable() }).describe('The name of a user who has spoken. The timeline has one such entry per user')
+  z.object({ at, type: z.literal('user'), userId, name: z.string().nullable() }).describe('The name of a speaker. The timeline has one such entry per user')
 ])
 export type TimelineEntry = z.output<typeof timelineEntry>
 

@@ -44,8 +44,8 @@ export class Mp4Track {
   }
 
   /**
-   * Appends a packet. Fills a gap before the packet with silence. Drops the packet if audio for more than half of its
-   * time has already been written.
+   * Appends a packet. Fills a gap before the packet with silence. Drops the packet if the file already has audio for
+   * more than half of the packet's time.
    *
    * @param at the start of the packet, in samples since the start of the recording
    * @throws the error of the file system

@@ -1,16 +1,19 @@
 import { sampleRate } from 'flylive-audio-server/fmp4'
 
-/** If the delay of a packet differs from the reference by more than this, the sender has restarted its timestamps. In samples. */
+/**
+ * If a packet's delay differs from the reference by more than this, the sender has restarted its timestamps. In
+ * samples.
+ */
 const maxJump = 2 * sampleRate
-/** How long the packet with the lowest delay stays the reference for later packets, in samples. */
+/** How long the packet with the lowest delay is the reference for later packets, in samples. */
 const windowSamples = 5 * sampleRate
 /** The smallest deviation to correct, in samples: 15 ms while the user speaks, 2.5 ms in pauses. */
 const tolerance = { speaking: 720, pausing: 120 }
 
 /**
  * Maps the RTP timestamps of one sender to the time of the recording. The reference is the packet with the lowest delay
- * in the last 5 to 10 seconds, so jitter does not shift packets. The mapping compensates for drift between the clocks
- * of sender and server.
+ * in the last 5 to 10 seconds, so jitter does not shift packets. The mapping compensates for clock drift between the
+ * sender and the server.
  */
 export class VoiceClock {
   #rtp = 0
@@ -55,8 +58,7 @@ export class VoiceClock {
   }
 
   /**
-   * Places a packet on the timeline of the recording. Call this in the order in which the packets were sent, some time
-   * after they have arrived.
+   * Places a packet on the timeline of the recording. Call this in sending order, some time after the packets arrive.
    *
    * @returns the start of the packet, in samples since the start of the recording
    */

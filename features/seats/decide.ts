@@ -70,7 +70,7 @@ const isSameUser = (userId: UserId, other: UserId) => userKeyOf(userId) === user
 /** Whether a command cancels another user's request. */
 const cancelsOther = (command: Command, self: UserId) => command.type === 'cancel' && command.userId !== undefined && !isSameUser(command.userId, self)
 
-/** Whether a command from the user `self` depends on that user's role, which the caller must then look up. */
+/** Whether the caller must look up the role of the user `self` for a command. */
 export const needsRights = (command: Command, self: UserId): boolean => rights[command.type] !== undefined || cancelsOther(command, self)
 
 /** The seat, user or invite that a command affected. */
@@ -78,7 +78,7 @@ export interface Outcome {
   seatIndex?: number
   userId?: UserId
   invite?: Invite
-  /** The users whom the command muted. */
+  /** The users muted by the command. */
   userIds?: UserId[]
 }
 
@@ -133,7 +133,7 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
   function emitHand (userId: UserId, handRaised: boolean): void {
     emit('seat:hand', { userId, handRaised })
   }
-  /** @returns whether there was a request */
+  /** @returns whether the user had a request */
   function removeRequest (userId: UserId): boolean {
     const remaining = next.requests.filter((request) => !isSameUser(request.userId, userId))
     if (remaining.length === next.requests.length) return false

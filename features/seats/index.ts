@@ -40,7 +40,7 @@ declare module 'flylive-audio-server/feature' {
 export default defineFeature(async function seats (app, { graceSeconds, commandsPerMinute, adminCommandsPerMinute }) {
   const { hooks, log, messages, rooms } = app
   const state = rooms.roomState.define('seats', seatState, { durable: lastingSeats })
-  // Kept across reloads, so that a reload does not look up the roles of all members again.
+  // Kept across reloads, so that roles are not looked up again.
   const seatRequests = createSeatRequests(app, state, app.keep('requestAudiences', (): RequestAudiences => new WeakMap()))
   const service = createSeats(app, state, graceSeconds * 1000, seatRequests)
   const speakPermissions = createSpeakPermissions(app, service)
@@ -138,7 +138,7 @@ export default defineFeature(async function seats (app, { graceSeconds, commands
   state.onMissed(({ record }, from, to) => difference(from, to ?? initialSeats(record)))
   state.onWake(service.tick)
 
-  // Turning the feature on or off takes effect in existing rooms immediately.
+  // Turning the feature on or off affects existing rooms immediately.
   hooks.on('feature:enabled', (name) => {
     if (name !== 'seats') return
     for (const room of app.rooms.local()) {

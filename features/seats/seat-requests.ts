@@ -7,11 +7,10 @@ import type { SeatRequestView, SeatState, SeatStateHandle } from './state.ts'
 /**
  * Sends seat requests to the members who may see them. Hosts (the owner and admins) receive all requests; other members
  * receive only their own. Each server sends to its own sockets when the seats of a room change. An event always
- * contains every request that its receiver may see, so lost and repeated events are harmless.
+ * contains every request that its recipient may see, so lost and repeated events are harmless.
  *
- * Because a room may have thousands of members, a change is sent only to the hosts and to the users whose own request
- * was added, removed or moved in the queue. If hundreds of members raise their hands at once, several changes are sent
- * together.
+ * A room may have thousands of members, so a change is sent only to hosts and to users whose own request was added,
+ * removed or moved in the queue. If hundreds of members raise their hands at once, several changes are sent together.
  */
 export interface SeatRequests {
   /** @returns the requests for a member's join reply */
@@ -39,7 +38,7 @@ export type RequestAudiences = WeakMap<LocalRoom, RequestAudience>
 interface RequestAudience {
   /** The requests that were last sent. */
   delivered: readonly SeatRequestView[]
-  /** Members who are known to be the owner or an admin. */
+  /** Members known to be the owner or an admin. */
   readonly hosts: Set<Session>
   /**
    * Members whose join reply is waiting for their role. The reply contains the requests, so these members need no event
@@ -52,7 +51,7 @@ interface RequestAudience {
 
 /**
  * How long to wait for a member's role, in milliseconds. After that, the server guesses the role from local data. If
- * the actual role turns out to differ, the member receives an update.
+ * the guess was wrong, the member receives an update.
  */
 const timeoutMs = 500
 
@@ -72,8 +71,7 @@ const identityOf = ({ userId, requestedAt, position }: SeatRequestView) => `${po
 
 export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstance, 'log' | 'rooms' | 'sockets'>, state: Pick<SeatStateHandle, 'peek'>, audiences: RequestAudiences): SeatRequests {
   /**
-   * For each room: how often its requests were sent in the current window, and the timer that sends the waiting changes
-   * when the window ends.
+   * Per room: the number of sends in the current window, and the timer that sends waiting changes at its end.
    */
   const windows = new WeakMap<LocalRoom, { since: number, sent: number, timer: NodeJS.Timeout | undefined }>()
   const timers = new Set<NodeJS.Timeout>()
@@ -110,7 +108,7 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
   }
 
   /**
-   * Stores a member's role. If the member may now see different requests, sends all requests that the member may see.
+   * Stores a member's role. If the member may now see different requests, sends them the full list.
    */
   function updateRole (room: LocalRoom, session: Session, role: Role): void {
     const audience = audienceOf(room)
@@ -124,7 +122,7 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
     if (!delivered.every(isOwn(session))) rooms.sendTo(room, session, requestsEvent(room.roomId, delivered))
   }
 
-  /** Checks which of the given sessions are still hosts, and sends all requests to those that are. */
+  /** Checks the hosts' roles, and sends all requests to the sessions that are still hosts. */
   async function sendToHosts (room: LocalRoom, audience: RequestAudience, hosts: readonly Session[]): Promise<void> {
     // A role check that is already in progress sends the latest requests when it ends.
     const unchecked = hosts.filter((session) => !audience.roleChecks.has(session))
@@ -181,7 +179,7 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
     sendToHosts(room, audience, [...hosts])
   }
 
-  /** @returns the requests for a host's join reply. If they do not fit, an event with a longer list follows */
+  /** @returns the requests for a host's join reply. If the list does not fit, an event with a longer list follows */
   function forReply (room: LocalRoom, session: Session, { delivered }: RequestAudience): SeatRequestView[] {
     const fit = fitting(delivered, maxJoinBytes)
     if (fit.length < delivered.length) rooms.sendTo(room, session, requestsEvent(room.roomId, delivered))

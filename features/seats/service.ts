@@ -32,9 +32,9 @@ export interface Seats {
    */
   act (room: LocalRoom, session: Session, command: Command): Promise<Outcome>
   /**
-   * Mutes all seated users, except the owner of the room, the sender, and `except`.
+   * Mutes all seated users except the room's owner, the sender, and `except`.
    *
-   * @returns the users whom the command muted
+   * @returns the users muted by the command
    * @throws FORBIDDEN if the sender is neither the owner nor an admin; UNAVAILABLE
    */
   muteAll (room: LocalRoom, session: Session, except: readonly UserId[]): Promise<UserId[]>
@@ -94,7 +94,7 @@ export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, g
   }
 
   /**
-   * Returns a member's id with the type that it has in their token: number or string.
+   * Returns a member's id as in their token: a number or a string.
    *
    * @throws NOT_IN_ROOM, UNAVAILABLE
    */
@@ -201,8 +201,8 @@ export interface SpeakPermissions {
 
 export function createSpeakPermissions ({ log, rooms, sfu }: FeatureInstance, seats: Seats): SpeakPermissions {
   /**
-   * The producers that require a seat. The producers of services require none. Relayed producers are checked on the
-   * server to which the speaker is connected.
+   * The producers that require a seat. Service producers require none. Relayed producers are checked on the speaker's
+   * server.
    */
   function producersIn (roomId: string): ProducerHandle[] {
     const room = rooms.get(roomId)

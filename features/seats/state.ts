@@ -20,8 +20,7 @@ const seat = z.object({
   /** Whether the user muted themselves, as reported by the media feature. */
   selfMuted: z.boolean(),
   /**
-   * When the seat is released unless its user is in the room by then. Set for disconnected and for newly assigned
-   * users.
+   * When the seat is released unless its user is in the room by then. Set for disconnected and newly assigned users.
    */
   awayUntil: time.optional()
 })
@@ -36,7 +35,7 @@ const request = z.object({
   awayUntil: time.optional()
 })
 
-/** The seats of a room, as they are stored. */
+/** The stored seats of a room. */
 export const seatState = z.object({
   seatCount: z.int(),
   /** Taken seats, ordered by index. */
@@ -45,7 +44,7 @@ export const seatState = z.object({
   /** Oldest first. */
   invites: z.array(invite),
   /**
-   * Keys of the users whom the owner or an admin has muted. A mute ends when the user is unmuted, is assigned a seat or
+   * Keys of the users muted by the owner or an admin. A mute ends when the user is unmuted, is assigned a seat or
    * accepts an invite. It does not end when the user leaves the seat and takes one again.
    */
   muted: z.array(z.string()),
@@ -89,7 +88,7 @@ export const initialSeats = ({ options }: Pick<RoomRecord, 'options'>): SeatStat
 export const seatOf = (state: SeatState | undefined, userKey: string): Seat | undefined =>
   state?.seats.find((seat) => userKeyOf(seat.userId) === userKey)
 
-/** All taken seats and all requests. Users lose theirs after they leave the room. */
+/** All taken seats and requests. Users lose both after they leave the room. */
 export const holdersOf = (state: SeatState | undefined): readonly (Seat | SeatRequest)[] => [...state?.seats ?? [], ...state?.requests ?? []]
 
 /** @returns the occupants, longest seated first */

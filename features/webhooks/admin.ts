@@ -17,23 +17,23 @@ const deadLetter = z.object({ id, queue: z.string(), roomId: z.string(), tries: 
 const querystring = z.object({ cursor, limit: z.coerce.number().int().min(1).max(200).default(50) })
 const selection = z.object({ ids: z.array(id).max(10_000).optional().describe('Default: all') }).nullish()
 
-/** How many dead letters one step retries or deletes. */
+/** Number of dead letters to retry or delete per step. */
 const batch = 500
 
 export interface AdminOptions {
   storage: WebhookStorage
   /** Ids of the configured queues. */
   configured: ReadonlySet<string>
-  /** Called after dead letters have been moved to the queues. */
+  /** Called after dead letters are moved to the queues. */
   onRetried: () => void
 }
 
-/** Adds the routes under /admin/webhooks, which list queues and dead letters, and retry or delete dead letters. */
+/** Adds the routes under /admin/webhooks: they list queues and dead letters, and retry or delete dead letters. */
 export function adminRoutes (app: FeatureInstance, { storage, configured, onRetried }: AdminOptions): void {
   const show = ({ body, ...letter }: DeadLetter) => ({ ...letter, webhook: JSON.parse(body) as z.output<typeof webhook> })
 
   /**
-   * Applies a step to the given dead letters, or to all that exist now.
+   * Applies a step to the dead letters with these ids, or to all current dead letters.
    *
    * @returns the number of affected dead letters
    */

@@ -22,13 +22,13 @@ export interface DelivererOptions {
 
 /** Sends the events of one queue. */
 export interface Deliverer {
-  /** Call this after events have been added to the queue. */
+  /** Call this after adding events to the queue. */
   wake (): void
   /** Waits up to 2 s for the requests in flight, then aborts them. Aborted events stay in the queue. */
   close (): Promise<void>
 }
 
-/** Interval at which the queue is polled for retries and for events that other servers have added, in milliseconds. */
+/** Poll interval for retries and for events added by other servers, in milliseconds. */
 const pollMs = 500
 /** How much longer a lease lasts than the timeout of a request, in milliseconds. */
 const leaseMarginMs = 5000
@@ -75,12 +75,12 @@ export function createDeliverer (options: DelivererOptions): Deliverer {
     metrics.deadLetters.set(deadLetters)
   }
 
-  /** Takes events until the queue has none that are due, or the maximum number of requests is in flight. */
+  /** Takes due events until there are none or the maximum number of requests is in flight. */
   async function takeAll (): Promise<void> {
     while (wanted && !closing.signal.aborted) {
       wanted = false
       const free = concurrency - inFlight.size
-      // While the queue is paused, measure it but take no events.
+      // While the queue is paused, update its metrics but take no events.
       const limit = performance.now() < pausedUntil ? 0 : free
       const taken = await storage.take(queue, limit, timeoutMs + leaseMarginMs)
       measure(taken)

@@ -56,7 +56,7 @@ export function eventOf<N extends EventName> (id: string, event: N, createdAt: n
 /**
  * Derives the id of an event from the change that causes it, so that a repeated change creates the same ids.
  *
- * @param order orders the ids of the same millisecond: 0 to 2³² - 1
+ * @param order orders ids within the same millisecond: 0 to 2³² - 1
  */
 export function derivedId (id: string, createdAt: number, name: string, order: number): string {
   return v7({ msecs: createdAt, seq: order, random: createHash('sha256').update(`${id} ${name}`).digest() })

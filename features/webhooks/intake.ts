@@ -25,7 +25,7 @@ export interface IntakeOptions {
   storage: WebhookStorage
   targets: readonly string[]
   kept: KeptChanges
-  /** Called after events have been added to the queues. */
+  /** Called after events are added to the queues. */
   onQueued: () => void
   metrics: WebhookMetrics
   log: Pick<Logger, 'warn' | 'error'>
@@ -35,7 +35,7 @@ export interface IntakeOptions {
 export interface Intake {
   /** Stores a change as soon as possible. A change with the same id as a waiting change is ignored. */
   add (roomId: string, change: Change): void
-  /** Resolves when all changes that were added to a room so far are stored. */
+  /** Resolves when all changes added to a room so far are stored. */
   stored (roomId: string): Promise<void>
   /** Stops once the commits in flight are done. The other changes stay in `kept`. */
   close (): Promise<void>
@@ -78,7 +78,7 @@ export function createIntake ({ storage, targets, kept, onQueued, metrics, log }
   }
 
   function reportOverflow (moved: number): void {
-    // The metric does not name the queue that was full, but the dead letters do.
+    // The metric does not show which queue was full, but the dead letters do.
     metrics.dead.inc({ queue: 'any', reason: 'overflow' }, moved)
     if (performance.now() - loggedAt.overflow < logIntervalMs) return
     loggedAt = { ...loggedAt, overflow: performance.now() }
@@ -116,7 +116,7 @@ export function createIntake ({ storage, targets, kept, onQueued, metrics, log }
     running.add(done)
   }
 
-  // Retries, and stores the changes that the previous generation has left.
+  // Retries, and stores changes left by the previous generation.
   const timer = setInterval(() => { for (const [roomId, room] of kept.rooms) start(roomId, room) }, retryMs).unref()
 
   return {

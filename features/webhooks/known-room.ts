@@ -4,8 +4,8 @@ import { derivedId, eventOf, secondsBetween } from './events.ts'
 import type { EventData, EventName, QueuedEvent } from './events.ts'
 
 // What the receivers know about a room, and how a change to the room affects it. Each change is stored together with
-// the events that it leads to. Because the receivers' knowledge is stored, the server can add events that were lost
-// when a server died, and ignore reports that arrive twice or late.
+// the events that it leads to. With this stored state, a server can add events that were lost when another server died,
+// and ignore duplicate and late reports.
 
 /** Distinguishes rooms that use the same id one after another. */
 export interface RoomStart {
@@ -17,7 +17,7 @@ export interface RoomStart {
 }
 
 interface Reported {
-  /** A UUID from which the ids of the events are derived. */
+  /** A UUID. The events' ids are derived from it. */
   id: string
   /** When the change was detected, in epoch milliseconds. */
   at: number
@@ -25,7 +25,7 @@ interface Reported {
   order?: number
 }
 
-/** @returns a function that creates the fields that identify and order a change detected by this server */
+/** @returns a function that creates the id and order fields of a change detected by this server */
 export function createReports (clock: { now (): number }): () => Required<Reported> {
   let order = 0
   return () => ({ id: v7(), at: clock.now(), order: order++ })
@@ -59,7 +59,8 @@ export interface SeatEntry { seatIndex: number, userId: UserId | null, isMuted: 
 export type Fields = ReadonlyMap<string, string>
 
 /**
- * The fields that a change reads. A `finished` change and a change to a later room with the same id read all fields.
+ * The fields that a change reads. All fields are read for a `finished` change and for a change to a later room with the
+ * same id.
  */
 export const memberField = (userKey: string): string => `member ${userKey}`
 export const roomField = 'room'
@@ -69,7 +70,7 @@ export const broadcastField = 'broadcast'
 /** The field {@link roomField}. */
 export interface KnownRoom extends RoomStart {
   members: number
-  /** Set if the room has been closed. The field is then kept for a while, only to recognize late reports. */
+  /** Set once the room is closed. The field is then kept for a while to recognize late reports. */
   isClosed?: true
 }
 
@@ -79,7 +80,7 @@ export interface KnownMember {
   /** The id of the change. */
   id: string
   /**
-   * A later join of the same user. Its event waits for another server's report that the user left.
+   * A later join by the same user. Its event waits for another server's report that the user left.
    */
   again?: { id: string, at: number, data: EventData<'participant_joined'> }
 }
@@ -109,7 +110,7 @@ export const needsAllFields: unique symbol = Symbol('needsAllFields')
 
 const freeSeat = (seatIndex: number): SeatEntry => ({ seatIndex, userId: null, isMuted: false, isLocked: false })
 
-/** Applies changes in memory, and collects what must be stored and sent. */
+/** Applies changes in memory and collects the data to store and send. */
 class RoomDraft {
   readonly roomId: string
   readonly step: Step = { set: new Map(), remove: new Set(), events: [] }
@@ -154,9 +155,9 @@ class RoomDraft {
   }
 
   /**
-   * Starts or replaces the room that the receivers know, if necessary.
+   * Starts the room if the receivers do not know it, or replaces an older one.
    *
-   * @returns whether the change belongs to that room
+   * @returns whether the change belongs to the known room
    */
   enter (change: Reported, room: RoomStart): boolean {
     const known = this.read<KnownRoom>(roomField)

@@ -21,7 +21,7 @@ const tables = `
 `
 
 export interface SqliteOptions extends StorageOptions {
-  /** Identifies the process. Leases of earlier processes are void. */
+  /** Identifies the process. Leases from earlier processes are invalid. */
   process: string
 }
 

@@ -17,7 +17,7 @@ export interface StoredRoom {
 
 export interface RoomCommit {
   roomId: string
-  /** The version that was read. If the room has another version by now, nothing is stored. */
+  /** The version that was read. If the version has changed since then, nothing is stored. */
   version: number
   set: ReadonlyMap<string, string>
   remove: ReadonlySet<string>
@@ -66,7 +66,7 @@ export interface DeadLetter {
 export interface QueueState {
   /** Number of events that are not delivered yet. */
   pending: number
-  /** When the oldest of these events was added, in epoch milliseconds. */
+  /** When the oldest undelivered event was added, in epoch milliseconds. */
   oldestAt: number | undefined
   /** Dead letters of all queues. */
   deadLetters: number
@@ -123,8 +123,8 @@ export interface WebhookStorage {
   /** @returns at most `limit` rooms whose ids come after `after`, ordered by id */
   listRooms (after: string, limit: number): Promise<ListedRoom[]>
   /**
-   * Leases the first event of at most `limit` rooms in which that event is due; events that have been due the longest
-   * come first. After `leaseMs`, an event that was not settled is due again.
+   * Leases the first event of each room if that event is due, for at most `limit` rooms. Events that have been due the
+   * longest come first. After `leaseMs`, an event that was not settled is due again.
    */
   take (target: string, limit: number, leaseMs: number): Promise<Taken>
   /**
@@ -145,7 +145,7 @@ export interface WebhookStorage {
   /** @returns at most `limit` dead letters whose ids come after `after`, ordered by id */
   listDeadLetters (after: string, limit: number): Promise<DeadLetter[]>
   /**
-   * Moves dead letters back to their queues, behind the other events of their rooms.
+   * Moves dead letters back to their queues, after the queued events of their rooms.
    *
    * @returns the number of moved dead letters
    */
@@ -155,7 +155,7 @@ export interface WebhookStorage {
   close (): Promise<void>
 }
 
-/** The reason of a dead letter that a full queue has moved. */
+/** The reason of a dead letter that comes from a full queue. */
 export const queueFull = 'The queue was full'
 
 export const deadLetterId = (eventId: string, target: string): string => `${eventId}.${target}`

@@ -15,9 +15,9 @@ export const sweepJob = 'webhook-sweep'
 const sweepMs = 60_000
 const pageSize = 500
 /**
- * Delay before a difference is checked again, in milliseconds. It is reported only if it still exists, because the
- * server where the change happened may have reported it in the meantime. Without Redis, that server reports changes at
- * once.
+ * Delay before a difference is checked again, in milliseconds. A difference is reported only if it still exists,
+ * because the server where the change happened may have reported it in the meantime. Without Redis, reports arrive
+ * immediately.
  */
 const verifyMs = { redis: 3000, memory: 100 }
 
@@ -27,7 +27,7 @@ export interface Reconciler {
   /**
    * Schedules the comparison of all rooms, now and every minute.
    *
-   * @param isFull whether to compare every room now; otherwise only those whose creation time or number of members
+   * @param isFull whether to compare every room now; otherwise, only rooms whose creation time or number of members
    *   differs
    */
   reviewAll (isFull: boolean): void
@@ -51,8 +51,8 @@ export function seatEntries ({ seats, lockedSeats }: { seats: readonly { seatInd
 type Difference = Change extends infer C ? C extends Change ? Omit<C, 'id' | 'at'> : never : never
 
 /**
- * Finds and reports changes that no server has reported because the server where they happened died, or because the
- * feature was off. A job per room compares the room with what the receivers know.
+ * Finds and reports changes that were not reported because a server died or the feature was off. A job per room
+ * compares the room with what the receivers know.
  */
 export function createReconciler (app: Pick<FeatureInstance, 'clock' | 'features' | 'hooks' | 'jobs' | 'log' | 'redis' | 'store'>, storage: WebhookStorage, intake: Intake, metrics: WebhookMetrics): Reconciler {
   const { clock, features, hooks, jobs, log, store } = app
@@ -70,7 +70,7 @@ export function createReconciler (app: Pick<FeatureInstance, 'clock' | 'features
     }
   }
 
-  /** @returns the differences between a room and what the receivers know, by a key that identifies the difference */
+  /** @returns the differences between a room and what the receivers know, each under a unique key */
   async function compare (roomId: string): Promise<Map<string, Difference>> {
     const { fields } = await storage.readRoom(roomId)
     const [record, members] = await Promise.all([store.getRoom(roomId), membersOf(roomId)])

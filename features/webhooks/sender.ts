@@ -29,7 +29,7 @@ export interface Sender {
   close (): Promise<void>
 }
 
-/** Maximum time in Retry-After that the server honours, in milliseconds. */
+/** Maximum accepted Retry-After, in milliseconds. */
 const maxRetryAfterMs = 3_600_000
 /** How much of a response is read, in bytes. */
 const maxResponseBytes = 65_536

@@ -75,7 +75,7 @@ export async function startWebhooks (app: FeatureInstance, settings: z.output<ty
     await intake.stored(roomId)
   })
 
-  // The reply to a join waits up to 3 s for the webhooks about the join to be stored.
+  // A join reply waits up to 3 s until the webhooks about the join are stored.
   hooks.on('room:join', async ({ roomId }) => {
     await intake.stored(roomId)
     return {}

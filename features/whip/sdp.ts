@@ -4,7 +4,7 @@ import { validationFailed } from 'flylive-audio-server/feature'
 import type { DtlsParameters, RtpCapabilities, RtpParameters } from 'flylive-audio-server/feature'
 import { OfferNotAcceptable } from './errors.ts'
 
-// Despite its types, the parser returns strings that look like numbers as numbers.
+// Despite its types, the parser converts numeric strings to numbers.
 type Media = SessionDescription['media'][number]
 
 /** The server's parameters in the answer to an offer. */
@@ -99,7 +99,7 @@ function feedbackOf ({ media, payloadType }: Offer): { type: string, parameter: 
   return wanted && media.ext?.some(({ uri }) => uri === transportCc) ? [{ type: 'transport-cc', parameter: '' }] : []
 }
 
-/** @returns those Opus parameters of the offer that the server uses */
+/** @returns the offer's Opus parameters that the server uses */
 function opusParameters ({ media, payloadType }: Offer): Record<string, number> {
   const config = media.fmtp.find(({ payload }) => payload === payloadType)?.config
   const given = config === undefined ? {} : parseParams(String(config))
@@ -134,7 +134,7 @@ function candidatesOf ({ iceCandidates }: ServerParameters): NonNullable<MediaDe
   }))
 }
 
-/** The stream that the server sends to a player, for the answer. */
+/** The stream that the server sends to a player. */
 export interface SentAudio {
   payloadType: number
   ssrc: number

@@ -8,7 +8,7 @@ import type { Offer, SentAudio, ServerParameters } from './sdp.ts'
 
 /** How long a session may be without an ICE connection before it ends, in milliseconds. */
 const unconnectedMs = 30_000
-/** How long the server of a session may take to handle a request that another server forwards, in milliseconds. */
+/** How long a session's server may take to handle a forwarded request, in milliseconds. */
 const askMs = 5000
 
 type Kind = 'whip' | 'whep'
@@ -45,7 +45,10 @@ interface Resource {
   /** The client's ICE username fragment. */
   iceUfrag: string
   etag: string
-  /** When the ICE connection was lost, or the session opened without one, in epoch milliseconds; undefined while connected. */
+  /**
+   * When the ICE connection was lost or, without a connection so far, when the session opened. Epoch milliseconds;
+   * undefined while connected.
+   */
   unconnectedSince: number | undefined
 }
 
@@ -67,7 +70,7 @@ export interface Sessions {
   /**
    * Opens a session for an offer.
    *
-   * @throws the errors of `parseOffer`, and those of the requests that it sends, such as `room:join` and `seat:take`
+   * @throws the errors of `parseOffer` and of the requests that it sends, such as `room:join` and `seat:take`
    */
   open (kind: Kind, request: HttpRequest, roomId: string, pin: string | undefined, offer: string): Promise<{ id: string, answer: string, etag: string, links: string[] }>
   /**
@@ -82,7 +85,7 @@ export interface Sessions {
   check (): void
 }
 
-/** Separates the server's id from the rest of a session's id. */
+/** Separates the server id from the rest of a session id. */
 const idSeparator = '~'
 
 const etagOf = ({ iceParameters }: ServerParameters) => `"${iceParameters.usernameFragment}"`
@@ -107,9 +110,9 @@ export function createSessions (app: FeatureInstance): Sessions {
   count()
 
   /**
-   * Opens a session, which counts toward the connection limits until it ends.
+   * Opens a session. It counts toward the connection limits until it ends.
    *
-   * @param ended called when the session has ended
+   * @param ended called when the session ends
    * @throws the errors of `sockets.admit`, `sockets.identify` and `sockets.open`
    */
   async function openSession (request: HttpRequest, ended: () => void): Promise<Session> {
@@ -167,7 +170,7 @@ export function createSessions (app: FeatureInstance): Sessions {
     return transport as unknown as ServerParameters & { id: string }
   }
 
-  /** Starts to send the mix to a player. */
+  /** Starts sending the mix to a player. */
   async function sendMix (session: Session, transportId: string, offer: Offer): Promise<SentAudio> {
     const { id, rtpParameters } = await messages.dispatch(session, 'audio:consume', { transportId, producerId: 'mix', rtpCapabilities: rtpCapabilitiesOf(offer) }) as
       { id: string, rtpParameters: { codecs: { payloadType: number }[], encodings: { ssrc: number }[], rtcp: { cname: string } } }
