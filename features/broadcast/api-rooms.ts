@@ -12,8 +12,8 @@ export type Caller = { isAdmin: true } | { isAdmin: false, userId: UserId | null
 export type ApiRoom = { roomId: string, record: RoomRecordOfApi, live: RoomRecord | undefined } | { roomId: string, record: undefined, live: RoomRecord }
 
 /**
- * Looks up rooms, and the rights of callers in them, for the REST API. All methods throw UNAVAILABLE while the store
- * cannot be reached.
+ * Looks up rooms and callers' rights in them, for the REST API. All methods throw UNAVAILABLE while the store cannot be
+ * reached.
  */
 export interface ApiRooms {
   /** @returns undefined if there is no such room */

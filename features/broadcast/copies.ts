@@ -49,7 +49,7 @@ export interface Copies {
    *   packages the room
    */
   find (roomId: string): Promise<BroadcastWindow | undefined>
-  /** Keeps filling the window of an ended station with parts from the server that now packages the room. */
+  /** Continues the window of an ended station with parts from the room's new packaging server. */
   follow (roomId: string, window: BroadcastWindow): void
 }
 
@@ -109,7 +109,7 @@ export function createCopies (app: FeatureInstance, air: Air, ownerOf: (roomId: 
   const pause = async () => await new Promise((resolve) => setTimeout(resolve, retryMs).unref())
 
   /**
-   * Fills a window until this server packages the room, the broadcast ends, or players no longer request the window.
+   * Fills a window until this server packages the room, the broadcast ends, or players stop requesting it.
    */
   async function follow (roomId: string, window: BroadcastWindow): Promise<void> {
     const isCurrent = () => !closing.signal.aborted && air.windows.get(roomId) === window && !air.stations.has(roomId)

@@ -114,7 +114,7 @@ export class Rendition {
    */
   async playlist (segment: number | undefined, part: number | undefined, suffix: string, signal: AbortSignal): Promise<Answer<string>> {
     if (segment === undefined && part !== undefined) return { kind: 'invalid' }
-    // Players cannot start with a playlist that has no segment.
+    // Players cannot start with a playlist without segments.
     while (!this.#segments.some(({ isComplete }) => isComplete)) if (!await this.nextPart(signal)) return { kind: 'held' }
     if (segment !== undefined) {
       const last = this.#segments.at(-1)?.number

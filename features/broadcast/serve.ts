@@ -9,7 +9,10 @@ import type { BroadcastWindow } from './window.ts'
 export interface ServeOptions {
   /** @returns undefined if the room is not on air */
   find (roomId: string): Promise<BroadcastWindow | undefined>
-  /** Whether a room is on air. True even while no server packages the room, for example while one server takes over from another. */
+  /**
+   * Whether a room is on air. True even while no server packages the room, for example during a takeover by another
+   * server.
+   */
   isOnAir (roomId: string): Promise<boolean>
   /** @returns undefined if the room is not on air, or not encrypted */
   keyOf (roomId: string): Promise<Uint8Array | undefined>

@@ -123,8 +123,8 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
     const onAir = rooms.get(roomId) ? state.peek(roomId)?.onAir : undefined
     const running = air.stations.get(roomId)
     if (running && running.startedAt !== onAir?.startedAt) {
-      // If the room has no members on this server, another server may package it. The window stays, so that players of this
-      // server can continue.
+      // If the room has no members on this server, another server may package it. The window stays open, so that this
+      // server's players can continue.
       if (rooms.get(roomId)) air.end(roomId)
       else running.close()
       await release(roomId)

@@ -24,7 +24,9 @@ export class Station {
   restarts = 0
   /** Delay between the end of the latest part in the mix and its arrival in the playlist, in milliseconds. */
   delayMs: number | undefined
-  /** The other servers' listener counts, by server, and when each was reported, in `performance.now()` time. */
+  /**
+   * Listener counts of the other servers, by server. `at`: when the count was reported, in `performance.now()` time.
+   */
   readonly #elsewhere = new Map<string, { listeners: number, at: number }>()
   readonly #mix: RoomMix
   readonly #packager: Packager

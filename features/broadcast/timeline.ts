@@ -1,7 +1,7 @@
 import { sampleRate } from 'flylive-audio-server/fmp4'
 
-// The boundaries and numbers of segments and parts are derived from Unix time, in samples at 48 kHz. A server that
-// takes over a broadcast can therefore continue with later segment numbers without the previous server's state.
+// The boundaries and numbers of segments and parts are derived from Unix time, in samples at 48 kHz. A server can
+// therefore take over a broadcast without the previous server's state and continue with later segment numbers.
 
 /** Samples per AAC frame. */
 export const aacFrameSamples = 1024
@@ -15,7 +15,7 @@ export const segmentSamples = partsPerSegment * partSamples
 /** Duration of the longest segment, in seconds, rounded as EXT-X-TARGETDURATION requires. */
 export const targetDuration = Math.round(segmentSamples / sampleRate)
 
-/** The position of a part: the number of its segment, and its index in the segment. */
+/** The position of a part: its segment number and its index in the segment. */
 export interface PartPosition {
   segment: number
   part: number

@@ -28,7 +28,7 @@ export interface Chat {
 /** A message in the log of a room. If history is disabled, only the id and author are stored. */
 type LogEntry = ChatMessage | Pick<ChatMessage, 'id' | 'userId'>
 
-/** The chat of a room: sends messages, and reads the history. */
+/** The chat of a room: sends messages and reads the history. */
 export interface ChatService extends Chat {
   /**
    * Sends a message to the room.

@@ -32,7 +32,7 @@ export interface Batch {
   token: string
   /** Sorted by due time, oldest first. */
   gifts: readonly Gift[]
-  /** Number of failed attempts, which is the same for all gifts of the batch. */
+  /** Number of failed attempts, the same for all gifts of the batch. */
   tries: number
   /** Whether more gifts may be due now. */
   more: boolean
@@ -90,8 +90,8 @@ export interface OutboxOptions {
 }
 
 /**
- * Stores accepted gifts until the backend has charged them. Two implementations,
- * `sqlite` (one server) and `redis`, pass the same contract suite (test/contracts/gift-outbox.ts).
+ * Stores accepted gifts until the backend charges them. Two implementations, `sqlite` (one server) and `redis`, pass
+ * the same contract suite (test/contracts/gift-outbox.ts).
  *
  * A stored gift is either queued or in exactly one of the records. Only {@link settle} removes a gift from the queue.
  * Each method is atomic, and its changes are durable when it resolves. If the storage is unreachable or its reply is
@@ -115,9 +115,9 @@ export interface Outbox {
   /** Deletes the totals of a closed room. */
   forgetTotals (roomId: string, roomCreatedAt: number): Promise<void>
   /**
-   * Leases the gift that has been due the longest, and other due gifts with the same number of failed attempts. The
+   * Leases the gift that has been due the longest and other due gifts with the same number of failed attempts. The
    * lease lasts `leaseMs`, measured by the clock of the storage. After that, the gifts are due again, so that another
-   * server can take over if this server has crashed.
+   * server can take over if this server crashes.
    *
    * @param sizes maximum batch size by number of failed attempts; the last entry applies to all higher numbers
    */

@@ -80,11 +80,11 @@ return {redis.call('ZCARD', KEYS[1]), redis.call('ZCARD', KEYS[4]), tries, more,
  * The target is one of:
  * - "processed"
  * - "queue": a is the delay, and b is the number of failed attempts to add
- * - the index in KEYS of the hash for a kind of record: a contains the details, and b is the name of the field for the
+ * - the index in KEYS of the hash for a kind of record: a contains the details; b is the name of the field with the
  *   number of attempts, or empty
  *
- * The script adds the gift to its new place before it removes the gift from the old place. If Redis rejects a write
- * (out of memory), the gift stays in the old place.
+ * The script adds the gift to its new place before removing it from the old place. If Redis rejects a write (out of
+ * memory), the gift stays in the old place.
  *
  * If there are more than keptLedger or keptFailed records, the script deletes those with the lowest ids, at most
  * "trimmed" of each kind.

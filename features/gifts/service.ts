@@ -16,7 +16,7 @@ type Data<T extends keyof typeof events> = z.input<(typeof events)[T]>
 /** A gift that this request or an earlier one accepted. */
 export interface Accepted {
   gift: Gift
-  /** Why the gift failed; undefined if it has not failed. */
+  /** Why the gift failed; undefined if it did not. */
   refused?: { code: number | string, reason: string } | undefined
 }
 

@@ -14,7 +14,7 @@ export type RelayedAt = Map<string, number>
 /** State that outlives a reload, because the next relay subscribes before the previous one closes. */
 export interface RelayHistory {
   readonly relayedAt: RelayedAt
-  /** Resolves when all previous relays have drained their queues; undefined before the first relay. */
+  /** Resolves once all previous relays drain their queues; undefined before the first relay. */
   closed: Promise<void> | undefined
 }
 

@@ -7,7 +7,7 @@ export interface Removals {
    * Closes a user's sessions in a room on this server immediately. Each server closes
    * the user's sessions when it receives the event. Later, a job removes sessions on servers that missed the event.
    *
-   * @param eventId identifies the event, and is the same on all servers
+   * @param eventId identifies the event; the same on all servers
    */
   kick (roomId: string, userKey: string, eventId: string): void
   /** Kicks the user like {@link kick} and also bans them. Retries until the ban is stored. */

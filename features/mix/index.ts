@@ -24,7 +24,7 @@ declare module 'flylive-audio-server/feature' {
 
 /**
  * Lets listeners receive one mixed stream instead of one stream per speaker, and recommends it in rooms with many
- * listeners. The kernel (`app.sfu`) makes the mix, so audio continues during a reload.
+ * listeners. The kernel (`app.sfu`) creates the mix, so audio continues during a reload.
  */
 export default defineFeature(async function mix (app, { fromListeners }) {
   const { hooks, messages, rooms, sfu } = app

@@ -62,7 +62,7 @@ export interface ChannelsOptions {
   generation: symbol
   delivery: Delivery
   rtp: Rtp
-  /** Called when a user has been removed from a channel. */
+  /** Called when a user is removed from a channel. */
   removed (radio: Radio, channel: Channel): void
 }
 

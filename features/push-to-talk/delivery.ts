@@ -39,7 +39,7 @@ export function createDelivery ({ metrics }: Pick<FeatureInstance, 'metrics'>): 
   }
 
   function writeOrHold (radio: Radio, event: OutgoingEvent, messageId?: string): void {
-    // New messages wait until the radio has received the messages that it missed. Talks do not wait.
+    // New messages wait until the missed messages are sent. Talks do not wait.
     if (radio.held && messageId !== undefined) radio.held.push({ event, messageId })
     else radio.session.write(event)
   }

@@ -8,7 +8,7 @@ export type Device = z.output<typeof device>
 
 /** Prefix of the Redis keys. The rest of a key is the user's id. The backend reads these keys. */
 export const devicesPrefix = 'msab:push-to-talk:devices:'
-/** How long a push token is stored after the device has sent it, in milliseconds. */
+/** How long a push token is stored after the device sent it, in milliseconds. */
 const keptMs = 90 * 86_400_000
 const maxDevices = 10
 const maxTokenLength = 4096

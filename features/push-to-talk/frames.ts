@@ -68,7 +68,7 @@ function isDeeper (value: unknown, depth: number): boolean {
   return depth === 0 || Object.values(value).some((part) => isDeeper(part, depth - 1))
 }
 
-/** @returns the frame; undefined if the bytes are not a frame, or if the frame contains text that cannot be stored */
+/** @returns the frame; undefined if the bytes are not a frame or the frame contains text that cannot be stored */
 export function decodeFrame (data: Uint8Array): Frame | undefined {
   let array: unknown
   try {

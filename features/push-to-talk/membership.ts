@@ -16,7 +16,7 @@ const maxAttempts = 20
 /** Changes to a user's channels. The user's token does not contain them. */
 const changes = z.object({
   /**
-   * The channels that the backend has set, and when it set them, in epoch milliseconds. A token issued later takes
+   * The channels that the backend set, and when it set them, in epoch milliseconds. A token issued later takes
    * precedence.
    */
   set: z.object({ at: z.number(), channels: z.array(z.string()) }).optional(),

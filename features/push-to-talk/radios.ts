@@ -127,7 +127,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
       log.warn({ err, userId }, 'failed to send missed messages')
       release(radio)
     })
-    // A radio with a slow connection can talk before it has received everything.
+    // A radio with a slow connection can talk before it receives everything.
     await Promise.race([replayed, delay(replayWaitMs, undefined, { ref: false })])
   }
 

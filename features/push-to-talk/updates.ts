@@ -12,7 +12,7 @@ const update = z.object({ userId, channelIds: z.array(z.unknown()), action: z.li
  * Applies the changes to users' channels that the backend publishes. All servers receive each change.
  *
  * @param redis if undefined, there is nothing to subscribe to
- * @param changed called when a user's channels have changed
+ * @param changed called when a user's channels change
  * @returns a function that ends the subscription
  */
 export function subscribeToUpdates ({ log, metrics }: Pick<FeatureInstance, 'log' | 'metrics'>, redis: Redis | undefined, membership: Membership, changed: (userKey: string) => void): () => void {

@@ -8,7 +8,7 @@ export interface IndexRepairOptions {
   storage: Storage
   /** An unfinished recording in the bucket is considered lost after this time without uploads, in milliseconds. */
   quietMs: number
-  /** Finishes a lost recording from its parts in the bucket. Called after its record has been added to the index. */
+  /** Finishes a lost recording from its parts in the bucket. Called after its record is added to the index. */
   finish (record: RecordingRecord): Promise<void>
   /** Called if the mark has changed since it was last read, because the store has then lost the index. */
   lost (): void

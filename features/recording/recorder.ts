@@ -31,7 +31,7 @@ export class Recording {
   readonly seats = new Map<number, string | number>()
   /** The keys of the users whose names are already in the timeline. */
   readonly named = new Set<string>()
-  /** When the record in the index was last updated, in epoch milliseconds, and how many files it listed. */
+  /** The last update of the record in the index: its time (epoch milliseconds) and the number of listed files. */
   saved = { at: 0, files: 0 }
   /** Undefined while the recording is running, or if a host stopped it. */
   reason: EndReason | undefined
@@ -67,7 +67,7 @@ export class Recording {
 }
 
 /**
- * The recordings of this server, and the thread that writes their files. A recorder outlives a reload of the feature, so
+ * The recordings of this server and the thread that writes their files. A recorder outlives a reload of the feature, so
  * that no sample is lost.
  */
 export class Recorder {

@@ -29,7 +29,7 @@ declare module 'flylive-audio-server/feature' {
   interface FeatureHooks {
     /**
      * A recording has ended, and its files are complete. Called on the server that finished it. If a handler fails, or
-     * the server dies before the handlers have finished, the hook is called again.
+     * the server dies before the handlers finish, the hook is called again.
      */
     'recording:finished': (roomId: string, record: Readonly<RecordingRecord>) => void | Promise<void>
   }
@@ -434,7 +434,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     return await opening
   }
 
-  /** @returns the id of the room's recording; undefined if a host has stopped the predecessor */
+  /** @returns the id of the room's recording; undefined if a host stopped the predecessor */
   async function open (room: LocalRoom, { by, tracks, predecessor }: OpenRequest): Promise<string | undefined> {
     const { roomId } = room
     if (recorder.rooms.size + starting.size >= settings.maxRooms) throw withDetails(new RecordingLimit(settings.maxRooms), { limit: settings.maxRooms })

@@ -18,7 +18,7 @@ const tolerance = { speaking: 720, pausing: 120 }
 export class VoiceClock {
   #rtp = 0
   #hasRtp = false
-  /** The lowest delays of the current and the previous window, and when the current window began. */
+  /** The lowest delays of the current and the previous window, and the start of the current window. */
   #minimum = Infinity
   #previousMinimum = Infinity
   #since = 0

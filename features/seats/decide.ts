@@ -26,7 +26,7 @@ export type Command =
   { type: 'remove' | 'mute' | 'unmute', userId: UserId } |
   { type: 'accept' | 'decline', seatIndex?: number | undefined } |
   { type: 'selfMute', muted: boolean } |
-  // Mutes all seated users, except the owner, the sender, and the users in `except`.
+  // Mutes all seated users except the owner, the sender, and the users in `except`.
   { type: 'muteAll', except: readonly UserId[] } |
   { type: 'request' } |
   { type: 'cancel', userId?: UserId | undefined } |

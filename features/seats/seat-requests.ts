@@ -17,7 +17,7 @@ export interface SeatRequests {
   joinSnapshot (room: LocalRoom, session: Session): Promise<SeatRequestView[]>
   /** Sends the requests if they differ from those last sent: immediately, or at most {@link windowMs} later. */
   publish (room: LocalRoom, state: SeatState | undefined): void
-  /** Records a role that another operation has looked up. */
+  /** Records a role that another operation looked up. */
   updateRole (room: LocalRoom, session: Session, role: Role): void
   /** Sends the requests to a new owner. A previous owner without another role receives only their own requests. */
   ownerChanged (room: LocalRoom, ownerId: UserId, previousOwnerId: UserId): void

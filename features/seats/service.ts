@@ -7,7 +7,7 @@ import type { SeatRequests } from './seat-requests.ts'
 import { bySeniority, holdersOf, initialSeats, isMuted, nextExpiry, noSeats, seatOf, viewOf } from './state.ts'
 import type { SeatsSnapshot, SeatState, SeatStateHandle, SeatsView } from './state.ts'
 
-/** The seats of rooms, and the commands that change them. */
+/** The seats of rooms and the commands that change them. */
 export interface Seats {
   /** The local copy of a room's seats, for rooms with members on this server; undefined until the first command. */
   peek (roomId: string): SeatState | undefined

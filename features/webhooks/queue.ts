@@ -85,8 +85,8 @@ export interface QueueInfo {
 }
 
 /**
- * The number of events that a full queue has moved to the dead letters, and the number of dead letters that were
- * deleted because there were too many.
+ * Number of events moved from full queues to the dead letters, and number of dead letters deleted because there were
+ * too many.
  */
 export interface Overflow {
   moved: number
@@ -131,7 +131,7 @@ export interface WebhookStorage {
    * Settles a leased event. The next event of the room is due immediately, but comes after all events of other rooms
    * that are already due.
    *
-   * @returns undefined if another server has leased the event by now. In that case, nothing changes
+   * @returns undefined if another server has since leased the event. In that case, nothing changes
    */
   settle (target: string, delivery: Delivery, outcome: Outcome): Promise<Overflow | undefined>
   queues (): Promise<QueueInfo[]>

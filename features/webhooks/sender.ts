@@ -29,7 +29,7 @@ export interface Sender {
   close (): Promise<void>
 }
 
-/** Maximum accepted Retry-After, in milliseconds. */
+/** Maximum delay that a Retry-After header can request, in milliseconds. */
 const maxRetryAfterMs = 3_600_000
 /** How much of a response is read, in bytes. */
 const maxResponseBytes = 65_536
