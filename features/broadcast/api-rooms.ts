@@ -12,7 +12,7 @@ export type Caller = { isAdmin: true } | { isAdmin: false, userId: UserId | null
 export type ApiRoom = { roomId: string, record: RoomRecordOfApi, live: RoomRecord | undefined } | { roomId: string, record: undefined, live: RoomRecord }
 
 /**
- * Looks up rooms and callers' rights in them, for the REST API. All methods throw UNAVAILABLE while the store cannot be
+ * Looks up rooms and the callers' rights for the REST API. All methods throw UNAVAILABLE while the store cannot be
  * reached.
  */
 export interface ApiRooms {
@@ -31,7 +31,7 @@ export interface ApiRooms {
   hosts (caller: Caller, room: ApiRoom): Promise<boolean>
   /**
    * @param onAir for each room, whether it is on air
-   * @returns for each room, whether the caller may list it: the caller owns it, or it is on air, has no PIN and is not
+   * @returns for each room, whether the caller may list it: own rooms, and rooms on air that have no PIN and are not
    *   locked
    */
   areVisible (caller: Caller, rooms: readonly ApiRoom[], onAir: readonly boolean[]): Promise<boolean[]>

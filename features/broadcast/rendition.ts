@@ -6,7 +6,7 @@ import type { PartPosition } from './timeline.ts'
 
 /** Number of complete segments in the playlist. */
 const listedSegments = 5
-/** Number of segments that players can still fetch after the segments leave the playlist. */
+/** Number of segments that stay available after leaving the playlist. */
 const keptSegments = 3
 /**
  * The playlist lists the parts of the current segment and of this many complete segments before it.

@@ -14,7 +14,7 @@ export interface ServeOptions {
    * server.
    */
   isOnAir (roomId: string): Promise<boolean>
-  /** @returns undefined if the room is not on air, or not encrypted */
+  /** @returns undefined if the room is not on air or its broadcast is not encrypted */
   keyOf (roomId: string): Promise<Uint8Array | undefined>
   /** Whether a token gives access to the key of a room. */
   isToken (token: string, roomId: string): boolean

@@ -49,7 +49,9 @@ export interface Broadcasts {
   /** Whether a room with members on this server is on air. Needs no round trip to the store. */
   isOnAirHere (roomId: string): boolean
   isOnAir (roomIds: readonly string[]): Promise<boolean[]>
-  /** @returns the key of an encrypted broadcast; undefined if the room is not on air, or not encrypted */
+  /**
+   * @returns the key of an encrypted broadcast; undefined if the room is not on air or its broadcast is not encrypted
+   */
   keyOf (roomId: string): Promise<Uint8Array | undefined>
   /** @returns the servers that package rooms */
   packagers (): Promise<string[]>
@@ -212,7 +214,7 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
   }
 
   async function open (roomId: string, { isAutomatic = false } = {}): Promise<void> {
-    // Create these values outside the callback of `change`, which may run several times.
+    // The callback of `change` may run several times, so create these values outside it.
     const [startedAt, key] = [clock.now(), randomBytes(16).toString('base64')]
     const isEncrypted = settings.encrypt || await isProtected(roomId) || await hasPin(roomId)
     await listed.set(roomId, '', { ttlMs: listedMs })

@@ -34,7 +34,7 @@ export class Station {
   readonly #startTime: number
   readonly #log: Logger
   readonly #events: StationEvents
-  /** End of the latest part's audio, in epoch milliseconds; before the first part, when the station opened. */
+  /** End of the latest part's audio, in epoch milliseconds. Initially, the time when the station opened. */
   #latest = Date.now()
   #channel: PackagerChannel | undefined
   #timer: NodeJS.Timeout | undefined

@@ -7,8 +7,7 @@ import { partSamples, segmentSamples } from './timeline.ts'
 export const codecs: readonly Codec[] = ['aac', 'opus']
 
 /**
- * The initial discontinuity sequence of a new window increases by one per this many milliseconds since the start of the
- * broadcast.
+ * The initial discontinuity sequence of a new window is the age of the broadcast divided by this, in milliseconds.
  */
 const discontinuityMs = 4000
 

@@ -19,8 +19,8 @@ const maxInFlight = 4
 /** Exponential backoff while the backend is unavailable, in milliseconds. */
 const backoffMs = { min: 500, max: 5000 }
 /**
- * How much longer the lease lasts than the timeout of a backend call, in milliseconds. The lease may start up to 2 s
- * (the Redis timeout) before the flusher receives the gifts.
+ * The lease outlasts the timeout of a backend call by this time, in milliseconds. The lease may start up to 2 s (the
+ * Redis timeout) before the flusher receives the gifts.
  */
 const leaseMarginMs = 3000
 

@@ -12,7 +12,7 @@ const recordKeys: Record<RecordKind, [records: string, ids: string]> = {
   failed: [`${prefix}:failed`, `${prefix}:failed:ids`],
   deadLetters: [`${prefix}:dead`, `${prefix}:dead:ids`]
 }
-/** Index of the first key of each kind of record in the `settle` script. */
+/** For each kind of record, the index of its first key in the `settle` script. */
 const targets: Record<RecordKind, number> = { ledger: 4, failed: 6, deadLetters: 8 }
 const totalsKey = (roomId: string, roomCreatedAt: number) => `${prefix}:totals:${roomCreatedAt} ${roomId}`
 /** Where a gift is stored, by the key index that the `add` script returns. */

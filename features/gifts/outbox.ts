@@ -116,8 +116,8 @@ export interface Outbox {
   forgetTotals (roomId: string, roomCreatedAt: number): Promise<void>
   /**
    * Leases the gift that has been due the longest and other due gifts with the same number of failed attempts. The
-   * lease lasts `leaseMs`, measured by the clock of the storage. After that, the gifts are due again, so that another
-   * server can take over if this server crashes.
+   * lease lasts `leaseMs`, measured by the storage's clock. After that, the gifts are due again, so that another server
+   * can take over if this server crashes.
    *
    * @param sizes maximum batch size by number of failed attempts; the last entry applies to all higher numbers
    */

@@ -35,8 +35,8 @@ export interface GiftProcessor {
 /**
  * Finds the current processor.
  *
- * @returns undefined if a backend is configured but laravel-bridge is not loaded, so that gifts
- *   stay queued; `'ledger'` if no backend is configured
+ * @returns undefined if a backend is configured but laravel-bridge is not loaded (gifts stay queued); `'ledger'` if no
+ *   backend is configured
  */
 export function processorOf (app: Pick<FeatureInstance, 'config' | 'features'>): GiftProcessor | 'ledger' | undefined {
   const bridge = app.features.getFeature('laravel-bridge')

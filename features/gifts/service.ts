@@ -43,7 +43,7 @@ export interface Gifts {
   prepare (session: Session, room: LocalRoom, request: { giftId: number, recipientId: UserId }): Promise<void>
   counts (): Promise<Counts>
   /**
-   * @returns the totals of the users who have received the most gifts since the room was created, largest first
+   * @returns the highest totals since the room was created, largest first
    * @throws UNAVAILABLE
    */
   totals (room: RoomRecord): Promise<GiftTotal[]>

@@ -121,7 +121,7 @@ export const requests = {
     reply: nothing
   },
   'transport:restartIce': {
-    request: z.object({ transportId: mediaId }).describe('Returns new ICE credentials after a change of the client's network'),
+    request: z.object({ transportId: mediaId }).describe("Returns new ICE credentials after a change of the client's network"),
     reply: z.object({ iceParameters: opaque })
   },
   'audio:produce': {
@@ -138,17 +138,17 @@ export const requests = {
     reply: nothing
   },
   'audio:selfMute': {
-    request: z.object({ producerId: mediaId }).describe('Mutes one of the sender's producers'),
+    request: z.object({ producerId: mediaId }).describe("Mutes one of the sender's producers"),
     reply: nothing
   },
   'audio:selfUnmute': {
-    request: z.object({ producerId: mediaId }).describe('Unmutes one of the sender's producers. The producer stays paused while the sender is muted by the owner or an admin'),
+    request: z.object({ producerId: mediaId }).describe("Unmutes one of the sender's producers. The producer stays paused while the sender is muted by the owner or an admin"),
     reply: nothing
   },
   'audio:consume': {
     request: z.object({
       transportId: mediaId,
-      producerId: mediaId.describe('A producer in the room, or `mix` for the room's mix (from the mix feature)'),
+      producerId: mediaId.describe("A producer in the room, or `mix` for the room's mix (from the mix feature)"),
       rtpCapabilities,
       paused: z.boolean().default(true).describe('Whether the consumer starts paused and stays paused until consumer:resume')
     }).describe('Receives the audio of a producer'),
@@ -202,5 +202,5 @@ export const joinReply = z.object({
   existingProducers: z.array(z.object({ producerId: mediaId, userId, source, isPaused: z.boolean() })),
   maxBitrates: z.object({ voice: z.int(), music: z.int() }).describe('Allowed bit rate of a producer, in bit/s'),
   activeSpeakers: z.array(userId).describe('The active speakers. speaker:active reports changes'),
-  iceServers: greeting.shape.iceServers.describe('As in session:ready, but with new credentials. For clients that connected before the feature was enabled')
+  iceServers: greeting.shape.iceServers.describe('The ICE servers from session:ready with new credentials, for clients that connected before the feature was enabled')
 })

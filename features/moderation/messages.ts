@@ -18,7 +18,7 @@ export const requests = {
   'room:kick': {
     request: z.object({
       userId,
-      banSeconds: z.number().min(0).max(maxBanSeconds).optional().describe('How long the user cannot rejoin. Default: the user can rejoin immediately')
+      banSeconds: z.number().min(0).max(maxBanSeconds).optional().describe('How long the user is banned from rejoining. Default: the user can rejoin immediately')
     }).describe('Removes a user from the room. Owner and admins only. An admin cannot remove the owner'),
     reply: z.object({ userId })
   },

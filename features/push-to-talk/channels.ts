@@ -10,8 +10,8 @@ import type { Channel, CurrentTalk, NativeVoice, Radio, State, TalkInjection } f
 /** How long an unused channel stays open on this server, in milliseconds. */
 const lingerMs = 30_000
 /**
- * How long a talk on another server may send no audio, in milliseconds. After that, the talk is considered lost: that
- * server was killed, or the talk's STOP was lost in a Redis outage.
+ * Maximum time without audio from a talk on another server, in milliseconds. After that, the talk is considered lost:
+ * that server was killed, or the talk's STOP was lost in a Redis outage.
  */
 const lostTalkMs = 10_000
 /** Maximum number of packets waiting for a talk's producer to open. */

@@ -8,7 +8,7 @@ export interface LoggedMessage {
   at: number
   fromKey: string
   messageId: string
-  /** The recipients' frame, in base64. */
+  /** The frame for the recipients, in base64. */
   frame: string
 }
 

@@ -69,7 +69,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
   const received = metrics.counter('flylive_ptt_frames_received_total', 'Frames from radios')
   const dropped = metrics.counter('flylive_ptt_frames_dropped_total', 'Dropped frames from radios, by reason (malformed, no_floor, ignored, overflow, rate_limited)', ['reason'])
   for (const reason of dropReasons) dropped.inc({ reason }, 0)
-  /** For each user, the time before which all messages were received, in epoch milliseconds. */
+  /** Per user, the time up to which all messages were received, in epoch milliseconds. */
   const seen = kv.namespace('push-to-talk:seen')
   const seenTtlMs = settings.offlineSeconds * 1000
   /** Number of messages per user in the current minute, which began at `since`. Ordered by `since`. */
@@ -222,7 +222,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
     return ++sent.count <= settings.messagesPerMinute
   }
 
-  /** Stores a text, an image or an interactive message, acknowledges it, and sends it to the recipients. */
+  /** Stores a text, image or interactive message, acknowledges it, and sends it to the recipients. */
   async function message (radio: Radio, frame: Frame): Promise<void> {
     const { channelType, messageType, toId } = frame
     const { userId, userKey } = radio

@@ -28,7 +28,7 @@ export interface VoicePacket {
 /** Messages from the RTP thread: the port that receives packets, or a packet. */
 export type RtpEvent = { port: number } | VoicePacket
 
-/** Id of the header extension for the audio level in the packets that the thread sends. */
+/** Id of the audio level header extension in packets from the thread. */
 export const sentLevelExtensionId = 1
 export const sentPayloadType = 100
 /**

@@ -1,7 +1,7 @@
 import type { Injection, OutgoingEvent, Session, Tap, UserId } from 'flylive-audio-server/feature'
 import type { Frame } from './frames.ts'
 
-// The feature's in-memory state, which outlives reloads. The running generation uses this state, and sets
+// The feature's in-memory state, which outlives reloads. The running generation uses this state and sets
 // `voicesChanged`.
 
 /** A connected radio. */
@@ -79,7 +79,7 @@ export interface CurrentTalk {
   readonly isNative: boolean
 }
 
-/** A native client that is speaking, or has spoken, in the room of a channel. */
+/** A native client that is speaking or has spoken in a channel's room. */
 export interface NativeVoice {
   readonly userId: UserId
   readonly userKey: string

@@ -38,7 +38,7 @@ export interface Talks {
   audio (radio: Radio, queued: QueuedFrame): 'no_floor' | 'malformed' | undefined
   /** Handles STOP. */
   stop (radio: Radio, frame: Frame): void
-  /** Ends a radio's talk. If a channel is given, ends only a talk in that channel. */
+  /** Ends a radio's talk. If a channel is specified, ends only a talk in that channel. */
   end (radio: Radio, channel?: string): Promise<void>
   /** Handles a packet from a native client. */
   nativePacket (packet: VoicePacket): void

@@ -3,7 +3,7 @@ import type { FeatureInstance, Redis } from 'flylive-audio-server/feature'
 import { channelsIn } from './membership.ts'
 import type { Membership } from './membership.ts'
 
-/** Redis channel for the backend's changes to users' channels. */
+/** Redis channel where the backend publishes changes to users' channels. */
 const updatesChannel = 'vp:membership_updates'
 
 const update = z.object({ userId, channelIds: z.array(z.unknown()), action: z.literal('set_user_channels') })

@@ -93,7 +93,7 @@ export class Recorder {
   }
 
   /**
-   * Ends a recording. Resolves when it is finished. Idempotent.
+   * Ends a recording. Resolves once the recording is finished. Idempotent.
    *
    * @param reason undefined if a host stopped the recording
    */

@@ -72,7 +72,7 @@ const leaseMs = 6000
 const saveMs = 10_000
 /** How often a job checks the lease of a running recording, in milliseconds. */
 const watchMs = 2000
-/** How long an unfinished recording may have no uploads before its server is considered dead, in milliseconds. */
+/** Time without uploads after which an unfinished recording's server is considered dead, in milliseconds. */
 const quietMs = 2 * leaseMs
 const retentionMs = 10 * 60_000
 const lockMs = 60_000
@@ -102,7 +102,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   }
 
   /**
-   * Removes the recording from the room's state, and notifies the members.
+   * Removes the recording from the room's state and notifies the members.
    *
    * @throws UNAVAILABLE
    */
@@ -147,7 +147,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   }
   const continueElsewhere = createContinuation(app, continueHere)
 
-  /** Completes the files in a recording's folder, and deletes empty ones. */
+  /** Completes the files in a recording's folder and deletes empty ones. */
   async function completeFiles (folder: string, known: readonly RecordedFile[]): Promise<RecordedFile[]> {
     const names = (await readdir(folder)).filter((name) => name.endsWith('.mp4')).sort()
     const files: RecordedFile[] = []

@@ -19,7 +19,7 @@ export interface OpenOptions {
   folder: string
   /** Whether each voice is recorded in its own file. */
   tracks: boolean
-  /** Minimum free disk space, in bytes. With less, the recording ends. */
+  /** The recording ends if the disk has less free space than this, in bytes. */
   minFreeBytes: number
 }
 

@@ -11,9 +11,9 @@ const windowSamples = 5 * sampleRate
 const tolerance = { speaking: 720, pausing: 120 }
 
 /**
- * Maps the RTP timestamps of one sender to the time of the recording. The reference is the packet with the lowest delay
- * in the last 5 to 10 seconds, so jitter does not shift packets. The mapping compensates for clock drift between the
- * sender and the server.
+ * Maps one sender's RTP timestamps to recording time. The reference is the packet with the lowest delay in the last 5
+ * to 10 seconds, so jitter does not shift packets. The mapping compensates for clock drift between the sender and the
+ * server.
  */
 export class VoiceClock {
   #rtp = 0

@@ -15,7 +15,9 @@ import type { SeatRequestView, SeatState, SeatStateHandle } from './state.ts'
 export interface SeatRequests {
   /** @returns the requests for a member's join reply */
   joinSnapshot (room: LocalRoom, session: Session): Promise<SeatRequestView[]>
-  /** Sends the requests if they differ from those last sent: immediately, or at most {@link windowMs} later. */
+  /**
+   * Sends the requests if they have changed since they were last sent: immediately, or at most {@link windowMs} later.
+   */
   publish (room: LocalRoom, state: SeatState | undefined): void
   /** Records a role that another operation looked up. */
   updateRole (room: LocalRoom, session: Session, role: Role): void
@@ -108,7 +110,8 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
   }
 
   /**
-   * Stores a member's role. If the member may now see different requests, sends them the full list.
+   * Stores a member's role. If the member may now see different requests, sends the member all requests that they may
+   * see.
    */
   function updateRole (room: LocalRoom, session: Session, role: Role): void {
     const audience = audienceOf(room)

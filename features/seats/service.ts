@@ -45,8 +45,8 @@ export interface Seats {
    */
   resize (roomId: string, seatCount: number): Promise<void>
   /**
-   * Releases the seat of a user who has left, and removes the user's request. After a disconnect, starts their grace
-   * period instead.
+   * Releases the seat of a user who has left, and removes the user's request. After a disconnect, starts the user's
+   * grace period instead.
    */
   left (roomId: string, userId: UserId, reason: LeaveReason): Promise<void>
   /** Starts the grace period of users who have a seat or a request but are not in the room. */

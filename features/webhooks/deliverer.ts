@@ -30,7 +30,7 @@ export interface Deliverer {
 
 /** Poll interval for retries and for events added by other servers, in milliseconds. */
 const pollMs = 500
-/** How much longer a lease lasts than the timeout of a request, in milliseconds. */
+/** A lease outlasts the timeout of a request by this time, in milliseconds. */
 const leaseMarginMs = 5000
 const maxBackoffMs = 600_000
 /**

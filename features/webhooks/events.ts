@@ -45,7 +45,7 @@ export interface QueuedEvent {
   body: string
 }
 
-/** The event's name in a body. */
+/** The event's name in a webhook body. */
 export const nameOf = (body: string): string => (JSON.parse(body) as { event: string }).event
 
 /** Creates an event of a room. */

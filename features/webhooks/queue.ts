@@ -94,7 +94,7 @@ export interface Overflow {
 }
 
 export interface StorageOptions {
-  /** The clock for due times, in epoch milliseconds. Default: the clock of the storage. */
+  /** The clock for due times, in epoch milliseconds. Default: the storage's clock. */
   now?: () => number
   queueLimit: number
   deadLetterLimit: number
