@@ -31,8 +31,8 @@ export interface ApiRooms {
   hosts (caller: Caller, room: ApiRoom): Promise<boolean>
   /**
    * @param onAir for each room, whether it is on air
-   * @returns for each room, whether the caller may list it: own rooms, and rooms on air that have no PIN and are not
-   *   locked
+   * @returns for each room, whether the caller may list it. Callers may list their own rooms, and unlocked rooms on air
+   *   without a PIN
    */
   areVisible (caller: Caller, rooms: readonly ApiRoom[], onAir: readonly boolean[]): Promise<boolean[]>
 }

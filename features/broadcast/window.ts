@@ -7,7 +7,7 @@ import { partSamples, segmentSamples } from './timeline.ts'
 export const codecs: readonly Codec[] = ['aac', 'opus']
 
 /**
- * The initial discontinuity sequence of a new window is the age of the broadcast divided by this, in milliseconds.
+ * How often the initial discontinuity sequence of new windows increases by one during a broadcast, in milliseconds.
  */
 const discontinuityMs = 4000
 

@@ -65,8 +65,8 @@ export function createRelay ({ names, history, rooms, sockets, rights, removals,
   const allowed = new Set(names)
   const { relayedAt, closed: previousClosed } = history
   const closed = Promise.withResolvers<void>()
-  // The next relay waits for this relay and all previous ones, because this relay closes before the previous one if
-  // this generation fails to start.
+  // If this generation fails to start, this relay closes before the previous one. The next relay therefore waits for
+  // this relay and all previous ones.
   history.closed = Promise.all([previousClosed, closed.promise]).then(() => {})
   // Events without an id cannot be deduplicated, so this relay ignores those that arrived while the previous relay was
   // open.

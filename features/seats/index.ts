@@ -30,7 +30,7 @@ declare module 'flylive-audio-server/feature' {
     'seats:changed': (roomId: string, seated: number) => void
     /**
      * A command has changed the number, occupants, locks or mutes of a room's seats. Called once, on the server that
-     * ran it.
+     * ran the command.
      */
     'seats:updated': (roomId: string, seats: SeatsSnapshot) => void
   }

@@ -110,8 +110,7 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
   }
 
   /**
-   * Stores a member's role. If the member may now see different requests, sends the member all requests that they may
-   * see.
+   * Stores a member's role. If the member may now see different requests, sends them all requests that they may see.
    */
   function updateRole (room: LocalRoom, session: Session, role: Role): void {
     const audience = audienceOf(room)

@@ -28,7 +28,7 @@ export interface AdminOptions {
   onRetried: () => void
 }
 
-/** Adds the routes under /admin/webhooks: they list queues and dead letters, and retry or delete dead letters. */
+/** Adds the routes under /admin/webhooks to list queues and dead letters, and to retry or delete dead letters. */
 export function adminRoutes (app: FeatureInstance, { storage, configured, onRetried }: AdminOptions): void {
   const show = ({ body, ...letter }: DeadLetter) => ({ ...letter, webhook: JSON.parse(body) as z.output<typeof webhook> })
 
