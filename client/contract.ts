@@ -258,7 +258,7 @@ export interface ChatRequests {
   }
   'chat:history': {
     request: {
-      /** The nextCursor of the previous page, or the id of a message. The page ends before that message. Default: the newest messages */
+      /** The nextCursor of the previous page, or a message id: only older messages are returned. Default: the newest messages */
       before?: string | undefined
       limit?: number
     }
@@ -351,7 +351,7 @@ export interface GiftsEvents {
 
 /** Fields that the feature `gifts` adds to the reply to room:join. */
 export interface GiftsJoinReply {
-  /** How many gifts each user has received since the room was created, for the 50 users with the most gifts, in descending order */
+  /** Number of gifts per recipient since the room was created: the 50 highest, in descending order */
   giftTotals: {
     recipientId: UserId
     quantity: number
@@ -509,7 +509,7 @@ export interface MediaRequests {
   'audio:consume': {
     request: {
       transportId: string
-      /** A producer in the room, or `mix` for the mix of the room (from the mix feature) */
+      /** A producer in the room, or `mix` for the room's mix (from the mix feature) */
       producerId: string
       rtpCapabilities: {
         codecs: {
@@ -571,7 +571,7 @@ export interface MediaRequests {
 
 /** Events of the feature `media`. */
 export interface MediaEvents {
-  /** Sent to the other members when a user starts to send audio */
+  /** Sent to the other members when a user starts sending audio */
   'audio:newProducer': {
     roomId: string
     producerId: string
@@ -579,7 +579,7 @@ export interface MediaEvents {
     source: 'voice' | 'music'
     kind: 'audio'
   }
-  /** Sent to the other members when a producer is closed. If the event has a reason, the sender of the audio also receives it */
+  /** Sent to the other members when a producer is closed. The sender of the audio also receives the event if it has a reason */
   'audio:producerClosed': {
     roomId: string
     producerId: string
@@ -602,7 +602,7 @@ export interface MediaEvents {
     userId: UserId
     source: 'voice' | 'music'
   }
-  /** Sent when a consumer is closed, to the member who created it */
+  /** Sent to a member when one of their consumers is closed */
   'consumer:closed': {
     roomId: string
     consumerId: string
@@ -617,7 +617,7 @@ export interface MediaEvents {
     levels: number[]
     timestamp: number
   }
-  /** Sent to the members who have lost transports because a media worker has died. Clients must recreate their transports, producers and consumers. The server then announces the remaining producers again */
+  /** Sent to members who lost transports because a media worker died. Clients must recreate their transports, producers and consumers. The server then announces the remaining producers again */
   'media:reset': {
     roomId: string
     reason: string
@@ -642,7 +642,7 @@ export interface MediaJoinReply {
   }
   /** The active speakers. speaker:active reports changes */
   activeSpeakers: UserId[]
-  /** The same as in session:ready, with new credentials, for clients that connected before the feature was enabled */
+  /** The ICE servers from session:ready with new credentials, for clients that connected before the feature was enabled */
   iceServers: {
     urls: string | string[]
     username?: string | undefined
@@ -683,7 +683,7 @@ export interface ModerationRequests {
   'room:kick': {
     request: {
       userId: UserId
-      /** How long the user cannot rejoin. Default: the user can rejoin immediately */
+      /** How long the user is banned from rejoining. Default: the user can rejoin immediately */
       banSeconds?: number | undefined
     }
     reply: {
@@ -849,7 +849,7 @@ export interface RecordingEvents {
   'recording:stopped': {
     roomId: string
     recordingId: string
-    /** Why the recording ended; absent if a host stopped it. `disk_full`: the disk has no space; `failed`: the server could not write a file, or the recorder failed; `max_duration`: the recording reached RECORDING_MAX_HOURS; `moved`: nobody was left in the room on the recording server, and another server continues with a new recording; `room_closed`: nobody was left in the room; `server_stopped`: the server or the feature was stopped; `server_lost`: the server died, and the recording contains what was stored until then */
+    /** Why the recording ended; absent if a host stopped it. `disk_full`: the disk has no space; `failed`: the server could not write a file, or the recorder failed; `max_duration`: the recording reached RECORDING_MAX_HOURS; `moved`: the last member on the recording server left, and another server continues with a new recording; `room_closed`: the last member left the room; `server_stopped`: the server or the feature was stopped; `server_lost`: the server died, and the recording contains what was stored until then */
     reason?: ('disk_full' | 'failed' | 'max_duration' | 'moved' | 'room_closed' | 'server_stopped' | 'server_lost') | undefined
   }
 }
