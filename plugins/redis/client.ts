@@ -2,6 +2,7 @@ import type { Socket } from 'node:net'
 import { Redis } from 'ioredis'
 import type { RedisOptions } from 'ioredis'
 import type { Config } from '../../config/load.ts'
+import { afterReading } from '../errors/timeout.ts'
 import { clusterKeyPrefix, followPrimary } from './redis-cluster.ts'
 
 type RedisConfig = Pick<Config, 'NODE_ID' | 'REDIS_URL' | 'REDIS_HOST' | 'REDIS_PORT' | 'REDIS_USERNAME' | 'REDIS_PASSWORD' | 'REDIS_DB' | 'REDIS_TLS' | 'REDIS_SENTINELS' | 'REDIS_SENTINEL_NAME' | 'REDIS_SENTINEL_PASSWORD' | 'REDIS_CLUSTER_NODES'>
@@ -20,42 +21,60 @@ const commandTimedOut = 'Command timed out'
  */
 export function createRedisClient (config: RedisConfig, commandTimeout: number): Redis {
   const { client, timedOut } = connectionTo(config, commandTimeout)
-  readBeforeTimeouts(client, timedOut)
+  timeOutWhenSilent(client, commandTimeout, timedOut)
   sendTogether(client)
   return client
 }
 
 /**
- * Makes the client read all available replies before a command times out. Node.js runs timers before it reads sockets.
- * If the process was blocked for longer than the timeout, all commands in flight would otherwise fail, even if Redis
- * replied in time.
+ * Lets a command time out only if Redis has sent nothing for the whole timeout. While Redis is busy with a burst, later
+ * commands wait for their turn. All available replies are read first: Node.js runs timers before it reads sockets, so
+ * after the process was blocked, commands would otherwise fail although Redis replied in time.
  *
- * @param timedOut called when Redis did not reply to a command in time
+ * @param timeoutMs the client's `commandTimeout`, in milliseconds
+ * @param timedOut called when a command has timed out
  */
-function readBeforeTimeouts (client: Redis, timedOut: (() => void) | undefined): void {
+function timeOutWhenSilent (client: Redis, timeoutMs: number, timedOut: (() => void) | undefined): void {
   const send = client.sendCommand.bind(client)
+  let receivedAt = 0
+  client.on('connect', () => client.stream.on('data', () => { receivedAt = performance.now() }))
+
   client.sendCommand = (command, stream) => {
     const { reject } = command
-    command.reject = (error) => {
-      if (error.message !== commandTimedOut) return reject(error)
-      setImmediate(reject, error)
-      timedOut?.()
+    const sentAt = performance.now()
+    const msLeft = () => Math.max(sentAt, receivedAt) + timeoutMs - performance.now()
+    const failLater = (error: Error) => {
+      afterReading(Math.max(0, msLeft()), () => {
+        if (command.isSettled) return
+        if (msLeft() > 0) return failLater(error)
+        reject(error)
+        timedOut?.()
+      })
     }
+    command.reject = (error) => error.message === commandTimedOut ? failLater(error) : reject(error)
     return send(command, stream)
   }
 }
 
 /**
- * Writes all commands from one turn of the event loop to the socket together. Unlike ioredis's auto-pipelining, does
- * not wait for replies before sending further commands, and does not copy all defined commands each time.
+ * Writes commands to the socket together. The first commands after a pause are written on the next tick. Further
+ * commands wait for the end of the event loop's iteration, so that a burst needs few writes. Unlike ioredis's
+ * auto-pipelining, does not wait for replies before sending further commands, and does not copy all defined commands
+ * each time.
  */
 function sendTogether (client: Redis): void {
   const send = client.sendCommand.bind(client)
+  let hasWritten = false
   client.sendCommand = (command, stream) => {
     const socket = client.stream as Socket | undefined
     if (socket && socket.writableCorked === 0) {
       socket.cork()
-      process.nextTick(() => socket.uncork())
+      if (hasWritten) setImmediate(() => socket.uncork())
+      else {
+        hasWritten = true
+        process.nextTick(() => socket.uncork())
+        setImmediate(() => { hasWritten = false })
+      }
     }
     return send(command, stream)
   }
