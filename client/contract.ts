@@ -55,7 +55,7 @@ export interface CoreRequests {
       title: string | null
       /** null if the room has no topic */
       topic: string | null
-      /** Whether new users need a PIN or cannot join at all */
+      /** Whether the room is locked: new users need a PIN, or cannot join if there is none */
       isLocked: boolean
       /** The admins appointed by the owner */
       admins: UserId[]
@@ -157,7 +157,7 @@ export interface CoreEvents {
     title: string | null
     /** null if the room has no topic */
     topic: string | null
-    /** Whether new users need a PIN or cannot join at all */
+    /** Whether the room is locked: new users need a PIN, or cannot join if there is none */
     isLocked: boolean
   }
   /** Sent to all members when a user is made an admin, or an admin is made a member */
@@ -377,7 +377,7 @@ export interface LobbyRequests {
         hostName: string | null
         title: string | null
         topic: string | null
-        /** Whether new users need a PIN or cannot join at all. If true, `hostName` is null, and `people` and `speaking` are empty */
+        /** Whether the room is locked: new users need a PIN, or cannot join if there is none. If true, `hostName` is null, and `people` and `speaking` are empty */
         isLocked: boolean
         live: {
           /** The active speakers. The list may be a few seconds old */

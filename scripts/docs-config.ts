@@ -154,7 +154,7 @@ function describeValues ({ field, read, isSecret }: Described): string {
     : type.type === 'integer' || type.type === 'number'
       ? `${type.type === 'integer' ? 'whole number' : 'number'}, ${type.minimum} to ${type.maximum}`
       : type.type === 'boolean' ? 'true or false' : worded
-  const parts = [list ? 'comma-separated' : !accepted && 'text', accepted, isSecret && 'secret']
+  const parts = [list ? 'comma-separated' : !accepted && 'text', list ? accepted?.replace(', separated by commas', '') : accepted, isSecret && 'secret']
   return parts.filter(Boolean).join('; ')
 }
 

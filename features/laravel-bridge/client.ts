@@ -165,7 +165,7 @@ const reasonTexts = {
   malformed: 'response too large'
 } as const
 
-/** Classifies an error of the HTTP client. Unknown errors are treated as if the request had been sent. */
+/** Classifies an error of the HTTP client. After an unknown error, the backend may have received the request. */
 function reasonOf (error: unknown): 'unreachable' | keyof typeof reasonTexts {
   if (error instanceof errors.ConnectTimeoutError) return 'unreachable'
   if (error instanceof errors.ResponseExceededMaxSizeError) return 'malformed'

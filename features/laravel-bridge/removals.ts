@@ -20,7 +20,7 @@ export interface Removals {
 /** Job that verifies that a kick reached all servers. */
 export const kickJob = 'backend-kick'
 
-/** Delay of the verification, in milliseconds. By then, every subscribed server should have handled the event. */
+/** Delay before the verification, in milliseconds. By then, every subscribed server should have handled the event. */
 const verifyDelayMs = 3000
 /**
  * Duration of a ban, in milliseconds: ten years. The backend's blocks never expire, but a ban needs an expiry time.

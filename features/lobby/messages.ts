@@ -8,7 +8,7 @@ const listed = z.object({
   hostName: z.string().nullable().describe('Name of the owner; null if the room is locked or the server does not know the name'),
   title: z.string().nullable(),
   topic: z.string().nullable(),
-  isLocked: z.boolean().describe('Whether new users need a PIN or cannot join at all. If true, `hostName` is null, and `people` and `speaking` are empty'),
+  isLocked: z.boolean().describe('Whether the room is locked: new users need a PIN, or cannot join if there is none. If true, `hostName` is null, and `people` and `speaking` are empty'),
   live: z.object({
     speaking: z.array(userId).describe('The active speakers. The list may be a few seconds old'),
     onAir: z.boolean().describe('Whether the room is broadcast')

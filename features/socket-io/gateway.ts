@@ -61,7 +61,7 @@ export function createGateway (config: Settings, mapping: Mapping): Gateway {
   const states = new WeakMap<EngineSocket, ConnectionState>()
   /** Each connection, by its first request. */
   const byRequest = new WeakMap<IncomingMessage, EngineSocket>()
-  // The sessions of all feature generations share this face, so that an event is encoded once for all of them.
+  // All sessions share this face, even after a reload, so that each event is encoded only once.
   const face: Face<Packet> = {
     name: mapping.face.name,
     parse: (data, isBinary) => current.face.parse(data, isBinary),

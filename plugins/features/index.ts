@@ -108,7 +108,7 @@ declare module '../cluster/messages.ts' {
   }
 }
 
-/** How often this server reads the settings without a notification, in milliseconds. */
+/** Interval at which this server rereads the settings, in case a notification was lost, in milliseconds. */
 const lookMs = 10_000
 
 const camelCase = (name: string) => name.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())

@@ -42,8 +42,8 @@ export interface ConnectionPath {
   /** Called when a session of this path is open, before its first frame. */
   opened?: (session: Session) => void
   /**
-   * Handles the frames of the path's sessions instead of the face. The frames are already checked against the
-   * connection's limits. After a reload, the new generation receives the frames of existing sessions.
+   * Handles the frames of the path's sessions. If set, the face does not parse them. The frames are already checked
+   * against the connection's limits. After a reload, the new generation receives the frames of existing sessions.
    */
   receive?: (session: Session, data: Buffer, isBinary: boolean) => void
   /**

@@ -67,7 +67,7 @@ export interface WorkerPool {
    */
   place (worker: MediaWorker): MediaWorker
   /**
-   * Reserves a slot for another of a room's routers.
+   * Reserves a slot for a room's second or later router, on the given worker.
    *
    * @throws OVERLOADED if the worker has its maximum number of routers
    */

@@ -115,7 +115,7 @@ export async function changeAndPublish<R> (
  * Appends an entry to a log and publishes a message about the entry. If the store cannot be
  * reached, the message is delivered on this server only.
  *
- * @param append appends the entry; must pass its argument to the store and return the number of receivers
+ * @param append passes its argument to the store, which appends the entry; returns the number of receivers
  */
 async function appendAndPublish (
   bus: Pick<Bus, 'track' | 'publish'>,

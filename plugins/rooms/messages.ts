@@ -17,7 +17,7 @@ export const topic = text(0, 200)
 export const details = z.object({
   title: z.string().nullable().describe('null if the room has no title'),
   topic: z.string().nullable().describe('null if the room has no topic'),
-  isLocked: z.boolean().describe('Whether new users need a PIN or cannot join at all')
+  isLocked: z.boolean().describe('Whether the room is locked: new users need a PIN, or cannot join if there is none')
 })
 
 export const requests = {

@@ -26,11 +26,9 @@ const retryMs = 200
 const maxProfiles = 20
 /** Maximum user ids in a room:presence event. */
 const maxLeft = 500
-/**
- * Maximum total size of the profiles, and of the user ids, in a room:presence event, in bytes. The rest of the event is
- * small.
- */
+/** Maximum total size of the profiles in a room:presence event, in bytes. */
 const maxJoinedBytes = maxEventBytes * 3 / 4
+/** Maximum total size of the user ids in a room:presence event, in bytes. The rest of the event is small. */
 const maxLeftBytes = maxEventBytes / 8
 /**
  * Maximum size of all events per interval, in bytes. Changes that exceed this size are sent in later intervals. The

@@ -325,13 +325,13 @@ declare module '../hooks.ts' {
      */
     'room:reserved': (roomId: string) => Promise<ReservedRoom | undefined>
     /**
-     * Returns a user's role. The first result is used. Without a result, the role depends on the room's current owner,
-     * the roles that the owner has assigned, and the user's token.
+     * Returns a user's role. The first result is used. If no handler returns a role, it depends on the room's current
+     * owner, the roles that the owner has assigned, and the user's token.
      */
     'room:role': (room: RoomRecord, session: Session) => Promise<Role | undefined>
     /**
-     * Returns a room's owner. The first result is used. Without a result, the owner is the room's creator or the user
-     * who has become the owner since. While a feature handles this hook, the server names no successors.
+     * Returns a room's owner. The first result is used. If no handler returns an owner, the
+     * owner is the room's creator or that user's successor. While a feature handles this hook, the server names no successors.
      */
     'room:owner': (room: RoomRecord) => Promise<UserId | undefined>
     /**

@@ -42,7 +42,7 @@ const timeoutMs = 5000
 const silentMs = 5000
 /** Minimum interval between logged faults of a thread, in milliseconds. A fault may repeat with every packet. */
 const faultIntervalMs = 1000
-/** If the thread with the fewest mixes exceeds this {@link MixThread.load}, a new mix starts another thread. */
+/** If even the thread with the fewest mixes has a higher {@link MixThread.load}, a new mix starts another thread. */
 const fullLoad = 0.6
 const respawnDelayMs = 100
 const maxRespawnDelayMs = 5000

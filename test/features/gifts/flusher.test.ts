@@ -14,7 +14,7 @@ import { giftOf } from '../../contracts/gift-outbox.ts'
 import { until } from '../../support/retry.ts'
 import { stopwatch } from '../../support/pace.ts'
 
-// Most of these tests wait for seconds, so they run in parallel.
+// Most of these tests take several seconds, so they run in parallel.
 t.jobs = 12
 const slowly = { buffered: true }
 
