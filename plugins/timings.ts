@@ -6,7 +6,7 @@ export interface Timings {
   requestMs: number
   /** How long a client may take to send the headers of an HTTP request. */
   headersMs: number
-  /** How long Redis may take to answer a command. After this time, the caller returns UNAVAILABLE. */
+  /** If Redis sends nothing for this long, the waiting commands fail, and their callers return UNAVAILABLE. */
   redisCommandMs: number
   /** Lifetime of a server's lease. The server renews the lease three times per lifetime; when the lease expires, the server's members are removed from their rooms. */
   leaseMs: number

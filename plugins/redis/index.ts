@@ -23,8 +23,8 @@ declare module '../hooks.ts' {
 }
 
 /**
- * Connects to Redis if it is configured. While the connection is down, commands fail immediately. If Redis hangs,
- * commands fail after `redisCommandMs` (plugins/timings.ts). When a command fails, its caller returns UNAVAILABLE
+ * Connects to Redis if it is configured. While the connection is down, commands fail immediately. If Redis sends
+ * nothing for `redisCommandMs` (plugins/timings.ts), commands fail. When a command fails, its caller returns UNAVAILABLE
  * instead of waiting. The client keeps trying to reconnect.
  */
 export default fp(async function redis (app) {
