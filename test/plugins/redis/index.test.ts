@@ -1,7 +1,7 @@
 import t from 'tap'
 import { build } from '../../support/build.ts'
 import { blockFor } from '../../support/block.ts'
-import { redisDatabase } from '../../support/redis.ts'
+import { redisDatabase, startRedis } from '../../support/redis.ts'
 
 t.test('writes the commands of one turn of the event loop together and in order', async (t) => {
   const { app } = await build(t, { env: { REDIS_URL: await redisDatabase() } })
@@ -43,4 +43,18 @@ t.test('reads the reply of a command if the process was blocked until the comman
   await new Promise((resolve) => setImmediate(resolve))
   blockFor(400)
   t.equal(await reply, 'PONG')
+})
+
+t.test('does not time out a command that waits for earlier commands', async (t) => {
+  const timings = { redisCommandMs: 1500 }
+  const { app } = await build(t, { env: { REDIS_URL: (await startRedis(t)).url }, timings })
+  const busy = `
+    local function ms () local time = redis.call('TIME') return time[1] * 1000 + time[2] / 1000 end
+    local start = ms()
+    while ms() - start < 500 do end
+    return 'done'
+  `
+  // Redis reads 16 KiB at a time, and sends the replies to all commands that it has read.
+  const replies = Array.from({ length: 5 }, async () => await app.redis.eval(busy, 0, 'x'.repeat(16_384)))
+  t.same(await Promise.all(replies), Array(5).fill('done'), 'the last reply arrives after the timeout')
 })
