@@ -89,14 +89,18 @@ export function createAdmission (app: FastifyInstance, size: () => number): Admi
       if (!isOriginAllowed({ headers: request.headers, host: clientOf(request).host })) throw new OriginNotAllowed(request.headers.origin?.slice(0, maxOriginLength))
     },
     async identify (request, authenticate, connection) {
-      let elsewhere: Promise<number> | undefined
-      const verified = ({ id }: User) => { elsewhere = quotasOf().countElsewhere(userKeyOf(id)) }
+      let early: { userKey: string, elsewhere: Promise<number> } | undefined
+      const verified = ({ id }: User) => {
+        const userKey = userKeyOf(id)
+        early = { userKey, elsewhere: quotasOf().countElsewhere(userKey) }
+      }
       const identity = { ...await authenticate(verified), address: clientOf(request).address }
       // A feature may identify users by its own rules, so the id is checked here.
       if (!userId.safeParse(identity.user.id).success) throw new Unauthorized("The user's id is invalid")
       // Do not count a closed connection: its `close` event, which would end the count, has already been emitted.
       if (connection && closed.has(connection)) throw unavailable('The client has disconnected')
-      await quotasOf().countUser(userKeyOf(identity.user.id), connection, elsewhere)
+      const userKey = userKeyOf(identity.user.id)
+      await quotasOf().countUser(userKey, connection, early?.userKey === userKey ? early.elsewhere : undefined)
       if (app.drain.draining) throw app.nodes.refusal('DRAINING')
       if (connection) identified.set(identity, connection)
       return identity

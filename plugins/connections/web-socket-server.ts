@@ -1,9 +1,10 @@
 import type { IncomingMessage, Server } from 'node:http'
+import type { Socket } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import websocket from '@fastify/websocket'
 import { ValidationFailed } from '../errors/codes.ts'
 import type { CodedError } from '../errors/codes.ts'
-import { refuseUpgrade } from '../errors/upgrades.ts'
+import { refuseUpgrade, rejectUpgrade } from '../errors/upgrades.ts'
 
 /** The WebSocket subprotocol of the native protocol. The server selects this subprotocol if a client offers it. */
 export const subprotocol = 'msab.v1'
@@ -51,8 +52,23 @@ export async function registerWebSocketServer (app: FastifyInstance, closeAll: (
       wait()
     }
   })
+  endFailedUpgrades(app)
   // Emitted if the headers of an upgrade are invalid.
   app.websocketServer.on('wsClientError', (error, socket, request) => {
     refuseUpgrade(app.log, request, socket, new ValidationFailed(error.message) as CodedError, ['sec-websocket-version: 13'])
   })
+}
+
+/** If opening a WebSocket throws, rejects the upgrade. Otherwise, the client would wait forever. */
+function endFailedUpgrades ({ log, websocketServer }: FastifyInstance): void {
+  const open = websocketServer.handleUpgrade.bind(websocketServer)
+  websocketServer.handleUpgrade = (request, socket, head, opened) => {
+    try {
+      open(request, socket, head, opened)
+    } catch (err) {
+      log.error({ err }, 'failed to open a WebSocket')
+      if ((socket as Socket).bytesWritten > 0) socket.destroy()
+      else rejectUpgrade(socket, err)
+    }
+  }
 }

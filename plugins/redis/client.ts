@@ -11,38 +11,75 @@ type RedisConfig = Pick<Config, 'NODE_ID' | 'REDIS_URL' | 'REDIS_HOST' | 'REDIS_
 const maxRetryDelayMs = 500
 /** The message of ioredis's error after `commandTimeout`. */
 const commandTimedOut = 'Command timed out'
+/** A command fails after this many timeouts even if Redis replies to earlier commands in the meantime. */
+const maxTimeouts = 15
 
 /**
  * Creates the client for the configured Redis. The configuration contains a URL, a host and a port, Sentinels (which
  * report the current primary), or nodes of a Redis Cluster. The client connects when `connect()` is called.
  *
  * @param config must configure Redis
- * @param commandTimeout timeout of each command, in milliseconds
+ * @param commandTimeout how long Redis may send nothing before commands fail, in milliseconds
  */
 export function createRedisClient (config: RedisConfig, commandTimeout: number): Redis {
   const { client, timedOut } = connectionTo(config, commandTimeout)
-  timeOutWhenSilent(client, commandTimeout, timedOut)
-  sendTogether(client)
+  controlSending(client, commandTimeout, timedOut)
   return client
 }
 
+/** Commands that are written to the socket together. */
+interface Batch {
+  /** Set once the commands are written, in milliseconds of `performance.now()`. */
+  writtenAt?: number
+}
+
 /**
- * Lets a command time out only if Redis has sent nothing for the whole timeout. While Redis is busy with a burst, later
- * commands wait for their turn. All available replies are read first: Node.js runs timers before it reads sockets, so
- * after the process was blocked, commands would otherwise fail although Redis replied in time.
+ * Replaces the client's `sendCommand`.
+ *
+ * Commands are written together: the first ones after a pause on the next tick, further ones at the end of the event
+ * loop's iteration, so that a burst needs few writes. Unlike ioredis's auto-pipelining, this does not wait for replies
+ * before it sends further commands, and does not copy all defined commands each time.
+ *
+ * A command times out only if Redis has sent nothing for the whole timeout, because commands in a burst wait for their
+ * turn; the latest time is {@link maxTimeouts} timeouts. All available replies are read first: Node.js runs timers
+ * before it reads sockets, so after the process was blocked, commands would otherwise fail although Redis replied in
+ * time.
  *
  * @param timeoutMs the client's `commandTimeout`, in milliseconds
  * @param timedOut called when a command has timed out
  */
-function timeOutWhenSilent (client: Redis, timeoutMs: number, timedOut: (() => void) | undefined): void {
+function controlSending (client: Redis, timeoutMs: number, timedOut: (() => void) | undefined): void {
   const send = client.sendCommand.bind(client)
+  let batch: Batch = {}
+  let hasWritten = false
   let receivedAt = 0
   client.on('connect', () => client.stream.on('data', () => { receivedAt = performance.now() }))
 
+  function write (socket: Socket): void {
+    batch.writtenAt = performance.now()
+    batch = {}
+    socket.uncork()
+  }
+
+  function writeLater (socket: Socket): void {
+    socket.cork()
+    if (hasWritten) {
+      setImmediate(write, socket)
+      return
+    }
+    hasWritten = true
+    process.nextTick(write, socket)
+    setImmediate(() => { hasWritten = false })
+  }
+
   client.sendCommand = (command, stream) => {
     const { reject } = command
-    const sentAt = performance.now()
-    const msLeft = () => Math.max(sentAt, receivedAt) + timeoutMs - performance.now()
+    const own = batch
+    const msLeft = () => {
+      const now = performance.now()
+      const { writtenAt = now } = own
+      return Math.min(Math.max(writtenAt, receivedAt) + timeoutMs, writtenAt + maxTimeouts * timeoutMs) - now
+    }
     const failLater = (error: Error) => {
       afterReading(Math.max(0, msLeft()), () => {
         if (command.isSettled) return
@@ -52,30 +89,9 @@ function timeOutWhenSilent (client: Redis, timeoutMs: number, timedOut: (() => v
       })
     }
     command.reject = (error) => error.message === commandTimedOut ? failLater(error) : reject(error)
-    return send(command, stream)
-  }
-}
-
-/**
- * Writes commands to the socket together. The first commands after a pause are written on the next tick. Further
- * commands wait for the end of the event loop's iteration, so that a burst needs few writes. Unlike ioredis's
- * auto-pipelining, does not wait for replies before sending further commands, and does not copy all defined commands
- * each time.
- */
-function sendTogether (client: Redis): void {
-  const send = client.sendCommand.bind(client)
-  let hasWritten = false
-  client.sendCommand = (command, stream) => {
+    // The client has no socket until it connects for the first time.
     const socket = client.stream as Socket | undefined
-    if (socket && socket.writableCorked === 0) {
-      socket.cork()
-      if (hasWritten) setImmediate(() => socket.uncork())
-      else {
-        hasWritten = true
-        process.nextTick(() => socket.uncork())
-        setImmediate(() => { hasWritten = false })
-      }
-    }
+    if (socket && socket.writableCorked === 0) writeLater(socket)
     return send(command, stream)
   }
 }

@@ -51,6 +51,7 @@ export default defineFeature(async function paths (app) {
     }
   })
   app.gate.upgrade('/native', {})
+  app.gate.upgrade('/broken', { subprotocol () { throw new Error('The subprotocol is broken') } })
 }, { name: 'paths' })
 `
 const shared = globalThis as unknown as { flyliveWait: PromiseWithResolvers<void>, flyliveInside?: string }
@@ -220,4 +221,14 @@ t.test('claiming paths 50 times does not affect /ws', async (t) => {
   await ada.ok('chat:message', { content: 'hello' })
   await (await server.connect(2)).ok('room:join', { roomId: 'r1' })
   t.match(await ada.event('room:userJoined'), { userId: 2 })
+})
+
+t.test('rejects an upgrade if the feature fails to select a subprotocol', async (t) => {
+  const { server } = await scene(t)
+  const headers = { authorization: `Bearer ${tokenFor(1)}`, 'sec-websocket-protocol': 'one' }
+  const { status, body, socket } = await upgrade(t, server.url, '/broken', headers)
+  t.equal(status, 500)
+  t.match(JSON.parse(body), { error: { code: 'INTERNAL' } })
+  t.ok(socket.destroyed)
+  t.equal(server.app.sockets.size, 0)
 })

@@ -37,12 +37,15 @@ t.test('reads the database from the URL or from REDIS_DB', async (t) => {
 })
 
 t.test('reads the reply of a command if the process was blocked until the command\'s timeout', async (t) => {
-  const { app } = await build(t, { env: { REDIS_URL: await redisDatabase() }, timings: { redisCommandMs: 50 } })
-  const reply = app.redis.ping()
-  // Commands are sent at the end of this turn of the event loop.
+  const { app } = await build(t, { env: { REDIS_URL: await redisDatabase() }, timings: { redisCommandMs: 1000 } })
+  const late = app.redis.ping()
+  // The command above is not written yet.
+  blockFor(1300)
+  t.equal(await late, 'PONG')
+  const written = app.redis.ping()
   await new Promise((resolve) => setImmediate(resolve))
-  blockFor(400)
-  t.equal(await reply, 'PONG')
+  blockFor(1300)
+  t.equal(await written, 'PONG')
 })
 
 t.test('does not time out a command that waits for earlier commands', async (t) => {
