@@ -133,13 +133,15 @@ export class MediaTransports {
    * Creates the receive transport and starts to connect it. Browsers connect a transport only if it has a track, so the
    * client adds a local track without a consumer on the server. Without this track, a listener in a silent room could
    * not detect that the server's media port is unreachable.
+   *
+   * The track must stay active. While a track is being closed or paused, libwebrtc may assign the first packets of a
+   * voice to the track's receiver. The voice then stays silent, because all its later packets go there, too.
    */
   async prepare (): Promise<void> {
     const transport = await this.#transport('consumer')
     const rtpParameters = silentTrack(this.#options.device.recvRtpCapabilities)
     if (!rtpParameters) return
-    const consumer = await transport.consume({ id: silentTrackId, producerId: silentTrackId, kind: 'audio', rtpParameters })
-    consumer.close()
+    await transport.consume({ id: silentTrackId, producerId: silentTrackId, kind: 'audio', rtpParameters })
   }
 
   /** @returns a `MEDIA_FAILED` error that explains why the transports are not connected */

@@ -73,6 +73,30 @@ t.test('a listener receives the voices or the mix after two round trips', async 
   }
 })
 
+t.test('the track without a consumer stays active next to the voices', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,media' } })
+  const { RTCPeerConnection } = globalThis
+  t.teardown(() => { globalThis.RTCPeerConnection = RTCPeerConnection })
+  const connections: RTCPeerConnection[] = []
+  globalThis.RTCPeerConnection = class extends RTCPeerConnection {
+    constructor (configuration?: RTCConfiguration) {
+      super(configuration)
+      connections.push(this)
+    }
+  }
+  const listener = enter(t, server, 1, { handlerName: 'Chrome111' })
+  await listener.join('r1')
+  await until(() => listener.audio?.state === 'on')
+  globalThis.RTCPeerConnection = RTCPeerConnection
+  const speaker = enter(t, server, 2, { handlerName: 'Chrome111', receive: false })
+  await speaker.join('r1')
+  await speaker.audio?.publish(tone(t))
+  await until(() => listener.audio?.heard.length === 1)
+  const sections = connections.filter(({ connectionState }) => connectionState === 'connected')
+    .flatMap(({ currentRemoteDescription }) => currentRemoteDescription?.sdp.split('\r\nm=').slice(1) ?? [])
+  t.same(sections.map((section) => section.match(/^a=(mid:silent|sendonly|inactive)/gm)), [['a=mid:silent', 'a=sendonly'], ['a=sendonly']])
+})
+
 /** Records a client's requests, and can delay their replies. */
 function listRequests ({ connection }: RoomClient) {
   const request = connection.request.bind(connection)
