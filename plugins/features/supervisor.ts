@@ -2,6 +2,7 @@ import { executionAsyncResource } from 'node:async_hooks'
 import type { FastifyInstance } from 'fastify'
 import type { CallSupervision } from '../dispatch/in-flight.ts'
 import { isCoded } from '../errors/codes.ts'
+import { beat } from './heartbeat.ts'
 import { originInStack, originOf } from './fault-origin.ts'
 import type { FaultKind } from './fault-origin.ts'
 import type { Loader } from './loader.ts'
@@ -11,7 +12,7 @@ import type { FeatureCode } from './running-code.ts'
 
 /** A period in which one piece of code blocked the event loop. */
 export interface Block {
-  /** When the event loop last ran before the block, in epoch milliseconds. */
+  /** When the main thread started the code that blocked, in epoch milliseconds. */
   since: number
   ms: number
   /** The code that blocked, if it belongs to a feature. */
@@ -117,6 +118,8 @@ export function createSupervisor ({ config, log, metrics, nodeId }: Pick<Fastify
       deadlineMs,
       enter (call, code) {
         const begin = Date.now()
+        // A busy event loop that makes many short calls is not blocked.
+        if (runningCode() === undefined) beat(begin)
         try {
           return runAs({ nodeId, feature, generation, call }, code)
         } finally {

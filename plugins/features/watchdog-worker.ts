@@ -8,7 +8,7 @@ import type { WatchdogData } from './watchdog-messages.ts'
 
 // This file runs in the thread that watchdog.ts starts.
 
-const { beat, blockMs } = workerData as WatchdogData
+const { heartbeat, blockMs } = workerData as WatchdogData
 const lookMs = 100
 /**
  * Number of consecutive checks that must find the main thread blocked. A single check is wrong if the machine was
@@ -17,6 +17,11 @@ const lookMs = 100
 const minLooks = 3
 /** After this many milliseconds, this thread logs the block itself, because the main thread may never run again. */
 const endlessMs = 5000
+/**
+ * If no feature was running, the machine is probably overloaded. The watchdog then pauses for this many milliseconds,
+ * because reading a stack trace stops the main thread for 0.1 to 0.5 s.
+ */
+const restMs = 10_000
 
 interface Watched extends Omit<Block, 'ms'> {
   isLogged: boolean
@@ -25,17 +30,19 @@ interface Watched extends Omit<Block, 'ms'> {
 let watched: Watched | undefined
 let lastBeat = 0
 let looks = 0
+/** No stack trace is read before this time, in epoch milliseconds. */
+let restsUntil = 0
 
 setInterval(() => {
   const now = Date.now()
-  const ranAt = Number(Atomics.load(beat, 0))
+  const ranAt = Number(Atomics.load(heartbeat, 0))
   looks = ranAt === lastBeat ? looks + 1 : 0
   lastBeat = ranAt
   if (watched && ranAt > watched.since) {
     const { since, code, stack } = watched
     if (stack !== '') parentPort?.postMessage({ since, ms: ranAt - since, code, stack } satisfies Block)
     watched = undefined
-  } else if (!watched && looks >= minLooks && now - ranAt > blockMs && inspectorUrl() === undefined) {
+  } else if (!watched && looks >= minLooks && now - ranAt > blockMs && now > restsUntil && inspectorUrl() === undefined) {
     watched = { since: ranAt, stack: '', isLogged: false }
     lookUp(watched)
   } else if (watched && !watched.isLogged && watched.stack !== '' && now - ranAt > endlessMs) {
@@ -56,8 +63,9 @@ function lookUp (block: Watched): void {
     const expression = "globalThis[Symbol.for('flylive-audio-server.running-code')]?.()"
     session.post('Debugger.evaluateOnCallFrame', { callFrameId: top.callFrameId, expression, returnByValue: true, silent: true }, (_error, found) => {
       block.code = (found as Debugger.EvaluateOnCallFrameReturnType | undefined)?.result.value as FeatureCode | undefined
-      // If the event loop ran again before the pause, the stack trace belongs to other code.
-      const isOver = Number(Atomics.load(beat, 0)) > block.since
+      if (!block.code) restsUntil = Date.now() + restMs
+      // If the main thread started other work before the pause, the stack trace belongs to other code.
+      const isOver = Number(Atomics.load(heartbeat, 0)) > block.since
       if (!isOver) {
         block.stack = callFrames.map(({ functionName, location: { scriptId, lineNumber } }) =>
           `    at ${functionName} (${files.get(scriptId) ?? scriptId}:${lineNumber + 1})`).join('\n')

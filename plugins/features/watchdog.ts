@@ -1,4 +1,5 @@
 import { Worker } from 'node:worker_threads'
+import { beat, heartbeat } from './heartbeat.ts'
 import { blockMs } from './supervisor.ts'
 import type { Block } from './supervisor.ts'
 import { runningCode } from './running-code.ts'
@@ -15,13 +16,11 @@ const beatMs = 100
  * @param report called with the block once the event loop runs again
  */
 export function startWatchdog (report: (block: Block) => void): void {
-  const beat = new BigInt64Array(new SharedArrayBuffer(8))
-  const touch = () => { Atomics.store(beat, 0, BigInt(Date.now())) }
-  touch()
-  setInterval(touch, beatMs).unref()
+  beat()
+  setInterval(beat, beatMs).unref()
   // The watchdog's thread runs this function in the main thread while the main thread is paused.
   Object.defineProperty(globalThis, codeSymbol, { value: runningCode })
-  const worker = new Worker(new URL('./watchdog-worker.ts', import.meta.url), { execArgv: [], workerData: { beat, blockMs } satisfies WatchdogData })
+  const worker = new Worker(new URL('./watchdog-worker.ts', import.meta.url), { execArgv: [], workerData: { heartbeat, blockMs } satisfies WatchdogData })
   worker.unref()
   worker.on('message', report)
   // If the thread fails, the supervisor still logs blocks in the synchronous part of a call.

@@ -18,7 +18,7 @@ export interface Misbehaviour {
   /** Code that runs when the feature starts. */
   start?: string
   /** How the server must react to the mistake. */
-  outcome: 'disabled' | 'late request' | 'failed hook' | 'late hook' | 'late job' | 'block'
+  outcome: 'disabled' | 'late request' | 'failed hook' | 'late hook' | 'late job' | 'busy' | 'block'
 }
 
 const disabled = (name: string, go: string): Misbehaviour => ({ name, go, outcome: 'disabled' })
@@ -46,6 +46,7 @@ export const misbehaviours: readonly Misbehaviour[] = [
   { name: 'hook-rejects', start: "app.hooks.on('room:join', async () => { throw new Unauthorized('a mistake') })", outcome: 'failed hook' },
   { name: 'hook-hangs', start: "app.hooks.on('room:join', () => new Promise(() => {}))", outcome: 'late hook' },
   { name: 'job-hangs', start: "app.jobs.on('job-hangs', () => new Promise(() => {}))", go: "await app.jobs.schedule('job-hangs', 'k', 0)", outcome: 'late job' },
+  { name: 'busy', go: 'const end = Date.now() + 30; while (Date.now() < end) { /* blocks */ }', outcome: 'busy' },
   { name: 'blocks', go: spin, outcome: 'block' },
   { name: 'blocks-later', go: `await new Promise((resolve) => setTimeout(resolve, 20)); ${spin}`, outcome: 'block' },
   { name: 'timer-blocks', go: `setTimeout(() => { ${spin} }, 20)`, outcome: 'block' }
@@ -196,6 +197,13 @@ export async function createScene (t: Test, { members: count, deadlineSeconds, p
         await caller.ok(`${name}:go`)
         const late = await until(async () => await metric(`flylive_feature_call_failures_total{feature="${name}",call="job",reason="late"}`) || false)
         return `failed, ${late} counted`
+      }
+      case 'busy': {
+        const callers = await Promise.all(Array.from({ length: 40 }, (_, i) => connect(t, url, { token: tokenFor(2000 + i) })))
+        // The server receives the requests together and runs none of its timers until it has handled them.
+        await Promise.all(callers.map((one) => one.ok(`${name}:go`)))
+        for (const one of callers) await one.close()
+        return 'handled'
       }
       case 'block': {
         await caller.ok(`${name}:go`)
