@@ -7,7 +7,7 @@ import { originInStack, originOf } from './fault-origin.ts'
 import type { FaultKind } from './fault-origin.ts'
 import type { Loader } from './loader.ts'
 import type { Registry } from './registry.ts'
-import { runAs, runningCode } from './running-code.ts'
+import { leaveFeature, runAs, runningCode } from './running-code.ts'
 import type { FeatureCode } from './running-code.ts'
 
 /** A period in which one piece of code blocked the event loop. */
@@ -62,7 +62,9 @@ const supervisors = new Set<Supervisor>()
  */
 export function handleFault (error: unknown, kind: FaultKind): boolean {
   // A closed server's features can no longer affect anything, so their faults are ignored.
-  return [...supervisors].some((supervisor) => supervisor.handle(error, kind)) || runningCode() !== undefined
+  const isHandled = [...supervisors].some((supervisor) => supervisor.handle(error, kind)) || runningCode() !== undefined
+  leaveFeature()
+  return isHandled
 }
 
 /** Logs that a feature blocked this process's event loop. Does nothing if other code blocked it. */
