@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { defineFeature, fitting, Forbidden, maxPageBytes } from 'flylive-audio-server/feature'
+import { defineFeature, fitting, Forbidden, maxPageBytes, readWithJoin } from 'flylive-audio-server/feature'
 import type { z } from 'flylive-audio-server/feature'
 import { config } from './config.ts'
 import { events, joinReply, requests } from './messages.ts'
@@ -77,9 +77,10 @@ export default defineFeature(async function chat (app, { history, messagesPerMin
 
   // Read the history synchronously during the join, so that the client receives later changes as events.
   hooks.on('room:join', ({ roomId }) => ({ slowModeSeconds: service.slowModeSeconds(roomId) }) satisfies Pick<z.input<typeof joinReply>, 'slowModeSeconds'>)
-  hooks.on('room:join', async ({ roomId }) => {
-    const entries = await service.readHistory(roomId).catch((err: unknown) => {
-      log.debug({ err, roomId }, 'failed to read the chat history')
+  const historyOf = readWithJoin(hooks, async ({ roomId }) => await service.readHistory(roomId))
+  hooks.on('room:join', async (room, session) => {
+    const entries = await historyOf(room, session).catch((err: unknown) => {
+      log.debug({ err, roomId: room.roomId }, 'failed to read the chat history')
       return []
     })
     return { chatHistory: newest(entries).map((entry) => JSON.parse(entry) as ChatMessage) } satisfies Pick<z.input<typeof joinReply>, 'chatHistory'>

@@ -1,4 +1,4 @@
-import { defineFeature } from 'flylive-audio-server/feature'
+import { defineFeature, readWithJoin } from 'flylive-audio-server/feature'
 import type { z } from 'flylive-audio-server/feature'
 import { adminRoutes } from './admin.ts'
 import { config } from './config.ts'
@@ -36,7 +36,8 @@ export default defineFeature(async function gifts (app, { ledgerSize }) {
     return {}
   })
 
-  app.hooks.on('room:join', async ({ record }) => ({ giftTotals: await service.totals(record) } satisfies z.input<typeof joinReply>))
+  const totalsOf = readWithJoin(app.hooks, service.totals)
+  app.hooks.on('room:join', async (room, session) => ({ giftTotals: await totalsOf(room, session) } satisfies z.input<typeof joinReply>))
   app.hooks.on('room:removed', async (room) => { await service.forgetTotals(room) })
 
   adminRoutes(app, service)

@@ -204,6 +204,8 @@ export { timeoutSignal, withTimeout } from '../errors/timeout.ts'
 export { CannotTargetSelf, NotInRoom, RoomNotFound } from '../rooms/errors.ts'
 // A room without an owner is managed by a feature (see the `room:admit` hook).
 export { hasOwner, noOwner } from '../rooms/rooms.ts'
+// Lets a feature read what it adds to join replies in the join's round trip to the store.
+export { readWithJoin } from '../rooms/read-with-join.ts'
 export { PinRequired, PinWrong, RoomLocked } from '../store/errors.ts'
 // `createEvent` creates the events for rooms.sendHere, rooms.sendTo and session.write. A face uses `parseClientJson` to
 // parse JSON from clients.

@@ -53,16 +53,26 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
   // Errors that were thrown before the store could admit the session.
   const beforeStore = new WeakSet<Error>()
 
+  /**
+   * Sends the join to the store, and lets features send their reads together with it. Joins of locked rooms often fail,
+   * so features read only afterwards there.
+   */
+  async function sendJoin (room: LocalRoom, session: Session, command: JoinCommand): Promise<JoinResult> {
+    const joined = store.join(command)
+    if (!command.create && room.members.size > 0 && !room.record.locked) hooks.emit('room:joining', room, session)
+    return await joined
+  }
+
   /** Joins a room. If the room has a PIN, compares `pin` with its hash. */
-  async function joinWithPin (room: LocalRoom, command: Omit<JoinCommand, 'pinHash' | 'comparedHash'>, pin: string | undefined): Promise<JoinResult> {
-    if (pin === undefined) return await store.join(command)
+  async function joinWithPin (room: LocalRoom, session: Session, command: Omit<JoinCommand, 'pinHash' | 'comparedHash'>, pin: string | undefined): Promise<JoinResult> {
+    if (pin === undefined) return await sendJoin(room, session, command)
     // This server usually has the hash in memory. Otherwise, the store returns it, which costs another round trip.
     let comparedHash = details.peekPinHash(room.roomId) ?? room.pinHash ?? 'none'
     for (let i = 0; i < maxComparisons; i++) {
       const isRight = comparedHash !== 'none' && await pins.matches(command.roomId, pin, comparedHash)
       const pinHash = isRight ? comparedHash : command.create ? await hashPin(pin) : 'wrong'
       try {
-        return await store.join({ ...command, pinHash, comparedHash })
+        return await sendJoin(room, session, { ...command, pinHash, comparedHash })
       } catch (error) {
         if (!(error instanceof PinNotCompared)) throw error
         comparedHash = error.pinHash
@@ -72,14 +82,14 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
   }
 
   /** Joins a room. If a host has locked the room, its owner and admins can still join. */
-  async function joinAsHost (room: LocalRoom, session: Session, command: Parameters<typeof joinWithPin>[1], pin: string | undefined): Promise<JoinResult> {
+  async function joinAsHost (room: LocalRoom, session: Session, command: Parameters<typeof joinWithPin>[2], pin: string | undefined): Promise<JoinResult> {
     try {
-      return await joinWithPin(room, command, pin)
+      return await joinWithPin(room, session, command, pin)
     } catch (error) {
       if (!isLockedByHost(error)) throw error
       const record = await store.getRoom(command.roomId)
       if (!record || !await isHost(record, session)) throw error
-      return await joinWithPin(room, { ...command, isHost: true }, pin)
+      return await joinWithPin(room, session, { ...command, isHost: true }, pin)
     }
   }
 
@@ -91,7 +101,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
    */
   async function joinBeyondLimit (room: LocalRoom, session: Session, request: RoomRequest, command: Omit<JoinCommand, 'create'>, pin: string, limited: unknown): Promise<JoinResult> {
     // If a feature manages the room, users need no PIN.
-    if (await isManaged(request.roomId, session)) return await enterManaged(room, request, command)
+    if (await isManaged(request.roomId, session)) return await enterManaged(room, session, request, command)
     const [member] = await store.getMembers(command.roomId, [session.userKey])
     try {
       return await joinAsHost(room, session, command, member ? pin : undefined)
@@ -134,21 +144,21 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
   }
 
   /** Joins a room that a feature manages. Restores the room if the store has lost it, and creates it if it does not exist. */
-  async function enterManaged (room: LocalRoom, { roomId, options }: RoomRequest, command: Omit<JoinCommand, 'create'>): Promise<JoinResult> {
+  async function enterManaged (room: LocalRoom, session: Session, { roomId, options }: RoomRequest, command: Omit<JoinCommand, 'create'>): Promise<JoinResult> {
     try {
-      return await joinWithPin(room, command, undefined)
+      return await joinWithPin(room, session, command, undefined)
     } catch (error) {
       if (!(error instanceof RoomNotFound)) throw error
-      if (await sync.restore(room)) return await joinWithPin(room, command, undefined)
+      if (await sync.restore(room)) return await joinWithPin(room, session, command, undefined)
       if (drain.draining) throw error
     }
     const create = { roomId, ownerId: noOwner, createdAt: command.now, options, locked: false }
-    return await joinWithPin(room, { ...command, create }, undefined)
+    return await joinWithPin(room, session, { ...command, create }, undefined)
   }
 
   /** Joins a room, or creates it. Tries to join first, because the creation limit and `room:create` apply only to new rooms. */
   async function enter (room: LocalRoom, session: Session, request: RoomRequest, command: Omit<JoinCommand, 'create'>, pin: string | undefined): Promise<JoinResult> {
-    if (await isManaged(request.roomId, session)) return await enterManaged(room, request, command)
+    if (await isManaged(request.roomId, session)) return await enterManaged(room, session, request, command)
     try {
       return await joinAsHost(room, session, command, pin)
     } catch (error) {
