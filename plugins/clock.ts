@@ -27,8 +27,11 @@ const maxBackMs = 250
 /** Maximum difference between the machine's clock and this clock before a warning is logged, in milliseconds. */
 const maxSkewMs = 2000
 
-/** Creates this process's clock. `syncTo` adjusts the clock to another clock's time, in epoch milliseconds. */
-export function createClock (): Clock & { syncTo (now: number): void } {
+/**
+ * Creates this process's clock. `syncTo` adjusts the clock to another clock's time, in epoch milliseconds, unless the
+ * difference may be due to the comparison itself, which is accurate to `accuracyMs`.
+ */
+export function createClock (): Clock & { syncTo (now: number, accuracyMs?: number): void } {
   let offsetMs = 0
   let latest = 0
   const uncorrected = () => performance.timeOrigin + performance.now()
@@ -37,9 +40,10 @@ export function createClock (): Clock & { syncTo (now: number): void } {
       latest = Math.max(latest, Math.floor(uncorrected() + offsetMs))
       return latest
     },
-    syncTo (now) {
-      const wanted = now - uncorrected()
-      offsetMs = latest === 0 ? wanted : Math.max(wanted, offsetMs - maxBackMs)
+    syncTo (now, accuracyMs = 0) {
+      const measured = now - uncorrected()
+      const nearest = Math.min(Math.max(offsetMs, measured - accuracyMs), measured + accuracyMs)
+      offsetMs = latest === 0 ? measured : Math.max(nearest, offsetMs - maxBackMs)
     }
   }
 }
@@ -57,7 +61,8 @@ export default fp(async function clock (app) {
     const [seconds, microseconds] = await redis.time()
     const receivedAt = performance.now()
     if (receivedAt - sentAt > maxRoundTripMs) return
-    created.syncTo(Number(seconds) * 1000 + Number(microseconds) / 1000 + (receivedAt - sentAt) / 2)
+    const halfMs = (receivedAt - sentAt) / 2
+    created.syncTo(Number(seconds) * 1000 + Number(microseconds) / 1000 + halfMs, halfMs)
   }
 
   const gauge = app.metrics.gauge('flylive_clock_skew_seconds', "The machine's clock minus the clock for deadlines (the Redis clock or, without Redis, a monotonic clock)")

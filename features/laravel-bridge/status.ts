@@ -49,8 +49,11 @@ export interface StatusOptions extends Pick<FeatureInstance, 'clock' | 'jobs' | 
 /** The last status that this server sent for each room, in case the store loses it. Kept across reloads. */
 export type RememberedStatus = LRUCache<string, SentStatus>
 
-/** Minimum interval between two status calls for a room (the backend's contract), in milliseconds. */
-const intervalMs = 1000
+/**
+ * Minimum interval between two status calls for a room, in milliseconds. The backend's contract requires one second. The
+ * servers' clock is corrected by a few milliseconds now and then, which may shorten an interval.
+ */
+const intervalMs = 1050
 /** Retry delay after the backend rejected a status, in milliseconds. */
 const rejectedRetryMs = 30_000
 /** Retry delay after the store failed, in milliseconds. */

@@ -47,6 +47,18 @@ t.test('the clock catches up with a faster clock, and never runs backwards', asy
   t.equal(Number.isInteger(latest), true)
 })
 
+t.test('an inaccurate comparison adjusts the clock only as far as the clock must be wrong', async (t) => {
+  const clock = createClock()
+  const hour = 3_600_000
+  clock.syncTo(5 * hour)
+  const first = clock.now()
+  clock.syncTo(5 * hour + 60_000, 120_000)
+  t.ok(clock.now() < first + 1000, 'the difference may be due to the comparison')
+  clock.syncTo(5 * hour + 180_000, 120_000)
+  const adjusted = clock.now()
+  t.ok(adjusted >= 5 * hour + 60_000 && adjusted < 5 * hour + 61_000)
+})
+
 t.test('servers whose clocks differ agree on deadlines, and report the difference', async (t) => {
   const REDIS_URL = await redisDatabase()
   const redis = new Redis(REDIS_URL)
