@@ -145,12 +145,14 @@ export function createSqliteOutbox (file: string, { now = Date.now, keptLedger =
     }),
     settle: (token, outcomes) => failingClosed(() => transact(() => {
       const settled = []
+      // All gifts of a batch become due at the same time, so that they stay together.
+      const at = now()
       for (const [id, outcome] of outcomes) {
         const row = held.get(id, token)
         if (!row) continue
         settled.push(id)
         if (outcome.to === 'queue') {
-          putBack.run(now() + outcome.delayMs, outcome.counted ? 1 : 0, id)
+          putBack.run(at + outcome.delayMs, outcome.counted ? 1 : 0, id)
           continue
         }
         if (outcome.to !== 'processed') {

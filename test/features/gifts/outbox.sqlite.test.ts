@@ -21,6 +21,20 @@ giftOutboxContract(t, async (t, kept) => {
   return { a, b, clock }
 })
 
+t.test('the gifts of a failed batch stay together', async (t) => {
+  let ms = 0
+  const outbox = createSqliteOutbox(join(folder, `gifts-${++files}.sqlite`), { now: () => ms++ })
+  t.teardown(() => outbox.close())
+  await Promise.all([giftOf(), giftOf(), giftOf()].map((gift) => outbox.add(gift)))
+  const { token, gifts } = await outbox.take([3], 1000)
+  const settledAt = ms
+  await outbox.settle(token, new Map(gifts.map(({ transactionId }) => [transactionId, { to: 'queue', delayMs: 1000, counted: true }])))
+  ms = settledAt + 999
+  t.same((await outbox.take([3], 1000)).gifts, [])
+  ms = settledAt + 1000
+  t.equal((await outbox.take([3], 1000)).gifts.length, 3)
+})
+
 t.test('acknowledged gifts survive kill -9', async (t) => {
   const file = join(t.testdir(), 'gifts.sqlite')
   // The program stores gifts, several at a time, and prints the id of each stored gift until it is killed.
