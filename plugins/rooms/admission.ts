@@ -55,11 +55,11 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
 
   /**
    * Sends the join to the store, and lets features send their reads together with it. Joins of locked rooms often fail,
-   * so features read only afterwards there.
+   * so features read only after them.
    */
   async function sendJoin (room: LocalRoom, session: Session, command: JoinCommand): Promise<JoinResult> {
     const joined = store.join(command)
-    if (!command.create && room.members.size > 0 && !room.record.locked) hooks.emit('room:joining', room, session)
+    hooks.emit('room:joining', room, session, !command.create && room.members.size > 0 && !room.record.locked)
     return await joined
   }
 

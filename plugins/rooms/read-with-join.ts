@@ -12,7 +12,10 @@ import type { LocalRoom } from './node-rooms.ts'
  */
 export function readWithJoin<T> (hooks: HookRegistrar, read: (room: RoomRecord) => Promise<T>): (room: LocalRoom, session: Session) => Promise<T> {
   const reads = new WeakMap<Session, { createdAt: number, result: Promise<T> }>()
-  hooks.on('room:joining', ({ record }, session) => {
+  hooks.on('room:joining', ({ record }, session, mayRead) => {
+    // An earlier join of the session may have failed and left its read behind.
+    reads.delete(session)
+    if (!mayRead) return
     const result = read(record)
     result.catch(() => { /* The `room:join` handler receives the error, if the join succeeds. */ })
     reads.set(session, { createdAt: record.createdAt, result })

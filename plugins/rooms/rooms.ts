@@ -292,11 +292,11 @@ declare module 'fastify' {
 declare module '../hooks.ts' {
   interface KernelHooks {
     /**
-     * The join of a socket has been sent to the store, but may fail. What a handler reads from the store now is read
-     * after the join, in the same round trip. Not called for the first member on a server and for locked rooms. See
-     * `readWithJoin`.
+     * The join of a socket is being sent to the store. The join may fail, and may be sent again. If `mayRead` is true,
+     * what a handler reads from the store now is read after the join, in the same round trip. `mayRead` is false for the
+     * first member on a server and for locked rooms. See `readWithJoin`.
      */
-    'room:joining': (room: LocalRoom, session: Session) => void
+    'room:joining': (room: LocalRoom, session: Session, mayRead: boolean) => void
     /**
      * A socket has joined a room. Returns fields to add to the join reply. If a handler fails or times out, its fields
      * are missing.

@@ -177,7 +177,7 @@ interface ExpectedHooks {
   'session:greet': (session: Session) => Record<string, unknown> | Promise<Record<string, unknown>>
   'session:close': (session: Session) => void
   'session:moved': (session: Session) => boolean
-  'room:joining': (room: LocalRoom, session: Session) => void
+  'room:joining': (room: LocalRoom, session: Session, mayRead: boolean) => void
   'room:join': (room: LocalRoom, session: Session) => Record<string, unknown> | Promise<Record<string, unknown>>
   'room:leave': (room: LocalRoom, session: Session, reason: LeaveReason) => void
   'room:close': (room: LocalRoom, reason: RoomCloseReason) => void

@@ -37,7 +37,24 @@ export default defineFeature(async function reads (app) {
   t.equal(await eve.fails('room:join', { roomId: 'r1' }), 'ROOM_FULL')
   t.same(seen, ['read'])
   await bob.ok('room:leave')
-  t.match(await eve.ok('room:join', { roomId: 'r1' }), { reads: 2 })
+  await ada.ok('room:leave')
+  t.match(await bob.ok('room:join', { roomId: 'r1' }), { reads: 3 })
+  t.same(seen, ['read', 'joined', 'read'])
+  t.match(await ada.ok('room:join', { roomId: 'r1' }), { reads: 4 })
+  seen.length = 0
+  t.equal(await eve.fails('room:join', { roomId: 'r1' }), 'ROOM_FULL')
+  await bob.ok('room:leave')
+  await ada.ok('room:leave')
+  t.match(await eve.ok('room:join', { roomId: 'r1' }), { reads: 3 }, 'the read of the failed join is not used')
+  t.same(seen, ['read', 'joined', 'read'])
+  await eve.ok('room:leave')
+
+  await ada.ok('room:join', { roomId: 'r3' })
+  await bob.ok('room:join', { roomId: 'r3' })
+  seen.length = 0
+  t.equal(await eve.fails('room:join', { roomId: 'r3' }), 'ROOM_FULL')
+  await bob.ok('room:leave')
+  t.match(await eve.ok('room:join', { roomId: 'r3' }), { reads: 2 })
   t.same(seen, ['read', 'read', 'joined'])
 
   await ada.ok('room:join', { roomId: 'r2', pin: '1234' })
@@ -49,7 +66,7 @@ export default defineFeature(async function reads (app) {
 })
 
 t.test('an early read is used once, and not for a room that was created again; its error reaches only the handler', async (t) => {
-  let joining: (room: LocalRoom, session: Session) => void = () => {}
+  let joining: (room: LocalRoom, session: Session, mayRead: boolean) => void = () => {}
   let count = 0
   const hooks = { on: (_name: string, fn: unknown) => { joining = fn as typeof joining } }
   const read = readWithJoin(hooks as Parameters<typeof readWithJoin>[0], async ({ createdAt }) => {
@@ -58,11 +75,14 @@ t.test('an early read is used once, and not for a room that was created again; i
   })
   const session = {} as Session
   const room = (createdAt: number) => ({ record: { createdAt } }) as LocalRoom
-  joining(room(1), session)
+  joining(room(1), session, true)
   t.equal(await read(room(1), session), '1.1')
   t.equal(await read(room(1), session), '1.2')
-  joining(room(1), session)
+  joining(room(1), session, true)
   t.equal(await read(room(2), session), '2.4')
-  joining(room(3), session)
+  joining(room(2), session, true)
+  joining(room(2), session, false)
+  t.equal(await read(room(2), session), '2.6', 'the read of a failed join is not used')
+  joining(room(3), session, true)
   await t.rejects(read(room(3), session), { message: 'no store' })
 })
