@@ -147,7 +147,8 @@ for (const viewport of all ? [portrait, landscape] : [portrait]) {
     await sheetOf(page, 'User 1')
     await page.goBack()
     await page.getByRole('dialog').waitFor({ state: 'detached' })
-    await until(() => new URL(page.url()).hash === `#room=${room}`)
+    // The lobby and the room have the same address here.
+    await until(() => page.evaluate(() => (history.state as { page: string }).page === 'room'))
     t.equal(await membersOf(room), 2, 'the user is still in the room')
     await page.goBack()
     await page.getByRole('heading', { name: 'FlyLive' }).waitFor()
