@@ -1,6 +1,6 @@
 /**
- * Updates a frozen list so that applications can detect changes by identity, as React and Vue do. Unchanged items stay
- * the same objects. If no item changed, so does the list.
+ * Freezes a list so that applications can detect changes by identity, as React and Vue do: unchanged items are the same
+ * objects as in the previous list, and if no item changed, the previous list is returned.
  *
  * @param previous the last result
  * @param current the current items, which this function freezes

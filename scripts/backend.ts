@@ -95,7 +95,7 @@ async function control (backend: Backend, { method, path, body }: { method: stri
 }
 
 const backend = await createBackend({ port, channel, ...(redisUrl === undefined ? {} : { redisUrl }), extra: control })
-// By default, every room exists and user 1 owns it.
+// By default, every room id exists in the backend, and user 1 owns all rooms.
 backend.everyRoom = () => 1
 
 const post = (what: string, body: object) => `curl -s ${backend.url}/_control/${what} -d '${JSON.stringify(body)}'`

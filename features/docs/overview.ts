@@ -20,7 +20,7 @@ export interface Group {
   entries: Entry[]
 }
 
-/** Groups the messages of a document by owner. In each group, requests come before events. */
+/** Groups a document's messages by owner. In each group, requests come before events. */
 export function groupsOf ({ info, operations, components }: AsyncApi): Group[] {
   const messageOf = (ref: { $ref: string } | undefined) => components.messages[ref?.$ref.split('/').at(-1) ?? '']
   const entries = Object.entries(operations).map(([anchor, operation]): Entry => {

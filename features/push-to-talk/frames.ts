@@ -113,7 +113,7 @@ export function plainText (payload: unknown): string {
   }
 }
 
-/** @returns the message id of a talk. Times are in epoch milliseconds */
+/** @returns a talk's message id. Times are in epoch milliseconds */
 export const talkIdOf = ({ channelType, fromId, toId, startedAt }: Pick<Frame, 'channelType' | 'fromId' | 'toId'> & { startedAt: number }, now: number): string =>
   `${channelType}_${messageTypes.audio}_${toId}_${fromId}_${now}_${now - startedAt}ms.opus`
 

@@ -4,7 +4,7 @@ import type { FeatureInstance, UserId } from 'flylive-audio-server/feature'
 /** The prefix of the room ids of channels. */
 export const roomPrefix = 'ptt:'
 export const roomOf = (channel: string): string => roomPrefix + channel
-/** @returns the channel of a room; undefined if the room belongs to no channel */
+/** @returns a room's channel; undefined if the room belongs to no channel */
 export const channelOf = (room: string): string | undefined => room.startsWith(roomPrefix) ? room.slice(roomPrefix.length) : undefined
 
 /** How long a user's channel changes are stored after the last change, in milliseconds. */
@@ -53,25 +53,25 @@ function effective ({ set, joined, left }: Changes, { channelIds, iat }: TokenCh
 
 export interface Membership {
   /**
-   * @returns the channels of a user, given the claims in the user's token
+   * @returns a user's channels, given the claims in the user's token
    * @throws UNAVAILABLE
    */
   channelsOf (user: UserId, token: TokenChannels): Promise<string[]>
   /**
-   * Replaces the channels of a user, at the backend's request.
+   * Replaces a user's channels, at the backend's request.
    *
    * @throws UNAVAILABLE
    */
   set (user: UserId, channels: readonly string[]): Promise<void>
   /**
-   * Adds or removes a channel of a user, at the user's request.
+   * Adds a channel to a user, or removes one, at the user's request.
    *
    * @throws UNAVAILABLE
    */
   change (user: UserId, channel: string, isMember: boolean): Promise<void>
 }
 
-/** Determines the channels of a user from the token and from the changes that the backend and the user have made. */
+/** Determines a user's channels from the token and from the changes that the backend and the user have made. */
 export function createMembership ({ clock, kv }: Pick<FeatureInstance, 'clock' | 'kv'>): Membership {
   const stored = kv.namespace('push-to-talk:channels')
   const parse = (text: string | undefined): Changes => text === undefined ? none : changes.catch(none).parse(JSON.parse(text))

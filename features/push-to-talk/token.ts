@@ -14,7 +14,7 @@ const claimsSchema = z.object({
   exp: z.number().optional()
 }).refine((claims) => (claims.userId ?? claims.uid ?? claims.id) !== undefined, { error: 'userId' })
 
-/** The device id of a radio, and the claims in its token that do not describe the user. */
+/** A radio's device id, and the claims in its token that do not describe the user. */
 export interface RadioClaims extends Record<string, unknown> {
   deviceId: string
   channelIds?: unknown

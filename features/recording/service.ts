@@ -68,7 +68,7 @@ export interface Recordings {
 const renewMs = 2000
 /** How long a lease lasts after its last renewal, in milliseconds. Then another server finishes the recording. */
 const leaseMs = 6000
-/** How often the record of a running recording is updated, in milliseconds. */
+/** How often a running recording's record is updated, in milliseconds. */
 const saveMs = 10_000
 /** How often a job checks the lease of a running recording, in milliseconds. */
 const watchMs = 2000

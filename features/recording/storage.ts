@@ -48,7 +48,7 @@ export interface Storage {
    */
   read (record: RecordingRecord, name: string, range: ByteRange): Promise<Readable | undefined>
   /**
-   * Uploads the bytes that were added to the files of a running recording.
+   * Uploads the bytes that were added to a running recording's files.
    *
    * @throws the error of the upload. Call this method again later
    */
@@ -59,7 +59,7 @@ export interface Storage {
    * @returns whether the bucket has any parts
    */
   downloadParts (recordingId: string): Promise<boolean>
-  /** Uploads the files of a finished recording, then deletes them from this server. Idempotent. */
+  /** Uploads a finished recording's files, then deletes them from this server. Idempotent. */
   upload (record: RecordingRecord, stored: () => Promise<void>): Promise<void>
   /**
    * @returns the ids of the recordings in the bucket. `unfinished`: recordings with only some parts uploaded, the
@@ -72,7 +72,7 @@ export interface Storage {
    */
   bucketRecord (recordingId: string, isFinished: boolean): Promise<RecordingRecord | undefined>
   /**
-   * Deletes the files of a recording. Idempotent.
+   * Deletes a recording's files. Idempotent.
    *
    * @throws UNAVAILABLE if the server with the files cannot be reached
    */

@@ -46,7 +46,7 @@ interface VoiceFile {
   lastArrival: number
 }
 
-/** One recording, in the recorder thread. Methods that access files throw the errors of the file system. */
+/** One recording, in the recorder thread. Methods that access files throw file system errors. */
 export class ThreadRecording {
   readonly #options: OpenOptions
   readonly #mix: Mp4Track

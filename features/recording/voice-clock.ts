@@ -7,7 +7,7 @@ import { sampleRate } from 'flylive-audio-server/fmp4'
 const maxJump = 2 * sampleRate
 /** How long the packet with the lowest delay is the reference for later packets, in samples. */
 const windowSamples = 5 * sampleRate
-/** The smallest deviation to correct, in samples: 15 ms while the user speaks, 2.5 ms in pauses. */
+/** The smallest deviation to correct, as a number of samples: the equivalent of 15 ms while the user speaks, and of 2.5 ms in pauses. */
 const tolerance = { speaking: 720, pausing: 120 }
 
 /**

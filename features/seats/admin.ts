@@ -7,7 +7,7 @@ import type { Seats } from './service.ts'
 
 const params = z.object({ roomId })
 
-/** The seats of a room as the admin API returns them. */
+/** A room's seats as the admin API returns them. */
 const adminView = z.object({
   seatCount: z.int(),
   seats: z.array(seat.extend({

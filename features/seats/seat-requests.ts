@@ -6,7 +6,7 @@ import type { SeatRequestView, SeatState, SeatStateHandle } from './state.ts'
 
 /**
  * Sends seat requests to the members who may see them. Hosts (the owner and admins) receive all requests; other members
- * receive only their own. Each server sends to its own sockets when the seats of a room change. An event always
+ * receive only their own. Each server sends to its own sockets when a room's seats change. An event always
  * contains every request that its recipient may see, so lost and repeated events are harmless.
  *
  * A room may have thousands of members, so a change is sent only to hosts and to users whose own request was added,
@@ -146,7 +146,7 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
     }))
   }
 
-  /** @returns whether the requests of a room may be sent now. If not, they are published later */
+  /** @returns whether a room's requests may be sent now. If not, they are published later */
   function mayPublish (room: LocalRoom): boolean {
     const now = performance.now()
     const known = windows.get(room)

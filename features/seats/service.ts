@@ -12,18 +12,18 @@ export interface Seats {
   /** The local copy of a room's seats, for rooms with members on this server; undefined until the first command. */
   peek (roomId: string): SeatState | undefined
   /**
-   * Reads the seats of a room from the store.
+   * Reads a room's seats from the store.
    *
    * @returns undefined until the first command
    * @throws UNAVAILABLE
    */
   read (roomId: string): Promise<SeatState | undefined>
   /**
-   * @returns the seats of a room
+   * @returns a room's seats
    * @throws UNAVAILABLE
    */
   snapshotOf (room: RoomRecord): Promise<SeatsSnapshot>
-  /** @returns the seats of each room, in the order of `rooms`; `present` counts the occupants who are connected */
+  /** @returns each room's seats, in the order of `rooms`; `present` counts the occupants who are connected */
   seatsOf (rooms: readonly RoomRecord[]): Promise<(SeatsView & { present: number })[]>
   /**
    * Executes a member's command atomically.

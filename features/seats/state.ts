@@ -35,7 +35,7 @@ const request = z.object({
   awayUntil: time.optional()
 })
 
-/** The stored seats of a room. */
+/** A room's seats, as stored. */
 export const seatState = z.object({
   seatCount: z.int(),
   /** Taken seats, ordered by index. */

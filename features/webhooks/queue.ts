@@ -34,7 +34,7 @@ export interface ListedRoom {
   room: string
 }
 
-/** The first event of a room, leased to a server. */
+/** A room's first event, leased to a server. */
 export interface Delivery {
   roomId: string
   event: QueuedEvent
@@ -52,7 +52,7 @@ export type Outcome =
   | { to: 'dead', reason: string }
 
 export interface DeadLetter {
-  /** The id of the event and of the target. Sorts by the time of the event. */
+  /** The event's id and the target's id. Sorts by the time of the event. */
   id: string
   queue: string
   roomId: string
@@ -123,7 +123,7 @@ export interface WebhookStorage {
   /** @returns at most `limit` rooms whose ids come after `after`, ordered by id */
   listRooms (after: string, limit: number): Promise<ListedRoom[]>
   /**
-   * Leases the first event of each room if that event is due, for at most `limit` rooms. Events that have been due the
+   * Leases each room's first event if that event is due, for at most `limit` rooms. Events that have been due the
    * longest come first. After `leaseMs`, an event that was not settled is due again.
    */
   take (target: string, limit: number, leaseMs: number): Promise<Taken>

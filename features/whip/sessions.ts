@@ -191,7 +191,7 @@ export function createSessions (app: FeatureInstance): Sessions {
     return resource
   }
 
-  // A load balancer may send a request to any server, so the id of a session contains the id of its server.
+  // A load balancer may send a request to any server, so a session's id contains the id of its server.
   const serverOf = ({ id }: SessionCall): string => id.includes(idSeparator) ? id.slice(0, id.lastIndexOf(idSeparator)) : nodeId
 
   async function patchHere ({ ifMatch, fragment, ...call }: ClusterRequestData<'whip:patch'>): Promise<Restarted | null> {

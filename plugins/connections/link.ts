@@ -4,7 +4,7 @@ import type { OutgoingEvent } from './face.ts'
 /**
  * A session's transport: it writes frames to one client. Call `session.end()` when the client disconnects.
  *
- * @typeParam F the type of frame that the session's face creates
+ * @typeParam F the type of frame that the session's face (its message format) creates
  */
 export interface Link<F = unknown> {
   /** Whether frames can be written. */

@@ -81,7 +81,7 @@ export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | '
 export interface ConnectionOptions {
   /** The message format. Default: the native protocol. */
   face?: Face<string | Uint8Array>
-  /** The owner of the path: `kernel`, or the name of a feature. */
+  /** The owner of the path: `kernel`, or a feature's name. */
   owner?: string
   /** Handles the session's frames instead of `face`. None of the frames is handled as a request. */
   reader?: FrameReader

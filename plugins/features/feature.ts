@@ -133,7 +133,7 @@ export interface FeatureSurface {
    * Cluster, the client adds a prefix to them.
    */
   redis: Redis | undefined
-  /** The sessions of each user, on all servers. */
+  /** Each user's sessions, on all servers. */
   directory: Pick<SessionDirectory, 'sessionsOf'>
   /** Other running features. */
   features: Pick<Features, 'enabled' | 'getFeature'>

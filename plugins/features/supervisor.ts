@@ -120,7 +120,7 @@ export function createSupervisor ({ config, log, metrics, nodeId }: Pick<Fastify
       deadlineMs,
       enter (call, code) {
         const begin = Date.now()
-        // A busy event loop that makes many short calls is not blocked.
+        // Many short calls can keep the event loop busy without blocking it.
         if (runningCode() === undefined) beat(begin)
         try {
           return runAs({ nodeId, feature, generation, call }, code)

@@ -12,7 +12,7 @@ export interface SessionRecords {
   update (session: Session): void
   /** @throws UNAVAILABLE */
   write (session: Session): Promise<void>
-  /** Removes the record of a closed session. If that fails, the reconciler removes the record later. */
+  /** Removes a closed session's record. If that fails, the reconciler removes the record later. */
   remove (session: Session): void
   /**
    * Retries the removals that failed.

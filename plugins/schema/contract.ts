@@ -3,7 +3,7 @@ import type { z } from 'zod'
 
 /** An HTTP route. */
 export interface RouteContract {
-  /** `kernel` or the name of a feature. */
+  /** `kernel` or a feature's name. */
   owner: string
   method: HTTPMethods
   /** The route's path, with parameters as `:name`. */

@@ -1,6 +1,6 @@
 import type { Profile, UserId } from '../connections/session.ts'
 
-/** The record of a room. */
+/** A room's record. */
 export interface RoomRecord {
   roomId: string
   /** Assigned by the server; clients cannot set it. */

@@ -198,7 +198,7 @@ const object = (file) => file.replace(/\.cpp$/, '.o')
 
 /**
  * @param {string} sources
- * @param {string} folder where to create the `patched` folder
+ * @param {string} the folder in which to create the `patched` folder
  * @returns {Promise<Record<string, string>>} the patched copy's path by source file; empty if no patch is needed
  */
 async function patchDtls (sources, folder) {

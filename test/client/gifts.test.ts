@@ -41,7 +41,7 @@ t.test('resends a gift with the same key after a lost reply', async (t) => {
   const server = await build(t, { env })
   const relay = await createRelay(t, server.url)
   const [{ room }, { shown }] = [await enter(t, relay.url, 1), await enter(t, server.url, 2)]
-  // Discard the replies to gifts that the server accepts.
+  // Discard the replies to accepted gifts.
   for (const session of server.app.sockets.ofUser('1')) session.write = session.reply = () => {}
   const lost = [room.gifts.send({ giftId: 7, recipientId: 2 }), room.gifts.send({ giftId: 7, recipientId: 2 }), room.gifts.send({ giftId: 8, recipientId: 2 })]
   const failures = Promise.all(lost.map((sending) => t.rejects(sending, { code: 'CONNECTION_LOST' })))

@@ -7,7 +7,7 @@ import type { Test } from 'tap'
 export interface FeatureFolder {
   readonly path: string
   /**
-   * Writes the files of a feature.
+   * Writes a feature's files.
    *
    * @param files contents by file name
    */

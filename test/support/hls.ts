@@ -62,7 +62,7 @@ export function fragmentsOf (data: Buffer): Fragment[] {
   return found
 }
 
-/** Fetches the files of a broadcast. */
+/** Fetches a broadcast's files. */
 export function hlsClient (folder: string) {
   const get = async (file: string) => {
     const response = await fetch(`${folder}/${file}`)

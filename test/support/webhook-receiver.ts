@@ -32,7 +32,7 @@ export interface Receiver {
   answer: (webhook: Webhook) => Answer | Promise<Answer>
   /** Waits for an accepted webhook. */
   next (event: string, fits?: (webhook: Webhook) => boolean): Promise<Webhook>
-  /** Names of the accepted events of a room. */
+  /** Names of a room's events that the receiver has accepted. */
   names (roomId: string): string[]
   close (): Promise<void>
 }

@@ -74,7 +74,7 @@ export interface Noticed {
   worstMs: number
 }
 
-/** A server with members in a room and all misbehaving features, which are disabled at first. */
+/** A server with members in a room, and with a set of faulty features, which are disabled at first. */
 export interface Scene {
   server: ServerProcess
   url: string
