@@ -5,10 +5,7 @@ import type { Unsynced } from './sync.ts'
 
 /** Records each session's room, so that any server can look it up for `user:getRoom` and for admins. */
 export interface SessionRecords {
-  /**
-   * Writes the record of an open session at the end of the event loop's iteration, after the reply to the request that
-   * changed the session. If that fails, the reconciler writes the record later.
-   */
+  /** Writes the record of an open session. If that fails, the reconciler writes the record later. */
   update (session: Session): void
   /** @throws UNAVAILABLE */
   write (session: Session): Promise<void>
@@ -25,18 +22,11 @@ export interface SessionRecords {
 export function createSessionRecords ({ directory, nodeId }: Pick<FastifyInstance, 'directory' | 'nodeId'>, unsynced: Unsynced): SessionRecords {
   // Closed sessions that may still be in the directory, by id.
   const left = new Map<string, string>()
-  const changed = new Set<Session>()
   const write = (session: Session) => directory.put(session.userKey, recordOf(session, nodeId))
-
-  function writeChanged (): void {
-    for (const session of changed) if (session.open) write(session).catch(() => unsynced.add())
-    changed.clear()
-  }
-
   return {
     write,
     update (session) {
-      if (changed.add(session).size === 1) setImmediate(writeChanged)
+      if (session.open) write(session).catch(() => unsynced.add())
     },
     remove ({ id, userKey }) {
       left.set(id, userKey)
