@@ -31,7 +31,7 @@ export async function joinReply (app: FastifyInstance, session: Session, { room,
 }
 
 /** @returns the profiles with the fields that features add */
-export function describeParticipants (app: Pick<FastifyInstance, 'hooks'>, room: LocalRoom, profiles: readonly Profile[]): Profile[] {
+export function describeParticipants (app: Pick<FastifyInstance, 'hooks'>, room: LocalRoom, profiles: readonly Readonly<Profile>[]): Profile[] {
   const described = profiles.map((profile) => ({ ...profile }))
   app.hooks.emit('room:participants', room, described)
   return described
@@ -57,7 +57,7 @@ async function standingOf (app: FastifyInstance, room: RoomRecord, session: Sess
  * Returns at most {@link maxListedParticipants} members: first the members that features return (seated users, for
  * example), then others in order of arrival.
  */
-async function featuredFirst (app: FastifyInstance, room: LocalRoom, { participants, count }: JoinResult): Promise<Profile[]> {
+async function featuredFirst (app: FastifyInstance, room: LocalRoom, { participants, count }: JoinResult): Promise<readonly Readonly<Profile>[]> {
   const first = (await app.hooks.settle('room:featured', timeoutMs, room)).flat().map(userKeyOf)
   if (first.length === 0) return participants
   const known = new Map(participants.map((profile) => [userKeyOf(profile.userId), profile]))

@@ -92,7 +92,7 @@ export interface JoinResult {
   /** Number of users in the room, including this one. */
   count: number
   /** The first {@link maxListedParticipants} users, in order of arrival. */
-  participants: Profile[]
+  participants: readonly Readonly<Profile>[]
   /** All documents of the room, by name. */
   documents: ReadonlyMap<string, StoredDocument>
   /** The hash of the PIN from the join that created the room; undefined if there was none. */

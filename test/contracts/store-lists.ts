@@ -1,7 +1,9 @@
+import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import type { Test } from 'tap'
 import type { RoomStore } from '../../plugins/store/store.ts'
-import { joining } from './store.ts'
+import { maxListedParticipants } from '../../plugins/store/types.ts'
+import { joining, recordOf } from './store.ts'
 
 type Make = (t: Test) => Promise<RoomStore>
 
@@ -88,6 +90,38 @@ export function storeListsContract (t: Test, make: Make): void {
       }
     ), { numRuns: 40, seed: 1 })
     t.pass('regardless of concurrent changes')
+  })
+
+  t.test('a join returns the first members, whatever happened before', async (t) => {
+    const store = await make(t)
+    const user = fc.integer({ min: 0, max: maxListedParticipants + 10 })
+    const sessionId = fc.constantFrom('phone', 'laptop')
+    const action = fc.oneof(
+      { weight: 6, arbitrary: fc.record({ kind: fc.constant('join' as const), user, sessionId, name: fc.constantFrom('Ada', 'Bob') }) },
+      { weight: 4, arbitrary: fc.record({ kind: fc.constant('leave' as const), user, sessionId }) },
+      { weight: 1, arbitrary: fc.record({ kind: fc.constant('replace' as const), users: fc.uniqueArray(user, { maxLength: 5 }) }) },
+      { weight: 1, arbitrary: fc.constant({ kind: 'remove' as const }) }
+    )
+    let room = 0
+    const profileOf = (id: number, name = 'Ada') => ({ userId: id, id, name })
+    await fc.assert(fc.asyncProperty(fc.integer({ min: 0, max: maxListedParticipants }), fc.array(action, { minLength: 10, maxLength: 60 }), async (size, actions) => {
+      const roomId = `r${room++}`
+      const join = async (id: number, sessionId = 'phone', name = 'Ada') =>
+        await store.join(joining(roomId, id, { sessionId: `${id} ${sessionId}`, profile: profileOf(id, name), limit: 1000 }))
+      for (let id = 0; id < size; id++) await join(id)
+      for (const action of actions) {
+        if (action.kind === 'leave') await store.leave(roomId, `${action.user} ${action.sessionId}`, String(action.user), 1)
+        else if (action.kind === 'remove') await store.removeRoom(roomId)
+        else if (action.kind === 'replace') {
+          const members = action.users.map((id) => ({ sessionId: `${id} elsewhere`, userKey: String(id), profile: profileOf(id) }))
+          await store.replaceNodeMembers('node-b', { room: recordOf(roomId), members, documents: new Map() })
+        } else {
+          const { participants } = await join(action.user, action.sessionId, action.name)
+          assert.deepEqual(participants, await store.getParticipants(roomId, maxListedParticipants))
+        }
+      }
+    }), { numRuns: 25 })
+    t.pass()
   })
 
   t.test('returns a few members per room: the requested ones first, then others in order of arrival', async (t) => {

@@ -6,7 +6,6 @@
  * @param begin a time before the first event
  */
 export function onceASecond (times: readonly number[], begin: number): boolean {
-  const clocksDifferMs = 50
   return times.every((time, i) => i * 1000 <= time - begin + clocksDifferMs)
 }
 
@@ -23,7 +22,11 @@ export function stopwatch (): () => number {
 }
 
 /**
- * Whether a server's timestamp lies between `before` and now. Allows a difference of 100 ms, because the server may use
- * Redis's clock, which can differ from this machine's by a few milliseconds.
+ * How far a server's clock may differ from this machine's clock, in milliseconds: it may follow Redis's clock, or run
+ * freely from the start of the process. Timers may also fire a few milliseconds early.
  */
-export const isSince = (before: number, timestamp: unknown): boolean => Number(timestamp) >= before - 100 && Number(timestamp) <= Date.now() + 100
+export const clocksDifferMs = 100
+
+/** Whether a server's timestamp lies between `before` and now. */
+export const isSince = (before: number, timestamp: unknown): boolean =>
+  Number(timestamp) >= before - clocksDifferMs && Number(timestamp) <= Date.now() + clocksDifferMs

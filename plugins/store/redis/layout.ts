@@ -8,6 +8,7 @@ import type { Ban, Publication, RoomRecord, StoredDocument } from '../types.ts'
 //               restored (when the room was written back after a loss, in ms, on Redis's clock)
 //   …:users     sorted set: user → place in the order of arrival (ms, or the last place + 1)
 //   …:profiles  hash: user → profile JSON
+//   …:listed    profiles of the first users to arrive, as JSON with commas in between; missing if they have changed
 //   …:refs      hash: user → number of sockets
 //   …:sessions  hash: "<node> <session>" → user
 //   …:docs      hash: document name → "<version> <JSON>"
@@ -56,19 +57,19 @@ export const sessionField = (nodeId: string, sessionId: string) => `${nodeId} ${
 /** @param text JSON of a record. Older servers write records without `options`. */
 export const parseRecord = (text: string): RoomRecord => ({ options: {}, ...JSON.parse(text) as Omit<RoomRecord, 'options'> })
 
-/**
- * Caches parsed profiles by their JSON text, because each join reads up to 100 profiles, most of them unchanged. The
- * cached texts have at most 4 Mi characters in total.
- */
-const profiles = new LRUCache<string, Readonly<Profile>>({ maxSize: 2 ** 22, sizeCalculation: (_profile, text) => text.length })
-
 /** @param text JSON of a profile */
-export function parseProfile (text: string): Readonly<Profile> {
-  const known = profiles.get(text)
+export const parseProfile = (text: string): Profile => JSON.parse(text) as Profile
+
+/** Caches parsed lists by their text, because most joins read the same list. The texts have at most 4 Mi characters in total. */
+const lists = new LRUCache<string, readonly Readonly<Profile>[]>({ maxSize: 2 ** 22, sizeCalculation: (_profiles, text) => text.length + 1 })
+
+/** @param text the value of the key `listed` */
+export function parseListed (text: string): readonly Readonly<Profile>[] {
+  const known = lists.get(text)
   if (known) return known
-  const profile = Object.freeze(JSON.parse(text) as Profile)
-  profiles.set(text, profile)
-  return profile
+  const profiles = (JSON.parse(`[${text}]`) as Profile[]).map((profile) => Object.freeze(profile))
+  lists.set(text, profiles)
+  return profiles
 }
 
 /** @param text the value of a {@link banKey} */

@@ -6,20 +6,19 @@ import type { PinLimitOf } from '../errors.ts'
 import { PinNotCompared } from '../pin-not-compared.ts'
 import { pinWindowMs, wrongPins } from '../store.ts'
 import type { MemberStore } from '../store.ts'
-import { maxListedParticipants } from '../types.ts'
 import type { JoinResult } from '../types.ts'
-import { backKey, banKey, bansKey, emptyRoomsKey, parseBan, parseDocuments, parseProfile, parseRecord, profilesKey, roomKeys, sessionField, usersKey, wrongPinsKey, wrongPinsOfAddressKey, wrongPinsOfRoomKey } from './layout.ts'
+import { backKey, banKey, bansKey, emptyRoomsKey, parseBan, parseDocuments, parseListed, parseProfile, parseRecord, profilesKey, roomKeys, sessionField, usersKey, wrongPinsKey, wrongPinsOfAddressKey, wrongPinsOfRoomKey } from './layout.ts'
 import type { RoomIndex } from './room-index.ts'
 
-type Joined = [meta: string, created: number, first: number, count: number, profiles: string[], documents: string[], pinHash: string | null]
+type Joined = [meta: string, created: number, first: number, count: number, listed: string, documents: string[], pinHash: string | null]
 
-function joinResult ([meta, created, first, count, profiles, documents, pinHash]: Joined): JoinResult {
+function joinResult ([meta, created, first, count, listed, documents, pinHash]: Joined): JoinResult {
   return {
     room: parseRecord(meta),
     created: created === 1,
     firstOfUser: first === 1,
     count,
-    participants: profiles.map(parseProfile),
+    participants: parseListed(listed),
     documents: parseDocuments(documents),
     ...(pinHash === null ? {} : { pinHash })
   }
@@ -49,7 +48,7 @@ export function createRedisMembers (redis: Redis, nodeId: string, index: RoomInd
           ...roomKeys(roomId), banKey(roomId, userKey), wrongPinsKey(roomId, userKey), backKey(roomId, userKey),
           wrongPinsOfAddressKey(command.address), wrongPinsOfRoomKey(roomId),
           sessionField(nodeId, sessionId), userKey, JSON.stringify(command.profile), command.limit, command.pinHash ?? '',
-          create, now, maxListedParticipants, wrongPins.perUser, pinWindowMs, command.comparedHash ?? '',
+          create, now, wrongPins.perUser, pinWindowMs, command.comparedHash ?? '',
           command.isHost === true ? 1 : 0, command.address === undefined ? 0 : 1, wrongPins.perAddress, wrongPins.perRoom
         )
       ])

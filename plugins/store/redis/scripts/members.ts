@@ -1,11 +1,11 @@
 import { returnMs } from '../../types.ts'
-import { accessOf, arrive, clock, intact, pinCounters } from './shared.ts'
+import { accessOf, arrive, clock, intact, listed, pinCounters } from './shared.ts'
 
 /**
  * KEYS room users profiles refs sessions docs logs ban pin back pinsOfAddress pinsOfRoom
- * ARGV field user profile limit pinHash create now maxListedParticipants tries window comparedHash isHost hasAddress triesOfAddress triesOfRoom
+ * ARGV field user profile limit pinHash create now tries window comparedHash isHost hasAddress triesOfAddress triesOfRoom
  */
-export const join = `${arrive}${accessOf}${intact}${pinCounters}
+export const join = `${arrive}${accessOf}${intact}${listed}${pinCounters}
 local ban = redis.call('GET', KEYS[8])
 if ban then return {'BANNED', string.match(ban, '^%d+')} end
 local meta = redis.call('HGET', KEYS[1], 'meta')
@@ -16,22 +16,22 @@ if meta then
   local access = accessOf(KEYS[6])
   if access then
     pin = access.admits == 'pin' and access.pinHash
-    if ARGV[12] == '1' or member or redis.call('EXISTS', KEYS[10]) == 1 then pin = nil
+    if ARGV[11] == '1' or member or redis.call('EXISTS', KEYS[10]) == 1 then pin = nil
     elseif access.admits == 'nobody' then return {'ROOM_LOCKED'} end
   end
   if pin then
     local byHost, counters = access and 1 or 0, {}
-    if not member then table.insert(counters, {'user', KEYS[9], ARGV[9]}) end
+    if not member then table.insert(counters, {'user', KEYS[9], ARGV[8]}) end
     if not member and ARGV[5] ~= '' then
-      if ARGV[13] == '1' then table.insert(counters, {'address', KEYS[11], ARGV[14]}) end
-      table.insert(counters, {'room', KEYS[12], ARGV[15]})
+      if ARGV[12] == '1' then table.insert(counters, {'address', KEYS[11], ARGV[13]}) end
+      table.insert(counters, {'room', KEYS[12], ARGV[14]})
     end
     local limited, left = pinLimit(counters)
     if limited then return {'RATE_LIMITED', limited, left, byHost} end
     if ARGV[5] == '' then return {'PIN_REQUIRED', byHost} end
     if ARGV[5] ~= pin then
-      if ARGV[11] ~= '' and ARGV[11] ~= pin then return {'PIN_NOT_COMPARED', pin} end
-      countWrongPin(counters, ARGV[10])
+      if ARGV[10] ~= '' and ARGV[10] ~= pin then return {'PIN_NOT_COMPARED', pin} end
+      countWrongPin(counters, ARGV[9])
       return {'PIN_WRONG', byHost}
     end
   end
@@ -55,11 +55,15 @@ if redis.call('HSET', KEYS[5], ARGV[1], ARGV[2]) == 1 then
     arrive(KEYS[2], ARGV[2], ARGV[7])
   end
 end
+local place = placeInList(KEYS[2], ARGV[2])
+if place then
+  if first == 1 then addToList(KEYS[1], place, ARGV[3])
+  elseif redis.call('HGET', KEYS[3], ARGV[2]) ~= ARGV[3] then discardList(KEYS[1]) end
+end
 redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
 redis.call('HSET', KEYS[1], 'activity', ARGV[7])
 redis.call('DEL', KEYS[10])
-local users = redis.call('ZRANGE', KEYS[2], 0, tonumber(ARGV[8]) - 1)
-return {'OK', meta, created, first, redis.call('ZCARD', KEYS[2]), redis.call('HMGET', KEYS[3], unpack(users)), redis.call('HGETALL', KEYS[6]), redis.call('HGET', KEYS[1], 'pin')}
+return {'OK', meta, created, first, redis.call('ZCARD', KEYS[2]), readList(KEYS[1], KEYS[2], KEYS[3]), redis.call('HGETALL', KEYS[6]), redis.call('HGET', KEYS[1], 'pin')}
 `
 
 /**
@@ -79,7 +83,7 @@ return {'WRONG'}
 `
 
 /** KEYS room users profiles refs sessions docs logs back — ARGV field now mayReturn */
-export const leave = `${accessOf}
+export const leave = `${accessOf}${listed}
 local user = redis.call('HGET', KEYS[5], ARGV[1])
 if not user then return false end
 redis.call('HDEL', KEYS[5], ARGV[1])
@@ -87,6 +91,7 @@ local last = 0
 if redis.call('HINCRBY', KEYS[4], user, -1) <= 0 then
   last = 1
   redis.call('HDEL', KEYS[4], user)
+  if placeInList(KEYS[2], user) then discardList(KEYS[1]) end
   redis.call('ZREM', KEYS[2], user)
   redis.call('HDEL', KEYS[3], user)
   if ARGV[3] == '1' and accessOf(KEYS[6]) then redis.call('SET', KEYS[8], 1, 'PX', ${returnMs}) end

@@ -1,5 +1,5 @@
 import { returnMs } from '../../types.ts'
-import { accessOf, arrive, clock, intact, publish } from './shared.ts'
+import { accessOf, arrive, clock, intact, listed, publish } from './shared.ts'
 
 /** KEYS users profiles refs sessions */
 export const isIntact = `${intact}
@@ -21,12 +21,13 @@ return intact(KEYS[1], KEYS[2], KEYS[3], KEYS[4]) and 1 or 0
  * @returns the profiles of users who joined, the profiles of users who left, the number of users, 1 if the room has
  *   been closed (then nothing is written), and all documents
  */
-export const replaceNodeMembers = `${accessOf}${arrive}${clock}${intact}${publish}
+export const replaceNodeMembers = `${accessOf}${arrive}${clock}${intact}${listed}${publish}
 local given, joined, left = {}, {}, {}
 local closed = redis.call('GET', KEYS[8])
 if closed and ARGV[2] ~= '' and tonumber(closed) >= cjson.decode(ARGV[2]).createdAt then
   return {joined, left, redis.call('ZCARD', KEYS[2]), 1, {}}
 end
+discardList(KEYS[1])
 local lost, restored = false, false
 local members = cjson.decode(ARGV[5])
 for _, member in ipairs(members) do given[member[1]] = member end

@@ -1,4 +1,4 @@
-import { accessDocument } from '../../types.ts'
+import { accessDocument, maxListedParticipants } from '../../types.ts'
 
 // Redis runs a Lua script atomically. In a script with several keys, all keys contain the room id as a hash tag, except
 // the list of empty rooms and the key that counts wrong PINs per address (layout.ts).
@@ -8,6 +8,35 @@ export const arrive = `
 local function arrive (key, user, now)
   local last = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2]
   redis.call('ZADD', key, string.format('%.0f', math.max(tonumber(now), last and tonumber(last) + 1 or 0)), user)
+end
+`
+
+/**
+ * Maintains the key `listed`: the profiles of the first users to arrive, which every join reply lists. Reading them one
+ * by one takes longer than the rest of a join, so the list is kept until one of these users leaves or changes.
+ */
+export const listed = `
+local function placeInList (users, user)
+  local place = redis.call('ZRANK', users, user)
+  return place and place < ${maxListedParticipants} and place
+end
+local function addToList (room, place, profile)
+  if place == 0 then redis.call('SET', room .. ':listed', profile)
+  elseif redis.call('EXISTS', room .. ':listed') == 1 then redis.call('APPEND', room .. ':listed', ',' .. profile) end
+end
+local function discardList (room)
+  redis.call('DEL', room .. ':listed')
+end
+local function readList (room, users, profiles)
+  local list = redis.call('GET', room .. ':listed')
+  if list then return list end
+  local found = {}
+  for _, profile in ipairs(redis.call('HMGET', profiles, unpack(redis.call('ZRANGE', users, 0, ${maxListedParticipants - 1})))) do
+    if profile then table.insert(found, profile) end
+  end
+  list = table.concat(found, ',')
+  redis.call('SET', room .. ':listed', list)
+  return list
 end
 `
 
