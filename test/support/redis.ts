@@ -2,10 +2,11 @@ import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { createConnection, createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { createInterface } from 'node:readline'
 import { Redis } from 'ioredis'
 import type { Test } from 'tap'
 
@@ -123,6 +124,27 @@ export async function redisCommand (port: number, ...args: [string, ...(string |
   } finally {
     redis.disconnect()
   }
+}
+
+/**
+ * Reports the commands that a Redis server runs, until the test ends. Uses a raw socket, because ioredis fails when the
+ * reply to MONITOR and the first command arrive together.
+ *
+ * @param onCommand receives each command with its arguments, and the client's address, or `lua` for a script's commands
+ * @returns a function that ends the reports
+ */
+export async function monitorRedis (t: Test, port: number, onCommand: (command: string[], source: string) => void): Promise<() => void> {
+  const socket = createConnection(port, '127.0.0.1')
+  t.teardown(() => socket.destroy())
+  const listening = Promise.withResolvers<void>()
+  createInterface({ input: socket }).on('line', (line) => {
+    if (line === '+OK') return listening.resolve()
+    const [, source = '', text = ''] = /^\+[\d.]+ \[\d+ ([^\]]+)\] (.*)/.exec(line) ?? []
+    onCommand([...text.matchAll(/"((?:[^"\\]|\\.)*)"/g)].map(([, arg = '']) => arg), source)
+  })
+  socket.write('MONITOR\r\n')
+  await listening.promise
+  return () => socket.destroy()
 }
 
 /** Creates a client with the server's options (plugins/redis). Commands fail immediately while the client is disconnected. */

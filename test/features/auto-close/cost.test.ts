@@ -1,19 +1,18 @@
 import t from 'tap'
 import { build } from '../../support/build.ts'
-import { redisDatabase } from '../../support/redis.ts'
+import { monitorRedis, redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { createEmptyRooms, names, createOccupiedRooms, removals, startSweep } from './support.ts'
 
 t.test('a sweep costs the same with 20 rooms and with 2,000', async (t) => {
-  const server = await build(t, { env: { FEATURES: 'auth', REDIS_URL: await redisDatabase() } })
+  const url = await redisDatabase()
+  const server = await build(t, { env: { FEATURES: 'auth', REDIS_URL: url } })
   const { redis, store } = server.app
   const removed = removals(server)
   const hour = Date.now() - 3_600_000
 
-  const monitor = await redis.duplicate().monitor()
-  t.teardown(() => monitor.disconnect())
   let commands: string[][] = []
-  monitor.on('monitor', (_time: string, args: string[]) => commands.push(args))
+  await monitorRedis(t, Number(new URL(url).port), (command) => commands.push(command))
 
   /**
    * Runs a sweep that closes the given rooms.

@@ -1,6 +1,4 @@
 import { createHash } from 'node:crypto'
-import { createConnection } from 'node:net'
-import { createInterface } from 'node:readline'
 import t from 'tap'
 import type { Test } from 'tap'
 import { seatState } from '../../../features/seats/state.ts'
@@ -8,7 +6,7 @@ import { swapDocument } from '../../../plugins/store/redis/scripts/state.ts'
 import { build, onBothStores } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
-import { startRedis } from '../../support/redis.ts'
+import { monitorRedis, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { seatsOf } from './scene.ts'
 import { apply, follow, plain, viewFrom } from './view.ts'
@@ -101,28 +99,20 @@ function isPeriodic ([command = '', ...args]: string[]): boolean {
 
 /** Returns the commands that Redis receives while a function runs. */
 async function commandsDuring (t: Test, port: number, { app }: TestServer, work: () => Promise<unknown>): Promise<string[][]> {
-  // Uses a raw socket, because ioredis fails when the reply to MONITOR and the first command arrive together.
-  const monitor = createConnection(port, '127.0.0.1')
-  t.teardown(() => monitor.destroy())
   const seen: string[][] = []
-  const [listening, over] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  const over = Promise.withResolvers<void>()
   let begun = false
-  createInterface({ input: monitor }).on('line', (line) => {
-    if (line === '+OK') return listening.resolve()
-    const source = /^\+[\d.]+ \[\d+ ([^\]]+)\]/.exec(line)?.[1]
-    const args = [...line.matchAll(/"((?:[^"\\]|\\.)*)"/g)].map(([, text]) => text ?? '')
+  const stop = await monitorRedis(t, port, (args, source) => {
     const [command, first] = args
     if (command === 'echo' && first === 'begin') begun = true
     else if (command === 'echo' && first === 'end') over.resolve()
     else if (begun && source !== 'lua' && !isPeriodic(args)) seen.push(args)
   })
-  monitor.write('MONITOR\r\n')
-  await listening.promise
   await app.redis.echo('begin')
   await work()
   await app.redis.echo('end')
   await over.promise
-  monitor.destroy()
+  stop()
   return seen
 }
 
