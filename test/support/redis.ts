@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process'
 import type { ChildProcess } from 'node:child_process'
+import { randomInt } from 'node:crypto'
 import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { createConnection, createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
@@ -22,14 +22,23 @@ export interface TestRedis {
   start (): Promise<void>
 }
 
-/** @returns a port that is currently free */
+/**
+ * @returns a port that is currently free. Outgoing connections never use it: they use ports from 32768. Media workers use
+ *   ports from 10000
+ */
 export async function freePort (): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  await once(server, 'close')
-  return port
+  for (;;) {
+    const port = randomInt(3100, 10_000)
+    const server = createServer().listen(port, '127.0.0.1')
+    try {
+      await once(server, 'listening')
+    } catch {
+      continue
+    }
+    server.close()
+    await once(server, 'close')
+    return port
+  }
 }
 
 let shared: Promise<number> | undefined
@@ -127,20 +136,23 @@ export async function redisCommand (port: number, ...args: [string, ...(string |
 }
 
 /**
- * Reports the commands that a Redis server runs, until the test ends. Uses a raw socket, because ioredis fails when the
+ * Reports the commands in a Redis database, until the test ends. Uses a raw socket, because ioredis fails when the
  * reply to MONITOR and the first command arrive together.
  *
+ * @param url the URL of the database
  * @param onCommand receives each command with its arguments, and the client's address, or `lua` for a script's commands
  * @returns a function that ends the reports
  */
-export async function monitorRedis (t: Test, port: number, onCommand: (command: string[], source: string) => void): Promise<() => void> {
-  const socket = createConnection(port, '127.0.0.1')
+export async function monitorRedis (t: Test, url: string, onCommand: (command: string[], source: string) => void): Promise<() => void> {
+  const { port, pathname } = new URL(url)
+  const ownDatabase = pathname.slice(1) || '0'
+  const socket = createConnection(Number(port), '127.0.0.1')
   t.teardown(() => socket.destroy())
   const listening = Promise.withResolvers<void>()
   createInterface({ input: socket }).on('line', (line) => {
     if (line === '+OK') return listening.resolve()
-    const [, source = '', text = ''] = /^\+[\d.]+ \[\d+ ([^\]]+)\] (.*)/.exec(line) ?? []
-    onCommand([...text.matchAll(/"((?:[^"\\]|\\.)*)"/g)].map(([, arg = '']) => arg), source)
+    const [, database, source = '', text = ''] = /^\+[\d.]+ \[(\d+) ([^\]]+)\] (.*)/.exec(line) ?? []
+    if (database === ownDatabase) onCommand([...text.matchAll(/"((?:[^"\\]|\\.)*)"/g)].map(([, arg = '']) => arg), source)
   })
   socket.write('MONITOR\r\n')
   await listening.promise

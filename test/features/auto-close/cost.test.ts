@@ -12,7 +12,7 @@ t.test('a sweep costs the same with 20 rooms and with 2,000', async (t) => {
   const hour = Date.now() - 3_600_000
 
   let commands: string[][] = []
-  await monitorRedis(t, Number(new URL(url).port), (command) => commands.push(command))
+  await monitorRedis(t, url, (command) => commands.push(command))
 
   /**
    * Runs a sweep that closes the given rooms.

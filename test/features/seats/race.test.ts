@@ -98,11 +98,11 @@ function isPeriodic ([command = '', ...args]: string[]): boolean {
 }
 
 /** Returns the commands that Redis receives while a function runs. */
-async function commandsDuring (t: Test, port: number, { app }: TestServer, work: () => Promise<unknown>): Promise<string[][]> {
+async function commandsDuring (t: Test, url: string, { app }: TestServer, work: () => Promise<unknown>): Promise<string[][]> {
   const seen: string[][] = []
   const over = Promise.withResolvers<void>()
   let begun = false
-  const stop = await monitorRedis(t, port, (args, source) => {
+  const stop = await monitorRedis(t, url, (args, source) => {
     const [command, first] = args
     if (command === 'echo' && first === 'begin') begun = true
     else if (command === 'echo' && first === 'end') over.resolve()
@@ -152,7 +152,7 @@ t.test('an uncontended change takes one round trip to the store', async (t) => {
     // Wait until both servers have received the previous change.
     await until(() => JSON.stringify(known(a)) === JSON.stringify(known(b)))
     for (const each of [owner, member]) await each.flush()
-    const commands = await commandsDuring(t, redis.port, a, () => client.request(type, data))
+    const commands = await commandsDuring(t, redis.url, a, () => client.request(type, data))
     t.same(awaited(commands), [swap, ...also].sort(), type)
   }
 
@@ -160,7 +160,7 @@ t.test('an uncontended change takes one round trip to the store', async (t) => {
   for (const seatIndex of [8, 9]) await owner.ok('seat:invite', { userId: 3, seatIndex })
   await until(() => JSON.stringify(known(a)) === JSON.stringify(known(b)))
   for (const each of [owner, member]) await each.flush()
-  const commands = await commandsDuring(t, redis.port, a, () => member.ok('seat:invite:accept', { seatIndex: 8 }))
+  const commands = await commandsDuring(t, redis.url, a, () => member.ok('seat:invite:accept', { seatIndex: 8 }))
   t.same(awaited(commands), [swap, schedule].sort(), 'seat:invite:accept')
 })
 
@@ -170,7 +170,7 @@ t.test('concurrent changes on one server share round trips', async (t) => {
   const clients = await Promise.all(Array.from({ length: 50 }, (_, i) => server.connect(i)))
   for (const client of clients) await client.ok('room:join', { roomId: 'r1' })
   await clients[0]?.ok('seat:take', { seatIndex: 0 })
-  const commands = await commandsDuring(t, redis.port, server, () => Promise.all(clients.map((client, i) => client.request('seat:take', { seatIndex: i % 3 }))))
+  const commands = await commandsDuring(t, redis.url, server, () => Promise.all(clients.map((client, i) => client.request('seat:take', { seatIndex: i % 3 }))))
   const own = awaited(commands)
   t.ok(own.length > 0 && own.length <= 25, `${own.length} commands for 50 requests`)
 })
