@@ -88,8 +88,8 @@ function subjectsOf (name: string, args: readonly unknown[]): { roomId?: string,
 }
 
 function createHooks (log: FastifyBaseLogger): Hooks {
-  /** `call` is the call's name in the log. */
-  interface Installed extends HookEntry { owner: string, call: string, inFlight: Pick<InFlight, 'run'> | undefined }
+  /** `label` names calls of the handler in the log. */
+  interface Installed extends HookEntry { owner: string, label: string, inFlight: Pick<InFlight, 'run'> | undefined }
   const owners = new Map<string, readonly Installed[]>()
   const byName = new Map<string, Installed[]>()
   const none: readonly Installed[] = []
@@ -123,9 +123,9 @@ function createHooks (log: FastifyBaseLogger): Hooks {
     return merged
   }
 
-  function call ({ call, fn, inFlight }: Installed, args: unknown[], options?: RunOptions): unknown {
+  function call ({ label, fn, inFlight }: Installed, args: unknown[], options?: RunOptions): unknown {
     const run = () => (fn as (...args: unknown[]) => unknown)(...args)
-    return inFlight ? inFlight.run(run, call, options) : run()
+    return inFlight ? inFlight.run(run, label, options) : run()
   }
 
   return {
@@ -175,7 +175,7 @@ function createHooks (log: FastifyBaseLogger): Hooks {
     },
     install (owner, entries, inFlight) {
       if (entries.length === 0) owners.delete(owner)
-      else owners.set(owner, entries.map((entry) => ({ ...entry, owner, call: `hook ${entry.name}`, inFlight })))
+      else owners.set(owner, entries.map((entry) => ({ ...entry, owner, label: `hook ${entry.name}`, inFlight })))
       rebuild()
     }
   }
