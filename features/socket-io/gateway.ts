@@ -10,6 +10,7 @@ import { WebSocketServer } from 'ws'
 import type { ServerOptions, WebSocket } from 'ws'
 import { FrameDecoder } from './decoder.ts'
 import type { ClientEvents } from './decoder.ts'
+import { terminate } from './link.ts'
 import type { Packet } from './packets.ts'
 
 /** Maximum time from a client's first request to the packet with its token, in milliseconds. */
@@ -58,6 +59,7 @@ interface ConnectionState {
 
 export function createGateway (config: Settings, mapping: Mapping): Gateway {
   let current = mapping
+  const connections = new Set<EngineSocket>()
   const states = new WeakMap<EngineSocket, ConnectionState>()
   /** Each connection, by its first request. */
   const byRequest = new WeakMap<IncomingMessage, EngineSocket>()
@@ -109,6 +111,8 @@ export function createGateway (config: Settings, mapping: Mapping): Gateway {
 
   engine.on('connection', (connection: EngineSocket) => {
     const state: ConnectionState = { isConnecting: false, packets: 0 }
+    connections.add(connection)
+    connection.once('close', () => connections.delete(connection))
     states.set(connection, state)
     byRequest.set(connection.request, connection)
     connection.on('packet', ({ type, data }: { type: string, data?: string }) => {
@@ -163,6 +167,7 @@ export function createGateway (config: Settings, mapping: Mapping): Gateway {
     handleRequest: (request, response) => engine.handleRequest(request as never, response),
     handleUpgrade: (request, socket, head) => engine.handleUpgrade(request as never, socket, head),
     close () {
+      for (const connection of connections) terminate(connection)
       engine.close()
     }
   }

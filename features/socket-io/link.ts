@@ -28,6 +28,13 @@ export function webSocketOf (connection: EngineSocket): WebSocket | undefined {
   return (connection.transport as unknown as { socket?: WebSocket }).socket
 }
 
+/** Closes a connection immediately. If the connection is closing already, the engine alone would wait up to 30 s for a poll. */
+export function terminate (connection: EngineSocket): void {
+  connection.close(true)
+  // The engine's types declare `shouldClose` as private.
+  if (connection.readyState === 'closing') (connection.transport as unknown as { shouldClose?: () => void }).shouldClose?.()
+}
+
 /** Writes packets to a Socket.IO client, over any transport of the engine. */
 export class SocketIoLink implements Link<Packet> {
   readonly #socket: Socket
@@ -81,7 +88,7 @@ export class SocketIoLink implements Link<Packet> {
   terminate (): void {
     const ws = webSocketOf(this.#connection)
     if (ws) ws.terminate()
-    else this.#connection.close(true)
+    else terminate(this.#connection)
   }
 
   #explain (data: { code: CloseReason, message: string }): void {

@@ -1,5 +1,13 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { Socket as EngineSocket } from 'engine.io'
 import { createSigner } from 'fast-jwt'
 import t from 'tap'
+import type { Test } from 'tap'
+import type { WebSocket } from 'ws'
+import { socketIoFace } from '../../../features/socket-io/face.ts'
+import { createGateway } from '../../../features/socket-io/gateway.ts'
 import { build, jwtSecret, tokenFor } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { until } from '../../support/retry.ts'
@@ -12,6 +20,18 @@ const transports = ['websocket', 'polling'] as const
 const sign = createSigner({ key: jwtSecret, algorithm: 'HS256' })
 /** Whether the server has sent a disconnect packet, after which the library does not reconnect by default. */
 const staysAway = ({ disconnects }: SocketIoClient) => disconnects.includes('io server disconnect')
+
+/** @returns the WebSocket of a client that uses one */
+function webSocketOf ({ socket }: SocketIoClient): WebSocket {
+  return (socket.io.engine.transport as unknown as { ws: WebSocket }).ws
+}
+
+/** Stops reading from a client's WebSocket. A paused WebSocket cannot complete its close, so the test's end terminates it. */
+function pauseReading (t: Test, client: SocketIoClient): void {
+  const ws = webSocketOf(client)
+  ws.pause()
+  t.teardown(() => ws.terminate())
+}
 
 interface Ending {
   /** Closes the client's session. */
@@ -70,7 +90,7 @@ t.test('a client that does not read is disconnected, and other members are not a
   const clients = await Promise.all(transports.map((transport, i) => enter(t, server.url, 2 + i, { transports: [transport] })))
   for (const client of [ada.ok('room:join', { roomId: 'r1' }), ...clients.map(({ ask }) => ask('room:join', { roomId: 'r1' }))]) await client
   const [overWebSocket, overPolling] = clients as [SocketIoClient, SocketIoClient]
-  ;(overWebSocket.socket.io.engine.transport as unknown as { ws: { pause (): void } }).ws.pause()
+  pauseReading(t, overWebSocket)
   // If the client does not poll, packets wait on the server.
   ;(overPolling.socket.io.engine.transport as unknown as { _poll (): void })._poll = () => {}
   const text = 'x'.repeat(30_000)
@@ -101,9 +121,9 @@ t.test('a client that loses its connection leaves its room', async (t) => {
   await ada.ok('room:join', { roomId: 'r1' })
   const [lost, silent, kept] = [await enter(t, server.url, 2), await enter(t, server.url, 3), await enter(t, server.url, 4)]
   for (const { ask } of [lost, silent, kept]) await ask('room:join', { roomId: 'r1' })
-  ;(lost.socket.io.engine.transport as unknown as { ws: { terminate (): void } }).ws.terminate()
+  webSocketOf(lost).terminate()
   await ada.event('room:userLeft', ({ userId }) => userId === 2)
-  ;(silent.socket.io.engine.transport as unknown as { ws: { pause (): void } }).ws.pause()
+  pauseReading(t, silent)
   await ada.event('room:userLeft', ({ userId }) => userId === 3)
   t.match(await kept.ask('user:getRoom', { userId: 4 }), { data: { roomId: 'r1' } })
   t.equal(kept.disconnects.length, 0)
@@ -119,4 +139,26 @@ t.test('the library reconnects automatically if the server closes the connection
   await until(() => client.disconnects.length === 2)
   t.same(client.disconnects, ['transport close', 'io server disconnect'])
   t.equal(client.socket.active, false)
+})
+
+t.test('the end of the gateway closes a connection that waits for a last poll', async (t) => {
+  const connections: EngineSocket[] = []
+  const gateway = createGateway({ WS_MAX_FRAME_BYTES: 1024, WS_PING_SECONDS: 25, WS_PONG_TIMEOUT_SECONDS: 20 }, {
+    face: socketIoFace,
+    arrived: (connection) => { connections.push(connection) },
+    identify: () => Promise.reject(new Error('no token')),
+    open: () => { throw new Error('no user') }
+  })
+  const server = createServer(gateway.handleRequest).listen(0, '127.0.0.1')
+  t.teardown(() => server.close())
+  await once(server, 'listening')
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/socket.io/?EIO=4&transport=polling`
+  const open = async () => JSON.parse((await (await fetch(url)).text()).slice(1)) as { sid: string }
+  const { sid } = await open()
+  await open()
+  connections[0]?.close()
+  t.same(connections.map(({ readyState }) => readyState), ['closing', 'open'])
+  gateway.close()
+  t.same(connections.map(({ readyState }) => readyState), ['closed', 'closed'])
+  t.match(await (await fetch(`${url}&sid=${sid}`)).json(), { message: 'Session ID unknown' })
 })
