@@ -7,7 +7,7 @@ import { redisDatabase, startRedis } from '../../support/redis.ts'
 import { clocksDifferMs } from '../../support/pace.ts'
 import { until } from '../../support/retry.ts'
 import { createHoldingProxy } from '../chat/holding.ts'
-import { createEmptyRooms, names, createOccupiedRooms, removals } from './support.ts'
+import { createEmptyRooms, names, createOccupiedRooms, removals, storeElsewhere } from './support.ts'
 
 // The tests mostly wait, so they run in parallel.
 t.jobs = 4
@@ -33,7 +33,7 @@ onBothStores(t, 'closes an empty room and removes all its data', async (t, store
   bob.ws.terminate()
   await until(() => removed.length > 0)
   t.match(removed, [{ roomId: 'r1', reason: 'inactivity' }])
-  t.ok(Number(removed[0]?.at) - left >= 1000 - clocksDifferMs, 'after the timeout')
+  t.ok(Number(removed[0]?.at) - left >= 1000 - clocksDifferMs, 'the room closes after the timeout')
   t.equal((await server.admin('GET', '/admin/rooms/r1')).status, 404)
   t.equal((await server.admin('POST', '/admin/rooms/r1/close')).status, 404)
   t.same(await listed(server), ['r2'])
@@ -60,7 +60,7 @@ onBothStores(t, 'keeps an occupied room, and a rejoin restarts the wait', async 
   // Enable the feature only after the rejoins, so that slow rejoins cannot fail the test.
   const server = await build(t, { env: { FEATURES: 'auth,chat', EMPTY_ROOM_SECONDS: '3600', ...store } })
   const removed = removals(server)
-  await createEmptyRooms(server.app.store, ['left', 'visited', 'back'], Date.now() - 2 * hour)
+  await createEmptyRooms(storeElsewhere(server), ['left', 'visited', 'back'], Date.now() - 2 * hour)
   const createdAt = async (roomId: string) => (await server.app.store.getRoom(roomId))?.createdAt
   const before = await createdAt('visited')
   const [ada, bob, phone, laptop] = [await server.connect('ada'), await server.connect('bob'), await server.connect(3), await server.connect(3)]
@@ -108,7 +108,7 @@ t.test('retries after a failed sweep', async (t) => {
   const proxy = await createHoldingProxy(t, redis)
   const server = await build(t, { env: { ...env, REDIS_URL: proxy.url } })
   const removed = removals(server)
-  await createEmptyRooms(server.app.store, names('r', 5), Date.now())
+  await createEmptyRooms(storeElsewhere(server), names('r', 5), Date.now())
   // Make Redis fail first during the query for empty rooms, then while a room is being closed.
   for (const moment of [/zrangebyscore\r\n\$\d+\r\nmsab:rooms:empty\r\n/, /\r\nmsab:room:\{r0\}:closed\r\n/]) {
     await proxy.hold(moment)

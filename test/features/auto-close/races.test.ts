@@ -4,7 +4,7 @@ import { build, onBothStores } from '../../support/build.ts'
 import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { createHoldingProxy } from '../chat/holding.ts'
-import { createEmptyRooms, names, removals, startSweep } from './support.ts'
+import { createEmptyRooms, names, removals, startSweep, storeElsewhere } from './support.ts'
 
 const env = { FEATURES: 'auth,chat', RATE_LIMIT_MESSAGES_PER_MINUTE: '10000', WS_MESSAGES_PER_SECOND: '100000', WS_MESSAGES_BURST: '100000' }
 
@@ -15,10 +15,11 @@ async function turns (count: number): Promise<void> {
 onBothStores(t, 'a join during the close succeeds or fails with a retryable error', async (t, store, kind) => {
   const server = await build(t, { env: { ...env, ...store } })
   const other = kind === 'redis' ? await build(t, { env: { ...env, ...store } }) : server
+  const elsewhere = storeElsewhere(server)
   const clients = [await server.connect('a'), await other.connect('b')] as const
   const outcomes = new Map<string, number>()
   for (const [i, roomId] of names('r', 48).entries()) {
-    await createEmptyRooms(server.app.store, [roomId], Date.now())
+    await createEmptyRooms(elsewhere, [roomId], Date.now())
     const client = clients[i % 2 as 0 | 1]
     const close = () => server.app.rooms.close(roomId, 'inactivity', true)
     // Varies which call starts first, the close or the join.

@@ -4,7 +4,7 @@ import { build } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
-import { createEmptyRooms, leaveRooms, names, createOccupiedRooms, removals, startSweep, assertEndedOnce } from './support.ts'
+import { createEmptyRooms, leaveRooms, names, createOccupiedRooms, removals, startSweep, assertEndedOnce, storeElsewhere } from './support.ts'
 
 const closedBy = async ({ url }: TestServer) => Number(/^flylive_rooms_auto_closed_total (\d+)$/m.exec(await (await fetch(`${url}/metrics`)).text())?.[1])
 
@@ -12,7 +12,7 @@ t.test('concurrent sweeps close each room once', async (t) => {
   const env = { FEATURES: 'auth', REDIS_URL: await redisDatabase() }
   const servers = [await build(t, { env }), await build(t, { env })] as const
   const [removed, others] = servers.map(removals) as [ReturnType<typeof removals>, ReturnType<typeof removals>]
-  const { store } = servers[0].app
+  const store = storeElsewhere(servers[0])
   const due = names('due', 700)
   await createEmptyRooms(store, due, Date.now() - 3_600_000)
   await createEmptyRooms(store, ['young'], Date.now())
