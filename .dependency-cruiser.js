@@ -1,4 +1,4 @@
-/** The structure of the code, checked by `npm run lint`. Types count as imports. */
+/** Import rules, checked by `npm run lint`. Type-only imports count, too. */
 export default {
   forbidden: [
     {

@@ -5,9 +5,10 @@ FROM node:24-bookworm AS packages
 WORKDIR /app
 ENV NODE_ENV=production
 
-# Copied first: only these files determine what is installed, so that a change
-# of the server's code reuses this layer. The media worker is downloaded or, if
-# the download fails, built here with packages that the set-up installs.
+# Only these files determine what is installed. They are copied first, so that a
+# change to the server's code does not invalidate this layer. The media worker is
+# downloaded or, if the download fails, built here with packages that the set-up
+# installs.
 COPY package.json package-lock.json ./
 COPY scripts/run.mjs scripts/
 COPY scripts/setup scripts/setup
@@ -15,7 +16,7 @@ RUN node scripts/run.mjs --setup-only
 # The server needs the worker's binary, not its sources.
 RUN find node_modules/mediasoup/worker -mindepth 1 -maxdepth 1 ! -name out -exec rm -rf {} +
 
-# Builds the pages of the feature stage, with tools that only this stage installs.
+# Builds the pages of the feature `stage`, with tools that only this build stage installs.
 FROM packages AS pages
 COPY tsconfig.json ./
 COPY client client
@@ -23,7 +24,7 @@ COPY features/stage features/stage
 RUN node scripts/run.mjs --start features/stage/build.ts
 
 FROM node:24-bookworm-slim
-# A worker that was built here is linked with Debian's libsrtp; a downloaded one is not.
+# A worker built in the build stage `packages` needs Debian's libsrtp; a downloaded worker does not.
 RUN apt-get update \
   && apt-get install -y --no-install-recommends libsrtp2-1 \
   && rm -rf /var/lib/apt/lists/*
@@ -31,11 +32,11 @@ WORKDIR /app
 ENV NODE_ENV=production
 
 COPY --from=packages /app/node_modules node_modules
-# Checks that the worker runs in this image: without mediasoup it exits with 41.
+# Checks that the worker runs in this image: if mediasoup does not start it, it exits with code 41.
 RUN node_modules/mediasoup/worker/out/Release/mediasoup-worker 2>/dev/null; test $? -eq 41
 COPY . .
 COPY --from=pages /app/features/stage/.built features/stage/.built
-# Data that must survive a crash. Mount a volume here if no Redis is configured.
+# Contains the data that must survive a crash. Mount a volume here if no Redis is configured.
 RUN mkdir -p data && chown node:node data
 
 USER node

@@ -32,8 +32,7 @@ export interface AppOptions {
 const here = import.meta.dirname
 
 /**
- * Builds the server from the kernel in plugins/, its HTTP routes in
- * routes/, and the configured features.
+ * Builds the server from the kernel in plugins/, its HTTP routes in routes/, and the configured features.
  *
  * @returns an instance to call `ready()` or `listen()` on; `close()` releases all resources
  */
@@ -52,7 +51,7 @@ export async function buildApp ({ config, logger = false, featuresDir = join(her
     requestTimeout: requestMs,
     bodyLimit,
     trustProxy: trustProxyOption(config.TRUST_PROXY),
-    // This timeout is longer than Fastify's default because Redis may still be starting.
+    // Longer than Fastify's default, because Redis may still be starting.
     pluginTimeout: 60_000,
     logController: new LogController({ disableRequestLogging: true }),
     forceCloseConnections: true,

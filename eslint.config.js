@@ -1,7 +1,8 @@
 import vue from 'eslint-plugin-vue'
 import neostandard, { plugins } from 'neostandard'
 
-// npm packages that features may import. Features reach the kernel's packages (fastify, mediasoup, ioredis) through the public surface.
+// npm packages that features may import. Features use the kernel's packages (fastify, mediasoup, ioredis) only through
+// the feature API.
 const featurePackages = [
   '@fastify/static', '@mediabunny/aac-encoder', '@msgpack/msgpack', '@vitejs/plugin-vue', 'engine.io', 'fast-jwt', 'lru-cache', 'mediabunny', 'opossum', 'p-limit', 'sdp-transform', 'socket.io', 'socket.io-parser', 'undici', 'uuid', 'vite', 'ws', 'zod-openapi'
 ]
@@ -24,7 +25,7 @@ export default [
     rules: { 'no-undef': 'off' }
   },
   {
-    // Apart from their own files, the pages may import only packages that any client could use.
+    // Apart from their own files, the stage's pages may import only packages that any client could use.
     files: ['features/stage/pages/**/*.{ts,vue}'],
     rules: {
       'no-restricted-imports': ['error', {
@@ -36,7 +37,7 @@ export default [
     }
   },
   {
-    // Features that ship with the server use the same public surface as features outside the repository.
+    // Features that ship with the server use the same API as features outside the repository.
     files: ['features/**/*.ts', 'scripts/feature-template/*.ts'],
     ignores: ['features/stage/pages/**', '**/*.test.ts'],
     rules: {

@@ -1,4 +1,4 @@
-// This import must come first: the heap grows while modules are loaded.
+// This import must come first: it limits heap growth, and loading the other modules grows the heap.
 import './config/heap.ts'
 import { constants } from 'node:os'
 import closeWithGrace from 'close-with-grace'
@@ -41,7 +41,7 @@ process.on('unhandledRejection', (error) => { if (!handleFault(error, 'rejection
 const config = readConfig()
 const app = await start(config)
 
-// With TLS, SIGHUP makes the server read its certificate again (plugins/tls).
+// With TLS, SIGHUP reloads the certificate (plugins/tls) and must not stop the server.
 const hangup = config.SSL_CERT_PATH === undefined ? [] : ['SIGHUP' as const]
 let fault: { err: unknown } | undefined
 let isStopping = false
@@ -73,7 +73,7 @@ process.stdout.write(banner(config, address, app.features.list().flatMap(({ rout
 
 function readConfig (): Config {
   try {
-    // Set process.env for libraries, which read their own variables, such as MEDIASOUP_WORKER_BIN.
+    // Libraries read their own variables, such as MEDIASOUP_WORKER_BIN, from process.env.
     Object.assign(process.env, { ...readEnvFile('.env'), ...process.env })
     const config = loadConfig(process.env)
     // Remove the secrets from process.env: features and child processes must not read them there.

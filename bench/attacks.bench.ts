@@ -11,9 +11,9 @@ import { quantile } from './load/statistics.ts'
 import { connect, startRedis, startServer, stopAll, tokenOf } from './support.ts'
 import type { Client } from './support.ts'
 
-// Measures how fast the server answers a well-behaved user while an attacker with one token floods the server. The
-// default limits apply. The attacker runs in a separate thread. Reads the server's memory use before, during and one
-// minute after each attack.
+// Measures how fast the server responds to a well-behaved user while an attacker with one token floods the server. The
+// default limits apply. The attacker runs in a separate thread. The benchmark also reads the server's memory use
+// before, during and one minute after each attack.
 
 const attackMs = 10_000
 const restMs = 60_000

@@ -2,9 +2,9 @@
 //
 //   npm run bench:compare -- ../other-checkout
 //
-// Runs one server per checkout, on the same Redis but in separate databases. Requests to both are interleaved so that
-// other load on the machine affects both equally. Prints the ratios of the median times. A ratio below 1 means that
-// this checkout is faster.
+// Runs one server per checkout, on the same Redis but in separate databases. Interleaves the requests to both servers,
+// so that other load on the machine affects both equally. Prints the ratios of the median times. A ratio below 1 means
+// that this checkout is faster.
 import type { ChildProcess } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'

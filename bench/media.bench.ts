@@ -11,12 +11,12 @@ import { createPacer, speech } from './load/speech.ts'
 import type { Pacer } from './load/speech.ts'
 import { startRedis, startServer, stopAll, tokenOf } from './support.ts'
 
-// Measures the CPU time of a media worker per listener, in a room with ten speakers. The server, Redis and the
-// participants share the machine. With all consumers paused, the benchmark measures the cost that does not depend on
-// listeners (receiving the streams of the speakers and the mixer), and subtracts it.
+// Measures a media worker's CPU time per listener, in a room with ten speakers. The server, Redis and the participants
+// share the machine. To find the cost that does not depend on listeners (receiving the speakers' streams and the mix),
+// the benchmark also measures with all consumers paused, and subtracts the result.
 //
-// - Voices and mix: the listeners switch between ten voices, the mix and nothing, so other load on the machine affects
-//   all three equally.
+// - Voices and mix: the listeners switch between ten voices, the mix and nothing, so that other load on the machine
+//   affects all three equally.
 // - Many listeners of the mix: CPU time, loss and set-up times.
 
 const speakers = 10

@@ -126,14 +126,14 @@ async function expect (code: string, promise: Promise<Answer>): Promise<Answer> 
   return answer
 }
 
-/** Whether a command belongs to periodic background work: due jobs, queued gifts, revoked tokens, heartbeats or empty rooms. */
+/** Whether a command belongs to background work: due jobs, queued gifts, revoked tokens, heartbeats or empty rooms. */
 function isByItself ([command = '', ...args]: string[]): boolean {
   const script = command.startsWith('eval')
   const key = args[script ? 2 : 0] ?? ''
   return (script && /^msab:(jobs:|\{gifts\})/.test(key)) || /^(auth:revoked:|msab:(node:|nodes$|rooms:empty$|\d+:canary:))/.test(key)
 }
 
-/** Counts the Redis commands that `work` causes, by command name or script name. Excludes the servers' background work. */
+/** Counts the Redis commands that `work` causes, by command or script name. Excludes the servers' background work. */
 async function commandsDuring (redis: Redis, port: number, work: () => Promise<unknown>): Promise<Map<string, number>> {
   const names = new Map(Object.entries({ ...members, ...records, ...state }).map(([name, lua]) => [createHash('sha1').update(lua).digest('hex'), name]))
   const counts = new Map<string, number>()

@@ -61,7 +61,7 @@ export default async function socketIo (): Promise<void> {
         for (let n = 0; n < burst; n++) send()
         await new Promise((resolve) => setImmediate(resolve))
       }
-      // Include writes that could not be completed immediately.
+      // Wait, so that the measurement includes writes that could not be completed immediately.
       await delay(200)
       const { user, system } = process.threadCpuUsage(begin)
       if (round >= 0) costs[name].push((user + system) / events)

@@ -2,9 +2,9 @@
  * Builds the address of a path on a server.
  *
  * @param base the server's base URL (http, https, ws or wss); in browsers, it may be relative to the page. The result
- *   keeps the query and the path, without a trailing `/ws`
+ *   keeps the base URL's query and path, but not a trailing `/ws`
  * @param path absolute path on the server, such as `/ws`
- * @throws TypeError if the base URL is malformed or has another scheme
+ * @throws TypeError if the base URL is malformed or has a different scheme
  */
 export function addressOf (base: string, path: string, scheme: 'http' | 'ws'): string {
   const { location } = globalThis as { location?: Location }

@@ -76,12 +76,12 @@ export interface AudioEvents {
 export interface AudioOptions {
   /**
    * What to receive. Default: `auto`. If false, the client receives no tracks, but `producers` still lists the room's
-   * producers. Until a track is published, the state is then `on` without any transport.
+   * producers. In that case, the state is `on` without any transport until a track is published.
    */
   receive?: ReceiveMode
   /**
    * Set to true to let the client play the received tracks; `playback` then controls volumes and the speaker. By
-   * default, the application plays them.
+   * default, the application must play them.
    */
   play?: boolean
   /**
@@ -94,12 +94,12 @@ export interface AudioOptions {
 /** How long the transports may take to connect before the client reports `MEDIA_FAILED`, in milliseconds. */
 const connectTimeoutMs = 8000
 
-/** How long the client uses the voices after the mix fails, in milliseconds. */
+/** How long the client receives the voices after the mix fails, in milliseconds. */
 const mixRetryMs = 5000
 
 /**
- * How long the client sends to both servers after a move, in milliseconds. During this time, the other users switch to
- * the new track.
+ * How long the client sends to both servers after a move, in milliseconds. During this time, the other clients switch
+ * to the new track.
  */
 const overlapMs = 150
 
@@ -111,7 +111,7 @@ interface PreviousTransports {
   closed: PromiseWithResolvers<void>
   /** The timer that closes the transports. */
   timer: ReturnType<typeof setTimeout>
-  /** Whether the transports are being closed. This starts when the current transports first connect. */
+  /** Whether the transports are being closed. Closing starts when the current transports first connect. */
   isEnding: boolean
 }
 
@@ -119,7 +119,7 @@ interface PreviousTransports {
 const defaultBitrates = { voice: 96_000, music: 128_000 }
 
 /**
- * Audio of the current room: receives remote tracks and sends the published tracks (voice and music). In a room with
+ * Receives the remote tracks of the current room and sends the published tracks (voice and music). In a room with
  * seats, tracks are sent only while the user has a seat. Sending and receiving resume automatically after a
  * `media:reset`, a failed transport, a reconnect or a change of seat.
  */
@@ -142,7 +142,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
   #iceServers: RTCIceServer[] | undefined
   #maxBitrates: Readonly<Record<AudioSource, number>> = defaultBitrates
   #mixRecommended = false
-  /** Set while the client uses the voices because the mix failed. */
+  /** Set while the client receives the voices because the mix failed. */
   #mixTimer: ReturnType<typeof setTimeout> | undefined
   #transports: MediaTransports | undefined
   #previous: PreviousTransports | undefined
@@ -150,7 +150,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
   #sample: QualitySample = firstSample(0)
   #timer: ReturnType<typeof setTimeout> | undefined
   #connectTimer: ReturnType<typeof setTimeout> | undefined
-  /** Reports a failure if the send transport does not connect in time while the state is `on`. */
+  /** The timer that reports a failure if the send transport does not connect in time while the state is `on`. */
   #sendTimer: ReturnType<typeof setTimeout> | undefined
   #state: AudioState = 'off'
   #failure: RequestError | undefined
@@ -162,7 +162,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
 
   /**
    * @param connection used for requests and server events
-   * @param seats the seats view of the same connection
+   * @param seats the view of the seats, created with the same connection
    */
   constructor (connection: Connection, seats: RoomSeats, options: AudioOptions = {}) {
     super()
@@ -260,12 +260,12 @@ export class RoomAudio extends Emitter<AudioEvents> {
     return this.#mixRecommended
   }
 
-  /** The producers of the other users in the room. The array is frozen and stays the same until they change. */
+  /** The producers of the other users in the room. Returns the same frozen array until they change. */
   get producers (): readonly RemoteProducer[] {
     return this.#remoteTracks.producers
   }
 
-  /** The remote tracks that are currently received. The array is frozen and stays the same until they change. */
+  /** The remote tracks that are currently received. Returns the same frozen array until they change. */
   get heard (): readonly RemoteAudio[] {
     return this.#remoteTracks.heard
   }
@@ -276,8 +276,8 @@ export class RoomAudio extends Emitter<AudioEvents> {
   }
 
   /**
-   * Current audio levels of the voices, 0 to 1, keyed by user id as a string; 0 for muted or silent users. While the mix
-   * plays, its level is distributed among the active speakers. Cheap enough to call on every animation frame.
+   * Current audio levels of the voices, 0 to 1, keyed by user id as a string; 0 for muted or silent users. While the
+   * mix plays, its level is distributed among the active speakers. You can call this on every animation frame.
    */
   levels (): ReadonlyMap<string, number> {
     return this.#remoteTracks.levels()
@@ -384,9 +384,9 @@ export class RoomAudio extends Emitter<AudioEvents> {
   }
 
   /**
-   * Publishes a track in this room and in later rooms, until `unpublish()`. It replaces an earlier track of the same
-   * source. In a room with seats, the track is sent whenever the user has a seat. The caller owns the track and must
-   * stop it.
+   * Publishes a track in this room and in later rooms, until `unpublish()`. The track replaces any earlier track from
+   * the same source. In a room with seats, the track is sent whenever the user has a seat. The caller owns the track
+   * and must stop it.
    *
    * While the device mutes the track, for example during a phone call, the user appears muted.
    *
@@ -652,7 +652,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     }
   }
 
-  /** Closes failed transports and creates new transports after a backoff. */
+  /** Closes failed transports and creates new ones after a backoff. */
   #broken (transports: MediaTransports, error: unknown): void {
     if (transports !== this.#transports || transports.closed) return
     this.#closeTransports()
@@ -663,7 +663,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     this.#timer = setTimeout(() => { this.#open(error as Error) }, this.#backoff.next())
   }
 
-  /** Sends, mutes or stops the tracks to match the desired state. Runs are serialised, so the latest state wins. */
+  /** Sends, mutes or stops the tracks to match the desired state. Calls run one at a time, so the latest state wins. */
   #sync (): Promise<void> {
     const transports = this.#transports
     if (!transports) return Promise.resolve()

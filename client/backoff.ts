@@ -5,7 +5,7 @@ export interface BackoffOptions {
   longestMs?: number
 }
 
-/** Delays between attempts. */
+/** The delays between attempts. */
 export interface Backoff {
   /** @returns the next delay in milliseconds */
   next (): number

@@ -35,7 +35,7 @@ export interface ConnectionOptions {
    *   connection closes permanently
    */
   token: (refusal?: RequestError) => string | Promise<string>
-  /** Delays between attempts; 0.5 s to 10 s by default. */
+  /** The delays between connection attempts. Default: 0.5 s to 10 s. */
   backoff?: BackoffOptions
   /** Timeout of a request, in milliseconds. Default: 20,000. */
   timeoutMs?: number
@@ -52,7 +52,7 @@ export interface ConnectionOptions {
 export type ConnectionEvents = { [T in EventType]: [data: EventData<T>] } & {
   /** The state changed; `why` is the cause if the connection was lost, rejected or closed. */
   state: [state: ConnectionState, why: RequestError | undefined]
-  /** The set of features on the server changed. */
+  /** The set of enabled features changed. */
   features: [features: ReadonlySet<string>]
 }
 
@@ -99,8 +99,8 @@ const finalCodes: { [Code in CloseCodes[keyof CloseCodes]]?: WireError } = {
 const maxHops = 3
 
 /**
- * When a server shuts down, each client opens its second connection after a random delay. The longest delay is half of
- * the time until the deadline, but not more than this value, in milliseconds.
+ * When a server shuts down, each client opens its second connection after a random delay. The delay is at most half of
+ * the time until the deadline, and never longer than this value, in milliseconds.
  */
 const longestSpreadMs = 5000
 
@@ -118,7 +118,7 @@ const answerMs = 8000
 /** Timeout of the request that fetches the reason for a rejected connection, in milliseconds. */
 const explainMs = 5000
 
-/** The characters allowed in a subprotocol (RFC 6455, section 4.1). The client sends the token as part of a subprotocol. */
+/** The characters allowed in a subprotocol (RFC 6455, section 4.1). The client sends the token in a subprotocol. */
 const tokenCharacters = /^[\w!#$%&'*+.^`|~-]+$/
 
 /**
@@ -214,8 +214,8 @@ export class Connection extends Emitter<ConnectionEvents> {
   }
 
   /**
-   * Moves to another server. A server that is full or shutting down sends the address of another server in its errors.
-   * If the other server does not accept the client, the client returns to the address in its options.
+   * Moves to the server at `url`. A server that is full or shutting down sends the URL of a different server in its
+   * errors. If that server does not accept the client, the client returns to the URL in its options.
    *
    * @returns false if the connection is not open
    */
@@ -312,8 +312,8 @@ export class Connection extends Emitter<ConnectionEvents> {
         this.#named = undefined
         return this.#retry(new RequestError({ code: 'UNREACHABLE', message: 'The client cannot connect to the URL that another server sent' }, { cause }))
       }
-      // Retrying is useless.
-      return this.#finish(new RequestError({ code: 'CONNECTION_INVALID', message: `The address ${this.#options.url} is malformed, or the page may not connect to it` }, { cause }))
+      // A retry would fail, too.
+      return this.#finish(new RequestError({ code: 'CONNECTION_INVALID', message: `The address ${this.#options.url} is malformed, or the page is not allowed to connect to it` }, { cause }))
     }
     this.#listen(ws)
     this.#timer = setTimeout(() => {
@@ -473,7 +473,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     }
   }
 
-  /** Leaves the room on all previous connections that are still open and closes them. */
+  /** Leaves the room on each previous connection that is still open, then closes that connection. */
   leavePrevious (): void {
     for (const ws of this.#kept) {
       if (ws.readyState === WebSocket.OPEN) ws.send(JSON.stringify({ type: 'room:leave', data: {} }))

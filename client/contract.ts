@@ -55,7 +55,7 @@ export interface CoreRequests {
       title: string | null
       /** null if the room has no topic */
       topic: string | null
-      /** Whether the room is locked: new users need a PIN, or cannot join if there is none */
+      /** Whether the room is locked. New users then need a PIN or, if the room has no PIN, cannot join */
       isLocked: boolean
       /** The admins appointed by the owner */
       admins: UserId[]
@@ -157,10 +157,10 @@ export interface CoreEvents {
     title: string | null
     /** null if the room has no topic */
     topic: string | null
-    /** Whether the room is locked: new users need a PIN, or cannot join if there is none */
+    /** Whether the room is locked. New users then need a PIN or, if the room has no PIN, cannot join */
     isLocked: boolean
   }
-  /** Sent to all members when a user is made an admin, or an admin is made a member */
+  /** Sent to all members when a member becomes an admin, or an admin becomes a member */
   'room:role': {
     roomId: string
     userId: UserId
@@ -340,7 +340,7 @@ export interface GiftsEvents {
     senderId: UserId
     giftId: number
   }
-  /** Sent to the sender when an accepted gift is not charged */
+  /** Sent to the sender when the backend does not charge for an accepted gift */
   'gift:error': {
     transactionId: string
     /** PROCESSING_FAILED, or a code from the backend (4002: insufficient balance) */
@@ -364,7 +364,7 @@ export interface LobbyRequests {
     request: {
       /** The previous page's nextCursor */
       cursor?: string | undefined
-      /** Returns only rooms whose id, title, topic and host name together contain all of these words, ignoring case and accents */
+      /** Returns only rooms that contain all of these words in their id, title, topic or host name, ignoring case and accents */
       query?: string | undefined
       limit?: number
     }
@@ -377,7 +377,7 @@ export interface LobbyRequests {
         hostName: string | null
         title: string | null
         topic: string | null
-        /** Whether the room is locked: new users need a PIN, or cannot join if there is none. If true, `hostName` is null, and `people` and `speaking` are empty */
+        /** Whether the room is locked. New users then need a PIN or, if the room has no PIN, cannot join. If true, `hostName` is null, and `people` and `speaking` are empty */
         isLocked: boolean
         live: {
           /** The active speakers. The list may be a few seconds old */
@@ -579,7 +579,7 @@ export interface MediaEvents {
     source: 'voice' | 'music'
     kind: 'audio'
   }
-  /** Sent to the other members when a producer is closed. The sender of the audio also receives the event if it has a reason */
+  /** Sent to the other members when a producer is closed. If `reason` is present, the sender of the audio also receives the event */
   'audio:producerClosed': {
     roomId: string
     producerId: string
@@ -849,7 +849,7 @@ export interface RecordingEvents {
   'recording:stopped': {
     roomId: string
     recordingId: string
-    /** Why the recording ended; absent if a host stopped it. `disk_full`: the disk has no space; `failed`: the server could not write a file, or the recorder failed; `max_duration`: the recording reached RECORDING_MAX_HOURS; `moved`: the last member on the recording server left, and another server continues with a new recording; `room_closed`: the last member left the room; `server_stopped`: the server or the feature was stopped; `server_lost`: the server died, and the recording contains what was stored until then */
+    /** Why the recording ended; absent if a host stopped it. `disk_full`: the disk has no space; `failed`: the server could not write a file, or the recorder failed; `max_duration`: the recording reached RECORDING_MAX_HOURS; `moved`: the last member on the server that records the room left, and another server continues with a new recording; `room_closed`: the last member left the room; `server_stopped`: the server or the feature was stopped; `server_lost`: the server died, and the recording contains what was stored until then */
     reason?: ('disk_full' | 'failed' | 'max_duration' | 'moved' | 'room_closed' | 'server_stopped' | 'server_lost') | undefined
   }
 }

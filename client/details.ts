@@ -3,7 +3,7 @@ import { Emitter } from './emitter.ts'
 import type { JoinReply, UserId } from './protocol.ts'
 
 export interface DetailsEvents {
-  /** A detail of the room, a role or a raised hand changed. */
+  /** A room detail, a role or a raised hand changed. */
   change: []
 }
 

@@ -1,7 +1,7 @@
 import type { ErrorCode, WireError } from './protocol.ts'
 
 /**
- * Error codes that the client itself creates:
+ * Codes of errors that the client itself creates:
  *
  * - `NOT_CONNECTED`: not connected; nothing was sent
  * - `CONNECTION_LOST`: the connection broke before the reply; the request may have taken effect
@@ -10,14 +10,14 @@ import type { ErrorCode, WireError } from './protocol.ts'
  * - `UNREACHABLE`: no response from the server's address; details: `{ url }` if a connection was attempted
  * - `REFUSED`: the connection was rejected without a readable reason, for example by a proxy; a later attempt may
  *   succeed
- * - `TOKEN_UNAVAILABLE`: the `token` option failed to return a token; the message has the reason; the client retries
+ * - `TOKEN_UNAVAILABLE`: the `token` option did not return a token. The message has the reason. The client retries
  * - `MEDIA_FAILED`: the transports do not connect, or the browser's WebRTC failed; details: {@link MediaFailure}
  * - `ROOM_CLOSED`: the room was closed for everyone
  * - `TRACK_ENDED`: the published track has ended and was not replaced, for example because the only microphone was
  *   unplugged
  * - `BITRATE_EXCEEDED`: the server closed the published track because its bit rate was too high
  * - `CLOSED`: the application cancelled the operation, for example by leaving or unpublishing
- * - `CONNECTION_INVALID`: the URL is malformed or the page may not connect to it
+ * - `CONNECTION_INVALID`: the URL is malformed, or the page is not allowed to connect to it
  * - `KICKED`, `REPLACED`: the server closed the connection permanently
  */
 export type ClientErrorCode =

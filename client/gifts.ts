@@ -16,7 +16,7 @@ const maxRemembered = 1000
 export class RoomGifts extends Emitter<GiftsEvents> {
   readonly #connection: Connection
   readonly #roomId: () => string | undefined
-  /** Idempotency keys of gifts whose outcome is unknown, indexed by the gift's content. */
+  /** Idempotency keys of gifts whose outcome is unknown, by the gift's content. */
   readonly #open = new Map<string, string[]>()
   readonly #received = new Set<string>()
   /**

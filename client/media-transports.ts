@@ -12,7 +12,7 @@ export interface MediaTransportsOptions {
   /** The mediasoup device, loaded with the router's RTP capabilities. */
   device: Device
   iceServers: RTCIceServer[]
-  /** Allowed bit rate of a producer, in bits per second; the server closes producers that exceed it. */
+  /** Maximum bit rate of a producer, in bits per second; the server closes producers that exceed it. */
   maxBitrates: Readonly<Record<AudioSource, number>>
   /** Called when a transport connects or loses its connection. */
   changed: () => void
@@ -42,7 +42,7 @@ export interface MediaFailure {
   turnErrors: readonly TurnError[]
 }
 
-/** Calls on closed transports are rejected with this error. */
+/** The error with which calls on closed transports are rejected. */
 export class TransportsClosed extends Error {
   override readonly name = 'TransportsClosed'
 }
@@ -95,7 +95,7 @@ export class MediaTransports {
   }
 
   /**
-   * Runs `fn` once all functions passed earlier finish.
+   * Runs `fn` after all functions passed earlier have finished.
    *
    * @param fn must not throw
    */
@@ -191,7 +191,7 @@ export class MediaTransports {
   }
 
   /**
-   * Assigns the current producers to another sitting without sending the tracks again.
+   * Assigns the current producers to a different sitting without sending the tracks again.
    *
    * @param from only producers of this sitting are changed
    */
@@ -274,7 +274,9 @@ export class MediaTransports {
     }
   }
 
-  /** Closes the local side. The server closes its side when the transport is replaced or the user leaves. Idempotent. */
+  /**
+   * Closes the local side. The server closes its side when the transport is replaced or the user leaves. Idempotent.
+   */
   close (): void {
     this.#closed = true
     for (const transport of this.#open) transport.close()
@@ -357,7 +359,7 @@ const unansweredCode = 701
 
 const silentTrackId = 'silent'
 
-/** A send transport that was never used needs no connection. */
+/** Whether the transport is connected. A send transport that was never used counts as connected. */
 function isConnected ({ connectionState, direction }: types.Transport): boolean {
   return connectionState === 'connected' || (direction === 'send' && connectionState === 'new')
 }

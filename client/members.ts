@@ -7,14 +7,14 @@ export interface MembersEvents {
   change: []
 }
 
-/** The current room's members, including who is speaking. */
+/** The members of the current room, and which of them are speaking. */
 export class Members extends Emitter<MembersEvents> {
   readonly #profiles = new Map<string, Profile>()
   #roomId: string | undefined
   #self: string | undefined
   #count = 0
   #speakers: ReadonlySet<string> = new Set()
-  /** One set per pending page request: the users who left since it was sent. */
+  /** One set per pending page request: the users who have left since it was sent. */
   readonly #left = new Set<Set<string>>()
 
   /** @param connection delivers the server events */

@@ -29,7 +29,7 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
   #isBlocked = false
   #fade: ReturnType<typeof setInterval> | undefined
 
-  /** @param plays whether this client should play the tracks */
+  /** @param plays whether the client plays the tracks */
   constructor (tracks: RemoteTracks, plays: boolean) {
     super()
     this.#tracks = tracks
@@ -85,10 +85,10 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
   }
 
   /**
-   * Plays the current and all later tracks on another speaker.
+   * Plays the current and all later tracks on the selected speaker.
    *
-   * @param deviceId the id of an `audiooutput` in `navigator.mediaDevices.enumerateDevices()`; empty for the browser's
-   *   default
+   * @param deviceId the id of an `audiooutput` from `navigator.mediaDevices.enumerateDevices()`; empty for the
+   *   browser's default
    * @throws DOMException if the device is unknown or not permitted; NotSupportedError if the browser cannot select a
    *   speaker. After an error, the client keeps the previous speaker
    */

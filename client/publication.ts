@@ -9,9 +9,9 @@ export interface PublishOptions {
   /** Default: `voice`. A user can publish one track of each source. */
   source?: AudioSource
   /**
-   * Opens another track when the published track ends, for example because a phone call took the microphone. By
+   * Opens a new track when the published track ends, for example because a phone call took the microphone. By
    * default, the client opens another microphone if the published track comes from one. The client stops the returned
-   * track once it no longer sends it. If this option is false, the client unpublishes an ended track.
+   * track when the track is no longer sent. If this option is false, the client unpublishes an ended track.
    */
   reopen?: false | (() => Promise<MediaStreamTrack>)
 }
@@ -28,7 +28,7 @@ export interface PublicationEvents {
 /** Errors of `getUserMedia` that may be temporary, for example until a phone call ends. */
 const busyErrors = new Set(['NotReadableError', 'AbortError'])
 
-/** A track that the application publishes, and its replacements when it ends. */
+/** A published track, and the tracks that replace it when it ends. */
 export class Publication {
   readonly source: AudioSource
   readonly #sent = Promise.withResolvers<void>()
@@ -133,7 +133,7 @@ export class Publication {
  * Opens a microphone. Retries with backoff while another application uses it.
  *
  * @param isWanted returns whether to retry
- * @throws the error of `open`
+ * @throws the error from `open`
  */
 async function openWhenFree (open: () => Promise<MediaStreamTrack>, isWanted: () => boolean): Promise<MediaStreamTrack> {
   const backoff = createBackoff({ firstMs: 500, longestMs: 5000 })

@@ -1,9 +1,8 @@
-/** The audio quality as a rating for users. */
+/** A rating of the audio quality, to show to users. */
 export type QualityRating = 'good' | 'fair' | 'poor'
 
 /** Audio quality in one direction: sent or received. */
 export interface StreamQuality {
-  /** Number of packets. */
   readonly packets: number
   /** Lost packets divided by sent packets, 0 to 1. */
   readonly lossRatio: number

@@ -23,7 +23,7 @@ export async function explainRefusal (url: string, token: string, timeoutMs: num
   }
 }
 
-/** @returns the error in a response body; undefined if the response came from another kind of server */
+/** @returns the error in a response body; undefined if there is none, for example because a proxy sent the response */
 export function errorIn (body: string): WireError | undefined {
   try {
     const { error } = JSON.parse(body) as { error?: Partial<WireError> }

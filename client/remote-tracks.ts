@@ -45,7 +45,7 @@ export interface RemoteTracksEvents {
   removed: [audio: RemoteAudio]
   /** A producer was added, removed, paused or resumed. */
   producers: []
-  /** The application must now play other tracks. The client still receives the old tracks for {@link fadeMs}. */
+  /** The application must now play different tracks. The client still receives the old tracks for {@link fadeMs}. */
   reception: [reception: Reception | undefined]
   /** The mix cannot be received at the moment. */
   mixFailed: []
@@ -70,7 +70,7 @@ interface ReceivedTrack {
   consumer: types.Consumer
 }
 
-/** @returns whether a track belongs to the voices or the mix */
+/** @returns `mix` for the track of the mix; `voices` for all other tracks */
 export function receptionOf ({ source }: Pick<RemoteAudio, 'source'>): Reception {
   return source === 'mix' ? 'mix' : 'voices'
 }
@@ -128,13 +128,13 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     })
   }
 
-  /** The producers of the other users in the room. The array is frozen and stays the same until they change. */
+  /** The producers of the other users in the room. Returns the same frozen array until they change. */
   get producers (): readonly RemoteProducer[] {
     this.#producerList = updateSnapshot(this.#producerList, [...this.#producers.values()], ({ producerId }) => producerId)
     return this.#producerList
   }
 
-  /** The remote tracks that are currently received. The array is frozen and stays the same until they change. */
+  /** The remote tracks that are currently received. Returns the same frozen array until they change. */
   get heard (): readonly RemoteAudio[] {
     this.#heard = updateSnapshot(this.#heard, [...new Map([...this.#previous, ...this.#tracks]).values()].map(({ audio }) => audio), ({ producerId }) => producerId)
     return this.#heard
@@ -187,7 +187,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     this.emit('producers')
   }
 
-  /** Starts to receive the selected tracks through these transports. */
+  /** Starts receiving the selected tracks through these transports. */
   open (transports: MediaTransports): void {
     this.#transports = transports
     this.#switch()
@@ -275,7 +275,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     this.emit('reception', reception)
   }
 
-  /** Starts to receive the selected tracks, then stops receiving all other tracks. */
+  /** Starts receiving the selected tracks, then stops receiving all other tracks. */
   async #switch (): Promise<void> {
     const [transports, wanted] = [this.#transports, this.#wanted]
     if (!transports) return

@@ -58,7 +58,7 @@ export class Renewal {
     return this.#changed.get(feature) === false
   }
 
-  /** Cancels pending requests. Idempotent. */
+  /** Cancels the scheduled rejoin, if any, and schedules no more until `start()`. Idempotent. */
   stop (): void {
     clearTimeout(this.#timer)
     this.#timer = undefined

@@ -79,7 +79,7 @@ interface Target {
 }
 
 /**
- * How long a join waits after a connection attempt times out, in milliseconds. The attempt can thus report its error
+ * How long a join waits after a connection attempt times out, in milliseconds, so that the attempt can report its error
  * first.
  */
 const reportMs = 500
@@ -152,8 +152,8 @@ export class RoomClient extends Emitter<RoomEvents> {
   }
 
   /**
-   * The known users in the room. A join returns at most 100; `loadParticipants()` loads more. The array is frozen and
-   * stays the same until a participant changes. Unchanged participants stay the same objects.
+   * The known users in the room. A join returns at most 100; `loadParticipants()` loads more. Returns the same frozen
+   * array until a participant changes. Unchanged participants remain the same objects.
    */
   get participants (): readonly Participant[] {
     if (this.#participantsStale) {

@@ -130,17 +130,13 @@ export class RoomSeats extends Emitter<SeatsEvents> {
   }
 
   /**
-   * All seats, in order. The array is frozen and stays the same until a seat changes. Unchanged seats stay the same
-   * objects.
+   * All seats, in order. Returns the same frozen array until a seat changes. Unchanged seats remain the same objects.
    */
   get list (): readonly Seat[] {
     return this.#current.list
   }
 
-  /**
-   * Seats that are not taken, locked or reserved by an invite. The array is frozen and stays the same until they
-   * change.
-   */
+  /** Seats that are not taken, locked or reserved by an invite. Returns the same frozen array until they change. */
   get free (): readonly Seat[] {
     return this.#current.free
   }
@@ -160,15 +156,15 @@ export class RoomSeats extends Emitter<SeatsEvents> {
   }
 
   /**
-   * Seat requests, oldest first. The array is frozen and stays the same until they change. The owner and admins of the
-   * room see all requests; other users see only their own. To answer a request, invite the user to a seat, assign the
-   * user to a seat, or lower the hand with `seat:request:cancel`.
+   * Seat requests, oldest first. Returns the same frozen array until they change. The owner and admins of the room see
+   * all requests; other users see only their own. To answer a request, invite the user to a seat, assign the user to a
+   * seat, or lower the hand with `seat:request:cancel`.
    */
   get requests (): readonly SeatRequest[] {
     return this.#requests
   }
 
-  /** Whether the user's own hand is raised. Users raise a hand with `seat:request` and lower it with `seat:request:cancel`. */
+  /** Whether the user's own hand is raised. `seat:request` raises the hand, and `seat:request:cancel` lowers it. */
   get requesting (): boolean {
     return this.#requests.some(({ userId }) => this.isSelf(userId))
   }

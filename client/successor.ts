@@ -1,6 +1,6 @@
 import { RequestError } from './errors.ts'
 
-/** A socket to another server, opened before the current socket ends. */
+/** A socket to another server, opened before the current socket closes. */
 export interface Successor {
   readonly ws: WebSocket
   /** The events that have arrived, in order; the greeting is the first. */

@@ -28,7 +28,7 @@ function ipIn (text: string): string | undefined {
 /** An address to listen on: an IP address or a host name. */
 export const listenHost = z.string().refine(isHost, { error: ({ input }) => `must be an IP address or a host name, without a port${instead(hostIn(String(input)), String(input))}` })
 
-/** The host of another server. */
+/** The host of a remote service, such as Redis. */
 export const host = z.string().refine(isHost, { error: ({ input }) => `must be a host name or an IP address, without a scheme or a port${instead(hostIn(String(input)), String(input))}` })
 
 /**
@@ -82,7 +82,7 @@ function isNetwork (text: string): boolean {
   if (rest.length > 0 || isIP(address) === 0 || !/^\d{1,3}$/.test(bits)) return false
   try {
     new BlockList().addSubnet(address, Number(bits), isIPv6(address) ? 'ipv6' : 'ipv4')
-    // Reject a network with the prefix /0: it contains every address, so any client could claim any address.
+    // Reject a network with the prefix /0: it contains every address, so any client could spoof any address.
     return Number(bits) > 0
   } catch {
     return false
@@ -111,7 +111,7 @@ export const trustedProxies = z.string().transform((text, context): false | numb
 
 /** @returns the value of Fastify's `trustProxy` option */
 export function trustProxyOption (trusted: false | number | readonly string[]): false | string[] | ((address: string, hop: number) => boolean) {
-  // Pass a function: if Fastify receives a number, it trusts no proxy, because it cannot check who sent the header.
+  // Pass a function: if Fastify receives a number, it trusts no proxy, because a number does not identify the proxies.
   if (typeof trusted === 'number') return (_address, hop) => hop < trusted
   return trusted && [...trusted]
 }

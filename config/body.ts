@@ -7,7 +7,7 @@ export const bodyLimit = 65_536
 
 /**
  * Parses JSON bodies as Fastify does, with two differences. An empty body counts as no body, because many HTTP clients
- * send a content type with every request. A body with too many or too deeply nested values is rejected before it is
+ * send a content type even without a body. A body with too many or too deeply nested values is rejected before it is
  * parsed. Call this for the kernel's instance and for each feature's child instance.
  *
  * @param app the instance; register its routes afterwards

@@ -1,16 +1,19 @@
-/** The environment is not valid; `problems` has one line per error. */
+/** Thrown if the environment variables are invalid; `problems` has one line per error. */
 export class ConfigError extends Error {
   override readonly name = 'ConfigError'
   readonly code = 'CONFIG_INVALID'
   readonly problems: readonly string[]
 
   constructor (problems: readonly string[]) {
-    super(`The configuration is wrong:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`)
+    super(`The configuration is invalid:\n${problems.map((problem) => `  - ${problem}`).join('\n')}`)
     this.problems = problems
   }
 }
 
-/** The server cannot start for a reason that its operator can fix. The message says what to change, so the stack is not printed. */
+/**
+ * Thrown if the server cannot start for a reason that the operator can fix. The message says what to change, so the
+ * stack is not printed.
+ */
 export class StartError extends Error {
   override readonly name = 'StartError'
 }

@@ -32,8 +32,8 @@ export interface FeatureSettings extends Required<Omit<SettingsModule, 'enabledB
 const folder = join(import.meta.dirname, '../features')
 
 /**
- * The settings of the features in features/, read from their `config.ts` files. The server can thus report every
- * invalid variable at startup. Features in other folders are checked when they are loaded.
+ * The settings of the features in features/, read from their `config.ts` files. This lets the server report
+ * every invalid variable at startup. Features in other folders are checked when they are loaded.
  */
 export const featureSettings: readonly FeatureSettings[] = await Promise.all(readdirSync(folder).sort()
   .map((feature) => ({ feature, path: join(folder, feature, 'config.ts') }))

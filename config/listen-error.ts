@@ -7,7 +7,7 @@ import type { Config } from './load.ts'
  */
 export function listenError (error: unknown, { HOST, PORT }: Pick<Config, 'HOST' | 'PORT'>): unknown {
   switch ((error as NodeJS.ErrnoException | undefined)?.code) {
-    case 'EADDRINUSE': return new StartError(`Port ${PORT} on ${HOST} is in use. Stop the program that uses it, or set PORT to another port; 0 selects a free port.`, { cause: error })
+    case 'EADDRINUSE': return new StartError(`Port ${PORT} on ${HOST} is in use. Stop the program that uses it, or set PORT to a different port; 0 selects a free port.`, { cause: error })
     case 'EACCES': return new StartError(`Port ${PORT} requires root. Set PORT to 1024 or higher, or start the server with the capability CAP_NET_BIND_SERVICE.`, { cause: error })
     case 'EADDRNOTAVAIL': return new StartError(`HOST: ${HOST} is not an address of this machine. 0.0.0.0 listens on all of its addresses.`, { cause: error })
     case 'ENOTFOUND': return new StartError(`HOST: the host name ${HOST} does not exist.`, { cause: error })

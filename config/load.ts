@@ -37,9 +37,9 @@ export interface Config extends Environment {
 const defaults = { development, production, test }
 
 /**
- * Validates the environment variables of the kernel and of the features in features/, and adds
- * defaults. The environment overrides config/<NODE_ENV>, which overrides the schema. An empty variable
- * is treated as not set.
+ * Validates the environment variables of the kernel and of the features in features/, and adds defaults. Environment
+ * variables override the defaults in config/<NODE_ENV>.ts, which override those in the schema. An empty variable counts
+ * as not set.
  *
  * @param env usually `process.env`
  * @returns the complete configuration
@@ -78,7 +78,7 @@ function problemsBetween (config: Environment): string[] {
 }
 
 /**
- * @returns MEDIASOUP_ANNOUNCED_IP with this machine's addresses in development, if no audio address is set; otherwise
+ * @returns in development, if no audio address is set: MEDIASOUP_ANNOUNCED_IP with this machine's addresses; otherwise
  *   an empty object
  */
 function announcedByDefault (environment: Environment['NODE_ENV'], given: Readonly<Record<string, string>>): Record<string, string> {

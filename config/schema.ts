@@ -55,7 +55,7 @@ export const sections = {
     LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info')
       .describe('Minimum log level.'),
     SSL_KEY_PATH: file.optional()
-      .describe('PEM file with the TLS key. If this variable and SSL_CERT_PATH are set, the server uses HTTPS and WSS. The server reads both files again when they change.'),
+      .describe('PEM file with the TLS key. If this variable and SSL_CERT_PATH are set, the server uses HTTPS and WSS. The server reloads both files when they change.'),
     SSL_CERT_PATH: file.optional()
       .describe('PEM file with the TLS certificate chain.'),
     TRUST_PROXY: trustedProxies.default(false)
@@ -65,7 +65,7 @@ export const sections = {
     ALLOW_ANONYMOUS: flag.default(false)
       .describe('Accepts clients without a token while the auth feature is off.'),
     NODE_ID: z.string().regex(/^(?!\.{1,2}$)[A-Za-z0-9_.-]{1,64}$/, 'must be 1–64 characters of A–Z a–z 0–9 _ . -, but not . or ..').default(hostname().replace(/[^A-Za-z0-9_.-]/g, '-').slice(0, 64) || 'node')
-      .describe('Name of this server in metrics. In logs, in /health and on the admin page, the name has a suffix that changes at each start. Default: the host name.'),
+      .describe('Name of this server in metrics and logs. In /health and on the admin page, the name has a suffix that changes at each start. Default: the host name.'),
     NODE_URLS: list.pipe(z.array(nodeUrl)).default([])
       .describe('Direct URL of each server for clients, as comma-separated NODE_ID=URL pairs. A server that is full or shutting down refers clients to another server.'),
     DATA_DIR: z.string().default('data')
@@ -101,7 +101,7 @@ export const sections = {
     MAX_CLIENTS_PER_ROOM: whole(1, 100_000).default(5000)
       .describe('Maximum number of users per room, counted across all servers. Further joins are rejected with ROOM_FULL.'),
     MEDIA_ROOMS_PER_USER: whole(1, 1_000_000).default(5)
-      .describe('Maximum number of rooms with audio per user, counted across all servers. Further requests are rejected with MEDIA_LIMIT.'),
+      .describe('Maximum number of rooms in which a user may have audio at the same time, counted across all servers. Further requests are rejected with MEDIA_LIMIT.'),
     MAX_ROOMS_PER_WORKER: whole(1, 10_000).default(100)
       .describe('Maximum number of rooms with audio per media worker.'),
     SINGLE_SESSION: flag.default(false)
@@ -113,13 +113,13 @@ export const sections = {
     WS_MAX_QUEUE_BYTES: whole(16_384, 268_435_456).default(1_048_576)
       .describe("Maximum size of a socket's send queue, in bytes. If the queue is full, the server closes the connection (4410)."),
     WS_MESSAGES_PER_SECOND: whole(1, 100_000).default(100)
-      .describe('Maximum sustained rate of a socket, in messages per second. If a client sends more, the server closes the connection (4429).'),
+      .describe('Maximum sustained rate per socket, in messages per second. If a client sends more, the server closes the connection (4429).'),
     WS_MESSAGES_BURST: whole(1, 100_000).default(200)
-      .describe('Maximum burst of a socket, in messages.'),
+      .describe('Maximum burst per socket, in messages.'),
     WS_BYTES_PER_SECOND: whole(1024, 1_073_741_824).default(262_144)
-      .describe('Maximum sustained rate of a socket, in bytes per second. If a client sends more, the server closes the connection (4429).'),
+      .describe('Maximum sustained rate per socket, in bytes per second. If a client sends more, the server closes the connection (4429).'),
     WS_BYTES_BURST: whole(65_536, 1_073_741_824).default(1_048_576)
-      .describe('Maximum burst of a socket, in bytes.'),
+      .describe('Maximum burst per socket, in bytes.'),
     WS_PING_SECONDS: whole(1, 3600).default(25)
       .describe('Interval between WebSocket pings, in seconds.'),
     WS_PONG_TIMEOUT_SECONDS: whole(1, 3600).default(10)
@@ -155,7 +155,7 @@ export const sections = {
     BLOBS_S3_REGION: z.string().min(1).default('auto')
       .describe('Region of the bucket. Some services accept only their own region names.'),
     BLOBS_S3_ACCESS_KEY_ID: z.string().min(1).optional()
-      .describe('Access key id for the bucket.'),
+      .describe('Access key ID for the bucket.'),
     BLOBS_S3_SECRET_ACCESS_KEY: z.string().min(1).optional()
       .describe('Secret access key for the bucket.')
   },
@@ -167,7 +167,7 @@ export const sections = {
     VOICE_MAX_KBPS: whole(6, 510).default(96)
       .describe('Allowed bit rate of a voice, in kbit/s. The server closes a producer that exceeds 1.5 times this bit rate for 3 s.'),
     MUSIC_MAX_KBPS: whole(6, 510).default(256)
-      .describe('Allowed bit rate of music, in kbit/s, enforced like VOICE_MAX_KBPS. Clients send music at this bit rate.'),
+      .describe('Allowed bit rate of music, in kbit/s, enforced in the same way as VOICE_MAX_KBPS. Clients send music at this bit rate.'),
     MIX_VOICES: whole(1, 100).default(3)
       .describe('Maximum number of voices in the mix of a room. The mixer selects the loudest voices. Music is always in the mix.'),
     MEDIASOUP_RTC_MIN_PORT: whole(1024, 65535).default(10_000)

@@ -1,8 +1,8 @@
 import fp from 'fastify-plugin'
 
 /**
- * The clock for deadlines. All servers follow Redis's clock. Without Redis, this clock is set from the machine's
- * clock when the process starts. This clock never runs backwards, and changes to the machine's clock do not affect it.
+ * The clock for deadlines. On every server, it follows Redis's clock. Without Redis, it is set from the machine's clock
+ * when the process starts. It never runs backwards, and later changes to the machine's clock do not affect it.
  */
 export interface Clock {
   /** @returns epoch milliseconds, a whole number */
@@ -22,14 +22,14 @@ declare module 'fastify' {
 const syncIntervalMs = 5000
 /** Maximum round trip to Redis, in milliseconds. Slower replies are too inaccurate and are ignored. */
 const maxRoundTripMs = 500
-/** Maximum backward correction per comparison, in milliseconds. During a backward correction, the clock stands still. */
+/** Maximum backward correction per comparison, in milliseconds. The clock stands still during a backward correction. */
 const maxBackMs = 250
 /** Maximum difference between the machine's clock and this clock before a warning is logged, in milliseconds. */
 const maxSkewMs = 2000
 
 /**
- * Creates this process's clock. `syncTo` adjusts the clock to another clock's time, in epoch milliseconds, unless the
- * difference may be due to the comparison itself, which is accurate to `accuracyMs`.
+ * Creates this process's clock. `syncTo` adjusts it to another clock that reads `now`, in epoch milliseconds. `now` is
+ * accurate to `accuracyMs`; a smaller difference between the clocks is ignored.
  */
 export function createClock (): Clock & { syncTo (now: number, accuracyMs?: number): void } {
   let offsetMs = 0

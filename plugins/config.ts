@@ -6,7 +6,7 @@ declare module 'fastify' {
   interface FastifyInstance {
     /** The validated configuration; config/schema.ts describes each variable. */
     config: Config
-    /** Masks secrets in texts. Log lines are masked automatically. */
+    /** Masks secrets in strings. Log lines are masked automatically. */
     redaction: Redaction
   }
 }

@@ -5,7 +5,7 @@ export interface Drain {
   readonly draining: boolean
   /**
    * Rejects new sockets and rooms, notifies all clients, and waits until all clients leave or the timeout expires. A
-   * second call may shorten the timeout. In that case, both calls return at the same time.
+   * second call may shorten the timeout. Both calls return at the same time.
    *
    * @param seconds the timeout
    */

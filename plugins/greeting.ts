@@ -5,7 +5,7 @@ import { subprotocol } from './connections/web-socket-server.ts'
 /** How long the greeting waits for a feature that adds fields to it, in milliseconds. */
 const hookMs = 3000
 
-/** Greets each new client with session:ready. */
+/** Sends the greeting (session:ready) to each new client. */
 export default fp(async function greeting (app) {
   async function greet (session: Session): Promise<void> {
     const extra = await app.hooks.gather('session:greet', hookMs, session)

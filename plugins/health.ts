@@ -5,14 +5,14 @@ import { withTimeout } from './errors/timeout.ts'
 
 export interface HealthReport {
   ready: boolean
-  /** The result per dependency: ok, or the error. */
+  /** The result for each dependency, by name. */
   checks: Record<string, { ok: boolean, error?: string }>
   /** Problems that do not stop the server, but that an operator should fix. */
   warnings: string[]
 }
 
 export interface Health {
-  /** Checks this server and its dependencies. All calls together check the dependencies at most 20 times per second. */
+  /** Checks this server and its dependencies. However often it is called, it checks at most 20 times per second. */
   check (): Promise<HealthReport>
 }
 
@@ -24,7 +24,7 @@ declare module 'fastify' {
 
 declare module './hooks.ts' {
   interface KernelHooks {
-    /** Returns a check for each of a feature's dependencies, by name. A check throws an error while its dependency is down. */
+    /** Returns a check for each of the feature's dependencies, by name. A check throws while its dependency is down. */
     'health:checks': () => Record<string, () => Promise<void> | void>
   }
 }
@@ -36,7 +36,7 @@ const hookMs = 2000
 /** Timeout of one check, in milliseconds. */
 const checkMs = 5000
 
-/** Space that must be free in DATA_DIR, in bytes. Even a small write may need several pages of a database. */
+/** Space that must be free in DATA_DIR, in bytes. Even a small database write may need several pages. */
 const probeBytes = 65_536
 
 /** @throws if a file cannot be written, because the disk is full or read-only, or the folder is gone */

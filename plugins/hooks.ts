@@ -14,7 +14,7 @@ export type HookFunction<N extends HookName> = KernelHooks[N]
 type Args<F> = F extends (...args: infer A) => unknown ? A : never
 type Result<F> = F extends (...args: never[]) => infer R ? Awaited<R> : never
 
-/** Registers the handlers of features and of the kernel. */
+/** Registers hook handlers, for features and for the kernel. */
 export interface HookRegistrar<H = KernelHooks> {
   /** Adds a handler. The handler is removed when its feature is unloaded. */
   on<N extends keyof H> (name: N, fn: H[N]): void
@@ -25,8 +25,8 @@ export interface HookCaller<H> {
   /** Whether the hook has a handler. */
   has (name: keyof H): boolean
   /**
-   * Calls every handler in order of registration, without waiting for the
-   * promises that they return. A failure is logged; the other handlers are still called.
+   * Calls all handlers in order of registration, without waiting for the
+   * promises that they return. If a handler fails, the failure is logged, and the other handlers are still called.
    */
   emit<N extends keyof H> (name: N, ...args: Args<H[N]>): void
   /**
@@ -50,20 +50,20 @@ export interface HookEntry {
   fn: (...args: never[]) => unknown
 }
 
-/** The API for the kernel. */
+/** The hooks as the kernel uses them. */
 export interface Hooks extends HookRegistrar, HookCaller<KernelHooks> {
   /**
    * Replaces all handlers of an owner (the kernel or a feature) atomically.
    *
-   * @param inFlight counts the running calls of the new handlers
+   * @param inFlight counts the running calls to the new handlers
    */
   install (owner: string, entries: readonly HookEntry[], inFlight?: Pick<InFlight, 'run'>): void
   /**
-   * Calls all handlers concurrently. If a handler fails or times out, the server logs the failure and omits the result.
-   * While an earlier call of a handler is overdue, later calls of this handler time out after one second.
+   * Calls all handlers concurrently. If a handler fails or times out, the server logs the failure and omits its result.
+   * While an earlier call to a handler is overdue, later calls to the same handler time out after one second.
    *
-   * @param limitMs timeout for a feature's handler, if shorter than the deadline for features
-   * @returns the results of the other handlers, in order of registration
+   * @param limitMs timeout of each feature's handler, if it is shorter than FEATURES_DEADLINE_SECONDS
+   * @returns the results of the handlers that succeeded, in order of registration
    */
   settle<N extends keyof KernelHooks> (name: N, limitMs: number, ...args: Args<KernelHooks[N]>): Promise<Result<KernelHooks[N]>[]>
   /** Like {@link settle}, but merges the objects that the handlers return, as {@link collect} does. */
@@ -76,7 +76,7 @@ declare module 'fastify' {
   }
 }
 
-/** @returns the ids of the room and the session that a hook is called for */
+/** @returns the ids of the room, the session and the user that a hook call is about, for the log */
 function subjectsOf (name: string, args: readonly unknown[]): { roomId?: string, sessionId?: string, userId?: unknown } {
   const session = args.find((arg) => arg instanceof Session)
   const [first] = args
@@ -88,7 +88,7 @@ function subjectsOf (name: string, args: readonly unknown[]): { roomId?: string,
 }
 
 function createHooks (log: FastifyBaseLogger): Hooks {
-  /** `label` names calls of the handler in the log. */
+  /** `label` identifies the handler's calls in the log. */
   interface Installed extends HookEntry { owner: string, label: string, inFlight: Pick<InFlight, 'run'> | undefined }
   const owners = new Map<string, readonly Installed[]>()
   const byName = new Map<string, Installed[]>()
@@ -110,7 +110,7 @@ function createHooks (log: FastifyBaseLogger): Hooks {
 
   const handlersOf = (name: string): readonly Installed[] => byName.get(name) ?? none
 
-  /** Merges the results of a hook's handlers. If several results have a field of the same name, the first is kept. */
+  /** Merges the results of a hook's handlers. If several results contain the same field, the first value is kept. */
   function merge (hook: string, parts: readonly unknown[]): Record<string, unknown> {
     const merged: Record<string, unknown> = {}
     for (const [field, value] of parts.flatMap((part) => Object.entries(part ?? {}))) {

@@ -44,8 +44,8 @@ export default fp(async function http (app) {
   const origin = allowedOrigins(config)
   await app.register(cors, {
     delegator (request, callback) {
-      // Pages from any origin may read why the server rejected a connection: the cause may be the origin itself, or a
-      // wrong path.
+      // Pages from any origin may read why the server rejected a connection, because the cause may be the origin itself
+      // or a wrong path.
       const isExplanation = pathOf(request.raw.url ?? '/').endsWith(webSocketUrl)
       callback(null, isExplanation ? { origin: '*', methods: ['POST'] } : { origin, methods: ['GET', 'POST', 'PATCH', 'DELETE'] })
     }

@@ -6,7 +6,7 @@ export type NodeState = 'ready' | 'cordon' | 'drain'
 
 /** A server's report about itself. */
 export interface NodeReport {
-  /** Unique per start. */
+  /** Unique id of the process; differs on each start. */
   nodeId: string
   /** NODE_ID. */
   name: string
@@ -18,7 +18,7 @@ export interface NodeReport {
   consumers: number
   /** CPU load of each media worker since the last report; 1 means one full core. */
   workersCpu: number[]
-  /** Number of UDP ports in use for audio from and to other servers. */
+  /** UDP ports for audio to and from other servers: how many are in use, and how many there are. */
   relayPorts: { used: number, total: number }
   /** Whether the server rejects new connections because of its limits. */
   isFull: boolean
@@ -60,7 +60,7 @@ declare module 'fastify' {
 declare module './cluster/messages.ts' {
   interface ClusterMessages {
     'node:report': NodeReport
-    /** A server has started, or may have missed messages. The other servers reply with a report. */
+    /** A server has started, or may have missed messages. The other servers reply with their reports. */
     'node:hello': { nodeId: string }
     'node:gone': { nodeId: string }
   }
@@ -158,7 +158,7 @@ export default fp(async function nodes (app) {
     cordoned = wanted === 'cordon'
     if (wanted === 'drain') app.drain.begin(drainSeconds)
     else app.drain.cancel()
-    log.warn({ before, after: wanted }, 'state of this server changed')
+    log.warn({ before, after: wanted }, 'server state changed')
     publish()
     return { before, node: own() }
   })

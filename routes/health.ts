@@ -29,7 +29,7 @@ const details = z.object({
   store: z.enum(['memory', 'redis']),
   checks,
   warnings: z.array(z.string()).describe('Problems that do not stop the server but that an operator should fix'),
-  clock: z.object({ skewMs: z.int().describe("How far the machine's clock is ahead of the clock for deadlines, in milliseconds") }),
+  clock: z.object({ skewMs: z.int().describe("How far the machine's clock is ahead of the clock used for deadlines, in milliseconds") }),
   connections: z.int(),
   rooms: z.int(),
   workers: z.array(z.object({ index: z.int(), pid: z.int(), port: z.int(), routers: z.int() })),

@@ -95,13 +95,13 @@ async function control (backend: Backend, { method, path, body }: { method: stri
 }
 
 const backend = await createBackend({ port, channel, ...(redisUrl === undefined ? {} : { redisUrl }), extra: control })
-// By default, every room id exists in the backend, and user 1 owns all rooms.
+// By default, a room exists for every room id, and user 1 owns it.
 backend.everyRoom = () => 1
 
 const post = (what: string, body: object) => `curl -s ${backend.url}/_control/${what} -d '${JSON.stringify(body)}'`
 console.log(`
   A backend that implements the Laravel contract listens on ${backend.url}
-  Every room exists and belongs to user 1. No data is kept when the backend stops.
+  By default, every room id belongs to an existing room of user 1. No data is kept when the backend stops.
 
   Start the server with this backend:
 

@@ -1,6 +1,5 @@
-// A server with simulated users: npm run demo. The demo starts the server, a backend and
-// talkers that join rooms, speak, chat and send gifts. The server, the backend and the talkers stop with this
-// process, and no data is kept.
+// A server with simulated users: npm run demo. The demo starts the server, a backend, and talkers: simulated users who
+// join rooms, speak, chat and send gifts. All of them stop with this process, and no data is kept.
 //
 //   npm run demo [-- --talkers N] [--room NAME] [--seconds N]
 //
@@ -29,7 +28,7 @@ import type { Task } from './demo/talkers.ts'
 const root = resolve(import.meta.dirname, '..')
 /** How long child processes may take to exit, in milliseconds. */
 const endMs = 5000
-/** How many times the talkers' process is restarted after a crash. */
+/** Maximum number of restarts of the talkers' process after a crash. */
 const maxRestarts = 5
 
 const { env } = process

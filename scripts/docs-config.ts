@@ -27,7 +27,7 @@ const features: Readonly<Record<keyof typeof production.features, string>> & Rea
   docs: 'serves the API contract as web pages and as OpenAPI and AsyncAPI documents, under `/docs`',
   gifts: 'lets members send gifts, which the backend charges',
   'laravel-bridge': 'gets owners and roles from a Laravel backend, sends it the status of rooms, and forwards its events',
-  lobby: 'lists rooms for every user with a token',
+  lobby: 'lets every user with a token list the rooms',
   media: 'sends and receives audio; without this feature, rooms are silent',
   mix: 'lets listeners receive one mixed stream instead of a stream per speaker',
   moderation: 'lets the owner and admins of a room remove, ban and mute users, lock the room and transfer it',
@@ -158,7 +158,7 @@ function describeValues ({ field, read, isSecret }: Described): string {
   return parts.filter(Boolean).join('; ')
 }
 
-/** Formats every variable name in a text as code. */
+/** Formats every variable name in the text as code. */
 function linkNames (text: string): string {
   return text.replace(/\b[A-Z][A-Z0-9_]+\b/g, (word) => names.has(word) ? code(word) : word)
 }
@@ -167,7 +167,7 @@ function code (text: string): string {
   return text && `\`${text}\``
 }
 
-/** Formats the examples in a text as code: `A or B`, or `A, separated by commas`. */
+/** Formats the examples in the text as code: `A or B`, or `A, separated by commas`. */
 function codeEach (text: string): string {
   return text.split(/(, separated by .*| or )/).map((part, i) => i % 2 === 0 ? code(part) : part).join('')
 }

@@ -3,8 +3,8 @@
 //   npm run feature:new NAME                  features/NAME and test/features/NAME
 //   npm run feature:new NAME -- --into DIR    DIR/NAME with its test, for FEATURES_PATH
 //
-// The files are copied from feature-template/, which is itself a feature. For the next
-// steps, see docs/writing-features.md.
+// The files are copied from feature-template/, which is itself a working feature. For the next steps, see
+// docs/writing-features.md.
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -22,7 +22,7 @@ class Refusal extends Error {}
 /** The files to write and the next steps to print. */
 interface Plan {
   name: string
-  /** Template files by destination. */
+  /** The template file for each destination path. */
   files: Record<string, string>
   /** Whether the test's server needs FEATURES_PATH to find the feature. */
   findIt: boolean

@@ -21,7 +21,7 @@ import { readEnvFile } from '../config/env-file.ts'
 const usage = `npm run features -- list
 npm run features -- enable NAME [--cascade]     with --cascade: also enables its dependencies
 npm run features -- disable NAME [--cascade]    with --cascade: also disables its dependents
-npm run features -- reload NAME                 runs the code that is now on disk
+npm run features -- reload NAME                 reloads the code from disk
 npm run features -- rescan                      loads new folders and unloads deleted ones
 npm run features -- config NAME                 shows the feature's settings
 npm run features -- config NAME KEY=VALUE …     changes settings; VALUE is JSON or a string, null resets a setting
@@ -55,7 +55,7 @@ interface Command {
   /** Name of the feature that the call changes. */
   name?: string
   show (answer: Answer): string
-  /** Returns the part of the response to print; if missing, the whole response is printed. */
+  /** Returns the part of the response to print. Default: the whole response. */
   pick? (answer: Answer): unknown
 }
 
@@ -144,7 +144,8 @@ function whereItIs (): string {
 }
 
 /**
- * @param inside whether the server runs on this machine; if so, its certificate may not match the address and is not verified
+ * @param inside whether the server runs on this machine; if so, its certificate is not verified, because it may not
+ *   match the address
  * @throws {Refusal} if there is no response
  */
 async function call ({ method, path, body }: Command, url: string, key: string, inside: boolean): Promise<{ status: number, body: unknown }> {
@@ -179,7 +180,7 @@ async function call ({ method, path, body }: Command, url: string, key: string, 
 function describe (body: unknown, status: number, name = 'NAME'): string {
   const { code = `HTTP ${status}`, message = '', details } = (body as { error?: { code: string, message: string, details?: unknown } }).error ?? {}
   const { file, line } = (details ?? {}) as { file?: string, line?: number }
-  // The error message about an invalid setting already contains the details.
+  // For invalid settings, the server's message repeats the details: print a short text instead.
   const problems = Array.isArray(details) ? details as { path: string, message: string }[] : []
   const lines = [`${code}: ${problems.length > 0 ? 'These settings are invalid' : message}`]
   if (file !== undefined) lines.push(`  at ${line === undefined ? file : `${file}:${line}`}`)

@@ -53,7 +53,7 @@ try {
   process.exitCode = 1
 }
 
-/** @returns the text of a file in UTF-8, or in UTF-16 with a byte order mark; config/env-file.ts decodes .env in the same way */
+/** Decodes a file in UTF-8, or in UTF-16 with a byte order mark, as config/env-file.ts decodes .env. */
 function decode (bytes) {
   return new TextDecoder(bytes[0] === 0xff ? 'utf-16le' : bytes[0] === 0xfe ? 'utf-16be' : 'utf-8').decode(bytes)
 }
@@ -66,7 +66,7 @@ function isProduction () {
 }
 
 /**
- * Runs the program with this Node, which is also first on the program's PATH. Exits with the program's exit code.
+ * Runs the program with the given Node, which is also first on the program's PATH. Exits with the program's exit code.
  * Forwards signals that stop the program. If this process is killed, the program's IPC channel closes.
  *
  * @param {string} node
@@ -77,15 +77,15 @@ function handOver (node) {
   const child = spawn(node, [existsSync(command) ? realpathSync(command) : join(root, file), ...rest], {
     cwd: root,
     stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
-    // Caches compiled modules, which halves the time until the server listens.
+    // Cache compiled modules, which halves the time until the server listens.
     env: { NODE_COMPILE_CACHE: join(root, 'node_modules', '.cache', 'compile'), ...process.env, PATH: dirname(node) + delimiter + process.env.PATH }
   })
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
     // On Ctrl-C, the terminal signals the whole process group, including the child.
     process.on(signal, () => signal === 'SIGINT' && process.stdin.isTTY ? undefined : child.kill(signal))
   }
-  // npm does not always forward signals. An orphaned server would keep its
-  // port, so the program is stopped once the npm process that started it exits.
+  // npm does not always forward signals. An orphaned server would keep its port, so stop the program when the npm
+  // process that started it exits.
   const parent = process.ppid
   if (process.env.npm_lifecycle_event) {
     setInterval(() => { if (process.ppid !== parent) child.kill('SIGTERM') }, 1000).unref()

@@ -24,8 +24,8 @@ const tests = pathToFileURL(join(root, 'test')).href + '/'
 const timeout = Number(process.argv[2])
 let current: Test = tap
 
-// Test files import tap's root test. Replace it with a subtest per file. When the file ends, its teardowns run and its
-// settings are dropped.
+// Test files import tap's root test. Replace it with a subtest per file: when the file ends, the subtest's teardowns
+// run and its settings are discarded.
 const url = 'flylive:tap'
 const bound = new Proxy({}, {
   get (_, key) {
@@ -70,7 +70,7 @@ for (;;) {
 }
 process.removeAllListeners('disconnect')
 process.disconnect()
-// A test that failed half-way may have left a socket or child process open, which keeps this process alive.
+// A test that failed halfway may have left a socket or child process open, which keeps this process alive.
 setTimeout(() => {
   console.error(`A test left these resources open, which keep the test process running: ${process.getActiveResourcesInfo().join(', ')}`)
   process.exit(1)

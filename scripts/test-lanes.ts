@@ -8,10 +8,10 @@ const root = resolve(import.meta.dirname, '..')
 const program = join(import.meta.dirname, 'test-lane.ts')
 /**
  * Node's options for test processes and the servers that they start. The tests use all cores, so parallel garbage
- * collection only costs CPU time. With these options, starting a server takes a sixth less CPU time.
+ * collection only adds CPU time. With these options, starting a server takes a sixth less CPU time.
  */
 export const gcOptions: readonly string[] = ['--min-semi-space-size=16', '--max-semi-space-size=64', '--single-threaded-gc']
-/** Node's options for test processes. `--import` loads a module that makes the handling of uncaught errors cheaper. */
+/** Node's options for test processes. `--import` loads a module that cheaply attributes uncaught errors to tests. */
 const nodeOptions = ['--import', pathToFileURL(join(import.meta.dirname, 'test-domain.ts')).href, ...gcOptions]
 
 /**
@@ -20,7 +20,7 @@ const nodeOptions = ['--import', pathToFileURL(join(import.meta.dirname, 'test-d
  */
 const browsers = /^test\/(browser|features\/stage\/admin-page|docs\/first-steps|features\/docs\/pages)/
 
-/** Files that measure or change their own process: heap, module cache or working directory. */
+/** Files that measure or change the state of their process: the heap, the module cache or the working directory. */
 const isolated = /^test\/(plugins\/features\/(leaks|fresh-code)|contract\/crowd|features\/laravel-bridge\/burst|client\/node-audio|docs\/writing-features)/
 
 /** Long files that mostly wait for child processes. They start early so that none of them runs alone at the end. */
@@ -51,7 +51,7 @@ export function runLanes ({ files, jobs, timeoutMs, report }: LaneOptions): Run 
   let left = [...files]
   const processes = new Set<{ kill (signal: NodeJS.Signals): void }>()
 
-  /** Whether a lane may run a file now. */
+  /** Whether a lane (one of the `jobs` concurrent processes and its successors) may run a file now. */
   const mayRun = (lane: number, file: string) => !browsers.test(file) || lane === 0 || (lane === 1 && left.every((other) => browsers.test(other)))
 
   /** Removes and returns the next of the remaining files. */
@@ -100,7 +100,8 @@ export function runLanes ({ files, jobs, timeoutMs, report }: LaneOptions): Run 
       const file = alone ? undefined : next(lane, count === 0)
       alone = file !== undefined && isolated.test(file)
       count++
-      // The file's own timeout does not fire while the file blocks the event loop. A process exits when there is no next file.
+      // The file's own timeout does not fire while the file blocks the event loop. A process without a next file must
+      // exit within 30 s.
       blocked = setTimeout(kill, file === undefined ? 30_000 : timeoutMs * 1.5, 'SIGKILL')
       child.send({ ...(file === undefined ? {} : { file }) } satisfies LaneAnswer, () => { /* 'close' reports that the process has exited. */ })
     })

@@ -12,7 +12,7 @@ export interface Totals {
 
 export interface ReportOptions {
   write: (text: string) => void
-  /** Whether to print the output of passing files immediately, which is useful for long runs. */
+  /** Whether to print the output of test files immediately, which is useful for long runs. */
   live?: boolean
 }
 
@@ -45,7 +45,7 @@ interface File extends Totals {
 }
 
 /**
- * Converts tap's output into one line per file, followed by the details of its failures. Ends with a list of all
+ * Converts tap's output into one line per file, followed by the details of the file's failures. Ends with a list of all
  * failures.
  *
  * tap's own reporters redraw the screen, which fills logs with control characters.
@@ -106,7 +106,7 @@ export function createReport ({ write, live = false }: ReportOptions): Report {
     for (const failure of failures) {
       const what = failure !== verdict
         ? failure.fullname?.slice(name.length + 3)
-        : 'failed outside of its assertions'
+        : 'failed outside its assertions'
       failed.push(`${name} > ${what}`)
       write(indent(`✖ ${what}\n${indent(describe(failure), 2)}`.trimEnd(), 4) + '\n\n')
     }

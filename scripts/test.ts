@@ -42,8 +42,8 @@ await runAll()
 
 /**
  * Builds tap with the plugins listed in .taprc. tap builds itself only after its runner has started with the old
- * plugins, so the first run would load a TypeScript compiler into every test. The stamp is in the build folder and is
- * deleted together with it. The lock prevents concurrent builds from corrupting each other.
+ * plugins, so the first run would load a TypeScript compiler into every test. The stamp file is in the build folder and
+ * is deleted together with it. The lock prevents concurrent builds from corrupting each other.
  */
 function buildTap (): void {
   const test = join(root, 'node_modules', '@tapjs', 'test')

@@ -45,7 +45,7 @@ t.test('if the server cannot use its port or address, the error names the variab
   const { port } = taken.address() as AddressInfo
   const { exit, output } = startServer(t, { FEATURES: 'auth', PORT: String(port) })
   t.match(await exit, { code: 1 })
-  t.match(output(), `Port ${port} on 127.0.0.1 is in use. Stop the program that uses it, or set PORT to another port`)
+  t.match(output(), `Port ${port} on 127.0.0.1 is in use. Stop the program that uses it, or set PORT to a different port`)
   t.notMatch(output(), 'node:net', 'no stack trace')
 
   const elsewhere = createServer().listen(0, '192.0.2.77')
@@ -53,7 +53,7 @@ t.test('if the server cannot use its port or address, the error names the variab
   t.match(listenError(error, { HOST: '192.0.2.77', PORT: 0 }), { message: 'HOST: 192.0.2.77 is not an address of this machine' })
 })
 
-t.test('after a signal, the server rejects new clients, notifies connected ones and closes them at the deadline', async (t) => {
+t.test('after a signal, the server rejects new clients, notifies connected clients and disconnects them at the deadline', async (t) => {
   const server = startServer(t, { FEATURES, DRAIN_SECONDS: '1', MEDIASOUP_WORKERS: '1' })
   const url = await server.url
   const client = await connect(t, url, { token: tokenFor(1) })
@@ -118,7 +118,7 @@ t.test('generates missing secrets in development, and prints a working token and
     t.match(secureUrl, /^https:/)
     const dispatcher = new Agent({ connect: { ca: readFileSync(join(tls, 'cert.pem')) } })
     t.teardown(() => dispatcher.close())
-    t.equal((await fetch(`${secureUrl}/readyz`, { dispatcher })).status, 200, 'a killed server leaves nothing behind that prevents a start')
+    t.equal((await fetch(`${secureUrl}/readyz`, { dispatcher })).status, 200, 'a killed server does not prevent the next start')
     await until(() => workers.every((pid) => !alive(pid)))
     const ours = tokenFor(1)
     t.equal((await fetch(`${secureUrl}/auth/session`, { dispatcher, headers: { authorization: `Bearer ${ours}` } })).status, 200)

@@ -1,8 +1,8 @@
-/** The reason why a participant of a load test failed. */
+/** The failure of one participant in a load test. */
 export class Failure extends Error {
   /**
    * An error code from the server, such as `UNAUTHORIZED`, or a code of the load tester: `UNREACHABLE` (no server
-   * answers), `REFUSED` (an HTTP response without an error code), `TIMEOUT` (no reply), `DISCONNECTED` (the server
+   * responds), `REFUSED` (an HTTP response without an error code), `TIMEOUT` (no reply), `DISCONNECTED` (the server
    * closed the connection), `MEDIA_FAILED` (no audio connection), `NO_MIX` (the server offers no mix), `MEDIA_RESET` (a
    * media worker died), `ROOM_CLOSED`.
    */

@@ -47,7 +47,7 @@ async function main (args: string[]): Promise<number> {
   }
 }
 
-/** Shows progress on stderr: in a terminal, as one line that is updated each second; otherwise, as a new line every 5 s. */
+/** Shows progress on stderr: in a terminal, on one line updated each second; otherwise, on a new line every 5 s. */
 function createProgressLine () {
   let printedAt = 0
   return {

@@ -14,7 +14,7 @@ export interface LoadOptions {
   mode: 'voices' | 'mix'
   /** Duration of the measurement after everyone has joined. */
   seconds: number
-  /** How many participants start to join per second. */
+  /** Number of participants that start to join per second. */
   ramp: number
   /** Prefix of the room ids: `name-1`, `name-2` and so on. */
   room: string
@@ -22,7 +22,7 @@ export interface LoadOptions {
   tokenOf: (index: number) => string
 }
 
-/** The command line is invalid. */
+/** Thrown if the command line is invalid. */
 export class UsageError extends Error {}
 
 export const usage = `Simulates speakers and listeners on an audio server, and measures what they experience.

@@ -12,11 +12,11 @@ import type { Pacer, SpeechFrame } from './speech.ts'
 export const mixId = 'mix'
 /** Interval between RTCP receiver reports, in milliseconds. Browsers use the same interval for audio. */
 const reportMs = 5000
-/** Report blocks per RTCP packet (RFC 3550, section 6.4.1). */
+/** Maximum number of report blocks per RTCP packet (RFC 3550, section 6.4.1). */
 const maxBlocks = 31
 /**
- * If no packet arrives within this time, in milliseconds, the listener resumes its consumers: older servers ignore
- * `paused: false`.
+ * If no packet arrives within this time, in milliseconds, the listener resumes its consumers. This supports older
+ * servers, which ignore `paused: false`.
  */
 const resumeAfterMs = 250
 const levelExtensionId = 1
@@ -168,7 +168,7 @@ async function join ({ url, token, roomId }: ParticipantOptions): Promise<{ sign
   try {
     const reply = await signalling.request('room:join', { roomId }) as JoinReply
     const joinMs = performance.now() - begin
-    if (!reply.rtpCapabilities) throw new Failure('FEATURE_DISABLED', 'The feature media is off, so rooms have no audio')
+    if (!reply.rtpCapabilities) throw new Failure('FEATURE_DISABLED', 'The media feature is off, so rooms have no audio')
     return { signalling, reply, joinMs }
   } catch (error) {
     signalling.close()

@@ -35,7 +35,8 @@ export interface MediaPeer {
 const open = new Set<{ connection: object, track: object }>()
 
 /**
- * Creates a peer with one audio section. All streams of the transport arrive in this section, whatever their SSRC and MID.
+ * Creates a peer with one audio section in its SDP. All streams of the transport arrive in this section, whatever their
+ * SSRC and MID.
  *
  * @param received called with each RTP and RTCP packet that SRTP has authenticated and decrypted
  */

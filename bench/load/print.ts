@@ -3,9 +3,9 @@ import type { RoomReport } from './room.ts'
 import type { LoadReport, Progress } from './run.ts'
 import type { Percentiles } from './statistics.ts'
 
-/** Maximum number of rooms that have their own row. */
+/** Maximum number of rooms that get their own row in the table. */
 const maxRows = 20
-/** Above these values, the load tester itself delays packets and events. */
+/** Limits above which the load tester itself delays packets and events. */
 const busy = { cpuPercent: 90, eventLoopP99Ms: 50 }
 
 const columns: [title: string, value: (report: RoomReport) => string][] = [

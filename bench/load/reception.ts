@@ -18,8 +18,8 @@ export const playoutBufferMs = 100
 /** How many sequence numbers are remembered to detect duplicates. Must be a power of two. */
 const historySize = 512
 /**
- * Length of the periods in which the lowest delay is measured, in milliseconds. Each new period adapts the playout time
- * to a changed network path.
+ * Length of the periods in which the lowest delay is measured, in milliseconds. Each period starts a new measurement,
+ * so the playout time adapts if the network path changes.
  */
 const baseMs = 10_000
 const samplesPerMs = 48
@@ -27,8 +27,8 @@ const samplesPerMs = 48
 /**
  * Counts the packets of one RTP stream, without decoding them.
  *
- * A packet is late if its delay exceeds the lowest delay of the last 10 to 20 s by more than {@link playoutBufferMs}. A player
- * has to conceal lost and late packets.
+ * A packet is late if its delay exceeds the lowest delay of the last 10 to 20 s by more than {@link playoutBufferMs}. A
+ * player has to conceal lost and late packets.
  */
 export class StreamReception {
   readonly ssrc: number
@@ -53,7 +53,7 @@ export class StreamReception {
   /** @param now time of arrival in milliseconds, on any clock */
   add ({ sequenceNumber, timestamp }: Omit<RtpHeader, 'ssrc'>, now: number): void {
     if (this.#highest < 0) this.#start(sequenceNumber, timestamp, now)
-    // The difference of two 16-bit numbers, from -32,768 to 32,767.
+    // The signed difference between two 16-bit sequence numbers: -32,768 to 32,767.
     const ahead = (sequenceNumber - this.#highest) << 16 >> 16
     const number = this.#highest + ahead
     if (number < this.#first || ahead <= -historySize) return

@@ -37,15 +37,15 @@ export interface RoomReport {
   longestGapMs: number
   /** Time from the start of the connection to the first packet of audio. */
   firstAudioMs: Percentiles | undefined
-  /** Listeners that received no audio. */
+  /** Number of listeners that received no audio. */
   silent: number
   /** Time from sending a chat message until a member receives it. Undefined if the `chat` feature is off. */
   eventDelayMs: Percentiles | undefined
 }
 
-/** Interval between the chat messages that measure the delay of events, in milliseconds. */
+/** Interval between the chat messages that are sent to measure the delay of events, in milliseconds. */
 const probeMs = 1100
-/** Maximum number of send times that are stored. */
+/** Maximum number of chat messages whose send times are stored. */
 const maxProbes = 100
 const probeText = /^load test (\d+)$/
 const microseconds = 1000

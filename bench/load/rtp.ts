@@ -41,7 +41,7 @@ export function createRtpWriter ({ ssrc, payloadType, levelExtensionId }: RtpWri
     packet.writeUInt16BE(sequenceNumber, 2)
     packet.writeUInt32BE(timestamp, 4)
     packet.writeUInt32BE(ssrc, 8)
-    // One 32-bit word of header extensions in the one-byte form (RFC 8285): the level and padding.
+    // One 32-bit word of header extensions, in the one-byte form (RFC 8285), which contains the level and padding.
     packet.writeUInt32BE(0xbede0001, 12)
     packet[16] = levelExtensionId << 4
     packet[17] = level

@@ -15,7 +15,7 @@ export interface LoadReport {
   rooms: RoomReport[]
   total: RoomReport
   failures: FailureCount[]
-  /** The load tester's own process. If this process is busy, it may itself have caused delays and late packets. */
+  /** Load of the load tester's process. If it was high, the tester itself may have caused delays and late packets. */
   tester: { cpuPercent: number, eventLoopP99Ms: number }
   /** Whether everyone joined and stayed, and every listener received audio. */
   ok: boolean

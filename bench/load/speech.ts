@@ -15,7 +15,7 @@ const recordings = ['maya-hello', 'ben-hello', 'chloe-chat', 'diego-open', 'feli
 const folder = join(import.meta.dirname, '..', '..', 'scripts', 'demo', 'speech')
 const sampleRate = 16_000
 const frameSamples = sampleRate / 50
-/** Bit rate that browsers use for a voice, in bit/s. */
+/** Bit rate that browsers use for speech, in bit/s. */
 const bitrate = 32_000
 
 const encoded = new Map<string, SpeechFrame[]>()
@@ -56,7 +56,7 @@ function levelOf (samples: Int16Array): number {
   return Math.min(127, Math.round(-20 * Math.log10(Math.max(rms, 1e-7))))
 }
 
-/** Number of groups of speakers. Each group sends at a different moment. */
+/** Number of groups of speakers. Each group sends at a different time within a frame. */
 const phases = 4
 const frameMs = 20
 

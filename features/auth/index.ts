@@ -18,13 +18,13 @@ const sessionAnswer = z.object({
   expiresAt: z.number().optional().describe('Epoch milliseconds')
 })
 
-/** Authenticates connections with tokens that the backend signs. The kernel calls `authenticate` when a client connects. */
+/** Authenticates clients by tokens that the backend signs. The kernel calls `authenticate` when a client connects. */
 export default defineFeature(async function auth (app, settings) {
   const service = createAuth(app, settings)
   app.decorate('auth', service)
   app.addHook('onClose', async () => service.close())
 
-  // Browsers cannot read why a WebSocket upgrade failed. This route returns the reason.
+  // Browsers do not expose why a WebSocket upgrade failed. This route returns the reason.
   app.get('/auth/session', {
     schema: { summary: 'Validates a token and returns its session', security: [{ token: [] }], response: { 200: sessionAnswer } }
   }, async (request, reply) => {

@@ -7,25 +7,26 @@ import { createTokenReader, createTokenVerifier, expiryOf, hashToken, revokedPre
 
 export interface Auth {
   /**
-   * Identifies the user of a request by the first token found in `Authorization`,
-   * a `bearer.` subprotocol, or `?token=` if enabled.
+   * Identifies the user who sent a request by the first token found in `Authorization`,
+   * a `bearer.` subprotocol, or `?token=` (if enabled).
    *
    * @param verified called with the user before the revocation check, if the token is otherwise valid
-   * @throws UNAUTHORIZED; UNAVAILABLE if the revocation check fails
+   * @throws UNAUTHORIZED; UNAVAILABLE if the server cannot check whether the token is revoked
    */
   authenticate (request: HttpRequest, verified?: (user: Identity['user']) => void): Promise<Identity>
   /**
-   * Identifies the user of a token.
+   * Validates a token and identifies its user.
    *
    * @param verified called with the user before the revocation check, if the token is otherwise valid
-   * @throws UNAUTHORIZED (details `{reason: 'expired'}` if the token has expired, `{reason: 'malformed'}` if the token is not a JWT); UNAVAILABLE if the revocation check fails
+   * @throws UNAUTHORIZED (details `{reason: 'expired'}` if the token has expired, `{reason: 'malformed'}` if it is not
+   *   a JWT); UNAVAILABLE if the server cannot check whether the token is revoked
    */
   identify (token: string | undefined, verified?: (user: Identity['user']) => void): Promise<Identity>
   /**
-   * Checks the signature, expiry and revocation of a token. Unlike {@link identify}, does not require a user.
+   * Checks the signature, expiry and revocation of a token. Unlike in {@link identify}, the token need not name a user.
    *
    * @returns the token's claims, and its expiry in epoch milliseconds (undefined if it never expires)
-   * @throws UNAUTHORIZED; UNAVAILABLE if the revocation check fails
+   * @throws UNAUTHORIZED; UNAVAILABLE if the server cannot check whether the token is revoked
    */
   claimsOf (token: string): Promise<{ claims: Readonly<Record<string, unknown>>, expiresAt: number | undefined }>
   /**
@@ -56,7 +57,8 @@ declare module '../../plugins/cluster/messages.ts' {
 
 /**
  * Interval between revocation checks of open sessions' tokens, in milliseconds. The checks are needed because the
- * backend also writes revocations. protocol.md requires that a session closes within 5 s of the revocation.
+ * backend writes revocations directly to the store. protocol.md requires that a session closes within 5 s of the
+ * revocation.
  */
 const sweepMs = 2500
 const sweepBatch = 500
@@ -86,7 +88,7 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
     onTrimmed (userId, removed) {
       if (warned.has(userId)) return
       warned.set(userId, true)
-      app.log.warn({ userId, removed }, 'the public claims of a user exceed 4 KiB: the largest claims are not sent')
+      app.log.warn({ userId, removed }, "a user's public claims exceed 4 KiB: omitting the largest claims")
     }
   })
   const attempts = app.metrics.counter('flylive_auth_attempts_total', 'Tokens checked, by result', ['result'])
@@ -94,7 +96,7 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
   const isRevoked = async (tokenHash: string) => await revokedTokens.get(tokenHash) !== undefined
 
   /**
-   * @param readToken verifies a token, except for its revocation
+   * @param readToken validates a token, but does not check whether it is revoked
    * @throws TokenRefused
    */
   async function validate<T> (token: string | undefined, readToken: (token: string) => T): Promise<T> {
@@ -104,7 +106,7 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
     try {
       revoked = await isRevoked(hashToken(token))
     } catch (error) {
-      app.log.warn({ err: error }, 'token rejected: revocation check failed')
+      app.log.warn({ err: error }, 'token rejected: failed to check whether it is revoked')
       throw new TokenRefused('store_error', 'The revocation check is unavailable')
     }
     if (revoked) throw new TokenRefused('revoked', 'The token has been revoked')

@@ -3,7 +3,7 @@ import { createVerifier, TokenError } from 'fast-jwt'
 import { findTextIssue, userIdText, z } from 'flylive-audio-server/feature'
 import type { Identity, Profile, UserId } from 'flylive-audio-server/feature'
 
-/** The reason for rejecting a token; the `result` label of flylive_auth_attempts_total. */
+/** Why a token was rejected. Also a value of the `result` label of flylive_auth_attempts_total. */
 export type Refusal = 'missing' | 'invalid' | 'expired' | 'blocked' | 'revoked' | 'store_error'
 
 /** Thrown if a token is rejected. */
@@ -29,7 +29,7 @@ export interface TokenRules {
   clockToleranceSeconds?: number
   /**
    * Returns the current time for checking `nbf` and `iat`, in epoch milliseconds. Default: the machine's clock.
-   * The expiry is always checked with the machine's clock.
+   * The expiry is always checked against the machine's clock.
    */
   now?: () => number
   /** Required `aud`. If undefined, any value is accepted. */
@@ -64,7 +64,7 @@ const messages: Readonly<Record<string, string>> = {
   [TokenError.codes.invalidAlgorithm]: 'The token is not signed with HS256'
 }
 
-/** The largest date (ECMA-262). Some backends use a huge `exp` for tokens that do not expire. */
+/** The latest possible `Date`, in epoch milliseconds. Some backends use a huge `exp` for tokens that do not expire. */
 const maxDateMs = 8.64e15
 
 /** Maximum size of a profile as JSON, in bytes (protocol.md, section 7, "Big events"). */
@@ -131,7 +131,7 @@ export function createTokenVerifier ({ secrets, clockToleranceSeconds = 0, now =
         return verifier(token)
       } catch (error) {
         last = error
-        // After any error other than an invalid signature, the next secret would fail, too.
+        // A different secret can help only if the signature is invalid.
         if (!(error instanceof TokenError) || error.code !== TokenError.codes.invalidSignature) break
       }
     }
@@ -153,7 +153,7 @@ export function createTokenVerifier ({ secrets, clockToleranceSeconds = 0, now =
   }
 }
 
-/** @returns the expiry of a token with these claims, in epoch milliseconds; undefined without `exp` and `iat` */
+/** @returns the expiry of a token with these claims, in epoch milliseconds; undefined if `exp` and `iat` are absent */
 export function expiryOf ({ exp, iat }: Readonly<Record<string, unknown>>, maxAgeSeconds: number): number | undefined {
   const expires = typeof exp === 'number' ? exp : typeof iat === 'number' ? iat + maxAgeSeconds : undefined
   return expires === undefined ? undefined : Math.min(Math.floor(expires * 1000), maxDateMs)

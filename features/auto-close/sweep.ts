@@ -6,8 +6,8 @@ const batchSize = 500
 
 /**
  * Periodically closes rooms that have been empty for `idleMs`, with the reason `inactivity`. The store indexes empty
- * rooms by time, so a sweep reads only rooms that are due to close. If several servers sweep at the same time, only one
- * of them closes each room.
+ * rooms by the time they became empty, so a sweep reads only rooms that are due to close. If several servers sweep at
+ * the same time, only one of them closes each room.
  *
  * @param idleMs how long an empty room stays open, in milliseconds
  */

@@ -4,8 +4,8 @@ import { sampleRate } from 'flylive-audio-server/fmp4'
 
 const bitrate = 48_000
 /**
- * Each call exchanges several messages with the encoder thread, so one call encodes four AAC frames. A part of 12
- * frames takes exactly three calls and never waits for samples of the next part.
+ * Samples per encoder call: four AAC frames, because each call exchanges several messages with the encoder thread. A
+ * part of 12 frames takes exactly three calls and never waits for samples of the next part.
  */
 const chunkSamples = 4096
 
@@ -39,8 +39,8 @@ export class AacEncoder {
         onFrame(packet.data)
       }
     })
-    // Only the frames are used; the container is discarded. The format is fragmented MP4, because the library keeps all
-    // frame positions in memory for other formats.
+    // Only the frames are used; the container is discarded. The format is fragmented MP4, because for other formats the
+    // library keeps all frame positions in memory.
     this.#output = new Output({ format: new Mp4OutputFormat({ fastStart: 'fragmented', minimumFragmentDuration: 1 }), target: new NullTarget() })
     this.#output.addAudioTrack(this.#source)
     this.#opened = this.#output.start()

@@ -6,7 +6,7 @@ const report = z.object({
   roomId: z.string(),
   nodeId: z.string().describe('The server that packages the room'),
   startedAt: z.int().describe('Epoch milliseconds'),
-  listeners: z.int().describe('Number of players whose playlist requests reach the servers. Players behind a cache are not counted'),
+  listeners: z.int().describe('Estimated number of players whose playlist requests reach the servers. Players behind a cache are not counted'),
   waitingRequests: z.int().describe('Number of requests that wait for the next part on the packaging server'),
   delayMs: z.int().nullable().describe('Delay between the mixer and the playlist; null before the first part'),
   restarts: z.int().describe('How many times the packager was restarted'),
@@ -23,7 +23,7 @@ declare module 'flylive-audio-server/feature' {
 
 const timeoutMs = 2000
 
-/** @param packagers returns the servers that package rooms */
+/** @param packagers returns the ids of the servers that package at least one room */
 export function adminRoutes (app: FeatureInstance, air: Air, packagers: () => Promise<string[]>): void {
   const { cluster, log, nodeId } = app
   const own = (): Report[] => [...air.stations.values()].map((station) => ({

@@ -4,7 +4,8 @@ import type { RoomRecordOfApi, RoomRecords } from './room-records.ts'
 import type { Broadcasts } from './service.ts'
 
 /**
- * The sender of a request: a user or a server admin. `userId` is null if the server accepts requests without a token.
+ * The sender of a request: a user or a server admin. `userId` is null if the auth feature is off and the server allows
+ * anonymous clients.
  */
 export type Caller = { isAdmin: true } | { isAdmin: false, userId: UserId | null }
 
@@ -31,8 +32,8 @@ export interface ApiRooms {
   hosts (caller: Caller, room: ApiRoom): Promise<boolean>
   /**
    * @param onAir for each room, whether it is on air
-   * @returns for each room, whether the caller may list it. Callers may list their own rooms, and unlocked rooms on air
-   *   without a PIN
+   * @returns for each room, whether the caller may list it. Callers may list their own rooms, and rooms on air that
+   *   have no PIN and are not locked
    */
   areVisible (caller: Caller, rooms: readonly ApiRoom[], onAir: readonly boolean[]): Promise<boolean[]>
 }
@@ -41,7 +42,7 @@ const isSame = (one: UserId | null, other: UserId | null) => one !== null && oth
 
 /**
  * Whether the API's record applies to the live room. It does not apply if the live room is older than the record or the
- * backend has set another owner.
+ * backend has set a different owner.
  */
 const isRecordOf = ({ createdAt, ownerId }: RoomRecordOfApi, live: RoomRecord) =>
   live.createdAt >= createdAt && (ownerId === null || isSame(ownerId, live.ownerId))
@@ -52,7 +53,7 @@ export function createApiRooms ({ rooms, store }: Pick<FeatureInstance, 'rooms' 
     return live && { roomId, record: undefined, live }
   }
 
-  /** Whether the caller created the room or has a token with the role host. */
+  /** Whether the caller has an admin key, created the room, or has the role host in it. */
   const isCreator = (caller: Caller, { isAnonymous, ownerId, users }: RoomRecordOfApi) => caller.isAdmin ||
     isSame(caller.userId, ownerId) || (isAnonymous && caller.userId === null) ||
     users.some(({ userId, role }) => role === 'host' && isSame(userId, caller.userId))

@@ -4,7 +4,7 @@ import { PartCutter } from './part-cutter.ts'
 import type { Codec, Part } from './part-cutter.ts'
 import { aacFrameSamples, isSamePart, nextPartStart, opusFrameSamples, positionAt } from './timeline.ts'
 
-/** A frame of a room's mix. Timestamps are in samples at 48 kHz since the mix was opened. */
+/** A frame of a room's mix. Timestamps count samples at 48 kHz since the mix was opened. */
 export type MixInput =
   { kind: 'pcm', timestamp: number, channels: 1 | 2, samples: Int16Array } |
   { kind: 'packet', timestamp: number, payload: Uint8Array }
@@ -33,7 +33,7 @@ export class Channel {
   /** @param startTime Unix time at timestamp 0 of the mix, in milliseconds */
   constructor (startTime: number, output: ChannelOutput) {
     this.#output = output
-    // Opus packets start at multiples of their duration.
+    // Rounded, so that Opus packets start at multiples of their duration.
     this.#base = Math.round(startTime * 48 / opusFrameSamples) * opusFrameSamples
     output.init('opus', initSection({ codec: 'opus' }, 'segments'))
   }

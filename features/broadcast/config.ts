@@ -15,9 +15,9 @@ export const config = z.object({
   tokenMinutes: fromEnv('BROADCAST_TOKEN_MINUTES', z.int().min(1).max(10_080).default(360)
     .describe('Lifetime of a token for the key of an encrypted broadcast, in minutes.'), read.number),
   maxRoomsPerUser: fromEnv('BROADCAST_MAX_ROOMS_PER_USER', z.int().min(1).max(100_000).default(20)
-    .describe('Maximum number of existing rooms that a user has created over REST.'), read.number),
+    .describe('Maximum number of rooms created over REST that a user may have at the same time.'), read.number),
   idleMinutes: fromEnv('BROADCAST_IDLE_MINUTES', z.number().min(0.01).max(10_080).default(10)
-    .describe('How long a room that was created over REST may wait to be started, in minutes. After this time, the server removes the room.'), read.number),
+    .describe('How long a room that was created over REST may exist before it is started, in minutes. After this time, the server removes the room.'), read.number),
   maxHours: fromEnv('BROADCAST_MAX_HOURS', z.number().min(0.0001).max(720).default(3)
     .describe('How long a room that was created over REST may exist after its start, in hours. After this time, the server removes the room.'), read.number),
   singleConnection: fromEnv('BROADCAST_SINGLE_CONNECTION', z.boolean().default(false)

@@ -36,12 +36,12 @@ const timeoutMs = 4000
 const retryMs = 500
 /** How long a copy is kept after the last request from a player, in milliseconds. */
 const idleMs = 30_000
-/** Maximum size of the parts in a reply, in bytes. */
+/** Maximum total size of the parts in a reply, in bytes. */
 const maxReplyBytes = 96 * 1024
 
 /**
- * Copies other servers' windows so that players can use any server. Regardless of its number of players, a server with
- * a copy sends only one request per part to the packaging server (over Redis).
+ * Copies other servers' windows so that players can use any server. A server with a copy sends the packaging server one
+ * request per part (over Redis), however many players it has.
  */
 export interface Copies {
   /**
@@ -109,7 +109,8 @@ export function createCopies (app: FeatureInstance, air: Air, ownerOf: (roomId: 
   const pause = async () => await new Promise((resolve) => setTimeout(resolve, retryMs).unref())
 
   /**
-   * Fills a window until this server packages the room, the broadcast ends, or players stop requesting it.
+   * Copies new parts into a window until this server packages the room, the broadcast ends, or players stop requesting
+   * it.
    */
   async function follow (roomId: string, window: BroadcastWindow): Promise<void> {
     const isCurrent = () => !closing.signal.aborted && air.windows.get(roomId) === window && !air.stations.has(roomId)
@@ -120,7 +121,7 @@ export function createCopies (app: FeatureInstance, air: Air, ownerOf: (roomId: 
         if (owner !== undefined && owner !== nodeId) {
           const reply = await pull(roomId, owner, window)
           if (!isCurrent()) return
-          // Another broadcast of the room has begun.
+          // A new broadcast of the room has begun.
           if (reply.startedAt !== window.options.startedAt) return air.end(roomId)
           apply(window, reply)
           continue
@@ -146,7 +147,7 @@ export function createCopies (app: FeatureInstance, air: Air, ownerOf: (roomId: 
     return window
   }
 
-  // The previous generation of the feature has stopped filling these copies, so this one continues.
+  // The previous generation of the feature has stopped updating these copies, so this one continues.
   for (const [roomId, window] of air.windows) if (!air.stations.has(roomId)) follow(roomId, window)
 
   return {
@@ -162,7 +163,7 @@ export function createCopies (app: FeatureInstance, air: Air, ownerOf: (roomId: 
         window = await opening
       } catch (err) {
         if (!isCoded(err)) throw err
-        // The packaging server has died, or is still starting.
+        // The packaging server has died, or is still starting the broadcast.
         return
       }
       if (!window) {

@@ -64,7 +64,7 @@ export default defineFeature(async function broadcast (app, settings) {
   air.onChange()
   const restarts = metrics.counter('flylive_broadcast_restarts_total', 'Restarts of broadcast packagers after a failure')
   air.onRestart = () => restarts.inc()
-  const age = metrics.gauge('flylive_broadcast_age_seconds', 'Age of the latest audio in a playlist. The value is the maximum of all rooms that this server packages, and grows while a packager produces no audio')
+  const age = metrics.gauge('flylive_broadcast_age_seconds', 'Age of the latest audio in a playlist. The value is the maximum over all rooms that this server packages. It grows while a packager produces no audio')
   const measuring = setInterval(() => age.set(Math.max(0, ...air.stations.values().map(({ ageMs }) => ageMs / 1000))), 1000).unref()
   app.addHook('onClose', async () => clearInterval(measuring))
 

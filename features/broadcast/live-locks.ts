@@ -20,7 +20,7 @@ const renewMs = 1000
 const lockMs = 3000
 
 /**
- * Limits each user to one connection that sends audio, counted across all servers.
+ * Limits each user to one connection that sends audio, across all servers.
  *
  * @param held this server's locks, by user
  */
@@ -38,7 +38,7 @@ export function limitLiveConnections (app: FeatureInstance, held: Map<string, Li
     await locks.compareAndSet(userKey, lock.value, lock.value, { ttlMs: 1 })
   }
 
-  const logged = (work: Promise<void>) => work.catch((err: unknown) => { log[isCoded(err) ? 'debug' : 'error']({ err }, 'failed to renew or release the lock of a speaker') })
+  const logged = (work: Promise<void>) => work.catch((err: unknown) => { log[isCoded(err) ? 'debug' : 'error']({ err }, "failed to renew or release a user's live lock") })
 
   hooks.on('media:produce', async (roomId, session) => {
     const value = `${nodeId} ${session.id}`
@@ -57,7 +57,7 @@ export function limitLiveConnections (app: FeatureInstance, held: Map<string, Li
     if (silent.has(lock) && !isLive(lock)) return await release(userKey, lock)
     if (await take(userKey, lock.value) || held.get(userKey) !== lock) return
     held.delete(userKey)
-    log.info({ userId: lock.session.user.id }, 'closing the producer of a user: another connection of the user sends audio')
+    log.info({ userId: lock.session.user.id }, "closing a user's producer: the user is sending audio over a different connection")
     sfu.closeProducer(lock.session)
   }
   const timer = setInterval(() => {

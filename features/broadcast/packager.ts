@@ -13,7 +13,7 @@ export interface PackagerListener {
   failed (reason: string): void
 }
 
-/** A room's input to the packager thread. */
+/** A room's channel to the packager thread. */
 export interface PackagerChannel {
   /** @param port receives the PCM samples and packets of the mix; transferred to the thread */
   input (port: MessagePort): void
@@ -22,8 +22,8 @@ export interface PackagerChannel {
 }
 
 /**
- * The packager thread of this server. It starts when the first room is opened. If it dies, it is replaced when the next
- * room is opened.
+ * The packager thread of this server. It starts when the first channel is opened. If it dies, a new thread starts when
+ * the next channel is opened.
  */
 export class Packager {
   readonly #listeners = new Map<number, PackagerListener>()

@@ -5,7 +5,7 @@ import type { PartPosition } from './timeline.ts'
 
 export type Codec = 'aac' | 'opus'
 
-/** A finished part: a movie fragment of at most 256 ms. */
+/** A finished part: a movie fragment of 256 ms (AAC), or 240 ms or 260 ms (Opus). */
 export interface Part extends PartPosition {
   codec: Codec
   data: Uint8Array
@@ -15,7 +15,7 @@ export interface Part extends PartPosition {
   duration: number
   /** Whether the part begins a timeline or follows a gap. */
   discontinuity: boolean
-  /** Number of discontinuities up to and including this part. Set by the window. */
+  /** Number of discontinuities up to and including this part. Set by `Rendition.add`. */
   discontinuities?: number
 }
 

@@ -6,11 +6,9 @@ import type { PartPosition } from './timeline.ts'
 
 /** Number of complete segments in the playlist. */
 const listedSegments = 5
-/** Number of segments that stay available after leaving the playlist. */
+/** Number of segments that stay available after they leave the playlist. */
 const keptSegments = 3
-/**
- * The playlist lists the parts of the current segment and of this many complete segments before it.
- */
+/** The playlist lists the parts of the current segment and of this many complete segments before it. */
 const segmentsWithParts = 2
 /** How many segments a request may be ahead of the current segment. */
 const maxAhead = 2
@@ -85,7 +83,7 @@ export class Rendition {
       this.#segments.push({ number: part.segment, parts: [part], isComplete: false, discontinuity, discontinuities: this.#discontinuities })
     }
     const segment = this.#segments.at(-1) as Segment
-    // Copies on other servers must count discontinuities in the same way.
+    // Copies on other servers use these values instead of counting discontinuities themselves.
     Object.assign(part, { discontinuity: segment.discontinuity, discontinuities: segment.discontinuities })
     if (part.part === partsPerSegment - 1) segment.isComplete = true
     while (this.#segments.length > listedSegments + keptSegments + 1) this.#segments.shift()
@@ -114,7 +112,7 @@ export class Rendition {
    */
   async playlist (segment: number | undefined, part: number | undefined, suffix: string, signal: AbortSignal): Promise<Answer<string>> {
     if (segment === undefined && part !== undefined) return { kind: 'invalid' }
-    // Players cannot start with a playlist without segments.
+    // Players cannot start from a playlist that has no segments.
     while (!this.#segments.some(({ isComplete }) => isComplete)) if (!await this.nextPart(signal)) return { kind: 'held' }
     if (segment !== undefined) {
       const last = this.#segments.at(-1)?.number
@@ -189,8 +187,8 @@ export class Rendition {
     const cached = this.#playlists.get(suffix)
     if (cached !== undefined) return cached
     const text = this.#render(suffix)
-    // The playlist of an encrypted broadcast contains the listener's token, so the size of the cache is limited. Once
-    // the cache is full, uncached playlists are rendered for each request.
+    // The playlist of an encrypted broadcast contains the listener's token, so it is different for each listener. The
+    // size of the cache is therefore limited. Once the cache is full, other playlists are rendered for each request.
     if (this.#playlists.size < 100) this.#playlists.set(suffix, text)
     return text
   }

@@ -8,7 +8,7 @@ import type { RoomRecordOfApi, RoomRecords } from './room-records.ts'
 import type { Broadcasts } from './service.ts'
 import type { KeyTokens } from './tokens.ts'
 
-const status = z.enum(['onair', 'idle', 'left']).describe('`onair`: on a seat and not self-muted; `idle`: in the room, but without a seat or self-muted; `left`: not in the room')
+const status = z.enum(['onair', 'idle', 'left']).describe('`onair`: in a seat and not self-muted; `idle`: in the room, but without a seat or self-muted; `left`: not in the room')
 const view = z.object({
   roomId: z.string(),
   hlsUrl: z.string(),
@@ -31,11 +31,11 @@ const security: readonly Record<string, readonly string[]>[] = [{ token: [] }, {
 /** Prefix of the user ids that the API creates. */
 const userPrefix = 'user-'
 const isApiUser = (userId: unknown): userId is string => typeof userId === 'string' && userId.startsWith(userPrefix)
-/** How long a user's token is valid. */
+/** Lifetime of a token for a user that the API creates. */
 const tokenLifetime = '12h'
 const removalJob = 'broadcast-removal'
 
-/** The REST API of the earlier Go server: /api/rooms and /api/token. */
+/** Adds the REST API that the earlier Go server had: /api/rooms and /api/token. */
 export function restRoutes (app: FeatureInstance, settings: z.output<typeof config>, records: RoomRecords, apiRooms: ApiRooms, broadcasts: Broadcasts, tokens: KeyTokens): void {
   const { clock, features, hooks, jobs, log, rooms, store } = app
 
@@ -45,7 +45,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     try {
       if (auth) return { isAdmin: false, userId: (await auth.authenticate(request)).user.id }
     } catch (error) {
-      // Check for a user's token first: comparing such a token with the admin keys would count as a failed attempt.
+      // Check for a user token first: if checked as an admin key, it would count toward the lockout for wrong keys.
       if (await app.admin.identify(request)) return { isAdmin: true }
       throw error
     }
@@ -63,8 +63,10 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
   const callerOf = (request: HttpRequest) => callers.get(request) as Caller
 
   /**
-   * @throws ROOM_NOT_FOUND; FORBIDDEN if the caller does not own the room; with `host`, admins of the room are also
-   *   allowed
+   * Returns a room that the caller may manage.
+   *
+   * @param required `host` also allows admins of the room
+   * @throws ROOM_NOT_FOUND, FORBIDDEN
    */
   async function ownRoom (request: HttpRequest, roomId: string, required: 'owner' | 'host'): Promise<ApiRoom> {
     const caller = callerOf(request)
@@ -93,7 +95,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     })
   }
 
-  /** Puts a started room on air once it has a member, because a room without members has no audio. */
+  /** Puts a room on air if it was started over the API. The room must have members: an empty room has no audio. */
   async function openIfStarted (roomId: string): Promise<void> {
     const room = await apiRooms.find(roomId)
     if (room?.record?.startedAt !== undefined) await broadcasts.open(roomId)
@@ -144,7 +146,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     const caller = callerOf(request)
     const { roomId } = request.params
     const [room, onAir] = await Promise.all([apiRooms.find(roomId), isOnAir(roomId)])
-    // The reply does not reveal the existence of a room that the caller cannot list.
+    // Do not reveal that a room exists if the caller cannot list it.
     if (!room || !((await apiRooms.areVisible(caller, [room], [onAir]))[0] === true || await apiRooms.hosts(caller, room))) throw new RoomNotFound(roomId)
     return { success: true as const, room: { ...viewOf(room, onAir), users: await usersOf(room) } }
   })
@@ -194,7 +196,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     const userId = `${userPrefix}${randomUUID()}`
     const room = await records.change(roomId, (room) => {
       if (role === 'anchor' && room.users.filter((user) => user.role === 'anchor').length >= room.maxAnchors) throw new AnchorLimit(roomId, room.maxAnchors)
-      // If there are too many guests, only the latest are listed.
+      // When the list is full, remove the oldest guests from it.
       const others = room.users.length < maxUsers ? room.users : room.users.filter((user, i) => user.role !== 'guest' || i > room.users.length - maxUsers)
       return { ...room, users: [...others, { userId, role }] }
     })
@@ -225,8 +227,8 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
   }
 
   /**
-   * When a room is removed: `idleMinutes` after its creation if it was not started, otherwise `maxHours` after its
-   * start.
+   * Returns when a room must be removed: `idleMinutes` after its creation if it was not started, otherwise `maxHours`
+   * after its start.
    */
   const dueAt = ({ createdAt, startedAt }: RoomRecordOfApi) =>
     startedAt === undefined ? createdAt + settings.idleMinutes * 60_000 : startedAt + settings.maxHours * 3_600_000

@@ -12,7 +12,7 @@ const record = z.object({
   roomId: z.string(),
   /** Null if a server admin or an anonymous client created the room. */
   ownerId: userIdSchema.nullable(),
-  /** Whether a client without a token created the room. All such clients may manage the room. */
+  /** Whether a client without a token created the room. If so, any client without a token may manage it. */
   isAnonymous: z.boolean().default(false),
   pin: z.string(),
   /** Whether a client chose the PIN. Only such a PIN protects the broadcast. */
@@ -25,8 +25,8 @@ const record = z.object({
   users: z.array(z.object({ userId: z.string(), role: userRole }))
 })
 /**
- * A room that the REST API has created. `isRecordOf` in api-rooms.ts decides whether this record applies to the live
- * room with the same id.
+ * A room created over the REST API. `isRecordOf` in api-rooms.ts decides whether this record applies to the live room
+ * with the same id.
  */
 export type RoomRecordOfApi = z.output<typeof record>
 
@@ -81,7 +81,7 @@ export function createRoomRecords ({ clock, kv }: FeatureInstance, maxRoomsPerUs
   }
 
   /**
-   * Counts a room against the quota of a user.
+   * Counts a room against a user's quota.
    *
    * @returns false if the user already has the maximum number of rooms
    */
@@ -89,7 +89,8 @@ export function createRoomRecords ({ clock, kv }: FeatureInstance, maxRoomsPerUs
     await changeOwned(ownerId, (ids) => ids.includes(roomId) ? [...ids] : ids.length >= maxRoomsPerUser ? undefined : [...ids, roomId])
 
   /**
-   * Removes rooms that do not exist from a user's quota. Such rooms remain if a server dies between the two writes.
+   * Removes rooms that do not exist from a user's quota. They are left over if a server dies between writing the room
+   * and writing the quota.
    *
    * @returns whether any rooms were removed
    */

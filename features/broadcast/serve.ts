@@ -22,13 +22,13 @@ export interface ServeOptions {
   urlOf (roomId: string): string
   /** Returns the data that the listening page shows, as JSON. */
   info (roomId: string): Promise<string>
-  /** Counts a request. */
+  /** Counts a request in the metrics. */
   count (kind: 'master' | 'playlist' | 'blocking' | 'segment' | 'part' | 'init' | 'key' | 'info', status: number): void
 }
 
 const types = { playlist: 'application/vnd.apple.mpegurl', media: 'audio/mp4', key: 'application/octet-stream', json: 'application/json; charset=utf-8', text: 'text/plain; charset=utf-8' }
 const immutable = 'public, max-age=60, immutable'
-/** Pages from any origin may read the responses, because a CDN may serve them from a different origin than the player's page. */
+/** Pages from any origin may read the responses, because the player's page and the CDN may have different origins. */
 const shared = {
   'access-control-allow-origin': '*',
   'cross-origin-resource-policy': 'cross-origin',
@@ -43,7 +43,7 @@ interface Response {
   body?: string | Uint8Array
 }
 
-/** Serves `/hls/:roomId/…`: playlists, segments, parts, initialization sections and the key. */
+/** Serves `/hls/:roomId/…`: playlists, segments, parts, initialization sections, the key and `info`. */
 export function createHlsHandler (options: ServeOptions): HttpHandler {
   return async (request, response) => {
     const url = new URL(request.url ?? '/', 'http://localhost')

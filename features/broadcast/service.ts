@@ -23,7 +23,10 @@ export const broadcastState = z.object({
 })
 type State = z.output<typeof broadcastState>
 
-/** The broadcasts of rooms. Methods that return a promise throw UNAVAILABLE while the store cannot be reached. */
+/**
+ * Starts, stops and looks up broadcasts. Methods that return a promise throw UNAVAILABLE while the store cannot be
+ * reached.
+ */
 export interface Broadcasts {
   /**
    * Puts a room on air.
@@ -46,14 +49,14 @@ export interface Broadcasts {
    */
   close (roomId: string): Promise<boolean>
   urlOf (roomId: string): string
-  /** Whether a room with members on this server is on air. Needs no round trip to the store. */
+  /** Whether a room is on air, from this server's memory. The room must have members on this server. */
   isOnAirHere (roomId: string): boolean
   isOnAir (roomIds: readonly string[]): Promise<boolean[]>
   /**
    * @returns the key of an encrypted broadcast; undefined if the room is not on air or its broadcast is not encrypted
    */
   keyOf (roomId: string): Promise<Uint8Array | undefined>
-  /** @returns the servers that package rooms */
+  /** @returns the ids of the servers that package at least one room */
   packagers (): Promise<string[]>
   /** @returns the ids of the rooms on air; may include rooms that recently went off air */
   roomsOnAir (): Promise<string[]>
@@ -62,7 +65,7 @@ export interface Broadcasts {
 
 /** How often a server renews its leases and tries to take free ones, in milliseconds. */
 const renewMs = 1000
-/** How long a lease lasts after its last renewal, in milliseconds. Then another server can take it. */
+/** How long a lease lasts after its last renewal, in milliseconds. After that, another server can take it. */
 const leaseMs = 4000
 /** How long an entry in the list of rooms on air lasts after its last renewal, in milliseconds. */
 const listedMs = 60_000
@@ -78,7 +81,7 @@ const maxVoices = 10
 export function createBroadcasts (app: FeatureInstance, settings: z.output<typeof config>, air: Air, isProtected: (roomId: string) => Promise<boolean>): Broadcasts {
   const { clock, features, hooks, kv, log, nodeId, rooms, sfu, store } = app
   const state = rooms.roomState.define('broadcast', broadcastState, { durable: true })
-  /** The id of the server that packages each room. */
+  /** For each room, the id of the server that packages it. */
   const leases = kv.namespace('broadcast-leases')
   /**
    * The rooms on air, and some that are no longer on air. Unlike a lease, an entry exists from the start of the
@@ -93,7 +96,7 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
   const copies = createCopies(app, air, async (roomId) => await leases.get(roomId), async (roomId) => await onAirOf(roomId) !== undefined)
 
   /**
-   * Takes the lease of a room if it is free.
+   * Takes or renews the lease of a room, unless another server holds it.
    *
    * @returns whether this server holds the lease
    */
@@ -109,7 +112,7 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
     return await take(undefined)
   }
 
-  /** Keeps the room of a station in the list of rooms on air. */
+  /** Keeps a station's room in the list of rooms on air. */
   async function list (station: Station): Promise<void> {
     if (performance.now() - (listedAt.get(station) ?? -Infinity) < listedMs / 3) return
     listedAt.set(station, performance.now())
@@ -120,7 +123,7 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
     await leases.compareAndSet(roomId, nodeId, nodeId, { ttlMs: 1 })
   }
 
-  /** Starts, continues or ends the packaging of a room on this server, depending on the room's state. */
+  /** Starts, continues or stops packaging a room on this server, depending on the room's state. */
   async function reviewNow (roomId: string): Promise<void> {
     const onAir = rooms.get(roomId) ? state.peek(roomId)?.onAir : undefined
     const running = air.stations.get(roomId)
@@ -139,7 +142,7 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
       const mix = await sfu.mix(roomId)
       if (closed || state.peek(roomId)?.onAir?.startedAt !== onAir.startedAt) return mix.close()
       const { lowLatency, opus } = settings
-      // If this server has a copy of the broadcast, its players continue with the same window.
+      // If this server has a copy of the broadcast, keep its window, so that players can continue.
       const copy = air.windows.get(roomId)
       const isSame = copy?.options.startedAt === onAir.startedAt
       if (!isSame) air.end(roomId)

@@ -22,7 +22,7 @@ export class Station {
   readonly window: BroadcastWindow
   /** How many times the packager was restarted. */
   restarts = 0
-  /** Delay between the end of the latest part in the mix and its arrival in the playlist, in milliseconds. */
+  /** Delay from the end of the latest part's audio until the part was in the playlist, in milliseconds. */
   delayMs: number | undefined
   /**
    * Listener counts of the other servers, by server. `at`: when the count was reported, in `performance.now()` time.
@@ -73,7 +73,7 @@ export class Station {
     this.#elsewhere.set(nodeId, { listeners, at: performance.now() })
   }
 
-  /** Ends the packaging. The window stays open, because another server may continue the broadcast. Idempotent. */
+  /** Stops packaging. The window stays open, because another server may continue the broadcast. Idempotent. */
   close (): void {
     if (this.#closed) return
     this.#closed = true
@@ -103,7 +103,7 @@ export class Station {
     this.#connect()
   }
 
-  /** Connects the mixer thread with the packager thread. Frames do not pass through the main thread. */
+  /** Connects the mixer thread to the packager thread, so that frames bypass the main thread. */
   #connect (): void {
     if (this.#closed || this.#mix.closed) return
     const { port1, port2 } = new MessageChannel()

@@ -1,16 +1,16 @@
 import { sampleRate } from 'flylive-audio-server/fmp4'
 
-// The boundaries and numbers of segments and parts are derived from Unix time, in samples at 48 kHz. A server can
+// Segment and part boundaries and numbers are derived from Unix time, counted in samples at 48 kHz. A server can
 // therefore take over a broadcast without the previous server's state and continue with later segment numbers.
 
 /** Samples per AAC frame. */
 export const aacFrameSamples = 1024
-/** Samples per Opus packet: 20 ms. */
+/** Samples per Opus packet (20 ms). */
 export const opusFrameSamples = 960
-/** 12 AAC frames, 256 ms. */
+/** Samples per part: 12 AAC frames (256 ms). */
 export const partSamples = 12 * aacFrameSamples
 export const partsPerSegment = 8
-/** 96 AAC frames, 2.048 s. */
+/** Samples per segment: 96 AAC frames (2.048 s). */
 export const segmentSamples = partsPerSegment * partSamples
 /** Duration of the longest segment, in seconds, rounded as EXT-X-TARGETDURATION requires. */
 export const targetDuration = Math.round(segmentSamples / sampleRate)
@@ -31,5 +31,5 @@ export const isSamePart = (one: PartPosition, other: PartPosition): boolean => o
 /** @returns a negative number if `one` is earlier than `other` */
 export const comparePositions = (one: PartPosition, other: PartPosition): number => one.segment - other.segment || one.part - other.part
 
-/** @returns the start of the first part at or after a time; both are Unix times in samples */
+/** @returns the start of the first part that starts at or after `time`; both are Unix times in samples */
 export const nextPartStart = (time: number): number => Math.ceil(time / partSamples) * partSamples

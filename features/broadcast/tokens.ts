@@ -1,7 +1,7 @@
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
 import type { FeatureInstance } from 'flylive-audio-server/feature'
 
-/** Tokens for the keys of encrypted broadcasts. All servers accept these tokens. */
+/** Tokens that give access to the keys of encrypted broadcasts. Every server accepts them. */
 export interface KeyTokens {
   /** @returns a token for one room */
   sign (roomId: string, expiresAt: number): string
@@ -11,7 +11,7 @@ export interface KeyTokens {
 const secretKey = 'secret'
 
 /**
- * Reads the servers' shared secret; creates it if there is none.
+ * Reads the signing secret that all servers share, or creates it.
  *
  * @throws UNAVAILABLE
  */

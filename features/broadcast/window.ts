@@ -6,17 +6,15 @@ import { partSamples, segmentSamples } from './timeline.ts'
 
 export const codecs: readonly Codec[] = ['aac', 'opus']
 
-/**
- * How often the initial discontinuity sequence of new windows increases by one during a broadcast, in milliseconds.
- */
+/** The first discontinuity sequence number of a new window is the broadcast's age in milliseconds divided by this. */
 const discontinuityMs = 4000
 
 /**
- * The discontinuity sequence must be a small number, because hls.js creates arrays of that length.
+ * The discontinuity sequence number must be small, because hls.js creates arrays of that length.
  *
  * @param startedAt when the broadcast started, in epoch milliseconds
- * @returns the initial discontinuity sequence of a window that starts now, higher than in any earlier window of the
- *   broadcast
+ * @returns the initial discontinuity sequence number of a window that starts now, higher than in any earlier window of
+ *   the broadcast
  */
 export const firstDiscontinuity = (startedAt: number): number => Math.max(0, Math.floor((Date.now() - startedAt) / discontinuityMs))
 
@@ -89,7 +87,7 @@ export class BroadcastWindow {
   }
 }
 
-/** The number of requests in one second. `second` counts from the start of the process. */
+/** The number of requests in one second. `second` is the number of seconds since the process started. */
 interface Count { second: number, plain: number, blocking: number }
 
 const countedSeconds = 4
@@ -108,7 +106,7 @@ class RequestRates {
     count[isBlocking ? 'blocking' : 'plain']++
   }
 
-  /** @returns the number of requests per second, averaged over the last complete seconds */
+  /** @returns the number of requests per second, averaged over the last {@link countedSeconds} complete seconds */
   perSecond (): { plain: number, blocking: number } {
     const now = Math.floor(performance.now() / 1000)
     const counts = this.#counts.filter(({ second }) => second < now && second >= now - countedSeconds)

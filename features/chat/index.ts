@@ -75,7 +75,7 @@ export default defineFeature(async function chat (app, { history, messagesPerMin
     return { messages: page, nextCursor: page.length < end ? page[0]?.id ?? null : null }
   })
 
-  // Read the history synchronously during the join, so that the client receives later changes as events.
+  // Read the slow mode interval synchronously, so that the client receives later changes as events.
   hooks.on('room:join', ({ roomId }) => ({ slowModeSeconds: service.slowModeSeconds(roomId) }) satisfies Pick<z.input<typeof joinReply>, 'slowModeSeconds'>)
   const historyOf = readWithJoin(hooks, async ({ roomId }) => await service.readHistory(roomId))
   hooks.on('room:join', async (room, session) => {

@@ -5,14 +5,14 @@ import type { ChatMessage, events } from './messages.ts'
 import { intervalField, stateName } from './state.ts'
 import type { ChatStateHandle } from './state.ts'
 
-/** The chat of rooms, for other features. */
+/** Chat operations that other features may call. */
 export interface Chat {
   /**
    * Deletes a message for all members and from the history.
    *
    * @param by the user who deletes the message
-   * @param mayDelete called with the author of the message; may throw an error
-   * @throws MESSAGE_NOT_FOUND if the message is unknown, deleted, or older than the history; UNAVAILABLE
+   * @param mayDelete called with the author of the message; may throw an error to prevent the deletion
+   * @throws MESSAGE_NOT_FOUND if the message is unknown, already deleted, or older than the history; UNAVAILABLE
    */
   deleteMessage (roomId: string, id: string, by: UserId, mayDelete: (authorId: UserId) => void): Promise<void>
   /**
@@ -28,12 +28,12 @@ export interface Chat {
 /** A message in the log of a room. If history is disabled, only the id and author are stored. */
 type LogEntry = ChatMessage | Pick<ChatMessage, 'id' | 'userId'>
 
-/** The chat of a room: sends messages and reads the history. */
+/** Sends and deletes messages, reads the history, and sets slow mode. */
 export interface ChatService extends Chat {
   /**
    * Sends a message to the room.
    *
-   * @throws RATE_LIMITED (details `{retryAfterMs}`) in slow mode
+   * @throws RATE_LIMITED (details `{retryAfterMs}`) if slow mode requires the sender to wait
    */
   send (room: LocalRoom, session: Session, message: ChatMessage): Promise<void>
   /**
@@ -48,7 +48,7 @@ export interface ChatService extends Chat {
   slowModeSeconds (roomId: string): number
 }
 
-/** While history is disabled, only this many of a room's newest messages can be deleted. */
+/** Number of message ids to keep per room while history is disabled. Only these messages can be deleted. */
 const keptIds = 200
 
 /**

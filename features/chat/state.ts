@@ -4,7 +4,7 @@ import type { RoomStateHandle } from 'flylive-audio-server/feature'
 /** Maximum interval of slow mode, in seconds. */
 export const maxSlowModeSeconds = 3600
 
-/** The chat mode of a room. It survives a restart. */
+/** A room's slow mode. It survives a restart. */
 export const chatState = z.object({
   /**
    * Minimum time between two messages from the same member, in milliseconds; 0 if slow mode is off. The store reads

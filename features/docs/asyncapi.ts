@@ -55,7 +55,7 @@ This document omits disabled features. Their requests fail with \`FEATURE_DISABL
 
 const channel = { $ref: '#/channels/ws' }
 const refused = 'refused'
-/** @returns a component name. AsyncAPI does not allow colons in component names, so they are replaced */
+/** @returns a component name. Colons become hyphens, because AsyncAPI does not allow colons in component names */
 const nameOf = (type: string, kind: 'request' | 'reply' | 'event') => `${type.replaceAll(/[^\w.-]/g, '-')}.${kind}`
 const inChannel = (name: string): Reference => ({ $ref: `#/channels/ws/messages/${name}` })
 const schemaRef = (name: string): Reference => ({ $ref: `#/components/schemas/${name}` })
@@ -71,8 +71,8 @@ const ownSchemas = (errorCodes: readonly ErrorCode[], closeCodes: readonly Close
 })
 
 /**
- * Describes the WebSocket as AsyncAPI 3.0, from the server's point of view: the server receives
- * requests and sends events.
+ * Describes the WebSocket interface as AsyncAPI 3.0, from the server's point of view: the server
+ * receives requests and sends events.
  */
 export function createAsyncApi ({ version, config, requests, events, errorCodes, closeCodes }: AsyncApiParts): AsyncApi {
   const schemas = { ...sharedJsonSchemas(), ...ownSchemas(errorCodes, closeCodes) }

@@ -13,7 +13,7 @@ export interface Field {
   text: string
 }
 
-/** Maximum depth. Fields that are nested deeper are not listed. */
+/** Maximum nesting depth of listed fields. */
 const maxDepth = 4
 
 /**

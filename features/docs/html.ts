@@ -28,7 +28,7 @@ export function inline (text: string): Html {
   return html`${pieces}`
 }
 
-/** Renders paragraphs that are separated by empty lines, each with {@link inline}. */
+/** Splits text into paragraphs at blank lines and renders each paragraph with {@link inline}. */
 export function paragraphs (text: string): Html {
   return html`${text.split('\n\n').map((part) => html`<p>${inline(part)}</p>`)}`
 }

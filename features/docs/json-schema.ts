@@ -31,7 +31,7 @@ export const sharedSchemas = { RoomId: roomId, UserId: userId, Profile: profile 
 
 const refOf = (id: string) => `#/components/schemas/${id}`
 
-/** Removes the bounds (the safe integers) that zod adds to every integer. */
+/** Removes the safe-integer bounds that zod adds to every integer. */
 export function withoutSafeBounds ({ jsonSchema }: { jsonSchema: object }): void {
   const schema = jsonSchema as JsonSchema
   if (schema.minimum === Number.MIN_SAFE_INTEGER) delete schema.minimum

@@ -50,7 +50,7 @@ export function createOpenApi ({ version, routes, errorCodes }: Pick<ContractTab
   return createDocument({
     openapi: '3.1.0',
     info: { title: 'FlyLive Audio Server: HTTP', version, description, license: { name: 'MIT', identifier: 'MIT' } },
-    // Relative to this document, because a proxy may serve it below a path prefix.
+    // Relative to this document, because a proxy may serve it under a path prefix.
     servers: [{ url: '..', description: 'this server' }],
     tags: [...new Set(routes.filter(isShown).map(({ owner, schema }) => (schema as RouteSchema | undefined)?.tags?.[0] ?? owner))].map((name) => ({ name })),
     paths,

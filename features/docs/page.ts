@@ -14,7 +14,8 @@ const columns = html`<colgroup><col class="name"><col></colgroup>`
 /**
  * The layout of all pages under /docs. The layout needs no scripts and loads no files from other servers.
  *
- * @param root relative URL of the server's root, because a proxy may serve the pages below a path prefix
+ * @param root relative URL of the server's root. An absolute path would be wrong if a proxy serves the pages under a
+ *   path prefix
  */
 function frame (root: string, title: string, head: Html, body: Html): string {
   return html`<!DOCTYPE html>

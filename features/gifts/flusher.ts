@@ -19,7 +19,7 @@ const maxInFlight = 4
 /** Exponential backoff while the backend is unavailable, in milliseconds. */
 const backoffMs = { min: 500, max: 5000 }
 /**
- * The lease outlasts the timeout of a backend call by this time, in milliseconds. The lease may start up to 2 s (the
+ * How much longer a lease lasts than the timeout of a backend call, in milliseconds. The lease may start up to 2 s (the
  * Redis timeout) before the flusher receives the gifts.
  */
 const leaseMarginMs = 3000
@@ -43,7 +43,7 @@ export interface FlusherOptions {
 
 /** Sends gifts from the outbox to the backend. */
 export interface Flusher {
-  /** Call this after adding a gift to the outbox. A full batch is sent immediately. */
+  /** Must be called after a gift is added to the outbox. Sends a full batch immediately. */
   added (): void
   /** Polls the outbox immediately. */
   wake (): void
@@ -129,7 +129,7 @@ export function createFlusher ({ outbox, processor, onRejected, clock, metrics, 
   }
 
   /**
-   * Sends a batch to the backend. Never rejects.
+   * Sends a batch to the backend. The promise never rejects.
    *
    * @returns the outcome of each gift
    */

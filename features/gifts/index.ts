@@ -16,8 +16,8 @@ export { config, requests }
 export * as errors from './errors.ts'
 
 /**
- * Adds gifts. Each gift is stored before it is acknowledged. After that, it is shown to the room and sent to the
- * backend in a batch. The `laravel-bridge` feature sends the batches.
+ * Lets members send gifts. Each gift is stored before it is acknowledged. After that, it is shown to the room and sent
+ * to the backend in a batch. The `laravel-bridge` feature sends the batches.
  */
 export default defineFeature(async function gifts (app, { ledgerSize }) {
   const service = createGifts(app, ledgerSize)

@@ -53,5 +53,5 @@ export const events = {
     transactionId,
     code: z.union([z.int(), z.string()]).describe('PROCESSING_FAILED, or a code from the backend (4002: insufficient balance)'),
     reason: z.string()
-  }).describe('Sent to the sender when an accepted gift is not charged')
+  }).describe('Sent to the sender when the backend does not charge for an accepted gift')
 } satisfies EventMap

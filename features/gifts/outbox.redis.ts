@@ -12,7 +12,7 @@ const recordKeys: Record<RecordKind, [records: string, ids: string]> = {
   failed: [`${prefix}:failed`, `${prefix}:failed:ids`],
   deadLetters: [`${prefix}:dead`, `${prefix}:dead:ids`]
 }
-/** For each kind of record, the index of its first key in the `settle` script. */
+/** For each kind of record, the index of its first key in KEYS of the `settle` script. */
 const targets: Record<RecordKind, number> = { ledger: 4, failed: 6, deadLetters: 8 }
 const totalsKey = (roomId: string, roomCreatedAt: number) => `${prefix}:totals:${roomCreatedAt} ${roomId}`
 /** Where a gift is stored, by the key index that the `add` script returns. */
@@ -25,7 +25,7 @@ function recordOf (value: string): object {
 }
 
 /**
- * An outbox for servers that share one Redis, with one round trip per method. Gifts are only as
+ * An outbox for servers that share one Redis. Each method takes one round trip. Gifts are only as
  * durable as the data in Redis. docs/deployment.md lists the required Redis settings.
  *
  * @param redis a client whose commands fail immediately while it is disconnected

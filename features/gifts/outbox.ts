@@ -51,7 +51,7 @@ export type Outcome =
   | { to: 'failed', code: number, reason: string, at: number }
   /** All attempts failed. */
   | { to: 'deadLetters', reason: string, at: number }
-  /** The gift is due again after `delayMs`. If `counted` is true, the gift has one fewer attempt left. */
+  /** The gift is due again after `delayMs`. `counted`: whether this attempt counts as failed. */
   | { to: 'queue', delayMs: number, counted: boolean }
 
 /** The records of gifts that have left the queue, by kind. */
@@ -93,9 +93,9 @@ export interface OutboxOptions {
  * Stores accepted gifts until the backend charges them. Two implementations, `sqlite` (one server) and `redis`, pass
  * the same contract suite (test/contracts/gift-outbox.ts).
  *
- * A stored gift is either queued or in exactly one of the records. Only {@link settle} removes a gift from the queue.
- * Each method is atomic, and its changes are durable when it resolves. If the storage is unreachable or its reply is
- * lost, the method throws UNAVAILABLE and may or may not have taken effect.
+ * A stored gift is in exactly one place: the queue or the records of one kind. Only {@link settle} removes a gift from
+ * the queue. Each method is atomic, and its changes are durable when it resolves. If the storage is unreachable or its
+ * reply is lost, the method throws UNAVAILABLE and may or may not have taken effect.
  */
 export interface Outbox {
   /**
@@ -108,8 +108,8 @@ export interface Outbox {
    */
   add (gift: Gift, roomCreatedAt?: number): Promise<Found | undefined>
   /**
-   * @returns at most `limit` totals of a room, largest first. A recipient may have two totals if the id was sent as a
-   *   number and as a string
+   * @returns at most `limit` totals of a room, largest first. A recipient has two totals if senders sent the
+   *   recipient's id both as a number and as a string
    */
   totals (roomId: string, roomCreatedAt: number, limit: number): Promise<GiftTotal[]>
   /** Deletes the totals of a closed room. */
@@ -138,7 +138,7 @@ export interface Outbox {
    */
   list<K extends RecordKind> (kind: K, after: string, limit: number): Promise<Records[K][]>
   /**
-   * Moves dead letters back to the queue, due immediately. The number of failed attempts of these gifts is reset to 0.
+   * Moves dead letters back to the queue, due immediately, and resets their number of failed attempts to 0.
    *
    * @param transactionIds ids without a dead letter are ignored
    * @returns the number of moved gifts

@@ -1,6 +1,6 @@
-// The Lua scripts of the Redis outbox. Redis runs each script atomically. All keys share a hash tag, so that one node
-// of a Redis Cluster holds them. The scripts use Redis's clock, because server clocks differ, and a server with a fast
-// clock would end leases too early. Only tests pass their own time.
+// The Lua scripts of the Redis outbox. Redis runs each script atomically. All keys share a hash tag, so that a Redis
+// Cluster stores them on one node. The scripts use Redis's clock, because server clocks differ, and a server with a
+// fast clock would end leases too early. Only tests pass their own time.
 //
 // The outbox consists of these keys:
 //   …:due           sorted set: id → due time or end of the lease (ms)
@@ -23,9 +23,9 @@ end
 /**
  * KEYS due items ledger failed dead totals — ARGV now id gift recipient quantity totalsTtl
  *
- * If the recipient is not empty, adds a new gift to the totals of the room.
+ * If the gift is new, queues it and, unless the recipient is empty, adds its quantity to the room's totals.
  *
- * Returns {index in KEYS of the hash that contains the gift, its value there}, or nil if the gift is new.
+ * Returns {index in KEYS of the hash that contains the gift, the gift's value there}, or nil if the gift is new.
  */
 export const add = `${clock}
 for i = 2, 5 do
@@ -74,16 +74,16 @@ return {redis.call('ZCARD', KEYS[1]), redis.call('ZCARD', KEYS[4]), tries, more,
 `
 
 /**
- * KEYS due items leases ledger ledger:ids failed failed:ids dead dead:ids ARGV now token keptLedger keptFailed trimmed,
- * then for each gift: id target a b
+ * KEYS due items leases ledger ledger:ids failed failed:ids dead dead:ids — ARGV now token keptLedger keptFailed
+ * trimmed, then for each gift: id target a b
  *
  * The target is one of:
  * - "processed"
- * - "queue": a is the delay, and b is the number of failed attempts to add
- * - the index in KEYS of the hash for a kind of record: a contains the details; b is the name of the field with the
- *   number of attempts, or empty
+ * - "queue": a is the delay in ms; b is added to the number of failed attempts
+ * - the index in KEYS of the hash that receives the record: a is the record's details; b is the name of the field for
+ *   the number of attempts, or empty
  *
- * The script adds the gift to its new place before removing it from the old place. If Redis rejects a write (out of
+ * The script adds the gift to its new place before removing it from the old one. If Redis rejects a write (out of
  * memory), the gift stays in the old place.
  *
  * If there are more than keptLedger or keptFailed records, the script deletes those with the lowest ids, at most

@@ -13,7 +13,7 @@ import { processorOf } from './processor.ts'
 
 type Data<T extends keyof typeof events> = z.input<(typeof events)[T]>
 
-/** A gift that this request or an earlier one accepted. */
+/** A gift that was accepted for this request or for an earlier request with the same key. */
 export interface Accepted {
   gift: Gift
   /** Why the gift failed; undefined if it did not. */
@@ -23,8 +23,8 @@ export interface Accepted {
 export interface Gifts {
   /**
    * Stores a gift in the outbox. Once the gift is stored, the backend charges it or the sender receives
-   * gift:error, even if this server crashes. If the key was used before, the method returns the
-   * gift that was accepted first.
+   * gift:error, even if this server crashes. If the request's key was used before,
+   * returns the gift that was accepted first.
    *
    * @throws UNAVAILABLE if it is unknown whether the gift was stored; KEY_REUSED if the key
    *   belongs to a gift with different content
@@ -43,7 +43,7 @@ export interface Gifts {
   prepare (session: Session, room: LocalRoom, request: { giftId: number, recipientId: UserId }): Promise<void>
   counts (): Promise<Counts>
   /**
-   * @returns the highest totals since the room was created, largest first
+   * @returns the recipients' largest totals since the room was created, in descending order
    * @throws UNAVAILABLE
    */
   totals (room: RoomRecord): Promise<GiftTotal[]>

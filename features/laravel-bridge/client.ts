@@ -8,7 +8,7 @@ import type { Breaker, BreakerOptions } from './breaker.ts'
 import { BackendFailed } from './errors.ts'
 import { isRejection, rejection } from './rejections.ts'
 
-/** The calls in the backend's contract, by their names in metrics. */
+/** Names of the calls in the backend's contract, as used in metrics. */
 export const callNames = ['gifts', 'status', 'room', 'role'] as const
 export type CallName = (typeof callNames)[number]
 
@@ -38,7 +38,7 @@ export interface ClientOptions {
   /** Base URL of all calls, with an optional path. */
   url: string
   key: string
-  /** Timeout of a whole call, from connecting to the end of the body, in milliseconds. */
+  /** Timeout of a whole call, from connecting to the end of the response body, in milliseconds. */
   timeoutMs: number
   metrics: Metrics
   breaker?: Partial<BreakerOptions>

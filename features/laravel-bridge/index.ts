@@ -32,8 +32,8 @@ declare module 'flylive-audio-server/feature' {
 }
 
 /**
- * Connects the server to the backend. The backend provides owners, roles and client events, charges gifts, and receives
- * room status updates.
+ * Connects the server to the backend. The backend provides owners, roles and events for clients, charges gifts, and
+ * receives room status updates.
  */
 export default defineFeature(async function laravelBridge (app, { url, key, timeoutMs, events, eventsChannel }) {
   const { hooks, metrics, store } = app

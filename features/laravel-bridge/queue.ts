@@ -31,7 +31,7 @@ const maxSlice = 200
 
 export function createQueue ({ handle, maxItems, maxLength, sliceMs, startAfter }: QueueOptions): Queue {
   let items: { text: string, at: number }[] = []
-  // Remove handled items in bulk: each single removal would move all remaining items.
+  // Remove handled items in bulk: removing a single item would move all remaining items.
   let head = 0
   let length = 0
   let started = startAfter === undefined

@@ -7,7 +7,7 @@ const rejections = new WeakSet<Error>()
 export const isRejection = (error: unknown): boolean => error instanceof Error && rejections.has(error)
 
 /**
- * Creates the error of a call that the backend rejected.
+ * Creates the error for a call that the backend rejected.
  *
  * @param status 4xx
  */

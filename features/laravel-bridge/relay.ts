@@ -14,7 +14,7 @@ export type RelayedAt = Map<string, number>
 /** State that outlives a reload, because the next relay subscribes before the previous one closes. */
 export interface RelayHistory {
   readonly relayedAt: RelayedAt
-  /** Resolves once all previous relays drain their queues; undefined before the first relay. */
+  /** Resolves once all previous relays have drained their queues; undefined before the first relay. */
   closed: Promise<void> | undefined
 }
 
@@ -49,8 +49,8 @@ const warnIntervalMs = 1000
 /** Registers the metrics of the relay. Also called without Redis, so that dashboards find the metrics. */
 export function relayMetrics (metrics: Metrics) {
   return {
-    received: metrics.counter('flylive_laravel_events_received_total', 'Forwarded events from the backend, by type and by whether this server had a recipient', ['event_type', 'delivered']),
-    dropped: metrics.counter('flylive_laravel_events_dropped_total', "Dropped messages from the backend's channel, by reason", ['reason']),
+    received: metrics.counter('flylive_laravel_events_received_total', 'Events forwarded from the backend, by type and by whether this server had a recipient', ['event_type', 'delivered']),
+    dropped: metrics.counter('flylive_laravel_events_dropped_total', "Messages from the backend's channel that were dropped, by reason", ['reason']),
     inFlight: metrics.gauge('flylive_laravel_events_in_flight', 'Queued events from the backend'),
     duration: metrics.histogram('flylive_laravel_event_processing_duration_seconds', 'Time from receiving an event from the backend to delivering it', [], [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5])
   }
@@ -128,7 +128,7 @@ export function createRelay ({ names, history, rooms, sockets, rights, removals,
     return reached
   }
 
-  /** Applies events that change roles or memberships. */
+  /** If an event changes roles or memberships, invalidates cached rights and removes kicked and blocked users. */
   function applyLocally ({ event, userKey, roomId, correlationId }: Envelope, text: string): void {
     if (roomId === undefined) return
     if (event === 'room.member_role_changed') rights.invalidate(roomId, userKey)

@@ -33,8 +33,8 @@ export function createRemovals (app: Pick<FeatureInstance, 'clock' | 'cluster' |
   const closing = new AbortController()
 
   /**
-   * Schedules {@link kickJob} once for all servers. The job runs later, because an immediate
-   * cluster message could arrive before the event.
+   * Schedules {@link kickJob} once for all servers. The job runs later, because otherwise its
+   * cluster message could reach a server before the backend's event does.
    */
   async function scheduleVerification (roomId: string, userKey: string, eventId: string): Promise<void> {
     try {

@@ -17,7 +17,7 @@ export interface Rights {
   /**
    * Returns a user's role. If the backend has a role for the user, makes at most one call.
    *
-   * @param room `ownerId` is the owner when the room was created
+   * @param room `ownerId` is the user who owned the room when it was created
    * @throws UNAVAILABLE if the role cannot be determined; the method never assumes `member`
    */
   roleOf (room: { roomId: string, ownerId: UserId }, userKey: string): Promise<Role>

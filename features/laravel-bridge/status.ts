@@ -6,7 +6,7 @@ import type { BackendClient } from './client.ts'
 import { isRejection } from './rejections.ts'
 import { anyResponse } from './messages.ts'
 
-/** Name of the job that syncs a room and of the namespace with the last status sent per room. */
+/** Name of the job that syncs a room. Also the namespace that stores the last status sent for each room. */
 export const statusJob = 'room-status'
 
 /** The last status that the backend received for a room. */
@@ -50,8 +50,8 @@ export interface StatusOptions extends Pick<FeatureInstance, 'clock' | 'jobs' | 
 export type RememberedStatus = LRUCache<string, SentStatus>
 
 /**
- * Minimum interval between two status calls for a room, in milliseconds. The backend's contract requires one second. The
- * servers' clock is corrected by a few milliseconds now and then, which may shorten an interval.
+ * Minimum interval between two status calls for a room, in milliseconds. The backend's contract requires one second.
+ * Clock corrections of a few milliseconds may shorten an interval.
  */
 const intervalMs = 1050
 /** Retry delay after the backend rejected a status, in milliseconds. */
@@ -109,7 +109,7 @@ export function createRoomStatus ({ clock, jobs, kv, log, store, client, remembe
 
   async function post (roomId: string, status: Status): Promise<void> {
     const response = await client.call({ name: 'status', method: 'POST', path: ['rooms', roomId, 'status'], body: status }, anyResponse)
-    if (response === undefined) log.info({ roomId }, 'status sent for a room that the backend does not have')
+    if (response === undefined) log.info({ roomId }, 'the backend does not know the room whose status was sent')
   }
 
   async function save (roomId: string, status: SentStatus | undefined): Promise<void> {
@@ -123,7 +123,7 @@ export function createRoomStatus ({ clock, jobs, kv, log, store, client, remembe
   }
 
   /**
-   * Makes the next status call for a room if necessary.
+   * Sends a room's next status to the backend, if it differs from the last status sent.
    *
    * @returns whether another call must follow
    */

@@ -3,7 +3,7 @@ import { unavailable, withTimeout } from 'flylive-audio-server/feature'
 import type { Logger, Redis } from 'flylive-audio-server/feature'
 
 export interface SubscriptionOptions {
-  /** The connection that publishes the canaries. The subscription uses a duplicate of this connection. */
+  /** The connection that publishes the canaries (test messages). The subscription uses a duplicate of it. */
   redis: Redis
   channel: string
   log: Logger

@@ -11,7 +11,7 @@ export interface Cache<V> {
 }
 
 /**
- * @param maxAgeMs how long a value is valid after its load began
+ * @param maxAgeMs how long a value is valid after its load started, in milliseconds
  * @param maxEntries maximum number of entries. If there are more, the cache evicts the oldest
  */
 export function createCache<V> (maxAgeMs: number, maxEntries: number): Cache<V> {

@@ -10,8 +10,8 @@ export { config, requests }
 declare module 'flylive-audio-server/feature' {
   interface FeatureHooks {
     /**
-     * Returns whether each room is on air, in the same order. If several handlers are registered, a room is on air if
-     * any handler returns true for it.
+     * Returns whether each room is on air, in the order of `rooms`. If several handlers are registered, a room is on
+     * air if any handler returns true for it.
      */
     'lobby:onAir': (rooms: readonly RoomRecord[]) => Promise<readonly boolean[]>
   }

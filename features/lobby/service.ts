@@ -12,10 +12,10 @@ export interface Page {
 
 export interface Lobby {
   /**
-   * Returns a page of the rooms that have members. The page is at most `cacheMs` old.
+   * Returns a page of rooms that have members. The page is at most `cacheMs` old.
    *
-   * @param query if present, only rooms whose texts contain these words are returned. Each page searches at most {@link
-   *   maxSearched} rooms
+   * @param query if present, only rooms that contain all of these words in their id, title, topic or host name are
+   *   returned. At most {@link maxSearched} rooms are searched per page
    * @throws UNAVAILABLE
    */
   list (cursor: string | undefined, limit: number, query?: string): Promise<Page>

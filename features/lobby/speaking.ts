@@ -10,7 +10,7 @@ export interface Speaking {
 /** Interval between a server's reports of active speakers, in milliseconds. */
 const intervalMs = 1000
 /**
- * How long a server's report is valid, in milliseconds. A server without reports for this long is dead or has no
+ * How long a server's report is valid, in milliseconds. A server that sends no report for this long is dead or has no
  * speakers.
  */
 const maxAgeMs = 5000
@@ -21,8 +21,8 @@ const channel = 'lobby:speaking'
 const report = z.object({ node: z.string(), rooms: z.record(z.string(), z.array(z.union([z.string(), z.number()]))) })
 
 /**
- * Exchanges active speakers with all other servers. A server sends one report per second, for all of its rooms. A
- * server without speakers sends nothing.
+ * Sends the active speakers of this server's rooms to all servers, and collects the other servers' reports. A server
+ * sends one report per second, for all of its rooms. A server without speakers sends nothing.
  */
 export async function shareSpeakers (app: Pick<FeatureInstance, 'addHook' | 'bus' | 'log' | 'nodeId' | 'rooms' | 'sfu'>): Promise<Speaking> {
   const { bus, log, nodeId, rooms, sfu } = app
@@ -32,7 +32,7 @@ export async function shareSpeakers (app: Pick<FeatureInstance, 'addHook' | 'bus
   function receive (text: string): void {
     const { success, data } = report.safeParse(JSON.parse(text))
     if (success) byNode.set(data.node, { at: performance.now(), rooms: new Map(Object.entries(data.rooms)) })
-    else log.debug('a server with another version sent speakers in an unknown format')
+    else log.debug('a server with a different version sent active speakers in an unknown format')
   }
 
   function send (): void {

@@ -18,7 +18,7 @@ export const config = z.object({
   turnUrls: fromEnv('TURN_URLS', z.array(turnUrl).default([])
     .describe('TURN servers (coturn), as comma-separated turn: and turns: URLs. The server generates time-limited credentials for these servers.'), read.list),
   turnSecret: fromEnv('TURN_SECRET', secret(z.string().min(8, 'must have at least 8 characters').optional()
-    .describe("coturn's static-auth-secret, with which the server signs the credentials for TURN_URLS."))),
+    .describe("coturn's static-auth-secret. The server signs the credentials for TURN_URLS with it."))),
   commandsPerMinute: fromEnv('MEDIA_COMMANDS_PER_MINUTE', z.int().min(1).max(1_000_000).default(240)
     .describe('Maximum number of media commands (new transports, ICE restarts, new producers and unmutes) per user per minute, counted across all servers.'), read.number)
 })

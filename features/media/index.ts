@@ -6,9 +6,9 @@ import { events, greeting, joinReply, requests } from './messages.ts'
 
 export { config, requests }
 
-/** The object that the `mix` feature provides. Declared here, so that another feature named `mix` can replace it. */
+/** What the `mix` feature provides. Declared here, so that a different feature can replace it under the same name. */
 interface MixAccess {
-  /** @throws the errors of `sfu.consumeMix` */
+  /** @throws any error that `sfu.consumeMix` throws */
   consume (session: Session, transportId: string, capabilities: RtpCapabilities, options: ConsumeOptions): Promise<ConsumerInfo>
 }
 
@@ -28,8 +28,8 @@ const maxProducersBytes = 16_384
 // fields differently.
 
 /**
- * Audio for clients: transports, producers, consumers and active speakers. The
- * kernel (`app.sfu`) owns the media state, so audio continues during a reload.
+ * Lets clients send and receive audio, and reports active speakers. The kernel (`app.sfu`) owns the transports,
+ * producers and consumers, so audio continues during a reload.
  */
 export default defineFeature(async function media (app, settings) {
   const { features, hooks, messages, rooms, sfu } = app
@@ -68,8 +68,8 @@ export default defineFeature(async function media (app, settings) {
     } satisfies z.input<typeof joinReply>
   })
 
-  // These requests cause work for the media worker or for every member of the room. Repeated mutes have no effect, and
-  // unmutes are limited, so mutes need no limit of their own.
+  // For requests that cause work for the media worker or for every member of the room. Repeated mutes have no effect,
+  // and unmutes are limited, so mutes need no limit of their own.
   const limit = { perMinute: settings.commandsPerMinute, name: 'media', eventual: true }
   messages.on('transport:create', { ...requests['transport:create'], limit }, async ({ type }, { room, session }) =>
     ({ ...await sfu.createTransport(room, session, type) }) as never)
@@ -115,7 +115,7 @@ export default defineFeature(async function media (app, settings) {
     return {}
   })
 
-  // The hooks are called on each server, for the producers of all servers.
+  // Every server calls these hooks for the producers on all servers.
   const toOthers = ({ sessionId }: ProducerOwner) => ({ local: true, ...(sessionId === undefined ? {} : { except: sessionId }) })
   hooks.on('media:producerOpened', (roomId, { producerId, userId, source }, owner) =>
     rooms.emit(roomId, 'audio:newProducer', { producerId, userId, source, kind: 'audio' }, toOthers(owner)))

@@ -121,7 +121,7 @@ export const requests = {
     reply: nothing
   },
   'transport:restartIce': {
-    request: z.object({ transportId: mediaId }).describe("Returns new ICE credentials after a change of the client's network"),
+    request: z.object({ transportId: mediaId }).describe('Returns new ICE credentials. Clients use this after their network has changed'),
     reply: z.object({ iceParameters: opaque })
   },
   'audio:produce': {
@@ -173,7 +173,7 @@ const producerEvent = z.object({ roomId, producerId: mediaId, userId, source })
 export const events = {
   'audio:newProducer': producerEvent.extend({ kind: z.literal('audio') }).describe('Sent to the other members when a user starts sending audio'),
   'audio:producerClosed': producerEvent.extend({ reason: z.literal('bitrate').optional().describe('The producer sent more than 1.5 times its allowed bit rate for 3 s') })
-    .describe('Sent to the other members when a producer is closed. The sender of the audio also receives the event if it has a reason'),
+    .describe('Sent to the other members when a producer is closed. If `reason` is present, the sender of the audio also receives the event'),
   'audio:producerPaused': producerEvent.describe('Sent to the other members when a producer is paused'),
   'audio:producerResumed': producerEvent.describe('Sent to the other members when a producer is resumed'),
   'consumer:closed': z.object({ roomId, consumerId: mediaId }).describe('Sent to a member when one of their consumers is closed'),

@@ -6,12 +6,12 @@ import { createRecommendations, mixState } from './recommendations.ts'
 
 export { config }
 
-/** The mix, for other features. */
+/** Gives other features access to the mix. */
 export interface Mix {
   /**
    * Lets a session receive the mix of its room.
    *
-   * @throws the errors of `sfu.consumeMix`
+   * @throws any error that `sfu.consumeMix` throws
    */
   consume (session: Session, transportId: string, capabilities: RtpCapabilities, options: ConsumeOptions): Promise<ConsumerInfo>
 }
@@ -23,7 +23,7 @@ declare module 'flylive-audio-server/feature' {
 }
 
 /**
- * Lets listeners receive one mixed stream instead of one stream per speaker, and recommends it in rooms with many
+ * Lets listeners receive one mixed stream instead of one stream per speaker, and recommends the mix in rooms with many
  * listeners. The kernel (`app.sfu`) creates the mix, so audio continues during a reload.
  */
 export default defineFeature(async function mix (app, { fromListeners }) {

@@ -5,27 +5,27 @@ import type { FeatureInstance, RoomStateHandle } from 'flylive-audio-server/feat
 export const mixState = z.object({ recommended: z.boolean() })
 export type MixStateHandle = RoomStateHandle<z.output<typeof mixState>>
 
-/** The recommendation ends below this fraction of the threshold, so that it does not change with every join and leave. */
+/** The recommendation ends below this fraction of the threshold, so that it does not change with each join or leave. */
 const hysteresis = 0.8
 
 /** Recommends the mix in rooms with many listeners. */
 export interface Recommendations {
   isRecommended (roomId: string): boolean
   /**
-   * Updates the recommendation of a room.
+   * Updates the recommendation for a room.
    *
    * @param count the number of people in the room; if omitted, it is read from the store
    */
   review (roomId: string, count?: number): Promise<void>
   /**
-   * Updates the recommendation of a room whose seats have changed.
+   * Updates the recommendation for a room whose seats have changed.
    *
    * @param seated number of users in the room who have a seat
    */
   seatsChanged (roomId: string, seated: number): Promise<void>
   /** Called when the `seats` feature is turned on or off. While it is off, nobody counts as seated. */
   setSeats (areOn: boolean): void
-  /** Called when a room has no more members on this server. */
+  /** Called when a room no longer has members on this server. */
   forget (roomId: string): void
 }
 
@@ -53,7 +53,7 @@ export function createRecommendations ({ features, log, store }: FeatureInstance
     })
   }
 
-  /** Logs failures. The next change to the room's members or seats updates the recommendation again. */
+  /** Calls {@link review} and logs failures. The next change to the room's members or seats triggers a new review. */
   async function tryReview (roomId: string, count?: number): Promise<void> {
     try {
       await review(roomId, count)

@@ -3,23 +3,24 @@ import type { Ban, FeatureInstance, GivenRole, LocalRoom, Role, Session, UserId,
 import type { config } from './config.ts'
 
 /**
- * The commands of a room's hosts (the owner and admins). Each command checks the sender's role when it runs. All commands
- * except `bans` write an audit line when they are done.
+ * The commands of a room's hosts (the owner and admins). Each command checks the sender's role when it runs. All
+ * commands except `bans` write an audit line when they are done.
  *
- * All methods throw FORBIDDEN if the sender's role does not allow the command, and UNAVAILABLE if the store cannot be reached.
+ * All methods throw FORBIDDEN if the sender's role does not allow the command, and UNAVAILABLE if the store cannot be
+ * reached.
  */
 export interface Moderation {
   /**
    * Removes a user from the room and, if `banSeconds` is given, bans the user.
    *
    * @returns the user's id: as in their token (number or string) if they are in the room, otherwise unchanged
-   * @throws CANNOT_TARGET_SELF, BAN_LIMIT; FORBIDDEN if an admin targets the owner; NOT_IN_ROOM if the user is not in the
-   *   room and has no seat, unless `banSeconds` is given
+   * @throws CANNOT_TARGET_SELF, BAN_LIMIT; FORBIDDEN if an admin targets the owner; NOT_IN_ROOM if the user is not in
+   *   the room and has no seat, unless `banSeconds` is given
    */
   kick (room: LocalRoom, session: Session, userId: UserId, banSeconds?: number): Promise<UserId>
   unban (room: LocalRoom, session: Session, userId: UserId): Promise<void>
   /**
-   * @param after the key of a user; empty for the first page
+   * @param after the user key to start after; empty for the first page
    * @returns at most `limit` bans, ordered by user
    */
   bans (room: LocalRoom, session: Session, after: string, limit: number): Promise<Ban[]>

@@ -17,7 +17,10 @@ const lostTalkMs = 10_000
 /** Maximum number of packets waiting for a talk's producer to open. */
 const maxWaiting = 100
 
-/** Messages to all servers that have radios or native clients of a channel. All servers receive them in the same order. */
+/**
+ * A message to all servers with radios or native clients in a channel. All servers receive these messages in the same
+ * order.
+ */
 export type ChannelMessage =
   /** A talk starts. */
   { kind: 'start', talk: CurrentTalk, frame: string } |
@@ -25,16 +28,16 @@ export type ChannelMessage =
   /** A server with native clients asks the talk's server to send the talk to the room as a producer. */
   { kind: 'wanted', talkId: string } |
   { kind: 'end', talkId: string, userKey: string, frame: string } |
-  /** A message of the channel, for example a text message. */
+  /** A message in the channel, for example a text message. */
   { kind: 'message', userKey: string, messageId: string, frame: string } |
   /** The user is no longer a member. */
   { kind: 'removed', userKey: string }
 
 const topicOf = (channel: string) => `push-to-talk:g:${channel}`
 
-/** The channels in use on this server: their rooms, and what their members receive. */
+/** Manages the channels in use on this server: opens their rooms, and delivers talks and messages to the members. */
 export interface Channels {
-  /** @returns the channel; opened on this server if necessary */
+  /** @returns the channel, opened on this server if necessary */
   open (key: string): Channel
   /**
    * Resolves when the room of the channel is open.
@@ -47,11 +50,11 @@ export interface Channels {
   publish (channel: Pick<Channel, 'key'>, message: ChannelMessage): Promise<boolean>
   /** Starts receiving the audio of native clients. Called when a native client starts sending audio. */
   follow (channel: Channel): void
-  /** Whether the room has native clients on this server. */
+  /** Whether the channel's room has native clients on this server. */
   hasNatives (channel: Channel): boolean
-  /** Reopens the rooms of used channels and closes unused channels. Called about once per second. */
+  /** Reopens rooms of used channels, closes unused channels and ends lost talks. Called about once per second. */
   check (now: number): void
-  /** Receives the messages of all open channels. */
+  /** Subscribes to the messages of all open channels. */
   subscribe (): Promise<void>
   unsubscribe (): Promise<void>
 }
@@ -80,7 +83,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
     return bus.subscribe(topicOf(channel.key), handler)
   }
 
-  /** Native clients in the room on this server. */
+  /** @returns the sessions of the native clients on this server that are in the channel's room */
   function nativesOf ({ roomId, gateway }: Channel): Session[] {
     const room = rooms.get(roomId)
     return room ? [...room.members].filter((session) => session !== gateway) : []
@@ -105,7 +108,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
         const { talk } = message
         // This server may have subscribed after the talk started.
         if (channel.current === undefined) channel.current = talk
-        // Audio of another talk is ignored: that talk has lost the floor.
+        // Ignore the audio of any other talk: that talk has lost the floor.
         if (channel.current?.talkId !== talk.talkId) return
         channel.lastAudioAt = clock.now()
         const data = deliver(message.frame, talk.userKey)
@@ -159,7 +162,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
     const opening: TalkInjection = { talkId: talk.talkId, injection: undefined, waiting: [], isClosed: false }
     channel.injection = opening
     openInjection(channel, talk, opening, channel.gateway).catch((err: unknown) => {
-      log.warn({ err, roomId: channel.roomId }, 'failed to send a talk to the native clients of a channel')
+      log.warn({ err, roomId: channel.roomId }, "failed to send a talk to a channel's native clients")
       opening.isClosed = true
     })
     return opening
@@ -260,7 +263,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
     }
     state.channels.set(key, channel)
     channel.ready = subscribeTo(channel).then(() => openRoom(channel)).finally(() => { channel.ready = undefined })
-    channel.ready.catch((err: unknown) => log.warn({ err, roomId: channel.roomId }, 'failed to open the room of a channel'))
+    channel.ready.catch((err: unknown) => log.warn({ err, roomId: channel.roomId }, "failed to open a channel's room"))
     return channel
   }
 
@@ -278,7 +281,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
     if (channel.tap || channel.isTapping || !channel.gateway) return
     channel.isTapping = true
     openTap(channel, channel.gateway)
-      .catch((err: unknown) => log.warn({ err, roomId: channel.roomId }, 'failed to receive the audio of the native clients of a channel'))
+      .catch((err: unknown) => log.warn({ err, roomId: channel.roomId }, "failed to receive audio from a channel's native clients"))
       .finally(() => { channel.isTapping = false })
   }
 
@@ -315,7 +318,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
         if (current && current.nodeId !== nodeId && now - channel.lastAudioAt > lostTalkMs) endLost(channel, current)
         if (channel.radios.size > 0 || nativesOf(channel).length > 0) {
           channel.idleSince = undefined
-          ready(channel).catch((err: unknown) => log.debug({ err, roomId: channel.roomId }, 'failed to open the room of a channel, retrying'))
+          ready(channel).catch((err: unknown) => log.debug({ err, roomId: channel.roomId }, "failed to open a channel's room, retrying"))
           continue
         }
         channel.idleSince ??= now
@@ -332,7 +335,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
   }
 }
 
-/** @returns the user's voice in the channel; created if necessary */
+/** @returns the user's voice in the channel, created if necessary */
 export function nativeVoice (channel: Channel, userId: UserId): NativeVoice {
   const userKey = userKeyOf(userId)
   const voice = channel.natives.get(userKey) ?? { userId, userKey, talk: undefined, waiting: undefined, deniedUntil: 0, mustPause: false, lastAudioAt: 0 }

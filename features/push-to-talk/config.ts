@@ -5,11 +5,11 @@ export const config = z.object({
   path: fromEnv('PTT_PATH', z.string().regex(/^\/[\w.~/-]+$/, 'must be a path like /ptt').default('/ptt')
     .describe('Path of the WebSocket for radios.')),
   secret: fromEnv('PTT_JWT_SECRET', secret(z.string().min(32, 'must have at least 32 characters').optional()
-    .describe('Secret for verifying the tokens of radios (HS256). Default: JWT_SECRET.'))),
+    .describe("Secret for verifying radios' tokens (HS256). Default: JWT_SECRET."))),
   selfJoin: fromEnv('PTT_SELF_JOIN', z.boolean().default(false)
     .describe('Allows radios to join and leave channels (USER_ADD, USER_REMOVE).'), read.flag),
   record: fromEnv('PTT_RECORD', z.boolean().default(false)
-    .describe('Stores each talk as an Ogg Opus file, named after the message id of the talk.'), read.flag),
+    .describe("Stores each talk as an Ogg Opus file, named after the talk's message id."), read.flag),
   recordDays: fromEnv('PTT_RECORD_DAYS', z.int().min(1).max(3650).default(30)
     .describe('How long talks are stored, in days.'), read.number),
   messagesPerMinute: fromEnv('PTT_MESSAGES_PER_MINUTE', z.int().min(1).max(100_000).default(120)

@@ -6,7 +6,7 @@ import type { Radio } from './state.ts'
 
 const frameEvent = 'ptt:frame'
 
-/** The message format of radios. Radios receive only frames, not the events of native clients. */
+/** The message format of radios. Radios receive only frames, not the events that native clients receive. */
 export const face: Face<Uint8Array> = {
   name: 'push-to-talk',
   binary: true,
@@ -16,7 +16,7 @@ export const face: Face<Uint8Array> = {
   reply: () => undefined
 }
 
-/** Writes frames to radios of this server. */
+/** Writes frames to radios connected to this server. */
 export interface Delivery {
   send (radio: Radio, frame: Frame): void
   /** Writes an encoded frame to a radio immediately. */

@@ -49,7 +49,7 @@ export function take (state: FloorState | undefined, talk: { talkId: string, use
 }
 
 /**
- * Records that a talk has sent audio.
+ * Updates the time of a talk's last audio, if the talk has the floor.
  *
  * @returns the decision; its `result` is true if the talk still has the floor
  */

@@ -44,7 +44,7 @@ const maxItems = 1024
 /** Maximum nesting depth of a payload. */
 const maxDepth = 32
 
-/** A message. `toId` is a user in private messages and a channel in group messages. */
+/** A message. `toId` identifies a user in private messages and a channel in group messages. */
 export interface Frame {
   channelType: 0 | 1
   messageType: number

@@ -6,7 +6,7 @@ export { config }
 
 declare module '../../plugins/cluster/messages.ts' {
   interface ClusterMessages {
-    /** The channels of a user have changed. */
+    /** A user's channels have changed. */
     'ptt:channels': { userKey: string }
   }
 }
@@ -29,7 +29,7 @@ export default defineFeature(async function pushToTalk (app, settings) {
 
   app.gate.upgrade(settings.path, {
     face,
-    // Browsers require the server to select one of the offered subprotocols. Like the original router, the server
+    // Browsers require the server to select one of the offered subprotocols. Like the VoicePing router, the server
     // selects the first one, which is the token.
     subprotocol: ([first]) => first,
     authenticate: await createAuthentication(app, settings.secret),

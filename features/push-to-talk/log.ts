@@ -12,12 +12,15 @@ export interface LoggedMessage {
   frame: string
 }
 
-/** Messages for users (`u:<key>`) and channels (`g:<key>`). Each log has a maximum length, and each message expires. */
+/**
+ * Logs the messages for each user (`u:<key>`) and channel (`g:<key>`). Each log has a maximum length, and each message
+ * expires.
+ */
 export interface MessageLog {
   /**
    * Resolves when the message is stored durably.
    *
-   * @throws UNAVAILABLE, or the error of Redis
+   * @throws UNAVAILABLE, or a Redis error
    */
   append (target: string, message: LoggedMessage): Promise<void>
   /** @returns each target's unexpired messages, oldest first */

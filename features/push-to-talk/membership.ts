@@ -13,7 +13,7 @@ const keptMs = 90 * 86_400_000
 const maxChannels = 256
 const maxAttempts = 20
 
-/** Changes to a user's channels. The user's token does not contain them. */
+/** The changes to a user's channels that the user's token does not contain. */
 const changes = z.object({
   /**
    * The channels that the backend set, and when it set them, in epoch milliseconds. A token issued later takes
@@ -29,7 +29,7 @@ type Changes = z.output<typeof changes>
 const none: Changes = { joined: [], left: [] }
 const idList = z.array(z.unknown()).catch([])
 
-/** Whether a channel id is valid: it must be allowed in a room id. */
+/** Whether a channel id is valid, which means that a room id can contain it. */
 export const isChannel = (key: string): boolean => key !== '' && roomId.safeParse(roomOf(key)).success
 
 /** @returns the valid channel ids in a claim or message, as strings */
@@ -38,7 +38,7 @@ export function channelsIn (value: unknown): string[] {
   return [...new Set(keys)].filter(isChannel).slice(0, maxChannels)
 }
 
-/** The claims about channels in a token. */
+/** The token claims that determine a user's channels. */
 export interface TokenChannels {
   channelIds?: unknown
   /** Epoch seconds. */
@@ -64,7 +64,7 @@ export interface Membership {
    */
   set (user: UserId, channels: readonly string[]): Promise<void>
   /**
-   * Adds a channel to a user, or removes one, at the user's request.
+   * Adds a user to a channel, or removes the user from it, at the user's own request.
    *
    * @throws UNAVAILABLE
    */

@@ -25,7 +25,7 @@ const replayPollMs = 20
 /** Maximum time that a radio's frames wait for the replay of its missed messages, in milliseconds. */
 const replayWaitMs = 500
 /**
- * Maximum time until a server detects a broken connection, in milliseconds. Messages sent before that may be lost.
+ * Maximum time until a server detects a broken connection, in milliseconds. Messages sent in this time may be lost.
  */
 const unnoticedMs = 60_000
 
@@ -38,7 +38,7 @@ export interface Radios {
   opened (session: Session): void
   closed (session: Session): void
   receive (session: Session, data: Buffer, isBinary: boolean): void
-  /** Handles a message from any server for the radios of a user. */
+  /** Handles a message for a user's radios. Any server may have sent the message. */
   fromServer (userKey: string, message: UserMessage): void
   /** Applies a change in a user's channels to the user's radios on this server. */
   channelsChanged (userKey: string): Promise<void>
@@ -76,7 +76,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
   const sentMessages = new Map<string, { since: number, count: number }>()
   const drop = (reason: DropReason) => { dropped.inc({ reason }) }
 
-  /** Records that a user has received all messages up to a time. */
+  /** Marks all messages up to a time as received by a user. */
   function see ({ userId, userKey }: Radio, at = clock.now()): void {
     seen.set(userKey, String(at), { ttlMs: seenTtlMs }).catch((err: unknown) => log.debug({ err, userId }, 'failed to store which messages a user has received'))
   }
@@ -116,7 +116,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
     const loggedIn = users.publish(userId, { kind: 'login', sessionId: session.id, deviceId })
     const claims = session.identity.claims as RadioClaims
     const [keys, seenAt] = await Promise.all([membership.channelsOf(userId, claims), seen.get(userKey)]).catch((err: unknown) => {
-      log.warn({ err, userId }, 'store unavailable: using the channels in the token of a radio, and not sending missed channel messages')
+      log.warn({ err, userId }, "store unavailable: using the channels in the radio's token, without missed channel messages")
       return [channelsIn(claims.channelIds), undefined] as const
     })
     if (!session.open) return
@@ -127,7 +127,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
       log.warn({ err, userId }, 'failed to send missed messages')
       release(radio)
     })
-    // A radio with a slow connection can talk before it receives everything.
+    // A radio with a slow connection can talk before it has received all missed messages.
     await Promise.race([replayed, delay(replayWaitMs, undefined, { ref: false })])
   }
 
@@ -208,7 +208,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
   /**
    * Counts a message.
    *
-   * @returns false if the user sent too many messages in this minute, counted across connections
+   * @returns false if the user has sent too many messages in this minute, over all of the user's connections
    */
   function admit ({ userKey }: Radio): boolean {
     const now = performance.now()
@@ -310,7 +310,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
           .finally(() => drain(radio))
       } catch (err) {
         // The payload cannot be converted, for example because it is nested too deeply.
-        log.debug({ err, userId: radio.userId }, 'frame from a radio dropped')
+        log.debug({ err, userId: radio.userId }, 'dropped a frame from a radio')
         drop('malformed')
       }
     },

@@ -3,16 +3,16 @@ import { NotFound } from 'flylive-audio-server/feature'
 import type { BlobInfo, FeatureInstance } from 'flylive-audio-server/feature'
 import { oggOpus } from './opus.ts'
 
-/** Recorded talks: Ogg Opus files named after their message ids. */
+/** Stores talks as Ogg Opus files, each named after the talk's message id. */
 export interface Recorder {
-  /** Stores a talk. Resolves when the talk is durable. Does nothing if there are no packets. */
+  /** Resolves when the talk is stored durably. Does nothing if there are no packets. */
   keep (messageId: string, packets: readonly Uint8Array[]): Promise<void>
   /** @returns the stored talks */
   list (): Promise<{ messageId: string, bytes: number, createdAt: number }[]>
   /** @throws NOT_FOUND */
   read (messageId: string): Promise<Readable>
   delete (messageId: string): Promise<void>
-  /** Deletes the talks that are too old. */
+  /** Deletes the talks that are older than `keptMs`. */
   expire (): Promise<void>
 }
 
@@ -20,7 +20,7 @@ const folder = 'push-to-talk/talks'
 const isName = (text: string) => /^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}$/.test(text)
 const encodedPrefix = 'id.'
 
-/** User ids may contain characters that the key of a blob cannot contain. */
+/** Encodes the message id if necessary: user ids may contain characters that are not allowed in blob keys. */
 function keyOf (messageId: string): string {
   if (isName(messageId) && !messageId.startsWith(encodedPrefix)) return `${folder}/${messageId}`
   const encoded = encodedPrefix + Buffer.from(messageId).toString('base64url')

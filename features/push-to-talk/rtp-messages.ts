@@ -6,7 +6,7 @@ export interface WatchedVoice {
   levelExtensionId: number | undefined
 }
 
-/** Messages to the RTP thread. */
+/** A message to the RTP thread. */
 export type RtpCommand =
   /** Replaces the voices of a channel. */
   { op: 'voices', channel: string, voices: readonly WatchedVoice[] } |
@@ -15,7 +15,7 @@ export type RtpCommand =
   { op: 'send', stream: string, packet: Uint8Array } |
   { op: 'close', stream: string }
 
-/** A packet with speech or shortly after speech. */
+/** A packet that contains speech or closely follows speech. */
 export interface VoicePacket {
   channel: string
   userKey: string
@@ -25,10 +25,10 @@ export interface VoicePacket {
   isVoice: boolean
 }
 
-/** Messages from the RTP thread: the port that receives packets, or a packet. */
+/** A message from the RTP thread: the port that receives packets, or a packet. */
 export type RtpEvent = { port: number } | VoicePacket
 
-/** Id of the audio level header extension in packets from the thread. */
+/** Id of the audio level header extension in the packets that the thread sends. */
 export const sentLevelExtensionId = 1
 export const sentPayloadType = 100
 /**

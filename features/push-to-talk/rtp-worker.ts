@@ -7,7 +7,7 @@ import type { RtpCommand, RtpEvent, WatchedVoice } from './rtp-messages.ts'
 
 // The thread that receives and sends RTP. While native clients are silent, it passes no packets to the main thread.
 
-/** Levels are in −dBov: 0 is the loudest, 127 is silence. */
+/** The lowest level that counts as speech, in −dBov: 0 is the loudest, 127 is silence. */
 const quietestVoice = 60
 /**
  * Audio level that the thread writes into the packets it sends. The thread does not decode the packets, so it cannot
@@ -18,7 +18,7 @@ const sentLevel = 20
 const hangoverMs = 1500
 /** An Opus packet of at most this size is silence (DTX). */
 const maxSilentBytes = 3
-/** After a pause longer than this, the next timestamp includes the pause. In milliseconds. */
+/** The next timestamp includes the preceding pause if the pause is longer than this, in milliseconds. */
 const maxJitterMs = 200
 
 interface Voice extends WatchedVoice {

@@ -3,7 +3,7 @@ import type { RtpCommand, RtpEvent, VoicePacket } from './rtp-messages.ts'
 
 /** The thread that exchanges RTP with the media workers. It starts when it is first used. */
 export interface Rtp {
-  /** Receives packets with speech and packets shortly after speech. Set by the running generation of the feature. */
+  /** Receives the packets that contain or closely follow speech. Set by the running generation of the feature. */
   receive: (packet: VoicePacket) => void
   /** @returns the UDP port on 127.0.0.1 that receives packets */
   port (): Promise<number>

@@ -25,7 +25,7 @@ export function createService (app: FeatureInstance, settings: Settings) {
   const generation = Symbol('push-to-talk')
   const state: State = app.keep('state', createState)
   const rtp = app.keep('rtp', () => createRtp((err) => {
-    log.error({ err }, 'the RTP thread of push-to-talk failed')
+    log.error({ err }, 'the push-to-talk RTP thread failed')
     for (const channel of state.channels.values()) channel.tap?.close()
   }), (kept) => kept.close())
   const floor = rooms.roomState.define('push-to-talk', floorState)
@@ -59,7 +59,7 @@ export function createService (app: FeatureInstance, settings: Settings) {
       await radios.channelsChanged(userKey)
       for (const session of app.sockets.ofUser(userKey)) await checkNative(session)
     } catch (err) {
-      log.error({ err, userKey }, "failed to apply a change of a user's channels")
+      log.error({ err, userKey }, "failed to apply a change to a user's channels")
     }
   }
 

@@ -42,7 +42,7 @@ export interface HeldMessage {
   messageId: string
 }
 
-/** A talk of a user on this server. A radio can talk to a channel or to one user; a native client can talk only to a channel. */
+/** A talk by a user on this server. Radios talk to a channel or to one user; native clients talk only to a channel. */
 export interface Talk {
   readonly id: string
   readonly channelType: 0 | 1
@@ -96,7 +96,7 @@ export interface NativeVoice {
 /** The producer that sends a radio's talk to native clients. */
 export interface TalkInjection {
   readonly talkId: string
-  /** Undefined while it is being opened. */
+  /** Undefined while the producer is being opened. */
   injection: Injection | undefined
   readonly waiting: Uint8Array[]
   isClosed: boolean
@@ -107,7 +107,7 @@ export interface Channel {
   readonly key: string
   readonly roomId: string
   readonly radios: Set<Radio>
-  /** The session that keeps the room open and owns the audio of radios. */
+  /** The session that keeps the room open and owns the radios' audio. */
   gateway: Session | undefined
   /** Resolves when the room is open; undefined if opening has not started. */
   ready: Promise<void> | undefined

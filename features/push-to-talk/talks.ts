@@ -26,7 +26,7 @@ const nativeRetryMs = 500
 /** Maximum number of a native client's packets that wait for the floor. */
 const maxWaiting = 50
 
-/** Talks of users on this server. */
+/** Handles the talks of the users on this server. */
 export interface Talks {
   /** Handles START. */
   start (radio: Radio, frame: Frame): Promise<void>
@@ -145,7 +145,7 @@ export function createTalks (app: FeatureInstance, { state, channels, users, del
     users.publish(toId, { kind: 'frame', frame: base64(encodeFrame({ ...frame, fromId: radio.userId })) })
   }
 
-  /** Renews the floor of a talk, at most once per second. */
+  /** Renews a talk's hold on the floor, at most once per second. */
   function renewFloor (talk: Talk, channel: Channel): void {
     const now = clock.now()
     if (now - talk.renewedAt < renewMs) return
@@ -154,7 +154,7 @@ export function createTalks (app: FeatureInstance, { state, channels, users, del
       .catch((err: unknown) => log.debug({ err, roomId: channel.roomId }, 'failed to renew the floor'))
   }
 
-  /** Ends a talk that has lost the floor. No STOP is sent, because the members of the channel already receive another talk. */
+  /** Ends a talk that has lost the floor. Sends no STOP, because the channel's members already receive another talk. */
   function lose (talk: Talk): void {
     if (talk.isFinished) return
     forget(talk)

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { findTextIssue, Unauthorized, unavailable, userId, withDetails, z } from 'flylive-audio-server/feature'
 import type { FeatureInstance, HttpRequest, Identity } from 'flylive-audio-server/feature'
 
-/** Lifetime of PTT_JWT_SECRET tokens without `exp`, counted from `iat`, in milliseconds. */
+/** Lifetime of tokens that are signed with PTT_JWT_SECRET and have no `exp`, counted from `iat`, in milliseconds. */
 const maxAgeMs = 86_400_000
 
 const claimsSchema = z.object({
@@ -34,7 +34,7 @@ const headerOf = ({ headers }: HttpRequest, name: string): string | undefined =>
 const offeredBy = (request: HttpRequest): string[] =>
   headerOf(request, 'sec-websocket-protocol')?.split(',').map((item) => item.trim()).filter(Boolean) ?? []
 
-/** Verifies a token with the feature's own secret. */
+/** @returns a function that verifies tokens with the feature's own secret */
 async function createOwnVerifier (app: FeatureInstance, secret: string) {
   const { createVerifier } = await import('fast-jwt')
   const verify = createVerifier({ key: secret, algorithms: ['HS256'], cache: false, clockTolerance: 60_000 })
@@ -60,7 +60,7 @@ async function createOwnVerifier (app: FeatureInstance, secret: string) {
 const hash = (token: string) => createHash('sha256').update(token).digest('hex')
 
 /**
- * @param secret the key of radio tokens; undefined if radios use the `auth` feature's tokens
+ * @param secret the key that verifies radio tokens; undefined if radios use the `auth` feature's tokens
  * @returns a function that identifies a connecting radio; it throws UNAUTHORIZED or UNAVAILABLE
  */
 export async function createAuthentication (app: FeatureInstance, secret: string | undefined): Promise<(request: HttpRequest) => Promise<Identity>> {

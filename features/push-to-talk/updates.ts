@@ -9,10 +9,10 @@ const updatesChannel = 'vp:membership_updates'
 const update = z.object({ userId, channelIds: z.array(z.unknown()), action: z.literal('set_user_channels') })
 
 /**
- * Applies the changes to users' channels that the backend publishes. All servers receive each change.
+ * Applies the updates that the backend publishes when a user's channels change. All servers receive every update.
  *
- * @param redis if undefined, there is nothing to subscribe to
- * @param changed called when a user's channels change
+ * @param redis if undefined, the server receives no updates
+ * @param changed called after an update is stored
  * @returns a function that ends the subscription
  */
 export function subscribeToUpdates ({ log, metrics }: Pick<FeatureInstance, 'log' | 'metrics'>, redis: Redis | undefined, membership: Membership, changed: (userKey: string) => void): () => void {

@@ -2,14 +2,14 @@ import { userKeyOf } from 'flylive-audio-server/feature'
 import type { FeatureInstance, UserId } from 'flylive-audio-server/feature'
 import type { State } from './state.ts'
 
-/** Messages to all servers that have radios of a user. All servers receive them in the same order. */
+/** A message to all servers with radios of a user. These servers receive all such messages in the same order. */
 export type UserMessage =
   /** A frame for the user's radios. */
   { kind: 'frame', frame: string, messageId?: string } |
-  /** A radio of the user has connected. */
+  /** One of the user's radios has connected. */
   { kind: 'login', sessionId: string, deviceId: string }
 
-/** Messages between servers about users with radios. */
+/** Sends and receives the messages between servers about users with radios. */
 export interface Users {
   /** Subscribes to the messages for a user who has a radio on this server. */
   add (userKey: string): Promise<void>

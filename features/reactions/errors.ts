@@ -2,5 +2,4 @@ import { createError, withDetails } from 'flylive-audio-server/feature'
 
 export const EmojiNotAllowed = createError('EMOJI_NOT_ALLOWED', 'The emoji is not in the list of allowed reactions', 400)
 
-/** @param allowed the allowed emojis */
 export const emojiNotAllowed = (allowed: readonly string[]) => withDetails(new EmojiNotAllowed(), { allowed })

@@ -14,7 +14,7 @@ export interface Reactions {
   forget (roomId: string): void
 }
 
-/** @param coalesceOver rooms with more members than this are big */
+/** @param coalesceOver rooms with more members than this are treated as big */
 export function createReactions (app: FeatureInstance, coalesceOver: number): Reactions {
   const { cluster, rooms, store } = app
   const sizes = new WeakMap<LocalRoom, { members: Promise<number>, loadedAt: number }>()

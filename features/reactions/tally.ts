@@ -12,7 +12,7 @@ export interface Tally {
 /** Unsent counts and their timers, per room. They survive a reload. */
 export interface PendingCounts {
   readonly rooms: Map<string, PendingRoom>
-  /** Sends the counts of a room. `flush` is a function of the current instance of the feature. */
+  /** Sends the counts of a room. Set by the current instance of the feature. */
   flush: ((roomId: string, room: PendingRoom) => void) | undefined
 }
 

@@ -3,7 +3,7 @@ import type { FeatureInstance, UserId } from 'flylive-audio-server/feature'
 import type { EndReason } from './messages.ts'
 import type { RecordingRecord } from './records.ts'
 
-/** A recording that another server continues as a new recording. */
+/** An ended recording that a different server continues as a new recording. */
 export interface Predecessor {
   recordingId: string
   roomId: string

@@ -10,11 +10,11 @@ export interface IndexRepairOptions {
   quietMs: number
   /** Finishes a lost recording from its parts in the bucket. Called after its record is added to the index. */
   finish (record: RecordingRecord): Promise<void>
-  /** Called if the mark has changed since it was last read, because the store has then lost the index. */
+  /** Called if the store has lost the index, which a changed mark shows; see {@link createIndexRepair}. */
   lost (): void
 }
 
-/** How long a server holds the lock on the repair, in milliseconds. */
+/** How long a server holds the repair lock, in milliseconds. */
 const lockMs = 5000
 const markName = 'complete'
 
@@ -23,8 +23,8 @@ const markName = 'complete'
  * server adds the recordings in the bucket to the index again.
  *
  * @returns a function that repairs the index if the mark is missing. It returns false if it must be called again soon,
- *   because another server is repairing the index or a recording may still run. It throws the errors of the store and
- *   of the bucket
+ *   because another server is repairing the index or a recording may still run. It throws errors from the store and
+ *   the bucket
  */
 export function createIndexRepair ({ clock, cluster, kv, log }: FeatureInstance, { index, storage, quietMs, finish, lost }: IndexRepairOptions): () => Promise<boolean> {
   const marks = kv.namespace('recording-marks')
@@ -38,7 +38,7 @@ export function createIndexRepair ({ clock, cluster, kv, log }: FeatureInstance,
   async function add (recordingId: string, isFinished: boolean): Promise<void> {
     const record = await storage.bucketRecord(recordingId, isFinished).catch((err: unknown) => {
       if (!(err instanceof SyntaxError || (err as Error).name === 'ZodError')) throw err
-      log.warn({ err, recordingId }, 'the bucket has a recording whose record is not valid')
+      log.warn({ err, recordingId }, 'the bucket contains a recording with an invalid record')
     })
     if (!record) return
     await index.put(isFinished ? { ...record, stored: 'bucket' } : record)

@@ -18,8 +18,8 @@ declare module 'flylive-audio-server/feature' {
 }
 
 /**
- * Records rooms: the mix and, if requested, each voice, as Opus in MP4 files. The recorder outlives a reload of the
- * feature, so no sample is lost.
+ * This feature records rooms: the mix and, if requested, each voice, as Opus in MP4 files. The recorder outlives a
+ * reload of the feature, so no sample is lost.
  */
 export default defineFeature(async function recording (app, settings) {
   const { messages } = app

@@ -24,7 +24,7 @@ export function samplesOf (payload: Uint8Array): number {
 /** Packets of silence, one per frame duration of the CELT codec, longest first. */
 const silences = [[0xf8, 960], [0xf0, 480], [0xe8, 240], [0xe0, 120]].map(([toc, duration]) => ({ data: Uint8Array.of(toc as number, 0xff, 0xfe), duration: duration as number }))
 
-/** Duration of the shortest packet, in samples: 2.5 ms. */
+/** Duration of the shortest packet (2.5 ms), in samples. */
 export const minSamples = 120
 
 /**

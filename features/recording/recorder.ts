@@ -52,7 +52,7 @@ export class Recording {
     return this.record.recordingId
   }
 
-  /** Connects the mixer thread with the recorder thread. Packets do not pass through the main thread. */
+  /** Connects the mixer thread to the recorder thread. Packets do not pass through the main thread. */
   connect (): void {
     if (this.isClosing || this.mix.closed) return
     const { port1, port2 } = new MessageChannel()
@@ -107,7 +107,7 @@ export class Recorder {
     await recording.closed.promise
   }
 
-  /** Ends all recordings, then the thread. */
+  /** Ends all recordings, then terminates the thread. */
   async close (): Promise<void> {
     await Promise.all([...this.#byId.values()].map(async (recording) => await this.end(recording, 'server_stopped')))
     await Promise.all(this.#ending)

@@ -26,7 +26,8 @@ export const recordingRecord = z.object({
   stored: z.enum(['server', 'bucket']),
   tracks: z.boolean(),
   /**
-   * The id of the recording that this one continues. The previous server stopped or had no more members of the room.
+   * The id of the recording that this one continues, because the previous server stopped or the room's last member on
+   * that server left.
    */
   continues: z.string().optional(),
   files: z.array(recordedFile)

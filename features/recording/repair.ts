@@ -25,7 +25,7 @@ function endOf (moof: Buffer): number {
   return end
 }
 
-/** Finds the last complete fragment of a file that may have been cut off at any byte. */
+/** Measures the complete fragments of a file that may have been cut off at any byte. */
 async function extentOf (file: FileHandle): Promise<Extent & { fragments: number }> {
   const { size } = await file.stat()
   const header = Buffer.alloc(8)

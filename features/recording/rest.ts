@@ -16,7 +16,7 @@ const view = z.object({
   endedAt: time.nullable().describe('Epoch milliseconds; null while the recording runs'),
   seconds: z.number().describe('Duration of the mix'),
   reason: reason.optional(),
-  continues: z.string().optional().describe('Id of the recording that this one continues. The previous server stopped or had no more members of the room'),
+  continues: z.string().optional().describe("Id of the recording that this one continues, because the previous server stopped or the room's last member on that server left"),
   files: z.array(recordedFile)
 })
 const viewOf = ({ recordingId, roomId, startedBy, startedAt, endedAt, reason, continues, files }: RecordingRecord): z.input<typeof view> => ({
@@ -36,7 +36,7 @@ const fileParams = params.extend({ file: z.string() })
 
 /**
  * @param header the Range header
- * @returns undefined if the whole file is requested
+ * @returns the requested bytes; undefined if the whole file is requested
  * @throws RANGE_NOT_SATISFIABLE
  */
 export function rangeOf (header: string | undefined, bytes: number): ByteRange | undefined {

@@ -66,7 +66,7 @@ export interface Recordings {
 
 /** How often a server renews its recordings' leases, in milliseconds. */
 const renewMs = 2000
-/** How long a lease lasts after its last renewal, in milliseconds. Then another server finishes the recording. */
+/** How long a lease lasts after its last renewal, in milliseconds. After that, another server takes over. */
 const leaseMs = 6000
 /** How often a running recording's record is updated, in milliseconds. */
 const saveMs = 10_000
@@ -88,7 +88,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   const ended = metrics.counter('flylive_recordings_total', 'Ended recordings, by reason (stopped: the owner or an admin ended the recording)', ['reason'])
   const bytes = metrics.counter('flylive_recording_bytes_total', 'Total file size of ended recordings, in bytes')
   const active = metrics.gauge('flylive_recordings_active', 'Running recordings on this server')
-  const uploadFailures = metrics.counter('flylive_recording_upload_failures_total', 'Failed attempts to upload to the S3 bucket or to finish a recording. The server retries them')
+  const uploadFailures = metrics.counter('flylive_recording_upload_failures_total', 'Failed attempts to finish a recording or to upload it to the S3 bucket. The server retries them')
   const waiting = metrics.gauge('flylive_recording_waiting', 'Ended recordings on this server that are not yet finished or uploaded')
   /** Recordings that have ended on this server, each with the step that remains. */
   const unfinished = new Map<string, () => Promise<void>>()
@@ -331,7 +331,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     }).finally(() => { recording.uploading = undefined })
   }
 
-  /** Renews the lease of a running recording and updates its record. Ends a recording that has reached its maximum duration. */
+  /** Renews a running recording's lease and updates its record. Ends the recording at its maximum duration. */
   async function tend (recording: Recording): Promise<void> {
     const { id, record, files, saved } = recording
     const now = clock.now()
@@ -405,7 +405,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   /**
    * Creates the folder of a recording.
    *
-   * @throws STORAGE_FULL, or the error of the file system
+   * @throws STORAGE_FULL, or a file system error
    */
   async function prepare (record: RecordingRecord): Promise<string> {
     const folder = storage.folderOf(record.recordingId)

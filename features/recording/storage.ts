@@ -25,7 +25,7 @@ declare module 'flylive-audio-server/feature' {
 
 /** Maximum size of an uploaded part of a file, in bytes. */
 const maxPartBytes = 8 * 1024 * 1024
-/** Size of the parts of a file sent by another server, in bytes. */
+/** Size of the parts in which another server sends a file, in bytes. */
 const remoteBytes = 256 * 1024
 const askMs = 10_000
 
@@ -36,7 +36,7 @@ export interface Storage {
   folderOf (recordingId: string): string
   /**
    * @returns the ids of the recordings that have a folder on this server
-   * @throws the error of the file system
+   * @throws a file system error
    */
   localIds (): Promise<string[]>
   isLocal (recordingId: string): Promise<boolean>
@@ -50,7 +50,7 @@ export interface Storage {
   /**
    * Uploads the bytes that were added to a running recording's files.
    *
-   * @throws the error of the upload. Call this method again later
+   * @throws an upload error. Call this method again later
    */
   uploadParts (recording: Recording): Promise<void>
   /**
@@ -62,8 +62,8 @@ export interface Storage {
   /** Uploads a finished recording's files, then deletes them from this server. Idempotent. */
   upload (record: RecordingRecord, stored: () => Promise<void>): Promise<void>
   /**
-   * @returns the ids of the recordings in the bucket. `unfinished`: recordings with only some parts uploaded, the
-   *   latest at `modifiedAt`
+   * @returns the ids of the recordings in the bucket. `unfinished`: recordings of which only parts were uploaded, the
+   *   latest part at `modifiedAt`
    */
   bucketIds (): Promise<{ finished: string[], unfinished: { recordingId: string, modifiedAt: number }[] }>
   /**
@@ -121,7 +121,7 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
   }
 
   cluster.answer('recording:read', async ({ recordingId, name, first, last }) => {
-    // The caller takes the name from the index; check it anyway, because a name with a slash could lead to another
+    // The caller takes the name from the index; check it anyway, because a name with a slash could lead out of the
     // folder.
     const stream = idPattern.test(recordingId) && !name.includes('/') ? await readHere(recordingId, name, { first, last }) : undefined
     return { data: stream ? Buffer.concat(await stream.toArray() as Buffer[]).toString('base64') : null }

@@ -16,20 +16,18 @@ export const timelineName = 'timeline.jsonl'
 /** Duration of each packet of the mix, in samples. */
 const mixSamples = 960
 /**
- * How long voice packets are held before they are written. During this time, they are sorted and their delay is
- * measured. In samples.
+ * How long voice packets are held before they are written, in samples. During this time, they are sorted and their
+ * delay is measured.
  */
 const holdSamples = sampleRate / 2
-/**
- * Delay before silence is written to a voice file, so that silence does not replace late packets. In samples.
- */
+/** Delay before silence is written to a voice file, in samples. The delay keeps silence from replacing late packets. */
 const silenceDelay = 5 * sampleRate
 /**
- * Delay between the arrival of a packet and its audio in the mix, in samples. The mixer holds two packets, and encoding
- * adds some delay.
+ * Time from the arrival of a packet until its audio is in the mix, in samples. The mixer holds two packets, and
+ * encoding adds some delay.
  */
 const mixDelay = 2640
-/** If a user's earlier producer has sent nothing for this long, the user's new producer continues the same file. In samples. */
+/** If a producer has sent nothing for this long (in samples), the user's next producer continues the same file. */
 const reuseSamples = sampleRate
 /** Maximum number of voice files. Additional voices are recorded only in the mix. */
 const maxVoiceFiles = 200
@@ -109,7 +107,7 @@ export class ThreadRecording {
     return bavail * bsize < this.#options.minFreeBytes
   }
 
-  /** @param isFault whether the recording failed. If so, packets in memory are discarded */
+  /** @param isFault whether the recording failed. If so, buffered packets are discarded */
   close (isFault: boolean): void {
     const errors: unknown[] = []
     const attempt = (action: () => void) => {

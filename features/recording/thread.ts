@@ -28,7 +28,7 @@ function fail (id: string, fault: Fault, message: string): void {
   send({ type: 'closed', id, files: entry.recording.files })
 }
 
-/** Runs an action on a recording. If it fails, only this recording ends. */
+/** Runs an action on a recording. If the action fails, only this recording ends. */
 function attempt (id: string, action: (recording: ThreadRecording) => void): void {
   const entry = open.get(id)
   if (!entry) return

@@ -51,7 +51,7 @@ export function createTimelineWriter (app: FeatureInstance, recorder: Recorder, 
     const recording = recorder.rooms.get(roomId)
     if (recording) return recording.write({ at: timeOf(recording), ...entry })
     const recordingId = currentOf(roomId)
-    if (recordingId !== undefined) cluster.send('recording:entry', { recordingId, entry }).catch(failed('failed to send an entry of a timeline'))
+    if (recordingId !== undefined) cluster.send('recording:entry', { recordingId, entry }).catch(failed('failed to send a timeline entry'))
   }
 
   hooks.on('seats:changed', (roomId) => {

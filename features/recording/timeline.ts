@@ -53,7 +53,7 @@ const escaped = (name: string) => name.replace(/\s+/g, ' ').replace(/&/g, '&amp;
 
 /**
  * @param endMs end of the recording, in milliseconds since its start
- * @returns one WebVTT cue per turn of a speaker, with the speaker's name
+ * @returns WebVTT text with one cue for each time a user speaks. A cue contains the user's name
  */
 export function speakersVtt (entries: readonly TimelineEntry[], endMs: number): string {
   const names = new Map<string, string>()

@@ -22,7 +22,7 @@ export class Mp4Track {
   #bytes = 0
   #written = 0
 
-  /** @throws the error of the file system */
+  /** @throws a file system error */
   constructor (path: string) {
     this.#fd = openSync(path, 'a')
     this.#write(fileStart)
@@ -48,7 +48,7 @@ export class Mp4Track {
    * more than half of the packet's time.
    *
    * @param at the start of the packet, in samples since the start of the recording
-   * @throws the error of the file system
+   * @throws a file system error
    */
   add (at: number, payload: Uint8Array, duration: number): void {
     if (at < this.#next - duration / 2) return
@@ -57,18 +57,18 @@ export class Mp4Track {
   }
 
   /**
-   * Appends silence until a time, in samples since the start of the recording.
+   * Appends silence up to a time, in samples since the start of the recording.
    *
-   * @throws the error of the file system
+   * @throws a file system error
    */
   fillUntil (at: number): void {
     while (at - this.#next >= minSamples) this.#append(silenceFor(at - this.#next))
   }
 
   /**
-   * Writes the packets in memory.
+   * Writes the buffered packets to the file.
    *
-   * @throws the error of the file system
+   * @throws a file system error
    */
   flush (): void {
     if (this.#frames.length === 0) return
@@ -79,8 +79,8 @@ export class Mp4Track {
   }
 
   /**
-   * @param isComplete whether to write the packets in memory first
-   * @throws the error of the file system
+   * @param isComplete whether to write the buffered packets first
+   * @throws a file system error
    */
   close (isComplete: boolean): void {
     try {

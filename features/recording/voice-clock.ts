@@ -1,13 +1,16 @@
 import { sampleRate } from 'flylive-audio-server/fmp4'
 
 /**
- * If a packet's delay differs from the reference by more than this, the sender has restarted its timestamps. In
- * samples.
+ * If a packet's delay differs from the reference by more than this, in samples, the sender has restarted its
+ * timestamps.
  */
 const maxJump = 2 * sampleRate
 /** How long the packet with the lowest delay is the reference for later packets, in samples. */
 const windowSamples = 5 * sampleRate
-/** The smallest deviation to correct, as a number of samples: the equivalent of 15 ms while the user speaks, and of 2.5 ms in pauses. */
+/**
+ * Deviations above these values, in samples, are corrected. The values equal 15 ms while the user speaks and 2.5 ms in
+ * pauses.
+ */
 const tolerance = { speaking: 720, pausing: 120 }
 
 /**

@@ -32,7 +32,7 @@ function describe (state: SeatState): z.input<typeof adminView> {
   }
 }
 
-/** /admin/rooms/:roomId/seats. */
+/** Adds the routes under /admin/rooms/:roomId/seats. */
 export function adminRoutes (app: FeatureInstance, seats: Seats): void {
   async function view (roomId: string) {
     const room = await app.store.getRoom(roomId)

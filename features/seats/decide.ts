@@ -15,7 +15,10 @@ import type { Invite, Seat, SeatState } from './state.ts'
 export interface Actor {
   userId: UserId
   role: Role
-  /** The owner of the room. Set only when an admin sends a command that must not affect the owner: `remove`, `lock`, `muteAll`. */
+  /**
+   * The owner of the room. Set only when an admin sends a command that must not affect the owner: `remove`, `lock` or
+   * `muteAll`.
+   */
   ownerId?: UserId
 }
 
@@ -51,7 +54,7 @@ export const maxRequests = 200
 /** Maximum number of muted users per room. If a host mutes more users, the oldest mutes end. */
 export const maxMuted = 500
 
-/** Roles that may send a command; a command without an entry is open to all members (protocol.md, seat rules). */
+/** The roles that may send each command. Any member may send a command without an entry (protocol.md, seat rules). */
 const rights: Partial<Record<Command['type'], readonly Role[]>> = {
   assign: ['owner'],
   lock: ['owner', 'admin'],
@@ -70,7 +73,7 @@ const isSameUser = (userId: UserId, other: UserId) => userKeyOf(userId) === user
 /** Whether a command cancels another user's request. */
 const cancelsOther = (command: Command, self: UserId) => command.type === 'cancel' && command.userId !== undefined && !isSameUser(command.userId, self)
 
-/** Whether the caller must look up the role of the user `self` for a command. */
+/** Whether the caller must look up the role of the sender, `self`, before it applies a command. */
 export const needsRights = (command: Command, self: UserId): boolean => rights[command.type] !== undefined || cancelsOther(command, self)
 
 /** The seat, user or invite that a command affected. */

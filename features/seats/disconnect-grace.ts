@@ -21,7 +21,7 @@ const retryIntervalMs = 1000
 export function createDisconnectGrace (checkRoom: (roomId: string) => Promise<void>, log: Logger): DisconnectGrace {
   const closing = new AbortController()
   const inProgress = new Set<Promise<void>>()
-  // The rooms to check. The value is true if another change has failed since the last check began.
+  // The rooms to check. The value is true if another change has failed since the room's last check began.
   const roomsToCheck = new Map<string, boolean>()
 
   async function checkUntilDone (roomId: string): Promise<void> {

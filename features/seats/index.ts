@@ -163,7 +163,7 @@ export default defineFeature(async function seats (app, { graceSeconds, commands
   hooks.on('room:close', seatRequests.closed)
   const setSelfMuted = (roomId: string, session: Session, muted: boolean) => {
     const room = app.rooms.get(roomId)
-    if (room) service.act(room, session, { type: 'selfMute', muted }).catch((err: unknown) => log.debug({ err, roomId }, 'failed to store the self-mute of a user'))
+    if (room) service.act(room, session, { type: 'selfMute', muted }).catch((err: unknown) => log.debug({ err, roomId }, "failed to store a user's self-mute"))
   }
   hooks.on('media:selfMuted', setSelfMuted)
   hooks.on('media:producerOpened', (roomId, _producer, { sessionId, userKey }) => {

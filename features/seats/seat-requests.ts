@@ -6,7 +6,7 @@ import type { SeatRequestView, SeatState, SeatStateHandle } from './state.ts'
 
 /**
  * Sends seat requests to the members who may see them. Hosts (the owner and admins) receive all requests; other members
- * receive only their own. Each server sends to its own sockets when a room's seats change. An event always
+ * receive only their own. Each server sends the requests to its own sockets when a room's seats change. An event always
  * contains every request that its recipient may see, so lost and repeated events are harmless.
  *
  * A room may have thousands of members, so a change is sent only to hosts and to users whose own request was added,
@@ -19,9 +19,9 @@ export interface SeatRequests {
    * Sends the requests if they have changed since they were last sent: immediately, or at most {@link windowMs} later.
    */
   publish (room: LocalRoom, state: SeatState | undefined): void
-  /** Records a role that another operation looked up. */
+  /** Stores a role that a different operation has looked up. */
   updateRole (room: LocalRoom, session: Session, role: Role): void
-  /** Sends the requests to a new owner. A previous owner without another role receives only their own requests. */
+  /** Sends the requests to a new owner. A previous owner who is not an admin receives only their own. */
   ownerChanged (room: LocalRoom, ownerId: UserId, previousOwnerId: UserId): void
   /** Sends the requests that a user may see with their new role. */
   roleChanged (room: LocalRoom, userId: UserId): void
@@ -73,7 +73,7 @@ const identityOf = ({ userId, requestedAt, position }: SeatRequestView) => `${po
 
 export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstance, 'log' | 'rooms' | 'sockets'>, state: Pick<SeatStateHandle, 'peek'>, audiences: RequestAudiences): SeatRequests {
   /**
-   * Per room: the number of sends in the current window, and the timer that sends waiting changes at its end.
+   * Per room: the number of sends in the current window, and the timer that sends waiting changes when the window ends.
    */
   const windows = new WeakMap<LocalRoom, { since: number, sent: number, timer: NodeJS.Timeout | undefined }>()
   const timers = new Set<NodeJS.Timeout>()
@@ -109,9 +109,7 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
     rooms.sendTo(room, session, requestsEvent(room.roomId, delivered.filter(isOwn(session))))
   }
 
-  /**
-   * Stores a member's role. If the member may now see different requests, sends them all requests that they may see.
-   */
+  /** Stores a member's role. If this changes which requests the member may see, sends the member those requests. */
   function updateRole (room: LocalRoom, session: Session, role: Role): void {
     const audience = audienceOf(room)
     const { hosts, delivered } = audience

@@ -28,7 +28,8 @@ export interface Seats {
   /**
    * Executes a member's command atomically.
    *
-   * @throws the errors of {@link decide}; NOT_IN_ROOM if the user to assign or invite is not in the room; UNAVAILABLE
+   * @throws the same errors as {@link decide}; NOT_IN_ROOM if the user to assign or invite is not in the room;
+   *   UNAVAILABLE
    */
   act (room: LocalRoom, session: Session, command: Command): Promise<Outcome>
   /**

@@ -20,7 +20,8 @@ const seat = z.object({
   /** Whether the user muted themselves, as reported by the media feature. */
   selfMuted: z.boolean(),
   /**
-   * When the seat is released unless its user is in the room by then. Set for disconnected and newly assigned users.
+   * The time at which the seat is released unless its occupant is in the room by then. Set for disconnected and newly
+   * assigned users.
    */
   awayUntil: time.optional()
 })
@@ -31,7 +32,7 @@ const invite = z.object({ seatIndex: z.int(), userId, invitedById: userId, expir
 const request = z.object({
   userId,
   requestedAt: time,
-  /** When the request is removed unless its user is in the room by then. Set for disconnected users. */
+  /** The time at which the request is removed unless the user is in the room by then. Set for disconnected users. */
   awayUntil: time.optional()
 })
 
@@ -52,8 +53,8 @@ export const seatState = z.object({
   /** Oldest first. */
   requests: z.array(request).default([]),
   /**
-   * Increases with each change, even after a restart of the server, because it is at least the time of the change in
-   * epoch milliseconds.
+   * Increases with each change, even after a restart of the server, because the value is at least the time of the
+   * change in epoch milliseconds.
    */
   revision: z.number().default(0)
 })

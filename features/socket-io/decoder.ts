@@ -8,8 +8,8 @@ export interface ClientEvents {
 }
 
 /**
- * Emits event packets unparsed, as {@link ClientEvents}: the session's face parses them within the native protocol's
- * limits. The library parses only packets that connect or disconnect a client.
+ * Emits packets unparsed, as {@link ClientEvents}. `socketIoFace` parses the event packets, within the limits of the
+ * native protocol. The library parses only packets that connect or disconnect a client.
  */
 export class FrameDecoder extends Decoder {
   override add (packet: unknown): void {

@@ -8,7 +8,7 @@ const olderNames: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   'chat:message': { type: 'messageType' }
 }
 
-/** Requests whose acknowledgement has the reply's fields at the top level, next to `success`, instead of in `data`. */
+/** The requests whose ack has the reply's fields at the top level, next to `success`, instead of in `data`. */
 const flatReplies: ReadonlySet<string> = new Set(['room:join'])
 /** This suffix is added to the id of each request in {@link flatReplies}. */
 const flatMark = '/flat'
@@ -19,8 +19,8 @@ const eventStart = '{"type":"'
 const beforeData = ',"data":'
 
 /**
- * Converts between Socket.IO packets and the server's messages. An event packet from a client is a request whose type is the
- * event name. A reply becomes an ack packet, and an event of the server becomes an event packet.
+ * Converts between Socket.IO packets and the server's messages. An event packet from a client is a request whose type
+ * is the event name. A reply becomes an ack packet, and a server event becomes an event packet.
  */
 export const socketIoFace: Face<Packet> = {
   name: 'socket.io',
@@ -47,7 +47,7 @@ export const socketIoFace: Face<Packet> = {
 
 const invalid = (message: string) => validationFailed([{ path: [], message }])
 
-/** @param value the event name, followed by the arguments; only the first argument is used */
+/** @param value an array of the event name and the arguments; only the first argument is used */
 function parseArguments (id: string | undefined, value: unknown): ParsedMessage {
   const [type, payload] = Array.isArray(value) ? value as unknown[] : []
   if (typeof type !== 'string' || type === '' || type.length > maxTypeLength) throw invalid(`The event name must be a string of 1 to ${maxTypeLength} characters`)

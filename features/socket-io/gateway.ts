@@ -20,7 +20,7 @@ const maxEarlyPackets = 10
 
 export type Client = Socket<ClientEvents, DefaultEventsMap>
 
-/** The functions of the running feature generation that handle connections. */
+/** The functions with which the running generation of the feature handles connections. */
 export interface Mapping {
   face: Face<Packet>
   /**
@@ -35,7 +35,7 @@ export interface Mapping {
    * @throws the error that the client receives as `connect_error`
    */
   identify (client: Client): Promise<void>
-  /** Opens a session for a client, once its user is identified. */
+  /** Opens a session for a client whose user was identified. */
   open (client: Client, face: Face<Packet>): Session
 }
 
@@ -63,7 +63,7 @@ export function createGateway (config: Settings, mapping: Mapping): Gateway {
   const states = new WeakMap<EngineSocket, ConnectionState>()
   /** Each connection, by its first request. */
   const byRequest = new WeakMap<IncomingMessage, EngineSocket>()
-  // All sessions share this face, even after a reload, so that each event is encoded only once.
+  // All sessions share this object, even after a reload, so that each event is encoded only once.
   const face: Face<Packet> = {
     name: mapping.face.name,
     parse: (data, isBinary) => current.face.parse(data, isBinary),

@@ -13,8 +13,8 @@ const methods = 'GET, POST'
 const maxLogged = 200
 
 /**
- * Accepts Socket.IO clients (protocol 5) over WebSockets and polling. It maps event names, packets and acks to the server's
- * requests, replies and events, and has no rules of its own.
+ * Accepts Socket.IO clients (protocol 5) over WebSockets and polling. Maps event names, packets and acks to the
+ * server's requests, replies and events, without any rules of its own.
  */
 export default defineFeature(async function socketIo (app) {
   // Imported only here, so that a server without this feature does not load the libraries.

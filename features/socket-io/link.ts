@@ -28,7 +28,7 @@ export function webSocketOf (connection: EngineSocket): WebSocket | undefined {
   return (connection.transport as unknown as { socket?: WebSocket }).socket
 }
 
-/** Closes a connection immediately. If the connection is closing already, the engine alone would wait up to 30 s for a poll. */
+/** Closes a connection immediately. If it is already closing, the engine alone would wait up to 30 s for a poll. */
 export function terminate (connection: EngineSocket): void {
   connection.close(true)
   // The engine's types declare `shouldClose` as private.

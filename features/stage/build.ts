@@ -22,13 +22,13 @@ const thisFile = fileURLToPath(import.meta.url)
  */
 export async function findPages (): Promise<string> {
   const folder = await buildFolder()
-  if (!existsSync(folder)) throw new Error('The pages of the stage are not built. Run: npm run build:stage')
+  if (!existsSync(folder)) throw new Error('The stage pages are not built. Run: npm run build:stage')
   return folder
 }
 
 /**
- * Builds the pages, unless there already is a build of the current sources. The build runs in a child process,
- * so that the compiler's memory is freed afterwards. Concurrent calls are safe.
+ * Builds the pages, unless a build of the current sources already exists. The build runs in a child process, so that
+ * the compiler's memory is freed afterwards. Concurrent calls are safe.
  *
  * @param log called with a log line when a build starts
  * @returns the folder with the pages and their assets
@@ -37,10 +37,10 @@ export async function findPages (): Promise<string> {
 export async function buildPages (log: (text: string) => void): Promise<string> {
   const folder = await buildFolder()
   if (existsSync(folder)) return folder
-  log('building the pages of the stage')
+  log('building the stage pages')
   const { NODE_ENV: _ours, ...env } = process.env
   await promisify(execFile)(process.execPath, [thisFile], { env }).catch((error: Error & { stderr: string }) => {
-    throw new Error(`Building the pages of the stage failed: ${error.stderr.trim()}`, { cause: error })
+    throw new Error(`Failed to build the stage pages: ${error.stderr.trim()}`, { cause: error })
   })
   return folder
 }
@@ -87,7 +87,7 @@ async function removeOldBuilds (): Promise<void> {
   await Promise.all(old.map(({ folder }) => rm(folder, { recursive: true, force: true })))
 }
 
-// The setup runs this file, so that the server need not build the pages when it first starts.
+// The setup runs this file, so that the server does not have to build the pages when it first starts.
 if (process.argv[1] === thisFile) {
   const folder = await buildFolder()
   if (!existsSync(folder)) {

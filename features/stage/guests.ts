@@ -20,7 +20,10 @@ const lifetime = '12h'
 /** Signs a token for a new guest. */
 export type GuestSigner = (guest: z.output<typeof guestRequest>) => z.output<typeof guestReply>
 
-/** @param features gives access to the `auth` feature, which signs the tokens. While `auth` is off, the server ignores tokens */
+/**
+ * @param features gives access to the `auth` feature, which signs the tokens. While `auth` is off, the server ignores
+ *   tokens
+ */
 export function createGuestSigner (features: FeatureInstance['features']): GuestSigner {
   return ({ name, colour }) => {
     const userId = `guest-${randomUUID()}`

@@ -30,7 +30,7 @@ export interface Deliverer {
 
 /** Poll interval for retries and for events added by other servers, in milliseconds. */
 const pollMs = 500
-/** A lease outlasts the timeout of a request by this time, in milliseconds. */
+/** How much longer a lease lasts than the timeout of a request, in milliseconds. */
 const leaseMarginMs = 5000
 const maxBackoffMs = 600_000
 /**
@@ -131,7 +131,7 @@ export function createDeliverer (options: DelivererOptions): Deliverer {
 
   function report (sent: SendResult, { roomId, event }: Delivery): void {
     const failed = sent.result !== 'ok'
-    if (failed && !isFailing) log.warn({ queue, roomId, webhookId: event.id, reason: 'reason' in sent ? sent.reason : undefined }, 'a request to a receiver of webhooks failed')
+    if (failed && !isFailing) log.warn({ queue, roomId, webhookId: event.id, reason: 'reason' in sent ? sent.reason : undefined }, 'a webhook request failed')
     if (!failed && isFailing) log.info({ queue }, 'webhooks are delivered again')
     isFailing = failed
   }

@@ -48,7 +48,7 @@ export interface QueuedEvent {
 /** The event's name in a webhook body. */
 export const nameOf = (body: string): string => (JSON.parse(body) as { event: string }).event
 
-/** Creates an event of a room. */
+/** Creates an event about a room. */
 export function eventOf<N extends EventName> (id: string, event: N, createdAt: number, roomId: string, data: EventData<N>): QueuedEvent {
   return { id, queuedAt: createdAt, body: JSON.stringify({ id, event, createdAt, roomId, data }) }
 }

@@ -31,7 +31,7 @@ export interface IntakeOptions {
   log: Pick<Logger, 'warn' | 'error'>
 }
 
-/** Stores observed changes and the events that they lead to. Keeps the order within each room. */
+/** Stores observed changes and the events that they lead to. Preserves their order within each room. */
 export interface Intake {
   /** Stores a change as soon as possible. A change with the same id as a waiting change is ignored. */
   add (roomId: string, change: Change): void
@@ -97,7 +97,7 @@ export function createIntake ({ storage, targets, kept, onQueued, metrics, log }
           storageFailed = true
           return
         }
-        log.error({ err, roomId }, 'changes of a room were not reported to the receivers of webhooks')
+        log.error({ err, roomId }, 'room changes were not reported to the webhook receivers')
       }
       room.changes.splice(0, batch.length)
       kept.size -= batch.length
@@ -116,7 +116,7 @@ export function createIntake ({ storage, targets, kept, onQueued, metrics, log }
     running.add(done)
   }
 
-  // Retries, and stores changes left by the previous generation.
+  // Retries failed commits, and stores the changes that the previous generation left.
   const timer = setInterval(() => { for (const [roomId, room] of kept.rooms) start(roomId, room) }, retryMs).unref()
 
   return {

@@ -3,9 +3,9 @@ import { v7 } from 'uuid'
 import { derivedId, eventOf, secondsBetween } from './events.ts'
 import type { EventData, EventName, QueuedEvent } from './events.ts'
 
-// What the receivers know about a room, and how a change to the room affects it. Each change is stored together with
-// the events that it leads to. With this stored state, a server can add events that were lost when another server died,
-// and ignore duplicate and late reports.
+// Tracks what the receivers know about a room. Each change to the room is stored together with the events that it leads
+// to. With this stored state, a server can add events that were lost when another server died, and ignore duplicate and
+// late reports.
 
 /** Distinguishes rooms that use the same id one after another. */
 export interface RoomStart {
@@ -55,7 +55,7 @@ export type Change = Reported & (
 
 export interface SeatEntry { seatIndex: number, userId: UserId | null, isMuted: boolean, isLocked: boolean }
 
-/** The stored fields of a room: JSON by name. */
+/** The stored fields of a room, as JSON, by field name. */
 export type Fields = ReadonlyMap<string, string>
 
 /**
@@ -67,7 +67,7 @@ export const roomField = 'room'
 export const seatsField = 'seats'
 export const broadcastField = 'broadcast'
 
-/** The field {@link roomField}. */
+/** The value of the field {@link roomField}. */
 export interface KnownRoom extends RoomStart {
   members: number
   /** Set once the room is closed. The field is then kept for a while to recognize late reports. */
@@ -77,7 +77,7 @@ export interface KnownRoom extends RoomStart {
 export interface KnownMember {
   userId: UserId
   joinedAt: number
-  /** The id of the change. */
+  /** The id of the change that reported the join. */
   id: string
   /**
    * A later join by the same user. Its event waits for another server's report that the user left.
@@ -155,7 +155,8 @@ class RoomDraft {
   }
 
   /**
-   * Starts the room if the receivers do not know it, or replaces an older one.
+   * Reports the room as started, unless the receivers know it. If they know an older room with this id, first reports
+   * the end of that room.
    *
    * @returns whether the change belongs to the known room
    */

@@ -7,7 +7,7 @@ import * as scripts from './scripts.ts'
 
 const prefix = 'msab:{webhooks}'
 
-/** Splits the flat reply of a script into rows. */
+/** Splits a script's flat reply into rows. */
 function rowsOf (reply: unknown, size: number): string[][] {
   const items = reply as (string | number)[]
   return Array.from({ length: items.length / size }, (_, i) => items.slice(i * size, (i + 1) * size).map(String))

@@ -63,7 +63,7 @@ export function createSqliteStorage (file: string, { now = Date.now, queueLimit,
   const removeEvent = sql('DELETE FROM events WHERE seq = ?')
   const removeEvents = sql('DELETE FROM events WHERE target = ?')
   const oldest = sql('SELECT events.room FROM events JOIN lanes ON lanes.target = events.target AND lanes.room = events.room WHERE events.target = ? ORDER BY (lease IS NOT NULL), seq LIMIT 1')
-  // The turn orders lanes that are due in the same millisecond.
+  // A lane holds one room's events for one target. The turn orders lanes that are due in the same millisecond.
   const nextTurn = '(SELECT coalesce(max(turn), 0) + 1 FROM lanes)'
   const addLane = sql(`INSERT INTO lanes (target, room, due, turn) VALUES (?, ?, ?, ${nextTurn}) ON CONFLICT DO NOTHING`)
   const dueLanes = sql('SELECT room FROM lanes WHERE target = ? AND due <= ? ORDER BY due, turn LIMIT ?')

@@ -52,7 +52,7 @@ export type Outcome =
   | { to: 'dead', reason: string }
 
 export interface DeadLetter {
-  /** The event's id and the target's id. Sorts by the time of the event. */
+  /** The event's id followed by the target's id, so that dead letters sort by the time of the event. */
   id: string
   queue: string
   roomId: string
@@ -64,7 +64,7 @@ export interface DeadLetter {
 }
 
 export interface QueueState {
-  /** Number of events that are not delivered yet. */
+  /** Number of undelivered events. */
   pending: number
   /** When the oldest undelivered event was added, in epoch milliseconds. */
   oldestAt: number | undefined
@@ -109,7 +109,7 @@ export interface StorageOptions {
  * UNAVAILABLE.
  */
 export interface WebhookStorage {
-  /** Adds the targets to the list of queues. Their events are stored from then on. */
+  /** Adds the targets to the list of queues. From then on, the storage stores events for these targets. */
   register (targets: readonly Target[]): Promise<void>
   /** @param names the fields to read; default: all */
   readRoom (roomId: string, names?: readonly string[]): Promise<StoredRoom>
@@ -155,7 +155,7 @@ export interface WebhookStorage {
   close (): Promise<void>
 }
 
-/** The reason of a dead letter that comes from a full queue. */
+/** The reason for a dead letter that comes from a full queue. */
 export const queueFull = 'The queue was full'
 
 export const deadLetterId = (eventId: string, target: string): string => `${eventId}.${target}`

@@ -7,9 +7,9 @@ import type { Change, KnownMember, KnownRoom, RoomStart, SeatEntry } from './kno
 import type { WebhookMetrics } from './metrics.ts'
 import type { WebhookStorage } from './queue.ts'
 
-/** Compares a room with what the receivers know. */
+/** Name of the job that compares a room with what the receivers know. */
 export const roomJob = 'webhook-room'
-/** Finds the rooms to compare. */
+/** Name of the job that finds the rooms to compare. */
 export const sweepJob = 'webhook-sweep'
 
 const sweepMs = 60_000
@@ -111,7 +111,7 @@ export function createReconciler (app: Pick<FeatureInstance, 'clock' | 'features
   async function reviewSeats (roomId: string): Promise<void> {
     const record = await store.getRoom(roomId)
     const seats = record && await features.getFeature('seats')?.snapshotOf(record)
-    // A change that the receivers already know leads to no event.
+    // A change that the receivers already know about leads to no event.
     if (record && seats && seats.revision > 0) intake.add(roomId, { ...report(), type: 'seats', startedAt: record.createdAt, revision: seats.revision, seats: seatEntries(seats) })
   }
 
@@ -155,7 +155,7 @@ export function createReconciler (app: Pick<FeatureInstance, 'clock' | 'features
     if (key !== 'full') await jobs.schedule(sweepJob, key, clock.now() + sweepMs)
   })
 
-  const failed = (err: unknown) => log[isCoded(err) ? 'debug' : 'error']({ err }, 'failed to schedule the comparison of rooms for webhooks')
+  const failed = (err: unknown) => log[isCoded(err) ? 'debug' : 'error']({ err }, 'failed to schedule a webhook room comparison')
 
   return {
     review: (roomId) => { jobs.schedule(roomJob, roomId, clock.now()).catch(failed) },

@@ -3,7 +3,7 @@
 // clock; only tests pass their own time.
 //
 //   …:rooms               sorted set of the open rooms, all with score 0
-//   …:room:<roomId>       hash: field → JSON; `version` is the version
+//   …:room:<roomId>       hash: field → JSON; the field `version` has the room's version
 //   …:targets             hash: target → shown URL
 //   …:dead                hash: id → JSON of a dead letter; …:dead:ids  sorted set of the ids, all with score 0
 // and for each target:
@@ -77,7 +77,7 @@ end
  * KEYS prefix — ARGV now room version ttl queueLimit deadLetterLimit, then counted lists: set (name, value), removed
  * (name), targets (id), events (id, queuedAt, body).
  *
- * Returns {moved, deleted}, or nil if the room has another version.
+ * Returns {moved, deleted}, or nil if the room's version is not the given one.
  */
 export const commitRoom = `${common}
 local now, room = clock(ARGV[1]), ARGV[2]
@@ -144,7 +144,10 @@ end
 return {state(target), unpack(found)}
 `
 
-/** KEYS prefix — ARGV now target room token deadLetterLimit outcome delay reason. Returns the number of deleted dead letters; nil if the lease is lost. */
+/**
+ * KEYS prefix — ARGV now target room token deadLetterLimit outcome delay reason. Returns the number of deleted dead
+ * letters; nil if the lease is lost.
+ */
 export const settle = `${common}
 local now, target, room = clock(ARGV[1]), ARGV[2], ARGV[3]
 if redis.call('HGET', q(target, 'leases'), room) ~= ARGV[4] then return nil end
@@ -200,7 +203,7 @@ return found
 `
 
 /**
- * KEYS prefix — ARGV now retry id…. Deletes dead letters. If retry is 1, moves them to their queues. Returns their
+ * KEYS prefix — ARGV now retry id…. Removes dead letters; if retry is 1, moves them to their queues. Returns their
  * number.
  */
 export const removeDead = `${common}

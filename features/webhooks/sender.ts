@@ -6,7 +6,7 @@ import { Agent, errors, request } from 'undici'
 /** The result of a request, as in `flylive_webhook_requests_total`. */
 export type SendResult =
   | { result: 'ok' }
-  /** The request was not answered with 2xx. `retryAfterMs`: from the Retry-After header. */
+  /** The receiver answered with a status other than 2xx. `retryAfterMs`: from the Retry-After header. */
   | { result: 'gone' | 'rejected' | 'limited' | 'error', reason: string, retryAfterMs: number | undefined }
   | { result: 'timeout' | 'unreachable' | 'reset', reason: string }
   /** The sender was closed during the request. */
@@ -31,7 +31,7 @@ export interface Sender {
 
 /** Maximum delay that a Retry-After header can request, in milliseconds. */
 const maxRetryAfterMs = 3_600_000
-/** How much of a response is read, in bytes. */
+/** Maximum number of bytes that are read from a response. */
 const maxResponseBytes = 65_536
 
 /**

@@ -15,7 +15,7 @@ import type { Target } from './queue.ts'
 import { createReconciler, seatEntries, startOf } from './reconciler.ts'
 import { createSender } from './sender.ts'
 
-/** The queue of an address. Its id contains a hash, so that each address has its own queue. */
+/** The queue of an address. The queue's id contains a hash of the URL, so that each address has its own queue. */
 export function targetOf (url: string): Target {
   const { hostname, origin, pathname } = new URL(url)
   return { id: `${hostname.replace(/[^A-Za-z0-9.-]/g, '')}-${createHash('sha256').update(url).digest('hex').slice(0, 8)}`, shownUrl: origin + pathname }
@@ -75,7 +75,7 @@ export async function startWebhooks (app: FeatureInstance, settings: z.output<ty
     await intake.stored(roomId)
   })
 
-  // A join reply waits up to 3 s until the webhooks about the join are stored.
+  // A join reply waits for up to 3 s until the webhooks about the join are stored.
   hooks.on('room:join', async ({ roomId }) => {
     await intake.stored(roomId)
     return {}

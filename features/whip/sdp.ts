@@ -28,7 +28,7 @@ export interface Offer {
   isPassive: boolean
 }
 
-/** The RTP header extensions of audio that the server supports. */
+/** The RTP header extensions that the server supports for audio. */
 const knownExtensions = new Set([
   'urn:ietf:params:rtp-hdrext:sdes:mid',
   'urn:ietf:params:rtp-hdrext:ssrc-audio-level',
@@ -51,8 +51,8 @@ function fingerprintOf (session: SessionDescription, media: Media): { algorithm:
 }
 
 /**
- * Parses an SDP offer and picks its first audio section with a usable direction, which must contain Opus. The answer
- * rejects all other sections.
+ * Parses an SDP offer and picks its first audio section with a usable direction. This section must contain Opus. The
+ * answer rejects all other sections.
  *
  * @param direction whether the client must be able to send or to receive audio
  * @throws VALIDATION_FAILED if the offer is not valid; OFFER_NOT_ACCEPTABLE if it has no such audio section

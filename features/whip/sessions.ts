@@ -46,8 +46,8 @@ interface Resource {
   iceUfrag: string
   etag: string
   /**
-   * When the ICE connection was lost or, without a connection so far, when the session opened. Epoch milliseconds;
-   * undefined while connected.
+   * When the ICE connection was lost or, before the first connection, when the session opened, in epoch milliseconds.
+   * Undefined while connected.
    */
   unconnectedSince: number | undefined
 }
@@ -70,7 +70,7 @@ export interface Sessions {
   /**
    * Opens a session for an offer.
    *
-   * @throws the errors of `parseOffer` and of the requests that it sends, such as `room:join` and `seat:take`
+   * @throws the same errors as `parseOffer` and the requests that this method sends, such as `room:join`
    */
   open (kind: Kind, request: HttpRequest, roomId: string, pin: string | undefined, offer: string): Promise<{ id: string, answer: string, etag: string, links: string[] }>
   /**
@@ -113,7 +113,7 @@ export function createSessions (app: FeatureInstance): Sessions {
    * Opens a session. It counts toward the connection limits until it ends.
    *
    * @param ended called when the session ends
-   * @throws the errors of `sockets.admit`, `sockets.identify` and `sockets.open`
+   * @throws the same errors as `sockets.admit`, `sockets.identify` and `sockets.open`
    */
   async function openSession (request: HttpRequest, ended: () => void): Promise<Session> {
     const connection = new EventEmitter()

@@ -21,13 +21,13 @@ export interface Admin {
   /** Whether a request contains a valid admin key. */
   hasKey (request: FastifyRequest): boolean
   /**
-   * Whether a request outside /admin contains a valid admin key. A wrong key is counted
-   * and logged, as for requests under /admin.
+   * Whether a request outside /admin contains a valid admin key. A wrong key counts
+   * toward the lockout and is logged, as under /admin.
    */
   identify (request: FastifyRequest): Promise<boolean>
   /**
    * Logs a change by a server admin or a room's host. The line contains `audit: true`, the client's address, and
-   * the digest of the admin's key or the host's user id.
+   * either the fingerprint of the admin's key or the ids of the host and the session.
    *
    * @param by an admin's request or a host's session
    * @param action the name of the change, such as `room.close`
@@ -62,7 +62,7 @@ declare module 'fastify' {
 /** The fingerprint of each request's key, for the audit log. */
 const usedKeys = new WeakMap<IncomingMessage, string>()
 
-/** Removes the key from a request, because the handler of the request may belong to a feature. */
+/** Removes the key from a request, because a feature may handle the request. */
 async function hideKey ({ raw }: FastifyRequest): Promise<void> {
   usedKeys.set(raw, fingerprint(bearerOf(raw.headers) ?? ''))
   delete raw.headers.authorization
@@ -70,7 +70,7 @@ async function hideKey ({ raw }: FastifyRequest): Promise<void> {
 }
 
 /**
- * Replaces the errors of @fastify/bearer-auth with this server's own errors.
+ * Replaces an error from @fastify/bearer-auth with this server's own error.
  *
  * @returns the replacement; any other error is returned unchanged
  */

@@ -32,13 +32,13 @@ export interface Blobs {
   /**
    * @returns a stream of the content; undefined if the blob does not exist. Destroy the stream if you do
    * not read it to the end. An open stream stays readable after its blob is deleted or replaced
-   * @param range the first and last bytes to read, counted from 0; both must exist. Default: the whole blob
+   * @param range the first and last bytes to read, counted from 0; both must be in the blob. Default: the whole blob
    */
   get (key: string, range?: ByteRange): Promise<Readable | undefined>
   /**
    * Lists the blobs under a prefix, sorted by key.
    *
-   * @param prefix the leading path segments of a key: `recordings/r1` lists `recordings/r1/…`; if omitted, lists all blobs
+   * @param prefix the leading path segments of a key: `recordings/r1` lists `recordings/r1/…`. Default: all blobs
    */
   list (prefix?: string): Promise<BlobInfo[]>
   /** Does nothing if the blob does not exist. */

@@ -7,7 +7,7 @@ import type { BlobInfo, Blobs } from './blobs.ts'
 
 const isMissing = (error: unknown) => ['ENOENT', 'ENOTDIR', 'EISDIR'].includes((error as NodeJS.ErrnoException).code ?? '')
 
-/** Minimum age of an unfinished file that counts as left over from a crash, in milliseconds. */
+/** Minimum age at which an unfinished file counts as left over from a crash, in milliseconds. */
 const unfinishedMs = 24 * 60 * 60 * 1000
 
 export interface FolderBlobs extends Blobs {
@@ -29,7 +29,7 @@ async function syncFolder (folder: string): Promise<void> {
 export function createFolderBlobs (root: string): FolderBlobs {
   const unfinished = join(root, '.unfinished')
 
-  /** @throws TypeError */
+  /** @throws TypeError if the key is not valid */
   const pathOf = (key: string) => join(root, checkedKey(key))
 
   return {

@@ -25,7 +25,7 @@ const firstDelayMs = 200
 /**
  * Sends a request to S3. Retries after a connection error, a timeout, or a 429 or 5xx status. All requests are
  * idempotent, except the one that starts a multipart upload. A retry of that request may start a second upload. The
- * unused upload stays until a lifecycle rule of the bucket removes it (docs/deployment.md).
+ * unused upload stays until a lifecycle rule on the bucket removes it (docs/deployment.md).
  */
 async function fetchWithRetries (url: string | URL | Request, init: RequestInit = {}): Promise<Response> {
   for (let attempt = 1; ; attempt++) {
@@ -83,7 +83,7 @@ export function createS3Blobs ({ url, region, accessKeyId, secretAccessKey }: S3
       await bucket.completeMultipartUpload(key, uploadId, uploaded)
       return bytes
     } catch (error) {
-      await bucket.abortMultipartUpload(key, uploadId).catch(() => { /* A lifecycle rule of the bucket should remove the incomplete upload. */ })
+      await bucket.abortMultipartUpload(key, uploadId).catch(() => { /* A lifecycle rule on the bucket should remove the incomplete upload. */ })
       throw error
     }
   }

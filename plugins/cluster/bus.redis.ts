@@ -11,11 +11,11 @@ const channelPrefix = (db: number) => `msab:${db}:`
 /** How long a connection check waits for Redis to echo its message, in milliseconds. */
 const checkTimeoutMs = 2000
 
-// Published messages are kept until Redis echoes them, so that this server delivers each exactly once, even if the
-// connection breaks. Above this number of kept messages, the connection is considered broken.
+// This server keeps each published message until Redis echoes it, so that the message is delivered exactly once here,
+// even if the connection breaks. If more messages than this are kept, the connection is considered broken.
 const maxInFlight = 10_000
 
-// "<node> <sequence> <message>". The node "-" matches no server: every server delivers the message.
+// "<node> <sequence> <message>". The node "-" matches no server, so every server delivers the message.
 const payloadOf = (node: string, sequence: number, message: string) => `${node} ${sequence} ${message}`
 function parsePayload (payload: string) {
   const first = payload.indexOf(' ')
@@ -54,8 +54,8 @@ function createInFlight (deliver: (name: string, message: string) => void) {
 
 /**
  * Message bus for deployments with several servers, over Redis pub/sub. A server delivers its own messages when Redis
- * echoes them, so that all servers deliver messages in the same order. While Redis is unreachable, a server delivers its
- * own messages immediately.
+ * echoes them, so that all servers deliver messages in the same order. While Redis is unreachable, a server delivers
+ * its own messages immediately.
  *
  * Resolves once Redis is reachable and the bus is subscribed to its Redis channels.
  *
@@ -65,7 +65,7 @@ function createInFlight (deliver: (name: string, message: string) => void) {
  */
 export async function createRedisBus (redis: Redis, db: number, nodeId: string, log: FastifyBaseLogger): Promise<Bus> {
   const prefix = channelPrefix(db)
-  // Handlers by channel name in Redis.
+  // Handlers, by the channel's name in Redis.
   const subscribers = new EventEmitter<Record<string, [message: string]>>().setMaxListeners(0)
   const inFlight = createInFlight((name, message) => { subscribers.emit(name, message) })
   const healed: (() => void)[] = []
@@ -137,7 +137,7 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
         await subscriber.subscribe(name)
       } catch (err) {
         // The client is disconnected. It subscribes to all channels when it reconnects.
-        log.debug({ err, channel }, 'subscription delayed until the reconnect')
+        log.debug({ err, channel }, 'subscription delayed until Redis reconnects')
       }
     },
     async unsubscribe (channel, handler) {

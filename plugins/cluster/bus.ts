@@ -32,7 +32,7 @@ export interface Bus {
   /** @returns true if the message was sent to all servers, false if only to this server */
   publish (channel: string, message: string): Promise<boolean>
   /**
-   * Encodes a message for a script that publishes it together with a change. Delivery is not tracked.
+   * Encodes a message for a script that changes data and publishes the message atomically. Delivery is not tracked.
    * After an interruption ({@link onHealed}), the subscriber must read the state again, because it may have missed
    * changes.
    *

@@ -5,7 +5,7 @@ import type { NodeLeases } from './leases.ts'
 
 const nodesKey = 'msab:nodes'
 
-/** Prefix of all of a server's Redis keys. */
+/** The Redis key of a server's lease, and the prefix of the server's other keys. */
 export const nodeKey = (nodeId: string) => `msab:node:{${nodeId}}`
 
 /**
@@ -16,12 +16,12 @@ export const nodeKey = (nodeId: string) => `msab:node:{${nodeId}}`
  */
 export function createRedisLeases (redis: Redis, nodeId: string, leaseMs = defaultTimings.leaseMs): NodeLeases {
   let started = false
-  // False from a disconnect until the next renewal: Redis may have lost all data, which the renewal detects.
+  // False from a disconnect until the next renewal, which detects whether Redis has lost its data.
   let verified = true
   let lapsed = false
   let lostAt = -Infinity
   redis.on('close', () => { verified = false })
-  // Renew the lease now, because other servers' requests to a server without a lease fail.
+  // Renew the lease now: requests from other servers fail while this server has no lease.
   redis.on('ready', () => { if (started) renew().catch(() => { /* The next heartbeat tries again. */ }) })
 
   async function renew (): Promise<void> {

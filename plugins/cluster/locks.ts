@@ -24,7 +24,7 @@ export function createMemoryLocks (): Locks {
   }
 }
 
-/** Locks in the Redis that the servers share. */
+/** Locks in the Redis instance that the servers share. */
 export function createRedisLocks (redis: Redis, nodeId: string): Locks {
   return failClosed<Locks>({
     tryLock: async (key, ttlMs) => await redis.set(`msab:lock:${key}`, nodeId, 'PX', ttlMs, 'NX') === 'OK'

@@ -14,7 +14,7 @@ interface Request {
   data: unknown
 }
 
-/** The reply to a request, or its error. */
+/** The reply to a request, or the error that its handler threw. */
 interface Reply {
   to: number
   reply?: unknown

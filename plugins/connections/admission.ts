@@ -12,14 +12,14 @@ import { createConnectionQuotas } from './quotas.ts'
 import { userKeyOf } from './session.ts'
 import type { Identity, User } from './session.ts'
 
-/** An object that emits `close` once a client's connection closes, such as a network socket. */
+/** An object that emits `close` when a client's connection closes, such as a network socket. */
 export type ClientConnection = Pick<EventEmitter, 'once'>
 
 /** Decides which connections the server accepts. */
 export interface Admission {
   /**
    * Checks a new connection whose user is not known yet. Counts the connection toward MAX_CONNECTIONS_PER_IP until it
-   * closes, and toward MAX_CONNECTIONS until it has a session or closes.
+   * closes. Also counts it toward MAX_CONNECTIONS until it closes or has a session (which is then counted instead).
    *
    * @param request the first HTTP request of the connection
    * @param connection if undefined, the call counts nothing and only checks whether a new connection would be accepted
@@ -32,12 +32,12 @@ export interface Admission {
   /**
    * Identifies a connection's user, and counts the connection toward MAX_CONNECTIONS_PER_USER until it closes.
    *
-   * @param authenticate returns the user or throws a coded error; may call `verified` early, so that the user's
-   *   sessions are counted during authentication
+   * @param authenticate returns the user or throws a coded error; may call `verified` early with the user, so that the
+   *   user's sessions on other servers are counted during authentication
    * @param connection if undefined, nothing is counted
    * @returns the user, with the client's address
-   * @throws the errors of `authenticate`; UNAUTHORIZED if the user's id is invalid; UNAVAILABLE if the connection has
-   *   closed; TOO_MANY_CONNECTIONS, DRAINING
+   * @throws any error that `authenticate` throws; UNAUTHORIZED if the user's id is invalid; UNAVAILABLE if the
+   *   connection has closed; TOO_MANY_CONNECTIONS, DRAINING
    */
   identify (request: IncomingMessage, authenticate: (verified: (user: User) => void) => Identity | Promise<Identity>, connection?: ClientConnection): Promise<Identity>
   /**
@@ -48,7 +48,7 @@ export interface Admission {
   userOf (token: string | undefined, verified?: (user: User) => void): Promise<Identity>
   /** Stops counting a connection as one without a session. Called when it gets a session or is rejected. */
   arrived (connection: ClientConnection): void
-  /** Calls `arrived` for the connection that {@link identify} identified with this identity. */
+  /** Calls `arrived` for the connection for which {@link identify} returned this identity. */
   opened (identity: Identity): void
 }
 
@@ -60,7 +60,7 @@ export function createAdmission (app: FastifyInstance, size: () => number): Admi
   const { config } = app
   const isOriginAllowed = createOriginCheck(config)
   const clientOf = createClientReader(trustProxyOption(config.TRUST_PROXY))
-  // Connections that have no session yet. They count toward the limit; otherwise, a burst could exceed the limit.
+  // Connections that have no session yet. They count toward the limit; otherwise, a burst could exceed it.
   const arriving = new Set<ClientConnection>()
   const closed = new WeakSet<ClientConnection>()
   const identified = new WeakMap<Identity, ClientConnection>()

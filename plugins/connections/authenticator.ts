@@ -21,7 +21,7 @@ export interface Authenticator {
    */
   identify (token: string | undefined, verified?: (user: User) => void): Promise<Identity>
   /**
-   * Like `identify`, but requires no claims. Absent if the feature cannot check tokens.
+   * Like `identify`, but the token need not contain any particular claims. Absent if the feature cannot check tokens.
    *
    * @returns the token's claims, and its expiry in epoch milliseconds (undefined if it never expires)
    * @throws UNAUTHORIZED; UNAVAILABLE if the token cannot be checked

@@ -50,7 +50,7 @@ export interface Face<F = unknown> {
 
 /** An outgoing event, which is serialized at most once and framed once per face. */
 export interface OutgoingEvent extends FaceEvent {
-  /** @returns the same frame for every session with that face; undefined if clients with that face do not receive the event */
+  /** @returns one frame for all sessions with that face; undefined if their clients do not receive the event */
   frame<F> (face: Face<F>): F | undefined
 }
 
@@ -170,7 +170,10 @@ const envelope = z.object({
   data: z.record(z.string(), z.unknown()).nullish()
 })
 
-/** Parses a text frame. If an invalid frame has an id, the result contains it, so that the client receives the error as the reply. */
+/**
+ * Parses a text frame. If an invalid frame has an id, the result contains it, so that the client receives the error as
+ * the reply.
+ */
 function parseJson (text: string): ParsedMessage {
   let value: unknown
   try {
@@ -179,7 +182,7 @@ function parseJson (text: string): ParsedMessage {
     const head = jsonLimitExceeded(text) === undefined ? { id: undefined, type: undefined } : headOf(text)
     return { ...head, error: error as Error }
   }
-  // The server only echoes the id, so the id may be any text.
+  // The server only echoes the id, so its content does not matter.
   const result = checkShape(envelope, value)
   if (result.success) {
     const { id, type, data } = result.data

@@ -236,9 +236,9 @@ export default fp(async function sockets (app) {
 }, { name: 'sockets', dependencies: ['config', 'clock', 'metrics', 'hooks', 'cluster', 'gate'] })
 
 /**
- * Closes a user's older connections on all servers when a new connection opens. A server that is shutting down closes
- * them only after the new session joins a room. A user who moves to another server therefore stays in the room. The
- * server keeps connections with audio for another {@link handOverMs}, so that the audio is not interrupted.
+ * Closes a user's older connections on all servers when a new connection opens. A draining server closes them only
+ * after the new session joins a room, so that a user who moves to another server stays in the room. It keeps
+ * connections with audio open for {@link handOverMs} longer, so that the audio is not interrupted.
  *
  * @returns a function to call with the session of each new connection
  */

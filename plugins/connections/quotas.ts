@@ -46,14 +46,20 @@ class ConnectionCounter {
   }
 }
 
-/** An address may have this many more connections than MAX_CONNECTIONS_PER_IP, so that clients with WebSockets can also send HTTP requests. */
+/**
+ * An address may have this many more connections than MAX_CONNECTIONS_PER_IP, so that clients with WebSockets can also
+ * send HTTP requests.
+ */
 const moreForRequests = 64
 
-/** @returns a function that tests whether an address is exempt from the limit. Private addresses may belong to proxies, so they are exempt unless the limit is configured. */
+/**
+ * @returns a function that tests whether an address is exempt from the limit. Private addresses may belong to proxies,
+ *   so they are exempt unless the limit is configured
+ */
 const exemption = ({ variables }: FastifyInstance['config']) => variables.MAX_CONNECTIONS_PER_IP === undefined ? isPrivate : () => false
 
 /**
- * Closes connections above the limit per address, even if they have not sent a complete request. With TRUST_PROXY,
+ * Closes new connections above the limit per address, even before they send a complete request. With TRUST_PROXY,
  * there is no limit, because all connections come from the proxy's address.
  */
 export function limitSockets ({ config, server }: Pick<FastifyInstance, 'config' | 'server'>): void {

@@ -74,7 +74,7 @@ export interface SessionOptions<F = unknown> {
 
 /**
  * A user's session on this server: over a WebSocket, over a feature's own transport, or without a connection. When the
- * session ends, handlers of `session:close` release its room and its transports.
+ * session ends, handlers of `session:close` remove it from its room and close its transports.
  */
 export class Session {
   readonly id = randomUUID()
@@ -91,8 +91,8 @@ export class Session {
   /** The room that the session is in. Set only by the rooms plugin. */
   roomId: string | null = null
   /**
-   * Whether the connection ended without a close frame. The last events may not have reached the client. Set only by
-   * the session's link.
+   * Whether the connection ended without a close frame. If so, the last events may not have reached the client. Set
+   * only by the session's link.
    */
   isLost = false
   /** Whether the session sends or receives audio. Set only by the media plugin. */
@@ -133,7 +133,7 @@ export class Session {
   }
 
   /**
-   * Applies the identity in a newer token of the same user. Called by the kernel, which restarts the expiry timers.
+   * Applies the identity from a newer token of the same user. Called by the kernel, which restarts the expiry timers.
    */
   renew (identity: Identity): void {
     this.#identity = { ...this.#identity, ...identity }
@@ -208,8 +208,8 @@ export class Session {
   }
 
   /**
-   * Closes the session with a close code and its reason. The session's room and transports are
-   * released immediately, without waiting for the client. Idempotent.
+   * Closes the session with a close code and its reason. The session leaves its room, and its transports are
+   * closed, without waiting for the client. Idempotent.
    */
   close (reason: CloseReason): void {
     if (this.#closing) return

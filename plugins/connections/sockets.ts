@@ -22,11 +22,12 @@ export type OpenOptions<F = unknown> = {
   onEvent?: (event: OutgoingEvent) => void
 })
 
-/** The API for features. */
+/** The session API for features. */
 export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | 'all' | 'ofUser'> {
   /**
    * Checks a new connection over a feature's own transport, before its user is known. Counts the connection toward
-   * MAX_CONNECTIONS_PER_IP until it closes, and toward MAX_CONNECTIONS until it has a session or closes.
+   * MAX_CONNECTIONS_PER_IP until it closes. Also counts it toward MAX_CONNECTIONS until it closes or has a session
+   * (which is then counted instead).
    *
    * @param request the first HTTP request of the connection
    * @param connection emits `close` once; if undefined, the call counts nothing and only checks whether a new
@@ -44,10 +45,10 @@ export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | '
    */
   identify (request: IncomingMessage, token: string | undefined, connection: ClientConnection): Promise<Identity>
   /**
-   * Opens a session that does not use one of the server's own WebSockets. It counts toward MAX_CONNECTIONS. Like every
-   * session, it can join rooms, take seats, and send and receive audio; it can also be closed or kicked. When the
-   * session ends, it leaves its room. The session outlives reloads of its feature and is closed with SHUTTING_DOWN when
-   * the feature is disabled.
+   * Opens a session that does not use one of the server's own WebSockets. The session counts toward MAX_CONNECTIONS.
+   * Like every session, it can join rooms, take seats, and send and receive audio; it can also be closed or kicked.
+   * When the session ends, it leaves its room. The session outlives reloads of its feature and is closed with
+   * SHUTTING_DOWN when the feature is disabled.
    *
    * @throws DRAINING, OVERLOADED
    */
@@ -83,9 +84,9 @@ export interface ConnectionOptions {
   face?: Face<string | Uint8Array>
   /** The owner of the path: `kernel`, or a feature's name. */
   owner?: string
-  /** Handles the session's frames instead of `face`. None of the frames is handled as a request. */
+  /** Handles the session's frames instead of `face`. The frames are then not handled as requests. */
   reader?: FrameReader
-  /** Called when the session is open. */
+  /** Called after the session opens, before its first frame is handled. */
   opened?: (session: Session) => void
 }
 
@@ -97,7 +98,7 @@ export interface ConnectionOptions {
  */
 export type EventCheck = (type: string, data: unknown) => void
 
-/** All sessions of this server. */
+/** The session API for the kernel. */
 export interface Sockets extends FeatureSockets {
   readonly admission: Admission
   /** Opens a session for an upgraded WebSocket. */

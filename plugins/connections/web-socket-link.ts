@@ -119,10 +119,10 @@ const textOpcode = 1
 const binaryOpcode = 2
 
 /**
- * Frames a message once, to be written to any number of sockets.
+ * Encodes a message as a WebSocket frame, which can be written to any number of sockets.
  *
  * @param message a string for a text frame, bytes for a binary frame
- * @returns the whole unmasked WebSocket frame
+ * @returns the whole frame, unmasked
  */
 export function webSocketFrame (message: string | Uint8Array): Buffer {
   const opcode = typeof message === 'string' ? textOpcode : binaryOpcode

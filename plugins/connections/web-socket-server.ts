@@ -22,7 +22,7 @@ export async function registerWebSocketServer (app: FastifyInstance, closeAll: (
     options: {
       server: app.gate.webSockets as Server,
       maxPayload: app.config.WS_MAX_FRAME_BYTES,
-      // With this setting, ws handles one frame per socket and turn of the event loop, so that a burst of frames from
+      // With this setting, ws handles one frame per socket per turn of the event loop, so that a burst of frames from
       // one client does not delay the others.
       allowSynchronousEvents: false,
       // Compression gains little on small JSON frames and would require framing each message per socket.
@@ -59,7 +59,7 @@ export async function registerWebSocketServer (app: FastifyInstance, closeAll: (
   })
 }
 
-/** If opening a WebSocket throws, rejects the upgrade. Otherwise, the client would wait forever. */
+/** Rejects an upgrade if opening its WebSocket throws. Without this, the client would wait forever. */
 function endFailedUpgrades ({ log, websocketServer }: FastifyInstance): void {
   const open = websocketServer.handleUpgrade.bind(websocketServer)
   websocketServer.handleUpgrade = (request, socket, head, opened) => {

@@ -10,8 +10,8 @@ import { messagesOf } from './messages.ts'
 const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '..', '..', 'package.json'), 'utf8')) as { version: string }
 
 /**
- * Builds the API contract from the tables of the kernel and the running features. The feature `docs`
- * renders the contract.
+ * Builds the API contract from the routes, messages and errors of the kernel and the running features.
+ * The `docs` feature renders it.
  */
 export default fp(async function contract (app) {
   const kernelRoutes: RouteContract[] = []

@@ -3,8 +3,8 @@ import type { MessageTable } from '../dispatch/routes.ts'
 import type { EventContract, RequestContract } from '../schema/contract.ts'
 
 /**
- * Merges the messages of the kernel and of all features. The kernel's messages come first. The messages of features follow,
- * sorted by feature name, so that the result does not depend on the load order.
+ * Merges the messages of the kernel and of all features. The kernel's messages come first. The features' messages
+ * follow, sorted by feature name, so that the result does not depend on the load order.
  */
 export function messagesOf (tables: readonly (MessageTable & { owner: string })[]): { requests: RequestContract[], events: EventContract[] } {
   const sorted = tables.toSorted((a, b) => Number(b.owner === 'kernel') - Number(a.owner === 'kernel') || (a.owner < b.owner ? -1 : 1))

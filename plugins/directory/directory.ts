@@ -18,7 +18,7 @@ export const recordOf = ({ id, roomId, connectedAt, hasAudio }: Pick<Session, 'i
 
 /** The sessions of all users, on all servers. All methods throw UNAVAILABLE while the store cannot be reached. */
 export interface SessionDirectory {
-  /** Records a user's session. An earlier record of the same session is replaced. */
+  /** Records a user's session, replacing any earlier record of the session. */
   put (userKey: string, session: SessionRecord): Promise<void>
   remove (userKey: string, sessionId: string): Promise<void>
   /** Removes all sessions of a dead server. Does nothing if the server is alive. */

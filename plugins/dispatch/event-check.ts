@@ -3,8 +3,8 @@ import type { z } from 'zod'
 import type { EventCheck } from '../connections/sockets.ts'
 
 /**
- * Creates a check of outgoing events. Outside production, the check throws if an event does not match its schema. In
- * production, such an event is counted and sent; the first one of each type is logged.
+ * Creates a function that checks outgoing events. Outside production, it throws if an event does not match its schema.
+ * In production, such an event is counted and still sent; the first one of each type is logged.
  *
  * @param schemaOf returns the declared schema of an event type
  */

@@ -10,7 +10,7 @@ import type { MessageContext, MessageRoute, RouteTable } from './routes.ts'
 export interface MessageDispatcher {
   /**
    * Runs a request as if the session had sent it over its connection. The same schemas, limits, metrics and errors
-   * apply, and the request keeps its order among the session's other requests. The handler's `afterReply` callbacks run
+   * apply, and the request waits its turn among the session's other requests. The handler's `afterReply` callbacks run
    * after the caller receives the reply.
    *
    * Do not await this in an exclusive handler of the same session: the request waits for that handler.
@@ -27,11 +27,11 @@ export interface MessageDispatcher {
 export interface Execution extends MessageDispatcher {
   /** Decodes a frame with the session's face, runs the request, and sends the reply. */
   read: FrameReader
-  /** Delays the session's later requests until `until` settles. The promises from earlier calls must settle, too. */
+  /** Delays the session's later requests until `until` and the promises from earlier calls settle. */
   hold (session: Session, until: Promise<unknown>): void
 }
 
-/** A request of a session. */
+/** A request that a client sent, or that code dispatched for a session. */
 interface SessionRequest {
   session: Session
   id?: string | number | undefined
@@ -46,7 +46,10 @@ interface SessionRequest {
   respond (outcome: Outcome): void
   /** Runs the handler's callbacks after the reply. */
   afterReply (run: () => void): void
-  /** Called when the handler starts or the request fails; may be called more than once. Set only for requests that have waited. */
+  /**
+   * Called when the handler starts or the request fails; may be called more than once. Set only for requests that have
+   * waited.
+   */
   started? (): void
 }
 
@@ -192,7 +195,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
       get log () {
         return app.log.child(tagsOf(request))
       },
-      // Bound to the async context of this request, so that later faults of `fn` are attributed to the request.
+      // Bound to the async context of this request, so that later faults in `fn` are attributed to the request.
       afterReply: (fn) => { callbacks.push(AsyncLocalStorage.bind(fn)) }
     }
     request.started?.()
@@ -231,7 +234,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
       try {
         fn()
       } catch (err) {
-        app.log.error({ err, ...tagsOf(request) }, 'a callback after a reply failed')
+        app.log.error({ err, ...tagsOf(request) }, 'an afterReply callback failed')
       }
     }
   }

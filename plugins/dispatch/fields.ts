@@ -10,7 +10,7 @@ interface Field {
 
 const namesIn = (schema: z.ZodType) => 'shape' in schema ? Object.keys(schema.shape as object) : []
 
-/** @returns the fields that an owner declares: the fields of its own messages, and the fields that it adds to other owners' messages */
+/** @returns the fields that an owner declares: those of its own messages, and those that it adds to others' messages */
 function fieldsOf ({ routes, events, additions, accepted }: MessageTable): Field[] {
   const declared: (readonly [type: string, schema: z.ZodType, sent: boolean])[] = [
     ...routes.flatMap(({ type, request, reply }) => [[type, request, true], [type, reply, false]] as const),
@@ -24,7 +24,7 @@ function fieldsOf ({ routes, events, additions, accepted }: MessageTable): Field
 const keyOf = ({ type, name, sent }: Field) => `${type} ${name} ${sent}`
 
 /**
- * Finds fields that two owners declare for the same message, such as the reply to `room:join`: one
+ * Finds fields that two owners declare for the same message, such as the reply to `room:join`. One value
  * would overwrite the other.
  *
  * @returns one message per field of `table` that another owner also declares

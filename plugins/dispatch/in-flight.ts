@@ -5,12 +5,12 @@ import { afterReading } from '../errors/timeout.ts'
 export interface CallSupervision {
   /** How long a call may take, in milliseconds. */
   readonly deadlineMs: number
-  /** Runs code of the feature. Faults in anything that the code starts are attributed to the call. */
+  /** Runs the feature's code. Faults in anything that the code starts are attributed to the call. */
   enter<T> (call: string, code: () => T): T
   /**
    * Called when a call fails.
    *
-   * @param isMistake whether even an error with a code counts as a fault, instead of as a regular reply
+   * @param isMistake whether an error with a code also counts as a fault; otherwise, it counts as a regular reply
    */
   failed (call: string, error: unknown, isMistake: boolean): void
   /**
@@ -24,9 +24,9 @@ export interface CallSupervision {
 export interface RunOptions {
   /** A shorter deadline for this call, in milliseconds. */
   limitMs?: number
-  /** Whether the deadline is {@link impatientMs} while an earlier call with the same name is overdue. */
+  /** Whether to shorten the deadline to {@link impatientMs} while an earlier call with the same name is overdue. */
   impatient?: boolean
-  /** Whether every error of the call counts as a fault, even an error with a code. */
+  /** Whether every error that the call throws counts as a fault, even an error with a code. */
   mustSucceed?: boolean
 }
 
@@ -64,7 +64,7 @@ export const impatientMs = 1000
 
 const lateErrors = new WeakSet<object>()
 
-/** @returns the error of a call that has exceeded its deadline */
+/** @returns the error for a call that has exceeded its deadline */
 export function lateError (call: string, ms: number): Error {
   const error = unavailable(`The ${call} did not finish within ${ms / 1000} s`)
   lateErrors.add(error)

@@ -6,7 +6,7 @@ import type { Limiter, Usage } from '../redis/limiter.ts'
 /** Limits messages per user per minute, counted across all servers. */
 export interface RateLimits {
   /**
-   * Counts a message, with a round trip to Redis. The count is exact.
+   * Counts a message exactly, with a round trip to Redis.
    *
    * @param name identifies the limit
    * @param key identifies the user
@@ -14,12 +14,12 @@ export interface RateLimits {
    */
   consume (name: string, key: string, perMinute: number): Promise<void>
   /**
-   * Counts a message, usually without waiting for Redis. A server admits at most {@link uncountedShare} of the limit before it
-   * reads how many messages the other servers have received. A user with sessions on several servers may therefore
-   * exceed the limit by this share per additional server.
+   * Counts a message, usually without waiting for Redis. A server admits at most {@link uncountedShare} of the limit
+   * before it reads how many messages the other servers have received. A user with sessions on several servers may
+   * therefore exceed the limit by this share per additional server.
    *
-   * @returns undefined if the message is admitted immediately; otherwise a promise, which rejects with RATE_LIMITED if the
-   *   limit is exceeded
+   * @returns undefined if the message is admitted immediately; otherwise a promise, which rejects with RATE_LIMITED if
+   *   the limit is exceeded
    * @throws RATE_LIMITED, like {@link consume}
    */
   count (name: string, key: string, perMinute: number): Promise<void> | undefined
@@ -61,8 +61,8 @@ export function createRateLimits (redis: Redis | undefined): RateLimits {
       total: new MinuteCounter(),
       unreported: new Map<string, number>(),
       unconfirmed: new Map<string, number>(),
-      // No maximum is set here: the limit may change while the server runs, so this module compares the count with the
-      // limit.
+      // No real maximum, because the limit may change while the server runs. The code below compares the count with
+      // the limit.
       shared: createLimiter(redis, { name: `ratelimit:${name}`, max: Number.MAX_SAFE_INTEGER, windowSeconds: 60 })
     }
     limits.set(name, counts)

@@ -15,9 +15,9 @@ export interface RequestLimit {
   /** Requests with the same name share one limit. Default: the message type. */
   name?: string
   /**
-   * Whether to count requests without waiting for Redis, except if a user sends many requests at once. Handlers start
-   * in the requests' order of arrival. A user with sessions on several servers may exceed the limit by a twentieth per
-   * additional server.
+   * Whether to count requests without waiting for Redis, unless a user sends many at once. Handlers still start in
+   * order of arrival. A user with sessions on several servers may exceed the limit by a twentieth per additional
+   * server.
    */
   eventual?: boolean
 }
@@ -32,7 +32,7 @@ export interface MessageOptions extends MessageSchemas {
   exclusive?: boolean
   /** Whether the request starts immediately, even while an exclusive request of the session is pending. */
   immediate?: boolean
-  /** Maximum requests per user per minute, counted across all servers. */
+  /** Limits the requests per minute, counted across all servers. Default: no limit. */
   limit?: RequestLimit
 }
 
@@ -64,8 +64,8 @@ export interface MessageRegistrar {
    */
   adds (to: string, fields: z.ZodObject): void
   /**
-   * Declares fields that the feature adds to another owner's request. For `room:join`, the join that
-   * creates the room also stores the values in the room record, as `options`.
+   * Declares fields that the feature adds to another owner's request. If a `room:join` request creates
+   * the room, the values are also stored in the room record, as `options`.
    */
   accepts (to: string, fields: z.ZodObject): void
 }
@@ -182,7 +182,7 @@ export interface RouteTable {
    * @throws if a type belongs to another owner; in that case, nothing changes
    */
   install (owner: string, table: MessageTable | undefined, inFlight?: InFlight): void
-  /** Sets the types that return FEATURE_DISABLED because the feature is off. */
+  /** Sets the message types that are rejected with FEATURE_DISABLED while the feature is off. */
   disable (feature: string, types: readonly string[]): void
   /** @returns the declared schema of an event, including the fields that other owners add */
   eventSchema (type: string): z.ZodType | undefined

@@ -1,7 +1,7 @@
 import createError from '@fastify/error'
 
-// The error codes that any request may return. A feature defines its own codes
-// in its errors.ts. A retired code is never reused.
+// The error codes that any request may return. A feature defines its own codes in its errors.ts. A retired code is
+// never reused.
 
 export const ValidationFailed = createError('VALIDATION_FAILED', '%s', 400)
 export const UnknownType = createError('UNKNOWN_TYPE', 'Unknown message type %s', 404)
@@ -22,7 +22,7 @@ export const UpgradeRequired = createError('UPGRADE_REQUIRED', 'This is a WebSoc
 export const meanings = {
   VALIDATION_FAILED: 'The data is not valid. details: [{path, message}] for field errors',
   TOO_MANY_CONNECTIONS: 'Your user or address has too many connections. details: {limit}',
-  ORIGIN_NOT_ALLOWED: "The page's origin is not the server's own and not in CORS_ORIGINS",
+  ORIGIN_NOT_ALLOWED: "The page's origin is neither the server's own nor in CORS_ORIGINS",
   UNAUTHORIZED: 'The token or key is missing, invalid or expired',
   FORBIDDEN: 'You do not have permission',
   RATE_LIMITED: 'Too many requests. details: {retryAfterMs}',
@@ -31,7 +31,7 @@ export const meanings = {
   UNAVAILABLE: 'A dependency is down; retry later. details: {retryable: true}'
 }
 
-/** An error whose code, message and `details` clients receive. */
+/** An error whose code, message and `details` are sent to the client. */
 export interface CodedError extends Error {
   code: string
   statusCode: number
@@ -65,8 +65,8 @@ export function rateLimited (retryAfterMs: number) {
 }
 
 /**
- * Whether an error is meant for the client. The function checks the error's properties rather than
- * `instanceof`, because each generation of a feature defines its own copy of an error class.
+ * Whether an error is meant for the client. The function checks the error's properties rather than `instanceof`,
+ * because each reload of a feature creates new copies of its error classes.
  */
 export function isCoded (error: unknown): error is CodedError {
   return error instanceof Error &&
@@ -87,8 +87,8 @@ const byStatus: Record<number, string> = {
 }
 
 /**
- * Converts an error to the format that clients receive. An error with neither a code nor a known HTTP
- * status becomes INTERNAL and reveals no details.
+ * Converts an error to the format that clients receive. An error with neither a code nor a known HTTP status becomes
+ * INTERNAL and reveals no details.
  *
  * @param error anything that was thrown
  * @returns the error to send, and the HTTP status that goes with it

@@ -7,8 +7,8 @@ export type ErrorClass = new (...args: never[]) => Error & { code: string, statu
  * Reads the error codes from the error classes in a table.
  *
  * @param feature the owner of the table
- * @param table the exports of an errors.ts. Values that are not error classes are skipped;
- *   the `meanings` export replaces the messages of individual codes
+ * @param table the exports of an errors.ts. Values that are not error classes are skipped. The `meanings` export
+ *   replaces the messages of individual codes
  */
 export function codesOf (feature: string, table: Readonly<Record<string, unknown>>): ErrorCode[] {
   const meanings = (table.meanings ?? {}) as Readonly<Record<string, string>>

@@ -17,9 +17,8 @@ const roomOf = (params: unknown) => {
 }
 
 /**
- * Makes an instance send errors in the format of the REST API,
- * `{"error":{"code","message","details?"}}`. Both the kernel and each feature's
- * child instance use this format.
+ * Makes a Fastify instance send errors in the format of the REST API, `{"error":{"code","message","details?"}}`. The
+ * kernel and each feature's child instance use this format.
  *
  * @param app the instance, before any routes are registered
  */

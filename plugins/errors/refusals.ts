@@ -12,13 +12,12 @@ export const wireError = z.object({
 })
 
 /**
- * Returns the schemas of a route's error responses, to be spread into the route's `response`. Status
- * and code come from the errors. Do not list errors that every route may return (invalid data, missing
- * key, rate limit): the generated docs include them.
+ * Returns the schemas of a route's error responses, to be spread into the route's `response`. Do not list errors that
+ * every route may return (invalid data, missing key, rate limit): the generated docs include them.
  *
  * @param errors constructors from an errors.ts
- * @returns schemas by HTTP status. The type has no keys, so that handlers are type-checked against
- *   the success responses only
+ * @returns schemas by HTTP status. The type has no keys, so that handlers are type-checked against the success
+ *   responses only
  */
 export function refusals (...errors: ErrorClass[]): Record<never, never> {
   const byStatus = Map.groupBy(codesOf('', Object.fromEntries(errors.entries())), ({ status }) => status)

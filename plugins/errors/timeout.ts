@@ -1,5 +1,5 @@
 /**
- * Calls a function after a delay, but only after the process reads the data that has arrived. Node.js runs timers
+ * Calls a function after a delay, once the process has read the data that has arrived by then. Node.js runs timers
  * before it reads sockets. With a plain timer, a reply that arrived while the process was blocked would count as late.
  * The timer does not keep the process running.
  *
@@ -16,8 +16,8 @@ export function afterReading (ms: number, fn: () => void): () => void {
 }
 
 /**
- * Waits for a promise for a limited time, measured by {@link afterReading}. If the promise settles after the timeout, its
- * result is ignored, even if it is a rejection.
+ * Waits for a promise for a limited time, measured by {@link afterReading}. If the promise settles after the timeout,
+ * its result is ignored, even if it is a rejection.
  *
  * @param ms the timeout, in milliseconds
  * @param onTimeout returns the result to use instead, or throws to reject

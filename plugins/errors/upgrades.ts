@@ -9,7 +9,7 @@ import type { CodedError } from './codes.ts'
 const maxLogged = 200
 
 /**
- * Logs and rejects an upgrade.
+ * Logs and rejects a WebSocket upgrade.
  *
  * @param headers additional header lines of the response
  */

@@ -14,7 +14,7 @@ import { plan } from './plan.ts'
 import type { Registry } from './registry.ts'
 import type { Supervisor } from './supervisor.ts'
 
-/** Names of the features that a change enabled and disabled, in the order of the changes. */
+/** Names of the features that a change enabled and disabled, in the order in which they changed. */
 export interface Changed {
   enabled: string[]
   disabled: string[]
@@ -119,13 +119,13 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
   }
 
   /**
-   * Closes a generation, then disposes of the resources that the running generation does not keep. If
-   * closing times out, the disposal starts anyway.
+   * Closes a generation, then disposes of its kept resources, except those that the running generation also keeps.
+   * If closing times out, the disposal starts anyway.
    */
   async function close ({ name, app, kept, supervision }: Generation): Promise<void> {
     const closed = supervision.enter('onClose', async () => app.close()).catch((err: unknown) => log.error({ err, feature: name }, 'failed to close the previous feature instance'))
     await withTimeout(closed, Math.max(drainMs, 1000), () => {
-      log.error({ feature: name }, 'onClose of a feature timed out: its resources may leak')
+      log.error({ feature: name }, "a feature's onClose timed out: its resources may leak")
     })
     await supervision.enter('dispose', () => kept.dispose(running(name)?.kept))
   }
@@ -177,7 +177,10 @@ export interface Prepared {
 
 /** The HTTP routes of the unchanged features, plus the routes that new generations claim. */
 export interface Claims {
-  /** Undefined until a new generation claims a route, because most features have none. */
+  /**
+   * The current router if the change replaces no running feature. Otherwise undefined until a new generation claims a
+   * route, because most features have none.
+   */
   router: FeatureRouter | undefined
   /** The generations that the change does not replace. */
   kept: readonly Generation[]
@@ -246,8 +249,7 @@ export async function buildNext (app: FastifyInstance, { registry, supervisor, c
 }
 
 /**
- * @returns one message per missing decorator: a running dependent requires it, but the new generation does not provide
- *   it
+ * @returns one message per decorator that a running dependent requires but the new generation no longer provides
  */
 function missingDecorators ({ running, serving }: Registry, name: string, provides: readonly string[]): string[] {
   const before = running(name)?.provides ?? []

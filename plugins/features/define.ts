@@ -7,10 +7,7 @@ import { settingsFromEnv } from '../schema/variables.ts'
 /** Options that the loader has already parsed with the feature's schema. */
 const made = new WeakSet<object>()
 
-/**
- * Marks options as parsed by the feature's schema, so
- * that {@link defineFeature} does not parse them again.
- */
+/** Marks options as parsed by the feature's schema, so that {@link defineFeature} does not parse them again. */
 export function madeBySchema<T extends object> (options: T): T {
   made.add(options)
   return options

@@ -19,9 +19,9 @@ export interface FoundFeature {
 /** A feature's exports, read without starting the feature. */
 export interface FeatureModule {
   plugin: FastifyPluginAsync<Record<string, unknown>>
-  /** The features and kernel plugins that the feature depends on, as declared in its fastify-plugin metadata. */
+  /** The features and kernel plugins that the feature depends on, from its fastify-plugin metadata. */
   dependencies: readonly string[]
-  /** The decorators that the dependencies must provide, as declared in its fastify-plugin metadata. */
+  /** The decorators that the dependencies must provide, from the feature's fastify-plugin metadata. */
   decorators: readonly string[]
   version: string | undefined
   /**
@@ -192,7 +192,7 @@ function reloadCommonJs (): void {
     try {
       require(path)
     } catch {
-      // If the feature still needs this module, its import reports the error.
+      // If the feature still needs this module, importing the feature reports the error.
     }
   }
 }
@@ -202,7 +202,7 @@ function reloadCommonJs (): void {
  *
  * @param generation the sequence number of the feature's new generation
  * @param fresh whether the code may have changed since this process loaded it; if false, the loaded code is reused
- * @throws if the code throws, exports no plugin or an invalid `config`, or if its import times out
+ * @throws if the code throws, if it exports no plugin or an invalid `config`, or if the import times out
  */
 export async function importFeature (feature: FoundFeature, generation: number, fresh: boolean): Promise<FeatureModule> {
   hookGenerations()

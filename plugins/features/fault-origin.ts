@@ -38,7 +38,7 @@ export function originInStack (stack: string, features: FeatureFolders): FaultOr
  * that started it. For a rejection with an error code, the caller is the cause, because it should have handled the
  * error.
  *
- * @param context the async context of the fault
+ * @param context the feature call in whose async context the fault occurred, if any
  */
 export function originOf (error: unknown, kind: FaultKind, context: FaultOrigin | undefined, features: FeatureFolders): FaultOrigin | undefined {
   if (context && kind === 'rejection' && isCoded(error)) return context

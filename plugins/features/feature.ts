@@ -96,12 +96,12 @@ export interface FeatureSurface {
   /** The feature's own HTTP prefixes and WebSocket paths. They are removed when the feature is unloaded. */
   gate: GateRegistrar
   /**
-   * Handles the hooks of the kernel (`KernelHooks`) and of features (`FeatureHooks`), and calls the hooks
-   * of features. Handlers are removed when the feature is unloaded.
+   * Handles kernel hooks (`KernelHooks`) and feature hooks (`FeatureHooks`), and calls feature hooks. Handlers are
+   * removed when the feature is unloaded.
    */
   hooks: FeatureHookRegistrar
   /**
-   * Scheduled jobs. Each job runs on one server; if that server dies, another one runs the job. Handlers are
+   * Scheduled jobs. Each job runs on one server; if that server dies, another server runs it. Handlers are
    * removed when the feature is unloaded.
    */
   jobs: JobsRegistrar
@@ -112,13 +112,16 @@ export interface FeatureSurface {
    * channel names with the feature's name, and unsubscribe in onClose.
    */
   bus: Pick<Bus, 'publish' | 'subscribe' | 'unsubscribe'>
-  /** Rooms, members and roles; events to all members of a room; shared room state. */
+  /** Rooms, members, roles, events to all members of a room, and shared room state. */
   rooms: Pick<Rooms, 'size' | 'get' | 'local' | 'ofSession' | 'roomState' | 'roleOf' | 'roleOfUser' | 'ownerOf' | 'ownersOf' | 'overviewsOf' | 'reviewOwner' | 'detailsOf' | 'hasPin' | 'checkPin' | 'update' | 'lock' | 'unlock' | 'adminsOf' | 'rolesOf' | 'setRole' | 'transfer' | 'touch' | 'defaultRoleOf' | 'emit' | 'emitLogged' | 'emitUnlogged' | 'sendHere' | 'sendTo' | 'close' | 'kick' | 'kickHere'>
-  /** Sessions of this server, with or without a socket; events to a user's sessions on all servers. */
+  /** Sessions on this server, with or without a socket, and events to a user's sessions on all servers. */
   sockets: FeatureSockets
   /** Audio: transports, producers, consumers, active speakers. */
   sfu: Omit<Sfu, 'workers' | 'mixThreads' | 'relays' | 'load' | 'workersCpuMs' | 'readProducers'>
-  /** Values by key, with an optional expiry. The values survive a crash. Start the name of a namespace with the feature's name. */
+  /**
+   * Values by key, with an optional expiry. The values survive a crash. Begin the name of a namespace with the
+   * feature's name.
+   */
   kv: Pick<KeyValue, 'namespace' | 'plainKeys'>
   /**
    * Large values by key, as streams. The values are stored in files on this server or in an S3 bucket. Begin
@@ -160,7 +163,7 @@ type KernelOnly =
 
 /**
  * The Fastify instance that a feature receives. Routes are typed by their zod schemas. It has the decorators of
- * {@link FeatureSurface} and of the feature's dependencies. A feature declares the decorators that it adds in this
+ * {@link FeatureSurface} and of the feature's dependencies. A feature that adds decorators declares them in this
  * interface, with `declare module 'flylive-audio-server/feature'`.
  */
 export interface FeatureInstance extends Omit<Instance, keyof FeatureSurface | KernelOnly>, FeatureSurface {}
@@ -204,7 +207,7 @@ export { timeoutSignal, withTimeout } from '../errors/timeout.ts'
 export { CannotTargetSelf, NotInRoom, RoomNotFound } from '../rooms/errors.ts'
 // A room without an owner is managed by a feature (see the `room:admit` hook).
 export { hasOwner, noOwner } from '../rooms/rooms.ts'
-// Lets a feature read what it adds to join replies in the join's round trip to the store.
+// Lets a feature read the data that it adds to a join reply in the same round trip to the store as the join.
 export { readWithJoin } from '../rooms/read-with-join.ts'
 export { PinRequired, PinWrong, RoomLocked } from '../store/errors.ts'
 // `createEvent` creates the events for rooms.sendHere, rooms.sendTo and session.write. A face uses `parseClientJson` to
@@ -212,14 +215,14 @@ export { PinRequired, PinWrong, RoomLocked } from '../store/errors.ts'
 export { createEvent, parseClientJson } from '../connections/face.ts'
 export { webSocketFrame } from '../connections/web-socket-link.ts'
 
-// Schemas for ids and public user profiles. `userKeyOf` converts a user id to text, for comparisons.
+// Schemas for ids and public user profiles. `userKeyOf` converts a user id to a string, for comparisons.
 export { profile, roomId, userId, userIdText } from '../schema/ids.ts'
 export { userKeyOf } from '../connections/session.ts'
 
-// Texts in any language; their length is counted in code points. The server checks texts in requests. Features check
-// texts in other client data with `findTextIssue`.
+// Text in any language; its length is counted in code points. The server checks the text in requests. Features check
+// the text in other client data with `findTextIssue`.
 export { findTextIssue, text } from '../schema/texts.ts'
-// Whether a text matches a search.
+// Tests whether text matches a search query.
 export { createSearch, query } from '../schema/search.ts'
 
 // Pagination of lists.

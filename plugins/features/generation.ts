@@ -80,7 +80,7 @@ function only<T extends object, K extends keyof T> (object: T, ...names: readonl
   return Object.defineProperties({}, Object.fromEntries(members)) as Pick<T, K>
 }
 
-/** The key-value store without the kernel's own namespaces, which contain the settings of all features. */
+/** The key-value store without the kernel's own namespaces, because those contain the settings of all features. */
 function featureKeys ({ namespace, plainKeys }: FastifyInstance['kv']): FeatureSurface['kv'] {
   return {
     namespace (name) {
@@ -126,7 +126,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
 
   useJsonBodies(app)
   useWireErrors(app)
-  /** Wraps a message handler to log its failures instead of throwing them at the sender. */
+  /** Wraps a message handler so that its failures are logged instead of thrown to the sender. */
   const receive: Receive = (call, handler) => (data) => {
     const failed = (err: unknown) => app.log.error({ err, call }, 'a message handler failed')
     try {
@@ -209,7 +209,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     // Fastify does not call the onResponse hook if the client disconnects.
     reply.raw.once('close', done)
   })
-  // The time limit applies from the arrival of the request to the start of the response.
+  // The deadline starts once the request has been read. The response must start before it passes.
   app.addHook('preHandler', async (request, reply) => {
     const { deadlineMs, late } = supervision
     const cancelTimer = afterReading(deadlineMs, () => {

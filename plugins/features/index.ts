@@ -58,8 +58,8 @@ export interface Features {
    */
   getFeature<K extends keyof FeatureSlots> (name: K): FeatureSlots[K] | undefined
 
-  // Changes run one at a time. Each change is applied on this server, stored, and then applied by all
-  // other servers. A failed change has no effect. The methods throw FEATURE_NOT_FOUND, FEATURE_IN_USE,
+  // Changes run one at a time. This server applies and stores each change, and then all other servers
+  // apply it. A failed change has no effect. The methods throw FEATURE_NOT_FOUND, FEATURE_IN_USE,
   // DEPENDENCY_DISABLED, FEATURE_LOAD_FAILED, and UNAVAILABLE if the store cannot be reached.
 
   /** @param cascade whether to enable the feature's dependencies as well */
@@ -108,7 +108,7 @@ declare module '../cluster/messages.ts' {
   }
 }
 
-/** Interval at which this server rereads the settings, in case a notification was lost, in milliseconds. */
+/** Interval, in milliseconds, at which this server rereads the settings, in case a notification was lost. */
 const lookMs = 10_000
 
 const camelCase = (name: string) => name.replace(/-([a-z0-9])/g, (_, letter: string) => letter.toUpperCase())
@@ -153,7 +153,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
     list: () => [...registry.known].sort(([a], [b]) => a.localeCompare(b)).map(([name, feature]) => describe(name, feature)),
     generations: registry.serving,
     getFeature<K extends keyof FeatureSlots> (name: K) {
-      // Otherwise, if `auth` has failed, a server that allows anonymous access would admit everyone.
+      // Without this check, a server that allows anonymous access would admit everyone once `auth` has failed.
       if (name === 'auth') registry.assertNotFailed(name)
       const decorator = camelCase(name)
       // A feature may also have been registered directly on the kernel, as a plain plugin.
@@ -170,11 +170,10 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
   const kept = createKeptResources(log)
   app.decorate('keep', kept.keep)
 
-  // Fastify accepts no new routes once it has started, so unmatched requests
-  // are routed to the features here.
+  // Fastify accepts no new routes once it has started, so unmatched requests are routed to the features here.
   app.addHook('onRequest', (request, reply, done) => {
     const generation = request.is404 ? executor.find(request.method, request.url) : undefined
-    // Rejects unknown paths before the body is read, to save work.
+    // Reject unknown paths before the body is read, to save work.
     if (!generation) return done(request.is404 ? new NotFound(request.url.split('?')[0]) : undefined)
     reply.hijack()
     for (const [header, value] of Object.entries(reply.getHeaders())) {

@@ -28,8 +28,8 @@ export interface Loader extends Commands {
   /** Replaces a generation on this server. Does nothing if that generation is no longer running. */
   restart (name: string, generation: number): Promise<void>
   /**
-   * Takes a faulty feature and its dependents out of service on this server, until they are reloaded. The change is not stored. `auth`
-   * stays in service, but no longer identifies users.
+   * Takes a faulty feature and its dependents out of service on this server, until they are reloaded. The change is not
+   * stored. `auth` stays in service, but no longer identifies users.
    */
   takeOut (name: string, cause: Error): Promise<void>
   /** Whether a feature's generation is being replaced after a fault. */
@@ -81,7 +81,7 @@ export function createLoader (options: LoaderOptions): Loader {
   }
 }
 
-/** Applies changes to the features' files and to the cluster-wide settings on this server. */
+/** When the features' files or the cluster-wide settings change, applies the changes on this server. */
 function createFollower ({ registry, desired, find, log }: LoaderOptions, { prepare, make, makeEach, attempt, follow }: Transitions) {
   const { known, get, running, importCode, targets } = registry
   const { isWanted } = desired

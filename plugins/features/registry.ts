@@ -71,7 +71,7 @@ export interface Registry {
 }
 
 /**
- * After this many imports, the log recommends a restart, because Node never frees imported code (30 to 300 KB per
+ * After this many imports, a log line recommends a restart, because Node never frees imported code (30 to 300 KB per
  * import).
  */
 const manyImports = 300
@@ -92,7 +92,7 @@ export function createRegistry ({ config, log, messages, metrics, nodeId, redact
     return feature
   }
 
-  /** Masks secrets in an error's texts. Modifies the error itself, because it is also sent to the admin. */
+  /** Masks secrets in an error's message and details. Modifies the error itself, because the admin also receives it. */
   function withoutSecrets (error: Error & { details?: unknown }): Error {
     error.message = redaction.redact(error.message)
     if (error.details !== undefined) error.details = JSON.parse(redaction.redact(JSON.stringify(error.details)))
@@ -127,7 +127,7 @@ export function createRegistry ({ config, log, messages, metrics, nodeId, redact
       generation ? [[name, { dependencies: generation.module.dependencies, version }] as const] : [])),
     async importCode (name, fresh = true) {
       const feature = get(name)
-      if (++imports % manyImports === 0) log.warn({ imports }, 'many feature reloads: old code remains in memory, schedule a restart')
+      if (++imports % manyImports === 0) log.warn({ imports }, 'many feature reloads: old code remains in memory; schedule a restart')
       numbers.set(name, registry.numberOf(name) + 1)
       try {
         const generation = registry.numberOf(name)
@@ -203,8 +203,8 @@ export function createRegistry ({ config, log, messages, metrics, nodeId, redact
 const tooManyFaults = (cause: Error) => new Error(`Out of service after too many faults; the last one: ${cause.message}`, { cause })
 
 /**
- * @returns the log fields of a failed load: the location in the feature's code, and the original error.
- *   FEATURE_LOAD_FAILED only repeats that error, so it is not logged
+ * @returns the log fields of a failed load: the location in the feature's code, and the original error. The
+ *   FEATURE_LOAD_FAILED error is not logged, because it only repeats the original error
  */
 function failureFields (error: unknown): { err: unknown } & Partial<Place> {
   const { cause, details } = Object(error) as { cause?: unknown, details?: Partial<Place> }

@@ -50,7 +50,7 @@ export interface SettingsStore {
   restore (known: FeatureSettings): Promise<FeatureSettings>
 }
 
-/** @returns each feature's setting with the higher revision */
+/** @returns for each feature, the setting with the higher revision */
 export function newest (one: FeatureSettings, other: FeatureSettings): FeatureSettings {
   const all = { ...one }
   for (const [name, setting] of Object.entries(other)) if (setting.revision > (all[name]?.revision ?? 0)) all[name] = setting

@@ -39,8 +39,8 @@ export interface Supervisor {
   /** Logs which feature has blocked the event loop, unless this block has already been logged. */
   blocked (block: Block): void
   /**
-   * Call this after a change to the feature's settings or files puts a new generation into service. Faults of earlier
-   * generations no longer count from then on.
+   * Call this after a change to the feature's settings or files puts a new generation into service. From then on,
+   * faults of earlier generations do not count.
    */
   replaced (feature: string, generation: number): void
   close (): void
@@ -49,7 +49,7 @@ export interface Supervisor {
 /** A feature is taken out of service after this many faults within {@link windowMs}. */
 const maxFaults = 3
 const windowMs = 60_000
-/** If a feature blocks the event loop for longer than this, the block is logged. In milliseconds. */
+/** How long a feature must block the event loop before the block is logged, in milliseconds. */
 export const blockMs = 500
 
 /** The supervisors of all servers in this process. */
@@ -74,8 +74,8 @@ export function handleBlock (block: Block): void {
 
 export function createSupervisor ({ config, log, metrics, nodeId }: Pick<FastifyInstance, 'config' | 'log' | 'metrics' | 'nodeId'>, registry: Registry): Supervisor {
   const faults = metrics.counter('flylive_feature_faults_total', 'Uncaught exceptions and unhandled promise rejections in the feature', ['feature', 'kind'])
-  const failures = metrics.counter('flylive_feature_call_failures_total', 'Calls of the feature (requests, hooks, jobs and others) that failed (error) or exceeded their deadline (late). Requests that fail with an error code are not counted', ['feature', 'call', 'reason'])
-  const blocks = metrics.counter('flylive_feature_blocks_total', 'Number of times that the feature blocked the event loop', ['feature'])
+  const failures = metrics.counter('flylive_feature_call_failures_total', 'Calls to the feature (requests, hooks, jobs and others) that failed (error) or exceeded their deadline (late). Requests that fail with an error code are not counted', ['feature', 'call', 'reason'])
+  const blocks = metrics.counter('flylive_feature_blocks_total', 'Number of times the feature blocked the event loop', ['feature'])
   const deadlineMs = config.FEATURES_DEADLINE_SECONDS * 1000
   const recent = new Map<string, { at: number, generation: number }[]>()
   /** The oldest generation whose faults count, by feature. */
@@ -120,7 +120,7 @@ export function createSupervisor ({ config, log, metrics, nodeId }: Pick<Fastify
       deadlineMs,
       enter (call, code) {
         const begin = Date.now()
-        // Many short calls can keep the event loop busy without blocking it.
+        // Beat here as well, because many short calls can keep the event loop busy without blocking it.
         if (runningCode() === undefined) beat(begin)
         try {
           return runAs({ nodeId, feature, generation, call }, code)
@@ -138,7 +138,7 @@ export function createSupervisor ({ config, log, metrics, nodeId }: Pick<Fastify
       },
       late (call, ms, again) {
         failures.inc({ feature, call: kindOf(call), reason: 'late' })
-        log[again ? 'debug' : 'warn']({ feature, generation, call, ms }, 'a call of a feature exceeded its deadline')
+        log[again ? 'debug' : 'warn']({ feature, generation, call, ms }, 'a call to a feature exceeded its deadline')
       }
     }),
     actWith (given) {

@@ -11,8 +11,8 @@ import type { WatchdogData } from './watchdog-messages.ts'
 const { heartbeat, blockMs } = workerData as WatchdogData
 const lookMs = 100
 /**
- * Number of consecutive checks that must find the main thread blocked. A single check is wrong if the machine was
- * suspended.
+ * Number of consecutive checks that must find the main thread blocked. A single check is not enough, because the
+ * machine may have been suspended.
  */
 const minLooks = 3
 /** After this many milliseconds, this thread logs the block itself, because the main thread may never run again. */
@@ -64,7 +64,7 @@ function lookUp (block: Watched): void {
     session.post('Debugger.evaluateOnCallFrame', { callFrameId: top.callFrameId, expression, returnByValue: true, silent: true }, (_error, found) => {
       block.code = (found as Debugger.EvaluateOnCallFrameReturnType | undefined)?.result.value as FeatureCode | undefined
       if (!block.code) restsUntil = Date.now() + restMs
-      // If the main thread started other work before the pause, the stack trace belongs to other code.
+      // If the main thread started other work before the pause, the stack trace belongs to that work.
       const isOver = Number(Atomics.load(heartbeat, 0)) > block.since
       if (!isOver) {
         block.stack = callFrames.map(({ functionName, location: { scriptId, lineNumber } }) =>

@@ -39,11 +39,12 @@ export interface ConnectionPath {
    * Default: `msab.v1`.
    */
   subprotocol?: string | ((offered: readonly string[]) => string | undefined)
-  /** Called when a session of this path is open, before its first frame. */
+  /** Called after a session opens on this path, before its first frame is handled. */
   opened?: (session: Session) => void
   /**
-   * Handles the frames of the path's sessions. If set, the face does not parse them. The frames are already checked
-   * against the connection's limits. After a reload, the new generation receives the frames of existing sessions.
+   * Handles the frames of the path's sessions. If this is set, the face does not parse the frames. They have already
+   * been checked against the connection's limits. After a reload, the new generation receives the frames of existing
+   * sessions.
    */
   receive?: (session: Session, data: Buffer, isBinary: boolean) => void
   /**
@@ -69,7 +70,7 @@ export interface GateRegistrar {
    * Handles all HTTP requests to a prefix and to the paths below it. The server adds no headers: the
    * handler must set all headers, including those for CORS.
    *
-   * @param prefix whole segments, such as `/hls`; no other feature or route of the server may use a path below it
+   * @param prefix one or more path segments, such as `/hls`; no other feature or server route may use a path below it
    * @throws if the prefix is taken
    */
   http (prefix: string, handler: HttpHandler, options?: HttpPathOptions): void
@@ -87,7 +88,7 @@ export interface GateTable {
   upgrades: ReadonlyMap<string, UpgradePath>
 }
 
-/** An owner's existing paths and routes. New paths are checked against these paths and routes. */
+/** An owner's existing paths and routes. New paths are checked against them. */
 export interface PathOwner {
   name: string
   paths: GateTable
@@ -97,7 +98,7 @@ export interface PathOwner {
 /**
  * Records paths so that they can be installed later.
  *
- * @param owners returns the other owners, whose paths must not overlap with a new path; called at
+ * @param owners returns the other owners, whose paths must not overlap with a new path; called on
  *   each registration
  */
 export function createGateRecorder (owners: () => Iterable<PathOwner>): GateRegistrar & { table: GateTable } {
@@ -110,7 +111,7 @@ export function createGateRecorder (owners: () => Iterable<PathOwner>): GateRegi
       if (http.has(prefix)) throw new Error(`The prefix ${prefix} is registered twice`)
       for (const { name, paths, routes } of owners()) {
         const taken = paths.http.keys().some((other) => isBelow(prefix, other) || isBelow(other, prefix)) || routes.some(({ url }) => overlapsRoute(prefix, url))
-        if (taken) throw new Error(`The prefix ${prefix} overlaps with a path of ${name}`)
+        if (taken) throw new Error(`The prefix ${prefix} overlaps a path of ${name}`)
       }
       http.set(prefix, { ...options, handler })
     },
@@ -131,7 +132,7 @@ export function checkRoute (url: string, owners: Iterable<PathOwner>): void {
   }
 }
 
-/** A connection's path. */
+/** The path that a connection was opened on, and its owner. */
 export interface Entrance extends ConnectionPath {
   path: string
   owner: string
@@ -152,7 +153,7 @@ export interface Gate {
   serve (request: IncomingMessage, response: ServerResponse): boolean
   /** Passes an upgrade to the owner of its path, or rejects it with NOT_FOUND. */
   upgrade (request: IncomingMessage, socket: Duplex, head: Buffer): void
-  /** @returns the connection's path; undefined if the connection did not come through the gate */
+  /** @returns the path that the connection was opened on; undefined if it did not come through the gate */
   entranceOf (request: IncomingMessage): Entrance | undefined
   /** @returns the current owner's frame handler for the path; undefined if there is none */
   receiverOf (path: string): ConnectionPath['receive']

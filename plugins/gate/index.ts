@@ -55,7 +55,7 @@ export default fp(async function gatePlugin (app) {
   app.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     sockets.add(socket)
     socket.once('close', () => sockets.delete(socket))
-    // While Fastify is closing, it responds to an upgrade but leaves the socket open, so the gate rejects the upgrade itself.
+    // While Fastify is closing, it responds to an upgrade but leaves the socket open, so the upgrade is rejected here.
     if (isClosing) refuseUpgrade(app.log, request, socket, new Draining() as CodedError)
     else gate.upgrade(request, socket, head)
   })

@@ -13,8 +13,8 @@ export interface JobsRegistrar {
   /** Registers this server's handler for jobs of one kind. Unloading a feature also removes its handlers. */
   on (name: string, handler: JobHandler): void
   /**
-   * Schedules a job. If the job is already scheduled, the earlier time applies. A job that is scheduled
-   * while it runs will run again afterwards.
+   * Schedules a job. If the job is already scheduled, the earlier time applies. If the job is running, it runs again
+   * afterwards.
    *
    * @param at when the job is due, epoch milliseconds of `app.clock`
    * @throws UNAVAILABLE
@@ -23,8 +23,8 @@ export interface JobsRegistrar {
 }
 
 /**
- * Scheduled work that any server may run, such as releasing a seat or calling the backend. Only one server at a time runs
- * a given job, unless the job runs longer than its lease. If that server dies, another one runs the job.
+ * Scheduled work that any server may run, such as releasing a seat or calling the backend. Only one server at a time
+ * runs a given job, unless the job runs longer than its lease. If that server dies, another server runs the job.
  */
 export interface Jobs extends JobsRegistrar {
   /** Atomically replaces all handlers of an owner (the kernel or a feature). */
@@ -33,7 +33,10 @@ export interface Jobs extends JobsRegistrar {
 
 /** How long a job may run before another server takes it over, in milliseconds. */
 const leaseMs = 60_000
-/** How long a stopping server waits for its running jobs, in milliseconds. Other servers take over unfinished jobs when the jobs' leases expire. */
+/**
+ * How long a stopping server waits for its running jobs, in milliseconds. Other servers take over unfinished jobs when
+ * the jobs' leases expire.
+ */
 const stopMs = 5000
 /** Maximum concurrent jobs of one kind on this server. */
 const maxRunning = 100
@@ -42,7 +45,7 @@ const maxRunning = 100
 export function createJobs (store: JobStore, log: FastifyBaseLogger, { jobPollIntervalMs, jobRetryMs } = defaultTimings, clock: Clock = createClock()): Jobs & { stop (): Promise<void> } {
   const owners = new Map<string, ReadonlyMap<string, JobHandler>>()
   const running = new Map<string, Set<Promise<void>>>()
-  // Kinds that may have more due jobs, because the last poll reached its limit.
+  // Kinds of jobs that may have more due jobs, because the last poll reached its limit.
   const behind = new Set<string>()
   const kernel = new Map<string, JobHandler>()
   let polling: Promise<void> | undefined
@@ -71,7 +74,7 @@ export function createJobs (store: JobStore, log: FastifyBaseLogger, { jobPollIn
     if (jobs.length === free) behind.add(name)
     else behind.delete(name)
     for (const job of jobs) {
-      const done = run(name, job).catch((err: unknown) => log.debug({ err, queue: name }, 'failed to record the result of a job: its lease will expire')).finally(() => {
+      const done = run(name, job).catch((err: unknown) => log.debug({ err, queue: name }, 'failed to record the result of a job: the job becomes due again when its lease expires')).finally(() => {
         busy.delete(done)
         // More jobs may be due, so poll again without waiting for the next interval.
         if (behind.has(name) && busy.size <= maxRunning / 2) poll()

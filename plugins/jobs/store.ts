@@ -1,4 +1,4 @@
-/** A job that a server has taken. Settling the job requires this token. */
+/** A job that a server has taken. To settle the job, the server must pass its token. */
 export interface DueJob {
   key: string
   token: number

@@ -3,7 +3,7 @@ import type { Clock } from '../clock.ts'
 /** The namespaces of the kernel: the settings of all features, and the rooms and bans of the memory store. */
 export const kernelNamespaces: readonly string[] = ['features', 'rooms', 'bans']
 
-/** The Redis key of a namespace's index, and the prefix of the Redis keys of its values. */
+/** The Redis key of a namespace's index. The Redis keys of the namespace's values start with this key. */
 export const namespaceKey = (name: string) => `msab:kv:{${name}}`
 
 /** When a value expires. If neither field is set, the value stays until it is deleted. */
@@ -14,7 +14,10 @@ export interface Expiry {
   expiresAt?: number
 }
 
-/** Values by key. Each method takes one round trip, and all except `getMany` are atomic. All methods throw UNAVAILABLE while the store cannot be reached. */
+/**
+ * Values by key. Each method takes one round trip, and all except `getMany` are atomic. All methods throw UNAVAILABLE
+ * while the store cannot be reached.
+ */
 export interface PlainKeys {
   get (key: string): Promise<string | undefined>
   /** @returns one entry per key; undefined if the key has no value */

@@ -11,7 +11,7 @@ const schema = 'CREATE TABLE IF NOT EXISTS kv (namespace TEXT, key TEXT, value T
 const alive = '(expires_at IS NULL OR expires_at > ?)'
 const sweepIntervalMs = 60_000
 
-/** @throws an error with the path if the folder cannot be created or written */
+/** @throws an error with the path if the folder cannot be created or written to */
 function makeWritable (folder: string): void {
   try {
     mkdirSync(folder, { recursive: true })

@@ -13,7 +13,7 @@ declare module 'ioredis' {
   }
 }
 
-// Each value of a namespace is a Redis string with an expiry. The namespace's index is a sorted set of its keys,
+// Each value of a namespace is a Redis string, which may expire. The namespace's index is a sorted set of its keys,
 // ordered by expiry. All these Redis keys contain the namespace's name as a hash tag.
 
 /**

@@ -4,7 +4,10 @@ import type { types } from 'mediasoup'
 /** A local address, and the address to announce in its ICE candidates. */
 type ListenSocket = Pick<types.TransportListenInfo, 'ip' | 'announcedAddress' | 'flags'>
 
-/** The address family, 4 or 6. Clients resolve host names, so the listen address determines a host name's family. */
+/**
+ * The address family, 4 or 6. Clients resolve host names, so a host name is assumed to have the family of the listen
+ * address.
+ */
 const familyOf = (address: string, listenIp: string) => isIP(address) || isIP(listenIp)
 
 /**

@@ -25,7 +25,7 @@ export interface AttachmentContext {
 export type AttachmentEvents = TapEvents & InjectionEvents
 
 /**
- * A tap, an injection or a mix's output, on the router that has a room's producers. If the worker dies, the
+ * A tap, an injection or a mix's output, on the router that has a room's producers. If the router's worker dies, the
  * attachment is reopened on another router.
  */
 export abstract class Attachment extends EventEmitter<AttachmentEvents> implements MediaUser {
@@ -55,7 +55,7 @@ export abstract class Attachment extends EventEmitter<AttachmentEvents> implemen
   /**
    * Opens the attachment, or closes it if opening fails.
    *
-   * @throws OVERLOADED, UNAVAILABLE, and the errors of {@link attach}
+   * @throws OVERLOADED, UNAVAILABLE, and any error that {@link attach} throws
    */
   async open (): Promise<void> {
     try {
@@ -94,7 +94,7 @@ export abstract class Attachment extends EventEmitter<AttachmentEvents> implemen
     try {
       call()
     } catch (err) {
-      this.#context.log.error({ err, roomId: this.roomId }, 'a listener of a tap or injection failed')
+      this.#context.log.error({ err, roomId: this.roomId }, 'an event listener of a tap or injection failed')
     }
   }
 

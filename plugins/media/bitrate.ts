@@ -41,7 +41,7 @@ export function watchBitrates (
   const timer = setInterval(() => {
     if (measuring) return
     measuring = true
-    // Measures the producers one after another, to avoid load peaks on a server with many producers.
+    // Measure the producers one after another, to avoid load peaks on a server with many producers.
     const run = async () => {
       for (const producer of producers()) await measure(producer).catch(() => { /* The producer was closed, or its worker died. */ })
     }

@@ -1,9 +1,9 @@
-// Fragmented MP4 (ISO/IEC 14496-12) with one audio track. All times count samples at 48 kHz. The `broadcast` and
+// Fragmented MP4 (ISO/IEC 14496-12) with one audio track. All times are in samples at 48 kHz. The `broadcast` and
 // `recording` features import this file as `flylive-audio-server/fmp4`, even in their worker threads, so it imports
 // nothing.
 //
 // No library is used: mediabunny 1.61 keeps every packet's size and time in memory until the file ends, about 20 MB per
-// hour and track.
+// hour per track.
 
 export const sampleRate = 48_000
 
@@ -26,7 +26,7 @@ export interface Frame {
   duration: number
 }
 
-/** The value of the CODECS attribute for each codec. */
+/** Each codec's name in the CODECS attribute of an HLS playlist. */
 export const codecNames = { aac: 'mp4a.40.2', opus: 'opus' } as const
 
 type Field = Uint8Array | string | readonly number[]
@@ -108,7 +108,7 @@ export function fragment (sequenceNumber: number, start: number, frames: readonl
   put32(0, sequenceNumber % 2 ** 32)
   open(trafSize, 'traf')
   open(tfhdSize, 'tfhd')
-  // Flags: default-base-is-moof and, for segments, default-sample-flags, so that decoding can begin at every frame.
+  // Flags: default-base-is-moof and, for segments, default-sample-flags, so that decoding can begin at any frame.
   put32(hasFlags ? 0x02_00_20 : 0x02_00_00, 1)
   if (hasFlags) put32(0x0200_0000)
   open(20, 'tfdt')

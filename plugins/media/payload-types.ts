@@ -4,9 +4,9 @@ import { pipeProducer } from './pipe.ts'
 
 /**
  * A room's routers on one worker, keyed by the Opus payload type of their consumers. A WHEP player sends the SDP offer
- * and thus chooses the payload type, but all consumers of a router use the same one. A room therefore gets another
- * router on the same worker for each additional payload type. A producer is piped to such a router for its first
- * consumer on that router. The router closes with its last transport.
+ * and thus chooses the payload type, but all consumers on a router use the same one. A room therefore gets one more
+ * router on the same worker for each additional payload type. A producer is piped to such a router when the producer's
+ * first consumer there is created. The router closes when its last transport closes.
  */
 export class PayloadTypeRouters {
   readonly #main: types.Router
@@ -63,7 +63,7 @@ export class PayloadTypeRouters {
 
   async #pipe (producerId: string, router: types.Router, key: string): Promise<string> {
     try {
-      // Both routers are on the same worker, where ids are unique.
+      // Both routers are on the same worker, where ids must be unique, so the piped producer needs a new id.
       const { producer } = await pipeProducer(this.#main, { producerId, router, keepId: false })
       producer.observer.once('close', () => this.#piped.delete(key))
       return producer.id

@@ -40,7 +40,8 @@ export interface PeerContext {
 interface PlacedTransport {
   transport: types.WebRtcTransport
   /**
-   * The router of the transport and its consumers: the room's router on the worker, or one with another payload type.
+   * The router of the transport and its consumers: the room's router on the worker, or one with a different
+   * payload type.
    */
   router: types.Router
   monitored: MonitoredTransport
@@ -85,7 +86,7 @@ export class Peer implements MediaUser {
   }
 
   /**
-   * Creates a transport and closes an earlier transport in the same direction.
+   * Creates a transport and closes any earlier transport in the same direction.
    *
    * @param payloadType the Opus payload type of the transport's consumers
    */
@@ -299,7 +300,7 @@ export class Consumers {
     return consumer
   }
 
-  /** Adds a consumer and closes an earlier consumer of the same producer. */
+  /** Adds a consumer and closes any earlier consumer of the same producer. */
   add (consumer: types.Consumer): void {
     for (const older of this.#byId.values()) {
       if (older.producerId !== consumer.producerId) continue

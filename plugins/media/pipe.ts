@@ -4,7 +4,7 @@ import type { types } from 'mediasoup'
  * Pipes a producer to another router.
  *
  * @param options for mediasoup: `keepId` is possible only if the routers are on different workers
- * @throws the errors of mediasoup
+ * @throws any error that mediasoup throws
  */
 export async function pipeProducer (from: types.Router, options: types.PipeToRouterOptions & { producerId: string }): Promise<{ consumer: types.Consumer, producer: types.Producer }> {
   const { pipeConsumer: consumer, pipeProducer: producer } = await from.pipeToRouter({ enableSctp: false, ...options })

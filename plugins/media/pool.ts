@@ -16,7 +16,7 @@ export interface MediaWorker {
   /** Adds the missing ICE candidates of a transport; see {@link candidatesFor}. */
   readonly candidates: (candidates: readonly types.IceCandidate[]) => types.IceCandidate[]
   routers: number
-  /** Number of receiving client transports on the worker, plus the number of their consumers. */
+  /** Number of clients' receiving transports on the worker, plus the number of consumers on these transports. */
   listeners: number
 }
 
@@ -54,14 +54,15 @@ export interface WorkerPool {
   take (): Promise<MediaWorker>
   /**
    * Chooses the worker for a room's next listener, and counts the listener. Among the workers that the room uses,
-   * prefers the one with the fewest listeners. Uses another worker only if it has at least {@link spreadAfter} fewer.
+   * prefers the one with the fewest listeners. Chooses a worker that the room does not use yet only if that worker has
+   * at least {@link spreadAfter} fewer listeners.
    *
    * @param used the workers that already have a router for the room
    * @throws OVERLOADED if no worker can be used
    */
   spread (used: readonly MediaWorker[]): Promise<MediaWorker>
   /**
-   * Counts another listener on a worker.
+   * Counts one more listener on a worker.
    *
    * @returns the same worker
    */
@@ -159,8 +160,8 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
   }
 
   /**
-   * A worker's port is the first port plus the worker's index. While the port is in use, adds the number of workers to
-   * it.
+   * Listens on `minPort` plus the worker's index. If that port is in use, adds the number of workers until a port is
+   * free.
    */
   async function listen (worker: types.Worker, index: number) {
     const { listenIp, announced, minPort, maxPort, size } = options

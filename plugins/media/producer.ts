@@ -11,12 +11,13 @@ export type ProducerSource = 'voice' | 'music'
 export interface ProducerOwner {
   readonly userId: UserId
   readonly userKey: string
-  /** The node where the audio enters the cluster. */
+  /** The server where the audio enters the cluster. */
   readonly nodeId: string
   /** Id of the owning session, if `kind` is `session`. A session's producers close when the session leaves its room. */
   readonly sessionId?: string
   /**
-   * `session`: a user's session. `service`: this server itself, through a feature. `relay`: a producer on another node.
+   * `session`: a user's session. `service`: this server itself, through a feature. `relay`: a producer on another
+   * server.
    */
   readonly kind: 'session' | 'service' | 'relay'
 }
@@ -51,12 +52,12 @@ export interface ProducerHandle {
   /** Idempotent. */
   pause (by: PausedBy): Promise<void>
   /**
-   * Removes the pause by the user or the server. The producer resumes once neither of them has paused it. Idempotent.
+   * Removes the user's or the server's pause. The producer resumes once neither pause remains. Idempotent.
    */
   resume (by: PausedBy): Promise<void>
 }
 
-/** Why this server closed a producer although its owner may still send. `bitrate`: the producer exceeded its allowed bit rate. */
+/** Why this server closed a producer although its owner may still send. `bitrate`: it exceeded its allowed bit rate. */
 export type CloseCause = 'bitrate'
 
 /** Callbacks through which a producer notifies its room. */

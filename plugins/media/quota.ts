@@ -21,7 +21,7 @@ export function createAudioQuota ({ config, directory, nodeId, sockets }: Pick<F
 
   return {
     async claim (session, roomId) {
-      // Counts this session before the lookup, so that concurrent lookups include it. If the lookup fails, only the
+      // Count this session before the lookup, so that concurrent lookups include it. If the lookup fails, only the
       // sessions on this server are counted.
       session.hasAudio = true
       const [, found] = await Promise.all([record(session), directory.sessionsOf(session.userKey)]).catch(() => [undefined, []] as const)

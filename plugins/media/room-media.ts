@@ -40,7 +40,7 @@ export interface MediaUser {
 export interface RoomMediaContext {
   hooks: Hooks
   pool: WorkerPool
-  /** Called when the number of the room's producers on this server changes. Each server counts only its own producers. */
+  /** Called when the number of a room's producers on this server changes. Each server counts only its own producers. */
   counted (roomId: string, producers: number): void
   /** Called after a producer on this server is announced, closed, paused or resumed. */
   changed (roomId: string): void
@@ -73,7 +73,7 @@ export class RoomMedia {
 
   /**
    * @param onClosed called once, when the media is closed
-   * @throws the errors of {@link WorkerPool.take}, and if the worker dies
+   * @throws any error that {@link WorkerPool.take} throws, and an error if the worker dies
    */
   static async open (roomId: string, context: RoomMediaContext, onClosed: (media: RoomMedia) => void): Promise<RoomMedia> {
     const media = new RoomMedia(roomId, context, onClosed)
@@ -127,7 +127,7 @@ export class RoomMedia {
   /**
    * @returns the router that has all of the room's producers. If its worker has died, another of the room's routers or
    *   a new router replaces it
-   * @throws the errors of {@link WorkerPool.take}, UNAVAILABLE if the media is closed
+   * @throws any error that {@link WorkerPool.take} throws; UNAVAILABLE if the media is closed
    */
   async main (): Promise<RoomRouter> {
     if (this.#main) return this.#main.at
@@ -141,7 +141,7 @@ export class RoomMedia {
    * @param withProducers whether to choose the main router
    * @returns the router, and a function that the caller must call once, when the transport is closed or could not be
    *   created
-   * @throws the errors of {@link main} and {@link WorkerPool.spread}
+   * @throws any error that {@link main} or {@link WorkerPool.spread} throws
    */
   async listen (withProducers: boolean): Promise<{ place: RoomRouter, release: () => void }> {
     const main = await this.main()
@@ -194,7 +194,7 @@ export class RoomMedia {
     const { hooks, changed, counted } = this.#context
     const { producerId, owner } = producer
     // Observe only the voices of sessions: neither music nor a service (which may send a mix of all speakers) counts as
-    // a speaker. Other nodes observe their own speakers.
+    // a speaker. Other servers observe their own speakers.
     if (owner.kind === 'session' && producer.source === 'voice') await this.#main?.speakers.add(producerId)
     if (producer.closed) throw new ProducerNotFound(producerId)
     counted(this.roomId, this.#ownCount)
@@ -273,7 +273,7 @@ export class RoomMedia {
         (producerId) => this.producers.get(producerId)?.owner.userId,
         (active) => { if (!this.#closed) speaking(this.roomId, active) }
       )
-      // During the request, the last listener left the router, or the last user left the room.
+      // During the request, the last listener may have left the router, or the last user may have left the room.
       if (this.#closed || (promoted && this.#further.get(promoted[0]) !== promoted[1])) throw unavailable('The media server is restarting')
       if (promoted) this.#further.delete(promoted[0])
       this.#main = { at, speakers }
@@ -321,7 +321,7 @@ export class MediaRooms {
    * Adds a user to a room's media. Opens the media for the first user.
    *
    * @param create creates the user; if it throws, and the media has no other user, the media is closed
-   * @throws the errors of `create` and {@link RoomMedia.open}
+   * @throws any error that `create` or {@link RoomMedia.open} throws
    */
   async join<T extends MediaUser> (roomId: string, create: (media: RoomMedia) => T): Promise<T> {
     let media = await this.#mediaOf(roomId)

@@ -26,16 +26,16 @@ export class RoomRouter {
   /**
    * Opens a room's first router.
    *
-   * @throws the errors of {@link WorkerPool.take}, and if the worker dies
+   * @throws any error that {@link WorkerPool.take} throws, and an error if the worker dies
    */
   static async first (pool: WorkerPool): Promise<RoomRouter> {
     return await RoomRouter.#on(await pool.take(), pool)
   }
 
   /**
-   * Opens another of a room's routers.
+   * Opens a room's router on an additional worker.
    *
-   * @throws the errors of {@link WorkerPool.reserve}, and if the worker dies
+   * @throws any error that {@link WorkerPool.reserve} throws, and an error if the worker dies
    */
   static async further (worker: MediaWorker, pool: WorkerPool): Promise<RoomRouter> {
     pool.reserve(worker)
@@ -90,7 +90,7 @@ export class RoomRouter {
    * Makes a producer of the room's main router available on this router, under the same id.
    *
    * @returns a function to call once, when the caller no longer needs the producer on this router
-   * @throws the errors of mediasoup
+   * @throws any error that mediasoup throws
    */
   async pipe (main: RoomRouter, producerId: string): Promise<() => void> {
     if (main === this) return () => {}

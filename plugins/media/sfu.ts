@@ -66,12 +66,12 @@ export interface Sfu {
   load (): { consumers: number, relayPorts: { used: number, total: number } }
   /** CPU time of each media worker since its start, in milliseconds, by worker index. */
   workersCpuMs (): Promise<Map<number, number>>
-  /** Pipes to and from other servers. */
+  /** Number of pipes to other servers (`sources`) and from other servers (`sinks`). */
   relays (): { sources: number, sinks: number }
   /** A room's producers on all servers. */
   producersOf (roomId: string): ProducerInfo[]
   /**
-   * The producers of rooms on all servers, including rooms without members on this server.
+   * The given rooms' producers on all servers. The rooms need not have members on this server.
    *
    * @returns one list per room
    * @throws UNAVAILABLE
@@ -88,7 +88,7 @@ export interface Sfu {
   readSpeakers (roomId: string): Promise<UserId[]>
   /** Describes a room's media on this server, for admins; undefined if there is none. */
   describe (roomId: string): { worker: number, routerId: string, transports: { transportId: string, userId: UserId, type: Direction, iceState: string, dtlsState: string }[] } | undefined
-  /** Creates a transport, and the room's router if necessary. Closes an earlier transport in the same direction. */
+  /** Creates a transport, and the room's router if necessary. Closes any earlier transport in the same direction. */
   createTransport (room: LocalRoom, session: Session, direction: Direction, options?: TransportOptions): Promise<TransportParameters>
   connectTransport (session: Session, transportId: string, dtlsParameters: types.DtlsParameters): Promise<void>
   restartIce (session: Session, transportId: string): Promise<types.IceParameters>
@@ -98,13 +98,13 @@ export interface Sfu {
   closeProducer (session: Session, producerId?: string): void
   /** Pauses one of the session's producers, or all of them if no id is given. Idempotent. */
   pauseProducer (session: Session, by: PausedBy, producerId?: string): Promise<void>
-  /** Removes the pause by the user or the server. A producer resumes once neither of them has paused it. */
+  /** Removes the user's or the server's pause. A producer resumes once neither pause remains. */
   resumeProducer (session: Session, by: PausedBy, producerId?: string): Promise<void>
-  /** Lets a session receive a producer of its room. An earlier consumer of the same producer is closed. */
+  /** Lets a session receive a producer of its room. Any earlier consumer of the same producer is closed. */
   consume (session: Session, transportId: string, producerId: string, capabilities: types.RtpCapabilities, options?: ConsumeOptions): Promise<ConsumerInfo>
   /**
    * Lets a session receive its room's mix: the loudest voices and all music, as one producer. Starts the
-   * mix if there is none. An earlier consumer of the mix is closed.
+   * mix if there is none. Any earlier consumer of the mix is closed.
    */
   consumeMix (session: Session, transportId: string, capabilities: types.RtpCapabilities, options?: ConsumeOptions): Promise<ConsumerInfo>
   /** Closes all consumers of mixes. A mix that a feature also uses stays open. */
@@ -132,12 +132,12 @@ export interface Sfu {
    */
   tap (roomId: string, options: TapOptions): Promise<Tap>
   /**
-   * Lets this server send audio in a room on behalf of a service, another node, or a session without a WebRTC
+   * Lets this server send audio in a room on behalf of a service, another server, or a session without a WebRTC
    * transport. Only sessions need a permit.
    *
    * @throws ROOM_NOT_FOUND if the room has no members on this server
    * @throws NOT_IN_ROOM if the session is not in the room
-   * @throws OVERLOADED, UNAVAILABLE, and the errors of `media:produce`
+   * @throws OVERLOADED, UNAVAILABLE, and any error that a `media:produce` handler throws
    * @throws RangeError if the SSRC is invalid
    */
   inject (roomId: string, owner: ProducerOwner, options: InjectOptions): Promise<Injection>
@@ -151,14 +151,17 @@ declare module 'fastify' {
 
 declare module '../hooks.ts' {
   interface KernelHooks {
-    /** Decides whether a session may send audio, and whether the server pauses the new producer. A handler throws an error to reject the session. Without a handler, every session may send. */
+    /**
+     * Decides whether a session may send audio, and whether the server pauses the new producer. A handler throws an
+     * error to deny permission. Without a handler, every session may send.
+     */
     'media:produce': (roomId: string, session: Session) => Promise<ProducePermit | undefined>
     /** A user has paused or resumed a producer. */
     'media:selfMuted': (roomId: string, session: Session, muted: boolean) => void
     'media:consumerClosed': (session: Session, consumerId: string) => void
     /**
-     * A media worker died. `sessions` contains the sessions that have lost media. If it is undefined, the room has lost
-     * all its media on this server.
+     * A media worker died. `sessions` contains the sessions that have lost media. If `sessions` is undefined, the room
+     * has lost all its media on this server.
      */
     'media:reset': (roomId: string, reason: string, sessions?: readonly Session[]) => void
   }
@@ -170,7 +173,7 @@ export interface OwnedSfu extends Sfu {
   hasMedia (session: Session): boolean
   /** Closes all of a session's media. Idempotent. */
   release (session: Session): void
-  /** Closes a room's taps and injections. */
+  /** Closes a room's taps, injections and mix. */
   roomReleased (roomId: string): void
   workerDied (worker: MediaWorker): void
   /** Closes all taps, injections and mixes. */

@@ -16,7 +16,7 @@ export interface Speakers {
   /** The last measured loudness of each active speaker, 0 to 1, in the order of {@link active}. */
   levels (): number[]
   add (producerId: string): Promise<void>
-  /** Removes a user immediately, without waiting for the hold time, because their producer was closed or paused. */
+  /** Removes a user whose producer was closed or paused, without waiting for the hold time. */
   remove (userId: UserId): void
   close (): void
 }

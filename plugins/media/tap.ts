@@ -27,12 +27,12 @@ export interface TappedVoice {
    * levels.
    */
   levelExtensionId: number | undefined
-  /** Whether the producer is paused and sends no packets. */
+  /** Whether the producer is paused. A paused producer sends no packets. */
   paused: boolean
 }
 
 export interface TapEvents {
-  /** The list of followed producers has changed. */
+  /** A followed producer was added, removed, paused or resumed. */
   voices: [voices: readonly TappedVoice[]]
   /** The tap is closed; emitted once. */
   close: []

@@ -12,7 +12,7 @@ import type { Metrics } from '../metrics.ts'
 const states = ['new', 'connecting', 'connected', 'disconnected', 'failed'] as const
 type State = typeof states[number]
 
-/** Details of a transport for warnings. */
+/** Details of a transport, for warnings in the log. */
 export interface TransportDescription {
   roomId: string
   userId: unknown

@@ -11,15 +11,15 @@ type RedisConfig = Pick<Config, 'NODE_ID' | 'REDIS_URL' | 'REDIS_HOST' | 'REDIS_
 const maxRetryDelayMs = 500
 /** The message of ioredis's error after `commandTimeout`. */
 const commandTimedOut = 'Command timed out'
-/** A command fails after this many timeouts even if Redis replies to earlier commands in the meantime. */
+/** A command fails after this multiple of the timeout, even if Redis replies to earlier commands in the meantime. */
 const maxTimeouts = 15
 
 /**
- * Creates the client for the configured Redis. The configuration contains a URL, a host and a port, Sentinels (which
- * report the current primary), or nodes of a Redis Cluster. The client connects when `connect()` is called.
+ * Creates the client for a Redis that is configured as a URL, a host and port, Sentinels (which report the current
+ * primary), or nodes of a Redis Cluster. The client connects when `connect()` is called.
  *
  * @param config must configure Redis
- * @param commandTimeout how long Redis may send nothing before commands fail, in milliseconds
+ * @param commandTimeout how long Redis may be silent before commands fail, in milliseconds
  */
 export function createRedisClient (config: RedisConfig, commandTimeout: number): Redis {
   const { client, timedOut } = connectionTo(config, commandTimeout)
@@ -36,14 +36,15 @@ interface Batch {
 /**
  * Replaces the client's `sendCommand`.
  *
- * Commands are written together: the first ones after a pause on the next tick, further ones at the end of the event
- * loop's iteration, so that a burst needs few writes. Unlike ioredis's auto-pipelining, this does not wait for replies
- * before it sends further commands, and does not copy all defined commands each time.
+ * Commands are written in batches, so that a burst needs few writes. After a pause, the first batch is written on the
+ * next tick. Later batches are written at the end of the current event loop iteration. Unlike ioredis's
+ * auto-pipelining, this does not wait for replies before it sends further commands, and does not copy all defined
+ * commands each time.
  *
- * A command times out only if Redis has sent nothing for the whole timeout, because commands in a burst wait for their
- * turn; the latest time is {@link maxTimeouts} timeouts. All available replies are read first: Node.js runs timers
- * before it reads sockets, so after the process was blocked, commands would otherwise fail although Redis replied in
- * time.
+ * A command times out only if Redis has sent nothing for the whole timeout, because a command in a burst waits for
+ * the commands before it. After {@link maxTimeouts} times the timeout, it fails in any case. Before a command fails,
+ * the client reads all replies that have arrived: Node.js runs timers before it reads sockets, so after the process was
+ * blocked, a command could otherwise fail although Redis replied in time.
  *
  * @param timeoutMs the client's `commandTimeout`, in milliseconds
  * @param timedOut called when a command has timed out

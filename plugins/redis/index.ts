@@ -23,9 +23,9 @@ declare module '../hooks.ts' {
 }
 
 /**
- * Connects to Redis if it is configured. While the connection is down, commands fail immediately. If Redis sends
- * nothing for `redisCommandMs` (plugins/timings.ts), commands fail. When a command fails, its caller returns UNAVAILABLE
- * instead of waiting. The client keeps trying to reconnect.
+ * Connects to Redis if it is configured. Commands fail immediately while the connection is down. They also fail if
+ * Redis has sent nothing for `redisCommandMs` (plugins/timings.ts). Their callers then return UNAVAILABLE instead of
+ * waiting. The client keeps trying to reconnect.
  */
 export default fp(async function redis (app) {
   if (!isConfigured(app.config)) return
@@ -73,7 +73,7 @@ export default fp(async function redis (app) {
     if (redis.status === 'ready') return
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     redis.once('ready', resolve)
-    // A retry cannot succeed with a wrong password, so the start fails immediately.
+    // A retry cannot succeed with a wrong password, so startup fails immediately.
     const refused = (error: Error) => { if (isRefusal(error)) reject(refusedBy(error)) }
     redis.on('error', refused)
     await withTimeout(promise, timeoutMs, () => {

@@ -35,14 +35,14 @@ export interface Limiter {
 }
 
 /**
- * @param redis makes the count cluster-wide. If Redis is not configured or cannot be reached, this server
- * counts only its own events, so that a Redis outage does not block users
+ * @param redis makes the count cluster-wide. If Redis is not configured or cannot be reached, this server counts only
+ *   its own events, so that a Redis outage does not block users
  */
 export function createLimiter (redis: Redis | undefined, { name, max, windowSeconds }: LimiterOptions): Limiter {
   const options = { keyPrefix: `msab:${name}`, points: max, duration: windowSeconds }
   const local = new RateLimiterMemory(options)
   const limiter = redis ? new RateLimiterRedis({ ...options, storeClient: redis, insuranceLimiter: local }) : local
-  // The wall clock may have been set back, so the remaining time must not exceed the window.
+  // Cap the remaining time at the window's length, because the wall clock may have been set back.
   const usage = ({ consumedPoints: used, msBeforeNext }: RateLimiterRes): Usage => ({ used, msLeft: Math.min(msBeforeNext, windowSeconds * 1000) })
 
   async function add (key: string, events = 1): Promise<Usage> {
@@ -112,7 +112,7 @@ export class MinuteCounter {
     return known && now < known.endsAt ? known : { used: 0, endsAt: now + minuteMs }
   }
 
-  /** Replaces the key's window with the one read from Redis. The key's count does not decrease before the window ends. */
+  /** Replaces the key's window with the one from Redis. The key's count does not decrease before the window ends. */
   set (key: string, { used, msLeft }: Usage): void {
     this.#minutes.set(key, { used: Math.max(used, this.used(key)), endsAt: this.#now() + msLeft })
   }

@@ -7,7 +7,7 @@ import type { RedisOptions } from 'ioredis'
 
 // All keys of a deployment have the same hash tag. One primary of the Redis Cluster therefore holds all keys, and
 // scripts can use any of them. The servers connect only to this primary. They use an ordinary client, which keeps
-// commands and messages in order. Other deployments have different tags, which may belong to different primaries.
+// commands and messages in order. Other deployments use other tags, so other primaries may hold their keys.
 
 export interface ClusterAddress {
   host: string
@@ -20,11 +20,11 @@ export interface ClusterAccess extends Pick<RedisOptions, 'username' | 'password
 
 /** Connects clients to the primary that holds the keys with a given prefix. */
 export interface ClusterPrimary {
-  /** The connector of the clients. When a connector finds the primary, connections to other nodes are closed. */
+  /** The connector class for clients. When a connector finds the primary, connections to other nodes are closed. */
   Connector: NonNullable<RedisOptions['Connector']>
   /**
    * Closes connections to a node that is no longer the primary, so that their clients reconnect. Call this when a node
-   * does not answer.
+   * does not reply.
    */
   verify (): void
 }

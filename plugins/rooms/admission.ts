@@ -28,7 +28,7 @@ export interface Admission {
   /**
    * Adds a socket to the room. Creates the room if it does not exist and `room:create` allows it.
    *
-   * @throws the errors of the store's join and of the hook
+   * @throws the errors that the store's `join` and the hook's handlers throw
    */
   admit (room: LocalRoom, session: Session, request: RoomRequest, pin: string | undefined): Promise<JoinResult>
   /** @returns whether the store may have admitted the socket even though `admit` threw this error */
@@ -48,14 +48,14 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
   const { bus, clock, config, drain, hooks, store } = app
   const redis = app.hasDecorator('redis') ? app.redis : undefined
   const creations = createLimiter(redis, { name: 'ratelimit:room-created', max: config.ROOMS_CREATED_PER_MINUTE, windowSeconds: 60 })
-  /** Counts a user's PIN attempts for rooms that do not exist yet. The store counts attempts for existing rooms. */
+  /** Counts PIN attempts per user for rooms that do not exist yet. For existing rooms, the store counts wrong PINs. */
   const reservedTries = createLimiter(redis, { name: 'ratelimit:reserved-pin', max: wrongPins.perUser, windowSeconds: pinWindowMs / 1000 })
   // Errors that were thrown before the store could admit the session.
   const beforeStore = new WeakSet<Error>()
 
   /**
-   * Sends the join to the store, and lets features send their reads together with it. Joins of locked rooms often fail,
-   * so features read only after them.
+   * Sends the join to the store. Features can send reads in the same round trip. If the room is locked, they read only
+   * after the join succeeds, because attempts to join a locked room often fail.
    */
   async function sendJoin (room: LocalRoom, session: Session, command: JoinCommand): Promise<JoinResult> {
     const joined = store.join(command)
@@ -78,7 +78,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
         comparedHash = error.pinHash
       }
     }
-    throw unavailable("The room's PIN is being changed")
+    throw unavailable("The room's PIN changed during the join. Try again")
   }
 
   /** Joins a room. If a host has locked the room, its owner and admins can still join. */
@@ -97,7 +97,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
    * Tries to join despite too many wrong PINs from the user's address or for the room. Succeeds if the user is already
    * in the room or needs no PIN.
    *
-   * @param limited thrown if the user needs the PIN
+   * @param limited the error to throw if the user needs the PIN
    */
   async function joinBeyondLimit (room: LocalRoom, session: Session, request: RoomRequest, command: Omit<JoinCommand, 'create'>, pin: string, limited: unknown): Promise<JoinResult> {
     // If a feature manages the room, users need no PIN.
@@ -113,7 +113,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
   /**
    * Determines the owner and PIN of a room that a join is about to create.
    *
-   * @throws RATE_LIMITED, PIN_REQUIRED, PIN_WRONG, and the error of a feature that rejects the join
+   * @throws RATE_LIMITED, PIN_REQUIRED, PIN_WRONG, and the error with which a feature rejects the join
    */
   async function plan (session: Session, request: RoomRequest, pin: string | undefined): Promise<{ ownerId: UserId, pin: string | undefined }> {
     const { user, userKey } = session
@@ -133,7 +133,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
     return { ownerId, pin: reserved.pin }
   }
 
-  /** @throws the error of a feature that rejects the join */
+  /** @throws the error with which a feature rejects the join */
   async function isManaged (roomId: string, session: Session): Promise<boolean> {
     if (!hooks.has('room:admit')) return false
     const answers = await hooks.ask('room:admit', roomId, session).catch((error: unknown) => {
@@ -143,7 +143,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
     return answers.includes('managed')
   }
 
-  /** Joins a room that a feature manages. Restores the room if the store has lost it, and creates it if it does not exist. */
+  /** Joins a room that a feature manages. If the room does not exist, restores or creates it. */
   async function enterManaged (room: LocalRoom, session: Session, { roomId, options }: RoomRequest, command: Omit<JoinCommand, 'create'>): Promise<JoinResult> {
     try {
       return await joinWithPin(room, session, command, undefined)
@@ -156,7 +156,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
     return await joinWithPin(room, session, { ...command, create }, undefined)
   }
 
-  /** Joins a room, or creates it. Tries to join first, because the creation limit and `room:create` apply only to new rooms. */
+  /** Joins or creates a room. Tries to join first: the creation limit and `room:create` apply only to new rooms. */
   async function enter (room: LocalRoom, session: Session, request: RoomRequest, command: Omit<JoinCommand, 'create'>, pin: string | undefined): Promise<JoinResult> {
     if (await isManaged(request.roomId, session)) return await enterManaged(room, session, request, command)
     try {
@@ -180,8 +180,8 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
   }
 
   /**
-   * Removes this server's members of an earlier room with the same name. The earlier room was closed before
-   * the new room was created.
+   * Removes the members that this server still has in an earlier room with the same name. The earlier room was closed
+   * before the new room was created.
    */
   async function closeEarlier (room: LocalRoom): Promise<void> {
     const { createdAt } = room.record

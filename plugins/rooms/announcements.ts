@@ -10,24 +10,24 @@ import { createPresence, presenceIntervalMs } from './presence.ts'
 import type { LeaveReason } from './rooms.ts'
 
 /**
- * Maximum number of individual join and leave events per user and room in each `flapWindowMs`. Further joins and leaves
+ * Maximum number of individual join and leave events per user and room within `flapWindowMs`. Further joins and leaves
  * are batched.
  */
 const maxSingleEvents = 20
 const flapWindowMs = 10_000
-/** Maximum number of users whose joins and leaves are counted. */
+/** Maximum number of join and leave counters. There is one counter per user and room. */
 const maxCounted = 50_000
 
 type Data<T extends keyof typeof events> = Omit<z.input<(typeof events)[T]>, 'roomId'>
 
-/** Announces joins and leaves to the hooks (on this server only) and to the room's members. */
+/** Announces joins and leaves: calls hooks on this server, and publishes events to all members of the room. */
 export interface Announcements {
-  /** @param except the session that does not receive the event, because its reply contains the same data */
+  /** @param except the joining session, which does not receive the event, because its join reply has the same data */
   joined (roomId: string, user: Profile, count: number, except?: string): void
   left (roomId: string, userId: UserId, reason: LeaveReason, count: number): void
   /** Like {@link left}, but does not call hooks, because the store has not confirmed the leave. */
   leftUnconfirmed (roomId: string, userId: UserId, count: number): void
-  /** Announces the users who were added or removed by a sync, or by the removal of a server's members. */
+  /** Announces the users who were added or removed when the store replaced or removed a server's members. */
   changed (roomId: string, change: MembersChange): void
   /** Discards the pending announcements of a closed room. */
   forget (roomId: string): void
@@ -35,7 +35,7 @@ export interface Announcements {
   close (): void
 }
 
-/** @param isCongested whether any member of a room on this server has a large backlog */
+/** @param isCongested whether any of the room's members on this server has a large send queue */
 export function createAnnouncements ({ cluster, config, hooks }: Pick<FastifyInstance, 'cluster' | 'config' | 'hooks'>, channel: RoomChannel, isCongested: (roomId: string) => boolean): Announcements {
   const presence = createPresence(
     (roomId) => cluster.tryLock(`presence:${roomId}`, presenceIntervalMs),

@@ -17,7 +17,7 @@ interface RoomHeader {
   except?: string | undefined
   /** Why the room was closed. The other lines are the event and the room's creation time. */
   closed?: RoomCloseReason
-  /** Set if room state has changed. The other lines are the events of the change, and the new version. */
+  /** Set if room state has changed. The other lines are the change's events and the new version. */
   state?: StateHeader
   /** Set if the message is for the servers themselves; see `Rooms.sendToNodes`. */
   node?: NodeMessage
@@ -59,7 +59,7 @@ export const restoredMessage = (nodeId: string) => messageOf({ restoredBy: nodeI
 
 export const nodeMessage = (node: NodeMessage) => messageOf({ node }, '')
 
-/** @param header contains the state as JSON text, which is inserted as is; the new version is appended later, as the last line */
+/** @param header contains the state as JSON, inserted as is. The new version is appended later, as the last line */
 export const stateMessage = ({ name, state, from }: StateHeader & { state: string }, events: readonly OutgoingEvent[]) =>
   [`{"state":{"name":${JSON.stringify(name)},"state":${state},"from":"${from}"}}`, ...events.map(({ text }) => text)].join('\n')
 
@@ -112,8 +112,8 @@ export async function changeAndPublish<R> (
 }
 
 /**
- * Appends an entry to a log and publishes a message about the entry. If the store cannot be
- * reached, the message is delivered on this server only.
+ * Appends an entry to a log and publishes a message about the entry. If the store cannot be reached, the message is
+ * delivered on this server only.
  *
  * @param append passes its argument to the store, which appends the entry; returns the number of receivers
  */
@@ -186,11 +186,11 @@ export interface RoomChannel {
   publishUnlogged (owner: string, roomId: string, type: string, data: object, entry: string): Promise<boolean>
 }
 
-/** Maximum number of log keys that a server remembers, for use while the store is unavailable. */
+/** Maximum number of spacing keys whose last entry this server remembers, for use while the store is unavailable. */
 const maxRemembered = 50_000
 
 export function createRoomChannel ({ bus, clock, log, messages, store }: Pick<FastifyInstance, 'bus' | 'clock' | 'log' | 'messages' | 'store'>): RoomChannel {
-  // Time of each key's last entry, in epoch milliseconds.
+  // When the last entry was added, by spacing key, in epoch milliseconds.
   const lastEntries = new LRUCache<string, number>({ maxSize: maxRemembered, sizeCalculation: () => 1 })
 
   function eventOf (roomId: string, type: string, fields: object): OutgoingEvent {

@@ -14,8 +14,8 @@ import type { SessionRecords } from './session-records.ts'
 import type { RoomStateKernel } from './room-state.ts'
 
 /**
- * A job that calls `room:resynced` after a room is closed: the server that closed it may have died before calling the
- * other hooks.
+ * A job that calls the `room:resynced` hook after a room is closed, because the server that closed the room may have
+ * died before it called `room:removed`.
  */
 const closedJob = 'room-closed'
 
@@ -42,7 +42,6 @@ const closedEvent = (roomId: string, reason: RoomCloseReason, timestamp: number)
 export function createClosing (app: FastifyInstance, { nodeRooms, roomState, announcements, sessionRecords }: ClosingOptions): Closing {
   const { bus, clock, cluster, hooks, jobs, sockets, store, timings } = app
 
-  // The server that closed the room may have died before it called `room:removed`.
   jobs.on(closedJob, async (roomId) => {
     if (await store.getRoom(roomId) === undefined) hooks.emit('room:resynced', roomId)
   })
@@ -70,7 +69,7 @@ export function createClosing (app: FastifyInstance, { nodeRooms, roomState, ann
   return {
     closeHere (room, createdAt, reason, event = closedEvent(room.roomId, reason, clock.now())) {
       room.closedUpTo = Math.max(room.closedUpTo, createdAt)
-      // The members are in a later room with the same name. Sockets that are joining check `closedUpTo` themselves.
+      // The members are in a later room with the same name. Joins in flight check `closedUpTo` when they complete.
       if (room.record.createdAt > createdAt) return
       for (const session of room.members) deliverTo(room, session, event)
       removeMembers(room, reason)

@@ -7,7 +7,7 @@ import { hashPin } from './pins.ts'
 import type { RoomEvent, RoomStateKernel } from './room-state.ts'
 
 // A room's title and topic, and which users it admits. The initial values come from the join that created the room.
-// Later changes by hosts are stored as room state, which the store reads for each join.
+// Changes that hosts make later are stored as room state, which the store reads on every join.
 
 const detailsState = z.object({
   title: z.string().optional(),
@@ -21,15 +21,15 @@ type DetailsState = z.output<typeof detailsState>
 export interface RoomDetails {
   title: string | null
   topic: string | null
-  /** Whether new users need a PIN or cannot join. */
+  /** Whether new users need a PIN, or cannot join at all. */
   isLocked: boolean
 }
 
-/** A room's record contains the details from the join that created the room. */
+/** The fields of a room's record that hold its initial details, from the join that created the room. */
 export type DetailedRoom = Pick<RoomRecord, 'roomId' | 'title' | 'topic' | 'locked'>
 
 export interface Details {
-  /** The details in this server's memory, without a round trip. Works only for rooms with members on this server. */
+  /** Returns the details from this server's memory. Works only for rooms with members on this server. */
   peek (room: DetailedRoom): RoomDetails
   /**
    * Reads the details of rooms in one round trip.
@@ -42,7 +42,7 @@ export interface Details {
    * @throws UNAVAILABLE
    */
   readAccess (roomId: string): Promise<Pick<RoomAccess, 'admits' | 'pinHash'> | undefined>
-  /** The PIN hash that a host has set, according to this server's copy of the state. */
+  /** Returns the hash of the PIN that a host has set, from this server's memory. */
   peekPinHash (roomId: string): string | undefined
   /**
    * Changes the title and the topic.

@@ -6,7 +6,7 @@ import { createRooms } from './create.ts'
 import { describeParticipants, joinReply } from './join-reply.ts'
 import { events, requests } from './messages.ts'
 
-/** Maximum pages of participants per user per minute, enough to list a room with many thousands of users. */
+/** Maximum participant pages that a user can request per minute. Enough to list many thousands of participants. */
 const pagesPerMinute = 120
 
 /** @throws VALIDATION_FAILED if the server did not issue the cursor */
@@ -59,8 +59,8 @@ export default fp(async function rooms (app) {
   const active = app.metrics.gauge('flylive_rooms_active', 'Rooms with members on this server')
   active.set(0)
   const gauge = setInterval(() => active.set(rooms.size), 1000).unref()
-  // Runs after all sessions are closed and before the features are closed, so that features still receive the
-  // sessions' hooks.
+  // Runs after all sessions are closed and before the features are closed, so that the features' hooks for these
+  // sessions still run.
   app.addHook('preClose', async () => {
     clearInterval(gauge)
     await stop()

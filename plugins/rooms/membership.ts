@@ -45,8 +45,8 @@ export interface MembershipOptions {
 }
 
 /**
- * Whether the event announces that the user's previous session has left. The user does not receive it, because the join
- * reply already lists the user as a participant.
+ * Whether the event announces that the user's previous session has left. The user does not receive this event, because
+ * the join reply already lists the user as a participant.
  */
 function isOwnLeave ({ type, data }: OutgoingEvent, { userKey }: Session): boolean {
   return type === 'room:userLeft' && userKeyOf((data as { userId: UserId }).userId) === userKey
@@ -94,7 +94,7 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     const snapshot = roomState.hydrate(room, result.documents)
     if (result.created) hooks.emit('room:created', result.room, asked)
     if (result.firstOfUser) announcements.joined(roomId, session.user.profile, result.count, session.id)
-    // Call the handlers in the snapshot's turn of the event loop, so that they see the same state.
+    // Call the handlers in the same turn of the event loop as `hydrate`, so that they see the state in the snapshot.
     if (!rejoining) room.joining.set(session, (room.joining.get(session) ?? []).filter(({ isLocal }) => !isLocal))
     const additions = hooks.gather('room:join', hookMs, room, session)
     sessionRecords.update(session)

@@ -4,7 +4,7 @@ import { text } from '../schema/texts.ts'
 import type { EventMap, RequestMap } from '../schema/messages.ts'
 import { cursor, nextCursor } from '../schema/pages.ts'
 
-/** Why a room was closed: a predefined reason, or a text that an admin entered. */
+/** Why a room was closed: a predefined reason, or text that an admin entered. */
 export const closeReason = z.union([z.enum(['closed_by_admin', 'inactivity', 'host_left', 'backend']), z.string().min(1).max(128)])
 export type RoomCloseReason = z.output<typeof closeReason>
 
@@ -17,7 +17,7 @@ export const topic = text(0, 200)
 export const details = z.object({
   title: z.string().nullable().describe('null if the room has no title'),
   topic: z.string().nullable().describe('null if the room has no topic'),
-  isLocked: z.boolean().describe('Whether the room is locked: new users need a PIN, or cannot join if there is none')
+  isLocked: z.boolean().describe('Whether the room is locked. New users then need a PIN or, if the room has no PIN, cannot join')
 })
 
 export const requests = {
@@ -47,7 +47,7 @@ export const requests = {
     reply: z.object({})
   },
   'room:leave': {
-    request: z.object({}).describe('Leaves the room, which releases the seat and closes all audio'),
+    request: z.object({}).describe("Leaves the room. The server releases the user's seat and closes the session's audio"),
     reply: z.object({})
   },
   'room:participants': {
@@ -82,7 +82,7 @@ export const events = {
   'room:presence': z.object({ roomId, count: z.int(), joined: z.array(profile), left: z.array(userId) }).describe('Joins and leaves in the last second, with at most 20 profiles per event. Sent to all members of a large room. In other rooms, sent only for users with more than 20 joins and leaves in 10 s'),
   'room:owner': z.object({ roomId, ownerId: userId, previousOwnerId: userId }).describe('Sent to all members when another user becomes the owner, for example because the owner was absent for OWNER_GRACE_SECONDS'),
   'room:updated': z.object({ roomId, ...details.shape }).describe('Sent to all members when the title or topic changes, or when the room is locked or unlocked'),
-  'room:role': z.object({ roomId, userId, role: z.enum(['admin', 'member']) }).describe('Sent to all members when a user is made an admin, or an admin is made a member'),
+  'room:role': z.object({ roomId, userId, role: z.enum(['admin', 'member']) }).describe('Sent to all members when a member becomes an admin, or an admin becomes a member'),
   'room:closed': z.object({ roomId, reason: closeReason, timestamp: z.int() }).describe('Sent to all members when the room is closed'),
   'server:draining': z.object({
     deadline: z.int().describe('When the server may close the remaining sessions, epoch milliseconds'),

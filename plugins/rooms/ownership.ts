@@ -12,18 +12,18 @@ import type { RoomEvent, RoomStateKernel } from './room-state.ts'
 import { defaultRole, hasOwner } from './rooms.ts'
 import type { Role } from './rooms.ts'
 
-// The owner and roles of a room when no backend determines them. The owner is the user in the room's record until
+// The owner and roles of a room, if no feature determines them. The owner is the user named in the room's record until
 // another user succeeds them. The successor, the roles, and the time when the owner became absent are room state.
-// Therefore, all servers and members receive changes in the same order, and the state survives a restart together with
-// its room.
+// Therefore, all servers and members receive changes in the same order, and the state, like its room, survives a
+// restart.
 
 const ownershipState = z.object({
-  /** Undefined while the owner is the user in the room's record. */
+  /** Undefined while the owner is the user named in the room's record. */
   ownerId: userId.optional(),
-  /** The name of the user `ownerId`, if it is known. */
+  /** The name of the user with the id `ownerId`, if it is known. */
   ownerName: z.string().optional(),
   /**
-   * When the owner left a room with other members, or when the first user joined without the owner. Epoch milliseconds.
+   * When the owner left while others stayed, or when a different user joined the empty room. Epoch milliseconds.
    */
   absentSince: z.number().optional(),
   /** Whether the grace period has ended and the room is waiting for an eligible successor. */
@@ -62,9 +62,10 @@ const maxLateMs = 5000
 declare module '../hooks.ts' {
   interface KernelHooks {
     /**
-     * Returns the users who may succeed a room's absent owner, best candidate first. The first handler's result is
-     * used, and users who are not in the room are skipped. If there is no result, members succeed in order of arrival.
-     * A feature that returns users must call `rooms.reviewOwner` when its result would change.
+     * Returns the users who may succeed a room's absent owner, best candidate first. If several handlers return users,
+     * only the first handler's users are considered. Users who are not in the room are skipped. If no handler returns
+     * users, the server picks a member in order of arrival. A feature that returns users must call `rooms.reviewOwner`
+     * when its result would change.
      */
     'room:successors': (room: RoomRecord) => Promise<readonly UserId[] | undefined>
     /** The owner of a room with members on this server has changed. Called before the members receive `room:owner`. */
@@ -80,8 +81,8 @@ declare module '../hooks.ts' {
 /** Determines the owners of rooms if no feature does. */
 export interface Ownership {
   /**
-   * The room's owner according to this server's copy of the room's state, without a request to Redis. Works only for
-   * rooms with members on this server.
+   * Returns the room's owner from this server's copy of the state, without a round trip. Works only for rooms with
+   * members on this server.
    */
   peek (room: OwnedRoom): UserId
   /**

@@ -46,8 +46,8 @@ class WrongPins {
 }
 
 /**
- * Limits wrong PINs per address and per room before the server compares a PIN, because a comparison takes 30 ms of CPU
- * time. The store's limits cover all servers. These limits count only the attempts on this server.
+ * Checks the limits on wrong PINs per address and per room before the server compares a PIN, because a comparison takes
+ * 30 ms of CPU time. The store's limits cover all servers. These limits count only the attempts on this server.
  */
 export interface PinLimits {
   /**
@@ -55,7 +55,7 @@ export interface PinLimits {
    * @param join compares the PIN, for a join or another request
    * @param beyond called instead of `join`, with the RATE_LIMITED error, if the address or the room has had too many
    *   wrong PINs. Default: throws the error
-   * @throws the errors of `join` and `beyond`
+   * @throws the errors that `join` and `beyond` throw
    */
   limit<T> (address: string | undefined, roomId: string, join: () => Promise<T>, beyond?: (limited: unknown) => Promise<T>): Promise<T>
 }

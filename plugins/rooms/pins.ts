@@ -16,7 +16,7 @@ const digest = (text: string) => createHash('sha256').update(text).digest()
 /** Compares a PIN with an unhashed PIN, in constant time. */
 export const isEqual = (one: string, other: string): boolean => timingSafeEqual(digest(one), digest(other))
 
-/** Hashes are computed in Node's thread pool, which also serves files and DNS. */
+/** Limits concurrent hashing, because it runs in Node's thread pool, which also serves file and DNS operations. */
 const limit = pLimit(2)
 
 const scryptHash = (pin: string, salt: Buffer, { logN, r, p }: typeof cost) => limit(() => derive(pin, salt, hashBytes, { N: 2 ** logN, r, p }))
@@ -54,8 +54,8 @@ export interface PinCheck {
 const maxRemembered = 10_000
 
 /**
- * Creates a check that uses scrypt until a PIN matches the room's hash. The check then compares PINs with the HMAC of
- * that PIN, so that later joins are cheap. The HMAC's key never leaves this process.
+ * Creates a check that uses scrypt until a PIN matches the room's hash. From then on, the check compares HMACs of the
+ * PINs, so that later joins are cheap. The HMAC's key never leaves this process.
  */
 export function createPinCheck (): PinCheck {
   const key = randomBytes(32)

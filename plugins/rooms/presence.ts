@@ -31,8 +31,8 @@ const maxJoinedBytes = maxEventBytes * 3 / 4
 /** Maximum total size of the user ids in a room:presence event, in bytes. The rest of the event is small. */
 const maxLeftBytes = maxEventBytes / 8
 /**
- * Maximum size of all events per interval, in bytes. Changes that exceed this size are sent in later intervals. The
- * limit is a quarter of a socket's default send queue.
+ * Maximum total size of a room's events in one interval, in bytes. Changes beyond this size are sent in later
+ * intervals. The limit is a quarter of a socket's default send queue.
  */
 const maxBurstBytes = 262_144
 
@@ -40,10 +40,10 @@ const maxBurstBytes = 262_144
  * Batches joins and leaves in large rooms. A user who joins and leaves between two events appears in neither.
  *
  * When many users join at once, events wait until the members have read the earlier events, so that no socket is closed
- * because of its backlog.
+ * because its send queue is too long.
  *
  * @param tryLock locks the room across all servers for one interval; returns false if another server has the lock
- * @param isCongested whether any member on this server has a large backlog
+ * @param isCongested whether any of the room's members on this server has a large send queue
  */
 export function createPresence (tryLock: (roomId: string) => Promise<boolean>, isCongested: (roomId: string) => boolean, send: (roomId: string, change: PresenceChange) => void): Presence {
   interface Pending { count: number, joined: Map<string, Profile>, left: Map<string, UserId>, timer: NodeJS.Timeout }

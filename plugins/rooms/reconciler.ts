@@ -14,9 +14,9 @@ export interface ReconcilerOptions {
 }
 
 /**
- * Renews this server's lease, removes the members of dead servers, and syncs unsynced and damaged rooms
- * with the store. A tick starts now and every `reconcileIntervalMs`, unless the previous tick is still running. Members
- * of dead servers are removed only when this server is ready.
+ * Renews this server's lease, removes the members of dead servers, and syncs unsynced and damaged rooms with the store.
+ * A tick runs immediately and then every `reconcileIntervalMs`, unless the previous tick is still running. Members of
+ * dead servers are removed only when this server is ready.
  *
  * @returns a function that stops the reconciler
  */
@@ -57,7 +57,7 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
     const intact = await store.areIntact(rooms.map(({ roomId }) => roomId))
     for (const [i, { roomId }] of rooms.entries()) {
       if (intact[i] === true) continue
-      log.warn({ roomId }, 'the store has lost data of a room, restoring it')
+      log.warn({ roomId }, "the store has lost part of a room's data: restoring the room")
       unsynced.add(roomId)
     }
   }

@@ -16,14 +16,14 @@ const rank: readonly Role[] = ['owner', 'admin', 'member']
 /** The methods of {@link Rooms} that concern roles. */
 export interface Roles extends Pick<Rooms, 'roleOf' | 'roleOfUser' | 'defaultRoleOf' | 'ownerOf' | 'adminsOf' | 'setRole' | 'rolesOf' | 'transfer'> {
   /**
-   * Whether a user who is not in the room is its owner or an admin.
+   * Whether a user is the room's owner or an admin. The user does not have to be in the room.
    *
    * @throws UNAVAILABLE
    */
   isHost (room: RoomRecord, session: Session): Promise<boolean>
 }
 
-/** Determines the roles of users and the owners of rooms. The kernel determines them only if no feature does. */
+/** Determines users' roles and rooms' owners. Asks the features first; if none decides, uses the kernel's data. */
 export function createRoles (
   { cluster, directory, hooks, nodeId, sockets, store }: Pick<FastifyInstance, 'cluster' | 'directory' | 'hooks' | 'nodeId' | 'sockets' | 'store'>,
   nodeRooms: Pick<NodeRooms, 'get'>,
@@ -70,7 +70,7 @@ export function createRoles (
     async setRole (room, userId, role, by) {
       assertDecided(room)
       const [member] = await store.getMembers(room.roomId, [userKeyOf(userId)])
-      // An absent user can lose a role but cannot gain one.
+      // A user who is not in the room can lose the admin role but cannot gain it.
       if (!member && role === 'admin') throw new NotInRoom(`User ${userId} is not in room ${room.roomId}`)
       const current = member && await roleOfUser(room, userId)
       return { userId: member?.userId ?? userId, previous: await ownership.setRole(room, member?.userId ?? userId, role, { by, current }) }

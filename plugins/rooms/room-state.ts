@@ -13,14 +13,14 @@ export type * from './state/types.ts'
 
 export interface StateOptions<S = unknown> {
   /**
-   * Whether the state survives a restart of the server together with its room, even without Redis. A function returns
-   * the part of the state that survives; changes to other parts are not written to disk. With Redis, all of the state
+   * Whether the state, like its room, survives a server restart even without Redis. If this is a function, only the
+   * part that it returns survives, and changes to other parts are not written to disk. With Redis, all of the state
    * survives. Default: false.
    */
   durable?: boolean | ((state: S) => S)
   /**
-   * Whether the state may change during the three seconds that servers take to restore a room that the store has lost.
-   * Such a change may build on an outdated version. Set this only if each server replaces its own part of the state
+   * Whether the state may change during the three seconds in which servers restore a room that the store has lost. Such
+   * a change may build on an outdated version. Set this only if each server replaces its own part of the state
    * whenever that part is missing or outdated. Default: false.
    */
   changesDuringRestore?: boolean
@@ -31,8 +31,8 @@ export interface RoomState {
    * Defines a named state. Unloading the feature removes the definition but keeps the stored state for the next
    * definition.
    *
-   * @param schema parses state from the store and other servers. If a version does not match, it is logged once, `peek`
-   *   returns undefined, no handlers are called, and `read` and `change` throw INTERNAL
+   * @param schema parses state from the store and other servers. If a version of the state does not match, an
+   *   error is logged once, `peek` returns undefined, no handlers are called, and `read` and `change` throw INTERNAL
    * @throws if another feature defines the same name
    */
   define<S> (name: string, schema: z.ZodType<S>, options?: StateOptions<S>): RoomStateHandle<S>
@@ -47,7 +47,7 @@ declare module '../hooks.ts' {
     'room:state': (room: LocalRoom, name: string, state: unknown) => void
     /**
      * Members on this server have missed changes. The feature that owns the state must synchronously call `send` with
-     * the events that turn `from` into `to`. Missing state is undefined.
+     * the events that turn `from` into `to`. Either is undefined if the state did not exist.
      */
     'room:stateMissed': (room: LocalRoom, name: string, from: unknown, to: unknown, send: (events: readonly RoomEvent[]) => void) => void
   }

@@ -16,12 +16,12 @@ export interface EmitOptions {
   except?: string
   /**
    * Sends the event to members on this server only. Use it only for state that `room:join` handlers read on this
-   * server: a joining member does not receive local events from before the hook call.
+   * server: a joining member does not receive local events that were sent before the hook was called.
    */
   local?: boolean
 }
 
-/** The parts of a join request that apply only if the join creates the room. */
+/** The room in a join request. The fields other than `roomId` apply only if the join creates the room. */
 export interface RoomRequest {
   roomId: string
   title?: string | undefined
@@ -127,13 +127,13 @@ export interface Rooms {
   /** The owner in this server's memory, without calling features. Works only for rooms with members on this server. */
   defaultOwnerOf (room: RoomRecord): UserId
   /**
-   * The owners of rooms according to the store, in one round trip, without calling features.
+   * Reads the owners of rooms from the store in one round trip, without calling features.
    *
    * @throws UNAVAILABLE
    */
   ownersOf (rooms: readonly RoomRecord[]): Promise<UserId[]>
   /**
-   * The details of rooms for lists, according to the store. Takes two round trips, regardless of the number of rooms.
+   * Reads the details shown in lists of rooms. Takes two round trips to the store, regardless of the number of rooms.
    *
    * @throws UNAVAILABLE
    */
@@ -147,8 +147,8 @@ export interface Rooms {
    */
   hasPin (room: RoomRecord): Promise<boolean>
   /**
-   * Checks the PIN of a person who does not join. Counts wrong PINs per address and per room across all servers,
-   * together with wrong PINs from joins.
+   * Checks the PIN of a person who does not join the room. Counts wrong PINs per address and per room across all
+   * servers, together with wrong PINs from joins.
    *
    * @param request.fallback the expected PIN, if the room itself admits everyone
    * @throws ROOM_LOCKED, PIN_REQUIRED, PIN_WRONG, RATE_LIMITED, UNAVAILABLE
@@ -162,8 +162,8 @@ export interface Rooms {
    */
   update (room: RoomRecord, change: { title?: string | null | undefined, topic?: string | null | undefined }): Promise<RoomDetails>
   /**
-   * Locks a room for users who are not in it. The owner, the admins, and users whose connection broke less than a minute ago
-   * can still join. Members receive `room:updated`.
+   * Locks a room for users who are not in it. The owner, the admins, and users whose connection broke less than a
+   * minute ago can still join. Members receive `room:updated`.
    *
    * @param pin the PIN that users need from now on; if omitted, new users cannot join
    * @throws FORBIDDEN if the room has no owner
@@ -216,7 +216,7 @@ export interface Rooms {
    * Adds a socket to a room and removes it from its previous room. The socket receives the new room's events after
    * `answered` is called.
    *
-   * @throws the errors of the store's join
+   * @throws the errors that the store's `join` throws
    */
   join (session: Session, request: JoinRequest): Promise<Joined>
   /** Removes a socket from its room. Does nothing if the socket is not in a room. */
@@ -292,14 +292,14 @@ declare module 'fastify' {
 declare module '../hooks.ts' {
   interface KernelHooks {
     /**
-     * The join of a socket is being sent to the store. The join may fail, and may be sent again. If `mayRead` is true,
-     * what a handler reads from the store now is read after the join, in the same round trip. `mayRead` is false for the
-     * first member on a server and for locked rooms. See `readWithJoin`.
+     * A socket's join is being sent to the store. The join may fail, and may be sent again. If `mayRead` is true, a
+     * handler may send reads now: the store runs them after the join, in the same round trip. `mayRead` is false for
+     * the first member on a server and for locked rooms. See `readWithJoin`.
      */
     'room:joining': (room: LocalRoom, session: Session, mayRead: boolean) => void
     /**
-     * A socket has joined a room. Returns fields to add to the join reply. If a handler fails or times out, its fields
-     * are missing.
+     * A socket has joined a room. Handlers return fields to add to the join reply. If a handler fails or times out, its
+     * fields are missing.
      */
     'room:join': (room: LocalRoom, session: Session) => Record<string, unknown> | Promise<Record<string, unknown>>
     /** A socket is about to leave a room. */
@@ -308,21 +308,20 @@ declare module '../hooks.ts' {
     'room:close': (room: LocalRoom, reason: RoomCloseReason) => void
     /** Another server has sent a message with `Rooms.sendToNodes`. */
     'room:nodeMessage': (roomId: string, topic: string, data: unknown) => void
-    /** A dead server's members have been removed from a room. If a handler fails, the hook is called again. */
+    /** A dead server's members are about to be removed from a room. If a handler fails, the hook is called again. */
     'room:nodeRemoved': (roomId: string, nodeId: string) => Promise<void>
     /** A room's last session on this server has left the room. The room may have members on other servers. */
     'room:released': (roomId: string) => void
 
     /**
-     * Lets the feature that manages a room decide whether a session may join it. If the result is `managed`, the join
-     * creates the room without an owner, a PIN or a request to the backend. In rooms without an owner,
-     * every member may send audio, nobody can become the owner or lock the room, and only users whose token has the
-     * `admin` role are admins. A handler rejects the join by throwing an error.
+     * Lets the feature that manages a room decide whether a session may join it. If the result is `managed` and the
+     * room does not exist, the join creates it without an owner, a PIN or a request to the backend. In rooms without an
+     * owner, every member may send audio, nobody can become the owner or lock the room, and only users whose token has
+     * the `admin` role are admins. A handler rejects the join by throwing an error.
      */
     'room:admit': (roomId: string, session: Session) => Promise<'managed' | undefined>
     /**
-     * Returns the owner of a room that a join is about to create. A handler rejects
-     * the join by throwing an error.
+     * Returns the owner of a room that a join is about to create. A handler rejects the join by throwing an error.
      */
     'room:create': (roomId: string, session: Session, request: RoomRequest) => Promise<{ ownerId: UserId } | undefined>
     /**
@@ -336,8 +335,8 @@ declare module '../hooks.ts' {
      */
     'room:role': (room: RoomRecord, session: Session) => Promise<Role | undefined>
     /**
-     * Returns a room's owner. The first result is used. If no handler returns an owner, the
-     * owner is the room's creator or that user's successor. While a feature handles this hook, the server names no successors.
+     * Returns a room's owner. The first result is used. If no handler returns an owner, the owner is the room's creator
+     * or that user's successor. While a feature handles this hook, the server names no successors.
      */
     'room:owner': (room: RoomRecord) => Promise<UserId | undefined>
     /**

@@ -20,7 +20,7 @@ export interface SessionRecords {
 }
 
 export function createSessionRecords ({ directory, nodeId }: Pick<FastifyInstance, 'directory' | 'nodeId'>, unsynced: Unsynced): SessionRecords {
-  // Closed sessions that may still be in the directory, by id.
+  // The user keys of closed sessions whose records may not have been removed yet, by session id.
   const left = new Map<string, string>()
   const write = (session: Session) => directory.put(session.userKey, recordOf(session, nodeId))
   return {

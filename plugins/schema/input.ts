@@ -21,8 +21,8 @@ export function checkShape<T> (schema: z.ZodType<T>, input: unknown): InputResul
 }
 
 /**
- * Validates data from clients like {@link checkShape}. Also rejects texts that no store can keep: see `isStorable`. Fields that
- * the schema does not have are not checked, because the server ignores them.
+ * Validates data from clients like {@link checkShape}, and also rejects strings that `isStorable` rejects. Fields that
+ * are not in the schema are not checked, because the server ignores them.
  */
 export function checkInput<T> (schema: z.ZodType<T>, input: unknown): InputResult<T> {
   const result = checkShape(schema, input)
@@ -30,7 +30,7 @@ export function checkInput<T> (schema: z.ZodType<T>, input: unknown): InputResul
   return issue ? { success: false, issues: [issue] } : result
 }
 
-/** Adds the check by {@link findTextIssue} to a schema. */
+/** @returns the schema, with an additional check by {@link findTextIssue} */
 function withStorableTexts (schema: z.ZodType): z.ZodType {
   return schema.superRefine((value, context) => {
     const issue = findTextIssue(value)
@@ -38,7 +38,7 @@ function withStorableTexts (schema: z.ZodType): z.ZodType {
   })
 }
 
-/** Validates the parts of HTTP requests, like {@link checkInput}. */
+/** Validates each part of an HTTP request (the body, for example) like {@link checkInput}. */
 export const inputValidator: typeof validatorCompiler = (route) => {
   const validate = validatorCompiler({ ...route, schema: withStorableTexts(route.schema as z.ZodType) })
   return (input: unknown) => {

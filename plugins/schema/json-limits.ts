@@ -2,8 +2,8 @@
 const maxDepth = 32
 
 /**
- * Maximum number of values in a JSON text. The largest legitimate data, a browser's media capabilities,
- * contains about a thousand values.
+ * Maximum number of values in a JSON text. The largest legitimate payload, a browser's media capabilities, contains
+ * about a thousand values.
  */
 const maxValues = 2000
 
@@ -16,7 +16,7 @@ const openBrace = 123
 const closeBrace = 125
 
 /**
- * Checks the depth and size of a JSON text before it is parsed, in one pass without allocation.
+ * Checks the nesting depth and the number of values of a JSON text before it is parsed, in one pass without allocation.
  * Parsing and validating many thousands of values would block the event loop.
  *
  * @param text need not be valid JSON

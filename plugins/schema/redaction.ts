@@ -1,6 +1,6 @@
 import { mask } from './variables.ts'
 
-/** Replaces secrets in texts that the server logs or sends. */
+/** Masks secrets in text that the server logs or sends. */
 export interface Redaction {
   /** Adds a secret, or every string in a list or object of secrets. */
   add (secret: unknown): void
@@ -8,7 +8,7 @@ export interface Redaction {
   redact (text: string): string
 }
 
-/** Shorter secrets are not masked, because they may also appear in texts that are not secret. */
+/** Shorter secrets are not masked, because they may also appear in text that is not secret. */
 const minLength = 8
 
 /** @returns the text, escaped as in JSON */
@@ -19,14 +19,14 @@ function * textsIn (value: unknown): Generator<string> {
   else if (typeof value === 'object' && value !== null) for (const part of Object.values(value)) yield * textsIn(part)
 }
 
-/** Secrets with fewer than 8 characters, or with digits only, are not recognised in texts. */
+/** Secrets that have fewer than 8 characters or consist only of digits are not masked. */
 export function createRedaction (): Redaction {
   const secrets = new Set<string>()
   return {
     add (secret) {
       for (const text of textsIn(secret)) {
         if (text === mask || text.length < minLength || /^\d+$/.test(text)) continue
-        // Log lines are JSON, and their texts may contain JSON. URLs contain secrets in encoded form.
+        // Log lines are JSON, and their strings may contain JSON. URLs contain secrets in encoded form.
         for (const form of [text, escaped(text), escaped(escaped(text)), encodeURIComponent(text.toWellFormed())]) secrets.add(form)
       }
     },

@@ -1,14 +1,14 @@
 import { z } from 'zod'
 
-/** The text of a search. */
+/** A search query. */
 export const query = z.string().min(1).max(80).describe('Returns only entries that contain all of these words, ignoring case and accents')
 
-/** Removes the differences that a search ignores: case, accents and width. */
+/** Removes the differences that a search ignores: case, accents and character width. */
 const fold = (text: string) => text.normalize('NFKD').replace(/\p{Mn}/gu, '').toLowerCase()
 
 /**
  * @param query words, separated by spaces
- * @returns a function that checks whether its texts together contain all words
+ * @returns a function that checks whether the strings passed to it together contain all words
  */
 export function createSearch (query: string): (texts: readonly (string | null | undefined)[]) => boolean {
   const words = fold(query).split(/\s+/).filter((word) => word !== '')

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 
 /**
- * A text in any language, whose length is counted in code points.
+ * Text in any language. Its length is counted in code points.
  *
  * @param min minimum length
  * @param max maximum length
@@ -14,29 +14,30 @@ export function text (min: number, max: number) {
 }
 
 /**
- * Whether a text has neither a NUL character nor half of a surrogate pair. JSON allows both, but some databases reject
- * NUL, and UTF-8 cannot represent half a pair. Two user ids with different halves would become the same Redis key.
+ * Whether a string has neither a NUL character nor an unpaired surrogate. JSON allows both, but some databases reject
+ * NUL, and UTF-8 cannot represent unpaired surrogates. User ids that differ only in these would become the same Redis
+ * key.
  */
 export const isStorable = (text: string): boolean => text.isWellFormed() && !text.includes('\0')
 
-/** The validation error of a text that {@link isStorable} rejects, with the fields of a zod issue. */
+/** The validation error for a string that {@link isStorable} rejects, with the fields of a zod issue. */
 export interface TextIssue {
   path: PropertyKey[]
   message: string
 }
 
 /**
- * Searches a value, including the keys of objects, for a text that is not {@link isStorable}.
+ * Searches a value, including the keys of objects, for a string that {@link isStorable} rejects.
  *
  * @param value must not nest deeply, because the function is recursive
- * @returns the issue of the first such text; undefined if there is none
+ * @returns the issue for the first such string; undefined if there is none
  */
 export function findTextIssue (value: unknown): TextIssue | undefined {
-  if (typeof value === 'string') return isStorable(value) ? undefined : { path: [], message: 'must not contain a NUL character or half of a surrogate pair' }
+  if (typeof value === 'string') return isStorable(value) ? undefined : { path: [], message: 'must not contain a NUL character or an unpaired surrogate' }
   if (typeof value !== 'object' || value === null || ArrayBuffer.isView(value)) return
   const isList = Array.isArray(value)
   for (const [key, part] of Object.entries(value)) {
-    if (!isList && !isStorable(key)) return { path: [], message: 'must not have a field whose name contains a NUL character or half of a surrogate pair' }
+    if (!isList && !isStorable(key)) return { path: [], message: 'must not have a field whose name contains a NUL character or an unpaired surrogate' }
     const issue = findTextIssue(part)
     if (!issue) continue
     issue.path.unshift(isList ? Number(key) : key)

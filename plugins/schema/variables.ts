@@ -7,8 +7,8 @@ import { z } from 'zod'
 export interface Variable {
   name: string
   /**
-   * Converts the variable's text to the value that the schema validates. Returns the text unchanged if
-   * it cannot be converted.
+   * Converts the variable's text to the value that the schema validates. Returns the text unchanged if it cannot be
+   * converted.
    */
   read: (text: string) => unknown
 }
@@ -20,7 +20,7 @@ const secrets = z.registry<{ secret: true }>()
 export const mask = '********'
 
 /**
- * Readers for {@link fromEnv}. If a reader cannot convert a text, the reader returns the text unchanged, so that the schema
+ * Readers for {@link fromEnv}. If a reader cannot convert its input, it returns the input unchanged, so that the schema
  * rejects it.
  */
 export const read = {
@@ -28,7 +28,7 @@ export const read = {
     const number = Number(text)
     return Number.isNaN(number) ? text : number
   },
-  /** Accepts `true`, `1`, `yes`, `on`, `false`, `0`, `no`, `off` and the other words of `z.stringbool`. */
+  /** Accepts `true`, `1`, `yes`, `on`, `false`, `0`, `no`, `off` and the other words that `z.stringbool` accepts. */
   flag (text: string): unknown {
     const parsed = z.stringbool().safeParse(text)
     return parsed.success ? parsed.data : text
@@ -65,8 +65,8 @@ export function fromEnv<T extends z.ZodType> (name: string, schema: T, reader: V
 }
 
 /**
- * Marks a setting, or a part of one, as secret. A setting that contains a secret is masked as a whole
- * wherever settings are shown; its texts are also masked in log lines and errors.
+ * Marks a setting, or a part of one, as secret. A setting that contains a secret is masked as a whole wherever settings
+ * are shown. Its strings are also masked in log lines and errors.
  *
  * @returns a copy of the schema
  */
@@ -158,7 +158,7 @@ export function masked (schema: z.ZodObject, settings: Readonly<Record<string, u
   }))
 }
 
-/** @returns the patch without the masked secrets that a client sent back unchanged */
+/** @returns the change without the masked secrets that a client sent back unchanged */
 export function withoutMasks (schema: z.ZodObject, change: Readonly<Record<string, unknown>>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(change).filter(([key, value]) => {
     const field = schema.shape[key] as z.ZodType | undefined
@@ -169,8 +169,8 @@ export function withoutMasks (schema: z.ZodObject, change: Readonly<Record<strin
 const jsonSchemas = new WeakMap<z.ZodObject, Record<string, unknown>>()
 
 /**
- * @returns the JSON Schema of settings; secrets are `writeOnly`, and each description names the
- * setting's environment variable. Each call with the same schema returns the same object
+ * @returns the JSON Schema of the settings; secrets are `writeOnly`, and each description names the setting's
+ *   environment variable. Each call with the same schema returns the same object
  */
 export function settingsJsonSchema (schema: z.ZodObject): Record<string, unknown> {
   const known = jsonSchemas.get(schema)

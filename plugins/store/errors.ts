@@ -5,7 +5,7 @@ export const RoomNotFound = createError('ROOM_NOT_FOUND', 'Room %s does not exis
 export const RoomFull = createError('ROOM_FULL', 'The room is full', 409)
 export const PinRequired = createError('PIN_REQUIRED', 'The room is locked: a PIN is required', 403)
 export const PinWrong = createError('PIN_WRONG', 'The PIN is wrong', 403)
-export const RoomLocked = createError('ROOM_LOCKED', 'The room is locked: nobody else can join', 403)
+export const RoomLocked = createError('ROOM_LOCKED', 'The room is locked: new users cannot join', 403)
 export const BanLimit = createError('BAN_LIMIT', 'The room already has the maximum of %s bans', 409)
 export const Banned = createError('BANNED', 'You are banned from this room', 403)
 

@@ -35,8 +35,8 @@ export interface MemberStore {
   /** @returns at most `limit` users, in order of arrival */
   getParticipants (roomId: string, limit: number): Promise<Profile[]>
   /**
-   * @param after the position of a member, who may have left since then; 0 for the first page
-   * @returns at most `limit` users who arrived after that member, in order of arrival, and the number of all users
+   * @param after the place of a member, who may have left since then; 0 for the first page
+   * @returns at most `limit` users who arrived after that member, in order of arrival, and the total number of users
    */
   listParticipants (roomId: string, after: number, limit: number): Promise<{ arrivals: Arrival[], count: number }>
   /** @returns one value per user: the profile, or undefined if the user is not in the room */
@@ -74,18 +74,18 @@ export interface RecordStore {
    */
   listRooms (after: string, limit: number): Promise<RoomSummary[]>
   /**
-   * Like {@link listRooms}, but lists only rooms with members. Reads a limited number of rooms, so a page
-   * may be short even if `next` is set.
+   * Like {@link listRooms}, but lists only rooms with members. Reads a limited number of rooms, so a page may be short
+   * even if `next` is set.
    */
   listBusyRooms (after: string, limit: number): Promise<RoomPage>
-  /** @returns rooms whose last member left by `before`, ordered by that time. Some rooms may have members again */
+  /** @returns rooms that became empty at or before `before`, earliest first. Some of them may have members again */
   listEmptyRooms (before: number, limit: number): Promise<string[]>
   /**
    * Removes a room from the list of empty rooms, because it has members again or no longer exists. Does nothing if the
    * room was added to the list after `before`.
    */
   forgetEmptyRoom (roomId: string, before: number): Promise<void>
-  /** Records activity in a room and, if `producers` is given, the room's number of producers on this server. */
+  /** Records activity in a room and, if `producers` is given, the number of the room's producers on this server. */
   touchRoom (roomId: string, now: number, producers?: number): Promise<void>
   /**
    * Removes a room and all its data except bans.
@@ -166,13 +166,13 @@ export interface NodeMembersStore {
   /** @returns rooms that may have members on the server */
   listNodeRooms (nodeId: string): Promise<string[]>
   /**
-   * Replaces the members that a room has on one server. If the store does not
-   * have the room, creates it together with its documents.
+   * Replaces the members that a room has on one server. If the store does not have the room, creates it together with
+   * its documents.
    */
   replaceNodeMembers (nodeId: string, members: NodeMembers): Promise<WrittenMembers>
   /** Removes all members of a server from a room. */
   removeNodeMembers (nodeId: string, roomId: string): Promise<MembersChange>
-  /** @returns one value per room: false if the store has lost part of its member data */
+  /** @returns one value per room: false if the store has lost part of the room's member data */
   areIntact (roomIds: readonly string[]): Promise<boolean[]>
   /** Removes a room from the list of this server's rooms, because the room no longer has members on this server. */
   releaseRoom (roomId: string): Promise<void>

@@ -10,8 +10,8 @@ export interface RoomRecord {
   /** The values of feature fields (`messages.accepts('room:join', …)`) in the join that created the room. */
   options: Readonly<Record<string, unknown>>
   /**
-   * Whether the join that created the room locked it with a PIN. A host may have changed the lock since then; see {@link
-   * RoomAccess}.
+   * Whether the join that created the room locked it with a PIN. A host may have changed the lock since then; see
+   * {@link RoomAccess}.
    */
   locked: boolean
   /** The title from the join that created the room. A host may have changed it since then. */
@@ -21,7 +21,7 @@ export interface RoomRecord {
   ownerName?: string | undefined
 }
 
-/** Which users a room admits, in the document {@link accessDocument}. */
+/** Which users a room admits. Stored in the document {@link accessDocument}. */
 export interface RoomAccess {
   /**
    * Undefined until a host locks or unlocks the room; until then, the PIN from the join that created the room applies.
@@ -50,10 +50,10 @@ export interface Ban {
 
 /** Options of a ban. */
 export interface BanOptions {
-  /** The user's id as in their token, for lists. Default: the user's key. */
+  /** The user's id as it appears in their token, for lists of bans. Default: the user's key. */
   userId?: UserId | undefined
   by?: UserId | undefined
-  /** Maximum number of bans of the room. */
+  /** Maximum number of bans per room. */
   limit?: number | undefined
 }
 
@@ -65,19 +65,19 @@ export interface JoinCommand {
   /** Maximum users in the room. A user who is already a member may join with more sockets. */
   limit: number
   /**
-   * The room's stored hash if the PIN in the request matches it; any other text if the PIN is wrong. If the join
+   * The room's stored hash if the PIN in the request matches it; any other string if the PIN is wrong. If the join
    * creates the room, this hash is stored.
    */
   pinHash?: string | undefined
   /**
-   * The stored hash that the PIN was compared with; any other text if the PIN was not compared. If the room has a
+   * The stored hash that the PIN was compared with; any other string if the PIN was not compared. If the room has a
    * different hash, the join fails with `PinNotCompared`, without counting a wrong PIN. If omitted, a wrong `pinHash`
    * is always counted.
    */
   comparedHash?: string | undefined
   /** Key of the client's address, for the limits on wrong PINs; undefined if the address is not known. */
   address?: string | undefined
-  /** Whether the user is the owner or an admin. They need no PIN if a host has locked the room. */
+  /** Whether the user is the owner or an admin, who may join even if a host has locked the room. */
   isHost?: boolean | undefined
   /** The record of the room to create if the room does not exist. If omitted, the join fails instead. */
   create?: RoomRecord | undefined

@@ -27,7 +27,7 @@ export interface TlsOptions extends SecureContextOptions {
 
 /**
  * @returns the server's TLS options
- * @throws if a file cannot be read, or if the key and the certificate do not belong together
+ * @throws if a file cannot be read, or if the key does not match the certificate
  */
 export function readTls ({ keyPath, certPath }: TlsFiles): TlsOptions {
   const options: TlsOptions = { key: readFileSync(keyPath), cert: readFileSync(certPath), ciphers, minVersion: 'TLSv1.2', honorCipherOrder: true }

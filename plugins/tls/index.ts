@@ -4,20 +4,19 @@ import fp from 'fastify-plugin'
 import { describeCertificate, readTls } from './certificate.ts'
 
 /**
- * Interval between checks of the files for changes, in milliseconds. Polling also detects changes behind symbolic
- * links, which certificate renewals and Kubernetes use.
+ * How often the files are checked for changes, in milliseconds. Polling also detects changes behind symbolic links,
+ * which certificate renewals and Kubernetes use.
  */
 const pollMs = 2000
 /**
- * Delay from a change to reading the files, in milliseconds. The delay is needed because the key and the certificate
- * are rarely written at the same time.
+ * Delay between a change and the reload, in milliseconds. The delay is needed because the key and the certificate are
+ * rarely written at the same time.
  */
 const settleMs = 500
 
 /**
- * Reads the TLS key and certificate again when their files change, and on SIGHUP. New connections use
- * the new certificate; open connections stay open. If the new pair is not valid, the server keeps the
- * previous pair and logs the reason.
+ * Reloads the TLS key and certificate when their files change, and on SIGHUP. New connections use the new certificate;
+ * open connections stay open. If the new pair is not valid, the server keeps the previous pair and logs the reason.
  */
 export default fp(async function tls (app) {
   const { SSL_KEY_PATH: keyPath, SSL_CERT_PATH: certPath } = app.config

@@ -69,7 +69,7 @@ export default (async function features (app) {
   app.patch('/admin/features/:name/config', {
     schema: {
       tags,
-      summary: 'Changes settings of a feature and reloads the feature',
+      summary: "Changes a feature's settings and reloads the feature",
       params,
       body: z.record(z.string(), z.unknown()).describe('null resets a setting'),
       response: { 200: changed, ...refused }

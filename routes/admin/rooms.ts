@@ -100,7 +100,7 @@ export default (async function rooms (app) {
   }
 
   app.get('/admin/rooms', {
-    schema: { tags, summary: 'Lists the rooms. A page of a search may have fewer rooms than `limit` even if more pages follow', querystring: page.extend({ query: query.optional().describe('Returns only rooms whose id, title, topic and host name together contain all of these words') }), response: { 200: z.object({ rooms: z.array(summary), nextCursor }) } }
+    schema: { tags, summary: 'Lists the rooms. A page of a search may have fewer rooms than `limit` even if more pages follow', querystring: page.extend({ query: query.optional().describe('Returns only rooms that contain all of these words in their id, title, topic or host name') }), response: { 200: z.object({ rooms: z.array(summary), nextCursor }) } }
   }, async ({ query: { cursor, limit, query } }) => {
     const { rooms, overviews, nextCursor } = await listRooms(keyBehind(cursor), limit, query)
     const [[seats], producers] = await Promise.all([app.hooks.ask('admin:seating', rooms), app.sfu.readProducers(rooms.map(({ roomId }) => roomId))])

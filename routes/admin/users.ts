@@ -11,7 +11,7 @@ export default (async function users (app) {
     schema: {
       tags: ['users'],
       summary: "Lists a user's sessions on all servers",
-      params: z.object({ userId: userIdText.describe('The user id as text, even if the id is a number') }),
+      params: z.object({ userId: userIdText.describe('The user id as a string, even if it is numeric') }),
       response: {
         200: z.object({
           userId,

@@ -15,7 +15,7 @@ export interface DirectorOptions {
   recordings: ReadonlyMap<string, Recording>
 }
 
-/** Maximum wait for a speaker whose audio is not ready, in milliseconds. */
+/** How long to wait for a speaker whose audio is not ready, in milliseconds. */
 const speechlessMs = 4000
 /** Maximum time that a visitor may speak before the conversation continues, in milliseconds. */
 const visitorMs = 60_000
@@ -63,7 +63,7 @@ export async function direct ({ script, talkers, host, recordings }: DirectorOpt
       case 'leave':
       case 'return':
         talker.wants.present = beat.does === 'return'
-        // A talker who returns has no seat until a later beat (action) of the script gives them one.
+        // A talker who returns has no seat until a later beat of the script seats them.
         talker.wants.seated = false
         await talker.keep()
         return await delay(between(400, 1200))

@@ -1,9 +1,9 @@
-// The conversations of the demo. scripts/demo/speech.ts records their audio; a
-// test fails if a recording does not match its line.
+// The conversations of the demo. scripts/demo/speech.ts generates their audio. A test fails if a recording does not
+// match its line.
 import { coffeeCorner, fireside, nightOwls } from './cast.ts'
 import type { Key, Person } from './cast.ts'
 
-/** One action of a talker. */
+/** One step of a conversation. */
 export type Beat =
   | Line
   | { does: 'chat', who: Key, text: string }

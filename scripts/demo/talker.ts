@@ -9,10 +9,10 @@ import { handlerName } from './webrtc.ts'
 export interface Talker {
   readonly person: Person
   readonly room: RoomClient
-  /** The desired state; `keep()` reconciles the actual state with it. While `seated` is undefined, `keep()` leaves the seat unchanged. */
+  /** The desired state, which `keep()` establishes. While `seated` is undefined, `keep()` leaves the seat unchanged. */
   readonly wants: { present: boolean, seated: boolean | undefined }
   readonly canSpeak: boolean
-  /** Reconciles the actual state with the desired state, as far as the server allows. Never throws. */
+  /** Changes the actual state to the desired state, as far as the server allows. Never throws. */
   keep (): Promise<void>
   /**
    * Speaks a line if the audio is connected.

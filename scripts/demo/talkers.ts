@@ -22,7 +22,7 @@ export interface Task {
   talkers: number
 }
 
-/** Interval between reconciliations, in milliseconds. */
+/** Interval between calls of a talker's `keep()`, in milliseconds. */
 const keepMs = 2000
 
 // The parent may already have exited.

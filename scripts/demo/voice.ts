@@ -3,7 +3,10 @@ import type { Recording } from './wav.ts'
 
 /** Frame length of WebRTC audio sources, in milliseconds. */
 const frameMs = 10
-/** Interval between ticks, in milliseconds. Two frames make a packet; sending both in one tick halves the CPU cost of waking threads. */
+/**
+ * Interval between ticks, in milliseconds. Two frames make a packet. Sending both in one tick halves the CPU cost of
+ * waking threads.
+ */
 const tickMs = 20
 /**
  * Maximum amount of missed audio that the talker plays after the process was blocked, in milliseconds. The rest is

@@ -4,22 +4,23 @@ import { delimiter, dirname, join } from 'node:path'
 import { run } from './shell.mjs'
 import { step } from './report.mjs'
 
-/** The sets of packages; each contains the previous one. */
+/** The sets of packages; each set contains the previous one. */
 const sets = ['production', 'start', 'all']
 
-/** Additional packages for `npm start` in development: for readable logs, the stage's pages and the contract's pages. */
+/** Additional packages for `npm start` in development: readable logs, the stage's pages and the contract's pages. */
 export const startTools = ['@vitejs/plugin-vue', 'hls.js', 'mediasoup-client', 'pino-pretty', 'swagger-ui-dist', 'vite', 'vue', 'zod-openapi']
 
 /**
  * Installs a set of the packages in package-lock.json. A stamp file in node_modules contains the lockfile's hash and
  * the name of the set. While both match, nothing is installed.
  *
- * Install scripts do not run. Only mediasoup's script would matter, but the setup itself downloads or builds the media
- * worker, with a timeout and a cache.
+ * Install scripts do not run. Only mediasoup's script would matter, and the setup does that script's work: it downloads
+ * or builds the media worker, with a timeout and a cache.
  *
  * @param {string} root the checkout
  * @param {string} node the Node that will run the server; npm selects packages for it
- * @param {'production' | 'start' | 'all'} set `start` adds the packages that `npm start` needs in development; `all` adds the packages for tests, the demo, linting and type checks
+ * @param {'production' | 'start' | 'all'} set `start` adds the packages that `npm start` needs in development; `all`
+ *   adds the packages for tests, the demo, linting and type checks
  * @returns {Promise<void>}
  */
 export async function ensureDependencies (root, node, set) {
@@ -29,8 +30,8 @@ export async function ensureDependencies (root, node, set) {
   const [doneHash, doneSet] = existsSync(stamp) ? readFileSync(stamp, 'utf8').trim().split(' ') : []
   if (doneHash === hash && sets.indexOf(doneSet) >= sets.indexOf(set)) return
 
-  // `npm ci` would delete the node_modules of a running server, so `npm install` adds
-  // packages to a set that is already installed.
+  // `npm ci` would delete the node_modules of a running server. If some packages are already installed, `npm install`
+  // adds the missing ones.
   const extend = doneHash === hash
   const commands = {
     production: ['ci', '--omit=dev', '--omit=peer'],

@@ -9,8 +9,8 @@ import { note } from './report.mjs'
 // process's id but is not in this set was left by an earlier run.
 const held = new Set()
 
-// A lock file without a process id is still being written. Such a file is stale if it is older than this, in
-// milliseconds.
+// If a lock file contains no process id, a process may still be writing the file. If the file is older than this, in
+// milliseconds, it is stale.
 const writtenWithinMs = 5000
 
 /**

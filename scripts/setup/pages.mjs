@@ -12,5 +12,5 @@ import { run } from './shell.mjs'
  */
 export async function ensurePages (root, node) {
   const script = join(root, 'features', 'stage', 'build.ts')
-  await run(node, [script], { cwd: root }).catch((error) => note(`failed to build the pages of the stage: ${error.message}`))
+  await run(node, [script], { cwd: root }).catch((error) => note(`failed to build the stage pages: ${error.message}`))
 }

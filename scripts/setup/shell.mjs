@@ -17,7 +17,7 @@ export function cachePath (...parts) {
 
 /**
  * @param {...string} names commands in order of preference
- * @returns {string | undefined} absolute path of the first command on the PATH
+ * @returns {string | undefined} absolute path of the first of these commands that is on the PATH
  */
 export function findCommand (...names) {
   for (const name of names) {

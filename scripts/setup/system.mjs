@@ -16,7 +16,7 @@ import { SetupError, step } from './report.mjs'
 export async function installPackages (purpose, packages) {
   const line = `apt-get install -y --no-install-recommends ${packages.join(' ')}`
   if (!findCommand('apt-get')) {
-    throw new SetupError(`Missing packages for ${purpose} (Debian names): ${packages.join(' ')}. Install the equivalents of your system, then start again.`)
+    throw new SetupError(`Missing packages for ${purpose} (Debian names): ${packages.join(' ')}. Install your system's equivalents, then start again.`)
   }
   if (process.getuid?.() !== 0) {
     throw new SetupError(`Missing packages for ${purpose}. Run this command, then start again:\n\n  sudo ${line}\n`)
@@ -42,7 +42,7 @@ export function findPromtool () {
 }
 
 /**
- * Unpacks Debian's package prometheus into the cache. The package is not installed, because that would
+ * Unpacks Debian's prometheus package into the cache. The package is not installed, because that would
  * start a Prometheus server.
  *
  * @returns {Promise<void>}
@@ -57,7 +57,8 @@ async function ensurePromtool () {
     const folder = cachePath('promtool')
     const draft = `${folder}.${process.pid}`
     await mkdir(draft, { recursive: true })
-    // Downloading does not require root, but updating the package list does. Without an update, the list may still be recent enough.
+    // Downloading does not require root, but updating the package list does. Without an update, the list may still be
+    // recent enough.
     if (process.getuid?.() === 0) await run('apt-get', ['update']).catch(() => {})
     await run('apt-get', ['download', 'prometheus'], { cwd: draft })
     const [file] = (await readdir(draft)).filter((name) => name.endsWith('.deb'))

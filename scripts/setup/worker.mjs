@@ -11,7 +11,7 @@ import { note, SetupError, step } from './report.mjs'
 
 const here = dirname(fileURLToPath(import.meta.url))
 
-// Timeout for the official download (about 3 MB), in milliseconds. This timeout is shorter than a network timeout so
+// Timeout for the official download (about 3 MB), in milliseconds. It is shorter than network timeouts usually are, so
 // that the setup does not wait long on a machine without internet access.
 const downloadLimitMs = 20_000
 
@@ -34,7 +34,7 @@ const dtlsMended = '((operationType & BIO_CB_RETURN) != 0)'
 
 /**
  * Installs the media worker where mediasoup expects it, unless it is already there or
- * `MEDIASOUP_WORKER_BIN` names another one. Tries, in this order: the copy in the user cache,
+ * `MEDIASOUP_WORKER_BIN` names a different one. Tries, in this order: the copy in the user cache,
  * mediasoup's prebuilt download, and a build of the npm package's sources against the
  * distribution's libraries.
  *
@@ -114,9 +114,9 @@ async function download (version, path, progress) {
 }
 
 /**
- * Compiles the worker against the distribution's libraries. All libraries except
- * libsrtp (which Debian builds on NSS) are linked statically, so the result needs only the C library and libsrtp2-1.
- * Object files stay in the cache until the build succeeds so that an interrupted build can continue.
+ * Compiles the worker against the distribution's libraries. All libraries except libsrtp (which Debian builds on NSS)
+ * are linked statically, so the result needs only the C library and libsrtp2-1. Object files stay in the cache until
+ * the build succeeds so that an interrupted build can continue.
  *
  * @param {string} sources mediasoup's `worker` folder
  * @param {string} path destination of the worker
@@ -198,7 +198,7 @@ const object = (file) => file.replace(/\.cpp$/, '.o')
 
 /**
  * @param {string} sources
- * @param {string} the folder in which to create the `patched` folder
+ * @param {string} folder the build folder; the patched copy is written to its `patched` folder
  * @returns {Promise<Record<string, string>>} the patched copy's path by source file; empty if no patch is needed
  */
 async function patchDtls (sources, folder) {

@@ -2,7 +2,7 @@ import t from 'tap'
 import { playoutBufferMs, StreamReception } from '../../bench/load/reception.ts'
 import { createRtpWriter, readRtpHeader, samplesPerPacket, writeReceiverReport } from '../../bench/load/rtp.ts'
 
-/** Adds packets to a new stream. Packet n has a send time of n × 20 ms. */
+/** Adds packets to a new stream. Packet n is sent at n × 20 ms and arrives `delayMs` later. */
 function receive (packets: Iterable<readonly [n: number, delayMs: number]>, firstNumber = 65_000): StreamReception {
   const stream = new StreamReception(1)
   for (const [n, delayMs] of packets) {
@@ -17,14 +17,14 @@ t.test('counts a complete stream, even if its sequence numbers wrap around', asy
   const stream = receive(numbers(2000).map((n) => [n, 5] as const))
   t.same(stream.counts, { expected: 2000, received: 2000, late: 0 })
   t.equal(stream.longestGapMs(1000 + 1999 * 20 + 5), 20)
-  t.equal(stream.longestGapMs(1000 + 1999 * 20 + 505), 500, 'an ended stream is a gap')
+  t.equal(stream.longestGapMs(1000 + 1999 * 20 + 505), 500, 'the time since the last packet counts as a gap')
 })
 
 t.test('counts lost packets, but not reordered or repeated ones', async (t) => {
   const lossy = receive(numbers(1000).filter((n) => n % 10 !== 5).map((n) => [n, 0] as const))
   t.same(lossy.counts, { expected: 1000, received: 900, late: 0 })
   const swapped = receive(numbers(1000).map((n) => [n ^ 1, 0] as const))
-  t.same(swapped.counts, { expected: 999, received: 999, late: 0 }, 'the packet before the first one is ignored')
+  t.same(swapped.counts, { expected: 999, received: 999, late: 0 }, 'a packet older than the first received one is ignored')
   const repeated = receive(numbers(1000).flatMap((n) => [[n, 0], [n, 1]] as const))
   t.same(repeated.counts, { expected: 1000, received: 1000, late: 0 })
 })
@@ -43,7 +43,7 @@ t.test('reports the loss to the sender', async (t) => {
   const stream = receive(numbers(100).filter((n) => n % 4 !== 1).map((n) => [n, 0] as const), 100)
   const block = stream.report()
   t.same(block, { ssrc: 1, fractionLost: 0.25, lost: 25, highestSequenceNumber: 199 })
-  t.equal(stream.report().fractionLost, 0, 'since the previous report')
+  t.equal(stream.report().fractionLost, 0, 'only the loss since the previous report')
   const packet = writeReceiverReport(7, [block])
   t.equal(packet.toString('hex'), ['81c90007', '00000007', '00000001', '40000019', '000000c7', '00000000', '00000000', '00000000'].join(''))
 })

@@ -15,7 +15,7 @@ import { until } from '../support/retry.ts'
 const root = join(import.meta.dirname, '..', '..')
 const program = join(root, 'bench', 'load', 'main.ts')
 
-/** @param interrupt interrupts the program (SIGINT) when it resolves */
+/** @param interrupt when this promise resolves, the program receives SIGINT */
 async function load (t: Test, args: string[], env: Record<string, string> = { JWT_SECRET: jwtSecret }, interrupt?: Promise<unknown>) {
   const child = spawn(process.execPath, [program, ...args], {
     env: { PATH: process.env.PATH, NODE_COMPILE_CACHE: process.env.NODE_COMPILE_CACHE, ...env },
@@ -27,7 +27,7 @@ async function load (t: Test, args: string[], env: Record<string, string> = { JW
   return { code: code as number, stdout, stderr }
 }
 
-/** On a busy machine, some packets arrive after the end of the measurement. */
+/** Compares packet rates. On a busy machine, some packets arrive after the measurement ends. */
 const isNear = (packetsPerSecond: number, expected: number) => packetsPerSecond > expected * 0.7 && packetsPerSecond < expected * 1.1
 
 /** @returns the cells of the table's first row, by column title */

@@ -4,7 +4,7 @@ import { act, expectTone, frequencyOf, getUp, give, personOn, receptionOf, seatO
 import { startCall } from '../support/call.ts'
 import { until } from '../support/retry.ts'
 
-// A complete call, moderated by Ada, the host. Ada sends a 440 Hz tone, and Bob sends a 1000 Hz tone.
+// Tests a complete call, which Ada, the host, moderates. Ada sends a 440 Hz tone, and Bob sends a 1000 Hz tone.
 
 const room = 'rehearsal'
 const { server, ada, bob, bobsBrowser, keepsFlowing } = await startCall(t, { env: { FEATURES: 'auth,media,seats,chat,gifts,lobby,moderation,stage', MEDIASOUP_WORKERS: '1' }, room })
@@ -102,12 +102,12 @@ t.test('a user muted by the owner stays muted', async (t) => {
   await until(() => server.app.sfu.producersOf(room).length === 2)
   await statusOf(bob, 'Connected, muted by the host')
   for (const page of [ada, bob]) await personOn(page, 'Bob', 'muted').waitFor()
-  t.equal(await frequencyOf(ada, 'Bob'), 0, 'also after a reconnect')
+  t.equal(await frequencyOf(ada, 'Bob'), 0, 'the mute continues after a reconnect')
 
   await seatOn(bob, 'Take seat 2').click()
   await seatOn(ada, 'Seat 2: Bob').waitFor()
   await until(() => server.app.sfu.producersOf(room).length === 2)
-  t.equal(await frequencyOf(ada, 'Bob'), 0, 'also on another seat')
+  t.equal(await frequencyOf(ada, 'Bob'), 0, 'the mute continues on another seat')
 
   await act(ada, 'Bob', 'Unmute Bob')
   await expectTone(ada, 'Bob', 1000)

@@ -7,8 +7,8 @@ import { playedFrequency } from '../support/hls.ts'
 import { rtp, sendPaced, tonePackets } from '../support/mix.ts'
 import { until } from '../support/retry.ts'
 
-// Measures the delay from sending a tone to its playback on the listening page, with and without low latency. Runs for
-// ten minutes (or BROADCAST_MINUTES). The tone becomes higher every 12 s; the page records when it plays the higher
+// Measures the delay between sending a tone and its playback on the listening page, with and without low latency. Runs
+// for ten minutes (or BROADCAST_MINUTES). The tone becomes higher every 12 s; the page records when it plays the higher
 // tone.
 
 const minutes = Number(process.env.BROADCAST_MINUTES ?? 10)

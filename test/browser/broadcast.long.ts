@@ -78,6 +78,6 @@ t.test('with BROADCAST_URL, the page plays from the CDN', async (t) => {
   await page.getByText(/s behind the room/).waitFor()
   // The page repeats the info request every few seconds.
   await until(() => ['info', 'index.m3u8', 'live.m3u8', 'aac-init.mp4'].every((file) => received.includes(`/hls/evening/${file}`)))
-  t.ok(received.some((path) => /aac-\d+(\.\d+)?\.m4s$/.test(path)), 'a segment or a part')
+  t.ok(received.some((path) => /aac-\d+(\.\d+)?\.m4s$/.test(path)), 'the CDN serves segments or parts')
   t.ok(direct.length > 0 && direct.every((address) => address === `${server.url}/hls/evening/info`) && direct.length <= 2, `only the first request goes to the server: ${direct.join()}`)
 })

@@ -9,7 +9,7 @@ export const phone = { width: 360, height: 740 }
 /** Waits until a page shows a status. */
 export const sign = (page: Page, text: string) => page.getByRole('status').filter({ hasText: text }).waitFor()
 
-/** Takes a screenshot if LOOKS names a folder. */
+/** If the variable LOOKS is set, saves a screenshot in the folder that it names. */
 export async function take (page: Page, name: string): Promise<void> {
   const folder = process.env.LOOKS
   if (folder !== undefined) await page.screenshot({ path: join(resolve(folder), `${name}.png`) })
@@ -25,7 +25,7 @@ export async function openEvening (t: Test) {
     server,
     browser,
     ada: await visit(t, browser, server.url, { name: 'Ada', room: 'evening', ...{ viewport: phone } }),
-    /** Opens a room's listening page, which needs no account. */
+    /** Opens a room's listening page. Listeners need no account. */
     async listen (roomId: string, viewport?: typeof phone, onRequest?: (url: string) => void): Promise<Page> {
       const context = await browser.newContext({ reducedMotion: 'reduce', ...(viewport ? { viewport, colorScheme: 'dark' } : {}) })
       const page = await context.newPage()

@@ -20,7 +20,7 @@ declare global {
   }
 }
 
-/** Starts a web server whose pages contain the client. It rejects WebSockets, like a proxy that does not support them. */
+/** Starts a web server whose pages contain the client. It rejects WebSockets, like a proxy without support for them. */
 async function createSite (): Promise<string> {
   const { outputFiles: [script] } = await bundle({ entryPoints: [join(import.meta.dirname, '../../client/index.ts')], bundle: true, write: false, format: 'esm', platform: 'browser' })
   const site = createServer(({ url }, response) => {
@@ -66,7 +66,7 @@ async function joinIn (options: Partial<RoomOptions> & { url: string }, token = 
 t.test('a page receives the reason for a rejected connection', async (t) => {
   const refused = await joinIn({ url: strict.url })
   t.equal(refused.outcome, `ORIGIN_NOT_ALLOWED: Connections from the origin ${site} are not allowed: it is not in CORS_ORIGINS`)
-  t.ok(refused.ms < 5000, 'at once')
+  t.ok(refused.ms < 5000, 'without waiting for a timeout')
   t.match((await joinIn({ url: strict.url }, 'no.good.token')).outcome, 'ORIGIN_NOT_ALLOWED')
   t.equal((await joinIn({ url: server.url }, 'no.good.token')).outcome, 'UNAUTHORIZED: The token is not valid')
   t.equal((await joinIn({ url: `${strict.url}/nowhere`, connectTimeoutMs: 500 })).outcome, 'NOT_FOUND: /nowhere/ws was not found')
@@ -87,7 +87,7 @@ t.test('the client checks its connection when the page becomes visible or the ne
   for (const event of ['visibilitychange', 'online', 'pageshow']) {
     await dispatch(event)
     t.match(await page.evaluate(() => window.room.connection.request('session:ping', {})), { serverTime: Number })
-    t.equal(await page.evaluate(() => window.room.connection.state), 'open', 'a working connection stays')
+    t.equal(await page.evaluate(() => window.room.connection.state), 'open', 'a working connection stays open')
     relay.freeze()
     await dispatch(event)
     await reached(++count)

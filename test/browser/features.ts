@@ -65,6 +65,6 @@ export async function interruptMedia (t: Test, call: Call, meanwhile?: () => Pro
     t.equal(notes.filter((note) => note === '> audio:produce').length, 1)
   }
   await call.keepsFlowing(t, 'with media again')
-  for (const [i, producerId] of (await streams()).entries()) t.not(producerId, before[i], 'a new stream')
+  for (const [i, producerId] of (await streams()).entries()) t.not(producerId, before[i], 'the stream is new')
   t.equal(server.app.sfu.producersOf('r1').length, 2)
 }

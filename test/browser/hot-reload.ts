@@ -87,7 +87,7 @@ export async function reloadDuringCall (t: Test, { ownProcess, onStage, rounds, 
   const talk = others.begin()
   const what = (report: Awaited<ReturnType<typeof heardBetween>>) => `${report.packets} packets, ${report.lost} lost, ${report.concealed} of ${report.samples} samples concealed`
 
-  // Measure the baseline: the audio that this machine conceals when nothing is reloaded.
+  // Measure the baseline: how much audio is concealed on this machine while nothing is reloaded.
   const control = await heardBetween(pages, () => delay(Math.min(20_000, 500 * rounds)))
   t.comment(`undisturbed: ${what(control)}`)
 

@@ -1,3 +1,3 @@
-// Runs test/browser/levels-and-quality.test.ts with users who join and leave later.
+// Runs test/browser/levels-and-quality.test.ts, including the case in which users join and leave.
 process.env.ALL_CASES = 'true'
 await import('./levels-and-quality.test.ts')

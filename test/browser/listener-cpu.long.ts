@@ -6,7 +6,7 @@ import { clientSite, enterOn } from '../support/client-page.ts'
 import { speak } from '../support/mix.ts'
 import { until } from '../support/retry.ts'
 
-// Compares Chromium's CPU time for a listener of ten speakers. The mix and the ten voices alternate within one run.
+// Compares the CPU time that Chromium needs to play ten voices and to play their mix, alternately in one run.
 
 t.setTimeout(600_000)
 
@@ -15,7 +15,7 @@ const rounds = 4
 const measureMs = 15_000
 const settleMs = 3000
 
-/** CPU time of this process's Chromium processes so far, in milliseconds. */
+/** @returns the CPU time that this process's Chromium processes have used so far, in milliseconds */
 function chromiumCpuMs (): number {
   const parents = new Map<number, number>()
   const times = new Map<number, number>()

@@ -1,4 +1,4 @@
-// Runs in the page, with speakers that send tones and a listener that receives the mix.
+// Runs in the page: speakers send tones, and a listener receives the mix.
 import { Device } from 'mediasoup-client'
 import type { types } from 'mediasoup-client'
 

@@ -13,7 +13,7 @@ t.test('client, stage and docs work below a path prefix', async (t) => {
   const site = await clientSite(t)
   const elsewhere = await site.open(browser)
   const refused = enterOn(elsewhere, { url: `${url}?room=r1`, roomId: 'r1', id: 1 })
-  await t.rejects(refused, /from the origin .* are not allowed/, 'the reason comes through the proxy')
+  await t.rejects(refused, /from the origin .* are not allowed/, 'the proxy passes the reason on')
   await elsewhere.context().close()
 
   const problems: string[] = []

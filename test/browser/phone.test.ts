@@ -4,8 +4,8 @@ import { build } from '../support/build.ts'
 import { openBrowser, seatOn, sheetOf } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// Tests the stage on a phone (portrait and landscape) and at 200 % zoom. Required controls are visible and not covered,
-// and Back works as in other apps. Hedy uses the page; Ada, the owner, has no browser.
+// Tests the stage on a phone (portrait and landscape) and zoomed in: required controls must be visible and not covered,
+// and Back must work as in other apps. Hedy uses the page; Ada, the owner, has no browser.
 
 const portrait = { width: 360, height: 740 }
 const landscape = { width: 740, height: 360 }
@@ -58,7 +58,7 @@ async function enter (room: string): Promise<void> {
 const isConnected = () => page.getByRole('status').filter({ hasText: 'Connected' }).waitFor()
 const membersOf = async (room: string) => (await server.admin('GET', `/admin/rooms/${room}`)).body?.participantCount
 
-/** By default, most tests run only in portrait. phone.long.ts sets ALL_LOOKS. */
+/** By default, most tests run only in portrait. With ALL_LOOKS (phone.long.ts), they also run in landscape. */
 const all = process.env.ALL_LOOKS !== undefined
 for (const viewport of all ? [portrait, landscape] : [portrait]) {
   const size = `${viewport.width}×${viewport.height}`
@@ -157,7 +157,7 @@ for (const viewport of all ? [portrait, landscape] : [portrait]) {
     t.equal(await page.title(), 'FlyLive')
     await page.goForward()
     await page.getByRole('heading', { name: `Join ${room}` }).waitFor()
-    t.equal(await page.getByLabel('Room', { exact: true }).inputValue(), room, 'Forward leads to the form for the room')
+    t.equal(await page.getByLabel('Room', { exact: true }).inputValue(), room, 'Forward opens the form for joining the room')
     await page.goBack()
     await page.getByRole('heading', { name: 'Join or open a room' }).waitFor()
   })

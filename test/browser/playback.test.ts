@@ -17,7 +17,8 @@ declare global {
   }
 }
 
-// Tests the `play` option, which makes the client play the tracks: volumes, the speaker device, and music.
+// Tests the `play` option, which makes the client play the tracks it receives. Covers volumes, the speaker device and
+// music.
 
 /** Codec parameters by producer source. */
 const sent = new Map<unknown, Record<string, unknown> | undefined>()
@@ -125,7 +126,7 @@ t.test('sends voice with DTX and stereo music at the same time', async (t) => {
   t.ok(Math.abs((channels[0] ?? 0) - 600) < 8 && Math.abs((channels[1] ?? 0) - 900) < 8, `left ${channels[0]} Hz, right ${channels[1]} Hz`)
   t.match(sent.get('voice'), { usedtx: 1, useinbandfec: 1, 'sprop-stereo': 0 })
   t.match(sent.get('music'), { usedtx: 0, 'sprop-stereo': 1 })
-  t.match(await ada.evaluate(() => window.sdp.at(-1)), /stereo=1;.*maxaveragebitrate=192000|maxaveragebitrate=192000.*stereo=1/, 'at the bit rate that the server allows')
+  t.match(await ada.evaluate(() => window.sdp.at(-1)), /stereo=1;.*maxaveragebitrate=192000|maxaveragebitrate=192000.*stereo=1/, 'music is sent in stereo at the bit rate that the server allows')
 })
 
 t.test('a muted microphone does not stop the music', async (t) => {
@@ -140,10 +141,10 @@ t.test('a muted microphone does not stop the music', async (t) => {
 t.test('the client plays each track at the volume set for its user', async (t) => {
   t.same(await volumesOn(bob), [1, 1])
   await bobs.evaluate((playback) => playback.setVolume('1', 0.25))
-  t.same(await volumesOn(bob), [0.25, 0.25], 'voice and music; ids as strings, too')
+  t.same(await volumesOn(bob), [0.25, 0.25], 'the volume applies to voice and music, and the id may be a string')
   t.equal(await bobs.evaluate((playback) => playback.volumeOf(1)), 0.25)
   await bobs.evaluate((playback) => playback.setVolume(1, 7))
-  t.same(await volumesOn(bob), [1, 1], 'at most 1')
+  t.same(await volumesOn(bob), [1, 1], 'the volume is at most 1')
   await bobs.evaluate((playback) => playback.setVolume(1, 0.5))
   await ada.evaluate(() => window.flylive?.audio?.unpublish('music'))
   await until(async () => (await volumesOn(bob)).length === 1)

@@ -5,8 +5,8 @@ import { build } from '../support/build.ts'
 import { act, allowMicrophone, expectTone, give, openBrowser, personOn, receptionOf, seatOn, sheetOf, visit } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// Tests all parts of a call together: an evening in one room, checked on four users' pages and in the backend. Ada, the
-// owner, sends 440 Hz, Bob sends 1000 Hz, and Cyd and Dan send 2500 Hz.
+// Plays a whole evening in one room, and checks it on four users' pages and in the backend. Ada, the owner, sends
+// 440 Hz, Bob sends 1000 Hz, and Cyd and Dan send 2500 Hz.
 
 const backend = await startBackend(t)
 const [server, adasBrowser, bobsBrowser, cydsBrowser] = await Promise.all([
@@ -28,7 +28,7 @@ const statusOf = (page: Page, text: string | RegExp) => page.getByRole('status')
 const idOf = (page: Page) => page.evaluate(() => String(window.flylive?.connection.greeting?.userId))
 const logOf = (page: Page) => page.getByRole('log')
 
-t.test('rejects a room that the backend does not know', async (t) => {
+t.test('rejects a room that does not exist in the backend', async (t) => {
   const page = await visit(t, bobsBrowser, server.url, { name: 'Bob', room: 'nowhere', microphone: false })
   await page.getByRole('alert').filter({ hasText: 'nowhere' }).waitFor()
   t.equal(await page.getByRole('button', { name: 'Join', exact: true }).isVisible(), true)

@@ -3,7 +3,7 @@ import { act, allowMicrophone, expectTone, getUp, onSeat, personOn, seatOn, visi
 import { startCall } from '../support/call.ts'
 import { until } from '../support/retry.ts'
 
-// Seats control who may send audio; audio.test.ts has the cases that take less time.
+// Seats control who may send audio. audio.test.ts has the faster cases.
 
 const room = 'r1'
 const { server, ada, bob, bobsBrowser } = await startCall(t, { env: { FEATURES: 'auth,media,seats,stage', SEAT_GRACE_SECONDS: '1' }, room })
@@ -27,7 +27,7 @@ t.test('a user who joins while another user is muted sees the mute, and receives
 })
 
 t.test('survives seat changes while audio is being set up', async (t) => {
-  // Intercepts the next `next` request from Bob's page: sends `before` just before it and `after` just after it.
+  // Sends `before` just before the next request of type `next` from Bob's page, and `after` just after it.
   const meddle = (next: string, before: string, after: string) => bob.evaluate(([next, before, after]) => {
     const connection = (window.flylive as NonNullable<typeof window.flylive>).connection
     const { request } = connection

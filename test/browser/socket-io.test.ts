@@ -27,7 +27,7 @@ declare global {
   }
 }
 
-/** A web site whose origin differs from the server's. Its page loads the two libraries and the client. */
+/** Starts a web site whose origin differs from the server's. Its page loads the two libraries and the client. */
 async function createSite (): Promise<string> {
   const contents = `import { io } from "socket.io-client"; import { Device } from "mediasoup-client"; import { RoomClient } from "../../client/index.ts"
     Object.assign(window, { RoomClient, socketIoPage: { io, Device, failures: [] } })`
@@ -44,7 +44,7 @@ async function createSite (): Promise<string> {
   return `http://127.0.0.1:${(site.address() as AddressInfo).port}`
 }
 
-/** Runs in the page: joins, takes a seat, speaks, and plays all other users. */
+/** Runs in the page: joins, takes a seat, speaks, and plays the other users' audio. */
 async function speakAndListen ({ url, token, roomId }: { url: string, token: string, roomId: string }): Promise<string> {
   const { Device, io, failures } = window.socketIoPage
   const socket = io(url, { auth: { token } })

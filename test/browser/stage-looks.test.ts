@@ -212,7 +212,7 @@ if (all) {
     }
     const best = Math.min(...times)
     t.comment(`from navigation to a usable form: ${times.map(Math.round).join(', ')} ms`)
-    // Other tests may share the machine, so only ALL_LOOKS enforces the limit.
+    // Other tests may share the machine, so the limit is enforced only with ALL_LOOKS.
     if (process.env.ALL_LOOKS !== undefined) t.ok(best < 1500)
   })
 }

@@ -33,7 +33,7 @@ t.test('releases the memory of everything it has shown', async (t) => {
   let count = 0
   const emit = (type: string, data: object) => server.app.rooms.emit(room, type, { roomId: room, ...data })
 
-  /** Sends a busy hour's events without delays. Two such hours fill the chat log. */
+  /** Sends the events of a busy hour without pauses. Two calls fill the chat log. */
   async function hour (): Promise<void> {
     for (let i = 0; i < 110; i++) {
       const id = `m${++count}`

@@ -37,7 +37,7 @@ t.test(`${minutes} minutes in a busy room`, { timeout: (minutes + 5) * 60_000 },
   const busy = (async () => {
     for (let i = 0; !evening.signal.aborted; i++) {
       const guest = others[i % guests] as (typeof others)[number]
-      // Each user acts at most once per five seconds, below the rate limits.
+      // Each user acts at most once every five seconds, to stay below the rate limits.
       if (i % 5 === 0) {
         await guest.ok('room:leave', {})
         await guest.ok('room:join', { roomId: room })

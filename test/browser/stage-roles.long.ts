@@ -90,7 +90,7 @@ t.test('a user who closes the window leaves the room', async (t) => {
   t.pass('the backend receives the new number of users')
 })
 
-t.test('rejects a room that the backend does not know', async (t) => {
+t.test('rejects a room that does not exist in the backend', async (t) => {
   const page = await visit(t, browser, server.url, { name: 'Dan', room: 'nowhere', microphone: false })
   await page.getByRole('alert').filter({ hasText: 'nowhere' }).waitFor()
   t.equal(await page.getByRole('button', { name: 'Join', exact: true }).isVisible(), true)

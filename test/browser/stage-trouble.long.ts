@@ -5,7 +5,7 @@ import { allowMicrophone, expectTone, leaveRoom, openBrowser, personOn, seatOn, 
 import { startServer } from '../support/process.ts'
 import { until } from '../support/retry.ts'
 
-// How the stage reacts to failures that take long or are rare; stage-trouble.test.ts has the others. Ada sends a 440 Hz
+// Tests how the stage reacts to rare or lengthy failures; stage-trouble.test.ts has the others. Ada sends a 440 Hz
 // tone, and Bob sends a 1000 Hz tone.
 
 const env = { FEATURES: 'auth,media,seats,chat,gifts,reactions,lobby,stage', MEDIASOUP_WORKERS: '1' }
@@ -84,7 +84,7 @@ t.test('explains a blocked microphone', async (t) => {
   await cyd.context().close()
 })
 
-/** Mutes or unmutes Bob's microphone, as the operating system does during a phone call, or ends its track. */
+/** Mutes or unmutes Bob's microphone (as the operating system does during a phone call), or ends the track. */
 const microphoneEvent = (type: 'mute' | 'unmute' | 'ended') => bob.evaluate((type) => {
   const track = window.flylive?.audio?.sender?.track as MediaStreamTrack
   Object.defineProperty(track, 'muted', { value: type === 'mute', configurable: true })
@@ -128,7 +128,7 @@ t.test('by default, the client replaces an ended track only if it came from a mi
     generated.dispatchEvent(new Event('ended'))
     return { differs: replacement !== microphone, ended: replacement.readyState, code: (await refused as Error & { code: string }).code, publishing: audio.publishing }
   })
-  t.same(outcome, { differs: true, ended: 'ended', code: 'TRACK_ENDED', publishing: false }, 'and stops the track that it opened')
+  t.same(outcome, { differs: true, ended: 'ended', code: 'TRACK_ENDED', publishing: false }, 'the client stops the track that it opened')
   await button(bob, 'Turn on microphone').click()
   await hearEachOther()
 })
@@ -266,7 +266,7 @@ t.test('explains that the server does not list its rooms', async (t) => {
   lobbyPage = page
 })
 
-t.test('leaves without waiting for a missing reply', async () => {
+t.test('leaves the room even if the server does not reply', async () => {
   await lobbyPage.getByLabel('Room', { exact: true }).fill('k1')
   await button(lobbyPage, 'Join').click()
   await statusOf(lobbyPage, 'Connected, listening')

@@ -90,7 +90,7 @@ t.test('restores audio when the only media worker is killed', async (t) => {
   process.kill(pid, 'SIGKILL')
   const times = (await Promise.all(sounds.map((sound) => sound.arrived()))).map((at) => at - killedAt)
   t.comment(`audible again after ${times.join(' and ')} ms`)
-  t.ok(times.every((ms) => ms < 5000), 'both are audible again within 5 s, also on a busy machine')
+  t.ok(times.every((ms) => ms < 5000), 'both are audible again within 5 s, even on a busy machine')
   await hearEachOther()
   for (const page of pages) await statusOf(page, /^Connected$/)
   t.equal(server.app.sfu.producersOf(room).length, 2, 'only the new producers exist')
@@ -111,7 +111,7 @@ t.test('explains a blocked microphone', async (t) => {
   t.equal(await bob.getByRole('alert').count(), 0)
 })
 
-/** Mutes or unmutes Bob's microphone, as the operating system does during a phone call, or ends its track. */
+/** Mutes or unmutes Bob's microphone (as the operating system does during a phone call), or ends the track. */
 const microphoneEvent = (type: 'mute' | 'unmute' | 'ended') => bob.evaluate((type) => {
   const track = window.flylive?.audio?.sender?.track as MediaStreamTrack
   Object.defineProperty(track, 'muted', { value: type === 'mute', configurable: true })

@@ -4,7 +4,7 @@ import { build, tokenFor } from '../support/build.ts'
 import { openBrowser, visit } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// Long lists on the stage: a long chat, and a room with a hundred users. stage.test.ts uses every control in a small room.
+// Tests a long chat and a room with a hundred users on the stage. stage.test.ts tries every control in a small room.
 
 const [server, browser] = await Promise.all([
   build(t, { env: { FEATURES: 'auth,media,seats,chat,lobby,stage', MEDIASOUP_WORKERS: '1' } }),

@@ -6,8 +6,8 @@ import { act, expectTone, onSeat, openBrowser, personOn, seatOn, sheetOf } from 
 import type { TestClient } from '../support/client.ts'
 import { until } from '../support/retry.ts'
 
-// Two users use every control of the stage in one evening; a third, Cyd, has no browser. Their tones: Ada, who creates the
-// room, sends 440 Hz; Bob, on a phone, sends 1000 Hz. audio.test.ts checks the audio after mutes and seat changes.
+// Two users try every control of the stage. Ada, who creates the room, sends a 440 Hz tone; Bob, on a phone, sends a
+// 1000 Hz tone. A third user, Cyd, has no browser. audio.test.ts checks the audio after mutes and seat changes.
 
 const [server, adasBrowser, bobsBrowser] = await Promise.all([
   build(t, { env: { FEATURES: 'auth,media,seats,chat,gifts,reactions,lobby,stage', MEDIASOUP_WORKERS: '1' } }),
@@ -19,7 +19,7 @@ const pin = '1234'
 const complaints: string[] = []
 
 async function open (name: string, browser: typeof adasBrowser, options: Parameters<typeof browser.newContext>[0] = {}, path = ''): Promise<Page> {
-  // Only the tests about animations enable them, because painting takes more CPU time than the code under test.
+  // Only the tests of animations enable them, because painting takes more CPU time than the code under test.
   const context = await browser.newContext({ permissions: ['microphone', 'clipboard-read', 'clipboard-write'], reducedMotion: 'reduce', ...options })
   const page = await context.newPage()
   page.setDefaultTimeout(15_000)
@@ -122,7 +122,7 @@ t.test('shows the link when the clipboard is blocked', async (t) => {
   await bob.getByRole('dialog').waitFor({ state: 'detached' })
 })
 
-t.test('takes a seat, whose ring follows the voice', async (t) => {
+t.test('the ring around a seat shows the level of the voice', async (t) => {
   await animate(t, ada, bob)
   await seatOn(bob, 'Take seat 3').click()
   await expectTone(ada, 'Bob', 1000)

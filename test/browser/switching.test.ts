@@ -3,7 +3,7 @@ import type { Page } from 'playwright-core'
 import { until } from '../support/retry.ts'
 import { measureSwitching } from './switching.ts'
 
-// The client switches between the voices and the mix. The full version is switching.long.ts.
+// Tests how the client switches between the voices and the mix. switching.long.ts is the full version.
 
 /** Twice the limit in switching.long.ts, because a busy machine delays packets. */
 const longestMs = 400

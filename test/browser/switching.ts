@@ -5,7 +5,7 @@ import { clientSite, enterOn } from '../support/client-page.ts'
 import { until } from '../support/retry.ts'
 
 // A listener of the mix repeatedly takes a seat, speaks and leaves the seat. Ada sends a tone whose frequency rises for
-// four seconds and then restarts, so each frequency identifies a moment of her audio.
+// four seconds and then restarts, so each frequency identifies a moment in her audio.
 
 /** A tone that rises from `lowHz` to `highHz` within `seconds`. */
 const sweep = { seconds: 4, lowHz: 400, highHz: 2400 }
@@ -51,7 +51,7 @@ const measuring = `registerProcessor('measure', class extends AudioWorkletProces
   }
 })`
 
-/** Runs in the page before the client loads. Records the output of the page's audio elements, including their volume. */
+/** Runs in the page before the client loads. Records the output of the page's audio elements with their volumes. */
 function recordPlayback (measuring: string): void {
   window.blocks = []
   const context = new AudioContext({ sampleRate: 48_000 })
@@ -94,7 +94,7 @@ function recordPlayback (measuring: string): void {
   } as unknown as typeof Audio
 }
 
-/** A new run starts if the delays of neighbouring blocks differ by more than this, in seconds. */
+/** A new run starts if the delays of neighbouring blocks differ by more than this many seconds. */
 const continuous = 0.02
 /** Minimum number of blocks per run. Shorter runs are ignored. */
 const shortestRun = 4

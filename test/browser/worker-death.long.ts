@@ -8,7 +8,7 @@ import { until } from '../support/retry.ts'
 
 const [adasBrowser, bobsBrowser] = await Promise.all([openBrowser(t, 440), openBrowser(t, 1000)])
 
-/** Time limit for the recovery, in milliseconds. Long enough for a busy machine, but short enough for users. */
+/** Time limit for the recovery, in milliseconds: acceptable to users, with a margin for a busy machine. */
 const limitMs = 5000
 
 interface Health { workers: { index: number, pid: number, routers: number }[] }
@@ -34,9 +34,9 @@ async function start (t: Test, workers: string): Promise<Call> {
 }
 
 /**
- * Records a page's status texts, because some of them appear only briefly.
+ * Records the status messages on a page, because some of them appear only briefly.
  *
- * @returns a function that returns the texts so far
+ * @returns a function that returns the messages so far
  */
 async function recordStatuses (page: Page): Promise<() => Promise<string[]>> {
   const texts = await page.evaluateHandle(() => {

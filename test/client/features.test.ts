@@ -78,7 +78,7 @@ t.test('restores seats and occupants when the feature is enabled again', async (
   await late.connection.request('seat:take', { seatIndex: 0 })
   await until(() => owner.seats.of(3)?.seatIndex === 0)
   t.same(states, ['joining', 'in'])
-  t.equal(replies.length, 2, 'the room is joined once more')
+  t.equal(replies.length, 2, 'the client rejoins once')
   t.equal(owner.participantCount, 3)
   t.equal(owner.participants.length, 3)
 })

@@ -42,7 +42,7 @@ function enter () {
   return { connection, members, start, page, ids: () => members.profiles.map(({ userId }) => userId) }
 }
 
-t.test('a page of members adds the members that were unknown', async (t) => {
+t.test('a page adds the members that are not in the list yet', async (t) => {
   const { page, ids, members } = enter()
   await page().arrive(1, 2, 3)
   t.same(ids(), [1, 2, 3])
@@ -59,7 +59,7 @@ t.test('does not add a member who leaves before the page arrives', async (t) => 
   t.same(ids(), [1, 3, 2], 'a later page has the newer state')
 })
 
-t.test('handles two pages that are pending at the same time', async (t) => {
+t.test('handles two concurrent page requests', async (t) => {
   const { connection, page, ids } = enter()
   const first = page()
   const second = page()

@@ -54,7 +54,7 @@ async function move (t: Test, settings: Record<string, string>) {
   t.match([...b.app.sockets.ofUser('1')], [{ roomId: 'r1' }])
   t.same(await cleared, [3, 'left'])
   await until(() => ada.sound.hears(2) && bob.sound.hears(1))
-  // The moved client receives both of the speaker's tracks until the new one plays.
+  // Until a new track plays, clients also keep the old one.
   await until(() => bob.room.audio?.producers.length === 1 && [ada, bob].every(({ room }) => room.audio?.heard.length === 1))
   const [received, sent] = [Math.round(ada.sound.longestSilence(2)), Math.round(bob.sound.longestSilence(1))]
   t.comment(`longest silence: ${received} ms for the client that moved, ${sent} ms for the other one`)

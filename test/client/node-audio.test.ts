@@ -73,7 +73,7 @@ t.test('a listener receives the voices or the mix after two round trips', async 
   }
 })
 
-t.test('the track without a consumer stays active next to the voices', async (t) => {
+t.test('the silent track stays active when voices are added', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,media' } })
   const { RTCPeerConnection } = globalThis
   t.teardown(() => { globalThis.RTCPeerConnection = RTCPeerConnection })
@@ -126,7 +126,7 @@ t.test('after 3 s, the server closes a producer whose bit rate is too high, and 
   t.equal(speaker.audio?.publishing, false)
   t.equal(speaker.state, 'in')
   t.match(await listener.event('audio:producerClosed'), { userId: 1, reason: 'bitrate', source: 'voice' })
-  t.equal(speaker.audio?.music, 'live', 'music has another limit')
+  t.equal(speaker.audio?.music, 'live', 'music has its own limit')
   t.match(await (await fetch(`${server.url}/metrics`)).text(), /flylive_producers_over_bitrate_total 1/)
 
   await speaker.audio?.publish(tone(t))

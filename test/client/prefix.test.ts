@@ -11,7 +11,7 @@ t.test('the client works below a path prefix', async (t) => {
     t.teardown(() => room.close())
     t.match(await room.join('r1'), { self: { userId: 1 } }, base)
     const second = new RoomClient({ url: base, token: () => tokenFor(2), audio: false, connectTimeoutMs: 500 })
-    await t.rejects(second.join('r1'), { code: 'OVERLOADED' }, 'the reason comes through the proxy')
+    await t.rejects(second.join('r1'), { code: 'OVERLOADED' }, 'the proxy passes the reason on')
     await new Promise<void>((resolve) => {
       server.app.hooks.on('session:close', () => resolve())
       room.close()

@@ -114,13 +114,13 @@ t.test('measures sent audio from the server\'s reports', async (t) => {
     { received: statsOf(...way()), sent: statsOf(...way(), outbound({ packetsSent: 1000, bytesSent: 90_000 })), sending: false }
   )
   t.strictSame(first?.sent, { packets: 500, lossRatio: 0, jitterMs: 2, bitsPerSecond: 32_000 })
-  t.equal(first?.roundTripMs, 60, 'the longest known round trip')
+  t.equal(first?.roundTripMs, 60, 'reports the longest known round trip')
   t.strictSame(second?.sent, { packets: 500, lossRatio: 0.1, jitterMs: 55, bitsPerSecond: 40_000 })
-  t.equal(second?.rating, 'poor', 'the reception by other users counts, too')
-  t.notOk('sent' in (third ?? {}), 'only while audio is sent')
+  t.equal(second?.rating, 'poor', 'the rating includes how other users receive the audio')
+  t.notOk('sent' in (third ?? {}), '`sent` is set only while audio is sent')
   t.equal(third?.rating, 'good')
   const [unreported] = measured({ sent: statsOf(...way(), outbound()), sending: true })
-  t.match(unreported, { rating: 'good', sent: { packets: 500, lossRatio: 0, jitterMs: 0 }, received: { packets: 0 } }, 'before the first report')
+  t.match(unreported, { rating: 'good', sent: { packets: 500, lossRatio: 0, jitterMs: 0 }, received: { packets: 0 } }, 'assumes no loss before the first report')
 })
 
 t.test('describes the route', async (t) => {
@@ -132,7 +132,7 @@ t.test('describes the route', async (t) => {
   t.notOk('address' in (routeOf(...way({ remote: { address: undefined } })) ?? {}), 'some browsers hide addresses')
   const [, ...firefox] = way()
   t.match(routeOf(...firefox), { remote: 'host' }, 'without a transport, the nominated pair is used')
-  t.match(measured({ sent: statsOf(...way({ remote: { address: '203.0.113.9' } })) })[0], { route: { address: '203.0.113.9' } }, 'the sending route, if no audio is received')
+  t.match(measured({ sent: statsOf(...way({ remote: { address: '203.0.113.9' } })) })[0], { route: { address: '203.0.113.9' } }, 'returns the sending route if no audio is received')
   const [unknown] = measured({ received: statsOf(...way({ roundTrip: undefined }).map((entry) => ({ ...entry, currentRoundTripTime: undefined })).filter(({ id }) => id !== 'I2')) })
   t.same(Object.keys(unknown ?? {}), ['rating', 'received'], 'omits values that the browser does not report')
 })
@@ -140,7 +140,7 @@ t.test('describes the route', async (t) => {
 t.test('the worst value determines the rating', async (t) => {
   const rated = (lost: number, jitter: number, roundTrip: number) =>
     measured({ received: statsOf(...way({ roundTrip }), inbound(1, { packetsReceived: 1000 - lost, packetsLost: lost, jitter })) })[0]?.rating
-  t.equal(rated(10, 0.03, 0.2), 'good', 'at the limits')
+  t.equal(rated(10, 0.03, 0.2), 'good', 'values at the limits are still good')
   for (const fair of [[11, 0, 0], [0, 0.031, 0], [0, 0, 0.201], [50, 0.05, 0.4]] as [number, number, number][]) t.equal(rated(...fair), 'fair', String(fair))
   for (const poor of [[51, 0, 0], [0, 0.051, 0], [0, 0, 0.401]] as [number, number, number][]) t.equal(rated(...poor), 'poor', String(poor))
 })

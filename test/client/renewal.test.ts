@@ -10,7 +10,7 @@ class FakeConnection extends Emitter<ConnectionEvents> {
   }
 }
 
-/** Creates a renewal. The test supplies each attempt's result: true, or an error code. */
+/** Creates a `Renewal` (client/renewal.ts). The test supplies each attempt's result: true, or an error code. */
 function follow () {
   const connection = new FakeConnection()
   const asked: string[][] = []

@@ -132,7 +132,7 @@ t.test('loads participants page by page', async (t) => {
   await room.join('r9')
   t.equal(room.participantCount, 206)
   t.ok(room.participants.length < 200, 'the join reply lists some members')
-  t.equal(await room.loadParticipants(), true, 'more pages follow')
+  t.equal(await room.loadParticipants(), true, 'returns true if more pages follow')
   t.ok(room.participants.length < 206)
   t.equal(await room.loadParticipants(), false)
   t.equal(new Set(namesOf(room)).size, 206)

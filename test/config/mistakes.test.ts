@@ -102,7 +102,7 @@ t.test('production warns once about each unencrypted external connection', async
   t.match(loadConfig({ ...production, REDIS_HOST: '10.0.0.5', TRUST_PROXY: 'true' }).warnings, [/^the connection to Redis at 10\.0\.0\.5/])
   t.same(loadConfig({ ...production, REDIS_URL: 'redis://127.0.0.1', LARAVEL_API_URL: 'http://localhost:8000', ...backend, HOST: '127.0.0.1' }).warnings, [])
   t.same(loadConfig({ ...production, REDIS_URL: 'rediss://redis.example.com', LARAVEL_API_URL: 'https://backend.example.com', ...backend, TRUST_PROXY: 'true' }).warnings, [])
-  t.same(loadConfig({ REDIS_URL: 'redis://redis.example.com' }).warnings, [], 'not in development')
+  t.same(loadConfig({ REDIS_URL: 'redis://redis.example.com' }).warnings, [], 'development prints no such warnings')
 })
 
 t.test('.env may be in UTF-8 or UTF-16, with a byte order mark', async (t) => {

@@ -27,17 +27,17 @@ t.test('invalid frames close only their connection', nativeOnly, async (t) => {
   t.equal(await ended((client) => client.ws.send(Buffer.from(text))), '1003 UNSUPPORTED_DATA', 'a binary frame')
   t.equal(await ended((client) => client.ws.send(Buffer.alloc(0))), '1003 UNSUPPORTED_DATA', 'an empty binary frame')
   t.equal(await ended((client) => client.ws.send(Buffer.from([0x7b, 0xff, 0x7d]), { binary: false })), '1007', 'not UTF-8')
-  t.equal(await ended((client) => client.ws.send(Buffer.from([0xed, 0xa0, 0x80]), { binary: false })), '1007', 'half a surrogate pair')
+  t.equal(await ended((client) => client.ws.send(Buffer.from([0xed, 0xa0, 0x80]), { binary: false })), '1007', 'an unpaired surrogate')
   t.equal(await ended((client) => client.ws.send('x'.repeat(limit + 1))), '1009 MESSAGE_TOO_BIG', 'too big')
-  t.equal(await ended((client) => client.ws.send('ä'.repeat(limit / 2 + 1))), '1009 MESSAGE_TOO_BIG', 'too big in bytes')
+  t.equal(await ended((client) => client.ws.send('ä'.repeat(limit / 2 + 1))), '1009 MESSAGE_TOO_BIG', 'too many bytes, but not too many characters')
   t.equal(await ended((client) => {
     client.ws.send('x'.repeat(limit), { fin: false })
     client.ws.send('x', { fin: true })
   }), '1009 MESSAGE_TOO_BIG', 'too big in fragments')
   // Send only a frame header that announces 2^62 bytes of text.
-  t.equal(await ended((client) => socketOf(client).write(Buffer.from([0x81, 0xff, 0x40, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]))), '1009 MESSAGE_TOO_BIG', 'too big by its header')
-  t.equal(await ended((client) => socketOf(client).write(Buffer.from([0x81, 0x02, 0x7b, 0x7d]))), '1002', 'not masked')
-  t.equal(await ended((client) => socketOf(client).write(Buffer.from([0xc1, 0x80, 1, 2, 3, 4]))), '1002', 'compressed, which was not negotiated')
+  t.equal(await ended((client) => socketOf(client).write(Buffer.from([0x81, 0xff, 0x40, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4]))), '1009 MESSAGE_TOO_BIG', 'too big, according to its header')
+  t.equal(await ended((client) => socketOf(client).write(Buffer.from([0x81, 0x02, 0x7b, 0x7d]))), '1002', 'an unmasked frame')
+  t.equal(await ended((client) => socketOf(client).write(Buffer.from([0xc1, 0x80, 1, 2, 3, 4]))), '1002', 'compressed, although no compression was negotiated')
   t.equal(await ended((client) => socketOf(client).write(Buffer.from([0x83, 0x80, 1, 2, 3, 4]))), '1002', 'unknown opcode')
   t.equal(await ended((client) => socketOf(client).write(Buffer.from([0x80, 0x80, 1, 2, 3, 4]))), '1002', 'a continuation without a first fragment')
   t.equal(await ended((client) => socketOf(client).write(Buffer.from([0x89, 0xfe, 0, 126, 1, 2, 3, 4]))), '1002', 'a ping that is too long')
@@ -48,7 +48,7 @@ t.test('invalid frames close only their connection', nativeOnly, async (t) => {
   const before = attacker.events.at(-1)
   attacker.ws.send(text.slice(0, 10), { fin: false })
   attacker.ws.send(text.slice(10), { fin: true })
-  t.match(await until(() => attacker.events.find((message) => 'ok' in message && message !== before) ?? false), { id: 1, ok: true }, 'in fragments')
+  t.match(await until(() => attacker.events.find((message) => 'ok' in message && message !== before) ?? false), { id: 1, ok: true }, 'the server accepts a message in fragments')
   await until(() => server.app.rooms.get('r3') === undefined)
   await unharmed(t)
 })
@@ -79,7 +79,7 @@ t.test('survives random bytes instead of frames', nativeOnly, async (t) => {
   await fc.assert(fc.asyncProperty(fc.uint8Array({ minLength: 1, maxLength: 3000 }), async (octets) => {
     const client = await server.connect('another')
     await client.ok('room:join', { roomId: 'r3' })
-    // If the bytes start a valid frame, the server waits for the rest, so end the connection.
+    // If the bytes are the start of a valid frame, the server waits for the rest, so end the connection.
     socketOf(client).end(octets)
     await client.closed
   }), tries(60))

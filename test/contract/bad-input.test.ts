@@ -133,7 +133,7 @@ t.test('survives malformed frames and frames that are expensive to parse', nativ
     'white space that fills the frame': [fill(message('{"roomId":…1}', '22', '"room:join"'), ' '), 22, 'VALIDATION_FAILED']
   }
   for (const [name, [text, id, code]] of Object.entries(cases)) {
-    t.ok(Buffer.byteLength(text) <= limit, `${name}: fits the frame`)
+    t.ok(Buffer.byteLength(text) <= limit, `${name}: fits into a frame`)
     const begin = performance.now()
     const answers = await stage.exchange(text)
     t.equal(answers.length, 1, `${name}: one reply`)
@@ -144,10 +144,10 @@ t.test('survives malformed frames and frames that are expensive to parse', nativ
   await stage.unharmed(t)
 })
 
-/** Texts that are valid in JSON but not in UTF-8 or in databases. */
+/** Strings that are valid in JSON, but not in UTF-8 or in databases. */
 const unstorable = ['a\ud800bcd', 'ab\udc00\ud83dcd', 'abcd\0']
 
-onEveryStore(t, 'rejects texts that cannot be stored', async (t, env) => {
+onEveryStore(t, 'rejects strings that cannot be stored', async (t, env) => {
   const server = await build(t, { env: { PUBLIC_CLAIMS: 'id,name,avatar', FEATURES: '', ...env } })
   for (const face of ['native', 'socket.io'] as const) {
     const roomId = `r-${face}`
@@ -179,7 +179,7 @@ onEveryStore(t, 'rejects texts that cannot be stored', async (t, env) => {
     t.match(await server.admin('PATCH', '/admin/rooms/r-native', { title: text }), { ...invalid, body: { error: { details: [{ path: 'title' }] } } })
     t.match(await server.admin('POST', '/admin/rooms/r-native/close', { reason: text }), invalid)
     const response = await fetch(`${server.url}/auth/session`, { headers: { authorization: `Bearer ${tokenFor(1, { avatar: text })}` } })
-    t.equal(response.status, 401, 'a public claim')
+    t.equal(response.status, 401, 'a public claim cannot contain the string')
     t.match(await response.json(), { error: { code: 'UNAUTHORIZED', message: /avatar/ } })
   }
   for (const path of ['/admin/users/a%00', '/admin/rooms?query=a%00', '/admin/users/%ED%A0%80']) t.match(await server.admin('GET', path), invalid, path)

@@ -30,7 +30,7 @@ onEveryStore(t, 'the join reply of a large room is at most 64 KiB', async (t, en
   const { participants, participantCount, chatHistory } = joined as { participants: object[], participantCount: number, chatHistory: { id: string, content: string }[] }
   t.equal(participantCount, 41)
   t.ok(participants.length > 10 && participants.length < 20, `${participants.length} participants fit`)
-  t.ok(JSON.stringify(chatHistory).length <= 16_384 && chatHistory.at(-1)?.content.endsWith('59'), 'the newest messages, at most 16 KiB')
+  t.ok(JSON.stringify(chatHistory).length <= 16_384 && chatHistory.at(-1)?.content.endsWith('59'), 'the reply contains the newest messages, at most 16 KiB')
 
   const seen = new Set<number>()
   for (let cursor: unknown; cursor !== null;) {
@@ -38,7 +38,7 @@ onEveryStore(t, 'the join reply of a large room is at most 64 KiB', async (t, en
     for (const { userId } of page.participants) seen.add(userId)
     cursor = page.nextCursor
   }
-  t.equal(seen.size, 41, 'pages name every participant')
+  t.equal(seen.size, 41, 'the pages list every participant')
 
   const contents = chatHistory.map(({ content }) => content)
   for (let before: string | null = chatHistory[0]?.id ?? null; before !== null;) {
@@ -47,7 +47,7 @@ onEveryStore(t, 'the join reply of a large room is at most 64 KiB', async (t, en
     contents.unshift(...page.messages.map(({ content }) => content))
     before = page.nextCursor
   }
-  t.same(contents, Array.from({ length: 60 }, (_, i) => 'y'.repeat(400) + i), 'the history in pages, in order')
+  t.same(contents, Array.from({ length: 60 }, (_, i) => 'y'.repeat(400) + i), 'the pages contain the whole history, in order')
   t.match(await late.ok('chat:history', { limit: 2 }), { messages: [{ content: /58$/ }, { content: /59$/ }], nextCursor: String })
   t.match(await late.ok('chat:history', { before: 'nothing' }), { messages: [], nextCursor: null })
 
@@ -80,7 +80,7 @@ t.test('a burst of joins is announced in events of at most 64 KiB and 20 profile
   await Promise.all(members.map((member) => member.ok('room:join', { roomId: 'r1' })))
   const named = () => ada.events.filter(({ type }) => type === 'room:presence').flatMap(({ data }) => data.joined as { userId: number }[])
   await until(() => named().length >= 90)
-  t.equal(new Set(named().map(({ userId }) => userId)).size, 90, 'each user once')
+  t.equal(new Set(named().map(({ userId }) => userId)).size, 90, 'each user is announced once')
   const parts = ada.events.filter(({ type }) => type === 'room:presence').map(({ data }) => (data.joined as unknown[]).length)
   t.ok(parts.every((count) => count <= 20), `${parts.join(', ')} profiles`)
   t.ok(sizes.every((size) => size <= limit))

@@ -67,7 +67,7 @@ onEveryStore(t, `${crowd} clients in one room`, async (t, env) => {
     for (let i = 0; i < 5; i++) after = await round()
     t.equal(counters.reduce((sum, counter) => sum + counter.outOfOrder, 0), 0)
     t.comment(`heap after ${last} events to ${crowd} clients: ${((after - before) / 1024).toFixed(0)} KiB more than after 200`)
-    // Detects a leak of 20 bytes per delivery.
+    // This limit detects a leak of 20 bytes per delivery.
     t.ok(after - before < Math.max(2 * 1024 * 1024, 500 * crowd * 20))
   })
 

@@ -129,10 +129,10 @@ t.test('the OpenAPI and AsyncAPI documents describe the running features', async
   t.notMatch(JSON.stringify(without), /KEY_REUSED/)
 
   for (const name of ['gifts', 'wave', 'chat']) await change(name, 'enable')
-  t.same((await readDocuments(server)).etags, first.etags, 'the order of enabling does not matter')
+  t.same((await readDocuments(server)).etags, first.etags, 'the order in which features are enabled does not matter')
 
   folder.write('wave', { 'index.ts': codeOf('whom', { code: 'NOBODY_HERE' }) })
-  t.same((await readDocuments(server)).etags, first.etags, 'the running features count, not the files on disk')
+  t.same((await readDocuments(server)).etags, first.etags, 'the documents describe the running features, not the files on disk')
   await change('wave', 'reload')
   const reloaded = await readDocuments(server)
   t.match(reloaded.asyncapi.components.messages['wave-send.request']?.payload.properties?.data, { properties: { whom: { type: 'string', maxLength: 64 }, roomId: {} }, required: ['whom'] })

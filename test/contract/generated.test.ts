@@ -160,7 +160,7 @@ async function tryRequest (t: Test, { type, data, fits, reply }: DocumentedReque
   await holds(type, fc.asyncProperty(sender, nearly(valid), async (n, data) => {
     const client = clients[n] as TestClient
     const sent = filled(data, client)
-    // Skip null, which counts as no data. Skip frames that are large enough to close the connection.
+    // Skip null, which counts as no data. Skip frames so large that the server would close the connection.
     fc.pre(sent !== null && fits(sent) !== undefined && Buffer.byteLength(JSON.stringify(sent)) < largestFrame - 200)
     const answer = await client.request(type, sent)
     expect(asyncapi.refused(answer), `the reply to ${type} ${JSON.stringify(sent).slice(0, 500)}`, answer)
@@ -222,7 +222,7 @@ async function tryRoute (t: Test, route: DocumentedRoute): Promise<void> {
   if (route.security.length > 0 && !route.securityIsOptional) {
     const [call] = fc.sample(fc.record({ parameters: given, ...(body ? { body } : {}) }), { seed: firstSeed, numRuns: 1 })
     const { status } = await send(route, call as Call, false)
-    t.equal(status, 401, 'without a key')
+    t.equal(status, 401, 'a call without a key is rejected')
   }
 
   await holds(route.method + route.path, fc.asyncProperty(given, body ?? fc.constant(undefined), async (parameters, body) => {

@@ -82,7 +82,7 @@ t.test('limits the number of rooms in which a user has audio, across all servers
 
   await second.ok('room:leave')
   await (await enter(b, 1, 'r4')).ok('room:leave')
-  t.match((await third.request('transport:create', transport)).error, undefined, 'after the user has left a room')
+  t.match((await third.request('transport:create', transport)).error, undefined, 'a user who leaves a room may have audio in a different one')
   t.match((await (await enter(b, 1, 'r5')).request('transport:create', transport)).error, { code: 'MEDIA_LIMIT' })
 })
 
@@ -108,14 +108,14 @@ onEveryStore(t, 'limits joins, created rooms and look-ups per user', async (t, e
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   for (const roomId of ['r1', 'r2']) await ada.ok('room:join', { roomId })
   const limited = { code: 'RATE_LIMITED', details: { retryAfterMs: Number } }
-  t.match((await ada.request('room:join', { roomId: 'r3' })).error, limited, 'a third room')
+  t.match((await ada.request('room:join', { roomId: 'r3' })).error, limited, 'a user cannot create a third room')
   t.equal(server.app.rooms.get('r3'), undefined)
   t.same(await bob.ok('user:getRoom', { userId: 1 }), { roomId: 'r2' }, 'the rejected user stays in the current room')
   await bob.ok('room:join', { roomId: 'r3' })
   await ada.ok('room:join', { roomId: 'r3' })
   await ada.ok('room:join', { roomId: 'r3' })
   await ada.ok('room:join', { roomId: 'r3' })
-  t.match((await ada.request('room:join', { roomId: 'r3' })).error, limited, 'a seventh join')
+  t.match((await ada.request('room:join', { roomId: 'r3' })).error, limited, 'a seventh join is rejected')
   await bob.ok('user:getRoom', { userId: 1 })
   t.match((await bob.request('user:getRoom', { userId: 1 })).error, limited)
 })
@@ -163,7 +163,7 @@ t.test('limits the requests that wait for a join', async (t) => {
   t.ok((await Promise.all(replies)).every((code) => code === 'UNKNOWN_TYPE'), 'fewer requests are handled after the join')
 })
 
-t.test('closes a session that has no connection if too many of its requests wait', async (t) => {
+t.test('closes a session without a connection if too many of its requests wait for a join', async (t) => {
   const { app } = shared
   const hold = Promise.withResolvers<undefined>()
   app.hooks.on('room:create', () => hold.promise)
@@ -192,7 +192,7 @@ t.test("does not use a client's close code as a metric label", nativeOnly, async
   t.same(lines.sort(), ['flylive_socket_closed_total{code="1000"} 1', 'flylive_socket_closed_total{code="other"} 3'])
 })
 
-onEveryStore(t, "limits seat commands: 30 for the user's own seat, 240 for others", async (t, env) => {
+onEveryStore(t, "limits seat commands per minute: 30 for the user's own seat, 240 for host commands", async (t, env) => {
   const server = await build(t, { env: { FEATURES: 'auth,seats', WS_MESSAGES_BURST: '1000', SEAT_COMMANDS_PER_MINUTE: '30', SEAT_ADMIN_COMMANDS_PER_MINUTE: '240', ...env } })
   const [owner, member] = [await server.connect(1), await server.connect(2)]
   for (const client of [owner, member]) await client.ok('room:join', { roomId: 'r1' })
@@ -238,7 +238,7 @@ onEveryStore(t, 'limits wrong PINs per address and per room, except for members'
   await owner.ok('room:join', { roomId: 'r1', pin: '1234' })
   let users = 0
   /**
-   * Joins with wrong PINs, four per user.
+   * Tries to join with wrong PINs. Each user tries four times.
    *
    * @returns the error codes
    */
@@ -252,10 +252,10 @@ onEveryStore(t, 'limits wrong PINs per address and per room, except for members'
     return codes
   }
   t.same(new Set(await guess(20, 1)), new Set(['PIN_WRONG']))
-  t.same(await guess(2, 1, 'r2'), ['RATE_LIMITED', 'RATE_LIMITED'], 'the address, in every room')
+  t.same(await guess(2, 1, 'r2'), ['RATE_LIMITED', 'RATE_LIMITED'], 'the limit per address applies in every room')
   await owner.ok('room:join', { roomId: 'r1', pin: '1234' })
   for (let address = 2; address <= 10; address++) t.same(new Set(await guess(20, address)), new Set(['PIN_WRONG']))
-  t.same(await guess(1, 11), ['RATE_LIMITED'], 'the room, from every address')
+  t.same(await guess(1, 11), ['RATE_LIMITED'], 'the limit per room applies to every address')
   await owner.ok('room:join', { roomId: 'r1', pin: '1234' })
   t.equal(await (await server.connect('late', from(12))).fails('room:join', { roomId: 'r1', pin: '1234' }), 'RATE_LIMITED')
   await (await server.connect('later', from(12))).ok('room:join', { roomId: 'r2', pin: '1234' })

@@ -28,7 +28,7 @@ onBothStores(t, 'a PIN locks a room', async (t, env) => {
   await ada.ok('room:join', { roomId: 'r1', pin: '1234' })
   t.match(await server.admin('GET', '/admin/rooms/r1'), { body: { locked: true } })
   t.equal(await bob.fails('room:join', { roomId: 'r1' }), 'PIN_REQUIRED')
-  t.equal(await bob.fails('room:join', { roomId: 'r1', pin: 'abc' }), 'VALIDATION_FAILED', 'too short for a PIN')
+  t.equal(await bob.fails('room:join', { roomId: 'r1', pin: 'abc' }), 'VALIDATION_FAILED', 'a PIN that is too short is rejected')
   t.equal(await bob.fails('room:join', { roomId: 'r1', pin: '4321' }), 'PIN_WRONG')
   t.match(await bob.ok('room:join', { roomId: 'r1', pin: '1234' }), { participantCount: 2 })
   t.match(await bob.ok('room:join', { roomId: 'r1' }), { participantCount: 2 }, 'a user who is in the room')
@@ -142,7 +142,7 @@ t.test('REST accepts ids of maximum length', async (t) => {
   const [ada, bob] = [await server.connect(1), await server.connect(userId)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId })
   t.match(await server.admin('GET', `/admin/rooms/${roomId}`), { status: 200, body: { id: roomId, participantCount: 2 } })
-  t.match(await server.admin('GET', `/admin/rooms/${roomId}/seats`), { status: 200, body: { seatCount: 15 } }, "also a feature's route")
+  t.match(await server.admin('GET', `/admin/rooms/${roomId}/seats`), { status: 200, body: { seatCount: 15 } }, "a feature's route accepts them, too")
   t.match(await server.admin('GET', `/admin/users/${encodeURIComponent(userId)}`), { status: 200, body: { userId } })
   t.equal((await server.admin('POST', `/admin/rooms/${roomId}/kick`, { userId, banSeconds: 60 })).status, 204)
   t.equal((await server.admin('DELETE', `/admin/rooms/${roomId}/bans/${encodeURIComponent(userId)}`)).status, 204)

@@ -20,7 +20,7 @@ onBothStores(t, 'creates a room, announces its members and closes the room', asy
   const second = await bob.ok('room:join', { roomId: 'r1' })
   t.match(second, { self: { userId: 'b-2', role: 'member' }, ownerId: 1, participantCount: 2 })
   t.match(await ada.event('room:userJoined'), { roomId: 'r1', user: { id: 'b-2', name: 'User b-2' } })
-  // Bob may still receive Ada's join.
+  // Bob may still receive the event about Ada's join.
   t.equal(bob.events.filter(({ type, data }) => type === 'room:userJoined' && data.userId === 'b-2').length, 0, 'users do not receive their own join')
 
   t.same(await ada.ok('user:getRoom', { userId: 'b-2' }), { roomId: 'r1' })
@@ -38,7 +38,7 @@ onBothStores(t, 'creates a room, announces its members and closes the room', asy
   await until(async () => (await server.admin('GET', '/admin/rooms/r1')).status === 404)
 })
 
-onEveryStore(t, 'joining another room leaves the first', async (t, env) => {
+onEveryStore(t, 'joining a second room leaves the first', async (t, env) => {
   const server = await build(t, { env })
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   await ada.ok('room:join', { roomId: 'r1' })

@@ -35,7 +35,7 @@ t.test('allows a burst of messages up to the limit', async (t) => {
 
 t.test('allows a sustained rate of messages up to the limit', async (t) => {
   const server = await build(t, { env: { WS_MESSAGES_PER_SECOND: '100', WS_MESSAGES_BURST: '20' } })
-  /** Sends at a constant rate for `ms` or until the server closes the connection. */
+  /** Sends messages at a constant rate for `ms` milliseconds, or until the server closes the connection. */
   async function send (perSecond: number, ms: number) {
     const client = await server.connect(1)
     const begin = performance.now()
@@ -51,7 +51,7 @@ t.test('allows a sustained rate of messages up to the limit', async (t) => {
   t.same(await (await send(200, 5000)).closed, { code: 4429, reason: 'FLOODING' })
 })
 
-t.test('closes a connection that floods pings', async (t) => {
+t.test('closes a connection that floods the server with pings', async (t) => {
   const server = await build(t)
   const [ada, bob] = [await server.connect(1), await server.connect(2)]
   for (let i = 0; i < 20; i++) bob.ws.ping()

@@ -43,13 +43,13 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     await a.add(gift)
     t.same(await b.counts(), { ...nothing, queued: 1 })
     const batch = await b.take(sizes, leaseMs)
-    t.same(batch, { token: batch.token, gifts: [gift], tries: 0, more: false, queued: 1, deadLetters: 0 }, 'unchanged, with the types of its ids')
+    t.same(batch, { token: batch.token, gifts: [gift], tries: 0, more: false, queued: 1, deadLetters: 0 }, 'the gift is unchanged, including the types of its ids')
     t.same(await b.settle(batch.token, all(batch, processed)), [gift.transactionId])
     t.same(await a.counts(), nothing)
     t.same(await b.settle(batch.token, all(batch, processed)), [], 'once')
   })
 
-  t.test('adding the same gift twice queues one gift', async (t) => {
+  t.test('a gift that is added twice is queued once', async (t) => {
     const { a, b } = await make(t)
     const gift = giftOf()
     const found = await Promise.all([a.add(gift), b.add(gift), a.add(gift)])
@@ -227,7 +227,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     await b.settle(batch.token, all(batch, dead))
     t.same((await a.list('deadLetters', '', 10)).map(({ transactionId, tries }) => [transactionId, tries]), gifts.map(({ transactionId }, i) => [transactionId, i % 2 ? 3 : 1]))
     const replays = await Promise.all([a, b, a, b].map((outbox) => outbox.replay(ids(gifts))))
-    t.equal(replays.reduce((sum, count) => sum + count), 4, 'once, despite concurrent calls')
+    t.equal(replays.reduce((sum, count) => sum + count), 4, 'each dead letter is replayed once, despite concurrent calls')
     t.same(await a.counts(), { ...nothing, queued: 4 })
   })
 

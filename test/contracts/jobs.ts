@@ -22,7 +22,7 @@ export function jobStoreContract (t: Test, make: (t: Test) => Promise<JobStore>)
     await store.schedule('a', 'second', 2)
     t.same(await keys(2500, 2), ['first', 'second'], 'the oldest first, up to the limit')
     t.same(await keys(2500), ['later'])
-    t.same(await keys(5000), [], 'a taken job stays taken despite other due times')
+    t.same(await keys(5000), [], 'the later due times do not make a taken job due again')
   })
 
   t.test('a taken job is exclusive until it is settled', async (t) => {
@@ -53,7 +53,7 @@ export function jobStoreContract (t: Test, make: (t: Test) => Promise<JobStore>)
     const [job] = await store.takeDue('a', 1000, 10, 60_000)
     await store.schedule('a', 'k', 1500)
     await store.schedule('a', 'k', 3000)
-    t.same(await store.takeDue('a', 2000, 10, 60_001), [], 'not concurrently')
+    t.same(await store.takeDue('a', 2000, 10, 60_001), [], 'the two runs are not concurrent')
     // A job that waits for its current run to end does not delay other jobs.
     await store.schedule('a', 'other', 1800)
     const [other] = await store.takeDue('a', 2000, 1, 60_002)

@@ -6,7 +6,7 @@ import { codeOf, joining, recordOf } from './store.ts'
 const document = (version: string, state: unknown) => ({ version, state: JSON.stringify(state) })
 
 /**
- * Runs the tests of shared room state (documents and logs) that every room store must pass.
+ * Runs the tests for shared room state (documents and logs). Every room store must pass them.
  *
  * @param make creates an empty store that is closed after the test
  */
@@ -102,7 +102,7 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Room
     const { documents } = await store.join(joining('r1', 2))
     t.same(documents, new Map([['d', document(version, 1)], ['e', document(other.version, 'e')]]))
     await changing(store)(version, 2)
-    t.same(documents.get('d'), document(version, 1), 'as of the join')
+    t.same(documents.get('d'), document(version, 1), 'the document is the version at the time of the join')
     t.same(await store.readDocuments(['r2', 'r1', 'nowhere', 'r1'], 'd'), [undefined, '2', undefined, '2'], 'one result per room')
     t.same(await store.readDocuments([], 'd'), [])
   })
@@ -118,7 +118,7 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Room
     const there = new Map([['d', document(version, 2)]])
     t.same(await write(new Map([['d', document(older, 1)]])), there, 'an older version does not replace it')
     t.same(await write(there), there)
-    t.same(await write(new Map([['d', document('999.7', 7)], ['e', document('10001.7', 7)]])), there, 'nor do documents of an earlier room with the same id')
+    t.same(await write(new Map([['d', document('999.7', 7)], ['e', document('10001.7', 7)]])), there, 'documents of an earlier room with the same id do not replace it, either')
     t.match(await swapping(store)(version, 3), { swapped: true }, 'no data was lost, and changes are accepted')
   })
 
@@ -135,7 +135,7 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Room
     t.match(await store.getRoom('r1'), { lastActivityAt: 2005 })
     for (const entry of ['a', 'b']) await append(entry, 1, 2006, 'polls')
     t.same(await read('polls'), ['b'], 'each log has its own length')
-    t.equal((await read()).length, 3, 'and leaves the others unchanged')
+    t.equal((await read()).length, 3, 'the other log is unchanged')
     await append('last', 1, 3000)
     t.same(await read(), ['last'])
     t.same(await store.readLog('r2', 'chat'), [])

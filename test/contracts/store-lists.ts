@@ -33,7 +33,7 @@ async function busy (store: RoomStore, limit: number): Promise<string[]> {
 }
 
 /**
- * Runs the tests of paginated lists that every room store must pass.
+ * Runs the tests for paginated lists. Every room store must pass them.
  *
  * @param make creates an empty store that is closed after the test
  */
@@ -43,7 +43,7 @@ export function storeListsContract (t: Test, make: Make): void {
     const ids = Array.from({ length: 25 }, (_, i) => 100 - i)
     for (const id of ids) await store.join(joining('r1', id, { now: 5000 }))
     const first = await store.listParticipants('r1', 0, 10)
-    t.same(first.arrivals.map(({ profile }) => profile), ids.slice(0, 10).map((id) => ({ userId: id, id, name: `User ${id}` })), 'in order of arrival, although all joined concurrently')
+    t.same(first.arrivals.map(({ profile }) => profile), ids.slice(0, 10).map((id) => ({ userId: id, id, name: `User ${id}` })), 'members are in order of arrival, although all joined concurrently')
     t.equal(first.count, 25)
     const places = first.arrivals.map(({ place }) => place)
     t.same(places, [...new Set(places)].sort((a, b) => a - b), 'positions are unique')
@@ -92,7 +92,7 @@ export function storeListsContract (t: Test, make: Make): void {
     t.pass('regardless of concurrent changes')
   })
 
-  t.test('a join returns the first members, whatever happened before', async (t) => {
+  t.test('a join returns the first members after any sequence of joins and leaves', async (t) => {
     const store = await make(t)
     const user = fc.integer({ min: 0, max: maxListedParticipants + 10 })
     const sessionId = fc.constantFrom('phone', 'laptop')
@@ -132,8 +132,8 @@ export function storeListsContract (t: Test, make: Make): void {
       (await store.getSomeMembers(asked.map(([roomId, ...first]) => ({ roomId, first })), limit)).map((profiles) => profiles.map(({ userId }) => userId).join(''))
     t.same(await some(3, ['r1', 'd', 'x', 'b'], ['r2'], ['nowhere', 'a'], ['r1']), ['dba', 'f', '', 'abc'], 'one result per room')
     t.same(await some(2, ['r1', 'e', 'd', 'c']), ['ed'], 'beyond the limit, the first members are returned')
-    t.same(await some(4, ['r1', 'b', 'b']), ['bacd'], 'each member once')
-    t.same(await some(100, ['r1', 'c', 'f']), ['cabde'], 'only members of the room')
+    t.same(await some(4, ['r1', 'b', 'b']), ['bacd'], 'each member is returned once')
+    t.same(await some(100, ['r1', 'c', 'f']), ['cabde'], 'only members of the room are returned')
     t.same(await some(100), [])
     t.same((await store.getSomeMembers([{ roomId: 'r2', first: [] }], 1)), [[{ userId: 'f', id: 'f', name: 'User f' }]])
   })
@@ -151,7 +151,7 @@ export function storeListsContract (t: Test, make: Make): void {
     for (const limit of [1, 3, 10, expected.length - 1, expected.length, expected.length + 1, 100]) t.same(await busy(store, limit), expected, `pages of ${limit}`)
     t.match(await store.listBusyRooms('', 2), { rooms: [{ roomId: 'r00', ownerId: 1, locked: false, createdAt: 1000, participantCount: 1 }, { roomId: 'r02' }], next: 'r02' })
     t.equal((await store.listBusyRooms('', expected.length)).next, undefined, 'trailing empty rooms do not cause another page')
-    t.match((await store.listBusyRooms('r06zzz', 1)).rooms, [{ roomId: 'r09' }], 'after an unknown id')
+    t.match((await store.listBusyRooms('r06zzz', 1)).rooms, [{ roomId: 'r09' }], 'a page may start after an unknown id')
     t.same(await store.listBusyRooms('zzz', 5), { rooms: [], next: undefined })
   })
 }

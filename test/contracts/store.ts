@@ -45,7 +45,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.same(second, { room: recordOf('r1', 1), created: false, firstOfUser: true, count: 2, participants: [profileOf(1), profileOf('b')], documents: new Map() }, 'the creator stays the owner')
     t.same(await store.getRoom('r1'), { ...recordOf('r1', 1), participantCount: 2, producers: 0, lastActivityAt: 6000 })
     t.equal(await store.getRoom('r2'), undefined)
-    t.equal(await codeOf(store.join(joining('r2', 1, { create: undefined }))), 'ROOM_NOT_FOUND', 'if the join may not create the room')
+    t.equal(await codeOf(store.join(joining('r2', 1, { create: undefined }))), 'ROOM_NOT_FOUND', 'a join that may not create rooms is rejected')
     t.equal(await store.getRoom('r2'), undefined)
   })
 
@@ -77,7 +77,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     await store.join(joining('r1', 2))
     const profile = { ...profileOf(1), avatar: 'new.png' }
     await store.join(joining('r1', 1, { sessionId: 'other', profile }))
-    t.same(await store.getParticipants('r1', 10), [profile, profileOf(2)], 'at the old position')
+    t.same(await store.getParticipants('r1', 10), [profile, profileOf(2)], 'the user keeps the old position')
   })
 
   t.test('returns the first participants in order of arrival', async (t) => {
@@ -116,9 +116,9 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.equal(await codeOf(store.join(joining('r1', 2, { pinHash: 'wrong' }))), 'PIN_WRONG')
     t.equal(await codeOf(store.join(joining('r1', 2, { pinHash }))), 'ok')
     t.match(await store.join(joining('r1', 1, { sessionId: 'phone' })), { firstOfUser: false, pinHash }, 'a user who is in the room needs no PIN')
-    t.equal(await codeOf(store.join(joining('r1', 1, { sessionId: 'watch', pinHash: 'wrong' }))), 'PIN_WRONG', 'but not with another PIN')
+    t.equal(await codeOf(store.join(joining('r1', 1, { sessionId: 'watch', pinHash: 'wrong' }))), 'PIN_WRONG', 'a wrong PIN is rejected even then')
     for (const sessionId of ['s-1', 'phone']) await store.leave('r1', sessionId, '1', Date.now())
-    t.equal(await codeOf(store.join(joining('r1', 1))), 'PIN_REQUIRED', 'also for the owner')
+    t.equal(await codeOf(store.join(joining('r1', 1))), 'PIN_REQUIRED', 'the owner needs the PIN, too')
     t.notMatch(await store.getRoom('r1'), { pin: pinHash }, 'the PIN is not returned')
     t.equal(JSON.stringify(await store.getRoom('r1')).includes(pinHash), false)
 
@@ -135,7 +135,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     const error = await store.join(joining('r1', 2, { pinHash: 'right', now })).catch((error: unknown) => error)
     t.match(error, { code: 'RATE_LIMITED', details: { retryAfterMs: Number } }, 'the right PIN is rejected, too')
     const { retryAfterMs } = (error as { details: { retryAfterMs: number } }).details
-    t.ok(retryAfterMs > pinWindowMs / 2 && retryAfterMs <= pinWindowMs, `for ${retryAfterMs} ms`)
+    t.ok(retryAfterMs > pinWindowMs / 2 && retryAfterMs <= pinWindowMs, `retryAfterMs is ${retryAfterMs}`)
     t.equal(await codeOf(store.join(joining('r1', 3, { pinHash: 'wrong' }))), 'PIN_WRONG', 'other users have separate limits')
     t.equal(await codeOf(store.join(joining('r1', 4, { pinHash: 'right' }))), 'ok')
     await store.join(joining('r2', 1, { pinHash: 'right' }))
@@ -151,7 +151,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     const guess = async (user: string, address: string | undefined, roomId = 'r1') => await codeOf(store.join(joining(roomId, user, { ...wrong, address })))
     for (let i = 0; i < wrongPins.perAddress - 1; i++) t.equal(await guess(`a${i}`, 'home', i % 2 === 0 ? 'r1' : 'r2'), 'PIN_WRONG')
     t.equal(await codeOf(store.countPin('r2', 'home', false)), 'PIN_WRONG', 'a wrong PIN without a join counts, too')
-    for (const roomId of ['r1', 'r2']) t.equal(await guess('late', 'home', roomId), 'RATE_LIMITED', `the address, in ${roomId}`)
+    for (const roomId of ['r1', 'r2']) t.equal(await guess('late', 'home', roomId), 'RATE_LIMITED', `the limit per address applies in ${roomId}`)
     const error = await store.countPin('r1', 'home', true).catch((error: unknown) => error)
     t.match(error, { code: 'RATE_LIMITED', details: { retryAfterMs: Number }, pinLimit: 'address' }, 'the right PIN is rejected, too')
     t.equal(await codeOf(store.join(joining('r1', 'asking', { address: 'home' }))), 'PIN_REQUIRED')
@@ -168,14 +168,14 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
   t.test('wrong PINs do not lock out members and hosts', async (t) => {
     const store = await make(t)
     await store.join(joining('r1', 1, { pinHash: 'right' }))
-    for (let i = 0; i < wrongPins.perUser + 1; i++) t.equal(await codeOf(store.join(joining('r1', 1, { pinHash: 'wrong', address: 'home' }))), 'PIN_WRONG', 'of a member')
+    for (let i = 0; i < wrongPins.perUser + 1; i++) t.equal(await codeOf(store.join(joining('r1', 1, { pinHash: 'wrong', address: 'home' }))), 'PIN_WRONG', 'a member is never rate limited')
     t.equal(await codeOf(store.join(joining('r1', 1, { pinHash: 'right', address: 'home' }))), 'ok')
     const access = JSON.stringify({ admits: 'pin', pinHash: 'new' } satisfies RoomAccess)
     t.match(await store.swapDocument({ roomId: 'r1', name: accessDocument, expected: '1000.0', state: access }), { swapped: true })
     await store.leave('r1', 's-1', '1', Date.now())
     const attempt = async () => await store.join(joining('r1', 1, { pinHash: 'right' })).catch((error: unknown) => error)
     for (let i = 0; i < wrongPins.perUser; i++) t.match(await attempt(), { code: 'PIN_WRONG', lockedByHost: true })
-    t.match(await attempt(), { code: 'RATE_LIMITED', lockedByHost: true }, 'hosts may join nevertheless')
+    t.match(await attempt(), { code: 'RATE_LIMITED', lockedByHost: true }, 'lockedByHost is set, because hosts may still join')
     t.equal(await codeOf(store.join(joining('r1', 1, { pinHash: 'right', isHost: true }))), 'ok')
   })
 
@@ -195,9 +195,9 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
       t.match(error, { name: 'PinNotCompared', pinHash: 'right' })
     }
     for (let i = 0; i < wrongPins.perUser; i++) t.equal(await codeOf(store.join(joining('r1', 2, { pinHash: 'wrong', comparedHash: 'right' }))), 'PIN_WRONG')
-    t.equal(await codeOf(store.join(joining('r1', 2, { pinHash: 'new', comparedHash: 'none' }))), 'RATE_LIMITED', 'without a comparison')
+    t.equal(await codeOf(store.join(joining('r1', 2, { pinHash: 'new', comparedHash: 'none' }))), 'RATE_LIMITED', 'the limit also applies before a comparison')
     t.equal(await codeOf(store.join(joining('r1', 3, { pinHash: 'right', comparedHash: 'right' }))), 'ok')
-    t.equal(await codeOf(store.join(joining('r2', 1, { pinHash: 'new', comparedHash: 'none' }))), 'ok', 'a new room')
+    t.equal(await codeOf(store.join(joining('r2', 1, { pinHash: 'new', comparedHash: 'none' }))), 'ok', 'a join that creates the room needs no comparison')
     t.equal(await codeOf(store.join(joining('r2', 2, { pinHash: 'new', comparedHash: 'new' }))), 'ok')
   })
 
@@ -207,9 +207,9 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     const end = Date.now() + 3_600_000
     await store.ban('r1', '2', end)
     await t.rejects(store.join(joining('r1', 2)), { code: 'BANNED', details: { until: end } })
-    await t.rejects(store.join(joining('r1', '2')), { code: 'BANNED' }, 'with the id as a number or a string')
+    await t.rejects(store.join(joining('r1', '2')), { code: 'BANNED' }, 'the ban applies to the id as a number or a string')
     t.equal(await codeOf(store.join(joining('r1', 3))), 'ok')
-    t.equal(await codeOf(store.join(joining('r2', 2))), 'ok', 'in this room only')
+    t.equal(await codeOf(store.join(joining('r2', 2))), 'ok', 'the ban applies to this room only')
     await store.ban('r1', '2', end + 1000)
     await t.rejects(store.join(joining('r1', 2)), { code: 'BANNED', details: { until: end + 1000 } }, 'a later ban applies')
     t.equal(await store.unban('r1', '2'), true)
@@ -303,7 +303,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.same(await store.readLog('r1', 'chat', 2), ['f', 'g'])
   })
 
-  t.test('keeps similar ids apart', async (t) => {
+  t.test('distinguishes similar ids', async (t) => {
     const store = await make(t)
     const end = Date.now() + 3_600_000
     await store.ban('a:b', 'c', end)
@@ -324,7 +324,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     await store.join(joining('r1', 2, { pinHash: 'right' }))
     t.equal(await store.removeRoom('r1', true), undefined, 'an occupied room is not removed')
     const removals = await Promise.all(Array.from({ length: 20 }, () => store.removeRoom('r1')))
-    t.same(removals.filter((room) => room !== undefined), [recordOf('r1', 1, true)], 'to exactly one caller')
+    t.same(removals.filter((room) => room !== undefined), [recordOf('r1', 1, true)], 'exactly one caller receives the removed room')
     t.equal(await store.getRoom('r1'), undefined)
     t.same(await store.getParticipants('r1', 10), [])
     t.equal(await store.leave('r1', 's-1', '1', 1), undefined)
@@ -362,7 +362,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.same(paged, expected)
     t.match((await store.listRooms('a', 1))[0], { roomId: 'b', participantCount: 1, producers: 0 })
     t.same(await store.listRooms('zzzzz'.repeat(100), 10), [])
-    t.same((await store.listRooms('c', 2)).map(({ roomId }) => roomId), ['room-1', 'room.1'], 'after an unknown id')
+    t.same((await store.listRooms('c', 2)).map(({ roomId }) => roomId), ['room-1', 'room.1'], 'a page may start after an unknown id')
   })
 
   t.test('lists empty rooms in the order in which their last users left', async (t) => {

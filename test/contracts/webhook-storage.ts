@@ -17,7 +17,7 @@ const eventAt = (queuedAt: number): QueuedEvent => ({ id: v7({ seq: ++made }), q
 const texts = (events: readonly QueuedEvent[]) => events.map(({ body }) => body)
 const bodies = (deliveries: readonly Delivery[]) => deliveries.map(({ event }) => event.body)
 
-/** @param make creates an empty storage with {@link storageLimits} that is closed after the test */
+/** @param make creates an empty storage that has the limits in {@link storageLimits} and is closed after the test */
 export function webhookStorageContract (t: Test, make: (t: Test) => Promise<StoragesUnderTest>): void {
   /** Adds events to the current version of a room. */
   async function add (storage: WebhookStorage, roomId: string, events: readonly QueuedEvent[], targets = ['one']) {
@@ -30,7 +30,7 @@ export function webhookStorageContract (t: Test, make: (t: Test) => Promise<Stor
     t.strictSame(await a.readRoom('r1'), { version: 0, fields: new Map() })
     const commit = { roomId: 'r1', version: 0, set: new Map([['room', '{"x":1}'], ['member 5', 'é\n"']]), remove: new Set<string>(), events: [] }
     t.ok(await a.commitRoom(commit, []))
-    t.equal(await b.commitRoom(commit, []), undefined, 'another version')
+    t.equal(await b.commitRoom(commit, []), undefined, 'a commit with an outdated version is rejected')
     t.strictSame(await b.readRoom('r1'), { version: 1, fields: commit.set })
     t.strictSame(await b.readRoom('r1', ['member 5', 'other']), { version: 1, fields: new Map([['member 5', 'é\n"']]) })
     for (const roomId of ['r3', 'r2']) await b.commitRoom({ ...commit, roomId }, [])
@@ -40,7 +40,7 @@ export function webhookStorageContract (t: Test, make: (t: Test) => Promise<Stor
     t.strictSame(await a.readRoom('r1'), { version: 2, fields: new Map([['room', '{"x":1}']]) })
   })
 
-  t.test("delivers a room's events one after another, and takes turns between the rooms", async (t) => {
+  t.test("delivers a room's events one after another, and alternates between rooms", async (t) => {
     const { a, b, clock } = await make(t)
     await a.register([{ id: 'one', shownUrl: 'https://one' }, { id: 'two', shownUrl: 'https://two' }])
     const [r1, r2] = [[eventAt(1000), eventAt(1001)], [eventAt(1002)]] as const
@@ -50,7 +50,7 @@ export function webhookStorageContract (t: Test, make: (t: Test) => Promise<Stor
     t.strictSame(bodies(first.deliveries), [texts(r1)[0], texts(r2)[0]])
     t.match(first, { pending: 3, oldestAt: 1000, deadLetters: 0, deliveries: [{ roomId: 'r1', tries: 0, event: { id: r1[0]?.id, queuedAt: 1000 } }, {}] })
     t.strictSame((await a.take('one', 5, 500)).deliveries, [], 'leased')
-    t.equal((await a.take('two', 0, 500)).pending, 2, 'measures without taking')
+    t.equal((await a.take('two', 0, 500)).pending, 2, 'a limit of 0 only counts the webhooks')
     const [one, two] = first.deliveries as [Delivery, Delivery]
     t.ok(await a.settle('one', one, { to: 'sent' }))
     t.equal(await a.settle('one', one, { to: 'sent' }), undefined, 'once')
@@ -61,7 +61,7 @@ export function webhookStorageContract (t: Test, make: (t: Test) => Promise<Stor
     clock.now += 300
     t.strictSame((await b.take('one', 5, 500)).deliveries.map(({ roomId, tries }) => [roomId, tries]), [['r1', 0], ['r2', 1]])
     clock.now += 500
-    t.equal((await a.take('one', 5, 500)).deliveries.length, 2, 'after the lease')
+    t.equal((await a.take('one', 5, 500)).deliveries.length, 2, 'the webhooks are due again after the lease')
     t.strictSame(await b.queues(), [
       { queue: 'one', shownUrl: 'https://one', pending: 2, oldestAt: 1001, lastError: { at: clock.now - 800, reason: 'HTTP 500' } },
       { queue: 'two', shownUrl: 'https://two', pending: 2, oldestAt: 1000, lastError: undefined }
@@ -79,7 +79,7 @@ export function webhookStorageContract (t: Test, make: (t: Test) => Promise<Stor
     const [leased] = (await a.take('one', 1, 500)).deliveries
     t.equal(leased?.roomId, 'r0')
     t.strictSame(await add(b, 'r9', [eventAt(1009)]), { moved: 1, deleted: 0 })
-    t.match(await a.listDeadLetters('', 9), [{ id: `${events[1]?.id}.one`, queue: 'one', roomId: 'r1', body: events[1]?.body, tries: 0, reason: 'The queue was full', deadAt: clock.now }], 'the oldest that is not in flight')
+    t.match(await a.listDeadLetters('', 9), [{ id: `${events[1]?.id}.one`, queue: 'one', roomId: 'r1', body: events[1]?.body, tries: 0, reason: 'The queue was full', deadAt: clock.now }], 'the oldest event that is not in flight becomes a dead letter')
     const { deliveries } = await b.take('one', 3, 500)
     for (const [i, delivery] of deliveries.entries()) t.strictSame(await a.settle('one', delivery, { to: 'dead', reason: 'HTTP 400' }), { moved: 0, deleted: i === 2 ? 1 : 0 })
     t.equal(await a.countDeadLetters(), 3)
@@ -87,7 +87,7 @@ export function webhookStorageContract (t: Test, make: (t: Test) => Promise<Stor
     t.match(await b.listDeadLetters(second?.id ?? '', 2), [{ tries: 1, reason: 'HTTP 400' }])
     clock.now += 1
     t.equal(await a.retryDeadLetters([first?.id ?? '', 'unknown']), 1)
-    t.equal(bodies((await b.take('one', 5, 500)).deliveries).at(-1), events[2]?.body, 'behind the webhooks that wait already')
+    t.equal(bodies((await b.take('one', 5, 500)).deliveries).at(-1), events[2]?.body, 'a retried dead letter is queued after the webhooks that are already waiting')
     t.equal(await a.deleteDeadLetters([second?.id ?? '', first?.id ?? '']), 1)
     t.equal(await a.countDeadLetters(), 1)
   })

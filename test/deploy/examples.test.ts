@@ -22,7 +22,7 @@ t.test('containers have no capabilities and a read-only file system', async (t) 
     t.notMatch(service, /privileged|cap_add|docker\.sock/)
   }
   t.match(serviceOf('server'), /REDIS_URL: redis:\/\/:\$\{REDIS_PASSWORD:\?/)
-  t.notMatch(serviceOf('redis'), /^ {4}ports:/m, 'Redis is not published')
+  t.notMatch(serviceOf('redis'), /^ {4}ports:/m, 'the port of Redis is not published')
 })
 
 t.test('the command of the Redis container requires the password', async (t) => {
@@ -58,6 +58,6 @@ t.test('the coturn example denies special networks and has quotas', async (t) =>
   ]
   for (const address of special) t.ok(denied.check(address, isIPv6(address) ? 'ipv6' : 'ipv4'), address)
   for (const address of ['8.8.8.8', '172.32.0.1', '192.169.0.1', '2606:4700::1111', '2a00:1450::1']) t.notOk(denied.check(address, isIPv6(address) ? 'ipv6' : 'ipv4'), `${address} is public`)
-  t.match(config, `\ndenied-peer-ip=${mapped}-::ffff:ffff:ffff\n`, 'IPv4-mapped addresses')
+  t.match(config, `\ndenied-peer-ip=${mapped}-::ffff:ffff:ffff\n`, 'IPv4-mapped addresses are denied')
   for (const option of ['user-quota', 'total-quota', 'max-bps', 'bps-capacity']) t.match(config, new RegExp(`^${option}=[1-9]\\d*$`, 'm'), option)
 })

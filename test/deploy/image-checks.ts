@@ -56,13 +56,13 @@ export async function checkImage (t: Test, app: string): Promise<void> {
     const { features } = await response.json() as { features: { name: string }[] }
     t.match(features.find(({ name }) => name === 'docs'), { state: 'failed', error: /needs swagger-ui-dist and zod-openapi\. Install them: npm run setup -- --start/ })
     const lines = server.output().split('\n').filter((line) => line.includes('swagger-ui-dist'))
-    t.equal(lines.length, 1, 'logged once')
+    t.equal(lines.length, 1, 'the error is logged once')
     server.child.kill('SIGTERM')
     await server.exit
   })
 }
 
-/** Checks that missing pages affect only the stage, and that logs are JSON without pino-pretty. */
+/** Checks that missing pages affect only the stage, and that logs are JSON if pino-pretty is not installed. */
 export async function checkWithoutPages (t: Test, app: string): Promise<void> {
   await rm(join(app, 'features/stage/.built'), { recursive: true })
   const production = startIn(t, app)('auth,media,stage')

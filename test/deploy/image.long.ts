@@ -7,5 +7,5 @@ import { checkImage, checkWithoutPages } from './image-checks.ts'
 t.test('the image contains only what production needs', { timeout: 600_000 }, async (t) => {
   const app = await buildImage(t)
   await checkImage(t, app)
-  await t.test('missing pages affect only the stage; logs are JSON without pino-pretty', (t) => checkWithoutPages(t, app))
+  await t.test('missing pages affect only the stage; logs are JSON if pino-pretty is not installed', (t) => checkWithoutPages(t, app))
 })

@@ -37,11 +37,11 @@ async function readStages (): Promise<Stages> {
   return stages
 }
 
-/** Skips steps that need root or Debian packages, and the check of the media worker, which this build lacks. */
+/** Matches the steps to skip: they need root or Debian packages, or check the media worker, which this build lacks. */
 const needsContainer = /^(apt-get|mkdir -p data|node_modules\/mediasoup\/worker)/
 
 export interface ImageOptions {
-  /** Functions by stage name. Each copies files into the stage's folder to speed up its first step. */
+  /** Functions by stage name. Each copies files into the stage's folder to speed up the stage's first step. */
   prepare?: Record<string, (folder: string) => Promise<void>>
   /** Functions by stage name. Each fills the stage's folder; the stage's steps are skipped. */
   replace?: Record<string, (folder: string) => Promise<void>>

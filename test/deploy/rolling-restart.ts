@@ -34,7 +34,7 @@ export interface RestartResult {
   clients: number
   /** Number of clients whose room state or audio state changed. */
   noticed: number
-  /** The state changes of these clients. */
+  /** The state changes of all clients. */
   changes: string[]
   /** The longest time without a message, minus the interval between messages, in milliseconds. */
   worstGapMs: number

@@ -19,7 +19,7 @@ async function twoServers (t: Test): Promise<[TestServer, TestServer]> {
 const portsOf = (servers: readonly TestServer[]) => servers.map(({ url }) => Number(new URL(url).port))
 const sizes = (servers: readonly TestServer[]) => servers.map(({ app }) => app.sockets.size)
 
-/** Client options that send requests from the client's own loopback address. */
+/** Returns options that make a client send its requests from its own loopback address. */
 function optionsFrom (t: Test, number: number) {
   const agent = new Agent({ localAddress: `127.0.0.${number + 2}`, keepAlive: true })
   t.teardown(() => agent.destroy())

@@ -16,7 +16,7 @@ const blockOf = (language: string) => new RegExp('```' + language + '\n([^]*?)``
 const env = { FEATURES: 'auth,media,push-to-talk' }
 const claims = { channelIds: [5] }
 
-/** Times and durations differ from run to run. */
+/** Masks times and durations, which differ from run to run. */
 const masked = (value: unknown) => JSON.stringify(value).replace(/\d{13}/g, 'T').replace(/_\d+ms/g, '_Dms').replace(/(duration\\?":)\d+/g, '$1D')
 
 t.test('the server sends the frames in docs/push-to-talk.md', async (t) => {

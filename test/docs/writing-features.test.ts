@@ -85,7 +85,7 @@ t.test('runs the example features with room state, hooks, kept resources and req
   t.same(await bob.ok('poll:vote', { option: 'coffee' }), { votes: 2 })
 
   const { status, body } = await server.admin('GET', `/admin/uptime/${server.app.nodeId}`)
-  t.match({ status, body }, { status: 200, body: { since: Number, votes: 2 } }, 'kept across the reload')
+  t.match({ status, body }, { status: 200, body: { since: Number, votes: 2 } }, 'the votes are kept across the reload')
   t.match(await server.admin('GET', '/admin/uptime/nowhere'), { status: 503, body: { error: { code: 'UNAVAILABLE' } } })
 })
 

@@ -15,7 +15,7 @@ t.test('without a key, returns only what a load balancer needs', async (t) => {
     return { text: await response.clone().text(), body: await response.json() as Record<string, unknown>, caching: response.headers.get('cache-control') }
   }
   for (const key of [undefined, 'wrong']) t.strictSame((await read('/health', key)).body, { status: 'not ready', version: '0.1.0' })
-  t.same(lines, [{ ip: '127.0.0.1', msg: 'wrong admin key' }], 'a wrong key is counted as under /admin')
+  t.same(lines, [{ ip: '127.0.0.1', msg: 'wrong admin key' }], 'a wrong key is logged, as it is under /admin')
   const ready = await read('/readyz')
   t.strictSame(ready.body, { status: 'not ready', checks: { secret: { ok: false }, store: { ok: true }, data: { ok: true }, pubsub: { ok: true }, workers: { ok: true }, accepting: { ok: true } } })
 
@@ -34,7 +34,7 @@ t.test('browsers and proxies must not store admin responses', async (t) => {
   const server = await build(t)
   const caching = async (path: string, key: string) => (await fetch(server.url + path, { headers: { authorization: `Bearer ${key}` } })).headers.get('cache-control')
   for (const path of ['/admin/rooms', '/admin/users/1', '/admin/features', '/admin/metrics', '/admin/gifts', '/admin/rooms/nowhere']) t.equal(await caching(path, adminKey), 'no-store', path)
-  t.equal(await caching('/admin/rooms', 'wrong'), 'no-store', 'a wrong key')
+  t.equal(await caching('/admin/rooms', 'wrong'), 'no-store', 'a response to a wrong key is not stored, either')
 })
 
 t.test('the content security policy forbids base URLs, plugins and framing', async (t) => {

@@ -77,14 +77,14 @@ t.test('shows path, location, difference and output of a failure', async (t) => 
 t.test('counts a file that fails after its assertions as one failure', async (t) => {
   const { text, totals } = await reportOf(crashed)
   t.same(totals, { passed: 1, failed: 1, skipped: 0 })
-  t.match(text, 'failed outside of its assertions\n      exitCode: 7\n')
+  t.match(text, 'failed outside its assertions\n      exitCode: 7\n')
 })
 
-t.test('fails the file that was running when the process was killed', async (t) => {
+t.test('if the process is killed, reports the file that was running as failed', async (t) => {
   const { text, totals, files } = await reportOf(`${passing}# Subtest: test/killed.test.ts\n    # Subtest: adds\n        ok 1 - one\n`)
   t.same(totals, { passed: 3, failed: 1, skipped: 2 })
   t.same(files, ['test/good.test.ts', 'test/killed.test.ts'])
-  t.match(text, 'failed outside of its assertions\n      signal: SIGKILL\n')
+  t.match(text, 'failed outside its assertions\n      signal: SIGKILL\n')
 })
 
 t.test('prints the output of a long test as it arrives', async (t) => {

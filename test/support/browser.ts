@@ -30,7 +30,7 @@ export function findBrowser (names: readonly string[], variable: string): string
   return found
 }
 
-/** A user's browser. Each context has its own profile and a microphone that plays a tone. */
+/** A user's browser. Each context has its own profile and a microphone that produces a tone. */
 export interface PersonBrowser {
   newContext (options?: BrowserContextOptions): Promise<BrowserContext>
 }

@@ -22,7 +22,7 @@ const sign = createSigner({ key: jwtSecret, algorithm: 'HS256', expiresIn: '1h' 
 
 /**
  * @param id the user's id
- * @param claims claims to add to id and name
+ * @param claims claims in addition to `id` and `name`
  * @returns a token in the backend's format
  */
 export function tokenFor (id: string | number, claims: Record<string, unknown> = {}): string {

@@ -46,7 +46,7 @@ export interface MessageDocument {
   codes: ReadonlySet<string>
 }
 
-/** @returns a function that returns the payload validator of a message, by name */
+/** @returns a function that takes a message's name and returns the validator of its payload */
 export function readPayloads (document: AsyncApi): (name: string) => Check {
   const check = checks(new Ajv(options), 'asyncapi', document)
   return (name) => check(`/components/messages/${escapePointer(name)}/payload`)

@@ -7,7 +7,7 @@ import { until } from './retry.ts'
 /** The frequency of Firefox's fake microphone, in hertz. */
 export const firefoxHz = 1000
 
-/** Uses Puppeteer, which can drive an installed Firefox over WebDriver BiDi. Playwright can drive only its own build. */
+/** Uses Puppeteer, which can drive an installed Firefox over WebDriver BiDi. Playwright needs its own build. */
 export async function openFirefox (t: Test): Promise<Page> {
   const browser = await launch({
     browser: 'firefox',

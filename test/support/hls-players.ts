@@ -6,7 +6,7 @@ import type { Test } from 'tap'
 import { parsePlaylist } from './hls.ts'
 import { startNginx } from './nginx.ts'
 
-// Simulates many players of a broadcast behind the cache in docs/broadcast.md. They send the requests that hls.js would send.
+// Simulates many players of a broadcast behind the cache in docs/broadcast.md. They send the same requests as hls.js.
 
 const [cachePath = '', location = ''] = [...readFileSync(join(import.meta.dirname, '..', '..', 'docs', 'broadcast.md'), 'utf8').matchAll(/^```nginx\n(.*?)^```/gms)].map(([, block]) => block)
 
@@ -43,8 +43,8 @@ const segmentMs = 2048
 
 /**
  * Plays a broadcast with many players. Once per segment duration, a player without low latency requests the playlist
- * and the new segments. A player with low latency requests the playlist for the next part, then the part. The server
- * responds once the part exists.
+ * and the new segments. A player with low latency requests the playlist that lists the next part, then the part. The
+ * server responds once the part exists.
  *
  * @param folder URL of the folder with the playlists
  */

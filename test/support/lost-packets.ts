@@ -3,7 +3,7 @@ import './wrtc.ts'
 
 const { RTCPeerConnection } = globalThis
 
-/** This process's connections, whose statistics are read. */
+/** All connections of this process. */
 const connections = new Set<RTCPeerConnection>()
 globalThis.RTCPeerConnection = class extends RTCPeerConnection {
   constructor (configuration?: RTCConfiguration) {

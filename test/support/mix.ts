@@ -165,9 +165,9 @@ export function rtp (ssrc: number, sequenceNumber: number, payload: Uint8Array, 
 }
 
 export interface Relay {
-  /** Maximum random delay of a packet, in milliseconds. Delays may reorder packets. */
+  /** Probability that a packet is dropped, from 0 to 1. */
   drop: number
-  /** Each packet is delayed by 0 to this many milliseconds, so packets may also be reordered. */
+  /** Maximum random delay of a packet, in milliseconds. Delays may reorder packets. */
   jitterMs: number
   seed: number
 }

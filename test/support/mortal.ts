@@ -8,7 +8,7 @@ import type { BuildOptions, TestServer } from './build.ts'
 import { createProxy } from './proxy.ts'
 import type { Proxy } from './proxy.ts'
 
-/** Long enough for a busy machine. A command that is pending at `kill` keeps the test process running for this long. */
+/** Long enough for a busy machine. If a command is pending at `kill`, the test process keeps running for this long. */
 const redisCommandMs = 5000
 
 /** A server in this process that can be stopped as abruptly as a killed process. */
@@ -22,13 +22,13 @@ export interface MortalServer extends TestServer {
 }
 
 export interface MortalOptions extends BuildOptions {
-  /** Names of variables with URLs on 127.0.0.1, which become unreachable after `kill`. */
+  /** Names of the variables whose URLs, all on 127.0.0.1, become unreachable after `kill`. */
   reaches?: readonly string[]
 }
 
 /**
  * Starts a server that reaches Redis through a proxy, which `kill` cuts. It needs about a tenth of the CPU time of a
- * separate process, but its media workers do not end.
+ * separate process, but `kill` does not end its media workers.
  */
 export async function buildMortal (t: Test, { env = {}, timings, reaches = ['REDIS_URL'], ...options }: MortalOptions = {}): Promise<MortalServer> {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-mortal-'))

@@ -10,7 +10,7 @@ export function onceASecond (times: readonly number[], begin: number): boolean {
 }
 
 /**
- * Measures only the time that this process was running, so that time limits hold on a busy machine.
+ * Measures only the time during which this process runs, so that time limits hold on a busy machine.
  *
  * @returns a function that returns the time since `stopwatch` was called, in milliseconds
  */
@@ -22,8 +22,8 @@ export function stopwatch (): () => number {
 }
 
 /**
- * How far a server's clock may differ from this machine's clock, in milliseconds: it may follow Redis's clock, or run
- * freely from the start of the process. Timers may also fire a few milliseconds early.
+ * Maximum difference between a server's clock and this machine's clock, in milliseconds. A server's clock may follow
+ * Redis's clock, or run freely from the start of the process. Timers may also fire a few milliseconds early.
  */
 export const clocksDifferMs = 100
 

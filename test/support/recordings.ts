@@ -45,8 +45,8 @@ export async function decodeFile (data: Buffer): Promise<DecodedFile> {
 }
 
 /**
- * @returns a tone's frequency in hertz: the median over parts of 200 ms, which ignores packets that reached the mix too
- *   late
+ * @returns a tone's frequency in hertz: the median over parts of 200 ms, so that packets that reach the mix too late
+ *   have no effect
  */
 export function toneOf (samples: Float64Array): number {
   const part = sampleRate / 5

@@ -43,7 +43,7 @@ export async function startRedisCluster (t: Test): Promise<TestRedisCluster> {
   const primary = primaries[Math.min(2, Math.floor(slot * 3 / slots))] as TestRedis
   const replica = nodes[3].redis
   await redisCommand(replica.port, 'CLUSTER', 'REPLICATE', String(await redisCommand(primary.port, 'CLUSTER', 'MYID')))
-  // Wait until all nodes know the replica, because the other primaries elect it.
+  // Wait until all nodes list the replica, because the other primaries elect it.
   for (const { redis } of nodes) await until(async () => JSON.stringify(await redisCommand(redis.port, 'CLUSTER', 'SLOTS')).includes(String(replica.port)), 30_000)
   await until(async () => /master_link_status:up/.test(String(await redisCommand(replica.port, 'INFO', 'replication'))), 30_000)
   return {

@@ -136,11 +136,12 @@ export async function redisCommand (port: number, ...args: [string, ...(string |
 }
 
 /**
- * Reports the commands in a Redis database, until the test ends. Uses a raw socket, because ioredis fails when the
- * reply to MONITOR and the first command arrive together.
+ * Reports the commands that run in a Redis database, until the test ends. Uses a raw socket, because ioredis fails when
+ * the reply to MONITOR and the first command arrive together.
  *
  * @param url the URL of the database
- * @param onCommand receives each command with its arguments, and the client's address, or `lua` for a script's commands
+ * @param onCommand receives each command with its arguments, and its source: the client's address, or `lua` for a
+ *   command of a script
  * @returns a function that ends the reports
  */
 export async function monitorRedis (t: Test, url: string, onCommand: (command: string[], source: string) => void): Promise<() => void> {
@@ -159,7 +160,7 @@ export async function monitorRedis (t: Test, url: string, onCommand: (command: s
   return () => socket.destroy()
 }
 
-/** Creates a client with the server's options (plugins/redis). Commands fail immediately while the client is disconnected. */
+/** Creates a client with the server's options (plugins/redis). While it is disconnected, commands fail immediately. */
 export async function redisClient (t: Test, redis: Pick<TestRedis, 'port'>, db = 0, commandTimeout = 2000): Promise<Redis> {
   const client = new Redis({
     port: redis.port,

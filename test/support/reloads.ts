@@ -11,9 +11,9 @@ export const reloadable = { FEATURES: 'auth,media,mix,seats', MIX_FROM_LISTENERS
 
 export interface Reloads {
   reloads: number
-  /** The longest silence of a speaker, as received by clients of the voices, in milliseconds. */
+  /** The longest silence of a speaker, measured by clients that receive the voices, in milliseconds. */
   voicesMs: number
-  /** The same for clients of the mix. */
+  /** The same for clients that receive the mix. */
   mixMs: number
   /** The same for clients that take and leave a seat. */
   seatedMs: number

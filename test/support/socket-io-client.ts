@@ -87,7 +87,7 @@ function refusedBy ({ data, description, message }: ConnectError): Error {
 }
 
 /**
- * Returns a stand-in for the WebSocket of the client's transport. Listeners can be added before the transport opens and
+ * Returns a stand-in for the WebSocket of the client's transport. Tests can add listeners to it before the transport
  * creates the WebSocket.
  *
  * @returns the stand-in, and a function that emits a received message on it in the native protocol

@@ -5,7 +5,7 @@ import type { Test } from 'tap'
 interface Attached {
   sessionId: string
   /**
-   * The `workerId` field is a number within the inspector session. Only the title contains the thread's id: `[worker 3]
+   * The `workerId` field is unique only within the inspector session. The thread's id is in the title: `[worker 3]
    * mixer`.
    */
   workerInfo: { title: string }

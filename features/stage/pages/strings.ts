@@ -1,5 +1,5 @@
-// All texts that the pages show. Translators need only this file, the titles in the HTML files, and the server messages
-// that this file does not replace.
+// All strings that the pages show. Translators need only this file, the titles in the HTML files, and the server
+// messages that this file does not replace.
 
 const seconds = (ms: number) => Math.ceil(ms / 1000)
 const people = (count: number) => count === 1 ? '1 person' : `${count} people`
@@ -91,7 +91,7 @@ export const strings = {
     missing: 'No microphone found. Connect one, then try again.',
     busy: 'The microphone is unavailable. Another app may be using it.',
     insecure: 'Browsers allow microphone access only on https or localhost. Open this page with https.',
-    unsupported: 'This browser does not support microphone access. Try a current Chrome, Firefox or Safari.',
+    unsupported: 'This browser does not support microphone access. Try a current version of Chrome, Firefox or Safari.',
     listening: 'For now, you can only listen.',
     gone: 'Microphone disconnected. You can only listen.',
     replaced: 'Microphone disconnected. Using another one.',
@@ -278,7 +278,7 @@ export const strings = {
     save: 'Save',
     saved: 'Saved.',
     pin: 'PIN for new people',
-    pinHelp: 'Without a PIN, nobody else can join.',
+    pinHelp: 'If you set no PIN, nobody else can join.',
     lock: 'Lock room',
     lockAgain: 'Change lock',
     unlock: 'Unlock room',
@@ -328,7 +328,7 @@ export const strings = {
     came: (counts: readonly (readonly [emoji: string, count: number])[]) => counts.map(([emoji, count]) => count === 1 ? emoji : `${count} × ${emoji}`).join(', ')
   },
 
-  /** Replacements for server messages that are unsuitable for end users, for example because they count seats from zero. */
+  /** Replacements for server messages that do not suit end users, for example because they count seats from zero. */
   refusals: {
     SEAT_TAKEN: 'This seat was just taken',
     SEAT_LOCKED: 'This seat is locked',
@@ -382,7 +382,7 @@ const duration = (ms: number) => {
   return `${Math.max(0, Math.floor(ms / length))} ${unit}`
 }
 
-/** Texts of the admin page. */
+/** The strings of the admin page. */
 export const adminStrings = {
   product: 'FlyLive admin',
   title: (place: string) => `${place} · FlyLive admin`,
@@ -672,9 +672,9 @@ export const adminStrings = {
     end: 'now'
   },
 
-  /** Texts for error codes whose server message is too general for this page. */
+  /** Messages for error codes whose server message is too general for this page. */
   refusals: {
-    UNREACHABLE: 'The server cannot be reached. It may have made the change: check before you retry.',
+    UNREACHABLE: 'The server cannot be reached. It may have made the change. Check before you retry.',
     UNREADABLE: 'The server sent an invalid response.',
     UNAUTHORIZED: 'The server rejected the key.',
     ROOM_NOT_FOUND: 'Room not found.',

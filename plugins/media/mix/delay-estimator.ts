@@ -3,8 +3,8 @@ import { sampleRate } from './opus.ts'
 const bucketMs = 20
 const buckets = 16
 /**
- * Each packet multiplies the weight of all earlier packets by this factor. The last 1.4 s have half of the total
- * weight.
+ * Each packet multiplies the weight of all earlier packets by this factor. Packets from the last 1.4 s have half of the
+ * total weight.
  */
 const memory = 0.99
 /** The fraction of packets that should arrive in time. */

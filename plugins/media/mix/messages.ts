@@ -4,7 +4,7 @@ import type { ProducerSource } from '../producer.ts'
 import type { TappedVoice } from '../tap.ts'
 import type { MixStats } from './stats.ts'
 
-// Messages between the main thread and a mixer thread. No message is sent per packet.
+// Messages to and from a mixer thread. The main thread neither sends nor receives a message per packet.
 
 export type MixVoice = Pick<TappedVoice, 'producerId' | 'userId' | 'source' | 'ssrc' | 'levelExtensionId' | 'paused'>
 

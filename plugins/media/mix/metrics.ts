@@ -9,10 +9,7 @@ export interface MixMetrics {
   died (): void
 }
 
-/**
- * Histogram buckets for how late a tick is, in seconds. A tick that is more than 20 ms late is inaudible, but it delays
- * the mix.
- */
+/** Histogram buckets for how late a tick is, in seconds. A tick over 20 ms late is inaudible, but delays the mix. */
 const latenessBuckets = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5]
 
 export function createMixMetrics (metrics: Metrics): MixMetrics {
@@ -21,7 +18,7 @@ export function createMixMetrics (metrics: Metrics): MixMetrics {
   const late = metrics.counter('flylive_mix_late_packets_total', 'Voice packets that were discarded because they arrived too late for the mix')
   const concealed = metrics.counter('flylive_mix_concealed_packets_total', 'Voice packets that did not arrive in time for the mix. The mixer either restored them from the next packet (restored) or replaced them with generated audio (concealed)', ['result'])
   const invalid = metrics.counter('flylive_mix_invalid_packets_total', 'Voice packets that are not valid Opus')
-  const lateness = metrics.histogram('flylive_mix_tick_lateness_seconds', 'Delay of the mixer thread for each 20 ms of audio', [], latenessBuckets)
+  const lateness = metrics.histogram('flylive_mix_tick_lateness_seconds', 'How late the mixer thread processes each 20 ms of audio', [], latenessBuckets)
   const cpu = metrics.counter('flylive_mix_cpu_seconds_total', 'CPU time of the mixer threads')
   const deaths = metrics.counter('flylive_mix_thread_deaths_total', 'Mixer threads that ended and were replaced')
   for (const result of ['restored', 'concealed']) concealed.inc({ result }, 0)

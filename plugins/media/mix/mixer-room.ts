@@ -29,12 +29,12 @@ const silentPacket = Uint8Array.of(0xf8, 0xff, 0xfe)
  * have settled into silence.
  */
 const silentFrames = 10
-/** After this many frames without music, the mix is mono again. */
+/** After this many frames without music, the mix returns to mono. */
 const framesUntilMono = 500
 
 const nothing: ReadonlySet<never> = new Set()
 
-/** The mix of one room, in the mixer thread: receives its voices and sends the mix, both over UDP. */
+/** Mixes one room's voices, in a mixer thread: receives the voices and sends the mix, both over UDP. */
 export class MixerRoom {
   readonly #module: WebAssembly.Module
   readonly #options: MixRoomOptions

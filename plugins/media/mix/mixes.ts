@@ -57,7 +57,7 @@ export class Mixes {
   }
 
   /**
-   * Starts a room's mix, or uses the existing one.
+   * Opens a new use of a room's mix. Starts the mix if it is not running.
    *
    * @throws ROOM_NOT_FOUND, OVERLOADED, UNAVAILABLE
    */
@@ -231,7 +231,7 @@ class ActiveMix {
   }
 
   /**
-   * Called when a new thread uses another port. mediasoup cannot change the port of a transport, so the tap and the
+   * Called when a new thread uses a different port. mediasoup cannot change the port of a transport, so the tap and the
    * output are reopened.
    */
   #moved (): void {

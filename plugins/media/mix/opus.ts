@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 
-// A binding to libopus (RFC 6716), which the package @evan/opus contains as WebAssembly. The package's own API lacks packet loss
-// concealment, forward error correction and frame sizes.
+// A binding to libopus (RFC 6716), which the package @evan/opus contains as WebAssembly. The package's own API lacks
+// packet loss concealment, forward error correction and explicit frame sizes.
 
 export const sampleRate = 48_000
 /** Samples per channel in 20 ms. */
@@ -127,7 +127,8 @@ export class Opus {
 }
 
 /**
- * Methods return interleaved samples, which are valid until the next call to any decoder or encoder of the same instance.
+ * The methods return interleaved samples, which are valid until the next call to any decoder or encoder of the same
+ * instance.
  *
  * @throws {OpusError} if a packet is invalid
  */

@@ -12,7 +12,7 @@ const maxCatchUp = 25
 const maxTicks = 2
 const reportMs = 1000
 
-/** All threads share the clock of `process.hrtime`, but each has its own `performance.now`. */
+/** Offset from this thread's `performance.now` to the clock of `process.hrtime`, which all threads share. */
 const toHighResolution = highResolutionMs() - performance.now()
 const module = workerData as WebAssembly.Module
 const parent = parentPort as MessagePort
@@ -55,7 +55,8 @@ function tick (now: number, due: number): void {
     try {
       room.tick(now, due + toHighResolution)
     } catch (error) {
-      // An error in one room must not affect the others. The room restarts, because its decoders may be in an invalid state.
+      // An error in one room must not affect the others. Restart the room, because its decoders may be in an invalid
+      // state.
       send({ type: 'fault', roomId, stack: stackOf(error) })
       room.restart()
     }

@@ -12,14 +12,14 @@ import type { MixMetrics } from './metrics.ts'
 import { compileOpus } from './opus.ts'
 import type { MixStats } from './stats.ts'
 
-/** The handle of a room's mix in a mixer thread. */
+/** A handle to a room's mix in a mixer thread. */
 export interface ThreadRoom {
   /** UDP port on 127.0.0.1 that receives the voices and sends the mix. */
   readonly port: number
   setVoices (voices: readonly MixVoice[]): void
   /** @param port the port on 127.0.0.1 that receives the mix */
   setOutput (port: number): void
-  /** Sends frames to a port, which is transferred to the thread. The port is closed when the mix is closed or the thread dies. */
+  /** Transfers a port to the thread, which sends frames to it. The port closes when the mix or the thread ends. */
   stream (port: MessagePort, streams: MixStreams): void
   close (): void
 }
@@ -28,7 +28,7 @@ export interface MixThreads {
   /**
    * Opens a mix in the thread with the fewest mixes. If the thread dies, the mix is reopened in another thread.
    *
-   * @param moved called if the mix is reopened on another port because its own port is taken
+   * @param moved called if the mix is reopened on a different port because its previous port is taken
    * @throws UNAVAILABLE
    */
   open (options: Omit<MixRoomOptions, 'port'>, moved: () => void): Promise<ThreadRoom>
@@ -130,7 +130,7 @@ class HostedRoom implements ThreadRoom {
     this.#thread.remove(this)
   }
 
-  /** Sends all data of the mix to a new thread. */
+  /** Sends all of the mix's data to a new thread. */
   restore (): void {
     this.#thread.send({ type: 'open', roomId: this.id, options: { ...this.#options, port: this.#port } })
     if (this.#voices.length > 0) this.setVoices(this.#voices)

@@ -9,7 +9,7 @@ import type { MixCounts } from './stats.ts'
 
 /** Below this level (in dBov), skipping a packet of a voice is inaudible. */
 const quiet = -50
-/** Capacity in samples per channel: the rest of one packet plus one complete packet. */
+/** Capacity of the sample buffer, in samples per channel: the rest of one packet plus one complete packet. */
 const capacity = 2 * 5760
 
 /** One of a room's voices: its jitter buffer, decoder and level. */

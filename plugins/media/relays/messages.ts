@@ -49,9 +49,9 @@ declare module '../../cluster/messages.ts' {
     'relay:more': { data: PipeId & { voices: string[] }, reply: { voices: PipedVoice[] } | null }
     /** Closes a pipe. */
     'relay:drop': { data: PipeId, reply: null }
-    /** Returns how many packets the source has received for each of its voices. */
+    /** Returns how many packets the source has received for each of the given voices. */
     'relay:counts': { data: { roomId: string, voices: string[] }, reply: Record<string, number> }
-    /** Returns the called server's active speakers in a room, and their loudness. */
+    /** Returns a room's active speakers on the called server, and their loudness. */
     'relay:speakers': { data: { roomId: string }, reply: { activeSpeakers: UserId[], levels: number[] } }
     /** Returns, for each pipe, whether the sink still uses it. */
     'relay:holds': { data: { to: string, pipes: { roomId: string, epoch: number }[] }, reply: boolean[] }

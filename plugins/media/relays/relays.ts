@@ -14,7 +14,10 @@ import type { PipeEnd, RegisteredVoice, Registry } from './messages.ts'
 import { Sink } from './sink.ts'
 import { createSources } from './source.ts'
 
-/** How long `audio:consume` waits for a voice from another server (protocol.md, section 7, "Audio across servers"), in milliseconds. */
+/**
+ * How long `audio:consume` waits for a voice from another server, in milliseconds (protocol.md, section 7, "Audio
+ * across servers").
+ */
 const fetchMs = 5000
 const requestMs = 3000
 const checkMs = 1000
@@ -26,7 +29,7 @@ const maxRetryMs = 2000
 /** How long a join waits for another server's active speakers, in milliseconds. */
 const speakersMs = 500
 
-/** The relays of audio between this server and the others. */
+/** Relays audio between this server and the others. */
 export interface Relays {
   /** A room's voices on other servers. */
   voicesOf (roomId: string): ProducerInfo[]
@@ -42,7 +45,7 @@ export interface Relays {
   /** Requests the active speakers from servers that have not reported theirs. Waits at most half a second. */
   learnSpeakers (roomId: string): Promise<void>
   /**
-   * Waits until a voice from another server can be consumed. For any other id, returns immediately.
+   * Waits until a voice from another server can be consumed. Returns immediately if the id belongs to no such voice.
    *
    * @throws UNAVAILABLE after five seconds
    */
@@ -64,7 +67,7 @@ interface Speaking {
   levels: number[]
 }
 
-/** This server's state of one room. */
+/** This server's state for one room. */
 interface RelayedRoom {
   /** The voices on other servers, as announced to the members. */
   voices: Map<string, RegisteredVoice>
@@ -101,7 +104,8 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   const { bus, config, hooks, leases, log, nodeId, timings } = app
   const { ip, announcedIp } = addressOf(config)
   const known = new Map<string, RelayedRoom>()
-  // Changes are allowed during a restore: if one builds on an older registry, each server adds its own missing voices.
+  // Changes are allowed during a restore. If a change builds on an outdated registry, each server adds its own missing
+  // voices.
   const state = app.rooms.roomState.define('media', registry, { changesDuringRestore: true })
   const listenInfo = (): types.TransportListenInfo => ({ protocol: 'udp', ip, portRange: { min: config.RELAY_MIN_PORT, max: config.RELAY_MAX_PORT } })
   const endOf = ({ tuple, srtpParameters }: types.PipeTransport): PipeEnd => ({ ip: announcedIp, port: tuple.localPort, srtpParameters })
@@ -183,8 +187,8 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   }
 
   /**
-   * Removes the voices of a server without a lease. A server that shuts down may fail to remove its own voices, and
-   * nothing else removes them.
+   * Removes a server's voices if the server has no lease. A server that shuts down may fail to remove its own voices,
+   * and nothing else removes them.
    *
    * @throws UNAVAILABLE
    */
@@ -309,7 +313,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
     const unknown = new Set(room.voices.values().filter(({ node, paused }) => !paused && !room.speaking.has(node)).map(({ node }) => node))
     await Promise.all([...unknown].map((node) => {
       const asking = room.asking.get(node) ?? app.cluster.ask(node, 'relay:speakers', { roomId }, speakersMs)
-        // A server that does not reply will send its speakers with the next change.
+        // A server that does not reply will send its speakers when they next change.
         .catch(() => ({ activeSpeakers: [], levels: [] }))
         .then((speaking) => { if (!room.speaking.has(node)) room.speaking.set(node, speaking) })
         .finally(() => room.asking.delete(node))

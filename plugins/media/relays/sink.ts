@@ -11,7 +11,7 @@ export interface SinkContext extends Pick<FastifyInstance, 'cluster' | 'log' | '
   endOf (transport: types.PipeTransport): PipeEnd
   nextEpoch (): number
   requestMs: number
-  /** The pipe is replaced after this many milliseconds without packets if the source receives some. */
+  /** The pipe is replaced after this many milliseconds without packets if the source keeps receiving packets. */
   silenceMs: number
   /** Called after voices are added to the pipe. */
   fetched (): void
@@ -19,7 +19,7 @@ export interface SinkContext extends Pick<FastifyInstance, 'cluster' | 'log' | '
    * Called if the source does not open the pipe or add voices to it (`refused`), or if no packets arrive (`silent`).
    */
   failed (reason: 'refused' | 'silent'): void
-  /** Called when a voice is closed with its pipe although it is still wanted. */
+  /** Called when a voice is closed with its pipe although the voice is still wanted. */
   lost (producerId: string): void
   /** Called when the audio is interrupted, and when it is restored. */
   interrupted (isInterrupted: boolean): void
@@ -40,7 +40,7 @@ interface Pipe {
 
 /** After this many milliseconds without packets, the sink requests the source's packet counts. */
 const suspiciousMs = 900
-/** The source's packet count may exceed the sink's count by this much even if the pipe works. */
+/** While the sink receives no packets, the source's packet count may grow by this much even if the pipe works. */
 const inFlight = 2
 /**
  * Maximum wait between replacements, in milliseconds. The wait doubles after each replacement that does not help. More
@@ -50,7 +50,7 @@ const maxSilenceMs = 15_000
 const backoffMs = 250
 const maxBackoffMs = 15_000
 
-/** The voices in one room that are pulled from one other server, through one pipe. */
+/** Pulls one room's voices from one other server, through one pipe. */
 export class Sink {
   readonly #source: string
   readonly #media: RoomMedia
@@ -94,7 +94,7 @@ export class Sink {
     this.#run()
   }
 
-  /** Called when the servers can reach each other again: skips the wait before the next attempt. */
+  /** Skips the wait before the next attempt. Called when the servers can reach each other again. */
   retry (): void {
     this.#failures = 0
     this.#wake?.()
@@ -152,7 +152,10 @@ export class Sink {
     (paused ? producer.pause('server') : producer.resume('server')).catch(() => { /* The producer is closed. */ })
   }
 
-  /** Closes the pipe and its voices, and notifies the source. If the message is lost, the source closes its end at its next check. */
+  /**
+   * Closes the pipe and its voices, and notifies the source. If the notification is lost, the source closes its end at
+   * its next check.
+   */
   #drop (): void {
     const pipe = this.#pipe
     this.#pipe = undefined

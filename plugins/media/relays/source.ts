@@ -19,7 +19,7 @@ export interface Sources {
 
 export interface SourcesOptions {
   rooms: MediaRooms
-  /** @returns where a pipe listens */
+  /** @returns the address and port range on which a pipe listens */
   listenInfo (): types.TransportListenInfo
   /** @returns this server's end of a pipe */
   endOf (transport: types.PipeTransport): PipeEnd
@@ -33,7 +33,7 @@ const keyOf = ({ roomId, from }: PipeId) => `${from} ${roomId}`
 /** Sends this server's voices to the servers that request them. */
 export function createSources ({ cluster, leases, log, nodeId, timings: { leaseMs } }: Pick<FastifyInstance, 'cluster' | 'leases' | 'log' | 'nodeId' | 'timings'>, { rooms, listenInfo, endOf, requestMs, checkMs }: SourcesOptions): Sources {
   const pipes = new Map<string, SourcePipe>()
-  /** For each sink, the epoch of the newest requested pipe, opened or not, and whether the sink has dropped it. */
+  /** For each sink and room, the epoch of the newest requested pipe, opened or not, and whether the sink dropped it. */
   const newest = new Map<string, { epoch: number, isDropped: boolean }>()
   const isObsolete = (key: string, epoch: number) => {
     const known = newest.get(key)
@@ -88,7 +88,7 @@ export function createSources ({ cluster, leases, log, nodeId, timings: { leaseM
       // During the request to the worker, the sink may have dropped this pipe, or requested another one.
       if (isObsolete(key, id.epoch)) {
         transport.close()
-        throw unavailable('The pipe is no longer wanted')
+        throw unavailable('The pipe is no longer needed')
       }
       const pipe: SourcePipe = { id, transport, sent: new Map() }
       pipes.set(key, pipe)
@@ -122,7 +122,7 @@ export function createSources ({ cluster, leases, log, nodeId, timings: { leaseM
 
   /**
    * Closes pipes whose sink is dead or no longer uses them. Closes nothing while the store is unavailable. After the
-   * store loses its data, waits until all servers have had time to renew their leases.
+   * store loses its data, closes nothing until all servers have had time to renew their leases.
    */
   async function check (): Promise<void> {
     const bySink = Map.groupBy(pipes.values(), ({ id }) => id.from)

@@ -16,7 +16,7 @@ export const epochOf = (version: string) => version.split('.')[0]
 /** The version of state that has not been created yet. */
 export const versionZero = (createdAt: number) => `${createdAt}.0`
 
-/** Compares two versions. The empty version is older than all others. */
+/** Whether `version` is newer than `than`. The empty version is older than all others. */
 export function isNewer (version: string, than: string): boolean {
   if (than === '' || version === than) return version !== than
   const [dot, otherDot] = [version.indexOf('.'), than.indexOf('.')]
@@ -34,7 +34,10 @@ export interface Versioned {
 export interface Known extends Versioned {
   /** The version that the members on this server have received, through events or their join reply. */
   delivered: Versioned
-  /** Members whose join reply contained a newer version. These members do not receive events up to that version. */
+  /**
+   * Members whose join reply contained a newer version, each with that version. These members do not receive the events
+   * up to that version.
+   */
   pendingJoiners: Map<Session, Versioned>
 }
 
@@ -87,7 +90,7 @@ export function createKnownStates ({ emit }: Pick<Hooks, 'emit'>): KnownStates {
   }
 }
 
-/** Delivers room state changes to the members on this server, each once and in order. */
+/** Delivers each change to room state to the members on this server, once and in order. */
 export interface StateDelivery {
   /** Applies a change that has arrived on the room's channel. */
   applyRemote (room: LocalRoom, header: StateHeader, version: string, events: readonly OutgoingEvent[]): void
@@ -119,7 +122,7 @@ export function createStateDelivery ({ hooks, log, messages }: Pick<FastifyInsta
     for (const [session, from] of pendingJoiners) if (from.version !== version && everyone.has(session)) send([session], from)
   }
 
-  /** Returns the events that turn one version into another, from the feature that defines the state. */
+  /** Asks the feature that defines the state for the events that turn one version into the other. */
   function missedEvents (room: LocalRoom, name: string, from: Versioned, to: Versioned): OutgoingEvent[] {
     const missed: OutgoingEvent[] = []
     hooks.emit('room:stateMissed', room, name, from.state, to.state, (events) => {

@@ -32,7 +32,7 @@ export interface CommitOptions {
   nodeRooms: NodeRooms
   states: KnownStates
   unsynced: Unsynced
-  /** Functions that return the part of a state that survives a restart, by the state's name; see `StateOptions`. */
+  /** By state name: a function that returns the part of the state that survives a restart; see `StateOptions`. */
   durable: Map<string, (state: unknown) => unknown>
   /** Names of the states that may change while servers restore a lost room. */
   unhindered: ReadonlySet<string>

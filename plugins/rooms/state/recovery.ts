@@ -9,7 +9,7 @@ import { wakeJob } from './handle.ts'
 /** Exchanges room state with the store when a socket joins, and when either side may have missed a change. */
 export interface StateRecovery {
   /**
-   * Copies the state from the store's reply to a join into this server's memory.
+   * Copies the state that a join has read from the store into this server's memory.
    *
    * @returns this server's resulting state by name, for the reply
    */

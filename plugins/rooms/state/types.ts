@@ -67,12 +67,12 @@ export interface RoomStateHandle<S> {
   /**
    * Calls `fn` when members on this server have missed changes.
    *
-   * @param fn returns the events that turn `from` into `to`; missing state is undefined
+   * @param fn returns the events that turn `from` into `to`; either is undefined if the state did not exist
    */
   onMissed (fn: (room: LocalRoom, from: S | undefined, to: S | undefined) => readonly RoomEvent[]): void
   /**
-   * Schedules a call to the `onWake` handler, like {@link Decision.wakeAt}. If several times are scheduled, the
-   * earliest applies.
+   * Schedules a call to the `onWake` handler, like {@link Decision.wakeAt}. If more than one time is scheduled,
+   * the earliest applies.
    *
    * @param at epoch milliseconds
    * @throws UNAVAILABLE

@@ -14,7 +14,7 @@ export interface MemoryBans extends Pick<MemberStore, 'ban' | 'unban'> {
 // A room id may contain colons but not spaces.
 const keyOf = (roomId: string, userKey: string) => `${roomId} ${userKey}`
 
-/** @param text a ban as JSON; older servers stored only its end */
+/** @param text a ban as JSON; older servers stored only the time when it ends */
 function parseBan (userKey: string, text: string): Ban {
   const value = JSON.parse(text) as Ban | number
   return typeof value === 'number' ? { userId: userKey, until: value, by: null } : value

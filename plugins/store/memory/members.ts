@@ -93,7 +93,7 @@ export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms,
         room.returning.set(userKey, now + returnMs)
       }
       // If the save fails, the user stays in the saved list of users who may return, until the next save.
-      if (access?.admits === 'nobody' && !mayReturn) saved.save(room).catch(() => { /* The next change of the room saves it. */ })
+      if (access?.admits === 'nobody' && !mayReturn) saved.save(room).catch(() => { /* The room is saved again when it next changes. */ })
       return { lastOfUser, count: room.users.size }
     },
     async forbidReturn (roomId, userKey) {
@@ -140,7 +140,7 @@ interface PinCheck {
   count (roomId: string, address: string | undefined, isRight: boolean): void
 }
 
-/** A count of wrong PINs. */
+/** The name, the key and the limit of a counter of wrong PINs. */
 type Counter = [name: PinLimitOf, key: string, max: number]
 
 function createPinCheck (): PinCheck {

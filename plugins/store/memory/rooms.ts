@@ -10,9 +10,9 @@ export interface MemoryRoom {
   lastActivityAt: number
   producers: number
   documents: Map<string, StoredDocument>
-  /** By document name: the part that survives a restart, as JSON. */
+  /** The part of each document that survives a restart, as JSON, by document name. */
   kept: Map<string, string>
-  /** By name. */
+  /** The entries of each log, by log name. */
   logs: Map<string, string[]>
   /** Deadlines for disconnected users to rejoin the locked room, in epoch milliseconds, by user key. */
   returning: Map<string, number>

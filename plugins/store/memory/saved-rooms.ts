@@ -8,7 +8,7 @@ import type { MemoryRoom, MemoryRooms } from './rooms.ts'
 interface SavedRoom {
   record: RoomRecord
   pinHash?: string | undefined
-  /** By document name: the part that survives a restart. */
+  /** The part of each document that survives a restart, by document name. */
   documents: Record<string, StoredDocument>
   /** Keys of the users who may return after a restart, if the room admits no new users. */
   returning?: string[] | undefined
@@ -18,12 +18,12 @@ interface SavedRoom {
 export interface SavedRooms {
   /** @throws UNAVAILABLE if the disk cannot be written */
   save (room: MemoryRoom): Promise<void>
-  /** If removing a room fails, the room is restored after a restart, without members. */
+  /** Removes a room. If this fails, the room is restored after a restart, without members. */
   remove (roomId: string): Promise<void>
   /**
    * Restores the saved rooms after a restart, without members.
    *
-   * @param now when the rooms became empty, epoch milliseconds
+   * @param now recorded as the time when the rooms became empty, epoch milliseconds
    * @throws UNAVAILABLE if the disk cannot be read
    */
   restore (rooms: MemoryRooms, now: number): Promise<void>

@@ -3,21 +3,21 @@ import { nodeKey } from '../../cluster/leases.redis.ts'
 import type { Profile } from '../../connections/session.ts'
 import type { Ban, Publication, RoomRecord, StoredDocument } from '../types.ts'
 
-// The keys and values of rooms in Redis. A room is
+// The keys and values of rooms in Redis. Each room has these keys, where … stands for msab:room:{<room id>}:
 //   …           hash: meta (JSON of the record), pin (hash), activity (ms), producers:<node>,
 //               restored (when the room was written back after a loss, in ms, on Redis's clock)
 //   …:users     sorted set: user → place in the order of arrival (ms, or the last place + 1)
 //   …:profiles  hash: user → profile JSON
-//   …:listed    profiles of the first users to arrive, as JSON with commas in between; missing if they have changed
+//   …:listed    profiles of the first users to arrive, as JSON, separated by commas; deleted when they change
 //   …:refs      hash: user → number of sockets
 //   …:sessions  hash: "<node> <session>" → user
 //   …:docs      hash: document name → "<version> <JSON>"
 //   …:logs      set: names of the room's logs
 //   …:logs:<n>  list: entries of a log
 //   …:closed    createdAt of the newest closed room with that id (ms); expires after ten minutes
-//   …:ban:<u>   "<end (ms)> <JSON of userId and by>" of a ban; expires when the ban ends. Older servers write only the end
+//   …:ban:<u>   a ban: "<end (ms)> <JSON of userId and by>"; expires when it ends. Older servers write only the end
 //   …:bans      sorted set: banned users, all with score 0, so sorted by user
-//   …:back:<u>  set if the user's connection broke in a locked room: the user may return until it expires
+//   …:back:<u>  set if the user's connection broke in a locked room: the user may return until the key expires
 //   …:last:<l>:<k>  when the last entry with key k was added to log l (ms); expires
 //   …:pin:<u>   number of wrong PINs of the user in the current window
 //   …:pins      number of all wrong PINs in the current window
@@ -60,7 +60,7 @@ export const parseRecord = (text: string): RoomRecord => ({ options: {}, ...JSON
 /** @param text JSON of a profile */
 export const parseProfile = (text: string): Profile => JSON.parse(text) as Profile
 
-/** Caches parsed lists by their text, because most joins read the same list. The texts have at most 4 Mi characters in total. */
+/** Caches parsed lists by their text, because most joins read the same list. Holds at most 4 Mi characters of text. */
 const lists = new LRUCache<string, readonly Readonly<Profile>[]>({ maxSize: 2 ** 22, sizeCalculation: (_profiles, text) => text.length + 1 })
 
 /** @param text the value of the key `listed` */

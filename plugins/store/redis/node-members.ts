@@ -41,7 +41,7 @@ export function createRedisNodeMembers (redis: Redis, nodeId: string, index: Roo
       const list = members.map((member) => [sessionField(node, member.sessionId), member.userKey, JSON.stringify(member.profile)])
       if (node === nodeId) index.invalidate(room.roomId)
       // Send both in the same turn of the event loop. If the script waited for the index, the members could change
-      // before the script is sent.
+      // before it was sent.
       const [written] = await Promise.all([
         replace({
           nodeId: node,

@@ -30,8 +30,8 @@ t.test('a session closes when its token expires', async (t) => {
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
   const { client: bob, token, exp } = await connectBriefly(t, server, { id: 2, name: 'Bob' })
-  // The system may suspend this process, which also runs the server, when the token expires. The timer shows when the
-  // process resumes.
+  // If the system suspends this process when the token expires, the server, which runs in this process, is also
+  // suspended. The timer then fires when the process resumes.
   const expired = delay(exp * 1000 - Date.now()).then(() => Date.now())
 
   t.same(await bob.closed, { code: 4401, reason: 'TOKEN_EXPIRED' })

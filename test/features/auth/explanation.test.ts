@@ -64,7 +64,7 @@ t.test('pages from any origin may read the response', async (t) => {
   t.match(preflight.headers.get('access-control-allow-headers'), 'authorization')
   t.equal((await explain({ url }, tokenFor(1), { origin })).headers.get('access-control-allow-origin'), '*')
   const other = await fetch(`${url}/auth/session`, { headers: { origin } })
-  t.equal(other.headers.get('access-control-allow-origin'), null, 'other routes do not allow it')
+  t.equal(other.headers.get('access-control-allow-origin'), null, 'the responses of other routes are not readable')
 })
 
 t.test('the server logs one line per rejected connection', async (t) => {

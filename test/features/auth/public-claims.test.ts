@@ -54,7 +54,7 @@ t.test('PUBLIC_CLAIMS lists the public claims', async (t) => {
   const ada = await connect(t, server.url, { token: tokenFor(1, claims) })
   await ada.ok('room:join', { roomId: 'r1' })
   const { joined } = await bob.event('room:presence', ({ joined }) => (joined as { userId: unknown }[]).some(({ userId }) => userId === 1)) as { joined: object[] }
-  t.same(joined.filter((user) => 'coins' in user), [{ userId: 1, id: 1, coins: 12_345 }], 'in big rooms, too')
+  t.same(joined.filter((user) => 'coins' in user), [{ userId: 1, id: 1, coins: 12_345 }], 'room:presence contains the configured claims, too')
 })
 
 t.test('a claim cannot impersonate another user', async (t) => {

@@ -22,7 +22,7 @@ onBothStores(t, 'an admin revokes a token', async (t, env) => {
   t.same(await server.admin('POST', '/admin/tokens/revoke', { token: byToken }), { status: 204, body: null })
   t.same(await server.admin('POST', '/admin/tokens/revoke', { sha256: sha256(byHash), expiresAt: inAnHour() }), { status: 204, body: null })
   for (const session of sessions) t.same(await session.closed, { code: 4401, reason: 'UNAUTHORIZED' }, 'open sessions close')
-  t.ok(passed() < 5000, 'within 5 s')
+  t.ok(passed() < 5000, 'the sessions close within 5 s')
 
   for (const token of [byToken, byHash]) t.equal(await outcome(t, server.url, { token }), refused)
   await unaffected.flush()
@@ -54,7 +54,7 @@ onEveryStore(t, 'validates revocations', async (t, env) => {
   t.equal(await revoke(undefined), '400 VALIDATION_FAILED')
 
   const call = (authorization: string) => fetch(`${server.url}/admin/tokens/revoke`, { method: 'POST', headers: { authorization, 'content-type': 'application/json' }, body: '{"token":"x"}' })
-  t.equal((await call('')).status, 401, 'only admins')
+  t.equal((await call('')).status, 401, 'only admins can revoke tokens')
   t.equal((await call(`Bearer ${adminKey}x`)).status, 401)
   t.equal((await call(`Bearer ${tokenFor(1, { roles: ['admin'] })}`)).status, 401)
 })
@@ -72,7 +72,7 @@ t.test('the backend revokes a token with a Redis key', async (t) => {
   const passed = stopwatch()
   await mark(during)
   for (const session of sessions) t.same(await session.closed, { code: 4401, reason: 'UNAUTHORIZED' })
-  t.ok(passed() < 5000, 'within 5 s')
+  t.ok(passed() < 5000, 'the sessions close within 5 s')
   t.equal(await outcome(t, server.url, { token: during }), refused)
   await unaffected.flush()
 

@@ -22,7 +22,7 @@ onEveryStore(t, 'GET /auth/session describes the token', async (t, env) => {
   const refused = { status: 401, body: { error: { code: 'UNAUTHORIZED', message: String } } }
   t.match(await ask({}), refused)
   t.match(await ask({ authorization: 'Bearer nonsense' }), refused)
-  t.match(await ask({ authorization: `Bearer ${sign({ id: 1, name: 'User 1', exp: 1 })}` }), { status: 401, body: { error: { code: 'UNAUTHORIZED', message: /expired/ } } }, 'the reason')
+  t.match(await ask({ authorization: `Bearer ${sign({ id: 1, name: 'User 1', exp: 1 })}` }), { status: 401, body: { error: { code: 'UNAUTHORIZED', message: /expired/ } } }, 'the error contains the reason')
   t.match(await ask({}, `?token=${token}`), refused)
 
   await admin('POST', '/admin/tokens/revoke', { token })

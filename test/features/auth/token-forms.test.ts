@@ -15,17 +15,17 @@ t.test('reads the token from the Authorization header or from a subprotocol', as
 
   const fromProtocol = await connect(t, url, { protocols: ['msab.v1', bearer(token)] })
   t.equal(fromProtocol.greeting.userId, 7)
-  t.equal(fromProtocol.ws.protocol, 'msab.v1', 'never the token, which the response would reveal')
+  t.equal(fromProtocol.ws.protocol, 'msab.v1', 'the server never selects the token, because the response would reveal it')
 
   const turned = await connect(t, url, { protocols: [bearer(token), 'msab.v1'] })
-  t.equal(turned.ws.protocol, 'msab.v1', 'in either order')
+  t.equal(turned.ws.protocol, 'msab.v1', 'the subprotocols may be in either order')
 
   const plain = await connect(t, url, { token, protocols: [] })
   t.equal(plain.ws.protocol, '', 'clients without a subprotocol can connect')
   t.equal(plain.greeting.protocol, 'msab.v1')
 
-  t.equal(await outcome(t, url, { protocols: ['msab.v1'] }), '401 UNAUTHORIZED', 'without a token')
-  t.equal(await outcome(t, url, { query: `?token=${token}` }), '401 UNAUTHORIZED', 'not from the URL by default')
+  t.equal(await outcome(t, url, { protocols: ['msab.v1'] }), '401 UNAUTHORIZED', 'a connection without a token is rejected')
+  t.equal(await outcome(t, url, { query: `?token=${token}` }), '401 UNAUTHORIZED', 'by default, a token in the URL is not accepted')
 })
 
 t.test('reads ?token= last, and only if allowed', async (t) => {

@@ -86,8 +86,8 @@ t.test('validates tokens', async (t) => {
     'an id that is null': token({ ...good(), id: null }),
     'an id with a fraction': token({ ...good(), id: 1.5 }),
     'an id beyond exact numbers': token({ ...good(), id: 2 ** 60 }),
-    'an id with half of a surrogate pair': token({ ...good(), id: 'a\ud800' }),
-    'a name with half of a surrogate pair': token({ ...good(), name: 'a\ud800' }),
+    'an id with an unpaired surrogate': token({ ...good(), id: 'a\ud800' }),
+    'a name with an unpaired surrogate': token({ ...good(), name: 'a\ud800' }),
     'a name with NUL': token({ ...good(), name: 'a\0' }),
     'a huge id': token({ ...good(), id: 'x'.repeat(129) }),
     'roles that are not a list': token({ ...good(), roles: 'admin' }),
@@ -172,7 +172,7 @@ t.test('checks aud, iss and typ if they are configured', async (t) => {
   const typed = (typ?: unknown) => ({ alg: 'HS256', ...(typ === undefined ? {} : { typ }) })
   const resultOf = (payload: object, typ: unknown = 'at+jwt') => outcome(t, server.url, { token: token(payload, undefined, typed(typ)) })
   for (const typ of ['at+jwt', 'AT+JWT', 'application/at+jwt']) t.equal(await resultOf(claims, typ), '101', typ)
-  t.equal(await resultOf({ ...claims, aud: ['chat', 'audio'] }), '101', 'one of several audiences')
+  t.equal(await resultOf({ ...claims, aud: ['chat', 'audio'] }), '101', 'one of several audiences is enough')
   const refused: Record<string, [payload: object, header: object]> = {
     'another typ': [claims, typed('JWT')],
     'no typ': [claims, typed()],

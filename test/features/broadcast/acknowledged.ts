@@ -4,8 +4,8 @@ import { connect } from '../../support/client.ts'
 import { until } from '../../support/retry.ts'
 
 // Once a server has acknowledged a broadcast command, a recording command or a call to /api, the effect must survive
-// kill -9. The test sends all of them at once and kills the server when the last reply arrives, so a write that follows
-// its reply would be lost.
+// kill -9. The test sends all of them at once and kills the server when the last reply arrives, so it
+// fails if the server replies before it stores a change.
 
 const features = { FEATURES: 'auth,media,broadcast,recording', BROADCAST_ENCRYPT: 'true' }
 

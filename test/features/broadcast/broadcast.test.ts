@@ -55,14 +55,14 @@ t.test('players receive continuous segments and parts', async (t) => {
       }
       listed = await playlist(`${file}?_HLS_msn=${++next}`)
       t.equal(listed.targetDuration, 2)
-      t.ok(Math.abs(listed.first * 2.048 - Date.now() / 1000) < 20, 'numbered by Unix time')
-      t.ok(listed.discontinuitySequence < 1000, 'small, because hls.js creates arrays of this length')
+      t.ok(Math.abs(listed.first * 2.048 - Date.now() / 1000) < 20, 'segments are numbered by Unix time')
+      t.ok(listed.discontinuitySequence < 1000, 'the number is small, because hls.js creates arrays of this length')
       let end: number | undefined
       for (const { uri, duration } of listed.segments) {
         const segment = await get(`${uri}`)
         t.match(Object.fromEntries(segment.headers), { 'cache-control': 'public, max-age=60, immutable', 'access-control-allow-origin': '*', 'cross-origin-resource-policy': 'cross-origin', 'content-type': 'audio/mp4' })
         for (const fragment of fragmentsOf(segment.body)) {
-          if (end !== undefined) t.equal(fragment.start, end, 'without a gap')
+          if (end !== undefined) t.equal(fragment.start, end, 'there is no gap between fragments')
           end = fragment.start + fragment.duration
         }
         t.ok(Math.abs(fragmentsOf(segment.body).reduce((sum, fragment) => sum + fragment.duration, 0) / 48_000 - duration) < 0.001)
@@ -80,7 +80,7 @@ t.test('players receive continuous segments and parts', async (t) => {
   t.match(await get('live.m3u8?_HLS_part=1'), { status: 400 })
   t.match(await get('live.m3u8?_HLS_msn=x'), { status: 400 })
   t.match(await get('aac-1.m4s'), { status: 404 })
-  t.match(await get('key'), { status: 404 }, 'not encrypted')
+  t.match(await get('key'), { status: 404 }, 'the broadcast is not encrypted')
   t.match(JSON.parse(await text('info')), { roomId: 'r1', hlsUrl: '/hls/r1/index.m3u8', title: null, hostName: 'User 1' })
 })
 

@@ -4,8 +4,8 @@ import { build } from '../../support/build.ts'
 import { hlsClient } from '../../support/hls.ts'
 import { speak } from '../../support/mix.ts'
 
-// Measures the CPU time per room on air for the mix, AAC encoding and packaging. For comparison, the same rooms and
-// speakers are first measured while they are not on air.
+// Measures the CPU time that the mix, AAC encoding and packaging need per room on air. For comparison, the same rooms
+// and speakers are first measured off air.
 
 const rooms = 5
 const seconds = 30

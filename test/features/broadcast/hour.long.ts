@@ -37,8 +37,8 @@ for (const [file, codec] of [['live.m3u8', 'aac'], ['opus.m3u8', 'opus']] as con
     let samples = 0
     let segments = 0
     /**
-     * How long after its end each segment is listed in a playlist, in milliseconds. Only the differences between
-     * segments matter.
+     * The delay between the end of each segment and its appearance in a playlist, in milliseconds. Only the
+     * differences between segments matter.
      */
     const lags: number[] = []
     const faults: string[] = []
@@ -102,7 +102,7 @@ for (const [file, codec] of [['live.m3u8', 'aac'], ['opus.m3u8', 'opus']] as con
     const frame = codec === 'aac' ? 1024 : 960
     const times = probe.stdout.trim().split('\n').map((line) => Number.parseInt(line))
     t.equal(times.length * frame, samples, 'ffprobe finds all samples')
-    t.ok(times.every((time, i) => i === 0 || time === (times[i - 1] ?? 0) + frame), 'without a gap')
+    t.ok(times.every((time, i) => i === 0 || time === (times[i - 1] ?? 0) + frame), 'there is no gap between packets')
     const decoded = await run('ffmpeg', ['-v', 'error', '-i', path, '-t', '30', '-ac', '1', '-f', 's16le', '-'], { encoding: 'buffer', maxBuffer: 1e9 })
     t.equal(String(decoded.stderr), '')
     // On a busy machine, the tone may be interrupted in some of these seconds, so use the median.

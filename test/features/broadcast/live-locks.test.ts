@@ -4,7 +4,7 @@ import type { TestClient } from '../../support/client.ts'
 import { until } from '../../support/retry.ts'
 import { dtlsParameters, rtpParameters } from '../../support/rtp.ts'
 
-// With BROADCAST_SINGLE_CONNECTION, a user speaks over one connection at a time.
+// With BROADCAST_SINGLE_CONNECTION, a user may speak over only one connection at a time.
 
 const env = { FEATURES: 'auth,media,broadcast', BROADCAST_SINGLE_CONNECTION: 'true' }
 
@@ -26,9 +26,9 @@ onBothStores(t, 'a second connection of the same user cannot speak until the fir
   const [one, two, three] = [await speaker(first), await speaker(second), await speaker(other)]
   t.match(await one(), { ok: true })
   t.match(await two(), { ok: false, error: { code: 'ALREADY_LIVE' } })
-  t.match(await three(), { ok: true }, 'another user')
+  t.match(await three(), { ok: true }, 'a different user may speak')
   t.match(await server.admin('POST', '/admin/features/broadcast/reload'), { status: 200 })
-  t.match(await two(), { ok: false, error: { code: 'ALREADY_LIVE' } }, 'after a reload')
+  t.match(await two(), { ok: false, error: { code: 'ALREADY_LIVE' } }, 'the lock is kept across a reload')
   await first.ok('room:leave')
   await until(async () => (await two()).ok)
 })
@@ -43,7 +43,7 @@ onBothStores(t, "a connection can speak once a dead server's lock expires", asyn
   t.ok(performance.now() - begin > 2990)
 })
 
-t.test('a connection whose lock was taken over stops speaking', async (t) => {
+t.test('closes the producer of a connection whose lock was taken over', async (t) => {
   const server = await build(t, { env })
   const client = await server.connect(1)
   const speak = await speaker(client)

@@ -34,7 +34,7 @@ onBothStores(t, 'creates, starts, lists and deletes rooms, and creates users', a
   t.match(await ask('POST', '/api/rooms', bob, { roomId: 'open' }), { status: 409, body: { error: { code: 'ROOM_EXISTS' } } })
   t.match(await ask('POST', '/api/rooms', ada, { roomId: 'secret', pin: 'abc123' }), { status: 201, body: { room: { pin: 'abc123' } } })
   for (const body of [{}, { roomId: 'third' }]) t.match(await ask('POST', '/api/rooms', ada, body), { status: 429, body: { error: { code: 'ROOM_QUOTA', details: { limit: 2 } } } })
-  t.match(await ask('GET', '/api/rooms', ada), { body: { rooms: [{ roomId: 'open' }, { roomId: 'secret' }] } }, 'nothing has changed')
+  t.match(await ask('GET', '/api/rooms', ada), { body: { rooms: [{ roomId: 'open' }, { roomId: 'secret' }] } }, 'the rejected calls create no room')
 
   t.match(await ask('GET', '/api/rooms/open', ada), { status: 200, body: { room: { pin: undefined, onAir: false, users: [] } } })
   t.match(await ask('GET', '/api/rooms/open', bob), { status: 404 }, 'the room is not on air and belongs to another user')
@@ -45,7 +45,7 @@ onBothStores(t, 'creates, starts, lists and deletes rooms, and creates users', a
 
   t.match(await ask('GET', '/api/rooms/open', ada), { body: { room: { users: [{ userID: anchor.body['userID'], role: 'anchor', status: 'left' }] } } })
   t.match(await ask('POST', '/api/rooms/open/start', ada), { status: 200, body: { room: { onAir: false } } })
-  t.match(await ask('POST', '/api/token', undefined, { roomId: 'secret', pin: 'abc123' }), { status: 404 }, 'not on air')
+  t.match(await ask('POST', '/api/token', undefined, { roomId: 'secret', pin: 'abc123' }), { status: 404 }, 'the room is not on air')
   const speaker = await server.connect(anchor.body['userID'] as string, { token: anchor.body['token'] as string })
   await speaker.ok('room:join', { roomId: 'open' })
   await speaker.event('broadcast:started')
@@ -65,7 +65,7 @@ onBothStores(t, 'creates, starts, lists and deletes rooms, and creates users', a
   const keyStatus = async (query: string) => (await fetch(`${server.url}/hls/secret/key${query}`)).status
   t.equal(await keyStatus(`?token=${String(token)}`), 200)
   t.equal(await keyStatus(''), 403)
-  t.equal(await keyStatus(`?token=${String(other)}`), 403, 'the token of another room')
+  t.equal(await keyStatus(`?token=${String(other)}`), 403, 'a token for a different room is rejected')
 
   // The room has the PIN and the owner from the API call.
   const guest = await server.connect(3)
@@ -78,7 +78,7 @@ onBothStores(t, 'creates, starts, lists and deletes rooms, and creates users', a
   for (const [method, path] of [['POST', '/start'], ['POST', '/users'], ['DELETE', '']] as const) {
     t.match(await ask(method, `/api/rooms/theirs${path}`, bob, method === 'POST' ? {} : undefined), { status: 403, body: { error: { code: 'FORBIDDEN' } } }, path)
   }
-  t.match(await ask('POST', '/api/rooms/theirs/users', tokenFor(3)), { status: 403 }, 'the API has not created the room')
+  t.match(await ask('POST', '/api/rooms/theirs/users', tokenFor(3)), { status: 403 }, 'the room was not created with the API')
   t.match(await ask('POST', '/api/rooms/theirs/start', tokenFor(3)), { status: 200, body: { room: { roomId: 'theirs', onAir: true } } })
   await guest.event('broadcast:started')
   t.match(await ask('GET', '/api/rooms/theirs', bob), { status: 404 }, 'the room has a PIN')
@@ -90,7 +90,7 @@ onBothStores(t, 'creates, starts, lists and deletes rooms, and creates users', a
 
   t.match(await ask('DELETE', '/api/rooms/secret', bob), { status: 403 })
   t.match(await ask('DELETE', '/api/rooms/secret', ada), { status: 200, body: { success: true } })
-  t.equal(await keyStatus(`?token=${String(token)}`), 404, 'off air')
+  t.equal(await keyStatus(`?token=${String(token)}`), 404, 'the room is no longer on air')
   t.match(await ask('GET', '/api/rooms/secret', ada), { status: 404 })
 })
 

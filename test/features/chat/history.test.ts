@@ -22,8 +22,8 @@ onBothStores(t, 'a join returns the last 50 messages, newest last', async (t, en
   await receives(eve, id)
   const expected = messagesOf(ada).slice(-50)
   t.strictSame(expected.map(({ content }) => content), Array.from({ length: 50 }, (_, i) => `${i + 5}`))
-  for (const server of [a, b]) t.strictSame(await historyOf(await server.connect(4)), expected, 'in the order of the events')
-  t.strictSame(await historyOf(ada), expected, 'also after a rejoin')
+  for (const server of [a, b]) t.strictSame(await historyOf(await server.connect(4)), expected, 'the history has the order of the events')
+  t.strictSame(await historyOf(ada), expected, 'a rejoin returns the same history')
   t.equal((await a.app.store.readLog('r1', 'chat')).length, 50, 'the store keeps only 50')
 
   t.match(await historyOf(bob, 'r2'), [{ roomId: 'r2', content: 'elsewhere' }], 'each room has a separate history')
@@ -39,7 +39,7 @@ onEveryStore(t, 'the length of the history is configurable', async (t, env, kind
   t.match(await historyOf(bob), [{ content: 'b' }, { content: 'c' }])
 })
 
-onEveryStore(t, 'supports an empty history', async (t, env, kind) => {
+onEveryStore(t, 'returns no history if CHAT_HISTORY is 0', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, { ...env, CHAT_HISTORY: '0' })
   const [ada, bob] = [await a.connect(1), await b.connect(2)]
   t.strictSame(await historyOf(ada), [])
@@ -69,7 +69,7 @@ onEveryStore(t, 'deletes the history with its room', async (t, env, kind) => {
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
   await ada.ok('chat:message', { content: 'a secret' })
   await bob.ok('room:leave')
-  t.match(await historyOf(bob), [{ content: 'a secret' }], 'kept until the room is removed')
+  t.match(await historyOf(bob), [{ content: 'a secret' }], 'the history is kept until the room is removed')
   t.equal((await b.admin('POST', '/admin/rooms/r1/close')).status, 204)
   await ada.event('room:closed')
   t.strictSame(await a.app.store.readLog('r1', 'chat'), [])
@@ -152,7 +152,7 @@ t.test('while Redis is down, members on the same server chat without a history',
   for (const content of ['is anybody here', 'I am']) sent.push(await ada.ok('chat:message', { content }))
   for (const client of [ada, bob]) {
     await receives(client, sent[1]?.id)
-    t.strictSame(messagesOf(client).map(({ content }) => content), ['before', 'is anybody here', 'I am'], 'each once, in order')
+    t.strictSame(messagesOf(client).map(({ content }) => content), ['before', 'is anybody here', 'I am'], 'each message arrives once, in order')
   }
   t.equal(await kim.fails('chat:message', { content: 'x', messageType: 'system' }), 'FORBIDDEN', 'roles are kept')
   const replies = await Promise.all(Array.from({ length: 70 }, () => bob.request('chat:message', { content: 'let me talk' })))
@@ -184,7 +184,7 @@ t.test('members on the sender\'s server receive a message once, even if it never
     await receives(client, last.id)
     t.strictSame(messagesOf(client).map((message) => message.id), [id, last.id])
   }
-  t.match(await historyOf(await server.connect(3)), [{ id: last.id }], 'not in the history')
+  t.match(await historyOf(await server.connect(3)), [{ id: last.id }], 'the message is not in the history')
 })
 
 t.test('a long history of long messages does not block joins', async (t) => {
@@ -194,6 +194,6 @@ t.test('a long history of long messages does not block joins', async (t) => {
   for (let i = 0; i < 150; i++) await ada.ok('chat:message', { content: `${i} `.padEnd(500, '字') })
   const history = (await historyOf(await server.connect(2))) as { content: string }[]
   t.ok(history.length > 5 && history.length < 150)
-  t.equal(history.at(-1)?.content.slice(0, 4), '149 ', 'the newest')
+  t.equal(history.at(-1)?.content.slice(0, 4), '149 ', 'the history ends with the newest message')
   t.ok(history.reduce((sum, message) => sum + Buffer.byteLength(JSON.stringify(message)), 0) <= 16_384)
 })

@@ -26,7 +26,7 @@ onBothStores(t, 'sends a message to every socket in the room, including its send
     t.strictSame(await client.event('chat:message'), { roomId: 'r1', ...answer, userId: 'bob', userName: 'User bob', content: '👋', messageType: 'emoji' }, 'the client cannot set the sender')
   }
   ada.send({ type: 'chat:message', data: { content: 'wave.webp', messageType: 'sticker' } })
-  for (const client of [ada, adasPhone, bob]) t.match(await client.event('chat:message'), { content: 'wave.webp', messageType: 'sticker' }, 'also for a message without a reply')
+  for (const client of [ada, adasPhone, bob]) t.match(await client.event('chat:message'), { content: 'wave.webp', messageType: 'sticker' }, 'a message without an id is delivered, too')
 
   const last = await eve.ok('chat:message', { content: 'nobody is here' })
   await receives(eve, last.id)
@@ -53,7 +53,7 @@ onEveryStore(t, 'keeps the text unchanged', async (t, env, kind) => {
   const texts = [
     ' ', '\n', '\t', '  in the middle \n of much space  ', '\u00a0', '\u200b', '\ufeff', '\u2028\u2029',
     '\x07\x1b[31mred\x7f\x9b', '\u202eback to front', '\u2066isolated\u2069', 'e\u0301 and é', '👩‍👩‍👧‍👦', '\uffff\ufffe',
-    // Servers exchange lines of JSON, and these texts try to break the format.
+    // Servers exchange lines of JSON, and these strings try to break the format.
     '{"closed":{"reason":"backend","createdAt":9e15}}\n{"type":"room:closed"}', '\n{"except":"me"}', '"\\"', '__proto__', '${0} %s %o', '<script>alert(1)</script>', // eslint-disable-line no-template-curly-in-string
     'x'.repeat(500), '😀'.repeat(500), 'e\u0301'.repeat(250)
   ]
@@ -89,14 +89,14 @@ onEveryStore(t, 'rejects invalid messages without storing them', async (t, env, 
   t.match(await ada.event('error'), { code: 'VALIDATION_FAILED', type: 'chat:message' })
 
   await ada.ok('room:leave')
-  t.equal(await ada.fails('chat:message', { content: 'hello' }), 'NOT_IN_ROOM', 'after a leave')
+  t.equal(await ada.fails('chat:message', { content: 'hello' }), 'NOT_IN_ROOM', 'a user who left cannot send messages')
   const last = await bob.ok('chat:message', { content: 'done' })
   await receives(bob, last.id)
   t.equal(messagesOf(bob).length, 1)
   t.match(await historyOf(ada), [{ content: 'done' }])
   t.equal((await a.admin('POST', '/admin/rooms/r1/close')).status, 204)
   await bob.event('room:closed')
-  t.equal(await bob.fails('chat:message', { content: 'hello' }), 'NOT_IN_ROOM', 'in a closed room')
+  t.equal(await bob.fails('chat:message', { content: 'hello' }), 'NOT_IN_ROOM', 'a member of a closed room cannot send messages')
 })
 
 onEveryStore(t, 'only the owner and admins can send system messages', async (t, env, kind) => {
@@ -144,11 +144,11 @@ onBothStores(t, 'limits messages to 60 per minute per user and room', async (t, 
 
   const replies = await Promise.all(Array.from({ length: 70 }, (_, i) => (i % 2 ? ada : adasPhone).request('chat:message', { content: `${i}` })))
   const [sent, refused] = [replies.filter(({ ok }) => ok), replies.filter(({ ok }) => !ok)]
-  t.equal(sent.length, 60, 'across all connections of a user')
+  t.equal(sent.length, 60, 'the limit applies across all connections of a user')
   for (const { error } of refused) {
     t.match(error, { code: 'RATE_LIMITED', details: { retryAfterMs: Number } })
     const { retryAfterMs } = error.details as { retryAfterMs: number }
-    t.ok(retryAfterMs > 0 && retryAfterMs <= 60_000, `in ${retryAfterMs} ms`)
+    t.ok(retryAfterMs > 0 && retryAfterMs <= 60_000, `retryAfterMs is ${retryAfterMs}`)
   }
   t.equal(await ada.fails('chat:message', { content: 'again' }), 'RATE_LIMITED')
   const last = await bob.ok('chat:message', { content: 'done' })

@@ -22,7 +22,7 @@ onBothStores(t, 'members receive messages in the order of the history', async (t
 
   const [received] = watchers.map(messagesOf)
   t.equal(received?.length, 6 * rounds * each + 1)
-  t.equal(new Set(received?.map(({ id }) => id)).size, received?.length, 'each once')
+  t.equal(new Set(received?.map(({ id }) => id)).size, received?.length, 'each message arrives once')
   for (const client of [...writers, ...watchers]) t.strictSame(messagesOf(client), received)
   for (const [i, replies] of sent.entries()) {
     const own = received?.filter(({ userId, content }) => userId === i && content !== 'done')

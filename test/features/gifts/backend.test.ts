@@ -55,7 +55,7 @@ onEveryStore(t, 'the backend charges gifts', async (t, env) => {
   t.same(new Set(backend.ledger.keys()), new Set(sent))
   t.ok([...backend.ledger.values()].every(({ received }) => received === 1))
   t.match(backend.ledger.get(sent[6] as string)?.transaction, { room_id: '5', sender_id: 2, recipient_id: 99, gift_id: 7, quantity: 7, timestamp: Number })
-  t.ok(backend.calls('gifts') <= 5, `in ${backend.calls('gifts')} calls`)
+  t.ok(backend.calls('gifts') <= 5, `the backend receives ${backend.calls('gifts')} calls`)
   await until(async () => (await counts(server)).queued === 0)
   t.same(await counts(server), nothing, 'charged gifts are not stored')
 })

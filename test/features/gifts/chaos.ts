@@ -37,7 +37,7 @@ export interface ChaosOptions {
 const triesPerSender = 28
 const atOnce = 4
 const rooms = 50
-/** Probability that a sender repeats an acknowledged gift. */
+/** Probability that a sender sends an acknowledged gift again with the same key. */
 const doubted = 0.1
 const pick = <T>(items: readonly T[]) => items[Math.floor(Math.random() * items.length)] as T
 

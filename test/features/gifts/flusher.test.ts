@@ -104,7 +104,7 @@ t.test('sends 100 gifts immediately and more in several batches', async (t) => {
   const more = await add(250)
   await until(async () => (await outbox.counts()).queued === 0)
   t.same(new Set(calls.flat()), new Set(ids([...gifts, ...more])))
-  t.equal(calls.flat().length, 350, 'each once')
+  t.equal(calls.flat().length, 350, 'each gift is sent once')
   t.ok(calls.every((call) => call.length <= 100))
 })
 
@@ -208,7 +208,7 @@ t.test('looks up the gift processor for each batch', slowly, async (t) => {
   const { outbox, add, value } = start(t, () => booked, { processor: () => to })
   const first = await add(3)
   await until(async () => await value('flylive_gift_queue_size') === 3)
-  t.same(await outbox.counts(), { queued: 3, ledger: 0, failed: 0, deadLetters: 0 }, 'gifts wait for a missing bridge')
+  t.same(await outbox.counts(), { queued: 3, ledger: 0, failed: 0, deadLetters: 0 }, 'gifts wait while there is no bridge')
   to = { timeoutMs: 1000, async processGifts (gifts) { sent.push(...ids(gifts)); return booked } }
   await until(async () => (await outbox.counts()).queued === 0)
   t.same(sent, ids(first))

@@ -108,7 +108,7 @@ onEveryStore(t, 'limits gifts to 30 and previews to 60 per minute', async (t, st
   for (const client of [ada, adasPhone, bob]) await client.ok('room:join', { roomId: 'r1' })
   const send = (i: number) => (i % 2 ? ada : adasPhone).request('gift:send', { giftId: 1, recipientId: 2 })
   const replies = await Promise.all(Array.from({ length: 40 }, (_, i) => send(i)))
-  t.equal(replies.filter(({ ok }) => ok).length, 30, 'across all connections of a user')
+  t.equal(replies.filter(({ ok }) => ok).length, 30, 'the limit applies across all connections of a user')
   t.match(replies.find(({ ok }) => !ok)?.error, { code: 'RATE_LIMITED', details: { retryAfterMs: Number } })
   await bob.ok('gift:send', { giftId: 1, recipientId: 1 })
   const prepared = await Promise.all(Array.from({ length: 70 }, () => ada.request('gift:prepare', { giftId: 1, recipientId: 2 })))

@@ -87,7 +87,7 @@ t.test('creates the file with the right settings', async (t) => {
   await t.rejects(outbox.take([1], 1), { code: 'UNAVAILABLE' })
   const again = createSqliteOutbox(file)
   t.teardown(() => again.close())
-  t.match(await again.counts(), { queued: 2 }, 'gifts in flight at the close are stored')
+  t.match(await again.counts(), { queued: 2 }, 'a gift that is being added during close() is stored')
 })
 
 t.test('rejects gifts while the database is locked', async (t) => {

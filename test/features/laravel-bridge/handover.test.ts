@@ -43,5 +43,5 @@ t.test('delivers each event once and in order during a reload', async (t) => {
   await until(() => levels().includes(999))
   t.equal(levels().length, 1000)
   const inOrder = (list: readonly number[]) => list.every((n, i) => i === 0 || n > (list[i - 1] as number))
-  t.ok(inOrder(levels()), 'in order')
+  t.ok(inOrder(levels()), 'the events are in order')
 })

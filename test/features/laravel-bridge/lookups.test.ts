@@ -46,7 +46,7 @@ t.test('a role lookup takes one call', async (t) => {
   const { backend, rights } = await setUp(t)
   t.equal(await rights.roleOf(room, '44'), 'member')
   t.equal(backend.calls(), 1)
-  t.equal(await rights.roleOf(room, '45'), 'member', 'a user without a role')
+  t.equal(await rights.roleOf(room, '45'), 'member', 'a user without a role is a member')
   t.equal(await rights.roleOf(room, '45'), 'member')
   t.equal(backend.calls(), 2, 'a missing role is cached, too')
   backend.roles.set('7/46', 'owner')
@@ -54,7 +54,7 @@ t.test('a role lookup takes one call', async (t) => {
   t.equal(backend.calls(), 3)
   await rights.ownerOf('7')
   t.equal(await rights.roleOf(room, '42'), 'owner')
-  t.equal(backend.calls(), 4, 'no call for the owner if cached')
+  t.equal(backend.calls(), 4, 'a cached owner needs no call')
 })
 
 t.test('an owner without a role in the backend is still the owner', async (t) => {
@@ -82,7 +82,7 @@ t.test('uses cached responses for five minutes while the backend is down', async
   t.equal(await rights.ownerOf('8'), undefined)
   await backend.stop()
   t.equal(await rights.roleOf(room, '43'), 'admin')
-  t.equal(await stale('role'), undefined, 'still fresh')
+  t.equal(await stale('role'), undefined, 'the cached role is still fresh')
 
   clock.ms += freshMs + 1
   t.equal(await rights.roleOf(room, '43'), 'admin')
@@ -90,7 +90,7 @@ t.test('uses cached responses for five minutes while the backend is down', async
   t.equal(await rights.ownerOf('7'), 42)
   t.same([await stale('role'), await stale('room')], [1, 2])
   await t.rejects(rights.roleOf(room, '44'), { code: 'UNAVAILABLE', details: { retryable: true } }, 'does not default to "member"')
-  await t.rejects(rights.ownerOf('8'), { code: 'UNAVAILABLE' }, '"no such room" is not used when stale')
+  await t.rejects(rights.ownerOf('8'), { code: 'UNAVAILABLE' }, 'a stale "no such room" is not used')
   await t.rejects(rights.ownerOf('9'), { code: 'UNAVAILABLE' })
 
   clock.ms += staleMs - 2

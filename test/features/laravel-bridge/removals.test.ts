@@ -64,7 +64,8 @@ t.test('a user on a server that missed the kick is removed later', async (t) => 
   const b = await build(t, { env: { ...backend.env, REDIS_URL: network.url } })
   const [ada, bob] = [await a.connect(1), await b.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: '7' })
-  // The servers' clocks may differ, and a user who connects after the kick may stay.
+  // A user who connects after the kick may stay. The servers' clocks may differ, so wait until the clock of server `a`
+  // has passed the time of the connection.
   const [session] = b.app.sockets.ofUser('2')
   await until(() => a.app.clock.now() > (session?.connectedAt ?? Infinity))
   network.silence(true)

@@ -9,7 +9,7 @@ const roleOf = async ({ app }: TestServer, roomId: string, userId: number) => {
   return await app.rooms.roleOf(await app.store.getRoom(roomId) as RoomRecord, session as NonNullable<typeof session>)
 }
 
-t.test('creates a room that the backend knows, with the owner from the backend', async (t) => {
+t.test('creates a room that exists in the backend, with the owner from the backend', async (t) => {
   const backend = await startBackend(t)
   backend.rooms.set('7', 42)
   backend.roles.set('7/43', 'admin')

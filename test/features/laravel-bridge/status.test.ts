@@ -79,7 +79,7 @@ t.test('sends one report per second across all servers', { buffered: true }, asy
   assertSpacing(t, backend)
 })
 
-t.test('stops reporting a room that the backend does not know', { buffered: true }, async (t) => {
+t.test('stops reporting a room that does not exist in the backend', { buffered: true }, async (t) => {
   const backend = await startBackend(t)
   backend.rooms.set('7', 42)
   const server = await build(t, { env: backend.env })

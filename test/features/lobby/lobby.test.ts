@@ -117,7 +117,7 @@ onEveryStore(t, 'returns rooms in pages', async (t, env, kind) => {
       cursor = page.nextCursor
       pages++
     } while (cursor !== null)
-    t.same(listed, ids, `of ${limit}`)
+    t.same(listed, ids, `pages of ${limit}`)
     t.equal(pages, Math.ceil(ids.length / limit))
   }
   const { nextCursor } = await list(looker, { limit: 3 })

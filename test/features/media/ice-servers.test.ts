@@ -22,7 +22,7 @@ t.test('sends the configured ICE servers, with TURN credentials per client', asy
   t.equal(turn?.credential, createHmac('sha1', 'north-by-northwest').update(turn?.username ?? '').digest('base64'), 'the same as coturn computes')
 })
 
-t.test('sends an empty list without ICE servers', async (t) => {
+t.test('sends an empty list if no ICE servers are configured', async (t) => {
   const server = await build(t)
   t.same((await server.connect(1)).greeting.iceServers, [])
 })

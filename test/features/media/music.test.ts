@@ -56,7 +56,7 @@ t.test('a client closes its consumer', async (t) => {
   const { id: producerId } = await produce({})
   const { id: consumerId } = await consume({ producerId, paused: false })
   bob.events.length = 0
-  t.equal(await ada.fails('consumer:close', { consumerId }), 'CONSUMER_NOT_FOUND', "not another user's")
+  t.equal(await ada.fails('consumer:close', { consumerId }), 'CONSUMER_NOT_FOUND', "a user cannot close another user's consumer")
   await bob.ok('consumer:close', { consumerId })
   t.equal(consumers.get(String(consumerId))?.closed, true)
   t.equal(await bob.fails('consumer:close', { consumerId }), 'CONSUMER_NOT_FOUND')

@@ -24,7 +24,7 @@ onBothStores(t, 'recommends the mix when enough users listen, until their number
   await clients[0]?.ok('seat:take', { seatIndex: 0 })
   await join()
   await clients[0]?.flush()
-  t.same(recommendations(), [], 'four people without a seat')
+  t.same(recommendations(), [], 'four people without a seat are too few')
   await clients[0]?.ok('seat:leave')
   for (const client of clients) t.same(await client.event('audio:mix'), { roomId: 'r1', recommended: true })
   t.match(await join(), { mix: { recommended: true } })

@@ -49,7 +49,7 @@ onBothStores(t, 'hosts moderate a room', async (t, env, kind) => {
     t.match((await owner.ok('room:bans')).bans, [{ userId: 5 }])
     t.match(lines.filter(({ action }) => action === 'room.kick'), [
       { by: 2, roomId: 'bans', userId: 3, before: { inRoom: true } }, { by: 1, userId: 3, after: { bannedUntil: Number } }, { by: 2, userId: 77 }, { key: String, userId: 5 }
-    ], 'in the audit log, with the user or the key')
+    ], 'the audit log names the user or the key')
   })
 
   await t.test('only members, hosts and users with the PIN can join a locked room', async (t) => {
@@ -59,7 +59,7 @@ onBothStores(t, 'hosts moderate a room', async (t, env, kind) => {
     const [stranger, token] = [await a.connect(9), await b.connect(8)]
     for (const client of [stranger, token]) t.equal(await client.fails('room:join', { roomId: 'locks' }), 'ROOM_LOCKED')
     t.equal(await stranger.fails('room:join', { roomId: 'locks', pin: '1234' }), 'ROOM_LOCKED')
-    t.match(await (await a.connect(3)).ok('room:join', { roomId: 'locks' }), { isLocked: true, participantCount: 4 }, 'with another connection')
+    t.match(await (await a.connect(3)).ok('room:join', { roomId: 'locks' }), { isLocked: true, participantCount: 4 }, 'a member can join with another connection')
     await owner.ok('room:leave')
     await owner.ok('room:join', { roomId: 'locks' })
     await admin.ok('room:leave')
@@ -75,7 +75,7 @@ onBothStores(t, 'hosts moderate a room', async (t, env, kind) => {
     t.equal(await back.fails('room:join', { roomId: 'locks', pin: '0000' }), 'PIN_WRONG')
     await back.ok('room:join', { roomId: 'locks', pin: '4711' })
     await owner.ok('room:leave')
-    t.match(await owner.ok('room:join', { roomId: 'locks' }), { ownerId: 1, isLocked: true }, 'the owner needs no PIN that an admin may have set')
+    t.match(await owner.ok('room:join', { roomId: 'locks' }), { ownerId: 1, isLocked: true }, 'the owner needs no PIN, because an admin may have set it')
     await admin.ok('room:unlock')
     t.match(await stranger.ok('room:join', { roomId: 'locks' }), { isLocked: false })
     await stranger.ok('room:leave')
@@ -195,12 +195,12 @@ onBothStores(t, 'limits messages in slow mode, and deletes messages', async (t, 
   t.same(await other.event('chat:mode'), { roomId: 'r1', slowModeSeconds: 1 })
   const began = performance.now()
   const replies = await Promise.all([member, phone, member, phone].map((client) => client.request('chat:message', { content: 'fast' })))
-  t.equal(replies.filter(({ ok }) => ok).length, 1, 'one of the concurrent messages of a user, over two servers')
+  t.equal(replies.filter(({ ok }) => ok).length, 1, 'one of a user\'s concurrent messages on two servers is accepted')
   for (const { ok, error } of replies) if (!ok) t.match(error, { code: 'RATE_LIMITED', details: { retryAfterMs: Number } })
   await other.ok('chat:message', { content: 'another user' })
   for (let i = 0; i < 3; i++) await owner.ok('chat:message', { content: 'hosts are exempt' })
   await until(async () => (await phone.request('chat:message', { content: 'later' })).ok)
-  t.ok(performance.now() - began >= 1000 - clocksDifferMs, 'one second later')
+  t.ok(performance.now() - began >= 1000 - clocksDifferMs, 'the next message is accepted after one second')
   await owner.ok('chat:slowMode', { seconds: 0 })
   await member.ok('chat:message', { content: 'free' })
   await member.ok('chat:message', { content: 'again' })
@@ -223,7 +223,7 @@ t.test('limits the bans of a room and the commands of a user', async (t) => {
   const { owner, admin } = await openRoom([server], 'r1')
   for (const userId of [50, 51]) await admin.ok('room:kick', { userId, banSeconds: 60 })
   t.match(await admin.request('room:kick', { userId: 3, banSeconds: 60 }), { error: { code: 'BAN_LIMIT', details: { limit: 2 } } })
-  t.match((await server.admin('GET', '/admin/rooms/r1')).body, { participantCount: 4 }, 'and nothing has changed')
+  t.match((await server.admin('GET', '/admin/rooms/r1')).body, { participantCount: 4 }, 'the user is not kicked')
   await admin.ok('room:kick', { userId: 50, banSeconds: 90 })
   await admin.ok('room:unban', { userId: 51 })
   await admin.ok('room:kick', { userId: 3, banSeconds: 60 })

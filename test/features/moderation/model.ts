@@ -42,7 +42,7 @@ interface Player {
   /** Whether the user is in the room, or may be in it after a join or leave without a reply. */
   mayBeMember: boolean
   /**
-   * When the user's right to return to a locked room after a broken connection ends. A later leave does not end this
+   * Until this time, the user may return to a locked room after a broken connection. A later leave does not end this
    * right, because servers take several seconds to remove the members of a killed server.
    */
   mayReturnUntil: number
@@ -134,8 +134,8 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
   /**
    * Sends a request.
    *
-   * @returns the operation; its code is `lost` if the command may have taken effect without a confirmation: no reply
-   *   arrived, or the reply was UNAVAILABLE
+   * @returns the operation. Its `code` is `lost` if it is unknown whether the command took effect: no reply arrived, or
+   *   the reply was UNAVAILABLE
    */
   async function send (player: Player, type: string, data: object, value: string | number, log?: Operation[]): Promise<Operation & { reply?: Reply }> {
     const client = await open(player)
@@ -289,7 +289,7 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
   /**
    * Sends a command as the owner. Repeats it until the outcome is known, because a server may be restarting.
    *
-   * @returns whether it has taken effect
+   * @returns whether the command has taken effect
    */
   async function certainly (host: Player, type: string, data: object): Promise<boolean> {
     for (let tries = 0, wasLost = false; tries < 200; tries++) {

@@ -7,8 +7,7 @@ import { redisDatabase } from '../../support/redis.ts'
 import { clocksDifferMs } from '../../support/pace.ts'
 import { until } from '../../support/retry.ts'
 
-// Tests who owns a room after the only server is killed and restarted. The restart is within or after the grace period
-// of 2 s.
+// Tests who owns a room after the only server is killed. The server restarts within or after the grace period of 2 s.
 
 const graceMs = 2000
 // The tests mostly wait, so they run in parallel.

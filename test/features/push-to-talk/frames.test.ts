@@ -24,11 +24,11 @@ t.test('rejects bytes that are not a frame', async (t) => {
   for (const id of [1.5, 2 ** 53, NaN, Infinity, 'a\0']) t.equal(decodeFrame(encode([0, 17, 7, id, 'hi'])), undefined, `the id ${JSON.stringify(id)}`)
   for (const payload of ['a\0', { 'a\0': 1 }, ['a\0']]) t.equal(decodeFrame(encode([0, 17, 7, 5, payload])), undefined, 'NUL in the payload')
   const surrogate = [0xed, 0xa0, 0x80]
-  t.equal(decodeFrame(new Uint8Array([0x95, 0, 17, 7, 5, 0xa3, ...surrogate])), undefined, 'half of a surrogate pair in the payload')
-  t.equal(decodeFrame(new Uint8Array([0x95, 0, 17, 7, 0xa3, ...surrogate, 0xc0])), undefined, 'half of a surrogate pair in an id')
+  t.equal(decodeFrame(new Uint8Array([0x95, 0, 17, 7, 5, 0xa3, ...surrogate])), undefined, 'an unpaired surrogate in the payload')
+  t.equal(decodeFrame(new Uint8Array([0x95, 0, 17, 7, 0xa3, ...surrogate, 0xc0])), undefined, 'an unpaired surrogate in an id')
 })
 
-t.test('reads texts and ids', async (t) => {
+t.test('extracts texts from payloads, and parses channel ids', async (t) => {
   t.equal(plainText('{"text":"hi"}'), 'hi')
   t.equal(plainText('hi'), 'hi')
   t.equal(plainText(Buffer.from('{"text":"hi"}')), 'hi')

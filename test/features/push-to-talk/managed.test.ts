@@ -2,7 +2,7 @@ import t from 'tap'
 import { build, onBothStores, tokenFor } from '../../support/build.ts'
 import { enter } from '../socket-io/support.ts'
 
-// Tests moderation, room lists and Socket.IO clients with rooms that have no owner.
+// Tests moderation, room lists and Socket.IO clients in rooms that have no owner.
 
 const features = { FEATURES: 'auth,media,mix,seats,chat,moderation,lobby,push-to-talk,socket-io', FEATURES_CONFIG: JSON.stringify({ lobby: { cacheMs: 0 } }), OWNER_GRACE_SECONDS: '1' }
 const roomId = 'ptt:5'

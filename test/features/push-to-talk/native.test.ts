@@ -70,7 +70,7 @@ t.test('radios and native clients on two servers hear each other', async (t) => 
     t.equal(received?.userId, userId)
     const frequency = frequencyOf(t, RTCAudioSink, received?.track as MediaStreamTrack)
     await until(() => Math.abs(frequency() - hz) < 10)
-    t.equal(eve.audio?.heard.length, 1, 'not twice')
+    t.equal(eve.audio?.heard.length, 1, 'the listener receives the talk only once')
   }
   await ada.audio?.publish(createTone(t))
   t.same((await bob.next(1)).slice(0, 4), [0, 1, 1, 5])

@@ -52,7 +52,7 @@ onBothStores(t, 'relays talks in a channel', async (t, store) => {
   const before = Date.now()
   ada.send(0, 2, 1, 5, null)
   const [,,,, messageId, payload] = await ada.next(7)
-  t.ok(Date.now() - before >= 50, 'after about 100 ms')
+  t.ok(Date.now() - before >= 50, 'the acknowledgement arrives after about 100 ms')
   t.match(messageId, /^0_3_5_1_\d{13}_\d+ms\.opus$/)
   t.equal(payload, 'Acknowledged')
   const stop = await bob.next(2)
@@ -175,7 +175,7 @@ t.test('sends all missed messages, and repeats those that a broken connection ma
   bob.ws.terminate()
   await until(() => server.app.sockets.size === 1)
   const again = await connectRadio(t, server.url, 2)
-  t.same(await again.next(17), text, 'with the same message id')
+  t.same(await again.next(17), text, 'the repeated message has the same id')
 })
 
 t.test('follows membership updates from the backend, and lets users join channels on their own', async (t) => {

@@ -21,7 +21,7 @@ onBothStores(t, 'sends a reaction to everyone in a small room immediately', asyn
   t.strictSame(await eve.event('room:reaction'), { roomId: 'r2', userId: 3, emoji: '👏' })
   for (const client of [ada, adasPhone, bob]) {
     await client.flush()
-    t.equal(reactionsOf(client).length, 2, 'only in this room')
+    t.equal(reactionsOf(client).length, 2, 'reactions are sent only to this room')
   }
   t.match(await (await fetch(`${a.url}/metrics`)).text(), /flylive_reactions_total\{emoji="🔥"\} 1/)
   const { body } = await a.admin('GET', '/admin/rooms/r1')

@@ -6,8 +6,8 @@ import { relay, rtp, tonePackets } from '../../support/mix.ts'
 import { beepsOf, decodeFile } from '../../support/recordings.ts'
 import { until } from '../../support/retry.ts'
 
-// Run this test on an idle machine. Three voices beep at the same times: one over a perfect network, one with jitter, and one
-// whose clock is too fast.
+// Run this test on an idle machine. Three voices beep at the same times: one over a perfect network, one with jitter,
+// and one whose clock is too fast.
 
 const server = await build(t, { env: { FEATURES: 'auth,media,recording' } })
 const owner = await server.connect(1)
@@ -66,8 +66,8 @@ t.test('the voice files and the mix are aligned', async (t) => {
   t.ok(reference.length >= seconds - 2, `${reference.length} beeps`)
   for (const [name, found] of beeps) {
     const off = reference.slice(0, seconds - 2).map((at) => Math.min(...found.map((other) => Math.abs(other - at)))).sort((a, b) => a - b)
-    // A beep begins late if its first packet is dropped because the sender's clock is fast. The mix buffers more
-    // packets while the machine is busy.
+    // With drift, a beep begins late if its first packet is dropped because the sender's clock is fast. In the mix,
+    // beeps may be late because the mixer buffers more packets while the machine is busy.
     const worst = off[Math.floor(off.length * (name === 'drift' ? 0.9 : name === 'mix' ? 0.8 : 1)) - 1] ?? Infinity
     t.ok(worst <= (name === 'mix' ? 40 : 20), `${name}: ${worst} ms; ${off.join()}`)
   }

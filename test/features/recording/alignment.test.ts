@@ -7,7 +7,8 @@ import type { MixInput } from '../../../features/recording/thread-recording.ts'
 import { generator, tonePackets } from '../../support/mix.ts'
 import { beepsOf, decodeFile, decodePackets } from '../../support/recordings.ts'
 
-// Tests the recorder thread's files for packets with simulated arrival times. alignment.long.ts tests the whole server.
+// Tests the files that the recorder thread writes for packets with simulated arrival times. alignment.long.ts tests the
+// whole server.
 
 const tone = tonePackets(1000, 0.3)
 const silence = Uint8Array.of(0xf8, 0xff, 0xfe)
@@ -15,8 +16,8 @@ const seconds = 14
 /** One beep of 200 ms per second. */
 const isBeep = (i: number) => i % 50 >= 20 && i % 50 < 30
 /**
- * When the beeps become loud, in milliseconds. If a tone begins suddenly, a decoder needs a few packets to reach its
- * level.
+ * When the beeps become loud, in milliseconds. If a tone begins suddenly, a decoder needs a few packets to reach
+ * the tone's level.
  */
 const expected = beepsOf(decodePackets(Array.from({ length: seconds * 50 }, (_, i) => isBeep(i) ? tone[i % tone.length] as Uint8Array : silence)))
 

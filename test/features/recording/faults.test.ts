@@ -42,7 +42,7 @@ t.test('a full disk ends only the affected recording, whose files stay valid', a
   // The disk has less free space than the setting reserves.
   t.equal((await server.admin('PATCH', '/admin/features/recording/config', { minFreeMb: 1_000_000_000 })).status, 200)
   t.equal(await third.fails('recording:start'), 'STORAGE_FULL')
-  t.equal(await third.fails('recording:stop'), 'NOT_RECORDING', 'nothing has changed')
+  t.equal(await third.fails('recording:stop'), 'NOT_RECORDING', 'the rejected call starts no recording')
   await second.ok('recording:stop')
 })
 

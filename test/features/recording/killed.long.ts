@@ -10,7 +10,7 @@ import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { toneFeature } from '../../support/tone-feature.ts'
 
-// Kills 20 recording servers with SIGKILL at random times, alternately with each store. After the restart, each
+// Kills 20 recording servers with SIGKILL at random times, alternating between the two stores. After the restart, each
 // recording must be playable and may lack at most its last 2 s.
 
 interface Detail { endedAt: number | null, reason?: string, seconds: number, files: { name: string, kind: string, bytes: number, seconds: number }[] }

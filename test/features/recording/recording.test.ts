@@ -34,7 +34,7 @@ t.test('only the owner and admins can start and stop recordings, and all members
   t.equal(await owner.fails('recording:stop'), 'NOT_RECORDING')
   t.equal(await owner.fails('recording:start', { tracks: 'yes' }), 'VALIDATION_FAILED')
   t.equal((await get('')).status, 200)
-  t.match(JSON.parse(String((await get('')).body)), { recordings: [], nextCursor: null }, 'nothing has changed')
+  t.match(JSON.parse(String((await get('')).body)), { recordings: [], nextCursor: null }, 'the rejected commands have no effect')
   const reply = await owner.ok('recording:start', { tracks: true })
   t.strictSame(Object.keys(reply), ['recordingId'])
   recordingId = String(reply['recordingId'])
@@ -111,7 +111,7 @@ t.test('serves whole files and ranges of recordings, but no other files', async 
   }
   t.equal((await get('?limit=0')).status, 400)
   t.equal((await get('?limit=x')).status, 400)
-  t.equal((await fetch(`${server.url}/admin/recordings/${recordingId}/mix.mp4`)).status, 401, 'without the admin key')
+  t.equal((await fetch(`${server.url}/admin/recordings/${recordingId}/mix.mp4`)).status, 401, 'a request without the admin key is rejected')
 })
 
 t.test('deletes a recording', async (t) => {

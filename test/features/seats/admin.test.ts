@@ -10,7 +10,7 @@ const resize = (server: TestServer, seatCount: unknown, roomId = 'r1') => server
 
 onEveryStore(t, 'an admin sees the whole seat state of a room', async (t, env) => {
   const { server, owner, member, other } = await scene(t, env)
-  t.same(await server.admin('GET', path()), { status: 200, body: { seatCount: 4, seats: [], lockedSeats: [], invites: [], requests: [] } }, 'also in a new room')
+  t.same(await server.admin('GET', path()), { status: 200, body: { seatCount: 4, seats: [], lockedSeats: [], invites: [], requests: [] } }, 'a new room has a seat state, too')
 
   await member.ok('seat:take', { seatIndex: 3 })
   const producerId = await produce(member)
@@ -85,7 +85,7 @@ onEveryStore(t, 'rejects invalid seat counts', async (t, env) => {
     const { status, body } = await resize(server, seatCount)
     t.match({ status, body }, { status: 400, body: { error: { code: 'VALIDATION_FAILED', details: Array } } }, String(seatCount))
   }
-  t.match(await server.admin('PATCH', path()), { status: 400 }, 'a request without changes')
+  t.match(await server.admin('PATCH', path()), { status: 400 }, 'a request without changes is rejected')
   t.match(await server.admin('PATCH', path(), [3]), { status: 400 })
   t.match(await seatsOf(server), { seatCount: 4, seats: [{ seatIndex: 3 }] })
   await owner.flush()

@@ -2,7 +2,7 @@ import t from 'tap'
 import { onEveryStore } from '../../support/build.ts'
 import { scene, seatsOf } from './scene.ts'
 
-// Users leave and rejoin immediately. A leave affects the seats slightly later than the room.
+// Tests users who leave and rejoin immediately. A leave affects the seats slightly later than the room.
 
 onEveryStore(t, 'a user who rejoins after leaving has no seat', async (t, env) => {
   const { server, member } = await scene(t, { SEAT_GRACE_SECONDS: '60', ...env })
@@ -17,7 +17,7 @@ onEveryStore(t, 'a user who rejoins after leaving has no seat', async (t, env) =
   t.same((await seatsOf(server)).seats, [])
 })
 
-onEveryStore(t, 'a seat taken after the rejoin stays', async (t, env) => {
+onEveryStore(t, 'a user who takes a seat after the rejoin keeps it', async (t, env) => {
   const { server, member } = await scene(t, { SEAT_GRACE_SECONDS: '60', ...env })
   for (let i = 0; i < 60; i++) {
     const more = () => i % 2 === 0 ? member.ok('seat:take', { seatIndex: i % 4 }) : member.ok('seat:request', {})

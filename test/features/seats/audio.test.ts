@@ -12,7 +12,7 @@ onEveryStore(t, 'sending audio requires a seat', async (t, env) => {
   const data = { transportId, kind: 'audio', rtpParameters: rtpParameters() }
   t.equal(await member.fails('audio:produce', data), 'NOT_SEATED')
   const ownersTransport = await owner.ok('transport:create', { type: 'producer' })
-  t.equal(await owner.fails('audio:produce', { transportId: ownersTransport.id, kind: 'audio', rtpParameters: rtpParameters() }), 'NOT_SEATED', 'for every role')
+  t.equal(await owner.fails('audio:produce', { transportId: ownersTransport.id, kind: 'audio', rtpParameters: rtpParameters() }), 'NOT_SEATED', 'even the owner needs a seat')
   await member.ok('seat:take', { seatIndex: 0 })
   const { id: producerId } = await member.ok('audio:produce', data)
   t.same(await other.event('audio:newProducer'), { roomId: 'r1', producerId, userId: 3, source: 'voice', kind: 'audio' })

@@ -163,7 +163,8 @@ function sameView (view: View, state: SeatState, what: string): void {
 }
 
 /**
- * The cases in `refusals` cause every rejection. Random runs may miss some, and never reach the limit of seat requests.
+ * The commands in `refusals` cause each rejection at least once. Random runs may miss some, and never reach the
+ * limit of seat requests.
  */
 const asMany = Array.from({ length: maxRequests + 1 }, (_, i): [Command, number] => [{ type: 'request' }, 100 + i])
 const refusals: Step[] = ([
@@ -189,10 +190,10 @@ t.test('any sequence of commands keeps the invariants', async (t) => {
       const to = states[(i * 7919) % states.length] as SeatState
       const view = seen(from)
       for (const event of difference(from, to)) apply(view, event)
-      sameView(view, to, 'what was missed')
+      sameView(view, to, 'the events for missed changes')
       const fresh = seen(noSeats(to.seatCount))
       for (const event of difference(undefined, to)) apply(fresh, event)
-      sameView(fresh, to, 'what there is')
+      sameView(fresh, to, 'the events for the whole state')
     }
   }), { ...tries(runs), examples: [[refusals]] })
   t.same([...codes].sort(), [
@@ -215,7 +216,7 @@ t.test('the events for missed changes keep the invariants', async (t) => {
       const wrong = apply(view, event)
       if (wrong !== '') throw new Error(wrong)
     }
-    sameView(view, to, 'what was missed')
+    sameView(view, to, 'the events for missed changes')
   }), tries(runs))
 })
 
@@ -283,14 +284,14 @@ t.test('accepting without a seat index uses the newest invite', async (t) => {
 t.test('a mute survives a change of seat', async (t) => {
   const muted: [Move, Move] = [[take(0), member(5)], [mute(5), admin]]
   t.equal(isMuted(after(...muted, [{ type: 'leave' }, member(5)], [take(1), member('5')]).state, 5), true, 'taking a seat again does not end the mute')
-  t.equal(isMuted(after(...muted, [take(1), member(5)]).state, 5), true, 'not by moving')
+  t.equal(isMuted(after(...muted, [take(1), member(5)]).state, 5), true, 'moving to a different seat does not end the mute')
   t.equal(isMuted(after(...muted, [{ type: 'gone', userId: 5, reason: 'left' }], [take(1), member(5)]).state, 5), true, 'leaving the room does not end the mute')
   t.equal(isMuted(after(...muted, [{ type: 'assign', userId: 5, seatIndex: 2 }, owner]).state, 5), false, 'an assignment by the owner ends the mute')
   t.equal(isMuted(after(...muted, [invite(5, 2), admin], [{ type: 'accept' }, member(5)]).state, 5), false, 'an invite by an admin ends the mute')
   t.equal(after(...muted, [mute(5), owner]).changed, false, 'repeating has no effect')
 
   const here = after(...muted, [{ type: 'assign', userId: 5, seatIndex: 0 }, owner])
-  t.same(here.events, [{ type: 'seat:userMuted', data: { userId: 5, isMuted: false, selfMuted: false } }], 'also on the current seat')
+  t.same(here.events, [{ type: 'seat:userMuted', data: { userId: 5, isMuted: false, selfMuted: false } }], 'an assignment to the current seat also ends the mute')
   t.equal(after([take(0), member(5)], [{ type: 'assign', userId: 5, seatIndex: 0 }, owner]).changed, false)
 })
 
@@ -299,7 +300,7 @@ t.test('the owner may unmute themselves', async (t) => {
   t.equal(refusal([take(0), owner], [unmute, owner]), 'CANNOT_TARGET_SELF')
   t.equal(isMuted(after([take(0), owner], [mute(1), admin], [unmute, owner]).state, 1), false)
   t.equal(refusal([take(0), owner], [mute(1), owner]), 'CANNOT_TARGET_SELF')
-  t.equal(refusal([take(1), admin], [mute(2), owner], [{ type: 'unmute', userId: 2 }, admin]), 'CANNOT_TARGET_SELF', 'an admin may not')
+  t.equal(refusal([take(1), admin], [mute(2), owner], [{ type: 'unmute', userId: 2 }, admin]), 'CANNOT_TARGET_SELF', 'admins may not unmute themselves')
 })
 
 t.test('reports a user who left the seat and took it again', async (t) => {
@@ -317,7 +318,7 @@ t.test('a seat is reserved for the grace period', async (t) => {
   t.same(after(...away).events, [], 'no event is sent')
   t.equal(nextExpiry(after(...away).state), 1000)
   t.equal(after(...away, tick(999, ['5', false])).changed, false)
-  t.equal(after(...away, tick(1000)).changed, false, 'not before the presence is checked')
+  t.equal(after(...away, tick(1000)).changed, false, 'the seat is kept until the presence is checked')
   t.same(after(...away, tick(1000, ['5', false])).events, [{ type: 'seat:cleared', data: { seatIndex: 0, userId: 5, reason: 'disconnected' } }])
   const back = after(...away, tick(1000, ['5', true]))
   t.same([back.events, nextExpiry(back.state), back.state.seats.length], [[], undefined, 1])
@@ -339,7 +340,7 @@ t.test('users without a seat are queued in the order of their requests', async (
   t.same([again.changed, again.state.requests[0]], [false, { userId: 6, requestedAt: 1000 }], 'a repeated request keeps its position')
   t.equal(refusal([take(0), member(5)], [ask, member('5')]), 'ALREADY_SEATED')
   t.same(asking([take(0), member(5)], [{ type: 'leave' }, member(5)], [ask, member(5)]), [5])
-  t.same(asking([ask, owner], [ask, admin]), [1, 2], 'also the owner and admins')
+  t.same(asking([ask, owner], [ask, admin]), [1, 2], 'the owner and admins can request a seat, too')
 })
 
 t.test('keeps at most 500 mutes', async (t) => {
@@ -374,7 +375,7 @@ t.test('a request ends when its user takes a seat or leaves', async (t) => {
   t.same(asking(...both, [invite(5, 0), admin]), [5, 6], 'an invite does not end the request')
   t.same(asking(...both, [invite(5, 0), admin], [{ type: 'accept' }, member(5)]), [6])
   t.same(asking(...both, [invite(5, 0), admin], [{ type: 'decline' }, member('5')]), [6])
-  t.same(asking(...both, [invite(5, 0), admin], [{ type: 'tick', present: new Map() }, undefined, inviteMs]), [5, 6], 'nor does an expired invite')
+  t.same(asking(...both, [invite(5, 0), admin], [{ type: 'tick', present: new Map() }, undefined, inviteMs]), [5, 6], 'an expired invite does not end the request, either')
   t.equal(refusal(...both, [invite(5, 0), admin], [{ type: 'decline' }, member(5), inviteMs]), 'INVITE_NOT_FOUND')
   for (const reason of ['left', 'removed'] as const) t.same(asking(...both, [{ type: 'gone', userId: '5', reason }]), [6])
   t.same(asking(...both, [take(0), member(7)], [{ type: 'remove', userId: 7 }, owner], [{ type: 'resize', seatCount: 1 }]), [5, 6])
@@ -386,7 +387,7 @@ t.test('a request is kept for the grace period', async (t) => {
   t.same(after(...away).state.requests, [{ userId: 5, requestedAt: 10, awayUntil: 1000 }, { userId: 6, requestedAt: 20 }])
   t.equal(nextExpiry(after(...away).state), 1000)
   t.equal(after(...away, tick(999, ['5', false])).changed, false)
-  t.equal(after(...away, tick(1000)).changed, false, 'not before the presence is checked')
+  t.equal(after(...away, tick(1000)).changed, false, 'the request is kept until the presence is checked')
   t.same(asking(...away, tick(1000, ['5', false])), [6])
   const back = after(...away, tick(1000, ['5', true])).state
   t.same([back.requests, nextExpiry(back)], [[{ userId: 5, requestedAt: 10 }, { userId: 6, requestedAt: 20 }], undefined])

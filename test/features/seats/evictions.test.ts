@@ -6,7 +6,7 @@ import { hurry, scene, seatsOf, seatEvents } from './scene.ts'
 onEveryStore(t, 'the owner assigns a seat', async (t, env) => {
   const { server, owner, member, all } = await scene(t, env)
   t.same(await owner.ok('seat:assign', { userId: '3', seatIndex: 2 }), { seatIndex: 2 })
-  for (const client of all) t.same(await client.event('seat:updated'), { roomId: 'r1', seatIndex: 2, userId: 3, isMuted: false }, 'with the id from the token')
+  for (const client of all) t.same(await client.event('seat:updated'), { roomId: 'r1', seatIndex: 2, userId: 3, isMuted: false }, 'the event contains the id from the token')
   t.same(await owner.ok('seat:assign', { userId: 3, seatIndex: 2 }), { seatIndex: 2 }, 'repeating has no effect')
   await owner.ok('seat:assign', { userId: 3, seatIndex: 0 })
   for (const client of all) {
@@ -48,7 +48,7 @@ onEveryStore(t, 'removes a user from a seat', async (t, env) => {
   const { owner, admin, member, other, all } = await scene(t, env)
   await member.ok('seat:take', { seatIndex: 0 })
   await other.ok('seat:take', { seatIndex: 1 })
-  t.same(await owner.ok('seat:remove', { userId: '3' }), { userId: 3 }, 'with the id from the token')
+  t.same(await owner.ok('seat:remove', { userId: '3' }), { userId: 3 }, 'the reply contains the id from the token')
   for (const client of all) t.same(await client.event('seat:cleared'), { roomId: 'r1', seatIndex: 0, userId: 3, reason: 'removed' })
   t.equal(await owner.fails('seat:remove', { userId: 3 }), 'NOT_SEATED')
   t.same(await admin.ok('seat:remove', { userId: 4 }), { userId: '4' })

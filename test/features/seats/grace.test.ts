@@ -30,8 +30,8 @@ onBothStores(t, 'reserves the seat of a user whose connection breaks', async (t,
   member.ws.terminate()
   await owner.event('room:userLeft')
   const end = await away(server, 3)
-  t.ok(isSince(before, end - 60_000), 'for the configured time')
-  t.same(await other.event('audio:producerClosed'), { roomId: 'r1', producerId, userId: 3, source: 'voice' }, 'only the seat is reserved')
+  t.ok(isSince(before, end - 60_000), 'the seat is reserved for the configured time')
+  t.same(await other.event('audio:producerClosed'), { roomId: 'r1', producerId, userId: 3, source: 'voice' }, 'only the seat is kept, not the producer')
   t.equal(await other.fails('seat:take', { seatIndex: 2 }), 'SEAT_TAKEN', 'other users cannot take the seat')
 
   const again = await server.connect(3)
@@ -56,7 +56,7 @@ onEveryStore(t, 'clears the seat after the grace period and notifies everyone', 
   const before = Date.now()
   member.ws.terminate()
   for (const client of [owner, admin, other]) t.same(await client.event('seat:cleared'), { roomId: 'r1', seatIndex: 0, userId: 3, reason: 'disconnected' })
-  t.ok(Date.now() - before >= 1000 - clocksDifferMs, 'not before the end of the grace period')
+  t.ok(Date.now() - before >= 1000 - clocksDifferMs, 'the seat is not cleared before the end of the grace period')
   t.match((await seatsOf(server)).seats, [{ seatIndex: 1, userId: '4', awayUntil: null }], 'other seats are kept')
 
   const again = await server.connect(3)

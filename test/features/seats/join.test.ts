@@ -16,7 +16,7 @@ const participantsIn = (joined: Record<string, unknown>) => (joined.participants
 onEveryStore(t, 'a join returns the current seats', async (t, env) => {
   const { server, owner, admin, member, other } = await scene(t, env)
   const early = await server.connect('early')
-  t.same(seatsIn(await early.ok('room:join', { roomId: 'r1' })), { seatCount: 4, seats: [], lockedSeats: [], pendingInvites: [] }, 'in a new room')
+  t.same(seatsIn(await early.ok('room:join', { roomId: 'r1' })), { seatCount: 4, seats: [], lockedSeats: [], pendingInvites: [] }, 'a new room has free, unlocked seats')
 
   await other.ok('seat:take', { seatIndex: 2 })
   await member.ok('seat:take', { seatIndex: 0 })
@@ -39,9 +39,9 @@ onEveryStore(t, 'a join returns the current seats', async (t, env) => {
     ]
   }
   const late = await server.connect('late')
-  t.same(seatsIn(await late.ok('room:join', { roomId: 'r1', seatCount: 9 })), expected, 'ids as in the tokens, and only the fields of the contract')
-  t.same(seatsIn(await late.ok('room:join', { roomId: 'r1' })), expected, 'also for a second join')
-  t.same(seatEvents(late), [], 'in the reply only')
+  t.same(seatsIn(await late.ok('room:join', { roomId: 'r1', seatCount: 9 })), expected, 'ids have the types that they have in the tokens, and there are only the fields of the contract')
+  t.same(seatsIn(await late.ok('room:join', { roomId: 'r1' })), expected, 'a second join returns the same seats')
+  t.same(seatEvents(late), [], 'the seats are only in the reply, not in events')
 
   await owner.ok('seat:unmute', { userId: 4 })
   await owner.ok('seat:unlock', { seatIndex: 3 })
@@ -53,7 +53,7 @@ onEveryStore(t, 'a join returns the current seats', async (t, env) => {
     seats: [{ seatIndex: 2, userId: '4', isMuted: false }],
     lockedSeats: [1],
     pendingInvites: [{ seatIndex: 1, invitedUserId: 'early', invitedById: 1, expiresAt: ends[1] }]
-  }, 'no ended state')
+  }, 'ended mutes, locks and invites are omitted')
 })
 
 onEveryStore(t, 'the seat state survives when everyone leaves and rejoins', async (t, env) => {
@@ -64,7 +64,7 @@ onEveryStore(t, 'the seat state survives when everyone leaves and rejoins', asyn
   for (const client of all) await client.ok('room:leave')
   t.match(await member.ok('room:join', { roomId: 'r1', seatCount: 9 }), { seatCount: 4, seats: [], lockedSeats: [1], ownerId: 1 })
   await member.ok('seat:take', { seatIndex: 0 })
-  t.match(await owner.ok('room:join', { roomId: 'r1' }), { seats: [{ seatIndex: 0, userId: 3, isMuted: true }] }, 'also for a muted user')
+  t.match(await owner.ok('room:join', { roomId: 'r1' }), { seats: [{ seatIndex: 0, userId: 3, isMuted: true }] }, 'the user is still muted')
 })
 
 onBothStores(t, 'a join during changes returns the same seats that other members see', async (t, env) => {
@@ -113,7 +113,7 @@ async function seatedFirst (t: Test, servers: readonly TestServer[]) {
   const comer = await (servers.at(-1) as TestServer).connect('comer')
   const first = await comer.ok('room:join', { roomId: 'r1' })
   t.equal(first.participantCount, 111)
-  t.same(participantsIn(first), inOrder.slice(0, 100), 'in order of arrival')
+  t.same(participantsIn(first), inOrder.slice(0, 100), 'members are in order of arrival')
   await comer.ok('room:leave')
 
   // Seat two users whom the join reply would otherwise omit, and one whom it would list anyway.
@@ -122,7 +122,7 @@ async function seatedFirst (t: Test, servers: readonly TestServer[]) {
   const joined = await comer.ok('room:join', { roomId: 'r1' })
   t.equal(joined.participantCount, 111)
   t.same(participantsIn(joined), [...seated, ...inOrder.filter((id) => !seated.includes(id))].slice(0, 100), 'seated users first, in order of their seats')
-  t.match((joined.participants as object[])[0], { userId: 109, name: 'User 109' }, 'with their profiles')
+  t.match((joined.participants as object[])[0], { userId: 109, name: 'User 109' }, 'seated users are listed with their profiles')
 
   // A disconnected user's seat is reserved, but the user is no longer a member of the room.
   clients[104]?.ws.terminate()

@@ -6,7 +6,7 @@ onEveryStore(t, 'a locked seat cannot be taken', async (t, env) => {
   const { server, owner, admin, member, all } = await scene(t, env)
   t.same(await owner.ok('seat:lock', { seatIndex: 1 }), { seatIndex: 1 })
   for (const client of all) t.same(await client.event('seat:locked'), { roomId: 'r1', seatIndex: 1, isLocked: true })
-  for (const client of all) t.equal(await client.fails('seat:take', { seatIndex: 1 }), 'SEAT_LOCKED', 'not even by the owner')
+  for (const client of all) t.equal(await client.fails('seat:take', { seatIndex: 1 }), 'SEAT_LOCKED', 'not even the owner can take a locked seat')
   t.equal(await owner.fails('seat:assign', { userId: 3, seatIndex: 1 }), 'SEAT_LOCKED')
   t.equal(await admin.fails('seat:lock', { seatIndex: 1 }), 'SEAT_ALREADY_LOCKED')
   t.same((await seatsOf(server)).lockedSeats, [1])

@@ -144,7 +144,7 @@ export function createJournal (graceMs: number, inviteMs: number): Journal {
     // A busy machine notices late that a connection broke, so the absence may have begun earlier.
     const lateMs = sameMs + lagMs - minLagMs
     if (event === 'seat:cleared' && reason === 'disconnected') return wasAway(roomId, userId, ({ from, to }) => Math.min(to, now) - from >= graceMs - lateMs)
-    // A raised hand is announced again when its user returns.
+    // A raised hand is announced again when the user who raised it returns.
     if (event === 'seat:hand' && details.handRaised) return wasAway(roomId, userId, ({ meant, to }) => !meant && now - to <= graceMs + lagMs)
     if (event === 'seat:hand') return wasAway(roomId, userId, (absence) => hasLeft(absence) || Math.min(absence.to, now) - absence.from >= graceMs - lateMs)
     if (event !== 'seat:invite:pending' || details.isPending) return false

@@ -18,7 +18,7 @@ export interface Node {
   downAt: number
   /** Whether the server runs in a separate process, which can be killed. */
   readonly isProcess: boolean
-  /** Sends the signal to the server, waits until it exits and restarts it. A server in this process is closed instead. */
+  /** Sends the server a signal, waits until it exits and restarts it. A server in this process is closed instead. */
   restart (signal: 'SIGKILL' | 'SIGTERM'): Promise<void>
   /** Checks that the server has logged no error since its start. */
   check (): void
@@ -80,7 +80,7 @@ function localStarter (t: Test, env: Record<string, string>): () => Promise<Runn
   }
 }
 
-/** Deletes the leases of a server, so that the other servers detect its death at their next pass. */
+/** Deletes the leases of a server, so that the other servers detect its death at their next check. */
 async function endLease (url: string, nodeId: string): Promise<void> {
   const redis = new Redis(url)
   await redis.del(await redis.keys(`msab:node:{${nodeId}-*}`))
@@ -123,7 +123,7 @@ export async function startNode (t: Test, folder: string, number: number, baseEn
     check,
     async restart (signal) {
       node.up = false
-      // Waits for open connection attempts, because the shutdown may reject them without a code.
+      // Wait for pending connection attempts, because the shutdown may reject them without a code.
       if (signal === 'SIGTERM') await until(() => node.coming === 0)
       node.downAt = Date.now()
       await server.stop(signal)

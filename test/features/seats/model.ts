@@ -40,7 +40,7 @@ export async function seatModel (t: Test, { commands, restarts, users = 30, pace
   }
   await open(harness, random, roomIds, [8, 4, 15])
   await allAtOnce(harness, random, { commands, restarts, paced })
-  await settle(harness, random, 'after all that')
+  await settle(harness, random, 'in the end,')
   await stayAway(harness, random, false)
   if (restarts > 1) await stayAway(harness, random, true)
 
@@ -74,7 +74,7 @@ async function allAtOnce (harness: Harness, random: Random, { commands, restarts
       await pick(random, harness.nodes.filter(({ isProcess }) => signal === 'SIGTERM' || isProcess)).restart(signal)
     }
   }
-  /** Reads the rooms from the admin API in turn until the users stop. */
+  /** Reads one room after another from the admin API, until the users stop. */
   const look = () => until(async () => {
     const oldest = roomIds.reduce((a, b) => (seen.get(a)?.at ?? 0) <= (seen.get(b)?.at ?? 0) ? a : b)
     const { seats, at } = await adminSeats(harness, random, oldest)
@@ -167,7 +167,7 @@ async function settle (harness: Harness, random: Random, when: string): Promise<
  */
 async function stayAway (harness: Harness, random: Random, byServer: boolean): Promise<void> {
   const { t } = harness
-  const what = byServer ? 'a server dies' : 'they hang up'
+  const what = byServer ? 'a server dies' : 'users disconnect'
   // Fills all seats.
   for (const roomId of roomIds) {
     const owner = harness.players.get(harness.ownerOf(roomId)) as Player
@@ -181,7 +181,7 @@ async function stayAway (harness: Harness, random: Random, byServer: boolean): P
     await Promise.all(membersOf(harness, roomId).filter(({ key }) => !holders.includes(key)).slice(0, free.length)
       .map((player, i) => player.ask({ type: 'seat:take', data: { seatIndex: free[i] } })))
   }
-  await settle(harness, random, `before ${what}`)
+  await settle(harness, random, `before ${what},`)
   const own = (player: Player) => [...player.room()?.view.seats ?? []].find(([, { userId }]) => String(userId) === player.key)?.[0]
   const look = async (roomId: string, { key }: Player) => {
     const { at, seats } = await adminSeats(harness, random, roomId)

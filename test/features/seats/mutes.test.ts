@@ -20,7 +20,7 @@ onEveryStore(t, 'a muted user is silent regardless of the client', async (t, env
   t.same(await other.ok('consumer:resume', { consumerId }), { deferred: true })
 
   await member.ok('audio:selfUnmute', { producerId })
-  t.equal(silent(server, producerId), true, 'the self mute ends, but not the mute')
+  t.equal(silent(server, producerId), true, 'the host\'s mute continues after the self mute ends')
   await member.ok('audio:selfMute', { producerId })
   for (const client of all) t.same(await client.event('seat:userMuted'), { roomId: 'r1', userId: 3, isMuted: true, selfMuted: true })
   await member.ok('audio:selfUnmute', { producerId })

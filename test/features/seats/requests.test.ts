@@ -60,11 +60,11 @@ onBothStores(t, 'only permitted users receive raised and lowered hands', async (
   await expectRequests(t, hosts, '3 4')
   const { requests } = owner.events.findLast(({ type }) => type === 'seat:requests')?.data as { requests: Requests }
   const [first, second] = requests
-  t.same(requests, [{ userId: 3, requestedAt: first?.requestedAt, position: 1 }, { userId: '4', requestedAt: second?.requestedAt, position: 2 }], 'ids as in the tokens')
+  t.same(requests, [{ userId: 3, requestedAt: first?.requestedAt, position: 1 }, { userId: '4', requestedAt: second?.requestedAt, position: 2 }], 'ids have the types that they have in the tokens')
   t.ok(isSince(before, first?.requestedAt) && Number(first?.requestedAt) <= Number(second?.requestedAt) && isSince(before, second?.requestedAt))
   for (const client of hosts) t.same(await client.event('seat:requests'), { roomId: 'r1', requests: [first] })
-  for (const client of [member, phone]) t.same(await client.event('seat:requests'), { roomId: 'r1', requests: [first] }, 'all sockets of the user in the room')
-  t.same(await other.event('seat:requests'), { roomId: 'r1', requests: [second] }, 'only their own request')
+  for (const client of [member, phone]) t.same(await client.event('seat:requests'), { roomId: 'r1', requests: [first] }, 'all sockets that the user has in the room receive the event')
+  t.same(await other.event('seat:requests'), { roomId: 'r1', requests: [second] }, 'members receive only their own request')
 
   t.same(await phone.ok('seat:request'), {})
   t.equal(await member.fails('seat:request:cancel', { userId: '4' }), 'FORBIDDEN')
@@ -86,7 +86,7 @@ onBothStores(t, 'only permitted users receive raised and lowered hands', async (
   await quiet(server, [...hosts, member, phone, other, watcher])
   for (const client of hosts) t.same(requestsSeenBy(client), ['3', '3 4', '4', '', '3', '', '1', ''])
   for (const client of [member, phone]) t.same(requestsSeenBy(client), ['3', '', '3', ''])
-  t.same(requestsSeenBy(other), ['4', '4', ''], 'also when their position changes')
+  t.same(requestsSeenBy(other), ['4', '4', ''], 'members also receive their new position')
   for (const client of [watcher, elsewhere]) t.same(requestsSeenBy(client), [], 'other members receive no event')
 })
 
@@ -96,7 +96,7 @@ onEveryStore(t, 'a join returns the visible requests', async (t, env) => {
   await other.ok('seat:request')
   await member.ok('seat:request')
   await expectRequests(t, [owner, admin], '4 3')
-  for (const client of [owner, admin, await server.connect('1'), await connectAdmin(server, 2)]) t.equal(await askers(client), '4 3', 'in the order of the requests')
+  for (const client of [owner, admin, await server.connect('1'), await connectAdmin(server, 2)]) t.equal(await askers(client), '4 3', 'users are in the order of their requests')
   for (const client of [member, await server.connect(3)]) t.equal(await askers(client), '3')
   t.equal(await askers(await server.connect(5)), '')
   const { seatRequests } = await join(owner)
@@ -185,7 +185,7 @@ onEveryStore(t, 'a request is kept for the grace period', async (t, env) => {
     const { requests } = await seatsOf(server)
     return requests.every(({ awayUntil }) => awayUntil !== null) && requests.map(({ awayUntil }) => Number(awayUntil))
   })
-  t.ok(ends.length === 2 && ends.every((end) => isSince(before, end - 60_000)), 'as long as a seat')
+  t.ok(ends.length === 2 && ends.every((end) => isSince(before, end - 60_000)), 'the request is kept as long as a seat')
   const back = await server.connect(3)
   t.equal(await askers(back), '3')
   // End the grace period early.
@@ -263,7 +263,7 @@ t.test('each of two servers notifies its own sockets', async (t) => {
   await quiet(a, [owner, admin, member, other, watcher, phone])
   for (const client of hosts) t.same(requestsSeenBy(client), ['3', '3 4', '4', ''])
   for (const client of [member, phone]) t.same(requestsSeenBy(client), ['3', ''])
-  t.same(requestsSeenBy(other), ['4', '4', ''], 'also when their position changes')
+  t.same(requestsSeenBy(other), ['4', '4', ''], 'members also receive their new position')
   t.same(requestsSeenBy(watcher), [])
 })
 
@@ -322,7 +322,7 @@ onEveryStore(t, 'keeps requests while the feature is disabled', async (t, env) =
   t.equal(requestsSeenBy(member).length, 1)
 })
 
-t.test('keeps the audience across a reload without new role lookups', async (t) => {
+t.test('after a reload, the same users receive seat requests, without new role lookups', async (t) => {
   const backend = await startBackend(t)
   backend.everyRoom = () => 1
   backend.roles.set('r1/2', 'admin')
@@ -383,7 +383,7 @@ async function backendRoom (t: Test) {
 t.test('uses roles from the backend without a lookup per listener', async (t) => {
   const { backend, server, owner, admin, member, other, change } = await backendRoom(t)
   const callsFor = (userId: number) => backend.requests.filter(({ call, path }) => call === 'role' && path.endsWith(`/members/${userId}/role`)).length
-  t.same([callsFor(3), callsFor(4)], [1, 1], 'once, at the join')
+  t.same([callsFor(3), callsFor(4)], [1, 1], 'each role is looked up once, at the join')
 
   await change(2, 'member')
   await other.ok('seat:request')
@@ -393,7 +393,7 @@ t.test('uses roles from the backend without a lookup per listener', async (t) =>
   await expectRequests(t, [owner], '4')
   await quiet(server, [admin, other], '7')
   t.same(requestsSeenBy(admin), ['3', ''], 'a former admin receives no events')
-  t.same(requestsSeenBy(other), ['4', '4'], 'also when their position changes')
+  t.same(requestsSeenBy(other), ['4', '4'], 'members also receive their new position')
 
   // A new admin receives the seat requests only after sending a command that requires the role, or after rejoining.
   await change(4, 'admin')

@@ -49,7 +49,7 @@ onEveryStore(t, 'an admin cannot remove the owner', async (t, env) => {
   t.equal(await admin.fails('seat:remove', { userId: '1' }), 'FORBIDDEN')
   t.equal(await admin.fails('seat:lock', { seatIndex: 0 }), 'FORBIDDEN')
   t.match((await seatsOf(server)).seats, [{ seatIndex: 0, userId: 1 }, {}])
-  t.same(await owner.ok('seat:lock', { seatIndex: 0 }), { seatIndex: 0 }, 'the owner may')
+  t.same(await owner.ok('seat:lock', { seatIndex: 0 }), { seatIndex: 0 }, 'the owner may lock their own seat')
   await admin.ok('seat:take', { seatIndex: 3 })
   t.same(await owner.ok('seat:remove', { userId: 2 }), { userId: 2 }, 'the owner may remove an admin')
 })

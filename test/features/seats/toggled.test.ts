@@ -21,7 +21,7 @@ t.test('enabling the feature closes the producers of users without a seat', asyn
   t.strictSame(new Set(producers()), new Set([standing, again]), 'without seats all users may send audio')
 
   await toggle('enable')
-  t.strictSame(producers(), [again], 'on the kept seat')
+  t.strictSame(producers(), [again], 'the user who kept a seat may send audio')
   await until(() => server.app.sfu.producersOf('r1')[0]?.isPaused === true)
   await owner.ok('seat:unmute', { userId: 3 })
   await until(() => server.app.sfu.producersOf('r1')[0]?.isPaused === false)

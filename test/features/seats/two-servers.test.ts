@@ -160,7 +160,7 @@ t.test('clears the seat of a user on any server', async (t) => {
     for (const [seatIndex, userId] of [[0, 3], [1, 5]]) {
       t.same(await client.event('seat:cleared', (data) => data.userId === userId), { roomId, seatIndex, userId, reason: 'disconnected' })
     }
-    t.equal(seatEvents(client).length, 4, 'each event once, although both servers check')
+    t.equal(seatEvents(client).length, 4, 'each event arrives once, although both servers check')
   }
   for (const server of [a, b]) t.same((await seatsOf(server, roomId)).seats, [])
 })

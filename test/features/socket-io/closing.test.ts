@@ -26,7 +26,7 @@ function webSocketOf ({ socket }: SocketIoClient): WebSocket {
   return (socket.io.engine.transport as unknown as { ws: WebSocket }).ws
 }
 
-/** Stops reading from a client's WebSocket. A paused WebSocket cannot complete its close, so the test's end terminates it. */
+/** Stops reading from a client's WebSocket. It can then no longer complete its close, so the teardown terminates it. */
 function pauseReading (t: Test, client: SocketIoClient): void {
   const ws = webSocketOf(client)
   ws.pause()
@@ -141,7 +141,7 @@ t.test('the library reconnects automatically if the server closes the connection
   t.equal(client.socket.active, false)
 })
 
-t.test('the end of the gateway closes a connection that waits for a last poll', async (t) => {
+t.test('closing the gateway also closes a connection that is waiting for a last poll', async (t) => {
   const connections: EngineSocket[] = []
   const gateway = createGateway({ WS_MAX_FRAME_BYTES: 1024, WS_PING_SECONDS: 25, WS_PONG_TIMEOUT_SECONDS: 20 }, {
     face: socketIoFace,

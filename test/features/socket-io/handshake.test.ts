@@ -49,7 +49,7 @@ t.test('accepts the token in `auth` or in the Authorization header', async (t) =
   t.match(await both.event('session:ready'), { userId: 5 })
 })
 
-t.test('rejected clients receive the error code and the text that Socket.IO clients expect', async (t) => {
+t.test('rejected clients receive the error code and the message that Socket.IO clients expect', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,socket-io', MAX_CONNECTIONS_PER_USER: '1', CORS_ORIGINS: 'https://app.example.com' } })
   const { url } = server
   const from = (origin: string) => ({ token: tokenFor(1), headers: { origin } })

@@ -15,7 +15,7 @@ t.test('sums the samples of a metric', async (t) => {
 t.test('a rate is the increase of a counter per second', async (t) => {
   t.equal(rateOf({ at: 1000, value: 10 }, { at: 3000, value: 16 }), 3)
   t.equal(rateOf({ at: 1000, value: 10 }, { at: 2000, value: 10 }), 0)
-  t.equal(rateOf({ at: 1000, value: 500 }, { at: 3000, value: 8 }), 4, 'from zero after a restart of the server')
+  t.equal(rateOf({ at: 1000, value: 500 }, { at: 3000, value: 8 }), 4, 'the rate counts from zero after a restart of the server')
   t.equal(rateOf({ at: 1000, value: 1 }, { at: 1000, value: 2 }), undefined)
   t.equal(rateOf({ at: 2000, value: 1 }, { at: 1000, value: 2 }), undefined, 'the clock was set back')
 })
@@ -35,7 +35,7 @@ t.test('a series keeps the samples of the last three minutes', async (t) => {
   t.same(series.pointsOf('messages'), [], 'a rate needs two samples')
   series.add(2000, read(6, 10))
   t.same(series.pointsOf('messages'), [{ at: 2000, value: 10 }])
-  t.same(series.pointsOf('delay').map(({ value }) => value), [12.5, 12.5], 'in milliseconds')
+  t.same(series.pointsOf('delay').map(({ value }) => value), [12.5, 12.5], 'the delay is in milliseconds')
   t.same(series.pointsOf('cpu'), [], 'invalid numbers are not drawn')
   t.same([series.has('people'), series.has('rooms'), series.has('cpu')], [true, false, true])
   series.add(windowMs + 1000, read(7, 10))
@@ -51,12 +51,12 @@ t.test('formats a chart as numbers and as a line', async (t) => {
   for (const [value = 0, top] of scales) t.equal(roundUp(value), top, String(value))
   const frame = { end: windowMs, top: 10, width: 180, height: 100, gapMs: 6000 }
   t.equal(pathOf([], frame), '')
-  t.equal(pathOf([{ at: 0, value: 0 }, { at: 5000, value: 5 }, { at: 20_000, value: 10 }, { at: windowMs, value: 99 }], frame), 'M0 100L5 50M20 0M180 0', 'with gaps between distant samples')
+  t.equal(pathOf([{ at: 0, value: 0 }, { at: 5000, value: 5 }, { at: 20_000, value: 10 }, { at: windowMs, value: 99 }], frame), 'M0 100L5 50M20 0M180 0', 'the line has gaps between distant samples')
 })
 
 t.test('the server exports every metric that the charts use', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth' } })
-  t.equal((await fetch(`${server.url}/admin/metrics`)).status, 401, 'only with a key')
+  t.equal((await fetch(`${server.url}/admin/metrics`)).status, 401, 'the metrics require a key')
   const { metrics } = (await server.admin('GET', '/admin/metrics')).body as { metrics: Parameters<typeof sumOf>[0] }
   for (const { metric } of Object.values(lines)) t.ok(Number.isFinite(sumOf(metrics, metric)), metric)
   const text = await (await fetch(`${server.url}/metrics`)).text()

@@ -45,11 +45,11 @@ t.test('serves pages and assets with cache validation', async (t) => {
     const response = await fetch(link, { headers: { 'accept-encoding': 'br' } })
     t.equal(response.status, 200, link)
     t.match(response.headers.get('content-type'), { '.js': /^application\/javascript/, '.css': /^text\/css/, '.svg': /^image\/svg/ }[link.slice(link.lastIndexOf('.'))])
-    t.equal(response.headers.get('cache-control'), 'public, max-age=31536000, immutable', 'the name contains the hash')
+    t.equal(response.headers.get('cache-control'), 'public, max-age=31536000, immutable', 'the name contains a hash, so the file never changes')
     t.equal(response.headers.get('content-encoding'), 'br', 'compressed')
     t.ok((await response.text()).length > 50)
   }
-  t.equal((await fetch(`${url}/stage/index.html`)).status, 404, 'each page has one address')
+  t.equal((await fetch(`${url}/stage/index.html`)).status, 404, 'each page has only one URL')
   t.equal((await fetch(`${url}/stage/assets/nothing.js`)).status, 404)
 })
 

@@ -30,7 +30,7 @@ onEveryStore(t, 'a URL that hangs or fails does not delay other URLs or other ro
 
   bad.answer = () => 200
   await bad.next('participant_joined', ({ roomId }) => roomId === 'fails')
-  t.strictSame(bad.names('fails'), ['room_started', 'participant_joined'], 'in order')
+  t.strictSame(bad.names('fails'), ['room_started', 'participant_joined'], 'the webhooks are in order')
 })
 
 onEveryStore(t, 'honours Retry-After, retries rejections, and does not follow redirects', async (t, store) => {

@@ -47,14 +47,14 @@ onBothStores(t, 'sends each event to each URL, signed and with its data, in orde
   t.match((await one.next('participant_left')).data, { userId: 'bob', reason: 'disconnected', joinedAt: Number, durationSeconds: Number, participantCount: 1 })
   t.equal((await server.admin('POST', '/admin/rooms/r1/close')).status, 204)
   t.match((await one.next('room_finished')).data, { startedAt: started.data.startedAt, reason: 'closed_by_admin', durationSeconds: Number })
-  t.strictSame(one.names('r1').slice(-3), ['broadcast_stopped', 'participant_left', 'room_finished'], 'what ends with the room is reported first')
+  t.strictSame(one.names('r1').slice(-3), ['broadcast_stopped', 'participant_left', 'room_finished'], 'the end of the room is reported last')
   t.match(one.accepted.at(-2)?.data, { userId: 1, reason: 'closed', participantCount: 0 })
 
   await ada.ok('room:join', { roomId: 'r1' })
   await until(() => two.accepted.filter(({ event }) => event === 'room_started').length === 2)
   await until(() => one.accepted.length === two.accepted.length)
   t.strictSame(two.accepted.map(({ id }) => id), one.accepted.map(({ id }) => id), 'each URL receives the same webhooks in the same order')
-  t.equal(new Set(one.accepted.map(({ id }) => id)).size, one.accepted.length, 'each once')
+  t.equal(new Set(one.accepted.map(({ id }) => id)).size, one.accepted.length, 'each webhook is accepted once')
   t.strictSame(one.names('r1').slice(0, 3), ['room_started', 'participant_joined', 'participant_joined'])
   for (const received of one.accepted) {
     t.ok(webhook.safeParse(received).success, received.event)

@@ -25,7 +25,8 @@ t.test('simple-whip-client sends a tone and ends its session', { skip, timeout: 
   const exit = once(encoder, 'close')
   t.teardown(() => encoder.kill('SIGKILL'))
 
-  // Debian 12 builds the program with libsoup 2, and libnice with libsoup 3. docs/whip.md describes a workaround.
+  // On Debian 12, the program cannot start: it loads libsoup 2, and its library libnice loads libsoup 3. docs/whip.md
+  // describes a workaround.
   const hasExited = () => encoder.exitCode !== null || encoder.signalCode !== null
   await until(() => listener.audio?.heard.length === 1 || hasExited(), 60_000)
   if (hasExited()) await exit

@@ -14,7 +14,7 @@ import { databaseClient, redisClient, startRedis } from '../../support/redis.ts'
 
 const silent = { debug () {}, warn () {} } as never
 
-/** Creates the cluster of a server that is connected to Redis. */
+/** Creates the `Cluster` object of a server that is connected to Redis. */
 async function node (t: Test, client: Redis, nodeId: string) {
   const bus = await createRedisBus(client, client.options.db ?? 0, nodeId, silent)
   t.teardown(() => bus.close())

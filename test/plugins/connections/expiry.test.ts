@@ -20,7 +20,7 @@ t.test("a token's lifetime may exceed the maximum delay of a timer", async (t) =
   t.strictSame(calls.splice(0), [['session:expiring', { expiresAt }]])
   expiry.restart()
   mock.timers.tick(59_999)
-  t.strictSame(calls.splice(0), [['session:expiring', { expiresAt }]], 'again after a restart')
+  t.strictSame(calls.splice(0), [['session:expiring', { expiresAt }]], 'the event is emitted again after a restart')
   mock.timers.tick(1)
   t.strictSame(calls.splice(0), ['TOKEN_EXPIRED'])
   expiry.stop()

@@ -6,7 +6,7 @@ import { build, tokenFor } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 import { until } from '../../support/retry.ts'
 
-// With a codec ("face"), clients that connect to a feature's path use another message format.
+// With a codec ("face"), clients that connect to a feature's path use a different message format.
 
 /** A codec whose messages have the form `id type json`, in text or binary frames. Counts the encoded events. */
 const lines = `import { defineFeature, validationFailed } from 'flylive-audio-server/feature'
@@ -108,8 +108,8 @@ t.test('serialises an event once and encodes it once per face; all clients recei
   }
   await ada.event('x:count', ({ value }) => value === 49)
   t.same(ada.events.flatMap(({ type, data }) => type === 'x:count' ? [data.value] : []), expected)
-  t.equal(shared.flyliveCounts.events['x:count'], 50, 'once for four clients')
-  t.equal(serialised, 100, 'once for the native encoding, once for this face')
+  t.equal(shared.flyliveCounts.events['x:count'], 50, 'an event is encoded once for four clients')
+  t.equal(serialised, 100, 'an event is serialised once for the native encoding and once for this face')
 })
 
 t.test('a face may skip an event, send bytes or fail; other clients receive every event', async (t) => {

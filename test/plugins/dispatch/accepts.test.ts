@@ -20,10 +20,10 @@ onEveryStore(t, 'the room keeps the fields that a feature adds to room:join', as
 
   t.match((await ada.request('room:join', { roomId: 'r1', colour: 'yellow' })).error, { code: 'VALIDATION_FAILED', details: [{ path: 'colour' }] })
   t.match(await ada.ok('room:join', { roomId: 'r1', colour: 'red' }), { colour: 'red' })
-  t.match(await bob.ok('room:join', { roomId: 'r1', colour: 'blue' }), { colour: 'red' }, 'a join of an existing room changes nothing')
-  t.match(await bob.ok('room:join', { roomId: 'r2' }), { colour: 'grey' }, 'the default')
+  t.match(await bob.ok('room:join', { roomId: 'r1', colour: 'blue' }), { colour: 'red' }, 'joining an existing room does not change its colour')
+  t.match(await bob.ok('room:join', { roomId: 'r2' }), { colour: 'grey' }, 'the default applies')
   const joinOf = () => server.app.contract().requests.find(({ type }) => type === 'room:join')
-  t.ok('colour' in (joinOf()?.request as { shape?: object }).shape!, 'in the contract')
+  t.ok('colour' in (joinOf()?.request as { shape?: object }).shape!, 'the field is in the contract')
 
   folder.write('colours', { 'index.ts': colours(6) })
   t.match(await server.admin('POST', '/admin/features/colours/reload'), { status: 200 })
@@ -32,6 +32,6 @@ onEveryStore(t, 'the room keeps the fields that a feature adds to room:join', as
 
   t.match(await server.admin('POST', '/admin/features/colours/disable'), { status: 200 })
   const reply = await ada.ok('room:join', { roomId: 'r4', colour: 'longer than six' })
-  t.notOk('colour' in reply, 'withdrawn with the feature')
+  t.notOk('colour' in reply, 'disabling the feature removes the field')
   t.same(server.app.rooms.get('r4')?.record.options, {})
 })

@@ -25,7 +25,7 @@ t.test('a call that exceeds its deadline fails with UNAVAILABLE and is no longer
   t.same(events, ['request a:b late after 10'], 'a later failure is ignored')
 })
 
-t.test('an impatient call has a shorter deadline while a call with the same name is overdue', async (t) => {
+t.test('an `impatient` call has a shorter deadline while a call with the same name is overdue', async (t) => {
   const { events, inFlight } = supervised(100_000)
   const held = Promise.withResolvers<void>()
   const hang = () => inFlight.run(() => held.promise, 'hook h', { limitMs: 10, impatient: true })

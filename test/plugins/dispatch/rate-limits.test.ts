@@ -17,7 +17,7 @@ onBothStores(t, 'limits messages per key and returns the retry delay', async (t,
   await limits.consume('nod', 'ada', 3)
 })
 
-onBothStores(t, 'counts without waiting', async (t, env) => {
+onBothStores(t, 'count() applies the limit without waiting for the store', async (t, env) => {
   const limits = limitsOf(await build(t, { env }))
   for (let i = 0; i < 3; i++) limits.count('wave', 'ada', 3)
   t.throws(() => limits.count('wave', 'ada', 3), { code: 'RATE_LIMITED', details: { retryAfterMs: Number } })
@@ -48,7 +48,7 @@ t.test('servers share counts on Redis, and count separately while Redis is down'
       return true
     }
   })
-  t.ok(accepted <= 1, 'the first server receives the count of the second one with its own report')
+  t.ok(accepted <= 1, 'the first server receives the count of the second one when it reports its own')
   await redis.kill()
   for (let i = 0; i < 2; i++) await a.consume('wave', 'bob', 2)
   await t.rejects(a.consume('wave', 'bob', 2), { code: 'RATE_LIMITED' })

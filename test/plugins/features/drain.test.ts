@@ -3,7 +3,7 @@ import { build } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 import { until } from '../../support/retry.ts'
 
-// Work in flight during the replacement of a feature instance completes on the old instance or is rejected.
+// When a feature instance is replaced, work in flight completes on the old instance or is rejected.
 
 /** A feature with a message, a route, a hook and a job, which wait until the test opens a gate. */
 const waiting = (answer: string) => `import fp from 'fastify-plugin'

@@ -34,7 +34,7 @@ t.test("a feature's mistakes do not affect the members of a room; a fault outsid
     t.match(noticed, { outcome: outcomes[one.outcome], closed: 0, lost: 0 }, `${one.name}: ${noticed.outcome}, worst reply ${noticed.worstMs} ms`)
   }
   t.equal(server.child.exitCode, null)
-  // This also fails if the calls run in the async context of one of the faults before.
+  // This assertion also fails if the calls run in the async context of an earlier fault.
   t.notMatch(server.output(), /"feature":"busy".*blocked the event loop/, 'many short calls are not reported')
 
   await until(() => server.output().includes('ready to fail'))

@@ -66,9 +66,9 @@ export default defineFeature(async function feature (app) {
 export interface Noticed {
   name: string
   outcome: string
-  /** Sockets of members that were closed. */
+  /** Number of members' sockets that were closed. */
   closed: number
-  /** Chat messages that a member did not receive. */
+  /** Number of chat messages that members did not receive, summed over the members. */
   lost: number
   /** The slowest reply to a member, in milliseconds. */
   worstMs: number
@@ -117,7 +117,7 @@ export async function createScene (t: Test, { members: count, deadlineSeconds, p
   const metric = async (line: string) => Number(new RegExp(`^${RegExp.escape(line)} (\\d+)$`, 'm').exec(await (await fetch(`${url}/metrics`)).text())?.[1] ?? 0)
   const logged = (name: string, text: string) => server.output().split('\n').some((line) => line.includes(`"feature":"${name}"`) && line.includes(text))
 
-  /** Members chat, one after another, until the returned function is called. */
+  /** Makes the members chat, one after another, until the returned function is called. */
   function chat (name: string) {
     const stopping = new AbortController()
     let worstMs = 0

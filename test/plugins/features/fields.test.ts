@@ -36,7 +36,7 @@ t.test('two features cannot add the same field to a message', async (t) => {
   t.match(await server.admin('POST', '/admin/features/two/enable'), { status: 200 })
   t.match(await ada.ok('room:join', { roomId: 'r1' }), { mood: 'one', other: 'two' })
   folder.write('two', { 'index.ts': adding('two', 'mood') })
-  t.match(await server.admin('POST', '/admin/features/two/reload'), { status: 422, body: { error: { message: /The field mood of room:join belongs to one/ } } }, 'also at a reload')
+  t.match(await server.admin('POST', '/admin/features/two/reload'), { status: 422, body: { error: { message: /The field mood of room:join belongs to one/ } } }, 'a reload is rejected, too')
   t.match(await ada.ok('room:join', { roomId: 'r1' }), { mood: 'one', other: 'two' }, 'the previous generation keeps running')
 })
 

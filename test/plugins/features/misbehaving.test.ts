@@ -83,7 +83,7 @@ t.test('an invalid config export makes only its own feature fail', async (t) => 
   folder.write('constructor', { 'index.ts': saying('ctor', 'x') })
   const server = await build(t, { env: { FEATURES: 'auth,piped,twice,constructor', FEATURES_PATH: folder.path } })
   for (const name of ['piped', 'twice']) t.match(infoOf(server, name), { state: 'failed', error: /index\.ts/ }, name)
-  t.equal(infoOf(server, 'constructor'), undefined, 'not a valid feature name')
+  t.equal(infoOf(server, 'constructor'), undefined, 'the name is not a valid feature name')
   t.equal((await server.admin('GET', '/admin/features')).status, 200)
   t.equal((await fetch(`${server.url}/health`)).status, 200)
 })
@@ -97,7 +97,7 @@ t.test('a failing afterReply function affects neither the reply nor the server',
   t.match(await client.request('after:say', {}), { ok: true, data: { text: 'x' } })
   await client.flush()
   t.notOk(client.events.some((event) => 'ok' in event), 'no second reply')
-  t.match(lines.find(({ msg }) => msg === 'a callback after a reply failed'), { level: 50, err: { message: 'after' } })
+  t.match(lines.find(({ msg }) => msg === 'an afterReply callback failed'), { level: 50, err: { message: 'after' } })
 })
 
 t.test('a response in progress survives a reload', async (t) => {
@@ -138,5 +138,5 @@ t.test('a route that exceeds its deadline returns UNAVAILABLE; a failing message
   const route = await fetch(`${server.url}/hangs/forever`)
   t.equal(route.status, 503)
   t.match(await route.json(), { error: { code: 'UNAVAILABLE' } })
-  t.match(lines.find(({ msg }) => msg === 'a call of a feature exceeded its deadline'), { feature: 'hangs', call: 'route GET /hangs/forever' })
+  t.match(lines.find(({ msg }) => msg === 'a call to a feature exceeded its deadline'), { feature: 'hangs', call: 'route GET /hangs/forever' })
 })

@@ -37,7 +37,7 @@ t.test('calls the handlers of the running features', async (t) => {
   t.strictSame(rung.splice(0), ['cat loud', 'dog loud'])
 
   for (const name of ['cat', 'dog', 'bell']) t.equal(await change(name, 'reload'), 200)
-  t.same(await ada.ok('bell:ring'), both, 'each handler once after a reload')
+  t.same(await ada.ok('bell:ring'), both, 'each handler runs once after a reload')
   t.strictSame(rung.splice(0).sort(), ['cat loud', 'dog loud'])
 
   t.equal(await change('cat', 'disable'), 200)

@@ -22,7 +22,7 @@ function installation (t: Test) {
   }
 }
 
-t.test('loads, reloads and unloads a feature from an outside folder with the server\'s packages', async (t) => {
+t.test('loads, reloads and unloads an external feature that imports the server\'s packages', async (t) => {
   const folder = featureFolder(t)
   const server = await build(t, { env: { FEATURES_PATH: folder.path } })
   const client = await server.connect(1)

@@ -5,7 +5,7 @@ import { featureFolder } from '../../support/features.ts'
 
 const infoOf = (server: TestServer, name: string) => server.app.features.list().find((one) => one.name === name)
 
-/** A feature that searches for texts in everything that its instance exposes. */
+/** A feature that searches for given strings in everything that its Fastify instance exposes. */
 const curious = `import { defineFeature, z } from 'flylive-audio-server/feature'
 export const requests = { 'curious:look': { request: z.object({ texts: z.array(z.string()) }), reply: z.object({ found: z.array(z.string()), visited: z.int() }) } }
 const headers = []

@@ -75,11 +75,11 @@ t.test('a feature that claims a taken prefix fails to load; other features load'
     zroot: "app.gate.http('/', () => {})",
     zslash: "app.gate.http('/slash/', () => {})"
   })
-  t.match(errorOf('zsame'), /The prefix \/plain overlaps with a path of plain/)
-  t.match(errorOf('zbelow'), /The prefix \/plain\/x overlaps with a path of plain/)
+  t.match(errorOf('zsame'), /The prefix \/plain overlaps a path of plain/)
+  t.match(errorOf('zbelow'), /The prefix \/plain\/x overlaps a path of plain/)
   t.match(errorOf('zroutes'), /The route \/plain\/route is below the prefix \/plain of plain/)
-  t.match(errorOf('zadmin'), /overlaps with a path of the server itself/)
-  t.match(errorOf('zhealth'), /overlaps with a path of the server itself/)
+  t.match(errorOf('zadmin'), /overlaps a path of the server itself/)
+  t.match(errorOf('zhealth'), /overlaps a path of the server itself/)
   t.match(errorOf('zroot'), /The path \/ is invalid/)
   t.match(errorOf('zslash'), /must not end with a slash/)
   t.equal(errorOf('zshop'), undefined)
@@ -89,7 +89,7 @@ t.test('a feature that claims a taken prefix fails to load; other features load'
 
 t.test('a feature cannot claim a prefix above another feature\'s routes', async (t) => {
   const { errorOf } = await scene(t, { ashop: "app.get('/shop/:id', async () => 'x')", shopping: "app.gate.http('/shop', () => {})" })
-  t.match(errorOf('shopping'), /The prefix \/shop overlaps with a path of ashop/)
+  t.match(errorOf('shopping'), /The prefix \/shop overlaps a path of ashop/)
 })
 
 t.test('withdraws the prefix when its feature is disabled', async (t) => {

@@ -70,7 +70,7 @@ t.test('runs due jobs without delay', async (t) => {
   await jobs.schedule('later', '', Date.now() + 1000)
   await until(() => done.length > many)
   t.equal(done.indexOf('later'), many, 'due jobs do not wait for the next poll')
-  t.equal(new Set(done).size, many + 1, 'each once')
+  t.equal(new Set(done).size, many + 1, 'each job runs once')
 })
 
 t.test('retries a failed job without blocking others', async (t) => {
@@ -85,7 +85,7 @@ t.test('retries a failed job without blocking others', async (t) => {
   await until(() => tries.get('hard')?.length === 3)
   t.equal(tries.get('easy')?.length, 1)
   const [first = 0, second = 0, third = 0] = tries.get('hard') ?? []
-  t.ok(second - first > 900 && third - second > 900, 'a second later')
+  t.ok(second - first > 900 && third - second > 900, 'each retry runs about a second later')
 })
 
 t.test('if a job is rescheduled while it is running, it runs again afterwards', async (t) => {
@@ -135,7 +135,7 @@ t.test('another server runs the job of a dead server', async (t) => {
   const done: number[] = []
   jobsOf(t, b).on('job', async () => { done.push(Date.now()) })
   await until(() => done.length === 1)
-  t.ok((done[0] ?? 0) >= expiry, 'not before the lease expires')
+  t.ok((done[0] ?? 0) >= expiry, 'the job does not run before the lease expires')
 })
 
 t.test('stop() waits for running jobs and starts no more', async (t) => {

@@ -26,7 +26,7 @@ t.test('a transport has one candidate per announced address and protocol', async
     '203.0.113.7 udp', '203.0.113.7 tcp', 'audio.example.com udp', 'audio.example.com tcp', '198.51.100.2 udp', '198.51.100.2 tcp'
   ])
   t.equal(new Set(iceCandidates.map(({ priority }) => priority)).size, 6, 'each has its own priority')
-  t.equal(new Set(iceCandidates.map(({ foundation }) => foundation)).size, 6, 'and its own foundation')
+  t.equal(new Set(iceCandidates.map(({ foundation }) => foundation)).size, 6, 'each has its own foundation')
   t.ok(iceCandidates.every(({ foundation, priority }) => /^[A-Za-z0-9+/]{1,32}$/.test(foundation) && priority > 0))
 })
 

@@ -3,7 +3,7 @@ import t from 'tap'
 import { durationField, durationOffset, fragment, initSection } from 'flylive-audio-server/fmp4'
 
 // The tests of the `broadcast` and `recording` features read these bytes with a demuxer. This test fails if a byte
-// changes: files of earlier versions must stay readable, and players may hold segments of the previous generation.
+// changes: files written by earlier versions must stay readable, and players may hold segments from before a reload.
 
 const digest = (data: Uint8Array) => `${data.length} ${createHash('sha256').update(data).digest('hex').slice(0, 32)}`
 const frames = [10, 200, 3000].map((length, i) => ({ data: Uint8Array.from({ length }, (_, j) => (j * 7 + i) & 255), duration: 960 + i }))
@@ -14,7 +14,7 @@ t.test('the bytes of segments do not change', async (t) => {
   t.equal(digest(initSection({ codec: 'opus' }, 'segments')), '567 38253f732eaa31964a3341b34807b902')
   const part = fragment(2 ** 32 + 5, start, frames, 'segments')
   t.equal(digest(part), '3334 a0a8d114394cce2c7eb3cdcfb40c77cb')
-  t.equal(part.buffer.byteLength, part.length, 'owns its memory, so that it can be transferred to another thread')
+  t.equal(part.buffer.byteLength, part.length, 'the part owns its memory, so that it can be transferred to another thread')
 })
 
 t.test('the bytes of files do not change', async (t) => {

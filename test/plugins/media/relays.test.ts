@@ -202,7 +202,7 @@ t.test('a pipe without packets is replaced, and clients are notified', async (t)
   await until(() => b.app.sfu.producersOf(roomId)[0]?.isPaused === false)
 })
 
-t.test('closes a pipe that is dropped during opening', async (t) => {
+t.test('closes a pipe that is dropped while it is being opened', async (t) => {
   const { servers } = await enter(t)
   const [a, b] = servers as [TestServer, TestServer]
   const { producerId } = await speak(t, a, 1)

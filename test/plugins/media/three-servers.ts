@@ -96,8 +96,8 @@ export async function heardAfterJoin (t: Test, options: { inNamespaces: boolean 
 /**
  * Kills server A. A has a speaker and a listener, B has a speaker, and C has a listener.
  *
- * @returns in milliseconds: the time until A's listener receives B's speaker again, the longest silence of B's speaker
- *   at C's listener, and the time until A's producer is removed
+ * @returns the time until A's listener receives B's speaker again, the longest silence of B's speaker at C's listener,
+ *   and the time until A's producer is removed, all in milliseconds
  */
 export async function killOne (t: Test, { servers: [a, b, c], speak, listen }: ThreeServers) {
   const { hostname } = new URL(a.url)
@@ -139,8 +139,8 @@ export async function killOne (t: Test, { servers: [a, b, c], speak, listen }: T
 /**
  * Cuts the network between A and C.
  *
- * @returns in milliseconds: the time from the restored link until C receives A's speaker again, and the longest silence
- *   of B's speaker at C
+ * @returns the time from the restored link until C receives A's speaker again, and the longest silence of B's speaker
+ *   at C, both in milliseconds
  */
 export async function cutLink (t: Test, seconds: number) {
   const { network, servers: [a, b, c], speak, listen } = await startThree(t, { inNamespaces: true })

@@ -9,8 +9,8 @@ import { rtpReceiver, sendSilence } from '../../support/rtp-packets.ts'
 const failoverMs = 90_000
 
 /**
- * Kills the Redis primary of two servers, and checks that rooms, gifts and audio between the servers continue with the
- * replica.
+ * Kills the Redis primary that two servers use. Checks that rooms, gifts and the audio between the servers keep working
+ * with the replica.
  *
  * @param redis environment variables that select the Redis
  */
@@ -48,7 +48,7 @@ export async function followFailover (t: Test, redis: Record<string, string>, pr
   t.match(await ada.event('chat:message'), { content: 'still here' })
   gifts.push(await bob.ok('gift:send', { giftId: 8, recipientId: 1 }))
   for (const { transactionId } of gifts) await until(async () => JSON.stringify((await server.admin('GET', '/admin/gifts/ledger')).body).includes(String(transactionId)), 30_000)
-  t.match((await server.admin('GET', '/admin/gifts')).body, { queued: 0, deadLetters: 0, ledger: 2 }, 'each gift once')
+  t.match((await server.admin('GET', '/admin/gifts')).body, { queued: 0, deadLetters: 0, ledger: 2 }, 'each gift is in the ledger once')
 
   const packets = await flows(voice)
   t.equal(packets.findIndex(({ sequenceNumber }, i) => i > 0 && sequenceNumber !== (((packets[i - 1]?.sequenceNumber ?? 0) + 1) & 0xffff)), -1, 'the audio was not interrupted')

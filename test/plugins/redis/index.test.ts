@@ -39,7 +39,7 @@ t.test('reads the database from the URL or from REDIS_DB', async (t) => {
 t.test('reads the reply of a command if the process was blocked until the command\'s timeout', async (t) => {
   const { app } = await build(t, { env: { REDIS_URL: await redisDatabase() }, timings: { redisCommandMs: 1000 } })
   const late = app.redis.ping()
-  // The command above is not written yet.
+  // The command has not been written to the socket yet.
   blockFor(1300)
   t.equal(await late, 'PONG')
   const written = app.redis.ping()

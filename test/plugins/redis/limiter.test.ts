@@ -21,7 +21,7 @@ t.test('servers share counts on Redis, and count separately while Redis is down'
   await t.rejects(a.consume('ada'), limited)
 })
 
-t.test("a key's minute ends even if its count came from another server", async (t) => {
+t.test('the one-minute window of a key ends even if the count came from another server', async (t) => {
   let now = 0
   const counter = new MinuteCounter(() => now)
   const limited = (retryAfterMs: number) => ({ code: 'RATE_LIMITED', details: { retryAfterMs } })

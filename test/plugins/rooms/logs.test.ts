@@ -25,7 +25,7 @@ onBothStores(t, 'each feature has its own log per room', async (t, env) => {
   await ada.ok('room:join', { roomId: 'r1' })
   for (const content of ['one', 'two', 'three']) await ada.ok('chat:message', { content })
   for (const text of ['a', 'b', 'c']) await ada.ok('notes:add', { text })
-  t.same(await ada.ok('notes:list'), { notes: ['b', 'c'] }, 'with its own length')
+  t.same(await ada.ok('notes:list'), { notes: ['b', 'c'] }, 'the log has its own length')
   t.match((await ada.ok('chat:history')).messages, [{ content: 'one' }, { content: 'two' }, { content: 'three' }], 'the chat is unchanged')
   const bob = await server.connect(2)
   const { chatHistory } = await bob.ok('room:join', { roomId: 'r1' })

@@ -27,7 +27,7 @@ function intercept ({ server: { app: { store } } }: Tally, around: (write: (shar
   store.replaceNodeMembers = (nodeId: string, share: NodeMembers) => around((written) => replaceNodeMembers(nodeId, written), share)
 }
 
-/** Starts servers with one member each. The members receive the tally's changes. */
+/** Starts servers with one member each. Rooms have a counter, the tally, and the members receive its changes. */
 async function servers (t: Test, ...names: string[]) {
   const redis = await startRedis(t)
   const all: Tally[] = []

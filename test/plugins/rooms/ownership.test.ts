@@ -19,7 +19,7 @@ const grace = { OWNER_GRACE_SECONDS: '1' }
 /** The tests are independent, and each waits for its own grace periods, so they run in parallel. */
 const concurrent = { buffered: true }
 
-/** Connects users to a room, in this order. Connects users to a room, one after another. */
+/** Connects users to a room one after another, in the given order. */
 async function enter (server: TestServer, roomId: string, ...ids: (number | string)[]): Promise<TestClient[]> {
   const clients: TestClient[] = []
   for (const id of ids) {
@@ -97,7 +97,7 @@ onBothStores(t, 'another member succeeds an absent owner', async (t, env) => {
     t.equal(await ownerOf(server, 'returns'), 1)
     await owner.ok('room:leave')
     await member.event('room:owner')
-    t.ok(server.app.clock.now() - first > 2000, 'the second absence counts from its own start')
+    t.ok(server.app.clock.now() - first > 2000, 'the grace period restarts with the second absence')
   })
 
   t.test('the grace period does not run while the room is empty', concurrent, async (t) => {

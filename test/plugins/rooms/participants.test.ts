@@ -21,7 +21,7 @@ onBothStores(t, 'lists all members page by page, on all servers', async (t, env,
   const everybody = Array.from({ length: 12 }, (_, i) => i + 1)
   const whole = await page(bob)
   t.strictSame(whole.participants[0], { userId: 1, id: 1, name: 'User 1' })
-  t.same(idsOf(whole), everybody, 'in order of arrival')
+  t.same(idsOf(whole), everybody, 'members are in order of arrival')
   t.match(whole, { participantCount: 12, nextCursor: null })
   t.same(await page(bob, { roomId: 'r1', limit: 12 }), whole, 'a full last page has no cursor')
 

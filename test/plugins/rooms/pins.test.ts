@@ -20,7 +20,7 @@ t.test('hashes PINs with a random salt', async (t) => {
     }
   }
   const pins = createPinCheck()
-  t.same(await Promise.all(['1234', '1234', '1235', '1234'].map((pin) => pins.matches('r1', pin, first))), [true, true, false, true], 'concurrent comparisons')
+  t.same(await Promise.all(['1234', '1234', '1235', '1234'].map((pin) => pins.matches('r1', pin, first))), [true, true, false, true], 'concurrent comparisons return the right results')
   for (const stored of ['', 'scrypt:14:8:1:AAAA', 'nonsense']) t.equal(await pins.matches('r1', '1234', stored), false, stored)
 })
 
@@ -41,7 +41,7 @@ t.test('Redis has only the salted hash, which all servers accept', async (t) => 
   t.notMatch(JSON.stringify(await a.app.redis.hgetall('msab:room:{r1}')), /1234"/)
   t.equal(await eve.fails('room:join', { roomId: 'r1', pin: '0000' }), 'PIN_WRONG')
   await bob.ok('room:join', { roomId: 'r1', pin: '1234' })
-  t.equal(await eve.fails('room:join', { roomId: 'r1', pin: '0001' }), 'PIN_WRONG', 'also after the server has remembered the right PIN')
+  t.equal(await eve.fails('room:join', { roomId: 'r1', pin: '0001' }), 'PIN_WRONG', 'a wrong PIN is rejected even after the server has remembered the right one')
   t.equal(await eve.fails('room:join', { roomId: 'r1' }), 'PIN_REQUIRED')
 
   await a.app.redis.hset('msab:room:{r1}', 'pin', oldHash('r1', '5678'))

@@ -46,7 +46,7 @@ t.test('a change after missed changes also delivers the missed changes', async (
   const missed = bob.missed()
   t.ok(missed === 1 || missed === 2, String(missed))
   const numbers = bob.numbers()
-  t.same(numbers, [...new Set(numbers)].sort((x, y) => x - y), 'in order, each once')
+  t.same(numbers, [...new Set(numbers)].sort((x, y) => x - y), 'changes arrive in order, each once')
   await a.count()
   await until(() => bob.known() === 6)
   t.equal(bob.missed(), missed)
@@ -131,7 +131,7 @@ t.test('a new room inherits nothing from its predecessor', async (t) => {
   t.equal(b.peek(), 0)
   t.equal(await b.count(), 1)
   await until(() => eve.known() === 1)
-  t.same(bob.numbers(), [1], 'only of that room')
+  t.same(bob.numbers(), [1], 'a member of the closed room receives no change of the new room')
 })
 
 t.test('a lost room that was created again has the store\'s state', async (t) => {

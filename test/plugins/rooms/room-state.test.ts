@@ -13,7 +13,7 @@ onBothStores(t, 'applies concurrent changes sequentially, each once', async (t, 
   const ada = await follow(await connect(1))
   t.equal(ada.first, 0)
   const results = await Promise.all(Array.from({ length: 200 }, () => count()))
-  t.same(results, upTo(200), 'in the order of the requests')
+  t.same(results, upTo(200), 'changes are applied in the order of the requests')
   await until(() => ada.known() === 200)
   t.same(ada.numbers(), upTo(200))
   t.equal(peek(), 200)
@@ -109,7 +109,7 @@ t.test('changes on two servers reach all members in the same order', async (t) =
   for (const { peek } of servers) t.equal(peek(), 300)
 
   const outside = await buildTally(t, env)
-  t.equal(await outside.count(), 301, 'also from a server without members in the room')
+  t.equal(await outside.count(), 301, 'a server without members in the room can change the state, too')
   await until(() => members.every(({ known }) => known() === 301))
 })
 

@@ -55,7 +55,7 @@ t.test("two servers together admit exactly as many users as the room's limit all
   t.equal(outcomes.filter((outcome) => outcome === 'ROOM_FULL').length, 40)
 })
 
-t.test('the next call removes a half-removed room from the indexes', async (t) => {
+t.test('the next call removes a partially removed room from the indexes', async (t) => {
   const { a, client } = await pair(t)
   await a.join(joining('r1', 1))
   await a.join(joining('r2', 2))
@@ -86,7 +86,7 @@ t.test('removes the members of a dead server', async (t) => {
   t.same(await b.listNodeRooms('node-a'), [])
 })
 
-t.test('two servers that clean up a dead server announce each user once', async (t) => {
+t.test('if two servers remove a dead server\'s members, each member is announced once', async (t) => {
   const { a, b, client } = await pair(t)
   const dead = storeOf(client, 'node-dead')
   for (let i = 0; i < 20; i++) await dead.join(joining('r1', i))
@@ -112,7 +112,7 @@ t.test("replaces a server's members in a room, and returns who joined and left",
 
   await client.flushdb()
   t.same(named(await b.replaceNodeMembers('node-b', share(member(4)))), { joined: [4], left: [], count: 1 }, 'a lost room is recreated')
-  t.same(named(await a.replaceNodeMembers('node-a', share(member(1), member(1, 'phone')))), { joined: [1], left: [], count: 2 }, 'with all sockets of a user')
+  t.same(named(await a.replaceNodeMembers('node-a', share(member(1), member(1, 'phone')))), { joined: [1], left: [], count: 2 }, 'a user is added with all sockets')
   t.match(await a.getRoom('r1'), { ownerId: 1, locked: true, participantCount: 2 })
   t.equal(await codeOf(a.join(joining('r1', 9))), 'PIN_REQUIRED', 'the room is still locked')
   t.match(await a.listRooms('', 10), [{ roomId: 'r1' }])
@@ -224,7 +224,7 @@ t.test('rejects changes to a lost room during the recovery window', async (t) =>
   await write(a, ['d', next.version])
   await age(defaultTimings.recoveryMs)
   const again = await swap(b, next.version, '"again"')
-  t.ok(again.swapped && numberOf(again.version) > numberOf(next.version), 'also after the next loss')
+  t.ok(again.swapped && numberOf(again.version) > numberOf(next.version), 'versions increase after the next loss, too')
 })
 
 t.test('restores the latest change if Redis has lost it', async (t) => {

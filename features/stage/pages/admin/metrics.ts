@@ -48,7 +48,7 @@ export function rateOf (before: Point, now: Point): number | undefined {
 export const windowMs = 180_000
 
 export interface Series {
-  /** Records metrics that were read at the time `at`. */
+  /** Adds metrics that were read at the time `at`. */
   add (at: number, metrics: readonly Metric[]): void
   /** The points of a line, none older than {@link windowMs}. */
   pointsOf (name: LineName): readonly Point[]

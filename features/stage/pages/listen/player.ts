@@ -46,7 +46,7 @@ type SafariAudio = HTMLAudioElement & { getStartDate?: () => Date }
 
 /**
  * Plays a broadcast in an audio element, which keeps playing while a phone's screen is locked. Uses hls.js except in
- * Safari, which stops scripts while the screen is locked but plays HLS itself.
+ * Safari, which stops scripts while the screen is locked but plays HLS natively.
  */
 export function createPlayer (audio: SafariAudio, { roomId, source, tokens, token: given, now }: PlayerOptions): Player {
   const state = ref<PlayerState>('loading')
@@ -73,7 +73,7 @@ export function createPlayer (audio: SafariAudio, { roomId, source, tokens, toke
   }
 
   /**
-   * Gets a token for the key.
+   * Gets a token for the broadcast's encryption key.
    *
    * @returns whether the server issued one; if not, `state` has the reason
    */

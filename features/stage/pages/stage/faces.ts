@@ -26,7 +26,7 @@ export function pictureOf (profile: Profile | undefined): string | undefined {
   return typeof avatar === 'string' && avatar.startsWith('data:image/') ? avatar : undefined
 }
 
-/** @returns a colour that is always the same for a user */
+/** @returns the user's colour, which is always the same for the same id */
 export function colourOf (userId: UserId): string {
   let sum = 7
   for (const character of String(userId)) sum = (sum * 31 + (character.codePointAt(0) ?? 0)) % 9973

@@ -8,7 +8,7 @@ const fps = 20
 /**
  * Animates speaking rings with audio levels. Each update sets one CSS property per ring and renders no components.
  *
- * @param read returns the level of each user key, 0 to 1; called on every update
+ * @param read returns each user's level, 0 to 1, by user key; called on every update
  * @param options.essential whether to animate even if the user prefers reduced motion; level meters need this
  * @returns a directive, `v-level="user key"`, that sets `--level`, 0 to 1, on its element
  */

@@ -114,7 +114,9 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     say(words)
   }
 
-  /** Loads participants until these users' names are known. Big rooms list only some users, but raised hands need names. */
+  /**
+   * Loads participants until these users' names are known. Big rooms list only some users, but raised hands need names.
+   */
   async function name (userIds: readonly UserId[]): Promise<void> {
     if (naming) return
     naming = true
@@ -252,7 +254,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
       else await ask('seat:invite', { userId, seatIndex: seat })
     },
     give: (recipientId: UserId, giftId: number, quantity: number) => attempt(() => room.gifts.send({ giftId, recipientId, quantity })),
-    /** Leaves the room, so that the seat is free immediately. Resolves after the reply, or after {@link longestLeaveMs}. */
+    /** Leaves the room, which frees the seat immediately. Resolves after the reply or {@link longestLeaveMs}. */
     async leave (): Promise<void> {
       voice.drop()
       music.stop()

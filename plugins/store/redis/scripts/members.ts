@@ -3,7 +3,8 @@ import { accessOf, arrive, clock, intact, listed, pinCounters } from './shared.t
 
 /**
  * KEYS room users profiles refs sessions docs logs ban pin back pinsOfAddress pinsOfRoom
- * ARGV field user profile limit pinHash create now tries window comparedHash isHost hasAddress triesOfAddress triesOfRoom
+ * ARGV field user profile limit pinHash create now tries window comparedHash isHost hasAddress triesOfAddress
+ *   triesOfRoom
  */
 export const join = `${arrive}${accessOf}${intact}${listed}${pinCounters}
 local ban = redis.call('GET', KEYS[8])
@@ -69,8 +70,7 @@ return {'OK', meta, created, first, redis.call('ZCARD', KEYS[2]), readList(KEYS[
 /**
  * KEYS pinsOfRoom pinsOfAddress — ARGV isRight window triesOfRoom hasAddress triesOfAddress
  *
- * @returns OK or WRONG; or the name of the counter that has reached its maximum, and the counter's remaining time in
- * milliseconds
+ * @returns OK or WRONG; or the name of the counter that has reached its maximum, and its remaining time in milliseconds
  */
 export const countPin = `${pinCounters}
 local counters = {{'room', KEYS[1], ARGV[3]}}
@@ -103,7 +103,8 @@ return {last, math.max(redis.call('ZCARD', KEYS[2]), redis.call('HLEN', KEYS[4])
 /**
  * KEYS users profiles — ARGV after limit
  *
- * @returns up to `limit` places greater than `after`, the profiles of their users, and the number of all users
+ * @returns up to `limit` places greater than `after`, the profiles of the users in these places, and the total number
+ *   of users
  */
 export const participants = `
 local users = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. ARGV[1], '+inf', 'WITHSCORES', 'LIMIT', 0, ARGV[2])
@@ -120,7 +121,7 @@ return {places, redis.call('HMGET', KEYS[2], unpack(keys)), count}
 /**
  * KEYS users profiles — ARGV limit user…
  *
- * @returns profiles: first of the listed users who are in the room, then of other users in order of arrival
+ * @returns the profiles of the given users who are in the room, then those of other users in order of arrival
  */
 export const someMembers = `
 local limit = tonumber(ARGV[1])
@@ -182,7 +183,7 @@ return redis.call('DEL', KEYS[1])
 /**
  * KEYS bans — ARGV after limit
  *
- * Also removes bans that have ended from the set.
+ * Also removes ended bans from the set.
  *
  * @returns users and the values of their bans, alternating
  */

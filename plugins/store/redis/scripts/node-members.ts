@@ -15,8 +15,8 @@ return intact(KEYS[1], KEYS[2], KEYS[3], KEYS[4]) and 1 or 0
  * earlier room with the same id. If Redis had lost the room or some of its documents, records the time and publishes
  * the payload.
  *
- * If Redis had lost one of the members' keys, rebuilds the keys from the sessions and publishes the payload, so that
- * the other servers add their members again.
+ * If Redis had lost one of the keys that hold the members, rebuilds these keys from the sessions and publishes the
+ * payload, so that the other servers add their members again.
  *
  * @returns the profiles of users who joined, the profiles of users who left, the number of users, 1 if the room has
  *   been closed (then nothing is written), and all documents

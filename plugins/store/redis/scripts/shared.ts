@@ -42,8 +42,8 @@ end
 `
 
 /**
- * Whether the keys that hold a room's members are consistent: each user has a place, a profile and a
- * number of sessions. The keys are always consistent unless Redis has lost one of them.
+ * Whether the keys that hold a room's members are consistent: each user has a place, a profile and a number of
+ * sessions. The keys are always consistent unless Redis has lost one of them.
  */
 export const intact = `
 local function intact (users, profiles, refs, sessions)
@@ -86,8 +86,8 @@ end
 `
 
 /**
- * Limits wrong PINs. `counters` is a list of {name, key, maximum}.
- * If a counter has reached its maximum, pinLimit returns the counter's name, and its remaining time in milliseconds.
+ * Limits wrong PINs. `counters` is a list of {name, key, maximum}. If a counter has reached its maximum, `pinLimit`
+ * returns the counter's name and its remaining time in milliseconds.
  */
 export const pinCounters = `
 local function pinLimit (counters)

@@ -4,9 +4,9 @@ import { clock, fieldsOf, publish } from './shared.ts'
 /**
  * KEYS room docs — ARGV name expected state channel payload recovery
  *
- * Replaces a document's state if it has the expected version, and publishes the payload. The new version is appended to
- * the payload, as the last line. The version's number is never lower than the current time in microseconds, so after a
- * data loss, it is higher than all earlier numbers.
+ * Replaces a document's state if the document has the expected version, and publishes the payload. The new version is
+ * appended to the payload, as the last line. The version's number is never lower than the current time in microseconds,
+ * so after a data loss, it is higher than all earlier numbers.
  *
  * @returns false if there is no room; RESTORING, without a change, if servers are restoring a lost room; DONE and the
  *   version; or OTHER, the current version and, if the document exists, its state

@@ -7,7 +7,7 @@ import { attack, receive, relay, speak, speechPackets } from '../../../support/m
 import type { SpokenPacket } from '../../../support/mix.ts'
 import { until } from '../../../support/retry.ts'
 
-// Measures the CPU time of mixes with real speech, and tests mixes for a minute with random packets and with a bad network.
+// Measures the CPU time of mixes with real speech, and tests mixes with random packets and with bad networks.
 
 const minute = 60_000
 const wait = async (ms: number) => {

@@ -183,7 +183,7 @@ t.test('a mixer thread that dies is replaced, and the mixes of its rooms continu
   t.equal(await metric('flylive_mix_thread_deaths_total'), 1)
   t.ok((again.frames[0]?.timestamp ?? 0) > (heard.frames.at(-1)?.timestamp ?? 0), 'timestamps continue')
 
-  // If the thread's port is taken, the mix reopens on another one.
+  // If the thread's port is taken, the mix reopens on a different one.
   const port = output?.tuple.remotePort as number
   const thief = createSocket('udp4')
   t.teardown(() => { thief.close() })
