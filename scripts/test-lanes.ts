@@ -51,7 +51,7 @@ export function runLanes ({ files, jobs, timeoutMs, report }: LaneOptions): Run 
   let left = [...files]
   const processes = new Set<{ kill (signal: NodeJS.Signals): void }>()
 
-  /** Whether a lane (one of the `jobs` concurrent processes and its successors) may run a file now. */
+  /** Whether a lane (one of the `jobs` concurrent processes, or a process that replaced one) may run a file now. */
   const mayRun = (lane: number, file: string) => !browsers.test(file) || lane === 0 || (lane === 1 && left.every((other) => browsers.test(other)))
 
   /** Removes and returns the next of the remaining files. */

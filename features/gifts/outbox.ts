@@ -99,8 +99,8 @@ export interface OutboxOptions {
  */
 export interface Outbox {
   /**
-   * Queues a gift, due immediately, unless the queue or a record already contains it. A gift that was already charged
-   * is queued again, because the outbox has deleted it. The backend does not charge it twice.
+   * Queues a gift, due immediately, unless the queue or a record already contains it. The outbox deletes gifts
+   * that the backend has charged, so it queues such a gift again. The backend does not charge the sender twice.
    *
    * @param roomCreatedAt when the gift's room was created, in epoch milliseconds. If present and this call queues the
    *   gift, the gift counts toward the room's totals

@@ -88,7 +88,7 @@ export function adminRoutes (app: FeatureInstance, recordings: Recordings): void
 
   app.get('/admin/recordings/:recordingId/:file', {
     schema: {
-      summary: 'Returns a file of a recording (audio/mp4, Opus), timeline.json, or speakers.vtt (WebVTT). The Range header selects part of a file',
+      summary: 'Returns one file of a recording: audio (audio/mp4, Opus), timeline.json or speakers.vtt (WebVTT). The Range header selects part of a file',
       params: fileParams,
       response: {
         200: { description: 'The file', content: { 'audio/mp4': { schema: z.string() }, 'application/json': { schema: z.array(timelineEntry) }, 'text/vtt': { schema: z.string() } } },

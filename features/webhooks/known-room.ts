@@ -158,7 +158,7 @@ class RoomDraft {
    * Reports the room as started, unless the receivers know it. If they know an older room with this id, first reports
    * the end of that room.
    *
-   * @returns whether the change belongs to the known room
+   * @returns false if the receivers know a newer room with this id, or already know the end of this one
    */
   enter (change: Reported, room: RoomStart): boolean {
     const known = this.read<KnownRoom>(roomField)

@@ -161,7 +161,7 @@ function withRoom (request: z.ZodObject): z.ZodObject {
   return described
 }
 
-/** A message type's route, and the counter of its owner's in-flight requests. */
+/** The route of a message type, and the in-flight requests of its owner (the kernel or a feature). */
 export interface InstalledRoute {
   route: MessageRoute
   inFlight: InFlight

@@ -9,8 +9,8 @@ import { withTimeout } from '../errors/timeout.ts'
  * the new generation does not keep it. If a generation fails to start, only its new resources are disposed of. Within a
  * generation, a key always returns the same resource. A feature sees only its own keys.
  *
- * The resource keeps running the code of the generation that created it, so keep data rather than code where possible.
- * Change the key when the resource's type changes.
+ * The resource still runs the code of the generation that created it. Therefore, keep data rather than functions if
+ * possible. Change the key when the resource's type changes.
  *
  * @throws if the generation is already closed
  * @param dispose runs after `onClose`; only the newest generation's function is called

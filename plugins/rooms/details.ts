@@ -52,7 +52,7 @@ export interface Details {
    */
   update (room: DetailedRoom, change: { title?: string | null | undefined, topic?: string | null | undefined }): Promise<RoomDetails>
   /**
-   * Locks a room for users who are not in it.
+   * Locks a room against users who are not in it.
    *
    * @param pin the PIN that new users need from now on; if omitted, new users cannot join
    * @throws ROOM_NOT_FOUND, UNAVAILABLE

@@ -162,7 +162,7 @@ export interface Rooms {
    */
   update (room: RoomRecord, change: { title?: string | null | undefined, topic?: string | null | undefined }): Promise<RoomDetails>
   /**
-   * Locks a room for users who are not in it. The owner, the admins, and users whose connection broke less than a
+   * Locks a room against users who are not in it. The owner, the admins, and users whose connection broke less than a
    * minute ago can still join. Members receive `room:updated`.
    *
    * @param pin the PIN that users need from now on; if omitted, new users cannot join
@@ -344,7 +344,7 @@ declare module '../hooks.ts' {
      * profiles, which are copies.
      */
     'room:participants': (room: LocalRoom, profiles: Profile[]) => void
-    /** Returns the members to list first if a list cannot contain all members. */
+    /** Returns the members that have priority when a list cannot contain all members. */
     'room:featured': (room: LocalRoom) => readonly UserId[]
 
     // Each of the following hooks is called on only one server of the cluster.

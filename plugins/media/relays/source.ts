@@ -30,7 +30,7 @@ export interface SourcesOptions {
 
 const keyOf = ({ roomId, from }: PipeId) => `${from} ${roomId}`
 
-/** Sends this server's voices to the servers that request them. */
+/** Sends the audio of this server's producers to the servers that request it. */
 export function createSources ({ cluster, leases, log, nodeId, timings: { leaseMs } }: Pick<FastifyInstance, 'cluster' | 'leases' | 'log' | 'nodeId' | 'timings'>, { rooms, listenInfo, endOf, requestMs, checkMs }: SourcesOptions): Sources {
   const pipes = new Map<string, SourcePipe>()
   /** For each sink and room, the epoch of the newest requested pipe, opened or not, and whether the sink dropped it. */

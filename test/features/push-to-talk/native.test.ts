@@ -24,7 +24,7 @@ async function enter (t: Test, server: TestServer, id: number, channel: number, 
   return room
 }
 
-/** Sends a talk from a radio, repeating the packets until the test ends. */
+/** Sends the packets over a radio's connection, repeatedly until the test ends. */
 function replay (t: Test, radio: TestRadio, from: number, channel: number, packets: readonly unknown[]): void {
   let next = 0
   const timer = setInterval(() => radio.send(0, 3, from, channel, packets[next++ % packets.length]), 20)
