@@ -8,7 +8,7 @@ import type { Ban, Publication, RoomRecord, StoredDocument } from '../types.ts'
 //               restored (when the room was written back after a loss, in ms, on Redis's clock)
 //   …:users     sorted set: user → place in the order of arrival (ms, or the last place + 1)
 //   …:profiles  hash: user → profile JSON
-//   …:listed    profiles of the first users to arrive, as JSON, separated by commas; deleted when they change
+//   …:listed    "<number of users> <place of the last one> <profiles of the first users to arrive, JSON, comma-separated>"
 //   …:refs      hash: user → number of sockets
 //   …:sessions  hash: "<node> <session>" → user
 //   …:docs      hash: document name → "<version> <JSON>"
@@ -67,7 +67,7 @@ const lists = new LRUCache<string, readonly Readonly<Profile>[]>({ maxSize: 2 **
 export function parseListed (text: string): readonly Readonly<Profile>[] {
   const known = lists.get(text)
   if (known) return known
-  const profiles = (JSON.parse(`[${text}]`) as Profile[]).map((profile) => Object.freeze(profile))
+  const profiles = (JSON.parse(`[${text.slice(text.indexOf(' ', text.indexOf(' ') + 1))}]`) as Profile[]).map((profile) => Object.freeze(profile))
   lists.set(text, profiles)
   return profiles
 }

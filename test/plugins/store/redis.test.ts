@@ -5,6 +5,7 @@ import { createRedisLeases } from '../../../plugins/cluster/leases.redis.ts'
 import { createRedisStore } from '../../../plugins/store/redis/index.ts'
 import { defaultTimings } from '../../../plugins/timings.ts'
 import type { RoomStore } from '../../../plugins/store/store.ts'
+import { maxListedParticipants } from '../../../plugins/store/types.ts'
 import type { MembersChange, NodeMembers } from '../../../plugins/store/types.ts'
 import { codeOf, joining, recordOf, storeContract } from '../../contracts/store.ts'
 import { storeDocumentsContract } from '../../contracts/store-documents.ts'
@@ -53,6 +54,43 @@ t.test("two servers together admit exactly as many users as the room's limit all
   const outcomes = await Promise.all(Array.from({ length: 50 }, (_, i) => codeOf((i % 2 ? a : b).join(joining('r1', i, { limit: 10 })))))
   t.equal(outcomes.filter((outcome) => outcome === 'ok').length, 10)
   t.equal(outcomes.filter((outcome) => outcome === 'ROOM_FULL').length, 40)
+})
+
+t.test('join replies list the right members after a server of an earlier version has added or removed some', async (t) => {
+  const { a, client } = await pair(t)
+  const room = 'msab:room:{r1}'
+  let place = 4_000_000_000_000
+  // What earlier versions wrote.
+  const add = async (user: number) => {
+    const profile = JSON.stringify({ userId: user, id: user, name: `User ${user}` })
+    await client.multi().hset(`${room}:sessions`, `node-c s-${user}`, user).hincrby(`${room}:refs`, `${user}`, 1)
+      .zadd(`${room}:users`, place += 1000, `${user}`).hset(`${room}:profiles`, user, profile).exec()
+  }
+  const remove = async (user: number) => {
+    await client.multi().hdel(`${room}:sessions`, `node-a s-${user}`, `node-c s-${user}`).hdel(`${room}:refs`, `${user}`)
+      .zrem(`${room}:users`, `${user}`).hdel(`${room}:profiles`, `${user}`).exec()
+  }
+  const join = async (user: number) => (await a.join(joining('r1', user, { limit: 1000 }))).participants.map(({ userId }) => userId)
+  for (const user of [1, 2, 3]) await join(user)
+  await add(4)
+  t.same(await join(2), [1, 2, 3, 4])
+  await add(5)
+  t.same(await join(6), [1, 2, 3, 4, 5, 6])
+  await remove(6)
+  t.same(await join(5), [1, 2, 3, 4, 5])
+  for (const user of [20, 21]) await add(user)
+  t.same(await join(20), [1, 2, 3, 4, 5, 20, 21])
+  for (const user of [20, 21, 5]) await remove(user)
+  t.same(await join(6), [1, 2, 3, 4, 6])
+  await remove(1)
+  await remove(6)
+  for (const user of [7, 6]) await add(user)
+  t.same(await join(8), [2, 3, 4, 7, 6, 8])
+  for (let user = 10; user < 10 + maxListedParticipants; user++) await join(user)
+  await remove(2)
+  const expected = await a.getParticipants('r1', maxListedParticipants)
+  t.same(await join(9), expected.map(({ userId }) => userId))
+  t.equal(expected.length, maxListedParticipants)
 })
 
 t.test('the next call removes a partially removed room from the indexes', async (t) => {

@@ -56,15 +56,11 @@ if redis.call('HSET', KEYS[5], ARGV[1], ARGV[2]) == 1 then
     arrive(KEYS[2], ARGV[2], ARGV[7])
   end
 end
-local place = placeInList(KEYS[2], ARGV[2])
-if place then
-  if first == 1 then addToList(KEYS[1], place, ARGV[3])
-  elseif redis.call('HGET', KEYS[3], ARGV[2]) ~= ARGV[3] then discardList(KEYS[1]) end
-end
+if first == 0 and redis.call('HGET', KEYS[3], ARGV[2]) ~= ARGV[3] then discardList(KEYS[1]) end
 redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
 redis.call('HSET', KEYS[1], 'activity', ARGV[7])
 redis.call('DEL', KEYS[10])
-return {'OK', meta, created, first, redis.call('ZCARD', KEYS[2]), readList(KEYS[1], KEYS[2], KEYS[3]), redis.call('HGETALL', KEYS[6]), redis.call('HGET', KEYS[1], 'pin')}
+return {'OK', meta, created, first, redis.call('ZCARD', KEYS[2]), readList(KEYS[1], KEYS[2], KEYS[3], ARGV[2], ARGV[3], first == 1), redis.call('HGETALL', KEYS[6]), redis.call('HGET', KEYS[1], 'pin')}
 `
 
 /**
@@ -83,7 +79,7 @@ return {'WRONG'}
 `
 
 /** KEYS room users profiles refs sessions docs logs back — ARGV field now mayReturn */
-export const leave = `${accessOf}${listed}
+export const leave = `${accessOf}
 local user = redis.call('HGET', KEYS[5], ARGV[1])
 if not user then return false end
 redis.call('HDEL', KEYS[5], ARGV[1])
@@ -91,7 +87,6 @@ local last = 0
 if redis.call('HINCRBY', KEYS[4], user, -1) <= 0 then
   last = 1
   redis.call('HDEL', KEYS[4], user)
-  if placeInList(KEYS[2], user) then discardList(KEYS[1]) end
   redis.call('ZREM', KEYS[2], user)
   redis.call('HDEL', KEYS[3], user)
   if ARGV[3] == '1' and accessOf(KEYS[6]) then redis.call('SET', KEYS[8], 1, 'PX', ${returnMs}) end

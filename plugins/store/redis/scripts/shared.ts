@@ -13,31 +13,44 @@ end
 
 /**
  * Maintains the key `listed`: the profiles of the first users to arrive, which every join reply lists. The list is kept
- * until one of these users leaves or has a new profile, because servers read and parse one value faster than up to
- * 100 separate profiles.
+ * because servers read and parse one value faster than up to 100 separate profiles.
+ *
+ * The value also contains the number of listed users and the last one's place. If a listed user leaves, the last one
+ * moves up, so `readList` notices that the list is outdated, even if a server of an earlier version has removed the user.
+ * Only a listed user's new profile requires `discardList`.
  */
 export const listed = `
-local function placeInList (users, user)
-  local place = redis.call('ZRANK', users, user)
-  return place and place < ${maxListedParticipants} and place
-end
-local function addToList (room, place, profile)
-  if place == 0 then redis.call('SET', room .. ':listed', profile)
-  elseif redis.call('EXISTS', room .. ':listed') == 1 then redis.call('APPEND', room .. ':listed', ',' .. profile) end
-end
 local function discardList (room)
   redis.call('DEL', room .. ':listed')
 end
-local function readList (room, users, profiles)
-  local list = redis.call('GET', room .. ':listed')
-  if list then return list end
-  local found = {}
-  for _, profile in ipairs(redis.call('HMGET', profiles, unpack(redis.call('ZRANGE', users, 0, ${maxListedParticipants - 1})))) do
-    if profile then table.insert(found, profile) end
+local function keepList (room, count, place, profiles)
+  local value = count .. ' ' .. place .. ' ' .. profiles
+  redis.call('SET', room .. ':listed', value)
+  return value
+end
+-- Returns nil if the list is missing or outdated. Adds the user if only they are missing.
+local function keptList (room, users, user, profile, arrived)
+  local value = redis.call('GET', room .. ':listed')
+  local count, place, start = string.match(value or '', '^(%d+) (%d+) ()')
+  if not count then return end
+  local there = redis.call('ZRANGE', users, count - 1, count + 1, 'WITHSCORES')
+  -- A user who has left and returned may have the same place as before, but a new profile.
+  if there[2] ~= place or (arrived and there[1] == user) then return end
+  if #there == 2 or tonumber(count) == ${maxListedParticipants} then return value end
+  if #there == 4 and there[3] == user then
+    return keepList(room, count + 1, there[4], string.sub(value, start) .. ',' .. profile)
   end
-  list = table.concat(found, ',')
-  redis.call('SET', room .. ':listed', list)
-  return list
+end
+local function readList (room, users, profiles, user, profile, arrived)
+  local kept = keptList(room, users, user, profile, arrived)
+  if kept then return kept end
+  local first = redis.call('ZRANGE', users, 0, ${maxListedParticipants - 1}, 'WITHSCORES')
+  local names, found = {}, {}
+  for i = 1, #first, 2 do table.insert(names, first[i]) end
+  for _, one in ipairs(redis.call('HMGET', profiles, unpack(names))) do
+    if one then table.insert(found, one) end
+  end
+  return keepList(room, #names, first[#first], table.concat(found, ','))
 end
 `
 
