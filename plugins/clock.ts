@@ -18,7 +18,9 @@ declare module 'fastify' {
   }
 }
 
-/** Time between comparisons with Redis, in milliseconds. */
+/** Number of comparisons with Redis at the start. A busy machine delays some replies, which makes them inaccurate. */
+const firstComparisons = 3
+/** Time between further comparisons with Redis, in milliseconds. */
 const syncIntervalMs = 5000
 /** Maximum round trip to Redis, in milliseconds. Slower replies are too inaccurate and are ignored. */
 const maxRoundTripMs = 500
@@ -33,6 +35,7 @@ const maxSkewMs = 2000
  */
 export function createClock (): Clock & { syncTo (now: number, accuracyMs?: number): void } {
   let offsetMs = 0
+  let isCompared = false
   let latest = 0
   const uncorrected = () => performance.timeOrigin + performance.now()
   return {
@@ -42,8 +45,10 @@ export function createClock (): Clock & { syncTo (now: number, accuracyMs?: numb
     },
     syncTo (now, accuracyMs = 0) {
       const measured = now - uncorrected()
-      const nearest = Math.min(Math.max(offsetMs, measured - accuracyMs), measured + accuracyMs)
-      offsetMs = latest === 0 ? measured : Math.max(nearest, offsetMs - maxBackMs)
+      const isInUse = latest > 0
+      const nearest = isCompared || isInUse ? Math.min(Math.max(offsetMs, measured - accuracyMs), measured + accuracyMs) : measured
+      offsetMs = isInUse ? Math.max(nearest, offsetMs - maxBackMs) : nearest
+      isCompared = true
     }
   }
 }
@@ -74,7 +79,11 @@ export default fp(async function clock (app) {
     gauge.set(skewMs() / 1000)
   }
 
-  await sync().catch((err: unknown) => app.log.debug({ err }, 'failed to read the Redis clock'))
+  try {
+    for (let i = 0; i < firstComparisons; i++) await sync()
+  } catch (err) {
+    app.log.debug({ err }, 'failed to read the Redis clock')
+  }
   const timer = setInterval(() => {
     sync().catch(() => { /* The next comparison may succeed. */ }).finally(report)
   }, syncIntervalMs).unref()

@@ -59,6 +59,18 @@ t.test('an inaccurate comparison corrects only the part of the difference that e
   t.ok(adjusted >= 5 * hour + 60_000 && adjusted < 5 * hour + 61_000)
 })
 
+t.test('before its first use, the clock follows the most accurate comparison', async (t) => {
+  const hour = 3_600_000
+  const inaccurate = [5 * hour - 120_000, 180_000] as const
+  const accurate = [5 * hour, 1000] as const
+  for (const comparisons of [[inaccurate, accurate], [accurate, inaccurate]]) {
+    const clock = createClock()
+    for (const [now, accuracyMs] of comparisons) clock.syncTo(now, accuracyMs)
+    const difference = clock.now() - 5 * hour
+    t.ok(Math.abs(difference) < 60_000, `differs by ${difference} ms`)
+  }
+})
+
 t.test('servers whose clocks differ agree on deadlines, and report the difference', async (t) => {
   const REDIS_URL = await redisDatabase()
   const redis = new Redis(REDIS_URL)
