@@ -45,7 +45,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     try {
       if (auth) return { isAdmin: false, userId: (await auth.authenticate(request)).user.id }
     } catch (error) {
-      // Check for a user token first: if checked as an admin key, it would count toward the lockout for wrong keys.
+      // Check for a user token first: if checked as an admin key, it would count towards the lockout for wrong keys.
       if (await app.admin.identify(request)) return { isAdmin: true }
       throw error
     }

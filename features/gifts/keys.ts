@@ -22,7 +22,7 @@ const maxRecent = 100_000
 /**
  * Caches the gifts that this server has shown, so that a retry does not show a gift
  * again. After an eviction or a restart, or on another server, a retry may show the gift again.
- * The gift is still charged only once, and clients recognize it by its transactionId.
+ * The gift is still charged only once, and clients recognise it by its transactionId.
  */
 export function createRecentGifts (): RecentGifts {
   // The `max` option would allocate all entries at each start; with `maxSize` the cache grows on demand.

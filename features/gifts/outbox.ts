@@ -103,7 +103,7 @@ export interface Outbox {
    * that the backend has charged, so it queues such a gift again. The backend does not charge the sender twice.
    *
    * @param roomCreatedAt when the gift's room was created, in epoch milliseconds. If present and this call queues the
-   *   gift, the gift counts toward the room's totals
+   *   gift, the gift counts towards the room's totals
    * @returns where the gift was already stored; undefined if this call queued it
    */
   add (gift: Gift, roomCreatedAt?: number): Promise<Found | undefined>

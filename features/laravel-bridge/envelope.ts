@@ -23,7 +23,7 @@ const envelope = z.object({
 /** An event from the backend and its recipients. */
 export interface Envelope {
   event: string
-  /** The normalized user id. */
+  /** The normalised user id. */
   userKey: string | undefined
   roomId: string | undefined
   /** The data exactly as the backend sent it, including numbers beyond double precision. */

@@ -37,7 +37,7 @@ export interface Relay {
 }
 
 /**
- * How long the relay recognizes duplicates of an event (set by the backend's contract), in
+ * How long the relay recognises duplicates of an event (set by the backend's contract), in
  * milliseconds.
  */
 export const dedupMs = 300_000

@@ -25,7 +25,7 @@ export interface Subscription {
 
 /** Timeout of {@link Subscription.ready}, in milliseconds. */
 const startTimeoutMs = 5000
-/** Servers recognize canaries by this prefix, without parsing. */
+/** Servers recognise canaries by this prefix, without parsing. */
 const canaryPrefix = '{"event":"msab:canary",'
 
 /** A valid envelope without a recipient, so that other subscribers of the channel ignore it. */

@@ -59,7 +59,7 @@ function inRedis (redis: Redis, length: number, ttlMs: number): Driver {
   }
 }
 
-/** Without Redis, there is only one server, so it is enough to serialize the changes to a log in this process. */
+/** Without Redis, there is only one server, so it is enough to serialise the changes to a log in this process. */
 function inNamespace (values: Namespace, length: number, ttlMs: number): Driver {
   const last = new Map<string, Promise<void>>()
   const entriesOf = async (target: string) => JSON.parse(await values.get(target) ?? '[]') as string[]

@@ -22,7 +22,7 @@ const maxQueued = 256
 const maxReplayBytes = 65_536
 /** How often a paused replay checks the send queue, in milliseconds. */
 const replayPollMs = 20
-/** How long a radio's frames wait at most while the server replays the messages that the radio missed, in milliseconds. */
+/** How long a radio's frames wait while the server replays the messages that the radio missed, in milliseconds. */
 const replayWaitMs = 500
 /**
  * Maximum time until a server detects a broken connection, in milliseconds. Messages sent in this time may be lost.

@@ -68,7 +68,7 @@ function withNewNames (type: string, data: Record<string, unknown>): Record<stri
 }
 
 /**
- * Where possible, reuses the event's existing JSON instead of serializing the event again.
+ * Where possible, reuses the event's existing JSON instead of serialising the event again.
  *
  * @returns a JSON array of the event name and the payload
  */

@@ -12,7 +12,7 @@ const internal: WireError = { code: 'INTERNAL', message: 'Something went wrong o
 /**
  * @param error the reason why the client is rejected
  * @param hasToken whether the client sent a token
- * @returns an error whose message Socket.IO clients recognize; `data` has the original code and message
+ * @returns an error whose message Socket.IO clients recognise; `data` has the original code and message
  */
 export function refusalOf (error: unknown, hasToken: boolean): Refusal {
   const data: WireError = isCoded(error)

@@ -70,7 +70,7 @@ export const broadcastField = 'broadcast'
 /** The value of the field {@link roomField}. */
 export interface KnownRoom extends RoomStart {
   members: number
-  /** Set once the room is closed. The field is then kept for a while to recognize late reports. */
+  /** Set once the room is closed. The field is then kept for a while to recognise late reports. */
   isClosed?: true
 }
 
@@ -89,7 +89,7 @@ interface KnownSeats { revision: number, seats: SeatEntry[] }
 
 interface KnownBroadcast { startedAt: number, hlsUrl: string, onAir: boolean }
 
-/** How long a closed room is stored to recognize late reports, in milliseconds. */
+/** How long a closed room is stored to recognise late reports, in milliseconds. */
 export const closedTtlMs = 600_000
 
 export interface Step {

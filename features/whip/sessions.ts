@@ -110,7 +110,7 @@ export function createSessions (app: FeatureInstance): Sessions {
   count()
 
   /**
-   * Opens a session. It counts toward the connection limits until it ends.
+   * Opens a session. It counts towards the connection limits until it ends.
    *
    * @param ended called when the session ends
    * @throws the same errors as `sockets.admit`, `sockets.identify` and `sockets.open`

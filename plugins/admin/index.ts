@@ -22,7 +22,7 @@ export interface Admin {
   hasKey (request: FastifyRequest): boolean
   /**
    * Whether a request outside /admin contains a valid admin key. A wrong key counts
-   * toward the lockout and is logged, as under /admin.
+   * towards the lockout and is logged, as under /admin.
    */
   identify (request: FastifyRequest): Promise<boolean>
   /**

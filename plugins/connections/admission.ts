@@ -18,8 +18,8 @@ export type ClientConnection = Pick<EventEmitter, 'once'>
 /** Decides which connections the server accepts. */
 export interface Admission {
   /**
-   * Checks a new connection whose user is not known yet. Counts the connection toward MAX_CONNECTIONS_PER_IP until it
-   * closes. Also counts it toward MAX_CONNECTIONS until it closes or has a session (which is then counted instead).
+   * Checks a new connection whose user is not known yet. Counts the connection towards MAX_CONNECTIONS_PER_IP until it
+   * closes. Also counts it towards MAX_CONNECTIONS until it closes or has a session (which is then counted instead).
    *
    * @param request the first HTTP request of the connection
    * @param connection if undefined, the call counts nothing and only checks whether a new connection would be accepted
@@ -30,7 +30,7 @@ export interface Admission {
   /** @throws ORIGIN_NOT_ALLOWED */
   checkOrigin (request: IncomingMessage): void
   /**
-   * Identifies a connection's user, and counts the connection toward MAX_CONNECTIONS_PER_USER until it closes.
+   * Identifies a connection's user, and counts the connection towards MAX_CONNECTIONS_PER_USER until it closes.
    *
    * @param authenticate returns the user or throws a coded error; may call `verified` early with the user, so that the
    *   user's sessions on other servers are counted during authentication
@@ -60,7 +60,7 @@ export function createAdmission (app: FastifyInstance, size: () => number): Admi
   const { config } = app
   const isOriginAllowed = createOriginCheck(config)
   const clientOf = createClientReader(trustProxyOption(config.TRUST_PROXY))
-  // Connections that have no session yet. They count toward the limit; otherwise, a burst could exceed it.
+  // Connections that have no session yet. They count towards the limit; otherwise, a burst could exceed it.
   const arriving = new Set<ClientConnection>()
   const closed = new WeakSet<ClientConnection>()
   const identified = new WeakMap<Identity, ClientConnection>()

@@ -14,7 +14,7 @@ export interface FaceEvent {
   readonly type: string
   readonly data: unknown
   /**
-   * The event as JSON, `{"type","data"}`: the format of the native protocol and of messages between servers. Serialized
+   * The event as JSON, `{"type","data"}`: the format of the native protocol and of messages between servers. Serialised
    * once, on first use.
    */
   readonly text: string
@@ -48,13 +48,13 @@ export interface Face<F = unknown> {
   reply (id: string | number, outcome: { ok: true, data: unknown } | { ok: false, error: unknown }): F | undefined
 }
 
-/** An outgoing event, which is serialized at most once and framed once per face. */
+/** An outgoing event, which is serialised at most once and framed once per face. */
 export interface OutgoingEvent extends FaceEvent {
   /** @returns one frame for all sessions with that face; undefined if their clients do not receive the event */
   frame<F> (face: Face<F>): F | undefined
 }
 
-/** An event that is serialized or parsed only when a face needs its text or payload. */
+/** An event that is serialised or parsed only when a face needs its text or payload. */
 class LazyEvent implements OutgoingEvent {
   #text: string | undefined
   #content: { type: string, data: unknown } | undefined
@@ -206,7 +206,7 @@ function headOf (text: string): Pick<ParsedMessage, 'id' | 'type'> {
   }
 }
 
-/** The face of sessions without a connection. Events are not serialized. */
+/** The face of sessions without a connection. Events are not serialised. */
 export const objectFace: Face<OutgoingEvent> = {
   name: 'object',
   parse: () => undefined,

@@ -25,8 +25,8 @@ export type OpenOptions<F = unknown> = {
 /** The session API for features. */
 export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | 'all' | 'ofUser'> {
   /**
-   * Checks a new connection over a feature's own transport, before its user is known. Counts the connection toward
-   * MAX_CONNECTIONS_PER_IP until it closes. Also counts it toward MAX_CONNECTIONS until it closes or has a session
+   * Checks a new connection over a feature's own transport, before its user is known. Counts the connection towards
+   * MAX_CONNECTIONS_PER_IP until it closes. Also counts it towards MAX_CONNECTIONS until it closes or has a session
    * (which is then counted instead).
    *
    * @param request the first HTTP request of the connection
@@ -37,7 +37,7 @@ export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | '
    */
   admit (request: IncomingMessage, connection?: ClientConnection): string
   /**
-   * Identifies the user of a connection that {@link admit} has accepted, and counts the connection toward
+   * Identifies the user of a connection that {@link admit} has accepted, and counts the connection towards
    * MAX_CONNECTIONS_PER_USER until it closes. The caller then opens the session with the returned identity.
    *
    * @param token undefined if the client sent none
@@ -45,7 +45,7 @@ export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | '
    */
   identify (request: IncomingMessage, token: string | undefined, connection: ClientConnection): Promise<Identity>
   /**
-   * Opens a session that does not use one of the server's own WebSockets. The session counts toward MAX_CONNECTIONS.
+   * Opens a session that does not use one of the server's own WebSockets. The session counts towards MAX_CONNECTIONS.
    * Like every session, it can join rooms, take seats, and send and receive audio; it can also be closed or kicked.
    * When the session ends, it leaves its room. The session outlives reloads of its feature and is closed with
    * SHUTTING_DOWN when the feature is disabled.

@@ -7,7 +7,7 @@ import { MediaLimit } from './errors.ts'
 /** Limits the number of rooms in which a user has audio. */
 export interface AudioQuota {
   /**
-   * Counts the room toward the user's cluster-wide limit until {@link release} is called.
+   * Counts the room towards the user's cluster-wide limit until {@link release} is called.
    *
    * @throws MEDIA_LIMIT (details `{limit}`) if the user has audio in too many other rooms
    */

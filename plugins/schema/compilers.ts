@@ -3,7 +3,7 @@ import { serializerCompiler } from 'fastify-type-provider-zod'
 import { inputValidator } from './input.ts'
 
 /**
- * Makes Fastify validate and serialize with zod. Pass this as an option; otherwise, Fastify first loads its own
+ * Makes Fastify validate and serialise with zod. Pass this as an option; otherwise, Fastify first loads its own
  * compilers (Ajv and fast-json-stringify, 100 modules).
  */
 export const schemaController = {

@@ -29,8 +29,8 @@ export function startSweep (t: Test, server: TestServer, idleMs: number): { stop
 }
 
 /**
- * Returns a store for rooms that a test creates without sessions. With Redis, their members belong to a server that does not
- * exist: `server` would remove members of its own that have no session, when it first syncs its rooms with Redis.
+ * Returns a store for rooms that a test creates without sessions. With Redis, their members belong to a server that
+ * does not exist. When the real server first syncs its rooms with Redis, it removes its own members without a session.
  */
 export function storeElsewhere ({ app }: TestServer): RoomStore {
   return app.store.kind === 'redis' ? createRedisStore(app.redis, 'elsewhere', app.leases) : app.store

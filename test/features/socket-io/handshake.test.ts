@@ -170,7 +170,7 @@ t.test('connects without a slash at the end of the path', async (t) => {
   }
 })
 
-t.test('a connection that closes while its user is being identified does not count toward the limit', async (t) => {
+t.test('a connection that closes while its user is being identified does not count towards the limit', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,socket-io', MAX_CONNECTIONS_PER_USER: '1' } })
   const auth = server.app.features.getFeature('auth') as NonNullable<ReturnType<typeof server.app.features.getFeature<'auth'>>>
   const { identify } = auth

@@ -88,7 +88,7 @@ t.test('rejects invalid requests and leaves no session behind', async (t) => {
   t.match(await call('/whip/r1?pin=1234', { user: 8 }), { status: 403, code: 'BANNED' })
 })
 
-t.test('sessions count toward the connection limits', async (t) => {
+t.test('sessions count towards the connection limits', async (t) => {
   const server = await build(t, { env: { ...env, MAX_CONNECTIONS_PER_USER: '1', MAX_CONNECTIONS_PER_IP: '2' } })
   const call = caller(server)
   const { location } = await call('/whip/r1')

@@ -130,7 +130,7 @@ t.test('SINGLE_SESSION applies to connections only', async (t) => {
   t.same(ghost.closed, [])
 })
 
-t.test('sessions count toward MAX_CONNECTIONS; a full or draining server rejects new ones', async (t) => {
+t.test('sessions count towards MAX_CONNECTIONS; a full or draining server rejects new ones', async (t) => {
   const { server, call, haunt } = await scene(t, { MAX_CONNECTIONS: '2' })
   const ghost = await haunt(2)
   const ada = await server.connect(1)
