@@ -1,7 +1,7 @@
 import cors from '@fastify/cors'
-import helmet from '@fastify/helmet'
 import rateLimit from '@fastify/rate-limit'
 import fp from 'fastify-plugin'
+import helmet from 'helmet'
 import { addressKey } from './connections/addresses.ts'
 import { allowedOrigins } from './connections/origins.ts'
 import { limitSockets } from './connections/quotas.ts'
@@ -25,7 +25,7 @@ export default fp(async function http (app) {
     reply.hijack()
     request.raw.destroy()
   })
-  await app.register(helmet, {
+  const addSecurityHeaders = helmet({
     contentSecurityPolicy: {
       directives: {
         defaultSrc: ["'self'"],
@@ -41,6 +41,9 @@ export default fp(async function http (app) {
       }
     }
   })
+  // The headers of an upgrade are needed only if it is rejected, and then the `onSend` hook adds them.
+  app.addHook('onRequest', (request, reply, done) => request.ws ? done() : addSecurityHeaders(request.raw, reply.raw, () => done()))
+  app.addHook('onSend', (request, reply, _payload, done) => request.ws ? addSecurityHeaders(request.raw, reply.raw, () => done()) : done())
   const origin = allowedOrigins(config)
   await app.register(cors, {
     delegator (request, callback) {
