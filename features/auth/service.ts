@@ -65,6 +65,8 @@ const sweepBatch = 500
 /** Maximum number of users with oversized profiles to remember, so that each is logged only once. */
 const maxWarned = 10_000
 
+type TokenReader<T> = (token: string, tokenHash: string) => T
+
 /** @throws if no secret is configured */
 export function createAuth (app: FeatureInstance, settings: z.output<typeof config>): Auth {
   const { secret, previousSecrets, maxAgeSeconds, clockToleranceSeconds, audience, issuer, type, publicClaims, queryToken } = settings
@@ -99,12 +101,13 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
    * @param readToken validates a token, but does not check whether it is revoked
    * @throws TokenRefused
    */
-  async function validate<T> (token: string | undefined, readToken: (token: string) => T): Promise<T> {
+  async function validate<T> (token: string | undefined, readToken: TokenReader<T>): Promise<T> {
     if (token === undefined) throw new TokenRefused('missing', 'A token is required')
-    const result = readToken(token)
+    const tokenHash = hashToken(token)
+    const result = readToken(token, tokenHash)
     let revoked: boolean
     try {
-      revoked = await isRevoked(hashToken(token))
+      revoked = await isRevoked(tokenHash)
     } catch (error) {
       app.log.warn({ err: error }, 'token rejected: failed to check whether it is revoked')
       throw new TokenRefused('store_error', 'The revocation check is unavailable')
@@ -113,7 +116,7 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
     return result
   }
 
-  async function checked<T> (token: string | undefined, readToken: (token: string) => T): Promise<T> {
+  async function checked<T> (token: string | undefined, readToken: TokenReader<T>): Promise<T> {
     try {
       const result = await validate(token, readToken)
       attempts.inc({ result: 'success' })
@@ -127,8 +130,8 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
     }
   }
 
-  const identify: Auth['identify'] = async (token, verified) => await checked(token, (text) => {
-    const identity = read(text)
+  const identify: Auth['identify'] = async (token, verified) => await checked(token, (text, tokenHash) => {
+    const identity = { ...read(text), tokenHash }
     verified?.(identity.user)
     return identity
   })

@@ -1,4 +1,4 @@
-import { createHash } from 'node:crypto'
+import { hash } from 'node:crypto'
 import { createVerifier, TokenError } from 'fast-jwt'
 import { findTextIssue, userIdText, z } from 'flylive-audio-server/feature'
 import type { Identity, Profile, UserId } from 'flylive-audio-server/feature'
@@ -96,7 +96,7 @@ export function trimProfile (profile: Profile): { profile: Profile, removed: str
 export const revokedPrefix = 'auth:revoked:'
 
 export function hashToken (token: string): string {
-  return createHash('sha256').update(token).digest('hex')
+  return hash('sha256', token)
 }
 
 /**
@@ -162,7 +162,7 @@ export function expiryOf ({ exp, iat }: Readonly<Record<string, unknown>>, maxAg
 /**
  * Creates a function that validates a token and its claims.
  *
- * @returns a function that returns a token's identity or throws {@link TokenRefused}
+ * @returns a function that returns a token's identity, without `tokenHash`, or throws {@link TokenRefused}
  */
 export function createTokenReader (rules: TokenRules): (token: string) => Identity {
   const { maxAgeSeconds, publicClaims, onTrimmed = () => {} } = rules
@@ -187,7 +187,6 @@ export function createTokenReader (rules: TokenRules): (token: string) => Identi
     return {
       user: { id: payload.id, name: payload.name, roles: payload.roles ?? [], profile },
       expiresAt,
-      tokenHash: hashToken(token),
       claims: payload
     }
   }
