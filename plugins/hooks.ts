@@ -93,6 +93,8 @@ function createHooks (log: FastifyBaseLogger): Hooks {
   const owners = new Map<string, readonly Installed[]>()
   const byName = new Map<string, Installed[]>()
   const none: readonly Installed[] = []
+  /** Stands for the result of a handler that failed. */
+  const omitted = Symbol('omitted')
   const kernel: HookEntry[] = []
   // The fields whose conflicts have been logged.
   const conflicts = new Set<string>()
@@ -113,11 +115,13 @@ function createHooks (log: FastifyBaseLogger): Hooks {
   /** Merges the results of a hook's handlers. If several results contain the same field, the first value is kept. */
   function merge (hook: string, parts: readonly unknown[]): Record<string, unknown> {
     const merged: Record<string, unknown> = {}
-    for (const [field, value] of parts.flatMap((part) => Object.entries(part ?? {}))) {
-      if (!Object.hasOwn(merged, field)) merged[field] = value
-      else if (!conflicts.has(`${hook} ${field}`)) {
-        conflicts.add(`${hook} ${field}`)
-        log.error({ hook, field }, 'two handlers of a hook returned the same field: the second value is ignored')
+    for (const part of parts) {
+      for (const [field, value] of Object.entries(part ?? {})) {
+        if (!Object.hasOwn(merged, field)) merged[field] = value
+        else if (!conflicts.has(`${hook} ${field}`)) {
+          conflicts.add(`${hook} ${field}`)
+          log.error({ hook, field }, 'two handlers of a hook returned the same field: the second value is ignored')
+        }
       }
     }
     return merged
@@ -160,15 +164,21 @@ function createHooks (log: FastifyBaseLogger): Hooks {
       return answers as never
     },
     async settle (name, limitMs, ...args) {
-      const answers = await Promise.all(handlersOf(name).map(async (entry) => {
-        try {
-          return [await call(entry, args, { limitMs, impatient: true, mustSucceed: true })]
-        } catch (err) {
+      const options = { limitMs, impatient: true, mustSucceed: true }
+      const answers: unknown[] = handlersOf(name).map((entry) => {
+        const failed = (err: unknown) => {
           if (!isLate(err)) log.error({ err, hook: name, feature: entry.owner, ...subjectsOf(name, args) }, 'a hook handler failed: its result is omitted')
-          return []
+          return omitted
         }
-      }))
-      return answers.flat(1) as never
+        try {
+          const result = call(entry, args, options)
+          return result instanceof Promise ? result.catch(failed) : result
+        } catch (err) {
+          return failed(err)
+        }
+      })
+      const results = answers.some((answer) => answer instanceof Promise) ? await Promise.all(answers) : answers
+      return results.filter((result) => result !== omitted) as never
     },
     async gather (name, limitMs, ...args) {
       return merge(name, await this.settle(name, limitMs, ...args))
