@@ -1,64 +1,66 @@
 import type { Socket } from 'node:net'
 import { Redis } from 'ioredis'
-import type { RedisOptions } from 'ioredis'
+import type { Command, RedisOptions } from 'ioredis'
 import type { Config } from '../../config/load.ts'
-import { afterReading } from '../errors/timeout.ts'
 import { clusterKeyPrefix, followPrimary } from './redis-cluster.ts'
 
 type RedisConfig = Pick<Config, 'NODE_ID' | 'REDIS_URL' | 'REDIS_HOST' | 'REDIS_PORT' | 'REDIS_USERNAME' | 'REDIS_PASSWORD' | 'REDIS_DB' | 'REDIS_TLS' | 'REDIS_SENTINELS' | 'REDIS_SENTINEL_NAME' | 'REDIS_SENTINEL_PASSWORD' | 'REDIS_CLUSTER_NODES'>
 
 /** Maximum delay between connection attempts, in milliseconds. */
 const maxRetryDelayMs = 500
-/** The message of ioredis's error after `commandTimeout`. */
-const commandTimedOut = 'Command timed out'
 /** A command fails after this multiple of the timeout, even if Redis replies to earlier commands in the meantime. */
 const maxTimeouts = 15
+/** How often a client looks for overdue commands, as a fraction of the timeout. */
+const lookShare = 1 / 16
 
 /**
  * Creates the client for a Redis that is configured as a URL, a host and port, Sentinels (which report the current
  * primary), or nodes of a Redis Cluster. The client connects when `connect()` is called.
  *
  * @param config must configure Redis
- * @param commandTimeout how long Redis may be silent before commands fail, in milliseconds
+ * @param timeoutMs how long Redis may be silent before commands fail, in milliseconds
  */
-export function createRedisClient (config: RedisConfig, commandTimeout: number): Redis {
-  const { client, timedOut } = connectionTo(config, commandTimeout)
-  controlSending(client, commandTimeout, timedOut)
-  return client
+export function createRedisClient (config: RedisConfig, timeoutMs: number): Redis {
+  const { client, timedOut } = connectionTo(config, timeoutMs)
+  return controlSending(client, timeoutMs, timedOut)
 }
 
 /** Commands that are written to the socket together. */
 interface Batch {
-  /** Set once the commands are written, in milliseconds of `performance.now()`. */
-  writtenAt?: number
+  commands: Command[]
+  /** When the commands were written, in milliseconds of `performance.now()`. */
+  writtenAt: number
 }
 
 /**
- * Replaces the client's `sendCommand`.
+ * Replaces the client's `sendCommand` and `duplicate`. The client's duplicates send their commands in the same way.
  *
  * Commands are written in batches, so that a burst needs few writes. After a pause, the first batch is written on the
- * next tick. Later batches are written at the end of the current event loop iteration. Unlike ioredis's
- * auto-pipelining, this does not wait for replies before it sends further commands, and does not copy all defined
- * commands each time.
+ * next tick but one, after the replies and events for clients. Later batches are written at the end of the current
+ * event loop iteration. Unlike ioredis's auto-pipelining, this does not wait for replies before it sends further
+ * commands, and does not copy all defined commands each time.
  *
  * A command times out only if Redis has sent nothing for the whole timeout, because a command in a burst waits for
- * the commands before it. After {@link maxTimeouts} times the timeout, it fails in any case. Before a command fails,
- * the client reads all replies that have arrived: Node.js runs timers before it reads sockets, so after the process was
- * blocked, a command could otherwise fail although Redis replied in time.
+ * the commands before it. After {@link maxTimeouts} times the timeout, it fails in any case. Unlike ioredis's
+ * `commandTimeout`, this needs no timer per command.
  *
- * @param timeoutMs the client's `commandTimeout`, in milliseconds
- * @param timedOut called when a command has timed out
+ * @param timedOut called when commands have timed out
+ * @returns the client
  */
-function controlSending (client: Redis, timeoutMs: number, timedOut: (() => void) | undefined): void {
+function controlSending (client: Redis, timeoutMs: number, timedOut: () => void = () => {}): Redis {
   const send = client.sendCommand.bind(client)
-  let batch: Batch = {}
+  const duplicate = client.duplicate.bind(client)
+  const emptyBatch = (): Batch => ({ commands: [], writtenAt: Infinity })
+  let batch = emptyBatch()
+  /** The written batches whose commands may be unsettled, from the oldest to the newest. */
+  let written: Batch[] = []
   let hasWritten = false
   let receivedAt = 0
-  client.on('connect', () => client.stream.on('data', () => { receivedAt = performance.now() }))
 
   function write (socket: Socket): void {
     batch.writtenAt = performance.now()
-    batch = {}
+    written.push(batch)
+    batch = emptyBatch()
     socket.uncork()
   }
 
@@ -69,40 +71,50 @@ function controlSending (client: Redis, timeoutMs: number, timedOut: (() => void
       return
     }
     hasWritten = true
-    process.nextTick(write, socket)
+    process.nextTick(process.nextTick, write, socket)
     setImmediate(() => { hasWritten = false })
   }
 
+  function failOverdue (): void {
+    const now = performance.now()
+    const isOverdue = ({ writtenAt }: Batch) => now >= Math.min(Math.max(writtenAt, receivedAt) + timeoutMs, writtenAt + maxTimeouts * timeoutMs)
+    const isUnsettled = ({ isSettled }: Command) => !isSettled
+    const first = written.findIndex((batch) => !isOverdue(batch) && batch.commands.some(isUnsettled))
+    const checked = written.splice(0, first === -1 ? written.length : first)
+    const overdue = checked.flatMap(({ commands }) => commands.filter(isUnsettled))
+    for (const command of overdue) command.reject(new Error('Command timed out'))
+    if (overdue.length > 0) timedOut()
+  }
+
+  let looking: NodeJS.Timeout | undefined
+  client.on('connect', () => {
+    client.stream.on('data', () => { receivedAt = performance.now() })
+    // Look only after the replies that have arrived are read: Node.js runs timers before it reads sockets, so after the
+    // process was blocked, a command could otherwise fail although Redis replied in time.
+    looking = setInterval(setImmediate, timeoutMs * lookShare, failOverdue).unref()
+  })
+  // When the connection is lost, ioredis rejects its commands.
+  client.on('close', () => {
+    clearInterval(looking)
+    written = []
+  })
+
   client.sendCommand = (command, stream) => {
-    const { reject } = command
-    const own = batch
-    const msLeft = () => {
-      const now = performance.now()
-      const { writtenAt = now } = own
-      return Math.min(Math.max(writtenAt, receivedAt) + timeoutMs, writtenAt + maxTimeouts * timeoutMs) - now
-    }
-    const failLater = (error: Error) => {
-      afterReading(Math.max(0, msLeft()), () => {
-        if (command.isSettled) return
-        if (msLeft() > 0) return failLater(error)
-        reject(error)
-        timedOut?.()
-      })
-    }
-    command.reject = (error) => error.message === commandTimedOut ? failLater(error) : reject(error)
+    batch.commands.push(command)
     // The client has no socket until it connects for the first time.
     const socket = client.stream as Socket | undefined
     if (socket && socket.writableCorked === 0) writeLater(socket)
     return send(command, stream)
   }
+  client.duplicate = (override) => controlSending(duplicate(override), timeoutMs, timedOut)
+  return client
 }
 
-function connectionTo (config: RedisConfig, commandTimeout: number): { client: Redis, timedOut?: () => void } {
+function connectionTo (config: RedisConfig, timeoutMs: number): { client: Redis, timedOut?: () => void } {
   const options: RedisOptions = {
     lazyConnect: true,
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,
-    commandTimeout,
     connectTimeout: 2000,
     retryStrategy: (attempt) => Math.min(50 * 2 ** attempt, maxRetryDelayMs),
     // A primary that became a replica keeps its connections, so the client reconnects to find the new primary. In a
@@ -137,7 +149,7 @@ function connectionTo (config: RedisConfig, commandTimeout: number): { client: R
       ...(password === undefined ? {} : { password }),
       ...(tls === undefined ? {} : { tls }),
       ...(connectTimeout === undefined ? {} : { connectTimeout }),
-      commandTimeout
+      commandTimeout: timeoutMs
     })
     return { client: new Redis({ ...access, db: 0, keyPrefix, Connector }), timedOut: verify }
   }

@@ -1,7 +1,9 @@
+import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import { build } from '../../support/build.ts'
 import { blockFor } from '../../support/block.ts'
 import { redisDatabase, startRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
 
 t.test('writes the commands of one turn of the event loop together and in order', async (t) => {
   const { app } = await build(t, { env: { REDIS_URL: await redisDatabase() } })
@@ -48,16 +50,39 @@ t.test('reads the reply of a command if the process was blocked until the comman
   t.equal(await written, 'PONG')
 })
 
-t.test('does not time out a command that waits for earlier commands', async (t) => {
-  const timings = { redisCommandMs: 1500 }
-  const { app } = await build(t, { env: { REDIS_URL: (await startRedis(t)).url }, timings })
+/** Sends scripts that each keep Redis busy for some time. */
+function sendSlow ({ redis }: FastifyInstance, count: number, ms: number): Promise<unknown>[] {
   const busy = `
     local function ms () local time = redis.call('TIME') return time[1] * 1000 + time[2] / 1000 end
     local start = ms()
-    while ms() - start < 500 do end
+    while ms() - start < ${ms} do end
     return 'done'
   `
   // Redis reads 16 KiB at a time, and sends the replies to all commands that it has read.
-  const replies = Array.from({ length: 5 }, async () => await app.redis.eval(busy, 0, 'x'.repeat(16_384)))
-  t.same(await Promise.all(replies), Array(5).fill('done'), 'the last reply arrives after the timeout')
+  return Array.from({ length: count }, async () => await redis.eval(busy, 0, 'x'.repeat(16_384)))
+}
+
+t.test('does not time out a command that waits for earlier commands', async (t) => {
+  const timings = { redisCommandMs: 1500 }
+  const { app } = await build(t, { env: { REDIS_URL: (await startRedis(t)).url }, timings })
+  t.same(await Promise.all(sendSlow(app, 5, 500)), Array(5).fill('done'), 'the last reply arrives after the timeout')
+})
+
+t.test('times out a command after 15 times the timeout, although Redis replies to earlier commands', async (t) => {
+  const { app } = await build(t, { env: { REDIS_URL: (await startRedis(t)).url }, timings: { redisCommandMs: 200 } })
+  const last = (await Promise.allSettled(sendSlow(app, 60, 60))).at(-1)
+  t.match(last, { status: 'rejected', reason: { message: 'Command timed out' } })
+})
+
+t.test('while Redis hangs, commands of the client and of its duplicates time out', async (t) => {
+  const { url, process } = await startRedis(t)
+  const { app } = await build(t, { env: { REDIS_URL: url }, timings: { redisCommandMs: 500 } })
+  const duplicate = app.redis.duplicate({ enableOfflineQueue: true, lazyConnect: true })
+  t.teardown(() => duplicate.disconnect())
+  await duplicate.connect()
+  process.kill('SIGSTOP')
+  const timedOut = { message: 'Command timed out' }
+  await Promise.all([t.rejects(app.redis.ping(), timedOut), t.rejects(duplicate.ping(), timedOut)])
+  process.kill('SIGCONT')
+  t.same(await until(async () => await Promise.all([app.redis.ping(), duplicate.ping()]).catch(() => false)), ['PONG', 'PONG'])
 })
