@@ -57,7 +57,7 @@ export function createAnnouncements ({ cluster, config, hooks }: Pick<FastifyIns
     return (counted?.events ?? 1) > maxSingleEvents
   }
 
-  const coalesces = (roomId: string, userId: UserId, count: number) => flaps(roomId, userId) || count > config.PRESENCE_COALESCE_OVER || presence.pending(roomId)
+  const coalesces = (roomId: string, userId: UserId, count: number) => count > config.PRESENCE_COALESCE_OVER || presence.pending(roomId) || flaps(roomId, userId)
 
   function joined (roomId: string, user: Profile, count: number, except?: string): void {
     hooks.emit('room:userJoined', roomId, user, count)
