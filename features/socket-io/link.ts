@@ -63,6 +63,10 @@ export class SocketIoLink implements Link<Packet> {
     return this.#connection.transport.writable ? this.#waiting : this.#waiting + this.#written
   }
 
+  bytesOf ({ bytes }: Packet): number {
+    return bytes
+  }
+
   write (packet: Packet): boolean {
     if (this.queuedBytes + packet.bytes > this.#maxQueueBytes) return false
     this.#waiting += packet.bytes

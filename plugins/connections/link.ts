@@ -11,6 +11,8 @@ export interface Link<F = unknown> {
   readonly open: boolean
   /** Bytes in the send queue. */
   readonly queuedBytes: number
+  /** @returns the size of a frame */
+  bytesOf (frame: F): number
   /**
    * @returns false if the frame would exceed the queue limit. In that case, the caller closes the session with TOO_SLOW
    */
@@ -26,6 +28,7 @@ export function createCallbackLink (onEvent: (event: OutgoingEvent) => void): Li
   return {
     open: true,
     queuedBytes: 0,
+    bytesOf: () => 0,
     write (event) {
       onEvent(event)
       return true

@@ -4,6 +4,7 @@ import type { CloseReason } from './close-codes.ts'
 import { createEvent } from './face.ts'
 import type { Face, OutgoingEvent } from './face.ts'
 import type { Link } from './link.ts'
+import { maxEventBytes } from '../schema/sizes.ts'
 
 /** A user's id: a string or a number, as in the token. */
 export type UserId = string | number
@@ -197,9 +198,19 @@ export class Session {
     else this.#write(event.frame(this.face))
   }
 
-  /** Writes the reply to a request. */
-  reply (id: string | number, outcome: Parameters<Face['reply']>[1]): void {
-    if (this.open) this.#write(this.face.reply(id, outcome))
+  /**
+   * Writes the reply to a request.
+   *
+   * @param shorten shortens the data of a reply whose frame exceeds {@link maxEventBytes} by `excess` bytes
+   */
+  reply (id: string | number, outcome: Parameters<Face['reply']>[1], shorten?: (data: never, excess: number) => unknown): void {
+    if (!this.open) return
+    let frame = this.face.reply(id, outcome)
+    if (outcome.ok && shorten && frame !== undefined) {
+      const excess = this.#link.bytesOf(frame) - maxEventBytes
+      if (excess > 0) frame = this.face.reply(id, { ok: true, data: shorten(outcome.data as never, excess) })
+    }
+    this.#write(frame)
   }
 
   /** Writes a frame, or closes the session if its send queue would exceed the limit. Other sessions are not delayed. */

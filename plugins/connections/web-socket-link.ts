@@ -67,6 +67,10 @@ export class WebSocketLink implements Link<Buffer> {
     return this.#socket.writableLength
   }
 
+  bytesOf (frame: Buffer): number {
+    return frame.length
+  }
+
   write (frame: Buffer): boolean {
     if (this.#socket.writableLength + frame.length > this.#limits.maxQueueBytes) return false
     if (!this.#corked) {

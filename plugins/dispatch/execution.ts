@@ -1,11 +1,11 @@
-import { AsyncLocalStorage } from 'node:async_hooks'
 import type { FastifyInstance } from 'fastify'
 import type { FrameReader, Session } from '../connections/session.ts'
 import { Internal, isCoded, toWire, Unauthorized, validationFailed } from '../errors/codes.ts'
 import type { WireError } from '../errors/codes.ts'
 import { checkInput } from '../schema/input.ts'
+import type { InFlight } from './in-flight.ts'
 import type { RateLimits } from './rate-limits.ts'
-import type { MessageContext, MessageRoute, RouteTable } from './routes.ts'
+import type { MessageContext, MessageOptions, MessageRoute, RouteTable } from './routes.ts'
 
 export interface MessageDispatcher {
   /**
@@ -42,8 +42,8 @@ interface SessionRequest {
   bytes: number
   /** `performance.now()` when the request arrived. */
   receivedAt: number
-  /** Called once, with the outcome. */
-  respond (outcome: Outcome): void
+  /** Called once, with the outcome. A reply whose frame is too large is shortened with `shorten`. */
+  respond (outcome: Outcome, shorten?: MessageOptions['shorten']): void
   /** Runs the handler's callbacks after the reply. */
   afterReply (run: () => void): void
   /**
@@ -84,8 +84,8 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
       id,
       bytes: frame.length,
       receivedAt,
-      respond (outcome: Outcome) {
-        if (id !== undefined) session.reply(id, outcome.ok ? outcome : { ok: false, error: outcome.error })
+      respond (outcome: Outcome, shorten?: MessageOptions['shorten']) {
+        if (id !== undefined) session.reply(id, outcome.ok ? outcome : { ok: false, error: outcome.error }, shorten)
         else if (!outcome.ok) session.send('error', type === undefined ? outcome.error : { ...outcome.error, type })
       },
       afterReply: (run: () => void) => run()
@@ -162,18 +162,22 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
 
   async function run (request: SessionRequest & { type: string }, count: (status: string) => void): Promise<void> {
     const callbacks: (() => void)[] = []
+    const call = `request ${request.type}`
+    let inFlight: Pick<InFlight, 'run'> | undefined
     try {
       // Look up the route only now: a reload may have replaced it while the request waited.
-      const { route, inFlight } = routes.resolve(request.type)
-      const data = await inFlight.run(() => handle(request, route, callbacks), `request ${request.type}`)
-      request.respond({ ok: true, data })
+      const resolved = routes.resolve(request.type)
+      inFlight = resolved.inFlight
+      const data = await inFlight.run(() => handle(request, resolved.route, callbacks), call)
+      request.respond({ ok: true, data }, resolved.route.shorten)
       count('ok')
     } catch (error) {
       count(fail(request, error))
     } finally {
       request.started?.()
     }
-    if (callbacks.length > 0) request.afterReply(() => runAll(callbacks, request))
+    // Later faults in the callbacks are attributed to the request.
+    if (callbacks.length > 0) request.afterReply(() => inFlight?.run(() => runAll(callbacks, request), call))
   }
 
   async function handle (request: SessionRequest, route: MessageRoute, callbacks: (() => void)[]): Promise<unknown> {
@@ -195,8 +199,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
       get log () {
         return app.log.child(tagsOf(request))
       },
-      // Bound to the async context of this request, so that later faults in `fn` are attributed to the request.
-      afterReply: (fn) => { callbacks.push(AsyncLocalStorage.bind(fn)) }
+      afterReply: (fn) => { callbacks.push(fn) }
     }
     request.started?.()
     const reply = await route.handler(parsed.data as never, context)

@@ -34,6 +34,12 @@ export interface MessageOptions extends MessageSchemas {
   immediate?: boolean
   /** Limits the requests per minute, counted across all servers. Default: no limit. */
   limit?: RequestLimit
+  /**
+   * Shortens a reply whose frame exceeds `maxEventBytes`.
+   *
+   * @param excess by how much the frame exceeds the limit, in bytes
+   */
+  shorten?: (reply: never, excess: number) => unknown
 }
 
 /** The context of a request. */

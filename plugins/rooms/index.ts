@@ -3,7 +3,7 @@ import { Forbidden, validationFailed } from '../errors/codes.ts'
 import { keyBehind, maxPageBytes, pageOf } from '../schema/pages.ts'
 import { userKeyOf } from '../connections/session.ts'
 import { createRooms } from './create.ts'
-import { describeParticipants, joinReply } from './join-reply.ts'
+import { describeParticipants, joinReply, shortenJoinReply } from './join-reply.ts'
 import { events, requests } from './messages.ts'
 
 /** Maximum participant pages that a user can request per minute. Enough to list many thousands of participants. */
@@ -22,7 +22,7 @@ export default fp(async function rooms (app) {
   app.decorate('rooms', rooms)
   app.messages.events(events)
 
-  app.messages.on('room:join', { ...requests['room:join'], room: false, exclusive: true, limit: { perMinute: app.config.JOINS_PER_MINUTE, eventual: true } }, async ({ roomId, pin, title, topic, ...options }, { session, afterReply }) => {
+  app.messages.on('room:join', { ...requests['room:join'], room: false, exclusive: true, limit: { perMinute: app.config.JOINS_PER_MINUTE, eventual: true }, shorten: shortenJoinReply }, async ({ roomId, pin, title, topic, ...options }, { session, afterReply }) => {
     const joined = await rooms.join(session, { roomId, pin, title, topic, options })
     afterReply(joined.answered)
     return await joinReply(app, session, joined)

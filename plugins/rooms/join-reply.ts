@@ -3,7 +3,7 @@ import type { JoinResult, RoomRecord } from '../store/types.ts'
 import { maxListedParticipants } from '../store/types.ts'
 import type { Profile, Session, UserId } from '../connections/session.ts'
 import { userKeyOf } from '../connections/session.ts'
-import { fitting, maxEventBytes } from '../schema/sizes.ts'
+import { fitting } from '../schema/sizes.ts'
 import { withTimeout } from '../errors/timeout.ts'
 import type { LocalRoom } from './node-rooms.ts'
 import { noOwner } from './rooms.ts'
@@ -15,7 +15,7 @@ const timeoutMs = 2000
 /** @returns the reply to `room:join`, even if the lookup of the role or the owner fails */
 export async function joinReply (app: FastifyInstance, session: Session, { room, result, extra }: Joined) {
   const [standing, participants] = await Promise.all([standingOf(app, result.room, session), featuredFirst(app, room, result)])
-  const reply = {
+  return {
     // `extra` comes first, so that no feature overwrites the server's own fields.
     ...extra,
     roomId: room.roomId,
@@ -23,11 +23,20 @@ export async function joinReply (app: FastifyInstance, session: Session, { room,
     ownerId: standing.ownerId === noOwner ? null : standing.ownerId,
     ...app.rooms.detailsOf(result.room),
     admins: app.rooms.adminsOf(result.room),
-    participantCount: result.count
+    participantCount: result.count,
+    participants: describeParticipants(app, room, participants)
   }
-  // Reserves 1 KiB for the envelope, which contains the request id.
-  const left = maxEventBytes - 1024 - Buffer.byteLength(JSON.stringify(reply))
-  return { ...reply, participants: fitting(describeParticipants(app, room, participants), left) }
+}
+
+/**
+ * Removes the last participants from a join reply.
+ *
+ * @param excess by how much the reply is too large, in bytes
+ */
+export function shortenJoinReply<T extends { participants: readonly unknown[] }> (reply: T, excess: number): T {
+  const { participants } = reply
+  const bytes = Buffer.byteLength(JSON.stringify(participants)) - 2
+  return { ...reply, participants: fitting(participants, bytes - excess) }
 }
 
 /** @returns the profiles with the fields that features add */

@@ -255,7 +255,7 @@ export type TypesAreAsDocumented = [
   Assert<Equal<GateRegistrar, Expected['gate']>>,
   Assert<Equal<UpgradePath, ConnectionPath | HandledPath>>,
   Assert<Equal<keyof ConnectionPath, 'face' | 'subprotocol' | 'opened' | 'receive' | 'authenticate' | 'handle'>>,
-  Assert<Equal<keyof Link, 'open' | 'queuedBytes' | 'write' | 'close' | 'terminate'>>,
+  Assert<Equal<keyof Link, 'open' | 'queuedBytes' | 'bytesOf' | 'write' | 'close' | 'terminate'>>,
   Assert<Equal<Extract<ParsedMessage, { data: unknown }>, { id?: string | number | undefined, type: string, data: Record<string, unknown>, error?: undefined }>>,
   Assert<Session['id'] extends string ? true : false>,
   None<Different<Pick<Session, 'user' | 'userKey' | 'roomId' | 'open' | 'send'>, {
@@ -275,7 +275,7 @@ export type TypesAreAsDocumented = [
   Assert<Equal<Arrival, { place: number, profile: Profile }>>,
   Assert<Equal<keyof SessionRecord, 'sessionId' | 'nodeId' | 'roomId' | 'connectedAt' | 'hasAudio'>>,
   Assert<Equal<keyof MessageContext, 'session' | 'room' | 'log' | 'afterReply'>>,
-  Assert<Equal<keyof MessageOptions, 'request' | 'reply' | 'room' | 'exclusive' | 'immediate' | 'limit'>>,
+  Assert<Equal<keyof MessageOptions, 'request' | 'reply' | 'room' | 'exclusive' | 'immediate' | 'limit' | 'shorten'>>,
   Assert<Equal<MessageOptions['limit'], { perMinute: number, perRoom?: boolean, name?: string, eventual?: boolean } | undefined>>,
   Assert<Equal<MessageSchemas, { request: z.ZodObject, reply: z.ZodType }>>,
   Assert<Equal<RequestMap, Readonly<Record<string, MessageSchemas>>>>,
