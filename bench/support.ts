@@ -59,7 +59,7 @@ export async function startRedis (folder: string, processes: ChildProcess[]): Pr
 }
 
 /**
- * Starts the server as `npm start` does.
+ * Starts the server in production mode. In other modes, it checks each event before it sends it.
  *
  * @returns ws://127.0.0.1:port/ws
  */
@@ -69,17 +69,25 @@ export async function startServer (processes: ChildProcess[], { redisUrl, folder
     env: {
       PATH: process.env.PATH,
       HOME: process.env.HOME,
-      NODE_ENV: 'test',
+      NODE_ENV: 'production',
+      HOST: '127.0.0.1',
+      PORT: '0',
       LOG_LEVEL: 'info',
       JWT_SECRET: secret,
       REDIS_URL: redisUrl,
       DATA_DIR: folder,
+      MEDIASOUP_LISTEN_IP: '127.0.0.1',
+      MEDIASOUP_ANNOUNCED_IP: '127.0.0.1',
+      MEDIASOUP_WORKERS: '1',
       // Disables the rate limits, because a benchmark sends more than any real user would.
       WS_MESSAGES_PER_SECOND: '100000',
       MAX_CONNECTIONS_PER_USER: '1000000',
       JOINS_PER_MINUTE: '1000000',
       ROOMS_CREATED_PER_MINUTE: '1000000',
       USER_LOOKUPS_PER_MINUTE: '1000000',
+      ROOM_UPDATES_PER_MINUTE: '1000000',
+      MODERATION_COMMANDS_PER_MINUTE: '1000000',
+      MEDIA_COMMANDS_PER_MINUTE: '1000000',
       SEAT_COMMANDS_PER_MINUTE: '1000000',
       SEAT_ADMIN_COMMANDS_PER_MINUTE: '1000000',
       WS_BYTES_PER_SECOND: '1000000000',

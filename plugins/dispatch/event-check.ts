@@ -11,16 +11,40 @@ import type { EventCheck } from '../connections/sockets.ts'
 export function createEventCheck ({ config, log, metrics }: Pick<FastifyInstance, 'config' | 'log' | 'metrics'>, schemaOf: (type: string) => z.ZodType | undefined): EventCheck {
   const invalid = metrics.counter('flylive_events_invalid_total', 'Events that do not match their declared schema, by type', ['event'])
   const logged = new Set<string>()
+  const sent: { type: string, data: unknown }[] = []
+
+  /** Checks an event, and counts it if it is invalid. */
+  function errorOf (type: string, data: unknown): Error | undefined {
+    try {
+      const result = schemaOf(type)?.safeParse(data)
+      if (!result?.error) return
+      invalid.inc({ event: type })
+      const problems = result.error.issues.map(({ path, message }) => `${path.join('.') || 'data'}: ${message}`).join('; ')
+      return new Error(`The event ${type} does not match its schema: ${problems}`)
+    } catch (error) {
+      // A feature's own check in the schema has thrown.
+      return error as Error
+    }
+  }
+
+  function checkSent (): void {
+    for (const { type, data } of sent.splice(0)) {
+      const err = errorOf(type, data)
+      if (!err || logged.has(type)) continue
+      logged.add(type)
+      const { roomId } = Object(data) as { roomId?: unknown }
+      log.error({ err, event: type, roomId }, 'sent an event that does not match its schema')
+    }
+  }
+
+  if (config.NODE_ENV === 'production') {
+    return (type, data) => {
+      // The check must not delay the event.
+      if (sent.push({ type, data }) === 1) setImmediate(checkSent)
+    }
+  }
   return (type, data) => {
-    const result = schemaOf(type)?.safeParse(data)
-    if (!result?.error) return
-    invalid.inc({ event: type })
-    const problems = result.error.issues.map(({ path, message }) => `${path.join('.') || 'data'}: ${message}`).join('; ')
-    const err = new Error(`The event ${type} does not match its schema: ${problems}`)
-    if (config.NODE_ENV !== 'production') throw err
-    if (logged.has(type)) return
-    logged.add(type)
-    const { roomId } = Object(data) as { roomId?: unknown }
-    log.error({ err, event: type, roomId }, 'sent an event that does not match its schema')
+    const err = errorOf(type, data)
+    if (err) throw err
   }
 }

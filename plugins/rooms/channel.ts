@@ -18,7 +18,7 @@ interface RoomHeader {
   /** Why the room was closed. The other lines are the event and the room's creation time. */
   closed?: RoomCloseReason
   /** Set if room state has changed. The other lines are the change's events and the new version. */
-  state?: StateHeader
+  state?: { name: string, from: string, state: unknown }
   /** Set if the message is for the servers themselves; see `Rooms.sendToNodes`. */
   node?: NodeMessage
   /** Id of the server that restored the room's data after the store lost it. */
@@ -28,9 +28,10 @@ interface RoomHeader {
 /** A change of room state, as other servers receive it. */
 export interface StateHeader {
   name: string
-  state: unknown
   /** The version before the change. A subscriber with a different version has missed a change. */
   from: string
+  /** Parses the new state. */
+  readState (): unknown
 }
 
 /** A message from one server to the others that have members in the room. */
@@ -59,29 +60,53 @@ export const restoredMessage = (nodeId: string) => messageOf({ restoredBy: nodeI
 
 export const nodeMessage = (node: NodeMessage) => messageOf({ node }, '')
 
-/** @param header contains the state as JSON, inserted as is. The new version is appended later, as the last line */
-export const stateMessage = ({ name, state, from }: StateHeader & { state: string }, events: readonly OutgoingEvent[]) =>
-  [`{"state":{"name":${JSON.stringify(name)},"state":${state},"from":"${from}"}}`, ...events.map(({ text }) => text)].join('\n')
+/** @param change contains the state as JSON, inserted as is. The new version is appended later, as the last line */
+export const stateMessage = ({ name, from, state }: { name: string, from: string, state: string }, events: readonly OutgoingEvent[]) =>
+  [`{"state":{"name":${JSON.stringify(name)},"from":"${from}","state":${state}}}`, ...events.map(({ text }) => text)].join('\n')
+
+/** Matches the header of a {@link stateMessage}, up to the state. */
+const stateStart = /^\{"state":\{"name":"([^"\\]+)","from":"([^"]*)","state":/
+
+/**
+ * Reads the header of a {@link stateMessage}, but does not parse the state: the server that made the change has the
+ * state already.
+ *
+ * @returns undefined if the header is different, for example because a server of an earlier version has sent it
+ */
+function stateHeaderOf (header: string): StateHeader | undefined {
+  const found = stateStart.exec(header)
+  if (!found) return
+  const [start, name = '', from = ''] = found
+  return { name, from, readState: () => JSON.parse(header.slice(start.length, -2)) as unknown }
+}
 
 /** Appends the new version to a {@link stateMessage}, for a store that does not append it. */
 export const withVersion = (message: string | undefined, version: string) => message && `${message}\n${version}`
 
-/** Parses a message, but not its events. */
+/** Parses a message, but neither its events nor the room state. */
 export function parseMessage (message: string): RoomMessage {
   const end = message.indexOf('\n')
-  const header = JSON.parse(message.slice(0, end)) as RoomHeader
+  const firstLine = message.slice(0, end)
   const rest = message.slice(end + 1)
+  const stateHeader = stateHeaderOf(firstLine)
+  if (stateHeader) return stateChangeOf(stateHeader, rest)
+  const header = JSON.parse(firstLine) as RoomHeader
   if (header.closed) {
     const [text = '', createdAt] = rest.split('\n')
     return { kind: 'closed', createdAt: Number(createdAt), event: eventFromText(text), reason: header.closed }
   }
   if (header.state) {
-    const lines = rest.split('\n')
-    return { kind: 'state', header: header.state, version: lines.at(-1) ?? '', events: lines.slice(0, -1).map(eventFromText) }
+    const { state, ...other } = header.state
+    return stateChangeOf({ ...other, readState: () => state }, rest)
   }
   if (header.node) return { kind: 'node', ...header.node }
   if (header.restoredBy !== undefined) return { kind: 'restored', nodeId: header.restoredBy }
   return { kind: 'event', event: eventFromText(rest), except: header.except }
+}
+
+function stateChangeOf (header: StateHeader, rest: string): RoomMessage {
+  const lines = rest.split('\n')
+  return { kind: 'state', header, version: lines.at(-1) ?? '', events: lines.slice(0, -1).map(eventFromText) }
 }
 
 // This file combines a change in the store with its publication, so that the store and the bus do not depend on each

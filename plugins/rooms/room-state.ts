@@ -41,10 +41,10 @@ export interface RoomState {
 declare module '../hooks.ts' {
   interface KernelHooks {
     /**
-     * The state of a room with members on this server has changed or was dropped. Called once per version, before the
-     * version's events are delivered.
+     * The state of a room with members on this server has changed or was dropped. The hook's name ends with the state's
+     * name. Called once per version, before the version's events are delivered.
      */
-    'room:state': (room: LocalRoom, name: string, state: unknown) => void
+    [hook: `room:state:${string}`]: (room: LocalRoom, state: unknown) => void
     /**
      * Members on this server have missed changes. The feature that owns the state must synchronously call `send` with
      * the events that turn `from` into `to`. Either is undefined if the state did not exist.

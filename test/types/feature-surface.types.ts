@@ -200,7 +200,7 @@ interface ExpectedHooks {
   'room:kicked': (roomId: string, userId: UserId) => void
   'room:removed': (room: RoomRecord, reason: RoomCloseReason) => void
   'room:resynced': (roomId: string) => void
-  'room:state': (room: LocalRoom, name: string, state: unknown) => void
+  [hook: `room:state:${string}`]: (room: LocalRoom, state: unknown) => void
   'room:stateMissed': (room: LocalRoom, name: string, from: unknown, to: unknown, tell: (events: readonly RoomEvent[]) => void) => void
   'media:produce': KernelHooks['media:produce']
   'media:selfMuted': (roomId: string, session: Session, muted: boolean) => void

@@ -75,13 +75,13 @@ export function createKnownStates ({ emit }: Pick<Hooks, 'emit'>): KnownStates {
       const known = byRoom.get(room.roomId)?.get(name)
       if (known && !isNewer(version, known.version)) return known
       const updated = set(room, name, { version, state, delivered: known?.delivered ?? nothing, pendingJoiners: known?.pendingJoiners ?? new Map() })
-      emit('room:state', room, name, state)
+      emit(`room:state:${name}`, room, state)
       return updated
     },
     reset (room, name) {
       const known = byRoom.get(room.roomId)?.get(name)
       const dropped = set(room, name, { ...nothing, delivered: known?.delivered ?? nothing, pendingJoiners: known?.pendingJoiners ?? new Map() })
-      emit('room:state', room, name, undefined)
+      emit(`room:state:${name}`, room, undefined)
       return dropped
     },
     forget (roomId) {
@@ -137,16 +137,17 @@ export function createStateDelivery ({ hooks, log, messages }: Pick<FastifyInsta
 
   return {
     sendMissed,
-    applyRemote (room, { name, state, from }, version, events) {
+    applyRemote (room, { name, from, readState }, version, events) {
       // This change was made in an earlier room with the same name.
       if (Number(epochOf(version)) < room.record.createdAt) return
-      const known = states.update(room, name, version, state)
+      const latest = states.get(room.roomId, name)
+      const known = latest && !isNewer(version, latest.version) ? latest : states.update(room, name, version, readState())
       const { delivered, pendingJoiners } = known
       // Members already have this version from their join reply or a sync.
       if (!isNewer(version, delivered.version)) return
       // After an interruption, a change may arrive before the sync has detected the missed changes.
       if (from !== delivered.version) return sendMissed(room, name, known)
-      known.delivered = { version, state }
+      known.delivered = { version, state: known.version === version ? known.state : readState() }
       for (const session of audience(room)) {
         if (pendingJoiners.has(session)) continue
         for (const event of events) deliverTo(room, session, event, { name, version, missed: false })

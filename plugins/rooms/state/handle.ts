@@ -212,8 +212,7 @@ export function createHandle<S> (name: string, schema: z.ZodType<S>, { states, c
       return { ...decision, state: next }
     }) as Promise<R>,
     onChange (fn) {
-      hooks.on('room:state', (room, changed, raw) => {
-        if (changed !== name) return
+      hooks.on(`room:state:${name}`, (room, raw) => {
         const state = parser.valid(room.roomId, raw)
         if (state !== undefined || raw === undefined) fn(room, state)
       })
