@@ -29,7 +29,7 @@ for (const signal of interrupts) process.once(signal, interrupted)
 
 /**
  * Maximum number of connections waiting to be accepted. When a server is killed, its clients reconnect at the same
- * time. With the default of 511, some of them would have to retry after a second or more.
+ * time. With the default of 511, some clients would have to retry after a second or more.
  */
 const backlog = 4096
 

@@ -59,7 +59,7 @@ export async function startRedis (folder: string, processes: ChildProcess[]): Pr
 }
 
 /**
- * Starts the server in production mode. In other modes, it checks each event before it sends it.
+ * Starts the server in production mode. In other modes, the server checks each event before sending the event.
  *
  * @returns ws://127.0.0.1:port/ws
  */

@@ -76,7 +76,7 @@ export interface AudioEvents {
 export interface AudioOptions {
   /**
    * What to receive. Default: `auto`. If false, the client receives no tracks, but `producers` still lists the room's
-   * producers. In that case, the state is `on` without any transport until a track is published.
+   * producers. In that case, the client needs no transport until a track is published, and the state is `on`.
    */
   receive?: ReceiveMode
   /**

@@ -35,14 +35,14 @@ export interface ConnectionOptions {
    *   connection closes permanently
    */
   token: (refusal?: RequestError) => string | Promise<string>
-  /** The delays between connection attempts. Default: 0.5 s to 10 s. */
+  /** The delays between connection attempts. Default: at most 0.5 s at first, and at most 10 s later. */
   backoff?: BackoffOptions
   /** Timeout of a request, in milliseconds. Default: 20,000. */
   timeoutMs?: number
   /** Timeout of a connection attempt and of `token`, in milliseconds. Default: 9000. */
   connectTimeoutMs?: number
   /**
-   * Time without a message after which the client checks the connection with a ping, in milliseconds. If there is no
+   * Maximum time without a message before the client checks the connection with a ping, in milliseconds. If there is no
    * answer within another 8 s, the client reconnects. Default: 24,000.
    */
   idleMs?: number
@@ -299,7 +299,7 @@ export class Connection extends Emitter<ConnectionEvents> {
       if (this.#opening === opening && this.#state === 'connecting') this.#retry(error as RequestError)
       return
     }
-    // close() was called while the token was fetched.
+    // close() was called while the token was being fetched.
     if (this.#opening !== opening || this.#state !== 'connecting') return
     if (this.#refusal && token === this.#token) return this.#finish(this.#refusal)
     this.#refusal = undefined

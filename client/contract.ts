@@ -390,7 +390,7 @@ export interface LobbyRequests {
         seatCount?: number | undefined
         /** Number of seated users, excluding disconnected users. Present if the seats feature is enabled */
         seated?: number | undefined
-        /** Some members: seated users first, then the others in order of arrival */
+        /** Some members: seated users first, then other members in order of arrival */
         people: Profile[]
       }[]
       /** Cursor of the next page; null on the last page */
@@ -617,7 +617,7 @@ export interface MediaEvents {
     levels: number[]
     timestamp: number
   }
-  /** Sent to members who lost transports because a media worker died. Clients must recreate their transports, producers and consumers. The server then announces the remaining producers again */
+  /** Sent to members who lost transports because a media worker died. Clients must recreate their transports, producers and consumers. After this event, the server announces the remaining producers again */
   'media:reset': {
     roomId: string
     reason: string
@@ -849,7 +849,7 @@ export interface RecordingEvents {
   'recording:stopped': {
     roomId: string
     recordingId: string
-    /** Why the recording ended; absent if a host stopped it. `disk_full`: the disk has no space; `failed`: the server could not write a file, or the recorder failed; `max_duration`: the recording reached RECORDING_MAX_HOURS; `moved`: the last member on the server that records the room left, and another server continues with a new recording; `room_closed`: the last member left the room; `server_stopped`: the server or the feature was stopped; `server_lost`: the server died, and the recording contains what was stored until then */
+    /** Why the recording ended; absent if a host stopped it. `disk_full`: the disk has no space; `failed`: the server could not write a file, or the recorder failed; `max_duration`: the recording reached RECORDING_MAX_HOURS; `moved`: the recording server no longer has members in the room, and another server continues with a new recording; `room_closed`: the last member left the room; `server_stopped`: the server or the feature was stopped; `server_lost`: the server died, and the recording contains what was stored until then */
     reason?: ('disk_full' | 'failed' | 'max_duration' | 'moved' | 'room_closed' | 'server_stopped' | 'server_lost') | undefined
   }
 }

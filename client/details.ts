@@ -92,7 +92,7 @@ export class RoomDetails extends Emitter<DetailsEvents> {
     return this.#topic
   }
 
-  /** Whether new users need a PIN or cannot join at all. */
+  /** Whether the room is locked: new users need a PIN, or cannot join at all. */
   get isLocked (): boolean {
     return this.#isLocked
   }

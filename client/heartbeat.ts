@@ -1,5 +1,5 @@
 export interface HeartbeatOptions {
-  /** Time without a message after which the connection is checked, in milliseconds. */
+  /** Maximum time without a message before the connection is checked, in milliseconds. */
   idleMs: number
   /** How long an answer may take, in milliseconds. */
   answerMs: number

@@ -14,7 +14,7 @@ export class Members extends Emitter<MembersEvents> {
   #self: string | undefined
   #count = 0
   #speakers: ReadonlySet<string> = new Set()
-  /** One set per pending page request: the users who have left since it was sent. */
+  /** One set per pending page request: the users who have left since the request was sent. */
   readonly #left = new Set<Set<string>>()
 
   /** @param connection delivers the server events */

@@ -8,7 +8,7 @@ export interface StreamQuality {
   readonly lossRatio: number
   /** Interarrival jitter (RFC 3550) of the worst stream, in milliseconds. */
   readonly jitterMs: number
-  /** Payload bitrate, without headers. */
+  /** Bit rate of the payload, without headers. */
   readonly bitsPerSecond: number
 }
 

@@ -85,7 +85,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   readonly #tracks = new Map<string, ReceivedTrack>()
   /** The tracks from the previous server, by producer id. Each is kept until its replacement is audible. */
   readonly #previous = new Map<string, ReceivedTrack>()
-  /** Requests to consume a producer, by producer id, while they are pending. */
+  /** Pending requests to consume a producer, by producer id. */
   readonly #consuming = new Map<string, Promise<void>>()
   readonly #levels = new Levels()
   readonly #speakers: SpeakerLevels
@@ -406,8 +406,8 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
 const delay = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
 /**
- * Whether the browser has played a packet from the consumer. If the browser does not report this, whether it has
- * received one.
+ * Whether the browser has played a packet from the consumer. If the browser does not report played packets, returns
+ * whether it has received a packet.
  */
 async function hasPackets (consumer: types.Consumer): Promise<boolean> {
   const receiver = consumer.rtpReceiver as Partial<RTCRtpReceiver> | undefined

@@ -229,9 +229,9 @@ export class RoomClient extends Emitter<RoomEvents> {
    * Joins a room, connecting first if necessary. Leaves the previous room.
    *
    * @returns the reply; resolves when the client is in the room
-   * @throws RequestError if the server rejects the join, or if the client cannot connect within 10 s. After 10 s, the
-   *   client stops connecting unless the connection was in use before. CLOSED if `leave()` or another `join()` cancels
-   *   this join
+   * @throws RequestError if the server rejects the join, or if the client cannot connect within 10 s. In the
+   *   latter case, the client also closes a connection that `join()` started. CLOSED if `leave()` or another `join()`
+   *   cancels this join
    */
   join (roomId: string, options: JoinOptions = {}): Promise<JoinReply> {
     this.#end(new RequestError({ code: 'CLOSED', message: `Replaced by a join to room ${roomId}` }))

@@ -49,7 +49,7 @@ export const sections = {
     NODE_ENV: z.enum(['development', 'production', 'test']).default('development')
       .describe('Selects the defaults from config/. Production requires more variables.'),
     HOST: listenHost.default('0.0.0.0')
-      .describe('Address that the server listens on. 127.0.0.1 in development and test.'),
+      .describe('Address that the server listens on. Default in development and test: 127.0.0.1.'),
     PORT: whole(0, 65535).default(3030)
       .describe('Port for HTTP and WebSocket; 0 selects a free port.'),
     LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info')
@@ -73,7 +73,7 @@ export const sections = {
     OWNER_GRACE_SECONDS: whole(0, 86_400).default(60)
       .describe("How long a room's owner may be absent while other users are in the room, in seconds. After this time, another member becomes the owner. With 0, the owner never changes. If a backend determines owners, this variable has no effect."),
     DRAIN_SECONDS: whole(0, 3600).default(10)
-      .describe('How long the server waits for clients to leave at shutdown, in seconds. After this time, it closes their connections. 0 in development and test.')
+      .describe('How long the server waits for clients to leave at shutdown, in seconds. After this time, it closes their connections. Default in development and test: 0.')
   },
   Administration: {
     ADMIN_API_KEY: list.pipe(z.array(secret)).default([])
@@ -145,7 +145,7 @@ export const sections = {
     REDIS_PASSWORD: z.string().optional()
       .describe('Password for Redis.'),
     REDIS_DB: whole(0, 1_000_000).default(3)
-      .describe('Redis database number. The default is 3, which the backend does not use. A Redis Cluster has no databases; there, the number is part of all keys.'),
+      .describe('Redis database number. The default is 3, which the backend does not use. A Redis Cluster has no databases, so the server includes this number in its keys.'),
     REDIS_TLS: flag.default(false)
       .describe('Uses TLS for the Redis connection.')
   },
@@ -161,7 +161,7 @@ export const sections = {
   },
   Media: {
     MEDIASOUP_LISTEN_IP: listenIp.default('0.0.0.0')
-      .describe('Local address for audio (UDP and TCP). 127.0.0.1 in test.'),
+      .describe('Local address for audio (UDP and TCP). Default in test: 127.0.0.1.'),
     MEDIASOUP_ANNOUNCED_IP: withoutOuterSpaces.pipe(list).pipe(z.array(announcedAddress)).default([])
       .describe('Addresses that the server announces to clients for audio: IP addresses and host names, comma-separated. Required in production and if MEDIASOUP_LISTEN_IP is set to 0.0.0.0 or ::. If neither this variable nor MEDIASOUP_LISTEN_IP is set, the server announces 127.0.0.1 and, in development, the other addresses of this machine.'),
     VOICE_MAX_KBPS: whole(6, 510).default(96)
@@ -177,7 +177,7 @@ export const sections = {
     RELAY_IP: listenIp.optional()
       .describe('IP address for audio from other servers. Default: MEDIASOUP_LISTEN_IP; if that is 0.0.0.0 or ::, the first IP address in MEDIASOUP_ANNOUNCED_IP; if there is none, an IPv4 address of this machine.'),
     RELAY_MIN_PORT: whole(1024, 65535).default(20_000)
-      .describe('First UDP port for audio between servers. Each room uses up to two ports per other server with audio in the room: one to send and one to receive.'),
+      .describe('First UDP port for audio between servers. A room uses up to two ports for each other server that has audio in the room: one to send and one to receive.'),
     RELAY_MAX_PORT: whole(1024, 65535).default(20_999)
       .describe('Last UDP port for audio between servers.'),
     MEDIASOUP_WORKERS: whole(1, 256).default(availableParallelism())
@@ -193,7 +193,7 @@ export const sections = {
     FEATURES_CONFIG: featureConfig.default({})
       .describe('Feature settings as JSON, keyed by feature name: {"chat":{"history":100}}. GET /admin/features lists the available settings.'),
     FEATURES_WATCH: flag.default(false)
-      .describe('Reloads a feature when its files change. On in development.'),
+      .describe('Reloads a feature when its files change. Default in development: true.'),
     FEATURES_DRAIN_SECONDS: whole(0, 600).default(10)
       .describe('How long in-flight requests may run after their feature is reloaded or disabled, in seconds. After this time, they fail with UNAVAILABLE.'),
     FEATURES_DEADLINE_SECONDS: whole(1, 3600).default(10)

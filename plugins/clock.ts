@@ -30,8 +30,8 @@ const maxBackMs = 250
 const maxSkewMs = 2000
 
 /**
- * Creates this process's clock. `syncTo` adjusts it to another clock that reads `now`, in epoch milliseconds. `now` is
- * accurate to `accuracyMs`; a smaller difference between the clocks is ignored.
+ * Creates this process's clock. `syncTo` adjusts it to another clock: `now` is the time on the other clock in epoch
+ * milliseconds, accurate to `accuracyMs`. A difference of at most `accuracyMs` between the clocks is ignored.
  */
 export function createClock (): Clock & { syncTo (now: number, accuracyMs?: number): void } {
   let offsetMs = 0

@@ -12,7 +12,7 @@ export interface HealthReport {
 }
 
 export interface Health {
-  /** Checks this server and its dependencies. However often it is called, it checks at most 20 times per second. */
+  /** Checks this server and its dependencies. The results for the dependencies are cached for 50 ms. */
   check (): Promise<HealthReport>
 }
 
@@ -39,7 +39,7 @@ const checkMs = 5000
 /** Space that must be free in DATA_DIR, in bytes. Even a small database write may need several pages. */
 const probeBytes = 65_536
 
-/** @throws if a file cannot be written, because the disk is full or read-only, or the folder is gone */
+/** @throws if no file can be written: the disk is full or read-only, or the folder does not exist */
 async function writeProbe (folder: string): Promise<void> {
   const path = join(folder, `.probe-${process.pid}`)
   try {
@@ -84,7 +84,7 @@ export default fp(async function health (app) {
         latest = look()
         latest.finally(() => setTimeout(() => { latest = undefined }, freshMs).unref())
       }
-      const accepting = app.drain.draining ? { ok: false, error: 'the server is shutting down' } : { ok: true }
+      const accepting = app.drain.draining ? { ok: false, error: 'the server is draining' } : { ok: true }
       const checks = { ...await latest, accepting }
       const ready = Object.values(checks).every(({ ok }) => ok)
       gauge.set(ready ? 1 : 0)

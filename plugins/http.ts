@@ -41,7 +41,7 @@ export default fp(async function http (app) {
       }
     }
   })
-  // The headers of an upgrade are needed only if it is rejected, and then the `onSend` hook adds them.
+  // An upgrade needs these headers only if it is rejected. In that case, the `onSend` hook adds them.
   app.addHook('onRequest', (request, reply, done) => request.ws ? done() : addSecurityHeaders(request.raw, reply.raw, () => done()))
   app.addHook('onSend', (request, reply, _payload, done) => request.ws ? addSecurityHeaders(request.raw, reply.raw, () => done()) : done())
   const origin = allowedOrigins(config)

@@ -4,7 +4,7 @@ import fp from 'fastify-plugin'
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 
 /**
- * The metrics registry. Each method returns the metric with this name and creates it on the first call, so that
+ * The metrics registry. Each method returns the metric with the given name and creates it on the first call, so that
  * counters survive a feature reload.
  */
 export interface Metrics {

@@ -101,7 +101,7 @@ backend.everyRoom = () => 1
 const post = (what: string, body: object) => `curl -s ${backend.url}/_control/${what} -d '${JSON.stringify(body)}'`
 console.log(`
   A backend that implements the Laravel contract listens on ${backend.url}
-  By default, every room id belongs to an existing room of user 1. No data is kept when the backend stops.
+  By default, a room exists for every room id, and user 1 owns it. No data is kept when the backend stops.
 
   Start the server with this backend:
 

@@ -37,7 +37,7 @@ const features: Readonly<Record<keyof typeof production.features, string>> & Rea
   seats: 'manages seats, invites and raised hands; without this feature, everyone may speak',
   'socket-io': 'accepts Socket.IO clients, under `/socket.io/`',
   stage: 'serves the web client at `/` and the admin page at `/admin`; both are public',
-  webhooks: 'notifies your backend about rooms, participants, seats, recordings and broadcasts, at `WEBHOOK_URLS`',
+  webhooks: 'sends events about rooms, participants, seats, recordings and broadcasts to your backend at `WEBHOOK_URLS`',
   whip: 'lets every user with a token send and receive audio over HTTP, under `/whip` and `/whep`'
 }
 

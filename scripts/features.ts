@@ -11,7 +11,7 @@
 // --key   one of the server's admin keys (default: the first of ADMIN_API_KEY)
 // --json  prints the response body
 //
-// Exits with 1 if the server rejects the call.
+// Exits with 1 if the call fails, or if `rescan` cannot load a feature.
 import { request as overHttp } from 'node:http'
 import type { IncomingMessage } from 'node:http'
 import { request as overHttps } from 'node:https'

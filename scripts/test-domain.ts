@@ -8,7 +8,7 @@ type ErrorKind = 'uncaughtException' | 'unhandledRejection'
 /** The running tests, from the outermost to the innermost. */
 const running = new Set<Domain>()
 
-/** A running test. tap creates it and destroys it when the test ends. */
+/** Represents a running test. tap creates a `Domain` for each test and destroys it when the test ends. */
 export class Domain {
   readonly onerror: (error: unknown, kind: ErrorKind) => void
 

@@ -36,7 +36,10 @@ const bound = new Proxy({}, {
 })
 Object.assign(globalThis, { [Symbol.for(url)]: bound })
 
-/** Imports a test file. Removes its module hooks afterwards, because some tests check how features load modules. */
+/**
+ * Imports a test file with module hooks that replace tap. Removes these hooks after the import, because some tests check
+ * how features load modules.
+ */
 async function load (file: string): Promise<void> {
   const hooks = registerHooks({
     resolve: (specifier, context, next) => specifier === 'tap' && context.parentURL?.startsWith(tests)

@@ -54,7 +54,7 @@ export function runLanes ({ files, jobs, timeoutMs, report }: LaneOptions): Run 
   /** Whether a lane (one of the `jobs` concurrent processes, or a process that replaced one) may run a file now. */
   const mayRun = (lane: number, file: string) => !browsers.test(file) || lane === 0 || (lane === 1 && left.every((other) => browsers.test(other)))
 
-  /** Removes and returns the next of the remaining files. */
+  /** Chooses the next file for a lane and removes it from the remaining files. */
   function next (lane: number, first: boolean): string | undefined {
     const kinds = [isolated, browsers, long]
     const rank = (file: string) => kinds.some((kind) => kind.test(file)) ? kinds.findIndex((kind) => kind.test(file)) : kinds.length

@@ -7,9 +7,9 @@ export interface LoadOptions {
   /** Base URL of the server. */
   url: string
   rooms: number
-  /** Per room. */
+  /** Number of speakers per room. */
   speakers: number
-  /** Per room. */
+  /** Number of listeners per room. */
   listeners: number
   mode: 'voices' | 'mix'
   /** Duration of the measurement after everyone has joined. */

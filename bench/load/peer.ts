@@ -52,7 +52,7 @@ export async function createPeer (direction: 'send' | 'receive', payloadType: nu
   open.add(held)
   let state = 'new'
   const connected = Promise.withResolvers<void>()
-  connected.promise.catch(() => { /* Nothing else handles the rejection if `connect` is not called. */ })
+  connected.promise.catch(() => { /* If `connect` is not called, nothing else handles the rejection. */ })
   connection.onStateChange((now) => {
     state = now
     if (state === 'connected') connected.resolve()

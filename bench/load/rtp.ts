@@ -4,7 +4,7 @@
 export interface RtpHeader {
   ssrc: number
   sequenceNumber: number
-  /** In units of the RTP clock, which always runs at 48 kHz for Opus. */
+  /** Timestamp in ticks of the RTP clock. For Opus, this clock always runs at 48 kHz. */
   timestamp: number
 }
 

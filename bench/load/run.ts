@@ -15,7 +15,7 @@ export interface LoadReport {
   rooms: RoomReport[]
   total: RoomReport
   failures: FailureCount[]
-  /** Load of the load tester's process. If it was high, the tester itself may have caused delays and late packets. */
+  /** Load of the load tester's process. A high load can itself cause delays and late packets. */
   tester: { cpuPercent: number, eventLoopP99Ms: number }
   /** Whether everyone joined and stayed, and every listener received audio. */
   ok: boolean
@@ -23,12 +23,12 @@ export interface LoadReport {
 
 export interface Progress {
   phase: 'joining' | 'measuring'
-  /** Since the start of the test. */
+  /** Time since the start of the test. */
   elapsedMs: number
   joined: number
   planned: number
   failed: number
-  /** Measured since the previous call. */
+  /** Packets that all listeners received per second since the previous call of `progress`. */
   packetsPerSecond: number
   /** Fraction of packets lost since the start, 0 to 1. */
   loss: number

@@ -90,7 +90,7 @@ def main():
         print(json.dumps(frame, default=lambda data: data.hex()), flush=True)
         return frame
 
-    # When the server has replied, the radio is in its channels.
+    # The server's reply means that the radio has joined its channels.
     send(CONNECTION_TEST, "ready", PRIVATE, 0)
     while receive()[1] != CONNECTION_ACK:
         pass

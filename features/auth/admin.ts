@@ -3,7 +3,7 @@ import type { FeatureInstance } from 'flylive-audio-server/feature'
 import type { Auth } from './service.ts'
 import { hashToken } from './token.ts'
 
-/** Expiry times below this value are taken as seconds. As milliseconds, they would be before March 1973. */
+/** Expiry times below this value are interpreted as seconds. As milliseconds, they would be before March 1973. */
 const maxSeconds = 1e11
 
 const byToken = z.object({ token: z.string().min(1).max(16_384) })

@@ -12,7 +12,7 @@ export const config = z.object({
   maxAgeSeconds: fromEnv('JWT_MAX_AGE_SECONDS', z.int().min(1).max(31_536_000).default(86_400)
     .describe('How long a token without exp is valid after its iat, in seconds.'), read.number),
   clockToleranceSeconds: fromEnv('JWT_CLOCK_TOLERANCE_SECONDS', z.int().min(0).max(3600).default(60)
-    .describe("How far in the future a token's nbf and iat may be, in seconds. This tolerates a backend clock that is ahead of the server's."), read.number),
+    .describe("How far in the future a token's nbf and iat may be, in seconds. This tolerates a backend whose clock is ahead of the server's clock."), read.number),
   audience: fromEnv('JWT_AUDIENCE', z.string().min(1).optional()
     .describe('Required aud claim of every token.')),
   issuer: fromEnv('JWT_ISSUER', z.string().min(1).optional()

@@ -18,7 +18,7 @@ const sessionAnswer = z.object({
   expiresAt: z.number().optional().describe('Epoch milliseconds')
 })
 
-/** Authenticates clients by tokens that the backend signs. The kernel calls `authenticate` when a client connects. */
+/** Authenticates clients with tokens that the backend signs. The kernel calls `authenticate` when a client connects. */
 export default defineFeature(async function auth (app, settings) {
   const service = createAuth(app, settings)
   app.decorate('auth', service)

@@ -7,8 +7,8 @@ import { createTokenReader, createTokenVerifier, expiryOf, hashToken, revokedPre
 
 export interface Auth {
   /**
-   * Identifies the user who sent a request by the first token found in `Authorization`,
-   * a `bearer.` subprotocol, or `?token=` (if enabled).
+   * Identifies the user who sent a request. Uses the first token found in `Authorization`, a `bearer.` subprotocol, or
+   * `?token=` (if enabled).
    *
    * @param verified called with the user before the revocation check, if the token is otherwise valid
    * @throws UNAUTHORIZED; UNAVAILABLE if the server cannot check whether the token is revoked
@@ -56,8 +56,8 @@ declare module '../../plugins/cluster/messages.ts' {
 }
 
 /**
- * Interval between revocation checks of open sessions' tokens, in milliseconds. The checks are needed because the
- * backend writes revocations directly to the store. protocol.md requires that a session closes within 5 s of the
+ * How often the server checks open sessions for revoked tokens, in milliseconds. The checks are needed because the
+ * backend writes revocations directly to the store. docs/protocol.md requires that a session closes within 5 s of the
  * revocation.
  */
 const sweepMs = 2500

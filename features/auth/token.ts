@@ -10,7 +10,7 @@ export type Refusal = 'missing' | 'invalid' | 'expired' | 'blocked' | 'revoked' 
 export class TokenRefused extends Error {
   override readonly name = 'TokenRefused'
   readonly refusal: Refusal
-  /** A reason that clients may act on (protocol.md, "Connecting"). */
+  /** A reason that clients may act on (docs/protocol.md, "Connecting"). */
   readonly reason: 'expired' | 'malformed' | undefined
 
   constructor (refusal: Refusal, message: string, reason?: 'expired' | 'malformed') {
@@ -67,7 +67,7 @@ const messages: Readonly<Record<string, string>> = {
 /** The latest possible `Date`, in epoch milliseconds. Some backends use a huge `exp` for tokens that do not expire. */
 const maxDateMs = 8.64e15
 
-/** Maximum size of a profile as JSON, in bytes (protocol.md, section 7, "Big events"). */
+/** Maximum size of a profile as JSON, in bytes (docs/protocol.md, "Frames"). */
 const maxProfileBytes = 4096
 
 /**
@@ -90,8 +90,8 @@ export function trimProfile (profile: Profile): { profile: Profile, removed: str
 }
 
 /**
- * Key prefix of revoked tokens. A token is revoked while the key `<prefix><hash of the token>` exists (protocol.md,
- * section 1). The backend also writes these keys.
+ * Key prefix of revoked tokens. A token is revoked while the key `<prefix><hash of the token>` exists
+ * (docs/protocol.md, "Connecting"). The backend also writes these keys.
  */
 export const revokedPrefix = 'auth:revoked:'
 

@@ -7,7 +7,7 @@ const report = z.object({
   nodeId: z.string().describe('The server that packages the room'),
   startedAt: z.int().describe('Epoch milliseconds'),
   listeners: z.int().describe('Estimated number of players whose playlist requests reach the servers. Players behind a cache are not counted'),
-  waitingRequests: z.int().describe('Number of requests that wait for the next part on the packaging server'),
+  waitingRequests: z.int().describe('Number of requests on the packaging server that are waiting for the next part'),
   delayMs: z.int().nullable().describe('Delay between the mixer and the playlist; null before the first part'),
   restarts: z.int().describe('How many times the packager was restarted'),
   isEncrypted: z.boolean()
@@ -50,7 +50,7 @@ export function adminRoutes (app: FeatureInstance, air: Air, packagers: () => Pr
   }
 
   app.get('/admin/broadcasts', {
-    schema: { summary: 'Lists the rooms on air on all servers', response: { 200: z.object({ broadcasts: z.array(report) }) } }
+    schema: { summary: 'Lists all rooms that are on air, across all servers', response: { 200: z.object({ broadcasts: z.array(report) }) } }
   }, async () => {
     const reports = await Promise.all((await packagers()).map(reportOf))
     return { broadcasts: reports.flat().sort((a, b) => a.roomId < b.roomId ? -1 : 1) }

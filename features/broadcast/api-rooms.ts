@@ -13,8 +13,8 @@ export type Caller = { isAdmin: true } | { isAdmin: false, userId: UserId | null
 export type ApiRoom = { roomId: string, record: RoomRecordOfApi, live: RoomRecord | undefined } | { roomId: string, record: undefined, live: RoomRecord }
 
 /**
- * Looks up rooms and the callers' rights for the REST API. All methods throw UNAVAILABLE while the store cannot be
- * reached.
+ * Looks up rooms for the REST API and checks what callers may do. All methods throw UNAVAILABLE while the store cannot
+ * be reached.
  */
 export interface ApiRooms {
   /** @returns undefined if there is no such room */
@@ -25,7 +25,7 @@ export interface ApiRooms {
   list (caller: Caller): Promise<ApiRoom[]>
   /**
    * Whether the caller created the room over the API, has the role host in it, or is its owner. A caller with an admin
-   * key owns all rooms.
+   * key counts as the owner of all rooms.
    */
   owns (caller: Caller, room: ApiRoom): Promise<boolean>
   /** Whether the caller owns the room or is an admin in it. */

@@ -5,9 +5,9 @@ export const config = z.object({
   fromListeners: fromEnv('BROADCAST_FROM_LISTENERS', z.int().min(0).max(1_000_000).default(0)
     .describe('Puts a room on air when it has at least this many members without a seat. With 0, rooms go on air only on request. The broadcast continues until the owner or an admin stops it or the room closes.'), read.number),
   encrypt: fromEnv('BROADCAST_ENCRYPT', z.boolean().default(false)
-    .describe('Encrypts all broadcasts with AES-128. If a client has set a PIN for a room, the broadcasts of that room are always encrypted.'), read.flag),
+    .describe('Encrypts all broadcasts with AES-128. When this setting is off, a broadcast is encrypted only if a client set a PIN for the room before the broadcast started.'), read.flag),
   lowLatency: fromEnv('BROADCAST_LOW_LATENCY', z.boolean().default(true)
-    .describe('Offers parts of 256 ms (low-latency HLS) in addition to segments of 2 s.'), read.flag),
+    .describe('Turns on low-latency HLS: in addition to segments of 2 s, the server offers parts of 256 ms (AAC), or 240 ms or 260 ms (Opus).'), read.flag),
   opus: fromEnv('BROADCAST_OPUS', z.boolean().default(true)
     .describe('Offers Opus as a second rendition.'), read.flag),
   url: fromEnv('BROADCAST_URL', z.url({ protocol: /^https?$/ }).transform((url) => url.replace(/\/+$/, '')).optional()
@@ -15,13 +15,13 @@ export const config = z.object({
   tokenMinutes: fromEnv('BROADCAST_TOKEN_MINUTES', z.int().min(1).max(10_080).default(360)
     .describe('Lifetime of a token for the key of an encrypted broadcast, in minutes.'), read.number),
   maxRoomsPerUser: fromEnv('BROADCAST_MAX_ROOMS_PER_USER', z.int().min(1).max(100_000).default(20)
-    .describe('Maximum number of rooms created over REST that a user may have at the same time.'), read.number),
+    .describe('Maximum number of rooms that a user may have at the same time. Only rooms created over REST are counted.'), read.number),
   idleMinutes: fromEnv('BROADCAST_IDLE_MINUTES', z.number().min(0.01).max(10_080).default(10)
     .describe('How long a room that was created over REST may exist before it is started, in minutes. After this time, the server removes the room.'), read.number),
   maxHours: fromEnv('BROADCAST_MAX_HOURS', z.number().min(0.0001).max(720).default(3)
     .describe('How long a room that was created over REST may exist after its start, in hours. After this time, the server removes the room.'), read.number),
   singleConnection: fromEnv('BROADCAST_SINGLE_CONNECTION', z.boolean().default(false)
-    .describe('Allows only one connection per user to send audio, across all servers. Other connections receive `ALREADY_LIVE`. The locks of a dead server expire after 3 s.'), read.flag),
+    .describe('Allows only one connection per user to send audio, across all servers. If another connection of the user tries to send audio, it receives `ALREADY_LIVE`. The locks of a dead server expire after 3 s.'), read.flag),
   commandsPerMinute: fromEnv('BROADCAST_COMMANDS_PER_MINUTE', z.int().min(1).max(1_000_000).default(60)
     .describe('Maximum number of broadcast starts and stops per user per minute.'), read.number)
 })

@@ -41,7 +41,7 @@ const maxReplyBytes = 96 * 1024
 
 /**
  * Copies other servers' windows so that players can use any server. A server with a copy sends the packaging server one
- * request per part (over Redis), however many players it has.
+ * request per part (over Redis). The number of players does not matter.
  */
 export interface Copies {
   /**
@@ -62,7 +62,7 @@ export function createCopies (app: FeatureInstance, air: Air, ownerOf: (roomId: 
   const closing = new AbortController()
   app.addHook('onClose', async () => closing.abort())
   const running = new Map<string, Promise<BroadcastWindow | undefined>>()
-  /** For each room, when a lookup last found no packaging server. Requests in the next second skip the lookup. */
+  /** The time of the last lookup that found no packaging server, by room. For 1 s after it, no new lookup is made. */
   const absent = new Map<string, number>()
 
   cluster.answer('broadcast:parts', async ({ roomId, nodeId, listeners, after }) => {
@@ -147,7 +147,7 @@ export function createCopies (app: FeatureInstance, air: Air, ownerOf: (roomId: 
     return window
   }
 
-  // The previous generation of the feature has stopped updating these copies, so this one continues.
+  // The previous generation of the feature no longer updates these copies, so this generation does.
   for (const [roomId, window] of air.windows) if (!air.stations.has(roomId)) follow(roomId, window)
 
   return {

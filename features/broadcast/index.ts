@@ -59,7 +59,7 @@ export default defineFeature(async function broadcast (app, settings) {
   hooks.on('lobby:onAir', async (records) => await broadcasts.isOnAir(records.map(({ roomId }) => roomId)))
 
   const requestsServed = metrics.counter('flylive_broadcast_requests_total', 'HLS requests, by kind and HTTP status', ['kind', 'status'])
-  const packaged = metrics.gauge('flylive_broadcast_rooms', 'Rooms on air that this server packages')
+  const packaged = metrics.gauge('flylive_broadcast_rooms', 'Number of broadcasts packaged by this server')
   air.onChange = () => packaged.set(air.stations.size)
   air.onChange()
   const restarts = metrics.counter('flylive_broadcast_restarts_total', 'Restarts of broadcast packagers after a failure')

@@ -22,7 +22,7 @@ const lockMs = 3000
 /**
  * Limits each user to one connection that sends audio, across all servers.
  *
- * @param held this server's locks, by user
+ * @param held the locks that this server holds, by user
  */
 export function limitLiveConnections (app: FeatureInstance, held: Map<string, LiveLock>): void {
   const { hooks, kv, log, nodeId, sfu } = app
@@ -38,7 +38,7 @@ export function limitLiveConnections (app: FeatureInstance, held: Map<string, Li
     await locks.compareAndSet(userKey, lock.value, lock.value, { ttlMs: 1 })
   }
 
-  const logged = (work: Promise<void>) => work.catch((err: unknown) => { log[isCoded(err) ? 'debug' : 'error']({ err }, "failed to renew or release a user's live lock") })
+  const logged = (work: Promise<void>) => work.catch((err: unknown) => { log[isCoded(err) ? 'debug' : 'error']({ err }, "failed to renew or release a user's lock for sending audio") })
 
   hooks.on('media:produce', async (roomId, session) => {
     const value = `${nodeId} ${session.id}`

@@ -19,7 +19,7 @@ export interface Part extends PartPosition {
   discontinuities?: number
 }
 
-/** Cuts the frames of one rendition into parts. A frame belongs to the part that contains its start. */
+/** Groups the frames of one rendition into parts. A frame belongs to the part in which it starts. */
 export class PartCutter {
   readonly #codec: Codec
   readonly #onPart: (part: Part) => void

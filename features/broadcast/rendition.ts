@@ -12,10 +12,10 @@ const keptSegments = 3
 const segmentsWithParts = 2
 /** How many segments a request may be ahead of the current segment. */
 const maxAhead = 2
-/** Maximum time to hold a request, in milliseconds. */
+/** How long a request may wait for a part, in milliseconds. */
 const maxHoldMs = 3 * targetDuration * 1000
 
-/** The result of a request. `held`: the request was held, but the part did not arrive in time. */
+/** The result of a request. `held`: the request waited for a part that did not arrive in time. */
 export type Answer<T> = { kind: 'found', value: T } | { kind: 'missing' | 'invalid' | 'held' }
 
 interface Segment {
@@ -37,7 +37,7 @@ export interface RenditionOptions {
   discontinuities: number
 }
 
-/** The window of one rendition: the latest segments with their parts, the playlist, and held requests. */
+/** The window of one rendition: the latest segments with their parts, the playlist, and waiting requests. */
 export class Rendition {
   readonly codec: Codec
   readonly #options: RenditionOptions
@@ -62,7 +62,7 @@ export class Rendition {
     this.#init = data
   }
 
-  /** Number of held requests. */
+  /** Number of requests that are waiting for a part. */
   get waiting (): number {
     return this.#waiting.size
   }
@@ -92,7 +92,7 @@ export class Rendition {
     for (const wait of [...this.#waiting]) if (comparePositions(wait.position, end) < 0) wait.done(true)
   }
 
-  /** Ends all held requests. */
+  /** Ends all requests that are waiting for a part. */
   close (): void {
     this.#closed = true
     for (const wait of [...this.#waiting]) wait.done(false)

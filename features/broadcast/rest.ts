@@ -35,7 +35,7 @@ const isApiUser = (userId: unknown): userId is string => typeof userId === 'stri
 const tokenLifetime = '12h'
 const removalJob = 'broadcast-removal'
 
-/** Adds the REST API that the earlier Go server had: /api/rooms and /api/token. */
+/** Adds the REST API of the earlier Go server: /api/rooms and /api/token. */
 export function restRoutes (app: FeatureInstance, settings: z.output<typeof config>, records: RoomRecords, apiRooms: ApiRooms, broadcasts: Broadcasts, tokens: KeyTokens): void {
   const { clock, features, hooks, jobs, log, rooms, store } = app
 
@@ -45,7 +45,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     try {
       if (auth) return { isAdmin: false, userId: (await auth.authenticate(request)).user.id }
     } catch (error) {
-      // Check for a user token first: if checked as an admin key, it would count towards the lockout for wrong keys.
+      // Check for a user token first: checking a user token as an admin key would count as a wrong key.
       if (await app.admin.identify(request)) return { isAdmin: true }
       throw error
     }
@@ -112,7 +112,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     if (!live || record?.users.some((user) => user.userId === userId && user.role === 'host') !== true) return
     await rooms.setRole(live, userId, 'admin').catch((err: unknown) => {
       if (!isCoded(err)) throw err
-      log.debug({ err, roomId, userId }, 'failed to make a user with the role host an admin of the room')
+      log.debug({ err, roomId, userId }, 'failed to promote a host to admin of the room')
     })
   })
 
@@ -146,7 +146,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     const caller = callerOf(request)
     const { roomId } = request.params
     const [room, onAir] = await Promise.all([apiRooms.find(roomId), isOnAir(roomId)])
-    // Do not reveal that a room exists if the caller cannot list it.
+    // If the caller may neither list nor manage the room, do not reveal that it exists.
     if (!room || !((await apiRooms.areVisible(caller, [room], [onAir]))[0] === true || await apiRooms.hosts(caller, room))) throw new RoomNotFound(roomId)
     return { success: true as const, room: { ...viewOf(room, onAir), users: await usersOf(room) } }
   })
@@ -188,7 +188,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     }
   }, async (request, reply) => {
     const { roomId, record } = await ownRoom(request, request.params.roomId, 'host')
-    if (!record) throw new Forbidden('Users can be created only for a room that the REST API has created')
+    if (!record) throw new Forbidden('Users can be created only for a room that was created over the REST API')
     const role = request.body?.role ?? 'guest'
     const auth = features.getFeature('auth')
     const sign = auth?.sign
@@ -227,8 +227,8 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
   }
 
   /**
-   * Returns when a room must be removed: `idleMinutes` after its creation if it was not started, otherwise `maxHours`
-   * after its start.
+   * The time at which a room must be removed: `idleMinutes` after its creation if it was not started, otherwise
+   * `maxHours` after its start.
    */
   const dueAt = ({ createdAt, startedAt }: RoomRecordOfApi) =>
     startedAt === undefined ? createdAt + settings.idleMinutes * 60_000 : startedAt + settings.maxHours * 3_600_000

@@ -12,10 +12,10 @@ const record = z.object({
   roomId: z.string(),
   /** Null if a server admin or an anonymous client created the room. */
   ownerId: userIdSchema.nullable(),
-  /** Whether a client without a token created the room. If so, any client without a token may manage it. */
+  /** Whether a client without a token created the room. If so, any client without a token may manage the room. */
   isAnonymous: z.boolean().default(false),
   pin: z.string(),
-  /** Whether a client chose the PIN. Only such a PIN protects the broadcast. */
+  /** Whether a client chose the PIN. A generated PIN does not protect the broadcast. */
   isProtected: z.boolean(),
   maxAnchors: z.int(),
   /** Epoch milliseconds. */
@@ -89,8 +89,8 @@ export function createRoomRecords ({ clock, kv }: FeatureInstance, maxRoomsPerUs
     await changeOwned(ownerId, (ids) => ids.includes(roomId) ? [...ids] : ids.length >= maxRoomsPerUser ? undefined : [...ids, roomId])
 
   /**
-   * Removes rooms that do not exist from a user's quota. They are left over if a server dies between writing the room
-   * and writing the quota.
+   * Removes nonexistent rooms from a user's quota. They remain there if a server dies while it creates or deletes a
+   * room.
    *
    * @returns whether any rooms were removed
    */

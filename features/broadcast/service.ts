@@ -49,7 +49,7 @@ export interface Broadcasts {
    */
   close (roomId: string): Promise<boolean>
   urlOf (roomId: string): string
-  /** Whether a room is on air, from this server's memory. The room must have members on this server. */
+  /** Whether a room is on air. Reads only this server's memory, so the room must have members on this server. */
   isOnAirHere (roomId: string): boolean
   isOnAir (roomIds: readonly string[]): Promise<boolean[]>
   /**
@@ -70,11 +70,11 @@ const leaseMs = 4000
 /** How long an entry in the list of rooms on air lasts after its last renewal, in milliseconds. */
 const listedMs = 60_000
 /**
- * How long a server without speakers waits before it takes a free lease, in milliseconds. Servers with more speakers
- * wait less, so they take the lease first.
+ * How long a server without connected speakers waits before it takes a free lease, in milliseconds. Servers with more
+ * connected speakers wait less, so they take the lease first.
  */
 const bidMs = 300
-/** A server with at least this many speakers does not wait. */
+/** A server with at least this many connected speakers does not wait. */
 const maxVoices = 10
 
 /** @param isProtected returns whether a room's PIN was set over the REST API */
@@ -84,7 +84,7 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
   /** For each room, the id of the server that packages it. */
   const leases = kv.namespace('broadcast-leases')
   /**
-   * The rooms on air, and some that are no longer on air. Unlike a lease, an entry exists from the start of the
+   * The rooms on air, and some rooms that recently went off air. Unlike a lease, an entry exists from the start of the
    * broadcast and remains during a takeover by another server.
    */
   const listed = kv.namespace('broadcast-listed')
@@ -128,8 +128,8 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
     const onAir = rooms.get(roomId) ? state.peek(roomId)?.onAir : undefined
     const running = air.stations.get(roomId)
     if (running && running.startedAt !== onAir?.startedAt) {
-      // If the room has no members on this server, another server may package it. The window stays open, so that this
-      // server's players can continue.
+      // If the room has no members on this server, another server may package it. The window stays open, so that
+      // players can continue on this server.
       if (rooms.get(roomId)) air.end(roomId)
       else running.close()
       await release(roomId)
@@ -142,7 +142,7 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
       const mix = await sfu.mix(roomId)
       if (closed || state.peek(roomId)?.onAir?.startedAt !== onAir.startedAt) return mix.close()
       const { lowLatency, opus } = settings
-      // If this server has a copy of the broadcast, keep its window, so that players can continue.
+      // If this server has a copy of the broadcast, keep the window of the copy, so that players can continue.
       const copy = air.windows.get(roomId)
       const isSame = copy?.options.startedAt === onAir.startedAt
       if (!isSame) air.end(roomId)

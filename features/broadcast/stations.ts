@@ -22,7 +22,7 @@ export class Station {
   readonly window: BroadcastWindow
   /** How many times the packager was restarted. */
   restarts = 0
-  /** Delay from the end of the latest part's audio until the part was in the playlist, in milliseconds. */
+  /** Time from the end of the audio in the latest part until the part was in the playlist, in milliseconds. */
   delayMs: number | undefined
   /**
    * Listener counts of the other servers, by server. `at`: when the count was reported, in `performance.now()` time.
@@ -123,7 +123,7 @@ export class Air {
   readonly packager = new Packager()
   /** The rooms that this server packages. */
   readonly stations = new Map<string, Station>()
-  /** The windows that this server serves to players: its own stations' windows and copies from other servers. */
+  /** The windows that this server serves to players: those of its stations, and copies from other servers. */
   readonly windows = new Map<string, BroadcastWindow>()
 
   open (mix: RoomMix, window: BroadcastWindow, log: Logger): Station {

@@ -6,7 +6,7 @@ import { partSamples, segmentSamples } from './timeline.ts'
 
 export const codecs: readonly Codec[] = ['aac', 'opus']
 
-/** The first discontinuity sequence number of a new window is the broadcast's age in milliseconds divided by this. */
+/** The first discontinuity sequence number of a new window is the broadcast's age divided by this time. */
 const discontinuityMs = 4000
 
 /**
@@ -76,12 +76,12 @@ export class BroadcastWindow {
     return `${lines.join('\n')}\n`
   }
 
-  /** Number of held requests. */
+  /** Number of requests that are waiting for a part. */
   get waiting (): number {
     return this.renditions.values().reduce((sum, { waiting }) => sum + waiting, 0)
   }
 
-  /** Ends all held requests. */
+  /** Ends all requests that are waiting for a part. */
   close (): void {
     for (const rendition of this.renditions.values()) rendition.close()
   }

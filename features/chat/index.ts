@@ -26,7 +26,7 @@ declare module 'flylive-audio-server/feature' {
   }
 }
 
-/** Maximum size of the history in a join reply, in bytes (protocol.md, section 7, "Big events"). */
+/** Maximum size of the history in a join reply, in bytes (docs/protocol.md, "Chat"). */
 const maxHistoryBytes = 16_384
 
 /** Rate limit: history pages per user per minute. */

@@ -1,7 +1,7 @@
 import { roomId, text, userId, z } from 'flylive-audio-server/feature'
 import type { EventMap, RequestMap } from 'flylive-audio-server/feature'
 
-/** Maximum length of a message, in code points (protocol.md, chat:message). */
+/** Maximum length of a message, in code points (docs/protocol.md, "Chat"). */
 export const maxContentLength = 500
 
 const content = text(1, maxContentLength)

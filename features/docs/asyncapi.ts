@@ -127,7 +127,7 @@ export function createAsyncApi ({ version, config, requests, events, errorCodes,
       ws: {
         address: '/ws',
         title: 'The WebSocket',
-        description: 'Offer the `msab.v1` subprotocol. The server rejects connections before the upgrade, with an HTTP status and `{"error":{"code","message"}}`.',
+        description: 'Offer the `msab.v1` subprotocol. The server may reject a connection before the upgrade, with an HTTP status and `{"error":{"code","message"}}`.',
         messages: Object.fromEntries(Object.keys(messages).map((name) => [name, { $ref: `#/components/messages/${name}` }])),
         bindings: { ws: { method: 'GET', headers: connecting, bindingVersion: '0.1.0' } },
         'x-limits': {

@@ -43,7 +43,7 @@ export interface FlusherOptions {
 
 /** Sends gifts from the outbox to the backend. */
 export interface Flusher {
-  /** Must be called after a gift is added to the outbox. Sends a full batch immediately. */
+  /** Must be called after each gift is added to the outbox. Sends gifts once there are enough for a full batch. */
   added (): void
   /** Polls the outbox immediately. */
   wake (): void
@@ -60,8 +60,8 @@ export function createFlusher ({ outbox, processor, onRejected, clock, metrics, 
   const processed = metrics.counter('flylive_gifts_processed_total', 'Processed gifts, by result: success (charged, or recorded in the ledger), failed (rejected by the backend) or dead (dead letter after all attempts)', ['status'])
   const sizes = metrics.histogram('flylive_gift_batch_size', 'Gifts per batch sent to the backend', [], [1, 2, 5, 10, 25, 50, 75, 100])
   const duration = metrics.histogram('flylive_gift_flush_duration_seconds', 'Duration of backend calls, by result (ok, error or unavailable)', ['result'], [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30])
-  const queueSize = metrics.gauge('flylive_gift_queue_size', 'Gifts queued for the backend, on all servers')
-  const deadLetterSize = metrics.gauge('flylive_gift_dead_letter_size', 'Gifts that failed three times (dead letters), on all servers')
+  const queueSize = metrics.gauge('flylive_gift_queue_size', 'Gifts queued for the backend, across all servers')
+  const deadLetterSize = metrics.gauge('flylive_gift_dead_letter_size', 'Gifts that failed three times (dead letters), across all servers')
 
   const closing = new AbortController()
   const inFlight = new Set<Promise<void>>()

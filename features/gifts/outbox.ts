@@ -21,8 +21,8 @@ export interface GiftTotal {
 }
 
 /**
- * How long Redis keeps the totals of a room after the last gift, in milliseconds. A server that closes a room deletes
- * its totals. This expiry removes them if the server dies first.
+ * How long Redis keeps the totals of a room after the last gift, in milliseconds. The server that closes a room deletes
+ * the room's totals. If that server dies first, the totals expire.
  */
 export const totalsTtlMs = 30 * 86_400_000
 
@@ -99,8 +99,8 @@ export interface OutboxOptions {
  */
 export interface Outbox {
   /**
-   * Queues a gift, due immediately, unless the queue or a record already contains it. The outbox deletes gifts
-   * that the backend has charged, so it queues such a gift again. The backend does not charge the sender twice.
+   * Queues a gift, due immediately, unless the queue or a record already contains it. A gift that the backend has
+   * already charged is no longer stored, so the outbox queues it again. The backend does not charge it twice.
    *
    * @param roomCreatedAt when the gift's room was created, in epoch milliseconds. If present and this call queues the
    *   gift, the gift counts towards the room's totals

@@ -16,7 +16,7 @@ type Data<T extends keyof typeof events> = z.input<(typeof events)[T]>
 /** A gift that was accepted for this request or for an earlier request with the same key. */
 export interface Accepted {
   gift: Gift
-  /** Why the gift failed; undefined if it did not. */
+  /** Why the gift failed; undefined if it has not failed. */
   refused?: { code: number | string, reason: string } | undefined
 }
 
@@ -65,7 +65,7 @@ export interface Gifts {
   close (): Promise<void>
 }
 
-/** Maximum number of totals in the reply to room:join (protocol.md, section 7, "Room details"). */
+/** Maximum number of totals in the reply to room:join (docs/protocol.md, "Gifts"). */
 const maxTotals = 50
 
 /** Number of dead letters moved per step of a replay. */

@@ -54,7 +54,7 @@ const maxConcurrent: Record<CallName, number> = { gifts: 4, status: 8, room: 8, 
  * the lease of a job.
  */
 const maxWaitMs = 10_000
-/** Maximum size of a response, in bytes. The largest valid response lists the gifts of one batch. */
+/** Maximum size of a response, in bytes. The largest valid response lists the failed gifts of one batch. */
 const maxResponseBytes = 1_048_576
 /**
  * Maximum duration of a call that a job makes, in milliseconds. The call must end before the job's lease of 60 s

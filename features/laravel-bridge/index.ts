@@ -15,7 +15,7 @@ export interface LaravelBridge {
   /** Timeout of a call, in milliseconds. */
   readonly timeoutMs: number
   /**
-   * Sends gifts to the backend, which charges them.
+   * Sends gifts to the backend, which charges the senders.
    *
    * @throws UNAVAILABLE or BACKEND_FAILED. In both cases, the caller must retry all gifts
    */
@@ -32,14 +32,14 @@ declare module 'flylive-audio-server/feature' {
 }
 
 /**
- * Connects the server to the backend. The backend provides owners, roles and events for clients, charges gifts, and
+ * Connects the server to the backend. The backend provides owners, roles and events for clients, charges for gifts, and
  * receives room status updates.
  */
 export default defineFeature(async function laravelBridge (app, { url, key, timeoutMs, events, eventsChannel }) {
   const { hooks, metrics, store } = app
   if (url === undefined || key === undefined) throw new Error('laravel-bridge needs LARAVEL_API_URL and LARAVEL_INTERNAL_KEY')
   app.messages.events(relayedEvents(events))
-  // Imported only here, so that a server without a backend does not load the HTTP client.
+  // This import is dynamic, so that a server without a backend does not load the HTTP client.
   const { createClient } = await import('./client.ts')
   const client = createClient({ url, key, timeoutMs, metrics })
   app.addHook('onClose', async () => client.close())

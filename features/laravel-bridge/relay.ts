@@ -11,7 +11,7 @@ import type { Rights } from './rights.ts'
 /** When each event was relayed, by deduplication key. */
 export type RelayedAt = Map<string, number>
 
-/** State that outlives a reload, because the next relay subscribes before the previous one closes. */
+/** State that survives a reload, because the next relay subscribes before the previous one closes. */
 export interface RelayHistory {
   readonly relayedAt: RelayedAt
   /** Resolves once all previous relays have drained their queues; undefined before the first relay. */
@@ -128,7 +128,7 @@ export function createRelay ({ names, history, rooms, sockets, rights, removals,
     return reached
   }
 
-  /** If an event changes roles or memberships, invalidates cached rights and removes kicked and blocked users. */
+  /** Invalidates cached rights if an event changes roles or memberships. Removes kicked and blocked users. */
   function applyLocally ({ event, userKey, roomId, correlationId }: Envelope, text: string): void {
     if (roomId === undefined) return
     if (event === 'room.member_role_changed') rights.invalidate(roomId, userKey)

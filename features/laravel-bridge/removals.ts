@@ -72,7 +72,8 @@ export function createRemovals (app: Pick<FeatureInstance, 'clock' | 'cluster' |
     async verifyKick (key) {
       const [roomId, userKey, at] = JSON.parse(key) as [string, string, number]
       const sessions = (await directory.sessionsOf(userKey)).filter((session) => session.roomId === roomId)
-      // A user whose sessions all connected after the kick may stay. A user without a session may still have a seat.
+      // If all of the user's sessions connected after the kick, the user may stay. A user without a session may still
+      // have a seat, so the kick is repeated.
       if (sessions.length === 0 || sessions.some(({ connectedAt }) => connectedAt < at)) await rooms.kick(roomId, userKey)
     },
     close () {

@@ -29,13 +29,11 @@ export interface Rights {
   invalidate (roomId: string, userKey?: string): void
 }
 
-/** Cached responses of the backend, which outlive a reload of the feature. */
+/** Cached responses of the backend, which survive a reload of the feature. */
 export interface CachedRights {
   readonly owners: CacheEntries<UserId | undefined>
   readonly roles: CacheEntries<Role | undefined>
-  /**
-   * A random id (epoch) per room, part of the keys in `roles`. A new epoch invalidates all roles of the room.
-   */
+  /** A random id (epoch) per room, part of the keys in `roles`. A new epoch invalidates all roles of the room. */
   readonly epochs: LRUCache<string, string>
 }
 
@@ -59,7 +57,7 @@ export const staleMs = 300_000
  */
 export const unknownRoomMs = 5000
 
-// Room ids cannot contain spaces (protocol.md, section 2), but user ids can.
+// Room ids cannot contain spaces (docs/protocol.md, "Frames"), but user ids can.
 const roleKeyPattern = /^(?<roomId>\S+) \S* (?<userKey>[^]*)$/
 const maxRooms = 20_000
 const maxRoles = 50_000

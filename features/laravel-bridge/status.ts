@@ -51,7 +51,7 @@ export type RememberedStatus = LRUCache<string, SentStatus>
 
 /**
  * Minimum interval between two status calls for a room, in milliseconds. The backend's contract requires one second.
- * Clock corrections of a few milliseconds may shorten an interval.
+ * The additional 50 ms compensate for clock corrections, which may shorten an interval by a few milliseconds.
  */
 const intervalMs = 1050
 /** Retry delay after the backend rejected a status, in milliseconds. */

@@ -3,7 +3,7 @@ import { unavailable, withTimeout } from 'flylive-audio-server/feature'
 import type { Logger, Redis } from 'flylive-audio-server/feature'
 
 export interface SubscriptionOptions {
-  /** The connection that publishes the canaries (test messages). The subscription uses a duplicate of it. */
+  /** The connection that publishes canaries (test messages). The subscription uses a duplicate of this connection. */
   redis: Redis
   channel: string
   log: Logger

@@ -16,7 +16,7 @@ const listed = z.object({
   createdAt: z.int(),
   seatCount: z.int().optional().describe('Present if the seats feature is enabled'),
   seated: z.int().optional().describe('Number of seated users, excluding disconnected users. Present if the seats feature is enabled'),
-  people: z.array(profile).describe('Some members: seated users first, then the others in order of arrival')
+  people: z.array(profile).describe('Some members: seated users first, then other members in order of arrival')
 })
 
 export const requests = {

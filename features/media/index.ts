@@ -6,7 +6,7 @@ import { events, greeting, joinReply, requests } from './messages.ts'
 
 export { config, requests }
 
-/** What the `mix` feature provides. Declared here, so that a different feature can replace it under the same name. */
+/** What the `mix` feature provides. Declared here, not imported, so that a different feature can provide `mix`. */
 interface MixAccess {
   /** @throws any error that `sfu.consumeMix` throws */
   consume (session: Session, transportId: string, capabilities: RtpCapabilities, options: ConsumeOptions): Promise<ConsumerInfo>
@@ -45,7 +45,7 @@ export default defineFeature(async function media (app, settings) {
 
   const iceServers = ({ user }: Session) => iceServersFor(settings, user.id, Date.now())
   hooks.on('session:greet', (session) => ({ iceServers: iceServers(session) }))
-  /** Announces producers to one session. During the session's join, the events follow the reply. */
+  /** Announces producers to one session. While the session is joining, the events are sent after the reply. */
   function announce (room: LocalRoom, session: Session, producers: readonly ProducerInfo[]): void {
     const { roomId } = room
     for (const { producerId, userId, source, isPaused } of producers) {
@@ -68,8 +68,8 @@ export default defineFeature(async function media (app, settings) {
     } satisfies z.input<typeof joinReply>
   })
 
-  // For requests that cause work for the media worker or for every member of the room. Repeated mutes have no effect,
-  // and unmutes are limited, so mutes need no limit of their own.
+  // Limits the requests that cause work for the media worker or for every member of the room. Repeated mutes have no
+  // effect, and unmutes are limited, so mutes need no limit of their own.
   const limit = { perMinute: settings.commandsPerMinute, name: 'media', eventual: true }
   messages.on('transport:create', { ...requests['transport:create'], limit }, async ({ type }, { room, session }) =>
     ({ ...await sfu.createTransport(room, session, type) }) as never)

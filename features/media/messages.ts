@@ -15,7 +15,7 @@ const fingerprint = z.object({
   value: z.string().max(200)
 }).refine(({ algorithm, value }) => new RegExp(`^[0-9A-Fa-f]{2}(:[0-9A-Fa-f]{2}){${digestOctets[algorithm] - 1}}$`).test(value), {
   path: ['value'],
-  message: 'must be colon-separated hex, as long as the algorithm requires'
+  message: 'must be colon-separated hex, of the length that the algorithm requires'
 })
 
 export const dtlsParameters = z.object({
@@ -130,7 +130,7 @@ export const requests = {
       kind: z.literal('audio'),
       rtpParameters,
       source: source.default('voice').describe('Music has a separate bit rate limit, may be stereo, and does not make its sender an active speaker')
-    }).describe('Sends audio to the room. If the seats feature is enabled, this requires a seat'),
+    }).describe('Starts sending audio to the room. If the seats feature is enabled, this requires a seat'),
     reply: z.object({ id: mediaId })
   },
   'audio:closeProducer': {
@@ -151,7 +151,7 @@ export const requests = {
       producerId: mediaId.describe("A producer in the room, or `mix` for the room's mix (from the mix feature)"),
       rtpCapabilities,
       paused: z.boolean().default(true).describe('Whether the consumer starts paused and stays paused until consumer:resume')
-    }).describe('Receives the audio of a producer'),
+    }).describe('Starts receiving the audio of a producer'),
     reply: z.object({ id: mediaId, producerId: mediaId, kind: z.literal('audio'), rtpParameters: opaque })
   },
   'consumer:resume': {
@@ -184,7 +184,7 @@ export const events = {
     levels: z.array(z.number().min(0).max(1)).describe('The loudness of each active speaker, 0 to 1, in the order of activeSpeakers'),
     timestamp: z.int()
   }).describe('Sent to all members when the active speakers change'),
-  'media:reset': z.object({ roomId, reason: z.string() }).describe('Sent to members who lost transports because a media worker died. Clients must recreate their transports, producers and consumers. The server then announces the remaining producers again')
+  'media:reset': z.object({ roomId, reason: z.string() }).describe('Sent to members who lost transports because a media worker died. Clients must recreate their transports, producers and consumers. After this event, the server announces the remaining producers again')
 } satisfies EventMap
 
 /** Fields that the feature adds to session:ready. */

@@ -32,7 +32,7 @@ export interface Recommendations {
 /** @param fromListeners the mix is recommended if at least this many people have no seat */
 export function createRecommendations ({ features, log, store }: FeatureInstance, state: MixStateHandle, fromListeners: number): Recommendations {
   const seatedIn = new Map<string, number>()
-  /** The number of people in each room, as the kernel last reported it. */
+  /** The latest known number of people in each room. */
   const peopleIn = new Map<string, number>()
   let hasSeats = true
 

@@ -10,8 +10,8 @@ import type { Channel, CurrentTalk, NativeVoice, Radio, State, TalkInjection } f
 /** How long an unused channel stays open on this server, in milliseconds. */
 const lingerMs = 30_000
 /**
- * Maximum time without audio from a talk on another server, in milliseconds. After that, the talk is considered lost:
- * that server was killed, or the talk's STOP was lost in a Redis outage.
+ * Maximum time without audio from a talk on another server, in milliseconds. After this time, the talk is considered
+ * lost: its server was killed, or its STOP was lost in a Redis outage.
  */
 const lostTalkMs = 10_000
 /** Maximum number of packets waiting for a talk's producer to open. */
@@ -25,7 +25,7 @@ export type ChannelMessage =
   /** A talk starts. */
   { kind: 'start', talk: CurrentTalk, frame: string } |
   { kind: 'audio', talk: CurrentTalk, frame: string } |
-  /** A server with native clients asks the talk's server to send the talk to the room as a producer. */
+  /** A server with native clients asks the talk's server to open a producer for the talk in the room. */
   { kind: 'wanted', talkId: string } |
   { kind: 'end', talkId: string, userKey: string, frame: string } |
   /** A message in the channel, for example a text message. */
@@ -52,7 +52,7 @@ export interface Channels {
   follow (channel: Channel): void
   /** Whether the channel's room has native clients on this server. */
   hasNatives (channel: Channel): boolean
-  /** Reopens rooms of used channels, closes unused channels and ends lost talks. Called about once per second. */
+  /** Reopens the rooms of channels in use, closes unused channels and ends lost talks. Called about once per second. */
   check (now: number): void
   /** Subscribes to the messages of all open channels. */
   subscribe (): Promise<void>
@@ -108,7 +108,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
         const { talk } = message
         // This server may have subscribed after the talk started.
         if (channel.current === undefined) channel.current = talk
-        // Ignore the audio of any other talk: that talk has lost the floor.
+        // Ignore the audio of all other talks, because they have lost the floor.
         if (channel.current?.talkId !== talk.talkId) return
         channel.lastAudioAt = clock.now()
         const data = deliver(message.frame, talk.userKey)
@@ -141,11 +141,11 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
   }
 
   /**
-   * The server of a talking radio can send the talk to the room as a producer. It does so if it has native clients in
-   * the room, or if another server with native clients requests the talk. The kernel relays the producer to the other
-   * servers.
+   * Opens a producer for a radio's talk in the room, so that native clients receive the talk. Only the radio's server
+   * opens the producer, and only if it has native clients in the room or a server with native clients requests the
+   * talk. The kernel relays the producer to the other servers.
    *
-   * @returns the producer of the talk, created if needed; undefined if this server does not send the talk to the room
+   * @returns the producer of the talk, opened if necessary; undefined if this server opens none
    */
   function injectionFor (channel: Channel, talk: CurrentTalk): TalkInjection | undefined {
     // The room already has the audio of native clients.
@@ -205,7 +205,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
     // If more of the talk's audio arrives, the talk continues.
     channel.current = undefined
     endInjection(channel)
-    // The other server's clock may be ahead.
+    // The clock of the talk's server may be ahead.
     const endedAt = Math.max(channel.lastAudioAt, startedAt)
     const payload = JSON.stringify({ duration: endedAt - startedAt, message_id: talkIdOf(talk, endedAt) })
     delivery.deliver(channel.radios, encodeFrame({ ...talk, messageType: messageTypes.stop, payload }), userKey)
@@ -335,7 +335,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
   }
 }
 
-/** @returns the user's voice in the channel, created if necessary */
+/** @returns the user's {@link NativeVoice} in the channel, created if necessary */
 export function nativeVoice (channel: Channel, userId: UserId): NativeVoice {
   const userKey = userKeyOf(userId)
   const voice = channel.natives.get(userKey) ?? { userId, userKey, talk: undefined, waiting: undefined, deniedUntil: 0, mustPause: false, lastAudioAt: 0 }

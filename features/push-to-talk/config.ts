@@ -13,7 +13,7 @@ export const config = z.object({
   recordDays: fromEnv('PTT_RECORD_DAYS', z.int().min(1).max(3650).default(30)
     .describe('How long talks are stored, in days.'), read.number),
   messagesPerMinute: fromEnv('PTT_MESSAGES_PER_MINUTE', z.int().min(1).max(100_000).default(120)
-    .describe('Maximum number of text, image and interactive messages per radio user per minute, counted separately on each server. The server drops further messages without an acknowledgement.'), read.number),
+    .describe('Maximum number of text, image and interactive messages per radio user per minute, counted separately on each server. The server drops further messages and does not acknowledge them.'), read.number),
   offlineMessages: fromEnv('PTT_OFFLINE_MESSAGES', z.int().min(1).max(1000).default(100)
     .describe('Maximum number of messages that the server stores for offline users, per user and per channel.'), read.number),
   offlineSeconds: fromEnv('PTT_OFFLINE_SECONDS', z.int().min(1).max(31_536_000).default(604_800)

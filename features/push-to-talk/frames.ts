@@ -50,12 +50,12 @@ export interface Frame {
   messageType: number
   fromId: UserId
   toId: UserId
-  /** Present if the array has six elements. */
+  /** Present if the frame's array has six elements. */
   messageId?: unknown
   payload: unknown
 }
 
-/** @returns the value as an id; 0 if the id is missing; undefined if it is neither a number nor a string */
+/** @returns the value as an id; 0 if the value is missing; undefined if it is not a valid id */
 function idFrom (value: unknown): UserId | undefined {
   if (value === undefined || value === null || value === '') return 0
   if (typeof value === 'number') return Number.isSafeInteger(value) ? value : undefined

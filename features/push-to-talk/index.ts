@@ -20,7 +20,7 @@ const expireMs = 6 * 3_600_000
 
 /** Push-to-talk radios (VoicePing): a WebSocket with MessagePack frames. A channel is the room `ptt:<channel>`. */
 export default defineFeature(async function pushToTalk (app, settings) {
-  // Imported only here, so that a server without this feature does not load the libraries.
+  // These imports are dynamic, so that a server without this feature does not load the libraries.
   const [{ createAuthentication }, { face }, { createService }] = await Promise.all([import('./token.ts'), import('./delivery.ts'), import('./service.ts')])
   const { hooks, jobs, log, messages } = app
   messages.events(events)

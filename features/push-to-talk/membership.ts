@@ -13,11 +13,10 @@ const keptMs = 90 * 86_400_000
 const maxChannels = 256
 const maxAttempts = 20
 
-/** The changes to a user's channels that the user's token does not contain. */
+/** Changes to a user's channels that are not in the user's token. */
 const changes = z.object({
   /**
-   * The channels that the backend set, and when it set them, in epoch milliseconds. A token issued later takes
-   * precedence.
+   * The channels that the backend set, and when it set them, in epoch milliseconds. A newer token takes precedence.
    */
   set: z.object({ at: z.number(), channels: z.array(z.string()) }).optional(),
   /** The channels that the user joined and left with USER_ADD and USER_REMOVE. */
@@ -29,7 +28,7 @@ type Changes = z.output<typeof changes>
 const none: Changes = { joined: [], left: [] }
 const idList = z.array(z.unknown()).catch([])
 
-/** Whether a channel id is valid, which means that a room id can contain it. */
+/** Whether a channel id is valid. It must not be empty, and `ptt:<channel id>` must be a valid room id. */
 export const isChannel = (key: string): boolean => key !== '' && roomId.safeParse(roomOf(key)).success
 
 /** @returns the valid channel ids in a claim or message, as strings */

@@ -1,4 +1,4 @@
-// Measures Opus packets (RFC 6716) and creates Ogg Opus files (RFC 7845).
+// Computes the duration of Opus packets (RFC 6716) and creates Ogg Opus files (RFC 7845).
 
 /** Samples per second. Opus counts durations at this rate, regardless of the audio bandwidth. */
 export const sampleRate = 48_000

@@ -22,7 +22,7 @@ const maxQueued = 256
 const maxReplayBytes = 65_536
 /** How often a paused replay checks the send queue, in milliseconds. */
 const replayPollMs = 20
-/** How long a radio's frames wait while the server replays the messages that the radio missed, in milliseconds. */
+/** Maximum time that frames from a newly connected radio wait for the replay of missed messages, in milliseconds. */
 const replayWaitMs = 500
 /**
  * Maximum time until a server detects a broken connection, in milliseconds. Messages sent in this time may be lost.
@@ -208,7 +208,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
   /**
    * Counts a message.
    *
-   * @returns false if the user has sent too many messages in this minute, over all of the user's connections
+   * @returns false if the user has exceeded the limit for this minute, across all of the user's radios on this server
    */
   function admit ({ userKey }: Radio): boolean {
     const now = performance.now()

@@ -8,9 +8,9 @@ export interface WatchedVoice {
 
 /** A message to the RTP thread. */
 export type RtpCommand =
-  /** Replaces the voices of a channel. */
+  /** Replaces the list of native clients whose audio the thread reads in a channel. */
   { op: 'voices', channel: string, voices: readonly WatchedVoice[] } |
-  /** Sends the packets of a stream to an address. */
+  /** Sets the address to which the packets of a stream are sent. */
   { op: 'open', stream: string, ip: string, port: number, ssrc: number } |
   { op: 'send', stream: string, packet: Uint8Array } |
   { op: 'close', stream: string }
@@ -32,7 +32,7 @@ export type RtpEvent = { port: number } | VoicePacket
 export const sentLevelExtensionId = 1
 export const sentPayloadType = 100
 /**
- * Larger packets would not fit into one RTP packet on the way to a native client. Opus at 128 kbit/s needs 960 bytes
- * per 60 ms.
+ * Maximum size of an Opus packet, in bytes. A larger packet would not fit into one RTP packet to a native client. Opus
+ * at 128 kbit/s needs 960 bytes per 60 ms.
  */
 export const maxOpusBytes = 1200

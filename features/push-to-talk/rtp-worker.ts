@@ -18,7 +18,7 @@ const sentLevel = 20
 const hangoverMs = 1500
 /** An Opus packet of at most this size is silence (DTX). */
 const maxSilentBytes = 3
-/** The next timestamp includes the preceding pause if the pause is longer than this, in milliseconds. */
+/** If the pause before a packet is longer than this (in milliseconds), the packet's timestamp includes the pause. */
 const maxJitterMs = 200
 
 interface Voice extends WatchedVoice {
@@ -32,7 +32,7 @@ interface Stream {
   ssrc: number
   sequence: number
   timestamp: number
-  /** When the last packet ends, in `performance.now()` time. */
+  /** When the audio of the last packet ends, in `performance.now()` time. */
   endsAt: number
 }
 

@@ -35,7 +35,7 @@ export function createService (app: FeatureInstance, settings: Settings) {
   const recorder = createRecorder(app, settings.recordDays * dayMs)
   adminRoutes(app, devices, recorder)
 
-  // The parts depend on each other, so some receive a function that looks up another part when called.
+  // The parts depend on each other, so some receive functions that access parts that are created later.
   const users = createUsers(app, { state, generation, receive: (userKey, message) => radios.fromServer(userKey, message) })
   const channels = createChannels(app, { state, generation, delivery, rtp, removed: (radio, { key }) => radios.removed(radio, key) })
   const radios = createRadios(app, { state, channels, users, delivery, membership, messageLog: createMessageLog(app, settings), devices, settings, talks: () => talks })

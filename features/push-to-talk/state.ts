@@ -1,8 +1,7 @@
 import type { Injection, OutgoingEvent, Session, Tap, UserId } from 'flylive-audio-server/feature'
 import type { Frame } from './frames.ts'
 
-// The feature's in-memory state, which outlives reloads. The running generation uses this state and sets
-// `voicesChanged`.
+// The feature's in-memory state, which survives reloads. The running generation of the feature sets `voicesChanged`.
 
 /** A connected radio. */
 export interface Radio {
@@ -15,9 +14,7 @@ export interface Radio {
   /** Frames that wait for an earlier frame to be handled. */
   readonly queue: QueuedFrame[]
   isBusy: boolean
-  /**
-   * New messages, queued during the replay of missed messages; undefined once they are sent.
-   */
+  /** New messages, queued during the replay of missed messages; undefined once they are sent. */
   held: HeldMessage[] | undefined
   /** Whether all missed messages were sent. */
   isCaughtUp: boolean
@@ -63,7 +60,7 @@ export interface Talk {
   /** When the STOP arrived, and when it takes effect. */
   stop: { at: number, dueAt: number, messageId: string } | undefined
   isFinished: boolean
-  /** The packets so far; undefined if talks are not recorded. */
+  /** The packets recorded so far; undefined if talks are not recorded. */
   readonly packets: Uint8Array[] | undefined
 }
 
@@ -115,7 +112,7 @@ export interface Channel {
   current: CurrentTalk | null | undefined
   /** When audio was last received, in epoch milliseconds. */
   lastAudioAt: number
-  /** The last talk that a server with native clients requested as a producer. */
+  /** Id of the last talk for which a server with native clients has requested a producer. */
   wantedTalkId: string | undefined
   injection: TalkInjection | undefined
   tap: Tap | undefined
@@ -146,7 +143,7 @@ export interface State {
   readonly announced: WeakSet<Session>
   /** The running generation of the feature. Other generations ignore messages. */
   inService: symbol | undefined
-  /** Called when the voices of a tap change. */
+  /** Called when the producers that a channel's tap follows have changed, and when the tap opens or closes. */
   voicesChanged: (channel: Channel) => void
 }
 

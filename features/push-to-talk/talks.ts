@@ -19,9 +19,7 @@ const stopDelayMs = 100
 const renewMs = 1000
 /** A native client's talk ends after silence of this length, in milliseconds. */
 const nativeSilenceMs = 1000
-/**
- * Delay before the server requests a busy floor again for a native client, in milliseconds.
- */
+/** Delay before the server requests a busy floor again for a native client, in milliseconds. */
 const nativeRetryMs = 500
 /** Maximum number of a native client's packets that wait for the floor. */
 const maxWaiting = 50

@@ -2,14 +2,17 @@ import { userKeyOf } from 'flylive-audio-server/feature'
 import type { FeatureInstance, UserId } from 'flylive-audio-server/feature'
 import type { State } from './state.ts'
 
-/** A message to all servers with radios of a user. These servers receive all such messages in the same order. */
+/**
+ * A message about a user, sent to all servers to which the user's radios are connected. All of these servers receive
+ * the messages in the same order.
+ */
 export type UserMessage =
   /** A frame for the user's radios. */
   { kind: 'frame', frame: string, messageId?: string } |
   /** One of the user's radios has connected. */
   { kind: 'login', sessionId: string, deviceId: string }
 
-/** Sends and receives the messages between servers about users with radios. */
+/** Exchanges messages about radio users between servers. */
 export interface Users {
   /** Subscribes to the messages for a user who has a radio on this server. */
   add (userKey: string): Promise<void>

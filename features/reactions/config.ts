@@ -9,5 +9,5 @@ export const config = z.object({
     .default(['👏', '❤️', '😂', '🎉', '🔥', '👍', '👎', '😮', '😢', '🤔', '🙏', '✋'])
     .describe('Allowed emojis, in display order'),
   reactionsPerMinute: z.int().min(1).max(10_000).default(120).describe('Maximum number of reactions per user per minute'),
-  coalesceOver: z.int().min(0).max(100_000).default(50).describe('Rooms with more members than this receive counts once per second instead of individual reactions')
+  coalesceOver: z.int().min(0).max(100_000).default(50).describe('Rooms with more members than this number receive counts once per second instead of individual reactions')
 })

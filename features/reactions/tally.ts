@@ -22,7 +22,7 @@ interface PendingRoom {
 }
 
 /**
- * Minimum interval between two room:reactions events in a room, in milliseconds (protocol.md,
+ * Minimum interval between two room:reactions events in a room, in milliseconds (docs/protocol.md,
  * "Reactions").
  */
 export const intervalMs = 1000

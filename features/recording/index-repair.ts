@@ -10,7 +10,7 @@ export interface IndexRepairOptions {
   quietMs: number
   /** Finishes a lost recording from its parts in the bucket. Called after its record is added to the index. */
   finish (record: RecordingRecord): Promise<void>
-  /** Called if the store has lost the index, which a changed mark shows; see {@link createIndexRepair}. */
+  /** Called if the mark has changed: the store has lost the index. See {@link createIndexRepair}. */
   lost (): void
 }
 
@@ -23,8 +23,8 @@ const markName = 'complete'
  * server adds the recordings in the bucket to the index again.
  *
  * @returns a function that repairs the index if the mark is missing. It returns false if it must be called again soon,
- *   because another server is repairing the index or a recording may still run. It throws errors from the store and
- *   the bucket
+ *   because another server is repairing the index or a recording may still be running. It throws errors from the store
+ *   and the bucket
  */
 export function createIndexRepair ({ clock, cluster, kv, log }: FeatureInstance, { index, storage, quietMs, finish, lost }: IndexRepairOptions): () => Promise<boolean> {
   const marks = kv.namespace('recording-marks')

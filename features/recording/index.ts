@@ -18,8 +18,8 @@ declare module 'flylive-audio-server/feature' {
 }
 
 /**
- * This feature records rooms: the mix and, if requested, each voice, as Opus in MP4 files. The recorder outlives a
- * reload of the feature, so no sample is lost.
+ * Records rooms to MP4 files with Opus audio: one file for the mix and, if requested, one per voice. The recorder keeps
+ * running during a reload of the feature, so no audio is lost.
  */
 export default defineFeature(async function recording (app, settings) {
   const { messages } = app

@@ -5,7 +5,7 @@ const recordingId = z.string()
 
 /** Why a recording ended, if no host stopped it. */
 export const reason = z.enum(['disk_full', 'failed', 'max_duration', 'moved', 'room_closed', 'server_stopped', 'server_lost'])
-  .describe('Why the recording ended; absent if a host stopped it. `disk_full`: the disk has no space; `failed`: the server could not write a file, or the recorder failed; `max_duration`: the recording reached RECORDING_MAX_HOURS; `moved`: the last member on the server that records the room left, and another server continues with a new recording; `room_closed`: the last member left the room; `server_stopped`: the server or the feature was stopped; `server_lost`: the server died, and the recording contains what was stored until then')
+  .describe('Why the recording ended; absent if a host stopped it. `disk_full`: the disk has no space; `failed`: the server could not write a file, or the recorder failed; `max_duration`: the recording reached RECORDING_MAX_HOURS; `moved`: the recording server no longer has members in the room, and another server continues with a new recording; `room_closed`: the last member left the room; `server_stopped`: the server or the feature was stopped; `server_lost`: the server died, and the recording contains what was stored until then')
 export type EndReason = z.output<typeof reason>
 
 export const requests = {

@@ -1,6 +1,6 @@
 import type { Frame } from 'flylive-audio-server/fmp4'
 
-/** Samples per frame at 48 kHz, by the configuration number of a packet (RFC 6716, section 3.1). */
+/** @returns the frame size of a packet in samples at 48 kHz, from its first byte (RFC 6716, section 3.1) */
 function frameSamples (toc: number): number {
   const config = toc >> 3
   if (config < 12) return [480, 960, 1920, 2880][config & 3] as number

@@ -15,7 +15,7 @@ export interface RecorderHandlers {
   now (): number
 }
 
-/** A running recording of a room on this server. It outlives reloads. */
+/** A running recording of a room on this server. It survives reloads of the feature. */
 export class Recording {
   readonly record: RecordingRecord
   readonly folder: string
@@ -33,7 +33,7 @@ export class Recording {
   readonly named = new Set<string>()
   /** The last update of the record in the index: its time (epoch milliseconds) and the number of listed files. */
   saved = { at: 0, files: 0 }
-  /** Undefined while the recording is running, or if a host stopped it. */
+  /** Why the recording ended; undefined while it is running, or if a host stopped it. */
   reason: EndReason | undefined
   isClosing = false
   /** Epoch milliseconds. */
@@ -67,8 +67,8 @@ export class Recording {
 }
 
 /**
- * The recordings of this server and the thread that writes their files. A recorder outlives a reload of the feature, so
- * that no sample is lost.
+ * The recordings of this server and the thread that writes their files. The recorder keeps running during a reload of
+ * the feature, so no audio is lost.
  */
 export class Recorder {
   handlers: RecorderHandlers | undefined

@@ -26,8 +26,8 @@ export const recordingRecord = z.object({
   stored: z.enum(['server', 'bucket']),
   tracks: z.boolean(),
   /**
-   * The id of the recording that this one continues, because the previous server stopped or the room's last member on
-   * that server left.
+   * The id of the previous recording, if this recording continues one. A recording is continued if its server stops,
+   * dies or no longer has members in the room.
    */
   continues: z.string().optional(),
   files: z.array(recordedFile)
@@ -36,7 +36,7 @@ export type RecordingRecord = z.output<typeof recordingRecord>
 
 /** The pattern of a recording's id: a UUIDv7, so that ids sort by time. */
 export const idPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$/
-/** Name of the file with the record, next to a recording's other files. */
+/** Name of the file that contains the record, in the recording's folder. */
 export const manifestName = 'recording.json'
 
 /** The index of the recordings of all servers. All methods throw UNAVAILABLE while the store cannot be reached. */
@@ -67,7 +67,7 @@ export function createRecordIndex ({ kv }: Pick<FeatureInstance, 'kv'>): RecordI
   }
 }
 
-/** Writes the record next to a recording's files, so that the index can be repaired. Atomic. */
+/** Writes the record to the recording's folder, so that the index can be repaired from it. Atomic. */
 export async function writeManifest (folder: string, record: RecordingRecord): Promise<void> {
   const path = join(folder, manifestName)
   await writeFile(`${path}.new`, JSON.stringify(record), { flush: true })

@@ -16,7 +16,7 @@ const view = z.object({
   endedAt: time.nullable().describe('Epoch milliseconds; null while the recording runs'),
   seconds: z.number().describe('Duration of the mix'),
   reason: reason.optional(),
-  continues: z.string().optional().describe("Id of the recording that this one continues, because the previous server stopped or the room's last member on that server left"),
+  continues: z.string().optional().describe('Id of the previous recording, if this recording continues one. A recording is continued if its server stops, dies or no longer has members in the room'),
   files: z.array(recordedFile)
 })
 const viewOf = ({ recordingId, roomId, startedBy, startedAt, endedAt, reason, continues, files }: RecordingRecord): z.input<typeof view> => ({

@@ -28,8 +28,8 @@ type State = z.output<typeof recordingState>
 declare module 'flylive-audio-server/feature' {
   interface FeatureHooks {
     /**
-     * A recording has ended, and its files are complete. Called on the server that finished it. If a handler fails, or
-     * the server dies before the handlers finish, the hook is called again.
+     * A recording has ended, and its files are complete. Called on the server that finished the recording. If a handler
+     * fails, or the server dies before the handlers finish, the hook is called again.
      */
     'recording:finished': (roomId: string, record: Readonly<RecordingRecord>) => void | Promise<void>
   }
@@ -50,7 +50,8 @@ export interface Recordings {
   /**
    * Reads the room's state without a round trip to the store.
    *
-   * @returns the id of the current recording of a room that has members on this server
+   * @returns the id of the room's current recording; undefined if there is none or the room has no members on this
+   *   server
    */
   peek (roomId: string): string | undefined
   /**
@@ -89,8 +90,8 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   const bytes = metrics.counter('flylive_recording_bytes_total', 'Total file size of ended recordings, in bytes')
   const active = metrics.gauge('flylive_recordings_active', 'Running recordings on this server')
   const uploadFailures = metrics.counter('flylive_recording_upload_failures_total', 'Failed attempts to finish a recording or to upload it to the S3 bucket. The server retries them')
-  const waiting = metrics.gauge('flylive_recording_waiting', 'Ended recordings on this server that are not yet finished or uploaded')
-  /** Recordings that have ended on this server, each with the step that remains. */
+  const waiting = metrics.gauge('flylive_recording_waiting', 'Ended recordings on this server whose files are not yet complete or uploaded')
+  /** The remaining step of each ended recording on this server, by recording id. */
   const unfinished = new Map<string, () => Promise<void>>()
   const inFlight = new Map<string, Promise<void>>()
   let closed = false
@@ -180,8 +181,8 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
       endedAt: record.endedAt ?? (reason === 'server_lost' ? Math.round(record.startedAt + seconds * 1000) : clock.now()),
       ...(reason === undefined ? {} : { reason })
     }
-    // If nothing was recorded, remove the record. After a crash, keep the record, because a host received a reply to
-    // the start request.
+    // If nothing was recorded, remove the record. After a crash, keep the record, because a host has received the
+    // recording's id in the reply to recording:start.
     if (files.length > 0 || reason === 'server_lost') await index.put(done)
     else await index.delete(recordingId)
     if (files.length > 0) {
@@ -249,7 +250,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
 
   async function finishLost (record: RecordingRecord): Promise<void> {
     const { recordingId } = record
-    // Hand over first: the room should be recorded again soon, and the download may take a long time.
+    // Hand over first, so that another server records the room soon: the download may take a long time.
     await handOver(record, 'server_lost')
     if (await storage.isLocal(recordingId) || await storage.downloadParts(recordingId)) {
       const manifest = await readManifest(storage.folderOf(recordingId))

@@ -48,9 +48,9 @@ export interface Storage {
    */
   read (record: RecordingRecord, name: string, range: ByteRange): Promise<Readable | undefined>
   /**
-   * Uploads the bytes that were added to a running recording's files.
+   * Uploads the bytes that were added to a running recording's files since the last upload.
    *
-   * @throws an upload error. Call this method again later
+   * @throws an upload error. The next call retries
    */
   uploadParts (recording: Recording): Promise<void>
   /**
@@ -62,8 +62,8 @@ export interface Storage {
   /** Uploads a finished recording's files, then deletes them from this server. Idempotent. */
   upload (record: RecordingRecord, stored: () => Promise<void>): Promise<void>
   /**
-   * @returns the ids of the recordings in the bucket. `unfinished`: recordings of which only parts were uploaded, the
-   *   latest part at `modifiedAt`
+   * @returns the ids of the recordings in the bucket. `unfinished`: recordings that exist only as parts; `modifiedAt`
+   *   is the time of the latest upload of a part
    */
   bucketIds (): Promise<{ finished: string[], unfinished: { recordingId: string, modifiedAt: number }[] }>
   /**
@@ -121,7 +121,7 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
   }
 
   cluster.answer('recording:read', async ({ recordingId, name, first, last }) => {
-    // The caller takes the name from the index; check it anyway, because a name with a slash could lead out of the
+    // The caller takes the name from the index. Check it anyway, because a name with a slash could point outside the
     // folder.
     const stream = idPattern.test(recordingId) && !name.includes('/') ? await readHere(recordingId, name, { first, last }) : undefined
     return { data: stream ? Buffer.concat(await stream.toArray() as Buffer[]).toString('base64') : null }
@@ -164,7 +164,7 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
     async uploadParts (recording) {
       if (!bucket) return
       const { id, folder, files, record, timelineBytes, uploaded } = recording
-      // The index can be repaired from the record, so upload the record first and after each new file.
+      // Upload the record first and after each new file, so that the index can be repaired from it.
       if (uploaded.get(manifestName) !== files.length) {
         await bucket.put(`${partsOf(id)}/${manifestName}/${offset(0)}`, Readable.from([Buffer.from(JSON.stringify({ ...record, files }))]))
         uploaded.set(manifestName, files.length)
@@ -221,7 +221,7 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
         const [, recordingId = ''] = key.split('/')
         if (idPattern.test(recordingId)) modified.set(recordingId, Math.max(modified.get(recordingId) ?? 0, modifiedAt))
       }
-      // The parts of a finished recording are about to be deleted.
+      // Ignore the parts of finished recordings: they are about to be deleted.
       for (const recordingId of finished) modified.delete(recordingId)
       return { finished, unfinished: [...modified].map(([recordingId, modifiedAt]) => ({ recordingId, modifiedAt })) }
     },

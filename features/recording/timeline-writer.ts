@@ -8,7 +8,7 @@ export interface TimelineWriter {
   begin (recording: Recording): void
 }
 
-/** @param currentOf returns the id of the current recording of a room with members on this server */
+/** @param currentOf returns the id of a room's current recording if the room has members on this server */
 export function createTimelineWriter (app: FeatureInstance, recorder: Recorder, currentOf: (roomId: string) => string | undefined): TimelineWriter {
   const { clock, cluster, hooks, log, sfu, store } = app
   const failed = (message: string) => (err: unknown) => log[isCoded(err) ? 'debug' : 'error']({ err }, message)

@@ -5,7 +5,7 @@ import { sampleRate } from 'flylive-audio-server/fmp4'
  * timestamps.
  */
 const maxJump = 2 * sampleRate
-/** How long the packet with the lowest delay is the reference for later packets, in samples. */
+/** Length of a window in which the lowest packet delay is determined, in samples. */
 const windowSamples = 5 * sampleRate
 /**
  * Deviations above these values, in samples, are corrected. The values equal 15 ms while the user speaks and 2.5 ms in
@@ -14,9 +14,9 @@ const windowSamples = 5 * sampleRate
 const tolerance = { speaking: 720, pausing: 120 }
 
 /**
- * Maps one sender's RTP timestamps to recording time. The reference is the packet with the lowest delay in the last 5
- * to 10 seconds, so jitter does not shift packets. The mapping compensates for clock drift between the sender and the
- * server.
+ * Maps one sender's RTP timestamps to recording time. The reference is the packet with the lowest delay in the current
+ * and the previous window (5 to 10 seconds), so jitter does not shift packets. The mapping compensates for clock drift
+ * between the sender and the server.
  */
 export class VoiceClock {
   #rtp = 0

@@ -5,7 +5,7 @@ export const config = z.object({
   graceSeconds: fromEnv('SEAT_GRACE_SECONDS', z.int().min(0).max(3600).default(15)
     .describe("How long a seat stays reserved after its occupant's connection breaks, in seconds."), read.number),
   commandsPerMinute: fromEnv('SEAT_COMMANDS_PER_MINUTE', z.int().min(1).max(1_000_000).default(30)
-    .describe('Maximum number of commands per minute that a user may send for their own seat.'), read.number),
+    .describe('Maximum number of these seat commands per user per minute: take, leave, request, invite:accept, invite:decline.'), read.number),
   adminCommandsPerMinute: fromEnv('SEAT_ADMIN_COMMANDS_PER_MINUTE', z.int().min(1).max(1_000_000).default(240)
-    .describe('Maximum number of other seat commands (assign, invite, remove, mute, unmute, lock, unlock and lowering a hand) per user per minute.'), read.number)
+    .describe('Maximum number of these seat commands per user per minute: assign, invite, remove, mute, unmute, lock, unlock, request:cancel.'), read.number)
 })

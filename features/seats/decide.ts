@@ -40,7 +40,7 @@ export type Command =
   { type: 'tick', present: ReadonlyMap<string, boolean> } |
   { type: 'resize', seatCount: number }
 
-/** Lifetime of an invite, in milliseconds (protocol.md, seat rules). */
+/** Lifetime of an invite, in milliseconds (docs/protocol.md, "Seats"). */
 export const inviteMs = 30_000
 /** How long a seat is reserved for an assigned user who is not in the room, in milliseconds. */
 export const assignGraceMs = 5000
@@ -54,7 +54,7 @@ export const maxRequests = 200
 /** Maximum number of muted users per room. If a host mutes more users, the oldest mutes end. */
 export const maxMuted = 500
 
-/** The roles that may send each command. Any member may send a command without an entry (protocol.md, seat rules). */
+/** The roles that may send each command. Any member may send unlisted commands (docs/protocol.md, "Seats"). */
 const rights: Partial<Record<Command['type'], readonly Role[]>> = {
   assign: ['owner'],
   lock: ['owner', 'admin'],

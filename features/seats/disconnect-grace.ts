@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { isCoded } from 'flylive-audio-server/feature'
 import type { Logger } from 'flylive-audio-server/feature'
 
-/** Tracks the seat changes caused by users who disconnect or leave, and retries them while the store is unavailable. */
+/** Tracks seat changes caused by users who disconnect or leave. If the store is unavailable, checks the room later. */
 export interface DisconnectGrace {
   /**
    * Returns immediately and tracks the change in the background.

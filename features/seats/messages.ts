@@ -3,7 +3,7 @@ import type { EventMap, RequestMap } from 'flylive-audio-server/feature'
 
 /** 0-based. The upper bound depends on the room; a higher index is rejected with SEAT_INVALID. */
 export const seatIndex = z.int().min(0)
-/** Maximum number of seats per room (protocol.md, room:join). */
+/** Maximum number of seats per room (docs/protocol.md, "Rooms"). */
 export const maxSeats = 15
 
 const reply = z.object({ seatIndex })

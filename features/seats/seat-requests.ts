@@ -19,7 +19,7 @@ export interface SeatRequests {
    * Sends the requests if they have changed since they were last sent: immediately, or at most {@link windowMs} later.
    */
   publish (room: LocalRoom, state: SeatState | undefined): void
-  /** Stores a role that a different operation has looked up. */
+  /** Stores a member's role after another operation has looked it up. */
   updateRole (room: LocalRoom, session: Session, role: Role): void
   /** Sends the requests to a new owner. A previous owner who is not an admin receives only their own. */
   ownerChanged (room: LocalRoom, ownerId: UserId, previousOwnerId: UserId): void
@@ -36,7 +36,7 @@ export interface SeatRequests {
 /** The audience of each room. Kept across reloads. */
 export type RequestAudiences = WeakMap<LocalRoom, RequestAudience>
 
-/** A room's seat requests as last sent, and the members on this server who receive them. */
+/** A room's seat requests as they were last sent, and the members on this server who receive them. */
 interface RequestAudience {
   /** The requests that were last sent. */
   delivered: readonly SeatRequestView[]

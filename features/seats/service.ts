@@ -181,7 +181,7 @@ const snapshotOf = (state: SeatState): SeatsSnapshot => ({ ...viewOf(state), rev
 
 const isSameView = (a: SeatState, b: SeatState): boolean => JSON.stringify(viewOf(a)) === JSON.stringify(viewOf(b))
 
-/** Enforces seats and mutes on the producers of this server (protocol.md, media rules). */
+/** Enforces seats and mutes on the producers of this server (docs/protocol.md, "Audio"). */
 export interface SpeakPermissions {
   /**
    * Decides whether a member may send audio, and whether the server pauses the new producer.

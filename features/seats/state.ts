@@ -89,7 +89,7 @@ export const initialSeats = ({ options }: Pick<RoomRecord, 'options'>): SeatStat
 export const seatOf = (state: SeatState | undefined, userKey: string): Seat | undefined =>
   state?.seats.find((seat) => userKeyOf(seat.userId) === userKey)
 
-/** All taken seats and requests. Users lose both after they leave the room. */
+/** All taken seats and requests. Users lose their seat and request after they leave the room. */
 export const holdersOf = (state: SeatState | undefined): readonly (Seat | SeatRequest)[] => [...state?.seats ?? [], ...state?.requests ?? []]
 
 /** @returns the occupants, longest seated first */
@@ -143,7 +143,7 @@ export function nextExpiry (state: SeatState): number | undefined {
 export function difference (from: SeatState | undefined, to: SeatState): RoomEvent[] {
   const before = from ?? noSeats(to.seatCount)
   const events: RoomEvent[] = []
-  // A user who left a seat and took it again needs new permissions, so send both events.
+  // A user who left a seat and took it again needs new permissions, so send seat:cleared and seat:updated.
   const sameSitting = (state: SeatState, { seatIndex, userId, sitting }: Seat) =>
     state.seats.find((seat) => seat.seatIndex === seatIndex && seat.sitting === sitting && userKeyOf(seat.userId) === userKeyOf(userId))
   for (const seat of before.seats) {

@@ -1,7 +1,7 @@
 import { Decoder, PacketType } from 'socket.io-parser'
 import { packetType } from './packets.ts'
 
-/** What the decoder emits: `frame` for an event packet, `unsupported` for a packet that is not a request. */
+/** What the decoder emits: `frame` for an event packet, `unsupported` for a packet of an unsupported type. */
 export interface ClientEvents {
   frame (packet: string): void
   unsupported (packet: string | Buffer): void

@@ -13,7 +13,7 @@ import type { ClientEvents } from './decoder.ts'
 import { terminate } from './link.ts'
 import type { Packet } from './packets.ts'
 
-/** Maximum time from a client's first request to the packet with its token, in milliseconds. */
+/** Maximum time from a client's first request to the packet that contains the token, in milliseconds. */
 const connectMs = 10_000
 /** Maximum number of packets from a client that has no session yet. A well-behaved client sends one. */
 const maxEarlyPackets = 10
@@ -78,7 +78,7 @@ export function createGateway (config: Settings, mapping: Mapping): Gateway {
     else if (state && ++state.packets > maxEarlyPackets) connection.close(true)
   }
 
-  /** The engine's WebSocket server, with the same limits on control frames as the server's own WebSockets. */
+  /** The WebSocket server of the engine. Pings and pongs count towards the message limit, as on `/ws`. */
   class WebSockets extends WebSocketServer {
     constructor (options: ServerOptions) {
       super({ ...options, allowSynchronousEvents: false })

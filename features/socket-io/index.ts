@@ -14,7 +14,7 @@ const maxLogged = 200
 
 /**
  * Accepts Socket.IO clients (protocol 5) over WebSockets and polling. Maps event names, packets and acks to the
- * server's requests, replies and events, without any rules of its own.
+ * server's requests, replies and events, and adds no rules.
  */
 export default defineFeature(async function socketIo (app) {
   // Imported only here, so that a server without this feature does not load the libraries.

@@ -28,7 +28,7 @@ export function webSocketOf (connection: EngineSocket): WebSocket | undefined {
   return (connection.transport as unknown as { socket?: WebSocket }).socket
 }
 
-/** Closes a connection immediately. If it is already closing, the engine alone would wait up to 30 s for a poll. */
+/** Closes a connection immediately. If it is already closing, the engine would otherwise wait up to 30 s for a poll. */
 export function terminate (connection: EngineSocket): void {
   connection.close(true)
   // The engine's types declare `shouldClose` as private.
@@ -42,7 +42,7 @@ export class SocketIoLink implements Link<Packet> {
   readonly #maxQueueBytes: number
   /** Bytes that the engine has not passed to the transport yet. */
   #waiting = 0
-  /** Bytes that the transport has not passed to the operating system yet, if known; otherwise 0. */
+  /** Bytes of the last flush. While the transport is not writable, it has not sent them yet. */
   #written = 0
 
   constructor (socket: Socket, maxQueueBytes: number) {

@@ -3,7 +3,7 @@ import { webSocketFrame } from 'flylive-audio-server/feature'
 /** The packet types of Socket.IO protocol 5 that this feature uses. */
 export const packetType = { connect: '0', disconnect: '1', event: '2', ack: '3' } as const
 
-/** The first character of an Engine.IO packet that contains text. */
+/** The first character of an Engine.IO packet of the type `message`. */
 const engineMessage = '4'
 
 /** A packet that is encoded once and written to any number of sockets. */

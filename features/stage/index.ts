@@ -19,7 +19,7 @@ const contentSecurityPolicy = (media = '') => [
 /** One year, because an asset's file name contains a hash of its content. */
 const assetMaxAgeMs = 365 * 86_400_000
 
-/** A demo client for rooms and an admin page. Disabled in production by default. */
+/** Serves the admin page and a demo client for rooms. Disabled in production by default. */
 export default defineFeature(async function stage (app) {
   const { NODE_ENV } = app.config
   // The build tools are not installed in production.

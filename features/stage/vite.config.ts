@@ -9,8 +9,8 @@ const layout = readFileSync(join(pages, 'shared', 'page.html'), 'utf8')
 /** Builds three pages: index.html for rooms, admin.html for admins, and listen.html for listeners of a broadcast. */
 export default defineConfig({
   root: pages,
-  // Relative addresses, because a proxy may serve the pages below a path prefix. The pages are at / and /admin, and
-  // their assets are below /stage/.
+  // Relative URLs, because a proxy may serve the pages below a path prefix. The pages are at /, /admin and
+  // /listen/:roomId, and their assets are below /stage/.
   base: './',
   experimental: {
     // The page listen.html is served at /listen/:roomId, one level deeper than the others.
@@ -19,11 +19,11 @@ export default defineConfig({
   publicDir: false,
   plugins: [
     vue(),
-    // Each page's HTML file contains only its title and script; the rest comes from the layout.
+    // The HTML file of each page contains only a title and a script. The layout contains everything else.
     { name: 'layout', transformIndexHtml: { order: 'pre', handler: (head) => layout.replace('<!-- head -->', () => head) } }
   ],
   resolve: {
-    // From this repository, the pages import only the client package.
+    // The client package is the only other part of this repository that the pages import.
     alias: { '@flylive/audio-client': join(import.meta.dirname, '..', '..', 'client', 'index.ts') }
   },
   build: {

@@ -16,7 +16,7 @@ export const config = z.object({
   retryMs: fromEnv('WEBHOOK_RETRY_MS', z.int().min(1).max(60_000).default(1000)
     .describe('Delay before the first retry of a failed webhook, in milliseconds. Each further delay is twice as long as the previous one, up to 10 minutes.'), read.number),
   retryHours: fromEnv('WEBHOOK_RETRY_HOURS', z.number().min(0).max(168).default(24)
-    .describe('How long a webhook is retried before it becomes a dead letter, in hours.'), read.number),
+    .describe('How long the server retries a webhook before the webhook becomes a dead letter, in hours.'), read.number),
   queueLimit: fromEnv('WEBHOOK_QUEUE_LIMIT', z.int().min(10).max(10_000_000).default(100_000)
     .describe('Maximum number of queued webhooks per URL. Above this number, the oldest webhooks become dead letters.'), read.number),
   deadLetterLimit: fromEnv('WEBHOOK_DEAD_LETTER_LIMIT', z.int().min(0).max(1_000_000).default(10_000)

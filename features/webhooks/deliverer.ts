@@ -34,8 +34,8 @@ const pollMs = 500
 const leaseMarginMs = 5000
 const maxBackoffMs = 600_000
 /**
- * Maximum number of attempts for an event that the receiver rejects with 4xx. With the default delay, they take about 9
- * minutes.
+ * Maximum number of attempts for an event that the receiver rejects with 4xx. With the default delay, these attempts
+ * take about 9 minutes.
  */
 const maxRejections = 10
 const graceMs = 2000
@@ -75,7 +75,7 @@ export function createDeliverer (options: DelivererOptions): Deliverer {
     metrics.deadLetters.set(deadLetters)
   }
 
-  /** Takes due events until there are none or the maximum number of requests is in flight. */
+  /** Takes due events until none remain or the maximum number of requests is in flight. */
   async function takeAll (): Promise<void> {
     while (wanted && !closing.signal.aborted) {
       wanted = false
@@ -146,7 +146,7 @@ export function createDeliverer (options: DelivererOptions): Deliverer {
   /**
    * Stores an outcome, with retries until the lease ends. If all retries fail, the event is sent again.
    *
-   * @returns whether it was stored
+   * @returns whether the outcome was stored
    */
   async function settle (delivery: Delivery, outcome: Outcome, leaseEnd: number): Promise<boolean> {
     for (let wait = 50; ; wait = Math.min(wait * 2, 1000)) {
@@ -174,7 +174,7 @@ export function createDeliverer (options: DelivererOptions): Deliverer {
       closing.abort()
       await pumping
       const all = async () => { while (inFlight.size > 0) await Promise.all(inFlight) }
-      await withTimeout(all(), graceMs, () => { /* The rest is aborted. */ })
+      await withTimeout(all(), graceMs, () => { /* The remaining requests are aborted. */ })
       await sender.close()
       await all()
       metrics.pending.remove({ queue })

@@ -9,7 +9,7 @@ const seatIndex = z.int().min(0)
 /** The data of each event (docs/webhooks.md). */
 export const eventData = {
   room_started: z.object({ ownerId: userId.nullable().describe('null if the room has no owner'), title: z.string().optional(), topic: z.string().optional(), startedAt: time }),
-  room_finished: z.object({ startedAt: time, durationSeconds: seconds, reason: z.string().describe('As in room:closed; unknown if the server that closed the room died') }),
+  room_finished: z.object({ startedAt: time, durationSeconds: seconds, reason: z.string().describe('The reason in room:closed; `unknown` if no server reported the end of the room, for example because the server died') }),
   participant_joined: z.object({ userId, user: profile, participantCount: z.int() }),
   participant_left: z.object({ userId, reason: z.enum(['left', 'moved', 'disconnected', 'kicked', 'closed']), joinedAt: time, durationSeconds: seconds, participantCount: z.int() }),
   seat_changed: z.object({
@@ -24,7 +24,7 @@ export const eventData = {
     startedBy: userId,
     startedAt: time,
     endedAt: time,
-    reason: z.string().describe('stopped: a host ended the recording; otherwise as in recording:stopped'),
+    reason: z.string().describe('`stopped` if a host ended the recording; otherwise the reason in recording:stopped'),
     files: z.array(z.object({ name: z.string(), kind: z.enum(['mix', 'voice']), userId: userId.optional(), bytes: z.int(), seconds }))
   }),
   broadcast_started: z.object({ hlsUrl: z.string(), startedAt: time }),

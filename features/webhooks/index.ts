@@ -8,7 +8,7 @@ export * as errors from './errors.ts'
 export default defineFeature(async function webhooks (app, settings) {
   const { urls, secret } = settings
   if (urls.length === 0 || secret === undefined) throw new Error('webhooks needs WEBHOOK_URLS and WEBHOOK_SECRET')
-  // Imported here, so that the libraries are loaded only while the feature is on.
+  // This import is dynamic, so that the libraries are loaded only while the feature is on.
   const { startWebhooks } = await import('./service.ts')
   await startWebhooks(app, { ...settings, secret })
 }, { name: 'webhooks', dependencies: ['rooms', 'store', 'jobs'], config })

@@ -31,13 +31,13 @@ export interface IntakeOptions {
   log: Pick<Logger, 'warn' | 'error'>
 }
 
-/** Stores observed changes and the events that they lead to. Preserves their order within each room. */
+/** Stores observed changes and the resulting events. Preserves their order within each room. */
 export interface Intake {
   /** Stores a change as soon as possible. A change with the same id as a waiting change is ignored. */
   add (roomId: string, change: Change): void
   /** Resolves when all changes added to a room so far are stored. */
   stored (roomId: string): Promise<void>
-  /** Stops once the commits in flight are done. The other changes stay in `kept`. */
+  /** Stops once the commits in flight are done. Changes that are not stored yet stay in `kept`. */
   close (): Promise<void>
 }
 

@@ -3,13 +3,13 @@ import { v7 } from 'uuid'
 import { derivedId, eventOf, secondsBetween } from './events.ts'
 import type { EventData, EventName, QueuedEvent } from './events.ts'
 
-// Tracks what the receivers know about a room. Each change to the room is stored together with the events that it leads
-// to. With this stored state, a server can add events that were lost when another server died, and ignore duplicate and
-// late reports.
+// Tracks what the webhook receivers know about a room. Each change to the room is stored together with the resulting
+// events. With this stored state, a server can add events that were lost when another server died, and ignore duplicate
+// and late reports.
 
-/** Distinguishes rooms that use the same id one after another. */
+/** The data of a `room_started` event. */
 export interface RoomStart {
-  /** When the room was created, in epoch milliseconds. */
+  /** When the room was created, in epoch milliseconds. Distinguishes successive rooms with the same id. */
   startedAt: number
   ownerId: UserId | null
   title?: string | undefined
@@ -25,7 +25,7 @@ interface Reported {
   order?: number
 }
 
-/** @returns a function that creates the id and order fields of a change detected by this server */
+/** @returns a function that creates the {@link Reported} fields of a change detected by this server */
 export function createReports (clock: { now (): number }): () => Required<Reported> {
   let order = 0
   return () => ({ id: v7(), at: clock.now(), order: order++ })
@@ -59,8 +59,8 @@ export interface SeatEntry { seatIndex: number, userId: UserId | null, isMuted: 
 export type Fields = ReadonlyMap<string, string>
 
 /**
- * The fields that a change reads. All fields are read for a `finished` change and for a change to a later room with the
- * same id.
+ * Names of the fields that a change reads. All fields are read for a `finished` change and for a change to a later room
+ * with the same id.
  */
 export const memberField = (userKey: string): string => `member ${userKey}`
 export const roomField = 'room'
@@ -79,9 +79,7 @@ export interface KnownMember {
   joinedAt: number
   /** The id of the change that reported the join. */
   id: string
-  /**
-   * A later join by the same user. Its event waits for another server's report that the user left.
-   */
+  /** A later join by the same user. Its event is sent after another server has reported that the user left. */
   again?: { id: string, at: number, data: EventData<'participant_joined'> }
 }
 
@@ -148,7 +146,7 @@ class RoomDraft {
     this.step.events.push(eventOf(derivedId(id, at, `${name} ${key}`, place % 2 ** 32), name, at, this.roomId, data))
   }
 
-  /** The room that the receivers know, unless it is closed. */
+  /** The room as the receivers know it; undefined if it is closed or they do not know it. */
   get room (): KnownRoom | undefined {
     const room = this.read<KnownRoom>(roomField)
     return room?.isClosed ? undefined : room
@@ -158,7 +156,7 @@ class RoomDraft {
    * Reports the room as started, unless the receivers know it. If they know an older room with this id, first reports
    * the end of that room.
    *
-   * @returns false if the receivers know a newer room with this id, or already know the end of this one
+   * @returns false if the receivers know a newer room with this id, or already know that this room has ended
    */
   enter (change: Reported, room: RoomStart): boolean {
     const known = this.read<KnownRoom>(roomField)

@@ -102,7 +102,7 @@ export function createSqliteStorage (file: string, { now = Date.now, queueLimit,
     count.run(1, target)
   }
 
-  /** Removes a lane's first event. The next one is due immediately. */
+  /** Removes a lane's first event. The lane's next event is due immediately. */
   function removeHead (target: string, room: string, seq: number): void {
     removeEvent.run(seq)
     count.run(-1, target)

@@ -21,7 +21,7 @@ export interface RoomCommit {
   version: number
   set: ReadonlyMap<string, string>
   remove: ReadonlySet<string>
-  /** Deletes the room after this time, in milliseconds, unless it is changed again. */
+  /** Deletes the stored room after this time, in milliseconds, unless it is changed again. */
   ttlMs?: number | undefined
   /** Added to the queue of each target, in this order. */
   events: readonly QueuedEvent[]
@@ -47,7 +47,7 @@ export interface Delivery {
 /** What happens to a leased event. */
 export type Outcome =
   | { to: 'sent' }
-  /** Due again after `delayMs`. Without `reason`, the attempt does not count as failed. */
+  /** The event is due again after `delayMs`. Without `reason`, the attempt does not count as failed. */
   | { to: 'retry', delayMs: number, reason?: string }
   | { to: 'dead', reason: string }
 
@@ -109,7 +109,7 @@ export interface StorageOptions {
  * UNAVAILABLE.
  */
 export interface WebhookStorage {
-  /** Adds the targets to the list of queues. From then on, the storage stores events for these targets. */
+  /** Adds the targets to the list of queues. Must be called before events for these targets are added. */
   register (targets: readonly Target[]): Promise<void>
   /** @param names the fields to read; default: all */
   readRoom (roomId: string, names?: readonly string[]): Promise<StoredRoom>
@@ -128,8 +128,8 @@ export interface WebhookStorage {
    */
   take (target: string, limit: number, leaseMs: number): Promise<Taken>
   /**
-   * Settles a leased event. The next event of the room is due immediately, but comes after all events of other rooms
-   * that are already due.
+   * Applies an outcome to a leased event. If the event leaves the queue, the room's next event is due immediately, but
+   * comes after the events of other rooms that were due before.
    *
    * @returns undefined if another server has since leased the event. In that case, nothing changes
    */

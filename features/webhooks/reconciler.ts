@@ -25,10 +25,10 @@ export interface Reconciler {
   /** Schedules the comparison of a room. */
   review (roomId: string): void
   /**
-   * Schedules the comparison of all rooms, now and every minute.
+   * Finds rooms to compare, now and every minute: rooms whose creation time or number of members differs from what the
+   * receivers know.
    *
-   * @param isFull whether to compare every room now; otherwise, only rooms whose creation time or number of members
-   *   differs
+   * @param isFull whether to also compare all other rooms now
    */
   reviewAll (isFull: boolean): void
   close (): void
@@ -155,7 +155,7 @@ export function createReconciler (app: Pick<FeatureInstance, 'clock' | 'features
     if (key !== 'full') await jobs.schedule(sweepJob, key, clock.now() + sweepMs)
   })
 
-  const failed = (err: unknown) => log[isCoded(err) ? 'debug' : 'error']({ err }, 'failed to schedule a webhook room comparison')
+  const failed = (err: unknown) => log[isCoded(err) ? 'debug' : 'error']({ err }, 'failed to schedule the comparison of a room with its webhooks')
 
   return {
     review: (roomId) => { jobs.schedule(roomJob, roomId, clock.now()).catch(failed) },

@@ -77,7 +77,7 @@ end
  * KEYS prefix — ARGV now room version ttl queueLimit deadLetterLimit, then counted lists: set (name, value), removed
  * (name), targets (id), events (id, queuedAt, body).
  *
- * Returns {moved, deleted}, or nil if the room's version is not the given one.
+ * Returns {moved, deleted}, or nil if the room has a different version.
  */
 export const commitRoom = `${common}
 local now, room = clock(ARGV[1]), ARGV[2]
@@ -203,8 +203,8 @@ return found
 `
 
 /**
- * KEYS prefix — ARGV now retry id…. Removes dead letters; if retry is 1, moves them to their queues. Returns their
- * number.
+ * KEYS prefix — ARGV now retry id…. Removes dead letters; if retry is 1, moves them to their queues. Returns the number
+ * of removed dead letters.
  */
 export const removeDead = `${common}
 local now, count = clock(ARGV[1]), 0

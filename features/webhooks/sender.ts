@@ -43,7 +43,7 @@ export function signatureOf (secret: string, seconds: number, body: string): str
   return `t=${seconds},v1=${createHmac('sha256', secret).update(`${seconds}.${body}`).digest('hex')}`
 }
 
-/** @param header seconds or an HTTP date */
+/** @param header the Retry-After header: seconds or an HTTP date */
 export function retryAfterMs (header: string | string[] | undefined, now: number): number | undefined {
   const text = String(header ?? '').trim()
   if (text === '') return undefined

@@ -58,7 +58,7 @@ export async function startWebhooks (app: FeatureInstance, settings: z.output<ty
   const add = (roomId: string, change: Change extends infer C ? C extends Change ? Omit<C, 'id' | 'at' | 'order'> : never : never) => intake.add(roomId, { ...report(), ...change } as Change)
   const startedAt = (roomId: string) => rooms.get(roomId)?.record.createdAt
 
-  // For each change, the hook is called once, on one server.
+  // Each of these hooks is called once per change, on one server.
   hooks.on('room:created', (record) => add(record.roomId, { type: 'started', room: startOf(record) }))
   hooks.on('room:removed', ({ roomId, createdAt }, reason) => add(roomId, { type: 'finished', startedAt: createdAt, reason }))
   hooks.on('room:userJoined', (roomId, user, participantCount) => {
@@ -70,7 +70,7 @@ export async function startWebhooks (app: FeatureInstance, settings: z.output<ty
   hooks.on('broadcast:changed', (roomId, onAir, broadcast) => add(roomId, { type: 'broadcast', onAir, ...broadcast }))
   hooks.on('recording:finished', async (roomId, { recordingId, startedBy, startedAt, endedAt = clock.now(), reason = 'stopped', files }) => {
     const listed = files.map(({ name, kind, userId, bytes, seconds }) => ({ name, kind, ...(userId === undefined ? {} : { userId }), bytes, seconds }))
-    // If the hook is called again, the same id leads to the same webhook.
+    // The webhook's id is derived from the recording's id and end time, so a repeated call creates the same webhook.
     intake.add(roomId, { id: recordingId, at: endedAt, type: 'recorded', data: { recordingId, startedBy, startedAt, endedAt, reason, files: listed } })
     await intake.stored(roomId)
   })

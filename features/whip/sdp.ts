@@ -55,7 +55,7 @@ function fingerprintOf (session: SessionDescription, media: Media): { algorithm:
  * answer rejects all other sections.
  *
  * @param direction whether the client must be able to send or to receive audio
- * @throws VALIDATION_FAILED if the offer is not valid; OFFER_NOT_ACCEPTABLE if it has no such audio section
+ * @throws VALIDATION_FAILED if the offer is not valid; OFFER_NOT_ACCEPTABLE if it has no usable audio section
  */
 export function parseOffer (text: string, direction: 'send' | 'receive'): Offer {
   if (!/^v=0\r?$/m.test(text)) throw invalid('The body is not an SDP offer')

@@ -8,7 +8,7 @@ import type { Offer, SentAudio, ServerParameters } from './sdp.ts'
 
 /** How long a session may be without an ICE connection before it ends, in milliseconds. */
 const unconnectedMs = 30_000
-/** How long a session's server may take to handle a forwarded request, in milliseconds. */
+/** How long the server that owns a session may take to handle a forwarded request, in milliseconds. */
 const askMs = 5000
 
 type Kind = 'whip' | 'whep'
@@ -110,7 +110,7 @@ export function createSessions (app: FeatureInstance): Sessions {
   count()
 
   /**
-   * Opens a session. It counts towards the connection limits until it ends.
+   * Opens a session, which counts towards the connection limits until it ends.
    *
    * @param ended called when the session ends
    * @throws the same errors as `sockets.admit`, `sockets.identify` and `sockets.open`
@@ -135,7 +135,7 @@ export function createSessions (app: FeatureInstance): Sessions {
   }
 
   /**
-   * Takes the first free seat, unless the user has a seat.
+   * Takes the first free seat, unless the user already has a seat.
    *
    * @throws SEAT_TAKEN if no seat is free
    */

@@ -62,7 +62,7 @@ declare module 'fastify' {
 /** The fingerprint of each request's key, for the audit log. */
 const usedKeys = new WeakMap<IncomingMessage, string>()
 
-/** Removes the key from a request, because a feature may handle the request. */
+/** Removes the key from a request, so that a feature that handles the request cannot read the key. */
 async function hideKey ({ raw }: FastifyRequest): Promise<void> {
   usedKeys.set(raw, fingerprint(bearerOf(raw.headers) ?? ''))
   delete raw.headers.authorization

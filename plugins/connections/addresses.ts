@@ -29,7 +29,7 @@ export function addressKey (address: string): string {
   const [, mapped] = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address) ?? []
   if (mapped !== undefined) return mapped
   if (!isIPv6(address) || isPrivate(address)) return address
-  // The URL parser writes an address in its canonical form; "::" stands for the omitted groups of zeros.
+  // The URL parser returns the address in canonical form, in which "::" replaces groups of zeros.
   const [head = '', tail] = new URL(`http://[${address.split('%')[0]}]`).hostname.slice(1, -1).split('::')
   const [left, right] = [head, tail ?? ''].map((part) => part === '' ? [] : part.split(':')) as [string[], string[]]
   const groups = tail === undefined ? left : [...left, ...Array<string>(8 - left.length - right.length).fill('0'), ...right]

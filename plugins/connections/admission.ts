@@ -19,7 +19,8 @@ export type ClientConnection = Pick<EventEmitter, 'once'>
 export interface Admission {
   /**
    * Checks a new connection whose user is not known yet. Counts the connection towards MAX_CONNECTIONS_PER_IP until it
-   * closes. Also counts it towards MAX_CONNECTIONS until it closes or has a session (which is then counted instead).
+   * closes. Also counts it towards MAX_CONNECTIONS until it closes or gets a session. From then on, the session is
+   * counted instead.
    *
    * @param request the first HTTP request of the connection
    * @param connection if undefined, the call counts nothing and only checks whether a new connection would be accepted
@@ -32,8 +33,8 @@ export interface Admission {
   /**
    * Identifies a connection's user, and counts the connection towards MAX_CONNECTIONS_PER_USER until it closes.
    *
-   * @param authenticate returns the user or throws a coded error; may call `verified` early with the user, so that the
-   *   user's sessions on other servers are counted during authentication
+   * @param authenticate returns the user or throws a coded error. It may call `verified` as soon as the user is known;
+   *   the user's sessions on other servers are then counted while authentication continues
    * @param connection if undefined, nothing is counted
    * @returns the user, with the client's address
    * @throws any error that `authenticate` throws; UNAUTHORIZED if the user's id is invalid; UNAVAILABLE if the
@@ -46,9 +47,9 @@ export interface Admission {
    * @throws UNAUTHORIZED, UNAVAILABLE, FEATURE_DISABLED
    */
   userOf (token: string | undefined, verified?: (user: User) => void): Promise<Identity>
-  /** Stops counting a connection as one without a session. Called when it gets a session or is rejected. */
+  /** Stops counting a connection. Called when it is rejected or gets a session; the session is then counted instead. */
   arrived (connection: ClientConnection): void
-  /** Calls `arrived` for the connection for which {@link identify} returned this identity. */
+  /** Calls `arrived` for the connection of an identity that {@link identify} returned. */
   opened (identity: Identity): void
 }
 
@@ -97,7 +98,7 @@ export function createAdmission (app: FastifyInstance, size: () => number): Admi
       const identity = { ...await authenticate(verified), address: clientOf(request).address }
       // A feature may identify users by its own rules, so the id is checked here.
       if (!userId.safeParse(identity.user.id).success) throw new Unauthorized("The user's id is invalid")
-      // Do not count a closed connection: its `close` event, which would end the count, has already been emitted.
+      // Do not count a closed connection. It would stay in the count, because its `close` event has already been emitted.
       if (connection && closed.has(connection)) throw unavailable('The client has disconnected')
       const userKey = userKeyOf(identity.user.id)
       await quotasOf().countUser(userKey, connection, early?.userKey === userKey ? early.elsewhere : undefined)
@@ -137,7 +138,7 @@ interface Client {
 /**
  * Creates a function that reads the client's address and the requested host, like Fastify's `request.ip` and
  * `request.host`. The results are cached, because a connection may have many requests and may outlive the network
- * socket of the first one.
+ * socket of its first request.
  */
 function createClientReader (trusted: ReturnType<typeof trustProxyOption>): (request: IncomingMessage) => Client {
   const isTrusted = trusted === false ? () => false : typeof trusted === 'function' ? trusted : proxyAddr.compile(trusted)

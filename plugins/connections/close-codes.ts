@@ -1,4 +1,4 @@
-/** Close codes (protocol.md, section 2). The name of each code is sent as the close reason. */
+/** Close codes (docs/protocol.md, "Frames"). The name of each code is sent as the close reason. */
 export const closeCodes = {
   SHUTTING_DOWN: 1001,
   UNSUPPORTED_DATA: 1003,

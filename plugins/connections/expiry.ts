@@ -3,8 +3,8 @@ import type { Session } from './session.ts'
 /** The maximum delay of a timer, about 24 days. */
 const longestTimerMs = 2 ** 31 - 1
 /**
- * A session is notified this long before its token expires, in milliseconds (protocol.md, section 7, "Tokens in a
- * session").
+ * A session is notified this long before its token expires, in milliseconds (docs/protocol.md,
+ * "Connecting").
  */
 const noticeMs = 60_000
 /** Minimum delay of the expiry notice, in milliseconds. The notice must follow the greeting. */

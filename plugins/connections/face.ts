@@ -35,7 +35,8 @@ export interface Face<F = unknown> {
   /**
    * Decodes a frame.
    *
-   * @returns the request, or the error and any id if the frame is invalid; undefined if the frame should be ignored
+   * @returns the request; if the frame is invalid, an error with the frame's id, if any; undefined if the frame should
+   *   be ignored
    * @throws the error if neither the id nor the type can be read
    */
   parse (data: Buffer, isBinary: boolean): ParsedMessage | undefined
@@ -50,7 +51,7 @@ export interface Face<F = unknown> {
 
 /** An outgoing event, which is serialised at most once and framed once per face. */
 export interface OutgoingEvent extends FaceEvent {
-  /** @returns one frame for all sessions with that face; undefined if their clients do not receive the event */
+  /** @returns the frame, shared by all sessions with this face; undefined if their clients do not receive the event */
   frame<F> (face: Face<F>): F | undefined
 }
 
@@ -141,7 +142,7 @@ export function createFaceAdapter<A, F> (encode: (frame: A) => F, failed: (error
   }
 }
 
-/** The native protocol (protocol.md, section 2): JSON in text frames. */
+/** The native protocol (docs/protocol.md, "Frames"): JSON in text frames. */
 export const jsonFace: Face<string> = {
   name: 'json',
   parse: (data) => parseJson(String(data)),
@@ -182,7 +183,7 @@ function parseJson (text: string): ParsedMessage {
     const head = jsonLimitExceeded(text) === undefined ? { id: undefined, type: undefined } : headOf(text)
     return { ...head, error: error as Error }
   }
-  // The server only echoes the id, so its content does not matter.
+  // Only the shape is checked: the server does nothing with the id except send it back.
   const result = checkShape(envelope, value)
   if (result.success) {
     const { id, type, data } = result.data

@@ -24,7 +24,7 @@ export function createOriginCheck (config: FastifyInstance['config']): (request:
   }
 }
 
-/** Whether an origin has the host and port of a Host header. The header may contain the default port or capitals. */
+/** Whether an origin's host and port match a Host header. The header may contain the default port or capitals. */
 function isSameHost (origin: string, host: string): boolean {
   const page = URL.parse(origin)
   if (page === null || !/^https?:$/.test(page.protocol)) return false

@@ -59,8 +59,8 @@ const moreForRequests = 64
 const exemption = ({ variables }: FastifyInstance['config']) => variables.MAX_CONNECTIONS_PER_IP === undefined ? isPrivate : () => false
 
 /**
- * Closes new connections above the limit per address, even before they send a complete request. With TRUST_PROXY,
- * there is no limit, because all connections come from the proxy's address.
+ * Closes new connections above the limit per address, even before they send a complete request. Has no effect with
+ * TRUST_PROXY, because all connections then come from the proxy's address.
  */
 export function limitSockets ({ config, server }: Pick<FastifyInstance, 'config' | 'server'>): void {
   if (config.TRUST_PROXY) return

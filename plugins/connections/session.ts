@@ -25,7 +25,7 @@ export interface User {
 }
 
 /**
- * Ids are compared and stored in this form: 42 and "42" are the same user.
+ * Converts a user's id to the string by which users are compared and stored: 42 and "42" are the same user.
  *
  * @param id the id from a token or a request
  */
@@ -213,7 +213,7 @@ export class Session {
     this.#write(frame)
   }
 
-  /** Writes a frame, or closes the session if its send queue would exceed the limit. Other sessions are not delayed. */
+  /** Writes a frame, or closes the session if its send queue would exceed the limit. Never waits for a slow client. */
   #write (frame: unknown): void {
     if (frame !== undefined && !this.#link.write(frame)) this.close('TOO_SLOW')
   }

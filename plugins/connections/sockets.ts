@@ -26,8 +26,8 @@ export type OpenOptions<F = unknown> = {
 export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | 'all' | 'ofUser'> {
   /**
    * Checks a new connection over a feature's own transport, before its user is known. Counts the connection towards
-   * MAX_CONNECTIONS_PER_IP until it closes. Also counts it towards MAX_CONNECTIONS until it closes or has a session
-   * (which is then counted instead).
+   * MAX_CONNECTIONS_PER_IP until it closes. Also counts it towards MAX_CONNECTIONS until it closes or gets a session.
+   * From then on, the session is counted instead.
    *
    * @param request the first HTTP request of the connection
    * @param connection emits `close` once; if undefined, the call counts nothing and only checks whether a new

@@ -23,9 +23,9 @@ export async function registerWebSocketServer (app: FastifyInstance, closeAll: (
       server: app.gate.webSockets as Server,
       maxPayload: app.config.WS_MAX_FRAME_BYTES,
       // With this setting, ws handles one frame per socket per turn of the event loop, so that a burst of frames from
-      // one client does not delay the others.
+      // one client does not delay other clients.
       allowSynchronousEvents: false,
-      // Compression gains little on small JSON frames and would require framing each message per socket.
+      // Compression saves little on small JSON frames, and each message would have to be encoded separately per socket.
       perMessageDeflate: false,
       handleProtocols: (offered: Set<string>, request: IncomingMessage) => {
         const { subprotocol: wanted = subprotocol } = app.gate.entranceOf(request) ?? {}

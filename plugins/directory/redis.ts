@@ -54,7 +54,7 @@ declare module 'ioredis' {
 export function createRedisDirectory (redis: Redis, leases: Pick<NodeLeases, 'areAlive'>): SessionDirectory {
   redis.defineCommand('msabPutSession', { numberOfKeys: 2, lua: putSession })
   redis.defineCommand('msabRemoveSessions', { lua: removeSessions })
-  // The ids of the servers in this process. Only tests run more than one.
+  // The ids of the servers in this process. Only tests run several servers in one process.
   const nodes = new Set<string>()
 
   return failClosed<SessionDirectory>({

@@ -27,7 +27,7 @@ export interface MessageDispatcher {
 export interface Execution extends MessageDispatcher {
   /** Decodes a frame with the session's face, runs the request, and sends the reply. */
   read: FrameReader
-  /** Delays the session's later requests until `until` and the promises from earlier calls settle. */
+  /** Makes the session's later requests wait for the promise `until` and for the promises of earlier `hold` calls. */
   hold (session: Session, until: Promise<unknown>): void
 }
 
@@ -60,7 +60,7 @@ type Outcome = { ok: true, data: unknown } | { ok: false, error: WireError, caus
 // that hangs.
 const latencyBuckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
-/** Limits on a session's requests that are waiting for an exclusive request (protocol.md, section 7, "Quotas"). */
+/** Limits on a session's requests that are waiting for an exclusive request (docs/protocol.md, "Frames"). */
 const maxWaiting = { requests: 200, bytes: 262_144 }
 
 export function createExecution (app: FastifyInstance, routes: RouteTable, limits: RateLimits): Execution {
@@ -176,7 +176,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
     } finally {
       request.started?.()
     }
-    // Later faults in the callbacks are attributed to the request.
+    // Run the callbacks as a call with the request's name, so that their faults are attributed to the request.
     if (callbacks.length > 0) request.afterReply(() => inFlight?.run(() => runAll(callbacks, request), call))
   }
 

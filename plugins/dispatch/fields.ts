@@ -10,7 +10,9 @@ interface Field {
 
 const namesIn = (schema: z.ZodType) => 'shape' in schema ? Object.keys(schema.shape as object) : []
 
-/** @returns the fields that an owner declares: those of its own messages, and those that it adds to others' messages */
+/**
+ * @returns the fields that an owner declares, both for its own messages and for the messages of other owners
+ */
 function fieldsOf ({ routes, events, additions, accepted }: MessageTable): Field[] {
   const declared: (readonly [type: string, schema: z.ZodType, sent: boolean])[] = [
     ...routes.flatMap(({ type, request, reply }) => [[type, request, true], [type, reply, false]] as const),
@@ -24,8 +26,8 @@ function fieldsOf ({ routes, events, additions, accepted }: MessageTable): Field
 const keyOf = ({ type, name, sent }: Field) => `${type} ${name} ${sent}`
 
 /**
- * Finds fields that two owners declare for the same message, such as the reply to `room:join`. One value
- * would overwrite the other.
+ * Finds fields that two owners declare for the same message, such as the reply to `room:join`. One owner's value would
+ * overwrite the other owner's value.
  *
  * @returns one message per field of `table` that another owner also declares
  */

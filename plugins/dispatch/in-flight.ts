@@ -10,7 +10,7 @@ export interface CallSupervision {
   /**
    * Called when a call fails.
    *
-   * @param isMistake whether an error with a code also counts as a fault; otherwise, it counts as a regular reply
+   * @param isMistake whether an error with a code also counts as a failure; otherwise, it counts as a regular reply
    */
   failed (call: string, error: unknown, isMistake: boolean): void
   /**
@@ -26,7 +26,7 @@ export interface RunOptions {
   limitMs?: number
   /** Whether to shorten the deadline to {@link impatientMs} while an earlier call with the same name is overdue. */
   impatient?: boolean
-  /** Whether every error that the call throws counts as a fault, even an error with a code. */
+  /** Whether every error that the call throws counts as a failure, even an error with a code. */
   mustSucceed?: boolean
 }
 

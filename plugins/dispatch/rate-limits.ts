@@ -25,7 +25,7 @@ export interface RateLimits {
   count (name: string, key: string, perMinute: number): Promise<void> | undefined
 }
 
-/** How long a server collects counts before it reports them, in milliseconds. */
+/** How long a server collects counts before it reports them to Redis, in milliseconds. */
 const reportMs = 100
 /** The share of a limit that a server admits without a reply from Redis. The server admits at least one message. */
 const uncountedShare = 1 / 20
@@ -69,7 +69,7 @@ export function createRateLimits (redis: Redis | undefined): RateLimits {
     return counts
   }
 
-  /** @returns the number of the key's messages on all servers, including this report's messages */
+  /** @returns the number of messages for the key on all servers, including the messages in this report */
   async function report ({ total, unreported, unconfirmed, shared }: Counts, key: string): Promise<Usage> {
     const events = unreported.get(key) ?? 0
     unreported.delete(key)

@@ -12,7 +12,7 @@ export interface RequestLimit {
   perMinute: number
   /** Whether to count requests per user and room, instead of per user. */
   perRoom?: boolean
-  /** Requests with the same name share one limit. Default: the message type. */
+  /** Message types with the same limit name share one limit. Default: the message type. */
   name?: string
   /**
    * Whether to count requests without waiting for Redis, unless a user sends many at once. Handlers still start in

@@ -29,9 +29,9 @@ export interface Change {
   commit?: (() => Promise<void>) | undefined
 }
 
-/** Carries out a plan: builds the new features and takes the old ones out of service. */
+/** Carries out a plan: builds new generations of features, and takes features out of service. */
 export interface Executor {
-  /** Finds the running feature for an HTTP request that matches no kernel route. */
+  /** Finds the running generation that handles an HTTP request. Called only if the request matches no kernel route. */
   find (method: string, url: string): Generation | undefined
   /**
    * Builds the new generations, calls `commit`, and puts the new generations into service atomically. Then drains and
@@ -91,7 +91,7 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
 
   function withdraw (name: string): void {
     const wasRunning = running(name) !== undefined
-    // Emit the hook before the feature's handlers are removed, so that they can release its resources.
+    // Emit the hook before the handlers are removed, so that the handlers can release the feature's resources.
     if (wasRunning) hooks.emit('feature:disabled', name)
     registry.stopped(name)
     remove(name)
@@ -178,8 +178,8 @@ export interface Prepared {
 /** The HTTP routes of the unchanged features, plus the routes that new generations claim. */
 export interface Claims {
   /**
-   * The current router if the change replaces no running feature. Otherwise undefined until a new generation claims a
-   * route, because most features have none.
+   * The current router if the change replaces no running generation. Otherwise undefined until a new generation claims
+   * a route, because most features have no routes.
    */
   router: FeatureRouter | undefined
   /** The generations that the change does not replace. */
@@ -195,7 +195,7 @@ function release (claims: Claims): void {
 /**
  * Builds the next generation of a feature without putting it into service.
  *
- * @param claims the HTTP routes of the kept features and of the `pending` generations
+ * @param claims the HTTP routes of the unchanged features and of the `pending` generations
  * @param pending generations of other features that will go into service at the same time
  * @throws FEATURE_LOAD_FAILED
  */
@@ -249,7 +249,7 @@ export async function buildNext (app: FastifyInstance, { registry, supervisor, c
 }
 
 /**
- * @returns one message per decorator that a running dependent requires but the new generation no longer provides
+ * @returns one error message per decorator that a running dependent requires and the new generation no longer provides
  */
 function missingDecorators ({ running, serving }: Registry, name: string, provides: readonly string[]): string[] {
   const before = running(name)?.provides ?? []

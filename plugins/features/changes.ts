@@ -40,7 +40,7 @@ export interface Transitions {
   follow (name: string): void
 }
 
-/** Whether to retry, because a later change may remove the cause of the error. */
+/** Whether a retry may succeed, because a later change to another feature may remove the cause of the error. */
 const mayPass = (error: unknown) => isCoded(error) && (error.code === 'DEPENDENCY_DISABLED' || error.code === 'FEATURE_IN_USE')
 
 export function createTransitions (registry: Registry, executor: Executor, desired: DesiredState): Transitions {

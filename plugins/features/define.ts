@@ -27,7 +27,7 @@ export interface FeatureMeta<C extends z.ZodObject> {
 /**
  * Creates a feature from a plugin. The result is the default export of the feature's module.
  *
- * @param plugin receives the instance and the settings. The settings are parsed by `config`, even if the
+ * @param plugin receives the Fastify instance and the settings. The settings are parsed by `config`, even if the
  * feature is registered as a plain plugin (in a test, for example) with incomplete settings
  * @returns a plugin for the loader, `app.register` and @fastify/autoload
  */

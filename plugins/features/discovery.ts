@@ -81,8 +81,8 @@ export function findPackage (name: string, from: string): FoundFeature {
   return { name: basename(name), entry }
 }
 
-// Node loads a module once per URL. The URL of a feature's entry contains the generation. This hook adds the generation
-// to the URL of each of the feature's own modules. All other modules are shared between generations.
+// Node loads a module once per URL. The URL of a feature's index file contains the generation number. This hook adds
+// the number to the URL of each of the feature's own modules. All other modules are shared between generations.
 const generationIn = /\?gen=\d+&load=\d+$/
 let hooked = false
 function hookGenerations (): void {
@@ -117,8 +117,8 @@ function isOwnFile (file: string, folders: Iterable<string>): boolean {
 }
 
 /**
- * Lets a feature outside the server's checkout import the server's packages. The feature's own packages
- * take precedence.
+ * Lets a feature import the server's packages even if the feature is not in the server's folder. The feature's own
+ * packages take precedence.
  */
 function resolveFrom (specifier: string, context: ResolveHookContext, next: (specifier: string, context?: Partial<ResolveHookContext>) => ResolveFnOutput, isFeature: boolean): ResolveFnOutput {
   try {
@@ -132,7 +132,7 @@ function resolveFrom (specifier: string, context: ResolveHookContext, next: (spe
 /** @returns the URL that `import name` would load in a module at `base` */
 function resolvePackage (name: string, base: string): string {
   let url: string | undefined
-  // import.meta.resolve resolves from this file. The hook makes it resolve from `base` instead.
+  // import.meta.resolve resolves names relative to this file. The hook resolves `name` relative to `base` instead.
   const hook = registerHooks({
     resolve (specifier, context, nextResolve) {
       if (specifier !== name) return nextResolve(specifier, context)

@@ -75,7 +75,7 @@ export interface FeatureStore extends Pick<RoomStore,
   readLog (roomId: string, last?: number): Promise<string[]>
 }
 
-/** The kernel's API for features: each property is a decorator of the feature's instance. */
+/** The kernel's API for features: each property is a decorator of the feature's Fastify instance. */
 export interface FeatureSurface {
   /**
    * The kernel's settings (config/schema.ts), without secrets. A feature receives its own settings as
@@ -155,15 +155,15 @@ export interface FeatureSurface {
 
 type Instance = FastifyInstance<RawServerDefault, IncomingMessage, ServerResponse, FastifyBaseLogger, ZodTypeProvider>
 
-/** Decorators of the kernel's instance that features cannot use. */
+/** Decorators of the kernel's Fastify instance that features cannot use. */
 type KernelOnly =
   'health' |
   'verifyBearerAuth' | 'verifyBearerAuthFactory' | 'websocketServer' | 'injectWS' | 'createRateLimit' | 'rateLimit' |
   'server' | 'listen' | 'close' | 'ready' | 'routing'
 
 /**
- * The Fastify instance that a feature receives. Routes are typed by their zod schemas. It has the decorators of
- * {@link FeatureSurface} and of the feature's dependencies. A feature that adds decorators declares them in this
+ * The Fastify instance that a feature receives. The instance has the decorators of {@link FeatureSurface} and of the
+ * feature's dependencies. Routes are typed by their zod schemas. A feature that adds decorators declares them in this
  * interface, with `declare module 'flylive-audio-server/feature'`.
  */
 export interface FeatureInstance extends Omit<Instance, keyof FeatureSurface | KernelOnly>, FeatureSurface {}
@@ -207,11 +207,11 @@ export { timeoutSignal, withTimeout } from '../errors/timeout.ts'
 export { CannotTargetSelf, NotInRoom, RoomNotFound } from '../rooms/errors.ts'
 // A room without an owner is managed by a feature (see the `room:admit` hook).
 export { hasOwner, noOwner } from '../rooms/rooms.ts'
-// Lets a feature read the data that it adds to a join reply in the same round trip to the store as the join.
+// Reads the data for a join reply in the same round trip to the store as the join.
 export { readWithJoin } from '../rooms/read-with-join.ts'
 export { PinRequired, PinWrong, RoomLocked } from '../store/errors.ts'
-// `createEvent` creates the events for rooms.sendHere, rooms.sendTo and session.write. A face uses `parseClientJson` to
-// parse JSON from clients.
+// `createEvent` creates the events for rooms.sendHere, rooms.sendTo and session.write. A face (the message format of
+// one kind of client) uses `parseClientJson` to parse JSON from clients.
 export { createEvent, parseClientJson } from '../connections/face.ts'
 export { webSocketFrame } from '../connections/web-socket-link.ts'
 

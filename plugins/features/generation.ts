@@ -25,7 +25,10 @@ import type { FeatureHookRegistrar, FeatureHooks, FeatureSurface } from './featu
 import { createKeptResources } from './keep.ts'
 import type { KeptResources } from './keep.ts'
 
-/** One running version of a feature: a child instance and its registrations. */
+/**
+ * The result of one load of a feature: its Fastify instance and its registrations. Each reload creates a new
+ * generation.
+ */
 export interface Generation {
   name: string
   number: number
@@ -56,11 +59,11 @@ export interface GenerationPlan {
   /** Returns the resources that the running generation keeps. */
   previouslyKept (): KeptResources | undefined
   /**
-   * Returns the instance of a dependency's current generation; undefined if the dependency is not in
+   * Returns the Fastify instance of a dependency's current generation; undefined if the dependency is not in
    * service.
    */
   getFeature (name: string): Record<string, unknown> | undefined
-  /** The decorators of a dependency; undefined if it is not in service. */
+  /** The decorators that a dependency provides; undefined if the dependency is not in service. */
   provided (name: string): readonly string[] | undefined
   /** @throws if the type belongs to another feature */
   claimMessage (type: string): void
@@ -195,7 +198,8 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   for (const [name, part] of Object.entries(surface)) app.decorate(name, part as never)
   app.addHook('onRoute', (route) => {
     if (!kernel.admin.guard(route)) {
-      // If no admin key is configured, the route itself returns 404, so that no wildcard route handles the URL.
+      // If no admin key is configured, routes under /admin return 404. They stay registered, so that no wildcard route
+      // handles their URLs.
       route.onRequest = async (request) => { throw new NotFound(request.url.split('?')[0]) }
       return
     }
@@ -209,7 +213,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     // Fastify does not call the onResponse hook if the client disconnects.
     reply.raw.once('close', done)
   })
-  // The deadline starts once the request has been read. The response must start before it passes.
+  // The deadline timer starts once the request has been read. The response must start before the deadline.
   app.addHook('preHandler', async (request, reply) => {
     const { deadlineMs, late } = supervision
     const cancelTimer = afterReading(deadlineMs, () => {

@@ -25,7 +25,7 @@ export type { Rescan } from './loader.ts'
 
 export interface FeatureInfo {
   name: string
-  /** `failed`: enabled, but not running. */
+  /** `failed`: enabled, but either not running, or suspended after too many faults. */
   state: FeatureState
   version: string | undefined
   /** Number of the running generation; 0 if the feature is not running. */
@@ -119,8 +119,8 @@ export interface FeatureOptions {
 }
 
 /**
- * The feature loader: finds features, starts each one in its own child instance after its dependencies,
- * and installs its registrations atomically. If a feature fails to load, the error is logged, and the
+ * The feature loader: finds features, starts each feature in its own Fastify instance after the feature's dependencies,
+ * and installs the feature's registrations atomically. If a feature fails to load, the error is logged, and the
  * features that do not depend on it still start.
  */
 export default fp<FeatureOptions>(async function features (app, { featuresDir }) {

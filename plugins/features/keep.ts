@@ -9,8 +9,8 @@ import { withTimeout } from '../errors/timeout.ts'
  * the new generation does not keep it. If a generation fails to start, only its new resources are disposed of. Within a
  * generation, a key always returns the same resource. A feature sees only its own keys.
  *
- * The resource still runs the code of the generation that created it. Therefore, keep data rather than functions if
- * possible. Change the key when the resource's type changes.
+ * The resource's methods still run the code of the generation that created the resource. Therefore, prefer resources
+ * that contain only data. Change the key when the resource's type changes.
  *
  * @throws if the generation is already closed
  * @param dispose runs after `onClose`; only the newest generation's function is called
@@ -32,7 +32,7 @@ export interface KeptResources {
   /** Whether this generation keeps the resource, under any key. */
   has (handle: Handle): boolean
   /**
-   * Disposes of the resources, last created first. Failures and timeouts are logged.
+   * Disposes of the resources in the reverse order of the `keep` calls. Failures and timeouts are logged.
    *
    * @param heir the next generation's resources, which are not disposed of
    */

@@ -12,14 +12,17 @@ export interface FeatureCode {
 
 const storage = new AsyncLocalStorage<FeatureCode | undefined>()
 
-/** Runs a function on behalf of a feature. The timers, promises and connections it creates belong to that feature. */
+/**
+ * Runs a function on behalf of a feature. The timers, promises and connections that the function creates belong to that
+ * feature.
+ */
 export const runAs = <T>(code: FeatureCode, fn: () => T): T => storage.run(code, fn)
 
 /** @returns the running code if it belongs to a feature; undefined if the kernel's code is running */
 export const runningCode = (): FeatureCode | undefined => storage.getStore()
 
 /**
- * Call this after an uncaught error. If a `nextTick` callback throws, Node.js stays in its async context, so the data
- * of later connections would be handled on behalf of the same feature.
+ * Call this after an uncaught error. If a `nextTick` callback throws, Node.js stays in the callback's async context, so
+ * the data of later connections would be handled on behalf of the callback's feature.
  */
 export const leaveFeature = (): void => storage.enterWith(undefined)

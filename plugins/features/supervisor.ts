@@ -23,8 +23,8 @@ export interface Block {
 /**
  * Isolates the server from a single feature's mistakes. When a feature causes a fault (an uncaught exception or an
  * unhandled promise rejection), the feature's generation is replaced on this server. After three faults within a
- * minute, the feature is taken out of service on this server until it is reloaded (protocol.md, section 7,
- * "Operations").
+ * minute, the feature is taken out of service on this server until it is reloaded (docs/protocol.md,
+ * "Rooms").
  */
 export interface Supervisor {
   /** Starts supervising one generation's calls. */
@@ -120,7 +120,7 @@ export function createSupervisor ({ config, log, metrics, nodeId }: Pick<Fastify
       deadlineMs,
       enter (call, code) {
         const begin = Date.now()
-        // Beat here as well, because many short calls can keep the event loop busy without blocking it.
+        // Update the heartbeat here as well, because many short calls can keep the event loop busy without blocking it.
         if (runningCode() === undefined) beat(begin)
         try {
           return runAs({ nodeId, feature, generation, call }, code)
@@ -151,7 +151,7 @@ export function createSupervisor ({ config, log, metrics, nodeId }: Pick<Fastify
       const { feature, call } = origin
       const generation = origin.generation ?? registry.numberOf(feature)
       const cause = error instanceof Error ? error : new Error(String(error))
-      // Stop the interval that threw. Otherwise, an interval of a replaced generation would throw repeatedly.
+      // If a `setInterval` timer threw, stop it. Otherwise, a timer of a replaced generation would throw repeatedly.
       if (kind === 'exception') clearInterval(executionAsyncResource() as NodeJS.Timeout)
       faults.inc({ feature, kind })
       log.error({ err: cause, feature, generation, call, kind }, 'uncaught error in a feature')

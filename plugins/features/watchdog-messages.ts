@@ -1,4 +1,4 @@
-/** Key of the global function that returns the running feature code. */
+/** Key of the global function that returns which feature's code is running. */
 export const codeSymbol = Symbol.for('flylive-audio-server.running-code')
 
 /** The data that the watchdog's thread receives when it starts. */

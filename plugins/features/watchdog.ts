@@ -23,6 +23,6 @@ export function startWatchdog (report: (block: Block) => void): void {
   const worker = new Worker(new URL('./watchdog-worker.ts', import.meta.url), { execArgv: [], workerData: { heartbeat, blockMs } satisfies WatchdogData })
   worker.unref()
   worker.on('message', report)
-  // If the thread fails, the supervisor still logs blocks in the synchronous part of a call.
+  // If the thread fails, the supervisor still detects when the synchronous part of a call blocks the event loop.
   worker.on('error', () => {})
 }

@@ -23,7 +23,7 @@ export function checkPath (path: string): void {
   if (!/^\/[\w.~/-]+$/.test(path)) throw new Error(`The path ${path} is invalid: a path starts with a slash and contains only letters, digits and . _ ~ - /`)
 }
 
-/** @throws if the prefix is the root, ends with a slash, or is not a path */
+/** @throws if the prefix is the root, ends with a slash, or is not a valid path */
 export function checkPrefix (prefix: string): void {
   checkPath(prefix)
   if (prefix.endsWith('/')) throw new Error(`The prefix ${prefix} must not end with a slash`)

@@ -43,7 +43,7 @@ return 1
 const dueKey = (queue: string) => `msab:jobs:{${queue}}`
 const heldKey = (queue: string) => `${dueKey(queue)}:held`
 
-/** The job store in the Redis that the servers share. */
+/** The job store in the Redis instance that the servers share. */
 export function createRedisJobStore (redis: Redis): JobStore {
   redis.defineCommand('msabTakeDueJobs', { numberOfKeys: 2, lua: takeDue })
   redis.defineCommand('msabSettleJob', { numberOfKeys: 2, lua: settle })

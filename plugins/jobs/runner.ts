@@ -16,7 +16,7 @@ export interface JobsRegistrar {
    * Schedules a job. If the job is already scheduled, the earlier time applies. If the job is running, it runs again
    * afterwards.
    *
-   * @param at when the job is due, epoch milliseconds of `app.clock`
+   * @param at when the job is due, in epoch milliseconds according to `app.clock`
    * @throws UNAVAILABLE
    */
   schedule (name: string, key: string, at: number): Promise<void>

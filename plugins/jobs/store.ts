@@ -1,4 +1,4 @@
-/** A job that a server has taken. To settle the job, the server must pass its token. */
+/** A job that a server has taken. To settle the job, the server must pass the job's token. */
 export interface DueJob {
   key: string
   token: number

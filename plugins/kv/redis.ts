@@ -13,8 +13,8 @@ declare module 'ioredis' {
   }
 }
 
-// Each value of a namespace is a Redis string, which may expire. The namespace's index is a sorted set of its keys,
-// ordered by expiry. All these Redis keys contain the namespace's name as a hash tag.
+// Each value of a namespace is a Redis string, which may expire. The namespace's index is a sorted set of the keys of
+// these values, ordered by expiry. All these Redis keys contain the namespace's name as a hash tag.
 
 /**
  * KEYS value index — ARGV key value expiresAt compare [expected]
@@ -87,7 +87,7 @@ function createPlainKeys (redis: Redis, clock: Clock, prefix: string): PlainKeys
 }
 
 /**
- * The key-value store in the Redis that the servers share.
+ * The key-value store in the Redis instance that the servers share.
  *
  * @param redis a client whose commands fail immediately while the client is disconnected
  */

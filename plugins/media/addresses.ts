@@ -1,12 +1,12 @@
 import { isIP } from 'node:net'
 import type { types } from 'mediasoup'
 
-/** A local address, and the address to announce in its ICE candidates. */
+/** A local address, and the address that is announced to clients in its place. */
 type ListenSocket = Pick<types.TransportListenInfo, 'ip' | 'announcedAddress' | 'flags'>
 
 /**
- * The address family, 4 or 6. Clients resolve host names, so a host name is assumed to have the family of the listen
- * address.
+ * The address family, 4 or 6. The server does not resolve host names; it assumes that a host name has the family of the
+ * listen address.
  */
 const familyOf = (address: string, listenIp: string) => isIP(address) || isIP(listenIp)
 
@@ -29,8 +29,8 @@ export function socketsFor (listenIp: string, announced: readonly string[]): Lis
 }
 
 /**
- * Adds ICE candidates for the remaining announced addresses, because a mediasoup socket announces only one. Clients may
- * use any announced address, because the server identifies clients by their ICE credentials.
+ * Adds ICE candidates for the remaining announced addresses, because a mediasoup socket announces only one address.
+ * Clients may use any announced address, because the server identifies clients by their ICE credentials.
  *
  * @returns the candidates for the client, mediasoup's candidates first
  */
@@ -44,7 +44,7 @@ export function candidatesFor (candidates: readonly types.IceCandidate[], listen
       ip: address,
       // Candidates with different addresses need different foundations (RFC 8445, section 5.1.1.3).
       foundation: `${candidate.foundation}${index + 1}`,
-      // The local preference decides between addresses of the same type (RFC 8445, section 5.1.2.1).
+      // The local preference orders candidates of the same type (RFC 8445, section 5.1.2.1).
       priority: candidate.priority - (index + 1) * 256
     })))
   return [...candidates, ...added]

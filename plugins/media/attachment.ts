@@ -9,7 +9,7 @@ import type { RoomRouter } from './room-router.ts'
 import type { InjectionEvents } from './injection.ts'
 import type { TapEvents } from './tap.ts'
 
-/** The loopback address, because packets between this process and its media workers must not leave the machine. */
+/** The loopback address. Packets between this process and its media workers must not leave the machine. */
 export const loopback = '127.0.0.1'
 
 const retryMs = 100
@@ -25,8 +25,8 @@ export interface AttachmentContext {
 export type AttachmentEvents = TapEvents & InjectionEvents
 
 /**
- * A tap, an injection or a mix's output, on the router that has a room's producers. If the router's worker dies, the
- * attachment is reopened on another router.
+ * A tap, an injection or the output of a mix, attached to the router that has a room's producers. If the worker of the
+ * router dies, the attachment is reopened on another router.
  */
 export abstract class Attachment extends EventEmitter<AttachmentEvents> implements MediaUser {
   readonly roomId: string
@@ -47,7 +47,7 @@ export abstract class Attachment extends EventEmitter<AttachmentEvents> implemen
   }
 
   protected abstract attach (media: RoomMedia, at: RoomRouter): Promise<void>
-  /** Releases the resources of {@link attach}. Idempotent. */
+  /** Releases the resources that {@link attach} has created. Idempotent. */
   protected abstract detach (): void
   /** Called after the attachment is reopened on another router. */
   protected abstract reattached (): void
@@ -118,7 +118,7 @@ export abstract class Attachment extends EventEmitter<AttachmentEvents> implemen
         await this.attach(this.#media, at)
       }
       // The worker died or the attachment was closed during the request.
-      if (!this.#media) throw unavailable('The media server is restarting')
+      if (!this.#media) throw unavailable('The media connection was closed during the request')
     } catch (error) {
       this.#release()
       throw error

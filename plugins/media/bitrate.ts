@@ -2,20 +2,20 @@ import type { RoomProducer } from './producer.ts'
 
 /**
  * Interval between measurements of a producer, in milliseconds. A producer is closed after exceeding its limit for two
- * intervals (the 3 s in protocol.md, section 7, "Quotas").
+ * intervals (the 3 s in docs/protocol.md, "Audio").
  */
 const intervalMs = 1500
 const maxOver = 2
-/** A producer may send up to its allowed bit rate times this factor (protocol.md, section 7, "Quotas"). */
+/** A producer may send up to its allowed bit rate times this factor (docs/protocol.md, "Audio"). */
 const tolerance = 1.5
 
 /**
- * Finds producers that exceed their allowed bit rate. Otherwise, the server would forward their excess packets to every
- * listener.
+ * Finds producers that exceed their allowed bit rate. Without limits, the server would forward any number of packets
+ * to every listener.
  *
  * @param producers the producers on this server
  * @param limitOf the allowed bit rate of a producer, in bits per second; undefined if there is no limit
- * @param exceeded called with each producer that exceeds its limit, to close it
+ * @param exceeded called with each producer that exceeds its limit; must close the producer
  * @returns a function that stops the measurements
  */
 export function watchBitrates (

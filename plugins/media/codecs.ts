@@ -28,5 +28,5 @@ export const rtpCapabilities: types.RtpCapabilities = ortc.generateRouterRtpCapa
 /** The RTP header extension that contains the audio level of a packet (RFC 6464). */
 export const audioLevelUri = 'urn:ietf:params:rtp-hdrext:ssrc-audio-level'
 
-/** Assumed bit rate to a client until its connection has been measured, in bits per second. */
+/** Assumed bandwidth of the connection to a client, in bits per second, until mediasoup has measured it. */
 export const initialOutgoingBitrate = 600_000

@@ -13,9 +13,10 @@ export const CannotConsume = createError('CANNOT_CONSUME', 'Your RTP capabilitie
 
 /**
  * Runs a call to mediasoup and converts its errors into coded errors. Client data has already been validated, so a
- * mediasoup error means either inconsistent values or a dead worker.
+ * mediasoup error means either that values are inconsistent or that a worker, router or transport was closed.
  *
- * @throws VALIDATION_FAILED for inconsistent values, UNAVAILABLE for a dead worker, and any coded error unchanged
+ * @throws VALIDATION_FAILED for inconsistent values, UNAVAILABLE if a worker, router or transport was closed, and any
+ *   coded error unchanged
  */
 export async function refused<T> (call: () => Promise<T>): Promise<T> {
   try {
@@ -24,7 +25,7 @@ export async function refused<T> (call: () => Promise<T>): Promise<T> {
     if (isCoded(error)) throw error
     const message = error instanceof Error ? error.message : String(error)
     if (error instanceof errors.WorkerClosedError || error instanceof errors.NotFoundError || /closed/i.test(message)) {
-      throw unavailable('The media server is restarting', error)
+      throw unavailable('The media connection was closed during the request', error)
     }
     throw new ValidationFailed(`The media server rejected the request: ${message}`)
   }

@@ -27,8 +27,8 @@ export interface InjectionEvents {
 
 /**
  * A producer that receives unencrypted RTP packets (Opus, 48 kHz) over UDP. RTCP uses the same port. Members of the
- * room can consume it like any other producer. Once the first packet arrives, packets from other ports are ignored. If
- * the media worker dies, the producer is reopened with the same id. The injection closes when its room closes.
+ * room can consume it like any other producer. After the first packet, packets from any other source port are ignored.
+ * If the media worker dies, the producer is reopened with the same id. The injection closes when its room closes.
  */
 export interface Injection {
   readonly roomId: string

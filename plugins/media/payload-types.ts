@@ -4,15 +4,15 @@ import { pipeProducer } from './pipe.ts'
 
 /**
  * A room's routers on one worker, keyed by the Opus payload type of their consumers. A WHEP player sends the SDP offer
- * and thus chooses the payload type, but all consumers on a router use the same one. A room therefore gets one more
- * router on the same worker for each additional payload type. A producer is piped to such a router when the producer's
- * first consumer there is created. The router closes when its last transport closes.
+ * and thus chooses the payload type, but all consumers on a router use the same payload type. A room therefore gets one
+ * more router on the same worker for each additional payload type. A producer is piped to such a router when its first
+ * consumer on that router is created. The router closes when its last transport closes.
  */
 export class PayloadTypeRouters {
   readonly #main: types.Router
   readonly #worker: types.Worker
   readonly #others = new Map<number, { opening: Promise<types.Router>, uses: number }>()
-  /** Ids of the piped producers, by router and producer. */
+  /** Ids of the piped producers, by router id and original producer id. */
   readonly #piped = new Map<string, Promise<string>>()
   #closed = false
 
@@ -49,7 +49,7 @@ export class PayloadTypeRouters {
   }
 
   /**
-   * Makes a producer on the main router available on one of the other routers. Idempotent.
+   * Makes a producer of the main router available on the given router. Idempotent.
    *
    * @returns the producer's id on that router
    */
@@ -73,7 +73,7 @@ export class PayloadTypeRouters {
     }
   }
 
-  /** Closes the other routers. */
+  /** Closes all routers except the main router. */
   close (): void {
     this.#closed = true
     for (const { opening } of this.#others.values()) opening.then((router) => router.close(), () => { /* The router was never created. */ })

@@ -40,14 +40,14 @@ export interface PeerContext {
 interface PlacedTransport {
   transport: types.WebRtcTransport
   /**
-   * The router of the transport and its consumers: the room's router on the worker, or one with a different
-   * payload type.
+   * The router of the transport and its consumers: the room's router on the worker, or an additional router for a
+   * different payload type.
    */
   router: types.Router
   monitored: MonitoredTransport
   connected: boolean
   place: RoomRouter
-  /** Stops counting the transport in the worker pool. Call this once, when the transport is closed. */
+  /** Stops counting the transport on its worker and router. Call this once, when the transport is closed. */
   release: () => void
 }
 
@@ -123,7 +123,7 @@ export class Peer implements MediaUser {
       release()
       transport?.close()
       throw this.session.roomId === this.media.roomId
-        ? unavailable('The media server is restarting')
+        ? unavailable('The media connection was closed during the request')
         : new NotInRoom(`You are no longer in room ${this.media.roomId}`)
     }
     this.#closeTransport(direction)
@@ -241,7 +241,7 @@ export class Peer implements MediaUser {
   }
 
   /**
-   * A user who sends audio also receives audio on the producers' router, so that the user depends on only one worker.
+   * A user who sends audio also receives audio on the room's main router, so that the user depends on only one worker.
    */
   async #placeFor (direction: Direction): Promise<{ place: RoomRouter, release: () => void }> {
     if (direction === 'producer') return { place: await this.media.main(), release: () => {} }

@@ -45,7 +45,7 @@ export interface WorkerPool {
   /** Running workers, by index. */
   alive (): MediaWorker[]
   /**
-   * Reserves a slot for a router on the worker with the fewest routers. Starts an unused worker before any other worker
+   * Reserves a slot for a router on the worker with the fewest routers. Starts an unused worker before a running worker
    * gets a second router. If all workers are being replaced, waits for one of them.
    *
    * @throws OVERLOADED if every worker has its maximum number of routers
@@ -68,7 +68,7 @@ export interface WorkerPool {
    */
   place (worker: MediaWorker): MediaWorker
   /**
-   * Reserves a slot for a room's second or later router, on the given worker.
+   * Reserves a slot on the given worker for an additional router of a room.
    *
    * @throws OVERLOADED if the worker has its maximum number of routers
    */
@@ -79,8 +79,8 @@ export interface WorkerPool {
 }
 
 /**
- * A room gets a router on another worker if that worker has this many fewer listeners. Each voice piped to another
- * worker costs as much CPU as a listener, so a small room stays on one worker.
+ * A room gets a router on another worker only if that worker has at least this many fewer listeners. Each voice that is
+ * piped to another worker costs as much CPU as a listener, so a small room stays on one worker.
  */
 export const spreadAfter = 16
 /** How long to wait for a worker to start, in milliseconds. A start usually takes well under a second. */

@@ -33,7 +33,7 @@ export function createAudioQuota ({ config, directory, nodeId, sockets }: Pick<F
     },
     release (session) {
       session.hasAudio = false
-      if (session.open) record(session).catch(() => { /* The room counts until the session leaves it or ends. */ })
+      if (session.open) record(session).catch(() => { /* The room counts towards the limit until the session leaves it or ends. */ })
     }
   }
 }

@@ -20,7 +20,7 @@ declare module '../hooks.ts' {
   }
 }
 
-/** A peer, a tap or an injection that uses a room's media. The media stays open until its last user leaves. */
+/** A peer, tap, injection or mix output that uses a room's media. The media stays open until its last user leaves. */
 export interface MediaUser {
   /** Called when the room's media is closed, including this user's media. */
   mediaClosed (): void
@@ -65,7 +65,7 @@ export class RoomMedia {
   readonly #users = new Set<MediaUser>()
   readonly #context: RoomMediaContext
   readonly #onClosed: (media: RoomMedia) => void
-  /** The routers on workers other than the main router's worker. */
+  /** The room's additional routers, by worker. */
   readonly #further = new Map<MediaWorker, Promise<RoomRouter>>()
   #main: Main | undefined
   #openingMain: Promise<RoomRouter> | undefined
@@ -125,8 +125,8 @@ export class RoomMedia {
   }
 
   /**
-   * @returns the router that has all of the room's producers. If its worker has died, another of the room's routers or
-   *   a new router replaces it
+   * @returns the router that has all of the room's producers. If its worker has died, another router of the room
+   *   or a new router replaces it
    * @throws any error that {@link WorkerPool.take} throws; UNAVAILABLE if the media is closed
    */
   async main (): Promise<RoomRouter> {
@@ -151,7 +151,7 @@ export class RoomMedia {
     try {
       const opening = this.#further.get(worker) ?? this.#openFurther(worker)
       const place = await opening
-      if (this.#further.get(worker) !== opening && this.current !== place) throw unavailable('The media server is restarting')
+      if (this.#further.get(worker) !== opening && this.current !== place) throw unavailable('The media connection was closed during the request')
       return { place, release: place.listen(() => this.#closeFurther(worker, opening)) }
     } catch (error) {
       worker.listeners--
@@ -193,8 +193,8 @@ export class RoomMedia {
   async announce (producer: RoomProducer): Promise<void> {
     const { hooks, changed, counted } = this.#context
     const { producerId, owner } = producer
-    // Observe only the voices of sessions: neither music nor a service (which may send a mix of all speakers) counts as
-    // a speaker. Other servers observe their own speakers.
+    // Observe only the voices of sessions. Music is not a speaker, and a service may send a mix of all speakers. Other
+    // servers observe their own speakers.
     if (owner.kind === 'session' && producer.source === 'voice') await this.#main?.speakers.add(producerId)
     if (producer.closed) throw new ProducerNotFound(producerId)
     counted(this.roomId, this.#ownCount)
@@ -203,7 +203,7 @@ export class RoomMedia {
     changed(this.roomId)
   }
 
-  /** Adds a voice from another server. The other server announces the voice and observes its audio level. */
+  /** Adds a voice from another server. The relays announce the voice; that server observes the audio level. */
   addRelayed (producer: types.Producer, owner: ProducerOwner, source: ProducerSource, paused: boolean): RoomProducer {
     const added = new RoomProducer(producer, owner, { source, permit: { paused } }, {
       closed: () => {
@@ -274,7 +274,7 @@ export class RoomMedia {
         (active) => { if (!this.#closed) speaking(this.roomId, active) }
       )
       // During the request, the last listener may have left the router, or the last user may have left the room.
-      if (this.#closed || (promoted && this.#further.get(promoted[0]) !== promoted[1])) throw unavailable('The media server is restarting')
+      if (this.#closed || (promoted && this.#further.get(promoted[0]) !== promoted[1])) throw unavailable('The media connection was closed during the request')
       if (promoted) this.#further.delete(promoted[0])
       this.#main = { at, speakers }
       return at

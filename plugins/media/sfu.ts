@@ -71,7 +71,7 @@ export interface Sfu {
   /** A room's producers on all servers. */
   producersOf (roomId: string): ProducerInfo[]
   /**
-   * The given rooms' producers on all servers. The rooms need not have members on this server.
+   * Reads the producers of the given rooms on all servers. The rooms need not have members on this server.
    *
    * @returns one list per room
    * @throws UNAVAILABLE
@@ -100,11 +100,11 @@ export interface Sfu {
   pauseProducer (session: Session, by: PausedBy, producerId?: string): Promise<void>
   /** Removes the user's or the server's pause. A producer resumes once neither pause remains. */
   resumeProducer (session: Session, by: PausedBy, producerId?: string): Promise<void>
-  /** Lets a session receive a producer of its room. Any earlier consumer of the same producer is closed. */
+  /** Lets a session consume a producer of its room. Any earlier consumer of the same producer is closed. */
   consume (session: Session, transportId: string, producerId: string, capabilities: types.RtpCapabilities, options?: ConsumeOptions): Promise<ConsumerInfo>
   /**
-   * Lets a session receive its room's mix: the loudest voices and all music, as one producer. Starts the
-   * mix if there is none. Any earlier consumer of the mix is closed.
+   * Lets a session consume its room's mix: the loudest voices and all music, as one producer. Starts the mix if it is
+   * not running. Any earlier consumer of the mix is closed.
    */
   consumeMix (session: Session, transportId: string, capabilities: types.RtpCapabilities, options?: ConsumeOptions): Promise<ConsumerInfo>
   /** Closes all consumers of mixes. A mix that a feature also uses stays open. */
@@ -153,7 +153,8 @@ declare module '../hooks.ts' {
   interface KernelHooks {
     /**
      * Decides whether a session may send audio, and whether the server pauses the new producer. A handler throws an
-     * error to deny permission. Without a handler, every session may send.
+     * error to deny permission. Without a handler, every session may send. In a room without an owner, every session
+     * may send, and the hook is not called.
      */
     'media:produce': (roomId: string, session: Session) => Promise<ProducePermit | undefined>
     /** A user has paused or resumed a producer. */

@@ -23,8 +23,8 @@ export interface TappedVoice {
   ssrc: number
   payloadType: number
   /**
-   * Id of the RTP header extension for the audio level (RFC 6464). Packets lack this extension if the sender sends no
-   * levels.
+   * Id of the RTP header extension for the audio level (RFC 6464). The extension is missing if the sender does not send
+   * audio levels.
    */
   levelExtensionId: number | undefined
   /** Whether the producer is paused. A paused producer sends no packets. */

@@ -10,14 +10,14 @@ type RedisConfig = Pick<Config, 'NODE_ID' | 'REDIS_URL' | 'REDIS_HOST' | 'REDIS_
 const maxRetryDelayMs = 500
 /** A command fails after this multiple of the timeout, even if Redis replies to earlier commands in the meantime. */
 const maxTimeouts = 15
-/** How often a client looks for overdue commands, as a fraction of the timeout. */
+/** Interval at which a client looks for overdue commands, as a fraction of the timeout. */
 const lookShare = 1 / 16
 
 /**
  * Creates the client for a Redis that is configured as a URL, a host and port, Sentinels (which report the current
  * primary), or nodes of a Redis Cluster. The client connects when `connect()` is called.
  *
- * @param config must configure Redis
+ * @param config must contain the address of Redis
  * @param timeoutMs how long Redis may be silent before commands fail, in milliseconds
  */
 export function createRedisClient (config: RedisConfig, timeoutMs: number): Redis {
@@ -35,13 +35,13 @@ interface Batch {
 /**
  * Replaces the client's `sendCommand` and `duplicate`. The client's duplicates send their commands in the same way.
  *
- * Commands are written in batches, so that a burst needs few writes. After a pause, the first batch is written on the
- * next tick but one, after the replies and events for clients. Later batches are written at the end of the current
- * event loop iteration. Unlike ioredis's auto-pipelining, this does not wait for replies before it sends further
- * commands, and does not copy all defined commands each time.
+ * Commands are written in batches, so that a burst needs few writes. After a pause, the first batch waits for two
+ * rounds of `process.nextTick`, so that replies and events are sent to clients first. Later batches are written at the
+ * end of the current event loop iteration. Unlike ioredis's auto-pipelining, this does not wait for replies before it
+ * sends further commands, and does not copy all defined commands for each batch.
  *
- * A command times out only if Redis has sent nothing for the whole timeout, because a command in a burst waits for
- * the commands before it. After {@link maxTimeouts} times the timeout, it fails in any case. Unlike ioredis's
+ * A command in a burst waits for the commands before it, so it times out only if Redis sends nothing for the whole
+ * timeout. After {@link maxTimeouts} times the timeout, the command fails in any case. Unlike ioredis's
  * `commandTimeout`, this needs no timer per command.
  *
  * @param timedOut called when commands have timed out
@@ -52,7 +52,7 @@ function controlSending (client: Redis, timeoutMs: number, timedOut: () => void 
   const duplicate = client.duplicate.bind(client)
   const emptyBatch = (): Batch => ({ commands: [], writtenAt: Infinity })
   let batch = emptyBatch()
-  /** The written batches whose commands may be unsettled, from the oldest to the newest. */
+  /** The batches that have been written and may contain unsettled commands, oldest first. */
   let written: Batch[] = []
   let hasWritten = false
   let receivedAt = 0
@@ -89,8 +89,8 @@ function controlSending (client: Redis, timeoutMs: number, timedOut: () => void 
   let looking: NodeJS.Timeout | undefined
   client.on('connect', () => {
     client.stream.on('data', () => { receivedAt = performance.now() })
-    // Look only after the replies that have arrived are read: Node.js runs timers before it reads sockets, so after the
-    // process was blocked, a command could otherwise fail although Redis replied in time.
+    // Look only after reading the replies that have already arrived. Node.js runs timers before it reads sockets, so
+    // if the process was blocked, a command could otherwise fail although Redis replied in time.
     looking = setInterval(setImmediate, timeoutMs * lookShare, failOverdue).unref()
   })
   // When the connection is lost, ioredis rejects its commands.

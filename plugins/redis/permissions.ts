@@ -5,7 +5,7 @@ import { withTimeout } from '../errors/timeout.ts'
 /** Timeout of the checks, in milliseconds. */
 const timeoutMs = 10_000
 
-/** Whether Redis rejected the login, or a command that the server's user may not run. A retry would also fail. */
+/** Whether Redis rejected the login, or denied permission for a command. A retry would also fail. */
 export const isRefusal = (error: unknown): error is Error => error instanceof Error && /^(NOPERM|NOAUTH|WRONGPASS)\b/.test(error.message)
 
 /** @returns the error that makes the server exit at startup */

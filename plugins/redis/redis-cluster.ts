@@ -57,7 +57,7 @@ export function followPrimary (nodes: readonly ClusterAddress[], keyPrefix: stri
   let holders: ClusterAddress[] = []
   let isVerifying = false
 
-  /** @throws if no node knows the primary */
+  /** @throws if no node reports the primary */
   async function find (): Promise<ClusterAddress> {
     const candidates = new Map([...holders, ...nodes].map((node) => [nameOf(node), node]))
     try {
@@ -89,7 +89,7 @@ export function followPrimary (nodes: readonly ClusterAddress[], keyPrefix: stri
     }
   }
 
-  /** Closes the connections to all other nodes. */
+  /** Closes the connections to all nodes except the primary. */
   function closeOthers (primary: ClusterAddress): void {
     for (const [socket, name] of connections) if (name !== nameOf(primary)) socket.destroy()
   }
@@ -142,7 +142,7 @@ export function followPrimary (nodes: readonly ClusterAddress[], keyPrefix: stri
     verify () {
       if (isVerifying) return
       isVerifying = true
-      find().then(closeOthers, () => { /* The next command that is not answered causes another search. */ }).finally(() => { isVerifying = false })
+      find().then(closeOthers, () => { /* The next command that times out starts another search. */ }).finally(() => { isVerifying = false })
     }
   }
 }

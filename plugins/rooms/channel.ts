@@ -71,7 +71,7 @@ const stateStart = /^\{"state":\{"name":"([^"\\]+)","from":"([^"]*)","state":/
  * Reads the header of a {@link stateMessage}, but does not parse the state: the server that made the change has the
  * state already.
  *
- * @returns undefined if the header is different, for example because a server of an earlier version has sent it
+ * @returns undefined if the header has a different format, for example because an earlier server version sent it
  */
 function stateHeaderOf (header: string): StateHeader | undefined {
   const found = stateStart.exec(header)
@@ -150,7 +150,7 @@ async function appendAndPublish (
 ): Promise<void> {
   const tracked = bus.track(channel, message)
   if (!tracked) {
-    // Delivers in the same turn of the event loop, to keep messages in order.
+    // Publish in the same turn of the event loop, to keep messages in order.
     await Promise.all([append(undefined), bus.publish(channel, message)])
     return
   }
@@ -211,7 +211,10 @@ export interface RoomChannel {
   publishUnlogged (owner: string, roomId: string, type: string, data: object, entry: string): Promise<boolean>
 }
 
-/** Maximum number of spacing keys whose last entry this server remembers, for use while the store is unavailable. */
+/**
+ * Maximum number of `spacing` keys for which this server remembers the time of the last entry. The server uses these
+ * times while the store is unavailable.
+ */
 const maxRemembered = 50_000
 
 export function createRoomChannel ({ bus, clock, log, messages, store }: Pick<FastifyInstance, 'bus' | 'clock' | 'log' | 'messages' | 'store'>): RoomChannel {

@@ -69,7 +69,8 @@ export function createClosing (app: FastifyInstance, { nodeRooms, roomState, ann
   return {
     closeHere (room, createdAt, reason, event = closedEvent(room.roomId, reason, clock.now())) {
       room.closedUpTo = Math.max(room.closedUpTo, createdAt)
-      // The members are in a later room with the same name. Joins in flight check `closedUpTo` when they complete.
+      // If this is a later room with the same name, its members stay. Joins in flight check `closedUpTo` when they
+      // complete.
       if (room.record.createdAt > createdAt) return
       for (const session of room.members) deliverTo(room, session, event)
       removeMembers(room, reason)

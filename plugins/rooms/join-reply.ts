@@ -29,7 +29,7 @@ export async function joinReply (app: FastifyInstance, session: Session, { room,
 }
 
 /**
- * Removes the last participants from a join reply.
+ * Shortens a join reply: removes participants from the end of the list.
  *
  * @param excess by how much the reply is too large, in bytes
  */
@@ -64,7 +64,7 @@ async function standingOf (app: FastifyInstance, room: RoomRecord, session: Sess
 
 /**
  * Returns at most {@link maxListedParticipants} members: first the members that features return (seated users, for
- * example), then others in order of arrival.
+ * example), then other members in order of arrival.
  */
 async function featuredFirst (app: FastifyInstance, room: LocalRoom, { participants, count }: JoinResult): Promise<readonly Readonly<Profile>[]> {
   const first = (await app.hooks.settle('room:featured', timeoutMs, room)).flat().map(userKeyOf)

@@ -141,7 +141,7 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     }
   }
 
-  /** Handles a session that is missing from the store because the store has lost the room. */
+  /** Handles the leave of a session that is missing from the store because the store has lost the room. */
   async function leaveLostRoom (room: LocalRoom, session: Session): Promise<void> {
     unsynced.add(room.roomId)
     const [member] = await store.getMembers(room.roomId, [session.userKey])

@@ -103,7 +103,7 @@ export function createNodeRooms ({ bus, hooks, nodeId, store }: Pick<FastifyInst
         if (message.from !== nodeId) hooks.emit('room:nodeMessage', room.roomId, message.topic, message.data)
         return
       case 'restored':
-        // This server's state may be newer than the restored state, and its members may have missed events.
+        // This server's state may be newer than the restored state, and members on this server may have missed events.
         if (message.nodeId !== nodeId) unsynced.add(room.roomId)
     }
   }

@@ -258,7 +258,7 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
     if (!room || !hasOwner(room)) return
     const owner = ownerIn(current, room)
     if (await isPresent(roomId, owner)) return await endGrace(room, owner)
-    // The grace period starts again with the next join.
+    // If the room is empty, the grace period starts again with the next join.
     if (room.participantCount === 0 || !isActive()) return
     if (current?.absentSince === undefined) return await startGrace(room, owner)
     if (!isDue(current)) return await state.wakeAt(roomId, current.absentSince + graceMs)

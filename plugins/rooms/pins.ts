@@ -13,7 +13,7 @@ const hashBytes = 32
 
 const digest = (text: string) => createHash('sha256').update(text).digest()
 
-/** Compares a PIN with an unhashed PIN, in constant time. */
+/** Compares two unhashed PINs in constant time. */
 export const isEqual = (one: string, other: string): boolean => timingSafeEqual(digest(one), digest(other))
 
 /** Limits concurrent hashing, because it runs in Node's thread pool, which also serves file and DNS operations. */

@@ -19,10 +19,10 @@ export interface Presence {
   close (): void
 }
 
-/** Minimum time between two bursts of room:presence events in a room (protocol.md, section 4). */
+/** Minimum time between two bursts of room:presence events in a room (docs/protocol.md, "Rooms"). */
 export const presenceIntervalMs = 1000
 const retryMs = 200
-/** Maximum profiles in a room:presence event (protocol.md, section 7, "Big events"). */
+/** Maximum profiles in a room:presence event (docs/protocol.md, "Frames"). */
 const maxProfiles = 20
 /** Maximum user ids in a room:presence event. */
 const maxLeft = 500
@@ -37,7 +37,7 @@ const maxLeftBytes = maxEventBytes / 8
 const maxBurstBytes = 262_144
 
 /**
- * Batches joins and leaves in large rooms. A user who joins and leaves between two events appears in neither.
+ * Batches joins and leaves in large rooms. A user who joins and leaves between two events appears in neither event.
  *
  * When many users join at once, events wait until the members have read the earlier events, so that no socket is closed
  * because its send queue is too long.

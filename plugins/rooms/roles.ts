@@ -23,7 +23,9 @@ export interface Roles extends Pick<Rooms, 'roleOf' | 'roleOfUser' | 'defaultRol
   isHost (room: RoomRecord, session: Session): Promise<boolean>
 }
 
-/** Determines users' roles and rooms' owners. Asks the features first; if none decides, uses the kernel's data. */
+/**
+ * Determines users' roles and rooms' owners. Asks the features first. If no feature decides, uses the kernel's data.
+ */
 export function createRoles (
   { cluster, directory, hooks, nodeId, sockets, store }: Pick<FastifyInstance, 'cluster' | 'directory' | 'hooks' | 'nodeId' | 'sockets' | 'store'>,
   nodeRooms: Pick<NodeRooms, 'get'>,

@@ -47,7 +47,8 @@ declare module '../hooks.ts' {
     [hook: `room:state:${string}`]: (room: LocalRoom, state: unknown) => void
     /**
      * Members on this server have missed changes. The feature that owns the state must synchronously call `send` with
-     * the events that turn `from` into `to`. Either is undefined if the state did not exist.
+     * the events that turn `from` into `to`. `from` is undefined if the state did not exist before; `to` is undefined
+     * if the state no longer exists.
      */
     'room:stateMissed': (room: LocalRoom, name: string, from: unknown, to: unknown, send: (events: readonly RoomEvent[]) => void) => void
   }

@@ -310,14 +310,14 @@ declare module '../hooks.ts' {
     'room:nodeMessage': (roomId: string, topic: string, data: unknown) => void
     /** A dead server's members are about to be removed from a room. If a handler fails, the hook is called again. */
     'room:nodeRemoved': (roomId: string, nodeId: string) => Promise<void>
-    /** A room's last session on this server has left the room. The room may have members on other servers. */
+    /** A room no longer has members or joining sockets on this server. It may have members on other servers. */
     'room:released': (roomId: string) => void
 
     /**
      * Lets the feature that manages a room decide whether a session may join it. If the result is `managed` and the
-     * room does not exist, the join creates it without an owner, a PIN or a request to the backend. In rooms without an
-     * owner, every member may send audio, nobody can become the owner or lock the room, and only users whose token has
-     * the `admin` role are admins. A handler rejects the join by throwing an error.
+     * room does not exist, the join creates it without an owner or a PIN, and without a request to the backend. In
+     * rooms without an owner, every member may send audio, nobody can become the owner or lock the room, and only users
+     * whose token has the `admin` role are admins. A handler rejects the join by throwing an error.
      */
     'room:admit': (roomId: string, session: Session) => Promise<'managed' | undefined>
     /**
@@ -330,8 +330,8 @@ declare module '../hooks.ts' {
      */
     'room:reserved': (roomId: string) => Promise<ReservedRoom | undefined>
     /**
-     * Returns a user's role. The first result is used. If no handler returns a role, it depends on the room's current
-     * owner, the roles that the owner has assigned, and the user's token.
+     * Returns a user's role. The first result is used. If no handler returns a role, the role depends on the room's
+     * current owner, the roles that the owner has assigned, and the user's token.
      */
     'room:role': (room: RoomRecord, session: Session) => Promise<Role | undefined>
     /**
@@ -344,7 +344,7 @@ declare module '../hooks.ts' {
      * profiles, which are copies.
      */
     'room:participants': (room: LocalRoom, profiles: Profile[]) => void
-    /** Returns the members that have priority when a list cannot contain all members. */
+    /** Returns the members who have priority when a list cannot contain all members. */
     'room:featured': (room: LocalRoom) => readonly UserId[]
 
     // Each of the following hooks is called on only one server of the cluster.
@@ -358,7 +358,10 @@ declare module '../hooks.ts' {
     'room:kicked': (roomId: string, userId: UserId) => void
     /** A room was closed and deleted. */
     'room:removed': (room: RoomRecord, reason: RoomCloseReason) => void
-    /** The hooks above may have been skipped for the room, because a server died or the store was unavailable. */
+    /**
+     * Some calls of the hooks from `room:created` to `room:removed` may have been skipped for the room, because a
+     * server died or the store was unavailable.
+     */
     'room:resynced': (roomId: string) => void
   }
 }

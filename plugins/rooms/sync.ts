@@ -73,7 +73,8 @@ export function createRoomSync ({ bus, nodeId, store }: Pick<FastifyInstance, 'b
     // If the room is added to `unsynced` after this line, it is synced again.
     unsynced.delete(roomId)
     const members = [...room.members].map((session) => ({ sessionId: session.id, userKey: session.userKey, profile: session.user.profile }))
-    // The store may already list a joining socket that is not in `members` yet. This sync removes it, so sync again.
+    // The store may already list a joining socket that is not in `members` yet. This sync removes the socket from the
+    // store, so sync again.
     if (room.joining.size > 0) unsynced.add(roomId)
     if (members.length === 0) return
     const documents = roomState.snapshot(roomId)

@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { isStorable } from './texts.ts'
 
-/** See protocol.md, "Ids". `.` and `..` are not allowed: HTTP clients remove them from URLs. */
+/** See docs/protocol.md, "Frames". `.` and `..` are not allowed: HTTP clients remove them from URLs. */
 export const roomId = z.string().max(128, 'must have at most 128 characters')
   .regex(/^(\.{0,2}[A-Za-z0-9_:-][A-Za-z0-9_.:-]*|\.{3}[A-Za-z0-9_.:-]*)$/, 'must be 1–128 characters of A–Z a–z 0–9 _ . : -, but not . or ..')
 /** A user's id as a string, even if it is numeric. `.` and `..` are not allowed: HTTP clients remove them from URLs. */

@@ -1,4 +1,4 @@
-/** Maximum size of an event or a reply, in bytes (protocol.md, section 7, "Big events"). */
+/** Maximum size of an event or a reply, in bytes (docs/protocol.md, "Frames"). */
 export const maxEventBytes = 65_536
 
 /**

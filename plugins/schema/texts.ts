@@ -15,8 +15,8 @@ export function text (min: number, max: number) {
 
 /**
  * Whether a string has neither a NUL character nor an unpaired surrogate. JSON allows both, but some databases reject
- * NUL, and UTF-8 cannot represent unpaired surrogates. User ids that differ only in these would become the same Redis
- * key.
+ * NUL, and UTF-8 cannot represent unpaired surrogates. Two user ids that differ only in an unpaired surrogate would
+ * become the same Redis key.
  */
 export const isStorable = (text: string): boolean => text.isWellFormed() && !text.includes('\0')
 

@@ -14,7 +14,7 @@ export const meanings = {
   BAN_LIMIT: 'The room already has the maximum number of bans. details: {limit}'
 }
 
-/** Marks a join error that does not apply to the room's owner and admins, because a host has locked the room. */
+/** Marks a join error as caused by a host's lock, which does not apply to the room's owner and admins. */
 export const markLockedByHost = <E extends Error>(error: E) => Object.assign(error, { lockedByHost: true as const })
 
 /** Whether the room's owner and admins may join despite this error. */

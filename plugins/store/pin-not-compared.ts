@@ -1,6 +1,6 @@
 /**
- * Thrown if a join must first compare its PIN with the room's hash. The kernel handles this error; clients never
- * receive it, so it is not in errors.ts.
+ * Thrown if the PIN of a join was not compared with the room's current hash. The kernel handles this error; clients
+ * never receive it, so it is not in errors.ts.
  */
 export class PinNotCompared extends Error {
   override readonly name = 'PinNotCompared'

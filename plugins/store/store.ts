@@ -43,7 +43,7 @@ export interface MemberStore {
   getMembers (roomId: string, userKeys: readonly string[]): Promise<(Profile | undefined)[]>
   /**
    * @param limit maximum number of users per room
-   * @returns some users of each room: first the users in `first` who are present, then others in order of arrival
+   * @returns some users of each room: first the users in `first` who are present, then other users in order of arrival
    */
   getSomeMembers (rooms: readonly { roomId: string, first: readonly string[] }[], limit: number): Promise<Profile[][]>
 
@@ -81,7 +81,7 @@ export interface RecordStore {
   /** @returns rooms that became empty at or before `before`, earliest first. Some of them may have members again */
   listEmptyRooms (before: number, limit: number): Promise<string[]>
   /**
-   * Removes a room from the list of empty rooms, because it has members again or no longer exists. Does nothing if the
+   * Removes a room from the list of empty rooms if the room has members again or no longer exists. Does nothing if the
    * room was added to the list after `before`.
    */
   forgetEmptyRoom (roomId: string, before: number): Promise<void>
@@ -134,7 +134,7 @@ export interface StateStore {
    *   other servers may be about to restore newer state
    */
   swapDocument (command: SwapCommand): Promise<SwapResult>
-  /** @returns the state of each room's document with this name */
+  /** @returns one value per room: the state of the document with this name; undefined if there is no document */
   readDocuments (roomIds: readonly string[], name: string): Promise<(string | undefined)[]>
   /**
    * Appends an entry to one of a room's logs, and records activity in the room. Publishes the message in the same step,
@@ -197,7 +197,7 @@ export interface RoomStore extends MemberStore, RecordStore, StateStore, NodeMem
 /** How long the store remembers a closed room, so that a disconnected server does not restore it, in milliseconds. */
 export const closedMemoryMs = 600_000
 /**
- * Maximum numbers of wrong PINs in one window (protocol.md, section 7, "Quotas"). `perUser` counts per user and room;
+ * Maximum numbers of wrong PINs in one window (docs/protocol.md, "Frames"). `perUser` counts per user and room;
  * `perAddress` counts across all rooms.
  */
 export const wrongPins = { perUser: 5, perAddress: 20, perRoom: 200 } as const

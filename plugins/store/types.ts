@@ -127,7 +127,7 @@ export interface SwapCommand {
   name: string
   /** The version that the document must have. A version with the number 0 means that the document must not exist. */
   expected: string
-  /** The new state, as JSON; undefined to only check the version. */
+  /** The new state, as JSON. If omitted, only the version is checked. */
   state?: string | undefined
   /**
    * The part of the state that survives a restart even with the memory store, as JSON; undefined if nothing survives.
@@ -188,5 +188,5 @@ export interface WrittenMembers extends MembersChange {
   documents: ReadonlyMap<string, StoredDocument>
 }
 
-/** Maximum participants in the reply to a join (protocol.md, room:join). */
+/** Maximum participants in the reply to a join (docs/protocol.md, "Rooms"). */
 export const maxListedParticipants = 100

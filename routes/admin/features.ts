@@ -17,7 +17,7 @@ const feature = z.object({
   generation: z.int().describe('Number of the running generation; 0 if the feature is not running'),
   dependencies: names,
   loadedAt: z.int().nullable().describe('Epoch milliseconds'),
-  error: z.string().nullable().describe('Why the feature is not running or its last change failed'),
+  error: z.string().nullable().describe('Why the feature is not running, or why its last change failed'),
   messages: names,
   routes: names,
   config: z.record(z.string(), z.unknown()).describe('Current settings'),

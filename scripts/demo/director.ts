@@ -63,7 +63,7 @@ export async function direct ({ script, talkers, host, recordings }: DirectorOpt
       case 'leave':
       case 'return':
         talker.wants.present = beat.does === 'return'
-        // A talker who returns has no seat until a later beat of the script seats them.
+        // A talker who returns is a listener until a later beat of the script gives them a seat.
         talker.wants.seated = false
         await talker.keep()
         return await delay(between(400, 1200))
@@ -98,7 +98,7 @@ export async function direct ({ script, talkers, host, recordings }: DirectorOpt
     }
   }
 
-  /** Plays a listener's interjection while another talker speaks. */
+  /** Plays the interjection of another talker while `speaker` speaks. */
   function throwIn (speaker: Talker, next: Line | undefined, ms: number): void {
     const able = asides.flatMap((aside) => {
       const talker = byKey.get(aside.who)

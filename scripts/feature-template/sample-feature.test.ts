@@ -15,7 +15,7 @@ t.test('sends a text to everyone in the room', async (t) => {
   t.match(await (await fetch(`${server.url}/metrics`)).text(), 'flylive_sample_feature_total 1')
 })
 
-t.test('rejects texts that its schema or its settings do not allow', async (t) => {
+t.test('rejects texts that the schema or the settings do not allow', async (t) => {
   const server = await build(t, { env })
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })

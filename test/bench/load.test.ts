@@ -69,7 +69,7 @@ t.test('counts the packets that the network drops', async (t) => {
 })
 
 const withMix = existsSync(join(root, 'features', 'mix')) ? {} : { skip: 'there is no feature mix' }
-t.test('listeners of the mix receive one stream', withMix, async (t) => {
+t.test('each listener of the mix receives one stream', withMix, async (t) => {
   const { url } = await build(t)
   const { code, stdout, stderr } = await load(t, ['--url', url, '--mode', 'mix', '--speakers', '2', '--listeners', '3', '--seconds', '3'])
   const cells = cellsOf(stdout)

@@ -4,7 +4,7 @@ import { act, expectTone, frequencyOf, getUp, give, personOn, receptionOf, seatO
 import { startCall } from '../support/call.ts'
 import { until } from '../support/retry.ts'
 
-// Tests a complete call, which Ada, the host, moderates. Ada sends a 440 Hz tone, and Bob sends a 1000 Hz tone.
+// Tests a complete call. Ada, the host, moderates the call and sends a 440 Hz tone. Bob sends a 1000 Hz tone.
 
 const room = 'rehearsal'
 const { server, ada, bob, bobsBrowser, keepsFlowing } = await startCall(t, { env: { FEATURES: 'auth,media,seats,chat,gifts,lobby,moderation,stage', MEDIASOUP_WORKERS: '1' }, room })
@@ -149,8 +149,8 @@ t.test('mutes and unmutes a user', async (t) => {
   for (const page of [ada, bob, cyd]) await personOn(page, 'Ada', 'speaking').waitFor()
 })
 
-t.test('a user who leaves disappears from the other pages', async (t) => {
-  // Audio takes a lot of CPU time, so only Bob sends it from here on.
+t.test('a user who leaves disappears from the pages of the other users', async (t) => {
+  // Sending audio takes a lot of CPU time, so only Bob sends audio from here on.
   await ada.evaluate(() => window.flylive?.audio?.unpublish())
   await bob.getByRole('button', { name: 'Leave', exact: true }).click()
   await bob.getByRole('button', { name: 'Join', exact: true }).waitFor()
@@ -210,7 +210,7 @@ t.test('the host removes, bans and unbans a user', async (t) => {
   await closeSheet()
   await bob.getByRole('button', { name: 'Join', exact: true }).click()
   await personOn(ada, 'Bob').waitFor()
-  t.pass('and is back')
+  t.pass('the unbanned user has rejoined')
 })
 
 t.test('the host locks the room', async (t) => {
@@ -222,7 +222,7 @@ t.test('the host locks the room', async (t) => {
   await cyd.getByRole('img', { name: 'Locked' }).waitFor()
   await bob.getByRole('button', { name: 'Join', exact: true }).click()
   await bob.getByText('This room is locked. Nobody else can join').waitFor()
-  t.pass('for everyone who is not in it')
+  t.pass('the removed user cannot join the locked room')
 })
 
 t.test('the host appoints a moderator, then hands the room over; the new host ends the room', async (t) => {

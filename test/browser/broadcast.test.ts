@@ -49,7 +49,7 @@ t.test('a listener without an account receives the tone of the microphone', asyn
   await take(listener, 'listen')
 })
 
-t.test('after a pause, playback continues live', async () => {
+t.test('a listener can pause and resume playback', async () => {
   await listener.getByRole('button', { name: 'Pause' }).click()
   await sign(listener, 'Paused')
   await listener.getByRole('button', { name: 'Listen' }).click()

@@ -9,7 +9,7 @@ export const phone = { width: 360, height: 740 }
 /** Waits until a page shows a status. */
 export const sign = (page: Page, text: string) => page.getByRole('status').filter({ hasText: text }).waitFor()
 
-/** If the variable LOOKS is set, saves a screenshot in the folder that it names. */
+/** If the environment variable LOOKS contains the path of a folder, saves a screenshot in that folder. */
 export async function take (page: Page, name: string): Promise<void> {
   const folder = process.env.LOOKS
   if (folder !== undefined) await page.screenshot({ path: join(resolve(folder), `${name}.png`) })

@@ -20,7 +20,7 @@ declare global {
   }
 }
 
-/** Starts a web server whose pages contain the client. It rejects WebSockets, like a proxy without support for them. */
+/** Starts a web server whose pages contain the client. Like some proxies, the server rejects WebSockets. */
 async function createSite (): Promise<string> {
   const { outputFiles: [script] } = await bundle({ entryPoints: [join(import.meta.dirname, '../../client/index.ts')], bundle: true, write: false, format: 'esm', platform: 'browser' })
   const site = createServer(({ url }, response) => {

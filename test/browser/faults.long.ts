@@ -32,7 +32,7 @@ t.test('a call survives faults in any order', async (t) => {
       for (const session of server.app.sockets.all()) session.terminate()
     },
     async seat () {
-      // Ada uses seats 0 to 3, and Bob seats 4 to 7.
+      // Ada uses seats 0 to 3, and Bob uses seats 4 to 7.
       const [page, first] = pick([[ada, 0], [bob, 4]] as const)
       await page.evaluate((seatIndex) => window.flylive?.connection.request('seat:take', { seatIndex }).catch(() => {}), first + Math.floor(Math.random() * 4))
     },

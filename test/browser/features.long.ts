@@ -25,7 +25,7 @@ t.test('disabling media stops the audio; enabling it restores the audio', async 
   for (let round = 1; round < rounds; round++) await interruptMedia(t, call)
 })
 
-t.test('without the seats feature everyone may speak, and with it only seated users', async (t) => {
+t.test('everyone may speak while the seats feature is off; only seated users may speak while it is on', async (t) => {
   const cyd = await visit(t, bobsBrowser, server.url, { name: 'Cyd', room: 'r1', microphone: false })
   await expectTone(cyd, 'Ada', 440)
   await listen(cyd)

@@ -18,7 +18,7 @@ import { until } from '../support/retry.ts'
 export interface Extent {
   /** Whether the server is a separate process, as in production. A server in the test's process starts much faster. */
   ownProcess: boolean
-  /** Whether the talkers use the stage. Otherwise, they use a page with only the client, which needs much less CPU. */
+  /** Whether the talkers use the stage. If not, they use a page with only the client, to save CPU time. */
   onStage: boolean
   /** Number of rounds; each round reloads every feature once. */
   rounds: number

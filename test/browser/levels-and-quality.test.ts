@@ -51,7 +51,7 @@ const goodFrom = (page: Page) => until(async () => {
 let ada: Page
 let bob: Page
 
-t.test('a user who is alone in a room has no levels and no quality', async (t) => {
+t.test('a user who is alone in a room has no audio levels and no connection quality', async (t) => {
   bob = await enter(bobsBrowser, 2, 'Bob', false)
   await until(() => bob.evaluate(() => window.flylive?.audio?.state === 'on'))
   t.same(await levelsOn(bob), [])
@@ -91,7 +91,7 @@ t.test('measures quality in both directions', async (t) => {
   t.ok(Number(sent.sent?.bitsPerSecond) > 5000)
 })
 
-t.test('a muted user has no level and does not lower the quality', async (t) => {
+t.test('a muted user has no audio level and does not lower the connection quality', async (t) => {
   await ada.evaluate(() => window.flylive?.audio?.mute())
   await until(async () => await levelOf(bob, 1) === 0)
   // The first measurement may include packets that were in flight when Ada muted.

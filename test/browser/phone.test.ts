@@ -58,7 +58,7 @@ async function enter (room: string): Promise<void> {
 const isConnected = () => page.getByRole('status').filter({ hasText: 'Connected' }).waitFor()
 const membersOf = async (room: string) => (await server.admin('GET', `/admin/rooms/${room}`)).body?.participantCount
 
-/** By default, most tests run only in portrait. With ALL_LOOKS (phone.long.ts), they also run in landscape. */
+/** By default, most tests run only in portrait. With ALL_LOOKS (phone.long.ts), these tests also run in landscape. */
 const all = process.env.ALL_LOOKS !== undefined
 for (const viewport of all ? [portrait, landscape] : [portrait]) {
   const size = `${viewport.width}×${viewport.height}`

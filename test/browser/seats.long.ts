@@ -89,7 +89,7 @@ t.test('survives seat changes while audio is being set up', async (t) => {
   await expectTone(ada, 'Bob', 1000)
 })
 
-t.test('a user who reconnects too late to keep the seat gets another one', async () => {
+t.test('a user who reconnects too late to keep the seat takes a different seat', async () => {
   await bob.evaluate(() => {
     // The network is down for longer than the seat's grace period.
     const socket = WebSocket

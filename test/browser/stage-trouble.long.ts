@@ -5,8 +5,8 @@ import { allowMicrophone, expectTone, leaveRoom, openBrowser, personOn, seatOn, 
 import { startServer } from '../support/process.ts'
 import { until } from '../support/retry.ts'
 
-// Tests how the stage reacts to rare or lengthy failures; stage-trouble.test.ts has the others. Ada sends a 440 Hz
-// tone, and Bob sends a 1000 Hz tone.
+// Tests how the stage reacts to rare or lengthy failures; stage-trouble.test.ts tests other failures. Ada sends a
+// 440 Hz tone, and Bob sends a 1000 Hz tone.
 
 const env = { FEATURES: 'auth,media,seats,chat,gifts,reactions,lobby,stage', MEDIASOUP_WORKERS: '1' }
 let server = startServer(t, env)
@@ -39,7 +39,7 @@ const alertOf = (page: Page, text: string) => page.getByRole('alert').filter({ h
 const button = (page: Page, name: string | RegExp) => page.getByRole('button', { name, exact: typeof name === 'string' })
 const hearEachOther = () => Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
 
-// Later tests need the restarted server, so the parent test stops it.
+// Later tests need the server that this test restarts, so the parent test stops that server.
 const suite = t
 t.test('recovers from a server restart', async (t) => {
   const { port } = new URL(url)
@@ -236,7 +236,8 @@ t.test('explains that an insecure page has no microphone', async (t) => {
     name: 'Eve',
     room,
     microphone: false,
-    // On an insecure page, the client identifies the browser only by its user agent, so hide that it is headless.
+    // On an insecure page, the client identifies the browser only by its user agent, so hide that the browser is
+    // headless.
     userAgent: (await ada.evaluate(() => navigator.userAgent)).replace('Headless', '')
   })
   await statusOf(page, 'Connected, listening')

@@ -173,7 +173,7 @@ t.test('retry() skips the delay before the next connection attempt', async (t) =
   await connection.connect()
 })
 
-t.test('emits closed and can connect again after close()', async (t) => {
+t.test('close() emits `closed`; afterwards, the client can connect again', async (t) => {
   const { connection, states } = watch(t, { url: server.url })
   await connection.connect()
   const pending = connection.request('user:getRoom', { userId: 1 })

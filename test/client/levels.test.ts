@@ -34,7 +34,7 @@ t.test("returns 0 if there is no recent packet, regardless of the browser's cloc
   }
 })
 
-t.test('keeps receivers independent', async (t) => {
+t.test('tracks each receiver separately', async (t) => {
   const levels = new Levels()
   const [one, other] = [receiver({ timestamp: 1, audioLevel: 0.5 }), receiver({ timestamp: 1, audioLevel: 0.5 })]
   levels.of(one, 0)

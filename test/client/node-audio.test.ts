@@ -62,8 +62,8 @@ t.test('a listener receives the voices or the mix after two round trips', async 
     const listener = enter(t, server, 10 + i, { handlerName: 'Chrome111', receive })
     const consumers = receive === 'mix' ? 1 : voices
     const sent = listRequests(listener)
-    // Hold the second round trip's replies until all its requests are sent. A request that waits for one of these
-    // replies would never be sent.
+    // Hold the replies of the second round trip until all of its requests are sent. If a request waited for one of
+    // these replies, it would never be sent.
     const second = ['transport:connect', ...Array.from({ length: consumers }, () => 'audio:consume')].toSorted()
     sent.hold(second, async () => { await until(() => sent.types.filter((type) => second.includes(type)).length === second.length) })
     await listener.join('r1')

@@ -84,7 +84,7 @@ t.test('detects a restarted stream, and a new stream with an old id', async (t) 
   t.match(third?.received, { packets: 40, lossRatio: 0.2 })
 })
 
-t.test('ignores corrected losses', async (t) => {
+t.test('reports no loss if the number of lost packets decreases', async (t) => {
   const [, second] = measured(
     { received: statsOf(...way(), inbound(1, { packetsLost: 10 })) },
     { received: statsOf(...way(), inbound(1, { packetsReceived: 1000, packetsLost: -2 })) }
@@ -123,7 +123,7 @@ t.test('measures sent audio from the server\'s reports', async (t) => {
   t.match(unreported, { rating: 'good', sent: { packets: 500, lossRatio: 0, jitterMs: 0 }, received: { packets: 0 } }, 'assumes no loss before the first report')
 })
 
-t.test('describes the route', async (t) => {
+t.test('reports the network route', async (t) => {
   const routeOf = (...entries: Entry[]) => measured({ received: statsOf(...entries) })[0]?.route
   t.match(routeOf(...way({ local: { protocol: 'tcp' } })), { protocol: 'tcp' })
   const relay = { candidateType: 'relay', protocol: 'udp' }

@@ -49,7 +49,7 @@ t.test('retries after a temporary error', async (t) => {
   t.same(asked, [['chat'], ['chat'], ['chat']])
 })
 
-t.test('queues features that are enabled during a request, and drops disabled ones', async (t) => {
+t.test('queues features that are enabled during a request, and removes features that are disabled again', async (t) => {
   const { connection, renewal, asked, answer } = follow()
   renewal.begin()
   connection.announce('feature:enabled', 'chat')

@@ -3,8 +3,8 @@ import t from 'tap'
 import { onEveryStore } from '../support/build.ts'
 import { goesOn, heals, liveRoom } from './backend-away.ts'
 
-// In one test, the backend returns 503 for a minute. In the other, it is stopped until the cached responses are too old
-// to use.
+// In one test, the backend returns 503 for a minute. In the other test, the backend is stopped until the cached
+// responses are too old to use.
 
 const awayMs = 60_000
 const staleMs = 30_000 + 300_000

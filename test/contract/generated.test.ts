@@ -83,7 +83,7 @@ const named: Readonly<Record<string, fc.Arbitrary<Json>>> = {
 }
 
 /**
- * Plausible values for particular requests, which override {@link named}. The kicked user (99) does not exist, because
+ * Plausible values for particular requests. They override {@link named}. The kicked user (99) does not exist, because
  * a kicked client could not send any more requests.
  */
 const namedOf: Readonly<Record<string, typeof named>> = { 'room:kick': { ...named, userId: oneOf(99) } }

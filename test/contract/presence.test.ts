@@ -113,7 +113,7 @@ t.test('loses no user when the room becomes small', async (t) => {
   for (const client of [bob, eve]) await client.ok('room:join', { roomId: 'r1' })
   await until(() => seen.there.size === 3)
 
-  // Within one second, Eve leaves the big room and rejoins once it is small.
+  // Within one second, Eve leaves the big room and rejoins once the room is small.
   await eve.ok('room:leave')
   await bob.ok('room:leave')
   await eve.ok('room:join', { roomId: 'r1' })

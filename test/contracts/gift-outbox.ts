@@ -114,7 +114,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.same((await a.take(sizes, leaseMs)).gifts, [])
   })
 
-  t.test('a taken gift is exclusive until its lease expires', async (t) => {
+  t.test('a taken gift cannot be taken again until its lease expires', async (t) => {
     const { a, b, clock } = await make(t)
     const gifts = Array.from({ length: 3 }, () => giftOf())
     for (const gift of gifts) await a.add(gift)
@@ -127,14 +127,14 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.same(ids(second.gifts), ids(gifts), 'no gift is lost')
     t.equal(second.tries, 0, 'the attempt is not counted')
     for (const outcome of [processed, ledger, failed, dead, again(0)]) {
-      t.same(await a.settle(first.token, all(first, outcome)), [], 'the first taker can no longer settle the gifts')
+      t.same(await a.settle(first.token, all(first, outcome)), [], 'the expired lease can no longer settle the gifts')
     }
     t.same(await a.counts(), { ...nothing, queued: 3 })
     t.equal((await b.settle(second.token, all(second, processed))).length, 3)
     t.same(await a.counts(), nothing)
   })
 
-  t.test('a batch can be settled after its lease expires unless another taker took its gifts', async (t) => {
+  t.test('a batch whose lease has expired can still be settled if its gifts were not taken again', async (t) => {
     const { a, b, clock } = await make(t)
     await a.add(giftOf())
     const batch = await a.take(sizes, leaseMs)
@@ -143,7 +143,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.same((await b.take(sizes, leaseMs)).gifts, [])
   })
 
-  t.test('concurrent takers receive different gifts', async (t) => {
+  t.test('concurrent calls to take() return different gifts', async (t) => {
     const { a, b } = await make(t)
     const gifts = Array.from({ length: 60 }, () => giftOf())
     await Promise.all(gifts.map((gift, i) => (i % 2 ? a : b).add(gift)))

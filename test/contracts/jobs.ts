@@ -25,7 +25,7 @@ export function jobStoreContract (t: Test, make: (t: Test) => Promise<JobStore>)
     t.same(await keys(5000), [], 'the later due times do not make a taken job due again')
   })
 
-  t.test('a taken job is exclusive until it is settled', async (t) => {
+  t.test('a taken job cannot be taken again until it is settled or its lease expires', async (t) => {
     const store = await make(t)
     await store.schedule('a', 'k', 1000)
     const [job] = await store.takeDue('a', 1000, 10, 5000)
@@ -34,7 +34,7 @@ export function jobStoreContract (t: Test, make: (t: Test) => Promise<JobStore>)
     t.same(await store.takeDue('a', 4999, 10, 9000), [])
     await store.settle('b', job)
     await store.settle('a', { ...job, token: job.token + 1 })
-    t.same(await store.takeDue('a', 4999, 10, 9000), [], 'only the taker can settle a job')
+    t.same(await store.takeDue('a', 4999, 10, 9000), [], 'a job can be settled only with its name and token')
     await store.settle('a', job)
     t.same(await store.takeDue('a', 1e12, 10, 2e12), [], 'the job is settled')
     await store.settle('a', job, 1)
@@ -78,12 +78,12 @@ export function jobStoreContract (t: Test, make: (t: Test) => Promise<JobStore>)
     if (!lost || !again) return
     await store.settle('a', lost)
     await store.settle('a', lost, 1)
-    t.same(await store.takeDue('a', 8999, 10, 12_000), [], 'a late taker cannot settle the job')
+    t.same(await store.takeDue('a', 8999, 10, 12_000), [], 'an expired token cannot settle the job')
     await store.settle('a', again)
     t.same(await store.takeDue('a', 1e12, 10, 2e12), [])
   })
 
-  t.test('concurrent takers receive each job once', async (t) => {
+  t.test('concurrent calls to takeDue() return each job once', async (t) => {
     const store = await make(t)
     for (let i = 0; i < 30; i++) await store.schedule('a', `k${i}`, i)
     const taken = await Promise.all(Array.from({ length: 20 }, (_, i) => store.takeDue('a', 1000, 2, 50_000 + i)))

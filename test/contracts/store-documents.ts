@@ -6,7 +6,8 @@ import { codeOf, joining, recordOf } from './store.ts'
 const document = (version: string, state: unknown) => ({ version, state: JSON.stringify(state) })
 
 /**
- * Runs the tests for shared room state (documents and logs). Every room store must pass them.
+ * Runs the tests for shared room state (documents and logs). Every room store must pass these
+ * tests.
  *
  * @param make creates an empty store that is closed after the test
  */

@@ -33,7 +33,7 @@ async function busy (store: RoomStore, limit: number): Promise<string[]> {
 }
 
 /**
- * Runs the tests for paginated lists. Every room store must pass them.
+ * Runs the tests for paginated lists. Every room store must pass these tests.
  *
  * @param make creates an empty store that is closed after the test
  */

@@ -410,7 +410,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.same((await store.listRooms('', 10)).map(({ roomId }) => roomId), ['r1'])
   })
 
-  t.test('a check succeeds', async (t) => {
+  t.test('check() succeeds while the store is available', async (t) => {
     const store = await make(t)
     await store.check()
     t.match(store.kind, /^(memory|redis)$/)

@@ -72,7 +72,7 @@ t.test('each alert passes its test', async (t) => {
   }
 })
 
-t.test('a server is identified by its node in metrics and log lines', async (t) => {
+t.test('metrics and log lines contain the NODE_ID of the server', async (t) => {
   const lines: Record<string, unknown>[] = []
   const server = await build(t, { env: { NODE_ID: 'audio-7', FEATURES: 'auth,chat' }, log: (line) => lines.push(line) })
   t.match(await (await fetch(`${server.url}/metrics`)).text(), /^flylive_node_info\{node="audio-7",version="\d[^"]*"\} 1$/m)

@@ -15,7 +15,7 @@ import type { Receiver } from '../support/webhook-receiver.ts'
 
 // Checks that each feature can be disabled: the server starts, the other features keep working, and the messages of the
 // disabled feature return FEATURE_DISABLED. On each server, several features that do not use each other are disabled.
-// In matrix-pairs.long.ts, only one is.
+// On each server in matrix-pairs.long.ts, only one feature is disabled.
 
 const folder = join(import.meta.dirname, '..', '..', 'features')
 const features = readdirSync(folder).sort()

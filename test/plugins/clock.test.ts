@@ -47,7 +47,7 @@ t.test('the clock catches up with a faster clock, and never runs backwards', asy
   t.equal(Number.isInteger(latest), true)
 })
 
-t.test('an inaccurate comparison corrects only the part of the difference that exceeds the inaccuracy', async (t) => {
+t.test('corrects the clock only by the part of the difference that exceeds the inaccuracy of the comparison', async (t) => {
   const clock = createClock()
   const hour = 3_600_000
   clock.syncTo(5 * hour)

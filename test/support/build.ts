@@ -29,10 +29,10 @@ export function tokenFor (id: string | number, claims: Record<string, unknown> =
   return sign({ id, name: `User ${id}`, ...claims })
 }
 
-/** Timings for tests that wait for leases, Redis recoveries or jobs. They are at most half of the defaults. */
+/** Timings for tests that wait for leases, Redis recoveries or jobs. These timings are at most half of the defaults. */
 export const shortTimings: Partial<Timings> = { leaseMs: 3000, recoveryMs: 1500, reconcileIntervalMs: 300, closeVerifyDelayMs: 500, jobPollIntervalMs: 100 }
 
-/** Default features that few tests need. Without them, a server starts faster. */
+/** Default features that few tests need. Servers without these features start faster. */
 const rarelyNeeded = ['broadcast', 'docs', 'push-to-talk', 'recording', 'whip']
 
 /**

@@ -32,7 +32,8 @@ export interface CallOptions {
 }
 
 /**
- * Starts a server in this process, and opens the pages of Ada and Bob. Resolves when each receives the other's tone.
+ * Starts a server in this process, and opens the pages of Ada and Bob. Resolves when each user receives the other's
+ * tone.
  */
 export async function startCall (t: Test, { env, room = 'r1', prepare, bobsUrl }: CallOptions): Promise<Call> {
   const [server, adasBrowser, bobsBrowser] = await Promise.all([build(t, { env }), openBrowser(t, 440), openBrowser(t, 1000)])

@@ -134,7 +134,7 @@ export function readOpenApi (document: OpenApiDocument): DocumentedRoute[] {
 }
 
 const asyncApiSchema = new Ajv({ ...options, validateFormats: false })
-/** The compiled AsyncAPI 3.0 schema. It is large, so it is compiled once per process. */
+/** The compiled AsyncAPI 3.0 schema. Because this schema is large, it is compiled only once per process. */
 let compiled: ValidateFunction | undefined
 
 /** @returns the errors in a document, checked against the AsyncAPI 3.0 schema; undefined if there are none */

@@ -32,7 +32,7 @@ export function featureFolder (t: Test): FeatureFolder {
 }
 
 /**
- * Returns the source of a feature. Its message `NAME:say` and its route `GET /NAME` return a string.
+ * Returns the source of a feature whose message `NAME:say` and route `GET /NAME` return a string.
  *
  * @param text the string to return
  * @param before code that runs when the feature starts

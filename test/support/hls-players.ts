@@ -6,7 +6,8 @@ import type { Test } from 'tap'
 import { parsePlaylist } from './hls.ts'
 import { startNginx } from './nginx.ts'
 
-// Simulates many players of a broadcast behind the cache in docs/broadcast.md. They send the same requests as hls.js.
+// Simulates many players of a broadcast behind the cache in docs/broadcast.md. The players send the same requests as
+// hls.js.
 
 const [cachePath = '', location = ''] = [...readFileSync(join(import.meta.dirname, '..', '..', 'docs', 'broadcast.md'), 'utf8').matchAll(/^```nginx\n(.*?)^```/gms)].map(([, block]) => block)
 

@@ -27,8 +27,8 @@ export interface MortalOptions extends BuildOptions {
 }
 
 /**
- * Starts a server that reaches Redis through a proxy, which `kill` cuts. It needs about a tenth of the CPU time of a
- * separate process, but `kill` does not end its media workers.
+ * Starts a server that reaches Redis through a proxy, which `kill` cuts. Such a server needs about a tenth of the CPU
+ * time of a separate process, but `kill` does not end its media workers.
  */
 export async function buildMortal (t: Test, { env = {}, timings, reaches = ['REDIS_URL'], ...options }: MortalOptions = {}): Promise<MortalServer> {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-mortal-'))
@@ -55,7 +55,7 @@ export async function buildMortal (t: Test, { env = {}, timings, reaches = ['RED
     kill () {
       const copy = join(folder, 'copy')
       cpSync(dataDir, copy, { recursive: true })
-      for (const proxy of proxies) proxy.cut().catch(() => { /* It was cut before. */ })
+      for (const proxy of proxies) proxy.cut().catch(() => { /* The proxy was already cut. */ })
       for (const socket of sockets) socket.destroy()
       // Closing the server now only frees its threads.
       server.close().catch(() => { /* Some hooks fail without Redis. */ })

@@ -23,8 +23,8 @@ export interface TestRedis {
 }
 
 /**
- * @returns a free port. It lies between the ports of media workers, which start at 10000, and those of outgoing
- *   connections, which start at 32768, so neither takes the port before the test uses it
+ * @returns a free port from 12000 to 19999. In tests, media workers use ports from 20000 upwards, and outgoing
+ *   connections use ports from 32768 upwards, so neither takes the port before the test uses it
  */
 export async function freePort (): Promise<number> {
   for (;;) {
@@ -49,8 +49,9 @@ let sharedUrl: string | undefined
 let databases = 0
 
 /**
- * Creates a Redis database for a test. All tests of a process share one Redis, which the first call starts. Its
- * databases share pub/sub channels, so two concurrent backends need separate Redis servers (see {@link startRedis}).
+ * Creates a Redis database for a test. All tests of a process share one Redis, which the first call starts. All
+ * databases of a Redis share its pub/sub channels, so two concurrent backends need separate Redis servers (see
+ * {@link startRedis}).
  *
  * @returns the URL of the database
  */
@@ -160,7 +161,7 @@ export async function monitorRedis (t: Test, url: string, onCommand: (command: s
   return () => socket.destroy()
 }
 
-/** Creates a client with the server's options (plugins/redis). While it is disconnected, commands fail immediately. */
+/** Creates a client with the server's options (plugins/redis). Without a connection, its commands fail immediately. */
 export async function redisClient (t: Test, redis: Pick<TestRedis, 'port'>, db = 0, commandTimeout = 2000): Promise<Redis> {
   const client = new Redis({
     port: redis.port,

@@ -13,9 +13,9 @@ export interface Reloads {
   reloads: number
   /** The longest silence of a speaker, measured by clients that receive the voices, in milliseconds. */
   voicesMs: number
-  /** The same for clients that receive the mix. */
+  /** Like {@link voicesMs}, for clients that receive the mix. */
   mixMs: number
-  /** The same for clients that take and leave a seat. */
+  /** Like {@link voicesMs}, for clients that take and leave a seat. */
   seatedMs: number
   /** Total number of packets that the clients lost. */
   lost: number

@@ -20,7 +20,7 @@ export interface AudioLevel {
   dBov: number
 }
 
-/** @returns a packet with at most one header extension. Its timestamp equals its sequence number times 20 ms */
+/** @returns a packet with at most one header extension. The timestamp is the sequence number times 20 ms */
 export function writeRtp ({ ssrc, payloadType, sequenceNumber, payload }: RtpPacket, level?: AudioLevel): Buffer {
   const header = Buffer.alloc(12)
   header[0] = 0x80

@@ -35,7 +35,7 @@ function isSigned (request: IncomingMessage, body: Buffer): boolean {
 }
 
 /**
- * Starts a server with an empty in-memory bucket. It implements the parts of S3 that the S3 driver
+ * Starts a server with an empty in-memory bucket. The server implements the parts of S3 that the S3 driver
  * (plugins/blobs/s3.ts) uses. The server checks signatures, part sizes and part order, and stops after the test.
  */
 export async function startS3 (t: Test): Promise<TestS3> {

@@ -110,7 +110,7 @@ export const strings = {
     mutedByHost: 'Connected, muted by the host',
     interrupted: 'Connected, microphone paused by your device',
     connected: 'Connected',
-    /** @param ms time until the shutdown; undefined if implausible because this device's clock is wrong */
+    /** @param ms time until the shutdown; undefined if it cannot be calculated because this device's clock is wrong */
     draining: (ms: number | undefined) => `This server will shut down ${ms === undefined ? 'soon' : `in ${seconds(ms)} seconds`}. You will be moved to another server.`
   },
 
@@ -674,7 +674,7 @@ export const adminStrings = {
 
   /** Messages for error codes whose server message is too general for this page. */
   refusals: {
-    UNREACHABLE: 'The server cannot be reached. It may have made the change. Check before you retry.',
+    UNREACHABLE: 'The server cannot be reached. Your change may have been applied. Check before you retry.',
     UNREADABLE: 'The server sent an invalid response.',
     UNAUTHORIZED: 'The server rejected the key.',
     ROOM_NOT_FOUND: 'Room not found.',

@@ -64,7 +64,7 @@ export class DelayEstimator {
     let sum = 0
     let bucket = 0
     while (bucket < buckets - 1 && (sum += this.#histogram[bucket] as number) < quantile) bucket++
-    // Add one bucket to reach this bucket's upper bound, and another because a tick may be almost one packet late.
+    // Add one bucket to get this bucket's upper bound, and a second one because a tick may be almost one packet late.
     return bucket === 0 ? this.#minMs : Math.min(this.#maxMs, Math.max(this.#minMs, (bucket + 2) * bucketMs))
   }
 }

@@ -116,7 +116,7 @@ export class JitterBuffer {
   }
 
   /**
-   * @param now in milliseconds
+   * @param now the current time, in milliseconds
    * @param isQuiet whether skipping a packet would be inaudible
    */
   take (now: number, isQuiet: boolean): Playable | undefined {
@@ -138,7 +138,7 @@ export class JitterBuffer {
     if (this.#latest < this.#next) return this.#waitedMs < maxWaitMs && !this.#isPause ? this.#wait() : this.#becomeIdle()
     if (this.#heldMs < targetMs && this.#waitedMs < maxWaitMs) return this.#wait()
     this.#advance()
-    // The mixer filled this packet's time with other audio while waiting for it.
+    // While waiting for this packet, the mixer already filled the packet's duration with generated audio.
     if (this.#waitedMs >= this.#packetMs && this.#heldMs >= targetMs) {
       this.#waitedMs -= this.#packetMs
       return this.take(now, isQuiet)

@@ -2,7 +2,7 @@
  * Maximum sample value of the mix. It is about 1 dB below the 16-bit maximum, because the encoder overshoots slightly.
  */
 const ceiling = 29_200
-/** The gain falls within this many samples per channel (2.5 ms). It rises by 9 dB per second. */
+/** The gain is reduced within this many samples per channel (2.5 ms). It then rises by about 9 dB per second. */
 const attackSamples = 120
 const releasePerFrame = 1.02
 

@@ -10,7 +10,7 @@ export type MixVoice = Pick<TappedVoice, 'producerId' | 'userId' | 'source' | 's
 
 /** Selects the streams that a mix sends to a port as {@link MixFrame}s. */
 export interface MixStreams {
-  /** The mix, decoded. */
+  /** The mix, as PCM samples. */
   pcm?: boolean
   /** The mix, as Opus packets. */
   packets?: boolean
@@ -31,7 +31,7 @@ export type MixFrame =
   { kind: 'voice', producerId: string, userId: UserId, source: ProducerSource, timestamp: number, sequenceNumber: number, rtpTimestamp: number, payload: Uint8Array }
 
 export interface MixRoomOptions {
-  /** UDP port on 127.0.0.1 that receives the voices and sends the mix; 0 selects a free port. */
+  /** UDP port on 127.0.0.1 for receiving the voices and sending the mix; 0 selects a free port. */
   port: number
   /**
    * When the mix was opened, according to `highResolutionMs`. Sequence numbers and timestamps count from this time,

@@ -9,7 +9,7 @@ export interface MixMetrics {
   died (): void
 }
 
-/** Histogram buckets for how late a tick is, in seconds. A tick over 20 ms late is inaudible, but delays the mix. */
+/** Buckets for the lateness of ticks, in seconds. A tick over 20 ms late delays the mix without an audible gap. */
 const latenessBuckets = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5]
 
 export function createMixMetrics (metrics: Metrics): MixMetrics {

@@ -65,7 +65,7 @@ export class MixerRoom {
     this.#counts = counts
     this.#opus = new Opus(module)
     this.#loudest = new LoudestVoices(options.maxVoices)
-    // The socket sends only to 127.0.0.1, so no lookup is needed.
+    // The socket sends only to 127.0.0.1, so it needs no DNS lookup.
     this.#socket = createSocket({ type: 'udp4', recvBufferSize: 1 << 20, lookup: (_host, _options, callback) => callback(null, loopback, 4) })
     this.#socket.on('message', (packet) => this.#receive(packet))
   }
@@ -111,7 +111,7 @@ export class MixerRoom {
   }
 
   /**
-   * Mixes 20 ms. {@link send} sends the result.
+   * Mixes 20 ms of audio. {@link send} sends the result.
    *
    * @param now as returned by `performance.now`
    * @param due when the tick is due, on the same clock as `openedAt`
@@ -128,7 +128,7 @@ export class MixerRoom {
     if (this.#streams.size > 0) this.#publish(pcm, channels, payload)
   }
 
-  /** Sends the packet of the last {@link tick}, once. */
+  /** Sends the packet of the last {@link tick} if it has not been sent yet. */
   send (): void {
     if (this.#packet && this.#outputPort !== 0) this.#socket.send(this.#packet, this.#outputPort, loopback)
     this.#packet = undefined

@@ -21,9 +21,9 @@ export interface RoomMix {
   readonly startTime: number
   /**
    * Sends the mix or its voices to a port as `MixFrame`s: one per 20 ms of the mix and one per voice packet. Transfers
-   * the port to the mixer thread, so that frames go directly to the thread that holds the other end. If the mix closes
-   * or its thread dies, the other end emits `close`. Then call this method again with a new port, unless this use is
-   * closed. To end the stream, close the other end.
+   * the port to the mixer thread, so that frames go directly to the thread that holds the other port of the channel. If
+   * the mix closes or its thread dies, the other port emits `close`. Then call this method again with a new port,
+   * unless this use is closed. To end the stream, close the other port.
    */
   stream (port: MessagePort, streams: MixStreams): void
   on (event: 'close', listener: () => void): unknown
@@ -109,7 +109,7 @@ export class MixUse extends EventEmitter<{ close: [] }> implements RoomMix {
   /**
    * Waits until the mix can be consumed.
    *
-   * @returns the id of its producer
+   * @returns the id of the mix's producer
    * @throws UNAVAILABLE
    */
   async producerId (): Promise<string> {

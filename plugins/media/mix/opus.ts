@@ -52,7 +52,7 @@ function checked (call: string, result: number): number {
 }
 
 /**
- * An instance of libopus with its own memory: packets from the network cannot affect anything outside it. If a call
+ * An instance of libopus with its own memory: packets from the network cannot affect other memory. If a call
  * throws anything but {@link OpusError}, the instance must not be used again.
  */
 export class Opus {

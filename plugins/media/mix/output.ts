@@ -45,7 +45,7 @@ export class MixOutput extends Attachment {
    * @throws UNAVAILABLE
    */
   async ready (): Promise<void> {
-    await withTimeout(this.#attached.promise, timeoutMs, () => { throw unavailable('The media server is restarting') })
+    await withTimeout(this.#attached.promise, timeoutMs, () => { throw unavailable('The mix is restarting') })
   }
 
   protected async attach (_media: RoomMedia, { router }: RoomRouter): Promise<void> {

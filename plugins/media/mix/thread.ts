@@ -4,7 +4,7 @@ import type { FromMixer, ToMixer } from './messages.ts'
 import { frameMs, MixerRoom } from './mixer-room.ts'
 import { highResolutionMs, noCounts } from './stats.ts'
 
-// The code of a mixer thread; threads.ts starts it. It mixes rooms, with one tick per 20 ms for all rooms.
+// The code of a mixer thread, which threads.ts starts. Every 20 ms, one tick mixes all rooms of the thread.
 
 /** Maximum number of missed ticks that a delayed thread runs afterwards. Older ticks are skipped. */
 const maxCatchUp = 25
@@ -55,7 +55,7 @@ function tick (now: number, due: number): void {
     try {
       room.tick(now, due + toHighResolution)
     } catch (error) {
-      // An error in one room must not affect the others. Restart the room, because its decoders may be in an invalid
+      // An error in one room must not affect other rooms. Restart the room, because its decoders may be in an invalid
       // state.
       send({ type: 'fault', roomId, stack: stackOf(error) })
       room.restart()

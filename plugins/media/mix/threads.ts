@@ -14,7 +14,7 @@ import type { MixStats } from './stats.ts'
 
 /** A handle to a room's mix in a mixer thread. */
 export interface ThreadRoom {
-  /** UDP port on 127.0.0.1 that receives the voices and sends the mix. */
+  /** UDP port on 127.0.0.1 for receiving the voices and sending the mix. */
   readonly port: number
   setVoices (voices: readonly MixVoice[]): void
   /** @param port the port on 127.0.0.1 that receives the mix */

@@ -61,7 +61,7 @@ export class Voice {
   }
 
   /**
-   * Plays 20 ms.
+   * Plays 20 ms of the voice.
    *
    * @returns interleaved samples, valid until the next call; undefined if the voice is silent
    */
@@ -83,7 +83,7 @@ export class Voice {
     return frame
   }
 
-  /** Advances by 20 ms without decoding. */
+  /** Advances the voice by 20 ms without decoding it. */
   skip (now: number): void {
     if (this.#to > this.#from) {
       this.#remaining = (this.#to - this.#from) / this.channels

@@ -5,7 +5,7 @@ import type { UserId } from '../../connections/session.ts'
 /** The schema of the `media` room state: a room's voices on all servers, keyed by producer id. */
 export const registry = z.object({
   voices: z.record(z.string(), z.object({
-    /** Id of the voice's server. */
+    /** Id of the server that has the voice's producer. */
     node: z.string(),
     userId: z.union([z.string(), z.number()]),
     userKey: z.string(),

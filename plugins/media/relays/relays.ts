@@ -15,8 +15,8 @@ import { Sink } from './sink.ts'
 import { createSources } from './source.ts'
 
 /**
- * How long `audio:consume` waits for a voice from another server, in milliseconds (protocol.md, section 7, "Audio
- * across servers").
+ * How long `audio:consume` waits for a voice from another server, in milliseconds (docs/protocol.md,
+ * "Audio").
  */
 const fetchMs = 5000
 const requestMs = 3000
@@ -29,7 +29,7 @@ const maxRetryMs = 2000
 /** How long a join waits for another server's active speakers, in milliseconds. */
 const speakersMs = 500
 
-/** Relays audio between this server and the others. */
+/** Relays audio between this server and other servers. */
 export interface Relays {
   /** A room's voices on other servers. */
   voicesOf (roomId: string): ProducerInfo[]
@@ -45,12 +45,13 @@ export interface Relays {
   /** Requests the active speakers from servers that have not reported theirs. Waits at most half a second. */
   learnSpeakers (roomId: string): Promise<void>
   /**
-   * Waits until a voice from another server can be consumed. Returns immediately if the id belongs to no such voice.
+   * Waits until a voice from another server can be consumed. Returns immediately if the producer
+   * is not on another server.
    *
    * @throws UNAVAILABLE after five seconds
    */
   fetch (roomId: string, producerId: string): Promise<void>
-  /** Call this after one of this server's voices in a room is added, removed, paused or resumed. */
+  /** Call this after a voice on this server is added to a room, removed, paused or resumed. */
   changed (roomId: string): void
   /** Call this after the room's media on this server is opened, closed or partly lost. */
   mediaChanged (roomId: string): void
@@ -80,7 +81,7 @@ interface RelayedRoom {
 
 const isWildcard = (ip: string) => ip === '0.0.0.0' || ip === '::'
 
-/** @returns the pipes' listen address, and the address that other servers use for them */
+/** @returns the address on which pipes listen, and the address at which other servers reach them */
 function addressOf ({ RELAY_IP, MEDIASOUP_LISTEN_IP: listenIp, MEDIASOUP_ANNOUNCED_IP: announced }: FastifyInstance['config']): { ip: string, announcedIp: string } {
   const interfaces = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? [])
   // Pipes need an IP address, not a host name. Servers on the same network can use the machine's own address.
@@ -116,14 +117,14 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   // The registry. This server writes its own voices to the registry, with one write at a time per room.
 
   const writing = new Map<string, { again: boolean, done: Promise<void> }>()
-  /** Consecutive failed writes and the retry timer, by room. */
+  /** Number of consecutive failed writes, and the retry timer, by room. */
   const retries = new Map<string, { failures: number, timer: NodeJS.Timeout }>()
 
   const ownVoices = (roomId: string) => [...rooms.get(roomId)?.producers.values() ?? []].filter(({ owner }) => owner.kind !== 'relay')
   const entryOf = ({ info: { userId, source, isPaused }, owner: { userKey } }: ReturnType<typeof ownVoices>[number]): RegisteredVoice =>
     ({ node: nodeId, userId, userKey, source, paused: isPaused })
 
-  /** @returns the registry with this server's voices; the same object if nothing changes */
+  /** @returns the registry, updated with the voices on this server; the same object if nothing has changed */
   function withOwn (roomId: string, before: Registry | undefined): Registry | undefined {
     const own = Object.fromEntries(ownVoices(roomId).map((producer) => [producer.producerId, entryOf(producer)]))
     const listed = Object.entries(before?.voices ?? {}).filter(([, { node }]) => node === nodeId)
@@ -172,7 +173,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   }
 
   /**
-   * Removes a dead server's voices.
+   * Removes the voices of a dead server from the registry.
    *
    * @throws UNAVAILABLE
    */
@@ -187,8 +188,8 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   }
 
   /**
-   * Removes a server's voices if the server has no lease. A server that shuts down may fail to remove its own voices,
-   * and nothing else removes them.
+   * Removes the voices of a server from the registry if the server has no lease. A server may fail to remove its own
+   * voices while it shuts down, and nothing else would remove them then.
    *
    * @throws UNAVAILABLE
    */
@@ -230,7 +231,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
     }
     forgetSpeakers(roomId, room, before)
     pull(roomId)
-    // Update the stored list of this server's voices if it is outdated.
+    // Update this server's entries in the registry if they are outdated.
     if (withOwn(roomId, next) !== next) changed(roomId)
   }
 
@@ -290,7 +291,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
     pipes.set({ direction: 'in' }, [...known.values()].reduce((sum, { sinks }) => sum + sinks.size, 0))
   }
 
-  // Active speakers. When a server's active speakers change, it sends them to the other servers.
+  // Active speakers. When the active speakers on a server change, the server sends them to the other servers.
 
   const speakersTopic = 'media:speakers'
 

@@ -28,23 +28,23 @@ export interface SinkContext extends Pick<FastifyInstance, 'cluster' | 'log' | '
 interface Pipe {
   id: PipeId
   transport: types.PipeTransport
-  /** Whether the source has opened its end. */
+  /** Whether both ends of the pipe are open. */
   isOpen: boolean
   /** Number of bytes received. */
   bytes: number
-  /** The last time that `bytes` grew or that no voice was expected to send. */
+  /** Time of the last check at which `bytes` had grown or the pipe had no unpaused voice. */
   flowedAt: number
   /** The source's packet count per voice when the pipe was first found silent. */
   atSource: Record<string, number> | undefined
 }
 
-/** After this many milliseconds without packets, the sink requests the source's packet counts. */
+/** After this many milliseconds without packets, the sink requests the packet counts from the source. */
 const suspiciousMs = 900
 /** While the sink receives no packets, the source's packet count may grow by this much even if the pipe works. */
 const inFlight = 2
 /**
- * Maximum wait between replacements, in milliseconds. The wait doubles after each replacement that does not help. More
- * frequent replacements are useless, because the pipe works again once the network recovers.
+ * Maximum wait between replacements of the pipe, in milliseconds. The wait doubles after each replacement that does not
+ * help. More frequent replacements are useless, because the pipe works again once the network recovers.
  */
 const maxSilenceMs = 15_000
 const backoffMs = 250

@@ -33,7 +33,7 @@ const keyOf = ({ roomId, from }: PipeId) => `${from} ${roomId}`
 /** Sends the audio of this server's producers to the servers that request it. */
 export function createSources ({ cluster, leases, log, nodeId, timings: { leaseMs } }: Pick<FastifyInstance, 'cluster' | 'leases' | 'log' | 'nodeId' | 'timings'>, { rooms, listenInfo, endOf, requestMs, checkMs }: SourcesOptions): Sources {
   const pipes = new Map<string, SourcePipe>()
-  /** For each sink and room, the epoch of the newest requested pipe, opened or not, and whether the sink dropped it. */
+  /** For each sink and room: the epoch of the newest requested pipe, opened or not, and whether the sink dropped it. */
   const newest = new Map<string, { epoch: number, isDropped: boolean }>()
   const isObsolete = (key: string, epoch: number) => {
     const known = newest.get(key)
@@ -46,7 +46,7 @@ export function createSources ({ cluster, leases, log, nodeId, timings: { leaseM
     if (pipes.get(key) === pipe) pipes.delete(key)
   }
 
-  /** @returns the sink's parameters for each voice; omits voices that this server does not have */
+  /** @returns the RTP parameters that the sink needs for each voice; omits voices that are not on this server */
   async function send (pipe: SourcePipe, producerIds: readonly string[]): Promise<PipedVoice[]> {
     const own = rooms.get(pipe.id.roomId)?.producers
     const voices = await Promise.all(producerIds.map((producerId) => {

@@ -10,7 +10,7 @@ import type { LocalRoom, WaitingEvent } from '../node-rooms.ts'
 // A version of room state has the form `<createdAt of the room>.<number>`. The store assigns versions. Versions
 // increase with each change and are newer than all versions of earlier rooms with the same name.
 
-/** Creation time of the version's room, as epoch milliseconds in text form; empty for an empty version. */
+/** The first part of a version: the creation time of the room, as text. Empty for the empty version. */
 export const epochOf = (version: string) => version.split('.')[0]
 
 /** The version of state that has not been created yet. */
@@ -122,7 +122,7 @@ export function createStateDelivery ({ hooks, log, messages }: Pick<FastifyInsta
     for (const [session, from] of pendingJoiners) if (from.version !== version && everyone.has(session)) send([session], from)
   }
 
-  /** Asks the feature that defines the state for the events that turn one version into the other. */
+  /** Asks the feature that defines the state for the events that turn `from` into `to`. */
   function missedEvents (room: LocalRoom, name: string, from: Versioned, to: Versioned): OutgoingEvent[] {
     const missed: OutgoingEvent[] = []
     hooks.emit('room:stateMissed', room, name, from.state, to.state, (events) => {
@@ -138,12 +138,12 @@ export function createStateDelivery ({ hooks, log, messages }: Pick<FastifyInsta
   return {
     sendMissed,
     applyRemote (room, { name, from, readState }, version, events) {
-      // This change was made in an earlier room with the same name.
+      // Ignore a change that was made in an earlier room with the same name.
       if (Number(epochOf(version)) < room.record.createdAt) return
       const latest = states.get(room.roomId, name)
       const known = latest && !isNewer(version, latest.version) ? latest : states.update(room, name, version, readState())
       const { delivered, pendingJoiners } = known
-      // Members already have this version from their join reply or a sync.
+      // Skip a version that members already have from their join reply or a sync.
       if (!isNewer(version, delivered.version)) return
       // After an interruption, a change may arrive before the sync has detected the missed changes.
       if (from !== delivered.version) return sendMissed(room, name, known)

@@ -12,7 +12,9 @@ import { epochOf, isNewer, versionZero } from './delivery.ts'
 import type { KnownStates, Versioned } from './delivery.ts'
 import type { Decide, RoomEvent, RoomStateHandle } from './types.ts'
 
-/** A version that never matches. A swap that expects it fails and returns the current version. */
+/**
+ * A placeholder that matches no stored version. A swap that expects this version fails and returns the current version.
+ */
 const unknown = '?'
 /**
  * Maximum attempts per change. An attempt fails if another server changed the state in the meantime, or if this server

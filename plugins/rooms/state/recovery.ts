@@ -55,7 +55,7 @@ export function createStateRecovery ({ clock, jobs }: Pick<FastifyInstance, 'clo
       for (const [name, { version, state }] of stored) {
         const known = states.update(room, name, version, JSON.parse(state))
         if (isNewer(known.version, known.delivered.version)) delivery.sendMissed(room, name, known)
-        // The store acknowledged a change after the snapshot was taken, and then lost the change.
+        // If this server has a newer version, the store may have acknowledged a change and then lost it. Sync again.
         if (isNewer(known.version, version)) unsynced.add(room.roomId)
       }
       for (const [name, { version }] of written) {

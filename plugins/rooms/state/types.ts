@@ -6,7 +6,7 @@ export interface RoomEvent {
   data: object
 }
 
-/** The outcome of a decision. */
+/** What a {@link Decide} function returns. */
 export interface Decision<S, R> {
   /** The new state; if omitted, nothing changes. */
   state?: S
@@ -67,7 +67,8 @@ export interface RoomStateHandle<S> {
   /**
    * Calls `fn` when members on this server have missed changes.
    *
-   * @param fn returns the events that turn `from` into `to`; either is undefined if the state did not exist
+   * @param fn returns the events that turn `from` into `to`. `from` is undefined if the state did not exist before;
+   *   `to` is undefined if the state no longer exists
    */
   onMissed (fn: (room: LocalRoom, from: S | undefined, to: S | undefined) => readonly RoomEvent[]): void
   /**

@@ -57,7 +57,7 @@ export async function createMemoryBans (saved: Namespace, clock: Clock): Promise
       if (bans?.has(userKey) !== true && (bans?.size ?? 0) >= limit) throw banLimit(limit)
       const ban = { userId, until, by }
       const previous = bans?.get(userKey)
-      // Add the ban first, so that concurrent bans cannot exceed the limit.
+      // Add the ban before saving it, so that concurrent bans cannot exceed the limit.
       add(roomId, userKey, ban)
       await saved.set(keyOf(roomId, userKey), JSON.stringify(ban), { expiresAt: until }).catch((error: unknown) => {
         if (previous) add(roomId, userKey, previous)

@@ -9,7 +9,7 @@ import type { MemoryRooms } from './rooms.ts'
 import { createSavedRooms } from './saved-rooms.ts'
 import { createMemoryState } from './state.ts'
 
-/** Needs no cleanup or recovery: this store serves a single server, whose members leave when its process ends. */
+/** The memory store needs no cleanup or recovery: all members are on one server, and leave when its process ends. */
 function createMemoryNodeMembers ({ all }: MemoryRooms): NodeMembersStore {
   const unchanged = (roomId: string) => ({ joined: [], left: [], count: all.get(roomId)?.users.size ?? 0 })
   return {

@@ -132,7 +132,7 @@ export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms,
 /** Checks PINs and counts wrong PINs. */
 interface PinCheck {
   /**
-   * @param isMember whether the user is in the room; if so, nothing is counted
+   * @param isMember whether the user is in the room; if so, wrong PINs are not counted
    * @throws PIN_REQUIRED, PIN_WRONG, RATE_LIMITED; {@link PinNotCompared}
    */
   check (pinHash: string, command: JoinCommand, isMember: boolean): void

@@ -16,7 +16,7 @@ interface SavedRoom {
 
 /** Saves rooms to disk: their records, PINs, and the parts of their documents that survive a restart. */
 export interface SavedRooms {
-  /** @throws UNAVAILABLE if the disk cannot be written */
+  /** @throws UNAVAILABLE if the disk cannot be written to */
   save (room: MemoryRoom): Promise<void>
   /** Removes a room. If this fails, the room is restored after a restart, without members. */
   remove (roomId: string): Promise<void>

@@ -17,7 +17,7 @@ import { createRedisState } from './state.ts'
 const checkTtlMs = 60_000
 
 /**
- * The room store in the Redis that the servers share. Most methods take one round trip: a Lua script, or
+ * The room store in the Redis instance that the servers share. Most methods take one round trip: a Lua script, or
  * commands that the client pipelines.
  *
  * @param redis a client whose commands fail immediately while the client is disconnected

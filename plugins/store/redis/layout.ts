@@ -22,7 +22,7 @@ import type { Ban, Publication, RoomRecord, StoredDocument } from '../types.ts'
 //   …:pin:<u>   number of wrong PINs of the user in the current window
 //   …:pins      number of all wrong PINs in the current window
 // msab:pins:<a> is the number of wrong PINs from an address in the current window, across all rooms. In scripts with
-// several keys, all keys contain the room's id, except this key and the list of empty rooms.
+// several keys, all keys contain the room's id, except msab:pins:<a> and the list of empty rooms.
 
 export const roomsKey = 'msab:rooms'
 export const emptyRoomsKey = 'msab:rooms:empty'

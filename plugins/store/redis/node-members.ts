@@ -40,8 +40,8 @@ export function createRedisNodeMembers (redis: Redis, nodeId: string, index: Roo
     async replaceNodeMembers (node, { room, pinHash, members, documents, publish }) {
       const list = members.map((member) => [sessionField(node, member.sessionId), member.userKey, JSON.stringify(member.profile)])
       if (node === nodeId) index.invalidate(room.roomId)
-      // Send both in the same turn of the event loop. If the script waited for the index, the members could change
-      // before it was sent.
+      // Send both commands in the same turn of the event loop. If the script waited for the index, the members could
+      // change before the script was sent.
       const [written] = await Promise.all([
         replace({
           nodeId: node,

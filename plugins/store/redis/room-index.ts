@@ -28,7 +28,7 @@ export function createRoomIndex (redis: Redis, nodeId: string): RoomIndex {
       added.delete(roomId)
       const found = await Promise.all([redis.zrem(roomsKey, roomId), redis.srem(nodeRoomsKey(nodeId), roomId), redis.exists(roomKey(roomId))]).catch(() => [])
       // A server has just created the room again.
-      if (found[2] === 1) await add(roomId).catch(() => { /* A sync adds the room. */ })
+      if (found[2] === 1) await add(roomId).catch(() => { /* The next sync adds the room. */ })
     },
     invalidate (roomId) {
       added.delete(roomId)

@@ -29,8 +29,8 @@ export function startSweep (t: Test, server: TestServer, idleMs: number): { stop
 }
 
 /**
- * Returns a store for rooms that a test creates without sessions. With Redis, their members belong to a server that
- * does not exist. When the real server first syncs its rooms with Redis, it removes its own members without a session.
+ * Returns a store for rooms that a test creates without sessions. With Redis, the members belong to a server that does
+ * not exist: when the real server first syncs its rooms with Redis, it removes all of its members without a session.
  */
 export function storeElsewhere ({ app }: TestServer): RoomStore {
   return app.store.kind === 'redis' ? createRedisStore(app.redis, 'elsewhere', app.leases) : app.store

@@ -6,7 +6,7 @@ import { buildMortal } from '../../support/mortal.ts'
 import { stopwatch } from '../../support/pace.ts'
 import { redisDatabase } from '../../support/redis.ts'
 
-// Tests a broadcast that two servers serve. If one dies, the other takes over.
+// Tests a broadcast that two servers serve. If one server dies, the other one takes over.
 
 /** The root test, for clients that stay connected until the last test ends. */
 const file = t

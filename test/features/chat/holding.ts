@@ -15,7 +15,7 @@ export async function createHoldingProxy (t: Test, redis: TestRedis) {
   })
   return {
     url: `redis://127.0.0.1:${port}/3`,
-    /** Resolves when a matching command arrives. The proxy holds it and all later commands on that connection. */
+    /** Resolves when a matching command arrives. The proxy holds this command and all later ones on the connection. */
     hold (what: RegExp): Promise<void> {
       wanted = what
       arrived = Promise.withResolvers()

@@ -173,7 +173,7 @@ t.test('a retry after UNAVAILABLE announces the gift, but does not queue a secon
   const gift = { giftId: 7, recipientId: 2, key: v7() }
   // Load the script into Redis, so that the next call is EVALSHA.
   const { transactionId: first } = await ada.ok('gift:send', { ...gift, giftId: 1, key: v7() })
-  // Suspend Redis right before the server sends it the gift.
+  // Suspend Redis right before the server sends the gift to Redis.
   const { redis: client } = server.app
   const evalsha = client.evalsha.bind(client) as (...args: unknown[]) => Promise<unknown>
   client.evalsha = ((...args: unknown[]) => {

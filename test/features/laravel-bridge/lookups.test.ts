@@ -116,7 +116,7 @@ t.test('treats every failure of the backend as an outage', async (t) => {
   }
 })
 
-t.test('looks up a response again after an invalidation, even one during the lookup', async (t) => {
+t.test('repeats a lookup after an invalidation, even if the invalidation arrives during the lookup', async (t) => {
   const { backend, rights } = await setUp(t)
   t.equal(await rights.roleOf(room, '43'), 'admin')
   t.equal(await rights.roleOf(room, '44'), 'member')

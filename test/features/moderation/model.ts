@@ -25,8 +25,8 @@ export interface ModelOptions {
 }
 
 /**
- * A command. Unless it was rejected, it took effect between `sent` and `done` (in epoch milliseconds). If two commands
- * have the same time, their order is unknown.
+ * A command. Unless the command was rejected, it took effect between `sent` and `done` (in epoch milliseconds). If two
+ * commands have the same time, their order is unknown.
  */
 interface Operation { sent: number, done: number, code: string, value: string | number }
 
@@ -69,8 +69,8 @@ function randomFrom (seed: number): () => number {
 }
 
 /**
- * Whether one of the `begun` operations was certainly in effect from `sent` to `done`. This is the case if no `ended`
- * operation can have undone it by then.
+ * Whether one of the `begun` operations was certainly in effect from `sent` to `done`, because no `ended` operation can
+ * have undone it by then.
  */
 function isInEffect (begun: readonly Operation[], ended: readonly Operation[], sent: number, done: number): boolean {
   return begun.some((on) => on.code === 'ok' && on.done < sent && !ended.some((off) => off.code !== 'rejected' && off.done >= on.sent && off.sent <= done))
@@ -287,7 +287,8 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
   }
 
   /**
-   * Sends a command as the owner. Repeats it until the outcome is known, because a server may be restarting.
+   * Sends a command as the owner. Repeats the command until the outcome is known, because a server
+   * may be restarting.
    *
    * @returns whether the command has taken effect
    */

@@ -11,7 +11,7 @@ import { until } from '../../support/retry.ts'
 const packet = Buffer.from([0xf8, 0xff, 0xfe])
 const claims = { channelIds: [5] }
 
-t.test('a talk continues while Redis is down, and radios talk again afterwards', async (t) => {
+t.test('a running talk continues while Redis is down, and new talks are possible afterwards', async (t) => {
   const redis = await startRedis(t)
   const server = await build(t, { env: { FEATURES: 'auth,push-to-talk', REDIS_URL: redis.url } })
   const [ada, bob] = [await connectRadio(t, server.url, 1, { claims }), await connectRadio(t, server.url, 2, { claims })]

@@ -16,8 +16,8 @@ const seconds = 14
 /** One beep of 200 ms per second. */
 const isBeep = (i: number) => i % 50 >= 20 && i % 50 < 30
 /**
- * When the beeps become loud, in milliseconds. If a tone begins suddenly, a decoder needs a few packets to reach
- * the tone's level.
+ * Times at which the beeps become loud, in milliseconds. If a tone begins suddenly, a decoder needs a few packets to
+ * reach the tone's level.
  */
 const expected = beepsOf(decodePackets(Array.from({ length: seconds * 50 }, (_, i) => isBeep(i) ? tone[i % tone.length] as Uint8Array : silence)))
 

@@ -2,7 +2,8 @@ import t from 'tap'
 import { onEveryStore } from '../../support/build.ts'
 import { scene, seatsOf } from './scene.ts'
 
-// Tests users who leave and rejoin immediately. A leave affects the seats slightly later than the room.
+// Tests users who leave and rejoin immediately. The seats are updated slightly later than the
+// room's members.
 
 onEveryStore(t, 'a user who rejoins after leaving has no seat', async (t, env) => {
   const { server, member } = await scene(t, { SEAT_GRACE_SECONDS: '60', ...env })

@@ -119,7 +119,7 @@ export function wrongRequests (harness: Harness, roomId: string, requests: reado
     ...pages.map((page) => ({ who: 'the admin', sees: page.requests, wanted: requests }))
   ]
   const wrong = seen.find(({ sees, wanted }) => sees.join() !== wanted.join())
-  return wrong ? `Of requests in ${roomId} ${wrong.who} sees ${wrong.sees.join()} instead of ${wrong.wanted.join()}` : ''
+  return wrong ? `In ${roomId}, ${wrong.who} sees the requests ${wrong.sees.join()} instead of ${wrong.wanted.join()}` : ''
 }
 
 /**

@@ -5,8 +5,7 @@ import type { Request, Role } from './model-rules.ts'
 // Records all permitted requests, so that the test can find the cause of each event among them.
 
 /**
- * A permitted request. `code` is empty until the reply arrives, then `ok` or an error code. If no reply arrives, it is
- * `lost`.
+ * A permitted request. `code` is empty until the reply arrives, then `ok` or an error code; `lost` if no reply arrives.
  */
 export interface Entry {
   by: string

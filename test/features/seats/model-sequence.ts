@@ -37,7 +37,7 @@ export async function oneAfterTheOther (harness: Harness, random: Random, first:
     const dice = random()
     if (!table) {
       const { code } = await player.ask(randomRequest(random, asker(harness, player, roomIds)))
-      if (code !== 'NOT_IN_ROOM' && code !== 'VALIDATION_FAILED') harness.problems.push(`${player.key} in no room may: ${code}`)
+      if (code !== 'NOT_IN_ROOM' && code !== 'VALIDATION_FAILED') harness.problems.push(`${player.key} is in no room, but the request returned ${code}`)
       const to = pick(random, roomIds)
       await player.enter(to)
       tableOf(to).members.add(player.key)
@@ -62,7 +62,7 @@ export async function oneAfterTheOther (harness: Harness, random: Random, first:
       const predicted = judge(table, player.key, harness.roleOf(roomId, player.key), request)
       const { code, data } = await player.ask(request)
       const got = JSON.stringify({ code, ...(data ? { data: data.userId === undefined ? data : { userId: String(data.userId) } } : {}) })
-      if (got !== JSON.stringify(predicted)) harness.problems.push(`${player.key} asks ${JSON.stringify(request)} in ${JSON.stringify(plain(tableView(table)))}: ${got}, predicted ${JSON.stringify(predicted)}`)
+      if (got !== JSON.stringify(predicted)) harness.problems.push(`${player.key} sent ${JSON.stringify(request)} in ${JSON.stringify(plain(tableView(table)))} and received ${got} instead of ${JSON.stringify(predicted)}`)
       count(harness, 'predicted')
     }
     if (harness.problems.length > 0) return

@@ -12,7 +12,7 @@ import { seatsOf } from './scene.ts'
 import { apply, follow, plain, viewFrom } from './view.ts'
 import type { SeatsReply } from './view.ts'
 
-/** Number of users. Commands cannot conflict in the in-memory store, so it needs fewer users. */
+/** Number of users. Commands cannot conflict in the in-memory store, so the test needs fewer users with this store. */
 const crowds = { memory: 50, redis: 200 }
 const seats = 15
 

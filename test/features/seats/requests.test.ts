@@ -267,7 +267,7 @@ t.test('each of two servers notifies its own sockets', async (t) => {
   t.same(requestsSeenBy(watcher), [])
 })
 
-t.test('both servers keep the request of a user who reconnects and end it for one who does not', async (t) => {
+t.test('both servers keep the request of a user who reconnects, and end the request of a user who does not', async (t) => {
   const { a, b, member, other, hosts } = await pair(t, { SEAT_GRACE_SECONDS: '60' })
   for (const client of [member, other]) await client.ok('seat:request')
   await expectRequests(t, hosts, '3 4')

@@ -165,7 +165,7 @@ t.test('clears the seat of a user on any server', async (t) => {
   for (const server of [a, b]) t.same((await seatsOf(server, roomId)).seats, [])
 })
 
-t.test('a socket on either server keeps the user present', async (t) => {
+t.test('a user keeps the seat while a socket on either server is open', async (t) => {
   const { roomId, owner, member, other } = await enter()
   await member.ok('seat:take', { seatIndex: 0 })
   await other.ok('seat:take', { seatIndex: 1 })

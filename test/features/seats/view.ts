@@ -75,7 +75,7 @@ export function apply (view: View, { type, data }: { type: string, data: object 
     case 'seat:invite:pending':
       if (isPending === true) view.invites.set(seatIndex, invitedUserId)
       else {
-        if (String(view.invites.get(seatIndex)) !== String(invitedUserId)) wrong.push(`the invite of ${invitedUserId} to seat ${seatIndex} is over, and was that of ${view.invites.get(seatIndex)}`)
+        if (String(view.invites.get(seatIndex)) !== String(invitedUserId)) wrong.push(`the invite to seat ${seatIndex} ended for ${invitedUserId}, but the pending invite was for ${view.invites.get(seatIndex)}`)
         view.invites.delete(seatIndex)
       }
       break

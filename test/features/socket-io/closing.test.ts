@@ -26,7 +26,10 @@ function webSocketOf ({ socket }: SocketIoClient): WebSocket {
   return (socket.io.engine.transport as unknown as { ws: WebSocket }).ws
 }
 
-/** Stops reading from a client's WebSocket. It can then no longer complete its close, so the teardown terminates it. */
+/**
+ * Stops reading from a client's WebSocket. The paused WebSocket cannot complete its closing handshake, so the teardown
+ * terminates it.
+ */
 function pauseReading (t: Test, client: SocketIoClient): void {
   const ws = webSocketOf(client)
   ws.pause()

@@ -22,7 +22,7 @@ t.test('supports keyboards and screen readers', async (t) => {
   const focus = () => page.evaluate(() => document.activeElement?.getAttribute('aria-label') ?? document.activeElement?.textContent?.trim() ?? '')
   async function tabTo (name: string): Promise<void> {
     for (let tries = 0; await focus() !== name; tries++) {
-      if (tries > 40) throw new Error(`The key Tab does not come to ${name}`)
+      if (tries > 40) throw new Error(`The Tab key does not reach ${name}`)
       await page.keyboard.press('Tab')
     }
   }

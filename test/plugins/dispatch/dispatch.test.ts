@@ -126,7 +126,7 @@ t.test('starts the requests of one session in order, whether dispatched or recei
   t.same(shared.flyliveTrace, ['begin', 'first', 'slow', 'first', 'replied'])
 })
 
-t.test('a dispatched exclusive request blocks the connection\'s requests, which start in the reloaded code', async (t) => {
+t.test('requests over the connection wait for a dispatched exclusive request, and then run in the reloaded code', async (t) => {
   const { server, folder, ada, post } = await scene(t)
   const slow = post('x:slow')
   await until(() => shared.flyliveTrace.includes('begin'))

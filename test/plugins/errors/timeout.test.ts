@@ -50,7 +50,7 @@ t.test('a signal aborts with a TimeoutError', async (t) => {
   t.match(signal.reason, { name: 'TimeoutError' })
 })
 
-t.test('does not call a function that is cancelled, even if it is already due', async (t) => {
+t.test('does not call a cancelled function, even if its timeout has already passed', async (t) => {
   const called: string[] = []
   const cancel = afterReading(1, () => called.push('first'))
   const later = Promise.withResolvers<void>()

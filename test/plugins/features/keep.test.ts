@@ -12,7 +12,7 @@ const journal: string[] = []
 Object.assign(globalThis, { keepJournal: journal })
 const written = () => journal.splice(0)
 
-/** @returns a feature that keeps resources and reports how often a resource was used (by default, the first) */
+/** @returns the code of a feature that keeps resources. Each request returns how often its resource has been used */
 const keeping = (name: string, generation: string, { keys = ['first'], before = '', after = '' } = {}) => `import { defineFeature, z } from 'flylive-audio-server/feature'
 export const requests = { '${name}:use': { request: z.object({ key: z.string().optional() }), reply: z.object({ uses: z.int() }) } }
 export default defineFeature(async (app) => {

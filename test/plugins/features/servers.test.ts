@@ -74,7 +74,7 @@ t.test('a server that cannot apply a change reports it and keeps running', async
   t.equal(infoOf(b, 'says')?.error, undefined)
 })
 
-t.test('keeps concurrent changes on two servers', async (t) => {
+t.test('concurrent changes on two servers all apply to both servers', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const servers = [await build(t, { env }), await build(t, { env })] as const
   const answers = await Promise.all([

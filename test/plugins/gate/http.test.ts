@@ -64,7 +64,7 @@ t.test('returns errors that have a code, and INTERNAL for others', async (t) => 
   t.match(await broken.json(), { error: { code: 'INTERNAL' } })
 })
 
-t.test('a feature that claims a taken prefix fails to load; other features load', async (t) => {
+t.test('a feature that claims a prefix already in use fails to load; other features load', async (t) => {
   const { errorOf, text, server } = await scene(t, {
     zsame: "app.gate.http('/plain', () => {})",
     zbelow: "app.gate.http('/plain/x', () => {})",

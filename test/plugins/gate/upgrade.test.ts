@@ -104,7 +104,7 @@ t.test('/ws returns its usual errors, and accepts a query or an absolute URL as 
   t.match(draining.head, 'retry-after: 5')
 })
 
-t.test("a feature's path has the sessions, errors and users of /ws", async (t) => {
+t.test("a feature's path handles sessions, errors and users like /ws", async (t) => {
   const { server, open } = await scene(t, { MAX_CONNECTIONS: '2' })
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
@@ -146,7 +146,7 @@ t.test('a feature may take over the socket', async (t) => {
   t.match(JSON.parse(failed.body), { error: { code: 'FORBIDDEN' } })
 })
 
-t.test('a feature that claims a taken path fails to load', async (t) => {
+t.test('a feature that claims a path already in use fails to load', async (t) => {
   const { server, folder } = await scene(t)
   const claims = (path: string) => `import { defineFeature } from 'flylive-audio-server/feature'\nexport default defineFeature(async function z (app) { app.gate.upgrade('${path}', {}) }, { name: 'z' })\n`
   for (const [path, owner] of [['/raw', 'paths'], ['/ws', 'the server itself']] as const) {

@@ -18,7 +18,7 @@ const backoff = { firstMs: 100, longestMs: 500 }
 const heardMs = 200
 /** Time limit for all users to hear the right audio after a change, in milliseconds. */
 const limitMs = 3000
-/** The same for the voices of a killed server. */
+/** Like {@link limitMs}, for the voices of a killed server. */
 const deadLimitMs = 12_000
 
 interface User {

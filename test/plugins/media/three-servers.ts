@@ -139,7 +139,7 @@ export async function killOne (t: Test, { servers: [a, b, c], speak, listen }: T
 /**
  * Cuts the network between A and C.
  *
- * @returns the time from the restored link until C receives A's speaker again, and the longest silence of B's speaker
+ * @returns the time from restoring the link until C receives A's speaker again, and the longest silence of B's speaker
  *   at C, both in milliseconds
  */
 export async function cutLink (t: Test, seconds: number) {

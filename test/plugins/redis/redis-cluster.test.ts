@@ -5,7 +5,7 @@ import { startRedisCluster } from '../../support/redis-cluster.ts'
 import { until } from '../../support/retry.ts'
 import { followFailover } from './failover.ts'
 
-// redis-cluster.long.ts tests the stores in a Redis Cluster and other ways to lose a primary.
+// redis-cluster.long.ts tests the stores in a Redis Cluster, and a failover in which the old primary hangs.
 
 t.test('two servers follow a failover of a Redis Cluster: rooms, gifts and audio between the servers continue', async (t) => {
   const { env, primary, replica } = await startRedisCluster(t)

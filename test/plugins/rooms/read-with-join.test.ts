@@ -7,7 +7,7 @@ import { featureFolder } from '../../support/features.ts'
 
 const shared = globalThis as unknown as Record<string, unknown>
 
-t.test('a read is sent with the join if the room is open and has members on this server; a failed join has no effect on later ones', async (t) => {
+t.test('a read is sent with the join if the room is open and has members on this server; a failed join does not affect later joins', async (t) => {
   const folder = featureFolder(t)
   const seen: string[] = []
   shared.flyliveReads = seen
@@ -65,7 +65,7 @@ export default defineFeature(async function reads (app) {
   t.same(seen, ['joined', 'read'])
 })
 
-t.test('an early read is used once, and not for a room that was created again; its error reaches only the handler', async (t) => {
+t.test('an early read is used only once, and not if the room was recreated; if the read fails, only the handler receives the error', async (t) => {
   let joining: (room: LocalRoom, session: Session, mayRead: boolean) => void = () => {}
   let count = 0
   const hooks = { on: (_name: string, fn: unknown) => { joining = fn as typeof joining } }

@@ -20,7 +20,7 @@ onBothStores(t, 'applies concurrent changes sequentially, each once', async (t, 
   t.equal((await follow(await connect(2))).first, 200)
 })
 
-onEveryStore(t, 'a join during changes continues from its reply', async (t, env) => {
+onEveryStore(t, 'a user who joins during changes receives each later change exactly once', async (t, env) => {
   const { connect, count, tally } = await buildTally(t, env)
   const ada = await connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
@@ -79,7 +79,7 @@ onEveryStore(t, 'a new room starts without state', async (t, env) => {
   t.equal(await count(), 2, 'the state can still be changed')
 })
 
-onEveryStore(t, 'emits each version once, before its events, and schedules its job', async (t, env) => {
+onEveryStore(t, 'calls onChange once per version, before sending the events, and calls onWake at the wake-up time', async (t, env) => {
   const { connect, server: { app } } = await buildTally(t, env)
   const ada = await connect(1)
   const versions: unknown[] = []
@@ -113,7 +113,7 @@ t.test('changes on two servers reach all members in the same order', async (t) =
   await until(() => members.every(({ known }) => known() === 301))
 })
 
-t.test('decides on the store\'s state, not on a stale copy', async (t) => {
+t.test('a change is based on the state in the store, not on a stale copy', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const servers = [await buildTally(t, env), await buildTally(t, env)] as const
   for (const [i, { connect }] of servers.entries()) await (await connect(i)).ok('room:join', { roomId: 'r1' })

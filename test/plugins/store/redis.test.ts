@@ -60,7 +60,7 @@ t.test('join replies list the right members after a server of an earlier version
   const { a, client } = await pair(t)
   const room = 'msab:room:{r1}'
   let place = 4_000_000_000_000
-  // What earlier versions wrote.
+  // Write and remove members as earlier versions did.
   const add = async (user: number) => {
     const profile = JSON.stringify({ userId: user, id: user, name: `User ${user}` })
     await client.multi().hset(`${room}:sessions`, `node-c s-${user}`, user).hincrby(`${room}:refs`, `${user}`, 1)

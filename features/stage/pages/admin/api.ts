@@ -156,7 +156,7 @@ export interface CallOptions {
   signal?: AbortSignal | undefined
 }
 
-/** @throws {ApiError} if the response is not successful; AbortError if the signal is aborted */
+/** @throws {ApiError} if there is no response or the response is an error; AbortError if the signal is aborted */
 export async function call (path: string, { method = 'GET', body, key, signal }: CallOptions = {}): Promise<Response> {
   const headers: Record<string, string> = {}
   if (key !== undefined) headers.authorization = `Bearer ${key}`

@@ -101,7 +101,7 @@ function parseJson (text: string): unknown {
 
 /**
  * @param details the details of a VALIDATION_FAILED error
- * @returns the first message of each field, by field name; '' holds the first message without a field
+ * @returns the first message of each field, by field name; the key '' holds the first message that has no field
  */
 export function problemsOf (fields: readonly Field[], details: unknown): Record<string, string> {
   const problems: Record<string, string> = {}

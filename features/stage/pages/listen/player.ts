@@ -149,7 +149,7 @@ export function createPlayer (audio: SafariAudio, { roomId, source, tokens, toke
     await audio.play().catch(() => { state.value = 'ready' })
   }
 
-  /** @returns when the server mixed the current audio, in epoch milliseconds; undefined while unknown */
+  /** @returns the time at which the server mixed the current audio, in epoch milliseconds; undefined while unknown */
   function mixedAt (): number | undefined {
     const began = audio.getStartDate?.().getTime()
     return hls?.playingDate?.getTime() ?? (began === undefined || Number.isNaN(began) ? undefined : began + audio.currentTime * 1000)

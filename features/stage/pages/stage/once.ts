@@ -1,7 +1,7 @@
 /**
  * Runs a sheet's action only once, even if its button is pressed again. Otherwise a gift could be charged twice.
  *
- * @param over called once the action resolves to anything but false
+ * @param over called after the action resolves to a value other than false
  * @returns a function that runs an action and ignores later calls, unless the action resolved to false
  */
 export function once (over: () => void): (deed: () => Promise<unknown>) => Promise<void> {

@@ -115,7 +115,8 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
   }
 
   /**
-   * Loads participants until these users' names are known. Big rooms list only some users, but raised hands need names.
+   * Loads participants until the names of these users are known. Big rooms list only some users, but the page shows the
+   * name of everyone who has raised a hand.
    */
   async function name (userIds: readonly UserId[]): Promise<void> {
     if (naming) return

@@ -70,7 +70,7 @@ export function createVoice (room: RoomClient, choice: MicrophoneChoice, say: (t
     /**
      * Opens the microphone. Idempotent: the browser asks for permission only once.
      *
-     * @returns whether the microphone is open; false after an error, or if it is closed before the user permits it
+     * @returns whether the microphone is open; false after an error, or if closed before the user grants permission
      */
     async open (): Promise<boolean> {
       if (closed) return false

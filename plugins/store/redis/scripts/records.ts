@@ -20,7 +20,7 @@ return meta
 
 /** KEYS empty-rooms room users — ARGV room before */
 export const forgetEmpty = `
--- If the clock of the server that a user has just left is behind, the entry looks older than it is.
+-- If the server that wrote the entry has a slow clock, the entry looks older than it is.
 if redis.call('EXISTS', KEYS[2]) == 1 and redis.call('ZCARD', KEYS[3]) == 0 then return 0 end
 local since = redis.call('ZSCORE', KEYS[1], ARGV[1])
 if since and tonumber(since) <= tonumber(ARGV[2]) then return redis.call('ZREM', KEYS[1], ARGV[1]) end

@@ -3,7 +3,7 @@ import { accessDocument, maxListedParticipants } from '../../types.ts'
 // Redis runs a Lua script atomically. In a script with several keys, all keys contain the room id as a hash tag, except
 // the list of empty rooms and the key that counts wrong PINs per address (layout.ts).
 
-/** Adds a user as the last to arrive. Places are unique, even if the servers' clocks differ. */
+/** Gives a user the last place in the order of arrival. Places are unique, even if the servers' clocks differ. */
 export const arrive = `
 local function arrive (key, user, now)
   local last = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2]
@@ -15,9 +15,9 @@ end
  * Maintains the key `listed`: the profiles of the first users to arrive, which every join reply lists. The list is kept
  * because servers read and parse one value faster than up to 100 separate profiles.
  *
- * The value also contains the number of listed users and the last one's place. If a listed user leaves, the last one
- * moves up, so `readList` notices that the list is outdated, even if a server of an earlier version has removed the user.
- * Only a listed user's new profile requires `discardList`.
+ * The value also contains the number of listed users and the place of the last listed user. If a listed user leaves,
+ * the last listed user moves up, so that place and number no longer match. `readList` then detects the outdated list,
+ * even if a server of an earlier version removed the user. If the profile of a listed user changes, call `discardList`.
  */
 export const listed = `
 local function discardList (room)

@@ -108,7 +108,7 @@ t.test('mixes voices over a bad network: 5 % lost, reordered, 200 ms jitter', as
   mix.close()
 })
 
-t.test('mixes voices without levels, except those quieter than three others', async (t) => {
+t.test('mixes the three loudest voices, even if the packets contain no levels', async (t) => {
   const { roomId } = await createRoom()
   const mix = await app.sfu.mix(roomId)
   const heard = receive(t, mix)
@@ -213,7 +213,7 @@ t.test("an error in one room's mix restarts only that mix", async (t) => {
   const thread = app.sfu.mixThreads()[0] as Worker
   const faults: unknown[] = []
   thread.on('message', (message: FromMixer) => { if (message.type === 'fault') faults.push(message.stack) })
-  // Make a room's next tick fail: only ticks fill arrays with samples.
+  // Make a room's next tick fail: replace `Float32Array.prototype.fill`, which only ticks call.
   await evaluateIn(t, thread, 'Float32Array.prototype.fill = () => { delete Float32Array.prototype.fill; throw new Error("broken") }')
   await until(() => faults.length > 0)
   const { length } = heard.frames
