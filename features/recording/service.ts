@@ -249,7 +249,9 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   }
 
   async function finishLost (record: RecordingRecord): Promise<void> {
-    const { recordingId } = record
+    const { recordingId, reason } = record
+    // The server died after it had stored the end of the recording, and perhaps after it had called the hook.
+    if (record.endedAt !== undefined && reason !== 'server_lost') return await finish(record, reason)
     // Hand over first, so that another server records the room soon: the download may take a long time.
     await handOver(record, 'server_lost')
     if (await storage.isLocal(recordingId) || await storage.downloadParts(recordingId)) {

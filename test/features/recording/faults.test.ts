@@ -2,6 +2,7 @@ import { symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { adminKey, build } from '../../support/build.ts'
+import { featureFolder } from '../../support/features.ts'
 import { speak } from '../../support/mix.ts'
 import { buildMortal } from '../../support/mortal.ts'
 import { decodeFile, toneOf } from '../../support/recordings.ts'
@@ -89,4 +90,32 @@ t.test("a killed server's recording lacks at most the last 2 s, and its index is
     // A busy machine sends some packets too late, which shortens the tone.
     t.ok(Math.abs(tone - 500) < 50, `${name}: ${tone} Hz`)
   }
+})
+
+t.test('a server that dies before it has finished an ended recording finishes it with the same end time and reason', async (t) => {
+  const finished: { recordingId: string, endedAt: number, reason?: string }[] = []
+  let hangs = true
+  Object.assign(globalThis, { flyliveFinished: (record: typeof finished[number]) => finished.push(record) && hangs ? new Promise(() => {}) : undefined })
+  t.teardown(() => Object.assign(globalThis, { flyliveFinished: undefined }))
+  const folder = featureFolder(t)
+  folder.write('observer', { 'index.ts': `import { defineFeature } from 'flylive-audio-server/feature'
+export default defineFeature(async (app) => {
+  app.hooks.on('recording:finished', async (_roomId, record) => { await globalThis.flyliveFinished(record) })
+}, { name: 'observer', dependencies: [] })
+` })
+  const before = await buildMortal(t, { env: { FEATURES: 'auth,media,recording,observer', FEATURES_PATH: folder.path } })
+  const owner = await before.connect(1)
+  await owner.ok('room:join', { roomId: 'r1' })
+  const { recordingId } = await until(async () => await owner.ok('recording:start'))
+  await until(async () => (await detailOf(before.url, String(recordingId))).seconds > 0)
+  await owner.ok('recording:stop')
+  await until(() => finished.length === 1)
+  const env = before.kill()
+  hangs = false
+  const after = await build(t, { env })
+  await until(() => finished.length === 2, 20_000)
+  const [first, second] = finished
+  t.equal(first?.reason, undefined, 'a host stopped the recording')
+  t.match(second, { recordingId, endedAt: first?.endedAt, reason: undefined })
+  t.match(await detailOf(after.url, String(recordingId)), { endedAt: first?.endedAt, files: [{ kind: 'mix' }] })
 })
