@@ -1,4 +1,4 @@
-/** Import rules, checked by `npm run lint`. Type-only imports count, too. */
+/** Import rules, checked by `npm run lint`. The rules also apply to type-only imports. */
 export default {
   forbidden: [
     {

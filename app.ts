@@ -21,8 +21,8 @@ export interface AppOptions {
   /** Folder that contains the features. Default: features/. */
   featuresDir?: string
   /**
-   * Whether to start all media workers at startup; if one of them fails, the server does not start. If false, each
-   * worker starts on demand. Default: true.
+   * If true, all media workers start together with the server, and the server does not start if a worker fails to
+   * start. If false, each worker starts when it is first needed. Default: true.
    */
   warmWorkers?: boolean
   /** Overrides the defaults of plugins/timings.ts. */
@@ -34,13 +34,14 @@ const here = import.meta.dirname
 /**
  * Builds the server from the kernel in plugins/, its HTTP routes in routes/, and the configured features.
  *
- * @returns an instance to call `ready()` or `listen()` on; `close()` releases all resources
+ * @returns the server, which starts when the caller calls `ready()` or `listen()`; `close()` releases all its resources
  */
 export async function buildApp ({ config, logger = false, featuresDir = join(here, 'features'), warmWorkers = true, timings = {} }: AppOptions): Promise<FastifyInstance> {
   const redaction = createRedaction()
   redaction.add(kernelSecrets(config))
   const { requestMs, headersMs } = { ...defaultTimings, ...timings }
-  // When one of these timeouts expires, Node responds with 408 and closes the connection. WebSockets are not affected.
+  // If an HTTP request takes longer than one of these timeouts, Node responds with 408 and closes the connection.
+  // WebSockets are not affected.
   const httpOptions = { requestTimeout: requestMs, headersTimeout: headersMs, connectionsCheckingInterval: headersMs / 2 }
   const transport = config.SSL_KEY_PATH !== undefined && config.SSL_CERT_PATH !== undefined
     ? { https: { ...readTls({ keyPath: config.SSL_KEY_PATH, certPath: config.SSL_CERT_PATH }), ...httpOptions } }
@@ -51,7 +52,7 @@ export async function buildApp ({ config, logger = false, featuresDir = join(her
     requestTimeout: requestMs,
     bodyLimit,
     trustProxy: trustProxyOption(config.TRUST_PROXY),
-    // Longer than Fastify's default, because Redis may still be starting.
+    // Longer than Fastify's default, because the server waits for Redis, which may still be starting.
     pluginTimeout: 60_000,
     logController: new LogController({ disableRequestLogging: true }),
     forceCloseConnections: true,

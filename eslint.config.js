@@ -1,8 +1,8 @@
 import vue from 'eslint-plugin-vue'
 import neostandard, { plugins } from 'neostandard'
 
-// npm packages that features may import. Features use the kernel's packages (fastify, mediasoup, ioredis) only through
-// the feature API.
+// The npm packages that features are allowed to import. The packages of the kernel (fastify, mediasoup, ioredis) are
+// not among them, because features use them only through the feature API.
 const featurePackages = [
   '@fastify/static', '@mediabunny/aac-encoder', '@msgpack/msgpack', '@vitejs/plugin-vue', 'engine.io', 'fast-jwt', 'lru-cache', 'mediabunny', 'opossum', 'p-limit', 'sdp-transform', 'socket.io', 'socket.io-parser', 'undici', 'uuid', 'vite', 'ws', 'zod-openapi'
 ]
@@ -25,7 +25,7 @@ export default [
     rules: { 'no-undef': 'off' }
   },
   {
-    // Apart from their own files, the stage's pages may import only packages that any client could use.
+    // The stage's pages are allowed to import their own files, and only packages that any other client could use too.
     files: ['features/stage/pages/**/*.{ts,vue}'],
     rules: {
       'no-restricted-imports': ['error', {
@@ -37,7 +37,7 @@ export default [
     }
   },
   {
-    // Features that ship with the server use the same API as features outside the repository.
+    // The features in this repository use only the API that features outside the repository have.
     files: ['features/**/*.ts', 'scripts/feature-template/*.ts'],
     ignores: ['features/stage/pages/**', '**/*.test.ts'],
     rules: {

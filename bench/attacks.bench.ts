@@ -20,7 +20,9 @@ const restMs = 60_000
 /** Interval between two requests of the well-behaved user, in milliseconds. */
 const paceMs = 25
 
-/** The default limits, which `startServer` would otherwise disable. */
+/**
+ * The server's default limits. `startServer` disables these limits, unless they are passed as environment variables.
+ */
 const limits = {
   WS_MESSAGES_PER_SECOND: '100',
   WS_MESSAGES_BURST: '200',
@@ -72,7 +74,8 @@ async function post (url: string, path: string, body: string): Promise<void> {
 }
 
 /**
- * Keeps `count` raw connections open. Each connection sends `head`. A connection that the server closes is replaced.
+ * Keeps `count` raw connections open. Each connection sends `head`. When the server closes a connection, a new
+ * connection replaces it.
  */
 async function openRaw (url: string, head: string, count: number): Promise<void> {
   const { hostname, port } = new URL(url)

@@ -1,10 +1,10 @@
-// Compares this checkout with another one over the public protocol:
+// Compares the speed of the server in this checkout with the server in another checkout:
 //
 //   npm run bench:compare -- ../other-checkout
 //
-// Runs one server per checkout, on the same Redis but in separate databases. Interleaves the requests to both servers,
-// so that other load on the machine affects both equally. Prints the ratios of the median times. A ratio below 1 means
-// that this checkout is faster.
+// Runs one server per checkout. Both servers use the same Redis, but different databases. The benchmark alternates
+// between the servers, so that other load on the machine affects both equally. Prints the ratios of the median times. A
+// ratio below 1 means that this checkout is faster.
 import type { ChildProcess } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -24,7 +24,7 @@ interface Scene {
   url: string
   /** Members of one room. */
   crowd: Client[]
-  /** A user who is alone in a room. */
+  /** The only member of a second room. */
   one: Client
 }
 
@@ -64,7 +64,7 @@ try {
   for (const [name, measure] of Object.entries(measures)) {
     const times: [number[], number[]] = [[], []]
     for (let i = -20; i < rounds; i++) {
-      // Alternate the order: the server measured second benefits from warmer caches.
+      // Alternate the order, because the server that is measured second benefits from warmer caches.
       for (const which of i % 2 === 0 ? [0, 1] as const : [1, 0] as const) {
         const ms = await measure(which === 0 ? here : there, i)
         if (i >= 0) times[which].push(ms)

@@ -12,12 +12,12 @@ import type { Pacer } from './load/speech.ts'
 import { startRedis, startServer, stopAll, tokenOf } from './support.ts'
 
 // Measures a media worker's CPU time per listener, in a room with ten speakers. The server, Redis and the participants
-// share the machine. To find the cost that does not depend on listeners (receiving the speakers' streams and the mix),
-// the benchmark also measures with all consumers paused, and subtracts the result.
+// share the machine. Some CPU time does not depend on the listeners, because the worker also receives the speakers'
+// streams and the mix. The benchmark measures this CPU time while all consumers are paused, and subtracts it.
 //
-// - Voices and mix: the listeners switch between ten voices, the mix and nothing, so that other load on the machine
-//   affects all three equally.
-// - Many listeners of the mix: CPU time, loss and set-up times.
+// - Voices and mix: the listeners repeatedly switch between ten voices, the mix and nothing, so that other load on the
+//   machine affects the three phases equally.
+// - Many listeners of the mix: the benchmark measures CPU time, packet loss and set-up times.
 
 const speakers = 10
 const switching = { listeners: 20, rounds: 5, phaseMs: 3000, settleMs: 300 }
@@ -25,7 +25,7 @@ const crowd = { listeners: 150, rounds: 3, phaseMs: 6000, settleMs: 500, perSeco
 const targets = { ratio: 0.35, listenerMsPerSecond: 0.83, loss: 0.001, setUpP95Ms: 100, setUpRoundTrips: 2 }
 const adminKey = 'an-admin-key-for-benchmarks-that-is-long-enough'
 
-/** What all listeners receive during a phase of the measurement. */
+/** What every listener receives during a phase of the measurement. */
 type Phase = 'nothing' | 'voices' | 'mix'
 
 export default async function media (): Promise<void> {
@@ -89,11 +89,11 @@ async function joinSpeakers (url: string, roomId: string, pacer: Pacer): Promise
 interface Pace {
   rounds: number
   phaseMs: number
-  /** Delay between a switch and the start of the measurement. */
+  /** How long to wait after the listeners switch before the measurement starts. */
   settleMs: number
 }
 
-/** @returns the worker's CPU time per second in each phase, in milliseconds, averaged over all rounds */
+/** @returns for each phase, the worker's CPU time per second, in milliseconds, averaged over all rounds */
 async function measurePhases<P extends Phase> (url: string, listeners: readonly Listener[], phases: readonly P[], { rounds, phaseMs, settleMs }: Pace): Promise<Record<P, number>> {
   const worker = await workerOf(url)
   const used = Object.fromEntries(phases.map((phase) => [phase, { cpuMs: 0, ms: 0 }])) as Record<P, { cpuMs: number, ms: number }>
@@ -123,7 +123,7 @@ async function workerOf (url: string): Promise<number> {
   return workers[0]?.pid as number
 }
 
-/** @returns the CPU time of all threads of a process so far, in milliseconds. Linux only */
+/** @returns the CPU time that all threads of a process have used so far, in milliseconds. Linux only */
 function cpuMsOf (pid: number): number {
   return globSync(`/proc/${pid}/task/*/schedstat`).reduce((sum, file) => sum + Number(readFileSync(file, 'utf8').split(' ')[0]), 0) / 1e6
 }

@@ -9,16 +9,16 @@ import { loadConfig } from '../config/load.ts'
 import { startRedis, startServer, stopAll } from './support.ts'
 
 // Measures the cost of load reports from many servers: the CPU time of Redis and of one receiving server, and the time
-// that this server takes to list all servers. This process publishes the reports of simulated servers.
+// that this server takes to list all servers. The benchmark's own process publishes the reports of simulated servers.
 
 const sizes = [10, 100, 1000]
 /** Reports per measurement. */
 const published = 20_000
-/** Interval of a server's reports (`nodeReportMs` in plugins/timings.ts), in seconds. */
+/** A server sends a load report once per this interval, in seconds (`nodeReportMs` in plugins/timings.ts). */
 const intervalSeconds = 5
 const lists = 50
 const adminKey = 'an-admin-key-for-benchmarks-that-is-long-enough'
-/** Clock ticks per second in /proc. */
+/** Files in /proc report CPU times in clock ticks; this is the number of ticks per second. */
 const ticks = 100
 
 /** Returns the CPU time that a process has used, in milliseconds. */

@@ -1,8 +1,9 @@
-// Runs all benchmarks, or only those whose file name contains one of the arguments.
+// Runs all benchmarks. With arguments, runs only the benchmarks whose file names contain an argument.
 //
 //   npm run bench [-- NAME ...]
 //
-// Most benchmarks print ratios between times from the same run, because absolute times depend on the machine.
+// Most benchmarks print the ratio of two times that they measured in the same run, because absolute times depend on the
+// machine.
 import { globSync } from 'node:fs'
 import { join } from 'node:path'
 

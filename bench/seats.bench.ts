@@ -13,8 +13,9 @@ import { quantile } from './load/statistics.ts'
 import { connect, startRedis, startServer, stopAll } from './support.ts'
 import type { Answer, Client } from './support.ts'
 
-// Measures the time to take a seat, for a single user and for 200 users who request the same seat. Two server processes
-// share one Redis. This process runs the clients and counts the Redis commands by name.
+// Measures how long it takes to take a seat: for a single user, and for 200 users who request the same seat at the same
+// time. Two server processes share one Redis. The benchmark's own process runs the clients and counts the Redis
+// commands by name.
 
 const alone = 1500
 const contenders = 200
@@ -32,7 +33,7 @@ export default async function seats (): Promise<void> {
     const [one, other] = [await connect(urls[0] as string, 'one'), await connect(urls[1] as string, 'other')]
     for (const client of [one, other]) await client.request('room:join', { roomId: 'alone' })
 
-    // Interleave the measurements so that other load on the machine affects all of them equally.
+    // Alternate between the measurements so that other load on the machine affects all of them equally.
     const pings: number[] = []
     const refusals: number[] = []
     const takes: number[] = []
@@ -63,7 +64,7 @@ export default async function seats (): Promise<void> {
       if (winners.length !== 1) throw new Error(`${winners.length} users have the seat`)
       const before = crowd.map((client) => client.seen())
       await crowd[answers.findIndex(({ code }) => code === 'ok')]?.request('seat:leave', {})
-      // Start the next round once every client has received the event about the free seat.
+      // Start the next round only after every client has received the event that the seat is free.
       while (crowd.some((client, i) => client.seen() === before[i])) await new Promise((resolve) => setImmediate(resolve))
       return answers
     }
@@ -93,7 +94,7 @@ export default async function seats (): Promise<void> {
     print(`${contenders} concurrent takes of a seat: the winner`, won)
     console.log(`  ${contenders} concurrent takes of a seat last ${(quantile(all, 0.5) / quantile(refused, 0.5)).toFixed(2)} times as long as ${contenders} takes rejected by schema`)
 
-    // Do not time these commands: MONITOR slows Redis down.
+    // Count the commands in a separate step, without measuring times, because MONITOR slows Redis down.
     console.log('  Redis commands; each is a round trip unless it shares a pipeline:')
     const count = async (name: string, times: number, work: () => Promise<unknown>) => {
       console.log(`  ${name.padEnd(46)} ${describe(await commandsDuring(redis, port, work), times)}`)
@@ -126,14 +127,14 @@ async function expect (code: string, promise: Promise<Answer>): Promise<Answer> 
   return answer
 }
 
-/** Whether a command belongs to background work: due jobs, queued gifts, revoked tokens, heartbeats or empty rooms. */
+/** True if a Redis command belongs to the servers' background work, such as heartbeats or looking for due jobs. */
 function isByItself ([command = '', ...args]: string[]): boolean {
   const script = command.startsWith('eval')
   const key = args[script ? 2 : 0] ?? ''
   return (script && /^msab:(jobs:|\{gifts\})/.test(key)) || /^(auth:revoked:|msab:(node:|nodes$|rooms:empty$|\d+:canary:))/.test(key)
 }
 
-/** Counts the Redis commands that `work` causes, by command or script name. Excludes the servers' background work. */
+/** Counts the Redis commands that `work` causes, by command or script name, without the servers' background work. */
 async function commandsDuring (redis: Redis, port: number, work: () => Promise<unknown>): Promise<Map<string, number>> {
   const names = new Map(Object.entries({ ...members, ...records, ...state }).map(([name, lua]) => [createHash('sha1').update(lua).digest('hex'), name]))
   const counts = new Map<string, number>()
@@ -148,7 +149,7 @@ async function commandsDuring (redis: Redis, port: number, work: () => Promise<u
     const [command = '', first = ''] = args
     if (command === 'echo' && first === 'begin') begun = true
     else if (command === 'echo' && first === 'end') over.resolve()
-    // Do not count the commands that a script runs.
+    // Do not count the commands inside a script: the script itself is already counted.
     else if (begun && source !== 'lua' && !isByItself(args)) {
       const name = names.has(first) ? `${command} ${names.get(first)}` : command
       counts.set(name, (counts.get(name) ?? 0) + 1)

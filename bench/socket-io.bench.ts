@@ -14,9 +14,9 @@ import { buildApp } from '../app.ts'
 import { loadConfig } from '../config/load.ts'
 import { quantile } from './load/statistics.ts'
 
-// Measures how much CPU time the main thread needs to send an event to one Socket.IO client. Compares two cases: a room
-// of this server with Socket.IO and native clients, and the Socket.IO library alone. The measurements alternate. The
-// clients run in another thread.
+// Measures how much CPU time the main thread needs to send an event to one Socket.IO client. Compares a room of this
+// server, which has Socket.IO clients and native clients, with the plain Socket.IO library. The measurements alternate.
+// The clients run in another thread.
 
 const members = 200
 const natives = 200
@@ -61,7 +61,7 @@ export default async function socketIo (): Promise<void> {
         for (let n = 0; n < burst; n++) send()
         await new Promise((resolve) => setImmediate(resolve))
       }
-      // Wait, so that the measurement includes writes that could not be completed immediately.
+      // Wait, so that the measurement includes delayed writes.
       await delay(200)
       const { user, system } = process.threadCpuUsage(begin)
       if (round >= 0) costs[name].push((user + system) / events)

@@ -33,11 +33,11 @@ export interface ServerOptions {
   folder: string
   /** Path of the checkout to run. Default: this checkout. */
   root?: string
-  /** Environment variables that extend or override the ones that {@link startServer} sets. */
+  /** Additional environment variables. The variables take precedence over those that {@link startServer} sets. */
   env?: Record<string, string>
 }
 
-/** Stops all child processes and waits for their exit. */
+/** Stops the child processes and waits until they have exited. */
 export async function stopAll (processes: readonly ChildProcess[]): Promise<void> {
   await Promise.all(processes.map(async (child) => {
     const gone = once(child, 'exit')
@@ -46,7 +46,7 @@ export async function stopAll (processes: readonly ChildProcess[]): Promise<void
 }
 
 /**
- * Starts a Redis without persistence.
+ * Starts a Redis server without persistence.
  *
  * @returns its port
  */
@@ -59,7 +59,8 @@ export async function startRedis (folder: string, processes: ChildProcess[]): Pr
 }
 
 /**
- * Starts the server in production mode. In other modes, the server checks each event before sending the event.
+ * Starts the server in production mode. The benchmarks use this mode, because in all other modes the server validates
+ * each event before sending the event.
  *
  * @returns ws://127.0.0.1:port/ws
  */
@@ -79,7 +80,7 @@ export async function startServer (processes: ChildProcess[], { redisUrl, folder
       MEDIASOUP_LISTEN_IP: '127.0.0.1',
       MEDIASOUP_ANNOUNCED_IP: '127.0.0.1',
       MEDIASOUP_WORKERS: '1',
-      // Disables the rate limits, because a benchmark sends more than any real user would.
+      // Disables the rate limits, because a benchmark sends more messages than any real user.
       WS_MESSAGES_PER_SECOND: '100000',
       MAX_CONNECTIONS_PER_USER: '1000000',
       JOINS_PER_MINUTE: '1000000',
@@ -104,7 +105,7 @@ export async function startServer (processes: ChildProcess[], { redisUrl, folder
 }
 
 /**
- * Waits until a process prints a matching line.
+ * Waits until a process prints a line that matches `what`.
  *
  * @returns the first capture group
  */
@@ -124,7 +125,7 @@ async function printed (child: ChildProcess, what: RegExp): Promise<string> {
 /** @returns a token for the user */
 export const tokenOf = (id: string): string => sign({ id, name: id })
 
-/** Connects a client as the user `id` and counts the events that it receives. */
+/** Connects a client as the user `id` and counts the events that the client receives. */
 export async function connect (url: string, id: string): Promise<Client> {
   const signalling = await connectUser(url, tokenOf(id))
   let seen = 0

@@ -2,9 +2,9 @@
  * Builds the address of a path on a server.
  *
  * @param base the server's base URL (http, https, ws or wss); in browsers, it may be relative to the page. The result
- *   keeps the base URL's query and path, but not a trailing `/ws`
+ *   contains the base URL's path (without a trailing `/ws`) and query
  * @param path absolute path on the server, such as `/ws`
- * @throws TypeError if the base URL is malformed or has a different scheme
+ * @throws TypeError if the base URL is malformed or has a scheme other than http, https, ws and wss
  */
 export function addressOf (base: string, path: string, scheme: 'http' | 'ws'): string {
   const { location } = globalThis as { location?: Location }

@@ -18,19 +18,20 @@ import type { RoomSeats } from './seats.ts'
 
 /**
  * - `off`: no room, or a room without audio
- * - `connecting`: the transports are connecting, for the first time or after a loss
- * - `on`: the transports are connected; remote tracks are received and the published track is sent. After `publish()`,
- *   the state stays `on` for up to 8 s while the send transport connects; during this time, `microphone` is `waiting`
+ * - `connecting`: the client is connecting the transports, for the first time or after the connection was lost
+ * - `on`: the transports are connected, so the client receives remote tracks and sends the published track. After the
+ *   first `publish()`, the send transport has up to 8 s to connect. During this time, the state stays `on`, and
+ *   `microphone` is `waiting`
  */
 export type AudioState = 'off' | 'connecting' | 'on'
 
 /**
  * What the client receives:
  *
- * - `auto`: users with a seat receive the voices, as do users who publish a track in a room without seats. Listeners
- *   receive the mix if the server recommends it; otherwise, they receive the voices
+ * - `auto`: speakers receive the voices. Speakers are users with a seat or, in a room without seats, users who publish
+ *   a track. Listeners receive the mix if the server recommends the mix; otherwise, listeners receive the voices
  * - `voices`: one track per producer
- * - `mix`: one track with the mix of the room. A user who speaks also hears their own voice. While the server offers no
+ * - `mix`: one track with the mix of the room. A user who speaks also hears their own voice. If the server offers no
  *   mix, the client receives the voices
  * - false: nothing
  */
@@ -38,7 +39,7 @@ export type ReceiveMode = 'auto' | Reception | false
 
 /**
  * - `off`: no track is published
- * - `waiting`: a track is published but not sent: the user has no seat, or the send transport is not connected
+ * - `waiting`: a track is published, but not sent, because the user has no seat or the send transport is not connected
  * - `live`: the track is sent
  * - `muted`: the user muted the track
  * - `interrupted`: the device muted the track (for example, during a phone call), or the client is opening another
@@ -48,8 +49,8 @@ export type MicrophoneState = 'off' | 'waiting' | 'live' | 'muted' | 'interrupte
 
 export interface AudioEvents {
   /**
-   * The state changed; `why` is the error that caused `connecting` or `off`, if any. If the transports are not
-   * connected after 8 s, the event is emitted again with `connecting` and a `MEDIA_FAILED` error, and the client keeps
+   * The state changed. If an error caused `connecting` or `off`, `why` is this error. If the transports are not
+   * connected after 8 s, the client emits the event again, with `connecting` and a `MEDIA_FAILED` error, and keeps
    * trying.
    */
   state: [state: AudioState, why: Error | undefined]
@@ -67,7 +68,7 @@ export interface AudioEvents {
   music: [state: MicrophoneState]
   /** `receive`, `reception` or `mixRecommended` changed. */
   reception: [reception: Reception | undefined]
-  /** The published track ended, and the client replaced it with this track from another microphone. */
+  /** The published track ended, and the client replaced it with `track`. */
   replaced: [track: MediaStreamTrack, source: AudioSource]
   /** The client unpublished the track: the server rejected or closed it, or the track ended and has no replacement. */
   refused: [error: Error, source: AudioSource]
@@ -76,12 +77,12 @@ export interface AudioEvents {
 export interface AudioOptions {
   /**
    * What to receive. Default: `auto`. If false, the client receives no tracks, but `producers` still lists the room's
-   * producers. In that case, the client needs no transport until a track is published, and the state is `on`.
+   * producers. The client then needs no transport until a track is published, and the state is `on` from the start.
    */
   receive?: ReceiveMode
   /**
-   * Set to true to let the client play the received tracks; `playback` then controls volumes and the speaker. By
-   * default, the application must play them.
+   * If true, the client plays the received tracks, and `playback` controls the volumes and the speaker. By default, the
+   * application must play the received tracks.
    */
   play?: boolean
   /**
@@ -91,27 +92,32 @@ export interface AudioOptions {
   handlerName?: types.BuiltinHandlerName
 }
 
-/** How long the transports may take to connect before the client reports `MEDIA_FAILED`, in milliseconds. */
+/** If the transports are not connected after this time, in milliseconds, the client reports `MEDIA_FAILED`. */
 const connectTimeoutMs = 8000
 
-/** How long the client receives the voices after the mix fails, in milliseconds. */
+/** After the mix fails, the client receives the voices for this time, in milliseconds, and then tries the mix again. */
 const mixRetryMs = 5000
 
 /**
- * How long the client sends to both servers after a move, in milliseconds. During this time, the other clients switch
- * to the new track.
+ * How long the client sends audio to both servers when it moves to another server, in milliseconds. During this time,
+ * the other clients switch to the track from the new server.
  */
 const overlapMs = 150
 
 const sources = ['voice', 'music'] as const
 
-/** The transports to the previous server. They stay open until the transports to the current server are connected. */
+/**
+ * The transports to the previous server. The previous transports stay open until the transports to the current server
+ * are connected.
+ */
 interface PreviousTransports {
   transports: MediaTransports
   closed: PromiseWithResolvers<void>
   /** The timer that closes the transports. */
   timer: ReturnType<typeof setTimeout>
-  /** Whether the transports are being closed. Closing starts when the current transports first connect. */
+  /**
+   * True once the transports to the current server are connected and the previous transports are being closed.
+   */
   isEnding: boolean
 }
 
@@ -142,20 +148,20 @@ export class RoomAudio extends Emitter<AudioEvents> {
   #iceServers: RTCIceServer[] | undefined
   #maxBitrates: Readonly<Record<AudioSource, number>> = defaultBitrates
   #mixRecommended = false
-  /** Set while the client receives the voices because the mix failed. */
+  /** Defined while the client receives the voices because the mix failed. */
   #mixTimer: ReturnType<typeof setTimeout> | undefined
   #transports: MediaTransports | undefined
   #previous: PreviousTransports | undefined
-  /** Counters from the previous `quality()` call. */
+  /** Statistics from the previous `quality()` call. */
   #sample: QualitySample = firstSample(0)
   #timer: ReturnType<typeof setTimeout> | undefined
   #connectTimer: ReturnType<typeof setTimeout> | undefined
-  /** The timer that reports a failure if the send transport does not connect in time while the state is `on`. */
+  /** While the state is `on`, this timer limits how long the send transport may take to connect. */
   #sendTimer: ReturnType<typeof setTimeout> | undefined
   #state: AudioState = 'off'
   #failure: RequestError | undefined
   readonly #states: Record<AudioSource, MicrophoneState> = { voice: 'off', music: 'off' }
-  /** Whether the current transports are set up; they may still be connecting. */
+  /** True once the current transports have been set up, even if they are still connecting. */
   #prepared = false
   /** The last error that closed the transports. */
   #lastError: Error | undefined
@@ -197,7 +203,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     })
     connection.on('features', () => { this.#updateReception() })
     connection.on('feature:disabled', ({ name }) => {
-      // The server closed all transports. It sends `feature:enabled` when audio is available again.
+      // The server closed all transports. When audio is available again, the server sends `feature:enabled`.
       if (name === 'media') this.stop()
     })
     seats.on('change', () => {
@@ -230,22 +236,25 @@ export class RoomAudio extends Emitter<AudioEvents> {
     return this.#states.voice
   }
 
-  /** The state of the music that the user publishes. It is never `muted`. */
+  /** The state of the music that the user publishes. Music is never `muted`. */
   get music (): MicrophoneState {
     return this.#states.music
   }
 
-  /** Whether a microphone track is published. It is sent as soon as the user may speak. */
+  /** Whether a microphone track is published. The client sends the track only while the user is allowed to speak. */
   get publishing (): boolean {
     return this.#publications.has('voice')
   }
 
-  /** Whether the microphone track may be sent now. In a room with seats, this requires a seat. */
+  /**
+   * True if a microphone track is published and the user is allowed to speak. In a room with seats, only users with a
+   * seat are allowed to speak.
+   */
   get sending (): boolean {
     return this.publishing && this.#permitted !== undefined
   }
 
-  /** What the application wants to receive. */
+  /** The receive mode that the application selected. */
   get receive (): ReceiveMode {
     return this.#receive
   }
@@ -260,12 +269,15 @@ export class RoomAudio extends Emitter<AudioEvents> {
     return this.#mixRecommended
   }
 
-  /** The producers of the other users in the room. Returns the same frozen array until they change. */
+  /** The producers of the other users in the room. Returns the same frozen array until a producer changes. */
   get producers (): readonly RemoteProducer[] {
     return this.#remoteTracks.producers
   }
 
-  /** The remote tracks that are currently received. Returns the same frozen array until they change. */
+  /**
+   * The remote tracks that the client currently receives. Returns the same frozen array until a track is added or
+   * removed.
+   */
   get heard (): readonly RemoteAudio[] {
     return this.#remoteTracks.heard
   }
@@ -277,7 +289,8 @@ export class RoomAudio extends Emitter<AudioEvents> {
 
   /**
    * Current audio levels of the voices, 0 to 1, keyed by user id as a string; 0 for muted or silent users. While the
-   * mix plays, its level is distributed among the active speakers. You can call this on every animation frame.
+   * client receives the mix, the levels are those of the last `speaker:active` event, scaled so that the loudest
+   * speaker has the level of the mix. A call is cheap enough for every animation frame.
    */
   levels (): ReadonlyMap<string, number> {
     return this.#remoteTracks.levels()
@@ -285,7 +298,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
 
   /**
    * Audio quality since the previous call, or since the transports were created. Wait at least one second between
-   * calls: over shorter intervals, single packets dominate the result.
+   * calls: over a shorter time, single packets dominate the result.
    *
    * @returns undefined while no transport is connected or no track has been sent or received
    */
@@ -305,8 +318,9 @@ export class RoomAudio extends Emitter<AudioEvents> {
   }
 
   /**
-   * Keeps the transports to the current server open while the client moves to another server. They close once the
-   * transports of the next `start()` connect, or after 8 s. Resolves when they are closed.
+   * Keeps the transports to the current server open while the client moves to another server. The previous transports
+   * are closed once the transports of the next `start()` are connected, but at the latest after 8 s. Resolves when the
+   * previous transports are closed.
    */
   handOver (): Promise<void> {
     const transports = this.#transports
@@ -327,7 +341,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     return closed.promise
   }
 
-  /** Starts audio for a newly joined room. Does nothing if the server has no audio. */
+  /** Starts the audio of a room that the user has just joined. Does nothing if the server has no audio. */
   start (reply: JoinReply): void {
     const isMoving = this.#previous !== undefined && this.#transports === undefined
     if (!isMoving || !reply.rtpCapabilities) this.stop()
@@ -344,21 +358,24 @@ export class RoomAudio extends Emitter<AudioEvents> {
     this.#open()
   }
 
-  /** Applies the join reply after the `mix` feature is turned on. */
+  /** Called with a new join reply after the `mix` feature is turned on. */
   mixed ({ mix }: JoinReply): void {
     if (this.#room) this.#recommendMix(mix?.recommended === true)
   }
 
   /**
-   * Applies the join reply after the `seats` feature is turned on. The server keeps the producers of users who already
-   * have a seat. Other users must produce again once they have a seat.
+   * Called with a new join reply after the `seats` feature is turned on. If the user has a seat, the server keeps the
+   * user's producers. Otherwise, the client produces again when the user takes a seat.
    */
   seated ({ existingProducers = [] }: JoinReply): void {
     const known = new Set(existingProducers.map(({ producerId }) => producerId))
     if (sources.some((source) => known.has(this.#transports?.producer(source)?.id ?? ''))) this.#transports?.regrant(0, this.#sitting)
   }
 
-  /** Stops sending and receiving. The published track stays published for the next `start()`. Idempotent. */
+  /**
+   * Stops sending and receiving. A published track stays published, and is sent again after the next `start()`.
+   * Idempotent.
+   */
   stop (): void {
     clearTimeout(this.#timer)
     this.#stopAvoidingMix()
@@ -370,8 +387,8 @@ export class RoomAudio extends Emitter<AudioEvents> {
   }
 
   /**
-   * Selects what to receive, in this room and in later rooms. No audio is lost during a switch: the old tracks play
-   * until the new ones do.
+   * Selects what to receive, in this room and in later rooms. No audio is lost during a switch, because the old tracks
+   * play until the new tracks play.
    */
   setReceive (mode: ReceiveMode): void {
     if (mode === this.#receive) return
@@ -384,16 +401,17 @@ export class RoomAudio extends Emitter<AudioEvents> {
   }
 
   /**
-   * Publishes a track in this room and in later rooms, until `unpublish()`. The track replaces any earlier track from
-   * the same source. In a room with seats, the track is sent whenever the user has a seat. The caller owns the track
-   * and must stop it.
+   * Publishes a track in this room and in later rooms, until `unpublish()` is called. The track replaces the previous
+   * track of the same source. In a room with seats, the track is sent whenever the user has a seat. The caller must
+   * stop the track when it is no longer needed.
    *
    * While the device mutes the track, for example during a phone call, the user appears muted.
    *
    * Resolves when the track is first sent. Sending requires a connected transport and, in a room with seats, a seat.
    *
-   * @throws RequestError if the server rejects the track permanently; CLOSED if the track is unpublished before it is
-   *   sent; TRACK_ENDED if the track ends before it is sent and there is no replacement
+   * @throws RequestError if the server rejects the track permanently, with the server's code; if the track is
+   *   unpublished before it is sent, with CLOSED; if the track ends before it is sent and there is no replacement, with
+   *   TRACK_ENDED
    */
   publish (track: MediaStreamTrack, options: PublishOptions = {}): Promise<void> {
     const { source = 'voice' } = options
@@ -444,8 +462,8 @@ export class RoomAudio extends Emitter<AudioEvents> {
   }
 
   /**
-   * Id of the sitting (one stay in a seat) that permits sending; 0 if the room has no seats, undefined if the user may
-   * not speak.
+   * Id of the sitting (one stay in a seat) that permits sending; 0 if the room has no seats, undefined if the user is
+   * not allowed to speak.
    */
   get #permitted (): number | undefined {
     return this.#seats.enabled ? this.#seats.sitting : 0
@@ -472,7 +490,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     if (this.#receive === false) return
     const hasMix = this.#connection.features.has('mix') && this.#mixTimer === undefined
     if (this.#receive === 'voices' || !hasMix) return 'voices'
-    // In the mix, users who speak would hear their own voice.
+    // Speakers do not receive the mix, because they would hear their own voice.
     const speaks = this.#seats.enabled ? this.#seats.own !== undefined : this.#publications.size > 0
     return this.#receive === 'mix' || (this.#mixRecommended && !speaks) ? 'mix' : 'voices'
   }
@@ -511,7 +529,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     this.emit('state', state, why)
   }
 
-  /** Emits the reason why there is no audio. */
+  /** Emits the `state` event with the reason why there is no audio. */
   async #reportFailure (): Promise<void> {
     const transports = this.#transports
     const cause = this.#lastError
@@ -541,7 +559,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
       } else if (this.#previous) {
         // Audio continues through the previous transports.
       } else if (this.#state === 'on' && transports.startsSending) {
-        // Remote audio is not interrupted; the microphone's state is `waiting`.
+        // Receiving continues, so only the microphone's state changes, to `waiting`.
         this.#sendTimer ??= setTimeout(() => {
           this.#setState('connecting')
           this.#reportFailure()
@@ -576,7 +594,9 @@ export class RoomAudio extends Emitter<AudioEvents> {
     return source === 'voice' && this.#muted ? 'muted' : 'live'
   }
 
-  /** Closes the previous transports once their tracks are replaced, or after a timeout. */
+  /**
+   * Closes the transports to the previous server once all their tracks are replaced, but at the latest after a timeout.
+   */
   async #finishHandOver (): Promise<void> {
     const previous = this.#previous
     if (!previous || previous.isEnding) return
@@ -608,7 +628,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     this.#update()
   }
 
-  /** Creates the transports and replaces any previous ones. */
+  /** Creates new transports, which replace the previous transports. */
   async #open (why?: Error): Promise<void> {
     clearTimeout(this.#timer)
     if (why || !this.#previous) {
@@ -652,18 +672,21 @@ export class RoomAudio extends Emitter<AudioEvents> {
     }
   }
 
-  /** Closes failed transports and creates new ones after a backoff. */
+  /** Closes failed transports and creates new transports after a backoff. */
   #broken (transports: MediaTransports, error: unknown): void {
     if (transports !== this.#transports || transports.closed) return
     this.#closeTransports()
-    // start() is called again after the reconnect.
+    // After the reconnect, start() is called and creates new transports.
     if (isDisconnect(error)) return
     this.#lastError = error as Error
     this.#setState('connecting', error as Error)
     this.#timer = setTimeout(() => { this.#open(error as Error) }, this.#backoff.next())
   }
 
-  /** Sends, mutes or stops the tracks to match the desired state. Calls run one at a time, so the latest state wins. */
+  /**
+   * Sends, mutes or stops the tracks according to the desired state. Calls run one at a time, and each call reads the
+   * latest desired state.
+   */
   #sync (): Promise<void> {
     const transports = this.#transports
     if (!transports) return Promise.resolve()
@@ -679,19 +702,20 @@ export class RoomAudio extends Emitter<AudioEvents> {
       if (transports.closed) return
       const sitting = this.#permitted
       if (!publication || sitting === undefined) return await transports.stopSending(source)
-      // An ended track cannot be sent. Its producer stays open but muted until there is another track.
+      // A track that has ended cannot be sent. The producer of such a track stays open, but muted, until a replacement
+      // track is open.
       if (!publication.isReopening) await transports.send(source, publication.track, sitting)
       await transports.sendMuted(source, publication.isInterrupted || (source === 'voice' && this.#muted))
     } catch (cause) {
       if (transports.closed || cause instanceof TransportsClosed) return
-      // The seat was lost or the `seats` feature was turned on, but the event has not arrived yet.
+      // The user lost the seat or the `seats` feature was turned on, but the event that says so has not arrived yet.
       if (codeOf(cause) === 'NOT_SEATED') return
-      // The server closed the producer, so adapt to the current state.
+      // The server has already closed the producer, so send the track again if the user is still allowed to speak.
       if (codeOf(cause) === 'PRODUCER_NOT_FOUND') {
         this.#sync()
         return
       }
-      // An unplugged microphone must not tear down the receive transport.
+      // If the track ended during the call, for example because the microphone was unplugged, keep the transports.
       const ended = publication?.track.readyState === 'ended' && codeOf(cause) === undefined
       const error = ended ? new RequestError({ code: 'TRACK_ENDED', message: 'The track has ended' }, { cause }) : cause
       if (mayPass(error) || isDisconnect(error) || codeOf(error) === undefined) return this.#broken(transports, asMediaError(error))

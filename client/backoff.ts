@@ -14,8 +14,8 @@ export interface Backoff {
 }
 
 /**
- * Exponential backoff. Half of each delay is random so that the clients of a restarted server do not all reconnect at
- * once.
+ * Exponential backoff. Half of each delay is random, so that the clients of a restarted server do not all reconnect at
+ * the same time.
  */
 export function createBackoff ({ firstMs = 500, longestMs = 10_000 }: BackoffOptions = {}): Backoff {
   let attempt = 0

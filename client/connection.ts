@@ -14,43 +14,46 @@ import type { CloseCodes, EventData, EventType, Greeting, ReplyData, RequestData
 /**
  * - `idle`: `connect()` has not been called yet
  * - `connecting`: an attempt is in progress
- * - `open`: connected; the server's greeting has arrived
+ * - `open`: the connection is open, and the server's greeting has arrived
  * - `waiting`: an attempt failed or the connection was lost; the next attempt is scheduled
- * - `closed`: closed permanently; only another call to `connect()` reopens it
+ * - `closed`: the connection is closed permanently; only another call to `connect()` reopens the connection
  */
 export type ConnectionState = 'idle' | 'connecting' | 'open' | 'waiting' | 'closed'
 
 export interface ConnectionOptions {
   /**
-   * The server's base URL, for example https://voice.example.com, or https://example.com/voice with a path prefix.
-   * The scheme may also be wss. The client keeps the path and the query.
+   * The server's base URL, for example https://voice.example.com, or https://example.com/voice with a path prefix. The
+   * scheme may also be wss. The client also uses the path and the query of the URL.
    */
   url: string
   /**
    * Returns a token. The client calls this function for every connection attempt and one minute before an open
    * connection's token expires. If the function throws, takes longer than `connectTimeoutMs`, or returns text that
-   * cannot be a token, such as an error page, the client calls it again later.
+   * cannot be a token, such as an error page, the client calls the function again later.
    *
-   * @param refusal the server's error if it rejected the previous token. If the function returns that token again, the
-   *   connection closes permanently
+   * @param refusal the server's error if the server rejected the previous token. If the function returns the rejected
+   *   token again, the client closes the connection permanently
    */
   token: (refusal?: RequestError) => string | Promise<string>
-  /** The delays between connection attempts. Default: at most 0.5 s at first, and at most 10 s later. */
+  /**
+   * The delays between connection attempts. By default, the first delay is at most 0.5 s, and later delays are at most
+   * 10 s.
+   */
   backoff?: BackoffOptions
   /** Timeout of a request, in milliseconds. Default: 20,000. */
   timeoutMs?: number
-  /** Timeout of a connection attempt and of `token`, in milliseconds. Default: 9000. */
+  /** Timeout of a connection attempt and of a call to `token`, in milliseconds. Default: 9000. */
   connectTimeoutMs?: number
   /**
-   * Maximum time without a message before the client checks the connection with a ping, in milliseconds. If there is no
-   * answer within another 8 s, the client reconnects. Default: 24,000.
+   * If no message arrives within this time, in milliseconds, the client sends a ping. If the server does not answer the
+   * ping within 8 s, the client reconnects. Default: 24,000.
    */
   idleMs?: number
 }
 
 /** Events from the server and from the connection itself. */
 export type ConnectionEvents = { [T in EventType]: [data: EventData<T>] } & {
-  /** The state changed; `why` is the cause if the connection was lost, rejected or closed. */
+  /** The state changed; `why` is the error if the connection was lost, rejected or closed. */
   state: [state: ConnectionState, why: RequestError | undefined]
   /** The set of enabled features changed. */
   features: [features: ReadonlySet<string>]
@@ -76,11 +79,11 @@ export interface Handover {
   /** Like `Connection.request`, but on the second connection. */
   request: Connection['request']
   /**
-   * Makes the second connection the current one. Call this from the `apply` callback of a request so that no event of
-   * either connection is lost. The previous connection is closed once its pending requests are answered and `moved`
-   * settles.
+   * Makes the second connection the current connection. Call this function in the `apply` callback of a request, so
+   * that the application receives all events of both connections. The previous connection is closed once its pending
+   * requests are answered and `moved` settles.
    *
-   * @param moved a promise that settles when nothing else needs the previous connection
+   * @param moved a promise that settles when the application no longer needs the previous connection
    * @throws RequestError if the move was cancelled, for example because the second connection was lost
    */
   adopt: (moved?: Promise<void>) => void
@@ -94,36 +97,40 @@ const finalCodes: { [Code in CloseCodes[keyof CloseCodes]]?: WireError } = {
 }
 
 /**
- * After this many consecutive redirects from server to server, the client waits before it uses the load balancer again.
+ * After this many consecutive redirects from server to server, the client waits and then connects to the load balancer.
  */
 const maxHops = 3
 
 /**
- * When a server shuts down, each client opens its second connection after a random delay. The delay is at most half of
- * the time until the deadline, and never longer than this value, in milliseconds.
+ * When a server shuts down, each client opens its second connection after a random delay. The delay is at most this
+ * long, in milliseconds, and at most half of the time until the server's deadline.
  */
 const longestSpreadMs = 5000
 
-/** The default timeout of a request. The server's own timeout for its dependencies is shorter (10 s). */
+/**
+ * The default timeout of a request. The server's own timeout for its dependencies, such as Redis, is shorter (10 s).
+ */
 const defaultTimeoutMs = 20_000
 /**
- * The default timeout of a connection attempt. `RoomClient.join()` waits half a second longer so that it can throw the
- * attempt's error.
+ * The default timeout of a connection attempt. `RoomClient.join()` waits half a second longer, so that it can throw the
+ * error of the connection attempt.
  */
 export const defaultConnectTimeoutMs = 9000
-/** Default of `idleMs`. With this value and `answerMs`, the client detects a lost connection within 35 s (README). */
+/**
+ * Default of `idleMs`. With `defaultIdleMs` and `answerMs`, the client detects a lost connection within 35 s (README).
+ */
 const defaultIdleMs = 24_000
-/** How long the answer to a ping may take, in milliseconds. */
+/** Maximum time for the answer to a ping, in milliseconds. */
 const answerMs = 8000
-/** Timeout of the request that fetches the reason for a rejected connection, in milliseconds. */
+/** Timeout of the request that asks the server why it rejected a connection, in milliseconds. */
 const explainMs = 5000
 
 /** The characters allowed in a subprotocol (RFC 6455, section 4.1). The client sends the token in a subprotocol. */
 const tokenCharacters = /^[\w!#$%&'*+.^`|~-]+$/
 
 /**
- * A connection that reconnects with backoff, until `close()` is called or the server rejects the client
- * permanently. Works in browsers and in Node.
+ * A connection to the server. A lost connection is restored with backoff, until `close()` is called or the server
+ * rejects the client permanently. Works in browsers and in Node.
  */
 export class Connection extends Emitter<ConnectionEvents> {
   readonly #options: ConnectionOptions
@@ -143,7 +150,10 @@ export class Connection extends Emitter<ConnectionEvents> {
   /** Previous connections that are still needed. */
   readonly #kept = new Set<WebSocket>()
   #moveTimer: ReturnType<typeof setTimeout> | undefined
-  /** Address of another server, received from a full or stopping server. Used until a connection to it fails. */
+  /**
+   * URL of another server, received from a server that is full or shutting down. The client uses this URL until a
+   * connection to it fails.
+   */
   #named: string | undefined
   /** Number of consecutive redirects from server to server. */
   #hops = 0
@@ -157,16 +167,17 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#heartbeat = createHeartbeat({
       idleMs: options.idleMs ?? defaultIdleMs,
       answerMs: Math.min(answerMs, this.#timeoutMs),
-      // Any message counts as the answer, even an error.
+      // The heartbeat counts any message as the answer, so an error reply is sufficient.
       ping: () => { this.request('session:ping', {}).catch(() => {}) },
       lost: () => { if (this.#ws) this.#ended(this.#ws, 1006, 'TIMEOUT') }
     })
   }
 
   /**
-   * Called with a second connection when the server shuts down. The function must prepare that connection and call
-   * `adopt`. If the function throws, the client tries again with a new second connection. If the property is not set,
-   * the client reconnects once the server closes the current connection.
+   * Called with a second connection when the server shuts down. The function must prepare the second connection, for
+   * example by joining a room, and call `adopt`. If the function throws, the client opens a new second connection and
+   * calls the function again. If `handover` is undefined, the client reconnects after the server closes the current
+   * connection.
    */
   handover: ((handover: Handover) => Promise<void>) | undefined
 
@@ -174,12 +185,12 @@ export class Connection extends Emitter<ConnectionEvents> {
     return this.#state
   }
 
-  /** The most recent `session:ready`. */
+  /** The data of the last `session:ready` event. */
   get greeting (): Greeting | undefined {
     return this.#greeting
   }
 
-  /** The features that are enabled on the server; while the client is disconnected, the last known set. */
+  /** The features that are enabled on the server. While the client is disconnected, the set does not change. */
   get features (): ReadonlySet<string> {
     return this.#features
   }
@@ -188,13 +199,14 @@ export class Connection extends Emitter<ConnectionEvents> {
    * Connects and stays connected. Idempotent.
    *
    * @returns the greeting from the first successful attempt; the `state` event reports failed attempts
-   * @throws RequestError if the server rejects the client permanently, or if `close()` is called
+   * @throws RequestError if the server rejects the client permanently, or if `close()` is called before the client is
+   *   connected
    */
   connect (): Promise<Greeting> {
     if (this.#state === 'open' && this.#greeting) return Promise.resolve(this.#greeting)
     if (this.#opening) return this.#opening.promise
     const opening = Promise.withResolvers<Greeting>()
-    // Prevents an unhandled rejection: callers may use the `state` event instead of the promise.
+    // Callers are allowed to ignore the promise and use the `state` event, so prevent an unhandled rejection.
     opening.promise.catch(() => {})
     this.#opening = opening
     this.#refusal = undefined
@@ -204,8 +216,8 @@ export class Connection extends Emitter<ConnectionEvents> {
   }
 
   /**
-   * Skips the delay before the next attempt, for example when the user clicks a button. Has no effect unless the state
-   * is `waiting`.
+   * Starts the next connection attempt immediately, for example because the user clicked a button. Has no effect unless
+   * the state is `waiting`.
    */
   retry (): void {
     if (this.#state !== 'waiting') return
@@ -214,8 +226,9 @@ export class Connection extends Emitter<ConnectionEvents> {
   }
 
   /**
-   * Moves to the server at `url`. A server that is full or shutting down sends the URL of a different server in its
-   * errors. If that server does not accept the client, the client returns to the URL in its options.
+   * Closes the connection and connects to the server at `url`. A server that is full or shutting down sends the URL of
+   * another server in its errors. If the server at `url` does not accept the client, the client connects to the URL in
+   * its options again.
    *
    * @returns false if the connection is not open
    */
@@ -235,9 +248,9 @@ export class Connection extends Emitter<ConnectionEvents> {
   }
 
   /**
-   * Sends a request. The connection never retries a request.
+   * Sends a request. The client does not retry the request if it fails.
    *
-   * @param apply called with the reply before any later event is emitted
+   * @param apply called with the data of the reply, before the client emits any event that arrived after the reply
    * @throws RequestError with an error code from the server or a {@link ClientErrorCode}
    */
   request<T extends RequestType> (type: T, data: RequestData<T>, apply?: (reply: ReplyData<T>) => void): Promise<ReplyData<T>> {
@@ -255,7 +268,7 @@ export class Connection extends Emitter<ConnectionEvents> {
       this.#pending.delete(id)
       reject(new RequestError({ code: 'TIMEOUT', message: `The server did not reply to ${type}` }))
       this.#answered(ws)
-      // If the server answers a ping, only this request has failed; otherwise, the connection is lost.
+      // Send a ping: if the server answers, only this request has failed; otherwise, the connection is lost.
       if (ws === this.#ws) this.#heartbeat.check()
     }, this.#timeoutMs)
     this.#pending.set(id, {
@@ -287,7 +300,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.emit('state', state, why)
   }
 
-  /** Makes one attempt to connect. Every failure leads to #retry or #finish. */
+  /** Makes one attempt to connect. If the attempt fails, calls #retry or #finish. */
   async #attempt (): Promise<void> {
     clearTimeout(this.#timer)
     this.#setState('connecting')
@@ -312,7 +325,7 @@ export class Connection extends Emitter<ConnectionEvents> {
         this.#named = undefined
         return this.#retry(new RequestError({ code: 'UNREACHABLE', message: 'The client cannot connect to the URL that another server sent' }, { cause }))
       }
-      // A retry would fail, too.
+      // A retry would fail with the same error.
       return this.#finish(new RequestError({ code: 'CONNECTION_INVALID', message: `The address ${this.#options.url} is malformed, or the page is not allowed to connect to it` }, { cause }))
     }
     this.#listen(ws)
@@ -365,9 +378,9 @@ export class Connection extends Emitter<ConnectionEvents> {
     ws.onclose = ({ code, reason }) => this.#ended(ws, code, reason)
   }
 
-  /** Handles the end of the current socket. */
+  /** Called when the current socket is closed or lost. */
   #ended (ws: WebSocket, code: number, reason: string): void {
-    // The second connection replaces this one, unless the second connection fails.
+    // The second connection is ready and will replace this connection, unless the second connection fails as well.
     if (this.#state === 'open' && this.#successor?.isReady() === true) {
       this.#successor.firstLost = { code, reason }
       return
@@ -396,7 +409,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#answered(pending.ws)
   }
 
-  /** Closes a previous connection if it has no pending requests. */
+  /** Closes a previous connection if the connection has no pending requests. */
   #answered (ws: WebSocket): void {
     if (ws !== this.#ws && ws !== this.#successor?.ws) this.#retire(ws)
   }
@@ -424,7 +437,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     if (this.#state !== 'open') this.#setState('open')
   }
 
-  /** Moves to another server at a random time before the deadline. */
+  /** Opens a second connection, to another server, at a random time before the deadline. */
   #moveSoon ({ deadline, url }: EventData<'server:draining'>): void {
     clearTimeout(this.#moveTimer)
     const from = this.#ws
@@ -433,7 +446,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     const attempt = async () => {
       // The connection has been lost or closed.
       if (!from || from !== this.#ws) return
-      // If the other server fails, the load balancer may choose a third one.
+      // If the connection to the named server fails, let the load balancer choose a server.
       const to = failures++ === 0 && url !== undefined ? url : this.#options.url
       await this.#move(from, to).catch(() => { this.#moveTimer = setTimeout(attempt, backoff.next()) })
     }
@@ -441,7 +454,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     if (this.handover) this.#moveTimer = setTimeout(attempt, Math.random() * Math.min(Math.max(leftMs / 2, 0), longestSpreadMs))
   }
 
-  /** @throws if the second connection or `handover` fails */
+  /** @throws an error if the second connection or `handover` fails */
   async #move (from: WebSocket, url: string): Promise<void> {
     const token = await this.#fetchToken()
     const successor = openSuccessor(this.#socketFor(token, url), (frame) => this.#settle(frame as Frame), this.#connectTimeoutMs)
@@ -490,8 +503,8 @@ export class Connection extends Emitter<ConnectionEvents> {
   }
 
   /**
-   * Ignores the events of a previous connection. Closes it once it is no longer needed and its pending requests are
-   * answered.
+   * Ignores all further events of a previous connection. Closes the connection once it is no longer needed and its
+   * pending requests are answered.
    */
   #retire (ws: WebSocket): void {
     const close = () => {
@@ -509,7 +522,7 @@ export class Connection extends Emitter<ConnectionEvents> {
 
   /**
    * Renews the session's token, with retries until the token expires. If all attempts fail, the server closes the
-   * connection at expiry, and the client reconnects.
+   * connection when the token expires, and the client reconnects.
    */
   #renewToken ({ expiresAt }: EventData<'session:expiring'>): void {
     const ws = this.#ws
@@ -533,14 +546,14 @@ export class Connection extends Emitter<ConnectionEvents> {
   /** Handles the loss of an open connection. */
   #lost (code: number, reason: string): void {
     const final = reason === 'TOKEN_EXPIRED' ? undefined : finalCodes[code as keyof typeof finalCodes]
-    // The next attempt needs a different token.
+    // The next connection attempt needs a different token.
     if (reason === 'TOKEN_EXPIRED') this.#refusal = new RequestError({ code: 'UNAUTHORIZED', message: 'The token has expired' })
     if (final) return this.#finish(new RequestError({ ...final, details: { closeCode: code, reason } }))
     this.#rejectAll({ code: 'CONNECTION_LOST', message: 'Connection lost' })
     this.#retry(new RequestError({ code: 'CONNECTION_LOST', message: 'Connection lost', details: { closeCode: code, reason } }))
   }
 
-  /** Fetches the reason for a rejected connection. */
+  /** Asks the server why it rejected the connection, and then retries or stops. */
   async #explain (): Promise<void> {
     clearTimeout(this.#timer)
     const opening = this.#opening
@@ -564,7 +577,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     // Use the load balancer's address again for the next attempt.
     this.#named = undefined
     this.#hops = 0
-    // From now on, connect() waits for the next greeting.
+    // A later call to connect() waits for the next greeting.
     if (this.#state === 'open') {
       this.#opening = Promise.withResolvers<Greeting>()
       this.#opening.promise.catch(() => {})
@@ -585,7 +598,8 @@ export class Connection extends Emitter<ConnectionEvents> {
   }
 
   /**
-   * Called when the page becomes visible or the network returns. Skips the remaining delay, or checks the connection.
+   * Called when the page becomes visible or the network returns. If the client is waiting for the next attempt, starts
+   * the attempt. If the client is connected, checks the connection.
    */
   readonly #resume = ({ type }: Event) => {
     if (type === 'visibilitychange' && document.hidden) return
@@ -609,7 +623,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     opening?.reject(why)
   }
 
-  /** @param ws if given, only the requests on this socket are rejected */
+  /** @param ws if given, only the pending requests of this socket are rejected */
   #rejectAll (error: WireError, ws?: WebSocket): void {
     for (const [id, pending] of [...this.#pending]) {
       if (ws && pending.ws !== ws) continue

@@ -17,7 +17,7 @@ export type ChatMessage = {
   id: string
   userId: UserId
   userName: string
-  /** Present if `avatar` is a public claim */
+  /** Present if the server sends the claim `avatar` to other clients (PUBLIC_CLAIMS) */
   avatar?: unknown | undefined
   content: string
   messageType: 'text' | 'emoji' | 'sticker' | 'system'
@@ -38,9 +38,9 @@ export interface CoreRequests {
       roomId: string
       /** The room's PIN. If the join creates the room, later joins require this PIN */
       pin?: string | undefined
-      /** Applies only when the join creates the room */
+      /** Title of the new room; ignored if the room already exists */
       title?: string | undefined
-      /** Applies only when the join creates the room */
+      /** Topic of the new room; ignored if the room already exists */
       topic?: string | undefined
     }
     reply: {
@@ -55,7 +55,7 @@ export interface CoreRequests {
       title: string | null
       /** null if the room has no topic */
       topic: string | null
-      /** Whether the room is locked. New users then need a PIN or, if the room has no PIN, cannot join */
+      /** Whether the room is locked. New users need the PIN to join a locked room; if the room has no PIN, they cannot join */
       isLocked: boolean
       /** The admins appointed by the owner */
       admins: UserId[]
@@ -157,7 +157,7 @@ export interface CoreEvents {
     title: string | null
     /** null if the room has no topic */
     topic: string | null
-    /** Whether the room is locked. New users then need a PIN or, if the room has no PIN, cannot join */
+    /** Whether the room is locked. New users need the PIN to join a locked room; if the room has no PIN, they cannot join */
     isLocked: boolean
   }
   /** Sent to all members when a member becomes an admin, or an admin becomes a member */
@@ -172,7 +172,7 @@ export interface CoreEvents {
     reason: ('closed_by_admin' | 'inactivity' | 'host_left' | 'backend') | string
     timestamp: number
   }
-  /** Sent to every connection when its server starts to shut down */
+  /** Sent to every connection of a server that starts to shut down */
   'server:draining': {
     /** When the server may close the remaining sessions, epoch milliseconds */
     deadline: number
@@ -207,14 +207,14 @@ export interface BroadcastRequests {
   'broadcast:start': {
     request: {}
     reply: {
-      /** URL of the HLS master playlist; without BROADCAST_URL, a path on this server */
+      /** URL of the HLS master playlist. If BROADCAST_URL is not set, this is a path on this server */
       hlsUrl: string
     }
   }
   'broadcast:stop': {
     request: {}
     reply: {
-      /** URL of the HLS master playlist; without BROADCAST_URL, a path on this server */
+      /** URL of the HLS master playlist. If BROADCAST_URL is not set, this is a path on this server */
       hlsUrl: string
     }
   }
@@ -225,7 +225,7 @@ export interface BroadcastEvents {
   /** Sent to all members when the room goes on air. Clients must inform all seated users that the room is on air */
   'broadcast:started': {
     roomId: string
-    /** URL of the HLS master playlist; without BROADCAST_URL, a path on this server */
+    /** URL of the HLS master playlist. If BROADCAST_URL is not set, this is a path on this server */
     hlsUrl: string
   }
   /** Sent to all members when the broadcast ends */
@@ -238,7 +238,7 @@ export interface BroadcastEvents {
 export interface BroadcastJoinReply {
   /** null if the room is not on air */
   broadcast: {
-    /** URL of the HLS master playlist; without BROADCAST_URL, a path on this server */
+    /** URL of the HLS master playlist. If BROADCAST_URL is not set, this is a path on this server */
     hlsUrl: string
   } | null
 }
@@ -248,7 +248,7 @@ export interface ChatRequests {
   'chat:message': {
     request: {
       content: string
-      /** Only the owner and admins may send `system` */
+      /** Only the owner and admins are allowed to send `system` messages */
       messageType?: 'text' | 'emoji' | 'sticker' | 'system'
     }
     reply: {
@@ -258,14 +258,14 @@ export interface ChatRequests {
   }
   'chat:history': {
     request: {
-      /** The nextCursor of the previous page, or a message id: only older messages are returned. Default: the newest messages */
+      /** The nextCursor of the previous page, or the id of a message. The reply contains only messages older than that message. Default: the newest messages */
       before?: string | undefined
       limit?: number
     }
     reply: {
       /** Oldest first */
       messages: ChatMessage[]
-      /** Cursor of the page with older messages; null if there are none */
+      /** Cursor of the page with older messages; null if there are no older messages */
       nextCursor: string | null
     }
   }
@@ -340,7 +340,7 @@ export interface GiftsEvents {
     senderId: UserId
     giftId: number
   }
-  /** Sent to the sender when the backend does not charge for an accepted gift */
+  /** Tells the sender of a gift that the backend has rejected the gift, or that all attempts to charge it have failed */
   'gift:error': {
     transactionId: string
     /** PROCESSING_FAILED, or a code from the backend (4002: insufficient balance) */
@@ -351,7 +351,7 @@ export interface GiftsEvents {
 
 /** Fields that the feature `gifts` adds to the reply to room:join. */
 export interface GiftsJoinReply {
-  /** Number of gifts per recipient since the room was created: the 50 highest, in descending order */
+  /** The 50 recipients with the most gifts since the room was created, in descending order of quantity */
   giftTotals: {
     recipientId: UserId
     quantity: number
@@ -364,7 +364,7 @@ export interface LobbyRequests {
     request: {
       /** The previous page's nextCursor */
       cursor?: string | undefined
-      /** Returns only rooms that contain all of these words in their id, title, topic or host name, ignoring case and accents */
+      /** Returns only rooms whose id, title, topic and host name together contain all of these words, ignoring case and accents */
       query?: string | undefined
       limit?: number
     }
@@ -377,7 +377,7 @@ export interface LobbyRequests {
         hostName: string | null
         title: string | null
         topic: string | null
-        /** Whether the room is locked. New users then need a PIN or, if the room has no PIN, cannot join. If true, `hostName` is null, and `people` and `speaking` are empty */
+        /** Whether the room is locked. New users need the PIN to join a locked room; if the room has no PIN, they cannot join. In a locked room, `hostName` is null, and `people` and `speaking` are empty */
         isLocked: boolean
         live: {
           /** The active speakers. The list may be a few seconds old */
@@ -642,7 +642,7 @@ export interface MediaJoinReply {
   }
   /** The active speakers. speaker:active reports changes */
   activeSpeakers: UserId[]
-  /** The ICE servers from session:ready with new credentials, for clients that connected before the feature was enabled */
+  /** The same ICE servers as in session:ready, but with new credentials. Clients need this field if they connected before the media feature was enabled */
   iceServers: {
     urls: string | string[]
     username?: string | undefined
@@ -804,7 +804,7 @@ export interface ReactionsEvents {
   }
   'room:reactions': {
     roomId: string
-    /** Number of reactions per emoji since the last event */
+    /** Number of reactions per emoji since the previous room:reactions event */
     counts: {
       [key: string]: number
     }
@@ -839,7 +839,7 @@ export interface RecordingRequests {
 
 /** Events of the feature `recording`. */
 export interface RecordingEvents {
-  /** Sent to all members before the recording starts. Clients must inform all users that the room is being recorded */
+  /** Sent to all members before the recording starts. Clients must show their users that the room is being recorded */
   'recording:started': {
     roomId: string
     recordingId: string
@@ -994,7 +994,7 @@ export interface SeatsEvents {
   'seat:userMuted': {
     roomId: string
     userId: UserId
-    /** Muted by the owner or an admin */
+    /** Whether the owner or an admin has muted the user */
     isMuted: boolean
     selfMuted: boolean
   }
@@ -1025,7 +1025,7 @@ export interface SeatsEvents {
       position: number
     }[]
   }
-  /** Sent to all members when a user raises or lowers a hand. The server may send it again when the user reconnects */
+  /** Sent to all members when a user raises or lowers a hand. The server may repeat the event when the user reconnects */
   'seat:hand': {
     roomId: string
     userId: UserId
@@ -1040,7 +1040,7 @@ export interface SeatsEvents {
 
 /** Fields that the feature `seats` adds to the request room:join. */
 export interface SeatsJoinRequest {
-  /** Applies only when the join creates the room */
+  /** The number of seats, which has an effect only if the join creates the room */
   seatCount?: number
 }
 

@@ -8,8 +8,8 @@ export interface DetailsEvents {
 }
 
 /**
- * A read-only view of the current room's details. To change them, send requests, for example
- * `connection.request('room:update', { title })`; the view is updated when the server's event arrives.
+ * A read-only view of the current room's details. To change the details, send requests, for example
+ * `connection.request('room:update', { title })`. The view changes when the server's event arrives.
  */
 export class RoomDetails extends Emitter<DetailsEvents> {
   readonly #admins = new Set<string>()
@@ -92,7 +92,7 @@ export class RoomDetails extends Emitter<DetailsEvents> {
     return this.#topic
   }
 
-  /** Whether the room is locked: new users need a PIN, or cannot join at all. */
+  /** True if the room is locked: new users need a PIN to join. If the room has no PIN, new users cannot join. */
   get isLocked (): boolean {
     return this.#isLocked
   }
@@ -103,29 +103,29 @@ export class RoomDetails extends Emitter<DetailsEvents> {
   }
 
   /**
-   * Id of the current recording; null while the room is not recorded. Apps must tell everyone in the room about a
-   * recording.
+   * Id of the current recording; null while the room is not recorded. While a room is recorded, apps must show this to
+   * everyone in the room.
    */
   get recordingId (): string | null {
     return this.#recordingId
   }
 
   /**
-   * Address of the room's HLS playlist; null while the room is not on air. Apps must tell seated users that the room is
-   * on air.
+   * Address of the room's HLS playlist; null while the room is not broadcast. While a room is broadcast, apps must show
+   * this to the users with a seat.
    */
   get hlsUrl (): string | null {
     return this.#hlsUrl
   }
 
-  /** Whether the owner has made a user an admin. */
+  /** True if the room's owner has made the user an admin. */
   isAdmin (userId: UserId): boolean {
     return this.#admins.has(String(userId))
   }
 
   /**
-   * Whether a user has raised a hand. In big rooms, the result is correct only for users in `participants` and users
-   * who raised a hand after this client joined.
+   * Whether a user has raised a hand. In big rooms, the result may be wrong for a user who is not in `participants` and
+   * raised the hand before this client joined.
    */
   hasRaisedHand (userId: UserId): boolean {
     return this.#raised.has(String(userId))

@@ -1,11 +1,11 @@
 type Listener = (...args: unknown[]) => void
 
 /**
- * Events with typed arguments. An exception thrown by a listener affects neither the other listeners nor the emitter;
- * it becomes an uncaught exception.
+ * Events with typed arguments. If a listener throws, the other listeners are still called, and the exception becomes an
+ * uncaught exception.
  *
- * Methods and getters are bound to the emitter. They work as plain functions (`const { join } = room`) and through a
- * `Proxy`, such as Vue's `ref()`.
+ * Methods and getters are bound to the emitter. Methods and getters therefore work as plain functions (`const { join }
+ * = room`) and through a `Proxy`, such as the proxy that Vue's `ref()` creates.
  */
 export class Emitter<Events extends { [E in keyof Events]: unknown[] }> {
   readonly #listeners = new Map<keyof Events, Set<Listener>>()
@@ -37,14 +37,15 @@ export class Emitter<Events extends { [E in keyof Events]: unknown[] }> {
 }
 
 /**
- * Copies the methods and getters of an object's classes to the object itself and binds them to it. A proxy calls
- * inherited members with itself as `this`, and private fields do not exist on a proxy.
+ * Copies the methods and getters of an object's classes to the object itself and binds them to it. Without the copies,
+ * inherited members would fail on a proxy: their `this` would be the proxy, which does not have the object's private
+ * fields.
  */
 function bindMembers (object: object): void {
   for (let prototype = Object.getPrototypeOf(object) as object; prototype !== Object.prototype; prototype = Object.getPrototypeOf(prototype) as object) {
     for (const [name, { get, value }] of Object.entries(Object.getOwnPropertyDescriptors(prototype))) {
       if (name === 'constructor' || Object.hasOwn(object, name)) continue
-      // The properties stay configurable: a proxy must return the value of a non-configurable property unchanged.
+      // Keep the properties configurable, so that a proxy is allowed to return a different value for them.
       if (get) Object.defineProperty(object, name, { get: get.bind(object), configurable: true })
       else if (typeof value === 'function') Object.defineProperty(object, name, { value: value.bind(object) as unknown, configurable: true, writable: true })
     }

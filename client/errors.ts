@@ -3,22 +3,24 @@ import type { ErrorCode, WireError } from './protocol.ts'
 /**
  * Codes of errors that the client itself creates:
  *
- * - `NOT_CONNECTED`: not connected; nothing was sent
+ * - `NOT_CONNECTED`: the client was not connected, so it sent nothing
  * - `CONNECTION_LOST`: the connection broke before the reply; the request may have taken effect
- * - `TIMEOUT`: no reply in time; the request may still take effect. The connection stays open if the server answers a
- *   ping
- * - `UNREACHABLE`: no response from the server's address; details: `{ url }` if a connection was attempted
- * - `REFUSED`: the connection was rejected without a readable reason, for example by a proxy; a later attempt may
- *   succeed
- * - `TOKEN_UNAVAILABLE`: the `token` option did not return a token. The message has the reason. The client retries
+ * - `TIMEOUT`: no reply arrived in time; the request may still take effect. If the server answers a ping, the
+ *   connection stays open
+ * - `UNREACHABLE`: the server's address did not respond; details: `{ url }` if the client tried to connect
+ * - `REFUSED`: the server or a proxy rejected the connection without a reason that the client can read; a later attempt
+ *   may succeed
+ * - `TOKEN_UNAVAILABLE`: the `token` option did not return a token. The message contains the reason. The client retries
+ *   later
  * - `MEDIA_FAILED`: the transports do not connect, or the browser's WebRTC failed; details: {@link MediaFailure}
  * - `ROOM_CLOSED`: the room was closed for everyone
  * - `TRACK_ENDED`: the published track has ended and was not replaced, for example because the only microphone was
  *   unplugged
  * - `BITRATE_EXCEEDED`: the server closed the published track because its bit rate was too high
- * - `CLOSED`: the application cancelled the operation, for example by leaving or unpublishing
+ * - `CLOSED`: the application cancelled the operation, for example by leaving the room or unpublishing the track
  * - `CONNECTION_INVALID`: the URL is malformed, or the page is not allowed to connect to it
- * - `KICKED`, `REPLACED`: the server closed the connection permanently
+ * - `KICKED`, `REPLACED`: the server closed the connection permanently, because the user was removed from the room
+ *   (`KICKED`) or connected from another device (`REPLACED`)
  */
 export type ClientErrorCode =
   | 'NOT_CONNECTED'
@@ -39,7 +41,7 @@ export type ClientErrorCode =
 /** The error of a failed request, join or connection. */
 export class RequestError extends Error {
   override readonly name = 'RequestError'
-  /** A code from the server, from the client, or from a feature that is not in the contract. */
+  /** A code from the contract, from the client itself, or from a feature that the contract does not contain. */
   readonly code: ErrorCode | ClientErrorCode | (string & NonNullable<unknown>)
   /** Details from the server, for example `{ retryAfterMs }`. */
   readonly details: unknown
@@ -56,7 +58,8 @@ export function codeOf (error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }
 
-// Codes of temporary errors. For example, a disabled feature may be enabled again, and a missing transport is replaced.
+// Codes of errors that may be temporary. For example, a disabled feature may be enabled again, and the client replaces
+// a missing transport.
 const passing = new Set(['UNAVAILABLE', 'OVERLOADED', 'DRAINING', 'RATE_LIMITED', 'FEATURE_DISABLED', 'TRANSPORT_NOT_FOUND', 'TIMEOUT', 'MEDIA_FAILED'])
 
 /** Whether a retry on the same connection may succeed. */
@@ -64,7 +67,7 @@ export function mayPass (error: unknown): boolean {
   return passing.has(codeOf(error) ?? '')
 }
 
-/** Whether the request failed only because the connection is missing, lost or closed. */
+/** True if the request failed only because the client was not connected, lost the connection or closed it. */
 export function isDisconnect (error: unknown): boolean {
   return ['NOT_CONNECTED', 'CONNECTION_LOST', 'CLOSED'].includes(codeOf(error) ?? '')
 }
@@ -74,13 +77,18 @@ export function isMisconfigured (error: unknown): boolean {
   return ['ORIGIN_NOT_ALLOWED', 'NOT_FOUND'].includes(codeOf(error) ?? '')
 }
 
-/** @returns the delay that the server requests before a retry, in milliseconds; 0 by default */
+/**
+ * @returns how long the server asks the client to wait before a retry, in milliseconds; 0 if the error has no such time
+ */
 export function retryAfterOf (error: unknown): number {
   const { retryAfterMs = 0 } = (error instanceof RequestError ? error.details ?? {} : {}) as { retryAfterMs?: number }
   return retryAfterMs
 }
 
-/** @returns the same error if it has a code; otherwise MEDIA_FAILED, because the browser's WebRTC threw the error */
+/**
+ * @returns the same error if it has a code. An error without a code comes from the browser's WebRTC; the result is then
+ *   a MEDIA_FAILED error
+ */
 export function asMediaError (error: unknown): Error {
   if (codeOf(error) !== undefined) return error as Error
   return new RequestError({ code: 'MEDIA_FAILED', message: `WebRTC failed: ${error instanceof Error ? error.message : String(error)}` }, { cause: error })

@@ -9,14 +9,16 @@ export interface GiftsEvents {
   received: [gift: EventData<'gift:received'>]
 }
 
-/** How many transaction ids are remembered to detect repeated events. */
+/** Maximum number of transaction ids that are stored to detect repeated events. */
 const maxRemembered = 1000
 
-/** Sends gifts without charging twice and emits an event for each received gift. */
+/**
+ * Sends gifts so that the user is charged only once, and emits an event for each gift that a user in the room receives.
+ */
 export class RoomGifts extends Emitter<GiftsEvents> {
   readonly #connection: Connection
   readonly #roomId: () => string | undefined
-  /** Idempotency keys of gifts whose outcome is unknown, by the gift's content. */
+  /** Idempotency keys of the gifts for which the client has received no definite result, by the content of the gift. */
   readonly #open = new Map<string, string[]>()
   readonly #received = new Set<string>()
   /**

@@ -1,7 +1,7 @@
 export interface HeartbeatOptions {
-  /** Maximum time without a message before the connection is checked, in milliseconds. */
+  /** If no message arrives within this time, in milliseconds, the connection is checked. */
   idleMs: number
-  /** How long an answer may take, in milliseconds. */
+  /** Maximum time for an answer, in milliseconds. */
   answerMs: number
   /** Sends a request that the server answers immediately. */
   ping: () => void
@@ -16,16 +16,16 @@ export interface HeartbeatOptions {
 export interface Heartbeat {
   /** Watches a new connection. */
   start (): void
-  /** Call this for each message that arrives. */
+  /** Must be called for each message that arrives. */
   received (): void
   /** Checks the connection immediately. */
   check (): void
   stop (): void
 }
 
-/** The longest time an answer may take after `check()`, in milliseconds. */
+/** Maximum time for an answer after `check()`, in milliseconds. */
 const checkAnswerMs = 5000
-/** If a timer fires more than this many milliseconds late, the program was suspended or busy. */
+/** If a timer fires more than this many milliseconds late, the program was probably suspended or busy. */
 const lateMs = 1000
 
 export function createHeartbeat ({ idleMs, answerMs, ping, lost }: HeartbeatOptions): Heartbeat {
@@ -40,8 +40,8 @@ export function createHeartbeat ({ idleMs, answerMs, ping, lost }: HeartbeatOpti
 
   function wait (): void {
     isAsking = false
-    // Shorten the limit by a random amount, up to a quarter. All members of a silent room received the last message at
-    // the same time, so their pings would otherwise coincide.
+    // Shorten the limit by a random amount, up to a quarter. Otherwise, all members of a quiet room would send their
+    // pings at the same time, because they received the last message at the same time.
     const limitMs = idleMs * (0.75 + Math.random() / 4)
     const look = () => {
       const leftMs = receivedAt + limitMs - now()
@@ -56,7 +56,7 @@ export function createHeartbeat ({ idleMs, answerMs, ping, lost }: HeartbeatOpti
     const askedAt = now()
     ping()
     after(withinMs, () => {
-      // This timer fired late, so an answer may have arrived but not been handled yet.
+      // If the timer fired late, the program may not have handled an answer that has already arrived, so ask once more.
       if (!isRepeated && now() - askedAt > withinMs + lateMs) return ask(withinMs, true)
       lost()
     })

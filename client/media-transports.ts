@@ -16,14 +16,17 @@ export interface MediaTransportsOptions {
   maxBitrates: Readonly<Record<AudioSource, number>>
   /** Called when a transport connects or loses its connection. */
   changed: () => void
-  /** Called once when the transports fail permanently and must be replaced. */
+  /** Called when the transports have failed permanently and must be replaced. */
   broken: (error: RequestError) => void
 }
 
 /** An error from a TURN server. */
 export interface TurnError {
   url: string
-  /** 701 if the TURN server did not answer; otherwise its STUN error code, such as 401 for wrong credentials. */
+  /**
+   * 701 if the TURN server did not answer; otherwise, the STUN error code in the answer, such as 401 for wrong
+   * credentials.
+   */
   code: number
   text: string
 }
@@ -31,9 +34,9 @@ export interface TurnError {
 /** Why the transports are not connected: the `details` of a `MEDIA_FAILED` error. */
 export interface MediaFailure {
   /**
-   * - `ice`: none of the server's addresses can be reached
+   * - `ice`: the client can reach none of the server's addresses
    * - `turn`: same as `ice`, and the TURN server also rejected the client
-   * - `dtls`: the server was reached, but encryption could not be set up
+   * - `dtls`: the client reached the server, but the encrypted connection (DTLS) failed
    * - `server`: the server rejected an audio request; the error's `cause` has the reason
    */
   reason: 'ice' | 'turn' | 'dtls' | 'server'
@@ -42,7 +45,7 @@ export interface MediaFailure {
   turnErrors: readonly TurnError[]
 }
 
-/** The error with which calls on closed transports are rejected. */
+/** After the transports are closed, calls are rejected with this error. */
 export class TransportsClosed extends Error {
   override readonly name = 'TransportsClosed'
 }
@@ -59,14 +62,15 @@ interface Sent {
 /** Bit rate of a voice, in bits per second: the browsers' default for full-band speech. */
 const voiceBitrate = 32_000
 
-/** How long a transport may stay `disconnected` before ICE is restarted, in milliseconds. */
+/** If a transport stays `disconnected` for this time, in milliseconds, the client restarts ICE. */
 const disturbanceMs = 2000
-/** Consecutive ICE restarts before the transports are replaced. */
+/** Maximum number of consecutive ICE restarts; after that, the transports are replaced. */
 const maxRestarts = 3
 
 /**
- * The send and receive transports of one join; the next join or `media:reset` replaces them. After `close()`, new calls
- * are rejected with {@link TransportsClosed} or do nothing. Pending calls are rejected or never settle.
+ * The send and receive transports that belong to one join of a room. The next join or `media:reset` replaces the
+ * transports. After `close()`, new calls are rejected with {@link TransportsClosed} or do nothing. Calls that are
+ * pending at that time are rejected or never settle.
  */
 export class MediaTransports {
   readonly #options: MediaTransportsOptions
@@ -76,7 +80,7 @@ export class MediaTransports {
   readonly #turnErrors = new Map<string, TurnError>()
   readonly #sent = new Map<AudioSource, Sent>()
   #used = false
-  /** Whether the send transport has ever been connected. */
+  /** True once the send transport has been connected. */
   #sentOnce = false
   #turn: Promise<void> = Promise.resolve()
   #closed = false
@@ -89,13 +93,13 @@ export class MediaTransports {
     return this.#closed
   }
 
-  /** @returns the producer that sends the track of this source, if any */
+  /** @returns the producer that sends the track of this source, if there is one */
   producer (source: AudioSource): types.Producer | undefined {
     return this.#sent.get(source)?.producer
   }
 
   /**
-   * Runs `fn` after all functions passed earlier have finished.
+   * Runs `fn` after the functions from all earlier calls have finished.
    *
    * @param fn must not throw
    */
@@ -105,14 +109,15 @@ export class MediaTransports {
   }
 
   /**
-   * Whether audio can flow: every transport is connected, except a send transport that has never been used.
+   * True if audio can flow: every transport is connected. A send transport that has not been used yet is ignored.
    */
   get connected (): boolean {
     return [...this.#open].every(isConnected)
   }
 
   /**
-   * Whether remote audio flows while the send transport connects for the first time (after a track was published).
+   * True while the send transport connects for the first time (because a track was published) and the receive transport
+   * is connected.
    */
   get startsSending (): boolean {
     const [receive, send] = (['recv', 'send'] as const).map((direction) => [...this.#open].find((transport) => transport.direction === direction))
@@ -124,18 +129,19 @@ export class MediaTransports {
     return this.#used
   }
 
-  /** Whether the track of this source is sent over a connected transport. */
+  /** True if a track of this source is being sent and the send transport is connected. */
   isSending (source: AudioSource): boolean {
     return this.#sent.has(source) && [...this.#open].some((transport) => transport.direction === 'send' && transport.connectionState === 'connected')
   }
 
   /**
-   * Creates the receive transport and starts to connect it. Browsers connect a transport only if it has a track, so the
-   * client adds a local track without a consumer on the server. Without this track, a listener in a silent room could
-   * not detect that the server's media port is unreachable.
+   * Creates the receive transport and starts to connect it. A browser connects a transport only if the transport has a
+   * track, so the client adds a local dummy track, which has no consumer on the server. Without the dummy track, a
+   * listener in a silent room could not detect that the server's media port is unreachable.
    *
-   * The track must stay active. While a track is being closed or paused, libwebrtc may assign the first packets of a
-   * voice to the track's receiver. The voice then stays silent, because all its later packets go there, too.
+   * The dummy track must stay active. If it were closed or paused, libwebrtc might assign the first packets of a voice
+   * to the receiver of the dummy track. The voice would then stay silent, because all its later packets would go to the
+   * same receiver.
    */
   async prepare (): Promise<void> {
     const transport = await this.#transport('consumer')
@@ -161,10 +167,11 @@ export class MediaTransports {
   }
 
   /**
-   * Sends a track and replaces any previous track from the same source.
+   * Sends a track. The track replaces the previous track of the same source.
    *
-   * @param sitting id of the sitting (one stay in a seat) that permits sending; a new sitting needs a new producer
-   * @throws PRODUCER_NOT_FOUND if the server has already closed the previous producer; nothing is sent
+   * @param sitting id of the sitting (one stay in a seat) that permits sending. If the sitting has changed, the
+   *   producer is replaced
+   * @throws PRODUCER_NOT_FOUND if the server has already closed the previous producer; the new track is then not sent
    */
   async send (source: AudioSource, track: MediaStreamTrack, sitting: number): Promise<void> {
     if (sitting !== this.#sent.get(source)?.sitting) await this.stopSending(source)
@@ -177,7 +184,7 @@ export class MediaTransports {
     const { voice, music } = this.#options.maxBitrates
     const producer = await transport.produce({
       track,
-      // The caller owns the track, so only the caller mutes and stops it.
+      // Only the caller is allowed to mute and stop the track.
       stopTracks: false,
       disableTrackOnPause: false,
       codecOptions: source === 'music'
@@ -191,9 +198,9 @@ export class MediaTransports {
   }
 
   /**
-   * Assigns the current producers to a different sitting without sending the tracks again.
+   * Assigns the producers of one sitting to another sitting, so that the tracks need not be sent again.
    *
-   * @param from only producers of this sitting are changed
+   * @param from sitting of the producers to change; other producers stay unchanged
    */
   regrant (from: number | undefined, to: number | undefined): void {
     if (to === undefined) return
@@ -201,9 +208,10 @@ export class MediaTransports {
   }
 
   /**
-   * Closes the producer of this source, if any.
+   * Closes the producer that sends the track of this source, if there is one.
    *
-   * @throws PRODUCER_NOT_FOUND if the server has already closed the producer, for example because the seat was lost
+   * @throws PRODUCER_NOT_FOUND if the server has already closed the producer, for example because the user lost the
+   *   seat
    */
   async stopSending (source: AudioSource): Promise<void> {
     const producer = this.#forget(source)
@@ -211,7 +219,7 @@ export class MediaTransports {
   }
 
   /**
-   * Sends a producer's mute state to the server if it changed.
+   * Tells the server whether the producer of this source is muted. Sends nothing if this has not changed.
    *
    * @throws PRODUCER_NOT_FOUND if the server has closed the producer
    */
@@ -227,7 +235,7 @@ export class MediaTransports {
     sent.isMuted = isMuted
   }
 
-  /** Consumes a producer or the mix. Takes one round trip. */
+  /** Starts to receive a producer or the mix. Takes one round trip. */
   async consume (producerId: string): Promise<types.Consumer> {
     const transport = await this.#transport('consumer')
     const { id, kind, rtpParameters } = await this.#request('audio:consume', {
@@ -242,7 +250,7 @@ export class MediaTransports {
     return consumer
   }
 
-  /** Stops consuming. Idempotent. */
+  /** Stops receiving a producer or the mix. Idempotent. */
   closeConsumer (consumer: types.Consumer): void {
     if (consumer.closed) return
     consumer.close()
@@ -265,7 +273,7 @@ export class MediaTransports {
     }
   }
 
-  /** Closes the local side of the send transport. After that, nothing can be sent. */
+  /** Closes the local end of the send transport. The client cannot send audio after this call. */
   closeSending (): void {
     for (const transport of this.#open) {
       if (transport.direction !== 'send') continue
@@ -275,7 +283,8 @@ export class MediaTransports {
   }
 
   /**
-   * Closes the local side. The server closes its side when the transport is replaced or the user leaves. Idempotent.
+   * Closes the local ends of the transports. The server closes its ends when the client creates new transports or the
+   * user leaves. Idempotent.
    */
   close (): void {
     this.#closed = true
@@ -359,12 +368,12 @@ const unansweredCode = 701
 
 const silentTrackId = 'silent'
 
-/** Whether the transport is connected. A send transport that was never used counts as connected. */
+/** Whether the transport is connected. A send transport that has not been used yet counts as connected. */
 function isConnected ({ connectionState, direction }: types.Transport): boolean {
   return connectionState === 'connected' || (direction === 'send' && connectionState === 'new')
 }
 
-/** Whether the client has exchanged packets with the server, with or without encryption. */
+/** Whether ICE has succeeded, so that packets reach the server, even if encryption (DTLS) failed. */
 async function hasReachedServer (transport: types.Transport): Promise<boolean> {
   let reached = false
   const stats = await transport.getStats().catch(() => undefined)
@@ -374,7 +383,10 @@ async function hasReachedServer (transport: types.Transport): Promise<boolean> {
   return reached
 }
 
-/** @returns the parameters of a track that is never sent; undefined if the browser cannot receive Opus */
+/**
+ * @returns the RTP parameters of the dummy track, for which no packets arrive; undefined if the browser cannot receive
+ *   Opus
+ */
 function silentTrack ({ codecs = [], headerExtensions = [] }: types.RtpCapabilities): types.RtpParameters | undefined {
   const opus = codecs.find(({ mimeType }) => mimeType.toLowerCase() === 'audio/opus')
   if (!opus) return

@@ -7,14 +7,14 @@ export interface MembersEvents {
   change: []
 }
 
-/** The members of the current room, and which of them are speaking. */
+/** Stores the members of the current room and the ids of the members who are speaking. */
 export class Members extends Emitter<MembersEvents> {
   readonly #profiles = new Map<string, Profile>()
   #roomId: string | undefined
   #self: string | undefined
   #count = 0
   #speakers: ReadonlySet<string> = new Set()
-  /** One set per pending page request: the users who have left since the request was sent. */
+  /** Each pending request for a page has a set, which contains the users who have left since the request was sent. */
   readonly #left = new Set<Set<string>>()
 
   /** @param connection delivers the server events */
@@ -27,7 +27,7 @@ export class Members extends Emitter<MembersEvents> {
       this.emit('change')
     })
     connection.on('room:userLeft', ({ roomId, userId }) => {
-      // The event may be about an earlier connection of this client's own user.
+      // An event about this client's own user may be about an earlier connection.
       if (roomId !== this.#roomId || String(userId) === this.#self) return
       this.#forget(userId)
       this.#count--
@@ -51,7 +51,7 @@ export class Members extends Emitter<MembersEvents> {
     })
   }
 
-  /** Number of members. In big rooms, `profiles` contains only some of them. */
+  /** Number of members. In big rooms, `profiles` contains only some of the members. */
   get count (): number {
     return this.#count
   }
@@ -79,7 +79,7 @@ export class Members extends Emitter<MembersEvents> {
   /**
    * Adds a page of members.
    *
-   * @param ask requests the page and passes its profiles to `apply` before any later event is emitted
+   * @param ask requests the page and passes the page's profiles to `apply` before the client emits any later event
    */
   async add (ask: (apply: (profiles: readonly Profile[]) => void) => Promise<unknown>): Promise<void> {
     const roomId = this.#roomId
@@ -99,7 +99,10 @@ export class Members extends Emitter<MembersEvents> {
     }
   }
 
-  /** Called after a lost connection: keeps the members, clears the speakers and ignores later events. */
+  /**
+   * Called after the connection is lost: keeps the members, clears the speakers and ignores events until the next
+   * `start()`.
+   */
   pause (): void {
     this.#roomId = undefined
     this.#speak([])

@@ -1,12 +1,12 @@
 /**
  * @param track the track to replace when it ends
- * @returns a function that opens another microphone with the same audio processing, for `PublishOptions.reopen`; it
- *   throws if the track does not come from a microphone. Other audio, such as a shared tab, must not be replaced with a
- *   microphone automatically
+ * @returns a function for `PublishOptions.reopen`, which opens another microphone with the same audio processing. The
+ *   function throws if the track does not come from a microphone: a microphone must not automatically replace other
+ *   audio, such as the audio of a shared tab
  */
 export function openAnotherMicrophone (track: MediaStreamTrack): () => Promise<MediaStreamTrack> {
   const settings = (track as Partial<MediaStreamTrack>).getSettings?.() ?? {}
-  // Read this now: an unplugged microphone is no longer listed.
+  // Check this now, because the list of devices does not contain a microphone that has been unplugged.
   const isMicrophone = comesFromMicrophone(settings)
   return async () => {
     if (!await isMicrophone) throw new Error('The track does not come from a microphone')
@@ -18,7 +18,7 @@ export function openAnotherMicrophone (track: MediaStreamTrack): () => Promise<M
 }
 
 async function comesFromMicrophone ({ deviceId }: MediaTrackSettings): Promise<boolean> {
-  // Node and insecure pages have no media devices.
+  // `navigator.mediaDevices` does not exist in Node and on pages without HTTPS.
   const devices = (globalThis.navigator as Partial<Navigator> | undefined)?.mediaDevices
   if (!devices || deviceId === undefined) return false
   const known = await devices.enumerateDevices().catch(() => [])

@@ -4,12 +4,12 @@ export interface Output {
   setVolume (volume: number): void
   /** @throws DOMException */
   setSpeaker (deviceId: string): Promise<void>
-  /** @throws NotAllowedError if the browser requires a user interaction */
+  /** @throws NotAllowedError if the browser blocks playback until the user interacts with the page */
   play (): Promise<void>
   close (): void
 }
 
-/** Media elements and audio contexts; some browsers lack `setSinkId`. */
+/** A media element or an audio context. In some browsers, `setSinkId` does not exist. */
 interface Sink {
   setSinkId?: (deviceId: string) => Promise<void>
 }
@@ -19,7 +19,7 @@ async function select (sink: Sink, deviceId: string): Promise<void> {
   else if (deviceId !== '') throw new DOMException('This browser cannot select a speaker', 'NotSupportedError')
 }
 
-/** @param track if omitted, the output can only check whether a speaker can be selected */
+/** @param track if omitted, the output plays nothing and only serves to check whether a speaker can be selected */
 export function createOutput (track?: MediaStreamTrack): Output {
   const element = new Audio()
   if (track) element.srcObject = new MediaStream([track])
@@ -53,7 +53,7 @@ function createGain (element: HTMLAudioElement, track: MediaStreamTrack): Output
     setSpeaker: (deviceId) => select(context as Sink, deviceId),
     async play () {
       await element.play()
-      // Without a user interaction, `resume` stays pending.
+      // If the user has not interacted with the page, `resume` never settles, so throw an error instead.
       if (context.state === 'suspended' && navigator.userActivation?.hasBeenActive === false) throw new DOMException('The user has not interacted with the page yet', 'NotAllowedError')
       await context.resume()
     },

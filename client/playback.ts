@@ -14,22 +14,22 @@ const stepMs = 15
 const receptions = ['voices', 'mix'] as const
 
 /**
- * Plays the received tracks and cross-fades between the voices and the mix. Volumes are kept for the whole lifetime of
- * the client, even for users who are not in the room.
+ * Plays the received tracks and cross-fades between the voices and the mix. The client keeps the volume of each user,
+ * even after the user leaves the room.
  */
 export class AudioPlayback extends Emitter<PlaybackEvents> {
   readonly #tracks: RemoteTracks
   readonly #players = new Map<RemoteAudio, Output>()
   /** Volumes other than 1, by user id as a string. */
   readonly #volumes = new Map<string, number>()
-  /** The current fader positions of the voices and the mix, 0 to 1. */
+  /** The current fader positions for the cross-fade: one for all voices, one for the mix; 0 to 1. */
   readonly #faders: Record<Reception, number> = { voices: 1, mix: 1 }
   #mixVolume = 1
   #speaker = ''
   #isBlocked = false
   #fade: ReturnType<typeof setInterval> | undefined
 
-  /** @param plays whether the client plays the tracks */
+  /** @param plays true if the client plays the tracks, false if the application does */
   constructor (tracks: RemoteTracks, plays: boolean) {
     super()
     this.#tracks = tracks
@@ -56,13 +56,13 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
     return this.#mixVolume
   }
 
-  /** @returns the volume of a user's tracks, 0 to 1. It has no effect while the mix plays */
+  /** @returns the volume of a user's tracks, 0 to 1. The volumes of users have no effect while the mix plays */
   volumeOf (userId: UserId): number {
     return this.#volumes.get(String(userId)) ?? 1
   }
 
   /**
-   * Sets the volume of a user's tracks: voice and music.
+   * Sets the volume of a user's voice and music.
    *
    * @param volume 0 to 1
    */
@@ -85,7 +85,7 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
   }
 
   /**
-   * Plays the current and all later tracks on the selected speaker.
+   * Selects the speaker for the current tracks and all later tracks.
    *
    * @param deviceId the id of an `audiooutput` from `navigator.mediaDevices.enumerateDevices()`; empty for the
    *   browser's default
@@ -97,7 +97,7 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
     this.#speaker = deviceId
     try {
       await Promise.all([...this.#players.values()].map((output) => output.setSpeaker(deviceId)))
-      // If no track is playing, check the device with an unused output.
+      // If no track is playing, check the device with a temporary output that plays nothing.
       if (this.#players.size === 0) await createOutput().setSpeaker(deviceId)
     } catch (error) {
       if (this.#speaker === deviceId) this.#speaker = before
@@ -107,7 +107,7 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
     this.emit('change')
   }
 
-  /** Plays tracks that the browser has blocked. Call this in the event handler of a click or key press. */
+  /** Plays the tracks that the browser blocked. Call this in the event handler of a click or key press. */
   resume (): void {
     this.#setBlocked(false)
     for (const output of this.#players.values()) this.#play(output)
@@ -117,7 +117,7 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
     const output = createOutput(audio.track)
     this.#players.set(audio, output)
     this.#apply()
-    if (this.#speaker !== '') output.setSpeaker(this.#speaker).catch(() => { /* The device was unplugged; play on the browser's default instead. */ })
+    if (this.#speaker !== '') output.setSpeaker(this.#speaker).catch(() => { /* The device was unplugged; use the default device. */ })
     this.#play(output)
   }
 
@@ -137,7 +137,7 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
     this.emit('change')
   }
 
-  /** The final fader position of the voices or the mix. */
+  /** The fader position of the voices or the mix at the end of a cross-fade. */
   #share (reception: Reception): number {
     return this.#tracks.reception === reception || this.#tracks.reception === undefined ? 1 : 0
   }
@@ -148,7 +148,7 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
     const start = performance.now()
     const hasOld = [...this.#players.keys()].some((audio) => this.#share(receptionOf(audio)) === 0)
     const step = () => {
-      // Timers are often late in a background page, so compute the position from the clock.
+      // In a background page, timers are often late, so calculate the fader positions from the clock.
       const progress = hasOld ? Math.min(1, (performance.now() - start) / fadeMs) : 1
       for (const reception of receptions) this.#faders[reception] = from[reception] + (this.#share(reception) - from[reception]) * progress
       this.#apply()
@@ -161,7 +161,7 @@ export class AudioPlayback extends Emitter<PlaybackEvents> {
   #apply (): void {
     for (const [audio, output] of this.#players) {
       const volume = audio.userId === undefined ? this.#mixVolume : this.volumeOf(audio.userId)
-      // An equal-power fade: the mix is delayed relative to the voices, so their signals do not correlate.
+      // Use an equal-power fade, because the signals do not correlate: the mix is delayed relative to the voices.
       output.setVolume(Math.sin(this.#faders[receptionOf(audio)] * Math.PI / 2) * volume)
     }
   }

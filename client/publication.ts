@@ -2,33 +2,39 @@ import { createBackoff } from './backoff.ts'
 import { RequestError } from './errors.ts'
 import { openAnotherMicrophone } from './microphone.ts'
 
-/** What a track contains. Music is sent in stereo, at a higher bit rate and without gaps for silence. */
+/**
+ * What a track contains. Music is sent in stereo, at a higher bit rate than a voice, and without a break during
+ * silence.
+ */
 export type AudioSource = 'voice' | 'music'
 
 export interface PublishOptions {
-  /** Default: `voice`. A user can publish one track of each source. */
+  /** Default: `voice`. A user can publish one track per source at a time. */
   source?: AudioSource
   /**
-   * Opens a new track when the published track ends, for example because a phone call took the microphone. By
-   * default, the client opens another microphone if the published track comes from one. The client stops the returned
-   * track when the track is no longer sent. If this option is false, the client unpublishes an ended track.
+   * Called when the published track ends, for example because the microphone was unplugged; returns a new track. The
+   * client stops the new track when it is no longer sent. By default, if the published track comes from a microphone,
+   * the client opens another microphone. If this option is false, the client unpublishes the track when it ends.
    */
   reopen?: false | (() => Promise<MediaStreamTrack>)
 }
 
 export interface PublicationEvents {
-  /** The device muted or unmuted the track, or the track ended and is being replaced. */
+  /** The device muted or unmuted the track, or the track ended and the client is replacing it. */
   changed: () => void
-  /** The track ended and was replaced by this track. */
+  /** The track ended, and the client replaced it with `track`. */
   replaced: (track: MediaStreamTrack) => void
-  /** The track ended and was not replaced. */
+  /** The track ended, and there is no replacement. */
   ended: (error: RequestError) => void
 }
 
-/** Errors of `getUserMedia` that may be temporary, for example until a phone call ends. */
+/**
+ * `getUserMedia` throws these errors, for example, while a phone call uses the microphone, so a later attempt may
+ * succeed.
+ */
 const busyErrors = new Set(['NotReadableError', 'AbortError'])
 
-/** A published track, and the tracks that replace it when it ends. */
+/** A published track. When the track ends, another track may replace it. */
 export class Publication {
   readonly source: AudioSource
   readonly #sent = Promise.withResolvers<void>()
@@ -36,7 +42,7 @@ export class Publication {
   readonly #events: PublicationEvents
   #track: MediaStreamTrack
   #isEnabled = true
-  /** Whether the client opened the track and must therefore stop it. */
+  /** True if the client itself opened the track and must therefore stop it. */
   #isOwned = false
   #isReopening = false
   #isWithdrawn = false
@@ -54,22 +60,22 @@ export class Publication {
     return this.#track
   }
 
-  /** Resolves when the track is first sent. Rejects if the track is withdrawn before that. */
+  /** Resolves when the track is first sent. Rejects if the track is withdrawn before it is sent. */
   get sent (): Promise<void> {
     return this.#sent.promise
   }
 
-  /** Whether the track has ended and another one is being opened. */
+  /** True if the track has ended and the client is opening a replacement. */
   get isReopening (): boolean {
     return this.#isReopening
   }
 
-  /** Whether the device provides no audio. */
+  /** True while the device provides no audio, because it muted the track or the track has ended. */
   get isInterrupted (): boolean {
     return this.#isReopening || this.#track.muted
   }
 
-  /** Called when the track is sent. Idempotent. */
+  /** Must be called when the track is first sent. Idempotent. */
   markSent (): void {
     this.#sent.resolve()
   }
@@ -130,7 +136,7 @@ export class Publication {
 }
 
 /**
- * Opens a microphone. Retries with backoff while another application uses it.
+ * Opens a microphone. While another application uses the microphone, retries with backoff.
  *
  * @param isWanted returns whether to retry
  * @throws the error from `open`

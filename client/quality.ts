@@ -4,18 +4,18 @@ export type QualityRating = 'good' | 'fair' | 'poor'
 /** Audio quality in one direction: sent or received. */
 export interface StreamQuality {
   readonly packets: number
-  /** Lost packets divided by sent packets, 0 to 1. */
+  /** Number of lost packets divided by the number of sent packets, 0 to 1. */
   readonly lossRatio: number
   /** Interarrival jitter (RFC 3550) of the worst stream, in milliseconds. */
   readonly jitterMs: number
-  /** Bit rate of the payload, without headers. */
+  /** Bit rate of the audio payload, without packet headers. */
   readonly bitsPerSecond: number
 }
 
 /** The network path between client and server. */
 export interface AudioRoute {
   readonly protocol: 'udp' | 'tcp'
-  /** Local candidate type; `relay` means a TURN server. */
+  /** Type of the local ICE candidate; `relay` means that a TURN server relays the audio. */
   readonly local: RTCIceCandidateType
   /** Remote candidate type. */
   readonly remote: RTCIceCandidateType
@@ -27,10 +27,12 @@ export interface AudioRoute {
 export interface AudioQuality {
   readonly rating: QualityRating
   readonly received: StreamQuality & {
-    /** Concealed samples divided by played samples, 0 to 1. Concealed silence is not counted. */
+    /**
+     * Number of concealed samples divided by the number of played samples, 0 to 1. Concealed silence is not counted.
+     */
     readonly concealedRatio: number
   }
-  /** Present only while a track is being sent. The loss and the jitter are from the server's RTCP reports. */
+  /** Undefined while no track is being sent. The server reports the loss and the jitter in RTCP packets. */
   readonly sent?: StreamQuality
   /** Round-trip time to the server. */
   readonly roundTripMs?: number
@@ -42,33 +44,35 @@ export type StatsMap = Pick<RTCStatsReport, 'forEach'>
 
 /** Statistics of both transports. */
 export interface TransportStats {
-  /** Statistics of the receive transport, if any. */
+  /** Statistics of the receive transport, if there is one. */
   received?: StatsMap | undefined
-  /** Statistics of the send transport, if any. */
+  /** Statistics of the send transport, if there is one. */
   sent?: StatsMap | undefined
-  /** Whether a track is currently sent. */
+  /** True if the client is sending a track. */
   sending: boolean
 }
 
 type Counters = Readonly<Record<string, number>>
 
-/** The counters at one point in time, to be compared with the next measurement. */
+/** The counters at one point in time. The next measurement compares its counters with these. */
 export interface QualitySample {
   /** Cumulative counters per stream. */
   readonly streams: ReadonlyMap<string, Counters>
-  /** Time on the caller's clock, in milliseconds. */
+  /** When the counters were read, in milliseconds, on the caller's clock. */
   readonly at: number
 }
 
 /**
- * Values above these limits are rated `fair` or `poor`; the worst of the three values determines the rating.
+ * If a value exceeds one of these limits, the rating is `fair` or `poor`. The worst of the three values determines the
+ * rating.
  *
- * Loss: in the E-model (ITU-T G.107, with the G.113 values for a codec with loss concealment), a call without other
- * impairments scores 90 at 1 % loss, the lower bound of "very satisfied" in G.109. At 5 % loss, the score is 77, "some
- * users dissatisfied".
+ * Loss: the limits come from the E-model (ITU-T G.107), with the G.113 values for a codec with loss concealment and
+ * without other impairments. At 1 % loss, the score is 90, the lower bound of "very satisfied" in G.109. At 5 % loss,
+ * the score is 77, "some users dissatisfied".
  *
- * Round trip: the mouth-to-ear delay is half of the talker's round trip plus half of the listener's. ITU-T G.114 calls
- * delays of up to 150 ms unnoticeable and sets 400 ms as the upper limit.
+ * Round-trip time: the mouth-to-ear delay includes half of the talker's round-trip time and half of the listener's
+ * round-trip time. According to ITU-T G.114, users do not notice a delay of up to 150 ms, and 400 ms is the upper
+ * limit.
  *
  * Jitter: ITU-T Y.1541 allows 50 ms for conversational traffic.
  */
@@ -106,23 +110,23 @@ interface Entry {
   address?: string
 }
 
-/** A sample without packets, for the first measurement. */
+/** The first measurement compares its counters with this sample, which contains none. */
 export const firstSample = (at: number): QualitySample => ({ streams: new Map(), at })
 
 /**
  * Measures the quality since an earlier sample.
  *
- * Each stream is compared with its own earlier counters. New streams count from zero and ended streams are ignored,
- * so no difference is negative.
+ * The counters of each stream are compared with the earlier counters of the same stream. A new stream starts at zero,
+ * and a stream that has ended is ignored, so no difference is negative.
  *
  * @param at current time in milliseconds, from the same clock as `before.at`
- * @returns the quality (undefined while no candidate pair is selected) and the sample to pass to the next call
+ * @returns `quality`: undefined while no candidate pair is selected; `sample`: the value of `before` for the next call
  */
 export function measure (before: QualitySample, stats: TransportStats, at: number): { quality: AudioQuality | undefined, sample: QualitySample } {
   const [received, sent] = [entriesOf(stats.received), entriesOf(stats.sent)]
   const streams = new Map<string, Counters>()
   const since = (entry: Entry, names: readonly (keyof Entry & string)[]) => {
-    // Browsers may reuse the id of an ended stream.
+    // A browser may reuse the id of a stream that has ended.
     const key = `${entry.type} ${entry.id} ${entry.ssrc}`
     const now = Object.fromEntries(names.map((name) => [name, Number(entry[name] ?? 0)]))
     streams.set(key, now)
@@ -162,9 +166,9 @@ function heardOf (entries: readonly Entry[], since: Since, seconds: number): Aud
     sum.lost += of('packetsLost')
     sum.bytes += of('bytesReceived')
     sum.samples += of('totalSamplesReceived')
-    // While a user is muted, the browser conceals silence, which is not a loss.
+    // Do not count concealed silence: it is not a loss, because browsers also conceal silence while a user is muted.
     sum.concealed += Math.max(0, of('concealedSamples') - of('silentConcealedSamples'))
-    // A stream without new packets still reports its last jitter value.
+    // Ignore a stream without new packets, because the browser still reports the stream's last jitter value.
     if (of('packetsReceived') > 0) sum.jitter = Math.max(sum.jitter, entry.jitter ?? 0)
   }
   return {
@@ -210,7 +214,8 @@ function wayOf (entries: readonly Entry[]): { pair: Entry, route: AudioRoute | u
   if (!pair) return
   const [local, remote] = [byId.get(pair.localCandidateId ?? ''), byId.get(pair.remoteCandidateId ?? '')]
   if (!local?.candidateType || !remote?.candidateType) return { pair, route: undefined }
-  // The connection to a TURN server may use TLS over TCP; relay candidates themselves always use UDP.
+  // If a TURN server relays the audio, report the protocol between the client and the TURN server: the candidate's own
+  // protocol is always UDP.
   const protocol = (local.relayProtocol ?? local.protocol) === 'udp' ? 'udp' : 'tcp'
   return {
     pair,
@@ -242,5 +247,5 @@ function entriesOf (stats: StatsMap | undefined): Entry[] {
 
 const ratioOf = (part: number, whole: number) => whole > 0 ? part / whole : 0
 
-/** @returns the ratio, capped at 1 because the two counters may have been read at different times */
+/** @returns the ratio; at most 1, even if the browser read the two counters at different times */
 const ratio = (part: number, whole: number) => Math.min(1, ratioOf(part, whole))

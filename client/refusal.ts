@@ -2,13 +2,13 @@ import { RequestError } from './errors.ts'
 import type { WireError } from './protocol.ts'
 
 /**
- * Fetches the reason why a server rejected a WebSocket. Browsers hide the response to a WebSocket upgrade. A POST
- * request to the same path returns the same response, and pages from any origin may read it. The request is not a GET,
- * because browsers omit the `Origin` header from a GET to the page's own host.
+ * Asks a server why it rejected a WebSocket connection. Browsers hide the response to a WebSocket upgrade. A POST
+ * request to the same path returns the same response, and pages of any origin are allowed to read it. This function
+ * does not use GET, because browsers omit the `Origin` header from a GET request to the page's own host.
  *
- * @param url the WebSocket's URL, but with http or https
- * @returns the server's error; REFUSED if the response has none; UNREACHABLE with `details: { url }` if there is no
- *   response
+ * @param url the URL of the WebSocket, but with the scheme http or https
+ * @returns the server's error; REFUSED if the response contains no error; UNREACHABLE with `details: { url }` if there
+ *   is no response
  */
 export async function explainRefusal (url: string, token: string, timeoutMs: number): Promise<RequestError> {
   const signal = AbortSignal.timeout(timeoutMs)
@@ -23,7 +23,9 @@ export async function explainRefusal (url: string, token: string, timeoutMs: num
   }
 }
 
-/** @returns the error in a response body; undefined if there is none, for example because a proxy sent the response */
+/**
+ * @returns the error in a response body; undefined if the body contains no error, for example because a proxy sent it
+ */
 export function errorIn (body: string): WireError | undefined {
   try {
     const { error } = JSON.parse(body) as { error?: Partial<WireError> }
@@ -33,7 +35,9 @@ export function errorIn (body: string): WireError | undefined {
   }
 }
 
-/** Whether the URL returns any response, even one that the page may not read (from a proxy, for example). */
+/**
+ * True if the URL returns a response, even a response that the page is not allowed to read, such as a proxy's response.
+ */
 async function responds (url: string, signal: AbortSignal): Promise<boolean> {
   try {
     await fetch(url, { mode: 'no-cors', cache: 'no-store', signal })

@@ -9,7 +9,7 @@ import type { AudioSource } from './publication.ts'
 import { updateSnapshot } from './snapshots.ts'
 import { SpeakerLevels } from './speaker-levels.ts'
 
-/** A producer of another user in the room, whether or not this client consumes it. */
+/** A producer of another user in the room, even if the client does not receive the producer's audio. */
 export interface RemoteProducer {
   readonly producerId: string
   readonly userId: UserId
@@ -27,7 +27,7 @@ export interface RemoteAudio {
   readonly source: AudioSource | 'mix'
   /**
    * The track to play in an audio element, as the only track of a MediaStream. While the client switches between the
-   * voices and the mix, it disables tracks that must not be heard yet.
+   * voices and the mix, it disables the tracks that should not be audible yet.
    */
   readonly track: MediaStreamTrack
   /** The RTP receiver of the track, for statistics. */
@@ -45,24 +45,27 @@ export interface RemoteTracksEvents {
   removed: [audio: RemoteAudio]
   /** A producer was added, removed, paused or resumed. */
   producers: []
-  /** The application must now play different tracks. The client still receives the old tracks for {@link fadeMs}. */
+  /**
+   * The application must now play the tracks of this `reception`. The client receives the old tracks for another {@link
+   * fadeMs}.
+   */
   reception: [reception: Reception | undefined]
-  /** The mix cannot be received at the moment. */
+  /** The client cannot receive the mix at the moment. */
   mixFailed: []
-  /** Consuming failed because of the transports, not because of the producer. */
+  /** A request to receive a producer failed because of the transports, not because of the producer. */
   broken: [transports: MediaTransports, error: unknown]
 }
 
-/** How long the old and the new tracks play together during a switch, in milliseconds. */
+/** During a switch, the old and the new tracks play at the same time for this long, in milliseconds. */
 export const fadeMs = 150
-/** Maximum time that a switch waits for the first sound of the new tracks, in milliseconds. */
+/** During a switch, the client waits at most this long for the first sound of the new tracks, in milliseconds. */
 const longestWaitMs = 1000
 const pollMs = 20
 
 /** The `producerId` of the mix of a room. */
 const mixId = 'mix'
 
-/** Errors that concern a single producer: the producer is closed, or this browser cannot play it. */
+/** Errors that affect only one producer: the producer is closed, or the browser cannot play it. */
 const producerErrors = new Set(['PRODUCER_NOT_FOUND', 'CONSUMER_NOT_FOUND', 'CANNOT_CONSUME'])
 
 interface ReceivedTrack {
@@ -76,16 +79,19 @@ export function receptionOf ({ source }: Pick<RemoteAudio, 'source'>): Reception
 }
 
 /**
- * The producers of the other users in a room, and the received tracks: the voices or the mix. During a switch, the
- * client receives the old tracks until the new ones play, so no audio is lost.
+ * Stores the producers of the other users in a room, and receives either the voices or the mix. During a switch, the
+ * client receives the old tracks until the new tracks play, so no audio is lost.
  */
 export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   readonly #producers = new Map<string, RemoteProducer>()
-  /** By producer id. */
+  /** The received tracks, by producer id. */
   readonly #tracks = new Map<string, ReceivedTrack>()
-  /** The tracks from the previous server, by producer id. Each is kept until its replacement is audible. */
+  /**
+   * The tracks from the previous server, by producer id. Each track is kept until the track that replaces it is
+   * audible.
+   */
   readonly #previous = new Map<string, ReceivedTrack>()
-  /** Pending requests to consume a producer, by producer id. */
+  /** Pending requests to receive a producer, by producer id. */
   readonly #consuming = new Map<string, Promise<void>>()
   readonly #levels = new Levels()
   readonly #speakers: SpeakerLevels
@@ -121,20 +127,23 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
       for (const [producerId, { consumer }] of this.#tracks) {
         if (consumer.id !== consumerId) continue
         this.#drop(producerId)
-        // The server may have replaced the mix, so request it again. If the server turned the mix off, the request
-        // fails.
+        // The server may have closed the consumer to replace the mix, so request the mix again. If the mix is off, the
+        // request fails.
         if (producerId === mixId && this.#wanted === 'mix') this.#switch()
       }
     })
   }
 
-  /** The producers of the other users in the room. Returns the same frozen array until they change. */
+  /** The producers of the other users in the room. Returns the same frozen array until a producer changes. */
   get producers (): readonly RemoteProducer[] {
     this.#producerList = updateSnapshot(this.#producerList, [...this.#producers.values()], ({ producerId }) => producerId)
     return this.#producerList
   }
 
-  /** The remote tracks that are currently received. Returns the same frozen array until they change. */
+  /**
+   * The remote tracks that the client currently receives. Returns the same frozen array until a track is added or
+   * removed.
+   */
   get heard (): readonly RemoteAudio[] {
     this.#heard = updateSnapshot(this.#heard, [...new Map([...this.#previous, ...this.#tracks]).values()].map(({ audio }) => audio), ({ producerId }) => producerId)
     return this.#heard
@@ -155,14 +164,14 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
       const receiver = this.#audible(producerId)?.audio.receiver
       if (source !== 'voice' || (!ofMix && !receiver)) continue
       const key = String(userId)
-      // During a pause, the level of the last packet is obsolete.
+      // While a producer is paused, the level of its last packet is out of date.
       const level = isPaused ? 0 : ofMix ? ofMix.get(key) ?? 0 : this.#levels.of(receiver as RTCRtpReceiver)
       levels.set(key, Math.max(level, levels.get(key) ?? 0))
     }
     return levels
   }
 
-  /** Initializes the producers from a join reply. Tracks are received only after `open()`. */
+  /** Initializes the producers from a join reply. The client receives no tracks until `open()` is called. */
   start ({ roomId, self, existingProducers = [], activeSpeakers = [] }: JoinReply): void {
     this.#room = { roomId, self: self.userId }
     this.#speakers.start(roomId, activeSpeakers)
@@ -173,7 +182,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     this.emit('producers')
   }
 
-  /** Stops receiving and forgets the room and its producers. Idempotent. */
+  /** Stops receiving audio, and removes the room and its producers. Idempotent. */
   stop (): void {
     this.close()
     this.#room = undefined
@@ -181,22 +190,22 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     this.forget()
   }
 
-  /** Forgets all producers. After a `media:reset`, the server announces new producers. */
+  /** Removes all producers. After a `media:reset`, the server announces the new producers. */
   forget (): void {
     this.#producers.clear()
     this.emit('producers')
   }
 
-  /** Starts receiving the selected tracks through these transports. */
+  /** Starts to receive the selected tracks over these transports. */
   open (transports: MediaTransports): void {
     this.#transports = transports
     this.#switch()
   }
 
   /**
-   * Keeps the tracks while the client moves to another server. Each track plays until the same producer's track from
-   * the other server is audible, or until `release()`. Afterwards, call `start()` with the other server's join reply,
-   * then `open()`.
+   * Keeps the current tracks while the client moves to another server. Each track plays until the other server's track
+   * of the same producer is audible, or until `release()` is called. After `handOver()`, call `start()` with the other
+   * server's join reply, and then call `open()`.
    */
   handOver (): void {
     this.release()
@@ -209,14 +218,15 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   }
 
   /**
-   * Waits until all audible tracks from the previous server are replaced, but for at most {@link longestWaitMs}.
+   * Waits until the client has replaced all audible tracks of the previous server, but for at most {@link
+   * longestWaitMs}.
    */
   async replaced (): Promise<void> {
     const deadline = performance.now() + longestWaitMs
     while (performance.now() < deadline && [...this.#previous.values()].some(({ audio }) => receptionOf(audio) === this.#wanted && !this.#isSilent(audio))) await delay(pollMs)
   }
 
-  /** Stops receiving the tracks from the previous server. Idempotent. */
+  /** Stops receiving the tracks of the previous server. Idempotent. */
   release (): void {
     for (const producerId of [...this.#previous.keys()]) this.#release(producerId)
   }
@@ -232,7 +242,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   }
 
   /**
-   * Selects what to receive. The client keeps playing the old tracks until the new ones play.
+   * Selects what to receive. The client plays the old tracks until the new tracks play.
    *
    * @param reception undefined to receive nothing
    */
@@ -242,7 +252,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     this.#switch()
   }
 
-  /** A user with two connections must not receive their own audio. */
+  /** True for the client's own user: a user with two connections must not receive the audio of the other connection. */
   #isSelf (userId: UserId): boolean {
     return String(userId) === String(this.#room?.self)
   }
@@ -275,7 +285,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     this.emit('reception', reception)
   }
 
-  /** Starts receiving the selected tracks, then stops receiving all other tracks. */
+  /** Receives the selected tracks, and then stops receiving all other tracks. */
   async #switch (): Promise<void> {
     const [transports, wanted] = [this.#transports, this.#wanted]
     if (!transports) return
@@ -286,7 +296,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     if (wanted === 'mix') await this.#consume(transports, mixId)
     if (wanted === 'voices') {
       const all = Promise.all([...this.#producers.keys()].map((producerId) => this.#consume(transports, producerId)))
-      // Limit the wait: the voices of users on other servers may take longer.
+      // Wait only for a limited time, because the voices of users on other servers may take longer.
       await Promise.race([all, delay(longestWaitMs)])
     }
     if (!isCurrent() || (wanted === 'mix' && !this.#tracks.has(mixId))) return
@@ -301,24 +311,27 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     for (const [producerId, { audio }] of [...this.#tracks]) if (receptionOf(audio) !== wanted) this.#drop(producerId, transports)
   }
 
-  /** Waits until the browser plays every new track with an active speaker, but only for a limited time. */
+  /** Waits until the browser plays the new tracks of all active speakers, but for at most {@link longestWaitMs}. */
   async #untilHeard (wanted: Reception, isCurrent: () => boolean): Promise<void> {
     const deadline = performance.now() + longestWaitMs
     const isPending = ({ audio }: ReceivedTrack) => receptionOf(audio) === wanted && !this.#isSilent(audio) && !hasSound(audio.receiver)
     while (isCurrent() && performance.now() < deadline && [...this.#tracks.values()].some(isPending)) await delay(pollMs)
   }
 
-  /** Whether nobody is speaking on a track. */
+  /** True if the track is a voice whose user is not speaking. */
   #isSilent (audio: RemoteAudio): boolean {
     return receptionOf(audio) === 'voices' && (this.#producers.get(audio.producerId)?.isPaused !== false || !this.#speakers.has(String(audio.userId)))
   }
 
-  /** The track that plays a producer's audio. */
+  /**
+   * The track on which the user currently hears a producer. This is the track from the previous server, until the
+   * client has replaced it.
+   */
   #audible (producerId: string): ReceivedTrack | undefined {
     return this.#previous.get(producerId) ?? this.#tracks.get(producerId)
   }
 
-  /** Stops receiving a track from the previous server and enables its replacement, if any. */
+  /** Stops receiving a track of the previous server and enables the track that replaces it, if there is one. */
   #release (producerId: string): void {
     const before = this.#previous.get(producerId)
     if (!before) return
@@ -329,7 +342,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     this.emit('removed', before.audio)
   }
 
-  /** Releases the track from the previous server once its replacement is audible. */
+  /** Waits until `received` is audible, and then releases the previous server's track of the same producer. */
   async #replace (received: ReceivedTrack): Promise<void> {
     const { producerId } = received.audio
     const before = this.#previous.get(producerId)
@@ -347,7 +360,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     return this.#reception === undefined || receptionOf(audio) === this.#reception
   }
 
-  /** Consumes a producer or the mix, unless it is already being consumed. */
+  /** Starts to receive a producer or the mix, unless the client already receives it. */
   #consume (transports: MediaTransports, producerId: string): Promise<void> {
     if (this.#tracks.has(producerId)) return Promise.resolve()
     const running = this.#consuming.get(producerId)
@@ -381,7 +394,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     } catch (error) {
       if (transports !== this.#transports || transports.closed) return
       if (isMix && codeOf(error) !== undefined) return this.emit('mixFailed')
-      // The producer may be closed although `audio:producerClosed` has not arrived yet.
+      // The producer may already be closed, even if `audio:producerClosed` has not arrived yet.
       if (!isMix && (!this.#producers.has(producerId) || producerErrors.has(codeOf(error) ?? ''))) return
       this.emit('broken', transports, error)
     }
@@ -390,7 +403,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   /**
    * Stops receiving a track.
    *
-   * @param transports if given, the client asks the server to close the consumer; otherwise, only the local side is
+   * @param transports if given, the client also asks the server to close the consumer; otherwise, only the local end is
    *   closed
    */
   #drop (producerId: string, transports?: MediaTransports): void {
@@ -406,8 +419,8 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
 const delay = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms))
 
 /**
- * Whether the browser has played a packet from the consumer. If the browser does not report played packets, returns
- * whether it has received a packet.
+ * Whether the browser has played a packet from the consumer. If the browser does not report played packets, received
+ * packets are counted instead.
  */
 async function hasPackets (consumer: types.Consumer): Promise<boolean> {
   const receiver = consumer.rtpReceiver as Partial<RTCRtpReceiver> | undefined

@@ -4,23 +4,26 @@ import { isDisconnect, mayPass, retryAfterOf } from './errors.ts'
 
 export interface RenewalOptions {
   /**
-   * Rejoins the room and applies the reply's fields for these features.
+   * Joins the room again and applies the fields that these features added to the join reply.
    *
    * @throws RequestError
    */
   renew: (features: ReadonlySet<string>) => Promise<void>
-  /** Returns the interval over which the members of a room spread their requests, in milliseconds. */
+  /**
+   * Returns the maximum random delay of the request, in milliseconds. Because of the delay, the members of a room do
+   * not all send the request at once.
+   */
   spreadMs: () => number
 }
 
 /**
- * Watches for features that are turned on or off during and after a join. If the join reply lacks the fields of a
- * feature that was turned on, the client rejoins the room.
+ * Observes which features are turned on or off during and after a join. If a feature is turned on too late for the join
+ * reply to contain its fields, the client joins the room again.
  */
 export class Renewal {
   readonly #options: RenewalOptions
   readonly #backoff = createBackoff()
-  /** Features that changed since the last join request. */
+  /** Features that were turned on (true) or off (false) since the last join request. */
   readonly #changed = new Map<string, boolean>()
   #inside = false
   #asking = false
@@ -30,22 +33,23 @@ export class Renewal {
   constructor (connection: Connection, options: RenewalOptions) {
     this.#options = options
     connection.on('feature:enabled', ({ name }) => {
-      // Any feature may add fields to the reply, even one that is unknown to this client.
+      // The name does not matter, because even a feature that this client does not know may add fields to the join
+      // reply.
       this.#changed.set(name, true)
       this.#soon()
     })
     connection.on('feature:disabled', ({ name }) => { this.#changed.set(name, false) })
   }
 
-  /** Called when a join request is sent. The reply will have the fields of all enabled features. */
+  /** Must be called when a join request is sent. The reply will contain the fields of all features that are on. */
   begin (): void {
     this.stop()
     this.#changed.clear()
   }
 
   /**
-   * Called when the join reply arrives. Until `stop()`, the client rejoins the room for every feature that is turned
-   * on.
+   * Must be called when the join reply arrives. Until `stop()` is called, the client joins the room again whenever a
+   * feature is turned on.
    */
   start (): void {
     this.#inside = true
@@ -53,12 +57,15 @@ export class Renewal {
     this.#soon()
   }
 
-  /** Whether a feature was turned off after the join request was sent. If so, its fields in the reply are obsolete. */
+  /**
+   * True if a feature was turned off after the join request was sent. The feature's fields in the reply are then out of
+   * date.
+   */
   isOver (feature: string): boolean {
     return this.#changed.get(feature) === false
   }
 
-  /** Cancels the scheduled rejoin, if any, and schedules no more until `start()`. Idempotent. */
+  /** Cancels a scheduled rejoin. No further rejoin is scheduled until `start()` is called. Idempotent. */
   stop (): void {
     clearTimeout(this.#timer)
     this.#timer = undefined
@@ -86,8 +93,8 @@ export class Renewal {
       await this.#options.renew(missing)
       this.#backoff.reset()
     } catch (error) {
-      // After a disconnect, the client rejoins anyway. After a permanent rejection, the client stays in the room
-      // without the fields of these features.
+      // If the connection is lost, the client will rejoin anyway. If the server rejects the request permanently, the
+      // client stays in the room without the fields of these features.
       if (isDisconnect(error) || !mayPass(error)) return
       for (const name of missing) if (!this.#changed.has(name)) this.#changed.set(name, true)
       delayMs = Math.max(retryAfterOf(error), this.#backoff.next())

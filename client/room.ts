@@ -16,7 +16,7 @@ import { updateSnapshot } from './snapshots.ts'
 
 /**
  * - `out`: not in a room
- * - `joining`: the join is pending
+ * - `joining`: the client has not received the join reply yet
  * - `in`: in the room
  * - `rejoining`: the connection was lost; the client reconnects and rejoins the room
  */
@@ -24,9 +24,9 @@ export type RoomState = 'out' | 'joining' | 'in' | 'rejoining'
 
 export interface JoinOptions extends JoinRequestAdditions {
   pin?: string
-  /** Applies only when the join creates the room. */
+  /** Ignored if the room already exists. */
   title?: string
-  /** Applies only when the join creates the room. */
+  /** Ignored if the room already exists. */
   topic?: string
 }
 
@@ -39,16 +39,18 @@ export interface Participant {
   readonly isSelf: boolean
   readonly isSpeaking: boolean
   /**
-   * `none`: no producer. `muted`: muted by the user, by the owner or an admin of the room, or by the user's device, for
-   * example during a phone call. The microphone of the client's own user is `live` only while the send transport is
-   * connected.
+   * `none`: the user sends no voice. `muted`: the microphone is muted by the user, by the owner or an admin of the
+   * room, or by the user's device, for example during a phone call. The microphone of the client's own user is `live`
+   * only while the send transport is connected.
    */
   readonly microphone: 'none' | 'live' | 'muted'
   /** Whether the user sends music. */
   readonly isSharingMusic: boolean
-  /** The user's seat; undefined for listeners and in rooms without seats. */
+  /** The user's seat; undefined if the user has no seat or the room has no seats. */
   readonly seat: Seat | undefined
-  /** Another user's role is `admin` only if the room's owner assigned it. */
+  /**
+   * For other users, the role `admin` is visible only if the room's owner made the user an admin.
+   */
   readonly role: Role
   readonly handRaised: boolean
 }
@@ -57,8 +59,8 @@ export interface RoomEvents {
   /** The state changed; `why` is the reason for `rejoining` or `out`. */
   state: [state: RoomState, why: RequestError | undefined]
   /**
-   * The client joined the room; `reply` has the room's current state. Emitted again after a reconnect or after a
-   * feature is turned on.
+   * The client joined the room; `reply` contains the room's current state. The event is also emitted after a reconnect,
+   * and after a feature is turned on.
    */
   entered: [reply: JoinReply]
   /** `participants` changed. */
@@ -66,7 +68,7 @@ export interface RoomEvents {
 }
 
 export interface RoomOptions extends ConnectionOptions {
-  /** Set to false to use signalling only, without WebRTC, for example in Node. */
+  /** If false, the client uses only signalling, without WebRTC, for example in Node. */
   audio?: boolean | AudioOptions
 }
 
@@ -79,21 +81,24 @@ interface Target {
 }
 
 /**
- * How long a join waits after a connection attempt times out, in milliseconds, so that the attempt can report its error
- * first.
+ * `join()` times out this much later than a connection attempt, in milliseconds, so that `join()` can throw the error
+ * of the attempt.
  */
 const reportMs = 500
 
-/** Maximum interval over which the members of a room spread a request that all of them send, in milliseconds. */
+/**
+ * If all members of a room send a request, each member waits for a random time, which is at most this long, in
+ * milliseconds.
+ */
 const longestSpreadMs = 5000
 
 /**
- * The client of one user in a room: connection, participants, seats, speakers, gifts and audio. After a lost
- * connection, the client rejoins and restores the audio, until `leave()` is called or the server rejects the client
- * permanently. The client adapts when features are turned on or off on the server.
+ * Represents one user in a room: connection, participants, seats, speakers, gifts and audio. If the connection is lost,
+ * the client reconnects, rejoins the room and restores the audio, until `leave()` is called or the server rejects the
+ * client permanently. If the server turns a feature on or off, the client adapts.
  */
 export class RoomClient extends Emitter<RoomEvents> {
-  /** The underlying connection, which sends the requests and emits the events of all features. */
+  /** The connection to the server, for sending requests to any feature and receiving events from any feature. */
   readonly connection: Connection
   /** Empty while the `seats` feature is off. */
   readonly seats: RoomSeats
@@ -110,12 +115,12 @@ export class RoomClient extends Emitter<RoomEvents> {
   #self: UserId | undefined
   #role: JoinReply['self']['role'] | undefined
   #ownerId: UserId | undefined
-  /** Set while the client waits to retry a join. */
+  /** Defined while the client waits before it retries a join. */
   #enterTimer: ReturnType<typeof setTimeout> | undefined
   #participantsCursor: string | undefined
   readonly #connectMs: number
   #connectTimer: ReturnType<typeof setTimeout> | undefined
-  /** Whether `join()` started the connection and the connection has not opened since. */
+  /** True if `join()` started the connection and the connection has not opened yet. */
   #isStarting = false
   #participants: readonly Participant[] = Object.freeze([])
   #participantsStale = false
@@ -131,7 +136,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     this.#members = new Members(this.connection)
     this.#renewal = new Renewal(this.connection, {
       renew: (features) => this.#renew(features),
-      // One millisecond per member, so the clients of a large room do not all send at once.
+      // Wait up to one millisecond per member, so that the clients in a large room do not all send at the same time.
       spreadMs: () => Math.min(this.#members.count, longestSpreadMs)
     })
     this.#follow()
@@ -146,14 +151,15 @@ export class RoomClient extends Emitter<RoomEvents> {
     return this.#target?.roomId
   }
 
-  /** Number of users in the room. In big rooms, `participants` contains only some of them. */
+  /** Number of users in the room. In big rooms, `participants` contains only some of these users. */
   get participantCount (): number {
     return this.#members.count
   }
 
   /**
-   * The known users in the room. A join returns at most 100; `loadParticipants()` loads more. Returns the same frozen
-   * array until a participant changes. Unchanged participants remain the same objects.
+   * The users in the room that the client knows. A join loads at most 100 users; `loadParticipants()` loads more.
+   * Returns the same frozen array until a participant changes. The new array contains the same objects for unchanged
+   * participants.
    */
   get participants (): readonly Participant[] {
     if (this.#participantsStale) {
@@ -195,7 +201,7 @@ export class RoomClient extends Emitter<RoomEvents> {
   }
 
   /**
-   * Loads the next page of participants into `participants`.
+   * Loads the next page of users into `participants`.
    *
    * @returns whether there are more pages
    * @throws RequestError
@@ -205,7 +211,7 @@ export class RoomClient extends Emitter<RoomEvents> {
       const wanted = this.#target
       const cursor = this.#participantsCursor
       await this.connection.request('room:participants', { limit: 200, ...(cursor === undefined ? {} : { cursor }) }, ({ participants, nextCursor }) => {
-        // The user has left the room, so the reply is obsolete.
+        // The user has left the room, so ignore the reply.
         if (this.#target !== wanted) return
         // After the last page, the next call starts from the beginning.
         this.#participantsCursor = nextCursor ?? undefined
@@ -226,12 +232,12 @@ export class RoomClient extends Emitter<RoomEvents> {
   }
 
   /**
-   * Joins a room, connecting first if necessary. Leaves the previous room.
+   * Joins a room, and leaves the previous room. If the client is not connected, it connects first.
    *
    * @returns the reply; resolves when the client is in the room
-   * @throws RequestError if the server rejects the join, or if the client cannot connect within 10 s. In the
-   *   latter case, the client also closes a connection that `join()` started. CLOSED if `leave()` or another `join()`
-   *   cancels this join
+   * @throws RequestError if the server rejects the join, if the client cannot connect within 10 s, or, with CLOSED, if
+   *   `leave()` or another `join()` cancels this join. If the client cannot connect and `join()` started the
+   *   connection, the client also closes the connection
    */
   join (roomId: string, options: JoinOptions = {}): Promise<JoinReply> {
     this.#end(new RequestError({ code: 'CLOSED', message: `Replaced by a join to room ${roomId}` }))
@@ -261,14 +267,14 @@ export class RoomClient extends Emitter<RoomEvents> {
     try {
       await this.connection.request('room:leave', {})
     } catch (error) {
-      // After a lost connection, the user has already left the room.
+      // If the connection is lost, the user has already left the room.
       if (!isDisconnect(error) && (error as RequestError).code !== 'NOT_IN_ROOM') throw error
     }
   }
 
   /**
-   * Closes the connection. The server treats this as a disconnect and keeps the user's seat for a grace
-   * period; to release the seat immediately, call `leave()` first. Idempotent.
+   * Closes the connection. The server reserves the user's seat for a grace period, as after a lost connection. To
+   * release the seat immediately, call `leave()` first. Idempotent.
    */
   close (): void {
     this.#end(new RequestError({ code: 'CLOSED', message: 'The client was closed' }))
@@ -306,7 +312,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     if (this.#isStarting) this.connection.close()
   }
 
-  /** Clears the state of the room and rejects a pending join. */
+  /** Clears the state of the room and rejects the pending join, if there is one. */
   #end (why: RequestError): void {
     this.#stopLimit()
     this.#stopEnterTimer()
@@ -343,7 +349,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     }
   }
 
-  /** @param apply receives the reply; not called if the target room has changed by then */
+  /** @param apply called with the reply, unless the user has left the room or joined another room in the meantime */
   #ask (wanted: Target, apply: (reply: JoinReply) => void): Promise<JoinReply> {
     return this.connection.request('room:join', { roomId: wanted.roomId, ...wanted.options }, (reply) => {
       if (this.#target === wanted) apply(reply)
@@ -371,11 +377,11 @@ export class RoomClient extends Emitter<RoomEvents> {
     this.#ownerId = ownerId ?? undefined
   }
 
-  /** Joins the room on a second connection, because the first connection's server is shutting down. */
+  /** Joins the room on a second connection, because the server of the first connection is shutting down. */
   async #moveTo ({ request, adopt }: Handover): Promise<void> {
     const wanted = this.#target
     if (!wanted) return adopt()
-    // The first server rejected the join, and a retry is scheduled: join on the second server now.
+    // The first server rejected the join, and a retry is scheduled. Retry on the second server now.
     if (this.#enterTimer !== undefined) {
       adopt()
       await this.#enter()
@@ -384,7 +390,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     if (this.#state !== 'in') throw new RequestError({ code: 'NOT_CONNECTED', message: 'The join is still pending' })
     await request('room:join', { roomId: wanted.roomId, ...wanted.options }, (reply) => {
       if (this.#target !== wanted) throw new RequestError({ code: 'CLOSED', message: 'The room was left' })
-      // Audio continues through the first server until the second one is connected.
+      // Audio continues through the first server until the transports to the second server are connected.
       adopt(this.audio?.handOver())
       this.#renewal.begin()
       this.#entered(reply)
@@ -398,7 +404,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     await this.#ask(wanted, (reply) => {
       this.#applyRole(reply)
       this.details.start(reply)
-      // For all other features, the events have already reported every change.
+      // Only these features need the reply: for all others, events have already reported every change.
       if (features.has('seats')) this.seats.start(reply)
       if (features.has('media')) this.audio?.start(reply)
       else if (features.has('seats')) this.audio?.seated(reply)
@@ -409,7 +415,10 @@ export class RoomClient extends Emitter<RoomEvents> {
     })
   }
 
-  /** Stops features that were turned off while the client was joining; the reply may still contain their fields. */
+  /**
+   * Stops the features that were turned off while the client was joining, because the reply may still contain their
+   * fields.
+   */
   #stopDisabledFeatures (): void {
     if (this.#renewal.isOver('media')) this.audio?.stop()
     if (this.#renewal.isOver('seats')) this.seats.stop()
@@ -448,8 +457,8 @@ export class RoomClient extends Emitter<RoomEvents> {
       this.#ownerId = ownerId
       if (isSelf(ownerId)) this.#role = 'owner'
       this.#participantsChanged()
-      // Only a new join reply contains the previous owner's new role.
-      if (isSelf(previousOwnerId)) this.#renew(new Set()).catch(() => { /* If this join fails, the next join reply contains the role. */ })
+      // No event contains the new role of the previous owner, so request a new join reply.
+      if (isSelf(previousOwnerId)) this.#renew(new Set()).catch(() => { /* If this request fails, the next join reply contains the role. */ })
     })
     connection.on('room:role', ({ roomId, userId, role }) => {
       if (this.#state !== 'in' || roomId !== this.#target?.roomId || String(userId) !== String(this.#self)) return

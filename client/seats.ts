@@ -24,7 +24,7 @@ export interface SeatRequest {
 }
 
 export interface SeatsEvents {
-  /** The seats, their number or the visible requests changed. */
+  /** A seat, the number of seats or a visible seat request changed. */
   change: []
 }
 
@@ -37,22 +37,22 @@ interface Sitter {
 interface View {
   list: readonly Seat[]
   free: readonly Seat[]
-  /** The taken seats, by user id as a string. */
+  /** The taken seats, keyed by user id as a string. */
   byUser: ReadonlyMap<string, Seat>
-  /** Whether anything has changed since the view was created. */
+  /** True if anything has changed since the view was created. */
   isStale: boolean
 }
 
 const noRequests: readonly SeatRequest[] = Object.freeze([])
 
 /**
- * Errors for a seat that was taken, locked or removed. After such an error, the client tries the next free seat.
+ * If a request to take a seat fails with one of these errors, the client tries the next free seat.
  */
 const seatUnavailable = new Set(['SEAT_TAKEN', 'SEAT_LOCKED', 'SEAT_INVALID'])
 
 /**
  * A read-only view of the seats in the current room. To change seats, send requests, for example
- * `connection.request('seat:take', { seatIndex })`; the view is updated when the server's event arrives.
+ * `connection.request('seat:take', { seatIndex })`. The view changes when the server's event arrives.
  */
 export class RoomSeats extends Emitter<SeatsEvents> {
   readonly #connection: Connection
@@ -74,7 +74,8 @@ export class RoomSeats extends Emitter<SeatsEvents> {
     connection.on('seat:updated', ({ roomId, seatIndex, userId, isMuted }) => {
       if (!here(roomId)) return
       const known = this.#sitters.get(seatIndex)
-      // The join reply may already contain this change.
+      // If the user already has a seat in this view, this is not a new sitting: the join reply may already contain the
+      // change.
       if (this.isSelf(userId) && !(known && this.isSelf(known.userId))) this.#sittings++
       for (const [index, sitter] of this.#sitters) if (same(sitter.userId, userId)) this.#sitters.delete(index)
       this.#sitters.set(seatIndex, { userId, isMuted })
@@ -119,7 +120,7 @@ export class RoomSeats extends Emitter<SeatsEvents> {
     })
   }
 
-  /** Whether the room has seats. While the `seats` feature is off, everyone may speak. */
+  /** Whether the room has seats. In a room without seats, every user is allowed to speak. */
   get enabled (): boolean {
     return this.#count !== undefined
   }
@@ -130,25 +131,29 @@ export class RoomSeats extends Emitter<SeatsEvents> {
   }
 
   /**
-   * All seats, in order. Returns the same frozen array until a seat changes. Unchanged seats remain the same objects.
+   * All seats, in order. Returns the same frozen array until a seat changes. The new array contains the same objects
+   * for unchanged seats.
    */
   get list (): readonly Seat[] {
     return this.#current.list
   }
 
-  /** Seats that are not taken, locked or reserved by an invite. Returns the same frozen array until they change. */
+  /**
+   * Seats that are not taken, not locked and not reserved by an invite. Returns the same frozen array until one of the
+   * seats changes.
+   */
   get free (): readonly Seat[] {
     return this.#current.free
   }
 
-  /** The user's own seat, if any. */
+  /** The user's own seat; undefined if the user has no seat. */
   get own (): Seat | undefined {
     return this.#self === undefined ? undefined : this.of(this.#self)
   }
 
   /**
-   * The seat of the user's newest pending invite. Accept the invite with `seat:invite:accept` or decline it with
-   * `seat:invite:decline`.
+   * The seat of the user's latest pending invite; undefined if no invite is pending. Accept the invite with
+   * `seat:invite:accept` or decline it with `seat:invite:decline`.
    */
   get invitation (): Seat | undefined {
     const [seatIndex] = [...this.#invited].findLast(([, userId]) => this.isSelf(userId)) ?? []
@@ -156,9 +161,9 @@ export class RoomSeats extends Emitter<SeatsEvents> {
   }
 
   /**
-   * Seat requests, oldest first. Returns the same frozen array until they change. The owner and admins of the room see
-   * all requests; other users see only their own. To answer a request, invite the user to a seat, assign the user to a
-   * seat, or lower the hand with `seat:request:cancel`.
+   * Seat requests, oldest first. Returns the same frozen array until the server sends a new list. The owner and admins
+   * of the room see all requests; other users see only their own request. To answer a request, invite the user to a
+   * seat, assign the user to a seat, or lower the hand with `seat:request:cancel`.
    */
   get requests (): readonly SeatRequest[] {
     return this.#requests
@@ -170,14 +175,14 @@ export class RoomSeats extends Emitter<SeatsEvents> {
   }
 
   /**
-   * Id of the current sitting (one stay in a seat). A user who is removed and seated again, even in the same seat,
-   * starts a new sitting and must produce again. Undefined if the user has no seat.
+   * Id of the current sitting (one stay in a seat). If a user loses the seat and then takes a seat, even the same seat,
+   * a new sitting starts, and the client must produce again. Undefined if the user has no seat.
    */
   get sitting (): number | undefined {
     return this.own && this.#sittings
   }
 
-  /** @returns the seat of a user, if any */
+  /** @returns the seat of a user; undefined if the user has no seat */
   of (userId: UserId): Seat | undefined {
     return this.#current.byUser.get(String(userId))
   }
@@ -212,7 +217,7 @@ export class RoomSeats extends Emitter<SeatsEvents> {
     }
   }
 
-  /** Waits for the event about a seat that was just taken: the server may send it after the reply. */
+  /** Waits for the event about the seat that the user has just taken, because the event may arrive after the reply. */
   async #sat (previous: number, roomId: string | undefined): Promise<void> {
     const { promise, resolve } = Promise.withResolvers<void>()
     const check = () => { if (this.#sittings !== previous || this.#roomId !== roomId) resolve() }
@@ -236,7 +241,7 @@ export class RoomSeats extends Emitter<SeatsEvents> {
     this.#changed()
   }
 
-  /** Clears the view after the user leaves the room or the seats are turned off. Idempotent. */
+  /** Clears the view after the user leaves the room or the `seats` feature is turned off. Idempotent. */
   stop (): void {
     this.#clear()
     this.#changed()
@@ -264,7 +269,7 @@ export class RoomSeats extends Emitter<SeatsEvents> {
     this.#view = {
       list,
       free: updateSnapshot(this.#view.free, list.filter(isFree), ({ seatIndex }) => seatIndex),
-      // While the number of seats is being reduced, an occupant may have a seat that is no longer in the list.
+      // While the number of seats is being reduced, a user may be in a seat that is no longer in the list.
       byUser: new Map([...this.#sitters].map(([seatIndex, { userId }]) => [String(userId), list[seatIndex] ?? Object.freeze(this.#seat(seatIndex))])),
       isStale: false
     }

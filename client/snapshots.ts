@@ -1,10 +1,11 @@
 /**
- * Freezes a list so that applications can detect changes by identity, as React and Vue do: unchanged items are the same
- * objects as in the previous list, and if no item changed, the previous list is returned.
+ * Freezes a list and reuses unchanged objects, so that applications can compare lists and items by identity, as React
+ * and Vue do. Unchanged items are the same objects as in the previous list. If no item changed, the function returns
+ * the previous list.
  *
  * @param previous the last result
  * @param current the current items, which this function freezes
- * @param keyOf identifies an item in both lists
+ * @param keyOf returns a key that identifies the same item in both lists
  */
 export function updateSnapshot<T extends object> (previous: readonly T[], current: readonly T[], keyOf: (item: T) => unknown): readonly T[] {
   const known = new Map(previous.map((item) => [keyOf(item), item]))
@@ -16,7 +17,7 @@ export function updateSnapshot<T extends object> (previous: readonly T[], curren
   return unchanged ? previous : Object.freeze(items)
 }
 
-/** Whether both objects have the same properties. Properties are compared by identity. */
+/** True if both objects have the same properties with identical values. */
 function isEqual (one: object, other: object): boolean {
   const entries = Object.entries(one)
   return entries.length === Object.keys(other).length &&

@@ -1,7 +1,7 @@
 import type { Connection } from './connection.ts'
 import type { UserId } from './protocol.ts'
 
-/** Assumed level of a speaker whose level was not reported, 0 to 1: the level of ordinary speech. */
+/** If the server has not reported a speaker's level, this level of ordinary speech is used, 0 to 1. */
 const unreportedLevel = 0.1
 
 /**
@@ -33,16 +33,17 @@ export class SpeakerLevels {
     this.start('', [])
   }
 
-  /** Whether a user is an active speaker. */
+  /** True if the user is an active speaker. */
   has (key: string): boolean {
     return this.#levels.has(key)
   }
 
   /**
-   * Distributes the current level of the mix among the active speakers, in proportion to their last reported levels.
-   * Reports are rare: the server sends one only when the set of speakers changes.
+   * Calculates the levels of the active speakers from the level of the mix. The loudest speaker gets the level of the
+   * mix, and all other levels are in proportion to the last reported levels. The reported levels alone would not
+   * suffice, because the server reports levels only when the set of speakers changes.
    *
-   * @param mix the level of the mix, 0 to 1; undefined if the browser does not report it
+   * @param mix the level of the mix, 0 to 1; undefined if the browser does not report levels
    * @returns the level of each active speaker, 0 to 1
    */
   scaled (mix: number | undefined): ReadonlyMap<string, number> {

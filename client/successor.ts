@@ -3,19 +3,21 @@ import { RequestError } from './errors.ts'
 /** A socket to another server, opened before the current socket closes. */
 export interface Successor {
   readonly ws: WebSocket
-  /** The events that have arrived, in order; the greeting is the first. */
+  /** The events that have arrived so far, in order, starting with the greeting. */
   readonly events: readonly { type?: string }[]
   /** Resolves when the greeting arrives. */
   readonly ready: Promise<void>
-  /** Rejects when the socket closes or the greeting does not arrive in time. */
+  /** Rejects if the socket is closed or the greeting does not arrive in time. */
   readonly lost: Promise<never>
   isReady (): boolean
-  /** How the current socket was closed, if it was closed before this socket replaced it. */
+  /**
+   * Close code and reason of the current socket, if the current socket was closed before this socket could replace it.
+   */
   firstLost?: { code: number, reason: string }
 }
 
 /**
- * Collects the events of a new socket until the caller replaces the socket's handlers.
+ * Stores the events of a new socket until the caller replaces the event handlers of the socket.
  *
  * @param reply receives the replies
  * @param timeoutMs how long to wait for the greeting, in milliseconds

@@ -1,15 +1,19 @@
 import { BlockList, isIP, isIPv6 } from 'node:net'
 import { z } from 'zod'
 
-// Schemas for addresses in environment variables. Where possible, the error message suggests the intended value.
+// Schemas for addresses in environment variables. Where possible, the error message suggests the value that the user
+// probably meant.
 
-/** A host name (RFC 1123). The last label must not be a number, so an incomplete IPv4 address does not match. */
+/**
+ * A host name (RFC 1123). The last label must not be a number, so that an incomplete IPv4 address does not count as a
+ * host name.
+ */
 const hostName = /^(?!.{254})([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*(?!\d+$)[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/i
 
-/** @returns whether the input is a host name or an IP address without brackets */
+/** @returns true if the text is a host name, or an IP address without brackets */
 const isHost = (text: string) => isIP(text) !== 0 || hostName.test(text)
 
-/** @returns the host in an input that may be a URL or contain a port; undefined if there is no host */
+/** @returns the host in a text that may be a URL or contain a port; undefined if the text contains no host */
 function hostIn (text: string): string | undefined {
   const url = URL.parse(/^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `http://${text}`)
   const host = url?.hostname.replace(/^\[|\]$/g, '')
@@ -19,7 +23,9 @@ function hostIn (text: string): string | undefined {
 
 const instead = (right: string | undefined, given: string) => right === undefined ? '' : `; use ${right} instead of ${given}`
 
-/** @returns the IP address in an input that may be a URL or contain a port; undefined if there is no IP address */
+/**
+ * @returns the IP address in a text that may be a URL or contain a port; undefined if the text contains no IP address
+ */
 function ipIn (text: string): string | undefined {
   const host = hostIn(text)
   return host !== undefined && isIP(host) !== 0 ? host : undefined
@@ -34,8 +40,8 @@ export const host = z.string().refine(isHost, { error: ({ input }) => `must be a
 /**
  * A host, optionally with a port.
  *
- * @param defaultPort the port to use if the text contains none
- * @param example an example host for error messages
+ * @param defaultPort the port to use if the text contains no port
+ * @param example a host that error messages show as an example
  */
 export const hostAndPort = (defaultPort: number, example: string) => z.string().transform((text, context) => {
   const [, inBrackets, name, port = String(defaultPort)] = /^(?:\[(.+)\]|([^:]+))(?::(\d{1,5}))?$/.exec(text) ?? []
@@ -63,26 +69,27 @@ export const origin = z.string().refine((text) => text === '*' || originOf(text)
   error: ({ input }) => `must be * or origins like https://app.example.com${instead(originOf(String(input)), String(input))}`
 })
 
-/** @returns the origin that the user probably meant; undefined if there is none */
+/** @returns the origin that the user probably meant; undefined if the text suggests no origin */
 function originOf (text: string): string | undefined {
   const url = URL.parse(/^[a-z][a-z0-9+.-]*:\/\//i.test(text) ? text : `https://${text}`)
   return url !== null && /^https?:$/.test(url.protocol) && isHost(url.hostname.replace(/^\[|\]$/g, '')) ? url.origin : undefined
 }
 
-/** Whether connections to this host stay on this machine. */
+/** True if connections to this host do not leave this machine. */
 export const isLoopback = (name: string): boolean => name === 'localhost' || name === '[::1]' || name === '::1' || /^127\./.test(name)
 
 /** Names of network groups in Fastify's `trustProxy`. */
 const networkNames = new Set(['loopback', 'linklocal', 'uniquelocal'])
 
-/** @returns whether the text is an IP address, a network like 10.0.0.0/8, or the name of a network group */
+/** @returns true if the text is an IP address, a network like 10.0.0.0/8, or the name of a network group */
 function isNetwork (text: string): boolean {
   const [address = '', bits, ...rest] = text.split('/')
   if (bits === undefined) return isIP(text) !== 0 || networkNames.has(text)
   if (rest.length > 0 || isIP(address) === 0 || !/^\d{1,3}$/.test(bits)) return false
   try {
     new BlockList().addSubnet(address, Number(bits), isIPv6(address) ? 'ipv6' : 'ipv4')
-    // Reject a network with the prefix /0: it contains every address, so any client could spoof any address.
+    // Reject a network with the prefix /0. Such a network contains every address, so every client could spoof its
+    // address.
     return Number(bits) > 0
   } catch {
     return false
@@ -93,8 +100,8 @@ function isNetwork (text: string): boolean {
 const maxHops = 10
 
 /**
- * Which proxies may set X-Forwarded-For: none (false), a number of chained proxies, or the proxies in the listed
- * networks. `true` means one proxy.
+ * The proxies whose X-Forwarded-For header the server trusts: no proxy (false), a number of chained proxies, or the
+ * proxies in the listed networks. `true` means one proxy.
  */
 export const trustedProxies = z.string().transform((text, context): false | number | readonly string[] => {
   if (/^\d+$/.test(text)) {
@@ -111,7 +118,7 @@ export const trustedProxies = z.string().transform((text, context): false | numb
 
 /** @returns the value of Fastify's `trustProxy` option */
 export function trustProxyOption (trusted: false | number | readonly string[]): false | string[] | ((address: string, hop: number) => boolean) {
-  // Pass a function: if Fastify receives a number, it trusts no proxy, because a number does not identify the proxies.
+  // Pass a function instead of the number: Fastify trusts no proxy if it receives a number.
   if (typeof trusted === 'number') return (_address, hop) => hop < trusted
   return trusted && [...trusted]
 }

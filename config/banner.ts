@@ -1,11 +1,11 @@
 import type { Config } from './load.ts'
 
 /**
- * The startup message for developers: the server's address and pages, the generated secrets and a valid token. Empty if
- * no secret was generated. Never contains configured secrets.
+ * The startup message for developers: the server's address and pages, the generated secrets and a valid token. Returns
+ * an empty string if no secret was generated. Never contains configured secrets.
  *
  * @param address where the server listens
- * @param routes routes of the running features, such as `GET /docs`
+ * @param routes the routes of the running features, such as `GET /docs`
  * @param token a token for testing; set only if the secret that signs it was generated
  */
 export function banner ({ generated }: Pick<Config, 'generated'>, address: string, routes: readonly string[], token: string | undefined): string {

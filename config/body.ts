@@ -6,11 +6,12 @@ import { jsonLimitExceeded } from '../plugins/schema/json-limits.ts'
 export const bodyLimit = 65_536
 
 /**
- * Parses JSON bodies as Fastify does, with two differences. An empty body counts as no body, because many HTTP clients
- * send a content type even without a body. A body with too many or too deeply nested values is rejected before it is
- * parsed. Call this for the kernel's instance and for each feature's child instance.
+ * Parses JSON bodies as Fastify does, with two differences. First, a request with an empty body is treated like a
+ * request without a body, because many HTTP clients send a content type even without a body. Second, a body with too
+ * many values or too deeply nested values is rejected before it is parsed. Must be called for the kernel's Fastify
+ * instance and for the child instance of each feature.
  *
- * @param app the instance; register its routes afterwards
+ * @param app the Fastify instance, whose routes must be registered after this call
  */
 export function useJsonBodies (app: FastifyInstance): void {
   const parse = app.getDefaultJsonParser('error', 'error')

@@ -2,15 +2,15 @@ import { existsSync, readFileSync } from 'node:fs'
 import { parseEnv } from 'node:util'
 import { ConfigError } from './error.ts'
 
-/** Encodings and their byte order marks. */
+/** Encodings other than UTF-8, with their byte order marks. */
 const marks = [['utf-16le', [0xff, 0xfe]], ['utf-16be', [0xfe, 0xff]]] as const
 
 /**
- * Reads an .env file. The encoding is UTF-8, or UTF-16 if the file starts with a byte order mark, which some Windows
- * editors write.
+ * Reads an .env file. Some Windows editors write UTF-16 with a byte order mark, so the encoding is UTF-16 if the file
+ * starts with such a mark. Otherwise, the encoding is UTF-8.
  *
  * @returns the variables; an empty object if the file does not exist
- * @throws {ConfigError} if the file has another encoding
+ * @throws {ConfigError} if the file is neither UTF-8 nor UTF-16 with a byte order mark
  */
 export function readEnvFile (path: string): Record<string, string | undefined> {
   if (!existsSync(path)) return {}

@@ -12,7 +12,7 @@ export class ConfigError extends Error {
 
 /**
  * Thrown if the server cannot start for a reason that the operator can fix. The message says what to change, so the
- * stack is not printed.
+ * server prints the message without the stack.
  */
 export class StartError extends Error {
   override readonly name = 'StartError'

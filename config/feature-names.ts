@@ -10,7 +10,7 @@ const foldersIn = (path: string) => readdirSync(path, { withFileTypes: true }).f
 
 /**
  * @returns the problems in FEATURES and FEATURES_CONFIG: unknown features, unknown settings and invalid settings. If
- *   FEATURES_PATH is set, unknown names are allowed, because a feature may be added later
+ *   FEATURES_PATH is set, unknown features are allowed, because they may be added to these folders later
  */
 export function problemsInFeatures ({ FEATURES, FEATURES_CONFIG, FEATURES_PATH, FEATURES_PACKAGES }: Environment): string[] {
   const others = [...FEATURES_PATH.flatMap(foldersIn), ...FEATURES_PACKAGES.map((name) => basename(name))]

@@ -5,11 +5,11 @@ import type { z } from 'zod'
 import { isSecret, variableOf } from '../plugins/schema/variables.ts'
 import type { Variable } from '../plugins/schema/variables.ts'
 
-/** A variable that is required only under a condition. */
+/** An environment variable that is required only under a condition. */
 export interface Requirement {
   name: string
   when: (given: Readonly<Record<string, string | undefined>>) => boolean
-  /** Completes the error message "is required …". */
+  /** The error message is "is required", followed by this text. */
   reason: string
 }
 
@@ -18,9 +18,12 @@ interface SettingsModule {
   /** Schema of the settings. */
   config: z.ZodObject
   requirements?: readonly Requirement[]
-  /** Functions that generate values for unset variables. Called at each start, except in production. */
+  /**
+   * Functions that generate values for variables that are not set. The server calls these functions at each start,
+   * except in production.
+   */
   generated?: Readonly<Record<string, () => string>>
-  /** If given, the feature is on by default only if this variable is set. */
+  /** Name of an environment variable. If given, the feature is on by default only if this variable is set. */
   enabledBy?: string
 }
 
@@ -32,8 +35,9 @@ export interface FeatureSettings extends Required<Omit<SettingsModule, 'enabledB
 const folder = join(import.meta.dirname, '../features')
 
 /**
- * The settings of the features in features/, read from their `config.ts` files. This lets the server report
- * every invalid variable at startup. Features in other folders are checked when they are loaded.
+ * The settings of the features in features/, read from their `config.ts` files. The server uses these settings to
+ * report every invalid variable at startup. The settings of features in other folders are checked only when the feature
+ * is loaded.
  */
 export const featureSettings: readonly FeatureSettings[] = await Promise.all(readdirSync(folder).sort()
   .map((feature) => ({ feature, path: join(folder, feature, 'config.ts') }))

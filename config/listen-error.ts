@@ -2,8 +2,8 @@ import { StartError } from './error.ts'
 import type { Config } from './load.ts'
 
 /**
- * @param error the error from listening on HOST and PORT
- * @returns a StartError that names the variable to change; the error itself if its reason is unknown
+ * @param error why the server could not listen on HOST and PORT
+ * @returns a StartError that names the environment variable to change; the same error if its reason is unknown
  */
 export function listenError (error: unknown, { HOST, PORT }: Pick<Config, 'HOST' | 'PORT'>): unknown {
   switch ((error as NodeJS.ErrnoException | undefined)?.code) {

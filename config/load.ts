@@ -13,7 +13,10 @@ import { warningsOf } from './warnings.ts'
 import { requirements, schema } from './schema.ts'
 import type { Environment } from './schema.ts'
 
-/** The default export of each `config/<NODE_ENV>.ts`: default variables and feature toggles. */
+/**
+ * The default export of each `config/<NODE_ENV>.ts`: default values of environment variables, and which features are on
+ * by default.
+ */
 export interface EnvironmentDefaults {
   env: Readonly<Record<string, string>>
   features: Record<string, boolean>
@@ -21,16 +24,19 @@ export interface EnvironmentDefaults {
 
 /** The server's configuration: validated environment variables, with defaults. */
 export interface Config extends Environment {
-  /** Whether each feature is on by default, by feature name. Features that are not listed are on. */
+  /** For each feature name, whether the feature is on by default. Features that are not listed are on by default. */
   featureDefaults: Record<string, boolean>
   /**
-   * All variables as strings, including the defaults of config/<NODE_ENV> and generated secrets. Features read their
-   * settings from these variables.
+   * All environment variables as strings, including the defaults in config/<NODE_ENV>.ts and the generated secrets.
+   * Features read their settings from this object.
    */
   variables: Readonly<Record<string, string>>
-  /** Secrets that were generated at startup because they were not configured, by variable name. Empty in production. */
+  /**
+   * The secrets that the server generated at startup because they were not configured, by variable name. Empty in
+   * production.
+   */
   generated: ReadonlyMap<string, string>
-  /** Warnings about settings that are valid but insecure, for the log. */
+  /** Warnings about settings that are valid, but insecure. The server logs the warnings at startup. */
   warnings: readonly string[]
 }
 
@@ -38,12 +44,12 @@ const defaults = { development, production, test }
 
 /**
  * Validates the environment variables of the kernel and of the features in features/, and adds defaults. Environment
- * variables override the defaults in config/<NODE_ENV>.ts, which override those in the schema. An empty variable counts
- * as not set.
+ * variables override the defaults in config/<NODE_ENV>.ts, and these override the defaults in the schema. A variable
+ * with an empty value counts as not set.
  *
  * @param env usually `process.env`
  * @returns the complete configuration
- * @throws {ConfigError} with all problems found; the message contains no secret values
+ * @throws {ConfigError} with all problems; the message contains no secret values
  */
 export function loadConfig (env: Record<string, string | undefined>): Config {
   const given = Object.fromEntries(Object.entries(env).filter((entry): entry is [string, string] => entry[1] !== undefined && entry[1] !== ''))
@@ -64,7 +70,7 @@ export function loadConfig (env: Record<string, string | undefined>): Config {
   return { ...result.data, featureDefaults: { ...Object.fromEntries(enabledBy), ...defaults[name].features }, variables, generated, warnings: warningsOf(result.data, variables) }
 }
 
-/** @returns one message per conflict between variables */
+/** @returns a message for each pair of variables whose values conflict */
 function problemsBetween (config: Environment): string[] {
   const { MEDIASOUP_RTC_MIN_PORT: first, MEDIASOUP_RTC_MAX_PORT: last, MEDIASOUP_WORKERS: workers, MEDIASOUP_LISTEN_IP: ip, MEDIASOUP_ANNOUNCED_IP: announced } = config
   const problems: string[] = []
@@ -78,8 +84,8 @@ function problemsBetween (config: Environment): string[] {
 }
 
 /**
- * @returns in development, if no audio address is set: MEDIASOUP_ANNOUNCED_IP with this machine's addresses; otherwise
- *   an empty object
+ * @returns in development, if neither MEDIASOUP_LISTEN_IP nor MEDIASOUP_ANNOUNCED_IP is set: MEDIASOUP_ANNOUNCED_IP
+ *   with this machine's addresses. Otherwise: an empty object
  */
 function announcedByDefault (environment: Environment['NODE_ENV'], given: Readonly<Record<string, string>>): Record<string, string> {
   const isSet = given.MEDIASOUP_LISTEN_IP !== undefined || given.MEDIASOUP_ANNOUNCED_IP !== undefined

@@ -1,8 +1,9 @@
 import { networkInterfaces } from 'node:os'
 
 /**
- * Returns the addresses that browsers on this machine can use to reach the server. Loopback alone is not enough,
- * because Firefox does not use loopback for WebRTC. Link-local IPv6 addresses are excluded, because they need a zone.
+ * Returns the addresses that browsers on this machine can use to reach the server. The loopback address alone is not
+ * enough, because Firefox does not use it for WebRTC. Link-local IPv6 addresses are excluded, because they require a
+ * zone id.
  *
  * @param interfaces default: this machine's network interfaces
  * @returns IP addresses, loopback first

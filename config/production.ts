@@ -1,8 +1,8 @@
 import type { EnvironmentDefaults } from './load.ts'
 
 /**
- * By default, turns off the features that should not be public (the API docs, the list of rooms, the stage) and the
- * features that only some deployments need.
+ * Defaults for production. Features that should not be public (the API docs, the list of rooms, the stage) and features
+ * that only some deployments need are off.
  */
 export default {
   env: {},

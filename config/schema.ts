@@ -41,8 +41,8 @@ const nodeUrl = z.string().transform((text, { addIssue }): [node: string, url: s
 })
 
 /**
- * Every environment variable of the kernel, in the order of docs/configuration.md and .env.example. Both files are
- * generated from this schema and the schemas in features/<name>/config.ts.
+ * All environment variables of the kernel. docs/configuration.md and .env.example list the variables in the same order,
+ * because both files are generated from this schema and the schemas in features/<name>/config.ts.
  */
 export const sections = {
   Server: {
@@ -59,7 +59,7 @@ export const sections = {
     SSL_CERT_PATH: file.optional()
       .describe('PEM file with the TLS certificate chain.'),
     TRUST_PROXY: trustedProxies.default(false)
-      .describe("Trusted proxies: the number of proxies in the chain, or their addresses and networks, comma-separated. The server accepts the client's address (X-Forwarded-For) only from these proxies. true means one proxy."),
+      .describe("Trusted proxies: the number of proxies in the chain, or their addresses and networks, comma-separated. The server accepts the header X-Forwarded-For, which contains the client's address, only from these proxies. true means one proxy."),
     CORS_ORIGINS: list.pipe(z.array(origin)).default([])
       .describe("Origins of web pages that may connect; * allows all. The server's own origin is always allowed. In development, loopback origins are also allowed."),
     ALLOW_ANONYMOUS: flag.default(false)
@@ -67,13 +67,13 @@ export const sections = {
     NODE_ID: z.string().regex(/^(?!\.{1,2}$)[A-Za-z0-9_.-]{1,64}$/, 'must be 1–64 characters of A–Z a–z 0–9 _ . -, but not . or ..').default(hostname().replace(/[^A-Za-z0-9_.-]/g, '-').slice(0, 64) || 'node')
       .describe('Name of this server in metrics and logs. In /health and on the admin page, the name has a suffix that changes at each start. Default: the host name.'),
     NODE_URLS: list.pipe(z.array(nodeUrl)).default([])
-      .describe('Direct URL of each server for clients, as comma-separated NODE_ID=URL pairs. A server that is full or shutting down refers clients to another server.'),
+      .describe('URLs at which clients can reach each server directly, as comma-separated NODE_ID=URL pairs. A server that is full or shutting down refers clients to another server.'),
     DATA_DIR: z.string().default('data')
-      .describe('Folder for blobs and recordings. Without Redis, it also contains the data that must survive a crash: rooms with their owners and PINs, gifts, bans and revoked tokens.'),
+      .describe('Folder for blobs and recordings. Without Redis, the folder also contains the data that must survive a crash: rooms with their owners and PINs, gifts, bans and revoked tokens.'),
     OWNER_GRACE_SECONDS: whole(0, 86_400).default(60)
-      .describe("How long a room's owner may be absent while other users are in the room, in seconds. After this time, another member becomes the owner. With 0, the owner never changes. If a backend determines owners, this variable has no effect."),
+      .describe("Grace period, in seconds, for a room's owner who is absent while other users are in the room. After the grace period, another member becomes the owner. With 0, the owner never changes. If a backend determines owners, this variable has no effect."),
     DRAIN_SECONDS: whole(0, 3600).default(10)
-      .describe('How long the server waits for clients to leave at shutdown, in seconds. After this time, it closes their connections. Default in development and test: 0.')
+      .describe('At shutdown, the server waits this many seconds for clients to leave, and then closes the remaining connections. Default in development and test: 0.')
   },
   Administration: {
     ADMIN_API_KEY: list.pipe(z.array(secret)).default([])
@@ -89,11 +89,11 @@ export const sections = {
     MAX_CONNECTIONS_PER_USER: whole(1, 1_000_000).default(10)
       .describe('Maximum number of WebSocket connections per user, counted across all servers. Further connections are rejected with 429 TOO_MANY_CONNECTIONS.'),
     MAX_CONNECTIONS_PER_IP: whole(1, 1_000_000).default(200)
-      .describe('Maximum number of WebSocket connections per client address, counted on each server. Further connections are rejected with 429 TOO_MANY_CONNECTIONS. Without TRUST_PROXY, an address may have 64 additional connections for HTTP requests. Loopback and private addresses are exempt unless this variable is set.'),
+      .describe('Maximum number of WebSocket connections per client address, counted on each server. Further connections are rejected with 429 TOO_MANY_CONNECTIONS. Without TRUST_PROXY, an address can have 64 additional connections for HTTP requests. Loopback and private addresses are exempt unless this variable is set.'),
     JOINS_PER_MINUTE: whole(1, 1_000_000).default(60)
       .describe('Maximum number of joins per user per minute, counted across all servers. Further requests are rejected with RATE_LIMITED.'),
     ROOMS_CREATED_PER_MINUTE: whole(1, 1_000_000).default(20)
-      .describe('Maximum number of rooms that a user may create per minute, counted across all servers. Further requests are rejected with RATE_LIMITED.'),
+      .describe('Maximum number of rooms that a user can create per minute, counted across all servers. Further requests are rejected with RATE_LIMITED.'),
     ROOM_UPDATES_PER_MINUTE: whole(1, 1_000_000).default(30)
       .describe('Maximum number of title and topic changes per user per minute, counted across all servers. Further requests are rejected with RATE_LIMITED.'),
     USER_LOOKUPS_PER_MINUTE: whole(1, 1_000_000).default(60)
@@ -101,43 +101,43 @@ export const sections = {
     MAX_CLIENTS_PER_ROOM: whole(1, 100_000).default(5000)
       .describe('Maximum number of users per room, counted across all servers. Further joins are rejected with ROOM_FULL.'),
     MEDIA_ROOMS_PER_USER: whole(1, 1_000_000).default(5)
-      .describe('Maximum number of rooms in which a user may have audio at the same time, counted across all servers. Further requests are rejected with MEDIA_LIMIT.'),
+      .describe('Maximum number of rooms in which a user can have audio at the same time, counted across all servers. Further requests are rejected with MEDIA_LIMIT.'),
     MAX_ROOMS_PER_WORKER: whole(1, 10_000).default(100)
       .describe('Maximum number of rooms with audio per media worker.'),
     SINGLE_SESSION: flag.default(false)
-      .describe("Closes a user's older connections (4409) when the user connects again. If false, a user may have several connections."),
+      .describe("Closes a user's older connections (close code 4409) when the user connects again. If false, a user can have several connections."),
     PRESENCE_COALESCE_OVER: whole(0, 100_000).default(200)
-      .describe('Rooms with more members than this receive room:presence once per second instead of room:userJoined and room:userLeft.'),
+      .describe('Rooms with more members than this number receive room:presence once per second instead of room:userJoined and room:userLeft.'),
     WS_MAX_FRAME_BYTES: whole(1024, 16_777_216).default(65_536)
-      .describe('Maximum size of a frame from a client, in bytes. If a frame is larger, the server closes the connection (1009).'),
+      .describe('Maximum size of a frame from a client, in bytes. If a frame is larger, the server closes the connection (close code 1009).'),
     WS_MAX_QUEUE_BYTES: whole(16_384, 268_435_456).default(1_048_576)
-      .describe("Maximum size of a socket's send queue, in bytes. If the queue is full, the server closes the connection (4410)."),
+      .describe("Maximum size of a socket's send queue, in bytes. If the queue is full, the server closes the connection (close code 4410)."),
     WS_MESSAGES_PER_SECOND: whole(1, 100_000).default(100)
-      .describe('Maximum sustained rate per socket, in messages per second. If a client sends more, the server closes the connection (4429).'),
+      .describe('Maximum sustained rate per socket, in messages per second. If a client sends more, the server closes the connection (close code 4429).'),
     WS_MESSAGES_BURST: whole(1, 100_000).default(200)
       .describe('Maximum burst per socket, in messages.'),
     WS_BYTES_PER_SECOND: whole(1024, 1_073_741_824).default(262_144)
-      .describe('Maximum sustained rate per socket, in bytes per second. If a client sends more, the server closes the connection (4429).'),
+      .describe('Maximum sustained rate per socket, in bytes per second. If a client sends more, the server closes the connection (close code 4429).'),
     WS_BYTES_BURST: whole(65_536, 1_073_741_824).default(1_048_576)
       .describe('Maximum burst per socket, in bytes.'),
     WS_PING_SECONDS: whole(1, 3600).default(25)
       .describe('Interval between WebSocket pings, in seconds.'),
     WS_PONG_TIMEOUT_SECONDS: whole(1, 3600).default(10)
-      .describe('How long the server waits for a pong, in seconds. After this time, it closes the connection.')
+      .describe('If no pong arrives within this many seconds after a ping, the server closes the connection.')
   },
   Redis: {
     REDIS_URL: z.url({ protocol: /^rediss?$/, error: 'must be like redis://[:password@]host:6379/3' }).optional()
-      .describe('URL of the Redis server; replaces the separate variables below. If the URL has no database number, the server uses database 0. Without Redis, only one server is possible; it keeps its state in memory and in DATA_DIR.'),
+      .describe('URL of the Redis server; replaces REDIS_HOST, REDIS_PORT, REDIS_USERNAME, REDIS_PASSWORD, REDIS_DB and REDIS_TLS. If the URL has no database number, the server uses database 0. Without Redis, only one server is possible, and this server keeps its state in memory and in DATA_DIR.'),
     REDIS_HOST: host.optional()
       .describe('Host of the Redis server. Setting this variable turns Redis on.'),
     REDIS_SENTINELS: list.pipe(z.array(hostAndPort(26_379, 'sentinel-1'))).default([])
-      .describe('Addresses of the Sentinels, comma-separated: sentinel-1:26379,sentinel-2:26379. Replaces REDIS_URL and REDIS_HOST.'),
+      .describe('Addresses of the Sentinels, comma-separated: sentinel-1:26379,sentinel-2:26379. Replaces REDIS_HOST and REDIS_PORT. Ignored if REDIS_URL is set.'),
     REDIS_SENTINEL_NAME: z.string().min(1).default('mymaster')
       .describe('Name of the primary in the Sentinel configuration.'),
     REDIS_SENTINEL_PASSWORD: z.string().optional()
       .describe('Password for the Sentinels, if they require one.'),
     REDIS_CLUSTER_NODES: list.pipe(z.array(hostAndPort(6379, 'redis-1'))).default([])
-      .describe('Addresses of some nodes of a Redis Cluster, comma-separated: redis-1:6379,redis-2:6379. Replaces REDIS_URL, REDIS_HOST and REDIS_SENTINELS. All keys are on one primary.'),
+      .describe('Addresses of some nodes of a Redis Cluster, comma-separated: redis-1:6379,redis-2:6379. Replaces REDIS_HOST and REDIS_PORT. Ignored if REDIS_URL or REDIS_SENTINELS is set. The server stores all of its keys on one primary of the cluster.'),
     REDIS_PORT: whole(1, 65535).default(6379)
       .describe('Port of the Redis server.'),
     REDIS_USERNAME: z.string().min(1).optional()
@@ -145,7 +145,7 @@ export const sections = {
     REDIS_PASSWORD: z.string().optional()
       .describe('Password for Redis.'),
     REDIS_DB: whole(0, 1_000_000).default(3)
-      .describe('Redis database number. The default is 3, which the backend does not use. A Redis Cluster has no databases, so the server includes this number in its keys.'),
+      .describe('Redis database number. The default is 3, because the backend does not use database 3. A Redis Cluster has no databases, so the server includes this number in its keys.'),
     REDIS_TLS: flag.default(false)
       .describe('Uses TLS for the Redis connection.')
   },
@@ -153,7 +153,7 @@ export const sections = {
     BLOBS_S3_URL: z.url({ protocol: /^https?$/, error: 'must be like https://s3.example.com/bucket' }).optional()
       .describe('URL of an S3 bucket for blobs (large values that features store). Without this variable, blobs are files in DATA_DIR.'),
     BLOBS_S3_REGION: z.string().min(1).default('auto')
-      .describe('Region of the bucket. Some services accept only their own region names.'),
+      .describe('Region of the bucket. Some S3 services accept only their own region names.'),
     BLOBS_S3_ACCESS_KEY_ID: z.string().min(1).optional()
       .describe('Access key ID for the bucket.'),
     BLOBS_S3_SECRET_ACCESS_KEY: z.string().min(1).optional()
@@ -161,7 +161,7 @@ export const sections = {
   },
   Media: {
     MEDIASOUP_LISTEN_IP: listenIp.default('0.0.0.0')
-      .describe('Local address for audio (UDP and TCP). Default in test: 127.0.0.1.'),
+      .describe('Local IP address on which the server receives and sends audio (UDP and TCP). Default in test: 127.0.0.1.'),
     MEDIASOUP_ANNOUNCED_IP: withoutOuterSpaces.pipe(list).pipe(z.array(announcedAddress)).default([])
       .describe('Addresses that the server announces to clients for audio: IP addresses and host names, comma-separated. Required in production and if MEDIASOUP_LISTEN_IP is set to 0.0.0.0 or ::. If neither this variable nor MEDIASOUP_LISTEN_IP is set, the server announces 127.0.0.1 and, in development, the other addresses of this machine.'),
     VOICE_MAX_KBPS: whole(6, 510).default(96)
@@ -175,7 +175,7 @@ export const sections = {
     MEDIASOUP_RTC_MAX_PORT: whole(1024, 65535).default(59_999)
       .describe('Last port for audio. The server skips ports that are in use.'),
     RELAY_IP: listenIp.optional()
-      .describe('IP address for audio from other servers. Default: MEDIASOUP_LISTEN_IP; if that is 0.0.0.0 or ::, the first IP address in MEDIASOUP_ANNOUNCED_IP; if there is none, an IPv4 address of this machine.'),
+      .describe('IP address at which this server receives audio from other servers. Default: MEDIASOUP_LISTEN_IP; if that is 0.0.0.0 or ::, the first IP address in MEDIASOUP_ANNOUNCED_IP; if there is none, an IPv4 address of this machine.'),
     RELAY_MIN_PORT: whole(1024, 65535).default(20_000)
       .describe('First UDP port for audio between servers. A room uses up to two ports for each other server that has audio in the room: one to send and one to receive.'),
     RELAY_MAX_PORT: whole(1024, 65535).default(20_999)
@@ -185,19 +185,19 @@ export const sections = {
   },
   Features: {
     FEATURES: list.pipe(z.array(featureToggle)).default([])
-      .describe('Features to run, comma-separated: auth,media runs only these two; -media runs the default features except media.'),
+      .describe('Features to run, comma-separated. For example, auth,media runs only these two features, and -media runs all default features except media.'),
     FEATURES_PATH: list.pipe(z.array(folder)).default([])
       .describe('Additional folders with features, comma-separated.'),
     FEATURES_PACKAGES: list.default([])
-      .describe('npm packages with features, comma-separated. The server resolves them from its working directory.'),
+      .describe('npm packages with features, comma-separated. The server resolves these packages from its working directory.'),
     FEATURES_CONFIG: featureConfig.default({})
       .describe('Feature settings as JSON, keyed by feature name: {"chat":{"history":100}}. GET /admin/features lists the available settings.'),
     FEATURES_WATCH: flag.default(false)
       .describe('Reloads a feature when its files change. Default in development: true.'),
     FEATURES_DRAIN_SECONDS: whole(0, 600).default(10)
-      .describe('How long in-flight requests may run after their feature is reloaded or disabled, in seconds. After this time, they fail with UNAVAILABLE.'),
+      .describe('After a feature is reloaded or disabled, its in-flight requests have this many seconds to finish; then they fail with UNAVAILABLE.'),
     FEATURES_DEADLINE_SECONDS: whole(1, 3600).default(10)
-      .describe("Time limit for a feature's requests, hooks and jobs, in seconds. After this time, a request fails with UNAVAILABLE and a job is retried. Must not be less than the timeouts that features set for their own requests, such as LARAVEL_API_TIMEOUT_MS.")
+      .describe("Time limit for a feature's requests, hooks and jobs, in seconds. After this time, a request fails with UNAVAILABLE and a job is retried. This limit must not be less than the timeouts that features set for their own requests, such as LARAVEL_API_TIMEOUT_MS.")
   }
 } as const
 
@@ -207,7 +207,7 @@ const shape = Object.assign({}, ...Object.values(sections)) as
 
 export const schema = z.object(shape)
 
-/** Variables that are required only under a condition. */
+/** Environment variables that are required only under a condition. */
 export const requirements: readonly Requirement[] = [
   {
     name: 'MEDIASOUP_ANNOUNCED_IP',
@@ -225,7 +225,7 @@ export const requirements: readonly Requirement[] = [
   { name: 'SSL_KEY_PATH', when: (given) => given.SSL_CERT_PATH !== undefined, reason: 'with SSL_CERT_PATH' }
 ]
 
-/** Variables whose values must never be shown. */
+/** Environment variables whose values must never be shown. */
 export const secrets: readonly string[] = ['ADMIN_API_KEY', 'METRICS_TOKEN', 'REDIS_URL', 'REDIS_PASSWORD', 'REDIS_SENTINEL_PASSWORD', 'BLOBS_S3_ACCESS_KEY_ID', 'BLOBS_S3_SECRET_ACCESS_KEY', 'FEATURES_CONFIG']
 
 export type Environment = z.output<typeof schema>

@@ -2,12 +2,12 @@ import { featureVariables } from './feature-settings.ts'
 import type { Config } from './load.ts'
 import { secrets } from './schema.ts'
 
-/** The names of all secret variables of the kernel and of the features in features/. */
+/** The names of all environment variables of the kernel and of the features in features/ that contain secrets. */
 export const secretVariables = (): string[] => [...secrets, ...featureVariables().filter(({ isSecret }) => isSecret).map(({ name }) => name)]
 
 /**
- * @returns the values of the kernel's secrets. REDIS_URL is represented by its password. FEATURES_CONFIG is omitted,
- *   because most of it is not secret
+ * @returns the values of the kernel's secret variables. Of REDIS_URL, only the password is included. FEATURES_CONFIG is
+ *   not included, because most of its contents are not secret
  */
 export function kernelSecrets (config: Config): unknown[] {
   const password = URL.parse(config.REDIS_URL ?? '')?.password

@@ -9,7 +9,7 @@ export default {
     MEDIASOUP_LISTEN_IP: '127.0.0.1',
     MEDIASOUP_WORKERS: '1',
     DRAIN_SECONDS: '0',
-    // Tests of quotas set their own limits.
+    // The limits are so high that they do not affect tests. A test of a limit sets a lower limit.
     MAX_CONNECTIONS_PER_USER: '1000000',
     JOINS_PER_MINUTE: '1000000',
     ROOMS_CREATED_PER_MINUTE: '1000000',

@@ -2,8 +2,9 @@ import { isLoopback } from './addresses.ts'
 import type { Environment } from './schema.ts'
 
 /**
- * @param variables all variables as strings, including the features' variables
- * @returns one warning per unencrypted connection that others could eavesdrop on; empty outside production
+ * @param variables all environment variables as strings, including the features' variables
+ * @returns in production: a warning for each connection that is not encrypted and leaves this machine; otherwise: an
+ *   empty array
  */
 export function warningsOf (config: Environment, variables: Readonly<Record<string, string>>): string[] {
   if (config.NODE_ENV !== 'production') return []

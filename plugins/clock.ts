@@ -1,8 +1,9 @@
 import fp from 'fastify-plugin'
 
 /**
- * The clock for deadlines. On every server, it follows Redis's clock. Without Redis, it is set from the machine's clock
- * when the process starts. It never runs backwards, and later changes to the machine's clock do not affect it.
+ * The clock for deadlines. On every server, this clock follows Redis's clock. Without Redis, the process sets this
+ * clock once, at its start, from the machine's clock. This clock never runs backwards, and ignores later changes to the
+ * machine's clock.
  */
 export interface Clock {
   /** @returns epoch milliseconds, a whole number */
@@ -18,20 +19,23 @@ declare module 'fastify' {
   }
 }
 
-/** Number of comparisons with Redis at the start. A busy machine delays some replies, which makes them inaccurate. */
+/**
+ * Number of comparisons with Redis's clock at the start. On a busy machine, a delayed reply makes a comparison
+ * inaccurate.
+ */
 const firstComparisons = 3
-/** Time between further comparisons with Redis, in milliseconds. */
+/** Interval between later comparisons with Redis's clock, in milliseconds. */
 const syncIntervalMs = 5000
-/** Maximum round trip to Redis, in milliseconds. Slower replies are too inaccurate and are ignored. */
+/** Maximum round-trip time to Redis, in milliseconds. Slower replies are ignored, because they are too inaccurate. */
 const maxRoundTripMs = 500
 /** Maximum backward correction per comparison, in milliseconds. The clock stands still during a backward correction. */
 const maxBackMs = 250
-/** Maximum difference between the machine's clock and this clock before a warning is logged, in milliseconds. */
+/** Difference between the machine's clock and this clock above which a warning is logged, in milliseconds. */
 const maxSkewMs = 2000
 
 /**
- * Creates this process's clock. `syncTo` adjusts it to another clock: `now` is the time on the other clock in epoch
- * milliseconds, accurate to `accuracyMs`. A difference of at most `accuracyMs` between the clocks is ignored.
+ * Creates this process's clock. `syncTo` adjusts this clock to another clock, which reads `now`, in epoch milliseconds,
+ * with an error of at most `accuracyMs`. A difference of at most `accuracyMs` between the clocks is ignored.
  */
 export function createClock (): Clock & { syncTo (now: number, accuracyMs?: number): void } {
   let offsetMs = 0
@@ -53,13 +57,16 @@ export function createClock (): Clock & { syncTo (now: number, accuracyMs?: numb
   }
 }
 
-/** Decorates the instance with the clock for deadlines, and logs a warning if the machine's clock differs from it. */
+/**
+ * Decorates the instance with the clock for deadlines, and logs a warning if the machine's clock differs from this
+ * clock.
+ */
 export default fp(async function clock (app) {
   const created = createClock()
   const redis = app.hasDecorator('redis') ? app.redis : undefined
   const skewMs = () => Date.now() - created.now()
 
-  /** Adjusts the clock to Redis's clock. Assumes that Redis read its time halfway through the round trip. */
+  /** Adjusts the clock to Redis's clock. Assumes that Redis read its clock halfway through the round trip. */
   async function sync (): Promise<void> {
     if (!redis) return
     const sentAt = performance.now()
@@ -70,7 +77,7 @@ export default fp(async function clock (app) {
     created.syncTo(Number(seconds) * 1000 + Number(microseconds) / 1000 + halfMs, halfMs)
   }
 
-  const gauge = app.metrics.gauge('flylive_clock_skew_seconds', "The machine's clock minus the clock for deadlines (the Redis clock or, without Redis, a monotonic clock)")
+  const gauge = app.metrics.gauge('flylive_clock_skew_seconds', "The machine's clock minus the clock that deadlines use (the Redis clock or, without Redis, a monotonic clock)")
   let isReported = false
   function report (): void {
     const isSkewed = Math.abs(skewMs()) > maxSkewMs

@@ -18,13 +18,15 @@ export default fp<{ config: Config, redaction: Redaction }>(async function confi
   for (const warning of options.config.warnings) app.log.warn(warning)
 }, { name: 'config' })
 
-/** Settings hidden from features: credentials of the server and its data stores, and all features' settings. */
+/**
+ * Settings that features cannot read: credentials of the server and its data stores, and the settings of all features.
+ */
 const kernelOnly = ['ADMIN_API_KEY', 'METRICS_TOKEN', 'REDIS_URL', 'REDIS_PASSWORD', 'REDIS_SENTINEL_PASSWORD', 'BLOBS_S3_ACCESS_KEY_ID', 'BLOBS_S3_SECRET_ACCESS_KEY', 'FEATURES_CONFIG', 'variables', 'generated'] as const
 
-/** The configuration that features see, without secrets and without the settings of other features. */
+/** The configuration that features can read, without secrets and without the settings of features. */
 export type FeatureConfig = Readonly<Omit<Config, (typeof kernelOnly)[number]>>
 
-/** @returns the configuration as features see it */
+/** @returns the part of the configuration that features can read */
 export function featureConfig (config: Config): FeatureConfig {
   const hidden: ReadonlySet<string> = new Set(kernelOnly)
   return Object.fromEntries(Object.entries(config).filter(([name]) => !hidden.has(name))) as unknown as FeatureConfig

@@ -5,7 +5,7 @@ export interface Drain {
   readonly draining: boolean
   /**
    * Rejects new sockets and rooms, notifies all clients, and waits until all clients leave or the timeout expires. A
-   * second call may shorten the timeout. Both calls return at the same time.
+   * second call can only shorten the timeout; both calls then return at the same time.
    *
    * @param seconds the timeout
    */
@@ -39,7 +39,7 @@ export default fp(async function drain (app) {
     // Send each client the URL of another server, and distribute the clients evenly over the URLs.
     const urls = app.nodes.urls()
     app.sockets.broadcast('server:draining', ...urls.length > 0 ? urls.map((url) => ({ deadline, url })) : [{ deadline }])
-    // A closing session is still counted while its hooks run, so check after the hooks.
+    // A closing session is still counted while its hooks run, so check the count after the hooks.
     if (!isWatching) app.hooks.on('session:close', () => { setImmediate(look) })
     isWatching = true
     look()

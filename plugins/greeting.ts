@@ -2,7 +2,7 @@ import fp from 'fastify-plugin'
 import type { Session } from './connections/session.ts'
 import { subprotocol } from './connections/web-socket-server.ts'
 
-/** How long the greeting waits for a feature that adds fields to it, in milliseconds. */
+/** How long the greeting waits for features to add fields, in milliseconds. */
 const hookMs = 3000
 
 /** Sends the greeting (session:ready) to each new client. */

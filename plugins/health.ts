@@ -7,7 +7,7 @@ export interface HealthReport {
   ready: boolean
   /** The result for each dependency, by name. */
   checks: Record<string, { ok: boolean, error?: string }>
-  /** Problems that do not stop the server, but that an operator should fix. */
+  /** Problems that an operator should fix although the server still works. */
   warnings: string[]
 }
 
@@ -24,19 +24,25 @@ declare module 'fastify' {
 
 declare module './hooks.ts' {
   interface KernelHooks {
-    /** Returns a check for each of the feature's dependencies, by name. A check throws while its dependency is down. */
+    /**
+     * Returns one check for each external dependency of the feature, by name. A check throws while its dependency is
+     * down.
+     */
     'health:checks': () => Record<string, () => Promise<void> | void>
   }
 }
 
 const freshMs = 50
 
-/** How long a report waits for a feature's checks or warnings, in milliseconds. */
+/** How long a health report waits for the list of a feature's checks or warnings, in milliseconds. */
 const hookMs = 2000
 /** Timeout of one check, in milliseconds. */
 const checkMs = 5000
 
-/** Space that must be free in DATA_DIR, in bytes. Even a small database write may need several pages. */
+/**
+ * Size of the test file that the check writes to DATA_DIR, in bytes. Even a small database write may need several pages
+ * of disk space.
+ */
 const probeBytes = 65_536
 
 /** @throws if no file can be written: the disk is full or read-only, or the folder does not exist */
@@ -51,11 +57,11 @@ async function writeProbe (folder: string): Promise<void> {
 
 /**
  * Reports whether this server is ready. A server is ready if its media workers, the store, pub/sub and its features'
- * dependencies work, and if it is not draining.
+ * dependencies work, and if the server is not draining.
  */
 export default fp(async function health (app) {
   let latest: Promise<HealthReport['checks']> | undefined
-  const gauge = app.metrics.gauge('flylive_ready', 'Whether this server is ready: 1 or 0')
+  const gauge = app.metrics.gauge('flylive_ready', '1 if this server is ready, otherwise 0')
 
   async function look (): Promise<HealthReport['checks']> {
     const checks: HealthReport['checks'] = {}

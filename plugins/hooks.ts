@@ -5,7 +5,7 @@ import { isLate } from './dispatch/in-flight.ts'
 import type { InFlight, RunOptions } from './dispatch/in-flight.ts'
 
 /**
- * The hooks that the kernel calls, by name. The module that calls a hook declares it here, by module augmentation.
+ * The hooks that the kernel calls, by name. Each module uses module augmentation to declare the hooks that it calls.
  */
 export interface KernelHooks {}
 
@@ -22,7 +22,7 @@ export interface HookRegistrar<H = KernelHooks> {
 
 /** Calls the registered handlers. */
 export interface HookCaller<H> {
-  /** Whether the hook has a handler. */
+  /** True if the hook has a handler. */
   has (name: keyof H): boolean
   /**
    * Calls all handlers in order of registration, without waiting for the
@@ -30,8 +30,8 @@ export interface HookCaller<H> {
    */
   emit<N extends keyof H> (name: N, ...args: Args<H[N]>): void
   /**
-   * Calls all handlers concurrently and merges the objects that they return. If two handlers return the
-   * same field, the first one's value is kept, and the conflict is logged once.
+   * Calls all handlers concurrently and merges the objects that they return. If two handlers return the same field, the
+   * value of the first handler is kept, and the conflict is logged once.
    *
    * @throws the first failure
    */
@@ -50,7 +50,7 @@ export interface HookEntry {
   fn: (...args: never[]) => unknown
 }
 
-/** The hooks as the kernel uses them. */
+/** The hooks API for the kernel. */
 export interface Hooks extends HookRegistrar, HookCaller<KernelHooks> {
   /**
    * Replaces all handlers of an owner (the kernel or a feature) atomically.
@@ -59,10 +59,11 @@ export interface Hooks extends HookRegistrar, HookCaller<KernelHooks> {
    */
   install (owner: string, entries: readonly HookEntry[], inFlight?: Pick<InFlight, 'run'>): void
   /**
-   * Calls all handlers concurrently. If a handler fails or times out, the server logs the failure and omits its result.
-   * While an earlier call to a handler is overdue, later calls to the same handler time out after one second.
+   * Calls all handlers concurrently. If a handler fails or times out, the server logs the failure and omits the
+   * handler's result. While an earlier call to a handler is overdue, later calls to the same handler time out after one
+   * second.
    *
-   * @param limitMs timeout of each feature's handler, if it is shorter than FEATURES_DEADLINE_SECONDS
+   * @param limitMs timeout of each handler of a feature; FEATURES_DEADLINE_SECONDS applies if it is shorter
    * @returns the results of the handlers that succeeded, in order of registration
    */
   settle<N extends keyof KernelHooks> (name: N, limitMs: number, ...args: Args<KernelHooks[N]>): Promise<Result<KernelHooks[N]>[]>
@@ -76,7 +77,7 @@ declare module 'fastify' {
   }
 }
 
-/** @returns the ids of the room, the session and the user that a hook call is about, for the log */
+/** @returns for the log: the ids of the room, the session and the user among the arguments of a hook call */
 function subjectsOf (name: string, args: readonly unknown[]): { roomId?: string, sessionId?: string, userId?: unknown } {
   const session = args.find((arg) => arg instanceof Session)
   const [first] = args
@@ -93,7 +94,7 @@ function createHooks (log: FastifyBaseLogger): Hooks {
   const owners = new Map<string, readonly Installed[]>()
   const byName = new Map<string, Installed[]>()
   const none: readonly Installed[] = []
-  /** Stands for the result of a handler that failed. */
+  /** A placeholder for the result of a handler that failed. */
   const omitted = Symbol('omitted')
   const kernel: HookEntry[] = []
   // The fields whose conflicts have been logged.
@@ -157,7 +158,8 @@ function createHooks (log: FastifyBaseLogger): Hooks {
     },
     async ask (name, ...args) {
       const answers = []
-      // A handler may be replaced or removed before its turn.
+      // Look up the handlers again before each call, because a handler may have been replaced or removed in the
+      // meantime.
       for (const owner of new Set(handlersOf(name).map((entry) => entry.owner))) {
         for (const entry of handlersOf(name).filter((entry) => entry.owner === owner)) answers.push(await call(entry, args))
       }

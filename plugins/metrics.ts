@@ -4,14 +4,14 @@ import fp from 'fastify-plugin'
 import { collectDefaultMetrics, Counter, Gauge, Histogram, Registry } from 'prom-client'
 
 /**
- * The metrics registry. Each method returns the metric with the given name and creates it on the first call, so that
- * counters survive a feature reload.
+ * The metrics registry. The first call with a name creates the metric, and later calls return the same metric. Counters
+ * therefore survive a feature reload.
  */
 export interface Metrics {
   readonly registry: Registry
   counter<L extends string = never> (name: string, help: string, labels?: readonly L[]): Counter<L>
   gauge<L extends string = never> (name: string, help: string, labels?: readonly L[]): Gauge<L>
-  /** @param buckets upper bounds, in the unit that the metric's name ends with */
+  /** @param buckets upper bounds of the buckets, in the unit at the end of the metric's name */
   histogram<L extends string = never> (name: string, help: string, labels: readonly L[], buckets: readonly number[]): Histogram<L>
 }
 
@@ -41,7 +41,7 @@ const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '..', 'pac
 export default fp(async function metrics (app) {
   const created = createMetrics()
   collectDefaultMetrics({ register: created.registry })
-  // Only this metric has a `node` label, because Prometheus adds an `instance` label to every metric.
+  // Other metrics need no `node` label, because Prometheus adds an `instance` label to every metric.
   created.gauge('flylive_node_info', "Always 1; the labels are NODE_ID and the server's version", ['node', 'version']).set({ node: app.config.NODE_ID, version }, 1)
   app.decorate('metrics', created)
 }, { name: 'metrics', dependencies: ['config'] })

@@ -1,7 +1,10 @@
 import fp from 'fastify-plugin'
 import { Draining, NotFound, Overloaded, withDetails } from './errors/codes.ts'
 
-/** `ready`: accepts users. `cordon`: creates no rooms. `drain`: moves its users to other servers. */
+/**
+ * `ready`: the server accepts users. `cordon`: the server creates no rooms. `drain`: the server moves its users to
+ * other servers.
+ */
 export type NodeState = 'ready' | 'cordon' | 'drain'
 
 /** A server's report about itself. */
@@ -14,11 +17,11 @@ export interface NodeReport {
   connections: number
   maxConnections: number
   rooms: number
-  /** Number of mediasoup consumers that this server's clients have. */
+  /** Number of mediasoup consumers of all clients on this server. */
   consumers: number
   /** CPU load of each media worker since the last report; 1 means one full core. */
   workersCpu: number[]
-  /** UDP ports for audio to and from other servers: how many are in use, and how many there are. */
+  /** UDP ports for audio to and from other servers: how many are in use, and how many are configured. */
   relayPorts: { used: number, total: number }
   /** Whether the server rejects new connections because of its limits. */
   isFull: boolean
@@ -27,8 +30,8 @@ export interface NodeReport {
 /** The servers of the deployment. */
 export interface Nodes {
   /**
-   * This server's report, followed by the latest reports of the other servers. Servers that no longer send reports are
-   * not included.
+   * This server's report, followed by the latest reports of the other servers. The list does not include servers that
+   * no longer send reports.
    */
   list (): NodeReport[]
   /** Whether this server rejects new connections because of its limits. */
@@ -45,7 +48,7 @@ export interface Nodes {
    * Changes a server's state.
    *
    * @param node the server's nodeId or NODE_ID
-   * @param drainSeconds for the `drain` state: time for users to leave the server, in seconds
+   * @param drainSeconds for the `drain` state: how long users have to leave the server, in seconds
    * @throws NOT_FOUND if there is no such server, UNAVAILABLE if the server does not answer
    */
   change (node: string, state: NodeState, drainSeconds?: number): Promise<{ before: NodeState, node: NodeReport }>
@@ -69,7 +72,7 @@ declare module './cluster/messages.ts' {
   }
 }
 
-/** A server that has missed this many reports is considered gone. */
+/** A server that fails to send this many reports in a row is considered gone. */
 const missedReports = 3
 /** How long rejected clients should wait before they retry, in milliseconds. */
 const retryAfterMs = 5000
@@ -116,7 +119,7 @@ export default fp(async function nodes (app) {
     for (const index of cpu.keys()) if (!workers.has(index)) cpu.delete(index)
     for (const [index, usedMs] of workers) {
       const before = cpu.get(index)
-      // A replacement worker's CPU time starts at 0.
+      // The CPU time of a worker that replaces a dead one starts at 0.
       const share = before && usedMs >= before.usedMs ? (usedMs - before.usedMs) / (at - before.at) : 0
       cpu.set(index, { at, usedMs, share: Math.round(share * 1000) / 1000 })
     }

@@ -3,11 +3,11 @@ import fp from 'fastify-plugin'
 /** Intervals and delays of the kernel, in milliseconds. Operators do not set these values; tests shorten them. */
 export interface Timings {
   /**
-   * How long a client may take to send an HTTP request. Most bodies have at most 64 KiB, so half a minute is enough
-   * even on a slow network.
+   * Maximum time for a client to send an HTTP request. Most bodies have at most 64 KiB, so half a minute is enough even
+   * on a slow network.
    */
   requestMs: number
-  /** How long a client may take to send the headers of an HTTP request. */
+  /** Maximum time for a client to send the headers of an HTTP request. */
   headersMs: number
   /** If Redis sends nothing for this long, pending commands fail, and their callers get UNAVAILABLE errors. */
   redisCommandMs: number
@@ -16,27 +16,33 @@ export interface Timings {
    * members on that server are removed from their rooms.
    */
   leaseMs: number
-  /** After Redis loses data, servers create no rooms for this long: another server may restore the same room. */
+  /**
+   * After Redis loses data, servers create no rooms for this long, because another server may be about to restore the
+   * same room.
+   */
   recoveryMs: number
   /** Time between passes of the reconciler, which removes dead servers and syncs rooms with the store. */
   reconcileIntervalMs: number
   /**
-   * Delay between closing a room and the job that calls `room:resynced`. The job is a fallback in case the server that
-   * closes the room dies before it calls the other hooks.
+   * Delay between closing a room and the job that calls `room:resynced`. The job is a fallback: the server that closes
+   * the room may die before it calls the other hooks.
    */
   closeVerifyDelayMs: number
   /**
-   * Time between polls of the job queue. A job starts at most this long after it is due, unless too many jobs are
-   * due at once.
+   * Time between polls of the job queue. Unless too many jobs are due at once, a job starts within this time after it
+   * is due.
    */
   jobPollIntervalMs: number
   /** Delay before a failed job is retried. */
   jobRetryMs: number
-  /** How long a room's mix exists after its last use, so that a listener who reconnects need not wait for a new mix. */
+  /**
+   * How long the server keeps an unused mix of a room, so that a listener who reconnects does not have to wait for a
+   * new mix.
+   */
   mixLingerMs: number
   /**
-   * How often each server reports its load to the other servers. A server that misses three reports is considered
-   * gone.
+   * Interval at which each server reports its load to the other servers. A server that misses three reports is
+   * considered gone.
    */
   nodeReportMs: number
 }

@@ -8,8 +8,9 @@ import { webSocketUrl } from '../plugins/gate/index.ts'
 
 /**
  * Accepts WebSocket connections to `/ws` and to all paths that features register. Rejections are sent as HTTP
- * responses, before the upgrade. Browsers hide these responses from pages, so pages can call `POST /ws` to check
- * whether an upgrade with the same token would be accepted. The response is 204 or the rejection.
+ * responses, before the upgrade. Browsers hide these responses from pages, so a page can call `POST /ws` to check
+ * whether the server would accept an upgrade with the same token. The response is 204 if the server would accept the
+ * upgrade; otherwise, it is the rejection.
  */
 export default (async function ws (app) {
   const { admission } = app.sockets
@@ -17,8 +18,8 @@ export default (async function ws (app) {
   const refused = app.metrics.counter('flylive_socket_refused_total', 'Connections rejected before the upgrade, by code', ['code'])
 
   /**
-   * @param socket the new connection's socket; undefined to only check whether the server would accept a connection,
-   *   without counting one
+   * @param socket the new connection's socket; if undefined, only checks whether the server would accept a connection,
+   *   and counts no connection
    * @throws an error if the server rejects the connection
    */
   async function admit (request: FastifyRequest, socket?: Socket): Promise<Identity> {
@@ -27,7 +28,7 @@ export default (async function ws (app) {
     const entrance = app.gate.entranceOf(request.raw)
     const authenticate = entrance?.authenticate ?? identify
     const identity = await admission.identify(request.raw, (verified) => authenticate(request, verified), socket)
-    // The feature may have removed the path while the user was being identified.
+    // The feature may have removed the path while the server was identifying the user.
     if (entrance && !app.gate.accepts(entrance.path)) throw new NotFound(entrance.path)
     return identity
   }

@@ -1,5 +1,5 @@
-// A stand-in backend for trying the server without Laravel: npm run backend. It keeps its data in memory. Requests to
-// /_control change the data and inject faults.
+// A simulated backend, for trying the server without Laravel: npm run backend. The backend keeps its data in memory.
+// Requests to /_control change the data and inject faults.
 import { z } from 'zod'
 import { createBackend, eventsChannel } from '../test/support/backend.ts'
 import type { Answer, Backend } from '../test/support/backend.ts'
@@ -40,7 +40,7 @@ const stateOf = (backend: Backend) => ({
   calls: { gifts: backend.calls('gifts'), status: backend.calls('status'), room: backend.calls('room'), role: backend.calls('role') }
 })
 
-/** Sets an entry of a map; a null value removes the entry. */
+/** Sets a map entry, or removes the entry if the value is null. */
 function put<K, V> (map: Map<K, V>, key: K, value: V | null): void {
   if (value === null) map.delete(key)
   else map.set(key, value)
@@ -121,5 +121,5 @@ console.log(`
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
   process.once(signal, () => { backend.close().then(() => process.exit(0), () => process.exit(1)) })
 }
-// npm may exit without forwarding a signal. In that case, this process exits when its IPC channel closes.
+// If npm exits without forwarding a signal to this process, this process exits when its IPC channel closes.
 process.once('disconnect', () => process.exit(0))

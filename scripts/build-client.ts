@@ -21,7 +21,7 @@ const contract = join(client, 'contract.ts')
 /**
  * Builds the client's modules.
  *
- * @param out output folder; its existing contents are removed first
+ * @param out output folder, whose existing contents are removed first
  * @throws an error whose message contains the output of the compiler or bundler
  */
 async function buildClient (out: string): Promise<void> {
@@ -29,7 +29,7 @@ async function buildClient (out: string): Promise<void> {
   const tsc = join(root, 'node_modules', 'typescript-7', 'bin', 'tsc')
   const { status, stdout } = spawnSync(process.execPath, [tsc, '--project', client, '--outDir', out], { encoding: 'utf8' })
   if (status !== 0) throw new Error(`The client does not compile:\n${stdout}`)
-  // The compiler keeps .ts suffixes in declarations, but older compilers reject them.
+  // The compiler keeps .ts suffixes in import paths of declaration files, but older compilers reject such paths.
   for (const file of globSync(join(out, '*.d.ts'))) {
     writeFileSync(file, readFileSync(file, 'utf8').replace(/(?<=^(?:import|export) .*from '\.\/[\w-]+)\.ts(?=';$)/gm, '.js'))
   }

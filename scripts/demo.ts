@@ -1,5 +1,5 @@
 // A server with simulated users: npm run demo. The demo starts the server, a backend, and talkers: simulated users who
-// join rooms, speak, chat and send gifts. All of them stop with this process, and no data is kept.
+// join rooms, speak, chat and send gifts. When this process stops, all of them stop too, and their data is deleted.
 //
 //   npm run demo [-- --talkers N] [--room NAME] [--seconds N]
 //
@@ -26,7 +26,7 @@ import { rooms } from './demo/script.ts'
 import type { Task } from './demo/talkers.ts'
 
 const root = resolve(import.meta.dirname, '..')
-/** How long child processes may take to exit, in milliseconds. */
+/** How long to wait for child processes to exit, in milliseconds. */
 const endMs = 5000
 /** Maximum number of restarts of the talkers' process after a crash. */
 const maxRestarts = 5
@@ -41,7 +41,7 @@ let restarts = 0
 let ending = false
 
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => ended.resolve(0))
-// npm may exit without forwarding a signal, even before this line runs.
+// If npm exits without forwarding a signal, the IPC channel closes, possibly even before this line runs.
 process.once('disconnect', () => ended.resolve(0))
 if (process.connected === false) ended.resolve(0)
 
@@ -71,7 +71,7 @@ async function run (): Promise<void> {
     LOG_LEVEL: env.LOG_LEVEL ?? 'warn'
   })
   server.once('exit', () => failed('The server has exited.'))
-  // A server on a wildcard address also listens on 127.0.0.1.
+  // If the host is a wildcard address, the server also listens on 127.0.0.1.
   const url = `http://${['0.0.0.0', '::'].includes(host) ? '127.0.0.1' : host}:${port}`
   if (!await ready(server, url)) return
   await startTalkers({ url, secret, room, talkers })
@@ -114,7 +114,7 @@ function readOptions (): { room: string, talkers: number, seconds: number | unde
 }
 
 /**
- * @returns the port if it is free; if `port` is 0, a random free port
+ * @returns `port` if that port is free; if `port` is 0, a random free port
  * @throws an error with advice if the port is in use
  */
 async function freePort (host: string, port: number): Promise<number> {
@@ -132,11 +132,11 @@ async function freePort (host: string, port: number): Promise<number> {
 
 /** Starts a script of this project. When this process exits, the IPC channel closes and the child exits too. */
 function start (file: string, env: NodeJS.ProcessEnv): ChildProcess {
-  // The child runs in a temporary folder, so it reads no .env and its files are deleted at the end.
+  // The child runs in a temporary folder, so that it reads no .env file and its files are deleted at the end.
   const child = fork(join(root, file), { cwd: folder, env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] })
   children.add(child)
   child.once('exit', () => children.delete(child))
-  // Ignore failed sends: the exit event reports that the child has exited.
+  // Ignore errors of send(), because the exit event already reports that the child has exited.
   child.on('error', () => {})
   return child
 }

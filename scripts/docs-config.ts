@@ -25,20 +25,20 @@ const features: Readonly<Record<keyof typeof production.features, string>> & Rea
   broadcast: 'broadcasts rooms over HLS, under `/hls`, and manages rooms over REST, under `/api/rooms`',
   chat: 'lets members send text messages, and keeps a history',
   docs: 'serves the API contract as web pages and as OpenAPI and AsyncAPI documents, under `/docs`',
-  gifts: 'lets members send gifts, which the backend charges',
-  'laravel-bridge': 'gets owners and roles from a Laravel backend, sends it the status of rooms, and forwards its events',
-  lobby: 'lets every user with a token list the rooms',
+  gifts: 'lets members send gifts; the backend charges the sender',
+  'laravel-bridge': 'gets owners and roles from a Laravel backend, sends room status to it, and forwards backend events to clients',
+  lobby: 'shows the list of rooms to every user with a token',
   media: 'sends and receives audio; without this feature, rooms are silent',
   mix: 'lets listeners receive one mixed stream instead of a stream per speaker',
-  moderation: 'lets the owner and admins of a room remove, ban and mute users, lock the room and transfer it',
+  moderation: 'lets the owner and admins of a room remove, ban and mute users, lock the room and transfer its ownership',
   'push-to-talk': 'accepts VoicePing radios over a WebSocket at `PTT_PATH`',
   reactions: 'lets members send emojis to the room',
   recording: 'records rooms to files in `DATA_DIR/recordings` or an S3 bucket',
-  seats: 'manages seats, invites and raised hands; without this feature, everyone may speak',
+  seats: 'manages seats, invites and raised hands; without this feature, everyone can speak',
   'socket-io': 'accepts Socket.IO clients, under `/socket.io/`',
   stage: 'serves the web client at `/` and the admin page at `/admin`; both are public',
   webhooks: 'sends events about rooms, participants, seats, recordings and broadcasts to your backend at `WEBHOOK_URLS`',
-  whip: 'lets every user with a token send and receive audio over HTTP, under `/whip` and `/whep`'
+  whip: 'accepts WHIP and WHEP clients, under `/whip` and `/whep`; every user with a token can send and receive audio'
 }
 
 const environments = { development, test, production }
@@ -94,7 +94,7 @@ function reference (): string {
     '',
     'Environment variables configure the server. A variable overrides the default for the environment (`config/development.ts`, `config/test.ts` or `config/production.ts`, selected by `NODE_ENV`), which overrides the general default. Empty variables are ignored.',
     '',
-    'If the configuration is invalid, the server prints all errors and exits. It never prints the values of secrets.',
+    'If the configuration is invalid, the server prints all errors and exits. The output never contains the values of secrets.',
     '',
     "An admin can change the settings of a feature at run time (`PATCH /admin/features/:name/config`). Such a change overrides `FEATURES_CONFIG`, which overrides the feature's environment variables.",
     '',
@@ -105,7 +105,10 @@ function reference (): string {
   ].join('\n')
 }
 
-/** The features and whether `config/<NODE_ENV>.ts` enables them; `FEATURES` overrides this. */
+/**
+ * Lists the features, and whether `config/<NODE_ENV>.ts` enables each feature. The variable `FEATURES` overrides that
+ * file.
+ */
 function featureTable (): string[] {
   const whenSet = new Map(featureSettings.flatMap(({ feature, enabledBy }) => enabledBy === undefined ? [] : [[feature, `with ${code(enabledBy)}`] as const]))
   return [

@@ -11,7 +11,7 @@ import { parseArgs } from 'node:util'
 
 const root = resolve(import.meta.dirname, '..')
 const template = join(import.meta.dirname, 'feature-template')
-// npm runs scripts in the project's folder; INIT_CWD is the caller's folder.
+// npm runs scripts in the project's folder; INIT_CWD is the folder in which the user called npm.
 const here = process.env.INIT_CWD ?? process.cwd()
 
 const sample = 'sample-feature'

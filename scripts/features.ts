@@ -144,8 +144,8 @@ function whereItIs (): string {
 }
 
 /**
- * @param inside whether the server runs on this machine; if so, its certificate is not verified, because it may not
- *   match the address
+ * @param inside whether the server runs on this machine; if so, the server's certificate is not verified, because the
+ *   certificate may not match the address
  * @throws {Refusal} if there is no response
  */
 async function call ({ method, path, body }: Command, url: string, key: string, inside: boolean): Promise<{ status: number, body: unknown }> {
@@ -157,7 +157,8 @@ async function call ({ method, path, body }: Command, url: string, key: string, 
       headers: { authorization: `Bearer ${key}`, ...(body ? { 'content-type': 'application/json' } : {}) },
       agent: false,
       rejectUnauthorized: !inside,
-      // The server may wait FEATURES_DRAIN_SECONDS for in-flight requests of the old feature instance.
+      // The timeout is long, because the server may wait FEATURES_DRAIN_SECONDS for in-flight requests of the old
+      // feature instance.
       timeout: 660_000
     }, resolve)
     sent.on('timeout', () => sent.destroy(new Error('timeout'))).on('error', reject)
@@ -173,14 +174,14 @@ async function call ({ method, path, body }: Command, url: string, key: string, 
 }
 
 /**
- * Formats the server's error. For a feature that failed to load, this includes the source location.
+ * Formats the server's error. If a feature failed to load, the text includes the source location.
  *
  * @param name name of the feature that the call changes
  */
 function describe (body: unknown, status: number, name = 'NAME'): string {
   const { code = `HTTP ${status}`, message = '', details } = (body as { error?: { code: string, message: string, details?: unknown } }).error ?? {}
   const { file, line } = (details ?? {}) as { file?: string, line?: number }
-  // For invalid settings, the server's message repeats the details: print a short text instead.
+  // If settings are invalid, print a short text instead of the server's message, which repeats the details.
   const problems = Array.isArray(details) ? details as { path: string, message: string }[] : []
   const lines = [`${code}: ${problems.length > 0 ? 'These settings are invalid' : message}`]
   if (file !== undefined) lines.push(`  at ${line === undefined ? file : `${file}:${line}`}`)
@@ -199,7 +200,7 @@ function table (features: Feature[]): string {
   return aligned(rows)
 }
 
-/** Pads all columns but the last to their widest cell. */
+/** Pads each column except the last to the width of its widest cell. */
 function aligned (rows: string[][]): string {
   const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)))
   return rows.map((row) => row.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  ').trimEnd()).join('\n')

@@ -2,7 +2,8 @@
 //
 //   node scripts/healthcheck.ts
 //
-// Reads the server's environment. The certificate is not verified because it is not issued for this address.
+// Reads the server's environment. The certificate is not verified, because the certificate is not issued for this
+// address.
 import { request as overHttp } from 'node:http'
 import { request as overHttps } from 'node:https'
 import { isIP } from 'node:net'

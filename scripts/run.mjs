@@ -48,12 +48,12 @@ try {
   if (!flags.has('--setup-only')) handOver(node)
 } catch (error) {
   process.stderr.write(`\nsetup: ${error.message}\n`)
-  // Prints the stack of an unexpected error for bug reports.
+  // For bug reports, print the stack of an unexpected error.
   if (!(error instanceof SetupError)) process.stderr.write(`${error.stack.split('\n').filter((line) => line.startsWith('    at')).join('\n')}\n`)
   process.exitCode = 1
 }
 
-/** Decodes a file in UTF-8, or in UTF-16 with a byte order mark, as config/env-file.ts decodes .env. */
+/** Decodes a file (UTF-8, or UTF-16 with a byte order mark) in the same way as config/env-file.ts. */
 function decode (bytes) {
   return new TextDecoder(bytes[0] === 0xff ? 'utf-16le' : bytes[0] === 0xfe ? 'utf-16be' : 'utf-8').decode(bytes)
 }
@@ -66,8 +66,9 @@ function isProduction () {
 }
 
 /**
- * Runs the program with the given Node, which is also first on the program's PATH. Exits with the program's exit code.
- * Forwards signals that stop the program. If this process is killed, the program's IPC channel closes.
+ * Runs the program with the Node executable `node`, whose folder also comes first on the program's PATH. Exits with the
+ * program's exit code. Forwards signals that stop the program. If this process is killed, the IPC channel to the
+ * program closes, so that the program can stop.
  *
  * @param {string} node
  */
@@ -77,15 +78,15 @@ function handOver (node) {
   const child = spawn(node, [existsSync(command) ? realpathSync(command) : join(root, file), ...rest], {
     cwd: root,
     stdio: ['inherit', 'inherit', 'inherit', 'ipc'],
-    // Cache compiled modules, which halves the time until the server listens.
+    // Cache compiled modules: this halves the time until the server listens.
     env: { NODE_COMPILE_CACHE: join(root, 'node_modules', '.cache', 'compile'), ...process.env, PATH: dirname(node) + delimiter + process.env.PATH }
   })
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
-    // On Ctrl-C, the terminal signals the whole process group, including the child.
+    // Do not forward Ctrl-C: the terminal already sends the signal to the whole process group, including the child.
     process.on(signal, () => signal === 'SIGINT' && process.stdin.isTTY ? undefined : child.kill(signal))
   }
-  // npm does not always forward signals. An orphaned server would keep its port, so stop the program when the npm
-  // process that started it exits.
+  // npm does not always forward signals, and a server that keeps running would keep its port. Therefore, stop the
+  // program when the npm process that started this process exits.
   const parent = process.ppid
   if (process.env.npm_lifecycle_event) {
     setInterval(() => { if (process.ppid !== parent) child.kill('SIGTERM') }, 1000).unref()

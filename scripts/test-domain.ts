@@ -1,6 +1,6 @@
 // Replaces async-hook-domain, the package that tap uses to attribute uncaught errors to tests. That package tracks
-// every promise with an async hook, which takes a tenth of the suite's CPU time. Each test process runs one file at a
-// time, so the innermost running test is a good enough guess.
+// every promise with an async hook, which takes a tenth of the suite's CPU time. This module attributes an error to the
+// innermost running test. That is accurate enough, because each test process runs one file at a time.
 import { registerHooks } from 'node:module'
 
 type ErrorKind = 'uncaughtException' | 'unhandledRejection'
@@ -24,7 +24,7 @@ export class Domain {
 
 for (const kind of ['uncaughtException', 'unhandledRejection'] as const) {
   process.on(kind, (error: unknown) => {
-    // If there is another handler, the test expects the error.
+    // If the test has registered its own handler, the test expects the error.
     if (process.listenerCount(kind) > 1) return
     const domain = [...running].at(-1)
     if (!domain) throw error

@@ -1,6 +1,6 @@
 // Runs test files sequentially in one process, as subtests of tap's root. The process loads the server only once, not
-// once per file; each load takes a second of CPU time. scripts/test-lanes.ts starts this program and sends it the
-// files.
+// once per file, because each load takes a second of CPU time. scripts/test-lanes.ts starts this program and sends it
+// the files.
 import { once } from 'node:events'
 import { registerHooks } from 'node:module'
 import { join, resolve } from 'node:path'
@@ -24,8 +24,8 @@ const tests = pathToFileURL(join(root, 'test')).href + '/'
 const timeout = Number(process.argv[2])
 let current: Test = tap
 
-// Test files import tap's root test. Replace it with a subtest per file: when the file ends, the subtest's teardowns
-// run and its settings are discarded.
+// Test files import tap's root test. Replace that root test with a subtest per file. When the file ends, the subtest's
+// teardowns run, and the subtest's settings are discarded.
 const url = 'flylive:tap'
 const bound = new Proxy({}, {
   get (_, key) {
@@ -37,8 +37,8 @@ const bound = new Proxy({}, {
 Object.assign(globalThis, { [Symbol.for(url)]: bound })
 
 /**
- * Imports a test file with module hooks that replace tap. Removes these hooks after the import, because some tests check
- * how features load modules.
+ * Imports a test file with module hooks that replace tap. Removes these hooks after the import, because some tests
+ * check how features load modules.
  */
 async function load (file: string): Promise<void> {
   const hooks = registerHooks({
@@ -59,9 +59,9 @@ async function load (file: string): Promise<void> {
 process.once('disconnect', () => process.exit(1))
 for (;;) {
   const answer = once(process, 'message') as Promise<[LaneAnswer]>
-  // tap exits when it has nothing to wait for.
+  // Make tap wait for the answer, because tap exits when there is nothing to wait for.
   tap.waitOn(answer)
-  // tap unreferences the IPC channel, which would let the process exit.
+  // Without this call, the process could exit, because tap unreferences the IPC channel.
   process.channel?.ref()
   process.send?.({ next: true } satisfies LaneRequest)
   const [{ file }] = await answer

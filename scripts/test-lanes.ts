@@ -15,15 +15,17 @@ export const gcOptions: readonly string[] = ['--min-semi-space-size=16', '--max-
 const nodeOptions = ['--import', pathToFileURL(join(import.meta.dirname, 'test-domain.ts')).href, ...gcOptions]
 
 /**
- * Files that use a browser. Only one process runs them while other files remain: two browsers are too much for two
- * cores.
+ * Files that use a browser. While other files remain, only one process runs these files, because two browsers at a time
+ * are too much for two cores.
  */
 const browsers = /^test\/(browser|features\/stage\/admin-page|docs\/first-steps|features\/docs\/pages)/
 
-/** Files that measure or change the state of their process: the heap, the module cache or the working directory. */
+/** Files that measure or change the state of the test process: the heap, the module cache or the working directory. */
 const isolated = /^test\/(plugins\/features\/(leaks|fresh-code)|contract\/crowd|features\/laravel-bridge\/burst|client\/node-audio|docs\/writing-features)/
 
-/** Long files that mostly wait for child processes. They start early so that none of them runs alone at the end. */
+/**
+ * Long files that mostly wait for child processes. These files start early, so that none of them runs alone at the end.
+ */
 const long = /^test\/(scripts|server|deploy|client\/package|features\/(matrix|gifts\/chaos|seats\/model|laravel-bridge\/status))/
 
 export interface LaneOptions {
@@ -36,22 +38,25 @@ export interface LaneOptions {
 }
 
 export interface Run {
-  /** Resolves when every process has exited: true if all of them exited with 0. */
+  /** Resolves when every process has exited: with true if all exited with 0. */
   ended: Promise<boolean>
   /** Kills all processes and their descendants. */
   stop (): void
 }
 
 /**
- * Runs test files in several processes. Each process requests a new file when it finishes one, so no core is idle while
- * files are left. The first process runs the browser files before the other files; the second one also takes browser
- * files when only those are left. Each isolated file runs in a new process.
+ * Runs test files in several processes. When a process finishes a file, it requests the next file, so that no core is
+ * idle while files are left. The first process runs the browser files before the other files; the second process also
+ * takes browser files when only browser files are left. Each isolated file runs in a new process.
  */
 export function runLanes ({ files, jobs, timeoutMs, report }: LaneOptions): Run {
   let left = [...files]
   const processes = new Set<{ kill (signal: NodeJS.Signals): void }>()
 
-  /** Whether a lane (one of the `jobs` concurrent processes, or a process that replaced one) may run a file now. */
+  /**
+   * Whether a lane is allowed to run a file now. A lane is one of the `jobs` concurrent processes, or a process that
+   * replaced one.
+   */
   const mayRun = (lane: number, file: string) => !browsers.test(file) || lane === 0 || (lane === 1 && left.every((other) => browsers.test(other)))
 
   /** Chooses the next file for a lane and removes it from the remaining files. */
@@ -100,10 +105,10 @@ export function runLanes ({ files, jobs, timeoutMs, report }: LaneOptions): Run 
       const file = alone ? undefined : next(lane, count === 0)
       alone = file !== undefined && isolated.test(file)
       count++
-      // The file's own timeout does not fire while the file blocks the event loop. A process without a next file must
-      // exit within 30 s.
+      // This timer is needed because the file's own timeout does not fire while the file blocks the event loop. A
+      // process without a next file must exit within 30 s.
       blocked = setTimeout(kill, file === undefined ? 30_000 : timeoutMs * 1.5, 'SIGKILL')
-      child.send({ ...(file === undefined ? {} : { file }) } satisfies LaneAnswer, () => { /* 'close' reports that the process has exited. */ })
+      child.send({ ...(file === undefined ? {} : { file }) } satisfies LaneAnswer, () => { /* Ignore an error: the event 'close' reports that the process has exited. */ })
     })
     const { promise: ended, resolve } = Promise.withResolvers<boolean>()
     child.once('error', (error) => {

@@ -2,7 +2,10 @@ import { inspect } from 'node:util'
 import { Parser } from 'tap-parser'
 import type { Result } from 'tap-parser'
 
-/** Totals of a run, counted as tap does: one per assertion, plus one per file that failed outside its assertions. */
+/**
+ * Totals of a run, counted in the same way as in tap: one per assertion, plus one per file that failed outside its
+ * assertions.
+ */
 export interface Totals {
   passed: number
   failed: number
@@ -30,7 +33,7 @@ export interface Report {
 export interface Reader {
   /** The parser to pipe the output to. */
   parser: Parser
-  /** Marks the file that was running when the process exited, if any, as failed. */
+  /** If a file was still running when the process exited, marks that file as failed. */
   close (exit: { exitCode: number | null, signal: string | null }): void
 }
 
@@ -45,8 +48,8 @@ interface File extends Totals {
 }
 
 /**
- * Converts tap's output into one line per file, followed by the details of the file's failures. Ends with a list of all
- * failures.
+ * Converts tap's output into one line per file, followed by the details of the file's failures. At the end, adds a list
+ * of all failures.
  *
  * tap's own reporters redraw the screen, which fills logs with control characters.
  */
@@ -62,7 +65,7 @@ export function createReport ({ write, live = false }: ReportOptions): Report {
       file = { name: child.name, passed: 0, failed: 0, skipped: 0, failures: [], noise: [] }
       if (live) showComments(child, write)
     })
-    // Emitted for assertions at any depth; 'assert' reports the result of a file.
+    // tap emits 'result' for assertions at any depth, and 'assert' for the result of a file.
     created.on('result', (result: Result) => {
       if (!file || result.fullname === result.name) return
       if (result.skip || result.todo) file.skipped++
@@ -123,7 +126,7 @@ export function createReport ({ write, live = false }: ReportOptions): Report {
   }
 }
 
-/** @returns `N passed, N failed`, plus `, N skipped` if any were skipped: this is the last line of every run */
+/** @returns `N passed, N failed`, plus `, N skipped` if any were skipped: this text is the last line of every run */
 export function describeTotals ({ passed, failed, skipped }: Totals): string {
   return `${passed} passed, ${failed} failed` + (skipped ? `, ${skipped} skipped` : '')
 }

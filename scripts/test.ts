@@ -21,7 +21,7 @@ import type { Totals } from './test-report.ts'
 const root = resolve(import.meta.dirname, '..')
 const tap = join(root, 'node_modules', 'tap', 'dist', 'esm', 'run.mjs')
 
-/** Number of concurrent processes. Higher than the number of cores because tests often wait. */
+/** Number of concurrent processes. The number is higher than the number of cores, because tests often wait. */
 const jobs = 5
 
 const { values: { long }, positionals: filters } = parseArgs({
@@ -42,8 +42,8 @@ await runAll()
 
 /**
  * Builds tap with the plugins listed in .taprc. tap builds itself only after its runner has started with the old
- * plugins, so the first run would load a TypeScript compiler into every test. The stamp file is in the build folder and
- * is deleted together with it. The lock prevents concurrent builds from corrupting each other.
+ * plugins, so the first run would load a TypeScript compiler into every test. The stamp file is in the build folder, so
+ * that both are deleted together. The lock prevents concurrent builds from corrupting each other.
  */
 function buildTap (): void {
   const test = join(root, 'node_modules', '@tapjs', 'test')
@@ -59,7 +59,7 @@ function buildTap (): void {
   writeFileSync(stamp, wanted)
 }
 
-/** Runs all files and exits this process. If a test process crashes, its remaining files run in another one. */
+/** Runs all files and exits this process. If a test process crashes, the remaining files run in another process. */
 async function runAll (): Promise<void> {
   const report = createReport({ write: (text) => process.stdout.write(text), live: long })
   const { totals } = report
@@ -70,8 +70,8 @@ async function runAll (): Promise<void> {
     left = []
     run?.stop()
   }
-  // The children are in their own process groups, so Ctrl-C reaches only this process. The parent may also exit without
-  // sending a signal.
+  // The children are in their own process groups, so Ctrl-C reaches only this process. The parent process may also exit
+  // without sending a signal.
   for (const event of ['SIGINT', 'SIGTERM', 'SIGHUP', 'disconnect'] as const) process.on(event, stop)
   while (left.length > 0) {
     run = runLanes({ files: left, jobs: long ? 1 : jobs, timeoutMs: long ? 3_600_000 : 180_000, report })

@@ -12,7 +12,7 @@ const root = resolve(import.meta.dirname, '..')
  * machine or its environment.
  *
  * @returns the ready app; `close()` releases all resources
- * @throws if a feature does not run: its documentation would be missing
+ * @throws if a feature does not run, because the documentation of that feature would be missing
  */
 export async function wholeApp (): Promise<FastifyInstance> {
   const names = globSync('features/*/index.ts', { cwd: root }).map((file) => basename(dirname(file)))

@@ -2,9 +2,9 @@
 export class Failure extends Error {
   /**
    * An error code from the server, such as `UNAUTHORIZED`, or a code of the load tester: `UNREACHABLE` (no server
-   * responds), `REFUSED` (an HTTP response without an error code), `TIMEOUT` (no reply), `DISCONNECTED` (the server
-   * closed the connection), `MEDIA_FAILED` (no audio connection), `NO_MIX` (the server offers no mix), `MEDIA_RESET` (a
-   * media worker died), `ROOM_CLOSED`.
+   * responds), `REFUSED` (an HTTP response without an error code), `TIMEOUT` (no reply), `DISCONNECTED` (the connection
+   * ended), `MEDIA_FAILED` (no audio connection), `NO_MIX` (the server offers no mix), `MEDIA_RESET` (a media worker
+   * died), `ROOM_CLOSED`.
    */
   readonly code: string
 

@@ -1,7 +1,7 @@
 // The load tester: npm run load -- --help
 //
-// Exit codes: 0 if everyone joined and stayed, and every listener received audio; 1 if not;
-// 2 if the command line is invalid.
+// Exit codes: 0 if every participant joined and stayed, and every listener received audio; 1 otherwise; 2 if the
+// command line is invalid.
 import { asFailure } from './failure.ts'
 import { parseOptions, usage, UsageError } from './options.ts'
 import { stopPeers } from './peer.ts'
@@ -9,7 +9,7 @@ import { renderProgress, renderReport } from './print.ts'
 import { runLoad } from './run.ts'
 import type { Progress } from './run.ts'
 
-/** Interval between progress lines, in milliseconds, if stderr is not a terminal. */
+/** If stderr is not a terminal, a progress line is printed at this interval, in milliseconds. */
 const plainProgressMs = 5000
 const clearLine = '\r\x1b[2K'
 
@@ -47,7 +47,10 @@ async function main (args: string[]): Promise<number> {
   }
 }
 
-/** Shows progress on stderr: in a terminal, on one line updated each second; otherwise, on a new line every 5 s. */
+/**
+ * Shows the progress on stderr. In a terminal, one line is updated every second; otherwise, a new line is printed every
+ * 5 s.
+ */
 function createProgressLine () {
   let printedAt = 0
   return {

@@ -14,7 +14,7 @@ export interface LoadOptions {
   mode: 'voices' | 'mix'
   /** Duration of the measurement after everyone has joined. */
   seconds: number
-  /** Number of participants that start to join per second. */
+  /** How many participants begin to join per second. */
   ramp: number
   /** Prefix of the room ids: `name-1`, `name-2` and so on. */
   room: string
@@ -46,7 +46,7 @@ export const usage = `Simulates speakers and listeners on an audio server, and m
   --help             prints this text
 `
 
-/** Maximum number of participants per process. Prevents a typo from exhausting the machine. */
+/** Maximum number of participants per process, so that a mistyped number does not overload the machine. */
 const maxParticipants = 10_000
 
 const flags = {
@@ -67,8 +67,9 @@ const flags = {
 
 /**
  * @param args the arguments of the program
- * @param env `JWT_SECRET` is the default of `--secret`
- * @returns the options and whether to print JSON; undefined if `--help` was given
+ * @param env environment variables; `JWT_SECRET` is used if `--secret` is missing
+ * @returns `load`: the options of the load test; `json`: true if the report is printed as JSON. Undefined if the
+ *   arguments contain `--help`
  * @throws UsageError
  */
 export function parseOptions (args: string[], env: NodeJS.ProcessEnv): { load: LoadOptions, json: boolean } | undefined {
@@ -145,6 +146,6 @@ function parseClaims (json: string): Record<string, unknown> {
   try {
     const claims = JSON.parse(json) as unknown
     if (typeof claims === 'object' && claims !== null && !Array.isArray(claims)) return claims as Record<string, unknown>
-  } catch { /* The code below throws the error. */ }
+  } catch { /* The next line throws the error. */ }
   throw new UsageError(`--claims must be a JSON object, not ${JSON.stringify(json)}`)
 }

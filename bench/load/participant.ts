@@ -8,15 +8,15 @@ import { connect } from './signalling.ts'
 import type { Signalling } from './signalling.ts'
 import type { Pacer, SpeechFrame } from './speech.ts'
 
-/** The producer id that selects the room's mix. */
+/** In an `audio:consume` request, this producer id stands for the mix of the room. */
 export const mixId = 'mix'
 /** Interval between RTCP receiver reports, in milliseconds. Browsers use the same interval for audio. */
 const reportMs = 5000
 /** Maximum number of report blocks per RTCP packet (RFC 3550, section 6.4.1). */
 const maxBlocks = 31
 /**
- * If no packet arrives within this time, in milliseconds, the listener resumes its consumers. This supports older
- * servers, which ignore `paused: false`.
+ * If a listener receives no packet within this time, in milliseconds, the listener sends `consumer:resume` requests.
+ * Older servers need these requests, because they ignore `paused: false`.
  */
 const resumeAfterMs = 250
 const levelExtensionId = 1
@@ -37,14 +37,14 @@ export interface Participant {
 }
 
 export interface SpeakerOptions extends ParticipantOptions {
-  /** The seat to take if the `seats` feature is on. */
+  /** Index of the seat that the speaker takes if the `seats` feature is on. */
   seatIndex: number
   speech: readonly SpeechFrame[]
   pacer: Pacer
 }
 
 export interface ListenerOptions extends ParticipantOptions {
-  /** What to receive; `voices` means all producers in the room at the time of the join. */
+  /** What the listener receives; `voices` means all producers that are in the room when the listener joins. */
   receives: readonly ('voices' | 'mix')[]
 }
 
@@ -181,8 +181,8 @@ async function createTransport (signalling: Signalling, type: 'producer' | 'cons
 }
 
 /**
- * Connects a transport. Like a browser, sends no packets before the reply to `transport:connect`: the server drops DTLS
- * packets that arrive earlier.
+ * Connects a transport. Like a browser, sends no packets until the reply to `transport:connect` arrives, because the
+ * server drops earlier DTLS packets.
  */
 async function connectTransport (signalling: Signalling, transport: TransportParameters, { dtlsParameters, connect }: MediaPeer): Promise<void> {
   await signalling.request('transport:connect', { transportId: transport.id, dtlsParameters })
@@ -198,7 +198,9 @@ async function consume (signalling: Signalling, transportId: string, producerIds
   }))
 }
 
-/** The error codes that a server returns to a request for the mix if its `mix` feature is off or missing. */
+/**
+ * If a server has no `mix` feature or the feature is off, a request for the mix fails with one of these error codes.
+ */
 const noMixCodes = new Set(['FEATURE_DISABLED', 'PRODUCER_NOT_FOUND', 'VALIDATION_FAILED'])
 
 function asNoMix (error: unknown): Failure {
@@ -210,7 +212,7 @@ function asNoMix (error: unknown): Failure {
 function resumeIfSilent (signalling: Signalling, consumerIds: readonly string[], hasAudio: () => boolean): () => void {
   const timer = setTimeout(() => {
     if (hasAudio()) return
-    for (const consumerId of consumerIds) signalling.request('consumer:resume', { consumerId }).catch(() => { /* Ignored: the report will show that no audio arrived. */ })
+    for (const consumerId of consumerIds) signalling.request('consumer:resume', { consumerId }).catch(() => { /* If this fails, the report shows that no audio arrived. */ })
   }, resumeAfterMs)
   return () => clearTimeout(timer)
 }

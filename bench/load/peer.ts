@@ -1,7 +1,7 @@
 import { Audio as AudioMedia, cleanup, PeerConnection } from 'node-datachannel'
 import { Failure } from './failure.ts'
 
-/** How long ICE and DTLS may take, in milliseconds. */
+/** Maximum duration of the ICE and DTLS set-up, in milliseconds. */
 const connectTimeoutMs = 10_000
 
 /** The parts of a `transport:create` reply that a client needs. */
@@ -12,7 +12,7 @@ export interface TransportParameters {
   dtlsParameters: { fingerprints: { algorithm: string, value: string }[] }
 }
 
-/** The client's side of a WebRTC transport: ICE, DTLS and SRTP, but no codec. */
+/** The client's end of a WebRTC transport. The peer implements ICE, DTLS and SRTP, but no codec. */
 export interface MediaPeer {
   /** For `transport:connect`. */
   readonly dtlsParameters: { role: 'client', fingerprints: { algorithm: 'sha-256', value: string }[] }
@@ -29,8 +29,8 @@ export interface MediaPeer {
 }
 
 /**
- * The connection and the track of each open peer. These references prevent garbage collection: the native callbacks of
- * a collected track would crash the process.
+ * The connection and the track of each open peer. The references prevent garbage collection, because the native
+ * callbacks of a garbage-collected track would crash the process.
  */
 const open = new Set<{ connection: object, track: object }>()
 
@@ -52,7 +52,7 @@ export async function createPeer (direction: 'send' | 'receive', payloadType: nu
   open.add(held)
   let state = 'new'
   const connected = Promise.withResolvers<void>()
-  connected.promise.catch(() => { /* If `connect` is not called, nothing else handles the rejection. */ })
+  connected.promise.catch(() => { /* Prevents an unhandled rejection if `connect` is never called. */ })
   connection.onStateChange((now) => {
     state = now
     if (state === 'connected') connected.resolve()
@@ -79,7 +79,7 @@ export async function createPeer (direction: 'send' | 'receive', payloadType: nu
       if (state !== 'connected') return
       try {
         track.sendMessageBinary(packet)
-      } catch { /* The server has just closed the transport; the state event follows. */ }
+      } catch { /* The server has just closed the transport; `onStateChange` is called next. */ }
     },
     close () {
       if (!open.delete(held)) return
@@ -88,12 +88,12 @@ export async function createPeer (direction: 'send' | 'receive', payloadType: nu
   }
 }
 
-/** Stops the threads of the WebRTC library. No peer can be created afterwards. */
+/** Stops the threads of the WebRTC library. No peer can be created after this call. */
 export function stopPeers (): void {
   cleanup()
 }
 
-/** @returns the server's side of the transport as SDP */
+/** @returns an SDP answer that describes the server's end of the transport */
 function answerOf ({ iceParameters, dtlsParameters }: TransportParameters, direction: 'send' | 'receive', payloadType: number): string {
   const fingerprint = dtlsParameters.fingerprints.find(({ algorithm }) => algorithm === 'sha-256')
   if (!fingerprint) throw new Failure('MEDIA_FAILED', 'The server sent no SHA-256 fingerprint of its certificate')

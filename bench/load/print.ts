@@ -3,9 +3,9 @@ import type { RoomReport } from './room.ts'
 import type { LoadReport, Progress } from './run.ts'
 import type { Percentiles } from './statistics.ts'
 
-/** Maximum number of rooms that get their own row in the table. */
+/** Maximum number of rooms that are shown in the table. */
 const maxRows = 20
-/** Limits above which the load tester itself delays packets and events. */
+/** If the load tester's own load exceeds one of these limits, the load tester itself may delay packets and events. */
 const busy = { cpuPercent: 90, eventLoopP99Ms: 50 }
 
 const columns: [title: string, value: (report: RoomReport) => string][] = [
@@ -22,7 +22,7 @@ const columns: [title: string, value: (report: RoomReport) => string][] = [
   ['event ms', ({ eventDelayMs }) => times(eventDelayMs)]
 ]
 
-/** @returns the table of a report, with explanations and failures */
+/** @returns the report as text: a table, explanations and the failures */
 export function renderReport (report: LoadReport): string {
   const { total, tester, failures } = report
   const rows = [...report.rooms.slice(0, maxRows), ...(report.rooms.length === 1 ? [] : [total])]

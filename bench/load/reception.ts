@@ -2,24 +2,24 @@ import type { ReportBlock, RtpHeader } from './rtp.ts'
 
 /** Packet counts. */
 export interface Counts {
-  /** Number of packets expected: from the first to the last sequence number received. */
+  /** Number of packets that the sender sent, calculated from the first and the highest received sequence number. */
   expected: number
-  /** Without duplicates. */
+  /** Number of packets received, without duplicates. */
   received: number
   /** Packets that arrived after their playout time. */
   late: number
 }
 
 /**
- * Delay of the simulated playout buffer, in milliseconds. In browsers, the adaptive buffer holds 40 to 120 ms on a good
- * connection.
+ * Delay of the simulated playout buffer, in milliseconds. On a good connection, the buffers of browsers have a delay of
+ * 40 to 120 ms.
  */
 export const playoutBufferMs = 100
-/** How many sequence numbers are remembered to detect duplicates. Must be a power of two. */
+/** How many of the last sequence numbers are stored to detect duplicate packets. Must be a power of two. */
 const historySize = 512
 /**
- * Length of the periods in which the lowest delay is measured, in milliseconds. Each period starts a new measurement,
- * so the playout time adapts if the network path changes.
+ * The lowest delay is measured anew in each period of this length, in milliseconds. The playout time therefore adapts
+ * if the network path changes.
  */
 const baseMs = 10_000
 const samplesPerMs = 48
@@ -72,8 +72,8 @@ export class StreamReception {
   }
 
   /**
-   * The longest time without a packet, in milliseconds. Includes the time from the last packet until `now`, so an ended
-   * stream also shows a gap.
+   * The longest time without a packet, in milliseconds. The time from the last packet until `now` also counts, so that
+   * a stream that has ended shows a gap.
    */
   longestGapMs (now: number): number {
     return this.#highest < 0 ? 0 : Math.max(this.#longestGapMs, now - this.#lastAt)
@@ -101,7 +101,7 @@ export class StreamReception {
   }
 
   #isLate (timestamp: number, now: number): boolean {
-    // A signed 32-bit difference between RTP timestamps covers 12 hours.
+    // A signed 32-bit difference between two RTP timestamps is sufficient for 12 hours.
     const transit = now - ((timestamp - this.#firstTimestamp) | 0) / samplesPerMs
     if (now - this.#baseSince > baseMs) {
       this.#previousBase = this.#base

@@ -12,10 +12,10 @@ import { speech } from './speech.ts'
 import type { Pacer } from './speech.ts'
 
 /**
- * The figures measured by the participants of a room. Times are in milliseconds; undefined if nothing was measured.
+ * The values that the participants of a room measured. Times are in milliseconds; undefined if nothing was measured.
  */
 export interface RoomReport {
-  /** The room's id, or `total` in the report on all rooms. */
+  /** Id of the room; `total` in the report on all rooms. */
   roomId: string
   speakers: { planned: number, joined: number }
   listeners: { planned: number, joined: number }
@@ -25,15 +25,15 @@ export interface RoomReport {
   setUpMs: Percentiles | undefined
   /** The highest number of round trips in any listener's set-up. */
   setUpRoundTrips: number
-  /** Packets per second that all listeners received in total during the measurement. */
+  /** Packets received per second, summed over all listeners, during the measurement. */
   packetsPerSecond: number
-  /** Total packet counts since the listeners joined, from the first to the last packet of each stream. */
+  /** Packet counts, summed over all streams and listeners, since the listeners joined. */
   packets: { expected: number, lost: number, late: number }
   /** Fraction of lost packets, 0 to 1. */
   loss: number
   /** Fraction of packets that a player would have to conceal because they are lost or late, 0 to 1. */
   concealment: number
-  /** The longest time without a packet in any stream. */
+  /** The longest time for which a stream had no packet. */
   longestGapMs: number
   /** Time from the start of the connection to the first packet of audio. */
   firstAudioMs: Percentiles | undefined
@@ -43,7 +43,7 @@ export interface RoomReport {
   eventDelayMs: Percentiles | undefined
 }
 
-/** Interval between the chat messages that are sent to measure the delay of events, in milliseconds. */
+/** To measure the delay of events, a chat message is sent at this interval, in milliseconds. */
 const probeMs = 1100
 /** Maximum number of chat messages whose send times are stored. */
 const maxProbes = 100
@@ -89,7 +89,7 @@ export class LoadRoom {
     this.#watch(listener)
   }
 
-  /** Sums the packet counts of all listeners so far. */
+  /** The packet counts so far, summed over all listeners. */
   counts (): Counts {
     const sum = { expected: 0, received: 0, late: 0 }
     for (const { streams } of this.#listeners) {
@@ -102,7 +102,7 @@ export class LoadRoom {
     return sum
   }
 
-  /** Starts counting packets per second and measuring the delay of events. */
+  /** Begins to measure the packets per second and the delay of events. */
   startMeasuring (): void {
     this.#receivedBefore = this.counts().received
     this.#timer = setInterval(() => { this.#probe() }, probeMs)
@@ -124,7 +124,7 @@ export class LoadRoom {
     for (const participant of [...this.#speakers, ...this.#listeners]) participant.close()
   }
 
-  /** The measured values that {@link reportOn} combines. */
+  /** The measured values from which {@link reportOn} creates the report. */
   get figures () {
     return {
       options: this.#options,
@@ -145,7 +145,10 @@ export class LoadRoom {
     })
   }
 
-  /** Sends a chat message. The participants take turns, because the server limits the messages per user. */
+  /**
+   * Sends a chat message. The participants of the room take turns, because the server limits the chat messages of each
+   * user.
+   */
   #probe (): void {
     const participants = [...this.#speakers, ...this.#listeners]
     const number = this.#nextProbe++

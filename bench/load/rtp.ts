@@ -8,7 +8,7 @@ export interface RtpHeader {
   timestamp: number
 }
 
-/** Samples per 20 ms packet at the RTP clock rate of Opus, 48 kHz. */
+/** The RTP timestamp increases by this number per packet of 20 ms, because the RTP clock of Opus runs at 48 kHz. */
 export const samplesPerPacket = 960
 
 /** @returns the header of an RTP packet; undefined for RTCP (RFC 5761, section 4) and packets that are too short */
@@ -27,7 +27,7 @@ export interface RtpWriterOptions {
 }
 
 /**
- * Creates the packets of a stream. Their timestamps are 20 ms apart.
+ * Creates the packets of a stream. The timestamps of the packets are 20 ms apart.
  *
  * @returns a function that takes a payload and its level (0 is the loudest, 127 is silence) and returns a packet
  */
@@ -41,7 +41,7 @@ export function createRtpWriter ({ ssrc, payloadType, levelExtensionId }: RtpWri
     packet.writeUInt16BE(sequenceNumber, 2)
     packet.writeUInt32BE(timestamp, 4)
     packet.writeUInt32BE(ssrc, 8)
-    // One 32-bit word of header extensions, in the one-byte form (RFC 8285), which contains the level and padding.
+    // Header extensions in the one-byte form (RFC 8285): one 32-bit word, which contains the level and padding.
     packet.writeUInt32BE(0xbede0001, 12)
     packet[16] = levelExtensionId << 4
     packet[17] = level

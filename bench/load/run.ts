@@ -15,9 +15,12 @@ export interface LoadReport {
   rooms: RoomReport[]
   total: RoomReport
   failures: FailureCount[]
-  /** Load of the load tester's process. A high load can itself cause delays and late packets. */
+  /**
+   * The load of the load tester's own process. If this load is high, the load tester itself can delay packets and
+   * events.
+   */
   tester: { cpuPercent: number, eventLoopP99Ms: number }
-  /** Whether everyone joined and stayed, and every listener received audio. */
+  /** True if every participant joined and stayed, and every listener received audio. */
   ok: boolean
 }
 
@@ -37,7 +40,7 @@ export interface Progress {
 export interface RunOptions {
   /** Called once per second. */
   progress?: (progress: Progress) => void
-  /** Ends the test early; the report covers the time until then. */
+  /** Ends the test early. The report then covers the time until the abort. */
   signal?: AbortSignal
 }
 
@@ -46,9 +49,10 @@ const maxJoining = 32
 const progressMs = 1000
 
 /**
- * Runs a load test: first all speakers join, then all listeners, then the measurement starts.
+ * Runs a load test: all speakers join first, then all listeners join, and then the measurement starts.
  *
- * @throws Failure if the first speaker or the first listener cannot join, because the others would probably fail too
+ * @throws Failure if the first speaker or the first listener cannot join. The other participants would probably fail as
+ *   well
  */
 export async function runLoad (options: LoadOptions, { progress, signal }: RunOptions = {}): Promise<LoadReport> {
   const { speakers, listeners, tokenOf } = options
@@ -98,7 +102,7 @@ function repeat<T> (count: number, create: (index: number) => T[]): T[] {
 }
 
 /**
- * Starts the joins, `ramp` per second, and waits for all of them.
+ * Starts `ramp` joins per second and waits until all joins have succeeded or failed.
  *
  * @throws Failure if the first join fails; failures of the other joins are only recorded
  */

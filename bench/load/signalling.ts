@@ -13,16 +13,16 @@ export interface SignallingEvent {
   data: Record<string, unknown>
 }
 
-/** The WebSocket of one simulated user. It does not reconnect. */
+/** The WebSocket connection of one simulated user. The connection is not restored if it is lost. */
 export interface Signalling {
   /**
    * @returns the data of the reply
-   * @throws Failure with the server's error code, `TIMEOUT`, or `DISCONNECTED`
+   * @throws Failure with the error code from the server, or with `TIMEOUT` or `DISCONNECTED`
    */
   request<T extends RequestType> (type: T, data: RequestData<T>): Promise<ReplyData<T>>
   /**
-   * Number of request batches so far. Requests that are sent without waiting for each other's replies form one batch,
-   * which takes one round trip.
+   * Number of request batches so far. A batch consists of requests that are sent without waiting for a reply in
+   * between, so it takes one round trip.
    */
   readonly roundTrips: number
   /** Receives every event. */
@@ -44,8 +44,8 @@ interface Frame {
 /**
  * Connects a user and waits until the connection is open.
  *
- * @param url base URL of the server, with http, https, ws or wss
- * @throws Failure with the error code from the server, `REFUSED` or `UNREACHABLE`
+ * @param url base URL of the server; the scheme is http, https, ws or wss
+ * @throws Failure with the error code from the server, or with `REFUSED` or `UNREACHABLE`
  */
 export async function connect (url: string, token: string): Promise<Signalling> {
   const address = addressOf(url, '/ws', 'ws')
@@ -68,7 +68,7 @@ async function opened (ws: WebSocket, address: string): Promise<void> {
   })
 }
 
-/** @returns the server's reason for refusing a WebSocket upgrade */
+/** @returns the reason why the server refused the WebSocket upgrade */
 async function explain (response: IncomingMessage): Promise<Failure> {
   response.setEncoding('utf8')
   let body = ''

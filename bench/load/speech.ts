@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { Encoder } from '@evan/opus'
 import { readWav } from '../../scripts/demo/wav.ts'
 
-/** 20 ms of speech in Opus. */
+/** 20 ms of speech, encoded with Opus. */
 export interface SpeechFrame {
   payload: Uint8Array
   /** Audio level (RFC 6464): 0 is the loudest, 127 is silence. */
@@ -23,8 +23,8 @@ const encoded = new Map<string, SpeechFrame[]>()
 /**
  * Encodes each recording on first use, which takes about 0.1 s.
  *
- * @param index selects one of the eight recordings, modulo 8
- * @returns 4 to 7 s of speech in Opus, at 32 kbit/s with FEC
+ * @param index selects a recording; the index wraps around after the eighth recording
+ * @returns 4 to 7 s of speech, encoded with Opus at 32 kbit/s with FEC
  */
 export function speech (index: number): readonly SpeechFrame[] {
   const name = recordings[index % recordings.length] as string
@@ -56,7 +56,7 @@ function levelOf (samples: Int16Array): number {
   return Math.min(127, Math.round(-20 * Math.log10(Math.max(rms, 1e-7))))
 }
 
-/** Number of groups of speakers. Each group sends at a different time within a frame. */
+/** Number of groups of speakers. Each group sends at a different time within the 20 ms of a frame. */
 const phases = 4
 const frameMs = 20
 
@@ -71,7 +71,9 @@ export interface Pacer {
   close (): void
 }
 
-/** Creates a pacer with one timer. If the process was blocked, the next tick sends all missed frames. */
+/**
+ * Creates a pacer with one timer. If the process was blocked, the next timer tick sends all frames that are overdue.
+ */
 export function createPacer (): Pacer {
   const voices = new Set<{ phase: number, next: () => void }>()
   let started = 0
@@ -84,7 +86,7 @@ export function createPacer (): Pacer {
 
   return {
     start (frames, send) {
-      // Let speakers with the same recording start at different frames.
+      // Several speakers may use the same recording, so let each speaker start at a different frame.
       let at = started * 37
       const voice = { phase: started++ % phases, next: () => send(frames[at++ % frames.length] as SpeechFrame) }
       voices.add(voice)

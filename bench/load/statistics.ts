@@ -10,7 +10,7 @@ export function quantile (values: readonly number[], q: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))] as number
 }
 
-/** @returns undefined if there are no values */
+/** @returns the percentiles; undefined if there are no values */
 export function percentilesOf (values: readonly number[]): Percentiles | undefined {
   return values.length === 0 ? undefined : { p50: quantile(values, 0.5), p95: quantile(values, 0.95) }
 }

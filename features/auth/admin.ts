@@ -3,14 +3,17 @@ import type { FeatureInstance } from 'flylive-audio-server/feature'
 import type { Auth } from './service.ts'
 import { hashToken } from './token.ts'
 
-/** Expiry times below this value are interpreted as seconds. As milliseconds, they would be before March 1973. */
+/**
+ * Expiry times below this value are interpreted as epoch seconds, because as epoch milliseconds they would mean a time
+ * before March 1973.
+ */
 const maxSeconds = 1e11
 
 const byToken = z.object({ token: z.string().min(1).max(16_384) })
 const byHash = z.object({
   sha256: z.string().regex(/^[0-9a-f]{64}$/, 'must be the hex SHA-256 of a token'),
   expiresAt: z.int().positive().transform((at) => at < maxSeconds ? at * 1000 : at)
-    .describe('When the token expires, in epoch milliseconds. Values below 1e11 are seconds, as in `exp`')
+    .describe('When the token expires, in epoch milliseconds. Values below 1e11 are interpreted as epoch seconds, as in `exp`')
 })
 
 /** POST /admin/tokens/revoke. */
@@ -20,7 +23,7 @@ export function adminRoutes (app: FeatureInstance, auth: Auth): void {
   }, async (request, reply) => {
     const { body } = request
     const sha256 = 'token' in body ? hashToken(body.token) : body.sha256
-    // An invalid token need not be revoked.
+    // Revoking an invalid token is not necessary.
     const until = 'token' in body ? auth.expiryOf(body.token) : body.expiresAt
     const revoked = await auth.isRevoked(sha256).catch(() => null)
     if (until !== undefined) await auth.revoke(sha256, until)

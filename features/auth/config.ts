@@ -6,23 +6,23 @@ const jwtSecret = z.string().min(32, 'must have at least 32 characters')
 /** Settings that admins can change at run time. */
 export const config = z.object({
   secret: fromEnv('JWT_SECRET', secret(jwtSecret.optional()
-    .describe('Secret shared with the backend, which signs the tokens (HS256). Required in production. In development, if no secret is set, the server generates and prints one.'))),
+    .describe('Secret with which the backend signs tokens (HS256). Required in production. In development, the server generates and prints a secret if this setting is empty.'))),
   previousSecrets: fromEnv('JWT_PREVIOUS_SECRETS', secret(z.array(jwtSecret).default([])
-    .describe('Previous secrets, comma-separated. During a rotation, the server still accepts tokens signed with these secrets.')), read.list),
+    .describe('Previous secrets, comma-separated. The server still accepts tokens signed with these secrets, so that JWT_SECRET can be changed.')), read.list),
   maxAgeSeconds: fromEnv('JWT_MAX_AGE_SECONDS', z.int().min(1).max(31_536_000).default(86_400)
-    .describe('How long a token without exp is valid after its iat, in seconds.'), read.number),
+    .describe('A token without exp expires this many seconds after its iat.'), read.number),
   clockToleranceSeconds: fromEnv('JWT_CLOCK_TOLERANCE_SECONDS', z.int().min(0).max(3600).default(60)
-    .describe("How far in the future a token's nbf and iat may be, in seconds. This tolerates a backend whose clock is ahead of the server's clock."), read.number),
+    .describe("Maximum number of seconds by which a token's nbf and iat can be in the future. This tolerance is for a backend whose clock is ahead of the server's clock."), read.number),
   audience: fromEnv('JWT_AUDIENCE', z.string().min(1).optional()
-    .describe('Required aud claim of every token.')),
+    .describe('If set, the server accepts only tokens with this aud claim.')),
   issuer: fromEnv('JWT_ISSUER', z.string().min(1).optional()
-    .describe('Required iss claim of every token.')),
+    .describe('If set, the server accepts only tokens with this iss claim.')),
   type: fromEnv('JWT_TYPE', z.string().regex(/^[A-Za-z0-9!#$&^_.+/-]{1,64}$/, 'must be a media type like at+jwt').optional()
-    .describe('Required typ in the header of every token, for example at+jwt. The comparison ignores case and the prefix application/.')),
+    .describe('If set, the server accepts only tokens with this typ in their header, for example at+jwt. The comparison ignores case and the prefix application/.')),
   publicClaims: fromEnv('PUBLIC_CLAIMS', z.array(z.string()).default(['id', 'name', 'avatar', 'frame', 'gender', 'country', 'wealth_xp', 'charm_xp', 'signature'])
-    .describe('Token claims that other clients receive. Other claims stay on the server.'), read.list),
+    .describe('Token claims of a user that the server sends to other clients. The server sends no other claims.'), read.list),
   queryToken: fromEnv('WS_QUERY_TOKEN', z.boolean().default(false)
-    .describe('Also accepts tokens in the ?token= parameter of a URL. URLs appear in logs, so use this only for clients that support nothing else.'), read.flag)
+    .describe('Also accepts a token in the ?token= parameter of the URL. URLs appear in logs, so turn this on only for clients that cannot send a token in any other way.'), read.flag)
 })
 
 export const requirements = [

@@ -14,7 +14,7 @@ declare module 'flylive-audio-server/feature' {
 }
 
 const sessionAnswer = z.object({
-  user: z.looseObject({ userId, id: userId, roles: z.array(z.string()) }).describe('Public claims and roles of the token'),
+  user: z.looseObject({ userId, id: userId, roles: z.array(z.string()) }).describe('The public claims and the roles in the token'),
   expiresAt: z.number().optional().describe('Epoch milliseconds')
 })
 
@@ -24,7 +24,8 @@ export default defineFeature(async function auth (app, settings) {
   app.decorate('auth', service)
   app.addHook('onClose', async () => service.close())
 
-  // Browsers do not expose why a WebSocket upgrade failed. This route returns the reason.
+  // Browsers do not tell a page why a WebSocket upgrade failed. With this route, the page can find out whether its
+  // token was the reason.
   app.get('/auth/session', {
     schema: { summary: 'Validates a token and returns its session', security: [{ token: [] }], response: { 200: sessionAnswer } }
   }, async (request, reply) => {

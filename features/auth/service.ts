@@ -10,35 +10,36 @@ export interface Auth {
    * Identifies the user who sent a request. Uses the first token found in `Authorization`, a `bearer.` subprotocol, or
    * `?token=` (if enabled).
    *
-   * @param verified called with the user before the revocation check, if the token is otherwise valid
+   * @param verified called with the user if the token is valid, before the server checks whether the token is revoked
    * @throws UNAUTHORIZED; UNAVAILABLE if the server cannot check whether the token is revoked
    */
   authenticate (request: HttpRequest, verified?: (user: Identity['user']) => void): Promise<Identity>
   /**
    * Validates a token and identifies its user.
    *
-   * @param verified called with the user before the revocation check, if the token is otherwise valid
+   * @param verified called with the user if the token is valid, before the server checks whether the token is revoked
    * @throws UNAUTHORIZED (details `{reason: 'expired'}` if the token has expired, `{reason: 'malformed'}` if it is not
    *   a JWT); UNAVAILABLE if the server cannot check whether the token is revoked
    */
   identify (token: string | undefined, verified?: (user: Identity['user']) => void): Promise<Identity>
   /**
-   * Checks the signature, expiry and revocation of a token. Unlike in {@link identify}, the token need not name a user.
+   * Checks the signature, expiry and revocation of a token. Unlike {@link identify}, it also accepts tokens that name
+   * no user.
    *
    * @returns the token's claims, and its expiry in epoch milliseconds (undefined if it never expires)
    * @throws UNAUTHORIZED; UNAVAILABLE if the server cannot check whether the token is revoked
    */
   claimsOf (token: string): Promise<{ claims: Readonly<Record<string, unknown>>, expiresAt: number | undefined }>
   /**
-   * Revokes a token and closes its sessions on every server.
+   * Revokes a token and closes all sessions that use the token, on every server.
    *
-   * @param until expiry of the token, in epoch milliseconds
-   * @throws UNAVAILABLE if the revocation cannot be stored; the sessions are closed anyway
+   * @param until when the token expires, in epoch milliseconds
+   * @throws UNAVAILABLE if the server cannot store the revocation; it closes the sessions anyway
    */
   revoke (tokenHash: string, until: number): Promise<void>
   /** @throws UNAVAILABLE */
   isRevoked (tokenHash: string): Promise<boolean>
-  /** @returns the expiry of a token, in epoch milliseconds; undefined if the token is invalid */
+  /** @returns when a token expires, in epoch milliseconds; undefined if the token is invalid */
   expiryOf (token: string): number | undefined
   /**
    * Signs a token that this server accepts.
@@ -56,13 +57,15 @@ declare module '../../plugins/cluster/messages.ts' {
 }
 
 /**
- * How often the server checks open sessions for revoked tokens, in milliseconds. The checks are needed because the
- * backend writes revocations directly to the store. docs/protocol.md requires that a session closes within 5 s of the
- * revocation.
+ * How often the server checks whether the tokens of open sessions have been revoked, in milliseconds. The backend
+ * writes revocations directly to the store, without notifying the server. docs/protocol.md promises that a session
+ * closes within 5 s of the revocation of its token.
  */
 const sweepMs = 2500
 const sweepBatch = 500
-/** Maximum number of users with oversized profiles to remember, so that each is logged only once. */
+/**
+ * The server logs an oversized profile only once per user. This is the maximum number of such users that it remembers.
+ */
 const maxWarned = 10_000
 
 type TokenReader<T> = (token: string, tokenHash: string) => T
@@ -77,7 +80,7 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
     secrets: [secret, ...previousSecrets],
     maxAgeSeconds,
     clockToleranceSeconds,
-    // The machine's clock may have been set back since the server started.
+    // The machine's clock may have been set back since the server started, so use the later of the two times.
     now: () => Math.max(Date.now(), app.clock.now()),
     audience,
     issuer,
@@ -98,7 +101,7 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
   const isRevoked = async (tokenHash: string) => await revokedTokens.get(tokenHash) !== undefined
 
   /**
-   * @param readToken validates a token, but does not check whether it is revoked
+   * @param readToken validates a token, but does not check whether the token is revoked
    * @throws TokenRefused
    */
   async function validate<T> (token: string | undefined, readToken: TokenReader<T>): Promise<T> {
@@ -177,7 +180,7 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
     }),
     isRevoked,
     async revoke (tokenHash, until) {
-      // Close the sessions even if the revocation cannot be stored.
+      // Even if the server cannot store the revocation, it must close the sessions.
       const failed = await revokedTokens.set(tokenHash, '1', { expiresAt: until }).then(() => undefined, (error: unknown) => error)
       await app.cluster.send('auth:revoked', { tokenHash })
       if (failed !== undefined) throw unavailable('The sessions were closed, but storing the revocation failed', failed)
@@ -201,7 +204,7 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
   }
 }
 
-/** @returns the first token in a request */
+/** @returns the first token found in a request */
 function tokenOf (request: HttpRequest, fromQuery: boolean): string | undefined {
   const header = /^Bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1]
   if (header !== undefined) return header

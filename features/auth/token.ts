@@ -3,14 +3,14 @@ import { createVerifier, TokenError } from 'fast-jwt'
 import { findTextIssue, userIdText, z } from 'flylive-audio-server/feature'
 import type { Identity, Profile, UserId } from 'flylive-audio-server/feature'
 
-/** Why a token was rejected. Also a value of the `result` label of flylive_auth_attempts_total. */
+/** Why a token was rejected. The metric flylive_auth_attempts_total uses the same values in its label `result`. */
 export type Refusal = 'missing' | 'invalid' | 'expired' | 'blocked' | 'revoked' | 'store_error'
 
 /** Thrown if a token is rejected. */
 export class TokenRefused extends Error {
   override readonly name = 'TokenRefused'
   readonly refusal: Refusal
-  /** A reason that clients may act on (docs/protocol.md, "Connecting"). */
+  /** The reason that clients receive, so that they can react to it (docs/protocol.md, "Connecting"). */
   readonly reason: 'expired' | 'malformed' | undefined
 
   constructor (refusal: Refusal, message: string, reason?: 'expired' | 'malformed') {
@@ -23,27 +23,27 @@ export class TokenRefused extends Error {
 export interface TokenRules {
   /** The accepted secrets, newest first. */
   secrets: readonly string[]
-  /** How long a token without `exp` is valid after its `iat`, in seconds. */
+  /** Lifetime of tokens without `exp`, counted from `iat`, in seconds. */
   maxAgeSeconds: number
-  /** How far `nbf` and `iat` may be in the future, in seconds. Default: 0. */
+  /** How far in the future the `nbf` and `iat` of a valid token can be, in seconds. Default: 0. */
   clockToleranceSeconds?: number
   /**
-   * Returns the current time for checking `nbf` and `iat`, in epoch milliseconds. Default: the machine's clock.
+   * Returns the time against which `nbf` and `iat` are checked, in epoch milliseconds. Default: the machine's clock.
    * The expiry is always checked against the machine's clock.
    */
   now?: () => number
-  /** Required `aud`. If undefined, any value is accepted. */
+  /** Required `aud`. If undefined, a token with any value or none is accepted. */
   audience?: string | undefined
-  /** Required `iss`. If undefined, any value is accepted. */
+  /** Required `iss`. If undefined, a token with any value or none is accepted. */
   issuer?: string | undefined
-  /** Required `typ` of the header. If undefined, any value is accepted. */
+  /** Required `typ` of the header. If undefined, a token with any value or none is accepted. */
   type?: string | undefined
   publicClaims: readonly string[]
-  /** Called when claims are removed from a profile that is too large. */
+  /** Called when a profile is too large and some of its claims are therefore removed. */
   onTrimmed?: (userId: UserId, removed: readonly string[]) => void
 }
 
-// Keep other claims, because `publicClaims` may list them.
+// Unknown claims must be kept, because `publicClaims` may list them.
 const claims = z.looseObject({
   id: z.union([z.int(), userIdText]),
   name: z.string().min(1).max(256),
@@ -54,7 +54,7 @@ const claims = z.looseObject({
   is_blocked: z.boolean().nullish()
 })
 
-/** Error messages for tokens that fast-jwt rejects, by fast-jwt error code. */
+/** The message for each error code with which fast-jwt rejects a token. */
 const messages: Readonly<Record<string, string>> = {
   [TokenError.codes.invalidClaimValue]: 'The token is not for this server (aud, iss)',
   [TokenError.codes.missingRequiredClaim]: 'The token is not for this server (aud, iss)',
@@ -64,14 +64,17 @@ const messages: Readonly<Record<string, string>> = {
   [TokenError.codes.invalidAlgorithm]: 'The token is not signed with HS256'
 }
 
-/** The latest possible `Date`, in epoch milliseconds. Some backends use a huge `exp` for tokens that do not expire. */
+/**
+ * The latest possible `Date`, in epoch milliseconds. Some backends set `exp` to a huge number, which may be beyond this
+ * time, in tokens that should not expire.
+ */
 const maxDateMs = 8.64e15
 
 /** Maximum size of a profile as JSON, in bytes (docs/protocol.md, "Frames"). */
 const maxProfileBytes = 4096
 
 /**
- * Removes the largest claims of a profile until the rest is small enough.
+ * Removes the largest claims from a profile until the profile is at most {@link maxProfileBytes} long.
  *
  * @returns the profile, and the names of the removed claims
  */
@@ -91,7 +94,7 @@ export function trimProfile (profile: Profile): { profile: Profile, removed: str
 
 /**
  * Key prefix of revoked tokens. A token is revoked while the key `<prefix><hash of the token>` exists
- * (docs/protocol.md, "Connecting"). The backend also writes these keys.
+ * (docs/protocol.md, "Connecting"). Both this server and the backend create such keys.
  */
 export const revokedPrefix = 'auth:revoked:'
 
@@ -100,9 +103,9 @@ export function hashToken (token: string): string {
 }
 
 /**
- * The last character of a signature has unused bits, so several strings verify as
- * the same token. Tokens are revoked by the hash of their string, so only the
- * canonical string is accepted.
+ * Returns whether the signature of a token is in canonical form. The last character of a signature has unused bits, so
+ * several strings are valid encodings of the same token. The server must accept only one of them, because a token is
+ * revoked by the hash of its string.
  */
 function isCanonical (token: string): boolean {
   const signature = token.split('.').at(-1) ?? ''
@@ -110,7 +113,7 @@ function isCanonical (token: string): boolean {
 }
 
 /**
- * Creates a function that verifies a token's format, its HS256 signature (with any of the secrets), and its `typ`,
+ * Creates a function that verifies the format of a token, its HS256 signature (with any of the secrets), and its `typ`,
  * `exp`, `nbf`, `iat`, `aud` and `iss`.
  *
  * @returns a function that returns a token's claims or throws {@link TokenRefused}
@@ -131,7 +134,7 @@ export function createTokenVerifier ({ secrets, clockToleranceSeconds = 0, now =
         return verifier(token)
       } catch (error) {
         last = error
-        // A different secret can help only if the signature is invalid.
+        // Try the next secret only if the signature is invalid, because no other check depends on the secret.
         if (!(error instanceof TokenError) || error.code !== TokenError.codes.invalidSignature) break
       }
     }
@@ -141,7 +144,7 @@ export function createTokenVerifier ({ secrets, clockToleranceSeconds = 0, now =
   }
 
   return (token) => {
-    // The client probably sent the text of an error page instead of a token.
+    // The value is not a JWT. The client has probably sent the text of an error page instead of a token.
     if (token.split('.').length !== 3) throw new TokenRefused('invalid', 'The token is not a JWT', 'malformed')
     if (!isCanonical(token)) throw new TokenRefused('invalid', 'The token is not valid')
     const payload = verify(token) as Record<string, unknown>
@@ -153,7 +156,9 @@ export function createTokenVerifier ({ secrets, clockToleranceSeconds = 0, now =
   }
 }
 
-/** @returns the expiry of a token with these claims, in epoch milliseconds; undefined if `exp` and `iat` are absent */
+/**
+ * @returns when a token with these claims expires, in epoch milliseconds; undefined if it has neither `exp` nor `iat`
+ */
 export function expiryOf ({ exp, iat }: Readonly<Record<string, unknown>>, maxAgeSeconds: number): number | undefined {
   const expires = typeof exp === 'number' ? exp : typeof iat === 'number' ? iat + maxAgeSeconds : undefined
   return expires === undefined ? undefined : Math.min(Math.floor(expires * 1000), maxDateMs)
@@ -162,7 +167,7 @@ export function expiryOf ({ exp, iat }: Readonly<Record<string, unknown>>, maxAg
 /**
  * Creates a function that validates a token and its claims.
  *
- * @returns a function that returns a token's identity, without `tokenHash`, or throws {@link TokenRefused}
+ * @returns a function that returns the identity in a token (without `tokenHash`) or throws {@link TokenRefused}
  */
 export function createTokenReader (rules: TokenRules): (token: string) => Identity {
   const { maxAgeSeconds, publicClaims, onTrimmed = () => {} } = rules
@@ -178,7 +183,7 @@ export function createTokenReader (rules: TokenRules): (token: string) => Identi
     if (payload.is_blocked === true) throw new TokenRefused('blocked', 'The user is blocked')
 
     const shown = publicClaims.filter((name) => payload[name] !== undefined).map((name) => [name, payload[name]])
-    // The id comes last, so that no claim overrides it.
+    // The ids come last, so that no public claim overrides them.
     const { profile, removed } = trimProfile({ ...Object.fromEntries(shown) as object, userId: payload.id, id: payload.id })
     if (removed.length > 0) onTrimmed(payload.id, removed)
     const { name, roles } = payload

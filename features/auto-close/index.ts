@@ -4,7 +4,7 @@ import { closeIdleRooms } from './sweep.ts'
 
 export { config }
 
-/** Closes empty rooms. Without this feature, empty rooms stay open until someone closes them. */
+/** Closes empty rooms. Without this feature, an empty room stays open until it is closed explicitly. */
 export default defineFeature(async function autoClose (app, { emptyRoomSeconds }) {
   const sweep = closeIdleRooms(app, emptyRoomSeconds * 1000)
   app.addHook('onClose', () => sweep.stop())

@@ -1,13 +1,13 @@
 import type { FeatureInstance } from 'flylive-audio-server/feature'
 
 const sweepIntervalMs = 1000
-/** Maximum number of rooms to close per store query. */
+/** Maximum number of empty rooms that one store query returns. */
 const batchSize = 500
 
 /**
  * Periodically closes rooms that have been empty for `idleMs`, with the reason `inactivity`. The store indexes empty
- * rooms by the time they became empty, so a sweep reads only rooms that are due to close. If several servers sweep at
- * the same time, only one of them closes each room.
+ * rooms by the time at which they became empty, so a sweep reads only rooms that it must close. If several servers
+ * sweep at the same time, only one of them closes each room.
  *
  * @param idleMs how long an empty room stays open, in milliseconds
  */
@@ -27,7 +27,7 @@ export function closeIdleRooms (app: Pick<FeatureInstance, 'clock' | 'log' | 'me
           closed.inc()
           log.debug({ roomId }, 'empty room closed')
         } else {
-          // A user has joined, or another server has closed the room.
+          // The room was not closed, because a user has joined it or another server has closed it already.
           await store.forgetEmptyRoom(roomId, before)
         }
       }))

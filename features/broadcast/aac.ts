@@ -4,8 +4,9 @@ import { sampleRate } from 'flylive-audio-server/fmp4'
 
 const bitrate = 48_000
 /**
- * Samples per encoder call: four AAC frames, because each call exchanges several messages with the encoder thread. A
- * part of 12 frames takes exactly three calls and never waits for samples of the next part.
+ * Number of samples per encoder call: four AAC frames. Fewer calls are cheaper, because each call exchanges several
+ * messages with the encoder thread. A part has 12 frames, so exactly three calls encode it, without waiting for samples
+ * of the next part.
  */
 const chunkSamples = 4096
 
@@ -39,8 +40,8 @@ export class AacEncoder {
         onFrame(packet.data)
       }
     })
-    // Only the frames are used; the container is discarded. The format is fragmented MP4, because for other formats the
-    // library keeps all frame positions in memory.
+    // Only the encoded frames are used; the MP4 file is discarded. The output format is fragmented MP4, because the
+    // library keeps the positions of all frames in memory for other formats.
     this.#output = new Output({ format: new Mp4OutputFormat({ fastStart: 'fragmented', minimumFragmentDuration: 1 }), target: new NullTarget() })
     this.#output.addAudioTrack(this.#source)
     this.#opened = this.#output.start()

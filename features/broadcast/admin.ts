@@ -7,16 +7,16 @@ const report = z.object({
   nodeId: z.string().describe('The server that packages the room'),
   startedAt: z.int().describe('Epoch milliseconds'),
   listeners: z.int().describe('Estimated number of players whose playlist requests reach the servers. Players behind a cache are not counted'),
-  waitingRequests: z.int().describe('Number of requests on the packaging server that are waiting for the next part'),
-  delayMs: z.int().nullable().describe('Delay between the mixer and the playlist; null before the first part'),
-  restarts: z.int().describe('How many times the packager was restarted'),
+  waitingRequests: z.int().describe('Number of HLS requests on the packaging server that are waiting for the next part'),
+  delayMs: z.int().nullable().describe('Time from the end of the latest audio until the audio was in the playlist; null before the first part'),
+  restarts: z.int().describe('Number of restarts of the packager after a failure'),
   isEncrypted: z.boolean()
 })
 type Report = z.input<typeof report>
 
 declare module 'flylive-audio-server/feature' {
   interface ClusterRequests {
-    /** Returns the broadcasts packaged by the server that receives the request. */
+    /** Returns the broadcasts that the queried server packages. */
     'broadcast:report': { data: Record<string, never>, reply: Report[] }
   }
 }

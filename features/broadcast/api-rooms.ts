@@ -9,31 +9,32 @@ import type { Broadcasts } from './service.ts'
  */
 export type Caller = { isAdmin: true } | { isAdmin: false, userId: UserId | null }
 
-/** A room that was created over the REST API (`record`), a room that members have joined (`live`), or both. */
+/** A room that was created over the REST API (it has a `record`), that members have joined (it is `live`), or both. */
 export type ApiRoom = { roomId: string, record: RoomRecordOfApi, live: RoomRecord | undefined } | { roomId: string, record: undefined, live: RoomRecord }
 
 /**
- * Looks up rooms for the REST API and checks what callers may do. All methods throw UNAVAILABLE while the store cannot
- * be reached.
+ * Looks up rooms for the REST API, and checks what callers are allowed to do with them. All methods throw UNAVAILABLE
+ * while the store cannot be reached.
  */
 export interface ApiRooms {
   /** @returns undefined if there is no such room */
   find (roomId: string): Promise<ApiRoom | undefined>
   /**
-   * @returns all rooms on air, and the rooms created over the API (for users, only their own), ordered by id
+   * @returns all rooms on air, and rooms that were created over the API, ordered by id. If the caller has a user id,
+   *   the rooms created over the API are only the caller's own rooms
    */
   list (caller: Caller): Promise<ApiRoom[]>
   /**
-   * Whether the caller created the room over the API, has the role host in it, or is its owner. A caller with an admin
-   * key counts as the owner of all rooms.
+   * Whether the caller owns the room: the caller is a server admin, created the room over the API, has the role host in
+   * the room's record, or is the owner of the live room.
    */
   owns (caller: Caller, room: ApiRoom): Promise<boolean>
   /** Whether the caller owns the room or is an admin in it. */
   hosts (caller: Caller, room: ApiRoom): Promise<boolean>
   /**
    * @param onAir for each room, whether it is on air
-   * @returns for each room, whether the caller may list it. Callers may list their own rooms, and rooms on air that
-   *   have no PIN and are not locked
+   * @returns for each room, whether the caller is allowed to list it. Callers can list their own rooms, and rooms on
+   *   air that are neither locked nor protected by a PIN
    */
   areVisible (caller: Caller, rooms: readonly ApiRoom[], onAir: readonly boolean[]): Promise<boolean[]>
 }
@@ -41,8 +42,8 @@ export interface ApiRooms {
 const isSame = (one: UserId | null, other: UserId | null) => one !== null && other !== null && userKeyOf(one) === userKeyOf(other)
 
 /**
- * Whether the API's record applies to the live room. It does not apply if the live room is older than the record or the
- * backend has set a different owner.
+ * Whether the API's record belongs to the live room with the same id. It does not if the live room is older than the
+ * record, or if the backend has given the live room a different owner.
  */
 const isRecordOf = ({ createdAt, ownerId }: RoomRecordOfApi, live: RoomRecord) =>
   live.createdAt >= createdAt && (ownerId === null || isSame(ownerId, live.ownerId))
@@ -53,7 +54,7 @@ export function createApiRooms ({ rooms, store }: Pick<FeatureInstance, 'rooms' 
     return live && { roomId, record: undefined, live }
   }
 
-  /** Whether the caller has an admin key, created the room, or has the role host in it. */
+  /** Whether the caller is a server admin, created the room, or has the role host in the room's record. */
   const isCreator = (caller: Caller, { isAnonymous, ownerId, users }: RoomRecordOfApi) => caller.isAdmin ||
     isSame(caller.userId, ownerId) || (isAnonymous && caller.userId === null) ||
     users.some(({ userId, role }) => role === 'host' && isSame(userId, caller.userId))

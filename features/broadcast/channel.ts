@@ -4,7 +4,7 @@ import { PartCutter } from './part-cutter.ts'
 import type { Codec, Part } from './part-cutter.ts'
 import { aacFrameSamples, isSamePart, nextPartStart, opusFrameSamples, positionAt } from './timeline.ts'
 
-/** A frame of a room's mix. Timestamps count samples at 48 kHz since the mix was opened. */
+/** A frame of a room's mix. Its timestamp is the number of samples (at 48 kHz) since the mix was opened. */
 export type MixInput =
   { kind: 'pcm', timestamp: number, channels: 1 | 2, samples: Int16Array } |
   { kind: 'packet', timestamp: number, payload: Uint8Array }
@@ -12,7 +12,7 @@ export type MixInput =
 export interface ChannelOutput {
   init (codec: Codec, data: Uint8Array): void
   part (part: Part): void
-  /** The channel has failed. The caller must open a new one. */
+  /** The channel has failed. The caller must open a new channel. */
   failed (error: unknown): void
 }
 
@@ -21,19 +21,19 @@ const maxGap = 5 * 48_000
 /** 20 ms of silence. */
 const silentPacket = Uint8Array.of(0xf8, 0xff, 0xfe)
 
-/** Packages one room's mix: encodes the PCM samples as AAC and passes the Opus packets through unchanged. */
+/** Packages the mix of one room: encodes the PCM samples as AAC, and keeps the Opus packets as they are. */
 export class Channel {
   readonly #output: ChannelOutput
   #aac: { encoder: AacEncoder, next: number } | undefined
   #opus: { cutter: PartCutter, next: number } | undefined
-  /** Unix time at timestamp 0 of the mix, in samples. */
+  /** The Unix time of the mix's timestamp 0, as a number of samples. */
   readonly #base: number
   #closed = false
 
-  /** @param startTime Unix time at timestamp 0 of the mix, in milliseconds */
+  /** @param startTime the Unix time of the mix's timestamp 0, in milliseconds */
   constructor (startTime: number, output: ChannelOutput) {
     this.#output = output
-    // Rounded, so that Opus packets start at multiples of their duration.
+    // Round the start time, so that each Opus packet starts at a multiple of its duration.
     this.#base = Math.round(startTime * 48 / opusFrameSamples) * opusFrameSamples
     output.init('opus', initSection({ codec: 'opus' }, 'segments'))
   }
@@ -53,7 +53,7 @@ export class Channel {
   #addPacket (at: number, payload: Uint8Array): void {
     if (this.#opus && at - this.#opus.next > maxGap) this.#opus = undefined
     if (!this.#opus) {
-      // Begin the rendition at the start of a part.
+      // A rendition must begin at the start of a part, so drop packets until then.
       if (isSamePart(positionAt(at - opusFrameSamples), positionAt(at))) return
       this.#opus = { cutter: new PartCutter('opus', at, (part) => this.#output.part(part)), next: at }
     }

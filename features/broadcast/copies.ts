@@ -9,8 +9,8 @@ import type { Air } from './stations.ts'
 declare module 'flylive-audio-server/feature' {
   interface ClusterRequests {
     /**
-     * Returns the parts after a position. If there are none yet, waits for the next part. `listeners` is the number of
-     * listeners on the requesting server.
+     * Returns the parts after the positions in `after`. If there are no such parts yet, waits for the next part.
+     * `listeners` is the number of listeners on the requesting server.
      */
     'broadcast:parts': { data: { roomId: string, nodeId: string, listeners: number, after: Partial<Record<Codec, PartPosition>> }, reply: PartsReply }
   }
@@ -32,7 +32,9 @@ interface PartsReply {
 const waitMs = 1500
 /** How long the requesting server waits for the reply, in milliseconds. */
 const timeoutMs = 4000
-/** How often a copy looks for a new packaging server once the previous one stops, in milliseconds. */
+/**
+ * How often a copy looks for a new packaging server after the previous server has stopped packaging, in milliseconds.
+ */
 const retryMs = 500
 /** How long a copy is kept after the last request from a player, in milliseconds. */
 const idleMs = 30_000
@@ -40,8 +42,8 @@ const idleMs = 30_000
 const maxReplyBytes = 96 * 1024
 
 /**
- * Copies other servers' windows so that players can use any server. A server with a copy sends the packaging server one
- * request per part (over Redis). The number of players does not matter.
+ * Copies the windows of other servers, so that players can use any server. A server with a copy sends one request per
+ * part to the packaging server (over Redis), regardless of the number of its players.
  */
 export interface Copies {
   /**
@@ -49,20 +51,23 @@ export interface Copies {
    *   packages the room
    */
   find (roomId: string): Promise<BroadcastWindow | undefined>
-  /** Continues the window of an ended station with parts from the room's new packaging server. */
+  /** When a station has ended, adds the parts from the room's new packaging server to the station's window. */
   follow (roomId: string, window: BroadcastWindow): void
 }
 
 /**
  * @param ownerOf returns the server that packages a room
- * @param isOnAir returns whether a room is on air; true even while no server packages it
+ * @param isOnAir returns whether a room is on air, even if no server packages the room at the moment
  */
 export function createCopies (app: FeatureInstance, air: Air, ownerOf: (roomId: string) => Promise<string | undefined>, isOnAir: (roomId: string) => Promise<boolean>): Copies {
   const { cluster, log, nodeId } = app
   const closing = new AbortController()
   app.addHook('onClose', async () => closing.abort())
   const running = new Map<string, Promise<BroadcastWindow | undefined>>()
-  /** The time of the last lookup that found no packaging server, by room. For 1 s after it, no new lookup is made. */
+  /**
+   * For each room, the time of the last lookup that found no packaging server. For 1 s after this time, the lookup is
+   * not repeated.
+   */
   const absent = new Map<string, number>()
 
   cluster.answer('broadcast:parts', async ({ roomId, nodeId, listeners, after }) => {
@@ -109,8 +114,8 @@ export function createCopies (app: FeatureInstance, air: Air, ownerOf: (roomId: 
   const pause = async () => await new Promise((resolve) => setTimeout(resolve, retryMs).unref())
 
   /**
-   * Copies new parts into a window until this server packages the room, the broadcast ends, or players stop requesting
-   * it.
+   * Copies new parts into a window until this server packages the room, the broadcast ends, or players no longer
+   * request the window.
    */
   async function follow (roomId: string, window: BroadcastWindow): Promise<void> {
     const isCurrent = () => !closing.signal.aborted && air.windows.get(roomId) === window && !air.stations.has(roomId)
@@ -121,7 +126,7 @@ export function createCopies (app: FeatureInstance, air: Air, ownerOf: (roomId: 
         if (owner !== undefined && owner !== nodeId) {
           const reply = await pull(roomId, owner, window)
           if (!isCurrent()) return
-          // A new broadcast of the room has begun.
+          // The reply belongs to a newer broadcast of the room.
           if (reply.startedAt !== window.options.startedAt) return air.end(roomId)
           apply(window, reply)
           continue
@@ -147,7 +152,7 @@ export function createCopies (app: FeatureInstance, air: Air, ownerOf: (roomId: 
     return window
   }
 
-  // The previous generation of the feature no longer updates these copies, so this generation does.
+  // After a reload, continue to update the copies that the previous generation of the feature updated.
   for (const [roomId, window] of air.windows) if (!air.stations.has(roomId)) follow(roomId, window)
 
   return {

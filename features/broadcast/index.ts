@@ -21,25 +21,26 @@ declare module 'flylive-audio-server/feature' {
   interface FeatureSlots {
     broadcast: {
       /**
-       * Public base URL of `/hls`, for example a CDN's URL; undefined if players use this server's address.
+       * The public base URL of `/hls`, for example the URL of a CDN; undefined if players connect to this server
+       * directly.
        */
       readonly url: string | undefined
     }
   }
   interface FeatureHooks {
     /**
-     * A broadcast was started or stopped. Called once, on the server that started or stopped it. Not called for a
-     * broadcast that ends because its room was closed.
+     * A broadcast has started or stopped. Called only on the server that started or stopped it. Not called when a
+     * broadcast ends because its room was closed.
      *
-     * @param startedAt when the broadcast started, in epoch milliseconds. Identifies the broadcast within the room
+     * @param startedAt when the broadcast started, in epoch milliseconds; distinguishes the broadcasts of a room
      */
     'broadcast:changed': (roomId: string, onAir: boolean, broadcast: { startedAt: number, hlsUrl: string }) => void
   }
 }
 
 /**
- * Broadcasts rooms over HLS to any number of listeners, who need neither WebRTC nor an account. The packager and the
- * latest segments outlive a reload of the feature, so no segment is lost.
+ * Broadcasts rooms over HLS to any number of listeners. These listeners need neither WebRTC nor an account. The
+ * packager and the latest segments survive a reload of the feature, so the broadcast has no gap.
  */
 export default defineFeature(async function broadcast (app, settings) {
   const { clock, hooks, messages, metrics, rooms, sfu } = app
@@ -64,7 +65,7 @@ export default defineFeature(async function broadcast (app, settings) {
   air.onChange()
   const restarts = metrics.counter('flylive_broadcast_restarts_total', 'Restarts of broadcast packagers after a failure')
   air.onRestart = () => restarts.inc()
-  const age = metrics.gauge('flylive_broadcast_age_seconds', 'Age of the latest audio in a playlist. The value is the maximum over all rooms that this server packages. It grows while a packager produces no audio')
+  const age = metrics.gauge('flylive_broadcast_age_seconds', 'Age of the latest audio in a playlist. The value is the maximum over all rooms that this server packages. The age grows while a packager produces no audio')
   const measuring = setInterval(() => age.set(Math.max(0, ...air.stations.values().map(({ ageMs }) => ageMs / 1000))), 1000).unref()
   app.addHook('onClose', async () => clearInterval(measuring))
 
@@ -73,7 +74,7 @@ export default defineFeature(async function broadcast (app, settings) {
     const common = { roomId, hlsUrl: broadcasts.urlOf(roomId), isEncrypted: air.windows.get(roomId)?.options.key !== undefined, serverTime: clock.now() }
     if (!record) return JSON.stringify({ ...common, title: null, hostName: null, speaking: [] })
     const [overview] = await rooms.overviewsOf([record])
-    // The speakers of a locked room are hidden, as in the lobby.
+    // Like the lobby, do not reveal who speaks in a locked room.
     if (!overview || overview.isLocked) return JSON.stringify({ ...common, title: overview?.title ?? null, hostName: null, speaking: [] })
     const speakers = air.stations.has(roomId) ? sfu.speakersOf(roomId) : air.windows.get(roomId)?.speaking ?? []
     const members = await app.store.getMembers(roomId, speakers.map(userKeyOf))

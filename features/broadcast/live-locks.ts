@@ -7,22 +7,22 @@ export const AlreadyLive = createError('ALREADY_LIVE', 'You are already sending 
 export interface LiveLock {
   session: Session
   roomId: string
-  /** Identifies the connection in the store. */
+  /** The value of the lock in the store. It identifies the connection. */
   value: string
 }
 
 /** Lock renewal interval, in milliseconds. */
 const renewMs = 1000
 /**
- * How long a lock is valid after its last renewal, in milliseconds. After that, a connection on any server can take the
- * lock.
+ * How long a lock is valid after its last renewal, in milliseconds. After this time, another connection of the user can
+ * take the lock, on any server.
  */
 const lockMs = 3000
 
 /**
- * Limits each user to one connection that sends audio, across all servers.
+ * Allows each user to send audio over only one connection, across all servers.
  *
- * @param held the locks that this server holds, by user
+ * @param held the locks of the connections to this server, by user
  */
 export function limitLiveConnections (app: FeatureInstance, held: Map<string, LiveLock>): void {
   const { hooks, kv, log, nodeId, sfu } = app
@@ -51,7 +51,7 @@ export function limitLiveConnections (app: FeatureInstance, held: Map<string, Li
     if (lock?.session === session) logged(release(session.userKey, lock))
   })
 
-  /** Locks of users who had no producer when their lock was last renewed. */
+  /** The locks whose connections had no producer when the locks were last renewed. */
   let silent = new Set<LiveLock>()
   async function renew (userKey: string, lock: LiveLock): Promise<void> {
     if (silent.has(lock) && !isLive(lock)) return await release(userKey, lock)

@@ -1,7 +1,7 @@
 import { roomId, z } from 'flylive-audio-server/feature'
 import type { EventMap, RequestMap } from 'flylive-audio-server/feature'
 
-const hlsUrl = z.string().describe('URL of the HLS master playlist; without BROADCAST_URL, a path on this server')
+const hlsUrl = z.string().describe('URL of the HLS master playlist. If BROADCAST_URL is not set, this is a path on this server')
 
 export const requests = {
   'broadcast:start': {

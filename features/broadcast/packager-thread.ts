@@ -4,7 +4,7 @@ import { Channel } from './channel.ts'
 import type { MixInput } from './channel.ts'
 import type { FromPackager, ToPackager } from './packager-messages.ts'
 
-// The packager thread of a server. It handles all rooms that the server packages.
+// The code of the packager thread. A server has one such thread, which handles all rooms that the server packages.
 
 const main = parentPort as MessagePort
 const send = (message: FromPackager, transfer: ArrayBuffer[] = []) => main.postMessage(message, transfer)

@@ -13,9 +13,9 @@ export interface PackagerListener {
   failed (reason: string): void
 }
 
-/** A room's channel to the packager thread. */
+/** Sends the audio of one room to the packager thread. */
 export interface PackagerChannel {
-  /** @param port receives the PCM samples and packets of the mix; transferred to the thread */
+  /** @param port receives the PCM samples and packets of the mix. It is transferred to the packager thread */
   input (port: MessagePort): void
   /** Idempotent. */
   close (): void
@@ -30,7 +30,7 @@ export class Packager {
   #worker: Worker | undefined
   #nextId = 1
 
-  /** @param startTime Unix time at timestamp 0 of the mix, in milliseconds */
+  /** @param startTime the Unix time of the mix's timestamp 0, in milliseconds */
   open (startTime: number, listener: PackagerListener): PackagerChannel {
     const id = this.#nextId++
     const worker = this.#worker ??= this.#start()
@@ -49,7 +49,7 @@ export class Packager {
     await this.#worker?.terminate()
   }
 
-  /** Simulates a crash of the thread, for tests. */
+  /** Ends the thread as a crash would; only for tests. */
   async crash (): Promise<void> {
     await this.#worker?.terminate()
   }

@@ -9,13 +9,13 @@ export type Codec = 'aac' | 'opus'
 export interface Part extends PartPosition {
   codec: Codec
   data: Uint8Array
-  /** Unix time of the first sample, in samples at 48 kHz. */
+  /** The Unix time of the first sample, as a number of samples at 48 kHz. */
   start: number
   /** In samples. */
   duration: number
-  /** Whether the part begins a timeline or follows a gap. */
+  /** True if the part is the first part of a timeline or follows a gap. */
   discontinuity: boolean
-  /** Number of discontinuities up to and including this part. Set by `Rendition.add`. */
+  /** Number of discontinuities in the broadcast up to and including this part. Set by `Rendition.add`. */
   discontinuities?: number
 }
 
@@ -25,11 +25,11 @@ export class PartCutter {
   readonly #onPart: (part: Part) => void
   #frames: Frame[] = []
   #start = 0
-  /** Start of the next frame: Unix time, in samples. */
+  /** When the next frame starts, in Unix time as a number of samples. */
   #next: number
   #discontinuity = true
 
-  /** @param start start of the first frame: Unix time, in samples */
+  /** @param start when the first frame starts, in Unix time as a number of samples */
   constructor (codec: Codec, start: number, onPart: (part: Part) => void) {
     this.#codec = codec
     this.#next = start

@@ -4,27 +4,27 @@ import type { Codec, Part } from './part-cutter.ts'
 import { comparePositions, partSamples, partsPerSegment, segmentSamples, targetDuration } from './timeline.ts'
 import type { PartPosition } from './timeline.ts'
 
-/** Number of complete segments in the playlist. */
+/** Maximum number of complete segments in the playlist. */
 const listedSegments = 5
-/** Number of segments that stay available after they leave the playlist. */
+/** Number of segments that players can still request after the playlist no longer lists them. */
 const keptSegments = 3
-/** The playlist lists the parts of the current segment and of this many complete segments before it. */
+/** For this many complete segments before the current segment, the playlist also lists the parts. */
 const segmentsWithParts = 2
-/** How many segments a request may be ahead of the current segment. */
+/** A request for a segment that is further than this many segments ahead of the current segment is invalid. */
 const maxAhead = 2
-/** How long a request may wait for a part, in milliseconds. */
+/** Maximum time that a request waits for a part, in milliseconds. */
 const maxHoldMs = 3 * targetDuration * 1000
 
-/** The result of a request. `held`: the request waited for a part that did not arrive in time. */
+/** The result of a request. `held` means that the request waited for a part, but the part did not arrive in time. */
 export type Answer<T> = { kind: 'found', value: T } | { kind: 'missing' | 'invalid' | 'held' }
 
 interface Segment {
   number: number
   parts: Part[]
   isComplete: boolean
-  /** Number of discontinuities up to and including this segment. */
+  /** Number of discontinuities in the broadcast up to and including this segment. */
   discontinuities: number
-  /** Whether the segment begins a new timeline. */
+  /** True if the segment begins a new timeline. */
   discontinuity: boolean
   sealed?: Uint8Array
 }
@@ -33,11 +33,17 @@ export interface RenditionOptions {
   lowLatency: boolean
   /** AES-128 key; absent if the broadcast is not encrypted. */
   key?: Uint8Array | undefined
-  /** Initial value of EXT-X-DISCONTINUITY-SEQUENCE. A server that takes over the broadcast passes a higher value. */
+  /**
+   * Initial value of EXT-X-DISCONTINUITY-SEQUENCE. When another server takes over the broadcast, it passes a higher
+   * value.
+   */
   discontinuities: number
 }
 
-/** The window of one rendition: the latest segments with their parts, the playlist, and waiting requests. */
+/**
+ * One rendition of a broadcast: its latest segments with their parts, its playlist, and the requests that wait for
+ * parts.
+ */
 export class Rendition {
   readonly codec: Codec
   readonly #options: RenditionOptions
@@ -71,11 +77,12 @@ export class Rendition {
     const last = this.#segments.at(-1)
     const lastPart = last?.parts.at(-1)
     const continues = lastPart !== undefined && part.start === lastPart.start + lastPart.duration
-    // After a restart of the packager, the rest of an incomplete segment is skipped.
+    // If the packager was restarted during a segment, drop the later parts of that segment.
     if (last && (part.segment < last.number || (part.segment === last.number && (!continues || last.isComplete)))) return
     if (last?.number === part.segment) last.parts.push(part)
     else {
-      // Clients derive segment numbers from positions in the playlist, so the playlist must not have gaps.
+      // Clients calculate the number of a segment from its position in the playlist, so the playlist must not skip a
+      // segment.
       if (last && part.segment !== last.number + 1) this.#segments.length = 0
       const discontinuity = part.discontinuities === undefined ? !continues : part.discontinuity
       if (last) last.isComplete = true
@@ -83,7 +90,7 @@ export class Rendition {
       this.#segments.push({ number: part.segment, parts: [part], isComplete: false, discontinuity, discontinuities: this.#discontinuities })
     }
     const segment = this.#segments.at(-1) as Segment
-    // Copies on other servers use these values instead of counting discontinuities themselves.
+    // Servers that copy this part use these values, so that they do not have to count discontinuities.
     Object.assign(part, { discontinuity: segment.discontinuity, discontinuities: segment.discontinuities })
     if (part.part === partsPerSegment - 1) segment.isComplete = true
     while (this.#segments.length > listedSegments + keptSegments + 1) this.#segments.shift()
@@ -92,7 +99,7 @@ export class Rendition {
     for (const wait of [...this.#waiting]) if (comparePositions(wait.position, end) < 0) wait.done(true)
   }
 
-  /** Ends all requests that are waiting for a part. */
+  /** Stops all requests from waiting for a part. */
   close (): void {
     this.#closed = true
     for (const wait of [...this.#waiting]) wait.done(false)
@@ -104,27 +111,29 @@ export class Rendition {
   }
 
   /**
-   * Returns the playlist once it contains the requested part.
+   * Waits until the playlist contains the requested part, then returns the playlist.
    *
-   * @param segment the value of `_HLS_msn`; if undefined, the current playlist is returned
-   * @param part the value of `_HLS_part`; undefined (as in requests from Safari) means the first part of the segment
-   * @param suffix appended to the URL of the key
+   * @param segment the value of `_HLS_msn`; if undefined, the current playlist is returned without waiting for a
+   *   particular part
+   * @param part the value of `_HLS_part`; if undefined (Safari does not send it), the first part of the segment
+   * @param suffix text to append to the URL of the key in the playlist
    */
   async playlist (segment: number | undefined, part: number | undefined, suffix: string, signal: AbortSignal): Promise<Answer<string>> {
     if (segment === undefined && part !== undefined) return { kind: 'invalid' }
-    // Players cannot start from a playlist that has no segments.
+    // Wait for the first complete segment, because players cannot start from a playlist without segments.
     while (!this.#segments.some(({ isComplete }) => isComplete)) if (!await this.nextPart(signal)) return { kind: 'held' }
     if (segment !== undefined) {
       const last = this.#segments.at(-1)?.number
       if (last !== undefined && segment > last + maxAhead) return { kind: 'invalid' }
-      // A part number beyond the segment's last part means the first part of the next segment.
+      // If the part number is greater than that of the segment's last part, the request is for the next segment's first
+      // part.
       const position = (part ?? 0) >= partsPerSegment ? { segment: segment + 1, part: 0 } : { segment, part: part ?? 0 }
       if (!await this.#arrival(position, signal)) return { kind: 'held' }
     }
     return this.#closed ? { kind: 'missing' } : { kind: 'found', value: this.#cachedPlaylist(suffix) }
   }
 
-  /** @returns whether a new part arrived in time */
+  /** @returns whether a new part arrived before the wait timed out or was cancelled */
   async nextPart (signal: AbortSignal): Promise<boolean> {
     return await this.#arrival(this.#end, signal)
   }
@@ -136,7 +145,7 @@ export class Rendition {
     return { kind: 'found', value: segment.sealed }
   }
 
-  /** Returns a part. Waits for an unfinished part that the playlist has announced. */
+  /** Returns a part. If the part is the next one, which the playlist has announced, waits until it is complete. */
   async part (position: PartPosition, signal: AbortSignal): Promise<Answer<Uint8Array>> {
     const find = () => this.#segments.find(({ number }) => number === position.segment)?.parts.find(({ part }) => part === position.part)
     if (!find()) {
@@ -148,7 +157,7 @@ export class Rendition {
     return found ? { kind: 'found', value: this.#seal(position.segment, found.data) } : { kind: 'missing' }
   }
 
-  /** The position after the last part. */
+  /** The position of the next part. */
   get #end (): PartPosition {
     const last = this.#segments.at(-1)
     if (!last) return { segment: 0, part: 0 }
@@ -187,8 +196,8 @@ export class Rendition {
     const cached = this.#playlists.get(suffix)
     if (cached !== undefined) return cached
     const text = this.#render(suffix)
-    // The playlist of an encrypted broadcast contains the listener's token, so it is different for each listener. The
-    // size of the cache is therefore limited. Once the cache is full, other playlists are rendered for each request.
+    // The playlist of an encrypted broadcast contains the listener's token, so each listener has a different playlist.
+    // The size of the cache is therefore limited; if the cache is full, further playlists are not cached.
     if (this.#playlists.size < 100) this.#playlists.set(suffix, text)
     return text
   }
@@ -229,7 +238,7 @@ export class Rendition {
   }
 }
 
-/** @returns the initialization vector of a segment and its parts: the segment number */
+/** @returns the initialization vector with which a segment and its parts are encrypted: the segment number */
 function initialVector (segment: number): Buffer {
   const iv = Buffer.alloc(16)
   iv.writeBigUInt64BE(BigInt(segment), 8)

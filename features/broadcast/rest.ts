@@ -8,7 +8,7 @@ import type { RoomRecordOfApi, RoomRecords } from './room-records.ts'
 import type { Broadcasts } from './service.ts'
 import type { KeyTokens } from './tokens.ts'
 
-const status = z.enum(['onair', 'idle', 'left']).describe('`onair`: in a seat and not self-muted; `idle`: in the room, but without a seat or self-muted; `left`: not in the room')
+const status = z.enum(['onair', 'idle', 'left']).describe('`onair`: the user has a seat and is not self-muted; `idle`: the user is in the room, but has no seat or is self-muted; `left`: the user is not in the room')
 const view = z.object({
   roomId: z.string(),
   hlsUrl: z.string(),
@@ -22,20 +22,20 @@ const success = z.literal(true)
 const defaultMaxAnchors = 3
 const createBody = z.object({
   roomId: z.string().regex(/^[A-Za-z0-9_-]{3,32}$/, 'must be 3–32 characters of A–Z a–z 0–9 _ -').optional(),
-  pin: z.string().regex(/^[A-Za-z0-9]{6}$/, 'must be 6 letters or digits').optional().describe('Encrypts the broadcast and locks the room: everyone except its owner needs the PIN to join. Default: a random PIN that neither encrypts the broadcast nor locks the room'),
+  pin: z.string().regex(/^[A-Za-z0-9]{6}$/, 'must be 6 letters or digits').optional().describe('PIN that encrypts the broadcast and locks the room: everyone except the owner of the room needs the PIN to join. Default: a random PIN that neither encrypts the broadcast nor locks the room'),
   maxAnchors: z.int().min(1).max(5).default(defaultMaxAnchors)
 })
 const params = z.object({ roomId: anyRoomId })
 const tags = ['broadcast']
 const security: readonly Record<string, readonly string[]>[] = [{ token: [] }, { adminKey: [] }]
-/** Prefix of the user ids that the API creates. */
+/** Prefix of the ids of users that the API creates. */
 const userPrefix = 'user-'
 const isApiUser = (userId: unknown): userId is string => typeof userId === 'string' && userId.startsWith(userPrefix)
-/** Lifetime of a token for a user that the API creates. */
+/** Lifetime of the token that the API creates for a new user. */
 const tokenLifetime = '12h'
 const removalJob = 'broadcast-removal'
 
-/** Adds the REST API of the earlier Go server: /api/rooms and /api/token. */
+/** Adds the routes /api/rooms and /api/token, which are compatible with the earlier server in Go. */
 export function restRoutes (app: FeatureInstance, settings: z.output<typeof config>, records: RoomRecords, apiRooms: ApiRooms, broadcasts: Broadcasts, tokens: KeyTokens): void {
   const { clock, features, hooks, jobs, log, rooms, store } = app
 
@@ -45,7 +45,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     try {
       if (auth) return { isAdmin: false, userId: (await auth.authenticate(request)).user.id }
     } catch (error) {
-      // Check for a user token first: checking a user token as an admin key would count as a wrong key.
+      // Check first whether the token is a user token, because a user token would count as a wrong admin key.
       if (await app.admin.identify(request)) return { isAdmin: true }
       throw error
     }
@@ -56,16 +56,16 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
 
   const callers = new WeakMap<HttpRequest, Caller>()
   /**
-   * Identifies the caller before the request is validated, so that validation errors reveal nothing to unauthenticated
-   * clients.
+   * Identifies the caller before the request is validated, so that unauthenticated clients receive no validation
+   * errors.
    */
   const preValidation = async (request: HttpRequest) => { callers.set(request, await identify(request)) }
   const callerOf = (request: HttpRequest) => callers.get(request) as Caller
 
   /**
-   * Returns a room that the caller may manage.
+   * Returns a room if the caller is allowed to manage it.
    *
-   * @param required `host` also allows admins of the room
+   * @param required `owner` if the caller must own the room; `host` if the caller can also be an admin of the room
    * @throws ROOM_NOT_FOUND, FORBIDDEN
    */
   async function ownRoom (request: HttpRequest, roomId: string, required: 'owner' | 'host'): Promise<ApiRoom> {
@@ -95,7 +95,10 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     })
   }
 
-  /** Puts a room on air if it was started over the API. The room must have members: an empty room has no audio. */
+  /**
+   * Puts a room with members on air if it has been started over the API. An empty room is not put on air, because it
+   * has no audio.
+   */
   async function openIfStarted (roomId: string): Promise<void> {
     const room = await apiRooms.find(roomId)
     if (room?.record?.startedAt !== undefined) await broadcasts.open(roomId)
@@ -105,7 +108,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     return room && { ...(room.ownerId === null ? {} : { ownerId: room.ownerId }), ...(room.isProtected ? { pin: room.pin } : {}) }
   })
   hooks.on('room:created', async ({ roomId }) => await openIfStarted(roomId))
-  // A user with the role `host` becomes an admin of the room.
+  // When a user with the role `host` joins the room, the user becomes an admin of the room.
   hooks.on('room:userJoined', async (roomId, { userId }) => {
     if (!isApiUser(userId)) return
     const { record, live } = await apiRooms.find(roomId) ?? {}
@@ -146,7 +149,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     const caller = callerOf(request)
     const { roomId } = request.params
     const [room, onAir] = await Promise.all([apiRooms.find(roomId), isOnAir(roomId)])
-    // If the caller may neither list nor manage the room, do not reveal that it exists.
+    // If the caller is not allowed to list or manage the room, do not reveal that the room exists.
     if (!room || !((await apiRooms.areVisible(caller, [room], [onAir]))[0] === true || await apiRooms.hosts(caller, room))) throw new RoomNotFound(roomId)
     return { success: true as const, room: { ...viewOf(room, onAir), users: await usersOf(room) } }
   })
@@ -163,7 +166,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
       await scheduleRemoval(started)
     }
     if (live) await broadcasts.open(roomId)
-    // The first member may have joined in the meantime.
+    // If the first member has joined since `find`, put the room on air now.
     else if (await store.getRoom(roomId)) await openIfStarted(roomId)
     return { success: true as const, room: viewOf(room, await isOnAir(roomId)) }
   })
@@ -196,7 +199,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     const userId = `${userPrefix}${randomUUID()}`
     const room = await records.change(roomId, (room) => {
       if (role === 'anchor' && room.users.filter((user) => user.role === 'anchor').length >= room.maxAnchors) throw new AnchorLimit(roomId, room.maxAnchors)
-      // When the list is full, remove the oldest guests from it.
+      // If the list of users is full, remove the oldest guest from it.
       const others = room.users.length < maxUsers ? room.users : room.users.filter((user, i) => user.role !== 'guest' || i > room.users.length - maxUsers)
       return { ...room, users: [...others, { userId, role }] }
     })
@@ -227,8 +230,8 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
   }
 
   /**
-   * The time at which a room must be removed: `idleMinutes` after its creation if it was not started, otherwise
-   * `maxHours` after its start.
+   * The time at which a room must be removed: `maxHours` after it was started or, if it was not started, `idleMinutes`
+   * after it was created.
    */
   const dueAt = ({ createdAt, startedAt }: RoomRecordOfApi) =>
     startedAt === undefined ? createdAt + settings.idleMinutes * 60_000 : startedAt + settings.maxHours * 3_600_000
@@ -239,12 +242,12 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     if (!record) return
     if (dueAt(record) > clock.now()) return await scheduleRemoval(record)
     const room = await apiRooms.find(roomId)
-    // If the record does not apply to the live room, the room stays open.
+    // If the record does not belong to the live room, delete only the record.
     if (room?.record) await remove(room, 'inactivity')
     else await records.delete(roomId)
   })
-  // Schedule all removals again: the settings may have changed, and a server without Redis loses its jobs when it
-  // restarts.
+  // Schedule the removal of all rooms again, because the settings may have changed, and because a server without Redis
+  // loses its jobs when it restarts.
   hooks.on('feature:loaded', (name) => {
     if (name !== 'broadcast') return
     records.list().then(async (all) => await Promise.all(all.map(scheduleRemoval))).catch((err: unknown) => log.warn({ err }, 'failed to schedule the removal of rooms'))

@@ -12,25 +12,27 @@ const record = z.object({
   roomId: z.string(),
   /** Null if a server admin or an anonymous client created the room. */
   ownerId: userIdSchema.nullable(),
-  /** Whether a client without a token created the room. If so, any client without a token may manage the room. */
+  /** True if a client without a token created the room. Any client without a token can manage such a room. */
   isAnonymous: z.boolean().default(false),
   pin: z.string(),
-  /** Whether a client chose the PIN. A generated PIN does not protect the broadcast. */
+  /**
+   * True if a client chose the PIN; false if the server generated it. A generated PIN does not protect the broadcast.
+   */
   isProtected: z.boolean(),
   maxAnchors: z.int(),
   /** Epoch milliseconds. */
   createdAt: z.number(),
-  /** When the room was first started; absent until then. Epoch milliseconds. */
+  /** When the room was first started; undefined if it has not been started. Epoch milliseconds. */
   startedAt: z.number().optional(),
   users: z.array(z.object({ userId: z.string(), role: userRole }))
 })
 /**
- * A room created over the REST API. `isRecordOf` in api-rooms.ts decides whether this record applies to the live room
- * with the same id.
+ * A room that was created over the REST API. A live room with the same id can be a different room; see `isRecordOf` in
+ * api-rooms.ts.
  */
 export type RoomRecordOfApi = z.output<typeof record>
 
-/** Maximum number of users listed per room. */
+/** When the list of users in a room's record has this length, the oldest guests are removed from the list. */
 export const maxUsers = 1000
 
 /**
@@ -48,7 +50,7 @@ export interface RoomRecords {
   /**
    * Changes a room atomically.
    *
-   * @param change returns the changed record. Called again if another server changes the record first
+   * @param change returns the changed record. It is called again if another server changes the record at the same time
    * @returns undefined if there is no such room
    */
   change (roomId: string, change: (room: RoomRecordOfApi) => RoomRecordOfApi): Promise<RoomRecordOfApi | undefined>
@@ -61,7 +63,7 @@ const randomText = (length: number) => Array.from({ length }, () => alphanumeric
 
 export function createRoomRecords ({ clock, kv }: FeatureInstance, maxRoomsPerUser: number): RoomRecords {
   const rooms = kv.namespace('broadcast-rooms')
-  /** Each user's room ids, so that a quota check needs no scan. */
+  /** The ids of each user's rooms, so that checking the quota does not require reading all rooms. */
   const owned = kv.namespace('broadcast-owned')
   const parse = (text: string | undefined) => text === undefined ? undefined : record.parse(JSON.parse(text))
 
@@ -69,7 +71,7 @@ export function createRoomRecords ({ clock, kv }: FeatureInstance, maxRoomsPerUs
   const ids = async () => (await rooms.list()).sort()
   const parseOwned = (text: string | undefined) => text === undefined ? [] : z.array(z.string()).parse(JSON.parse(text))
 
-  /** @param update returns undefined to leave the list unchanged */
+  /** @param update returns the new list, or undefined to leave the list unchanged */
   async function changeOwned (ownerId: UserId, update: (ids: readonly string[]) => string[] | undefined): Promise<boolean> {
     const key = userKeyOf(ownerId)
     for (;;) {
@@ -81,7 +83,7 @@ export function createRoomRecords ({ clock, kv }: FeatureInstance, maxRoomsPerUs
   }
 
   /**
-   * Counts a room against a user's quota.
+   * Adds a room to the list of rooms that count towards a user's quota.
    *
    * @returns false if the user already has the maximum number of rooms
    */
@@ -89,8 +91,8 @@ export function createRoomRecords ({ clock, kv }: FeatureInstance, maxRoomsPerUs
     await changeOwned(ownerId, (ids) => ids.includes(roomId) ? [...ids] : ids.length >= maxRoomsPerUser ? undefined : [...ids, roomId])
 
   /**
-   * Removes nonexistent rooms from a user's quota. They remain there if a server dies while it creates or deletes a
-   * room.
+   * Removes rooms that no longer exist from a user's list of rooms. Such entries remain if a server dies while it
+   * creates or deletes a room.
    *
    * @returns whether any rooms were removed
    */

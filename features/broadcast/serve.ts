@@ -10,25 +10,28 @@ export interface ServeOptions {
   /** @returns undefined if the room is not on air */
   find (roomId: string): Promise<BroadcastWindow | undefined>
   /**
-   * Whether a room is on air. True even while no server packages the room, for example during a takeover by another
-   * server.
+   * Whether a room is on air, even if no server packages the room at the moment (for example because another server is
+   * taking over the broadcast).
    */
   isOnAir (roomId: string): Promise<boolean>
   /** @returns undefined if the room is not on air or its broadcast is not encrypted */
   keyOf (roomId: string): Promise<Uint8Array | undefined>
-  /** Whether a token gives access to the key of a room. */
+  /** Whether a token gives access to the encryption key of a room's broadcast. */
   isToken (token: string, roomId: string): boolean
-  /** URL of a room's master playlist, on the CDN if there is one. */
+  /** The URL of a room's master playlist. It is on the CDN if one is configured. */
   urlOf (roomId: string): string
-  /** Returns the data that the listening page shows, as JSON. */
+  /** Returns the data for the listening page, as JSON. */
   info (roomId: string): Promise<string>
-  /** Counts a request in the metrics. */
+  /** Counts an HLS request in the metrics. */
   count (kind: 'master' | 'playlist' | 'blocking' | 'segment' | 'part' | 'init' | 'key' | 'info', status: number): void
 }
 
 const types = { playlist: 'application/vnd.apple.mpegurl', media: 'audio/mp4', key: 'application/octet-stream', json: 'application/json; charset=utf-8', text: 'text/plain; charset=utf-8' }
 const immutable = 'public, max-age=60, immutable'
-/** Pages from any origin may read the responses, because the player's page and the CDN may have different origins. */
+/**
+ * These headers let pages from any origin read the responses, because the page with the player and the CDN may have
+ * different origins.
+ */
 const shared = {
   'access-control-allow-origin': '*',
   'cross-origin-resource-policy': 'cross-origin',
@@ -70,7 +73,7 @@ async function answerTo (url: URL, options: ServeOptions, signal: AbortSignal): 
   const window = await options.find(roomId)
   if (!window) {
     if (await options.isOnAir(roomId)) return { ...error(503, 'The broadcast is starting'), cache: 'no-store' }
-    // With this URL, the listening page can ask the CDN whether the room is on air.
+    // The listening page uses this URL to ask the CDN, instead of this server, whether the room is on air.
     return file === 'info' ? notFound({ hlsUrl: options.urlOf(roomId) }) : notFound()
   }
   const suffix = token !== null && window.options.key && options.isToken(token, roomId) ? `?token=${encodeURIComponent(token)}` : ''

@@ -9,16 +9,16 @@ import { NotOnAir } from './errors.ts'
 import { BroadcastWindow, firstDiscontinuity } from './window.ts'
 import type { Air, Station } from './stations.ts'
 
-/** The stored state of a room that is or was on air. */
+/** The stored broadcast state of a room that is on air or has been on air. */
 export const broadcastState = z.object({
-  /** Absent while the room is not on air. */
+  /** Undefined if the room is not on air. */
   onAir: z.object({
-    /** Epoch milliseconds; different for each broadcast of the room. */
+    /** When the broadcast started, in epoch milliseconds. Each broadcast of a room has a different value. */
     startedAt: z.number(),
     /** AES-128 key, base64. */
     key: z.string().optional()
   }).optional(),
-  /** Whether the last broadcast was stopped by a request. If so, no broadcast starts automatically. */
+  /** True if the last broadcast ended because of a request. Broadcasts then no longer start automatically. */
   stopped: z.boolean().optional()
 })
 type State = z.output<typeof broadcastState>
@@ -49,7 +49,7 @@ export interface Broadcasts {
    */
   close (roomId: string): Promise<boolean>
   urlOf (roomId: string): string
-  /** Whether a room is on air. Reads only this server's memory, so the room must have members on this server. */
+  /** Whether a room is on air. Reads only the memory of this server, so the room must have members on this server. */
   isOnAirHere (roomId: string): boolean
   isOnAir (roomIds: readonly string[]): Promise<boolean[]>
   /**
@@ -58,23 +58,23 @@ export interface Broadcasts {
   keyOf (roomId: string): Promise<Uint8Array | undefined>
   /** @returns the ids of the servers that package at least one room */
   packagers (): Promise<string[]>
-  /** @returns the ids of the rooms on air; may include rooms that recently went off air */
+  /** @returns the ids of the rooms on air, and of some rooms that recently went off air */
   roomsOnAir (): Promise<string[]>
   find: Copies['find']
 }
 
-/** How often a server renews its leases and tries to take free ones, in milliseconds. */
+/** How often a server renews its leases and tries to take free leases, in milliseconds. */
 const renewMs = 1000
-/** How long a lease lasts after its last renewal, in milliseconds. After that, another server can take it. */
+/** A lease expires this many milliseconds after its last renewal. Another server can then take the lease. */
 const leaseMs = 4000
-/** How long an entry in the list of rooms on air lasts after its last renewal, in milliseconds. */
+/** An entry in the list of rooms on air expires this many milliseconds after its last renewal. */
 const listedMs = 60_000
 /**
- * How long a server without connected speakers waits before it takes a free lease, in milliseconds. Servers with more
- * connected speakers wait less, so they take the lease first.
+ * How long a server to which no speaker is connected waits before it takes a free lease, in milliseconds. The more
+ * speakers are connected to a server, the less it waits, so the server with the most speakers takes the lease.
  */
 const bidMs = 300
-/** A server with at least this many connected speakers does not wait. */
+/** A server to which at least this many speakers are connected does not wait. */
 const maxVoices = 10
 
 /** @param isProtected returns whether a room's PIN was set over the REST API */
@@ -84,8 +84,8 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
   /** For each room, the id of the server that packages it. */
   const leases = kv.namespace('broadcast-leases')
   /**
-   * The rooms on air, and some rooms that recently went off air. Unlike a lease, an entry exists from the start of the
-   * broadcast and remains during a takeover by another server.
+   * The rooms on air, and some rooms that recently went off air. Leases cannot replace this list, because a room on air
+   * has no lease when its broadcast starts, and while another server takes over the broadcast.
    */
   const listed = kv.namespace('broadcast-listed')
   const listedAt = new WeakMap<Station, number>()
@@ -112,7 +112,7 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
     return await take(undefined)
   }
 
-  /** Keeps a station's room in the list of rooms on air. */
+  /** Renews the entry of a station's room in the list of rooms on air, if necessary. */
   async function list (station: Station): Promise<void> {
     if (performance.now() - (listedAt.get(station) ?? -Infinity) < listedMs / 3) return
     listedAt.set(station, performance.now())
@@ -128,8 +128,8 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
     const onAir = rooms.get(roomId) ? state.peek(roomId)?.onAir : undefined
     const running = air.stations.get(roomId)
     if (running && running.startedAt !== onAir?.startedAt) {
-      // If the room has no members on this server, another server may package it. The window stays open, so that
-      // players can continue on this server.
+      // If the room has no more members on this server, another server may continue the broadcast. The window then
+      // stays open, so that players can stay on this server.
       if (rooms.get(roomId)) air.end(roomId)
       else running.close()
       await release(roomId)
@@ -142,7 +142,8 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
       const mix = await sfu.mix(roomId)
       if (closed || state.peek(roomId)?.onAir?.startedAt !== onAir.startedAt) return mix.close()
       const { lowLatency, opus } = settings
-      // If this server has a copy of the broadcast, keep the window of the copy, so that players can continue.
+      // If this server has a copy of the broadcast, continue the window of that copy, so that its players notice no
+      // change.
       const copy = air.windows.get(roomId)
       const isSame = copy?.options.startedAt === onAir.startedAt
       if (!isSame) air.end(roomId)
@@ -174,12 +175,12 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
     closed = true
     clearInterval(timer)
     await Promise.all(reviews.values())
-    // On a reload, the stations keep running.
+    // During a reload, the stations continue to run, so release their leases only at shutdown.
     if (app.drain.draining) await Promise.allSettled(air.stations.keys().map(release))
   })
   hooks.on('feature:loaded', (name) => { if (name === 'broadcast') reviewAll() })
   hooks.on('feature:disabled', (name) => {
-    // While the feature is off, no server can take over a room, so the leases are not needed.
+    // While the feature is off, no server packages rooms, so release the leases.
     if (name === 'broadcast') for (const roomId of air.stations.keys()) release(roomId).catch((err: unknown) => log.debug({ err, roomId }, 'failed to release the lease of a broadcast'))
   })
   state.onChange(({ roomId }, current) => {
@@ -217,7 +218,7 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
   }
 
   async function open (roomId: string, { isAutomatic = false } = {}): Promise<void> {
-    // The callback of `change` may run several times, so create these values outside it.
+    // Create these values outside the callback of `change`, because the callback may run several times.
     const [startedAt, key] = [clock.now(), randomBytes(16).toString('base64')]
     const isEncrypted = settings.encrypt || await isProtected(roomId) || await hasPin(roomId)
     await listed.set(roomId, '', { ttlMs: listedMs })

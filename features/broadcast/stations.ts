@@ -5,36 +5,45 @@ import { Packager } from './packager.ts'
 import type { PackagerChannel } from './packager.ts'
 import type { BroadcastWindow } from './window.ts'
 
-/** Delay before a failed packager is restarted, in milliseconds. */
+/** Delay between the failure of a packager and its restart, in milliseconds. */
 const restartDelayMs = 500
-/** How long another server's listener count is valid, in milliseconds. */
+/** A listener count from another server is used for this long, in milliseconds. */
 const reportMs = 10_000
 
 interface StationEvents {
   closed (station: Station): void
-  /** The packager is about to be restarted. */
+  /** The packager has failed and will be restarted. */
   restarted (): void
 }
 
-/** Packages the mix of one room on this server. A station ends when its mix ends. */
+/** Packages the mix of one room on this server. When the mix closes, the station closes too. */
 export class Station {
   readonly roomId: string
   readonly window: BroadcastWindow
-  /** How many times the packager was restarted. */
+  /** Number of restarts of the packager after a failure. */
   restarts = 0
-  /** Time from the end of the audio in the latest part until the part was in the playlist, in milliseconds. */
+  /**
+   * The time between the end of the latest part's audio and the arrival of that part in the playlist, in milliseconds.
+   */
   delayMs: number | undefined
   /**
-   * Listener counts of the other servers, by server. `at`: when the count was reported, in `performance.now()` time.
+   * The latest listener count of each other server. `at` is the value of `performance.now()` when the server reported
+   * it.
    */
   readonly #elsewhere = new Map<string, { listeners: number, at: number }>()
   readonly #mix: RoomMix
   readonly #packager: Packager
-  /** Unix time at timestamp 0 of the mix, in milliseconds. A restarted packager continues the same timeline. */
+  /**
+   * The Unix time of the mix's timestamp 0, in milliseconds. A restarted packager receives the same value, so it
+   * continues the timeline.
+   */
   readonly #startTime: number
   readonly #log: Logger
   readonly #events: StationEvents
-  /** End of the latest part's audio, in epoch milliseconds. Initially, the time when the station opened. */
+  /**
+   * When the audio of the latest part ended, in epoch milliseconds. Before the first part, the time at which the
+   * station was opened.
+   */
   #latest = Date.now()
   #channel: PackagerChannel | undefined
   #timer: NodeJS.Timeout | undefined
@@ -63,7 +72,7 @@ export class Station {
     return this.#elsewhere.values().reduce((sum, { listeners, at }) => now - at < reportMs ? sum + listeners : sum, this.window.listeners)
   }
 
-  /** Age of the latest audio in the playlist, in milliseconds. Grows while the packager produces nothing. */
+  /** Age of the latest audio in the playlist, in milliseconds. It grows while the packager produces no parts. */
   get ageMs (): number {
     return Date.now() - this.#latest
   }
@@ -103,7 +112,7 @@ export class Station {
     this.#connect()
   }
 
-  /** Connects the mixer thread to the packager thread, so that frames bypass the main thread. */
+  /** Connects the mixer thread directly to the packager thread, so that frames do not pass through the main thread. */
   #connect (): void {
     if (this.#closed || this.#mix.closed) return
     const { port1, port2 } = new MessageChannel()
@@ -112,18 +121,21 @@ export class Station {
   }
 }
 
-/** The broadcasts on this server. They outlive a reload of the feature, so that no segment is lost. */
+/** The broadcasts on this server. They survive a reload of the feature, so that the broadcasts have no gap. */
 export class Air {
-  /** Called when a station ends. Set by the running generation of the feature. */
+  /** Called when a station ends. The running generation of the feature sets this callback. */
   onStationClosed: (station: Station) => void = () => {}
-  /** Called when {@link stations} changes. Set by the running generation of the feature. */
+  /** Called when {@link stations} changes. The running generation of the feature sets this callback. */
   onChange: () => void = () => {}
-  /** Called when a packager is restarted. Set by the running generation of the feature. */
+  /** Called when a packager is restarted. The running generation of the feature sets this callback. */
   onRestart: () => void = () => {}
   readonly packager = new Packager()
-  /** The rooms that this server packages. */
+  /** The stations of the rooms that this server packages, by room id. */
   readonly stations = new Map<string, Station>()
-  /** The windows that this server serves to players: those of its stations, and copies from other servers. */
+  /**
+   * The windows that this server serves to players, by room id: the windows of its stations, and copies of other
+   * servers' windows.
+   */
   readonly windows = new Map<string, BroadcastWindow>()
 
   open (mix: RoomMix, window: BroadcastWindow, log: Logger): Station {
@@ -142,7 +154,7 @@ export class Air {
     return station
   }
 
-  /** Ends a room's broadcast on this server. */
+  /** Stops packaging a room on this server, and closes its window. */
   end (roomId: string): void {
     const window = this.windows.get(roomId)
     this.windows.delete(roomId)

@@ -1,7 +1,8 @@
 import { sampleRate } from 'flylive-audio-server/fmp4'
 
-// Segment and part boundaries and numbers are derived from Unix time, counted in samples at 48 kHz. A server can
-// therefore take over a broadcast without the previous server's state and continue with later segment numbers.
+// The boundaries and numbers of segments and parts depend only on the Unix time, as a number of samples at 48 kHz.
+// Another server can therefore take over a broadcast without any state of the previous server, and its segments have
+// higher numbers.
 
 /** Samples per AAC frame. */
 export const aacFrameSamples = 1024
@@ -12,7 +13,7 @@ export const partSamples = 12 * aacFrameSamples
 export const partsPerSegment = 8
 /** Samples per segment: 96 AAC frames (2.048 s). */
 export const segmentSamples = partsPerSegment * partSamples
-/** Duration of the longest segment, in seconds, rounded as EXT-X-TARGETDURATION requires. */
+/** The duration of a segment, rounded to whole seconds for EXT-X-TARGETDURATION. */
 export const targetDuration = Math.round(segmentSamples / sampleRate)
 
 /** The position of a part: its segment number and its index in the segment. */
@@ -21,7 +22,7 @@ export interface PartPosition {
   part: number
 }
 
-/** @returns the position of the part that contains the sample at `time` (Unix time, in samples) */
+/** @returns the position of the part that contains the sample at `time` (Unix time, as a number of samples) */
 export function positionAt (time: number): PartPosition {
   const segment = Math.floor(time / segmentSamples)
   return { segment, part: Math.floor((time - segment * segmentSamples) / partSamples) }
@@ -31,5 +32,7 @@ export const isSamePart = (one: PartPosition, other: PartPosition): boolean => o
 /** @returns a negative number if `one` is earlier than `other` */
 export const comparePositions = (one: PartPosition, other: PartPosition): number => one.segment - other.segment || one.part - other.part
 
-/** @returns the start of the first part that starts at or after `time`; both are Unix times in samples */
+/**
+ * @returns the start of the first part that does not start before `time` (both in Unix time, as a number of samples)
+ */
 export const nextPartStart = (time: number): number => Math.ceil(time / partSamples) * partSamples

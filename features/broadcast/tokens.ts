@@ -11,7 +11,7 @@ export interface KeyTokens {
 const secretKey = 'secret'
 
 /**
- * Reads the signing secret that all servers share, or creates it.
+ * Reads the secret with which all servers sign these tokens. If there is no secret yet, creates it.
  *
  * @throws UNAVAILABLE
  */

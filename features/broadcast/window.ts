@@ -6,35 +6,36 @@ import { partSamples, segmentSamples } from './timeline.ts'
 
 export const codecs: readonly Codec[] = ['aac', 'opus']
 
-/** The first discontinuity sequence number of a new window is the broadcast's age divided by this time. */
+/**
+ * The age of a broadcast is divided by this duration (in milliseconds) to obtain the initial discontinuity sequence
+ * number of a new window.
+ */
 const discontinuityMs = 4000
 
 /**
- * The discontinuity sequence number must be small, because hls.js creates arrays of that length.
+ * Returns the initial discontinuity sequence number of a window. The number must be small, because hls.js creates
+ * arrays of that length.
  *
  * @param startedAt when the broadcast started, in epoch milliseconds
- * @returns the initial discontinuity sequence number of a window that starts now, higher than in any earlier window of
- *   the broadcast
+ * @returns a number that is higher than the discontinuity sequence numbers of earlier windows of the broadcast
  */
 export const firstDiscontinuity = (startedAt: number): number => Math.max(0, Math.floor((Date.now() - startedAt) / discontinuityMs))
 
 export interface WindowOptions extends RenditionOptions {
   /** Whether to offer Opus as a second rendition. */
   opus: boolean
-  /**
-   * When the broadcast started, in epoch milliseconds. Identifies the broadcast within the room.
-   */
+  /** When the broadcast started, in epoch milliseconds. Distinguishes the broadcasts of a room. */
   startedAt: number
 }
 
-/** The latest segments of one room's broadcast in all renditions, kept in memory. */
+/** The latest segments of one broadcast, in all renditions. They are kept in memory. */
 export class BroadcastWindow {
   readonly options: WindowOptions
   readonly renditions: ReadonlyMap<Codec, Rendition>
-  /** When a player last requested a playlist, in `performance.now()` time. */
+  /** The value of `performance.now()` when a player last requested a playlist. */
   lastRequest = performance.now()
   readonly #requests = new RequestRates()
-  /** The active speakers, if this is a copy of another server's window. */
+  /** If this window is a copy of another server's window: the active speakers on that server. */
   speaking: readonly (string | number)[] = []
 
   constructor (options: WindowOptions) {
@@ -49,8 +50,9 @@ export class BroadcastWindow {
   }
 
   /**
-   * Estimated number of players whose requests reach this server: a player requests a playlist once per segment or,
-   * with low latency, once per part. Players behind a cache are not counted.
+   * Estimated number of players whose requests reach this server. The estimate is based on the number of playlist
+   * requests: a player requests a playlist once per segment or, with low latency, once per part. Players behind a cache
+   * are not counted.
    */
   get listeners (): number {
     const { plain, blocking } = this.#requests.perSecond()
@@ -65,10 +67,10 @@ export class BroadcastWindow {
     this.renditions.get(part.codec)?.add(part)
   }
 
-  /** @param suffix appended to the URLs of the playlists */
+  /** @param suffix text to append to the URLs of the playlists */
   master (suffix: string): string {
     const lines = ['#EXTM3U', '#EXT-X-VERSION:9', '#EXT-X-INDEPENDENT-SEGMENTS']
-    // Players start with the first variant. It is AAC, because some players do not support Opus.
+    // AAC is first, because players start with the first variant and some players do not support Opus.
     for (const codec of this.renditions.keys()) {
       const [bandwidth, name] = codec === 'aac' ? [64_000, 'live'] : [72_000, 'opus']
       lines.push(`#EXT-X-STREAM-INF:BANDWIDTH=${bandwidth},CODECS="${codecNames[codec]}"`, `${name}.m3u8${suffix}`)
@@ -81,18 +83,18 @@ export class BroadcastWindow {
     return this.renditions.values().reduce((sum, { waiting }) => sum + waiting, 0)
   }
 
-  /** Ends all requests that are waiting for a part. */
+  /** Stops all requests from waiting for a part. */
   close (): void {
     for (const rendition of this.renditions.values()) rendition.close()
   }
 }
 
-/** The number of requests in one second. `second` is the number of seconds since the process started. */
+/** The numbers of requests in one second. `second` identifies this second by the seconds since the process started. */
 interface Count { second: number, plain: number, blocking: number }
 
 const countedSeconds = 4
 
-/** Counts requests in the last {@link countedSeconds} seconds. */
+/** Counts the requests of each second, for the last {@link countedSeconds} seconds. */
 class RequestRates {
   #counts: Count[] = []
 

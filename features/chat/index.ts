@@ -19,17 +19,17 @@ declare module 'flylive-audio-server/feature' {
     chat: Chat
   }
   interface FeatureHooks {
-    /** A message was sent. Called once, on the server that handled the request. */
+    /** A message was sent. Called only on the server that handled the request. */
     'chat:sent': (roomId: string, message: ChatMessage) => void
-    /** A message was deleted. Called once, on the server that handled the request. */
+    /** A message was deleted. Called only on the server that handled the request. */
     'chat:removed': (roomId: string, id: string) => void
   }
 }
 
-/** Maximum size of the history in a join reply, in bytes (docs/protocol.md, "Chat"). */
+/** Maximum size of the chat history in a join reply, in bytes (docs/protocol.md, "Chat"). */
 const maxHistoryBytes = 16_384
 
-/** Rate limit: history pages per user per minute. */
+/** Maximum number of history pages that a user can request per minute. */
 const historyPerMinute = 60
 
 /** Adds chat to rooms, with a short history for users who join later. */
@@ -75,7 +75,7 @@ export default defineFeature(async function chat (app, { history, messagesPerMin
     return { messages: page, nextCursor: page.length < end ? page[0]?.id ?? null : null }
   })
 
-  // Read the slow mode interval synchronously, so that the client receives later changes as events.
+  // Read the slow mode interval synchronously, so that no change falls between the join reply and the events.
   hooks.on('room:join', ({ roomId }) => ({ slowModeSeconds: service.slowModeSeconds(roomId) }) satisfies Pick<z.input<typeof joinReply>, 'slowModeSeconds'>)
   const historyOf = readWithJoin(hooks, async ({ roomId }) => await service.readHistory(roomId))
   hooks.on('room:join', async (room, session) => {

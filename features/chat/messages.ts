@@ -13,7 +13,7 @@ export const chatMessage = z.object({
   id: z.string(),
   userId,
   userName: z.string(),
-  avatar: z.unknown().optional().describe('Present if `avatar` is a public claim'),
+  avatar: z.unknown().optional().describe('Present if the server sends the claim `avatar` to other clients (PUBLIC_CLAIMS)'),
   content: z.string(),
   messageType,
   timestamp: z.int()
@@ -24,17 +24,17 @@ const slowModeSeconds = z.number().min(0).describe('Minimum time between two mes
 
 export const requests = {
   'chat:message': {
-    request: z.object({ content, messageType: messageType.default('text').describe('Only the owner and admins may send `system`') }).describe('Sends a message to the room'),
+    request: z.object({ content, messageType: messageType.default('text').describe('Only the owner and admins are allowed to send `system` messages') }).describe('Sends a message to the room'),
     reply: z.object({ id: z.string(), timestamp: z.int() })
   },
   'chat:history': {
     request: z.object({
-      before: z.string().max(128).optional().describe('The nextCursor of the previous page, or a message id: only older messages are returned. Default: the newest messages'),
+      before: z.string().max(128).optional().describe('The nextCursor of the previous page, or the id of a message. The reply contains only messages older than that message. Default: the newest messages'),
       limit: z.int().min(1).max(100).default(50)
     }).describe('Returns earlier messages of the room'),
     reply: z.object({
       messages: z.array(chatMessage).describe('Oldest first'),
-      nextCursor: z.string().nullable().describe('Cursor of the page with older messages; null if there are none')
+      nextCursor: z.string().nullable().describe('Cursor of the page with older messages; null if there are no older messages')
     })
   }
 } satisfies RequestMap
@@ -46,8 +46,8 @@ export const events = {
 } satisfies EventMap
 
 /**
- * The fields that chat adds to the join reply. A message sent during the join may appear here and
- * also arrive as an event.
+ * The fields that chat adds to the join reply. A message that is sent during the join can be both in `chatHistory` and
+ * in an event.
  */
 export const joinReply = z.object({
   chatHistory: z.array(chatMessage).describe('The newest messages, oldest first'),

@@ -5,14 +5,14 @@ import type { ChatMessage, events } from './messages.ts'
 import { intervalField, stateName } from './state.ts'
 import type { ChatStateHandle } from './state.ts'
 
-/** Chat operations that other features may call. */
+/** The chat operations that other features can call. */
 export interface Chat {
   /**
-   * Deletes a message for all members and from the history.
+   * Deletes a message from the history, and notifies all members so that their clients remove the message.
    *
    * @param by the user who deletes the message
-   * @param mayDelete called with the author of the message; may throw an error to prevent the deletion
-   * @throws MESSAGE_NOT_FOUND if the message is unknown, already deleted, or older than the history; UNAVAILABLE
+   * @param mayDelete called with the author of the message; can throw an error to prevent the deletion
+   * @throws MESSAGE_NOT_FOUND if the history does not contain the message; UNAVAILABLE
    */
   deleteMessage (roomId: string, id: string, by: UserId, mayDelete: (authorId: UserId) => void): Promise<void>
   /**
@@ -25,10 +25,13 @@ export interface Chat {
   setSlowMode (roomId: string, seconds: number): Promise<number>
 }
 
-/** A message in the log of a room. If history is disabled, only the id and author are stored. */
+/**
+ * A message in the log of a room. If the history is disabled, the log contains only the id and the author of the
+ * message.
+ */
 type LogEntry = ChatMessage | Pick<ChatMessage, 'id' | 'userId'>
 
-/** Sends and deletes messages, reads the history, and sets slow mode. */
+/** The chat operations of this feature, including those that other features cannot call. */
 export interface ChatService extends Chat {
   /**
    * Sends a message to the room.
@@ -42,18 +45,20 @@ export interface ChatService extends Chat {
    */
   readHistory (roomId: string): Promise<string[]>
   /**
-   * The slow mode interval in seconds, from this server's memory; 0 if slow mode is off. The room must have members on
-   * this server.
+   * Returns the slow mode interval in seconds, or 0 if slow mode is off. Reads only this server's memory, so the room
+   * must have members on this server.
    */
   slowModeSeconds (roomId: string): number
 }
 
-/** Number of message ids to keep per room while history is disabled. Only these messages can be deleted. */
+/**
+ * Number of message ids that the log of a room keeps if the history is disabled. Only these messages can be deleted.
+ */
 const keptIds = 200
 
 /**
- * @param history maximum number of messages in the history of a room. If it is 0, the server keeps only the ids and
- * authors of messages
+ * @param history maximum number of messages in the history of a room. If 0, the server stores only the ids and authors
+ *   of messages
  */
 export function createChat ({ rooms, store }: Pick<FeatureInstance, 'rooms' | 'store'>, state: ChatStateHandle, history: number): ChatService {
   const keep = history > 0 ? history : keptIds
@@ -67,14 +72,14 @@ export function createChat ({ rooms, store }: Pick<FeatureInstance, 'rooms' | 's
       try {
         await rooms.emitLogged(roomId, 'chat:message', message, { entry, keep, spacing })
       } catch (error) {
-        // Look up the role only now, because most messages do not need it.
+        // Look up the role only after slow mode has rejected a message, because most messages are not rejected.
         if (!isCoded(error) || error.code !== 'RATE_LIMITED' || await rooms.roleOf(record, session) === 'member') throw error
         await rooms.emitLogged(roomId, 'chat:message', message, { entry, keep })
       }
     },
     async readHistory (roomId) {
       if (history === 0) return []
-      // A server with different settings may have stored messages without their content.
+      // Another server, on which the history is disabled, may have stored messages without their content.
       return (await store.readLog(roomId, history)).filter((entry) => entry.includes('"content":'))
     },
     slowModeSeconds,

@@ -5,7 +5,7 @@ import type { JsonSchema } from './json-schema.ts'
 
 interface Reference { $ref: string }
 
-/** A kind of WebSocket frame: a request, a reply or an event. */
+/** A type of WebSocket message: a request, a reply or an event. */
 export interface AsyncMessage {
   name: string
   title: string
@@ -16,7 +16,7 @@ export interface AsyncMessage {
   examples?: { payload: unknown }[]
 }
 
-/** A request that the server receives, with its reply, or an event that the server sends. */
+/** Either a request that the server receives, with its reply, or an event that the server sends. */
 export interface AsyncOperation {
   action: 'receive' | 'send'
   title: string
@@ -29,7 +29,7 @@ export interface AsyncOperation {
   'x-limit'?: { perMinute: number, perRoom?: boolean }
 }
 
-/** The parts of an AsyncAPI 3.0 document that this server uses. */
+/** An AsyncAPI 3.0 document, with only the fields that this server generates. */
 export interface AsyncApi {
   asyncapi: '3.0.0'
   info: { title: string, version: string, description: string, license: { name: string }, tags: { name: string }[] }
@@ -55,7 +55,9 @@ This document omits disabled features. Their requests fail with \`FEATURE_DISABL
 
 const channel = { $ref: '#/channels/ws' }
 const refused = 'refused'
-/** @returns a component name. Colons become hyphens, because AsyncAPI does not allow colons in component names */
+/**
+ * @returns a component name. Colons are replaced by hyphens, because AsyncAPI does not allow colons in component names
+ */
 const nameOf = (type: string, kind: 'request' | 'reply' | 'event') => `${type.replaceAll(/[^\w.-]/g, '-')}.${kind}`
 const inChannel = (name: string): Reference => ({ $ref: `#/channels/ws/messages/${name}` })
 const schemaRef = (name: string): Reference => ({ $ref: `#/components/schemas/${name}` })
@@ -71,8 +73,8 @@ const ownSchemas = (errorCodes: readonly ErrorCode[], closeCodes: readonly Close
 })
 
 /**
- * Describes the WebSocket interface as AsyncAPI 3.0, from the server's point of view: the server
- * receives requests and sends events.
+ * Describes the WebSocket interface as AsyncAPI 3.0, from the point of view of the server, which receives requests and
+ * sends events.
  */
 export function createAsyncApi ({ version, config, requests, events, errorCodes, closeCodes }: AsyncApiParts): AsyncApi {
   const schemas = { ...sharedJsonSchemas(), ...ownSchemas(errorCodes, closeCodes) }

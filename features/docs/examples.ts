@@ -5,7 +5,7 @@ type Components = Readonly<Record<string, JsonSchema>>
 
 const uuid = '01890a5d-ac96-774b-bcce-b302099a8057'
 
-// Example values by field name, used if their type matches the schema of the field.
+// Maps field names to example values. A value is used if its type matches the schema of the field.
 const known: Readonly<Record<string, unknown>> = {
   userId: 42,
   ownerId: 42,
@@ -24,11 +24,11 @@ const known: Readonly<Record<string, unknown>> = {
   fingerprints: [{ algorithm: 'sha-256', value: Array.from({ length: 32 }, (_, i) => i.toString(16).padStart(2, '0').toUpperCase()).join(':') }]
 }
 
-/** Candidate values for strings with a pattern; the first match is used. */
+/** Example values for strings with a pattern. The first value that matches the pattern is used. */
 const texts = ['r1', 'audio/opus', 'gift', uuid, 'ab'.repeat(32), '1', 'a']
 
 /**
- * Returns example data for a schema, with required fields only. The data is the same on every call.
+ * Returns an example value for a schema. Objects have only their required fields. The result is the same on every call.
  *
  * @param name the name of the field
  */
@@ -60,7 +60,9 @@ function textOf ({ pattern, format, minLength = 0, maxLength = Infinity }: JsonS
   return plain.padEnd(minLength, '.').slice(0, maxLength)
 }
 
-/** Whether a value has the type that a schema requires. Bounds are ignored. */
+/**
+ * Whether a value has the type that a schema requires. Other constraints, such as minimum and maximum, are not checked.
+ */
 function isOf (value: unknown, schema: JsonSchema, components: Components): boolean {
   const { type, anyOf, oneOf } = resolve(schema, components)
   const parts = anyOf ?? oneOf

@@ -3,7 +3,7 @@ import type { JsonSchema } from './json-schema.ts'
 
 type Components = Readonly<Record<string, JsonSchema>>
 
-/** One row in the table of a message's fields. */
+/** One row in the table that lists the fields of a message. */
 export interface Field {
   /** For example `self.role`, `participants[].userId`. */
   path: string
@@ -13,7 +13,7 @@ export interface Field {
   text: string
 }
 
-/** Maximum nesting depth of listed fields. */
+/** Fields that are nested more deeply than this are not listed. */
 const maxDepth = 4
 
 /**
@@ -31,7 +31,10 @@ export function fieldsOf (schema: JsonSchema, components: Components, prefix = '
   })
 }
 
-/** @returns the object schema of a value; for a list, the object schema of its items */
+/**
+ * @returns the schema whose properties to list: if the value is an object, its schema; if it is a list, the schema of
+ *   its items
+ */
 function innerOf (schema: JsonSchema, components: Components): { inner?: JsonSchema, suffix: string } {
   const whole = resolve(schema, components)
   if (whole.properties) return { inner: whole, suffix: '' }
@@ -42,12 +45,12 @@ function innerOf (schema: JsonSchema, components: Components): { inner?: JsonSch
   return { suffix: '' }
 }
 
-/** @returns the name of the shared schema that a field refers to, if any */
+/** @returns the name of the shared schema to which a field refers; undefined if it refers to none */
 function nameOf ({ $ref, allOf }: JsonSchema): string | undefined {
   return ($ref ?? (allOf?.length === 1 ? allOf[0]?.$ref : undefined))?.split('/').at(-1)
 }
 
-/** @returns the type of a value, as a single line of text */
+/** @returns a short description of a value's type, on a single line */
 export function typeOf (schema: JsonSchema, components: Components): string {
   const name = nameOf(schema)
   if (name !== undefined) return name

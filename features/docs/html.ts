@@ -5,7 +5,7 @@ export interface Html {
 
 type Value = string | number | Html | readonly Html[]
 
-/** Builds HTML from a template; values that are not {@link Html} are escaped. */
+/** A template tag that builds HTML. It escapes all values except those of type {@link Html}. */
 export function html (strings: TemplateStringsArray, ...values: readonly Value[]): Html {
   return { html: strings.map((text, i) => text + (i < values.length ? write(values[i] as Value) : '')).join('') }
 }
@@ -19,7 +19,7 @@ function escape (text: string): string {
   return text.replaceAll(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`)
 }
 
-/** Renders text that may contain `code` and **strong** parts. */
+/** Converts text to HTML. The text can contain `code` and **strong** parts. */
 export function inline (text: string): Html {
   const pieces = text.split(/(`[^`]+`|\*\*[^*]+\*\*)/).map((part) => {
     if (part.startsWith('`')) return html`<code>${part.slice(1, -1)}</code>`
@@ -28,7 +28,7 @@ export function inline (text: string): Html {
   return html`${pieces}`
 }
 
-/** Splits text into paragraphs at blank lines and renders each paragraph with {@link inline}. */
+/** Splits text into paragraphs at blank lines, and converts each paragraph to HTML with {@link inline}. */
 export function paragraphs (text: string): Html {
   return html`${text.split('\n\n').map((part) => html`<p>${inline(part)}</p>`)}`
 }

@@ -19,21 +19,24 @@ const page = (type: string, body: string | Buffer): Page =>
 const json = (value: unknown) => page('application/json; charset=utf-8', JSON.stringify(value, null, 2))
 const htmlType = 'text/html; charset=utf-8'
 
-/** Required packages that a production install does not include. */
+/** Packages that this feature requires but that are not installed in production. */
 const packages = ['swagger-ui-dist', 'zod-openapi']
 const { resolve } = createRequire(import.meta.url)
 
 const tags = ['docs']
 
-/** Serves the contract under /docs, as JSON documents and HTML pages. Disabled in production by default. */
+/**
+ * Serves the API contract under /docs, as JSON documents and HTML pages. By default, this feature is disabled in
+ * production.
+ */
 export default defineFeature(async function docs (app) {
   const missing = packages.filter((name) => !isInstalled(name))
   if (missing.length > 0) throw new Error(`The feature docs needs ${missing.join(' and ')}. Install them: npm run setup -- --start`)
   const { documentsOf } = await import('./documents.ts')
 
   /**
-   * Documents and pages, rendered once per contract. The contract changes when a feature is loaded
-   * or unloaded.
+   * The documents and pages for each contract. They are rendered only once per contract. The contract changes when a
+   * feature is loaded or unloaded.
    */
   const rendered = new WeakMap<ContractTables, { documents: Documents, pages: Map<string, Page> }>()
   function current (name: string, render: (documents: Documents) => Page): Page {
@@ -60,7 +63,7 @@ export default defineFeature(async function docs (app) {
     let asset: Promise<Page> | undefined
     app.get(`/docs/${name}`, hidden, async (request, reply) => {
       asset ??= readFile(path).then((body) => page(type, body))
-      // Do not cache a failed read: the next request may succeed.
+      // If reading the file fails, forget the promise, so that the next request reads the file again.
       asset.catch(() => { asset = undefined })
       return send(request, reply, await asset)
     })
@@ -76,7 +79,7 @@ function isInstalled (name: string): boolean {
   }
 }
 
-/** @returns the content type and path of each file that the pages load */
+/** @returns the content type and the path of each static file that the pages load, by name */
 function assets (): Readonly<Record<string, readonly [type: string, path: string]>> {
   const own = join(import.meta.dirname, 'assets')
   const swaggerUi = dirname(resolve('swagger-ui-dist/package.json'))
@@ -88,7 +91,7 @@ function assets (): Readonly<Record<string, readonly [type: string, path: string
   }
 }
 
-/** Sends a page. Browsers must revalidate it on each use, because the running features may have changed. */
+/** Sends a page. Browsers must revalidate the page before each use, because other features may be running now. */
 function send (request: HttpRequest, reply: HttpReply, { type, body, etag }: Page) {
   reply.header('etag', etag).header('cache-control', 'no-cache')
   if (request.headers['if-none-match'] === etag) return reply.code(304).send()

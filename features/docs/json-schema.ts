@@ -1,6 +1,6 @@
 import { profile, roomId, userId, z } from 'flylive-audio-server/feature'
 
-/** The parts of JSON Schema that the API documents use. */
+/** A JSON Schema, with only the keywords that the API documents use. */
 export interface JsonSchema {
   $ref?: string
   type?: string | readonly string[]
@@ -26,12 +26,12 @@ export interface JsonSchema {
   allOf?: readonly JsonSchema[]
 }
 
-/** Schemas that each document defines once and refers to by these names. */
+/** Schemas that a document defines only once, under these names. Other schemas in the document refer to them. */
 export const sharedSchemas = { RoomId: roomId, UserId: userId, Profile: profile }
 
 const refOf = (id: string) => `#/components/schemas/${id}`
 
-/** Removes the safe-integer bounds that zod adds to every integer. */
+/** Removes the minimum and maximum safe integer that zod adds to the schema of every integer. */
 export function withoutSafeBounds ({ jsonSchema }: { jsonSchema: object }): void {
   const schema = jsonSchema as JsonSchema
   if (schema.minimum === Number.MIN_SAFE_INTEGER) delete schema.minimum
@@ -39,8 +39,8 @@ export function withoutSafeBounds ({ jsonSchema }: { jsonSchema: object }): void
 }
 
 /**
- * Converts a zod schema to JSON Schema draft 7, the version that AsyncAPI tools support.
- * Shared schemas become references to the document's components.
+ * Converts a zod schema to JSON Schema draft 7, the version that AsyncAPI tools support. Shared schemas are replaced by
+ * references to the components of the document.
  *
  * @param io `input` for data that clients send, `output` for data that the server sends
  */
@@ -52,7 +52,7 @@ export function toJsonSchema (schema: z.ZodType, io: 'input' | 'output'): JsonSc
   return made
 }
 
-// Cached, because reloading one feature does not change the schemas of the other features.
+// Converted schemas are cached, because reloading one feature does not change the schemas of other features.
 const converted = { input: new WeakMap<z.ZodType, JsonSchema>(), output: new WeakMap<z.ZodType, JsonSchema>() }
 
 function convertOne (schema: z.ZodType, io: 'input' | 'output'): JsonSchema {
@@ -77,7 +77,7 @@ function convert (registry: z.core.$ZodRegistry<{ id: string }>, io: 'input' | '
   return Object.fromEntries(Object.entries(schemas).map(([name, { $schema, $id, ...schema }]) => [name, schema as JsonSchema]))
 }
 
-/** Resolves a reference, or an `allOf` with one reference, within a document. */
+/** Replaces a reference (or an `allOf` that contains only a reference) by the schema to which it refers. */
 export function resolve (schema: JsonSchema, components: Readonly<Record<string, JsonSchema>>): JsonSchema {
   const { $ref, allOf, ...own } = schema
   const target = $ref ?? (allOf?.length === 1 ? allOf[0]?.$ref : undefined)

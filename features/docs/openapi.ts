@@ -5,7 +5,7 @@ import { createDocument } from 'zod-openapi'
 import type { CreateDocumentOptions, ZodOpenApiObject, ZodOpenApiOperationObject, ZodOpenApiPathsObject, ZodOpenApiResponsesObject } from 'zod-openapi'
 import { sharedSchemas, withoutSafeBounds } from './json-schema.ts'
 
-/** The `schema` option of a route, with zod schemas. */
+/** The `schema` option of a route. Its schemas are zod schemas. */
 interface RouteSchema {
   hide?: boolean
   summary?: string
@@ -31,13 +31,13 @@ const securitySchemes = {
   metricsToken: { type: 'http', scheme: 'bearer', description: 'METRICS_TOKEN' }
 } as const
 
-// JSON Schema cannot express these zod types, so the document allows any value for them.
+// JSON Schema cannot express these zod types, so their schema in the document allows any value.
 const unrepresentable = ['any', 'bigint', 'custom', 'date', 'function', 'map', 'nan', 'promise', 'set', 'symbol', 'transform', 'undefined', 'unknown', 'void']
 const options = { override: withoutSafeBounds, allowEmptySchema: Object.fromEntries(unrepresentable.map((type) => [type, true])) } as CreateDocumentOptions
 
 /**
- * Describes the routes as OpenAPI 3.1, except HEAD and OPTIONS routes and routes with
- * `schema: { hide: true }`.
+ * Describes the HTTP routes as OpenAPI 3.1. HEAD and OPTIONS routes, and routes with `schema: { hide: true }`, are
+ * omitted.
  */
 export function createOpenApi ({ version, routes, errorCodes }: Pick<ContractTables, 'version' | 'routes' | 'errorCodes'>): OpenApi {
   const paths: ZodOpenApiPathsObject = {}
@@ -50,7 +50,7 @@ export function createOpenApi ({ version, routes, errorCodes }: Pick<ContractTab
   return createDocument({
     openapi: '3.1.0',
     info: { title: 'FlyLive Audio Server: HTTP', version, description, license: { name: 'MIT', identifier: 'MIT' } },
-    // Relative to this document, because a proxy may serve it under a path prefix.
+    // The URL is relative to this document, because a proxy may serve the server under a path prefix.
     servers: [{ url: '..', description: 'this server' }],
     tags: [...new Set(routes.filter(isShown).map(({ owner, schema }) => (schema as RouteSchema | undefined)?.tags?.[0] ?? owner))].map((name) => ({ name })),
     paths,
@@ -97,7 +97,7 @@ function operation (owner: string, method: string, url: string, schema: RouteSch
 
 const isAdmin = (url: string) => url === '/admin' || url.startsWith('/admin/')
 
-/** Describes an error response with `text` and the route's own description of the status, if any. */
+/** Describes an error response. If the route has its own description of the status, that description follows `text`. */
 function refusal (text: string, { response }: RouteSchema, status: number) {
   const own = response?.[status]
   const description = own === undefined ? text : `${text}. ${own.description ?? ''}`

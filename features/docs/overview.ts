@@ -1,9 +1,9 @@
 import type { AsyncApi, AsyncMessage, AsyncOperation } from './asyncapi.ts'
 import type { JsonSchema } from './json-schema.ts'
 
-/** A request or an event, as listed on the documentation pages. */
+/** A request or an event that the documentation pages list. */
 export interface Entry {
-  /** The HTML anchor of the entry's section. */
+  /** The HTML anchor of the section about this message. */
   anchor: string
   kind: 'request' | 'event'
   type: string
@@ -14,7 +14,7 @@ export interface Entry {
   reply?: { data: JsonSchema, example: unknown }
 }
 
-/** The messages of one feature or of the kernel. */
+/** The messages that belong to the same owner: a feature or the kernel. */
 export interface Group {
   owner: string
   entries: Entry[]
@@ -50,12 +50,12 @@ export function limitText ({ 'x-limit': limit }: AsyncOperation): string {
   return `Limit: ${limit.perMinute} per user per minute${limit.perRoom === true ? ', counted separately in each room' : ''}.`
 }
 
-/** @returns the limits of a connection as sentences */
+/** @returns sentences that describe the limits of a connection */
 export function connectionLimits ({ channels }: AsyncApi): string[] {
   const { maxFrameBytes, maxQueueBytes, messagesPerSecond, messagesBurst } = channels.ws['x-limits']
   return [
-    `A frame must contain text (otherwise, close code 1003) of at most ${maxFrameBytes} bytes (otherwise, close code 1009).`,
-    `A client may send at most ${messagesPerSecond} messages per second, with bursts of up to ${messagesBurst} (otherwise, close code 4429).`,
-    `The server buffers at most ${maxQueueBytes} bytes per connection (otherwise, close code 4410).`
+    `The server accepts only text frames of at most ${maxFrameBytes} bytes. It closes a connection with code 1003 after a binary frame, and with code 1009 after a larger frame.`,
+    `A client can send up to ${messagesPerSecond} messages per second, with bursts of up to ${messagesBurst} messages. If a client sends more, the server closes its connection with code 4429.`,
+    `For each connection, the server queues at most ${maxQueueBytes} bytes for the client. If the queue exceeds this limit, the server closes the connection with code 4410.`
   ]
 }

@@ -8,13 +8,13 @@ import { connectionLimits, groupsOf, limitText } from './overview.ts'
 import type { Entry } from './overview.ts'
 
 const nothing = html``
-// Sets the width of both columns explicitly, because the first row of some tables has only one cell.
+// This element sets the width of both columns, because the first row of some tables has only one cell.
 const columns = html`<colgroup><col class="name"><col></colgroup>`
 
 /**
  * The layout of all pages under /docs. The layout needs no scripts and loads no files from other servers.
  *
- * @param root relative URL of the server's root. An absolute path would be wrong if a proxy serves the pages under a
+ * @param root the relative URL of the server's root. It must be relative, because a proxy may serve the pages under a
  *   path prefix
  */
 function frame (root: string, title: string, head: Html, body: Html): string {

@@ -15,7 +15,7 @@ const querystring = z.object({
 })
 const rest = { nextCursor, total: z.int() }
 
-/** Adds the routes under /admin/gifts, which count and list gifts and replay dead letters. */
+/** Adds the routes under /admin/gifts. They count gifts, list gifts, and send dead letters to the backend again. */
 export function adminRoutes (app: FeatureInstance, gifts: Gifts): void {
   async function page<K extends RecordKind> (kind: K, { cursor, limit }: z.output<typeof querystring>) {
     const [found, counts] = await Promise.all([gifts.list(kind, keyBehind(cursor), limit + 1), gifts.counts()])

@@ -4,37 +4,40 @@ import type { Clock, Logger, Metrics } from 'flylive-audio-server/feature'
 import type { Batch, Gift, Outbox, Outcome } from './outbox.ts'
 import type { GiftProcessor } from './processor.ts'
 
-/** Poll interval of the outbox, in milliseconds (set by the backend's contract). */
+/** How often the flusher polls the outbox, in milliseconds. The contract with the backend prescribes this interval. */
 const intervalMs = 500
 /**
- * Maximum batch size by number of failed attempts. Retries use smaller batches and
- * finally single gifts, so that one bad gift does not fail the others. The length of
- * this list is the maximum number of attempts (three, set by the backend's contract).
+ * Maximum batch size for the first, second and third attempt. Retries use smaller batches and finally single gifts, so
+ * that one bad gift does not make the other gifts fail. The contract with the backend prescribes three attempts.
  */
 const batchSizes: readonly number[] = [100, 10, 1]
-/** Delay before the second attempt of a gift, in milliseconds; doubled for the third. */
+/**
+ * Delay before the second attempt to send a gift, in milliseconds. The delay before the third attempt is twice as long.
+ */
 const retryMs = 1000
-/** Maximum number of batches in flight per server. */
+/** Maximum number of batches that a server sends at the same time. */
 const maxInFlight = 4
-/** Exponential backoff while the backend is unavailable, in milliseconds. */
+/**
+ * Shortest and longest pause while the backend is unavailable, in milliseconds. The pause doubles after each failure.
+ */
 const backoffMs = { min: 500, max: 5000 }
 /**
- * How much longer a lease lasts than the timeout of a backend call, in milliseconds. The lease may start up to 2 s (the
- * Redis timeout) before the flusher receives the gifts.
+ * How much longer a lease lasts than the timeout of a backend call, in milliseconds. The margin is needed because a
+ * lease can start up to 2 s (the Redis timeout) before the flusher receives the gifts.
  */
 const leaseMarginMs = 3000
 
 /**
- * The code and reason in gift:error for a dead letter (set by the backend's contract). Only admins see the
- * actual cause.
+ * The code and reason that gift:error contains if a gift becomes a dead letter. The contract with the backend
+ * prescribes them. Only admins see the actual cause.
  */
 export const processingFailed = { code: 'PROCESSING_FAILED', reason: 'Processing the gift failed' }
 
 export interface FlusherOptions {
   outbox: Outbox
-  /** The current processor; see {@link processorOf}. */
+  /** Returns the current processor; see {@link processorOf}. */
   processor: () => GiftProcessor | 'ledger' | undefined
-  /** Called for each gift that failed permanently. */
+  /** Called for each gift that will not be charged. */
   onRejected: (gift: Gift, code: number | string, reason: string) => void
   clock: Clock
   metrics: Metrics
@@ -43,23 +46,26 @@ export interface FlusherOptions {
 
 /** Sends gifts from the outbox to the backend. */
 export interface Flusher {
-  /** Must be called after each gift is added to the outbox. Sends gifts once there are enough for a full batch. */
+  /**
+   * Must be called after a gift is added to the outbox. When enough gifts for a full batch have been added, sends them
+   * without waiting for the next poll.
+   */
   added (): void
   /** Polls the outbox immediately. */
   wake (): void
-  /** Stops taking gifts and waits for the batches in flight. */
+  /** Stops taking gifts from the outbox, and waits for the batches in flight. */
   close (): Promise<void>
 }
 
 /**
- * Starts a flusher. Several servers (and, during a reload, two instances of this feature) can
- * share an outbox. Only one flusher holds a gift at a time, because the lease outlasts the
- * timeout of a backend call.
+ * Starts a flusher. The flushers of several servers (and, during a reload, of two generations of this feature) can
+ * share an outbox. A gift is never sent by two flushers at the same time, because its lease is longer than the timeout
+ * of a backend call.
  */
 export function createFlusher ({ outbox, processor, onRejected, clock, metrics, log }: FlusherOptions): Flusher {
   const processed = metrics.counter('flylive_gifts_processed_total', 'Processed gifts, by result: success (charged, or recorded in the ledger), failed (rejected by the backend) or dead (dead letter after all attempts)', ['status'])
   const sizes = metrics.histogram('flylive_gift_batch_size', 'Gifts per batch sent to the backend', [], [1, 2, 5, 10, 25, 50, 75, 100])
-  const duration = metrics.histogram('flylive_gift_flush_duration_seconds', 'Duration of backend calls, by result (ok, error or unavailable)', ['result'], [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30])
+  const duration = metrics.histogram('flylive_gift_flush_duration_seconds', 'Duration of the backend calls that charge gifts, by result (ok, error or unavailable)', ['result'], [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30])
   const queueSize = metrics.gauge('flylive_gift_queue_size', 'Gifts queued for the backend, across all servers')
   const deadLetterSize = metrics.gauge('flylive_gift_dead_letter_size', 'Gifts that failed three times (dead letters), across all servers')
 
@@ -70,9 +76,10 @@ export function createFlusher ({ outbox, processor, onRejected, clock, metrics, 
   let pausedUntil = 0
   let outboxFailed = false
 
-  /** Starts another loop that sends batches, unless sending is paused or the limit is reached. */
+  /** Starts another loop that sends batches, unless sending is paused or the maximum number of loops is running. */
   function pump (): void {
-    // While the backend is unavailable, send only one batch at a time, to check whether the backend is back.
+    // While the backend is unavailable, send only one batch at a time, to find out whether the backend is available
+    // again.
     if (closing.signal.aborted || performance.now() < pausedUntil || inFlight.size >= (pause > 0 ? 1 : maxInFlight)) return
     const chain = flush().then(() => {
       outboxFailed = false
@@ -83,7 +90,7 @@ export function createFlusher ({ outbox, processor, onRejected, clock, metrics, 
     inFlight.add(chain)
   }
 
-  /** Sends batches until the queue is empty. */
+  /** Sends one batch after another until no gifts are due. */
   async function flush (): Promise<void> {
     let more = true
     while (more && !closing.signal.aborted && performance.now() >= pausedUntil) {
@@ -102,7 +109,7 @@ export function createFlusher ({ outbox, processor, onRejected, clock, metrics, 
       if (batch.gifts.length === 0) continue
       if (more) pump()
       await processBatch(batch, to, leaseEnd)
-      // With neither a backend nor Redis, this loop does no asynchronous I/O, so it must yield here.
+      // Yield to the event loop, because without a backend and Redis this loop does no asynchronous I/O.
       await nextTurn()
     }
   }
@@ -136,7 +143,8 @@ export function createFlusher ({ outbox, processor, onRejected, clock, metrics, 
   async function send (batch: Batch, to: GiftProcessor, leaseEnd: number): Promise<Map<string, Outcome>> {
     const begin = performance.now()
     const finish = (result: 'ok' | 'error' | 'unavailable') => duration.observe({ result }, (performance.now() - begin) / 1000)
-    // If the process was suspended, the call could outlast the lease, and another server would send the same gifts.
+    // If too little of the lease is left (the process may have been suspended), do not send the batch: the lease could
+    // expire during the call, and another server would then send the same gifts.
     if (begin + to.timeoutMs > leaseEnd) return forAll(batch, { to: 'queue', delayMs: 0, counted: false })
     sizes.observe(batch.gifts.length)
     try {
@@ -166,8 +174,8 @@ export function createFlusher ({ outbox, processor, onRejected, clock, metrics, 
   }
 
   /**
-   * Stores the outcomes of a batch, with retries while the outbox is unavailable. If all retries fail,
-   * the gifts are due again when the lease expires; the backend does not charge them twice.
+   * Stores the outcomes of a batch, and retries while the outbox is unavailable. If all retries fail, the gifts are
+   * sent again after the lease expires; the backend does not charge a gift twice.
    *
    * @returns the ids of the gifts whose outcome was stored
    */
@@ -175,20 +183,20 @@ export function createFlusher ({ outbox, processor, onRejected, clock, metrics, 
     for (let attempt = 1, wait = 50; ; attempt++, wait = Math.min(wait * 2, 1000)) {
       try {
         const settled = await outbox.settle(batch.token, outcomes)
-        // Within the lease, no other server can settle these gifts. If some are already settled on a retry, an earlier
-        // attempt settled them and its reply was lost.
+        // During the lease, only this server can store these outcomes. If a retry finds that the outcome of a gift is
+        // already stored, an earlier attempt has therefore stored it, but its reply was lost.
         return new Set(attempt > 1 && performance.now() < leaseEnd ? outcomes.keys() : settled)
       } catch (err) {
         if (closing.signal.aborted || performance.now() + wait > leaseEnd) {
           log.warn({ err, gifts: batch.gifts.length }, 'failed to store the results of a gift batch, sending it again later')
           return new Set()
         }
-        await delay(wait, undefined, { signal: closing.signal }).catch(() => { /* The flusher is closing: the loop makes one last attempt. */ })
+        await delay(wait, undefined, { signal: closing.signal }).catch(() => { /* The flusher is closing, so the loop makes one last attempt. */ })
       }
     }
   }
 
-  /** Pauses sending. Each failure doubles the pause, up to a maximum. */
+  /** Pauses sending. The pause doubles after each failure, up to a maximum. */
   function backOff (): void {
     if (performance.now() < pausedUntil) return
     pause = Math.min(Math.max(pause * 2, backoffMs.min), backoffMs.max)

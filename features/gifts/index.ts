@@ -16,8 +16,9 @@ export { config, requests }
 export * as errors from './errors.ts'
 
 /**
- * Lets members send gifts. Each gift is stored before it is acknowledged. After that, it is shown to the room and sent
- * to the backend in a batch. The `laravel-bridge` feature sends the batches.
+ * Lets members send gifts. The server stores a gift before it acknowledges the request. After the reply, the server
+ * announces the gift to the room. Stored gifts are sent to the backend in batches. The `laravel-bridge` feature sends
+ * the batches.
  */
 export default defineFeature(async function gifts (app, { ledgerSize }) {
   const service = createGifts(app, ledgerSize)

@@ -7,9 +7,9 @@ import type { Gift } from './outbox.ts'
 
 /** A recent gift that was sent with an idempotency key. */
 export interface RecentGift {
-  /** The content of the first gift with this key; see {@link contentOf}. */
+  /** What {@link contentOf} returns for the first gift that was sent with this key. */
   content: string
-  /** Whether this server has shown the gift to the room. */
+  /** True if this server has already announced the gift to the room. */
   shown: boolean
 }
 
@@ -20,19 +20,19 @@ export type RecentGifts = LRUCache<string, RecentGift>
 const maxRecent = 100_000
 
 /**
- * Caches the gifts that this server has shown, so that a retry does not show a gift
- * again. After an eviction or a restart, or on another server, a retry may show the gift again.
- * The gift is still charged only once, and clients recognise it by its transactionId.
+ * Caches recent gifts, so that a client's retry does not announce the same gift to the room again. A retry may still
+ * announce the gift again after the cache has evicted the gift, after a restart, or on another server. A gift that is
+ * announced twice is charged only once, and clients recognise the repetition by the transactionId.
  */
 export function createRecentGifts (): RecentGifts {
-  // The `max` option would allocate all entries at each start; with `maxSize` the cache grows on demand.
+  // With `maxSize`, the cache grows on demand; the `max` option would allocate memory for all entries at each start.
   return new LRUCache({ maxSize: maxRecent, sizeCalculation: () => 1 })
 }
 
 /**
- * Derives the transactionId of a gift from the time in its key and a hash of the key and the sender. The hash includes
- * the sender, because all members see the id in `gift:received`. Otherwise, another user could send a gift with the
- * same id, and that gift would count as already paid.
+ * Derives the transactionId of a gift from the time in its key and a hash of the key and the sender. The hash hides the
+ * key from the other members, who see the transactionId in `gift:received`. The hash includes the sender, so that no
+ * user can send a gift with the id of another user's gift. Such a gift would count as already paid.
  */
 export function transactionIdOf (senderKey: string, key: string): string {
   // The hash input is unambiguous, because the key comes first and has a fixed length.
@@ -40,7 +40,10 @@ export function transactionIdOf (senderKey: string, key: string): string {
   return v7({ msecs: timeOf(key), random })
 }
 
-/** Identifies the content of a gift. A key may be reused only with the same content. */
+/**
+ * Returns a string that is the same for gifts with the same content. Clients are allowed to reuse a key only for a gift
+ * with the same content.
+ */
 export function contentOf ({ roomId, giftId, recipientId, quantity }: Gift): string {
   return JSON.stringify([roomId, giftId, userKeyOf(recipientId), quantity])
 }

@@ -9,7 +9,7 @@ export const transactionId = z.uuid()
 // reject the whole batch.
 const recipientId = z.union([z.int(), userIdText])
 
-/** Maximum difference between the time in a key and the server's clock, in milliseconds. */
+/** Maximum difference between the time in an idempotency key and the server's clock, in milliseconds. */
 export const maxKeyAgeMs = 24 * 3_600_000
 
 /** @returns the time in a UUIDv7, in epoch milliseconds */
@@ -17,7 +17,7 @@ export function timeOf (uuid: string): number {
   return Number.parseInt(uuid.slice(0, 8) + uuid.slice(9, 13), 16)
 }
 
-// Records are sorted and trimmed by the key's time, which must therefore be approximately correct.
+// Gift records are sorted and trimmed by the time in the key, so this time must be approximately correct.
 const key = z.uuidv7({ abort: true })
   .refine((uuid) => Math.abs(timeOf(uuid) - Date.now()) <= maxKeyAgeMs, 'The time in the key must be within 24 hours of the server time')
   .describe('Idempotency key. The client generates a key per gift and sends the same key in retries')
@@ -33,9 +33,9 @@ export const requests = {
   }
 } satisfies RequestMap
 
-/** Fields that the feature adds to the reply to room:join. */
+/** Fields that the `gifts` feature adds to the reply to room:join. */
 export const joinReply = z.object({
-  giftTotals: z.array(z.object({ recipientId: userId, quantity: z.int() })).describe('Number of gifts per recipient since the room was created: the 50 highest, in descending order')
+  giftTotals: z.array(z.object({ recipientId: userId, quantity: z.int() })).describe('The 50 recipients with the most gifts since the room was created, in descending order of quantity')
 })
 
 export const events = {
@@ -53,5 +53,5 @@ export const events = {
     transactionId,
     code: z.union([z.int(), z.string()]).describe('PROCESSING_FAILED, or a code from the backend (4002: insufficient balance)'),
     reason: z.string()
-  }).describe('Sent to the sender when the backend does not charge for an accepted gift')
+  }).describe('Tells the sender of a gift that the backend has rejected the gift, or that all attempts to charge it have failed')
 } satisfies EventMap

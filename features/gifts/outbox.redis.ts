@@ -12,10 +12,10 @@ const recordKeys: Record<RecordKind, [records: string, ids: string]> = {
   failed: [`${prefix}:failed`, `${prefix}:failed:ids`],
   deadLetters: [`${prefix}:dead`, `${prefix}:dead:ids`]
 }
-/** For each kind of record, the index of its first key in KEYS of the `settle` script. */
+/** Maps each kind of record to the index of its first key in the KEYS array of the `settle` script. */
 const targets: Record<RecordKind, number> = { ledger: 4, failed: 6, deadLetters: 8 }
 const totalsKey = (roomId: string, roomCreatedAt: number) => `${prefix}:totals:${roomCreatedAt} ${roomId}`
-/** Where a gift is stored, by the key index that the `add` script returns. */
+/** Maps the key index that the `add` script returns to the place where the gift is stored. */
 const places: Record<number, Found['place']> = { 2: 'queue', 3: 'ledger', 4: 'failed', 5: 'deadLetters' }
 
 const afterFirstLine = (value: string) => value.slice(value.indexOf('\n') + 1)
@@ -25,14 +25,15 @@ function recordOf (value: string): object {
 }
 
 /**
- * An outbox for servers that share one Redis. Each method takes one round trip. Gifts are only as
- * durable as the data in Redis. docs/deployment.md lists the required Redis settings.
+ * An outbox for servers that share one Redis. Each method takes one round trip. A gift survives a crash only if Redis
+ * persists it; docs/deployment.md lists the required Redis settings.
  *
  * @param redis a client whose commands fail immediately while it is disconnected
- * @param now the clock for due times, in epoch milliseconds; default: Redis's clock
- * @param keptLedger maximum number of gifts to keep in the ledger. If there are more, those with the lowest ids are
+ * @param now returns the current time in epoch milliseconds, to set and compare due times; default: Redis's clock
+ * @param keptLedger maximum number of gifts to keep in the ledger; if there are more, the gifts with the lowest ids are
  *   deleted
- * @param keptFailed maximum number of failed gifts to keep. If there are more, those with the lowest ids are deleted
+ * @param keptFailed maximum number of failed gifts to keep; if there are more, the gifts with the lowest ids are
+ *   deleted
  */
 export function createRedisOutbox (redis: Redis, { now, keptLedger = maxLedger, keptFailed = maxFailed }: OutboxOptions = {}): Outbox {
   const run = {
@@ -53,7 +54,7 @@ export function createRedisOutbox (redis: Redis, { now, keptLedger = maxLedger, 
       ) as [number, string] | null
       if (!found) return undefined
       const [place, value] = found
-      // The first line of a queued gift is its number of failed attempts; recordOf ignores it.
+      // For a queued gift, the first line of the value is the number of failed attempts, which recordOf ignores.
       return { place: places[place], gift: recordOf(value) } as Found
     }),
     totals: (roomId, roomCreatedAt, limit) => failingClosed(async () => {

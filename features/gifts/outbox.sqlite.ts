@@ -9,8 +9,8 @@ import type { Found, Gift, Outbox, OutboxOptions, RecordKind, Records } from './
 /** How long to wait while another process writes to the file, in milliseconds. */
 const busyMs = 2000
 
-// Gifts and details are stored as JSON, which preserves the type of ids (number or string). They are written once and
-// read as a whole.
+// Gifts and details are stored as JSON, which preserves the type of ids (number or string). Queries read and write this
+// JSON only as a whole.
 const tables = `
   CREATE TABLE IF NOT EXISTS queue (id TEXT PRIMARY KEY, gift TEXT NOT NULL, tries INTEGER NOT NULL, due INTEGER NOT NULL, lease TEXT) STRICT;
   CREATE INDEX IF NOT EXISTS queue_due ON queue (due, id);
@@ -26,14 +26,14 @@ const tableOf: Record<RecordKind, string> = { ledger: 'ledger', failed: 'failed'
  * power failure. Gifts added in the same turn of the event loop share one transaction and one disk flush.
  *
  * @param file path of the SQLite file; the file and its folder are created if missing
- * @param now the clock for due times, in epoch milliseconds
- * @param keptLedger maximum number of gifts to keep in the ledger. If there are more, the oldest are deleted
- * @param keptFailed maximum number of failed gifts to keep. If there are more, the oldest are deleted
+ * @param now returns the current time in epoch milliseconds, to set and compare due times
+ * @param keptLedger maximum number of gifts to keep in the ledger; if there are more, the oldest gifts are deleted
+ * @param keptFailed maximum number of failed gifts to keep; if there are more, the oldest gifts are deleted
  */
 export function createSqliteOutbox (file: string, { now = Date.now, keptLedger = maxLedger, keptFailed = maxFailed }: OutboxOptions = {}): Outbox {
   mkdirSync(dirname(file), { recursive: true })
   const database = new DatabaseSync(file, { timeout: busyMs })
-  // FULL flushes to disk at each commit, because gifts are worth money.
+  // With `synchronous = FULL`, SQLite flushes each commit to disk, so that a power failure loses no accepted gift.
   database.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; ${tables}`)
 
   const whereIs = database.prepare(`
@@ -98,8 +98,8 @@ export function createSqliteOutbox (file: string, { now = Date.now, keptLedger =
     } catch (error) {
       for (const { reject } of group) reject(error)
     }
-    // The commit blocks the event loop. The next commit is delayed by the same duration, so that other work gets at
-    // least half of the time. Gifts that arrive during the delay share the next flush.
+    // A commit blocks the event loop. The next commit is delayed by the time that this commit took, so that the event
+    // loop has at least half of the time for other work. Gifts that arrive during the delay are committed together.
     const end = performance.now()
     restUntil = end + (end - begin)
   }
@@ -145,7 +145,8 @@ export function createSqliteOutbox (file: string, { now = Date.now, keptLedger =
     }),
     settle: (token, outcomes) => failingClosed(() => transact(() => {
       const settled = []
-      // All gifts of a batch become due at the same time, so that they stay together.
+      // Read the clock once, so that gifts of a batch with the same delay become due at the same time and can be leased
+      // together.
       const at = now()
       for (const [id, outcome] of outcomes) {
         const row = held.get(id, token)

@@ -3,7 +3,7 @@ import type { UserId } from 'flylive-audio-server/feature'
 
 /** An accepted gift. Immutable. */
 export interface Gift {
-  /** A UUIDv7, so ids sort by time. If the sender sent an idempotency key, the id contains the time in that key. */
+  /** A UUIDv7, so ids sort by time. If the sender sent an idempotency key, the id contains the time from that key. */
   transactionId: string
   roomId: string
   senderId: UserId
@@ -21,8 +21,8 @@ export interface GiftTotal {
 }
 
 /**
- * How long Redis keeps the totals of a room after the last gift, in milliseconds. The server that closes a room deletes
- * the room's totals. If that server dies first, the totals expire.
+ * How long Redis keeps a room's gift totals after the last gift, in milliseconds. The server that closes a room deletes
+ * the room's totals. The totals expire only if that server dies before it deletes them.
  */
 export const totalsTtlMs = 30 * 86_400_000
 
@@ -30,18 +30,18 @@ export const totalsTtlMs = 30 * 86_400_000
 export interface Batch {
   /** Identifies the lease. */
   token: string
-  /** Sorted by due time, oldest first. */
+  /** Sorted by due time, earliest first. */
   gifts: readonly Gift[]
   /** Number of failed attempts, the same for all gifts of the batch. */
   tries: number
-  /** Whether more gifts may be due now. */
+  /** False if the batch contains all gifts that are due now. */
   more: boolean
   /** Number of queued gifts, including leased gifts. */
   queued: number
   deadLetters: number
 }
 
-/** What happens to a leased gift. */
+/** What {@link Outbox.settle} does with a leased gift, and why. */
 export type Outcome =
   /** The backend has charged the gift; the outbox deletes it. */
   | { to: 'processed' }
@@ -51,10 +51,10 @@ export type Outcome =
   | { to: 'failed', code: number, reason: string, at: number }
   /** All attempts failed. */
   | { to: 'deadLetters', reason: string, at: number }
-  /** The gift is due again after `delayMs`. `counted`: whether this attempt counts as failed. */
+  /** The gift is due again after `delayMs`. `counted` is true if this attempt counts as a failed attempt. */
   | { to: 'queue', delayMs: number, counted: boolean }
 
-/** The records of gifts that have left the queue, by kind. */
+/** The records of gifts that have left the queue, by kind of record. */
 export interface Records {
   ledger: Gift & { recordedAt: number }
   failed: Gift & { code: number, reason: string, failedAt: number }
@@ -65,15 +65,15 @@ export type RecordKind = keyof Records
 export type Found = { place: 'queue', gift: Gift } | { [K in RecordKind]: { place: K, gift: Records[K] } }[RecordKind]
 
 /**
- * Maximum number of failed gifts to keep. A user without coins can create 30 failed gifts per minute. The user receives
- * gift:error for each of them, so old failed gifts can be deleted.
+ * Maximum number of failed gifts to keep. A user who has no coins can cause 30 failed gifts per minute. The sender of a
+ * failed gift has received gift:error, so old failed gifts can be deleted.
  */
 export const maxFailed = 100_000
 /** Maximum number of gifts to keep in the ledger. */
 export const maxLedger = 1_000_000
 /**
- * Maximum number of old records of each kind to delete per step, so that trimming does not block
- * the storage.
+ * Maximum number of old records of each kind that one call of {@link Outbox.settle} deletes, so that the deletion does
+ * not block the storage.
  */
 export const maxTrimmed = 1000
 
@@ -81,7 +81,7 @@ export const maxTrimmed = 1000
 export type Counts = Record<'queued' | RecordKind, number>
 
 export interface OutboxOptions {
-  /** The clock for due times, in epoch milliseconds. */
+  /** Returns the current time in epoch milliseconds, to set and compare due times. */
   now?: () => number
   /** Default: {@link maxLedger}. */
   keptLedger?: number
@@ -90,45 +90,46 @@ export interface OutboxOptions {
 }
 
 /**
- * Stores accepted gifts until the backend charges them. Two implementations, `sqlite` (one server) and `redis`, pass
- * the same contract suite (test/contracts/gift-outbox.ts).
+ * Stores accepted gifts until the backend charges them. The implementations for SQLite (a single server) and for Redis
+ * pass the same test suite (test/contracts/gift-outbox.ts).
  *
  * A stored gift is in exactly one place: the queue or the records of one kind. Only {@link settle} removes a gift from
- * the queue. Each method is atomic, and its changes are durable when it resolves. If the storage is unreachable or its
- * reply is lost, the method throws UNAVAILABLE and may or may not have taken effect.
+ * the queue. Each method is atomic, and its changes are durable once its promise resolves. A method throws UNAVAILABLE
+ * if the storage is unreachable or its reply is lost; in that case, the storage may still have made the change.
  */
 export interface Outbox {
   /**
-   * Queues a gift, due immediately, unless the queue or a record already contains it. A gift that the backend has
-   * already charged is no longer stored, so the outbox queues it again. The backend does not charge it twice.
+   * Adds a gift to the queue, where the gift is due immediately. Does nothing if the gift is already queued or
+   * recorded. A gift that the backend has already charged is no longer stored, so the outbox queues such a gift again.
+   * The backend does not charge a gift twice.
    *
-   * @param roomCreatedAt when the gift's room was created, in epoch milliseconds. If present and this call queues the
-   *   gift, the gift counts towards the room's totals
-   * @returns where the gift was already stored; undefined if this call queued it
+   * @param roomCreatedAt when the gift's room was created, in epoch milliseconds. If this parameter is present and the
+   *   call queues the gift, the gift counts towards the room's totals
+   * @returns the stored gift and its place if the gift was already stored; undefined if this call queued the gift
    */
   add (gift: Gift, roomCreatedAt?: number): Promise<Found | undefined>
   /**
-   * @returns at most `limit` totals of a room, largest first. A recipient has two totals if senders sent the
-   *   recipient's id both as a number and as a string
+   * @returns at most `limit` totals of a room, largest first. A recipient has two totals if some gifts have the
+   *   recipient's id as a number and others as a string
    */
   totals (roomId: string, roomCreatedAt: number, limit: number): Promise<GiftTotal[]>
   /** Deletes the totals of a closed room. */
   forgetTotals (roomId: string, roomCreatedAt: number): Promise<void>
   /**
-   * Leases the gift that has been due the longest and other due gifts with the same number of failed attempts. The
-   * lease lasts `leaseMs`, measured by the storage's clock. After that, the gifts are due again, so that another server
-   * can take over if this server crashes.
+   * Leases the gift that has been due for the longest time, together with other due gifts that have the same number of
+   * failed attempts. The lease lasts `leaseMs`, measured by the storage's clock. When the lease expires, its gifts are
+   * due again, so that another server can take over if this server has crashed.
    *
    * @param sizes maximum batch size by number of failed attempts; the last entry applies to all higher numbers
    */
   take (sizes: readonly number[], leaseMs: number): Promise<Batch>
   /**
-   * Moves the gifts of a batch to their next state: queued, processed, failed, ledger or dead letter. Gifts that are no
-   * longer under this lease stay unchanged. The ledger and the failed gifts are trimmed to the newest records; dead
-   * letters are never trimmed.
+   * Applies an outcome to each gift of a batch: deletes the gift, turns it into a record, or puts it back into the
+   * queue. Gifts that are no longer leased under `token` stay unchanged. Also deletes the oldest ledger records and
+   * failed gifts beyond their maximum number, but never deletes dead letters.
    *
-   * @param outcomes by transactionId
-   * @returns the transactionIds of the moved gifts
+   * @param outcomes the outcome of each gift, by transactionId
+   * @returns the transactionIds of the gifts to which an outcome was applied
    */
   settle (token: string, outcomes: ReadonlyMap<string, Outcome>): Promise<string[]>
   counts (): Promise<Counts>
@@ -138,17 +139,17 @@ export interface Outbox {
    */
   list<K extends RecordKind> (kind: K, after: string, limit: number): Promise<Records[K][]>
   /**
-   * Moves dead letters back to the queue, due immediately, and resets their number of failed attempts to 0.
+   * Moves dead letters back to the queue, where they are due immediately and have no failed attempts.
    *
    * @param transactionIds ids without a dead letter are ignored
    * @returns the number of moved gifts
    */
   replay (transactionIds: readonly string[]): Promise<number>
-  /** Stores pending gifts and closes the storage. */
+  /** Stores the gifts that are waiting to be written, then closes the storage. */
   close (): Promise<void>
 }
 
-/** Returns the fields of a record that are not part of the gift. */
+/** Returns the fields that a record has in addition to the fields of the gift. */
 export function detailsOf (outcome: Exclude<Outcome, { to: 'processed' | 'queue' }>): Record<string, unknown> {
   switch (outcome.to) {
     case 'ledger': return { recordedAt: outcome.at }
@@ -157,7 +158,7 @@ export function detailsOf (outcome: Exclude<Outcome, { to: 'processed' | 'queue'
   }
 }
 
-/** Runs `fn` and converts storage errors to UNAVAILABLE. */
+/** Runs `fn` and rethrows storage errors as UNAVAILABLE. */
 export async function failingClosed<T> (fn: () => T | Promise<T>): Promise<T> {
   try {
     return await fn()

@@ -7,7 +7,7 @@ export type GiftTransaction = Gift
 /** A gift that the backend rejects permanently. */
 export interface GiftFailure {
   transactionId: string
-  /** 4002: the sender's balance is too low. */
+  /** The backend's error code; 4002 means that the sender's balance is too low. */
   code: number
   reason: string
 }
@@ -20,14 +20,14 @@ declare module 'flylive-audio-server/feature' {
 
 /** Processes gifts. The laravel-bridge feature implements this interface by calling the backend. */
 export interface GiftProcessor {
-  /** Timeout of a call, in milliseconds. */
+  /** Timeout of a call to the backend, in milliseconds. */
   readonly timeoutMs: number
   /**
    * Sends gifts to the backend, which charges each transactionId once.
    *
    * @returns the gifts that the backend rejects permanently; all other gifts are charged
-   * @throws UNAVAILABLE if the request did not reach the backend. After any other error the backend may or
-   * may not have charged the gifts. In both cases the caller must send all gifts again
+   * @throws UNAVAILABLE if the request did not reach the backend. After any other error, the backend may have charged
+   *   the gifts. After any error, the caller must send all gifts again
    */
   processGifts (transactions: readonly GiftTransaction[]): Promise<{ failed: readonly GiftFailure[] }>
 }
@@ -35,8 +35,8 @@ export interface GiftProcessor {
 /**
  * Finds the current processor.
  *
- * @returns undefined if a backend is configured but laravel-bridge is not loaded (gifts stay queued); `'ledger'` if no
- *   backend is configured
+ * @returns the backend's processor; `'ledger'` if no backend is configured; undefined if a backend is configured but
+ *   laravel-bridge is not loaded. While the result is undefined, gifts stay queued
  */
 export function processorOf (app: Pick<FeatureInstance, 'config' | 'features'>): GiftProcessor | 'ledger' | undefined {
   const bridge = app.features.getFeature('laravel-bridge')

@@ -1,6 +1,6 @@
 // The Lua scripts of the Redis outbox. Redis runs each script atomically. All keys share a hash tag, so that a Redis
-// Cluster stores them on one node. The scripts use Redis's clock, because server clocks differ, and a server with a
-// fast clock would end leases too early. Only tests pass their own time.
+// Cluster stores them on one node. The scripts use Redis's clock, because a server with a fast clock would end other
+// servers' leases too early. Only tests pass a different time.
 //
 // The outbox consists of these keys:
 //   …:due           sorted set: id → due time or end of the lease (ms)
@@ -23,9 +23,11 @@ end
 /**
  * KEYS due items ledger failed dead totals — ARGV now id gift recipient quantity totalsTtl
  *
- * If the gift is new, queues it and, unless the recipient is empty, adds its quantity to the room's totals.
+ * If the gift is new, the script queues the gift. Unless the recipient is an empty string, the script also adds the
+ * quantity to the room's totals.
  *
- * Returns {index in KEYS of the hash that contains the gift, the gift's value there}, or nil if the gift is new.
+ * If the gift is already stored, the script returns {index in KEYS of the hash that contains the gift, the gift's value
+ * in that hash}. Otherwise, the script returns nil.
  */
 export const add = `${clock}
 for i = 2, 5 do
@@ -80,14 +82,14 @@ return {redis.call('ZCARD', KEYS[1]), redis.call('ZCARD', KEYS[4]), tries, more,
  * The target is one of:
  * - "processed"
  * - "queue": a is the delay in ms; b is added to the number of failed attempts
- * - the index in KEYS of the hash that receives the record: a is the record's details; b is the name of the field for
- *   the number of attempts, or empty
+ * - the index in KEYS of the hash that receives the record: a is the record's details; b is the name of the details
+ *   field for the number of attempts, or an empty string
  *
- * The script adds the gift to its new place before removing it from the old one. If Redis rejects a write (out of
- * memory), the gift stays in the old place.
+ * The script adds the gift to its new place before it removes the gift from the old place. If Redis is out of memory
+ * and rejects a write, the gift therefore stays in the old place.
  *
- * If there are more than keptLedger or keptFailed records, the script deletes those with the lowest ids, at most
- * "trimmed" of each kind.
+ * If the ledger has more than keptLedger records or there are more than keptFailed failed gifts, the script deletes the
+ * records with the lowest ids, but at most "trimmed" records of each kind.
  */
 export const settle = `${clock}
 local now = clock(ARGV[1])
@@ -126,7 +128,7 @@ end
 return settled
 `
 
-/** KEYS records records:ids — ARGV after limit. Returns the values of a page. */
+/** KEYS records records:ids — ARGV after limit. Returns the values of one page of records. */
 export const list = `
 local ids = redis.call('ZRANGEBYLEX', KEYS[2], ARGV[1] == '' and '-' or '(' .. ARGV[1], '+', 'LIMIT', 0, ARGV[2])
 if #ids == 0 then return {} end

@@ -16,23 +16,23 @@ type Data<T extends keyof typeof events> = z.input<(typeof events)[T]>
 /** A gift that was accepted for this request or for an earlier request with the same key. */
 export interface Accepted {
   gift: Gift
-  /** Why the gift failed; undefined if it has not failed. */
+  /** Why the gift failed; undefined if the gift has not failed. */
   refused?: { code: number | string, reason: string } | undefined
 }
 
 export interface Gifts {
   /**
-   * Stores a gift in the outbox. Once the gift is stored, the backend charges it or the sender receives
-   * gift:error, even if this server crashes. If the request's key was used before,
-   * returns the gift that was accepted first.
+   * Stores a gift in the outbox. Once the gift is stored, the backend charges it or the sender receives gift:error,
+   * even if this server crashes. If the sender has used the request's idempotency key before, returns the gift that was
+   * accepted first with this key.
    *
    * @throws UNAVAILABLE if it is unknown whether the gift was stored; KEY_REUSED if the key
    *   belongs to a gift with different content
    */
   accept (session: Session, room: LocalRoom, request: z.output<typeof requests['gift:send']['request']>): Promise<Accepted>
   /**
-   * Broadcasts an accepted gift to the room, unless this server has already done so. If the gift failed, sends
-   * gift:error to the sender again instead, because the sender may have missed it.
+   * Broadcasts an accepted gift to the room, unless this server has already broadcast it. If the gift has failed,
+   * repeats gift:error to the sender instead, because the sender may have missed the first one.
    */
   announce (accepted: Accepted, sender: Session): void
   /**
@@ -43,7 +43,8 @@ export interface Gifts {
   prepare (session: Session, room: LocalRoom, request: { giftId: number, recipientId: UserId }): Promise<void>
   counts (): Promise<Counts>
   /**
-   * @returns the recipients' largest totals since the room was created, in descending order
+   * @returns the {@link maxTotals} recipients with the most gifts since the room was created, in descending order of
+   *   quantity
    * @throws UNAVAILABLE
    */
   totals (room: RoomRecord): Promise<GiftTotal[]>
@@ -61,7 +62,7 @@ export interface Gifts {
    * @returns the number of replayed gifts
    */
   replay (transactionIds?: readonly string[]): Promise<number>
-  /** Waits for the batches in flight; queued gifts stay in the outbox. */
+  /** Waits for the batches in flight, then closes the outbox. Queued gifts stay stored. */
   close (): Promise<void>
 }
 
@@ -75,7 +76,7 @@ const replayBatch = 500
 export function createGifts (app: Pick<FeatureInstance, 'clock' | 'config' | 'features' | 'keep' | 'log' | 'metrics' | 'redis' | 'rooms' | 'sockets' | 'store'>, keptLedger: number): Gifts {
   const { config, log, metrics, rooms, sockets, store } = app
   const outbox = app.redis ? createRedisOutbox(app.redis, { keptLedger }) : createSqliteOutbox(join(config.DATA_DIR, 'gifts.sqlite'), { now: app.clock.now, keptLedger })
-  // Kept across reloads, so that gifts are not shown twice.
+  // The cache is kept across reloads, so that a retry after a reload does not announce a gift twice.
   const recentGifts = app.keep('recentGifts', createRecentGifts)
 
   function toUser (userId: UserId, type: string, data: object): void {
@@ -92,8 +93,8 @@ export function createGifts (app: Pick<FeatureInstance, 'clock' | 'config' | 'fe
   })
 
   /**
-   * @returns the user id as in the user's token (number or string); unchanged if the user is neither connected to this
-   *   server nor in the room
+   * @returns the user id with the type (number or string) that it has in the user's token; unchanged if the user is
+   *   neither connected to this server nor in the room
    */
   async function wireForm (roomId: string, userId: UserId): Promise<UserId> {
     const [session] = sockets.ofUser(userKeyOf(userId))

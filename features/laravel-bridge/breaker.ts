@@ -6,8 +6,8 @@ export interface BreakerOptions {
   /** How long the circuit stays open before a probe is allowed, in milliseconds. */
   openMs: number
   /**
-   * Length of the failure-rate window, in milliseconds. The breaker also opens if the window has at least
-   * `2 * maxConsecutiveFailures` calls and more than half of them fail.
+   * Length of the failure-rate window, in milliseconds. The breaker also opens if more than half of the calls in the
+   * window have failed and the window contains at least `2 * maxConsecutiveFailures` calls.
    */
   windowMs: number
 }
@@ -18,11 +18,11 @@ export type BreakerState = 0 | 1 | 2
 export type Breaker = CircuitBreaker<[action: () => Promise<unknown>], unknown>
 
 /**
- * An opossum circuit breaker that also opens after consecutive failures. Opossum alone considers only the failure rate,
- * which rises slowly after a long period without failures.
+ * An opossum circuit breaker that also opens after consecutive failures. Opossum itself considers only the failure
+ * rate, which rises slowly after a long period without failures.
  *
- * @param isFailure whether an error counts as a failure of the backend
- * @param changed called immediately with the current state, then on every change
+ * @param isFailure returns true if the error counts as a failure of the backend
+ * @param changed called immediately with the current state, and again whenever the state changes
  */
 export function createBreaker ({ maxConsecutiveFailures, openMs, windowMs }: BreakerOptions, isFailure: (error: unknown) => boolean, changed: (state: BreakerState) => void): Breaker {
   const circuit: Breaker = new CircuitBreaker((action) => action(), {
@@ -50,7 +50,7 @@ export function createBreaker ({ maxConsecutiveFailures, openMs, windowMs }: Bre
 }
 
 /**
- * @returns whether the circuit would reject a call. Check this before each request, because opossum counts
+ * @returns true if the circuit would reject a call. Callers must check this before each call, because opossum counts
  *   rejected calls as successes
  */
 export const isOpen = ({ closed, pendingClose }: Breaker): boolean => !closed && !pendingClose

@@ -7,17 +7,20 @@ export interface CacheOptions<V> {
   load: (key: string) => Promise<V>
   /** How long a value stays fresh, in milliseconds. */
   freshMs: number
-  /** How much longer a value may be used if `load` fails, in milliseconds; 0 disables stale values. */
+  /** If `load` fails, how long a value can still be used after `freshMs`, in milliseconds; 0 disables stale values. */
   staleMs: (value: V) => number
   /** Overrides `freshMs` for a single value, in milliseconds. */
   freshFor?: (value: V) => number
-  /** Runs each time the cache returns a stale value. */
+  /** Called each time the cache returns a stale value. */
   onStale: () => void
   /** A monotonic clock, in milliseconds. */
   now: () => number
 }
 
-/** The entries of a cache, separate from the code that loads them, so that they survive a reload of the feature. */
+/**
+ * The entries of a cache. They are separate from the code that loads them, so that the entries survive a reload of the
+ * feature.
+ */
 export type CacheEntries<V> = LRUCache<string, Entry<V>, Fetch<V>>
 
 type Fetch<V> = (key: string, stale: Entry<V> | undefined, how: { signal: AbortSignal, options: { ttl?: number | undefined } }) => Promise<Entry<V>>
@@ -33,13 +36,15 @@ export interface Cache<V> {
   peek (key: string): V | undefined
   /** @returns the value if it is cached and usable, even if stale. Never loads a value */
   peekStale (key: string): V | undefined
-  /** Removes a value. A load in flight is restarted, because its result may be outdated. */
+  /**
+   * Removes a value. If a load of the value is in flight, the load is restarted, because its result may be outdated.
+   */
   invalidate (key: string): void
 }
 
-/** How long a stale value is used before the next attempt to load a fresh one, in milliseconds. */
+/** How long the cache returns a stale value before it tries again to load a fresh value, in milliseconds. */
 const retryMs = 2000
-/** Maximum number of attempts to load a value whose key is invalidated during the load. */
+/** Maximum number of loads for one read, if the key is invalidated during each load. */
 const maxAttempts = 5
 
 interface Entry<V> {
@@ -47,7 +52,7 @@ interface Entry<V> {
   at: number
 }
 
-/** Whether a load failed because its key was invalidated during the load. */
+/** True if a load failed only because its key was invalidated during the load. */
 const wasInvalidated = (error: unknown) => error instanceof Error && error.message === 'deleted'
 
 /**
@@ -56,10 +61,10 @@ const wasInvalidated = (error: unknown) => error instanceof Error && error.messa
  */
 export function createEntries<V> (max: number, now: () => number): CacheEntries<V> {
   return new LRUCache<string, Entry<V>, Fetch<V>>({
-    // The `max` option would allocate all entries at each start; with `maxSize` the cache grows on demand.
+    // With `maxSize`, the cache grows on demand; the `max` option would allocate memory for all entries at each start.
     maxSize: max,
     sizeCalculation: () => 1,
-    // This default is never used, because each load sets its own TTL.
+    // The default TTL is never used, because each load sets its own TTL.
     ttl: 1,
     ttlResolution: 0,
     perf: { now },

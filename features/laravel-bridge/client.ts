@@ -26,8 +26,8 @@ export interface BackendClient {
    * fail if they wait longer than the timeout of a call or 10 s, whichever is shorter.
    *
    * @returns the validated response; undefined if the backend returns 404
-   * @throws UNAVAILABLE if the request did not reach the backend; BACKEND_FAILED if the backend rejected it or sent no
-   *   valid response. Without a valid response, the backend may have processed the request
+   * @throws UNAVAILABLE if the request did not reach the backend; BACKEND_FAILED if the backend rejected the request or
+   *   sent no valid response. If there is no valid response, the backend may still have processed the request
    */
   call<S extends z.ZodType> (call: Call, schema: S): Promise<z.output<S> | undefined>
   /** Waits up to 2 s for in-flight calls, then aborts them. */
@@ -45,13 +45,13 @@ export interface ClientOptions {
 }
 
 /**
- * Maximum number of concurrent calls per kind, each on its own connection. Additional calls are queued in the client,
- * because time spent waiting for a connection would count as backend latency.
+ * Maximum number of concurrent calls per kind of call. Each call uses its own connection. Further calls wait in the
+ * client's own queue, because a wait for a connection would count as backend latency.
  */
 const maxConcurrent: Record<CallName, number> = { gifts: 4, status: 8, room: 8, role: 16 }
 /**
  * Maximum time in the queue, in milliseconds. The time in the queue plus the duration of the call must be shorter than
- * the lease of a job.
+ * the lease of the job that makes the call.
  */
 const maxWaitMs = 10_000
 /** Maximum size of a response, in bytes. The largest valid response lists the failed gifts of one batch. */
@@ -83,8 +83,8 @@ export function createClient ({ url, key, timeoutMs, metrics, breaker = {} }: Cl
   const breakers = Object.fromEntries(callNames.map((name) => [name, createBreaker({
     maxConsecutiveFailures: 5,
     openMs: 3000,
-    // The breaker counts a call when it starts and a failure when the call ends, so the window must
-    // be longer than a call.
+    // The breaker counts a call when the call starts and a failure when the call ends, so the window must be longer
+    // than the longest call.
     windowMs: timeoutMs + 5000,
     ...breaker
   }, (error) => !isRejection(error), (value) => state.set({ call: name }, value))])) as Record<CallName, Breaker>
@@ -107,7 +107,7 @@ export function createClient ({ url, key, timeoutMs, metrics, breaker = {} }: Cl
         signal: timeoutSignal(name === 'status' ? Math.min(timeoutMs, maxJobCallMs) : timeoutMs)
       })
       const { statusCode } = response
-      // The connection can be reused only once the whole body is read.
+      // Read the whole body even if it is not used, so that the connection can be reused.
       const text = await response.body.text()
       if (statusCode === 404) {
         result = 'not_found'
@@ -132,7 +132,7 @@ export function createClient ({ url, key, timeoutMs, metrics, breaker = {} }: Cl
   return {
     async call (call, schema) {
       const { name, path } = call
-      // The ids `.` and `..` would change the path. No resource has such an id.
+      // A path segment `.` or `..` would change the URL's path. No resource has such an id.
       if (path.some((segment) => segment === '.' || segment === '..')) return undefined
       let sent = false
       const queuedAt = performance.now()

@@ -9,7 +9,7 @@ export const config = z.object({
   timeoutMs: fromEnv('LARAVEL_API_TIMEOUT_MS', z.int().min(1).max(120_000).default(10_000)
     .describe('Timeout of a request to the backend, in milliseconds.'), read.number),
   eventsChannel: fromEnv('LARAVEL_EVENTS_CHANNEL', z.string().min(1).default('flylive:msab:events')
-    .describe("Redis channel for the backend's events. If the backend uses a key prefix, include it.")),
+    .describe("Redis channel for the backend's events. If the backend adds a prefix to its Redis keys and channels, include the prefix.")),
   events: fromEnv('LARAVEL_EVENTS', z.array(z.string()).default([
     'balance.updated', 'reward.earned', 'badge.earned', 'level.up',
     'room.level_up', 'room.participant_count', 'room.member_joined', 'room.member_left', 'room.member_kicked', 'room.member_blocked',
@@ -19,7 +19,7 @@ export const config = z.object({
     'agency.member_joined', 'agency.member_left', 'agency.dissolved',
     'config:invalidate', 'asset:invalidate'
   ])
-    .describe('Names of the backend events that the server forwards to clients. It drops and counts all other events.'), read.list)
+    .describe('Names of the backend events that the server forwards to clients. The server drops and counts all other events.'), read.list)
 })
 
 export const requirements = [

@@ -41,7 +41,7 @@ export const maxEnvelopeLength = 262_144
 /**
  * Parses and validates a message from the backend's channel.
  *
- * @returns the envelope, or a description of the problem that contains no part of the message
+ * @returns the envelope; if the message is invalid, a description of the problem that quotes no part of the message
  */
 export function readEnvelope (text: string): { envelope: Envelope } | { problem: string } {
   if (text.length > maxEnvelopeLength) return { problem: `longer than ${maxEnvelopeLength} characters: ${text.length}` }
@@ -65,8 +65,7 @@ export function readEnvelope (text: string): { envelope: Envelope } | { problem:
 }
 
 /**
- * Parses JSON, but keeps the source text of numbers that are too long for a double to represent
- * exactly.
+ * Parses JSON, but keeps the source text of each number that a double cannot represent exactly.
  */
 function parseExactly (text: string): unknown {
   if (!/\d{16}/.test(text)) return JSON.parse(text)

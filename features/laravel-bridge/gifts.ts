@@ -18,7 +18,7 @@ export interface GiftTransaction {
 /** A gift that the backend rejects permanently. */
 export interface GiftFailure {
   transactionId: string
-  /** 4002: the sender's balance is too low. */
+  /** The backend's error code; 4002 means that the sender's balance is too low. */
   code: number
   reason: string
 }
@@ -27,8 +27,8 @@ export interface GiftFailure {
  * Sends gifts to the backend.
  *
  * @returns the gifts that the backend rejects permanently; all other gifts are charged
- * @throws UNAVAILABLE if the request did not reach the backend; BACKEND_FAILED if the outcome is unknown. In both
- *   cases, the caller must retry all gifts
+ * @throws UNAVAILABLE if the request did not reach the backend; BACKEND_FAILED if the backend rejected the request or
+ *   sent no valid response. After either error, the caller must send all gifts again
  */
 export async function processGifts (client: BackendClient, transactions: readonly GiftTransaction[]): Promise<{ failed: GiftFailure[] }> {
   if (transactions.length === 0) return { failed: [] }
@@ -51,7 +51,7 @@ export async function processGifts (client: BackendClient, transactions: readonl
   if (!response) throw new BackendFailed('HTTP 404 for a batch of gifts')
   const sent = new Set(transactions.map(({ transactionId }) => transactionId))
   const failed = response.failed.filter((item) => sent.has(item.transaction_id))
-  // Gifts missing from the response must not count as charged, or they would be lost.
+  // Gifts that are missing from the response must be sent again, because the backend may not have charged them.
   if (response.processed_count + failed.length < sent.size) throw new BackendFailed(`response covers ${response.processed_count + failed.length} of ${sent.size} gifts`)
   return { failed: failed.map(({ transaction_id: transactionId, code, reason }) => ({ transactionId, code, reason })) }
 }

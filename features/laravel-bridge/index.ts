@@ -12,12 +12,12 @@ import { createRememberedStatus, createRoomStatus, statusJob } from './status.ts
 import { createSubscription } from './subscription.ts'
 
 export interface LaravelBridge {
-  /** Timeout of a call, in milliseconds. */
+  /** Timeout of a call to the backend, in milliseconds. */
   readonly timeoutMs: number
   /**
    * Sends gifts to the backend, which charges the senders.
    *
-   * @throws UNAVAILABLE or BACKEND_FAILED. In both cases, the caller must retry all gifts
+   * @throws UNAVAILABLE or BACKEND_FAILED. After either error, the caller must send all gifts again
    */
   processGifts (transactions: readonly GiftTransaction[]): Promise<{ failed: readonly GiftFailure[] }>
 }
@@ -32,8 +32,8 @@ declare module 'flylive-audio-server/feature' {
 }
 
 /**
- * Connects the server to the backend. The backend provides owners, roles and events for clients, charges for gifts, and
- * receives room status updates.
+ * Connects the server to the backend. The backend provides room owners, user roles and events for clients, charges for
+ * gifts, and receives the status of rooms.
  */
 export default defineFeature(async function laravelBridge (app, { url, key, timeoutMs, events, eventsChannel }) {
   const { hooks, metrics, store } = app
@@ -77,7 +77,7 @@ export default defineFeature(async function laravelBridge (app, { url, key, time
   app.decorate('laravelBridge', { timeoutMs, processGifts: (transactions) => processGifts(client, transactions) } satisfies LaravelBridge)
 }, { name: 'laravel-bridge', dependencies: ['store', 'kv', 'directory', 'cluster', 'jobs', 'rooms', 'sockets'], config })
 
-/** Starts relaying backend events. Resolves when the subscription is verified, or after 5 s. */
+/** Starts relaying backend events. Resolves when a test message has arrived through the subscription, or after 5 s. */
 async function startRelay (app: FeatureInstance, redis: Redis, rights: Rights, { names, channel }: { names: readonly string[], channel: string }): Promise<void> {
   const { log, metrics, rooms, sockets } = app
   const removals = createRemovals(app)

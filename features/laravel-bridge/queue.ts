@@ -1,6 +1,6 @@
 export interface QueueOptions {
   /**
-   * Handles one message; `at` is its arrival time, from `performance.now()`. The function must not
+   * Handles one message; `at` is the time at which the message arrived, from `performance.now()`. The function must not
    * throw.
    */
   handle: (text: string, at: number) => void
@@ -8,30 +8,30 @@ export interface QueueOptions {
   maxItems: number
   /** Maximum total length of the queued messages, in characters. */
   maxLength: number
-  /** Maximum duration of a slice before it yields to the event loop, in milliseconds. */
+  /** How long the queue handles messages before it yields to the event loop, in milliseconds. */
   sliceMs: number
   /** No messages are handled until this promise resolves. */
   startAfter?: Promise<void> | undefined
 }
 
-/** Handles messages in order, in short slices that keep the event loop responsive. */
+/** Handles messages in order, in short slices between which the event loop can do other work. */
 export interface Queue {
   readonly size: number
   /** @returns false if the queue is full or closed */
   push (text: string): boolean
   /**
-   * Handles all queued messages synchronously, or drops them if `startAfter` is pending. From then
-   * on, `push` returns false.
+   * Handles all queued messages synchronously, or drops them if `startAfter` is pending. After this call, `push`
+   * returns false.
    */
   close (): void
 }
 
-/** Maximum number of messages per slice, so that sockets can flush between slices. */
+/** Maximum number of messages that the queue handles before it yields to the event loop, so that sockets can flush. */
 const maxSlice = 200
 
 export function createQueue ({ handle, maxItems, maxLength, sliceMs, startAfter }: QueueOptions): Queue {
   let items: { text: string, at: number }[] = []
-  // Remove handled items in bulk: removing a single item would move all remaining items.
+  // Handled items are removed in bulk, because removing the first item of an array moves all others.
   let head = 0
   let length = 0
   let started = startAfter === undefined

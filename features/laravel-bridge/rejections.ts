@@ -3,7 +3,7 @@ import { BackendFailed } from './errors.ts'
 /** Errors of calls that the backend rejected with 4xx. */
 const rejections = new WeakSet<Error>()
 
-/** Whether the backend rejected a call with 4xx. If so, an immediate retry would also fail. */
+/** True if the backend rejected a call with 4xx. An immediate retry of a rejected call would also fail. */
 export const isRejection = (error: unknown): boolean => error instanceof Error && rejections.has(error)
 
 /**

@@ -11,7 +11,7 @@ import type { Rights } from './rights.ts'
 /** When each event was relayed, by deduplication key. */
 export type RelayedAt = Map<string, number>
 
-/** State that survives a reload, because the next relay subscribes before the previous one closes. */
+/** State that survives a reload, because the next relay subscribes to the channel before the previous relay closes. */
 export interface RelayHistory {
   readonly relayedAt: RelayedAt
   /** Resolves once all previous relays have drained their queues; undefined before the first relay. */
@@ -37,16 +37,18 @@ export interface Relay {
 }
 
 /**
- * How long the relay recognises duplicates of an event (set by the backend's contract), in
- * milliseconds.
+ * How long the relay recognises duplicates of an event, in milliseconds; set by the backend's contract.
  */
 export const dedupMs = 300_000
-/** Maximum number of remembered events: enough for 300 per second. */
+/** Maximum number of remembered events: enough for 300 events per second. */
 export const maxDedupKeys = 100_000
 /** Minimum interval between two log lines about malformed envelopes, in milliseconds. */
 const warnIntervalMs = 1000
 
-/** Registers the metrics of the relay. Also called without Redis, so that dashboards find the metrics. */
+/**
+ * Registers the metrics of the relay. Called even if Redis is not configured and there is no relay, so that dashboards
+ * find the metrics.
+ */
 export function relayMetrics (metrics: Metrics) {
   return {
     received: metrics.counter('flylive_laravel_events_received_total', 'Events forwarded from the backend, by type and by whether this server had a recipient', ['event_type', 'delivered']),
@@ -57,19 +59,19 @@ export function relayMetrics (metrics: Metrics) {
 }
 
 /**
- * Relays the backend's events to this server's sockets. Every server subscribes and sends only to
- * its own sockets, so each socket receives an event once. Each user and each room receives events
- * in the order in which the backend published them.
+ * Relays the backend's events to this server's sockets. Every server subscribes to the events and sends them only to
+ * its own sockets, so each socket receives an event once. Each user and each room receives events in the order in which
+ * the backend published them.
  */
 export function createRelay ({ names, history, rooms, sockets, rights, removals, log, metrics, queue: limits = {} }: RelayOptions): Relay {
   const allowed = new Set(names)
   const { relayedAt, closed: previousClosed } = history
   const closed = Promise.withResolvers<void>()
-  // If this generation fails to start, this relay closes before the previous one. The next relay therefore waits for
-  // this relay and all previous ones.
+  // If this generation of the feature fails to start, this relay closes before the previous relay. The next relay
+  // therefore waits for this relay and for all previous relays.
   history.closed = Promise.all([previousClosed, closed.promise]).then(() => {})
-  // Events without an id cannot be deduplicated, so this relay ignores those that arrived while the previous relay was
-  // open.
+  // The relay cannot deduplicate events that have no id, so it ignores such events if they arrived while the previous
+  // relay was open.
   let firstArrival = previousClosed ? Infinity : 0
   let warnedAt = -Infinity
 

@@ -4,10 +4,10 @@ import type { FeatureInstance } from 'flylive-audio-server/feature'
 /** Removes members from rooms when the backend kicks or blocks them. */
 export interface Removals {
   /**
-   * Closes a user's sessions in a room on this server immediately. Each server closes
-   * the user's sessions when it receives the event. Later, a job removes sessions on servers that missed the event.
+   * Immediately closes the user's sessions on this server that are in the room. Every server does this when it receives
+   * the backend's event. Later, a job closes the sessions on servers that have missed the event.
    *
-   * @param eventId identifies the event; the same on all servers
+   * @param eventId the id of the event, which is the same on all servers
    */
   kick (roomId: string, userKey: string, eventId: string): void
   /** Kicks the user like {@link kick} and also bans them. Retries until the ban is stored. */
@@ -20,7 +20,10 @@ export interface Removals {
 /** Job that verifies that a kick reached all servers. */
 export const kickJob = 'backend-kick'
 
-/** Delay before the verification, in milliseconds. By then, every subscribed server should have handled the event. */
+/**
+ * Delay before the verification, in milliseconds. After this delay, every subscribed server should have handled the
+ * event.
+ */
 const verifyDelayMs = 3000
 /**
  * Duration of a ban, in milliseconds: ten years. The backend's blocks never expire, but a ban needs an expiry time.
@@ -33,8 +36,8 @@ export function createRemovals (app: Pick<FeatureInstance, 'clock' | 'cluster' |
   const closing = new AbortController()
 
   /**
-   * Schedules {@link kickJob} once for all servers. The job runs later, because otherwise its
-   * cluster message could reach a server before the backend's event does.
+   * Schedules {@link kickJob} once for all servers. The job is delayed, because otherwise its cluster message could
+   * reach a server before the backend's event.
    */
   async function scheduleVerification (roomId: string, userKey: string, eventId: string): Promise<void> {
     try {
@@ -65,15 +68,15 @@ export function createRemovals (app: Pick<FeatureInstance, 'clock' | 'cluster' |
           await delay(retryMs, undefined, { ref: false, signal: closing.signal }).catch(() => { /* The feature is closing. */ })
         }
       }
-      // Removes sessions that joined before the ban was stored.
+      // Removes the user's sessions that joined the room before the ban was stored.
       rooms.kickHere(roomId, userKey)
       scheduleVerification(roomId, userKey, eventId)
     },
     async verifyKick (key) {
       const [roomId, userKey, at] = JSON.parse(key) as [string, string, number]
       const sessions = (await directory.sessionsOf(userKey)).filter((session) => session.roomId === roomId)
-      // If all of the user's sessions connected after the kick, the user may stay. A user without a session may still
-      // have a seat, so the kick is repeated.
+      // A user whose sessions all connected after the kick is allowed to stay. A user without a session may still have
+      // a seat, so the kick is repeated.
       if (sessions.length === 0 || sessions.some(({ connectedAt }) => connectedAt < at)) await rooms.kick(roomId, userKey)
     },
     close () {

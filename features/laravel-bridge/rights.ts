@@ -15,10 +15,10 @@ export interface Rights {
    */
   ownerOf (roomId: string): Promise<UserId | undefined>
   /**
-   * Returns a user's role. If the backend has a role for the user, makes at most one call.
+   * Returns a user's role. One call to the backend is enough if the backend has a role for the user.
    *
    * @param room `ownerId` is the user who owned the room when it was created
-   * @throws UNAVAILABLE if the role cannot be determined; the method never assumes `member`
+   * @throws UNAVAILABLE if the role cannot be determined; the method does not fall back to `member`
    */
   roleOf (room: { roomId: string, ownerId: UserId }, userKey: string): Promise<Role>
   /**
@@ -33,7 +33,10 @@ export interface Rights {
 export interface CachedRights {
   readonly owners: CacheEntries<UserId | undefined>
   readonly roles: CacheEntries<Role | undefined>
-  /** A random id (epoch) per room, part of the keys in `roles`. A new epoch invalidates all roles of the room. */
+  /**
+   * A random id (epoch) per room, which is part of the keys in `roles`. A new epoch invalidates all cached roles of the
+   * room.
+   */
   readonly epochs: LRUCache<string, string>
 }
 
@@ -45,10 +48,11 @@ export interface RightsOptions {
   now?: () => number
 }
 
-/** How long the backend's responses stay fresh (set by the backend's contract), in milliseconds. */
+/** How long the backend's responses stay fresh, in milliseconds; set by the backend's contract. */
 export const freshMs = 30_000
 /**
- * How much longer stale responses are used while the backend is down (set by the backend's contract), in milliseconds.
+ * While the backend is down, how long a response can still be used after `freshMs`, in milliseconds; set by the
+ * backend's contract.
  */
 export const staleMs = 300_000
 /**

@@ -6,7 +6,9 @@ import type { BackendClient } from './client.ts'
 import { isRejection } from './rejections.ts'
 import { anyResponse } from './messages.ts'
 
-/** Name of the job that syncs a room. Also the namespace that stores the last status sent for each room. */
+/**
+ * Name of the job that syncs a room. The key-value namespace with the last status sent for each room has the same name.
+ */
 export const statusJob = 'room-status'
 
 /** The last status that the backend received for a room. */
@@ -18,7 +20,10 @@ interface SentStatus {
   at: number
   /** When a server detected that the room no longer exists, in epoch milliseconds. */
   endedAt?: number
-  /** Whether the backend has been notified that the room ended. If so, the entry only delays the next call. */
+  /**
+   * True if the backend has been notified that the room ended. After that, the only purpose of the entry is to delay
+   * the next call.
+   */
   ended?: boolean
 }
 
@@ -46,7 +51,7 @@ export interface StatusOptions extends Pick<FeatureInstance, 'clock' | 'jobs' | 
   remembered: RememberedStatus
 }
 
-/** The last status that this server sent for each room, in case the store loses it. Kept across reloads. */
+/** The last status that this server sent for each room, in case the store loses its copy. Kept across reloads. */
 export type RememberedStatus = LRUCache<string, SentStatus>
 
 /**
@@ -71,7 +76,8 @@ const iso = (ms: number) => new Date(ms).toISOString()
  * even if it was down or a server died.
  */
 export function createRoomStatus ({ clock, jobs, kv, log, store, client, remembered }: StatusOptions): RoomStatus {
-  // The rooms whose sync is being scheduled. The value is true if the room has changed again in the meantime.
+  // The rooms whose sync is being scheduled. The value in the map is true if the room has changed again since
+  // scheduling began.
   const scheduling = new Map<string, boolean>()
   const sent = kv.namespace(statusJob)
   const incarnations = kv.namespace(`${statusJob}-store`)
@@ -133,7 +139,7 @@ export function createRoomStatus ({ clock, jobs, kv, log, store, client, remembe
       try {
         await post(roomId, { is_live: false, participant_count: 0, ended_at: iso(ending.endedAt) })
       } catch (error) {
-        // Keep the actual end time for the retry.
+        // Store the actual end time, so that a retry sends the same time.
         if (last.endedAt === undefined) await save(roomId, ending)
         throw error
       }
@@ -196,7 +202,7 @@ export function createRoomStatus ({ clock, jobs, kv, log, store, client, remembe
       // The backend has no rooms without an owner.
       const room = found && hasOwner(found) ? found : undefined
       const last = text === undefined ? undefined : JSON.parse(text) as SentStatus
-      // Limit the wait: the clock of the server that sent the status may be ahead.
+      // Limit the wait, because the clock of the server that sent the last status may be ahead of this server's clock.
       const waitMs = last === undefined ? 0 : Math.min(last.at + intervalMs - clock.now(), intervalMs)
       try {
         if (waitMs > 0) await jobs.schedule(statusJob, roomId, clock.now() + waitMs)

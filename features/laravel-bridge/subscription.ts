@@ -9,26 +9,29 @@ export interface SubscriptionOptions {
   log: Logger
   /** Receives the messages that the backend publishes, in order. */
   receive: (text: string) => void
-  /** Interval between two canaries, in milliseconds. */
+  /** Interval between two canaries (test messages), in milliseconds. */
   canaryIntervalMs?: number
-  /** How long a canary may take to arrive, in milliseconds. */
+  /** Maximum time until a canary (test message) arrives, in milliseconds. */
   canaryTimeoutMs?: number
 }
 
 export interface Subscription {
   /** @throws UNAVAILABLE if messages published on the channel do not arrive */
   check (): void
-  /** Waits up to 5 s for the first canary message. The subscription keeps retrying in the background. */
+  /**
+   * Waits up to 5 s for the first canary (test message). If no canary arrives, the subscription keeps retrying in the
+   * background.
+   */
   ready (): Promise<void>
   close (): void
 }
 
 /** Timeout of {@link Subscription.ready}, in milliseconds. */
 const startTimeoutMs = 5000
-/** Servers recognise canaries by this prefix, without parsing. */
+/** Servers recognise a canary (test message) by this prefix, without parsing the message. */
 const canaryPrefix = '{"event":"msab:canary",'
 
-/** A valid envelope without a recipient, so that other subscribers of the channel ignore it. */
+/** A canary is a valid envelope without a recipient, so that other subscribers of the channel ignore the canary. */
 const canaryText = (token: string) =>
   `${canaryPrefix}"user_id":0,"room_id":null,"payload":{},"timestamp":${JSON.stringify(new Date().toISOString())},"correlation_id":${JSON.stringify(token)}}`
 
@@ -60,7 +63,7 @@ export function createSubscription ({ redis, channel, log, receive, canaryInterv
       connection.subscribe(channel).then(() => { if (connection === subscriber) sendCanary() },
         (err: unknown) => log.debug({ err }, 'redis subscriber failed'))
     })
-    connection.connect().catch(() => { /* The `error` event has logged the failure; ioredis retries. */ })
+    connection.connect().catch(() => { /* The `error` handler has logged the failure, and ioredis retries. */ })
     return connection
   }
 

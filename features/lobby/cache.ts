@@ -11,8 +11,8 @@ export interface Cache<V> {
 }
 
 /**
- * @param maxAgeMs how long a value is valid after its load started, in milliseconds
- * @param maxEntries maximum number of entries. If there are more, the cache evicts the oldest
+ * @param maxAgeMs how long a cached value can be returned, counted from the start of its load, in milliseconds
+ * @param maxEntries maximum number of entries; if there are more, the cache evicts the oldest entries
  */
 export function createCache<V> (maxAgeMs: number, maxEntries: number): Cache<V> {
   // Sorted by age, oldest first.

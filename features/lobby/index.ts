@@ -10,8 +10,8 @@ export { config, requests }
 declare module 'flylive-audio-server/feature' {
   interface FeatureHooks {
     /**
-     * Returns whether each room is on air, in the order of `rooms`. If several handlers are registered, a room is on
-     * air if any handler returns true for it.
+     * Returns one boolean per room, in the order of `rooms`: true if the room is on air. If several handlers are
+     * registered, a room is on air if at least one handler returns true for the room.
      */
     'lobby:onAir': (rooms: readonly RoomRecord[]) => Promise<readonly boolean[]>
   }

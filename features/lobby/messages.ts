@@ -8,7 +8,7 @@ const listed = z.object({
   hostName: z.string().nullable().describe('Name of the owner; null if the room is locked or the server does not know the name'),
   title: z.string().nullable(),
   topic: z.string().nullable(),
-  isLocked: z.boolean().describe('Whether the room is locked. New users then need a PIN or, if the room has no PIN, cannot join. If true, `hostName` is null, and `people` and `speaking` are empty'),
+  isLocked: z.boolean().describe('Whether the room is locked. New users need the PIN to join a locked room; if the room has no PIN, they cannot join. In a locked room, `hostName` is null, and `people` and `speaking` are empty'),
   live: z.object({
     speaking: z.array(userId).describe('The active speakers. The list may be a few seconds old'),
     onAir: z.boolean().describe('Whether the room is broadcast')
@@ -23,7 +23,7 @@ export const requests = {
   'lobby:list': {
     request: z.object({
       cursor,
-      query: query.optional().describe('Returns only rooms that contain all of these words in their id, title, topic or host name, ignoring case and accents'),
+      query: query.optional().describe('Returns only rooms whose id, title, topic and host name together contain all of these words, ignoring case and accents'),
       limit: z.int().min(1).max(100).default(50)
     }).describe('Lists rooms that have members, ordered by id'),
     reply: z.object({ rooms: z.array(listed), nextCursor }).describe('A page may have fewer rooms than `limit` even if more pages follow')

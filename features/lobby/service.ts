@@ -14,8 +14,8 @@ export interface Lobby {
   /**
    * Returns a page of rooms that have members. The page is at most `cacheMs` old.
    *
-   * @param query if present, only rooms that contain all of these words in their id, title, topic or host name are
-   *   returned. At most {@link maxSearched} rooms are searched per page
+   * @param query if present, the page contains only rooms whose id, title, topic and host name together contain all of
+   *   these words. At most {@link maxSearched} rooms are searched per page
    * @throws UNAVAILABLE
    */
   list (cursor: string | undefined, limit: number, query?: string): Promise<Page>
@@ -36,10 +36,13 @@ export function createLobby (app: FeatureInstance, { cacheMs, people }: z.output
   const { features, hooks, store } = app
   const pages = createCache<Page>(cacheMs, maxCachedPages)
 
-  /** Reads rooms with their overviews. The number of round trips does not depend on the number of rooms. */
+  /**
+   * Reads rooms with their overviews. The number of round trips to the store does not depend on the number of rooms.
+   */
   async function readRooms (after: string, limit: number): Promise<{ found: Found[], next: string | undefined }> {
     const { rooms: busy, next } = await store.listBusyRooms(after, limit)
-    // Do not list rooms without an owner: the feature that manages them decides who may join.
+    // Rooms without an owner are not listed, because the feature that manages such a room decides who is allowed to
+    // join.
     const rooms = busy.filter(hasOwner)
     const overviews = rooms.length > 0 ? await app.rooms.overviewsOf(rooms) : []
     return { found: rooms.map((room, i) => ({ room, overview: overviews[i] as RoomOverview })), next }
@@ -58,7 +61,7 @@ export function createLobby (app: FeatureInstance, { cacheMs, people }: z.output
     if (found.length === 0) return []
     const rooms = found.map(({ room }) => room)
     const [seats, onAir] = await Promise.all([features.getFeature('seats')?.seatsOf(rooms), hooks.ask('lobby:onAir', rooms)])
-    // The members of a locked room are hidden: only users who are in the room may see them.
+    // Hide the members of a locked room, because only users in the room are allowed to see its members.
     const open = found.flatMap(({ room: { roomId }, overview }, i) => overview.isLocked ? [] : [{ roomId, first: (seats?.[i]?.seats ?? []).map(({ userId }) => userKeyOf(userId)) }])
     const members = people > 0 && open.length > 0 ? await store.getSomeMembers(open, people) : []
     const named = new Map(open.map(({ roomId }, i) => [roomId, members[i]]))

@@ -14,7 +14,7 @@ const intervalMs = 1000
  * speakers.
  */
 const maxAgeMs = 5000
-/** Maximum size of a report, in bytes. Rooms that do not fit are omitted. */
+/** Maximum size of a report, in bytes. A report omits the rooms that do not fit. */
 const maxBytes = 262_144
 const channel = 'lobby:speaking'
 

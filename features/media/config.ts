@@ -1,6 +1,6 @@
 import { fromEnv, read, secret, z } from 'flylive-audio-server/feature'
 
-// URLs of STUN and TURN servers (RFC 7064, RFC 7065): no slashes after the scheme.
+// The URLs of STUN and TURN servers have no slashes after the scheme (RFC 7064, RFC 7065).
 const host = String.raw`(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:\d{1,5})?`
 const turnUrl = z.string().regex(new RegExp(String.raw`^turns?:${host}(\?transport=(udp|tcp))?$`, 'i'), 'must be URLs like turn:turn.example.com:3478 or turns:turn.example.com:5349?transport=tcp')
 const iceUrl = z.union([z.string().regex(new RegExp(`^stuns?:${host}$`, 'i')), turnUrl], 'must have URLs like stun:stun.example.com:3478 or turn:turn.example.com:3478')
@@ -18,7 +18,7 @@ export const config = z.object({
   turnUrls: fromEnv('TURN_URLS', z.array(turnUrl).default([])
     .describe('TURN servers (coturn), as comma-separated turn: and turns: URLs. The server generates time-limited credentials for these servers.'), read.list),
   turnSecret: fromEnv('TURN_SECRET', secret(z.string().min(8, 'must have at least 8 characters').optional()
-    .describe("coturn's static-auth-secret. The server signs the credentials for TURN_URLS with it."))),
+    .describe("coturn's static-auth-secret. The server signs the credentials for TURN_URLS with this secret."))),
   commandsPerMinute: fromEnv('MEDIA_COMMANDS_PER_MINUTE', z.int().min(1).max(1_000_000).default(240)
     .describe('Maximum number of media commands (new transports, ICE restarts, new producers and unmutes) per user per minute, counted across all servers.'), read.number)
 })

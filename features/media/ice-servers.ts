@@ -9,8 +9,8 @@ export type IceServer = Settings['iceServers'][number]
 const turnTtlSeconds = 86_400
 
 /**
- * Returns the STUN and TURN servers for a client: those in `iceServers`, and those in `turnUrls` with per-user
- * credentials that expire after a day. The credentials follow coturn's `use-auth-secret`: the username is
+ * Returns the STUN and TURN servers for a client: the servers in `iceServers`, and the servers in `turnUrls` with
+ * credentials for this user that expire after a day. The credentials follow coturn's `use-auth-secret`: the username is
  * `<expiry>:<user id>`, and the password is the base64 HMAC-SHA1 of the username.
  *
  * @param now epoch milliseconds

@@ -6,7 +6,10 @@ import { events, greeting, joinReply, requests } from './messages.ts'
 
 export { config, requests }
 
-/** What the `mix` feature provides. Declared here, not imported, so that a different feature can provide `mix`. */
+/**
+ * What the `mix` feature provides. The interface is declared here instead of imported, so that a different feature can
+ * provide `mix`.
+ */
 interface MixAccess {
   /** @throws any error that `sfu.consumeMix` throws */
   consume (session: Session, transportId: string, capabilities: RtpCapabilities, options: ConsumeOptions): Promise<ConsumerInfo>
@@ -19,13 +22,13 @@ declare module 'flylive-audio-server/feature' {
 }
 
 /**
- * Maximum size of `existingProducers` in the reply to a join, in bytes. Events after the reply announce the remaining
- * producers.
+ * Maximum size of `existingProducers` in the reply to a join, in bytes. After the reply, the server sends events to
+ * announce the remaining producers.
  */
 const maxProducersBytes = 16_384
 
-// The schemas check the shape that mediasoup expects. The casts are needed because mediasoup's types declare optional
-// fields differently.
+// The schemas of the requests check the shape that mediasoup expects. The type casts are needed, because mediasoup's
+// types declare optional fields differently.
 
 /**
  * Lets clients send and receive audio, and reports active speakers. The kernel (`app.sfu`) owns the transports,
@@ -45,7 +48,10 @@ export default defineFeature(async function media (app, settings) {
 
   const iceServers = ({ user }: Session) => iceServersFor(settings, user.id, Date.now())
   hooks.on('session:greet', (session) => ({ iceServers: iceServers(session) }))
-  /** Announces producers to one session. While the session is joining, the events are sent after the reply. */
+  /**
+   * Announces producers to one session. If the session is still joining, the events are sent after the reply to the
+   * join.
+   */
   function announce (room: LocalRoom, session: Session, producers: readonly ProducerInfo[]): void {
     const { roomId } = room
     for (const { producerId, userId, source, isPaused } of producers) {
@@ -56,7 +62,8 @@ export default defineFeature(async function media (app, settings) {
 
   hooks.on('room:join', async (room, session) => {
     const producers = sfu.producersOf(room.roomId)
-    // Without seats, thousands of members may send audio, so the list may be too long for the reply.
+    // If the seats feature is off, thousands of members may be sending audio, so the list of producers may be too long
+    // for the reply.
     const existingProducers = producers.length === 0 ? [] : fitting(producers, maxProducersBytes)
     announce(room, session, producers.slice(existingProducers.length))
     return {
@@ -68,8 +75,8 @@ export default defineFeature(async function media (app, settings) {
     } satisfies z.input<typeof joinReply>
   })
 
-  // Limits the requests that cause work for the media worker or for every member of the room. Repeated mutes have no
-  // effect, and unmutes are limited, so mutes need no limit of their own.
+  // This limit applies to requests that cause work for the media worker or for every member of the room. Mutes need no
+  // limit of their own, because a repeated mute has no effect and unmutes are limited.
   const limit = { perMinute: settings.commandsPerMinute, name: 'media', eventual: true }
   messages.on('transport:create', { ...requests['transport:create'], limit }, async ({ type }, { room, session }) =>
     ({ ...await sfu.createTransport(room, session, type) }) as never)
@@ -115,7 +122,8 @@ export default defineFeature(async function media (app, settings) {
     return {}
   })
 
-  // Every server calls these hooks for the producers on all servers.
+  // Every server calls these hooks for the producers on all servers, so each server sends the events only to its own
+  // sockets.
   const toOthers = ({ sessionId }: ProducerOwner) => ({ local: true, ...(sessionId === undefined ? {} : { except: sessionId }) })
   hooks.on('media:producerOpened', (roomId, { producerId, userId, source }, owner) =>
     rooms.emit(roomId, 'audio:newProducer', { producerId, userId, source, kind: 'audio' }, toOthers(owner)))
@@ -133,7 +141,7 @@ export default defineFeature(async function media (app, settings) {
   hooks.on('media:reset', (roomId, reason, sessions) => {
     if (!sessions) {
       rooms.emit(roomId, 'media:reset', { reason }, { local: true })
-      // Only producers on other servers remain, so announce them again.
+      // Only producers on other servers have survived the reset, so announce those producers again.
       for (const { producerId, userId, source, isPaused } of sfu.producersOf(roomId)) {
         rooms.emit(roomId, 'audio:newProducer', { producerId, userId, source, kind: 'audio' }, { local: true })
         if (isPaused) rooms.emit(roomId, 'audio:producerPaused', { producerId, userId, source }, { local: true })

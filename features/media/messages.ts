@@ -1,7 +1,7 @@
 import { roomId, userId, z } from 'flylive-audio-server/feature'
 import type { EventMap, RequestMap } from 'flylive-audio-server/feature'
 
-// Schemas of WebRTC parameters. They are as strict as possible, to protect the media workers from invalid input.
+// Schemas of WebRTC parameters. The schemas are as strict as possible, to protect the media workers from invalid input.
 
 const mediaId = z.string().min(1).max(64)
 const shortText = z.string().max(256)
@@ -50,7 +50,8 @@ const opus = z.string().regex(/^audio\/opus$/i, 'must be audio/opus')
 const unique = (key: 'id' | 'uri') => (items: readonly { id: number, uri: string }[]) => new Set(items.map((item) => item[key])).size === items.length
 
 export const rtpParameters = z.object({
-  // The MID is sent in a header extension (RFC 8843). The one-byte form (RFC 8285) allows at most 16 bytes.
+  // The MID is sent in a header extension (RFC 8843). The one-byte form of header extensions (RFC 8285) allows at most
+  // 16 bytes.
   mid: z.string().min(1).max(16).optional(),
   codecs: z.array(z.object({
     mimeType: opus,
@@ -79,7 +80,7 @@ export const rtpParameters = z.object({
   msid: shortText.optional()
 })
 
-/** A receiver's capabilities, which may include codecs and extensions that the server does not use. */
+/** A receiver's RTP capabilities, which may include codecs and extensions that the server does not use. */
 export const rtpCapabilities = z.object({
   codecs: z.array(z.object({
     kind: z.enum(['audio', 'video']),
@@ -121,7 +122,7 @@ export const requests = {
     reply: nothing
   },
   'transport:restartIce': {
-    request: z.object({ transportId: mediaId }).describe('Returns new ICE credentials. Clients use this after their network has changed'),
+    request: z.object({ transportId: mediaId }).describe('Returns new ICE credentials. Clients send this request after their network has changed'),
     reply: z.object({ iceParameters: opaque })
   },
   'audio:produce': {
@@ -130,7 +131,7 @@ export const requests = {
       kind: z.literal('audio'),
       rtpParameters,
       source: source.default('voice').describe('Music has a separate bit rate limit, may be stereo, and does not make its sender an active speaker')
-    }).describe('Starts sending audio to the room. If the seats feature is enabled, this requires a seat'),
+    }).describe('Starts sending audio to the room. If the seats feature is enabled, only seated users can send audio, except in rooms without an owner'),
     reply: z.object({ id: mediaId })
   },
   'audio:closeProducer': {
@@ -187,7 +188,7 @@ export const events = {
   'media:reset': z.object({ roomId, reason: z.string() }).describe('Sent to members who lost transports because a media worker died. Clients must recreate their transports, producers and consumers. After this event, the server announces the remaining producers again')
 } satisfies EventMap
 
-/** Fields that the feature adds to session:ready. */
+/** Fields that the `media` feature adds to the session:ready event. */
 export const greeting = z.object({
   iceServers: z.array(z.object({
     urls: z.union([z.string(), z.array(z.string())]),
@@ -196,11 +197,11 @@ export const greeting = z.object({
   })).describe('ICE servers for the RTCPeerConnection')
 })
 
-/** Fields that the feature adds to the reply to room:join. */
+/** Fields that the `media` feature adds to the reply to room:join. */
 export const joinReply = z.object({
   rtpCapabilities: opaque,
   existingProducers: z.array(z.object({ producerId: mediaId, userId, source, isPaused: z.boolean() })),
   maxBitrates: z.object({ voice: z.int(), music: z.int() }).describe('Allowed bit rate of a producer, in bit/s'),
   activeSpeakers: z.array(userId).describe('The active speakers. speaker:active reports changes'),
-  iceServers: greeting.shape.iceServers.describe('The ICE servers from session:ready with new credentials, for clients that connected before the feature was enabled')
+  iceServers: greeting.shape.iceServers.describe('The same ICE servers as in session:ready, but with new credentials. Clients need this field if they connected before the media feature was enabled')
 })

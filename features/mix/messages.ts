@@ -7,5 +7,5 @@ export const events = {
   'audio:mix': z.object({ roomId, recommended }).describe('Sent to all members when the recommendation changes')
 } satisfies EventMap
 
-/** The fields that this feature adds to the join reply. */
+/** The fields that the `mix` feature adds to the reply to room:join. */
 export const joinReply = z.object({ mix: z.object({ recommended }) })

@@ -1,11 +1,14 @@
 import { isCoded, z } from 'flylive-audio-server/feature'
 import type { FeatureInstance, RoomStateHandle } from 'flylive-audio-server/feature'
 
-/** The stored state of a room. If there is no state, the mix is not recommended. */
+/** The stored recommendation for a room. If nothing is stored, the mix is not recommended. */
 export const mixState = z.object({ recommended: z.boolean() })
 export type MixStateHandle = RoomStateHandle<z.output<typeof mixState>>
 
-/** The recommendation ends below this fraction of the threshold, so that it does not change with each join or leave. */
+/**
+ * The server withdraws the recommendation below this fraction of the threshold, so that not every join or leave changes
+ * the recommendation.
+ */
 const hysteresis = 0.8
 
 /** Recommends the mix in rooms with many listeners. */
@@ -14,7 +17,7 @@ export interface Recommendations {
   /**
    * Updates the recommendation for a room.
    *
-   * @param count the number of people in the room; if omitted, it is read from the store
+   * @param count the number of people in the room; if omitted, the number is read from the store
    */
   review (roomId: string, count?: number): Promise<void>
   /**
@@ -23,7 +26,7 @@ export interface Recommendations {
    * @param seated number of users in the room who have a seat
    */
   seatsChanged (roomId: string, seated: number): Promise<void>
-  /** Called when the `seats` feature is turned on or off. While it is off, nobody counts as seated. */
+  /** Called when the `seats` feature is turned on or off. While `seats` is off, nobody counts as seated. */
   setSeats (areOn: boolean): void
   /** Called when a room no longer has members on this server. */
   forget (roomId: string): void

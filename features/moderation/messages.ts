@@ -6,8 +6,8 @@ const maxBanSeconds = 10 * 365 * 86_400
 /** Maximum interval of slow mode, in seconds. */
 const maxSlowModeSeconds = 3600
 /**
- * Maximum number of users who can be excluded from room:muteAll. It must not be lower than the maximum number of seats
- * in a room.
+ * Maximum number of users who can be excluded from room:muteAll. This number must not be lower than the maximum number
+ * of seats in a room.
  */
 const maxExcepted = 100
 

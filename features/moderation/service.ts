@@ -13,9 +13,10 @@ export interface Moderation {
   /**
    * Removes a user from the room and, if `banSeconds` is given, bans the user.
    *
-   * @returns the user's id: as in their token (number or string) if they are in the room, otherwise unchanged
+   * @returns the user's id with the type (number or string) that it has in the user's token; `userId` if the user is
+   *   not in the room
    * @throws CANNOT_TARGET_SELF, BAN_LIMIT; FORBIDDEN if an admin targets the owner; NOT_IN_ROOM if the user is not in
-   *   the room and has no seat, unless `banSeconds` is given
+   *   the room, has no seat, and `banSeconds` is omitted or 0
    */
   kick (room: LocalRoom, session: Session, userId: UserId, banSeconds?: number): Promise<UserId>
   unban (room: LocalRoom, session: Session, userId: UserId): Promise<void>
@@ -25,7 +26,7 @@ export interface Moderation {
    */
   bans (room: LocalRoom, session: Session, after: string, limit: number): Promise<Ban[]>
   /**
-   * @returns the users muted by the command
+   * @returns the users whom the command has muted
    * @throws FEATURE_DISABLED if the `seats` feature is off
    */
   muteAll (room: LocalRoom, session: Session, except: readonly UserId[]): Promise<UserId[]>

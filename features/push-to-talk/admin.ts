@@ -7,7 +7,10 @@ import type { Recorder } from './recorder.ts'
 const messageId = z.object({ messageId: z.string().min(1).max(400) })
 const tags = ['push-to-talk']
 
-/** Routes for the backend and for admins: device push tokens and recorded talks. */
+/**
+ * Routes with which the backend and admins read the devices' push tokens and manage recorded talks (radio
+ * transmissions).
+ */
 export function adminRoutes (app: FeatureInstance, devices: Devices, recorder: Recorder): void {
   app.get('/admin/push-to-talk/users/:userId/devices', {
     schema: { tags, summary: "Returns the push tokens of a user's devices", params: z.object({ userId: userIdText }), response: { 200: z.object({ devices: deviceList }) } }

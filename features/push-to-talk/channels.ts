@@ -10,34 +10,34 @@ import type { Channel, CurrentTalk, NativeVoice, Radio, State, TalkInjection } f
 /** How long an unused channel stays open on this server, in milliseconds. */
 const lingerMs = 30_000
 /**
- * Maximum time without audio from a talk on another server, in milliseconds. After this time, the talk is considered
- * lost: its server was killed, or its STOP was lost in a Redis outage.
+ * A talk on another server counts as lost after this time without audio, in milliseconds. Either that server was
+ * killed, or the talk's STOP was lost in a Redis outage.
  */
 const lostTalkMs = 10_000
-/** Maximum number of packets waiting for a talk's producer to open. */
+/** Maximum number of packets that wait until a talk's producer is open. */
 const maxWaiting = 100
 
 /**
- * A message to all servers with radios or native clients in a channel. All servers receive these messages in the same
- * order.
+ * A message to all servers that have radios or native clients in a channel. All servers receive these messages in the
+ * same order.
  */
 export type ChannelMessage =
   /** A talk starts. */
   { kind: 'start', talk: CurrentTalk, frame: string } |
   { kind: 'audio', talk: CurrentTalk, frame: string } |
-  /** A server with native clients asks the talk's server to open a producer for the talk in the room. */
+  /** A server with native clients requests a producer for the talk. Only the radio's server can open this producer. */
   { kind: 'wanted', talkId: string } |
   { kind: 'end', talkId: string, userKey: string, frame: string } |
   /** A message in the channel, for example a text message. */
   { kind: 'message', userKey: string, messageId: string, frame: string } |
-  /** The user is no longer a member. */
+  /** The user is no longer a member of the channel. */
   { kind: 'removed', userKey: string }
 
 const topicOf = (channel: string) => `push-to-talk:g:${channel}`
 
 /** Manages the channels in use on this server: opens their rooms, and delivers talks and messages to the members. */
 export interface Channels {
-  /** @returns the channel, opened on this server if necessary */
+  /** @returns the channel, which is opened on this server if necessary */
   open (key: string): Channel
   /**
    * Resolves when the room of the channel is open.
@@ -48,7 +48,7 @@ export interface Channels {
   join (radio: Radio, key: string): Channel
   leave (radio: Radio, key: string): void
   publish (channel: Pick<Channel, 'key'>, message: ChannelMessage): Promise<boolean>
-  /** Starts receiving the audio of native clients. Called when a native client starts sending audio. */
+  /** Starts receiving the audio of the channel's native clients. Called when a native client starts sending audio. */
   follow (channel: Channel): void
   /** Whether the channel's room has native clients on this server. */
   hasNatives (channel: Channel): boolean
@@ -65,7 +65,7 @@ export interface ChannelsOptions {
   generation: symbol
   delivery: Delivery
   rtp: Rtp
-  /** Called when a user is removed from a channel. */
+  /** Called for each of a user's radios when the user is removed from a channel. */
   removed (radio: Radio, channel: Channel): void
 }
 
@@ -106,9 +106,9 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
       }
       case 'audio': {
         const { talk } = message
-        // This server may have subscribed after the talk started.
+        // This server may have subscribed to the channel after the talk started.
         if (channel.current === undefined) channel.current = talk
-        // Ignore the audio of all other talks, because they have lost the floor.
+        // Ignore the audio of all other talks, because those talks have lost the floor (the right to talk).
         if (channel.current?.talkId !== talk.talkId) return
         channel.lastAudioAt = clock.now()
         const data = deliver(message.frame, talk.userKey)
@@ -141,14 +141,14 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
   }
 
   /**
-   * Opens a producer for a radio's talk in the room, so that native clients receive the talk. Only the radio's server
-   * opens the producer, and only if it has native clients in the room or a server with native clients requests the
-   * talk. The kernel relays the producer to the other servers.
+   * Opens a producer for a radio's talk in the channel's room, so that native clients receive the talk. Only the
+   * radio's server opens the producer, and only if this server has native clients in the room or another server has
+   * requested the producer. The kernel relays the producer to the other servers.
    *
-   * @returns the producer of the talk, opened if necessary; undefined if this server opens none
+   * @returns the producer of the talk, which is opened if necessary; undefined if this server must not open a producer
    */
   function injectionFor (channel: Channel, talk: CurrentTalk): TalkInjection | undefined {
-    // The room already has the audio of native clients.
+    // The audio of a native client is already in the room.
     if (talk.isNative) return
     if (channel.injection?.talkId === talk.talkId) return channel.injection
     const isWanted = channel.wantedTalkId === talk.talkId
@@ -198,14 +198,14 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
     injection.injection?.close()
   }
 
-  /** Sends STOP for a lost talk, because the talk's server has not sent it. */
+  /** Sends the STOP frame that the server of a lost talk has not sent. */
   function endLost (channel: Channel, { fromId, userKey, startedAt }: CurrentTalk): void {
     const toId = frameIdOf(channel)
     const talk = { channelType: channelTypes.group, fromId, toId, startedAt }
-    // If more of the talk's audio arrives, the talk continues.
+    // Set `undefined` instead of null, so that the talk continues if more of its audio arrives.
     channel.current = undefined
     endInjection(channel)
-    // The clock of the talk's server may be ahead.
+    // The clock of the talk's server may be ahead of this server's clock.
     const endedAt = Math.max(channel.lastAudioAt, startedAt)
     const payload = JSON.stringify({ duration: endedAt - startedAt, message_id: talkIdOf(talk, endedAt) })
     delivery.deliver(channel.radios, encodeFrame({ ...talk, messageType: messageTypes.stop, payload }), userKey)
@@ -335,7 +335,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
   }
 }
 
-/** @returns the user's {@link NativeVoice} in the channel, created if necessary */
+/** @returns the user's {@link NativeVoice} in the channel, which is created if necessary */
 export function nativeVoice (channel: Channel, userId: UserId): NativeVoice {
   const userKey = userKeyOf(userId)
   const voice = channel.natives.get(userKey) ?? { userId, userKey, talk: undefined, waiting: undefined, deniedUntil: 0, mustPause: false, lastAudioAt: 0 }
@@ -346,7 +346,7 @@ export function nativeVoice (channel: Channel, userId: UserId): NativeVoice {
 /** The id of a channel in frames that the server creates. */
 export const frameIdOf = ({ key }: Channel): UserId => channelIdOf(key)
 
-/** Whether a session in a room belongs to a native client rather than to the feature. */
+/** True if the session belongs to a native client and is not one of the feature's own sessions. */
 export const isNative = (state: State, session: Session): boolean => !state.gateways.has(session)
 
 export type { LocalRoom }

@@ -9,15 +9,15 @@ export const config = z.object({
   selfJoin: fromEnv('PTT_SELF_JOIN', z.boolean().default(false)
     .describe('Allows radios to join and leave channels (USER_ADD, USER_REMOVE).'), read.flag),
   record: fromEnv('PTT_RECORD', z.boolean().default(false)
-    .describe("Stores each talk as an Ogg Opus file, named after the talk's message id."), read.flag),
+    .describe("Stores the audio of each transmission (talk) as an Ogg Opus file, which is named after the talk's message id."), read.flag),
   recordDays: fromEnv('PTT_RECORD_DAYS', z.int().min(1).max(3650).default(30)
-    .describe('How long talks are stored, in days.'), read.number),
+    .describe('How long recorded talks are stored, in days.'), read.number),
   messagesPerMinute: fromEnv('PTT_MESSAGES_PER_MINUTE', z.int().min(1).max(100_000).default(120)
     .describe('Maximum number of text, image and interactive messages per radio user per minute, counted separately on each server. The server drops further messages and does not acknowledge them.'), read.number),
   offlineMessages: fromEnv('PTT_OFFLINE_MESSAGES', z.int().min(1).max(1000).default(100)
     .describe('Maximum number of messages that the server stores for offline users, per user and per channel.'), read.number),
   offlineSeconds: fromEnv('PTT_OFFLINE_SECONDS', z.int().min(1).max(31_536_000).default(604_800)
-    .describe('How long messages for offline users are stored, in seconds.'), read.number)
+    .describe('Messages for offline users expire after this many seconds.'), read.number)
 })
 
 export type Settings = z.output<typeof config>

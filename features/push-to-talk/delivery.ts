@@ -10,7 +10,7 @@ const frameEvent = 'ptt:frame'
 export const face: Face<Uint8Array> = {
   name: 'push-to-talk',
   binary: true,
-  // Unused: the path's `receive` function handles the frames.
+  // Never used, because the `receive` function of the WebSocket path handles the frames.
   parse: () => undefined,
   event: ({ type, data }) => type === frameEvent ? data as Uint8Array : undefined,
   reply: () => undefined
@@ -25,7 +25,7 @@ export interface Delivery {
    * Writes a frame to many radios. The frame is encoded once.
    *
    * @param except the key of the user who must not receive the frame
-   * @param messageId id of the message if the frame is a logged message
+   * @param messageId the message's id if the frame is a message that is stored for offline users
    */
   deliver (radios: Iterable<Radio>, data: Uint8Array, except?: string, messageId?: string): void
 }

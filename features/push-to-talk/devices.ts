@@ -6,9 +6,9 @@ const device = z.object({ deviceId: z.string(), token: z.string(), updatedAt: z.
 export const deviceList = z.array(device)
 export type Device = z.output<typeof device>
 
-/** Prefix of the Redis keys. The rest of a key is the user's id. The backend reads these keys. */
+/** Prefix of the Redis keys; the user's id follows the prefix. The backend reads these keys. */
 export const devicesPrefix = 'msab:push-to-talk:devices:'
-/** How long a push token is stored after the device sent it, in milliseconds. */
+/** How long a user's push tokens are stored after one of the user's devices has sent a token, in milliseconds. */
 const keptMs = 90 * 86_400_000
 const maxDevices = 10
 const maxTokenLength = 4096

@@ -1,14 +1,14 @@
 import { userId, z } from 'flylive-audio-server/feature'
 import type { Decision, RoomStateHandle, UserId } from 'flylive-audio-server/feature'
 
-// The floor of a channel: at most one user talks at a time. The floor is stored as room state, so all servers agree on
-// it.
+// The floor is the right to talk in a channel; at most one user has the floor at a time. The floor is stored as room
+// state, so all servers agree on who has the floor.
 
-/** How long the holder keeps the floor after their last audio, in milliseconds. */
+/** How long a user keeps the floor (the right to talk) after the user's last audio, in milliseconds. */
 export const busyMs = 3000
-/** Maximum duration of a talk, in milliseconds. */
+/** Maximum duration of a talk (push-to-talk transmission), in milliseconds. */
 export const maxTalkMs = 90_000
-/** Maximum time for which a user can hold the floor, in milliseconds, even while sending audio. */
+/** Maximum time in milliseconds for which a user can hold the floor, even while sending audio. */
 export const hardReleaseMs = 95_000
 
 const holder = z.object({
@@ -17,7 +17,7 @@ const holder = z.object({
   userKey: z.string(),
   /** When the user took the floor, in epoch milliseconds. */
   since: z.number(),
-  /** Time of the last audio, in epoch milliseconds. Renewed at most once per second. */
+  /** Time of the last audio, in epoch milliseconds. This time is updated at most once per second. */
   lastAudioAt: z.number()
 })
 export const floorState = z.object({ holder: holder.optional() })
@@ -30,10 +30,10 @@ type Change<R> = Decision<FloorState, R>
 const floorEvent = (userId: UserId | null) => [{ type: 'ptt:floor', data: { userId } }]
 
 /**
- * Takes the floor for a talk, unless another user holds it.
+ * Takes the floor for a talk, unless another user holds the floor.
  *
  * @param lastAudioAt returns when this server last received audio from the holder's talk, in epoch milliseconds
- * @returns the decision; its `result` is true if the talk has the floor
+ * @returns the decision, whose `result` is true if the talk now has the floor
  */
 export function take (state: FloorState | undefined, talk: { talkId: string, userId: UserId, userKey: string }, now: number, lastAudioAt: (talkId: string) => number): Change<boolean> {
   const current = state?.holder
@@ -51,22 +51,22 @@ export function take (state: FloorState | undefined, talk: { talkId: string, use
 /**
  * Updates the time of a talk's last audio, if the talk has the floor.
  *
- * @returns the decision; its `result` is true if the talk still has the floor
+ * @returns the decision, whose `result` is true if the talk still has the floor
  */
 export function renew (state: FloorState | undefined, talkId: string, now: number): Change<boolean> {
   const current = state?.holder
   return current?.talkId === talkId ? { state: { holder: { ...current, lastAudioAt: now } }, result: true } : { result: false }
 }
 
-/** Releases the floor if the talk holds it. */
+/** Releases the floor if the given talk holds the floor. */
 export function release (state: FloorState | undefined, talkId: string): Change<boolean> {
   return state?.holder?.talkId === talkId ? { state: {}, events: floorEvent(null), result: true } : { result: false }
 }
 
 /**
- * Releases the floor if the holder's time is up.
+ * Releases the floor if a user has held the floor for {@link hardReleaseMs}.
  *
- * @returns the decision; its `result` is the time of the next check, or undefined if the floor is free
+ * @returns the decision, whose `result` is the time of the next check, or undefined if the floor is free
  */
 export function expire (state: FloorState | undefined, now: number): Change<number | undefined> {
   const current = state?.holder

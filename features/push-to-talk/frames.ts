@@ -55,7 +55,7 @@ export interface Frame {
   payload: unknown
 }
 
-/** @returns the value as an id; 0 if the value is missing; undefined if it is not a valid id */
+/** @returns the value as an id; 0 if the value is missing; undefined if the value is not a valid id */
 function idFrom (value: unknown): UserId | undefined {
   if (value === undefined || value === null || value === '') return 0
   if (typeof value === 'number') return Number.isSafeInteger(value) ? value : undefined
@@ -68,7 +68,7 @@ function isDeeper (value: unknown, depth: number): boolean {
   return depth === 0 || Object.values(value).some((part) => isDeeper(part, depth - 1))
 }
 
-/** @returns the frame; undefined if the bytes are not a frame or the frame contains text that cannot be stored */
+/** @returns the frame; undefined if the bytes are not a valid frame or the frame contains text that cannot be stored */
 export function decodeFrame (data: Uint8Array): Frame | undefined {
   let array: unknown
   try {
@@ -120,7 +120,10 @@ export const talkIdOf = ({ channelType, fromId, toId, startedAt }: Pick<Frame, '
 /** The key of a channel: its id as text. */
 export const channelKey = (id: UserId): string => String(id)
 
-/** @returns a channel's id for frames that the server creates: a number if the key looks like a number */
+/**
+ * @returns the channel id in frames that the server creates: a number if the key is an integer, otherwise the key
+ *   itself
+ */
 export function channelIdOf (key: string): UserId {
   const number = Number(key)
   return Number.isSafeInteger(number) && String(number) === key ? number : key

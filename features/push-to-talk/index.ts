@@ -11,14 +11,17 @@ declare module '../../plugins/cluster/messages.ts' {
   }
 }
 
-/** How often the feature checks for talks that must end, in milliseconds. */
+/** How often the feature checks whether talks must end, in milliseconds. */
 const tickMs = 25
 /** How often the feature checks the channels' rooms, in milliseconds. */
 const checkMs = 1000
 const expireJob = 'push-to-talk-expire'
 const expireMs = 6 * 3_600_000
 
-/** Push-to-talk radios (VoicePing): a WebSocket with MessagePack frames. A channel is the room `ptt:<channel>`. */
+/**
+ * Lets push-to-talk radios (VoicePing) connect over a WebSocket with MessagePack frames. A channel's room has the id
+ * `ptt:<channel>`.
+ */
 export default defineFeature(async function pushToTalk (app, settings) {
   // These imports are dynamic, so that a server without this feature does not load the libraries.
   const [{ createAuthentication }, { face }, { createService }] = await Promise.all([import('./token.ts'), import('./delivery.ts'), import('./service.ts')])

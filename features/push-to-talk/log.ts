@@ -8,13 +8,13 @@ export interface LoggedMessage {
   at: number
   fromKey: string
   messageId: string
-  /** The frame for the recipients, in base64. */
+  /** The frame that the recipients receive, in base64. */
   frame: string
 }
 
 /**
- * Logs the messages for each user (`u:<key>`) and channel (`g:<key>`). Each log has a maximum length, and each message
- * expires.
+ * Keeps one log of messages for each user (`u:<key>`) and for each channel (`g:<key>`). Each log has a maximum length,
+ * and each message expires.
  */
 export interface MessageLog {
   /**

@@ -1,13 +1,13 @@
 import { roomId, userId, userKeyOf, z } from 'flylive-audio-server/feature'
 import type { FeatureInstance, UserId } from 'flylive-audio-server/feature'
 
-/** The prefix of the room ids of channels. */
+/** The prefix of the room ids that belong to push-to-talk channels. */
 export const roomPrefix = 'ptt:'
 export const roomOf = (channel: string): string => roomPrefix + channel
 /** @returns a room's channel; undefined if the room belongs to no channel */
 export const channelOf = (room: string): string | undefined => room.startsWith(roomPrefix) ? room.slice(roomPrefix.length) : undefined
 
-/** How long a user's channel changes are stored after the last change, in milliseconds. */
+/** How long the changes to a user's channels are stored after the last change, in milliseconds. */
 const keptMs = 90 * 86_400_000
 /** Maximum number of channels per user. */
 const maxChannels = 256
@@ -16,7 +16,8 @@ const maxAttempts = 20
 /** Changes to a user's channels that are not in the user's token. */
 const changes = z.object({
   /**
-   * The channels that the backend set, and when it set them, in epoch milliseconds. A newer token takes precedence.
+   * The channels that the backend has set, and the time of this change in epoch milliseconds. A newer token takes
+   * precedence.
    */
   set: z.object({ at: z.number(), channels: z.array(z.string()) }).optional(),
   /** The channels that the user joined and left with USER_ADD and USER_REMOVE. */
@@ -28,10 +29,10 @@ type Changes = z.output<typeof changes>
 const none: Changes = { joined: [], left: [] }
 const idList = z.array(z.unknown()).catch([])
 
-/** Whether a channel id is valid. It must not be empty, and `ptt:<channel id>` must be a valid room id. */
+/** True if a channel id is valid: the id is not empty, and `ptt:<channel id>` is a valid room id. */
 export const isChannel = (key: string): boolean => key !== '' && roomId.safeParse(roomOf(key)).success
 
-/** @returns the valid channel ids in a claim or message, as strings */
+/** @returns the valid channel ids in a token claim or message, as strings */
 export function channelsIn (value: unknown): string[] {
   const keys = idList.parse(value).flatMap((id) => userId.safeParse(id).success ? [String(id)] : [])
   return [...new Set(keys)].filter(isChannel).slice(0, maxChannels)

@@ -7,7 +7,7 @@ export const sampleRate = 48_000
 const silk = [480, 960, 1920, 2880]
 const frameSizes = [...silk, ...silk, ...silk, 480, 960, 480, 960, ...Array.from({ length: 4 }, () => [120, 240, 480, 960]).flat()]
 
-/** @returns the duration of a packet in samples; 960 if it is not a valid packet */
+/** @returns the duration of a packet in samples; 960 if the packet is not valid */
 export function samplesOf (packet: Uint8Array): number {
   const [toc, second = 0] = packet
   if (toc === undefined) return 960

@@ -16,9 +16,9 @@ import type { Talks } from './talks.ts'
 import type { RadioClaims } from './token.ts'
 import type { UserMessage, Users } from './users.ts'
 
-/** Maximum number of queued frames per radio while an earlier frame is being handled. */
+/** Maximum number of frames per radio that wait while an earlier frame is being handled. */
 const maxQueued = 256
-/** The replay of missed messages pauses while a radio's send queue is longer than this, in bytes. */
+/** The replay of missed messages pauses while the radio's send queue contains more than this number of bytes. */
 const maxReplayBytes = 65_536
 /** How often a paused replay checks the send queue, in milliseconds. */
 const replayPollMs = 20
@@ -29,7 +29,7 @@ const replayWaitMs = 500
  */
 const unnoticedMs = 60_000
 
-/** Why a frame is dropped; the `reason` label of flylive_ptt_frames_dropped_total. */
+/** Reasons for dropping a frame: the values of the `reason` label of flylive_ptt_frames_dropped_total. */
 const dropReasons = ['malformed', 'no_floor', 'ignored', 'overflow', 'rate_limited'] as const
 type DropReason = typeof dropReasons[number]
 
@@ -38,13 +38,13 @@ export interface Radios {
   opened (session: Session): void
   closed (session: Session): void
   receive (session: Session, data: Buffer, isBinary: boolean): void
-  /** Handles a message for a user's radios. Any server may have sent the message. */
+  /** Handles a message that any server may have sent to a user's radios. */
   fromServer (userKey: string, message: UserMessage): void
   /** Applies a change in a user's channels to the user's radios on this server. */
   channelsChanged (userKey: string): Promise<void>
   /** Removes a radio from a channel. */
   removed (radio: Radio, channel: string): void
-  /** Sends the error replies to a frame for a channel that the radio does not belong to. */
+  /** Rejects a frame with error replies, because the radio does not belong to the frame's channel. */
   unauthorized (radio: Radio, frame: Frame): void
 }
 
@@ -69,21 +69,24 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
   const received = metrics.counter('flylive_ptt_frames_received_total', 'Frames from radios')
   const dropped = metrics.counter('flylive_ptt_frames_dropped_total', 'Dropped frames from radios, by reason (malformed, no_floor, ignored, overflow, rate_limited)', ['reason'])
   for (const reason of dropReasons) dropped.inc({ reason }, 0)
-  /** Per user, the time up to which all messages were received, in epoch milliseconds. */
+  /** For each user, the time (in epoch milliseconds) up to which the user has received all messages. */
   const seen = kv.namespace('push-to-talk:seen')
   const seenTtlMs = settings.offlineSeconds * 1000
-  /** Number of messages per user in the current minute, which began at `since`. Ordered by `since`. */
+  /**
+   * For each user, how many messages the user has sent in the current minute, which began at `since`. Ordered by
+   * `since`.
+   */
   const sentMessages = new Map<string, { since: number, count: number }>()
   const drop = (reason: DropReason) => { dropped.inc({ reason }) }
 
-  /** Marks all messages up to a time as received by a user. */
+  /** Stores that a user has received all messages up to the time `at`. */
   function see ({ userId, userKey }: Radio, at = clock.now()): void {
     seen.set(userKey, String(at), { ttlMs: seenTtlMs }).catch((err: unknown) => log.debug({ err, userId }, 'failed to store which messages a user has received'))
   }
 
   /**
-   * Sends the private messages that the user missed and, if the user was connected before, the channel messages. Then
-   * sends the messages that arrived during the replay.
+   * Sends the private messages that the user has missed and, if the user has been connected before, also the missed
+   * channel messages. Then sends the messages that arrived during the replay.
    */
   async function replay (radio: Radio, seenAt: string | undefined): Promise<void> {
     const since = Number(seenAt ?? 0)
@@ -120,7 +123,8 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
       return [channelsIn(claims.channelIds), undefined] as const
     })
     if (!session.open) return
-    // A room that cannot be opened now is opened later. Until then, the server rejects any START in the channel.
+    // If a room cannot be opened now, the server opens it later. Until the room is open, the server rejects every START
+    // in the channel.
     await Promise.allSettled(keys.map((key) => channels.ready(channels.join(radio, key))))
     await loggedIn
     const replayed = replay(radio, seenAt).catch((err: unknown) => {
@@ -149,7 +153,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
     delivery.send(radio, { ...head, messageType: messageTypes.startFailed, payload: 'Ack Failed' })
   }
 
-  /** @returns a promise if later frames of the radio must wait */
+  /** @returns a promise if the radio's later frames must wait until this frame is handled */
   function handle (radio: Radio, queued: QueuedFrame): Promise<void> | void {
     const { frame } = queued
     const isGroup = frame.channelType === group
@@ -309,7 +313,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
         done.catch((err: unknown) => log.warn({ err, userId: radio.userId, messageType: frame.messageType }, 'failed to handle a frame from a radio'))
           .finally(() => drain(radio))
       } catch (err) {
-        // The payload cannot be converted, for example because it is nested too deeply.
+        // The payload cannot be converted to text, for example because it is nested too deeply.
         log.debug({ err, userId: radio.userId }, 'dropped a frame from a radio')
         drop('malformed')
       }
@@ -318,8 +322,8 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
       const radios = state.users.get(userKey)
       if (!radios) return
       if (message.kind === 'frame') return delivery.deliver(radios, Buffer.from(message.frame, 'base64'), undefined, message.messageId)
-      // All servers receive logins in the same order. If a radio's own login has not arrived yet, the radio is newer
-      // than the one in this message and stays connected.
+      // All servers receive login messages in the same order. If a radio's own login message has not arrived yet, the
+      // radio connected later than the radio in this message, and therefore stays connected.
       for (const radio of radios) {
         const { session, userId, deviceId } = radio
         if (session.id === message.sessionId) state.announced.add(session)

@@ -3,7 +3,7 @@ import { NotFound } from 'flylive-audio-server/feature'
 import type { BlobInfo, FeatureInstance } from 'flylive-audio-server/feature'
 import { oggOpus } from './opus.ts'
 
-/** Stores talks as Ogg Opus files, each named after the talk's message id. */
+/** Stores talks (radio transmissions) as Ogg Opus files. Each file is named after the talk's message id. */
 export interface Recorder {
   /** Resolves when the talk is stored durably. Does nothing if there are no packets. */
   keep (messageId: string, packets: readonly Uint8Array[]): Promise<void>
@@ -20,7 +20,10 @@ const folder = 'push-to-talk/talks'
 const isName = (text: string) => /^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}$/.test(text)
 const encodedPrefix = 'id.'
 
-/** Encodes the message id if necessary: user ids may contain characters that are not allowed in blob keys. */
+/**
+ * Returns the blob key of a talk. The message id is encoded if necessary, because it contains user ids, which may have
+ * characters that are not allowed in blob keys.
+ */
 function keyOf (messageId: string): string {
   if (isName(messageId) && !messageId.startsWith(encodedPrefix)) return `${folder}/${messageId}`
   const encoded = encodedPrefix + Buffer.from(messageId).toString('base64url')
@@ -32,7 +35,7 @@ function messageIdOf ({ key }: BlobInfo): string {
   return name.startsWith(encodedPrefix) ? Buffer.from(name.slice(encodedPrefix.length).replaceAll('/', ''), 'base64url').toString() : name
 }
 
-/** @param keptMs how long talks are stored, in milliseconds */
+/** @param keptMs how long recorded talks are stored, in milliseconds */
 export function createRecorder ({ blobs, clock }: Pick<FeatureInstance, 'blobs' | 'clock'>, keptMs: number): Recorder {
   return {
     async keep (messageId, packets) {

@@ -8,7 +8,7 @@ export interface WatchedVoice {
 
 /** A message to the RTP thread. */
 export type RtpCommand =
-  /** Replaces the list of native clients whose audio the thread reads in a channel. */
+  /** Replaces a channel's list of native clients whose audio the thread reads. */
   { op: 'voices', channel: string, voices: readonly WatchedVoice[] } |
   /** Sets the address to which the packets of a stream are sent. */
   { op: 'open', stream: string, ip: string, port: number, ssrc: number } |

@@ -5,20 +5,21 @@ import { samplesOf } from './opus.ts'
 import { sentLevelExtensionId, sentPayloadType } from './rtp-messages.ts'
 import type { RtpCommand, RtpEvent, WatchedVoice } from './rtp-messages.ts'
 
-// The thread that receives and sends RTP. While native clients are silent, it passes no packets to the main thread.
+// The thread that receives and sends RTP. While a native client is silent, the thread does not pass the client's
+// packets to the main thread.
 
 /** The lowest level that counts as speech, in −dBov: 0 is the loudest, 127 is silence. */
 const quietestVoice = 60
 /**
- * Audio level that the thread writes into the packets it sends. The thread does not decode the packets, so it cannot
- * measure their level.
+ * Audio level that the thread writes into the packets that it sends. The thread does not decode the packets, so it
+ * cannot measure their level.
  */
 const sentLevel = 20
-/** How long packets are passed to the main thread after the last packet with speech, in milliseconds. */
+/** How long the thread keeps passing packets to the main thread after the last packet with speech, in milliseconds. */
 const hangoverMs = 1500
 /** An Opus packet of at most this size is silence (DTX). */
 const maxSilentBytes = 3
-/** If the pause before a packet is longer than this (in milliseconds), the packet's timestamp includes the pause. */
+/** Pauses of more than this number of milliseconds advance the RTP timestamp; shorter pauses count as jitter. */
 const maxJitterMs = 200
 
 interface Voice extends WatchedVoice {
@@ -32,7 +33,7 @@ interface Stream {
   ssrc: number
   sequence: number
   timestamp: number
-  /** When the audio of the last packet ends, in `performance.now()` time. */
+  /** When the audio of the last packet ends, as a `performance.now()` value. */
   endsAt: number
 }
 

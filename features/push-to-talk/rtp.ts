@@ -1,9 +1,12 @@
 import { Worker } from 'node:worker_threads'
 import type { RtpCommand, RtpEvent, VoicePacket } from './rtp-messages.ts'
 
-/** The thread that exchanges RTP with the media workers. It starts when it is first used. */
+/** The thread that exchanges RTP with the media workers. The thread starts when it is first used. */
 export interface Rtp {
-  /** Receives the packets that contain or closely follow speech. Set by the running generation of the feature. */
+  /**
+   * Receives the packets that contain or closely follow speech. The running generation of the feature sets this
+   * function.
+   */
   receive: (packet: VoicePacket) => void
   /** @returns the UDP port on 127.0.0.1 that receives packets */
   port (): Promise<number>

@@ -35,7 +35,7 @@ export function createService (app: FeatureInstance, settings: Settings) {
   const recorder = createRecorder(app, settings.recordDays * dayMs)
   adminRoutes(app, devices, recorder)
 
-  // The parts depend on each other, so some receive functions that access parts that are created later.
+  // The parts depend on each other, so earlier parts access later parts through functions.
   const users = createUsers(app, { state, generation, receive: (userKey, message) => radios.fromServer(userKey, message) })
   const channels = createChannels(app, { state, generation, delivery, rtp, removed: (radio, { key }) => radios.removed(radio, key) })
   const radios = createRadios(app, { state, channels, users, delivery, membership, messageLog: createMessageLog(app, settings), devices, settings, talks: () => talks })
@@ -63,13 +63,13 @@ export function createService (app: FeatureInstance, settings: Settings) {
     }
   }
 
-  /** Removes a native client from the room of a channel that the user no longer belongs to. */
+  /** Closes the session of a native client that is in a channel's room if the user no longer belongs to the channel. */
   async function checkNative (session: Session): Promise<void> {
     const { roomId } = session
     if (roomId !== null && !state.radios.has(session.id) && await admit(roomId, session) === 'refused') session.close('KICKED')
   }
 
-  /** Decides whether a session may join a room; returns undefined if the room belongs to no channel. */
+  /** Decides whether a session is allowed to join a room; returns undefined if the room belongs to no channel. */
   async function admit (roomId: string, session: Session): Promise<'managed' | 'refused' | undefined> {
     const key = channelOf(roomId)
     if (key === undefined) return
@@ -85,7 +85,7 @@ export function createService (app: FeatureInstance, settings: Settings) {
       if (state.inService === undefined) state.inService = generation
       await Promise.all([channels.subscribe(), users.subscribe()])
     },
-    /** Called when this generation becomes the running one. */
+    /** Called when this generation of the feature becomes the running generation. */
     takeOver () {
       state.inService = generation
       state.voicesChanged = voicesChanged

@@ -11,17 +11,17 @@ export interface Radio {
   readonly deviceId: string
   /** The keys of the radio's channels. */
   readonly channels: Set<string>
-  /** Frames that wait for an earlier frame to be handled. */
+  /** Frames that wait while an earlier frame is being handled. */
   readonly queue: QueuedFrame[]
   isBusy: boolean
-  /** New messages, queued during the replay of missed messages; undefined once they are sent. */
+  /** New messages that wait until the missed messages have been sent; undefined after that. */
   held: HeldMessage[] | undefined
-  /** Whether all missed messages were sent. */
+  /** True once all missed messages have been sent to the radio. */
   isCaughtUp: boolean
   talk: Talk | undefined
   /**
-   * The target of a talk that was cut short because it was too long. Audio for this target is dropped until the next
-   * START.
+   * The target of the radio's last talk if the talk was ended because it was too long; otherwise undefined. The server
+   * drops audio for this target until the next START.
    */
   cut: string | undefined
   /** The time in the id of the radio's last message, in epoch milliseconds. */
@@ -39,25 +39,28 @@ export interface HeldMessage {
   messageId: string
 }
 
-/** A talk by a user on this server. Radios talk to a channel or to one user; native clients talk only to a channel. */
+/**
+ * A talk (push-to-talk transmission) by a user on this server. Radios talk to a channel or to one user; native clients
+ * talk only to a channel.
+ */
 export interface Talk {
   readonly id: string
   readonly channelType: 0 | 1
   readonly fromId: UserId
   readonly userKey: string
-  /** The id of the channel or user, as in the radio's frames. */
+  /** The id of the channel or user that receives the talk, with the type (number or string) from the radio's frames. */
   readonly toId: UserId
   /** Undefined for a private talk. */
   readonly channel: string | undefined
   /** Undefined for a native client. */
   readonly radio: Radio | undefined
-  /** Epoch milliseconds, like all times of this interface. */
+  /** When the talk started. All times in this interface are in epoch milliseconds. */
   readonly startedAt: number
-  /** When the floor was last renewed. */
+  /** When the talk last renewed its hold on the floor (the right to talk). */
   renewedAt: number
   /** When the native client last sent a packet with speech. */
   voiceAt: number
-  /** When the STOP arrived, and when it takes effect. */
+  /** When the STOP frame arrived (`at`), and when the STOP takes effect (`dueAt`). */
   stop: { at: number, dueAt: number, messageId: string } | undefined
   isFinished: boolean
   /** The packets recorded so far; undefined if talks are not recorded. */
@@ -81,11 +84,13 @@ export interface NativeVoice {
   readonly userId: UserId
   readonly userKey: string
   talk: Talk | undefined
-  /** Packets that wait for the floor; undefined while the client is not requesting the floor. */
+  /** Packets that wait until the client has the floor; undefined while the client is not requesting the floor. */
   waiting: Uint8Array[] | undefined
-  /** The client does not request the floor again before this time. */
+  /** The server does not request the floor for this client again before this time. */
   deniedUntil: number
-  /** Whether the client must be silent before it can take the floor again, because its last talk was too long. */
+  /**
+   * True if the client's last talk was too long, so that the client must be silent before it can take the floor again.
+   */
   mustPause: boolean
   lastAudioAt: number
 }
@@ -106,9 +111,12 @@ export interface Channel {
   readonly radios: Set<Radio>
   /** The session that keeps the room open and owns the radios' audio. */
   gateway: Session | undefined
-  /** Resolves when the room is open; undefined if opening has not started. */
+  /** Resolves when the room is open; undefined while no attempt to open the room is in progress. */
   ready: Promise<void> | undefined
-  /** The current talk; null if there is none. Undefined until this server has received the start or end of a talk. */
+  /**
+   * The current talk; null if nobody is talking. Undefined if this server has not received the start or end of a talk
+   * yet, or if the last talk was lost.
+   */
   current: CurrentTalk | null | undefined
   /** When audio was last received, in epoch milliseconds. */
   lastAudioAt: number
@@ -118,7 +126,7 @@ export interface Channel {
   tap: Tap | undefined
   isTapping: boolean
   readonly natives: Map<string, NativeVoice>
-  /** When the channel became unused on this server. */
+  /** When the channel became unused on this server; undefined while the channel is in use. */
   idleSince: number | undefined
 }
 

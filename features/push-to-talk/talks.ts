@@ -15,39 +15,39 @@ import type { VoicePacket } from './rtp-messages.ts'
 
 /** Delay between a STOP and its acknowledgement, in milliseconds. The radios' protocol requires this delay. */
 const stopDelayMs = 100
-/** How often a talk renews the floor, in milliseconds. */
+/** How often a talk renews its hold on the floor (the right to talk), in milliseconds. */
 const renewMs = 1000
 /** A native client's talk ends after silence of this length, in milliseconds. */
 const nativeSilenceMs = 1000
-/** Delay before the server requests a busy floor again for a native client, in milliseconds. */
+/** How long the server waits before it requests a busy floor again for a native client, in milliseconds. */
 const nativeRetryMs = 500
-/** Maximum number of a native client's packets that wait for the floor. */
+/** Maximum number of packets per native client that wait until the client has the floor. */
 const maxWaiting = 50
 
-/** Handles the talks of the users on this server. */
+/** Handles the talks (push-to-talk transmissions) of the users on this server. */
 export interface Talks {
   /** Handles START. */
   start (radio: Radio, frame: Frame): Promise<void>
   /**
    * Handles AUDIO.
    *
-   * @returns why the frame was dropped; undefined if it was sent
+   * @returns why the frame was dropped; undefined if the frame was sent
    */
   audio (radio: Radio, queued: QueuedFrame): 'no_floor' | 'malformed' | undefined
   /** Handles STOP. */
   stop (radio: Radio, frame: Frame): void
-  /** Ends a radio's talk. If a channel is specified, ends only a talk in that channel. */
+  /** Ends a radio's talk. If a channel is specified, does nothing unless the talk is in this channel. */
   end (radio: Radio, channel?: string): Promise<void>
   /** Handles a packet from a native client. */
   nativePacket (packet: VoicePacket): void
   /**
-   * Ends the talks of native clients that no longer send audio. `speaking`: the clients that still send audio, by user
-   * key.
+   * Ends the talks of the native clients that no longer send audio. `speaking` contains the clients that still send
+   * audio, by user key.
    */
   nativesChanged (channel: Channel, speaking: ReadonlyMap<string, UserId>): void
   /**
-   * Ends talks that were stopped or are too long, and talks of silent native clients. Sends the delayed frames that are
-   * due.
+   * Ends talks that were stopped or are too long, and talks of silent native clients. Also sends the delayed frames
+   * that are due.
    */
   check (now: number): void
 }
@@ -60,7 +60,7 @@ export interface TalksOptions {
   floor: FloorHandle
   /** Undefined if talks are not recorded. */
   recorder: Recorder | undefined
-  /** Sends the error replies to a frame for a channel that the radio does not belong to. */
+  /** Rejects a frame with error replies, because the radio does not belong to the frame's channel. */
   unauthorized (radio: Radio, frame: Frame): void
 }
 
@@ -74,7 +74,7 @@ export function boundBytes ({ frame, data }: QueuedFrame, { userId }: Radio): Ui
 
 export function createTalks (app: FeatureInstance, { state, channels, users, delivery, floor, recorder, unauthorized }: TalksOptions): Talks {
   const { clock, log, metrics, nodeId } = app
-  const started = metrics.counter('flylive_ptt_talks_total', 'Attempts to talk, by outcome (started, busy, unauthorized, unavailable)', ['outcome'])
+  const started = metrics.counter('flylive_ptt_talks_total', 'Attempts of radios to start a transmission, by outcome (started, busy, unauthorized, unavailable)', ['outcome'])
   for (const outcome of ['started', 'busy', 'unauthorized', 'unavailable']) started.inc({ outcome }, 0)
 
   function createTalk (fields: Pick<Talk, 'channelType' | 'fromId' | 'userKey' | 'toId' | 'channel' | 'radio'>): Talk {
@@ -84,7 +84,7 @@ export function createTalks (app: FeatureInstance, { state, channels, users, del
 
   const currentTalkOf = ({ id, fromId, userKey, startedAt, radio }: Talk): CurrentTalk => ({ talkId: id, fromId, userKey, nodeId, startedAt, isNative: !radio })
 
-  /** @returns whether the talk has the floor */
+  /** @returns true if the talk now has the floor */
   async function takeFloor (channel: Channel, { id, fromId, userKey }: Talk): Promise<boolean> {
     await channels.ready(channel)
     return await floor.change(channel.roomId, (current) => take(current, { talkId: id, userId: fromId, userKey }, clock.now(),
@@ -93,7 +93,7 @@ export function createTalks (app: FeatureInstance, { state, channels, users, del
 
   async function releaseFloor (channel: Channel, talk: Talk): Promise<void> {
     await floor.change(channel.roomId, (current) => release(current, talk.id)).catch((err: unknown) => {
-      // Even without the release, the floor becomes free 3 s after the last audio.
+      // If the release fails, the floor still becomes free 3 s after the last audio.
       if (!isCoded(err) || err.code !== 'ROOM_NOT_FOUND') log.warn({ err, roomId: channel.roomId }, 'failed to release the floor')
     })
   }
@@ -129,7 +129,7 @@ export function createTalks (app: FeatureInstance, { state, channels, users, del
       started.inc({ outcome: 'busy' })
       return reply(messageTypes.startFailed, 'Busy')
     }
-    // The radio may have been disconnected or removed from the channel in the meantime.
+    // The radio may have been disconnected, or removed from the channel, while the server took the floor.
     if (!radio.session.open || !radio.channels.has(key)) return await releaseFloor(channel, talk)
     begin(talk)
     reply(messageTypes.startAck, textOf(frame.payload) || 'Acknowledged')
@@ -210,7 +210,7 @@ export function createTalks (app: FeatureInstance, { state, channels, users, del
       voice.deniedUntil = clock.now() + nativeRetryMs
       return
     }
-    // The client may have stopped sending audio in the meantime.
+    // The client may have stopped sending audio while the server took the floor.
     if (channel.natives.get(voice.userKey) !== voice) return await releaseFloor(channel, talk)
     state.talks.add(talk)
     voice.talk = talk
@@ -223,7 +223,7 @@ export function createTalks (app: FeatureInstance, { state, channels, users, del
     relay(talk, channel, encodeFrame({ channelType: 0, messageType: messageTypes.audio, fromId: talk.fromId, toId: talk.toId, payload: packet }))
   }
 
-  /** Ends a talk that is too long. Further audio is dropped until the user starts a new talk. */
+  /** Ends a talk that is too long. The server drops the user's further audio until the user starts a new talk. */
   function cut (talk: Talk): void {
     if (talk.radio) talk.radio.cut = targetOf(talk)
     const voice = channelOf(talk)?.natives.get(talk.userKey)
@@ -246,7 +246,8 @@ export function createTalks (app: FeatureInstance, { state, channels, users, del
       const isTalk = talk !== undefined && !talk.stop && targetOf(talk) === targetOf(frame)
       const data = boundBytes(queued, radio)
       if (frame.channelType === channelTypes.private) {
-        // A radio may send private audio without a START, unless its last talk to this user was too long.
+        // A radio is allowed to send private audio without a START, unless the radio's last talk to this user was too
+        // long.
         if (radio.cut === targetOf(frame)) return 'no_floor'
         if (isTalk) talk.packets?.push(new Uint8Array(payload))
         users.publish(toId, { kind: 'frame', frame: base64(data) })

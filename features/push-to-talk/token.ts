@@ -14,7 +14,7 @@ const claimsSchema = z.object({
   exp: z.number().optional()
 }).refine((claims) => (claims.userId ?? claims.uid ?? claims.id) !== undefined, { error: 'userId' })
 
-/** A radio's device id, and the claims in its token that do not describe the user. */
+/** A radio's device id, and the claims in the radio's token that do not describe the user. */
 export interface RadioClaims extends Record<string, unknown> {
   deviceId: string
   channelIds?: unknown
@@ -50,7 +50,7 @@ async function createOwnVerifier (app: FeatureInstance, secret: string) {
     const { exp, iat } = claims
     const expiresAt = typeof exp === 'number' ? exp * 1000 : typeof iat === 'number' ? iat * 1000 + maxAgeMs : undefined
     if (expiresAt !== undefined && expiresAt <= Date.now()) throw withDetails(new Unauthorized('The token has expired'), { reason: 'expired' })
-    // If the revocation check fails, the token is rejected.
+    // If it is unknown whether the token was revoked, the token is rejected.
     const isRevoked = await revoked.get(hash(token)).catch((error: unknown) => { throw unavailable('The revocation check is unavailable', error) })
     if (isRevoked !== undefined) throw new Unauthorized('The token has been revoked')
     return { claims, expiresAt }
@@ -61,7 +61,7 @@ const hash = (token: string) => createHash('sha256').update(token).digest('hex')
 
 /**
  * @param secret the key that verifies radio tokens; undefined if radios use the `auth` feature's tokens
- * @returns a function that identifies a connecting radio; it throws UNAUTHORIZED or UNAVAILABLE
+ * @returns a function that identifies a connecting radio, and throws UNAUTHORIZED or UNAVAILABLE
  */
 export async function createAuthentication (app: FeatureInstance, secret: string | undefined): Promise<(request: HttpRequest) => Promise<Identity>> {
   const verifyOwn = secret === undefined ? undefined : await createOwnVerifier(app, secret)

@@ -47,10 +47,10 @@ export function subscribeToUpdates ({ log, metrics }: Pick<FeatureInstance, 'log
 
   subscriber.on('error', (err: Error) => log.debug({ err }, 'redis subscriber failed'))
   subscriber.on('message', (_channel: string, text: string) => { apply(text) })
-  // ioredis reconnects after an outage, but does not retry failed subscriptions.
+  // Subscribe on each `ready` event, because ioredis reconnects after an outage but does not subscribe again.
   subscriber.on('ready', () => {
     subscriber.subscribe(updatesChannel).catch((err: unknown) => log.warn({ err, channel: updatesChannel }, 'not receiving membership updates from the backend'))
   })
-  subscriber.connect().catch(() => { /* The `error` event has logged this; ioredis retries. */ })
+  subscriber.connect().catch(() => { /* The `error` handler has logged the failure, and ioredis retries. */ })
   return () => subscriber.disconnect()
 }

@@ -1,6 +1,6 @@
 import { z } from 'flylive-audio-server/feature'
 
-// Long enough for any emoji sequence, such as a family or a regional flag.
+// The maximum length is enough for every emoji sequence, such as a family or a regional flag.
 export const emoji = z.string().min(1).max(64)
 
 /** Settings that admins can change at run time. */

@@ -15,7 +15,10 @@ declare module 'flylive-audio-server/feature' {
   }
 }
 
-/** Adds emoji reactions to rooms. Big rooms receive counts once per second instead of individual reactions. */
+/**
+ * Adds emoji reactions to rooms. Rooms with many members receive counts once per second instead of individual
+ * reactions.
+ */
 export default defineFeature(async function reactions (app, { emojis, reactionsPerMinute, coalesceOver }) {
   const { hooks, messages, metrics } = app
   const sent = metrics.counter('flylive_reactions_total', 'Reactions sent, by emoji', ['emoji'])

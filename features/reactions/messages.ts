@@ -13,9 +13,9 @@ export const events = {
   'room:reaction': z.object({ roomId, userId, emoji }),
   'room:reactions': z.object({
     roomId,
-    counts: z.record(emoji, z.int().min(1)).describe('Number of reactions per emoji since the last event')
+    counts: z.record(emoji, z.int().min(1)).describe('Number of reactions per emoji since the previous room:reactions event')
   })
 } satisfies EventMap
 
-/** The fields that this feature adds to the join reply. */
+/** The fields that the `reactions` feature adds to the reply to room:join. */
 export const joinReply = z.object({ reactions: z.object({ emojis: z.array(emoji) }) })

@@ -6,15 +6,15 @@ import type { Counts } from './tally.ts'
 type Data<T extends keyof typeof events> = Omit<z.input<(typeof events)[T]>, 'roomId'>
 
 export interface Reactions {
-  /** Broadcasts a reaction to the room, or counts it if the room is big. */
+  /** Broadcasts a reaction to the room. In a room with many members, counts the reaction instead. */
   react (room: LocalRoom, session: Session, emoji: string): Promise<void>
-  /** After a reload, takes over the counts of big rooms from the previous instance of the feature. */
+  /** After a reload, continues the counts that the previous instance of the feature has begun. */
   takeOver (): void
-  /** Drops the counts of a closed room. */
+  /** Drops the unsent counts of a closed room. */
   forget (roomId: string): void
 }
 
-/** @param coalesceOver rooms with more members than this are treated as big */
+/** @param coalesceOver rooms with more members than this number receive counts instead of individual reactions */
 export function createReactions (app: FeatureInstance, coalesceOver: number): Reactions {
   const { cluster, rooms, store } = app
   const sizes = new WeakMap<LocalRoom, { members: Promise<number>, loadedAt: number }>()
@@ -25,13 +25,13 @@ export function createReactions (app: FeatureInstance, coalesceOver: number): Re
   const tally = createTally(
     pending,
     (roomId) => cluster.tryLock(`reactions:${roomId}`, intervalMs),
-    // If `tryLock` fails with an error, only the members on this server receive the counts.
+    // If `tryLock` throws an error, only the members on this server receive the counts.
     send
   )
 
   /**
-   * Returns the number of the room's members on all servers, cached for 1 s. If the store is unavailable, returns the
-   * number of members on this server.
+   * Returns the number of members in the room across all servers; the number is cached for 1 s. If the store is
+   * unavailable, returns the number of members on this server.
    */
   function sizeOf (room: LocalRoom): Promise<number> {
     const now = performance.now()

@@ -1,18 +1,20 @@
 /** Number of reactions per emoji. */
 export type Counts = ReadonlyMap<string, number>
 
-/** Counts the reactions in big rooms and sends each room's counts to its members once per second. */
+/**
+ * Counts the reactions in rooms with many members, and sends each room's counts to the room's members once per second.
+ */
 export interface Tally {
-  /** Adds a reaction to the room's next counts. */
+  /** Adds a reaction to the counts that the room receives next. */
   add (roomId: string, emoji: string): void
-  /** After a reload, takes over the timers from the previous instance of the feature. */
+  /** After a reload, this instance of the feature handles the timers that the previous instance has started. */
   takeOver (): void
 }
 
 /** Unsent counts and their timers, per room. They survive a reload. */
 export interface PendingCounts {
   readonly rooms: Map<string, PendingRoom>
-  /** Sends the counts of a room. Set by the current instance of the feature. */
+  /** Sends the counts of a room. The current instance of the feature sets this function. */
   flush: ((roomId: string, room: PendingRoom) => void) | undefined
 }
 
@@ -31,7 +33,7 @@ const retryMs = 200
 
 export const createPendingCounts = (): PendingCounts => ({ rooms: new Map(), flush: undefined })
 
-/** Drops the counts of a closed room. */
+/** Drops the unsent counts of a closed room. */
 export function forget ({ rooms }: PendingCounts, roomId: string): void {
   clearTimeout(rooms.get(roomId)?.timer)
   rooms.delete(roomId)
@@ -51,7 +53,7 @@ export function drain ({ rooms }: PendingCounts): ReadonlyMap<string, Counts> {
 
 /**
  * @param tryLock locks the room for one second across all servers
- * @param send receives the counts since the last call; `local` is true if `tryLock` failed with an error
+ * @param send receives the counts since the last call; `local` is true if `tryLock` has thrown an error
  */
 export function createTally (pending: PendingCounts, tryLock: (roomId: string) => Promise<boolean>, send: (roomId: string, counts: Counts, local: boolean) => void): Tally {
   const { rooms } = pending
@@ -79,7 +81,7 @@ export function createTally (pending: PendingCounts, tryLock: (roomId: string) =
       const room = existing ?? { counts: new Map() }
       room.counts.set(emoji, (room.counts.get(emoji) ?? 0) + 1)
       if (existing) return
-      // The first reaction is sent immediately.
+      // The first reaction is sent without a delay.
       rooms.set(roomId, room)
       flush(roomId, room)
     },

@@ -16,27 +16,28 @@ export interface Predecessor {
 declare module 'flylive-audio-server/feature' {
   interface ClusterRequests {
     /**
-     * Continues a recording as a new recording on the server that receives the request. The reply is true if that
-     * server now records the room; false if it cannot, for example because it has no members of the room.
+     * Asks a server to continue another server's recording as a new recording. The reply is true if that server now
+     * records the room, and false if that server cannot record the room, for example because it has no members of the
+     * room.
      */
     'recording:continue': { data: Predecessor, reply: boolean }
   }
 }
 
 const timeoutMs = 5000
-/** Maximum number of members whose servers are considered. */
+/** Maximum number of the room's members whose servers are asked. */
 const maxMembers = 200
 
 /**
  * @param continueHere continues a recording on this server; see `recording:continue`
  * @returns a function that asks the servers with members of the room, one after another, to continue a recording. The
- *   function returns whether one of the servers continues the recording
+ *   function returns true if one of the servers continues the recording
  */
 export function createContinuation ({ cluster, directory, log, nodeId, store }: FeatureInstance, continueHere: (predecessor: Predecessor) => Promise<boolean>) {
   cluster.answer('recording:continue', continueHere)
 
   /**
-   * @returns the servers with members of a room, sorted by the number of members who send or receive audio, highest
+   * @returns the servers that have members of a room. Servers with the most members who send or receive audio come
    *   first
    */
   async function serversOf (roomId: string): Promise<string[]> {

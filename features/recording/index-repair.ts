@@ -6,11 +6,13 @@ import type { Storage } from './storage.ts'
 export interface IndexRepairOptions {
   index: RecordIndex
   storage: Storage
-  /** An unfinished recording in the bucket is considered lost after this time without uploads, in milliseconds. */
+  /** After this time without uploads, in milliseconds, an unfinished recording in the bucket counts as lost. */
   quietMs: number
-  /** Finishes a lost recording from its parts in the bucket. Called after its record is added to the index. */
+  /**
+   * Finishes a lost recording from its parts in the bucket. Called after the recording's record is added to the index.
+   */
   finish (record: RecordingRecord): Promise<void>
-  /** Called if the mark has changed: the store has lost the index. See {@link createIndexRepair}. */
+  /** Called if the mark has changed, which means that the store has lost the index. See {@link createIndexRepair}. */
   lost (): void
 }
 
@@ -22,9 +24,9 @@ const markName = 'complete'
  * A mark in the store shows that the index is complete. If the store has lost its data, the mark is missing, and one
  * server adds the recordings in the bucket to the index again.
  *
- * @returns a function that repairs the index if the mark is missing. It returns false if it must be called again soon,
- *   because another server is repairing the index or a recording may still be running. It throws errors from the store
- *   and the bucket
+ * @returns a function that repairs the index if the mark is missing. The function returns false if it must be called
+ *   again soon, because another server is repairing the index or a recording may still be running. The function throws
+ *   any error of the store or the bucket
  */
 export function createIndexRepair ({ clock, cluster, kv, log }: FeatureInstance, { index, storage, quietMs, finish, lost }: IndexRepairOptions): () => Promise<boolean> {
   const marks = kv.namespace('recording-marks')

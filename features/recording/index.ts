@@ -12,14 +12,17 @@ export * as errors from './errors.ts'
 
 declare module 'flylive-audio-server/feature' {
   interface ClusterMessages {
-    /** Adds an entry to the timeline of a recording. Only the server that records the room handles the message. */
+    /**
+     * Asks the server that records the room to add an entry to the recording's timeline. Other servers ignore the
+     * message.
+     */
     'recording:entry': { recordingId: string, entry: object }
   }
 }
 
 /**
- * Records rooms to MP4 files with Opus audio: one file for the mix and, if requested, one per voice. The recorder keeps
- * running during a reload of the feature, so no audio is lost.
+ * Records rooms to MP4 files with Opus audio: one file for the mix and, if requested, one file per voice. The recorder
+ * keeps running during a reload of the feature, so no audio is lost.
  */
 export default defineFeature(async function recording (app, settings) {
   const { messages } = app

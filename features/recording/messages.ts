@@ -21,9 +21,9 @@ export const requests = {
 } satisfies RequestMap
 
 export const events = {
-  'recording:started': z.object({ roomId, recordingId, by: userId }).describe('Sent to all members before the recording starts. Clients must inform all users that the room is being recorded'),
+  'recording:started': z.object({ roomId, recordingId, by: userId }).describe('Sent to all members before the recording starts. Clients must show their users that the room is being recorded'),
   'recording:stopped': z.object({ roomId, recordingId, reason: reason.optional() }).describe('Sent to all members when the recording ends')
 } satisfies EventMap
 
-/** The fields that this feature adds to the join reply. */
+/** The fields that the `recording` feature adds to the reply to room:join. */
 export const joinReply = z.object({ recording: z.object({ recordingId }).nullable().describe('null if the room is not being recorded') })

@@ -1,6 +1,9 @@
 import type { Frame } from 'flylive-audio-server/fmp4'
 
-/** @returns the frame size of a packet in samples at 48 kHz, from its first byte (RFC 6716, section 3.1) */
+/**
+ * @returns the frame size in samples at 48 kHz, which the first byte of an Opus packet determines (RFC 6716, section
+ *   3.1)
+ */
 function frameSamples (toc: number): number {
   const config = toc >> 3
   if (config < 12) return [480, 960, 1920, 2880][config & 3] as number
@@ -21,7 +24,7 @@ export function samplesOf (payload: Uint8Array): number {
   return samples > maxSamples ? 0 : samples
 }
 
-/** Packets of silence, one per frame duration of the CELT codec, longest first. */
+/** Opus packets with silence: one for each frame duration of the CELT codec, longest first. */
 const silences = [[0xf8, 960], [0xf0, 480], [0xe8, 240], [0xe0, 120]].map(([toc, duration]) => ({ data: Uint8Array.of(toc as number, 0xff, 0xfe), duration: duration as number }))
 
 /** Duration of the shortest packet (2.5 ms), in samples. */
@@ -29,7 +32,7 @@ export const minSamples = 120
 
 /**
  * @param samples at least {@link minSamples}
- * @returns the longest packet of silence that has at most this many samples
+ * @returns the longest packet with silence whose duration is at most `samples`
  */
 export function silenceFor (samples: number): Frame {
   return silences.find(({ duration }) => duration <= samples) as Frame

@@ -4,18 +4,18 @@ import type { EndReason } from './messages.ts'
 import type { RecordingRecord } from './records.ts'
 import type { FromRecorder, OpenOptions, RecordedFile, ToRecorder } from './thread-messages.ts'
 
-/** Handlers of the running generation of the feature. */
+/** The handlers that the running generation of the feature provides. */
 export interface RecorderHandlers {
-  /** A recording has ended: all its files are closed. */
+  /** Called when a recording has ended and all its files are closed. */
   ended (recording: Recording): Promise<void>
-  /** The files of a recording have grown. */
+  /** Called when the files of a recording have grown. */
   progress (recording: Recording): void
   warn (recording: Recording, message: string): void
   /** @returns the current time, in epoch milliseconds */
   now (): number
 }
 
-/** A running recording of a room on this server. It survives reloads of the feature. */
+/** A running recording of a room on this server. The object survives reloads of the feature. */
 export class Recording {
   readonly record: RecordingRecord
   readonly folder: string
@@ -27,13 +27,16 @@ export class Recording {
   readonly uploaded = new Map<string, number>()
   /** The upload in progress. */
   uploading: Promise<void> | undefined
-  /** The occupants last written to the timeline, by seat. */
+  /** For each seat, the occupant that was last written to the timeline. */
   readonly seats = new Map<number, string | number>()
   /** The keys of the users whose names are already in the timeline. */
   readonly named = new Set<string>()
-  /** The last update of the record in the index: its time (epoch milliseconds) and the number of listed files. */
+  /**
+   * The last update of the record in the index: when it was made (epoch milliseconds), and how many files the record
+   * then had.
+   */
   saved = { at: 0, files: 0 }
-  /** Why the recording ended; undefined while it is running, or if a host stopped it. */
+  /** Why the recording ended; undefined while the recording is running or if a host stopped it. */
   reason: EndReason | undefined
   isClosing = false
   /** Epoch milliseconds. */
@@ -52,7 +55,7 @@ export class Recording {
     return this.record.recordingId
   }
 
-  /** Connects the mixer thread to the recorder thread. Packets do not pass through the main thread. */
+  /** Connects the mixer thread directly to the recorder thread, so that packets do not pass through the main thread. */
   connect (): void {
     if (this.isClosing || this.mix.closed) return
     const { port1, port2 } = new MessageChannel()
@@ -133,7 +136,7 @@ export class Recorder {
       recording.closed.resolve()
     })
     this.#ending.add(ending)
-    ending.catch(() => { /* The handler retries on its own. */ })
+    ending.catch(() => { /* The `ended` handler retries failed steps itself. */ })
   }
 
   #receive (message: FromRecorder): void {

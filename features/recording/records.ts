@@ -21,13 +21,13 @@ export const recordingRecord = z.object({
   startedAt: z.number(),
   endedAt: z.number().optional(),
   reason: reason.optional(),
-  /** The id of the server whose disk has the files, unless they are in the bucket. */
+  /** The id of the server whose disk has the files, unless the files are in the bucket. */
   nodeId: z.string(),
   stored: z.enum(['server', 'bucket']),
   tracks: z.boolean(),
   /**
-   * The id of the previous recording, if this recording continues one. A recording is continued if its server stops,
-   * dies or no longer has members in the room.
+   * If this recording continues another recording, the id of that recording. Another server continues a recording if
+   * the recording's server stops, dies or no longer has members in the room.
    */
   continues: z.string().optional(),
   files: z.array(recordedFile)
@@ -36,7 +36,7 @@ export type RecordingRecord = z.output<typeof recordingRecord>
 
 /** The pattern of a recording's id: a UUIDv7, so that ids sort by time. */
 export const idPattern = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}$/
-/** Name of the file that contains the record, in the recording's folder. */
+/** Name of the file in the recording's folder that contains the record. */
 export const manifestName = 'recording.json'
 
 /** The index of the recordings of all servers. All methods throw UNAVAILABLE while the store cannot be reached. */
@@ -67,14 +67,16 @@ export function createRecordIndex ({ kv }: Pick<FeatureInstance, 'kv'>): RecordI
   }
 }
 
-/** Writes the record to the recording's folder, so that the index can be repaired from it. Atomic. */
+/**
+ * Writes the record to the recording's folder, so that the index can be repaired from this copy. The write is atomic.
+ */
 export async function writeManifest (folder: string, record: RecordingRecord): Promise<void> {
   const path = join(folder, manifestName)
   await writeFile(`${path}.new`, JSON.stringify(record), { flush: true })
   await rename(`${path}.new`, path)
 }
 
-/** @returns undefined if the folder has no readable manifest */
+/** @returns the record in the folder's manifest; undefined if the folder has no valid manifest */
 export async function readManifest (folder: string): Promise<RecordingRecord | undefined> {
   try {
     return parse(await readFile(join(folder, manifestName), 'utf8'))

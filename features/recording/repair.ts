@@ -14,7 +14,7 @@ export interface Extent {
 /** Maximum size of a `moof` box that this server writes, in bytes. */
 const maxMoofBytes = 1024 * 1024
 
-/** @returns the end of a fragment, in samples */
+/** @returns the time at which a fragment ends, in samples */
 function endOf (moof: Buffer): number {
   const tfdt = moof.indexOf('tfdt')
   const trun = moof.indexOf('trun')
@@ -25,7 +25,7 @@ function endOf (moof: Buffer): number {
   return end
 }
 
-/** Measures the complete fragments of a file that may have been cut off at any byte. */
+/** Returns the size and duration of a file's complete fragments. The file may end in the middle of a fragment. */
 async function extentOf (file: FileHandle): Promise<Extent & { fragments: number }> {
   const { size } = await file.stat()
   const header = Buffer.alloc(8)
@@ -46,7 +46,10 @@ async function extentOf (file: FileHandle): Promise<Extent & { fragments: number
   return { bytes, seconds: end / sampleRate, fragments }
 }
 
-/** @returns fragments of silence, each at most a minute long, that fill the gap between two positions (in samples) */
+/**
+ * @returns fragments with silence for the time between `from` and `until` (in samples), each about a minute long at
+ *   most
+ */
 function silence (from: number, until: number, fragments: number): Buffer[] {
   const parts: Buffer[] = []
   for (let at = from; until - at >= minSamples;) {
@@ -66,8 +69,8 @@ function silence (from: number, until: number, fragments: number): Buffer[] {
  * Completes a file: removes an incomplete fragment at the end, appends silence, writes the duration, and flushes the
  * file to disk. Idempotent.
  *
- * @param path the path of a file that {@link Mp4Track} has written. The file may end at any byte
- * @param minSeconds minimum duration. Silence is appended to a shorter file, unless the file has no complete fragment
+ * @param path the path of a file that {@link Mp4Track} has written. The file may end in the middle of a fragment
+ * @param minSeconds minimum duration. A shorter file is extended with silence, unless the file has no complete fragment
  */
 export async function complete (path: string, minSeconds = 0): Promise<Extent> {
   const file = await open(path, 'r+')

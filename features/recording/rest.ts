@@ -16,7 +16,7 @@ const view = z.object({
   endedAt: time.nullable().describe('Epoch milliseconds; null while the recording runs'),
   seconds: z.number().describe('Duration of the mix'),
   reason: reason.optional(),
-  continues: z.string().optional().describe('Id of the previous recording, if this recording continues one. A recording is continued if its server stops, dies or no longer has members in the room'),
+  continues: z.string().optional().describe('If this recording continues another recording, the id of that recording. Another server continues a recording if the recording server stops, dies or no longer has members in the room'),
   files: z.array(recordedFile)
 })
 const viewOf = ({ recordingId, roomId, startedBy, startedAt, endedAt, reason, continues, files }: RecordingRecord): z.input<typeof view> => ({
@@ -36,7 +36,7 @@ const fileParams = params.extend({ file: z.string() })
 
 /**
  * @param header the Range header
- * @returns the requested bytes; undefined if the whole file is requested
+ * @returns the range of the requested bytes; undefined if the whole file is requested
  * @throws RANGE_NOT_SATISFIABLE
  */
 export function rangeOf (header: string | undefined, bytes: number): ByteRange | undefined {

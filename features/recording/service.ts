@@ -20,7 +20,7 @@ import { createTimelineWriter } from './timeline-writer.ts'
 
 /** The stored state of a room that is or was recorded. */
 const recordingState = z.object({
-  /** Absent while the room is not recorded. */
+  /** Absent while the room is not being recorded. */
   current: z.object({ recordingId: z.string(), by: userId }).optional()
 })
 type State = z.output<typeof recordingState>
@@ -28,8 +28,8 @@ type State = z.output<typeof recordingState>
 declare module 'flylive-audio-server/feature' {
   interface FeatureHooks {
     /**
-     * A recording has ended, and its files are complete. Called on the server that finished the recording. If a handler
-     * fails, or the server dies before the handlers finish, the hook is called again.
+     * Called on the server that finished a recording, when the recording has ended and its files are complete. If a
+     * handler fails, or the server dies before the handlers finish, the hook is called again.
      */
     'recording:finished': (roomId: string, record: Readonly<RecordingRecord>) => void | Promise<void>
   }
@@ -50,30 +50,33 @@ export interface Recordings {
   /**
    * Reads the room's state without a round trip to the store.
    *
-   * @returns the id of the room's current recording; undefined if there is none or the room has no members on this
-   *   server
+   * @returns the id of the room's current recording; undefined if the room is not being recorded or has no members on
+   *   this server
    */
   peek (roomId: string): string | undefined
   /**
-   * @returns the record, with the latest sizes if the recording runs on this server
+   * @returns the recording's record, which contains the latest file sizes if the recording runs on this server
    * @throws UNAVAILABLE
    */
   find (recordingId: string): Promise<RecordingRecord | undefined>
-  /** @returns the same record, with the latest sizes if the recording runs on this server */
+  /** @returns the given record, updated with the latest file sizes if the recording runs on this server */
   current (record: RecordingRecord): RecordingRecord
   /** @throws RECORDING_ACTIVE, UNAVAILABLE */
   delete (record: RecordingRecord): Promise<void>
 }
 
-/** How often a server renews its recordings' leases, in milliseconds. */
+/** How often a server renews the leases of its running recordings, in milliseconds. */
 const renewMs = 2000
-/** How long a lease lasts after its last renewal, in milliseconds. After that, another server takes over. */
+/**
+ * How long a lease lasts after its last renewal, in milliseconds. When the lease has expired, another server takes over
+ * the recording.
+ */
 const leaseMs = 6000
 /** How often a running recording's record is updated, in milliseconds. */
 const saveMs = 10_000
 /** How often a job checks the lease of a running recording, in milliseconds. */
 const watchMs = 2000
-/** Time without uploads after which an unfinished recording's server is considered dead, in milliseconds. */
+/** After this time without uploads, in milliseconds, the server of an unfinished recording counts as dead. */
 const quietMs = 2 * leaseMs
 const retentionMs = 10 * 60_000
 const lockMs = 60_000
@@ -84,14 +87,14 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   const { clock, cluster, drain, hooks, jobs, kv, log, metrics, nodeId, rooms, sfu } = app
   const state = rooms.roomState.define('recording', recordingState, { durable: true })
   const index = createRecordIndex(app)
-  /** For each recording, the id of the server that records it. */
+  /** For each running recording, the id of the server that is recording the room. */
   const leases = kv.namespace('recording-leases')
   const ended = metrics.counter('flylive_recordings_total', 'Ended recordings, by reason (stopped: the owner or an admin ended the recording)', ['reason'])
   const bytes = metrics.counter('flylive_recording_bytes_total', 'Total file size of ended recordings, in bytes')
   const active = metrics.gauge('flylive_recordings_active', 'Running recordings on this server')
   const uploadFailures = metrics.counter('flylive_recording_upload_failures_total', 'Failed attempts to finish a recording or to upload it to the S3 bucket. The server retries them')
-  const waiting = metrics.gauge('flylive_recording_waiting', 'Ended recordings on this server whose files are not yet complete or uploaded')
-  /** The remaining step of each ended recording on this server, by recording id. */
+  const waiting = metrics.gauge('flylive_recording_waiting', 'Ended recordings on this server whose files are not yet complete or not yet uploaded')
+  /** For each ended recording on this server, the step that has not succeeded yet, by recording id. */
   const unfinished = new Map<string, () => Promise<void>>()
   const inFlight = new Map<string, Promise<void>>()
   let closed = false
@@ -118,15 +121,16 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   }
 
   /**
-   * Asks the servers with members of the room to continue an ended recording if its end reason allows this.
+   * If a recording has ended for a reason that allows a continuation, asks the servers with members of the room to
+   * continue the recording.
    *
-   * @returns whether the room is still being recorded
+   * @returns true if the room is still being recorded
    * @throws UNAVAILABLE
    */
   async function handOver (record: RecordingRecord, reason: EndReason | undefined): Promise<boolean> {
     const mayContinue = reason === 'room_closed' || reason === 'server_lost' || (reason === 'server_stopped' && drain.draining)
     if (!mayContinue) return false
-    /** Undefined if a host stopped the recording. */
+    /** Resolves to undefined if a host stopped the recording. */
     const currentId = async () => (await state.read(record.roomId))?.current?.recordingId
     if (await currentId() === record.recordingId && await continueElsewhere(record, reason === 'room_closed' ? 'moved' : reason)) return true
     // A server may have continued the recording but replied too late.
@@ -148,12 +152,12 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   }
   const continueElsewhere = createContinuation(app, continueHere)
 
-  /** Completes the files in a recording's folder and deletes empty ones. */
+  /** Completes the files in a recording's folder and deletes empty files. */
   async function completeFiles (folder: string, known: readonly RecordedFile[]): Promise<RecordedFile[]> {
     const names = (await readdir(folder)).filter((name) => name.endsWith('.mp4')).sort()
     const files: RecordedFile[] = []
     for (const name of names) {
-      // The mix comes first, because the voice files are extended to the duration of the mix.
+      // The file of the mix comes first, because the voice files are extended to the duration of the mix.
       const extent = await complete(join(folder, name), files[0]?.kind === 'mix' ? files[0].seconds : 0)
       if (extent.bytes === 0) await rm(join(folder, name))
       else files.push({ kind: name === 'mix.mp4' ? 'mix' : 'voice', ...known.find((file) => file.name === name), name, ...extent })
@@ -165,7 +169,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
    * Finishes a recording whose files are on this server. Each step can be repeated, so a server that dies during a step
    * finishes the recording after a restart.
    *
-   * @param uploading the last upload that began while the recording was running
+   * @param uploading the upload that was still in progress when the recording ended
    */
   async function finish (record: RecordingRecord, reason: EndReason | undefined, uploading?: Promise<void>): Promise<void> {
     const { recordingId, roomId } = record
@@ -181,12 +185,13 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
       endedAt: record.endedAt ?? (reason === 'server_lost' ? Math.round(record.startedAt + seconds * 1000) : clock.now()),
       ...(reason === undefined ? {} : { reason })
     }
-    // If nothing was recorded, remove the record. After a crash, keep the record, because a host has received the
-    // recording's id in the reply to recording:start.
+    // If nothing was recorded, remove the record. After a crash, keep even an empty record, because a host has received
+    // the recording's id in the reply to recording:start.
     if (files.length > 0 || reason === 'server_lost') await index.put(done)
     else await index.delete(recordingId)
     if (files.length > 0) {
-      // The manifest is written last. Until it contains `endedAt`, a restarted server finishes the recording again.
+      // The manifest is written last. Until the manifest contains `endedAt`, a restarted server finishes the recording
+      // again.
       await hooks.ask('recording:finished', roomId, done)
       await writeManifest(folder, done)
     }
@@ -207,7 +212,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     await storage.upload({ ...record, stored: 'bucket' }, async () => await index.put({ ...record, stored: 'bucket' }))
   }
 
-  /** Runs a step now. If it fails, repeats it every two seconds until it succeeds. */
+  /** Runs a step now. If the step fails, repeats the step every two seconds until it succeeds. */
   function retry (recordingId: string, step: () => Promise<void>): Promise<void> {
     const attempt = async () => {
       try {
@@ -250,7 +255,8 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
 
   async function finishLost (record: RecordingRecord): Promise<void> {
     const { recordingId, reason } = record
-    // The server died after it had stored the end of the recording, and perhaps after it had called the hook.
+    // The server died after it had stored the end of the recording, and possibly after it had called the
+    // `recording:finished` hook.
     if (record.endedAt !== undefined && reason !== 'server_lost') return await finish(record, reason)
     // Hand over first, so that another server records the room soon: the download may take a long time.
     await handOver(record, 'server_lost')
@@ -259,7 +265,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
       const { endedAt: _, ...rest } = record
       return await finish({ ...rest, files: manifest && manifest.files.length > record.files.length ? manifest.files : record.files }, 'server_lost')
     }
-    // The files are on the dead server's disk. That server finishes them after its restart.
+    // The files are on the dead server's disk. That server completes the files after its restart.
     await index.put({ ...record, endedAt: clock.now(), reason: 'server_lost' })
     await clear(record.roomId, recordingId, 'server_lost')
   }
@@ -270,7 +276,9 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     if (record && record.endedAt === undefined) await jobs.schedule(watchJob, recordingId, clock.now() + watchMs)
   })
 
-  /** Ids of recordings that an earlier process left on this server's disk; undefined until they are listed. */
+  /**
+   * Ids of recordings that an earlier process left on this server's disk; undefined until the disk has been searched.
+   */
   let left: Set<string> | undefined
 
   /** Finishes the recordings that an earlier process left on this server's disk, and repairs the index. */
@@ -300,7 +308,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   let isIndexComplete = false
   let repairAt = 0
 
-  /** Repairs the index if the store has lost it. */
+  /** Repairs the index of recordings if the store has lost the index. */
   async function reviewIndex (): Promise<void> {
     if (performance.now() < repairAt) return
     repairAt = performance.now() + leaseMs
@@ -334,7 +342,10 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     }).finally(() => { recording.uploading = undefined })
   }
 
-  /** Renews a running recording's lease and updates its record. Ends the recording at its maximum duration. */
+  /**
+   * Renews a running recording's lease and updates its record. Ends the recording when it has reached its maximum
+   * duration.
+   */
   async function tend (recording: Recording): Promise<void> {
     const { id, record, files, saved } = recording
     const now = clock.now()
@@ -419,7 +430,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
       await writeManifest(folder, record)
       return folder
     } catch (error) {
-      await rm(folder, { recursive: true, force: true }).catch(() => { /* The caller receives the first error. */ })
+      await rm(folder, { recursive: true, force: true }).catch(() => { /* The caller receives the original error. */ })
       if (['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '')) throw new StorageFull()
       throw error
     }
@@ -428,7 +439,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   interface OpenRequest { by: UserId, tracks: boolean, predecessor?: Predecessor }
   const starting = new Map<string, Promise<string | undefined>>()
 
-  /** Like {@link open}, but waits for a start that is already in progress for the room instead of starting again. */
+  /** Calls {@link open}. If a recording of the room is already being started, waits for that start instead. */
   async function openOnce (room: LocalRoom, request: OpenRequest): Promise<string | undefined> {
     const running = starting.get(room.roomId)
     if (running) return await running
@@ -437,7 +448,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     return await opening
   }
 
-  /** @returns the id of the room's recording; undefined if a host stopped the predecessor */
+  /** @returns the id of the room's recording; undefined if a host has stopped the recording that should be continued */
   async function open (room: LocalRoom, { by, tracks, predecessor }: OpenRequest): Promise<string | undefined> {
     const { roomId } = room
     if (recorder.rooms.size + starting.size >= settings.maxRooms) throw withDetails(new RecordingLimit(settings.maxRooms), { limit: settings.maxRooms })
@@ -472,7 +483,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
           }
         : { result: before?.current?.recordingId })
     } catch (error) {
-      // The state may have been stored despite the error. In that case, the job clears the state.
+      // The room's state may have been stored despite the error. If so, the watch job clears the state.
       mix.close()
       await leases.delete(recordingId).catch(() => { /* The lease expires. */ })
       left?.add(recordingId)
@@ -486,7 +497,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     const recording = recorder.open({ ...record, startedAt: clock.now() }, mix, { folder, tracks, minFreeBytes })
     count()
     timeline.begin(recording)
-    // The room may have been closed, or the recording stopped, during the requests.
+    // The room may have been closed, or the recording stopped, while the recording was being set up.
     if (closed || mix.closed || !rooms.get(roomId)) recorder.end(recording, 'room_closed').catch(failed('failed to end a recording'))
     else review(roomId, state.peek(roomId))
     return recordingId

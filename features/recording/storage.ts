@@ -14,8 +14,8 @@ import { timelineName } from './thread-recording.ts'
 declare module 'flylive-audio-server/feature' {
   interface ClusterRequests {
     /**
-     * Reads a part of a file from the disk of the server that receives the request. `data` is base64, or null if the
-     * file does not exist.
+     * Reads a part of a recording's file from the disk of the server that receives the request. `data` is base64, or
+     * null if the file does not exist.
      */
     'recording:read': { data: { recordingId: string, name: string, first: number, last: number }, reply: { data: string | null } }
     /** Deletes a recording from the disk of the server that receives the request. */
@@ -25,11 +25,14 @@ declare module 'flylive-audio-server/feature' {
 
 /** Maximum size of an uploaded part of a file, in bytes. */
 const maxPartBytes = 8 * 1024 * 1024
-/** Size of the parts in which another server sends a file, in bytes. */
+/** Maximum number of bytes per request when a file is read from another server's disk. */
 const remoteBytes = 256 * 1024
 const askMs = 10_000
 
-/** The files of recordings: on this server's disk, on another server's disk, or in the bucket. */
+/**
+ * Reads, uploads and deletes the files of recordings, which are on this server's disk, on another server's disk, or in
+ * the S3 bucket.
+ */
 export interface Storage {
   readonly hasBucket: boolean
   /** @returns the folder of a recording on this server */
@@ -41,10 +44,10 @@ export interface Storage {
   localIds (): Promise<string[]>
   isLocal (recordingId: string): Promise<boolean>
   /**
-   * Reads a part of a file.
+   * Reads a part of a recording's file.
    *
-   * @returns undefined if the file does not exist
-   * @throws UNAVAILABLE if the server with the file cannot be reached
+   * @returns the requested bytes; undefined if the file does not exist
+   * @throws UNAVAILABLE if the server that stores the file cannot be reached
    */
   read (record: RecordingRecord, name: string, range: ByteRange): Promise<Readable | undefined>
   /**
@@ -56,25 +59,25 @@ export interface Storage {
   /**
    * Downloads the uploaded parts of a recording to this server.
    *
-   * @returns whether the bucket has any parts
+   * @returns true if the bucket contains parts of the recording
    */
   downloadParts (recordingId: string): Promise<boolean>
   /** Uploads a finished recording's files, then deletes them from this server. Idempotent. */
   upload (record: RecordingRecord, stored: () => Promise<void>): Promise<void>
   /**
-   * @returns the ids of the recordings in the bucket. `unfinished`: recordings that exist only as parts; `modifiedAt`
-   *   is the time of the latest upload of a part
+   * @returns the ids of the recordings in the bucket. `unfinished` contains the recordings that exist only as parts;
+   *   `modifiedAt` is the time at which the latest part was uploaded
    */
   bucketIds (): Promise<{ finished: string[], unfinished: { recordingId: string, modifiedAt: number }[] }>
   /**
-   * @param isFinished whether the complete files were uploaded
+   * @param isFinished true if the complete files were uploaded, false if only parts were uploaded
    * @returns the record that was uploaded with the files, if there is one
    */
   bucketRecord (recordingId: string, isFinished: boolean): Promise<RecordingRecord | undefined>
   /**
    * Deletes a recording's files. Idempotent.
    *
-   * @throws UNAVAILABLE if the server with the files cannot be reached
+   * @throws UNAVAILABLE if the server that stores the files cannot be reached
    */
   delete (record: RecordingRecord): Promise<void>
 }
@@ -121,8 +124,8 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
   }
 
   cluster.answer('recording:read', async ({ recordingId, name, first, last }) => {
-    // The caller takes the name from the index. Check it anyway, because a name with a slash could point outside the
-    // folder.
+    // The caller takes the file name from the index. Check the name anyway, because a name with a slash could point
+    // outside the recording's folder.
     const stream = idPattern.test(recordingId) && !name.includes('/') ? await readHere(recordingId, name, { first, last }) : undefined
     return { data: stream ? Buffer.concat(await stream.toArray() as Buffer[]).toString('base64') : null }
   })
@@ -146,13 +149,13 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
       const here = await isLocal(record.recordingId) ? await readHere(record.recordingId, name, range) : undefined
       if (here) return here
       if (record.stored === 'bucket' && !bucket) throw unavailable('The recording is in an S3 bucket, but RECORDING_S3_URL is not set')
-      // An upload may have just finished and deleted this server's files.
+      // If this server has no files, an upload may have just finished and deleted them.
       if (bucket && (record.stored === 'bucket' || record.nodeId === nodeId)) {
         if (range.last < range.first) return Readable.from([])
         return await bucket.get(`${prefixOf(record.recordingId)}/${name}`, range)
       }
       if (record.nodeId === nodeId) return
-      // Read the first part before the HTTP reply begins, so that an error can still be sent with its code.
+      // Read the first part before the HTTP reply begins, so that the reply can still be an error.
       const parts = readThere(record, name, range)
       const first = await parts.next()
       if (first.done) return Readable.from([])
@@ -164,7 +167,7 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
     async uploadParts (recording) {
       if (!bucket) return
       const { id, folder, files, record, timelineBytes, uploaded } = recording
-      // Upload the record first and after each new file, so that the index can be repaired from it.
+      // Upload the record first and after each new file, so that the index can be repaired from the uploaded record.
       if (uploaded.get(manifestName) !== files.length) {
         await bucket.put(`${partsOf(id)}/${manifestName}/${offset(0)}`, Readable.from([Buffer.from(JSON.stringify({ ...record, files }))]))
         uploaded.set(manifestName, files.length)
@@ -188,7 +191,7 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
       if (parts.length > 0) await mkdir(folder, { recursive: true })
       for (const { key, bytes } of parts) {
         const [name = '', at = ''] = key.split('/').slice(2)
-        // Parts after a missing part cannot be used.
+        // If a part is missing, the later parts of the same file cannot be used.
         if (Number(at) !== (ends.get(name) ?? 0)) continue
         const stream = await bucket.get(key)
         if (!stream) continue
@@ -221,7 +224,7 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
         const [, recordingId = ''] = key.split('/')
         if (idPattern.test(recordingId)) modified.set(recordingId, Math.max(modified.get(recordingId) ?? 0, modifiedAt))
       }
-      // Ignore the parts of finished recordings: they are about to be deleted.
+      // Ignore the parts of finished recordings, because these parts are about to be deleted.
       for (const recordingId of finished) modified.delete(recordingId)
       return { finished, unfinished: [...modified].map(([recordingId, modifiedAt]) => ({ recordingId, modifiedAt })) }
     },

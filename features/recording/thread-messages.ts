@@ -1,6 +1,6 @@
 import type { MessagePort } from 'node:worker_threads'
 
-// Messages between the main thread and the recorder thread: about two per recording per second.
+// The messages between the main thread and the recorder thread: about two messages per recording per second.
 
 /** A recorded file. */
 export interface RecordedFile {
@@ -17,15 +17,15 @@ export interface RecordedFile {
 export interface OpenOptions {
   /** The recording's folder. It must exist. */
   folder: string
-  /** Whether each voice is recorded in its own file. */
+  /** True if each voice is also recorded in its own file. */
   tracks: boolean
-  /** The recording ends if the disk has less free space than this, in bytes. */
+  /** If the disk has less free space than this number of bytes, the recording ends. */
   minFreeBytes: number
 }
 
 export type ToRecorder =
   { type: 'open', id: string, options: OpenOptions } |
-  /** The port that receives the packets from the mixer thread. */
+  /** Passes the port that receives the packets from the mixer thread. */
   { type: 'input', id: string, port: MessagePort } |
   /** Appends a line to the recording's timeline. */
   { type: 'line', id: string, line: string } |
@@ -38,7 +38,7 @@ export type FromRecorder =
   { type: 'progress', id: string, files: RecordedFile[], timelineBytes: number } |
   /** The mixer thread has closed the port; the main thread must send a new one. */
   { type: 'inputClosed', id: string } |
-  /** The recording cannot continue. `closed` follows. */
+  /** The recording cannot continue. A `closed` message follows. */
   { type: 'fault', id: string, fault: Fault, message: string } |
   /** All files are closed. */
   { type: 'closed', id: string, files: RecordedFile[] }

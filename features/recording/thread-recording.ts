@@ -16,15 +16,18 @@ export const timelineName = 'timeline.jsonl'
 /** Duration of each packet of the mix, in samples. */
 const mixSamples = 960
 /**
- * How long voice packets are held before they are written, in samples. During this time, they are sorted and their
- * delay is measured.
+ * How long voice packets are held in memory before they are written to a file, in samples. Meanwhile, the recorder
+ * sorts the packets and measures their delay.
  */
 const holdSamples = sampleRate / 2
-/** Delay before silence is written to a voice file, in samples. The delay keeps silence from replacing late packets. */
+/**
+ * Silence is written to a voice file only after this delay, in samples, so that the silence does not replace late
+ * packets.
+ */
 const silenceDelay = 5 * sampleRate
 /**
- * Time from the arrival of a packet until its audio is in the mix, in samples. The mixer holds two packets, and
- * encoding adds some delay.
+ * Time from the arrival of a packet until its audio is in the mix, in samples. The mixer buffers two packets, and the
+ * encoder adds a delay.
  */
 const mixDelay = 2640
 /** If a producer has sent nothing for this long (in samples), the user's next producer continues the same file. */
@@ -39,18 +42,18 @@ interface VoiceFile {
   track: Mp4Track
   producerId: string
   clock: VoiceClock
-  /** Packets that are not written yet, each with its extended timestamp and arrival time. */
+  /** Packets that have not been written to the file yet, each with its extended timestamp and arrival time. */
   held: { rtp: number, arrival: number, payload: Uint8Array }[]
   lastArrival: number
 }
 
-/** One recording, in the recorder thread. Methods that access files throw file system errors. */
+/** A recording in the recorder thread. Methods that access files throw file system errors. */
 export class ThreadRecording {
   readonly #options: OpenOptions
   readonly #mix: Mp4Track
   readonly #voices: VoiceFile[] = []
   readonly #timelineFd: number
-  /** Offset between the mix timestamps and the recording timestamps, in samples. */
+  /** The offset that is added to a timestamp of the mix to get the time in the recording, in samples. */
   #base: number | undefined
   #now = 0
   #timelineBytes = 0
@@ -92,22 +95,22 @@ export class ThreadRecording {
     this.#timelineBytes += data.length
   }
 
-  /** Writes the packets that have been held long enough. Call this several times per second. */
+  /** Writes the packets that have been held long enough. Must be called several times per second. */
   write (): void {
     for (const voice of this.#voices) {
       this.#release(voice, this.#now - holdSamples)
-      // Silence is written in small steps and with a delay, so that it does not replace late packets.
+      // Silence is written in small steps and with a delay, so that the silence does not replace late packets.
       voice.track.fillUntil(Math.min(this.#mix.next, this.#now - silenceDelay))
     }
   }
 
-  /** @returns whether the disk has less free space than {@link OpenOptions.minFreeBytes} */
+  /** @returns true if the disk has less free space than {@link OpenOptions.minFreeBytes} */
   isDiskFull (): boolean {
     const { bavail, bsize } = statfsSync(this.#options.folder)
     return bavail * bsize < this.#options.minFreeBytes
   }
 
-  /** @param isFault whether the recording failed. If so, buffered packets are discarded */
+  /** @param isFault true if the recording failed; the packets in memory are then discarded */
   close (isFault: boolean): void {
     const errors: unknown[] = []
     const attempt = (action: () => void) => {
@@ -135,7 +138,8 @@ export class ThreadRecording {
     const voice = this.#voiceOf(packet, arrival)
     if (!voice) return
     const rtp = voice.clock.extend(packet.rtpTimestamp)
-    // If the packet starts a new timeline, first write the held packets, which use the old timeline.
+    // If the sender has restarted its RTP timestamps, first write the held packets, which still have the old
+    // timestamps.
     if (voice.held.length > 0 && Math.abs(rtp - (voice.held.at(-1)?.rtp ?? rtp)) > 2 * sampleRate) this.#release(voice, Infinity)
     voice.clock.observe(arrival, rtp)
     voice.lastArrival = arrival

@@ -4,7 +4,8 @@ import type { Fault, FromRecorder, ToRecorder } from './thread-messages.ts'
 import { ThreadRecording } from './thread-recording.ts'
 import type { MixInput } from './thread-recording.ts'
 
-// The recorder thread of a server: writes the files of all recordings. Packets come directly from the mixer thread.
+// The recorder thread, which writes the files of all recordings on this server. The packets come directly from the
+// mixer thread.
 
 /** How often received packets are written to the files, in milliseconds. */
 const writeMs = 100

@@ -52,7 +52,7 @@ const timestamp = (ms: number) => {
 const escaped = (name: string) => name.replace(/\s+/g, ' ').replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/>/g, '&gt;')
 
 /**
- * @param endMs end of the recording, in milliseconds since its start
+ * @param endMs the duration of the recording, in milliseconds
  * @returns WebVTT text with one cue for each time a user speaks. A cue contains the user's name
  */
 export function speakersVtt (entries: readonly TimelineEntry[], endMs: number): string {

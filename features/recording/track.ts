@@ -3,7 +3,7 @@ import { fragment, initSection, sampleRate } from 'flylive-audio-server/fmp4'
 import type { Frame } from 'flylive-audio-server/fmp4'
 import { minSamples, silenceFor } from './packets.ts'
 
-/** The boxes before the first fragment. They are the same in all files, except for the duration. */
+/** The MP4 boxes before the first fragment. These boxes are the same in all files, except for the duration. */
 export const fileStart: Buffer = initSection({ codec: 'opus' }, 'file')
 
 /** Duration of a fragment, in samples. A crash loses at most the fragment that is still in memory. */
@@ -57,7 +57,7 @@ export class Mp4Track {
   }
 
   /**
-   * Appends silence up to a time, in samples since the start of the recording.
+   * Appends silence until the time `at`, in samples since the start of the recording.
    *
    * @throws a file system error
    */
@@ -79,7 +79,7 @@ export class Mp4Track {
   }
 
   /**
-   * @param isComplete whether to write the buffered packets first
+   * @param isComplete true if the buffered packets must be written first
    * @throws a file system error
    */
   close (isComplete: boolean): void {

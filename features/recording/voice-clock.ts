@@ -1,15 +1,15 @@
 import { sampleRate } from 'flylive-audio-server/fmp4'
 
 /**
- * If a packet's delay differs from the reference by more than this, in samples, the sender has restarted its
+ * If a packet's delay differs from the reference by more than this number of samples, the sender has restarted its
  * timestamps.
  */
 const maxJump = 2 * sampleRate
 /** Length of a window in which the lowest packet delay is determined, in samples. */
 const windowSamples = 5 * sampleRate
 /**
- * Deviations above these values, in samples, are corrected. The values equal 15 ms while the user speaks and 2.5 ms in
- * pauses.
+ * The clock corrects deviations that are larger than these values, in samples: 15 ms while the user is speaking, and
+ * 2.5 ms in pauses.
  */
 const tolerance = { speaking: 720, pausing: 120 }
 
@@ -28,7 +28,7 @@ export class VoiceClock {
   #anchor: number | undefined
   #end = 0
 
-  /** @returns the timestamp, extended beyond 32 bits */
+  /** @returns the timestamp without the wraparound at 32 bits */
   extend (timestamp: number): number {
     this.#rtp = this.#hasRtp ? this.#rtp + ((timestamp - this.#rtp) | 0) : timestamp
     this.#hasRtp = true
@@ -36,11 +36,11 @@ export class VoiceClock {
   }
 
   /**
-   * Records when a packet arrived. Call this for all packets, in order of arrival.
+   * Records when a packet arrived. Must be called for all packets, in order of arrival.
    *
    * @param arrival the time of arrival, in samples since the start of the recording
    * @param rtp see {@link extend}
-   * @returns whether the packet starts a new timeline
+   * @returns true if the sender has restarted its timestamps
    */
   observe (arrival: number, rtp: number): boolean {
     const delay = arrival - rtp
@@ -61,7 +61,8 @@ export class VoiceClock {
   }
 
   /**
-   * Places a packet on the timeline of the recording. Call this in sending order, some time after the packets arrive.
+   * Determines the position of a packet in the recording. Must be called in the order in which the packets were sent,
+   * some time after they have arrived.
    *
    * @returns the start of the packet, in samples since the start of the recording
    */

@@ -12,12 +12,12 @@ const adminView = z.object({
   seatCount: z.int(),
   seats: z.array(seat.extend({
     selfMuted: z.boolean(),
-    awayUntil: z.int().nullable().describe('When the seat is released unless the user returns, in epoch milliseconds')
+    awayUntil: z.int().nullable().describe('When the seat is released if the user does not return, in epoch milliseconds')
   })),
   lockedSeats: z.array(seatIndex),
   invites: z.array(z.object({ seatIndex, userId, invitedById: userId, expiresAt: z.int() })),
   requests: z.array(seatRequest.extend({
-    awayUntil: z.int().nullable().describe('When the request is removed unless the user returns, in epoch milliseconds')
+    awayUntil: z.int().nullable().describe('When the request is removed if the user does not return, in epoch milliseconds')
   }))
 })
 

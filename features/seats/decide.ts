@@ -36,7 +36,7 @@ export type Command =
   // The server issues the following commands itself, without an actor.
   { type: 'gone', userId: UserId, reason: ClearReason } |
   { type: 'away', userIds: readonly UserId[], until: number } |
-  // Whether each user is in the room, by user key. Users without an entry stay unchanged.
+  // `present` says for each user key whether the user is in the room. Users without an entry stay unchanged.
   { type: 'tick', present: ReadonlyMap<string, boolean> } |
   { type: 'resize', seatCount: number }
 
@@ -54,7 +54,10 @@ export const maxRequests = 200
 /** Maximum number of muted users per room. If a host mutes more users, the oldest mutes end. */
 export const maxMuted = 500
 
-/** The roles that may send each command. Any member may send unlisted commands (docs/protocol.md, "Seats"). */
+/**
+ * The roles that are allowed to send each command. Every member is allowed to send a command that is not listed
+ * (docs/protocol.md, "Seats").
+ */
 const rights: Partial<Record<Command['type'], readonly Role[]>> = {
   assign: ['owner'],
   lock: ['owner', 'admin'],
@@ -66,14 +69,14 @@ const rights: Partial<Record<Command['type'], readonly Role[]>> = {
   remove: ['owner', 'admin']
 }
 
-/** Roles that may cancel another user's request. */
+/** Roles that are allowed to cancel another user's seat request. */
 const cancelOtherRoles: readonly Role[] = ['owner', 'admin']
 
 const isSameUser = (userId: UserId, other: UserId) => userKeyOf(userId) === userKeyOf(other)
-/** Whether a command cancels another user's request. */
+/** True if a command cancels another user's seat request. */
 const cancelsOther = (command: Command, self: UserId) => command.type === 'cancel' && command.userId !== undefined && !isSameUser(command.userId, self)
 
-/** Whether the caller must look up the role of the sender, `self`, before it applies a command. */
+/** True if the role of the sender (`self`) must be looked up before the command is applied. */
 export const needsRights = (command: Command, self: UserId): boolean => rights[command.type] !== undefined || cancelsOther(command, self)
 
 /** The seat, user or invite that a command affected. */
@@ -81,7 +84,7 @@ export interface Outcome {
   seatIndex?: number
   userId?: UserId
   invite?: Invite
-  /** The users muted by the command. */
+  /** The users whom the command has muted. */
   userIds?: UserId[]
 }
 
@@ -99,7 +102,7 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
   const next = copyOf(state)
   const events: RoomEvent[] = []
   const self = actor?.userId ?? ''
-  // Not every change has an event.
+  // This flag is needed, because not every change emits an event.
   let changed = false
   const emit = (type: string, data: object) => {
     changed = true
@@ -136,7 +139,7 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
   function emitHand (userId: UserId, handRaised: boolean): void {
     emit('seat:hand', { userId, handRaised })
   }
-  /** @returns whether the user had a request */
+  /** @returns true if the user had a seat request */
   function removeRequest (userId: UserId): boolean {
     const remaining = next.requests.filter((request) => !isSameUser(request.userId, userId))
     if (remaining.length === next.requests.length) return false
@@ -155,7 +158,7 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
     const previous = seatOf(next, userKeyOf(userId))
     if (previous) clear(previous, 'moved')
     removeRequest(userId)
-    // The seat is now taken, so invites to it end.
+    // The seat is now taken, so invites to this seat end.
     endInvites((invite) => invite.seatIndex === seatIndex)
     next.seats.push({ seatIndex, userId, sitting: ++next.sittings, selfMuted: false, ...(previous ? { seatedSince: previous.seatedSince ?? previous.sitting } : {}), ...(awayUntil === undefined ? {} : { awayUntil }) })
     next.seats.sort((a, b) => a.seatIndex - b.seatIndex)
@@ -177,7 +180,7 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
       const { seatIndex } = command
       assertSeatExists(seatIndex)
       const occupant = seatAt(seatIndex)
-      // Taking a seat that the user already has does nothing, so a repeated request succeeds.
+      // If the user already has this seat, do nothing, so that a repeated request succeeds.
       if (occupant && userKeyOf(occupant.userId) === userKeyOf(self)) return done({ seatIndex })
       if (next.locked.includes(seatIndex)) throw new SeatLocked(seatIndex)
       if (occupant) throw new SeatTaken(seatIndex)
@@ -233,7 +236,7 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
     case 'mute':
     case 'unmute': {
       const isMute = command.type === 'mute'
-      // The owner may unmute themselves if an admin has muted them.
+      // An owner whom an admin has muted is allowed to unmute themselves.
       if (isMute || actor?.role !== 'owner' || !isMuted(next, self)) assertNotSelf(command.userId)
       const seat = requireSeat(command.userId)
       if (isMuted(next, seat.userId) === isMute) return done({ userId: seat.userId })
@@ -325,7 +328,7 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
         if (present !== true) continue
         delete holding.awayUntil
         changed = true
-        // The hand was hidden from members who joined while the user was away.
+        // Members who joined while the user was away have not seen the raised hand.
         if (!('seatIndex' in holding)) emitHand(holding.userId, true)
       }
       endInvites(({ expiresAt }) => expiresAt <= now)
@@ -336,7 +339,7 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
       next.seatCount = command.seatCount
       for (const seat of next.seats.filter(({ seatIndex }) => seatIndex >= command.seatCount)) clear(seat, 'removed')
       endInvites(({ seatIndex }) => seatIndex >= command.seatCount)
-      // If a later resize adds these seats again, they must not be locked.
+      // If a later resize adds these seats again, the seats must not be locked.
       for (const seatIndex of next.locked.filter((index) => index >= command.seatCount)) unlock(seatIndex)
       emit('seat:count', { seatCount: command.seatCount })
       return done({})

@@ -2,13 +2,16 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { isCoded } from 'flylive-audio-server/feature'
 import type { Logger } from 'flylive-audio-server/feature'
 
-/** Tracks seat changes caused by users who disconnect or leave. If the store is unavailable, checks the room later. */
+/**
+ * Handles failed seat changes for users who disconnect or leave: if the store is unavailable, checks the room's seats
+ * later.
+ */
 export interface DisconnectGrace {
   /**
    * Returns immediately and tracks the change in the background.
    *
-   * @param change a seat change in progress; if it fails with UNAVAILABLE, the room is checked
-   *   every second until a check succeeds
+   * @param change a seat change in progress; if the change fails with UNAVAILABLE, the room is checked every second
+   *   until a check succeeds
    */
   track (roomId: string, change: Promise<void>): void
   /** Stops the retries and waits for the changes in progress. */
@@ -21,7 +24,7 @@ const retryIntervalMs = 1000
 export function createDisconnectGrace (checkRoom: (roomId: string) => Promise<void>, log: Logger): DisconnectGrace {
   const closing = new AbortController()
   const inProgress = new Set<Promise<void>>()
-  // The rooms to check. The value is true if another change has failed since the room's last check began.
+  // The rooms to check. The value in the map is true if another change has failed since the room's last check began.
   const roomsToCheck = new Map<string, boolean>()
 
   async function checkUntilDone (roomId: string): Promise<void> {

@@ -23,24 +23,24 @@ declare module 'flylive-audio-server/feature' {
   }
   interface FeatureHooks {
     /**
-     * The seats of a room with members on this server have changed.
+     * Called when the seats of a room that has members on this server have changed.
      *
      * @param seated number of users in the room who have a seat
      */
     'seats:changed': (roomId: string, seated: number) => void
     /**
-     * A command has changed the number, occupants, locks or mutes of a room's seats. Called once, on the server that
-     * ran the command.
+     * Called on the server that ran a command, when the command has changed the number, occupants, locks or mutes of a
+     * room's seats.
      */
     'seats:updated': (roomId: string, seats: SeatsSnapshot) => void
   }
 }
 
-/** Seats: only seated users may send audio. The rules are in decide.ts. */
+/** Adds seats to rooms: only seated users are allowed to send audio. The rules are in decide.ts. */
 export default defineFeature(async function seats (app, { graceSeconds, commandsPerMinute, adminCommandsPerMinute }) {
   const { hooks, log, messages, rooms } = app
   const state = rooms.roomState.define('seats', seatState, { durable: lastingSeats })
-  // Kept across reloads, so that roles are not looked up again.
+  // The audiences are kept across reloads, so that the roles of members are not looked up again.
   const seatRequests = createSeatRequests(app, state, app.keep('requestAudiences', (): RequestAudiences => new WeakMap()))
   const service = createSeats(app, state, graceSeconds * 1000, seatRequests)
   const speakPermissions = createSpeakPermissions(app, service)
@@ -94,7 +94,7 @@ export default defineFeature(async function seats (app, { graceSeconds, commands
   })
 
   hooks.on('room:join', ({ roomId, record }) => {
-    // In a room without an owner, audio requires no seat.
+    // In a room without an owner, members need no seat to send audio.
     if (!hasOwner(record)) return {}
     const state = service.peek(roomId) ?? initialSeats(record)
     return {
@@ -102,7 +102,8 @@ export default defineFeature(async function seats (app, { graceSeconds, commands
       pendingInvites: state.invites.map(({ userId, ...invite }) => ({ ...invite, invitedUserId: userId }))
     } satisfies Omit<z.input<typeof joinReply>, 'seatRequests'>
   })
-  // A separate hook, because it may wait for the backend. The hook above reads the seats at the time of the join.
+  // This hook is separate, because it may wait for the backend, but the hook above must read the seats at the time of
+  // the join.
   hooks.on('room:join', async (room, session) => hasOwner(room.record)
     ? { seatRequests: await seatRequests.joinSnapshot(room, session) } satisfies Pick<z.input<typeof joinReply>, 'seatRequests'>
     : {})
@@ -123,7 +124,7 @@ export default defineFeature(async function seats (app, { graceSeconds, commands
     if (name !== 'seats') return
     for (const room of app.rooms.local()) {
       disconnectGrace.track(room.roomId, service.startMissingGrace(room.roomId))
-      // The previous generation may have left changes unsent.
+      // The previous generation of the feature may not have sent the latest changes.
       seatRequests.publish(room, service.peek(room.roomId))
     }
   })
@@ -171,7 +172,7 @@ export default defineFeature(async function seats (app, { graceSeconds, commands
     if (!session) return
     const state = service.peek(roomId)
     speakPermissions.enforce(roomId, state)
-    // A new producer starts unpaused, even if the user had paused the previous one.
+    // A new producer starts unpaused, even if the user had paused the previous producer.
     if (seatOf(state, userKey)?.selfMuted === true) setSelfMuted(roomId, session, false)
   })
 

@@ -1,7 +1,7 @@
 import { roomId, userId, z } from 'flylive-audio-server/feature'
 import type { EventMap, RequestMap } from 'flylive-audio-server/feature'
 
-/** 0-based. The upper bound depends on the room; a higher index is rejected with SEAT_INVALID. */
+/** 0-based. The upper bound depends on the room's number of seats; a higher index is rejected with SEAT_INVALID. */
 export const seatIndex = z.int().min(0)
 /** Maximum number of seats per room (docs/protocol.md, "Rooms"). */
 export const maxSeats = 15
@@ -42,23 +42,23 @@ export const events = {
   'seat:updated': z.object({ roomId, seatIndex, userId, isMuted: z.boolean() }).describe('Sent to all members when a user takes a seat'),
   'seat:cleared': z.object({ roomId, seatIndex, userId: userId.describe('The previous occupant'), reason: clearReason }).describe('Sent to all members when a seat becomes free'),
   'seat:locked': z.object({ roomId, seatIndex, isLocked: z.boolean() }).describe('Sent to all members when a seat is locked or unlocked'),
-  'seat:userMuted': z.object({ roomId, userId, isMuted: z.boolean().describe('Muted by the owner or an admin'), selfMuted: z.boolean() }).describe('Sent to all members when a seated user is muted or unmuted'),
+  'seat:userMuted': z.object({ roomId, userId, isMuted: z.boolean().describe('Whether the owner or an admin has muted the user'), selfMuted: z.boolean() }).describe('Sent to all members when a seated user is muted or unmuted'),
   'seat:invite:pending': z.object({ roomId, seatIndex, isPending: z.boolean(), invitedUserId: userId.optional() }).describe('Sent to all members when an invite to a seat is created or ends'),
   'seat:invite:received': z.object({ roomId, seatIndex, invitedById: userId, expiresAt: z.int().describe('Epoch milliseconds') }).describe('Sent to the invited user'),
   'seat:requests': z.object({ roomId, requests: seatRequests }).describe('Sent when seat requests change. The owner and admins receive all requests. Other members receive only their own request, and only when it has changed'),
-  'seat:hand': z.object({ roomId, userId, handRaised: z.boolean() }).describe('Sent to all members when a user raises or lowers a hand. The server may send it again when the user reconnects'),
+  'seat:hand': z.object({ roomId, userId, handRaised: z.boolean() }).describe('Sent to all members when a user raises or lowers a hand. The server may repeat the event when the user reconnects'),
   'seat:count': z.object({ roomId, seatCount: z.int() }).describe('Sent to all members when the number of seats changes')
 } satisfies EventMap
 
 /** A taken seat, as all members see it. */
 export const seat = z.object({ seatIndex, userId, isMuted: z.boolean() })
 
-/** Fields that the feature adds to the `room:join` request. */
+/** Fields that the `seats` feature adds to the `room:join` request. */
 export const joinRequest = z.object({
-  seatCount: z.int().min(1).max(maxSeats).default(maxSeats).describe('Applies only when the join creates the room')
+  seatCount: z.int().min(1).max(maxSeats).default(maxSeats).describe('The number of seats, which has an effect only if the join creates the room')
 })
 
-/** Fields that the feature adds to the join reply. */
+/** Fields that the `seats` feature adds to the reply to `room:join`. */
 export const joinReply = z.object({
   seatCount: z.int(),
   seats: z.array(seat),

@@ -5,25 +5,27 @@ import { viewOfRequests } from './state.ts'
 import type { SeatRequestView, SeatState, SeatStateHandle } from './state.ts'
 
 /**
- * Sends seat requests to the members who may see them. Hosts (the owner and admins) receive all requests; other members
- * receive only their own. Each server sends the requests to its own sockets when a room's seats change. An event always
- * contains every request that its recipient may see, so lost and repeated events are harmless.
+ * Sends seat requests to the members who are allowed to see them. Hosts (the owner and admins) receive all requests;
+ * other members receive only their own requests. Each server sends the requests to its own sockets when a room's seats
+ * change. An event always contains every request that its recipient is allowed to see, so lost and repeated events are
+ * harmless.
  *
- * A room may have thousands of members, so a change is sent only to hosts and to users whose own request was added,
+ * A room can have thousands of members, so a change is sent only to hosts and to users whose own request was added,
  * removed or moved in the queue. If hundreds of members raise their hands at once, several changes are sent together.
  */
 export interface SeatRequests {
-  /** @returns the requests for a member's join reply */
+  /** @returns the requests that the reply to a member's join contains */
   joinSnapshot (room: LocalRoom, session: Session): Promise<SeatRequestView[]>
   /**
-   * Sends the requests if they have changed since they were last sent: immediately, or at most {@link windowMs} later.
+   * If a room's requests have changed since they were last sent, sends them immediately or at most {@link windowMs}
+   * later.
    */
   publish (room: LocalRoom, state: SeatState | undefined): void
-  /** Stores a member's role after another operation has looked it up. */
+  /** Stores a member's role that another operation has looked up. */
   updateRole (room: LocalRoom, session: Session, role: Role): void
-  /** Sends the requests to a new owner. A previous owner who is not an admin receives only their own. */
+  /** Sends all requests to a new owner. A previous owner who is not an admin then receives only their own requests. */
   ownerChanged (room: LocalRoom, ownerId: UserId, previousOwnerId: UserId): void
-  /** Sends the requests that a user may see with their new role. */
+  /** Sends a user the requests that the user is allowed to see with the new role. */
   roleChanged (room: LocalRoom, userId: UserId): void
   left (room: LocalRoom, session: Session): void
   closed (room: LocalRoom): void
@@ -40,11 +42,11 @@ export type RequestAudiences = WeakMap<LocalRoom, RequestAudience>
 interface RequestAudience {
   /** The requests that were last sent. */
   delivered: readonly SeatRequestView[]
-  /** Members known to be the owner or an admin. */
+  /** Members who are known to be the owner or an admin. */
   readonly hosts: Set<Session>
   /**
-   * Members whose join reply is waiting for their role. The reply contains the requests, so these members need no event
-   * yet.
+   * Members whose join reply waits until their role has been looked up. The reply will contain the requests, so these
+   * members need no event yet.
    */
   readonly pendingJoiners: Set<Session>
   /** Hosts whose role is being checked. */
@@ -52,8 +54,8 @@ interface RequestAudience {
 }
 
 /**
- * How long to wait for a member's role, in milliseconds. After that, the server guesses the role from local data. If
- * the guess was wrong, the member receives an update.
+ * How long to wait while a member's role is looked up, in milliseconds. After that, the server guesses the role from
+ * local data. If the guess was wrong, the member receives an update.
  */
 const timeoutMs = 500
 
@@ -62,8 +64,8 @@ const windowMs = 1000
 const maxPerWindow = 10
 
 /**
- * Maximum size of the requests in a join reply, in bytes. If they are larger, an event with the requests follows the
- * reply.
+ * Maximum size of the requests in a join reply, in bytes. If the requests are larger, an event with the requests
+ * follows the reply.
  */
 const maxJoinBytes = 16_384
 
@@ -73,7 +75,8 @@ const identityOf = ({ userId, requestedAt, position }: SeatRequestView) => `${po
 
 export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstance, 'log' | 'rooms' | 'sockets'>, state: Pick<SeatStateHandle, 'peek'>, audiences: RequestAudiences): SeatRequests {
   /**
-   * Per room: the number of sends in the current window, and the timer that sends waiting changes when the window ends.
+   * For each room, how often requests were sent in the current window, and the timer that sends waiting changes when
+   * the window ends.
    */
   const windows = new WeakMap<LocalRoom, { since: number, sent: number, timer: NodeJS.Timeout | undefined }>()
   const timers = new Set<NodeJS.Timeout>()
@@ -89,17 +92,17 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
     return audience
   }
 
-  /** Guesses a member's role from local data, without the backend. */
+  /** Guesses a member's role from local data, without asking the backend. */
   const guessRole = (room: LocalRoom, session: Session): Role =>
     audienceOf(room).hosts.has(session) ? 'admin' : rooms.defaultRoleOf(room.record, session)
 
-  /** Looks up a member's role; guesses it if the backend fails. The backend's answers are cached. */
+  /** Looks up a member's role. If the backend fails, guesses the role. The backend's answers are cached. */
   const fetchRole = (room: LocalRoom, session: Session): Promise<Role> => rooms.roleOf(room.record, session).catch((err: unknown) => {
     log.debug({ err, roomId: room.roomId }, 'role lookup failed, using the owner and roles stored on this server')
     return guessRole(room, session)
   })
 
-  /** @returns the role; undefined after the timeout */
+  /** @returns the role; undefined if the lookup takes longer than {@link timeoutMs} */
   const inTime = (role: Promise<Role>): Promise<Role | undefined> => withTimeout(role, timeoutMs, () => undefined)
 
   const requestsEvent = (roomId: string, requests: readonly SeatRequestView[]) =>
@@ -109,7 +112,10 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
     rooms.sendTo(room, session, requestsEvent(room.roomId, delivered.filter(isOwn(session))))
   }
 
-  /** Stores a member's role. If this changes which requests the member may see, sends the member those requests. */
+  /**
+   * Stores a member's role. If the role changes which requests the member is allowed to see, sends those requests to
+   * the member.
+   */
   function updateRole (room: LocalRoom, session: Session, role: Role): void {
     const audience = audienceOf(room)
     const { hosts, delivered } = audience
@@ -144,7 +150,7 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
     }))
   }
 
-  /** @returns whether a room's requests may be sent now. If not, they are published later */
+  /** @returns true if a room's requests can be sent now; otherwise, a timer sends them later */
   function mayPublish (room: LocalRoom): boolean {
     const now = performance.now()
     const known = windows.get(room)
@@ -179,7 +185,10 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
     sendToHosts(room, audience, [...hosts])
   }
 
-  /** @returns the requests for a host's join reply. If the list does not fit, an event with a longer list follows */
+  /**
+   * @returns the requests for a host's join reply. If the list does not fit into the reply, an event with a longer list
+   *   follows
+   */
   function forReply (room: LocalRoom, session: Session, { delivered }: RequestAudience): SeatRequestView[] {
     const fit = fitting(delivered, maxJoinBytes)
     if (fit.length < delivered.length) rooms.sendTo(room, session, requestsEvent(room.roomId, delivered))
@@ -188,7 +197,7 @@ export function createSeatRequests ({ log, rooms, sockets }: Pick<FeatureInstanc
 
   function checkRoles (room: LocalRoom, userId: UserId): void {
     for (const session of sockets.ofUser(userKeyOf(userId))) {
-      if (room.members.has(session)) rooms.roleOf(room.record, session).then((role) => updateRole(room, session, role), () => { /* Ignored: the next request that needs the role looks it up again. */ })
+      if (room.members.has(session)) rooms.roleOf(room.record, session).then((role) => updateRole(room, session, role), () => { /* The next request that needs the role looks up the role again. */ })
     }
   }
 

@@ -9,12 +9,15 @@ import type { SeatsSnapshot, SeatState, SeatStateHandle, SeatsView } from './sta
 
 /** The seats of rooms and the commands that change them. */
 export interface Seats {
-  /** The local copy of a room's seats, for rooms with members on this server; undefined until the first command. */
+  /**
+   * Returns this server's copy of a room's seats; undefined before the first seat command in the room or if the room
+   * has no members on this server.
+   */
   peek (roomId: string): SeatState | undefined
   /**
    * Reads a room's seats from the store.
    *
-   * @returns undefined until the first command
+   * @returns the seats; undefined before the first seat command in the room
    * @throws UNAVAILABLE
    */
   read (roomId: string): Promise<SeatState | undefined>
@@ -23,24 +26,24 @@ export interface Seats {
    * @throws UNAVAILABLE
    */
   snapshotOf (room: RoomRecord): Promise<SeatsSnapshot>
-  /** @returns each room's seats, in the order of `rooms`; `present` counts the occupants who are connected */
+  /** @returns each room's seats, in the order of `rooms`; `present` is the number of occupants who are connected */
   seatsOf (rooms: readonly RoomRecord[]): Promise<(SeatsView & { present: number })[]>
   /**
    * Executes a member's command atomically.
    *
-   * @throws the same errors as {@link decide}; NOT_IN_ROOM if the user to assign or invite is not in the room;
+   * @throws the same errors as {@link decide}; NOT_IN_ROOM if the user who is assigned or invited is not in the room;
    *   UNAVAILABLE
    */
   act (room: LocalRoom, session: Session, command: Command): Promise<Outcome>
   /**
    * Mutes all seated users except the room's owner, the sender, and `except`.
    *
-   * @returns the users muted by the command
+   * @returns the users whom the command has muted
    * @throws FORBIDDEN if the sender is neither the owner nor an admin; UNAVAILABLE
    */
   muteAll (room: LocalRoom, session: Session, except: readonly UserId[]): Promise<UserId[]>
   /**
-   * Changes the number of seats in a room and releases the seats that no longer exist.
+   * Changes the number of seats in a room and removes the occupants of seats that no longer exist.
    *
    * @throws ROOM_NOT_FOUND, UNAVAILABLE
    */
@@ -66,9 +69,12 @@ export interface Seats {
 export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, graceMs: number, seatRequests: SeatRequests): Seats {
   const { clock, hooks, log, rooms, sockets, store } = app
 
-  /** @param initial returns the seats of a room that has no state yet; if omitted, such a room stays unchanged */
+  /**
+   * @param initial returns the seats of a room for which no seats are stored yet; if omitted, the command does not
+   *   change such a room
+   */
   async function execute (roomId: string, command: Command, actor?: Actor, initial?: () => SeatState): Promise<Outcome> {
-    // The store may run this function several times. It stores the state from the last run.
+    // The store may run this function several times, and keeps only the state from the last run.
     let change: { from: SeatState, to: SeatState } | undefined
     const outcome = await seatState.change<Outcome>(roomId, (state) => {
       change = undefined
@@ -95,7 +101,7 @@ export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, g
   }
 
   /**
-   * Returns a member's id as in their token: a number or a string.
+   * Returns a member's id with the type (number or string) that it has in the member's token.
    *
    * @throws NOT_IN_ROOM, UNAVAILABLE
    */
@@ -184,7 +190,7 @@ const isSameView = (a: SeatState, b: SeatState): boolean => JSON.stringify(viewO
 /** Enforces seats and mutes on the producers of this server (docs/protocol.md, "Audio"). */
 export interface SpeakPermissions {
   /**
-   * Decides whether a member may send audio, and whether the server pauses the new producer.
+   * Decides whether a member is allowed to send audio, and whether the server pauses the new producer.
    *
    * @throws NOT_SEATED
    */
@@ -192,8 +198,8 @@ export interface SpeakPermissions {
   /** Closes the producers of users without a seat. Pauses the producers of muted users and resumes all others. */
   enforce (roomId: string, state: SeatState | undefined): void
   /**
-   * Links the running producers of seated users to their seats, then applies {@link enforce}. Called when the feature
-   * is turned on.
+   * Links the running producers of seated users to their seats, then calls {@link enforce}. Called when the feature is
+   * turned on.
    */
   hydrate (roomId: string, state: SeatState | undefined): void
   /** Resumes the producers of muted users. Called when the feature is turned off. */
@@ -202,12 +208,12 @@ export interface SpeakPermissions {
 
 export function createSpeakPermissions ({ log, rooms, sfu }: FeatureInstance, seats: Seats): SpeakPermissions {
   /**
-   * The producers that require a seat. Service producers require none. Relayed producers are checked on the speaker's
-   * server.
+   * Returns the producers whose users need a seat. Producers of services need no seat. Relayed producers are checked on
+   * the speaker's server.
    */
   function producersIn (roomId: string): ProducerHandle[] {
     const room = rooms.get(roomId)
-    // In a room without an owner, every member may send audio.
+    // In a room without an owner, every member is allowed to send audio.
     if (room && !hasOwner(room.record)) return []
     return sfu.producerHandles(roomId).filter(({ owner }) => owner.kind === 'session')
   }
@@ -219,7 +225,7 @@ export function createSpeakPermissions ({ log, rooms, sfu }: FeatureInstance, se
   function enforce (roomId: string, state: SeatState | undefined): void {
     for (const producer of producersIn(roomId)) {
       const seat = seatOf(state, producer.owner.userKey)
-      // A user who moves to another seat loses the grant for the previous seat.
+      // A user who moves to another seat loses the permission (grant) for the previous seat.
       if (!state || !seat || String(seat.sitting) !== producer.grant) producer.close()
       else logFailure(isMuted(state, seat.userId) ? producer.pause('server') : producer.resume('server'), roomId, producer)
     }

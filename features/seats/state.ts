@@ -2,7 +2,7 @@ import { userId, userKeyOf, z } from 'flylive-audio-server/feature'
 import type { RoomEvent, RoomRecord, RoomStateHandle, UserId } from 'flylive-audio-server/feature'
 import { joinRequest } from './messages.ts'
 
-// The stored state of a room's seats, and views of it.
+// The stored state of a room's seats, and views of this state.
 
 /** Epoch milliseconds. */
 const time = z.number()
@@ -10,18 +10,18 @@ const time = z.number()
 const seat = z.object({
   seatIndex: z.int(),
   userId,
-  /** Unique id of this stay in the seat. Permissions for this stay expire when the user leaves the seat. */
+  /** Unique id of the user's stay in this seat. A permission to send audio is valid only for one stay. */
   sitting: z.int(),
   /**
-   * The `sitting` of the user's first seat, if the user has moved since then. Orders users by how long they have been
-   * seated.
+   * If the user has moved to this seat from another seat, the `sitting` of the user's first seat. This field orders
+   * users by how long they have been seated.
    */
   seatedSince: z.int().optional(),
   /** Whether the user muted themselves, as reported by the media feature. */
   selfMuted: z.boolean(),
   /**
-   * The time at which the seat is released unless its occupant is in the room by then. Set for disconnected and newly
-   * assigned users.
+   * When the seat is released if its occupant is not in the room by then. Set for disconnected and newly assigned
+   * users.
    */
   awayUntil: time.optional()
 })
@@ -32,7 +32,7 @@ const invite = z.object({ seatIndex: z.int(), userId, invitedById: userId, expir
 const request = z.object({
   userId,
   requestedAt: time,
-  /** The time at which the request is removed unless the user is in the room by then. Set for disconnected users. */
+  /** When the request is removed if the user is not in the room by then. Set for disconnected users. */
   awayUntil: time.optional()
 })
 
@@ -45,8 +45,8 @@ export const seatState = z.object({
   /** Oldest first. */
   invites: z.array(invite),
   /**
-   * Keys of the users muted by the owner or an admin. A mute ends when the user is unmuted, is assigned a seat or
-   * accepts an invite. It does not end when the user leaves the seat and takes one again.
+   * Keys of the users whom the owner or an admin has muted. A mute ends when the user is unmuted, is assigned a seat or
+   * accepts an invite. A mute does not end when the user leaves the seat and takes a seat again.
    */
   muted: z.array(z.string()),
   sittings: z.int(),
@@ -67,7 +67,7 @@ export type SeatStateHandle = RoomStateHandle<SeatState>
 
 export const noSeats = (seatCount: number): SeatState => ({ seatCount, seats: [], locked: [], invites: [], muted: [], sittings: 0, requests: [], revision: 0 })
 
-/** @returns a copy whose lists and entries can be changed; faster than `structuredClone` */
+/** @returns a copy whose lists and entries can be changed; this function is faster than `structuredClone` */
 export const copyOf = (state: SeatState): SeatState => ({
   ...state,
   seats: state.seats.map((seat) => ({ ...seat })),
@@ -78,8 +78,8 @@ export const copyOf = (state: SeatState): SeatState => ({
 })
 
 /**
- * @returns the part of the state that survives a restart: the number of seats, the locks and the mutes. After a
- *   restart, nobody is in the room
+ * @returns the part of the state that survives a restart: the number of seats, the locks and the mutes. The rest is
+ *   dropped, because nobody is in the room after a restart
  */
 export const lastingSeats = ({ seatCount, locked, muted }: SeatState): SeatState => ({ ...noSeats(seatCount), locked, muted })
 
@@ -98,7 +98,7 @@ export const bySeniority = (state: SeatState | undefined): Seat[] =>
 
 export const isMuted = (state: SeatState, userId: UserId): boolean => state.muted.includes(userKeyOf(userId))
 
-/** The seats as members and admins receive them. */
+/** A room's seats, in the form in which members and admins receive them. */
 export interface SeatsView {
   seatCount: number
   seats: { seatIndex: number, userId: UserId, isMuted: boolean }[]
@@ -128,7 +128,7 @@ export interface SeatRequestView extends Pick<SeatRequest, 'userId' | 'requested
 export const viewOfRequests = (state: SeatState | undefined): SeatRequestView[] =>
   (state?.requests ?? []).map(({ userId, requestedAt }, i) => ({ userId, requestedAt, position: i + 1 }))
 
-/** The next expiry of an invite or a grace period, in epoch milliseconds; undefined if there is none. */
+/** When the next invite or grace period expires, in epoch milliseconds; undefined if nothing will expire. */
 export function nextExpiry (state: SeatState): number | undefined {
   const expiries = [...holdersOf(state).map(({ awayUntil = Infinity }) => awayUntil), ...state.invites.map(({ expiresAt }) => expiresAt)]
   const first = Math.min(...expiries)
@@ -136,9 +136,9 @@ export function nextExpiry (state: SeatState): number | undefined {
 }
 
 /**
- * Returns the events that turn one state into another, for members who missed the
- * changes in between. The list of requests is excluded: seat-requests.ts sends it, because not
- * all members may see it.
+ * Returns the events that turn one state into another, for members who missed the changes in between. The events do not
+ * contain the list of seat requests, which seat-requests.ts sends, because not all members are allowed to see all
+ * requests.
  */
 export function difference (from: SeatState | undefined, to: SeatState): RoomEvent[] {
   const before = from ?? noSeats(to.seatCount)

@@ -1,15 +1,17 @@
 import { Decoder, PacketType } from 'socket.io-parser'
 import { packetType } from './packets.ts'
 
-/** What the decoder emits: `frame` for an event packet, `unsupported` for a packet of an unsupported type. */
+/**
+ * The events that the decoder emits: `frame` for an event packet, `unsupported` for a packet of an unsupported type.
+ */
 export interface ClientEvents {
   frame (packet: string): void
   unsupported (packet: string | Buffer): void
 }
 
 /**
- * Emits packets unparsed, as {@link ClientEvents}. `socketIoFace` parses the event packets, within the limits of the
- * native protocol. The library parses only packets that connect or disconnect a client.
+ * Emits packets as {@link ClientEvents}, without parsing them. `socketIoFace` parses the event packets, within the
+ * limits of the native protocol. The library parses only packets that connect or disconnect a client.
  */
 export class FrameDecoder extends Decoder {
   override add (packet: unknown): void {

@@ -3,7 +3,7 @@ import type { Face, FaceEvent, ParsedMessage, WireError } from 'flylive-audio-se
 import { createPacket, packetType } from './packets.ts'
 import type { Packet } from './packets.ts'
 
-/** Earlier names of request fields, by request type. */
+/** Earlier names of request fields, which clients may still send, by request type. */
 const olderNames: Readonly<Record<string, Readonly<Record<string, string>>>> = {
   'chat:message': { type: 'messageType' }
 }
@@ -14,7 +14,7 @@ const flatReplies: ReadonlySet<string> = new Set(['room:join'])
 const flatMark = '/flat'
 
 const maxTypeLength = 128
-/** The start of every native event, up to the event type. */
+/** The start of every event in the native JSON format, up to the event type. */
 const eventStart = '{"type":"'
 const beforeData = ',"data":'
 

@@ -39,7 +39,7 @@ export interface Mapping {
   open (client: Client, face: Face<Packet>): Session
 }
 
-/** The Socket.IO server: its connections outlive reloads of the feature. */
+/** The Socket.IO server, whose connections survive reloads of the feature. */
 export interface Gateway {
   /** Replaces the mapping that handles connections and messages. */
   use (mapping: Mapping): void
@@ -61,7 +61,7 @@ export function createGateway (config: Settings, mapping: Mapping): Gateway {
   let current = mapping
   const connections = new Set<EngineSocket>()
   const states = new WeakMap<EngineSocket, ConnectionState>()
-  /** Each connection, by its first request. */
+  /** Maps the first request of each connection to the connection. */
   const byRequest = new WeakMap<IncomingMessage, EngineSocket>()
   // All sessions share this object, even after a reload, so that each event is encoded only once.
   const face: Face<Packet> = {
@@ -71,7 +71,7 @@ export function createGateway (config: Settings, mapping: Mapping): Gateway {
     reply: (id, outcome) => current.face.reply(id, outcome)
   }
 
-  /** Counts a packet that is not a request. */
+  /** Counts a packet that is not a request, to limit the number of packets. */
   function count (connection: EngineSocket, bytes: number): void {
     const state = states.get(connection)
     if (state?.session) state.session.admit(bytes)
@@ -132,7 +132,7 @@ export function createGateway (config: Settings, mapping: Mapping): Gateway {
 
   io.use((client, next) => {
     const state = states.get(client.conn)
-    // A client may authenticate only once per connection.
+    // A client is allowed to authenticate only once per connection.
     if (!state || state.isConnecting) {
       client.conn.close(true)
       return next(new Error('The connection is closed'))
@@ -154,7 +154,7 @@ export function createGateway (config: Settings, mapping: Mapping): Gateway {
     client.on('frame', (packet) => session.receive(Buffer.from(packet), false))
     client.on('unsupported', () => session.close('UNSUPPORTED_DATA'))
     client.once('disconnect', () => {
-      // Deferred, because the server may be iterating over the members of the session's room.
+      // End the session in the next tick, because the server may be iterating over the members of the session's room.
       process.nextTick(() => session.end())
       connection.close()
     })

@@ -13,11 +13,11 @@ const methods = 'GET, POST'
 const maxLogged = 200
 
 /**
- * Accepts Socket.IO clients (protocol 5) over WebSockets and polling. Maps event names, packets and acks to the
- * server's requests, replies and events, and adds no rules.
+ * Accepts Socket.IO clients (protocol 5) over WebSockets and polling. Translates Socket.IO events and acks to the
+ * server's requests, replies and events, and back, and adds no rules of its own.
  */
 export default defineFeature(async function socketIo (app) {
-  // Imported only here, so that a server without this feature does not load the libraries.
+  // This import is dynamic, so that a server without this feature does not load the libraries.
   const { createGateway } = await import('./gateway.ts')
   const mapping = await createMapping(app)
   const gateway = app.keep('gateway', () => createGateway(app.config, mapping), (gateway) => gateway.close())
@@ -45,14 +45,14 @@ export default defineFeature(async function socketIo (app) {
 }, { name, dependencies: ['sockets', 'gate', 'messages'] })
 
 /**
- * Lets pages from any origin read the responses. A page whose origin is not allowed receives `Origin not allowed` when
- * it connects. The responses before that error contain no data.
+ * Lets pages from any origin read the responses. When a page whose origin is not allowed connects, it can therefore
+ * read the error `Origin not allowed`. The responses before this error contain no data.
  */
 function allowPages ({ headers: { origin } }: IncomingMessage, response: ServerResponse): void {
   response.setHeader('x-content-type-options', 'nosniff')
   if (origin === undefined) return
   response.setHeader('access-control-allow-origin', origin)
-  // Clients may be configured to send cookies, which this server neither sets nor reads.
+  // Allow credentials, because clients may be configured to send cookies. This server neither sets nor reads cookies.
   response.setHeader('access-control-allow-credentials', 'true')
   response.setHeader('access-control-allow-methods', methods)
   response.setHeader('access-control-allow-headers', 'authorization, content-type')

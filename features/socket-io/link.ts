@@ -8,7 +8,10 @@ import type { Packet } from './packets.ts'
 /** For these close reasons, the server sends a disconnect packet, which stops automatic reconnects. */
 const finalReasons: ReadonlySet<CloseReason> = new Set(['UNAUTHORIZED', 'KICKED', 'REPLACED'])
 
-/** Sent as the `error` event before the connection closes, because a Socket.IO client cannot read a close reason. */
+/**
+ * The messages that clients receive in an `error` event before the connection closes, because a Socket.IO client cannot
+ * read a close reason.
+ */
 const explanations: { [R in CloseReason]?: string } = {
   UNAUTHORIZED: 'The token was revoked',
   TOKEN_EXPIRED: 'The token has expired',
@@ -19,19 +22,25 @@ const explanations: { [R in CloseReason]?: string } = {
 
 /** How long a closing connection may take to deliver queued packets before it is terminated, in milliseconds. */
 const closeTimeoutMs = 5000
-/** Like {@link closeTimeoutMs}, but for flooding clients. The server reads no more data from them. */
+/**
+ * Like {@link closeTimeoutMs}, but for a client that floods the server. The server reads no more data from such a
+ * client.
+ */
 const floodCloseMs = 500
 
 /** @returns the WebSocket of a connection; undefined if the client uses polling */
 export function webSocketOf (connection: EngineSocket): WebSocket | undefined {
-  // The engine's types declare `socket` as private.
+  // The cast is needed, because the engine's types declare `socket` as private.
   return (connection.transport as unknown as { socket?: WebSocket }).socket
 }
 
-/** Closes a connection immediately. If it is already closing, the engine would otherwise wait up to 30 s for a poll. */
+/**
+ * Closes a connection immediately. If the connection is already closing, the engine would otherwise wait up to 30 s for
+ * a polling request.
+ */
 export function terminate (connection: EngineSocket): void {
   connection.close(true)
-  // The engine's types declare `shouldClose` as private.
+  // The cast is needed, because the engine's types declare `shouldClose` as private.
   if (connection.readyState === 'closing') (connection.transport as unknown as { shouldClose?: () => void }).shouldClose?.()
 }
 
@@ -40,9 +49,9 @@ export class SocketIoLink implements Link<Packet> {
   readonly #socket: Socket
   readonly #connection: EngineSocket
   readonly #maxQueueBytes: number
-  /** Bytes that the engine has not passed to the transport yet. */
+  /** Number of bytes that the engine has not passed to the transport yet. */
   #waiting = 0
-  /** Bytes of the last flush. While the transport is not writable, it has not sent them yet. */
+  /** Number of bytes in the last flush. While the transport is not writable, it has not sent these bytes yet. */
   #written = 0
 
   constructor (socket: Socket, maxQueueBytes: number) {
@@ -80,7 +89,8 @@ export class SocketIoLink implements Link<Packet> {
     const ws = webSocketOf(this.#connection)
     // The engine would close the WebSocket without a close code, so add the code here.
     if (ws) ws.close = ws.close.bind(ws, code, reason)
-    // The engine considers a WebSocket closed as soon as the close frame is sent.
+    // Wait for the WebSocket itself to close, because the engine considers a WebSocket closed as soon as the close
+    // frame is sent.
     const timer = setTimeout(() => this.terminate(), reason === 'FLOODING' ? floodCloseMs : closeTimeoutMs)
     const closing = ws ?? this.#connection
     closing.once('close', () => clearTimeout(timer))

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { brotliCompress, gzip } from 'node:zlib'
 
-// A hidden folder, so that the feature watcher ignores it.
+// The folder is hidden, so that the feature watcher ignores the builds.
 const built = join(import.meta.dirname, '.built')
 const root = resolve(import.meta.dirname, '..', '..')
 /** The inputs of a build. The lock file is included because it pins the versions of the build tools. */

@@ -32,7 +32,7 @@ export function createGuestSigner (features: FeatureInstance['features']): Guest
   }
 }
 
-/** Returns the avatar as a data URL, so that clients do not load it from another host. */
+/** Returns the avatar as a data URL, so that clients do not load the avatar from another host. */
 function avatarOf (colour: string): string {
   return `data:image/svg+xml,${encodeURIComponent(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"><rect width="1" height="1" fill="${colour}"/></svg>`)}`
 }

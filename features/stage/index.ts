@@ -6,9 +6,10 @@ import { createGuestSigner, guestPolicy, guestReply, guestRequest } from './gues
 import type { GuestSigner } from './guests.ts'
 
 /**
- * Allows only resources from this server, and no inline scripts or styles. Only Vue may create HTML from strings.
+ * Allows only resources from this server, and no inline scripts or styles. Only Vue is allowed to create HTML from
+ * strings.
  *
- * @param media an additional origin that may serve audio to the page
+ * @param media an additional origin from which the page is allowed to load audio
  */
 const contentSecurityPolicy = (media = '') => [
   "default-src 'none'", "script-src 'self'", "style-src 'self'", "img-src 'self' data:", "font-src 'self'",
@@ -16,7 +17,7 @@ const contentSecurityPolicy = (media = '') => [
   "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'", "require-trusted-types-for 'script'", 'trusted-types vue'
 ].join('; ')
 
-/** One year, because an asset's file name contains a hash of its content. */
+/** Browsers can cache an asset for a year, because its file name contains a hash of its content. */
 const assetMaxAgeMs = 365 * 86_400_000
 
 /** Serves the admin page and a demo client for rooms. Disabled in production by default. */
@@ -48,7 +49,7 @@ export default defineFeature(async function stage (app) {
   })
   app.get('/admin', { schema: { hide: true } }, (_request, reply) => sendPage(reply, 'admin.html'))
 
-  // Guests join without a token from the backend, so production does not allow them.
+  // Guests join without a token from the backend, so guests are not allowed in production.
   guestRoutes(app, NODE_ENV === 'production' ? undefined : createGuestSigner(app.features))
 }, { name: 'stage', dependencies: [] })
 

@@ -9,11 +9,11 @@ const layout = readFileSync(join(pages, 'shared', 'page.html'), 'utf8')
 /** Builds three pages: index.html for rooms, admin.html for admins, and listen.html for listeners of a broadcast. */
 export default defineConfig({
   root: pages,
-  // Relative URLs, because a proxy may serve the pages below a path prefix. The pages are at /, /admin and
-  // /listen/:roomId, and their assets are below /stage/.
+  // The pages use relative URLs, because a proxy may serve the pages below a path prefix. The pages are at /, /admin
+  // and /listen/:roomId, and the assets of all pages are below /stage/.
   base: './',
   experimental: {
-    // The page listen.html is served at /listen/:roomId, one level deeper than the others.
+    // The page listen.html is served at /listen/:roomId, one level deeper than the other pages.
     renderBuiltUrl: (filename, { hostType, hostId }) => hostType === 'html' ? `${hostId.endsWith('listen.html') ? '../' : ''}stage/${filename}` : { relative: true }
   },
   publicDir: false,
@@ -32,7 +32,7 @@ export default defineConfig({
     assetsInlineLimit: 0,
     // Source maps are separate files that only debuggers load.
     sourcemap: true,
-    // The polyfill is an inline script, which the content security policy forbids.
+    // Vite's polyfill for module preloading is an inline script, which the content security policy forbids.
     modulePreload: { polyfill: false },
     rollupOptions: { input: { index: join(pages, 'index.html'), admin: join(pages, 'admin.html'), listen: join(pages, 'listen.html') } }
   }

@@ -17,14 +17,14 @@ const deadLetter = z.object({ id, queue: z.string(), roomId: z.string(), tries: 
 const querystring = z.object({ cursor, limit: z.coerce.number().int().min(1).max(200).default(50) })
 const selection = z.object({ ids: z.array(id).max(10_000).optional().describe('Default: all') }).nullish()
 
-/** Number of dead letters to retry or delete per step. */
+/** Maximum number of dead letters that one call to the storage retries or deletes. */
 const batch = 500
 
 export interface AdminOptions {
   storage: WebhookStorage
   /** Ids of the configured queues. */
   configured: ReadonlySet<string>
-  /** Called after dead letters are moved to the queues. */
+  /** Called after dead letters have been moved back to their queues. */
   onRetried: () => void
 }
 
@@ -33,9 +33,9 @@ export function adminRoutes (app: FeatureInstance, { storage, configured, onRetr
   const show = ({ body, ...letter }: DeadLetter) => ({ ...letter, webhook: JSON.parse(body) as z.output<typeof webhook> })
 
   /**
-   * Applies a step to the dead letters with these ids, or to all current dead letters.
+   * Calls `step` with batches of ids: the given ids or, by default, the ids of all current dead letters.
    *
-   * @returns the number of affected dead letters
+   * @returns the sum of the numbers that `step` returns
    */
   async function forEach (ids: readonly string[] | undefined, step: (ids: readonly string[]) => Promise<number>): Promise<number> {
     const end = ids ? undefined : (await storage.countDeadLetters())

@@ -10,13 +10,13 @@ export const config = z.object({
   secret: fromEnv('WEBHOOK_SECRET', secret(z.string().min(8, 'must have at least 8 characters').optional()
     .describe('Key for signing webhooks (header X-Msab-Signature). Use at least 32 random characters. Required with WEBHOOK_URLS.'))),
   timeoutMs: fromEnv('WEBHOOK_TIMEOUT_MS', z.int().min(100).max(60_000).default(10_000)
-    .describe('Timeout of a request to a receiver, in milliseconds.'), read.number),
+    .describe('Timeout of a request to a webhook receiver, in milliseconds.'), read.number),
   concurrency: fromEnv('WEBHOOK_CONCURRENCY', z.int().min(1).max(200).default(10)
     .describe('Maximum number of concurrent requests per server and URL. The webhooks of one room are sent one at a time.'), read.number),
   retryMs: fromEnv('WEBHOOK_RETRY_MS', z.int().min(1).max(60_000).default(1000)
     .describe('Delay before the first retry of a failed webhook, in milliseconds. Each further delay is twice as long as the previous one, up to 10 minutes.'), read.number),
   retryHours: fromEnv('WEBHOOK_RETRY_HOURS', z.number().min(0).max(168).default(24)
-    .describe('How long the server retries a webhook before the webhook becomes a dead letter, in hours.'), read.number),
+    .describe('The server retries a failed webhook for this many hours; after that, the webhook becomes a dead letter.'), read.number),
   queueLimit: fromEnv('WEBHOOK_QUEUE_LIMIT', z.int().min(10).max(10_000_000).default(100_000)
     .describe('Maximum number of queued webhooks per URL. Above this number, the oldest webhooks become dead letters.'), read.number),
   deadLetterLimit: fromEnv('WEBHOOK_DEAD_LETTER_LIMIT', z.int().min(0).max(1_000_000).default(10_000)

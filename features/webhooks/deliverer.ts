@@ -13,29 +13,29 @@ export interface DelivererOptions {
   concurrency: number
   /** Delay before the first retry, in milliseconds. */
   retryMs: number
-  /** How long an event is retried, in milliseconds. */
+  /** How long the server retries an undelivered event, in milliseconds. */
   retryForMs: number
   clock: Clock
   metrics: WebhookMetrics
   log: Pick<Logger, 'info' | 'warn' | 'error'>
 }
 
-/** Sends the events of one queue. */
+/** Sends the events in the queue of one receiver. */
 export interface Deliverer {
   /** Call this after adding events to the queue. */
   wake (): void
-  /** Waits up to 2 s for the requests in flight, then aborts them. Aborted events stay in the queue. */
+  /** Waits up to 2 s for in-flight requests, then aborts the remaining ones. Aborted events stay in the queue. */
   close (): Promise<void>
 }
 
-/** Poll interval for retries and for events added by other servers, in milliseconds. */
+/** Interval at which the deliverer looks for due retries and for events from other servers, in milliseconds. */
 const pollMs = 500
-/** How much longer a lease lasts than the timeout of a request, in milliseconds. */
+/** Time that a lease lasts beyond the timeout of a request, in milliseconds. */
 const leaseMarginMs = 5000
 const maxBackoffMs = 600_000
 /**
- * Maximum number of attempts for an event that the receiver rejects with 4xx. With the default delay, these attempts
- * take about 9 minutes.
+ * Maximum number of attempts for an event that the receiver rejects with a 4xx status. With the default retry delay,
+ * these attempts take about 9 minutes.
  */
 const maxRejections = 10
 const graceMs = 2000
@@ -47,7 +47,7 @@ export function backoffMs (retryMs: number, tries: number, random = Math.random(
   return Math.round(Math.min(retryMs * 2 ** Math.min(tries, 30), maxBackoffMs) * (0.8 + 0.4 * random))
 }
 
-/** Decides what happens to an event after an attempt (docs/webhooks.md, "Retries"). */
+/** Decides what happens to an event after an attempt to deliver it (docs/webhooks.md, "Retries"). */
 export function outcomeOf (sent: SendResult, { tries, event }: Pick<Delivery, 'tries' | 'event'>, { now, retryMs, retryForMs }: { now: number, retryMs: number, retryForMs: number }): Outcome {
   if (sent.result === 'ok') return { to: 'sent' }
   if (sent.result === 'aborted') return { to: 'retry', delayMs: 0 }
@@ -75,7 +75,7 @@ export function createDeliverer (options: DelivererOptions): Deliverer {
     metrics.deadLetters.set(deadLetters)
   }
 
-  /** Takes due events until none remain or the maximum number of requests is in flight. */
+  /** Leases and sends due events until none remain or the maximum number of requests is in flight. */
   async function takeAll (): Promise<void> {
     while (wanted && !closing.signal.aborted) {
       wanted = false
@@ -144,7 +144,8 @@ export function createDeliverer (options: DelivererOptions): Deliverer {
   }
 
   /**
-   * Stores an outcome, with retries until the lease ends. If all retries fail, the event is sent again.
+   * Stores the outcome of an attempt. If storing fails, retries until the lease ends; after that, the event is sent
+   * again.
    *
    * @returns whether the outcome was stored
    */
@@ -159,7 +160,7 @@ export function createDeliverer (options: DelivererOptions): Deliverer {
           log.warn({ err, queue, webhookId: delivery.event.id }, 'the result of a webhook was not stored, the webhook will be sent again')
           return false
         }
-        await delay(wait, undefined, { signal: closing.signal }).catch(() => { /* The deliverer is closing: one last attempt follows. */ })
+        await delay(wait, undefined, { signal: closing.signal }).catch(() => { /* While closing, only one more attempt follows. */ })
       }
     }
   }

@@ -45,7 +45,7 @@ export interface QueuedEvent {
   body: string
 }
 
-/** The event's name in a webhook body. */
+/** Reads the name of the event from the body of a webhook. */
 export const nameOf = (body: string): string => (JSON.parse(body) as { event: string }).event
 
 /** Creates an event about a room. */
@@ -54,9 +54,10 @@ export function eventOf<N extends EventName> (id: string, event: N, createdAt: n
 }
 
 /**
- * Derives the id of an event from the change that causes it, so that a repeated change creates the same ids.
+ * Derives the id of an event from the change that causes the event, so that the same change always creates the same
+ * event ids.
  *
- * @param order orders ids within the same millisecond: 0 to 2³² - 1
+ * @param order position of the id among the ids of the same millisecond, from 0 to 2³² - 1
  */
 export function derivedId (id: string, createdAt: number, name: string, order: number): string {
   return v7({ msecs: createdAt, seq: order, random: createHash('sha256').update(`${id} ${name}`).digest() })

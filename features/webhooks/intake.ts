@@ -9,7 +9,7 @@ interface Waiting { change: Change, stored: (() => void)[] }
 
 interface WaitingRoom {
   changes: Waiting[]
-  /** Whether a generation of the feature is storing the changes. */
+  /** Whether the changes of this room are being stored, by the current or the previous generation of the feature. */
   isBusy: boolean
 }
 
@@ -31,17 +31,23 @@ export interface IntakeOptions {
   log: Pick<Logger, 'warn' | 'error'>
 }
 
-/** Stores observed changes and the resulting events. Preserves their order within each room. */
+/**
+ * Stores the changes that this server observes, together with the resulting events. Stores the changes of each room in
+ * order.
+ */
 export interface Intake {
-  /** Stores a change as soon as possible. A change with the same id as a waiting change is ignored. */
+  /** Stores a change as soon as possible. Ignores the change if a change with the same id is already waiting. */
   add (roomId: string, change: Change): void
   /** Resolves when all changes added to a room so far are stored. */
   stored (roomId: string): Promise<void>
-  /** Stops once the commits in flight are done. Changes that are not stored yet stay in `kept`. */
+  /** Waits for in-flight commits and then stops. Changes that are not stored yet stay in `kept`. */
   close (): Promise<void>
 }
 
-/** Maximum number of changes that wait while the storage is unavailable. The reconciler finds dropped changes later. */
+/**
+ * Maximum number of changes that wait while the storage is unavailable. Further changes are dropped. The reconciler
+ * later detects most of the dropped changes.
+ */
 const maxWaiting = 20_000
 /** Maximum number of changes per commit. */
 const maxBatch = 100
@@ -67,7 +73,7 @@ export function createIntake ({ storage, targets, kept, onQueued, metrics, log }
       if (set.size + remove.size + events.length === 0) return
       const ttlMs = isOpen(set.get(roomField) ?? fields.get(roomField)) ? undefined : closedTtlMs
       const overflow = await storage.commitRoom({ roomId, version, set, remove, ttlMs, events }, targets)
-      // Another server has changed the room: read it again.
+      // Another server has changed the stored room in the meantime, so read the room again.
       if (!overflow) continue
       for (const { body } of events) metrics.events.inc({ event: nameOf(body) })
       if (overflow.moved > 0) reportOverflow(overflow.moved)
@@ -116,7 +122,7 @@ export function createIntake ({ storage, targets, kept, onQueued, metrics, log }
     running.add(done)
   }
 
-  // Retries failed commits, and stores the changes that the previous generation left.
+  // Retries failed commits, and stores the changes that the feature's previous generation did not store.
   const timer = setInterval(() => { for (const [roomId, room] of kept.rooms) start(roomId, room) }, retryMs).unref()
 
   return {

@@ -3,9 +3,9 @@ import { v7 } from 'uuid'
 import { derivedId, eventOf, secondsBetween } from './events.ts'
 import type { EventData, EventName, QueuedEvent } from './events.ts'
 
-// Tracks what the webhook receivers know about a room. Each change to the room is stored together with the resulting
-// events. With this stored state, a server can add events that were lost when another server died, and ignore duplicate
-// and late reports.
+// Tracks what has been reported about a room to the webhook receivers. Each change to this state is stored together
+// with the resulting events. From this state, a server can tell which events were lost when another server died, and
+// which reports are duplicate or late.
 
 /** The data of a `room_started` event. */
 export interface RoomStart {
@@ -17,7 +17,7 @@ export interface RoomStart {
 }
 
 interface Reported {
-  /** A UUID. The events' ids are derived from it. */
+  /** A UUID. The ids of the resulting events are derived from this id. */
   id: string
   /** When the change was detected, in epoch milliseconds. */
   at: number
@@ -31,7 +31,10 @@ export function createReports (clock: { now (): number }): () => Required<Report
   return () => ({ id: v7(), at: clock.now(), order: order++ })
 }
 
-/** Number of events per change that stay in order when sorted by id. Any further events may sort in any order. */
+/**
+ * Maximum number of events per change whose ids sort in the order of the events. The ids of further events sort in any
+ * order.
+ */
 const orderedEvents = 64
 
 /** A change that a server has observed. */
@@ -39,13 +42,13 @@ export type Change = Reported & (
   | { type: 'started', room: RoomStart }
   | { type: 'finished', startedAt: number, reason: string }
   /**
-   * `isCorrection`: whether the reconciler found the join. Such a join is ignored if the receivers already know the
-   * user.
+   * `isCorrection`: true if the reconciler detected the join afterwards. Such a join is ignored if the user has already
+   * been reported as joined.
    */
   | { type: 'joined', room: RoomStart | undefined, userKey: string, data: EventData<'participant_joined'>, isCorrection?: boolean }
   /**
    * `startedAt`: undefined if the reporting server does not know the room. `joinedAt`: when the user joined; set only
-   * if the reconciler found the change.
+   * if the reconciler detected that the user left.
    */
   | { type: 'left', startedAt: number | undefined, userKey: string, reason: EventData<'participant_left'>['reason'], count: number, joinedAt?: number }
   | { type: 'seats', startedAt: number | undefined, revision: number, seats: readonly SeatEntry[] }
@@ -55,12 +58,12 @@ export type Change = Reported & (
 
 export interface SeatEntry { seatIndex: number, userId: UserId | null, isMuted: boolean, isLocked: boolean }
 
-/** The stored fields of a room, as JSON, by field name. */
+/** The stored fields of a room: a map from field names to JSON. */
 export type Fields = ReadonlyMap<string, string>
 
 /**
- * Names of the fields that a change reads. All fields are read for a `finished` change and for a change to a later room
- * with the same id.
+ * The names of the stored fields. Most changes need only some fields. A `finished` change and a change to a later room
+ * with the same id need all fields of the room.
  */
 export const memberField = (userKey: string): string => `member ${userKey}`
 export const roomField = 'room'
@@ -70,7 +73,7 @@ export const broadcastField = 'broadcast'
 /** The value of the field {@link roomField}. */
 export interface KnownRoom extends RoomStart {
   members: number
-  /** Set once the room is closed. The field is then kept for a while to recognise late reports. */
+  /** Set once the room is closed. The field is then kept for {@link closedTtlMs}, to recognise late reports. */
   isClosed?: true
 }
 
@@ -79,7 +82,9 @@ export interface KnownMember {
   joinedAt: number
   /** The id of the change that reported the join. */
   id: string
-  /** A later join by the same user. Its event is sent after another server has reported that the user left. */
+  /**
+   * A later join by the same user. The event of the later join is sent once a server has reported that the user left.
+   */
   again?: { id: string, at: number, data: EventData<'participant_joined'> }
 }
 
@@ -87,7 +92,7 @@ interface KnownSeats { revision: number, seats: SeatEntry[] }
 
 interface KnownBroadcast { startedAt: number, hlsUrl: string, onAir: boolean }
 
-/** How long a closed room is stored to recognise late reports, in milliseconds. */
+/** How long a closed room stays stored, so that late reports about it are recognised, in milliseconds. */
 export const closedTtlMs = 600_000
 
 export interface Step {
@@ -97,24 +102,24 @@ export interface Step {
 }
 
 /**
- * Whether the receivers know the room and it is not closed.
+ * Whether the room has been reported as started but not as closed.
  *
  * @param text the JSON of the field {@link roomField}
  */
 export const isOpen = (text: string | undefined): boolean => text !== undefined && (JSON.parse(text) as KnownRoom).isClosed !== true
 
-/** The change needs all fields of the room, but only some were read. */
+/** The result of {@link applyChanges} if a change needs all fields of the room, but only some were read. */
 export const needsAllFields: unique symbol = Symbol('needsAllFields')
 
 const freeSeat = (seatIndex: number): SeatEntry => ({ seatIndex, userId: null, isMuted: false, isLocked: false })
 
-/** Applies changes in memory and collects the data to store and send. */
+/** Applies changes to a copy of a room's fields, and collects the fields to store and the events to send. */
 class RoomDraft {
   readonly roomId: string
   readonly step: Step = { set: new Map(), remove: new Set(), events: [] }
   readonly #fields: Map<string, string>
   readonly #isComplete: boolean
-  /** Number of events of the current change. */
+  /** Number of events that the current change has caused so far. */
   #emitted = 0
 
   constructor (roomId: string, fields: Fields, isComplete: boolean) {
@@ -146,17 +151,17 @@ class RoomDraft {
     this.step.events.push(eventOf(derivedId(id, at, `${name} ${key}`, place % 2 ** 32), name, at, this.roomId, data))
   }
 
-  /** The room as the receivers know it; undefined if it is closed or they do not know it. */
+  /** The room as it was last reported; undefined if the room is closed or has never been reported. */
   get room (): KnownRoom | undefined {
     const room = this.read<KnownRoom>(roomField)
     return room?.isClosed ? undefined : room
   }
 
   /**
-   * Reports the room as started, unless the receivers know it. If they know an older room with this id, first reports
-   * the end of that room.
+   * Reports the room as started, unless this has already been reported. If an older room with the same id has not been
+   * reported as closed, first reports the end of the older room.
    *
-   * @returns false if the receivers know a newer room with this id, or already know that this room has ended
+   * @returns false if a newer room with this id has been reported, or if this room has already been reported as closed
    */
   enter (change: Reported, room: RoomStart): boolean {
     const known = this.read<KnownRoom>(roomField)
@@ -242,7 +247,7 @@ class RoomDraft {
         this.write(seatsField, { revision: change.revision, seats: [...change.seats] } satisfies KnownSeats)
         const [before, after] = [known.seats, change.seats].map((seats) => new Map(seats.map((seat) => [seat.seatIndex, seat]))) as [Map<number, SeatEntry>, Map<number, SeatEntry>]
         const indexes = [...new Set([...before.keys(), ...after.keys()])].sort((a, b) => a - b)
-        // Seats that become free come first, so that a user who moves never has two seats.
+        // Report seats that become free first, so that a user who changes seats never appears to have two seats.
         const changes = indexes.map((index) => ({ from: before.get(index) ?? freeSeat(index), to: after.get(index) ?? freeSeat(index) }))
           .filter(({ from, to }) => from.userId !== to.userId || from.isMuted !== to.isMuted || from.isLocked !== to.isLocked)
           .sort((a, b) => Number(a.to.userId !== null) - Number(b.to.userId !== null))
@@ -269,16 +274,16 @@ class RoomDraft {
   }
 }
 
-/** @returns the fields that the changes read */
+/** @returns names of the fields that the changes read */
 export function fieldsFor (changes: readonly Change[]): string[] {
   return [...new Set([roomField, seatsField, broadcastField, ...changes.flatMap((change) => 'userKey' in change ? [memberField(change.userKey)] : [])])]
 }
 
 /**
- * Applies changes to what the receivers know about a room. A pure function.
+ * Applies changes to the stored fields of a room. A pure function.
  *
- * @param fields the stored fields; at least those that {@link fieldsFor} returns for the changes
- * @param isComplete whether `fields` has all fields of the room
+ * @param fields the stored fields, or at least the fields that {@link fieldsFor} returns for the changes
+ * @param isComplete whether `fields` contains all stored fields of the room
  * @returns what to store and send; {@link needsAllFields} if `fields` is not sufficient
  */
 export function applyChanges (roomId: string, fields: Fields, changes: readonly Change[], isComplete: boolean): Step | typeof needsAllFields {

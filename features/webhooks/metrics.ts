@@ -5,8 +5,8 @@ export type WebhookMetrics = ReturnType<typeof createWebhookMetrics>
 export function createWebhookMetrics (metrics: Metrics) {
   return {
     events: metrics.counter('flylive_webhook_events_total', 'Webhooks added to the queues, by event', ['event']),
-    corrections: metrics.counter('flylive_webhook_corrections_total', 'Room changes that were missed at first; a later comparison found and reported them', []),
-    dropped: metrics.counter('flylive_webhook_changes_dropped_total', 'Room changes dropped because too many were waiting to be stored (WEBHOOK_CHANGES_DROPPED)', []),
+    corrections: metrics.counter('flylive_webhook_corrections_total', 'Room changes that the webhooks did not report at first, but after a later comparison of the room state', []),
+    dropped: metrics.counter('flylive_webhook_changes_dropped_total', 'Room changes that webhooks do not report, because too many changes were waiting to be stored (logged as WEBHOOK_CHANGES_DROPPED)', []),
     requests: metrics.counter('flylive_webhook_requests_total', 'Requests to receivers, by result: ok, rejected (4xx), gone (410), limited (429 or 503), error (other statuses), timeout, unreachable or reset', ['queue', 'result']),
     duration: metrics.histogram('flylive_webhook_duration_seconds', 'Duration of requests to receivers', ['queue'], [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]),
     pending: metrics.gauge('flylive_webhook_pending', 'Webhooks waiting for delivery, across all servers', ['queue']),

@@ -16,9 +16,9 @@ function rowsOf (reply: unknown, size: number): string[][] {
 const timeOf = (text: string) => text === '' ? undefined : Number(text)
 
 /**
- * The storage of servers that share one Redis, with one round trip per method.
+ * A webhook storage for servers that share one Redis. Each method needs one round trip.
  *
- * @param redis a client whose commands fail immediately while it is disconnected
+ * @param redis a client whose commands fail immediately while the client is disconnected
  */
 export function createRedisStorage (redis: Redis, { now, queueLimit, deadLetterLimit }: StorageOptions): WebhookStorage {
   const run = Object.fromEntries(Object.entries(scripts).map(([name, lua]) => {

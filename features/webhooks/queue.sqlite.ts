@@ -26,8 +26,8 @@ export interface SqliteOptions extends StorageOptions {
 }
 
 /**
- * The storage of a single server: a SQLite file. A commit survives a crash of the process. After a power failure, the
- * last commits may be missing. The comparison of rooms (reconciler.ts) then finds the missing changes.
+ * A webhook storage for a single server, in a SQLite file. A commit survives a crash of the process. After a power
+ * failure, the last commits may be missing. The reconciler (reconciler.ts) then finds most of the missing changes.
  *
  * @param file path of the SQLite file; the file and its folder are created if missing
  */
@@ -63,7 +63,7 @@ export function createSqliteStorage (file: string, { now = Date.now, queueLimit,
   const removeEvent = sql('DELETE FROM events WHERE seq = ?')
   const removeEvents = sql('DELETE FROM events WHERE target = ?')
   const oldest = sql('SELECT events.room FROM events JOIN lanes ON lanes.target = events.target AND lanes.room = events.room WHERE events.target = ? ORDER BY (lease IS NOT NULL), seq LIMIT 1')
-  // A lane holds one room's events for one target. The turn orders lanes that are due in the same millisecond.
+  // A lane holds one room's events for one target. The column `turn` orders lanes that are due in the same millisecond.
   const nextTurn = '(SELECT coalesce(max(turn), 0) + 1 FROM lanes)'
   const addLane = sql(`INSERT INTO lanes (target, room, due, turn) VALUES (?, ?, ?, ${nextTurn}) ON CONFLICT DO NOTHING`)
   const dueLanes = sql('SELECT room FROM lanes WHERE target = ? AND due <= ? ORDER BY due, turn LIMIT ?')
@@ -102,7 +102,7 @@ export function createSqliteStorage (file: string, { now = Date.now, queueLimit,
     count.run(1, target)
   }
 
-  /** Removes a lane's first event. The lane's next event is due immediately. */
+  /** Removes a lane's first event. The lane's next event becomes due immediately. */
   function removeHead (target: string, room: string, seq: number): void {
     removeEvent.run(seq)
     count.run(-1, target)

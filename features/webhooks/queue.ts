@@ -3,13 +3,13 @@ import type { QueuedEvent } from './events.ts'
 
 /** An address that receives webhooks. */
 export interface Target {
-  /** Identifies the address and its queue: the host name and a hash of the URL. */
+  /** The id of the address and of its queue: the host name and a hash of the URL. */
   id: string
-  /** The URL without its query, as admins see it. */
+  /** The URL without its query, for display to admins. */
   shownUrl: string
 }
 
-/** The fields of a room, and their version. */
+/** The stored fields of a room, and the version of the stored room. */
 export interface StoredRoom {
   version: number
   fields: ReadonlyMap<string, string>
@@ -17,24 +17,24 @@ export interface StoredRoom {
 
 export interface RoomCommit {
   roomId: string
-  /** The version that was read. If the version has changed since then, nothing is stored. */
+  /** The version of the stored room when it was read. If the version has changed since then, nothing is stored. */
   version: number
   set: ReadonlyMap<string, string>
   remove: ReadonlySet<string>
-  /** Deletes the stored room after this time, in milliseconds, unless it is changed again. */
+  /** Time after which the stored room is deleted, unless another commit changes it, in milliseconds. */
   ttlMs?: number | undefined
-  /** Added to the queue of each target, in this order. */
+  /** The events to add to the queue of each target, in this order. */
   events: readonly QueuedEvent[]
 }
 
-/** A room that the receivers know. */
+/** A room that has been reported as started but not as closed. */
 export interface ListedRoom {
   roomId: string
-  /** The JSON of the `room` field. */
+  /** The JSON of the room's field `room`. */
   room: string
 }
 
-/** A room's first event, leased to a server. */
+/** The first queued event of a room, leased to one server. */
 export interface Delivery {
   roomId: string
   event: QueuedEvent
@@ -44,7 +44,7 @@ export interface Delivery {
   token: string
 }
 
-/** What happens to a leased event. */
+/** What happens to a leased event after an attempt to deliver it. */
 export type Outcome =
   | { to: 'sent' }
   /** The event is due again after `delayMs`. Without `reason`, the attempt does not count as failed. */
@@ -94,18 +94,18 @@ export interface Overflow {
 }
 
 export interface StorageOptions {
-  /** The clock for due times, in epoch milliseconds. Default: the storage's clock. */
+  /** The clock that determines which events are due, in epoch milliseconds. Default: the storage's clock. */
   now?: () => number
   queueLimit: number
   deadLetterLimit: number
 }
 
 /**
- * Stores what the receivers know about rooms (known-room.ts), one queue of events per target, and dead letters. Two
+ * Stores what has been reported about rooms (known-room.ts), one queue of events per target, and dead letters. Two
  * implementations, `sqlite` (one server) and `redis`, pass the same tests (test/contracts/webhook-storage.ts).
  *
- * A queue delivers the events of one room one after another, but delivers the events of different rooms independently.
- * Each method is atomic, and its changes are stored when it resolves. If the storage is unreachable, each method throws
+ * A queue delivers the events of one room one after another. Events of different rooms do not wait for each other. Each
+ * method is atomic, and resolves once its changes are stored. If the storage is unreachable, each method throws
  * UNAVAILABLE.
  */
 export interface WebhookStorage {
@@ -117,21 +117,21 @@ export interface WebhookStorage {
    * Stores a change to a room together with its events.
    *
    * @param targets ids of the targets that receive the events
-   * @returns undefined if another server has changed the room since it was read. In that case, nothing is stored
+   * @returns undefined, without storing anything, if another server has changed the room since the room was read
    */
   commitRoom (commit: RoomCommit, targets: readonly string[]): Promise<Overflow | undefined>
   /** @returns at most `limit` rooms whose ids come after `after`, ordered by id */
   listRooms (after: string, limit: number): Promise<ListedRoom[]>
   /**
-   * Leases each room's first event if that event is due, for at most `limit` rooms. Events that have been due the
-   * longest come first. After `leaseMs`, an event that was not settled is due again.
+   * Leases at most `limit` due events, and only the first event of each room. Events that have been due the longest
+   * come first. An event that is not settled within `leaseMs` becomes due again.
    */
   take (target: string, limit: number, leaseMs: number): Promise<Taken>
   /**
-   * Applies an outcome to a leased event. If the event leaves the queue, the room's next event is due immediately, but
-   * comes after the events of other rooms that were due before.
+   * Applies an outcome to a leased event. If the event leaves the queue, the room's next event becomes due immediately.
+   * Events of other rooms that were already due come first.
    *
-   * @returns undefined if another server has since leased the event. In that case, nothing changes
+   * @returns undefined, without changing anything, if another server has since leased the event
    */
   settle (target: string, delivery: Delivery, outcome: Outcome): Promise<Overflow | undefined>
   queues (): Promise<QueueInfo[]>
@@ -145,7 +145,7 @@ export interface WebhookStorage {
   /** @returns at most `limit` dead letters whose ids come after `after`, ordered by id */
   listDeadLetters (after: string, limit: number): Promise<DeadLetter[]>
   /**
-   * Moves dead letters back to their queues, after the queued events of their rooms.
+   * Moves dead letters back to their queues. Each moved event then comes after the queued events of its room.
    *
    * @returns the number of moved dead letters
    */
@@ -155,7 +155,7 @@ export interface WebhookStorage {
   close (): Promise<void>
 }
 
-/** The reason for a dead letter that comes from a full queue. */
+/** The `reason` of a dead letter that was removed from a full queue. */
 export const queueFull = 'The queue was full'
 
 export const deadLetterId = (eventId: string, target: string): string => `${eventId}.${target}`

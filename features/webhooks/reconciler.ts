@@ -7,28 +7,28 @@ import type { Change, KnownMember, KnownRoom, RoomStart, SeatEntry } from './kno
 import type { WebhookMetrics } from './metrics.ts'
 import type { WebhookStorage } from './queue.ts'
 
-/** Name of the job that compares a room with what the receivers know. */
+/** Name of the job that compares a room with what has been reported about it. */
 export const roomJob = 'webhook-room'
-/** Name of the job that finds the rooms to compare. */
+/** Name of the job that finds the rooms for which {@link roomJob} must run. */
 export const sweepJob = 'webhook-sweep'
 
 const sweepMs = 60_000
 const pageSize = 500
 /**
- * Delay before a difference is checked again, in milliseconds. A difference is reported only if it still exists,
- * because the server where the change happened may have reported it in the meantime. Without Redis, reports arrive
- * immediately.
+ * Delay before a difference is checked again, in milliseconds. A difference is reported only if it still exists after
+ * this delay, because the server where the change happened may have reported the change in the meantime. Without Redis,
+ * reports arrive immediately.
  */
 const verifyMs = { redis: 3000, memory: 100 }
 
 export interface Reconciler {
-  /** Schedules the comparison of a room. */
+  /** Schedules the comparison of a room with what has been reported about it. */
   review (roomId: string): void
   /**
-   * Finds rooms to compare, now and every minute: rooms whose creation time or number of members differs from what the
-   * receivers know.
+   * Now and every minute, schedules the comparison of each room whose creation time or number of members differs from
+   * what has been reported.
    *
-   * @param isFull whether to also compare all other rooms now
+   * @param isFull whether the first of these runs compares all rooms
    */
   reviewAll (isFull: boolean): void
   close (): void
@@ -51,8 +51,8 @@ export function seatEntries ({ seats, lockedSeats }: { seats: readonly { seatInd
 type Difference = Change extends infer C ? C extends Change ? Omit<C, 'id' | 'at'> : never : never
 
 /**
- * Finds and reports changes that were not reported because a server died or the feature was off. A job per room
- * compares the room with what the receivers know.
+ * Finds and reports changes that were not reported because a server died or the feature was off. One job per room
+ * compares the room with what has been reported about it.
  */
 export function createReconciler (app: Pick<FeatureInstance, 'clock' | 'features' | 'hooks' | 'jobs' | 'log' | 'redis' | 'store'>, storage: WebhookStorage, intake: Intake, metrics: WebhookMetrics): Reconciler {
   const { clock, features, hooks, jobs, log, store } = app
@@ -70,7 +70,10 @@ export function createReconciler (app: Pick<FeatureInstance, 'clock' | 'features
     }
   }
 
-  /** @returns the differences between a room and what the receivers know, each under a unique key */
+  /**
+   * @returns the differences between a room and what has been reported about it, each under a key that identifies the
+   *   difference
+   */
   async function compare (roomId: string): Promise<Map<string, Difference>> {
     const { fields } = await storage.readRoom(roomId)
     const [record, members] = await Promise.all([store.getRoom(roomId), membersOf(roomId)])
@@ -111,7 +114,7 @@ export function createReconciler (app: Pick<FeatureInstance, 'clock' | 'features
   async function reviewSeats (roomId: string): Promise<void> {
     const record = await store.getRoom(roomId)
     const seats = record && await features.getFeature('seats')?.snapshotOf(record)
-    // A change that the receivers already know about leads to no event.
+    // If these seats have already been reported, the change causes no event.
     if (record && seats && seats.revision > 0) intake.add(roomId, { ...report(), type: 'seats', startedAt: record.createdAt, revision: seats.revision, seats: seatEntries(seats) })
   }
 

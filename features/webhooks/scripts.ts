@@ -1,6 +1,6 @@
-// The Lua scripts of the Redis storage. Redis runs each script atomically. All keys begin with the first key, the
-// prefix `msab:{webhooks}`, and share its hash tag, so one node of a Redis Cluster holds them. The scripts use Redis's
-// clock; only tests pass their own time.
+// The Lua scripts of the Redis storage. Redis runs each script atomically. All keys begin with the prefix
+// `msab:{webhooks}`, which each script receives as its first key. Because of the hash tag in the prefix, one node of a
+// Redis Cluster holds all keys. The scripts use Redis's clock, except in tests that pass a time.
 //
 //   …:rooms               sorted set of the open rooms, all with score 0
 //   …:room:<roomId>       hash: field → JSON; the field `version` has the room's version
@@ -164,7 +164,7 @@ end
 return 0
 `
 
-/** KEYS prefix. Returns target, URL, pending, oldest, error for each queue. */
+/** KEYS prefix. Returns five values per queue: target, URL, pending, oldest, error. */
 export const queues = `${common}
 local targets = redis.call('HGETALL', P .. ':targets')
 local found = {}
@@ -189,7 +189,7 @@ redis.call('HDEL', P .. ':targets', target)
 return pending
 `
 
-/** KEYS prefix — ARGV after limit. Returns id, JSON for each dead letter. */
+/** KEYS prefix — ARGV after limit. Returns two values per dead letter: its id and its JSON. */
 export const listDead = `${common}
 local found = {}
 for _, id in ipairs(redis.call('ZRANGEBYLEX', P .. ':dead:ids', ARGV[1] == '' and '-' or '(' .. ARGV[1], '+', 'LIMIT', 0, ARGV[2])) do
@@ -203,8 +203,8 @@ return found
 `
 
 /**
- * KEYS prefix — ARGV now retry id…. Removes dead letters; if retry is 1, moves them to their queues. Returns the number
- * of removed dead letters.
+ * KEYS prefix — ARGV now retry id…. Removes dead letters or, if retry is 1, moves the dead letters back to their
+ * queues. Returns the number of removed dead letters.
  */
 export const removeDead = `${common}
 local now, count = clock(ARGV[1]), 0
@@ -225,7 +225,7 @@ end
 return count
 `
 
-/** KEYS prefix — ARGV after limit. Returns room, JSON of its `room` field for each open room. */
+/** KEYS prefix — ARGV after limit. Returns two values per open room: its id and the JSON of its field `room`. */
 export const listRooms = `${common}
 local found = {}
 for _, room in ipairs(redis.call('ZRANGEBYLEX', P .. ':rooms', ARGV[1] == '' and '-' or '(' .. ARGV[1], '+', 'LIMIT', 0, ARGV[2])) do

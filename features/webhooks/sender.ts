@@ -3,7 +3,7 @@ import { timeoutSignal } from 'flylive-audio-server/feature'
 import type { Clock } from 'flylive-audio-server/feature'
 import { Agent, errors, request } from 'undici'
 
-/** The result of a request, as in `flylive_webhook_requests_total`. */
+/** The result of a request. The metric `flylive_webhook_requests_total` counts every `result` except `aborted`. */
 export type SendResult =
   | { result: 'ok' }
   /** The receiver answered with a status other than 2xx. `retryAfterMs`: from the Retry-After header. */
@@ -93,7 +93,7 @@ function kindOf (status: number): 'gone' | 'rejected' | 'limited' | 'error' {
 }
 
 function failureOf (error: unknown): SendResult {
-  // An AggregateError means that every address of the host failed.
+  // An AggregateError means that no address of the host accepted a connection.
   const { name, code, syscall } = (error instanceof AggregateError ? error.errors[0] : error) as { name?: string, code?: string, syscall?: string }
   if (name === 'TimeoutError' || error instanceof errors.ConnectTimeoutError) return { result: 'timeout', reason: 'timeout' }
   if (syscall === 'connect' || syscall === 'getaddrinfo') return { result: 'unreachable', reason: `unreachable (${code})` }

@@ -21,7 +21,7 @@ export function targetOf (url: string): Target {
   return { id: `${hostname.replace(/[^A-Za-z0-9.-]/g, '')}-${createHash('sha256').update(url).digest('hex').slice(0, 8)}`, shownUrl: origin + pathname }
 }
 
-/** Starts the webhooks of this server: observes rooms, adds events to the queues, and delivers the events. */
+/** Starts the webhook feature on this server: observes rooms, adds events to the queues, and delivers the events. */
 export async function startWebhooks (app: FeatureInstance, settings: z.output<typeof config> & { secret: string }): Promise<void> {
   const { clock, hooks, keep, log, rooms } = app
   const { urls, secret, timeoutMs, concurrency, retryMs, retryHours, queueLimit, deadLetterLimit } = settings
@@ -58,7 +58,7 @@ export async function startWebhooks (app: FeatureInstance, settings: z.output<ty
   const add = (roomId: string, change: Change extends infer C ? C extends Change ? Omit<C, 'id' | 'at' | 'order'> : never : never) => intake.add(roomId, { ...report(), ...change } as Change)
   const startedAt = (roomId: string) => rooms.get(roomId)?.record.createdAt
 
-  // Each of these hooks is called once per change, on one server.
+  // Each change triggers one of these hooks once, on only one server.
   hooks.on('room:created', (record) => add(record.roomId, { type: 'started', room: startOf(record) }))
   hooks.on('room:removed', ({ roomId, createdAt }, reason) => add(roomId, { type: 'finished', startedAt: createdAt, reason }))
   hooks.on('room:userJoined', (roomId, user, participantCount) => {
@@ -70,19 +70,21 @@ export async function startWebhooks (app: FeatureInstance, settings: z.output<ty
   hooks.on('broadcast:changed', (roomId, onAir, broadcast) => add(roomId, { type: 'broadcast', onAir, ...broadcast }))
   hooks.on('recording:finished', async (roomId, { recordingId, startedBy, startedAt, endedAt = clock.now(), reason = 'stopped', files }) => {
     const listed = files.map(({ name, kind, userId, bytes, seconds }) => ({ name, kind, ...(userId === undefined ? {} : { userId }), bytes, seconds }))
-    // The webhook's id is derived from the recording's id and end time, so a repeated call creates the same webhook.
+    // The webhook's id is derived from the recording's id and end time, so a repeated call of this hook creates the
+    // same id.
     intake.add(roomId, { id: recordingId, at: endedAt, type: 'recorded', data: { recordingId, startedBy, startedAt, endedAt, reason, files: listed } })
     await intake.stored(roomId)
   })
 
-  // A join reply waits for up to 3 s until the webhooks about the join are stored.
+  // Delays the reply to a join until the webhooks about the join are stored, but for at most 3 s.
   hooks.on('room:join', async ({ roomId }) => {
     await intake.stored(roomId)
     return {}
   })
 
   hooks.on('room:resynced', reconciler.review)
-  // Kept across reloads: no change is missed during a reload, so only the first review must be full.
+  // This state survives reloads of the feature. A reload misses no changes, so only the first review must include all
+  // rooms.
   const start = keep('start', () => ({ isReviewed: false }))
   hooks.on('feature:loaded', (name) => {
     if (name !== 'webhooks') return

@@ -10,7 +10,7 @@ const sdp = z.string().max(65_536)
 
 /** WHIP (RFC 9725): encoders send audio to a room. WHEP: players receive the mix of a room. */
 export default defineFeature(async function whip (app) {
-  // Imported only here, so that a server without this feature does not load the libraries.
+  // This import is dynamic, so that a server without this feature does not load the libraries.
   const { createSessions } = await import('./sessions.ts')
   const sessions = createSessions(app)
   app.removeAllContentTypeParsers()
@@ -18,7 +18,8 @@ export default defineFeature(async function whip (app) {
   // Pages from other origins can read only the response headers listed here.
   app.addHook('onSend', async (_request, reply) => { reply.header('access-control-expose-headers', 'location, etag, link, accept-patch') })
 
-  // Not in the generated contract, because the bodies are not JSON. docs/whip.md describes these routes.
+  // These routes are not in the generated contract, because their bodies are not JSON. docs/whip.md describes the
+  // routes.
   for (const kind of ['whip', 'whep'] as const) {
     app.post(`/${kind}/:roomId`, {
       schema: { hide: true, params: room, querystring: pin, body: sdp }
@@ -46,7 +47,7 @@ export default defineFeature(async function whip (app) {
       await sessions.end(kind, request, request.params)
       return await reply.code(200).send()
     })
-    // RFC 9725, section 4.1: other methods are reserved.
+    // RFC 9725, section 4.1, reserves these methods.
     for (const [url, allowed] of [[`/${kind}/:roomId`, 'POST'], [`/${kind}/:roomId/:id`, 'PATCH, DELETE']] as const) {
       app.route({
         method: allowed === 'POST' ? ['GET', 'PUT'] : ['GET', 'PUT', 'POST'],

@@ -4,7 +4,7 @@ import { validationFailed } from 'flylive-audio-server/feature'
 import type { DtlsParameters, RtpCapabilities, RtpParameters } from 'flylive-audio-server/feature'
 import { OfferNotAcceptable } from './errors.ts'
 
-// Despite its types, the parser converts numeric strings to numbers.
+// Contrary to its type declarations, the SDP parser returns numeric strings as numbers.
 type Media = SessionDescription['media'][number]
 
 /** The server's parameters in the answer to an offer. */
@@ -24,7 +24,7 @@ export interface Offer {
   iceUfrag: string
   /** The client's DTLS parameters, for `connectTransport`. */
   dtlsParameters: DtlsParameters
-  /** Whether the client can act only as the DTLS server (`a=setup:passive`). */
+  /** True if the client can act only as the DTLS server (`a=setup:passive`). */
   isPassive: boolean
 }
 
@@ -51,7 +51,7 @@ function fingerprintOf (session: SessionDescription, media: Media): { algorithm:
 }
 
 /**
- * Parses an SDP offer and picks its first audio section with a usable direction. This section must contain Opus. The
+ * Parses an SDP offer and picks the first audio section whose direction is usable. This section must contain Opus. The
  * answer rejects all other sections.
  *
  * @param direction whether the client must be able to send or to receive audio
@@ -99,7 +99,7 @@ function feedbackOf ({ media, payloadType }: Offer): { type: string, parameter: 
   return wanted && media.ext?.some(({ uri }) => uri === transportCc) ? [{ type: 'transport-cc', parameter: '' }] : []
 }
 
-/** @returns the offer's Opus parameters that the server uses */
+/** @returns those Opus parameters of the offer that the server uses */
 function opusParameters ({ media, payloadType }: Offer): Record<string, number> {
   const config = media.fmtp.find(({ payload }) => payload === payloadType)?.config
   const given = config === undefined ? {} : parseParams(String(config))
@@ -107,7 +107,7 @@ function opusParameters ({ media, payloadType }: Offer): Record<string, number> 
   return Object.fromEntries(names.flatMap((name) => Number.isInteger(given[name]) ? [[name, Number(given[name])]] : []))
 }
 
-/** @returns the parameters of the audio that the client sends, for `sfu.produce` */
+/** @returns the RTP parameters of the client's audio, for `sfu.produce` */
 export function rtpParametersOf (offer: Offer): RtpParameters {
   const { media, payloadType } = offer
   const ssrc = Number(media.ssrcs?.[0]?.id)
@@ -142,7 +142,7 @@ export interface SentAudio {
 }
 
 /**
- * @param sent undefined if the server receives audio
+ * @param sent the stream that the server sends; undefined if the server receives audio
  * @returns the SDP answer
  */
 export function answerTo (offer: Offer, server: ServerParameters, sent?: SentAudio): string {
@@ -195,7 +195,7 @@ export function answerTo (offer: Offer, server: ServerParameters, sent?: SentAud
   })
 }
 
-/** The ICE credentials in the body of a PATCH (RFC 8840). */
+/** The ICE credentials in the body of a PATCH request (RFC 8840). */
 export interface Fragment {
   iceUfrag: string | undefined
   icePwd: string | undefined

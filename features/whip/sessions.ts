@@ -6,14 +6,17 @@ import { OfferNotAcceptable, PreconditionFailed, PreconditionRequired, SessionNo
 import { answerTo, fragmentOf, parseFragment, parseOffer, rtpCapabilitiesOf, rtpParametersOf } from './sdp.ts'
 import type { Offer, SentAudio, ServerParameters } from './sdp.ts'
 
-/** How long a session may be without an ICE connection before it ends, in milliseconds. */
+/** How long a session stays open without an ICE connection, in milliseconds. */
 const unconnectedMs = 30_000
-/** How long the server that owns a session may take to handle a forwarded request, in milliseconds. */
+/** Timeout of a request that is forwarded to the server that owns the session, in milliseconds. */
 const askMs = 5000
 
 type Kind = 'whip' | 'whep'
 
-/** A request about a session. `userKey` identifies the user in the token; undefined if the `auth` feature is off. */
+/**
+ * A request about a session. `userKey` identifies the user of the request's token; undefined if the `auth` feature is
+ * off.
+ */
 interface SessionCall extends ResourceParams {
   kind: Kind
   userKey?: string | undefined
@@ -65,19 +68,19 @@ interface ResourceParams {
   id: string
 }
 
-/** Sessions of WHIP and WHEP clients. They outlive a reload of the feature. */
+/** The sessions of WHIP and WHEP clients. A reload of the feature does not end these sessions. */
 export interface Sessions {
   /**
    * Opens a session for an offer.
    *
-   * @throws the same errors as `parseOffer` and the requests that this method sends, such as `room:join`
+   * @throws any error of `parseOffer`, or of the requests that this method runs, such as `room:join`
    */
   open (kind: Kind, request: HttpRequest, roomId: string, pin: string | undefined, offer: string): Promise<{ id: string, answer: string, etag: string, links: string[] }>
   /**
    * Handles ICE candidates and ICE restarts.
    *
    * @param ifMatch the ETag, or `*` to restart ICE
-   * @returns the server's new ICE credentials if ICE was restarted
+   * @returns the server's new ICE credentials; null if ICE was not restarted
    */
   patch (kind: Kind, request: HttpRequest, params: ResourceParams, ifMatch: string | undefined, fragment: string): Promise<Restarted | null>
   end (kind: Kind, request: HttpRequest, params: ResourceParams): Promise<void>
@@ -113,7 +116,7 @@ export function createSessions (app: FeatureInstance): Sessions {
    * Opens a session, which counts towards the connection limits until it ends.
    *
    * @param ended called when the session ends
-   * @throws the same errors as `sockets.admit`, `sockets.identify` and `sockets.open`
+   * @throws any error of `sockets.admit`, `sockets.identify` or `sockets.open`
    */
   async function openSession (request: HttpRequest, ended: () => void): Promise<Session> {
     const connection = new EventEmitter()
@@ -240,7 +243,7 @@ export function createSessions (app: FeatureInstance): Sessions {
         return { id, answer: answerTo(offer, server, sent), etag, links: linksOf(joined) }
       } catch (error) {
         session.end()
-        // The media worker has rejected the parameters of the offer.
+        // A TypeError means that the media worker has rejected the parameters of the offer.
         if (error instanceof TypeError) throw withDetails(new OfferNotAcceptable('The server cannot accept the offer'), { reason: error.message })
         throw error
       }

@@ -14,7 +14,7 @@ export interface Admin {
   /**
    * Makes a route require an admin key if the route is under /admin.
    *
-   * @returns false if the route is under /admin and no key is configured. In that case, the caller must keep the route
+   * @returns false if the route is under /admin and no key is configured; the caller must then keep the route
    *   unreachable
    */
   guard (route: RouteOptions): boolean
@@ -26,8 +26,8 @@ export interface Admin {
    */
   identify (request: FastifyRequest): Promise<boolean>
   /**
-   * Logs a change by a server admin or a room's host. The line contains `audit: true`, the client's address, and
-   * either the fingerprint of the admin's key or the ids of the host and the session.
+   * Logs a change that a server admin or a room's host has made. The log line contains `audit: true`, the client's
+   * address, and either the fingerprint of the admin's key or the ids of the host and the session.
    *
    * @param by an admin's request or a host's session
    * @param action the name of the change, such as `room.close`
@@ -36,7 +36,7 @@ export interface Admin {
   audit (by: FastifyRequest | Session, action: string, change: { before: unknown, after: unknown, [target: string]: unknown }): void
 }
 
-/** A room's seats, as the admin API shows them. */
+/** A room's seats, in the format of the admin API. */
 export interface Seating {
   seatCount: number
   seats: { seatIndex: number, userId: UserId, isMuted: boolean }[]
@@ -59,7 +59,7 @@ declare module 'fastify' {
   }
 }
 
-/** The fingerprint of each request's key, for the audit log. */
+/** The fingerprint of the admin key in each request, for the audit log. */
 const usedKeys = new WeakMap<IncomingMessage, string>()
 
 /** Removes the key from a request, so that a feature that handles the request cannot read the key. */
@@ -83,9 +83,8 @@ function keyError (error: Error): Error {
 }
 
 /**
- * Requires an admin key on every route under /admin, whether the kernel or a feature registers it.
- * The plugin checks the matched route rather than the request's URL, so no spelling of the URL
- * bypasses the check.
+ * Requires an admin key on every route under /admin, whether the kernel or a feature registers the route. The plugin
+ * checks the matched route rather than the request's URL, so no spelling of the URL bypasses the check.
  */
 export default fp(async function admin (app) {
   const isKey = createSecretCheck(app.config.ADMIN_API_KEY)
@@ -112,7 +111,8 @@ export default fp(async function admin (app) {
   app.decorate('admin', {
     enabled,
     guard (route) {
-      // The admin page (/admin) needs no key: it contains no data itself, and loads all data from these routes.
+      // The admin page (/admin) needs no key: the page contains no data, and loads all data from routes that require a
+      // key.
       if (!route.url.startsWith('/admin/')) return true
       const verify = app.verifyBearerAuth
       if (!verify) return false

@@ -17,7 +17,7 @@ export function createSecretCheck (secrets: readonly string[]): (given: string) 
   const digests = secrets.map(digest)
   return (given) => {
     const digested = digest(given)
-    // Compare all secrets, even after a match: the timing must reveal nothing.
+    // Compare all secrets, even after a match, because the time that the check takes must reveal nothing.
     return digests.filter((one) => timingSafeEqual(one, digested)).length > 0
   }
 }

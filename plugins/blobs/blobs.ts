@@ -22,16 +22,16 @@ export interface ByteRange {
  */
 export interface Blobs {
   /**
-   * Stores a stream under a key, replacing any existing blob. Atomic: readers get the old blob or the complete new one,
-   * even after a crash. Concurrent puts never mix their data.
+   * Stores a stream under a key, replacing any existing blob. Atomic: readers get either the old blob or the complete
+   * new blob, even after a crash. Concurrent calls never mix their data.
    *
    * @returns the size in bytes; resolves when the blob is durable
-   * @throws the stream's error, without changing an existing blob
+   * @throws the error of the stream. An existing blob then stays unchanged
    */
   put (key: string, stream: Readable): Promise<number>
   /**
-   * @returns a stream of the content; undefined if the blob does not exist. Destroy the stream if you do
-   * not read it to the end. An open stream stays readable after its blob is deleted or replaced
+   * @returns a stream of the content; undefined if the blob does not exist. Destroy the stream if you do not read it to
+   *   the end. An open stream stays readable after its blob is deleted or replaced
    * @param range the first and last bytes to read, counted from 0; both must be in the blob. Default: the whole blob
    */
   get (key: string, range?: ByteRange): Promise<Readable | undefined>

@@ -15,14 +15,14 @@ export interface FolderBlobs extends Blobs {
   removeUnfinished (): Promise<void>
 }
 
-/** Flushes a folder to disk, so that a rename in it survives a crash. */
+/** Flushes a folder to disk, so that the new name of a renamed file survives a crash. */
 async function syncFolder (folder: string): Promise<void> {
   const handle = await open(folder)
   await handle.sync().finally(() => handle.close())
 }
 
 /**
- * Stores blobs as files in a folder. Unfinished files are kept in a subfolder whose name is not a valid key.
+ * Stores blobs as files in a folder. Unfinished files are in a subfolder that no valid key can refer to.
  *
  * @param root the folder; created when the first blob is stored
  */
@@ -39,7 +39,7 @@ export function createFolderBlobs (root: string): FolderBlobs {
       const temporary = join(unfinished, randomUUID())
       const handle = await open(temporary, 'wx')
       try {
-        // With `flush`, the stream syncs the file to disk before it closes the handle.
+        // With `flush`, the stream syncs the file to disk before closing the file.
         const file = handle.createWriteStream({ flush: true })
         await pipeline(stream, file)
         await mkdir(dirname(path), { recursive: true })

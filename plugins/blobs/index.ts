@@ -17,7 +17,7 @@ export default fp(async function blobs (app) {
   app.decorate('blobs', blobs)
   const { BLOBS_S3_URL: url } = app.config
   if (url !== undefined) {
-    // Not awaited: rooms work without blobs, and the bucket may be created later.
+    // The server does not wait for this check, because rooms work without blobs, and the bucket may be created later.
     app.addHook('onReady', async () => {
       blobs.list('startup-check').catch((err: unknown) => { app.log.error({ err, url }, 'the S3 bucket is unavailable: the server cannot store blobs') })
     })

@@ -24,8 +24,8 @@ const firstDelayMs = 200
 
 /**
  * Sends a request to S3. Retries after a connection error, a timeout, or a 429 or 5xx status. All requests are
- * idempotent, except the one that starts a multipart upload. A retry of that request may start a second upload. The
- * unused upload stays until a lifecycle rule on the bucket removes it (docs/deployment.md).
+ * idempotent, except the request that starts a multipart upload: a retry of this request may start a second upload. The
+ * unused upload stays in the bucket until a lifecycle rule removes the upload (docs/deployment.md).
  */
 async function fetchWithRetries (url: string | URL | Request, init: RequestInit = {}): Promise<Response> {
   for (let attempt = 1; ; attempt++) {
@@ -44,7 +44,7 @@ async function fetchWithRetries (url: string | URL | Request, init: RequestInit 
   }
 }
 
-/** Splits a stream into buffers of {@link partBytes}; the last one may be smaller. */
+/** Splits a stream into buffers of {@link partBytes}; the last buffer may be smaller. */
 async function * partsOf (stream: Readable): AsyncGenerator<Buffer, void, undefined> {
   let chunks: Buffer[] = []
   let bytes = 0
@@ -64,8 +64,8 @@ async function * partsOf (stream: Readable): AsyncGenerator<Buffer, void, undefi
 }
 
 /**
- * Stores blobs in a bucket on S3 or a compatible service. A large blob is uploaded in
- * parts of {@link partBytes}. At most two parts per upload are in memory.
+ * Stores blobs in a bucket on S3 or a compatible service. A large blob is uploaded in parts of {@link partBytes}. At
+ * any time, at most two parts of an upload are in memory.
  */
 export function createS3Blobs ({ url, region, accessKeyId, secretAccessKey }: S3Options): Blobs {
   const bucket = new S3mini({ endpoint: url, region, accessKeyId, secretAccessKey, fetch: fetchWithRetries })

@@ -1,6 +1,6 @@
 import type { Bus, BusHandler } from './bus.ts'
 
-/** The bus of a single server: it calls the handlers directly. */
+/** Creates a message bus for a single server. The bus calls the handlers directly. */
 export function createLocalBus (): Bus {
   const channels = new Map<string, Set<BusHandler>>()
   return {

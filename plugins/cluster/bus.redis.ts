@@ -12,10 +12,11 @@ const channelPrefix = (db: number) => `msab:${db}:`
 const checkTimeoutMs = 2000
 
 // This server keeps each published message until Redis echoes it, so that the message is delivered exactly once here,
-// even if the connection breaks. If more messages than this are kept, the connection is considered broken.
+// even if the connection breaks. If the server keeps more messages than this number, it considers the connection
+// broken.
 const maxInFlight = 10_000
 
-// "<node> <sequence> <message>". The node "-" matches no server, so every server delivers the message.
+// "<node> <sequence> <message>". No server has the id "-", so every server delivers a message from the node "-".
 const payloadOf = (node: string, sequence: number, message: string) => `${node} ${sequence} ${message}`
 function parsePayload (payload: string) {
   const first = payload.indexOf(' ')
@@ -23,12 +24,12 @@ function parsePayload (payload: string) {
   return { node: payload.slice(0, first), sequence: Number(payload.slice(first + 1, second)), message: payload.slice(second + 1) }
 }
 
-/** This server's published messages that Redis has not echoed yet. */
+/** The messages that this server has published and that Redis has not echoed yet. */
 function createInFlight (deliver: (name: string, message: string) => void) {
   const messages = new Map<number, { name: string, message: string }>()
   let sequence = 0
 
-  /** Delivers a message that Redis will probably not echo. A later echo is ignored. */
+  /** Delivers a message on this server, because Redis will probably not echo the message. A later echo is ignored. */
   function deliverHere (number: number): void {
     const sent = messages.get(number)
     if (!sent) return
@@ -39,7 +40,7 @@ function createInFlight (deliver: (name: string, message: string) => void) {
   return {
     nextSequence: () => ++sequence,
     add: (number: number, name: string, message: string) => { messages.set(number, { name, message }) },
-    /** @returns whether the message was in flight */
+    /** @returns whether the message was still in flight */
     returned: (number: number) => messages.delete(number),
     get overloaded () {
       return messages.size > maxInFlight
@@ -93,7 +94,7 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
       subscribed.resolve()
     }, (err: unknown) => log.warn({ err }, 'failed to renew the redis subscriptions'))
   })
-  // Redis will not echo the messages that were in flight on this connection.
+  // Redis will not echo the messages that were in flight on this connection, so deliver these messages on this server.
   subscriber.on('close', () => inFlight.deliverAllHere())
   subscribers.on(checkChannel, (message) => checks.get(message)?.())
   subscriber.connect().catch(() => { /* The `error` event logs the failure; the client retries. */ })
@@ -136,7 +137,7 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
       try {
         await subscriber.subscribe(name)
       } catch (err) {
-        // The client is disconnected. It subscribes to all channels when it reconnects.
+        // The client is disconnected. After it reconnects, the `ready` handler subscribes to all channels.
         log.debug({ err, channel }, 'subscription delayed until Redis reconnects')
       }
     },
@@ -146,7 +147,7 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
       if (subscribers.listenerCount(name) > 0) return
       inFlight.dropChannel(name)
       if (subscriber.status !== 'ready') return
-      await subscriber.unsubscribe(name).catch(() => { /* A broken connection has no subscriptions. */ })
+      await subscriber.unsubscribe(name).catch(() => { /* If the connection is broken, its subscriptions have already ended. */ })
     },
     async check () {
       const token = String(inFlight.nextSequence())

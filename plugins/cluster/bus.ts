@@ -1,4 +1,4 @@
-/** Receives messages in the order they were published. */
+/** Receives the messages of a channel in the same order on every server. */
 export type BusHandler = (message: string) => void
 
 /** A message, encoded for the Redis command or script that publishes it. */
@@ -8,13 +8,14 @@ export interface EncodedMessage {
 }
 
 /**
- * A message that the caller publishes itself. If Redis does not echo the message, the bus delivers it on this server.
+ * A message that the caller publishes, instead of the bus. If Redis does not echo the message, the bus delivers it on
+ * this server.
  */
 export interface TrackedMessage {
   encoded: EncodedMessage
   /** @param receivers how many connections received the message; 0 if publishing failed */
   settle (receivers: number): void
-  /** Call this instead of {@link settle} if the message was not published. The bus then discards the message. */
+  /** Discards the message. Call this instead of {@link settle} if the message was not published. */
   discard (): void
 }
 
@@ -22,14 +23,13 @@ export interface TrackedMessage {
  * Sends messages between the servers of one deployment. All subscribers of a channel, on every server,
  * receive its messages in the same order. The publisher also receives its own messages.
  *
- * While Redis is unreachable, messages are delivered on this server only, so
- * that its rooms keep working.
+ * While Redis is unreachable, each server delivers its messages only to itself, so that its rooms keep working.
  */
 export interface Bus {
   /** Resolves when the subscription is active. */
   subscribe (channel: string, handler: BusHandler): Promise<void>
   unsubscribe (channel: string, handler: BusHandler): Promise<void>
-  /** @returns true if the message was sent to all servers, false if only to this server */
+  /** @returns true if the message was sent to all servers, false if it was delivered only on this server */
   publish (channel: string, message: string): Promise<boolean>
   /**
    * Encodes a message for a script that changes data and publishes the message atomically. Delivery is not tracked.

@@ -22,7 +22,7 @@ declare module 'fastify' {
 }
 
 /**
- * Connects the servers of one deployment: bus, leases, messages and locks. If Redis is not configured,
+ * Connects the servers of one deployment with a message bus, leases, requests and locks. If Redis is not configured,
  * this process is the only server.
  */
 export default fp(async function cluster (app) {

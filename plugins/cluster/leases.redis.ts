@@ -16,7 +16,7 @@ export const nodeKey = (nodeId: string) => `msab:node:{${nodeId}}`
  */
 export function createRedisLeases (redis: Redis, nodeId: string, leaseMs = defaultTimings.leaseMs): NodeLeases {
   let started = false
-  // False from a disconnect until the next renewal, which detects whether Redis has lost its data.
+  // False from a disconnect until the next renewal of the lease. That renewal detects whether Redis has lost its data.
   let verified = true
   let lapsed = false
   let lostAt = -Infinity

@@ -9,19 +9,19 @@ export interface NodeLeases {
    * @returns false if the lease had lapsed since the last call, so other servers may have treated this server as dead
    */
   heartbeat (): Promise<boolean>
-  /** @returns one value per server: whether it holds a lease */
+  /** @returns for each of the given servers, in order: whether the server holds a lease */
   areAlive (nodeIds: readonly string[]): Promise<boolean[]>
-  /** @returns the servers with a lapsed lease that have not been removed yet */
+  /** @returns the other servers whose lease has lapsed. A server stays in this list until it is removed */
   listDead (): Promise<string[]>
   remove (nodeId: string): Promise<void>
   /**
-   * @returns milliseconds since this server found its lease missing in the store, which suggests that the store lost
-   *   its data; Infinity if the lease was never missing
+   * @returns time since this server last found its lease missing in the store, in milliseconds; Infinity if the lease
+   *   was never missing. A missing lease suggests that the store has lost its data
    */
   msSinceLoss (): Promise<number>
 }
 
-/** The lease of a single server, which never lapses. */
+/** Leases for a single server. Its lease never lapses. */
 export function createMemoryLeases (nodeId: string): NodeLeases {
   return {
     heartbeat: async () => true,

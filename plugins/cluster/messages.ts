@@ -1,13 +1,11 @@
 import type { Locks } from './locks.ts'
 
-/**
- * Messages between servers, by kind. The module that handles a kind declares it here by module augmentation.
- */
+/** Messages between servers, by kind. The module that handles a kind declares that kind here by module augmentation. */
 export interface ClusterMessages {}
 
 /**
- * Requests from one server to another, by kind: `{ data, reply }`, both JSON. The module that
- * handles a kind declares it here by module augmentation.
+ * Requests from one server to another. Each kind maps to the type `{ data, reply }`; both properties are JSON. The
+ * module that handles a kind declares that kind here by module augmentation.
  */
 export interface ClusterRequests {}
 
@@ -31,7 +29,7 @@ export interface Cluster extends Locks {
   send<K extends ClusterMessageKind> (kind: K, data: ClusterMessages[K]): Promise<boolean>
   /**
    * Registers the handler for requests of one kind, replacing any earlier handler. The caller receives the handler's
-   * return value or the error that it throws; an error without a code becomes INTERNAL.
+   * return value or the error that the handler throws; an error without a code becomes INTERNAL.
    *
    * @returns a function that removes the handler; unloading a feature also removes its handlers
    */
@@ -39,7 +37,7 @@ export interface Cluster extends Locks {
   /**
    * Sends a request to one server, which may be this one.
    *
-   * @returns the return value of the server's handler
+   * @returns the return value of the handler on the other server
    * @throws the error that the handler threw; UNAVAILABLE if the server does not exist, cannot be reached, has no
    *   handler of that kind, or does not answer in time
    */

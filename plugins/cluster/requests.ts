@@ -14,22 +14,22 @@ interface Request {
   data: unknown
 }
 
-/** The reply to a request, or the error that its handler threw. */
+/** The reply to a request: the result of the request's handler, or the error that the handler threw. */
 interface Reply {
   to: number
   reply?: unknown
   error?: { code: string, message: string, statusCode: number, details?: unknown }
 }
 
-/** One server's channel for incoming requests and replies. */
+/** The channel on which a server receives requests and replies. */
 const channelOf = (nodeId: string) => `node:${nodeId}`
 
 /** @returns the error that the handler on the other server threw */
 const errorFrom = ({ message, ...rest }: NonNullable<Reply['error']>): CodedError => Object.assign(new Error(message), rest)
 
 /**
- * Request handlers by kind. While a feature is being reloaded, a kind may have two handlers; the newer handler is
- * called.
+ * Request handlers by kind. While a feature is being reloaded, a kind may have two handlers; requests then go to the
+ * newer handler.
  */
 function createHandlers (nodeId: string) {
   const handlers = new Map<string, AnyHandler[]>()

@@ -18,8 +18,8 @@ export type ClientConnection = Pick<EventEmitter, 'once'>
 /** Decides which connections the server accepts. */
 export interface Admission {
   /**
-   * Checks a new connection whose user is not known yet. Counts the connection towards MAX_CONNECTIONS_PER_IP until it
-   * closes. Also counts it towards MAX_CONNECTIONS until it closes or gets a session. From then on, the session is
+   * Checks a new connection whose user is not known yet. Counts the connection towards MAX_CONNECTIONS_PER_IP until the
+   * connection closes. Also counts it towards MAX_CONNECTIONS until it closes or gets a session; the session is then
    * counted instead.
    *
    * @param request the first HTTP request of the connection
@@ -33,10 +33,10 @@ export interface Admission {
   /**
    * Identifies a connection's user, and counts the connection towards MAX_CONNECTIONS_PER_USER until it closes.
    *
-   * @param authenticate returns the user or throws a coded error. It may call `verified` as soon as the user is known;
-   *   the user's sessions on other servers are then counted while authentication continues
+   * @param authenticate returns the user or throws a coded error. This function may call `verified` as soon as the user
+   *   is known, so that the user's sessions on other servers are counted while authentication continues
    * @param connection if undefined, nothing is counted
-   * @returns the user, with the client's address
+   * @returns the identity that `authenticate` returned, with the client's address
    * @throws any error that `authenticate` throws; UNAUTHORIZED if the user's id is invalid; UNAVAILABLE if the
    *   connection has closed; TOO_MANY_CONNECTIONS, DRAINING
    */
@@ -47,9 +47,12 @@ export interface Admission {
    * @throws UNAUTHORIZED, UNAVAILABLE, FEATURE_DISABLED
    */
   userOf (token: string | undefined, verified?: (user: User) => void): Promise<Identity>
-  /** Stops counting a connection. Called when it is rejected or gets a session; the session is then counted instead. */
+  /**
+   * Stops counting a connection. Called when the server rejects the connection or opens a session for it; an open
+   * session is counted instead.
+   */
   arrived (connection: ClientConnection): void
-  /** Calls `arrived` for the connection of an identity that {@link identify} returned. */
+  /** Calls {@link arrived} for the connection for which {@link identify} returned the identity. */
   opened (identity: Identity): void
 }
 
@@ -61,12 +64,13 @@ export function createAdmission (app: FastifyInstance, size: () => number): Admi
   const { config } = app
   const isOriginAllowed = createOriginCheck(config)
   const clientOf = createClientReader(trustProxyOption(config.TRUST_PROXY))
-  // Connections that have no session yet. They count towards the limit; otherwise, a burst could exceed it.
+  // Connections that have no session yet. These connections count towards MAX_CONNECTIONS, so that a burst of
+  // connections cannot exceed the limit.
   const arriving = new Set<ClientConnection>()
   const closed = new WeakSet<ClientConnection>()
   const identified = new WeakMap<Identity, ClientConnection>()
   let quotas: ReturnType<typeof createConnectionQuotas> | undefined
-  // Created on first use, because the directory is registered after this plugin.
+  // The quotas are created on first use, because the directory is registered after this plugin.
   const quotasOf = () => {
     quotas ??= createConnectionQuotas(app)
     return quotas
@@ -98,7 +102,8 @@ export function createAdmission (app: FastifyInstance, size: () => number): Admi
       const identity = { ...await authenticate(verified), address: clientOf(request).address }
       // A feature may identify users by its own rules, so the id is checked here.
       if (!userId.safeParse(identity.user.id).success) throw new Unauthorized("The user's id is invalid")
-      // Do not count a closed connection. It would stay in the count, because its `close` event has already been emitted.
+      // Do not count a closed connection. A closed connection would stay in the count, because its `close` event has
+      // already been emitted.
       if (connection && closed.has(connection)) throw unavailable('The client has disconnected')
       const userKey = userKeyOf(identity.user.id)
       await quotasOf().countUser(userKey, connection, early?.userKey === userKey ? early.elsewhere : undefined)

@@ -15,13 +15,14 @@ export interface Authenticator {
   /**
    * Identifies the user of a token, for protocols that send the token in a message.
    *
-   * @param token undefined if the client sent none
+   * @param token the token; undefined if the client sent no token
    * @param verified see `authenticate`
    * @throws UNAUTHORIZED; UNAVAILABLE if the token cannot be checked
    */
   identify (token: string | undefined, verified?: (user: User) => void): Promise<Identity>
   /**
-   * Like `identify`, but the token need not contain any particular claims. Absent if the feature cannot check tokens.
+   * Like `identify`, but does not require any particular claims in the token. Absent if the feature cannot check
+   * tokens.
    *
    * @returns the token's claims, and its expiry in epoch milliseconds (undefined if it never expires)
    * @throws UNAUTHORIZED; UNAVAILABLE if the token cannot be checked

@@ -2,12 +2,9 @@ import type { Session } from './session.ts'
 
 /** The maximum delay of a timer, about 24 days. */
 const longestTimerMs = 2 ** 31 - 1
-/**
- * A session is notified this long before its token expires, in milliseconds (docs/protocol.md,
- * "Connecting").
- */
+/** How long before the expiry of its token a session is notified, in milliseconds (docs/protocol.md, "Connecting"). */
 const noticeMs = 60_000
-/** Minimum delay of the expiry notice, in milliseconds. The notice must follow the greeting. */
+/** Minimum delay of the expiry notice, in milliseconds, so that the session receives the greeting before the notice. */
 const minNoticeDelayMs = 1000
 
 export interface Expiry {
@@ -16,7 +13,7 @@ export interface Expiry {
   stop (): void
 }
 
-/** Notifies a session shortly before its token expires, and closes the session when it expires. */
+/** Notifies a session shortly before its token expires, and closes the session when the token expires. */
 export function watchExpiry (session: Pick<Session, 'identity' | 'send' | 'close'>): Expiry {
   let stopTimers: (() => void)[] = []
   const expiry = {

@@ -9,7 +9,7 @@ export type ParsedMessage =
   { id?: string | number | undefined, type: string, data: Record<string, unknown>, error?: undefined } |
   { id?: string | number | undefined, type?: string | undefined, error: Error }
 
-/** An event that a face can encode. */
+/** An event that can be encoded in any message format. */
 export interface FaceEvent {
   readonly type: string
   readonly data: unknown
@@ -21,41 +21,46 @@ export interface FaceEvent {
 }
 
 /**
- * The message format of one kind of client, such as the native JSON protocol, Socket.IO or push-to-talk. A session has
- * exactly one face.
+ * The message format of one kind of client, such as the native JSON protocol, Socket.IO or push-to-talk. Each session
+ * uses exactly one message format.
  *
- * @typeParam F the type of frame that the session's link writes
+ * @typeParam F the type of the frames that the session's transport writes
  */
 export interface Face<F = unknown> {
   readonly name: string
   /**
-   * Whether the face accepts binary frames. If it does not, a binary frame closes the connection with UNSUPPORTED_DATA.
+   * Whether the message format allows binary frames. If not, a binary frame closes the connection with
+   * UNSUPPORTED_DATA.
    */
   readonly binary?: boolean
   /**
    * Decodes a frame.
    *
-   * @returns the request; if the frame is invalid, an error with the frame's id, if any; undefined if the frame should
-   *   be ignored
-   * @throws the error if neither the id nor the type can be read
+   * @returns the request, or an error if the frame is invalid; both contain the frame's id, if it has one. Undefined if
+   *   the server must ignore the frame
+   * @throws the error if the frame is invalid and neither its id nor its type can be read
    */
   parse (data: Buffer, isBinary: boolean): ParsedMessage | undefined
   /**
-   * Encodes a server event, once for all sessions with this face. Returns undefined if clients with this face do not
-   * receive the event.
+   * Encodes a server event, once for all sessions that use this message format. Returns undefined if their clients do
+   * not receive the event.
    */
   event (event: FaceEvent): F | undefined
   /** Encodes the reply to a request. Returns undefined if the protocol has no replies. */
   reply (id: string | number, outcome: { ok: true, data: unknown } | { ok: false, error: unknown }): F | undefined
 }
 
-/** An outgoing event, which is serialised at most once and framed once per face. */
+/**
+ * An outgoing event. The event is serialised at most once, and converted to a frame at most once per message format.
+ */
 export interface OutgoingEvent extends FaceEvent {
-  /** @returns the frame, shared by all sessions with this face; undefined if their clients do not receive the event */
+  /**
+   * @returns the frame for all sessions with this message format; undefined if their clients do not receive the event
+   */
   frame<F> (face: Face<F>): F | undefined
 }
 
-/** An event that is serialised or parsed only when a face needs its text or payload. */
+/** An event that is serialised or parsed only when a message format needs the event's text or payload. */
 class LazyEvent implements OutgoingEvent {
   #text: string | undefined
   #content: { type: string, data: unknown } | undefined
@@ -80,7 +85,7 @@ class LazyEvent implements OutgoingEvent {
     return this.#parsed.data
   }
 
-  // The native face writes the text unchanged, so the text is parsed only for other faces.
+  // The native protocol sends the text unchanged, so the text is parsed only for other message formats.
   get #parsed (): { type: string, data: unknown } {
     this.#content ??= JSON.parse(this.text) as { type: string, data: unknown }
     return this.#content
@@ -102,11 +107,11 @@ export const createEvent = (type: string, data: unknown): OutgoingEvent => new L
 export const eventFromText = (text: string): OutgoingEvent => new LazyEvent(undefined, text)
 
 /**
- * Adapts faces to a transport. An adapted face does not throw. Each face is adapted once, so that an
- * event is encoded once for all sessions with that face.
+ * Adapts message formats to a transport. An adapted message format does not throw. Each message format is adapted only
+ * once, so that an event is encoded only once for all sessions that use this message format.
  *
- * @param encode converts a face's frame to the frame that the transport writes
- * @param failed called when a face throws while encoding; the frame is dropped
+ * @param encode converts a frame of the message format to the frame that the transport writes
+ * @param failed called when a message format throws while encoding a frame; the frame is dropped
  */
 export function createFaceAdapter<A, F> (encode: (frame: A) => F, failed: (error: unknown, face: Face<A>) => void): (face: Face<A>) => Face<F> {
   const adapted = new WeakMap<Face<A>, Face<F>>()
@@ -151,7 +156,7 @@ export const jsonFace: Face<string> = {
 }
 
 /**
- * Parses JSON from a client, for faces. Drops keys such as `__proto__`.
+ * Parses JSON from a client, for use in message formats. Drops keys such as `__proto__`.
  *
  * @throws VALIDATION_FAILED if the text is not JSON, has too many values, or nests too deeply
  */
@@ -172,8 +177,8 @@ const envelope = z.object({
 })
 
 /**
- * Parses a text frame. If an invalid frame has an id, the result contains it, so that the client receives the error as
- * the reply.
+ * Parses a text frame. If an invalid frame has an id, the result contains the id, so that the client receives the error
+ * as the reply to its request.
  */
 function parseJson (text: string): ParsedMessage {
   let value: unknown
@@ -183,7 +188,7 @@ function parseJson (text: string): ParsedMessage {
     const head = jsonLimitExceeded(text) === undefined ? { id: undefined, type: undefined } : headOf(text)
     return { ...head, error: error as Error }
   }
-  // Only the shape is checked: the server does nothing with the id except send it back.
+  // The text of the id needs no further checks, because the server only sends the id back.
   const result = checkShape(envelope, value)
   if (result.success) {
     const { id, type, data } = result.data
@@ -207,7 +212,7 @@ function headOf (text: string): Pick<ParsedMessage, 'id' | 'type'> {
   }
 }
 
-/** The face of sessions without a connection. Events are not serialised. */
+/** The message format of sessions without a connection. It does not serialise events. */
 export const objectFace: Face<OutgoingEvent> = {
   name: 'object',
   parse: () => undefined,

@@ -33,8 +33,8 @@ declare module '../hooks.ts' {
     /** A session has ended. Called before the session leaves its room. */
     'session:close': (session: Session) => void
     /**
-     * A session's user has joined a room through another server. Returns whether the session has audio; if so, the
-     * session stays open a little longer.
+     * The user of a session has joined a room through another server. Returns whether the session has audio. A session
+     * with audio stays open for a few more seconds.
      */
     'session:moved': (session: Session) => boolean
   }
@@ -57,12 +57,15 @@ declare module '../cluster/messages.ts' {
  */
 const handOverMs = 5000
 
-/** Close codes with their own metric label: the server's codes and common RFC 6455 codes. Others count as `other`. */
+/**
+ * Close codes that the metric counts separately: the server's codes and common RFC 6455 codes. The metric counts all
+ * other codes as `other`.
+ */
 const countedCodes: ReadonlySet<number> = new Set([...Object.values(closeCodes), 1000, 1001, 1002, 1003, 1005, 1006, 1007, 1009, 1011])
 
 /**
- * Sessions and their connections: limits on incoming messages and outgoing
- * queues, pings, close codes. This plugin depends neither on rooms nor on message types.
+ * Manages sessions and their connections: limits on incoming messages and outgoing queues, pings, close codes. This
+ * plugin depends neither on rooms nor on message types.
  */
 export default fp(async function sockets (app) {
   const { config } = app
@@ -84,7 +87,7 @@ export default fp(async function sockets (app) {
   let reader: FrameReader = () => {}
   let check: EventCheck = () => {}
 
-  const open = app.metrics.gauge('flylive_socket_connections', 'Open connections over WebSockets and over transports that features provide')
+  const open = app.metrics.gauge('flylive_socket_connections', 'Open connections: WebSockets, and connections over transports that features add')
   const total = app.metrics.counter('flylive_socket_connections_total', 'Connections accepted')
   const closed = app.metrics.counter('flylive_socket_closed_total', 'Connections closed, by close code', ['code'])
 
@@ -133,7 +136,7 @@ export default fp(async function sockets (app) {
     app.log.debug({ sessionId: session.id, userId: session.user.id, code }, 'socket closed')
   }
 
-  /** Opens a session over a feature's own link. */
+  /** Opens a session over a feature's own transport. */
   function openLinked<F> ({ identity, face, link }: Extract<OpenOptions<F>, { link: Link<F> }>, onEnd: (session: Session) => void, owner: string | undefined): Session {
     open.inc()
     total.inc()
@@ -236,9 +239,9 @@ export default fp(async function sockets (app) {
 }, { name: 'sockets', dependencies: ['config', 'clock', 'metrics', 'hooks', 'cluster', 'gate'] })
 
 /**
- * Closes a user's older connections on all servers when a new connection opens. A draining server closes them only
- * after the new session joins a room, so that a user who moves to another server stays in the room. It keeps
- * connections with audio open for {@link handOverMs} longer, so that the audio is not interrupted.
+ * When a user opens a new connection, closes the user's older connections on all servers. A draining server waits until
+ * the new session joins a room, so that a user who moves to another server stays in the room. A draining server keeps a
+ * connection with audio open for a further {@link handOverMs}, so that the audio is not interrupted.
  *
  * @returns a function to call with the session of each new connection
  */
@@ -246,7 +249,7 @@ function replaceOlderSessions (app: Pick<FastifyInstance, 'cluster' | 'hooks'> &
   const { cluster, hooks } = app
   const replaced = new WeakSet<Session>()
   const joined = new WeakSet<Session>()
-  // All servers receive these messages in the same order. A session that has not been announced yet is newer than the
+  // All servers receive these messages in the same order. A session that no message has announced yet is newer than the
   // session in the current message.
   const announced = new WeakSet<Session>()
   cluster.on('user:replaced', ({ userKey, keep }) => {

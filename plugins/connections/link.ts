@@ -13,9 +13,7 @@ export interface Link<F = unknown> {
   readonly queuedBytes: number
   /** @returns the size of a frame */
   bytesOf (frame: F): number
-  /**
-   * @returns false if the frame would exceed the queue limit. In that case, the caller closes the session with TOO_SLOW
-   */
+  /** @returns false if the frame does not fit in the send queue; the caller then closes the session with TOO_SLOW */
   write (frame: F): boolean
   /** Closes the connection with a code and its reason. */
   close (code: number, reason: CloseReason): void
@@ -23,7 +21,7 @@ export interface Link<F = unknown> {
   terminate (): void
 }
 
-/** @returns a link for a session without a connection; it passes all events to `onEvent` */
+/** @returns a transport for a session without a connection; it passes all events to `onEvent` */
 export function createCallbackLink (onEvent: (event: OutgoingEvent) => void): Link<OutgoingEvent> {
   return {
     open: true,

@@ -20,7 +20,7 @@ export interface ConnectionQuotas {
   /**
    * Counts a user's new connection until it closes.
    *
-   * @param elsewhere the result of {@link countElsewhere}, if the caller has already called it
+   * @param elsewhere the promise that {@link countElsewhere} returned, if the caller has already called that method
    * @param connection if undefined, the call counts nothing and only checks whether a new connection would be allowed
    * @throws TOO_MANY_CONNECTIONS (details `{limit}`) if the user has too many connections across all servers
    */
@@ -47,20 +47,20 @@ class ConnectionCounter {
 }
 
 /**
- * An address may have this many more connections than MAX_CONNECTIONS_PER_IP, so that clients with WebSockets can also
- * send HTTP requests.
+ * Number of connections that an address is allowed to open beyond MAX_CONNECTIONS_PER_IP, so that clients with
+ * WebSockets can also send HTTP requests.
  */
 const moreForRequests = 64
 
 /**
- * @returns a function that tests whether an address is exempt from the limit. Private addresses may belong to proxies,
- *   so they are exempt unless the limit is configured
+ * @returns a function that tests whether an address is exempt from the limit. Private addresses are exempt unless the
+ *   limit is configured, because such addresses may belong to proxies
  */
 const exemption = ({ variables }: FastifyInstance['config']) => variables.MAX_CONNECTIONS_PER_IP === undefined ? isPrivate : () => false
 
 /**
- * Closes new connections above the limit per address, even before they send a complete request. Has no effect with
- * TRUST_PROXY, because all connections then come from the proxy's address.
+ * Closes a new connection if its address has too many connections, even before the client sends a complete request. Has
+ * no effect with TRUST_PROXY, because all connections then come from the proxy's address.
  */
 export function limitSockets ({ config, server }: Pick<FastifyInstance, 'config' | 'server'>): void {
   if (config.TRUST_PROXY) return
@@ -93,7 +93,8 @@ export function createConnectionQuotas ({ config, directory, nodeId }: Pick<Fast
       return sessions.filter((session) => session.nodeId !== nodeId).length
     },
     async countUser (userKey, connection, elsewhere) {
-      // Count this connection before waiting, so that the user's concurrent connections are counted together.
+      // Count this connection before waiting, so that simultaneous new connections of a user cannot exceed the limit
+      // together.
       if (connection) users.add(userKey, connection)
       const here = users.get(userKey) + (connection ? 0 : 1)
       if (here > perUser || here + await (elsewhere ?? this.countElsewhere(userKey)) > perUser) throw withDetails(new TooManyConnections('you'), { limit: perUser })

@@ -25,7 +25,8 @@ export interface User {
 }
 
 /**
- * Converts a user's id to the string by which users are compared and stored: 42 and "42" are the same user.
+ * Converts a user's id to the string that identifies the user in comparisons and in storage: the ids 42 and "42" mean
+ * the same user.
  *
  * @param id the id from a token or a request
  */
@@ -46,7 +47,7 @@ export interface Identity {
   address?: string | undefined
 }
 
-/** Limits on what one session may send. */
+/** Limits on the incoming frames of one session. */
 export interface FloodLimits {
   messagesPerSecond: number
   messagesBurst: number
@@ -63,11 +64,11 @@ export interface SessionOptions<F = unknown> {
   link: Link<F>
   /** Epoch milliseconds. */
   connectedAt: number
-  /** Whether the link has a client connection. */
+  /** Whether the session has a client connection. */
   connected: boolean
   limits: FloodLimits
   reader: FrameReader
-  /** Checks an event that is sent to this session alone. */
+  /** Checks an event that is sent only to this session. */
   check?: (type: string, data: unknown) => void
   /** Called once when the session ends, before the client confirms the close. */
   onEnd?: (session: Session) => void
@@ -75,7 +76,7 @@ export interface SessionOptions<F = unknown> {
 
 /**
  * A user's session on this server: over a WebSocket, over a feature's own transport, or without a connection. When the
- * session ends, handlers of `session:close` remove it from its room and close its transports.
+ * session ends, handlers of `session:close` remove the session from its room and close its transports.
  */
 export class Session {
   readonly id = randomUUID()
@@ -92,8 +93,8 @@ export class Session {
   /** The room that the session is in. Set only by the rooms plugin. */
   roomId: string | null = null
   /**
-   * Whether the connection ended without a close frame. If so, the last events may not have reached the client. Set
-   * only by the session's link.
+   * Whether the connection ended without a close frame, so that the client may have missed the last events. Set only by
+   * the session's transport.
    */
   isLost = false
   /** Whether the session sends or receives audio. Set only by the media plugin. */
@@ -134,7 +135,8 @@ export class Session {
   }
 
   /**
-   * Applies the identity from a newer token of the same user. Called by the kernel, which restarts the expiry timers.
+   * Applies the identity from a newer token of the same user. Called by the kernel, which then restarts the session's
+   * expiry timers.
    */
   renew (identity: Identity): void {
     this.#identity = { ...this.#identity, ...identity }
@@ -144,7 +146,7 @@ export class Session {
     return !this.#closing && this.#link.open
   }
 
-  /** Why this server closed the session; undefined if the server did not close it with a close code. */
+  /** The close reason, if this server closed the session with a close code. */
   get endedFor (): CloseReason | undefined {
     return this.#endedFor
   }
@@ -164,7 +166,7 @@ export class Session {
   /**
    * Counts a frame of any kind against the limits; closes the session if the limits are exceeded.
    *
-   * @returns whether the frame may be handled
+   * @returns true if the frame is within the limits and can be handled
    */
   admit (bytes: number): boolean {
     if (this.#messages.take(1) && this.#bytes.take(bytes)) return true
@@ -172,7 +174,7 @@ export class Session {
     return false
   }
 
-  /** Sends one event to this session alone. */
+  /** Sends an event only to this session. */
   send (type: string, data: unknown): void {
     this.#check(type, data)
     this.write(createEvent(type, data))
@@ -213,14 +215,16 @@ export class Session {
     this.#write(frame)
   }
 
-  /** Writes a frame, or closes the session if its send queue would exceed the limit. Never waits for a slow client. */
+  /**
+   * Writes a frame, or closes the session if the frame does not fit in the send queue. Never waits for a slow client.
+   */
   #write (frame: unknown): void {
     if (frame !== undefined && !this.#link.write(frame)) this.close('TOO_SLOW')
   }
 
   /**
-   * Closes the session with a close code and its reason. The session leaves its room, and its transports are
-   * closed, without waiting for the client. Idempotent.
+   * Closes the session with a close code and its reason. Without waiting for the client, the session leaves its room
+   * and its transports are closed. Idempotent.
    */
   close (reason: CloseReason): void {
     if (this.#closing) return

@@ -10,7 +10,9 @@ import type { FrameReader, Identity, Session, UserId } from './session.ts'
 /** Options for a session over a feature's own transport, or without a connection. */
 export type OpenOptions<F = unknown> = {
   identity: Identity
-  /** Called when the session ends. `reason` is the server's close reason; undefined if the feature ended it. */
+  /**
+   * Called when the session ends. `reason` is the server's close reason; undefined if the feature ended the session.
+   */
   onClose?: (reason: CloseReason | undefined) => void
 } & ({
   face: Face<F>
@@ -25,13 +27,13 @@ export type OpenOptions<F = unknown> = {
 /** The session API for features. */
 export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | 'all' | 'ofUser'> {
   /**
-   * Checks a new connection over a feature's own transport, before its user is known. Counts the connection towards
-   * MAX_CONNECTIONS_PER_IP until it closes. Also counts it towards MAX_CONNECTIONS until it closes or gets a session.
-   * From then on, the session is counted instead.
+   * Checks a new connection over a feature's own transport, before the connection's user is known. Counts the
+   * connection towards MAX_CONNECTIONS_PER_IP until the connection closes. Also counts it towards MAX_CONNECTIONS until
+   * it closes or gets a session; the session is then counted instead.
    *
    * @param request the first HTTP request of the connection
-   * @param connection emits `close` once; if undefined, the call counts nothing and only checks whether a new
-   *   connection would be accepted
+   * @param connection an object that emits `close` once; if undefined, the call counts nothing and only checks whether
+   *   a new connection would be accepted
    * @returns the client's address
    * @throws DRAINING, OVERLOADED, TOO_MANY_CONNECTIONS
    */
@@ -40,13 +42,13 @@ export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | '
    * Identifies the user of a connection that {@link admit} has accepted, and counts the connection towards
    * MAX_CONNECTIONS_PER_USER until it closes. The caller then opens the session with the returned identity.
    *
-   * @param token undefined if the client sent none
+   * @param token the token; undefined if the client sent no token
    * @throws ORIGIN_NOT_ALLOWED, UNAUTHORIZED, UNAVAILABLE, FEATURE_DISABLED, TOO_MANY_CONNECTIONS, DRAINING
    */
   identify (request: IncomingMessage, token: string | undefined, connection: ClientConnection): Promise<Identity>
   /**
    * Opens a session that does not use one of the server's own WebSockets. The session counts towards MAX_CONNECTIONS.
-   * Like every session, it can join rooms, take seats, and send and receive audio; it can also be closed or kicked.
+   * The session can join rooms, take seats, send and receive audio, and be closed or kicked, like every other session.
    * When the session ends, it leaves its room. The session outlives reloads of its feature and is closed with
    * SHUTTING_DOWN when the feature is disabled.
    *
@@ -54,26 +56,27 @@ export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | '
    */
   open<F> (options: OpenOptions<F>): Session
   /**
-   * Replaces a session's token with a newer one. The session then ends when the newer token expires.
+   * Replaces a session's token with a newer token. The session then ends when the newer token expires.
    *
    * @throws FORBIDDEN if the newer token belongs to another user
    */
   renew (session: Session, identity: Identity): void
   /**
-   * Handles a frame that arrived over a feature's own link: decodes it with the session's face, runs the request and
-   * writes the reply. The limits on incoming messages apply.
+   * Handles a frame that arrived over a feature's own transport: decodes the frame in the session's message format,
+   * runs the request and writes the reply. The limits on incoming messages apply.
    */
   receive (session: Session, data: Buffer, isBinary: boolean): void
   /**
    * Sends one event to all of a user's sessions, on every server.
    *
-   * @returns true if the event was sent to all servers, false if only to this server
+   * @returns true if the event was sent to all servers, false if it was sent only on this server
    */
   toUser (userId: UserId, type: string, data: object): Promise<boolean>
   /**
    * Sends one event to every session on this server.
    *
-   * @param variants the event's data; if there are several variants, they are distributed evenly over the sessions
+   * @param variants the event's data. Each session receives one variant; the variants are distributed evenly over the
+   *   sessions
    */
   broadcast (type: string, ...variants: unknown[]): void
 }
@@ -84,7 +87,10 @@ export interface ConnectionOptions {
   face?: Face<string | Uint8Array>
   /** The owner of the path: `kernel`, or a feature's name. */
   owner?: string
-  /** Handles the session's frames instead of `face`. The frames are then not handled as requests. */
+  /**
+   * Handles the session's incoming frames. If set, the server does not decode these frames with `face` and does not
+   * handle them as requests.
+   */
   reader?: FrameReader
   /** Called after the session opens, before its first frame is handled. */
   opened?: (session: Session) => void
@@ -94,7 +100,7 @@ export interface ConnectionOptions {
  * Checks an event against the schema that the event's owner declares. Events without a declared schema are not
  * checked.
  *
- * @throws in development and tests, if the data does not match
+ * @throws in development and in tests, if the data does not match the schema
  */
 export type EventCheck = (type: string, data: unknown) => void
 
@@ -107,6 +113,6 @@ export interface Sockets extends FeatureSockets {
   readWith (reader: FrameReader): void
   /** Sets the function that checks events against their schemas. */
   checkWith (check: EventCheck): void
-  /** @returns the API for one feature, which owns the sessions it opens */
+  /** @returns the session API for one feature. The feature owns the sessions that it opens with this API */
   forFeature (name: string): FeatureSockets
 }

@@ -13,9 +13,9 @@ export interface WebSocketLimits {
   pongTimeoutMs: number
 }
 
-/** The close code that ws reports for a connection that ended without a close frame (RFC 6455, section 7.1.5). */
+/** The close code that the ws package reports if a connection ends without a close frame (RFC 6455, section 7.1.5). */
 const brokenCode = 1006
-/** How long a flooding client's connection stays open after the close frame, in milliseconds. */
+/** How long the server keeps a flooding client's connection open after sending a close frame, in milliseconds. */
 const floodCloseMs = 500
 
 /** Link over a WebSocket. Coalesces writes, limits the send queue and sends pings. */
@@ -107,14 +107,17 @@ export class WebSocketLink implements Link<Buffer> {
   }
 }
 
-/** When a frame is too large, ws closes the connection with a code but no reason. This function adds the reason. */
+/**
+ * If a client's frame is too large, the ws package closes the connection with a code but without a reason. This
+ * function adds the reason.
+ */
 function sendTooBigReason (ws: WebSocket): void {
   const close = ws.close.bind(ws)
   const tooBig: CloseReason = 'MESSAGE_TOO_BIG'
   ws.close = (code, reason = code === closeCodes[tooBig] ? tooBig : undefined) => close(code, reason)
 }
 
-// ws exports Sender, and WebSocket#send uses Sender.frame, but the type package does not declare Sender.
+// The ws package exports Sender, and WebSocket#send uses Sender.frame, but the type package does not declare Sender.
 const { Sender } = ws as unknown as {
   Sender: { frame (data: Buffer, options: { fin: boolean, opcode: number, mask: boolean, rsv1: boolean, readOnly: boolean }): Buffer[] }
 }

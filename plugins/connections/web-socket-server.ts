@@ -13,7 +13,7 @@ export const subprotocol = 'msab.v1'
 const closeTimeoutMs = 2000
 
 /**
- * Registers the WebSocket server, which receives upgrades from the gate.
+ * Registers the WebSocket server. The gate (plugins/gate) passes upgrade requests to this server.
  *
  * @param closeAll closes every session; called when the server stops
  */
@@ -22,10 +22,11 @@ export async function registerWebSocketServer (app: FastifyInstance, closeAll: (
     options: {
       server: app.gate.webSockets as Server,
       maxPayload: app.config.WS_MAX_FRAME_BYTES,
-      // With this setting, ws handles one frame per socket per turn of the event loop, so that a burst of frames from
-      // one client does not delay other clients.
+      // With this setting, the ws package handles one frame per socket per turn of the event loop, so that a burst of
+      // frames from one client does not delay other clients.
       allowSynchronousEvents: false,
-      // Compression saves little on small JSON frames, and each message would have to be encoded separately per socket.
+      // Compression saves little for small JSON frames, and the server would have to compress each message separately
+      // for each socket.
       perMessageDeflate: false,
       handleProtocols: (offered: Set<string>, request: IncomingMessage) => {
         const { subprotocol: wanted = subprotocol } = app.gate.entranceOf(request) ?? {}
@@ -33,7 +34,7 @@ export async function registerWebSocketServer (app: FastifyInstance, closeAll: (
         return offered.has(wanted) ? wanted : false
       }
     },
-    // If the client sent invalid data, ws itself closes the connection with the appropriate code.
+    // If the client sent invalid data, the ws package itself closes the connection with the appropriate code.
     errorHandler: (err, ws, request) => {
       if (ws.readyState !== ws.OPEN) return app.log.debug({ err, ip: request.ip }, 'socket error')
       app.log.error({ err }, 'failed to open a session for a connection')
@@ -53,13 +54,13 @@ export async function registerWebSocketServer (app: FastifyInstance, closeAll: (
     }
   })
   endFailedUpgrades(app)
-  // Emitted if the headers of an upgrade are invalid.
+  // The ws package emits this event if the headers of an upgrade request are invalid.
   app.websocketServer.on('wsClientError', (error, socket, request) => {
     refuseUpgrade(app.log, request, socket, new ValidationFailed(error.message) as CodedError, ['sec-websocket-version: 13'])
   })
 }
 
-/** Rejects an upgrade if opening its WebSocket throws. Without this, the client would wait forever. */
+/** Rejects an upgrade if opening its WebSocket throws. Without this rejection, the client would wait forever. */
 function endFailedUpgrades ({ log, websocketServer }: FastifyInstance): void {
   const open = websocketServer.handleUpgrade.bind(websocketServer)
   websocketServer.handleUpgrade = (request, socket, head, opened) => {

@@ -23,7 +23,7 @@ export default fp(async function contract (app) {
 
   app.decorate('contract', () => {
     const generations = app.features.generations().sort((a, b) => a.name < b.name ? -1 : 1)
-    // Each reload creates a new generation object, so comparing the objects detects every change.
+    // Each reload of a feature creates a new generation object, so comparing the objects detects every change.
     const of = [kernelRoutes.length, ...generations]
     if (latest?.of.length === of.length && of.every((part, i) => part === latest?.of[i])) return latest.tables
     const tables = {

@@ -13,7 +13,7 @@ export function createMemoryDirectory (): SessionDirectory {
       sessions?.delete(sessionId)
       if (sessions?.size === 0) users.delete(userKey)
     },
-    async removeNode () { /* This server is the only one, and it is alive. */ },
+    async removeNode () { /* This server is the only server, so no dead server exists. */ },
     async sessionsOf (userKey) {
       return [...users.get(userKey)?.values() ?? []]
     }

@@ -25,7 +25,7 @@ redis.call('SADD', KEYS[2], ARGV[3])
 redis.call('EXPIRE', KEYS[2], ARGV[4])
 `
 
-/** Number of sessions removed per script call. */
+/** Maximum number of sessions that one call of the script removes. */
 const batch = 500
 
 /**

@@ -3,8 +3,9 @@ import type { z } from 'zod'
 import type { EventCheck } from '../connections/sockets.ts'
 
 /**
- * Creates a function that checks outgoing events. Outside production, it throws if an event does not match its schema.
- * In production, such an event is counted and still sent; the first one of each type is logged.
+ * Creates a function that checks outgoing events. Outside production, the function throws if an event does not match
+ * its schema. In production, the function counts such an event, but the event is still sent. The first such event of
+ * each type is logged.
  *
  * @param schemaOf returns the declared schema of an event type
  */
@@ -22,7 +23,7 @@ export function createEventCheck ({ config, log, metrics }: Pick<FastifyInstance
       const problems = result.error.issues.map(({ path, message }) => `${path.join('.') || 'data'}: ${message}`).join('; ')
       return new Error(`The event ${type} does not match its schema: ${problems}`)
     } catch (error) {
-      // A feature's own check in the schema has thrown.
+      // The schema may contain a feature's own check, which may throw.
       return error as Error
     }
   }
@@ -39,7 +40,7 @@ export function createEventCheck ({ config, log, metrics }: Pick<FastifyInstance
 
   if (config.NODE_ENV === 'production') {
     return (type, data) => {
-      // The check must not delay the event.
+      // The check runs later, so that it does not delay the event.
       if (sent.push({ type, data }) === 1) setImmediate(checkSent)
     }
   }

@@ -9,11 +9,12 @@ import type { MessageContext, MessageOptions, MessageRoute, RouteTable } from '.
 
 export interface MessageDispatcher {
   /**
-   * Runs a request as if the session had sent it over its connection. The same schemas, limits, metrics and errors
-   * apply, and the request waits its turn among the session's other requests. The handler's `afterReply` callbacks run
-   * after the caller receives the reply.
+   * Runs a request as if the session's client had sent the request. The same schemas, limits, metrics and errors apply,
+   * and the request waits its turn among the session's other requests. The handler's `afterReply` callbacks run after
+   * the caller receives the reply.
    *
-   * Do not await this in an exclusive handler of the same session: the request waits for that handler.
+   * Do not await this call in an exclusive handler of the same session, because the request waits for that handler to
+   * finish.
    *
    * @returns the reply's data
    * @throws an error with a code: UNKNOWN_TYPE, FEATURE_DISABLED, VALIDATION_FAILED,
@@ -25,17 +26,17 @@ export interface MessageDispatcher {
 
 /** Runs requests in order: checks schemas and limits, calls handlers, and counts outcomes. */
 export interface Execution extends MessageDispatcher {
-  /** Decodes a frame with the session's face, runs the request, and sends the reply. */
+  /** Decodes a frame in the session's message format, runs the request, and sends the reply. */
   read: FrameReader
   /** Makes the session's later requests wait for the promise `until` and for the promises of earlier `hold` calls. */
   hold (session: Session, until: Promise<unknown>): void
 }
 
-/** A request that a client sent, or that code dispatched for a session. */
+/** A request that a client sent, or that the server dispatched for a session. */
 interface SessionRequest {
   session: Session
   id?: string | number | undefined
-  /** Undefined if no type could be read from the frame. */
+  /** The request's type; undefined if the frame contains no readable type. */
   type: string | undefined
   data?: unknown
   /** Size of the frame that contained the request; 0 for a dispatched request, which has no frame. */
@@ -56,8 +57,7 @@ interface SessionRequest {
 /** The outcome of a request. `cause` is the original error. */
 type Outcome = { ok: true, data: unknown } | { ok: false, error: WireError, cause: unknown }
 
-// In seconds. Most messages take well under a millisecond; the upper buckets reveal a store or backend
-// that hangs.
+// In seconds. Most requests take well under a millisecond. The upper buckets reveal a store or backend that hangs.
 const latencyBuckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10]
 
 /** Limits on a session's requests that are waiting for an exclusive request (docs/protocol.md, "Frames"). */
@@ -69,8 +69,8 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
   /** The number and total size of each session's waiting requests. */
   const waiting = new WeakMap<Session, { requests: number, bytes: number }>()
   /**
-   * The promise that each session's later requests wait for. It settles once all exclusive requests finish and all
-   * waiting requests start.
+   * For each session, the promise that its later requests wait for. The promise settles once the session's exclusive
+   * requests have finished and its waiting requests have started.
    */
   const barriers = new WeakMap<Session, Promise<unknown>>()
 
@@ -165,7 +165,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
     const call = `request ${request.type}`
     let inFlight: Pick<InFlight, 'run'> | undefined
     try {
-      // Look up the route only now: a reload may have replaced it while the request waited.
+      // Look up the route only now, because a reload may have replaced the route while the request waited.
       const resolved = routes.resolve(request.type)
       inFlight = resolved.inFlight
       const data = await inFlight.run(() => handle(request, resolved.route, callbacks), call)
@@ -176,7 +176,8 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
     } finally {
       request.started?.()
     }
-    // Run the callbacks as a call with the request's name, so that their faults are attributed to the request.
+    // Run the callbacks as a call with the request's name, so that faults in the callbacks are attributed to the
+    // request.
     if (callbacks.length > 0) request.afterReply(() => inFlight?.run(() => runAll(callbacks, request), call))
   }
 
@@ -189,7 +190,8 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
       const key = route.limit.perRoom === true ? `${room?.roomId ?? ''} ${session.userKey}` : session.userKey
       const { name = route.type, perMinute, eventual = false } = route.limit
       const counted = eventual ? limits.count(name, key, perMinute) : limits.consume(name, key, perMinute)
-      // The session's later requests also wait, so that handlers start in order of arrival.
+      // Make the session's later requests wait as well, so that handlers start in the order in which the requests
+      // arrived.
       if (eventual && counted) hold(session, counted)
       if (counted) await counted
     }

@@ -1,7 +1,7 @@
 import type { z } from 'zod'
 import type { MessageTable } from './routes.ts'
 
-/** A field of a message, and whether clients send it or receive it. */
+/** A field of a message, and whether clients send or receive the field. */
 interface Field {
   type: string
   name: string
@@ -29,7 +29,7 @@ const keyOf = ({ type, name, sent }: Field) => `${type} ${name} ${sent}`
  * Finds fields that two owners declare for the same message, such as the reply to `room:join`. One owner's value would
  * overwrite the other owner's value.
  *
- * @returns one message per field of `table` that another owner also declares
+ * @returns one error message per field of `table` that another owner also declares
  */
 export function fieldConflicts (table: MessageTable, others: readonly (MessageTable & { owner: string })[]): string[] {
   const owners = new Map(others.flatMap((other) => fieldsOf(other).map((field) => [keyOf(field), other.owner] as const)))

@@ -1,16 +1,19 @@
 import { unavailable } from '../errors/codes.ts'
 import { afterReading } from '../errors/timeout.ts'
 
-/** Supervises the calls into a feature's code. */
+/** Supervises calls to a feature's code. */
 export interface CallSupervision {
-  /** How long a call may take, in milliseconds. */
+  /** Deadline of a call, in milliseconds. */
   readonly deadlineMs: number
-  /** Runs the feature's code. Faults in anything that the code starts are attributed to the call. */
+  /**
+   * Runs the feature's code. Faults in this code, and in asynchronous work that it starts, are attributed to the call.
+   */
   enter<T> (call: string, code: () => T): T
   /**
    * Called when a call fails.
    *
-   * @param isMistake whether an error with a code also counts as a failure; otherwise, it counts as a regular reply
+   * @param isMistake whether an error with a code also counts as a failure; if false, such an error counts as a regular
+   *   reply
    */
   failed (call: string, error: unknown, isMistake: boolean): void
   /**
@@ -32,7 +35,7 @@ export interface RunOptions {
 
 /**
  * The in-flight calls of one owner (the kernel or a feature). When the owner's handlers are replaced, running calls are
- * allowed to finish. A timeout cancels the calls that are still running.
+ * allowed to finish, until a timeout cancels them.
  */
 export interface InFlight {
   readonly running: number
@@ -42,7 +45,7 @@ export interface InFlight {
    * Runs a call and counts it as in flight until it finishes or its deadline passes.
    *
    * @param name the name of the call in the log, such as `request room:join`
-   * @returns what the call returns; if that is a promise, it also rejects on `end()` and after the deadline
+   * @returns what the call returns. A returned promise also rejects on `end()` and after the deadline
    * @throws what the call throws; UNAVAILABLE after the deadline
    */
   run<T> (call: () => T, name?: string, options?: RunOptions): T
@@ -71,7 +74,7 @@ export function lateError (call: string, ms: number): Error {
   return error
 }
 
-/** Whether a call failed with this error because it exceeded its deadline. */
+/** Whether the error means that a call exceeded its deadline. */
 export const isLate = (error: unknown): boolean => typeof error === 'object' && error !== null && lateErrors.has(error)
 
 interface RunningCall {
@@ -79,7 +82,7 @@ interface RunningCall {
   ended: (error: Error) => void
 }
 
-/** @param supervision if omitted, calls have no deadline */
+/** @param supervision supervises the calls; if omitted, calls have no deadline */
 export function createInFlight (supervision?: CallSupervision): InFlight {
   const running = new Set<RunningCall>()
   const waiting: (() => void)[] = []

@@ -21,8 +21,8 @@ declare module 'fastify' {
 }
 
 /**
- * The message router: validates requests and replies, sends one reply per request, and applies rate
- * limits. The kernel and the features register the message types.
+ * The message router: validates requests and replies, sends one reply per request, and applies rate limits. The kernel
+ * and the features register message types with this router.
  */
 export default fp(async function messages (app) {
   const routes = createRouteTable()

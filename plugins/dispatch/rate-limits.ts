@@ -3,7 +3,7 @@ import { rateLimited } from '../errors/codes.ts'
 import { createLimiter, MinuteCounter } from '../redis/limiter.ts'
 import type { Limiter, Usage } from '../redis/limiter.ts'
 
-/** Limits messages per user per minute, counted across all servers. */
+/** Limits the number of messages per user and minute. Messages on all servers count together. */
 export interface RateLimits {
   /**
    * Counts a message exactly, with a round trip to Redis.
@@ -16,7 +16,7 @@ export interface RateLimits {
   /**
    * Counts a message, usually without waiting for Redis. A server admits at most {@link uncountedShare} of the limit
    * before it reads how many messages the other servers have received. A user with sessions on several servers may
-   * therefore exceed the limit by this share per additional server.
+   * therefore exceed the limit by this share for each additional server.
    *
    * @returns undefined if the message is admitted immediately; otherwise a promise, which rejects with RATE_LIMITED if
    *   the limit is exceeded
@@ -27,16 +27,16 @@ export interface RateLimits {
 
 /** How long a server collects counts before it reports them to Redis, in milliseconds. */
 const reportMs = 100
-/** The share of a limit that a server admits without a reply from Redis. The server admits at least one message. */
+/** The share of a limit that a server admits without a reply from Redis; at least one message is admitted this way. */
 const uncountedShare = 1 / 20
 
 /** The counts of one limit. */
 interface Counts {
-  /** Messages on all servers, by key: the last count from Redis plus this server's later messages. */
+  /** Number of messages on all servers, by key: the last count from Redis plus this server's later messages. */
   total: MinuteCounter
-  /** Messages that this server has not reported yet, by key. */
+  /** Number of messages that this server has not reported yet, by key. */
   unreported: Map<string, number>
-  /** Messages in `unreported` or in a report that Redis has not confirmed yet, by key. */
+  /** Number of messages that are in `unreported`, or in a report that Redis has not confirmed yet, by key. */
   unconfirmed: Map<string, number>
   /** The count in Redis. */
   shared: Limiter
@@ -50,8 +50,8 @@ function add (counts: Map<string, number>, key: string, change: number): number 
 }
 
 /**
- * @param redis makes the counts cluster-wide; if Redis is unreachable, each server counts only its own
- * messages
+ * @param redis the store for counts across all servers; if Redis is unreachable, each server counts only its own
+ *   messages
  */
 export function createRateLimits (redis: Redis | undefined): RateLimits {
   const limits = new Map<string, Counts>()
@@ -61,8 +61,8 @@ export function createRateLimits (redis: Redis | undefined): RateLimits {
       total: new MinuteCounter(),
       unreported: new Map<string, number>(),
       unconfirmed: new Map<string, number>(),
-      // No real maximum, because the limit may change while the server runs. The code below compares the count with
-      // the limit.
+      // This limiter has no real maximum, because the limit may change while the server runs. The code below compares
+      // the count with the limit.
       shared: createLimiter(redis, { name: `ratelimit:${name}`, max: Number.MAX_SAFE_INTEGER, windowSeconds: 60 })
     }
     limits.set(name, counts)
@@ -83,7 +83,7 @@ export function createRateLimits (redis: Redis | undefined): RateLimits {
   }
 
   function reportAll (counts: Counts): void {
-    for (const key of [...counts.unreported.keys()]) report(counts, key).catch(() => { /* These messages are not counted in Redis. */ })
+    for (const key of [...counts.unreported.keys()]) report(counts, key).catch(() => { /* Redis does not count the messages of a failed report. */ })
   }
 
   async function confirm (counts: Counts, key: string, perMinute: number): Promise<void> {

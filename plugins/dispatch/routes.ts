@@ -15,9 +15,9 @@ export interface RequestLimit {
   /** Message types with the same limit name share one limit. Default: the message type. */
   name?: string
   /**
-   * Whether to count requests without waiting for Redis, unless a user sends many at once. Handlers still start in
-   * order of arrival. A user with sessions on several servers may exceed the limit by a twentieth per additional
-   * server.
+   * Whether to count requests without waiting for Redis, unless a user sends many requests at once. Handlers still
+   * start in the order in which the requests arrive. A user with sessions on several servers may exceed the limit by a
+   * twentieth for each additional server.
    */
   eventual?: boolean
 }
@@ -32,7 +32,7 @@ export interface MessageOptions extends MessageSchemas {
   exclusive?: boolean
   /** Whether the request starts immediately, even while an exclusive request of the session is pending. */
   immediate?: boolean
-  /** Limits the requests per minute, counted across all servers. Default: no limit. */
+  /** Limits the number of requests per minute. Requests on all servers count together. Default: no limit. */
   limit?: RequestLimit
   /**
    * Shortens a reply whose frame exceeds `maxEventBytes`.
@@ -70,8 +70,8 @@ export interface MessageRegistrar {
    */
   adds (to: string, fields: z.ZodObject): void
   /**
-   * Declares fields that the feature adds to another owner's request. If a `room:join` request creates
-   * the room, the values are also stored in the room record, as `options`.
+   * Declares fields that the feature adds to another owner's request. If a `room:join` request creates the room, the
+   * values of these fields are also stored in the room record, as `options`.
    */
   accepts (to: string, fields: z.ZodObject): void
 }
@@ -82,7 +82,7 @@ export interface MessageRoute extends MessageOptions {
 }
 
 /**
- * Everything that one owner (the kernel or a feature) adds to the contract; installed and removed as a
+ * Everything that one owner (the kernel or a feature) adds to the contract. The table is installed and removed as a
  * unit.
  */
 export interface MessageTable {
@@ -137,7 +137,7 @@ export function createMessageRecorder (claim: (type: string) => void = () => {})
 /**
  * Adds fields to a message's schema and keeps the schema's description.
  *
- * @returns the unchanged schema if it is not an object schema or nothing is added
+ * @returns the extended schema; the unchanged schema if it is not an object schema or there are no fields to add
  */
 export function withAdditions<T extends z.ZodType> (type: string, schema: T, additions: readonly Addition[]): T {
   const added = additions.filter(({ to }) => to === type)
@@ -147,12 +147,12 @@ export function withAdditions<T extends z.ZodType> (type: string, schema: T, add
   return (meta === undefined ? whole : whole.meta(meta)) as unknown as T
 }
 
-// Does not use instanceof: a feature may have its own copy of zod.
+// This check does not use instanceof, because a feature may have its own copy of zod.
 const isObject = (schema: z.ZodType): schema is z.ZodObject => schema.def.type === 'object' && 'extend' in schema
 
 /**
- * The results of {@link withRoom}, reused when a feature is reloaded, because zod compiles each schema on its first
- * use.
+ * The results of {@link withRoom}. They are reused when a feature is reloaded, because zod compiles each new schema on
+ * its first use.
  */
 const roomRequests = new WeakMap<z.ZodObject, z.ZodObject>()
 
@@ -181,10 +181,11 @@ export interface RouteTable {
   /** @returns the owner of a message type: the kernel or a feature */
   ownerOf (type: string): string | undefined
   /**
-   * Replaces the table of an owner (the kernel or a feature) atomically. In-flight requests finish in the old handlers.
+   * Replaces the table of an owner (the kernel or a feature) atomically. In-flight requests finish with the old
+   * handlers.
    *
-   * @param table undefined removes all of the owner's types
-   * @param inFlight counts the in-flight requests of the new handlers
+   * @param table the new table; undefined removes all message types of the owner
+   * @param inFlight tracks the in-flight requests of the new handlers
    * @throws if a type belongs to another owner; in that case, nothing changes
    */
   install (owner: string, table: MessageTable | undefined, inFlight?: InFlight): void

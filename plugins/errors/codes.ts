@@ -54,12 +54,12 @@ export function withDetails<T extends Error> (error: T, details: unknown): T & {
   return Object.assign(error, { details })
 }
 
-/** @returns an UNAVAILABLE error for a dependency that is down; its details mark it as retryable */
+/** @returns an UNAVAILABLE error for a dependency that is down; the error's details mark the error as retryable */
 export function unavailable (message: string, cause?: unknown) {
   return withDetails(cause === undefined ? new Unavailable(message) : new Unavailable(message, { cause }), { retryable: true })
 }
 
-/** @param retryAfterMs how long until the limit allows a retry, in milliseconds */
+/** @param retryAfterMs time until the limit allows a retry, in milliseconds */
 export function rateLimited (retryAfterMs: number) {
   return withDetails(new RateLimited(), { retryAfterMs })
 }
@@ -108,7 +108,7 @@ export function toWire (error: unknown): { status: number, wire: WireError } {
 
 /**
  * @param issues the issues of a zod error
- * @returns VALIDATION_FAILED with one `{path, message}` per issue, at most 20, as details
+ * @returns a VALIDATION_FAILED error. Its details contain one `{path, message}` per issue, for at most 20 issues
  */
 export function validationFailed (issues: readonly { path: readonly PropertyKey[], message: string }[]) {
   const details = issues.slice(0, 20).map((issue) => ({ path: issue.path.map(String).join('.'), message: issue.message }))

@@ -10,7 +10,7 @@ export function frameworkErrors (error: Error, _request: unknown, reply: Pick<Fa
   reply.code(status).send({ error: wire })
 }
 
-/** @returns the room in a route's parameters, for the log */
+/** @returns the id of the room in a route's parameters, for the log */
 const roomOf = (params: unknown) => {
   const { roomId } = Object(params) as { roomId?: string }
   return roomId === undefined ? {} : { roomId }
@@ -18,9 +18,9 @@ const roomOf = (params: unknown) => {
 
 /**
  * Makes a Fastify instance send errors in the format of the REST API, `{"error":{"code","message","details?"}}`. The
- * kernel and each feature's child instance use this format.
+ * kernel's instance and each feature's child instance use this format.
  *
- * @param app the instance, before any routes are registered
+ * @param app the instance, which must not have any routes yet
  */
 export function useWireErrors (app: FastifyInstance): void {
   app.setErrorHandler((error, request, reply) => {
@@ -39,7 +39,7 @@ export function useWireErrors (app: FastifyInstance): void {
 /** Sends an error in the format of the REST API. */
 export function sendError (request: FastifyRequest, reply: FastifyReply, status: number, wire: WireError): FastifyReply {
   const { 'content-length': length = '0', 'transfer-encoding': encoding } = request.headers
-  // Close the connection, because the rest of the request body will not be read.
+  // Close the connection, because the server does not read the rest of the request body.
   if (!request.raw.complete && (length !== '0' || encoding !== undefined)) reply.header('connection', 'close')
   if (status === 503) reply.header('retry-after', '1')
   const { retryAfterMs } = { ...wire.details as object } as { retryAfterMs?: number }

@@ -13,7 +13,7 @@ export const wireError = z.object({
 
 /**
  * Returns the schemas of a route's error responses, to be spread into the route's `response`. Do not list errors that
- * every route may return (invalid data, missing key, rate limit): the generated docs include them.
+ * every route may return (invalid data, missing key, rate limit), because the generated docs add these errors.
  *
  * @param errors constructors from an errors.ts
  * @returns schemas by HTTP status. The type has no keys, so that handlers are type-checked against the success

@@ -16,11 +16,11 @@ export function afterReading (ms: number, fn: () => void): () => void {
 }
 
 /**
- * Waits for a promise for a limited time, measured by {@link afterReading}. If the promise settles after the timeout,
- * its result is ignored, even if it is a rejection.
+ * Waits for a promise for a limited time, measured by {@link afterReading}. If the promise resolves or rejects after
+ * the timeout, its result is ignored.
  *
  * @param ms the timeout, in milliseconds
- * @param onTimeout returns the result to use instead, or throws to reject
+ * @param onTimeout called after the timeout. Its return value or error becomes the result
  * @returns what the promise resolves with, or what `onTimeout` returns
  * @throws what the promise rejects with, or what `onTimeout` throws
  */

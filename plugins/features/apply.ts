@@ -21,21 +21,25 @@ export interface Changed {
 }
 
 export interface Change {
-  /** The features to build, in the plan's order. */
+  /** The features to build, in the order of the plan. */
   load?: readonly Prepared[]
-  /** The features to take out of service, in the plan's order. */
+  /** The features to take out of service, in the order of the plan. */
   unload?: readonly string[]
-  /** Persists the change before the new generations go into service. If this function throws, nothing changes. */
+  /** Persists the change before the new generations go into service. If `commit` throws, nothing changes. */
   commit?: (() => Promise<void>) | undefined
 }
 
 /** Carries out a plan: builds new generations of features, and takes features out of service. */
 export interface Executor {
-  /** Finds the running generation that handles an HTTP request. Called only if the request matches no kernel route. */
+  /**
+   * Finds the running feature generation that handles an HTTP request. Called only if the request matches no kernel
+   * route.
+   */
   find (method: string, url: string): Generation | undefined
   /**
-   * Builds the new generations, calls `commit`, and puts the new generations into service atomically. Then drains and
-   * closes the old generations. If anything fails before the new generations are in service, nothing changes.
+   * Builds the new generations, calls `commit`, and puts the new generations into service atomically. Then waits for
+   * the in-flight calls of the old generations, and closes the old generations. If anything fails before the new
+   * generations are in service, nothing changes.
    *
    * @throws FEATURE_LOAD_FAILED, and any error that `commit` throws
    */
@@ -45,7 +49,8 @@ export interface Executor {
 }
 
 /**
- * Maximum wait for a feature's in-flight calls during shutdown, in milliseconds. All clients are disconnected by then.
+ * Maximum wait for a feature's in-flight calls during shutdown, in milliseconds. By that time, all clients are already
+ * disconnected.
  */
 const stopMs = 3000
 
@@ -54,7 +59,9 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
   const { get, running, serving } = registry
   const drainMs = app.config.FEATURES_DRAIN_SECONDS * 1000
   const loadTime = metrics.histogram('flylive_feature_load_seconds', 'Time from the start of a load until the new feature generation handles requests', ['feature'], [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5])
-  /** Undefined while the router is outdated; the next request rebuilds it. */
+  /**
+   * The router for the HTTP routes of features; undefined while outdated, until the next request rebuilds the router.
+   */
   let router: FeatureRouter | undefined = createRouter([])
 
   async function build (load: readonly Prepared[], claims: Claims, commit: Change['commit']): Promise<Generation[]> {
@@ -119,7 +126,7 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
   }
 
   /**
-   * Closes a generation, then disposes of its kept resources, except those that the running generation also keeps.
+   * Closes a generation, then disposes of its kept resources, except resources that the running generation also keeps.
    * If closing times out, the disposal starts anyway.
    */
   async function close ({ name, app, kept, supervision }: Generation): Promise<void> {
@@ -178,8 +185,8 @@ export interface Prepared {
 /** The HTTP routes of the unchanged features, plus the routes that new generations claim. */
 export interface Claims {
   /**
-   * The current router if the change replaces no running generation. Otherwise undefined until a new generation claims
-   * a route, because most features have no routes.
+   * The current router if the change replaces no running generation. If the change replaces a running generation,
+   * undefined until a new generation claims a route, because most features have no routes.
    */
   router: FeatureRouter | undefined
   /** The generations that the change does not replace. */
@@ -202,7 +209,7 @@ function release (claims: Claims): void {
 export async function buildNext (app: FastifyInstance, { registry, supervisor, claims }: { registry: Registry, supervisor: Supervisor, claims: Claims }, { name, module, config }: Prepared, pending: ReadonlyMap<string, Generation>): Promise<Generation> {
   const { running, serving } = registry
   const find = (other: string) => pending.get(other) ?? running(other)
-  // Emptied after the build, so that the new generation holds no references to other generations.
+  // This list is emptied after the build, so that the new generation holds no references to other generations.
   let others = [...serving().filter((other) => other.name !== name && !pending.has(other.name)), ...pending.values()]
   try {
     const number = registry.numberOf(name)
@@ -249,7 +256,8 @@ export async function buildNext (app: FastifyInstance, { registry, supervisor, c
 }
 
 /**
- * @returns one error message per decorator that a running dependent requires and the new generation no longer provides
+ * @returns one error message per decorator that the new generation no longer provides, although a running dependent
+ *   requires the decorator
  */
 function missingDecorators ({ running, serving }: Registry, name: string, provides: readonly string[]): string[] {
   const before = running(name)?.provides ?? []

@@ -13,7 +13,7 @@ import { withoutMasks } from '../schema/variables.ts'
 export interface Transition {
   load?: readonly Prepared[]
   unload?: readonly string[]
-  /** Persists the change before the new generations go into service. If this function throws, nothing changes. */
+  /** Persists the change before the new generations go into service. If `commit` throws, nothing changes. */
   commit?: () => Promise<void>
 }
 
@@ -36,11 +36,14 @@ export interface Transitions {
   makeEach (transition: Omit<Transition, 'commit'>): Promise<Plan>
   /** Runs a step for a feature. If the step throws, the error is recorded in the registry. */
   attempt (name: string, step: () => Promise<unknown>): Promise<void>
-  /** Marks a feature's current settings as handled: this server has applied them, or will not retry them. */
+  /**
+   * Marks a feature's current settings as handled: this server has applied the settings, or will not try to apply them
+   * again.
+   */
   follow (name: string): void
 }
 
-/** Whether a retry may succeed, because a later change to another feature may remove the cause of the error. */
+/** Whether a later change to another feature may remove the cause of the error, so that a retry may succeed. */
 const mayPass = (error: unknown) => isCoded(error) && (error.code === 'DEPENDENCY_DISABLED' || error.code === 'FEATURE_IN_USE')
 
 export function createTransitions (registry: Registry, executor: Executor, desired: DesiredState): Transitions {
@@ -50,7 +53,7 @@ export function createTransitions (registry: Registry, executor: Executor, desir
     const now = targets()
     const next = new Map<string, FeatureTarget>(now)
     for (const name of unload) next.delete(name)
-    // Prepared features are always built: their code may have changed.
+    // Prepared features are always built, because their code may have changed.
     for (const { name, module: { dependencies } } of load) next.set(name, { dependencies, version: Symbol(name) })
     const { load: order, unload: off, refused } = plan(now, next, (name) => registry.known.has(name))
     return { load: order, unload: [...off, ...unload.filter((name) => !now.has(name))], refused }
@@ -111,8 +114,8 @@ export function createTransitions (registry: Registry, executor: Executor, desir
 }
 
 /**
- * The changes that an admin can make. Each change is atomic: either this server applies it and writes it
- * to the cluster-wide settings, or nothing changes.
+ * The changes that an admin can make. Each change is atomic: either this server applies the change and writes it to the
+ * cluster-wide settings, or nothing changes.
  */
 export interface Commands {
   enable (name: string, cascade: boolean): Promise<Changed>
@@ -140,7 +143,7 @@ export function createCommands (registry: Registry, desired: DesiredState, { pre
   }
 
   /**
-   * Imports the code of a feature and of its direct and indirect dependencies, except those that are
+   * Imports the code of a feature and of its direct and indirect dependencies, except features that are already
    * running.
    */
   async function importNeeded (name: string, modules = new Map<string, FeatureModule>()): Promise<Map<string, FeatureModule>> {
@@ -172,7 +175,7 @@ export function createCommands (registry: Registry, desired: DesiredState, { pre
         return await make({
           load: [...modules].map(([one, module]) => prepare(one, module)),
           commit: () => set(switchAll(names, true), (all) => {
-            // Another server may have disabled a dependency concurrently.
+            // Another server may have disabled a dependency in the meantime.
             const off = [...modules.values()].flatMap((module) => module.dependencies.filter((other) => known.has(other) && !isWanted(other, all)))
             if (off.length > 0) throw dependencyDisabled(name, off)
           })
@@ -189,7 +192,7 @@ export function createCommands (registry: Registry, desired: DesiredState, { pre
       return await make({
         unload: names,
         commit: () => set(switchAll(names, false), (all) => {
-          // Another server may have enabled a dependent concurrently.
+          // Another server may have enabled a dependent in the meantime.
           const left = [...known].filter(([other, { generation, module }]) => !names.includes(other) && isWanted(other, all) &&
             (generation?.module ?? module)?.dependencies.some((on) => names.includes(on)) === true).map(([other]) => other)
           if (left.length > 0) throw featureInUse(name, left)

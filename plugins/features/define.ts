@@ -18,7 +18,7 @@ export interface FeatureMeta<C extends z.ZodObject> {
   name: string
   /** The features and kernel plugins that this feature requires. Dependencies start before the feature. */
   dependencies?: readonly string[]
-  /** The decorators that the dependencies must provide, even after they are reloaded. */
+  /** The decorators that the dependencies must provide, even after a reload of the dependencies. */
   decorators?: readonly string[]
   /** Schema of the feature's settings. The module exports the same schema as `config`. */
   config?: C
@@ -27,9 +27,9 @@ export interface FeatureMeta<C extends z.ZodObject> {
 /**
  * Creates a feature from a plugin. The result is the default export of the feature's module.
  *
- * @param plugin receives the Fastify instance and the settings. The settings are parsed by `config`, even if the
- * feature is registered as a plain plugin (in a test, for example) with incomplete settings
- * @returns a plugin for the loader, `app.register` and @fastify/autoload
+ * @param plugin receives the Fastify instance and the settings. The settings are always parsed with the schema
+ *   `config`, even if a test registers the feature as a plain plugin with incomplete settings
+ * @returns a plugin that the loader, `app.register` and @fastify/autoload accept
  */
 export function defineFeature<C extends z.ZodObject = z.ZodObject<Record<never, never>>> (
   plugin: (app: FeatureInstance, options: z.output<C>) => Promise<void>,

@@ -25,7 +25,8 @@ export interface FeatureModule {
   decorators: readonly string[]
   version: string | undefined
   /**
-   * The message types of the feature's requests, from its `requests` export. Available even while the feature is off.
+   * The message types of the feature's requests, from its `requests` export. The types are available even while the
+   * feature is off.
    */
   types: readonly string[]
   /** The feature's error table, from its `errors` export. */
@@ -41,9 +42,10 @@ const entries = ['index.ts', 'index.js', 'index.mjs']
 const roots = new Map<string, string>()
 
 /**
- * Finds features: folders with an index file.
+ * Finds features, which are subfolders with an index file.
  *
- * @param folders absolute paths; later folders override earlier folders
+ * @param folders absolute paths of the folders to search. A feature in a later folder replaces a feature with the same
+ *   name in an earlier folder
  */
 export function findFeatures (folders: readonly string[]): FoundFeature[] {
   const found = new Map<string, FoundFeature>()
@@ -66,7 +68,7 @@ export function findFeatures (folders: readonly string[]): FoundFeature[] {
 /**
  * Finds a feature that is an npm package.
  *
- * @param name the package's name; without its scope, it is also the feature's name
+ * @param name the name of the package. Without its scope, the name of the package is also the name of the feature
  * @param from the folder from which the package is resolved
  * @throws if the package does not exist, or its name is not a valid feature name
  */
@@ -109,7 +111,7 @@ const isName = (name: string) => /^[a-z][a-z0-9-]*$/.test(name) && !(name in Obj
 /**
  * Whether a file belongs to a feature, rather than to a package that the feature uses.
  *
- * @param file a URL or a path, in the same form as `folders`
+ * @param file a URL or a path; the `folders` must have the same form
  */
 function isOwnFile (file: string, folders: Iterable<string>): boolean {
   for (const folder of folders) if (file.startsWith(folder) && !file.slice(folder.length).includes('node_modules/')) return true
@@ -148,7 +150,9 @@ function resolvePackage (name: string, base: string): string {
   }
 }
 
-/** The versions in `package.json` files, by path. Cached, because most features belong to the same package. */
+/**
+ * The versions in `package.json` files, by path. This cache exists because most features belong to the same package.
+ */
 const versions = new Map<string, { mtimeMs: number, version: string | undefined }>()
 
 /** @returns the version of the package that a file belongs to */
@@ -172,15 +176,18 @@ interface PluginMeta {
   decorators?: { fastify?: string[] }
 }
 
-/** Number of fresh feature imports in this process. Makes the URL of each fresh import unique. */
+/**
+ * Number of times that this process has imported feature code from disk. The number makes the URL of each such import
+ * unique.
+ */
 let loads = 0
 /** Timeout of an import, in milliseconds. */
 const importMs = 30_000
 const require = createRequire(import.meta.url)
 
 /**
- * Reloads the CommonJS modules of features. Node caches CommonJS modules by path alone, so a new URL does not reload
- * them.
+ * Reloads the CommonJS modules of features. Node caches a CommonJS module by path alone, so importing the module by a
+ * new URL does not reload it.
  *
  * Removes the modules from the cache and requires them again. Without the second step, a repeated `require` in an
  * imported module returns the empty placeholder that Node 24's ES module loader caches.

@@ -22,7 +22,7 @@ export const dependencyDisabled = (name: string, dependencies: readonly string[]
 /** The location in a feature's code where an error occurred. */
 export interface Place {
   file: string
-  /** The line number, starting at 1; absent if the stack trace contains none. */
+  /** The line number, starting at 1; absent if the stack trace contains no line number. */
   line?: number
 }
 
@@ -48,7 +48,10 @@ const readable = (stack: string) => stack.replace(/file:\/\/[^\s)]+/g, (url) => 
   }
 })
 
-/** @returns the first stack frame in the feature's folder, or the feature's file that imports a missing module */
+/**
+ * @returns the location of the first stack frame in the feature's folder; if there is none, the feature's file that
+ *   imports a missing module
+ */
 function placeIn (stack: string, folder: string): Place | undefined {
   for (const line of stack.split('\n')) {
     const start = line.indexOf(folder + sep)

@@ -8,7 +8,7 @@ export type FaultKind = 'exception' | 'rejection'
 /** The code that caused a fault. */
 export interface FaultOrigin {
   feature: string
-  /** Undefined if the stack trace does not contain the generation. */
+  /** The sequence number of the feature's generation; undefined if unknown. */
   generation: number | undefined
   call: string | undefined
 }
@@ -34,11 +34,11 @@ export function originInStack (stack: string, features: FeatureFolders): FaultOr
 }
 
 /**
- * Finds the feature that caused a fault. The stack trace shows the code that failed; the async context shows the call
- * that started it. For a rejection with an error code, the caller is the cause, because it should have handled the
- * error.
+ * Finds the feature that caused a fault. The stack trace shows the code that failed. The async context shows the call
+ * that started this code. For a rejection with an error code, the caller is the cause, because the caller should have
+ * handled the error.
  *
- * @param context the feature call in whose async context the fault occurred, if any
+ * @param context the call to a feature in whose async context the fault occurred, if any
  */
 export function originOf (error: unknown, kind: FaultKind, context: FaultOrigin | undefined, features: FeatureFolders): FaultOrigin | undefined {
   if (context && kind === 'rejection' && isCoded(error)) return context

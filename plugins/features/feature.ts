@@ -1,5 +1,5 @@
 // The feature API: features import this file as `flylive-audio-server/feature`. This API is stable between minor
-// versions (test/types checks that). All other modules of the server may change at any time.
+// versions, which test/types checks. All other modules of the server may change at any time.
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { FastifyBaseLogger, FastifyInstance, FastifyPluginAsync, RawServerDefault } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
@@ -54,14 +54,14 @@ import type {} from '../store/index.ts'
 export interface FeatureSlots {}
 
 /**
- * The hooks that features call, by name. The feature that calls a hook declares it here, as in {@link FeatureSlots}. A
- * hook's name begins with the feature's name, such as `gifts:accepted`.
+ * The hooks that features call, by name. The feature that calls a hook declares the hook here, as in
+ * {@link FeatureSlots}. A hook's name begins with the feature's name, such as `gifts:accepted`.
  */
 export interface FeatureHooks {}
 
 interface AllHooks extends KernelHooks, FeatureHooks {}
 
-/** A feature can handle all hooks, but it can call only hooks that features declare. */
+/** A feature can handle all hooks, but can call only the hooks in {@link FeatureHooks}. */
 export interface FeatureHookRegistrar extends HookRegistrar<AllHooks>, HookCaller<FeatureHooks> {}
 
 /** The methods of the room store that features can call. */
@@ -69,7 +69,7 @@ export interface FeatureStore extends Pick<RoomStore,
   'kind' | 'ban' | 'unban' | 'listBans' | 'listEmptyRooms' | 'forgetEmptyRoom' |
   'getRoom' | 'listRooms' | 'listBusyRooms' | 'getParticipants' | 'listParticipants' | 'getMembers' | 'getSomeMembers'> {
   /**
-   * @param last maximum number of entries; only the newest are returned. Default: all
+   * @param last maximum number of entries; only the newest entries are returned. Default: all
    * @returns the entries that the feature has logged for a room with `rooms.emitLogged`, oldest first
    */
   readLog (roomId: string, last?: number): Promise<string[]>
@@ -84,16 +84,19 @@ export interface FeatureSurface {
   config: FeatureConfig
   /** Unique id of this process: NODE_ID plus a suffix that differs on each start. */
   nodeId: string
-  /** The clock for deadlines and timestamps, synchronized across all servers. */
+  /** The clock for deadlines and timestamps, synchronised across all servers. */
   clock: Clock
   /** Counters, gauges and histograms, which survive a reload. */
   metrics: Metrics
   /**
-   * Registers requests and events; they are removed when the feature is unloaded. `dispatch` runs a
+   * Registers requests and events. All registrations are removed when the feature is unloaded. `dispatch` runs a
    * request for a session.
    */
   messages: FeatureMessages
-  /** The feature's own HTTP prefixes and WebSocket paths. They are removed when the feature is unloaded. */
+  /**
+   * The feature's own HTTP prefixes and WebSocket paths. The prefixes and paths are removed when the feature is
+   * unloaded.
+   */
   gate: GateRegistrar
   /**
    * Handles kernel hooks (`KernelHooks`) and feature hooks (`FeatureHooks`), and calls feature hooks. Handlers are
@@ -132,8 +135,8 @@ export interface FeatureSurface {
   store: FeatureStore
   /**
    * The server's Redis connection, for a feature that needs its own data structures; undefined if Redis is not
-   * configured. Begin keys with `msab:` and the feature's name. Pass all of a script's keys in KEYS: with Redis
-   * Cluster, the client adds a prefix to them.
+   * configured. Begin keys with `msab:` and the feature's name. Pass all of a script's keys in KEYS, because with Redis
+   * Cluster, the client adds a prefix to these keys.
    */
   redis: Redis | undefined
   /** Each user's sessions, on all servers. */
@@ -149,7 +152,10 @@ export interface FeatureSurface {
   admin: Pick<Admin, 'audit' | 'identify'>
   /** Returns the current API contract. The object changes only when a feature is loaded, reloaded or unloaded. */
   contract (): ContractTables
-  /** Whether this server rejects new connections and rooms, because it is shutting down or an admin is draining it. */
+  /**
+   * Tells whether this server rejects new connections and rooms because of a shutdown, or because an admin is draining
+   * it.
+   */
   drain: Pick<Drain, 'draining'>
 }
 
@@ -163,8 +169,8 @@ type KernelOnly =
 
 /**
  * The Fastify instance that a feature receives. The instance has the decorators of {@link FeatureSurface} and of the
- * feature's dependencies. Routes are typed by their zod schemas. A feature that adds decorators declares them in this
- * interface, with `declare module 'flylive-audio-server/feature'`.
+ * feature's dependencies. Routes are typed by their zod schemas. A feature that adds decorators declares the decorators
+ * in this interface, with `declare module 'flylive-audio-server/feature'`.
  */
 export interface FeatureInstance extends Omit<Instance, keyof FeatureSurface | KernelOnly>, FeatureSurface {}
 
@@ -183,7 +189,7 @@ export interface FeatureExports {
    * `{EmojiNotAllowed: createError('EMOJI_NOT_ALLOWED', …)}`.
    */
   errors?: Readonly<Record<string, unknown>>
-  /** Defaults to the version of the feature's package. */
+  /** The feature's version. Default: the version of the feature's package. */
   version?: string
 }
 
@@ -219,8 +225,8 @@ export { webSocketFrame } from '../connections/web-socket-link.ts'
 export { profile, roomId, userId, userIdText } from '../schema/ids.ts'
 export { userKeyOf } from '../connections/session.ts'
 
-// Text in any language; its length is counted in code points. The server checks the text in requests. Features check
-// the text in other client data with `findTextIssue`.
+// Text in any language; its length is counted in code points. The server itself checks the text in requests. Features
+// use `findTextIssue` to check the text in other data from clients.
 export { findTextIssue, text } from '../schema/texts.ts'
 // Tests whether text matches a search query.
 export { createSearch, query } from '../schema/search.ts'

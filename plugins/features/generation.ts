@@ -26,14 +26,14 @@ import { createKeptResources } from './keep.ts'
 import type { KeptResources } from './keep.ts'
 
 /**
- * The result of one load of a feature: its Fastify instance and its registrations. Each reload creates a new
+ * The result of loading a feature once: the feature's Fastify instance and its registrations. Each reload creates a new
  * generation.
  */
 export interface Generation {
   name: string
   number: number
   module: FeatureModule
-  /** The settings, parsed by the feature's schema. */
+  /** The feature's settings, parsed with the feature's schema. */
   config: Record<string, unknown>
   app: FastifyInstance
   table: MessageTable
@@ -56,7 +56,7 @@ export interface GenerationPlan {
   module: FeatureModule
   config: Record<string, unknown>
   supervision: CallSupervision
-  /** Returns the resources that the running generation keeps. */
+  /** Returns the resources that the running generation has created or taken over with `app.keep`. */
   previouslyKept (): KeptResources | undefined
   /**
    * Returns the Fastify instance of a dependency's current generation; undefined if the dependency is not in
@@ -67,9 +67,9 @@ export interface GenerationPlan {
   provided (name: string): readonly string[] | undefined
   /** @throws if the type belongs to another feature */
   claimMessage (type: string): void
-  /** @throws if the kernel or another feature declares the same field of a message */
+  /** @throws if the kernel or another feature already declares a field with the same name in the same message */
   checkFields (table: MessageTable): void
-  /** The owners whose paths and routes must not overlap the feature's paths. */
+  /** The other owners of paths and routes, which the feature's paths must not overlap. */
   pathOwners (): Iterable<PathOwner>
   /** @throws if the route belongs to another feature */
   claimRoute (method: string, url: string): void
@@ -77,7 +77,7 @@ export interface GenerationPlan {
   checkProvided (decorators: readonly string[]): void
 }
 
-/** @returns a live view of `object` with only the named members */
+/** @returns an object that has only the named members of `object`, with their current values */
 function only<T extends object, K extends keyof T> (object: T, ...names: readonly K[]): Pick<T, K> {
   const members = names.map((name) => [name, { enumerable: true, get: () => object[name] }] as const)
   return Object.defineProperties({}, Object.fromEntries(members)) as Pick<T, K>
@@ -98,8 +98,8 @@ function featureKeys ({ namespace, plainKeys }: FastifyInstance['kv']): FeatureS
 }
 
 /**
- * Builds one generation of a feature without putting it into service: its registrations are only
- * recorded.
+ * Builds a generation of a feature, but does not put it into service: the feature's registrations are recorded and not
+ * installed.
  *
  * @throws any error that the plugin throws, and an error if a dependency is missing
  */
@@ -187,7 +187,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
       { readLog: (roomId: string, last?: number) => kernel.store.readLog(roomId, name, last) }
     ),
     directory: only(kernel.directory, 'sessionsOf'),
-    // The other methods of `features` reveal the settings of all features.
+    // A feature gets no other methods of `features`, because they reveal or change the settings of all features.
     features: only(kernel.features, 'enabled', 'getFeature'),
     keep: kept.keep,
     admin: only(kernel.admin, 'audit', 'identify'),
@@ -198,8 +198,8 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   for (const [name, part] of Object.entries(surface)) app.decorate(name, part as never)
   app.addHook('onRoute', (route) => {
     if (!kernel.admin.guard(route)) {
-      // If no admin key is configured, routes under /admin return 404. They stay registered, so that no wildcard route
-      // handles their URLs.
+      // If no admin key is configured, routes under /admin return 404. The routes stay registered, so that no wildcard
+      // route handles requests to these URLs.
       route.onRequest = async (request) => { throw new NotFound(request.url.split('?')[0]) }
       return
     }
@@ -213,7 +213,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     // Fastify does not call the onResponse hook if the client disconnects.
     reply.raw.once('close', done)
   })
-  // The deadline timer starts once the request has been read. The response must start before the deadline.
+  // The deadline timer starts once the request has been read. The route must begin its response before the deadline.
   app.addHook('preHandler', async (request, reply) => {
     const { deadlineMs, late } = supervision
     const cancelTimer = afterReading(deadlineMs, () => {
@@ -258,7 +258,7 @@ function fail (reply: FastifyReply, error: Error): void {
   if (!reply.sent && !reply.raw.headersSent) reply.send(error)
 }
 
-/** Wraps the feature's path handlers, so that their faults are attributed to the feature. */
+/** Wraps the handlers of the feature's paths, so that an error in a handler counts as a fault of the feature. */
 function superviseGate (gate: GateRegistrar, { enter }: CallSupervision): GateRegistrar {
   return {
     http (prefix, handler, options) {
@@ -279,7 +279,9 @@ function superviseGate (gate: GateRegistrar, { enter }: CallSupervision): GateRe
   }
 }
 
-/** Wraps the feature's subscriptions, so that their faults are attributed to the feature. */
+/**
+ * Wraps the handlers of the feature's subscriptions, so that an error in a handler counts as a fault of the feature.
+ */
 function superviseBus (bus: Pick<Bus, 'publish' | 'subscribe' | 'unsubscribe'>, receive: Receive): FeatureSurface['bus'] {
   const handlers = new WeakMap<BusHandler, BusHandler>()
   return {

@@ -43,24 +43,24 @@ export interface FeatureInfo {
   configSchema: Record<string, unknown>
 }
 
-/** The installed features and the running features. */
+/** Lists, enables, disables, configures and reloads the server's features. */
 export interface Features {
-  /** Names of the running features. Each feature comes after its dependencies. */
+  /** Names of the running features. In this list, each feature comes after its dependencies. */
   enabled (): string[]
   list (): FeatureInfo[]
-  /** The running generations. Each reload of a feature creates a new object. */
+  /** The running generations. Each reload of a feature creates a new {@link Generation}. */
   generations (): Generation[]
   /**
    * Returns the object that a running feature provides: the decorator named after the feature, in camel case.
    *
    * @returns undefined if the feature is not running or provides no object
-   * @throws UNAVAILABLE for `auth`, if it should run but has failed
+   * @throws UNAVAILABLE if `name` is `auth` and the `auth` feature should run but has failed
    */
   getFeature<K extends keyof FeatureSlots> (name: K): FeatureSlots[K] | undefined
 
-  // Changes run one at a time. This server applies and stores each change, and then all other servers
-  // apply it. A failed change has no effect. The methods throw FEATURE_NOT_FOUND, FEATURE_IN_USE,
-  // DEPENDENCY_DISABLED, FEATURE_LOAD_FAILED, and UNAVAILABLE if the store cannot be reached.
+  // Changes to features run one at a time. This server applies and stores each change, and then all other servers apply
+  // it. A failed change has no effect. The methods throw FEATURE_NOT_FOUND, FEATURE_IN_USE, DEPENDENCY_DISABLED or
+  // FEATURE_LOAD_FAILED. If the store cannot be reached, the methods throw UNAVAILABLE.
 
   /** @param cascade whether to enable the feature's dependencies as well */
   enable (name: string, cascade?: boolean): Promise<Changed>
@@ -71,7 +71,7 @@ export interface Features {
   /**
    * Changes the feature's settings and reloads the feature.
    *
-   * @param patch the settings to change; null resets a setting
+   * @param patch the new values of the settings to change; null removes the value that an admin has set
    * @throws VALIDATION_FAILED if the feature's schema rejects the settings
    */
   configure (name: string, patch: Readonly<Record<string, unknown>>): Promise<Changed>
@@ -83,8 +83,8 @@ declare module 'fastify' {
   interface FastifyInstance {
     features: Features
     /**
-     * Used by features that are registered as plain plugins. They share one set of keys. Their resources are disposed
-     * of when the server closes.
+     * Keeps the resources of features that are registered as plain plugins. All these features share one set of keys.
+     * The server disposes of the resources when it closes.
      */
     keep: Keep
   }
@@ -92,11 +92,14 @@ declare module 'fastify' {
 
 declare module '../hooks.ts' {
   interface KernelHooks {
-    /** A feature was enabled; not called for a reload. */
+    /** A feature was enabled. A reload does not call this hook. */
     'feature:enabled': (name: string) => void
     /** A new generation of a feature is now in service: the feature was started or reloaded. */
     'feature:loaded': (name: string) => void
-    /** A feature is about to be disabled. The feature's own handlers are also called. Not called for a reload. */
+    /**
+     * A feature is about to be disabled. The server also calls the handlers that this feature itself has registered. A
+     * reload does not call this hook.
+     */
     'feature:disabled': (name: string) => void
   }
 }
@@ -119,9 +122,9 @@ export interface FeatureOptions {
 }
 
 /**
- * The feature loader: finds features, starts each feature in its own Fastify instance after the feature's dependencies,
- * and installs the feature's registrations atomically. If a feature fails to load, the error is logged, and the
- * features that do not depend on it still start.
+ * The feature loader: finds features, starts each feature after its dependencies in a separate Fastify instance, and
+ * installs the feature's registrations atomically. If a feature fails to load, the error is logged, and the features
+ * that do not depend on it still start.
  */
 export default fp<FeatureOptions>(async function features (app, { featuresDir }) {
   const { config, log } = app
@@ -156,7 +159,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
       // Without this check, a server that allows anonymous access would admit everyone once `auth` has failed.
       if (name === 'auth') registry.assertNotFailed(name)
       const decorator = camelCase(name)
-      // A feature may also have been registered directly on the kernel, as a plain plugin.
+      // A feature may also be registered directly on the kernel, as a plain plugin.
       const from = registry.running(name)?.app ?? app
       return (from as unknown as Record<string, unknown>)[decorator] as FeatureSlots[K] | undefined
     },
@@ -184,11 +187,11 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
 
   const started = loader.start()
   const follow = () => { loader.reconcile().catch((err: unknown) => log.warn({ err }, 'failed to read the feature settings')) }
-  // Subscribe before the features start, so that changes during the start are applied right after the start.
+  // Subscribe before the features start, so that this server does not miss a change to the settings during the start.
   app.cluster.on('features:changed', follow)
   app.bus.onHealed(follow)
   await started
-  // Also poll: a server may have died after it stored a change but before it notified the other servers.
+  // Also poll the settings: a server may have died after it stored a change but before it notified the other servers.
   const looking = setInterval(follow, lookMs)
   for (const name of chooseFeatures([...registry.known.keys()], config.featureDefaults, config.FEATURES).unknown) log.warn({ feature: name, folders }, 'feature in FEATURES not found')
   for (const name of Object.keys(config.FEATURES_CONFIG)) if (!registry.known.has(name)) log.warn({ feature: name, folders }, 'feature in FEATURES_CONFIG not found')

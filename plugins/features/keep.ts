@@ -2,39 +2,41 @@ import type { FastifyBaseLogger } from 'fastify'
 import { withTimeout } from '../errors/timeout.ts'
 
 /**
- * Returns the resource that the previous generation of the feature kept under the same key, or creates
- * it. The resource outlives reloads.
+ * Returns the resource that the previous generation of the feature kept under the same key, or creates it. The resource
+ * outlives reloads.
  *
  * The resource is disposed of when the feature is disabled or removed, when the server closes, and after a reload if
- * the new generation does not keep it. If a generation fails to start, only its new resources are disposed of. Within a
- * generation, a key always returns the same resource. A feature sees only its own keys.
+ * the new generation does not keep it. If a generation fails to start, only the resources that this generation has
+ * created are disposed of. Within a generation, a key always returns the same resource. A feature sees only its own
+ * keys.
  *
  * The resource's methods still run the code of the generation that created the resource. Therefore, prefer resources
  * that contain only data. Change the key when the resource's type changes.
  *
  * @throws if the generation is already closed
- * @param dispose runs after `onClose`; only the newest generation's function is called
+ * @param dispose disposes of the resource; called after the `onClose` hooks of the last generation that kept the
+ *   resource. The functions that earlier generations passed are not called
  */
 export type Keep = <T>(key: string, create: () => T, dispose?: (resource: T) => void | Promise<void>) => T
 
 interface Handle { readonly resource: unknown }
 
 interface Entry {
-  /** The same object in all generations that keep the resource. */
+  /** All generations that keep the resource share the same handle. */
   readonly handle: Handle
   readonly dispose: (() => void | Promise<void>) | undefined
 }
 
-/** The resources that one generation of a feature keeps. */
+/** The resources that one generation of a feature has created or taken over with `keep`. */
 export interface KeptResources {
   readonly keep: Keep
   find (key: string): Handle | undefined
-  /** Whether this generation keeps the resource, under any key. */
+  /** True if this generation keeps the resource under any key. */
   has (handle: Handle): boolean
   /**
    * Disposes of the resources in the reverse order of the `keep` calls. Failures and timeouts are logged.
    *
-   * @param heir the next generation's resources, which are not disposed of
+   * @param heir the resources of the next generation, which must not be disposed of
    */
   dispose (heir?: KeptResources): Promise<void>
 }
@@ -42,7 +44,10 @@ export interface KeptResources {
 /** Timeout of `dispose`, in milliseconds. */
 const disposeMs = 10_000
 
-/** @param previous returns the resources of the generation in service, for reuse */
+/**
+ * @param previous returns the resources of the generation that is in service, so that the new generation can take them
+ *   over
+ */
 export function createKeptResources (log: FastifyBaseLogger, previous: () => KeptResources | undefined = () => undefined): KeptResources {
   const entries = new Map<string, Entry>()
   let disposed = false

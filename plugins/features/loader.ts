@@ -32,7 +32,7 @@ export interface Loader extends Commands {
    * stored. `auth` stays in service, but no longer identifies users.
    */
   takeOut (name: string, cause: Error): Promise<void>
-  /** Whether a feature's generation is being replaced after a fault. */
+  /** True while a feature's generation is being replaced after a fault. */
   isRestarting (name: string): boolean
   stop (): Promise<void>
 }
@@ -81,7 +81,7 @@ export function createLoader (options: LoaderOptions): Loader {
   }
 }
 
-/** When the features' files or the cluster-wide settings change, applies the changes on this server. */
+/** Updates the features on this server when their files or the cluster-wide settings change. */
 function createFollower ({ registry, desired, find, log }: LoaderOptions, { prepare, make, makeEach, attempt, follow }: Transitions) {
   const { known, get, running, importCode, targets } = registry
   const { isWanted } = desired

@@ -1,12 +1,12 @@
 import { isDeepStrictEqual } from 'node:util'
 
-/** A feature's running or desired version, and its dependencies. */
+/** A feature's running or desired version, and the dependencies of that version. */
 export interface FeatureTarget {
   /** The features and kernel plugins that the feature's code depends on. */
   dependencies: readonly string[]
   /**
-   * Derived from the settings and the number of reloads. If it differs from the running version, the feature is
-   * rebuilt.
+   * A value that depends on the feature's settings and number of reloads. If the desired version differs from the
+   * running version, the loader rebuilds the feature.
    */
   version: unknown
 }
@@ -22,9 +22,9 @@ export type Refusal =
   | { because: 'circular' }
 
 export interface Plan {
-  /** The features to build. Each feature comes after its dependencies. */
+  /** The features to build. In this list, each feature comes after its dependencies. */
   load: string[]
-  /** The features to take out of service. Each feature comes before its dependencies. */
+  /** The features to take out of service. In this list, each feature comes before its dependencies. */
   unload: string[]
   refused: Map<string, Refusal>
 }
@@ -32,9 +32,9 @@ export interface Plan {
 type Graph = ReadonlyMap<string, readonly string[]>
 
 /**
- * Plans the change from the running features to the desired ones.
+ * Plans which features to load and unload, so that the desired features run.
  *
- * @param isFeature whether a dependency is a feature; otherwise it is a kernel plugin
+ * @param isFeature returns true if a dependency is a feature, false if it is a kernel plugin
  */
 export function plan (running: FeatureTargets, desired: FeatureTargets, isFeature: (name: string) => boolean): Plan {
   const refused = new Map<string, Refusal>()
@@ -63,20 +63,24 @@ export function plan (running: FeatureTargets, desired: FeatureTargets, isFeatur
   return { load, unload, refused }
 }
 
-/** Whether a feature must be built to reach its target. */
+/** True if the loader must build the feature, because it is not running or runs in a different version. */
 export const isStale = (runs: FeatureTarget | undefined, target: Pick<FeatureTarget, 'version'>): boolean => !runs || !isDeepStrictEqual(runs.version, target.version)
 
-/** @returns the direct and indirect dependents of a feature, each before its own dependencies */
+/**
+ * @returns the direct and indirect dependents of a feature; each dependent comes before the features that it depends on
+ */
 export function dependentsOf (name: string, dependencies: Graph): string[] {
   return inOrder(dependencies).filter((other) => other !== name && requiredBy(other, dependencies).has(name)).reverse()
 }
 
 const graphOf = (targets: FeatureTargets): Graph => new Map([...targets].map(([name, { dependencies }]) => [name, dependencies]))
 
-/** A feature's direct and indirect dependencies, including the feature itself if they are circular. */
+/**
+ * A feature's direct and indirect dependencies. The set includes the feature itself if the dependencies are circular.
+ */
 function requiredBy (name: string, graph: Graph): Set<string> {
   const found = new Set(graph.get(name))
-  // Iterating over a set includes items that are added during the loop.
+  // The outer loop also visits the items that are added to the set during the loop.
   for (const other of found) for (const next of graph.get(other) ?? []) found.add(next)
   return found
 }
@@ -102,9 +106,9 @@ function inOrder (graph: Graph): string[] {
  * Selects the features to run: the defaults for development, test or production, as modified by `FEATURES`.
  *
  * @param known names of all installed features
- * @param defaults whether a feature runs by default, keyed by feature name; features that are not listed run
- * @param wanted the items of FEATURES: features to run instead of the defaults, and features to exclude, with a leading
- *   `-`
+ * @param defaults by feature name, whether the feature runs by default; a feature that is not listed runs
+ * @param wanted the items of FEATURES: the features to run instead of the defaults, and the features to exclude, which
+ *   have a leading `-`
  */
 export function chooseFeatures (known: readonly string[], defaults: Readonly<Record<string, boolean>>, wanted: readonly string[]): { on: Set<string>, unknown: string[] } {
   const without = new Set(wanted.filter((name) => name.startsWith('-')).map((name) => name.slice(1)))

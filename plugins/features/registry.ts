@@ -20,7 +20,7 @@ export interface Known {
   state: FeatureState
   module?: FeatureModule
   generation?: Generation
-  /** The {@link FeatureTarget} version that the running generation was built for. */
+  /** The {@link FeatureTarget.version} of the running generation. */
   version?: unknown
   /** Why the feature is not running, or why its last change failed. */
   error?: Error
@@ -30,7 +30,7 @@ export interface Known {
 
 /** The installed features, running or not. */
 export interface Registry {
-  /** All installed features. The running features appear in the order in which they were enabled. */
+  /** All installed features. Among them, the running features appear in the order in which they were enabled. */
   readonly known: Map<string, Known>
   /** @throws FEATURE_NOT_FOUND */
   get (name: string): Known
@@ -41,30 +41,30 @@ export interface Registry {
   /**
    * Imports a feature's code from disk, without starting the feature.
    *
-   * @param fresh false for the first import, at startup
+   * @param fresh true if the code may have changed since this process last imported it; false for the import at startup
    * @throws FEATURE_LOAD_FAILED
    */
   importCode (name: string, fresh?: boolean): Promise<FeatureModule>
   /**
-   * @param set the settings changed by admins. They override FEATURES_CONFIG, which overrides the environment variables
-   *   of individual settings
+   * @param set the settings that admins have changed. These settings override FEATURES_CONFIG, and FEATURES_CONFIG
+   *   overrides the environment variables of individual settings
    * @returns the feature's resulting settings
    * @throws VALIDATION_FAILED
    */
   configOf (module: FeatureModule, name: string, set: Readonly<Record<string, unknown>> | undefined): Record<string, unknown>
   /** Sequence number of the feature's latest import. */
   numberOf (name: string): number
-  /** Counts an attempt to build a generation, by result. */
+  /** Counts attempts to build a generation, by result. */
   built (name: string, result: 'ok' | 'failed'): void
   started (generation: Generation, version: unknown): void
   stopped (name: string): void
-  /** Records why a change failed. If a generation is running, it keeps running. */
+  /** Records why a change failed. The feature's running generation, if there is one, keeps running. */
   failed (name: string, error: unknown, wanted: boolean): void
   /** Records why the server has taken a feature out of service. */
   faulty (name: string, cause: Error): void
   /** Records that a feature has had too many faults but stays in service. */
   suspend (name: string, cause: Error): void
-  /** @throws UNAVAILABLE if a feature should run but has failed */
+  /** @throws UNAVAILABLE if the feature should run but has failed */
   assertNotFailed (name: string): void
   /** Removes a feature that is not running. */
   forget (name: string): void
@@ -78,13 +78,13 @@ const manyImports = 300
 
 export function createRegistry ({ config, log, messages, metrics, nodeId, redaction }: FastifyInstance): Registry {
   const known = new Map<string, Known>()
-  // Generation numbers continue when a feature is removed and added again.
+  // If a feature is removed and added again, its generation numbers continue from the last one.
   const numbers = new Map<string, number>()
   let imports = 0
 
   const number = metrics.gauge('flylive_feature_generation', 'Current generation of the feature; 0 if it is not running', ['feature'])
   const failing = metrics.gauge('flylive_feature_failed', "1 if the feature's last change failed on this server or the feature is out of service after too many faults, otherwise 0", ['feature'])
-  const loads = metrics.counter('flylive_feature_loads_total', 'Feature generations built, by result (ok or failed)', ['feature', 'result'])
+  const loads = metrics.counter('flylive_feature_loads_total', 'Attempts to load a new generation of a feature, by result (ok or failed)', ['feature', 'result'])
 
   function get (name: string): Known {
     const feature = known.get(name)
@@ -92,7 +92,10 @@ export function createRegistry ({ config, log, messages, metrics, nodeId, redact
     return feature
   }
 
-  /** Masks secrets in an error's message and details. Modifies the error itself, because the admin also receives it. */
+  /**
+   * Masks secrets in an error's message and details. Modifies the error object, because the admin receives the same
+   * object.
+   */
   function withoutSecrets (error: Error & { details?: unknown }): Error {
     error.message = redaction.redact(error.message)
     if (error.details !== undefined) error.details = JSON.parse(redaction.redact(JSON.stringify(error.details)))
@@ -148,7 +151,8 @@ export function createRegistry ({ config, log, messages, metrics, nodeId, redact
         redaction.add(secretValues(module.config, parsed.data))
         return parsed.data
       }
-      // If the value came from an environment variable, report that variable; otherwise, report the setting.
+      // If an invalid value came from an environment variable, report the name of that variable instead of the
+      // setting's name.
       throw validationFailed(parsed.error.issues.map(({ path: [key, ...rest], message }) => {
         const field = key !== undefined && !(key in given) ? module.config.shape[String(key)] as z.ZodType | undefined : undefined
         return { path: [(field && variableOf(field)?.name) ?? key ?? '', ...rest], message: redaction.redact(message) }
@@ -204,7 +208,7 @@ const tooManyFaults = (cause: Error) => new Error(`Out of service after too many
 
 /**
  * @returns the log fields of a failed load: the location in the feature's code, and the original error. The
- *   FEATURE_LOAD_FAILED error is not logged, because it only repeats the original error
+ *   FEATURE_LOAD_FAILED error itself is not logged, because it only repeats the original error
  */
 function failureFields (error: unknown): { err: unknown } & Partial<Place> {
   const { cause, details } = Object(error) as { cause?: unknown, details?: Partial<Place> }

@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 
-/** The feature code that is running, or that started the running code. */
+/** The feature whose code is running, or whose code started the timer, promise or connection that is running now. */
 export interface FeatureCode {
   /** Id of the server that runs the feature; a process may run several servers. */
   nodeId: string
@@ -18,11 +18,12 @@ const storage = new AsyncLocalStorage<FeatureCode | undefined>()
  */
 export const runAs = <T>(code: FeatureCode, fn: () => T): T => storage.run(code, fn)
 
-/** @returns the running code if it belongs to a feature; undefined if the kernel's code is running */
+/** @returns the feature that the running code belongs to; undefined if it belongs to the kernel */
 export const runningCode = (): FeatureCode | undefined => storage.getStore()
 
 /**
- * Call this after an uncaught error. If a `nextTick` callback throws, Node.js stays in the callback's async context, so
- * the data of later connections would be handled on behalf of the callback's feature.
+ * Ends the attribution of the running code to a feature. Call this after an uncaught error: if a `nextTick` callback
+ * throws, Node.js stays in the callback's async context, so the data of later connections would be handled on behalf of
+ * the callback's feature.
  */
 export const leaveFeature = (): void => storage.enterWith(undefined)

@@ -9,7 +9,7 @@ const setting = z.object({
   revision: z.int(),
   enabled: z.boolean().optional(),
   config: z.record(z.string(), z.unknown()).optional(),
-  /** How many times an admin has reloaded the feature. */
+  /** Number of times that an admin has reloaded the feature. */
   reloads: z.int().optional()
 })
 export type FeatureSetting = z.output<typeof setting>
@@ -18,7 +18,7 @@ const document = z.record(z.string(), setting)
 /** The settings of all features, by feature name. */
 export type FeatureSettings = Readonly<Record<string, FeatureSetting>>
 
-/** The key that records rescans; used in place of a feature's name. */
+/** The key under which rescans are recorded, in place of a feature's name. */
 export const everyFeature = '*'
 
 /** The settings of a feature that no admin has changed. */
@@ -39,18 +39,19 @@ export interface SettingsStore {
    *
    * @param check receives all new settings; throws to reject them
    * @returns all resulting settings
-   * @throws UNAVAILABLE, and any error that `check` throws; in both cases nothing is changed
+   * @throws UNAVAILABLE, and any error that `check` throws; in both cases, no setting changes
    */
   change (changes: Readonly<Record<string, SettingChange>>, check?: (settings: FeatureSettings) => void): Promise<FeatureSettings>
   /**
-   * Restores settings that the store has lost. If the store has a setting for the same feature, the newer one wins.
+   * Restores settings that the store has lost. If the store has a setting for the same feature, the newer of the two
+   * settings wins.
    *
    * @returns all resulting settings
    */
   restore (known: FeatureSettings): Promise<FeatureSettings>
 }
 
-/** @returns for each feature, the setting with the higher revision */
+/** @returns for each feature, the setting that has the higher revision */
 export function newest (one: FeatureSettings, other: FeatureSettings): FeatureSettings {
   const all = { ...one }
   for (const [name, setting] of Object.entries(other)) if (setting.revision > (all[name]?.revision ?? 0)) all[name] = setting
@@ -91,7 +92,9 @@ export function createSettings (values: Pick<Namespace, 'get' | 'compareAndSet'>
 /** The cluster-wide settings, as last read by this server. */
 export interface DesiredState {
   settingOf (name: string): FeatureSetting
-  /** Whether a feature should run according to `all` (default: the settings that this server last read). */
+  /**
+   * Whether a feature should run according to the settings in `all`. Default: the settings that this server last read.
+   */
   isWanted (name: string, all?: FeatureSettings): boolean
   /** A feature's desired version; see {@link FeatureTarget}. */
   versionOf (name: string, setting?: Partial<FeatureSetting>): unknown
@@ -107,7 +110,7 @@ export interface DesiredState {
    * Changes the cluster-wide settings and notifies the other servers.
    *
    * @param check receives all new settings; throws to reject them
-   * @returns the names of the features whose settings were not changed concurrently
+   * @returns the names of the features whose settings no other server changed at the same time
    * @throws UNAVAILABLE, and any error that `check` throws
    */
   set (changes: Readonly<Record<string, SettingChange>>, check?: (all: FeatureSettings) => void): Promise<string[]>
@@ -115,7 +118,7 @@ export interface DesiredState {
 
 /**
  * @param isOn whether a feature runs if no admin has enabled or disabled it
- * @param notify makes the other servers read the settings
+ * @param notify tells the other servers to read the settings again
  */
 export function createDesiredState (settings: SettingsStore, isOn: (name: string) => boolean, notify: () => void): DesiredState {
   let latest: FeatureSettings = {}
@@ -136,7 +139,8 @@ export function createDesiredState (settings: SettingsStore, isOn: (name: string
     },
     async set (changes, check) {
       const expected = Object.entries(changes).map(([name, change]) => [name, { ...change(settingOf(name)), revision: 0 }] as const)
-      // Merge instead of replacing: the store may have lost settings.
+      // Merge the stored settings into the known ones instead of replacing them, because the store may have lost
+      // settings.
       latest = newest(latest, await settings.change(changes, check))
       notify()
       return expected.filter(([name, setting]) => isDeepStrictEqual({ ...settingOf(name), revision: 0 }, setting)).map(([name]) => name)

@@ -10,21 +10,20 @@ import type { Registry } from './registry.ts'
 import { leaveFeature, runAs, runningCode } from './running-code.ts'
 import type { FeatureCode } from './running-code.ts'
 
-/** A period in which one piece of code blocked the event loop. */
+/** A period during which one piece of code blocked the event loop. */
 export interface Block {
-  /** When the main thread started the code that blocked, in epoch milliseconds. */
+  /** When the main thread started the code that blocked the event loop, in epoch milliseconds. */
   since: number
   ms: number
-  /** The code that blocked, if it belongs to a feature. */
+  /** The code that blocked the event loop, if that code belongs to a feature. */
   code?: Pick<FeatureCode, 'feature' | 'call'> | undefined
   stack: string
 }
 
 /**
- * Isolates the server from a single feature's mistakes. When a feature causes a fault (an uncaught exception or an
- * unhandled promise rejection), the feature's generation is replaced on this server. After three faults within a
- * minute, the feature is taken out of service on this server until it is reloaded (docs/protocol.md,
- * "Rooms").
+ * Keeps faults in one feature from affecting the rest of the server. When a feature causes a fault (an uncaught
+ * exception or an unhandled promise rejection), the feature's generation is replaced on this server. After three faults
+ * within a minute, the feature is taken out of service on this server until it is reloaded (docs/protocol.md, "Rooms").
  */
 export interface Supervisor {
   /** Starts supervising one generation's calls. */
@@ -34,13 +33,13 @@ export interface Supervisor {
    * fault.
    */
   actWith (loader: Pick<Loader, 'restart' | 'takeOut'>): void
-  /** @returns whether one of this server's features caused the fault; if so, the fault has been handled */
+  /** @returns true if a feature on this server caused the fault and the supervisor has handled it */
   handle (error: unknown, kind: FaultKind): boolean
   /** Logs which feature has blocked the event loop, unless this block has already been logged. */
   blocked (block: Block): void
   /**
-   * Call this after a change to the feature's settings or files puts a new generation into service. From then on,
-   * faults of earlier generations do not count.
+   * Call this after a change to the feature's settings or files puts a new generation into service. After this call,
+   * faults of earlier generations no longer count.
    */
   replaced (feature: string, generation: number): void
   close (): void
@@ -58,10 +57,10 @@ const supervisors = new Set<Supervisor>()
 /**
  * Handles a fault in this process if a feature caused it.
  *
- * @returns false if no feature can be identified as the cause, in which case the state of the process is unknown
+ * @returns false if the cause is not known to be a feature; the process may then be in an invalid state
  */
 export function handleFault (error: unknown, kind: FaultKind): boolean {
-  // A closed server's features can no longer affect anything, so their faults are ignored.
+  // Ignore the faults of a closed server's features: these features no longer affect anything.
   const isHandled = [...supervisors].some((supervisor) => supervisor.handle(error, kind)) || runningCode() !== undefined
   leaveFeature()
   return isHandled
@@ -84,11 +83,11 @@ export function createSupervisor ({ config, log, metrics, nodeId }: Pick<Fastify
   const takenOut = new Set<string>()
   const closing = new AbortController()
   let loader: Pick<Loader, 'restart' | 'takeOut'>
-  /** The end of the last logged block, in epoch milliseconds. */
+  /** When the event loop ran again after the last logged block, in epoch milliseconds. */
   let loggedUntil = 0
 
   const installed = () => [...registry.known.values()].map(({ found }) => found)
-  /** The first word of a call's name. */
+  /** The kind of a call: the first word of the call's name, such as `request`. */
   const kindOf = (call: string) => call.split(' ', 1)[0] as string
 
   function logBlock (feature: string, call: string | undefined, ms: number, stack?: string): void {
@@ -126,7 +125,7 @@ export function createSupervisor ({ config, log, metrics, nodeId }: Pick<Fastify
           return runAs({ nodeId, feature, generation, call }, code)
         } finally {
           const end = Date.now()
-          // If a nested call blocked the event loop, that block has already been logged.
+          // If a nested call blocked the event loop, the inner `enter` has already logged the block.
           if (end - begin > blockMs && loggedUntil < begin) {
             loggedUntil = end
             logBlock(feature, call, end - begin)
@@ -151,7 +150,8 @@ export function createSupervisor ({ config, log, metrics, nodeId }: Pick<Fastify
       const { feature, call } = origin
       const generation = origin.generation ?? registry.numberOf(feature)
       const cause = error instanceof Error ? error : new Error(String(error))
-      // If a `setInterval` timer threw, stop it. Otherwise, a timer of a replaced generation would throw repeatedly.
+      // If a `setInterval` callback threw, stop the timer. Otherwise, the timer of a replaced generation would throw
+      // again and again.
       if (kind === 'exception') clearInterval(executionAsyncResource() as NodeJS.Timeout)
       faults.inc({ feature, kind })
       log.error({ err: cause, feature, generation, call, kind }, 'uncaught error in a feature')
@@ -159,7 +159,7 @@ export function createSupervisor ({ config, log, metrics, nodeId }: Pick<Fastify
       return true
     },
     blocked ({ since, ms, code, stack }) {
-      // `enter` has already logged this block.
+      // Do not log a block that `enter` has already logged.
       if (loggedUntil > since) return
       const feature = code?.feature ?? originInStack(stack, installed())?.feature
       if (feature === undefined || !registry.known.has(feature)) return

@@ -3,18 +3,19 @@ import { watch } from 'chokidar'
 import type { FastifyBaseLogger } from 'fastify'
 
 /**
- * Editors save a file in several steps. A change counts as complete after this many milliseconds without another step.
+ * Editors save a file in several steps. A change counts as complete when the file has not changed again for this many
+ * milliseconds.
  */
 const quietMs = 100
 
-// Ignored files: dependencies, hidden files and editor backups.
+// Changes to dependencies, hidden files and editor backups are ignored.
 const ignored = /(^|[/\\])(node_modules|\.[^/\\]+)([/\\]|$)|~$/
 
 /**
  * Watches the files of features. Resolves when the watcher is ready.
  *
  * @param folders absolute paths of the folders that contain features
- * @param changed receives the names of the features that changed since the last call
+ * @param changed receives the names of the features whose files changed since the last call
  */
 export async function watchFeatures (folders: readonly string[], changed: (names: string[]) => Promise<void>, log: FastifyBaseLogger): Promise<{ close (): Promise<void> }> {
   const names = new Set<string>()

@@ -1,7 +1,7 @@
-/** Key of the global function that returns which feature's code is running. */
+/** Key of a property of `globalThis`: the function that returns which feature's code is running. */
 export const codeSymbol = Symbol.for('flylive-audio-server.running-code')
 
-/** The data that the watchdog's thread receives when it starts. */
+/** The data that the watchdog thread receives when it starts. */
 export interface WatchdogData {
   /** See heartbeat.ts. */
   heartbeat: BigInt64Array

@@ -11,15 +11,19 @@ import type { WatchdogData } from './watchdog-messages.ts'
 const { heartbeat, blockMs } = workerData as WatchdogData
 const lookMs = 100
 /**
- * Number of consecutive checks that must find the main thread blocked. A single check is not enough, because the
- * machine may have been suspended.
+ * Number of consecutive checks that must find the main thread blocked before the stack trace is read. A single check is
+ * not enough, because the machine may have been suspended.
  */
 const minLooks = 3
-/** After this many milliseconds, this thread logs the block itself, because the main thread may never run again. */
+/**
+ * If the main thread is blocked for this many milliseconds, this thread logs the block, because the main thread may
+ * never run again.
+ */
 const endlessMs = 5000
 /**
- * If no feature was running, the machine is probably overloaded. The watchdog then pauses for this many milliseconds,
- * because reading a stack trace stops the main thread for 0.1 to 0.5 s.
+ * If the main thread is blocked while no feature's code is running, the machine is probably overloaded. The watchdog
+ * then reads no stack trace for this many milliseconds, because reading a stack trace stops the main thread for 0.1 to
+ * 0.5 s.
  */
 const restMs = 10_000
 
@@ -64,7 +68,8 @@ function lookUp (block: Watched): void {
     session.post('Debugger.evaluateOnCallFrame', { callFrameId: top.callFrameId, expression, returnByValue: true, silent: true }, (_error, found) => {
       block.code = (found as Debugger.EvaluateOnCallFrameReturnType | undefined)?.result.value as FeatureCode | undefined
       if (!block.code) restsUntil = Date.now() + restMs
-      // If the main thread started other work before the pause, the stack trace belongs to that work.
+      // If the main thread started other work before the debugger paused it, discard the stack trace, which belongs to
+      // the other work.
       const isOver = Number(Atomics.load(heartbeat, 0)) > block.since
       if (!isOver) {
         block.stack = callFrames.map(({ functionName, location: { scriptId, lineNumber } }) =>

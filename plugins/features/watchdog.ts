@@ -10,19 +10,19 @@ const beatMs = 100
 
 /**
  * Watches this process's event loop from another thread. When code has blocked the event loop for {@link blockMs}, the
- * thread pauses the code briefly, as a debugger does, to read the stack trace. If the block does not end, the thread
- * logs the stack trace itself.
+ * thread briefly pauses the main thread, as a debugger does, to read the stack trace. If the event loop stays blocked,
+ * the thread itself logs the stack trace.
  *
- * @param report called with the block once the event loop runs again
+ * @param report called once the event loop runs again, with the details of the block
  */
 export function startWatchdog (report: (block: Block) => void): void {
   beat()
   setInterval(beat, beatMs).unref()
-  // The watchdog's thread runs this function in the main thread while the main thread is paused.
+  // The watchdog thread calls this function in the main thread while the main thread is paused.
   Object.defineProperty(globalThis, codeSymbol, { value: runningCode })
   const worker = new Worker(new URL('./watchdog-worker.ts', import.meta.url), { execArgv: [], workerData: { heartbeat, blockMs } satisfies WatchdogData })
   worker.unref()
   worker.on('message', report)
-  // If the thread fails, the supervisor still detects when the synchronous part of a call blocks the event loop.
+  // If the watchdog thread fails, the supervisor still detects a call whose synchronous part blocks the event loop.
   worker.on('error', () => {})
 }

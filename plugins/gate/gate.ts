@@ -19,18 +19,18 @@ export type HttpHandler = (request: IncomingMessage, response: ServerResponse) =
 
 export interface HttpPathOptions {
   /**
-   * Whether a resource that outlives reloads (`keep`) responds to the requests. If so, reloading the feature neither
-   * waits for in-flight requests nor ends them. The resource must end these requests when it is disposed of.
+   * True if a resource that outlives reloads (see `app.keep`) responds to the requests. A reload of the feature then
+   * neither waits for in-flight requests nor ends them. The resource must end these requests when it is disposed of.
    */
   kept?: boolean
 }
 
-/** A handler of HTTP requests, with its options. */
+/** An HTTP request handler and its options. */
 export interface HttpPath extends HttpPathOptions {
   handler: HttpHandler
 }
 
-/** A path whose WebSockets the kernel opens, with the same limits, errors and sessions as `/ws`. */
+/** A path on which the kernel opens WebSockets, with the same limits, errors and sessions as on `/ws`. */
 export interface ConnectionPath {
   /** The message format (face) of the sessions. Default: the native protocol. */
   face?: Face<string | Uint8Array>
@@ -42,23 +42,23 @@ export interface ConnectionPath {
   /** Called after a session opens on this path, before its first frame is handled. */
   opened?: (session: Session) => void
   /**
-   * Handles the frames of the path's sessions. If this is set, the face does not parse the frames. They have already
-   * been checked against the connection's limits. After a reload, the new generation receives the frames of existing
-   * sessions.
+   * Handles the frames of the path's sessions. If `receive` is set, the face (message format) does not parse the
+   * frames. The server has already checked the frames against the connection's limits. After a reload, the new
+   * generation receives the frames of existing sessions.
    */
   receive?: (session: Session, data: Buffer, isBinary: boolean) => void
   /**
    * Identifies the user. By default, the `auth` feature identifies users.
    *
-   * @throws a coded error, which rejects the upgrade
+   * @throws an error with an error code; the server then rejects the upgrade with this error
    */
   authenticate?: (request: FastifyRequest) => Identity | Promise<Identity>
   handle?: undefined
 }
 
-/** A path whose upgrades the feature handles itself. */
+/** A path on which the feature handles WebSocket upgrades itself. */
 export interface HandledPath {
-  /** Handles an upgrade and takes over its socket. */
+  /** Handles an upgrade request and takes over the socket of the request. */
   handle: (request: IncomingMessage, socket: Duplex, head: Buffer) => void
 }
 
@@ -67,10 +67,11 @@ export type UpgradePath = ConnectionPath | HandledPath
 /** Registers paths. The paths are removed when the feature is unloaded. */
 export interface GateRegistrar {
   /**
-   * Handles all HTTP requests to a prefix and to the paths below it. The server adds no headers: the
-   * handler must set all headers, including those for CORS.
+   * Handles all HTTP requests to a prefix and to the paths below it. The server adds no headers: the handler must set
+   * all headers, including those for CORS.
    *
-   * @param prefix one or more path segments, such as `/hls`; no other feature or server route may use a path below it
+   * @param prefix one or more path segments, such as `/hls`; no other feature and no server route may use a path below
+   *   this prefix
    * @throws if the prefix is taken
    */
   http (prefix: string, handler: HttpHandler, options?: HttpPathOptions): void
@@ -82,13 +83,13 @@ export interface GateRegistrar {
   upgrade (path: string, options: UpgradePath): void
 }
 
-/** All paths of one owner (the kernel or a feature); installed and removed as a unit. */
+/** All paths of one owner (the kernel or a feature). They are installed and removed as a unit. */
 export interface GateTable {
   http: ReadonlyMap<string, HttpPath>
   upgrades: ReadonlyMap<string, UpgradePath>
 }
 
-/** An owner's existing paths and routes. New paths are checked against them. */
+/** An owner's existing paths and routes, which new paths must not overlap. */
 export interface PathOwner {
   name: string
   paths: GateTable
@@ -96,10 +97,10 @@ export interface PathOwner {
 }
 
 /**
- * Records paths so that they can be installed later.
+ * Records the paths that a feature registers, so that they can be installed later as a unit.
  *
- * @param owners returns the other owners, whose paths must not overlap with a new path; called on
- *   each registration
+ * @param owners returns the other owners, whose paths and routes a new path must not overlap; called on each
+ *   registration
  */
 export function createGateRecorder (owners: () => Iterable<PathOwner>): GateRegistrar & { table: GateTable } {
   const http = new Map<string, HttpPath>()
@@ -132,7 +133,7 @@ export function checkRoute (url: string, owners: Iterable<PathOwner>): void {
   }
 }
 
-/** The path that a connection was opened on, and its owner. */
+/** The path on which a connection was opened, and the owner of the path. */
 export interface Entrance extends ConnectionPath {
   path: string
   owner: string
@@ -140,12 +141,12 @@ export interface Entrance extends ConnectionPath {
 
 /** Routes requests and upgrades to the owners of their paths. */
 export interface Gate {
-  /** Emits `upgrade` for each request whose WebSocket the kernel opens. */
+  /** Emits `upgrade` for each upgrade request for which the kernel opens a WebSocket. */
   readonly webSockets: EventEmitter
   /**
    * Replaces the paths of an owner (the kernel or a feature) atomically. In-flight requests finish in the old handlers.
    *
-   * @param table undefined removes all of the owner's paths
+   * @param table the new paths; undefined removes all paths of the owner
    * @param inFlight counts the in-flight requests of the new handlers
    */
   install (owner: string, table: GateTable | undefined, inFlight?: InFlight): void
@@ -153,7 +154,7 @@ export interface Gate {
   serve (request: IncomingMessage, response: ServerResponse): boolean
   /** Passes an upgrade to the owner of its path, or rejects it with NOT_FOUND. */
   upgrade (request: IncomingMessage, socket: Duplex, head: Buffer): void
-  /** @returns the path that the connection was opened on; undefined if it did not come through the gate */
+  /** @returns the path on which the connection was opened; undefined if the connection did not come through the gate */
   entranceOf (request: IncomingMessage): Entrance | undefined
   /** @returns the current owner's frame handler for the path; undefined if there is none */
   receiverOf (path: string): ConnectionPath['receive']
@@ -243,7 +244,7 @@ export function createGate (log: FastifyBaseLogger, webSocketUrl: string): Gate 
   }
 }
 
-/** Sends an error response. Closes the connection if a response has already begun. */
+/** Sends an error response or, if a response has already begun, closes the connection. */
 function respondWithError (response: ServerResponse, error: unknown): void {
   if (response.headersSent) {
     response.destroy()

@@ -7,7 +7,7 @@ import { refuseUpgrade } from '../errors/upgrades.ts'
 import { createGate, createGateRecorder } from './gate.ts'
 import type { Gate, GateRegistrar, PathOwner } from './gate.ts'
 
-/** The gate as the kernel uses it: registers the kernel's own paths and installs the paths of features. */
+/** The gate API for the kernel: registers the kernel's own paths and installs the paths of features. */
 export interface KernelGate extends GateRegistrar, Pick<Gate, 'webSockets' | 'install' | 'entranceOf' | 'receiverOf' | 'accepts'> {
   /** The kernel's own paths and routes. */
   kernel (): PathOwner
@@ -19,15 +19,18 @@ declare module 'fastify' {
   }
 }
 
-/** How long a closing server waits before it destroys open sockets, in milliseconds. Sessions are closed earlier. */
+/**
+ * How long a closing server waits before it destroys open sockets, in milliseconds. By then, all sessions have been
+ * closed.
+ */
 const closeTimeoutMs = 5000
 
 /** The route that opens WebSockets (routes/ws.ts). */
 export const webSocketUrl = '/ws'
 
 /**
- * The kernel's routes (routes/). They are reserved here, because the kernel registers them only after the features
- * claim their paths.
+ * The kernel's routes (routes/). The routes are reserved here, because the kernel registers them only after the
+ * features have claimed paths.
  */
 const reserved = ['/admin/*', '/health', '/livez', '/metrics', '/readyz', webSocketUrl]
 
@@ -41,10 +44,10 @@ export default fp(async function gatePlugin (app) {
   const routes = reserved.map((url) => ({ url }))
 
   app.addHook('onRoute', ({ url, method }) => {
-    // Skip the CORS preflight route: it matches all paths.
+    // Skip the CORS preflight route, because it matches all paths.
     if (method !== 'OPTIONS') routes.push({ url })
   })
-  // Runs before the hooks for security headers, CORS and rate limits, which do not apply to claimed paths.
+  // This hook runs before the hooks for security headers, CORS and rate limits, which do not apply to claimed paths.
   app.addHook('onRequest', (request, reply, done) => {
     if (!gate.serve(request.raw, reply.raw)) return done()
     reply.hijack()
@@ -55,7 +58,7 @@ export default fp(async function gatePlugin (app) {
   app.server.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     sockets.add(socket)
     socket.once('close', () => sockets.delete(socket))
-    // While Fastify is closing, it responds to an upgrade but leaves the socket open, so the upgrade is rejected here.
+    // Reject upgrades here while Fastify is closing: Fastify would send a response but leave the socket open.
     if (isClosing) refuseUpgrade(app.log, request, socket, new Draining() as CodedError)
     else gate.upgrade(request, socket, head)
   })

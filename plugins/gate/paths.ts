@@ -3,7 +3,7 @@ export function pathOf (target: string): string {
   return target.replace(/^https?:\/\/[^/?#]*/i, '').split(/[?#]/, 1)[0] || '/'
 }
 
-/** Whether a path equals a prefix or is below it. Whole path segments are compared. */
+/** Whether a path equals a prefix or is below it. The comparison uses whole path segments. */
 export function isBelow (path: string, prefix: string): boolean {
   return path === prefix || path.startsWith(`${prefix}/`)
 }

@@ -18,6 +18,6 @@ export default fp(async function jobs (app) {
   app.decorate('jobStore', store)
   const created = createJobs(store, app.log, app.timings, app.clock)
   app.decorate('jobs', created)
-  // Runs before the features are unloaded, because a running job may need its feature.
+  // Stop the runner before the features are unloaded, because a running job may need its feature.
   app.addHook('preClose', () => created.stop())
 }, { name: 'jobs', dependencies: ['redis', 'timings', 'clock'] })

@@ -1,6 +1,8 @@
 import type { JobStore } from './store.ts'
 
-/** A running job is held. If a held job is rescheduled, it becomes due only after the current run is settled. */
+/**
+ * A job is "held" while it runs. If a held job is rescheduled, it becomes due only after the current run is settled.
+ */
 interface Queue {
   due: Map<string, number>
   held: Map<string, number>

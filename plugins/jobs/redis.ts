@@ -12,7 +12,7 @@ declare module 'ioredis' {
 /**
  * KEYS due held — ARGV now limit until
  *
- * A running job is held. If a held job is rescheduled, it becomes due only after the current run is settled.
+ * A job is "held" while it runs. If a held job is rescheduled, it becomes due only after the current run is settled.
  */
 const takeDue = `
 for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])) do

@@ -10,11 +10,11 @@ export type JobHandler = (key: string) => Promise<void>
 
 /** The job queue API for features. */
 export interface JobsRegistrar {
-  /** Registers this server's handler for jobs of one kind. Unloading a feature also removes its handlers. */
+  /** Registers this server's handler for jobs of one kind. When a feature is unloaded, its handlers are removed. */
   on (name: string, handler: JobHandler): void
   /**
-   * Schedules a job. If the job is already scheduled, the earlier time applies. If the job is running, it runs again
-   * afterwards.
+   * Schedules a job. If the job is already scheduled, the earlier time applies. If the job is running, it runs once
+   * more after the current run.
    *
    * @param at when the job is due, in epoch milliseconds according to `app.clock`
    * @throws UNAVAILABLE
@@ -24,7 +24,8 @@ export interface JobsRegistrar {
 
 /**
  * Scheduled work that any server may run, such as releasing a seat or calling the backend. Only one server at a time
- * runs a given job, unless the job runs longer than its lease. If that server dies, another server runs the job.
+ * runs a given job, unless the job runs longer than its lease. If a server dies during a job, another server runs the
+ * job again.
  */
 export interface Jobs extends JobsRegistrar {
   /** Atomically replaces all handlers of an owner (the kernel or a feature). */
@@ -38,14 +39,14 @@ const leaseMs = 60_000
  * the jobs' leases expire.
  */
 const stopMs = 5000
-/** Maximum concurrent jobs of one kind on this server. */
+/** Maximum number of concurrent jobs of one kind on this server. */
 const maxRunning = 100
 
 /** @returns a runner that polls until it is stopped; `stop` waits at most 5 s for the running jobs */
 export function createJobs (store: JobStore, log: FastifyBaseLogger, { jobPollIntervalMs, jobRetryMs } = defaultTimings, clock: Clock = createClock()): Jobs & { stop (): Promise<void> } {
   const owners = new Map<string, ReadonlyMap<string, JobHandler>>()
   const running = new Map<string, Set<Promise<void>>>()
-  // Kinds of jobs that may have more due jobs, because the last poll reached its limit.
+  // Kinds of jobs of which more may be due, because the last poll took as many jobs as it could.
   const behind = new Set<string>()
   const kernel = new Map<string, JobHandler>()
   let polling: Promise<void> | undefined
@@ -115,7 +116,7 @@ export function createJobs (store: JobStore, log: FastifyBaseLogger, { jobPollIn
     async stop () {
       stopped = true
       clearInterval(timer)
-      // A poll that is still in progress may take jobs, and this server must run them.
+      // Wait for a poll that is in progress: this server must run the jobs that the poll takes.
       await polling
       await withTimeout(Promise.all([...running.values()].flatMap((busy) => [...busy])), stopMs, () => {
         log.warn({ queues: [...running].filter(([, busy]) => busy.size > 0).map(([name]) => name) }, 'stopped while jobs were running')

@@ -16,14 +16,14 @@ export interface JobStore {
    */
   schedule (queue: string, key: string, at: number): Promise<void>
   /**
-   * Takes due jobs, oldest first. A job that has been taken is not given to other callers. If the job is not settled
-   * by `until`, it becomes due again.
+   * Takes due jobs, oldest first. A taken job is not returned to other callers. If the job is not settled by `until`,
+   * it becomes due again.
    *
    * @param until the deadline for settling the jobs, in epoch milliseconds
    */
   takeDue (queue: string, now: number, limit: number, until: number): Promise<DueJob[]>
   /**
-   * Marks a taken job as finished. If the job was rescheduled after it was taken, it stays scheduled.
+   * Marks a taken job as finished. A job that was rescheduled after it was taken stays scheduled.
    *
    * @param retryAt when to retry a job that failed; undefined if the job succeeded
    */

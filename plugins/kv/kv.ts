@@ -6,17 +6,17 @@ export const kernelNamespaces: readonly string[] = ['features', 'rooms', 'bans']
 /** The Redis key of a namespace's index. The Redis keys of the namespace's values start with this key. */
 export const namespaceKey = (name: string) => `msab:kv:{${name}}`
 
-/** When a value expires. If neither field is set, the value stays until it is deleted. */
+/** When a value expires. If neither `ttlMs` nor `expiresAt` is set, the value never expires. */
 export interface Expiry {
-  /** In milliseconds from now. */
+  /** Time until the value expires, in milliseconds. */
   ttlMs?: number
   /** Epoch milliseconds. */
   expiresAt?: number
 }
 
 /**
- * Values by key. Each method takes one round trip, and all except `getMany` are atomic. All methods throw UNAVAILABLE
- * while the store cannot be reached.
+ * Stores values by key. Each method takes one round trip, and all methods except `getMany` are atomic. All methods
+ * throw UNAVAILABLE while the store cannot be reached.
  */
 export interface PlainKeys {
   get (key: string): Promise<string | undefined>
@@ -28,12 +28,12 @@ export interface PlainKeys {
   delete (key: string): Promise<boolean>
 }
 
-/** The values of one feature or one part of the kernel. */
+/** A namespace: the values of one feature or of one part of the kernel. */
 export interface Namespace extends PlainKeys {
   /**
    * Sets a value only if the current value equals `expected`.
    *
-   * @param expected undefined means that the key must not have a value
+   * @param expected the expected current value; undefined if the key must not have a value
    * @returns whether the value was set
    */
   compareAndSet (key: string, expected: string | undefined, value: string, expiry?: Expiry): Promise<boolean>
@@ -42,18 +42,18 @@ export interface Namespace extends PlainKeys {
 }
 
 /**
- * The key-value store that all servers share. Values survive a crash. They are stored in Redis or, without Redis, in a
- * SQLite file.
+ * The key-value store that all servers share. Values survive a crash. Values are stored in Redis or, without Redis, in
+ * a SQLite file.
  */
 export interface KeyValue {
   /**
-   * @param name starts with the name of the feature or kernel part that owns the namespace
-   * @returns the same object for the same name
+   * @param name name of the namespace; must start with the name of the feature or kernel part that owns the namespace
+   * @returns the namespace; each call with the same name returns the same object
    */
   namespace (name: string): Namespace
   /**
-   * Gives access to values that other systems also read and write. A value's full Redis key is exactly `prefix + key`.
-   * The keys cannot be listed.
+   * Gives access to values that other systems also read and write. The full Redis key of a value is exactly `prefix +
+   * key`. The keys cannot be listed.
    */
   plainKeys (prefix: string): PlainKeys
   close (): void
@@ -64,7 +64,7 @@ export function expiryTime ({ ttlMs, expiresAt }: Expiry = {}, clock: Clock): nu
   return ttlMs === undefined ? expiresAt : clock.now() + ttlMs
 }
 
-/** Caches the results of `create`, so that `create` is called once per name. */
+/** Returns a function that calls `create` once per name and caches the result. */
 export function oncePerName<T> (create: (name: string) => T): (name: string) => T {
   const created = new Map<string, T>()
   return (name) => {

@@ -21,11 +21,12 @@ function makeWritable (folder: string): void {
   }
 }
 
-/** @param folder where the file is kept */
+/** @param folder the folder that contains the SQLite file */
 function openFile (folder: string) {
   makeWritable(folder)
   const file = new DatabaseSync(join(folder, 'kv.sqlite'))
-  // In WAL mode, a completed write survives a crash of the process. NORMAL avoids a disk flush for each write.
+  // In WAL mode, a completed write survives a crash of the process. `synchronous = NORMAL` avoids a disk flush for each
+  // write.
   file.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; ${schema}`)
   return {
     close: () => file.close(),
@@ -57,9 +58,9 @@ function createNamespace (file: ReturnType<typeof openFile>, clock: Clock, name:
 /**
  * The key-value store of a single server, kept in a SQLite file.
  *
- * @param folder where the file is kept
- * @param failed called if a sweep fails to delete expired values. Reads do not return expired values, and a later sweep
- *   deletes them
+ * @param folder the folder that contains the SQLite file
+ * @param failed called if a periodic sweep fails to delete expired values. Reads still return no expired values, and a
+ *   later sweep deletes them
  */
 export function createMemoryKeyValue (folder: string, clock: Clock = createClock(), failed: (error: unknown) => void = () => {}): KeyValue {
   const file = openFile(folder)

@@ -14,7 +14,8 @@ declare module 'ioredis' {
 }
 
 // Each value of a namespace is a Redis string, which may expire. The namespace's index is a sorted set of the keys of
-// these values, ordered by expiry. All these Redis keys contain the namespace's name as a hash tag.
+// these values, ordered by expiry. The Redis keys of the values and the index contain the namespace's name as a hash
+// tag.
 
 /**
  * KEYS value index — ARGV key value expiresAt compare [expected]

@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
 import type { types } from 'mediasoup'
 
-/** A local address, and the address that is announced to clients in its place. */
+/** A local address to listen on, and the address that is announced to clients instead. */
 type ListenSocket = Pick<types.TransportListenInfo, 'ip' | 'announcedAddress' | 'flags'>
 
 /**
@@ -11,7 +11,7 @@ type ListenSocket = Pick<types.TransportListenInfo, 'ip' | 'announcedAddress' | 
 const familyOf = (address: string, listenIp: string) => isIP(address) || isIP(listenIp)
 
 /**
- * @param listenIp local address; 0.0.0.0 and :: mean all local addresses of the announced address families
+ * @param listenIp local address; 0.0.0.0 and :: stand for all local addresses of the announced address families
  * @param announced the addresses announced to clients; may be empty
  * @returns the sockets that a media worker opens, at most one per address family
  */
@@ -29,10 +29,10 @@ export function socketsFor (listenIp: string, announced: readonly string[]): Lis
 }
 
 /**
- * Adds ICE candidates for the remaining announced addresses, because a mediasoup socket announces only one address.
- * Clients may use any announced address, because the server identifies clients by their ICE credentials.
+ * Adds ICE candidates for the announced addresses that mediasoup leaves out, because a mediasoup socket announces only
+ * one address. Clients may use any announced address, because the server identifies clients by their ICE credentials.
  *
- * @returns the candidates for the client, mediasoup's candidates first
+ * @returns the candidates to send to the client, starting with mediasoup's own candidates
  */
 export function candidatesFor (candidates: readonly types.IceCandidate[], listenIp: string, announced: readonly string[]): types.IceCandidate[] {
   const known = new Set(candidates.map(({ address }) => address))

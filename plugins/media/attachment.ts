@@ -9,7 +9,10 @@ import type { RoomRouter } from './room-router.ts'
 import type { InjectionEvents } from './injection.ts'
 import type { TapEvents } from './tap.ts'
 
-/** The loopback address. Packets between this process and its media workers must not leave the machine. */
+/**
+ * The loopback address. Packets between this process and its media workers must not leave the machine, because they are
+ * not encrypted.
+ */
 export const loopback = '127.0.0.1'
 
 const retryMs = 100
@@ -25,8 +28,8 @@ export interface AttachmentContext {
 export type AttachmentEvents = TapEvents & InjectionEvents
 
 /**
- * A tap, an injection or the output of a mix, attached to the router that has a room's producers. If the worker of the
- * router dies, the attachment is reopened on another router.
+ * A tap, an injection or the output of a mix. Each attachment uses the router that has the producers of its room. If
+ * the worker of that router dies, the attachment is reopened on another router.
  */
 export abstract class Attachment extends EventEmitter<AttachmentEvents> implements MediaUser {
   readonly roomId: string
@@ -49,7 +52,7 @@ export abstract class Attachment extends EventEmitter<AttachmentEvents> implemen
   protected abstract attach (media: RoomMedia, at: RoomRouter): Promise<void>
   /** Releases the resources that {@link attach} has created. Idempotent. */
   protected abstract detach (): void
-  /** Called after the attachment is reopened on another router. */
+  /** Called after the attachment has been reopened on another router. */
   protected abstract reattached (): void
 
   /**
@@ -117,7 +120,7 @@ export abstract class Attachment extends EventEmitter<AttachmentEvents> implemen
         this.#worker = at.worker
         await this.attach(this.#media, at)
       }
-      // The worker died or the attachment was closed during the request.
+      // During the request, the worker died or the attachment was closed.
       if (!this.#media) throw unavailable('The media connection was closed during the request')
     } catch (error) {
       this.#release()

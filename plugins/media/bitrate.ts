@@ -1,17 +1,19 @@
 import type { RoomProducer } from './producer.ts'
 
 /**
- * Interval between measurements of a producer, in milliseconds. A producer is closed after exceeding its limit for two
- * intervals (the 3 s in docs/protocol.md, "Audio").
+ * Interval between measurements of a producer, in milliseconds. A producer that exceeds its limit for two intervals is
+ * closed. The two intervals are the 3 s in docs/protocol.md, "Audio".
  */
 const intervalMs = 1500
 const maxOver = 2
-/** A producer may send up to its allowed bit rate times this factor (docs/protocol.md, "Audio"). */
+/**
+ * A producer exceeds its limit if it sends more than its allowed bit rate times this factor (docs/protocol.md,
+ * "Audio").
+ */
 const tolerance = 1.5
 
 /**
- * Finds producers that exceed their allowed bit rate. Without limits, the server would forward any number of packets
- * to every listener.
+ * Finds producers that exceed their allowed bit rate. Without limits, a client could flood every listener with packets.
  *
  * @param producers the producers on this server
  * @param limitOf the allowed bit rate of a producer, in bits per second; undefined if there is no limit

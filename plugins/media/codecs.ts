@@ -2,13 +2,14 @@ import * as ortc from 'mediasoup/ortc'
 import type { types } from 'mediasoup'
 
 /**
- * The Opus payload type of consumers. Chromium offers the same number, so most WHEP players need no additional router.
+ * The Opus payload type of consumers. Chromium offers Opus with the same payload type, so most WHEP players need no
+ * additional router.
  */
 export const opusPayloadType = 111
 
 /**
- * The only codec: Opus with forward error correction, without discontinuous transmission, in packets
- * of at least 10 ms. WebRTC always declares Opus as stereo.
+ * The only supported codec: Opus with forward error correction, no discontinuous transmission and packets of at least
+ * 10 ms. WebRTC always declares Opus as stereo.
  */
 export const codecsWith = (preferredPayloadType: number): types.RouterRtpCodecCapability[] => [{
   kind: 'audio',
@@ -22,7 +23,7 @@ export const codecsWith = (preferredPayloadType: number): types.RouterRtpCodecCa
 /** The codec of the rooms' routers. */
 export const mediaCodecs = codecsWith(opusPayloadType)
 
-/** The capabilities of the rooms' routers, available without creating a router. */
+/** The RTP capabilities of the rooms' routers, computed without creating a router. */
 export const rtpCapabilities: types.RtpCapabilities = ortc.generateRouterRtpCapabilities(mediaCodecs)
 
 /** The RTP header extension that contains the audio level of a packet (RFC 6464). */

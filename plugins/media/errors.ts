@@ -12,11 +12,12 @@ export const ConsumerNotFound = createError('CONSUMER_NOT_FOUND', 'Consumer %s d
 export const CannotConsume = createError('CANNOT_CONSUME', 'Your RTP capabilities do not support this producer', 409)
 
 /**
- * Runs a call to mediasoup and converts its errors into coded errors. Client data has already been validated, so a
- * mediasoup error means either that values are inconsistent or that a worker, router or transport was closed.
+ * Runs a call to mediasoup and converts its errors into coded errors. The data from the client has already been
+ * validated. A mediasoup error therefore means that values contradict each other or that a worker, router or transport
+ * was closed.
  *
- * @throws VALIDATION_FAILED for inconsistent values, UNAVAILABLE if a worker, router or transport was closed, and any
- *   coded error unchanged
+ * @throws VALIDATION_FAILED if values contradict each other, UNAVAILABLE if a worker, router or transport was closed;
+ *   an error that already has a code is rethrown unchanged
  */
 export async function refused<T> (call: () => Promise<T>): Promise<T> {
   try {

@@ -1,9 +1,9 @@
-// Fragmented MP4 (ISO/IEC 14496-12) with one audio track. All times are in samples at 48 kHz. The `broadcast` and
-// `recording` features import this file as `flylive-audio-server/fmp4`, even in their worker threads, so it imports
-// nothing.
+// Fragmented MP4 (ISO/IEC 14496-12) with one audio track. All times are in samples at 48 kHz. This file imports
+// nothing, because the `broadcast` and `recording` features also import it in their worker threads, as
+// `flylive-audio-server/fmp4`.
 //
-// No library is used: mediabunny 1.61 keeps every packet's size and time in memory until the file ends, about 20 MB per
-// hour per track.
+// The server does not use a library for this: until the file is complete, mediabunny 1.61 keeps the size and time of
+// every packet in memory, which takes about 20 MB per hour per track.
 
 export const sampleRate = 48_000
 
@@ -15,7 +15,7 @@ export type TrackFormat =
 
 /**
  * What the fragments are for. `segments`: each fragment is served separately, as CMAF (ISO/IEC 23000-19) requires.
- * `file`: all fragments are in one file; its duration is written once the file is complete.
+ * `file`: all fragments are in one file, and the duration is written once the file is complete.
  */
 export type Purpose = 'segments' | 'file'
 
@@ -78,7 +78,7 @@ export function initSection (format: TrackFormat, purpose: Purpose): Buffer {
   return Buffer.concat([box('ftyp', 'iso6', u32(0), isFile ? 'iso6mp41' : 'iso6cmfcmp41'), box('moov', mvhd, trak, mvex)])
 }
 
-/** @returns the byte offset of the duration (`mehd`). The duration is 0 until the file is complete */
+/** @returns the byte offset of the duration in the `mehd` box. The duration is 0 until the file is complete */
 export const durationOffset = (init: Buffer): number => init.indexOf('mehd') + 8
 
 /** @param samples duration of the file */
@@ -86,8 +86,8 @@ export const durationField = (samples: number): Buffer => Buffer.from(u64(sample
 
 /**
  * @param start decode time of the first frame, in samples
- * @returns a movie fragment: `moof` and `mdat`. The buffer has its own memory, so it can be transferred to another
- *   thread
+ * @returns a movie fragment: `moof` and `mdat`. The buffer does not share its memory with other buffers, so it can be
+ *   transferred to another thread
  */
 export function fragment (sequenceNumber: number, start: number, frames: readonly Frame[], purpose: Purpose): Buffer<ArrayBuffer> {
   const hasFlags = purpose === 'segments'

@@ -19,16 +19,17 @@ export interface InjectOptions {
 }
 
 export interface InjectionEvents {
-  /** The media worker was replaced. Send packets to the new address. */
+  /** The media worker was replaced. From now on, packets must be sent to the new address. */
   reopened: [address: { ip: string, port: number }]
-  /** The injection is closed; emitted once. */
+  /** The injection has been closed. Emitted once. */
   close: []
 }
 
 /**
  * A producer that receives unencrypted RTP packets (Opus, 48 kHz) over UDP. RTCP uses the same port. Members of the
- * room can consume it like any other producer. After the first packet, packets from any other source port are ignored.
- * If the media worker dies, the producer is reopened with the same id. The injection closes when its room closes.
+ * room can consume this producer like any other producer. After the first packet, the injection ignores packets from
+ * any other source port. If the media worker dies, the producer is reopened with the same id. When the room closes, the
+ * injection closes as well.
  */
 export interface Injection {
   readonly roomId: string
@@ -46,7 +47,7 @@ export interface Injection {
 }
 
 interface InjectionContext extends AttachmentContext {
-  /** @throws if the owner may not send audio */
+  /** @throws if the owner is not allowed to send audio */
   permit (roomId: string, owner: ProducerOwner): Promise<ProducePermit>
 }
 
@@ -81,7 +82,9 @@ export class RoomInjection extends Attachment implements Injection {
     return this.#port
   }
 
-  /** Closes the injection when its producer closes, for example because the owner may no longer send audio. */
+  /**
+   * Closes the injection when its producer closes, for example because the owner is no longer allowed to send audio.
+   */
   producerClosed (producer: RoomProducer): void {
     if (producer === this.#producer) this.close()
   }

@@ -3,10 +3,11 @@ import { codecsWith, opusPayloadType } from './codecs.ts'
 import { pipeProducer } from './pipe.ts'
 
 /**
- * A room's routers on one worker, keyed by the Opus payload type of their consumers. A WHEP player sends the SDP offer
- * and thus chooses the payload type, but all consumers on a router use the same payload type. A room therefore gets one
- * more router on the same worker for each additional payload type. A producer is piped to such a router when its first
- * consumer on that router is created. The router closes when its last transport closes.
+ * A room's routers on one worker. The consumers on each router have a different Opus payload type. A WHEP player sends
+ * the SDP offer and thus chooses the payload type, but all consumers on a router use the same payload type. A room
+ * therefore gets one more router on the same worker for each additional payload type. When the first consumer of a
+ * producer is created on an additional router, the producer is piped to that router. An additional router closes when
+ * its last transport closes.
  */
 export class PayloadTypeRouters {
   readonly #main: types.Router
@@ -25,8 +26,8 @@ export class PayloadTypeRouters {
   /**
    * Finds or creates the router whose consumers use the given payload type.
    *
-   * @returns the router, and a function that the caller must call once, when the transport is closed or could not be
-   *   created
+   * @returns the router, and a function that the caller must call exactly once: when the transport closes, or if its
+   *   creation fails
    */
   async routerFor (payloadType = opusPayloadType): Promise<{ router: types.Router, release: () => void }> {
     if (payloadType === opusPayloadType) return { router: this.#main, release () {} }

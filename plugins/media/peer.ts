@@ -20,19 +20,22 @@ export interface TransportParameters {
   dtlsParameters: types.DtlsParameters
 }
 
-/** Maximum producers per session: one for the microphone, the others for music and for replacing a producer. */
+/**
+ * Maximum number of producers per session. One producer is for the microphone. The others are for music and for
+ * replacing a producer.
+ */
 const maxProducers = 4
 
-/** The server functions that a peer needs. */
+/** The settings and callbacks that a peer needs. */
 export interface PeerContext {
   nodeId: string
   /** Maximum bit rate of all audio from one session, in bits per second. */
   maxIncomingBitrate: number
-  /** @throws if the session may not send audio */
+  /** @throws if the session is not allowed to send audio */
   permit (roomId: string, session: Session): Promise<ProducePermit>
   consumerClosed (session: Session, consumerId: string): void
   monitor (transport: types.WebRtcTransport, about: TransportDescription): MonitoredTransport
-  /** Called when the peer is closed, directly or because its room's media is closed. */
+  /** Called when the peer is closed, either on its own or because the media of its room is closed. */
   closed (peer: Peer): void
 }
 
@@ -47,7 +50,10 @@ interface PlacedTransport {
   monitored: MonitoredTransport
   connected: boolean
   place: RoomRouter
-  /** Stops counting the transport on its worker and router. Call this once, when the transport is closed. */
+  /**
+   * Removes the transport from the counts of its worker and router. Call this exactly once, when the transport is
+   * closed.
+   */
   release: () => void
 }
 
@@ -59,7 +65,7 @@ export class Peer implements MediaUser {
   readonly #context: PeerContext
   readonly #transports = new Map<Direction, PlacedTransport>()
   readonly #producers = new Map<string, RoomProducer>()
-  /** Number of producers that are being created. */
+  /** Number of producers whose creation is in progress. */
   #producing = 0
   #closed = false
 
@@ -75,7 +81,7 @@ export class Peer implements MediaUser {
   }
 
   /**
-   * @returns the producer with that id, or all producers if no id is given
+   * @returns the producer with the given id; all producers if no id is given
    * @throws PRODUCER_NOT_FOUND
    */
   producers (producerId?: string): RoomProducer[] {
@@ -118,7 +124,7 @@ export class Peer implements MediaUser {
         throw error
       }
     }
-    // During the request to the worker, the session may have left the room or joined another room.
+    // During the request to the worker, the session may have left the room, or the media may have been closed.
     if (this.#closed || !transport || transport.closed) {
       release()
       transport?.close()
@@ -241,7 +247,8 @@ export class Peer implements MediaUser {
   }
 
   /**
-   * A user who sends audio also receives audio on the room's main router, so that the user depends on only one worker.
+   * Chooses the router for a transport. A user who sends audio also receives audio on the room's main router, so that
+   * the user depends on only one worker.
    */
   async #placeFor (direction: Direction): Promise<{ place: RoomRouter, release: () => void }> {
     if (direction === 'producer') return { place: await this.media.main(), release: () => {} }
@@ -284,7 +291,10 @@ export class Consumers {
   readonly #byId = new Map<string, types.Consumer>()
   readonly #onClosed: (consumerId: string) => void
 
-  /** @param onClosed called when a consumer is replaced, revoked, or closed with its producer */
+  /**
+   * @param onClosed called when a consumer is closed because it is replaced or revoked, or because its producer is
+   *   closed
+   */
   constructor (onClosed: (consumerId: string) => void) {
     this.#onClosed = onClosed
   }
@@ -312,7 +322,7 @@ export class Consumers {
   }
 
   /**
-   * Closes a consumer at its owner's request, without notifying the owner.
+   * Closes a consumer because its owner requested it. Does not notify the owner.
    *
    * @throws CONSUMER_NOT_FOUND
    */

@@ -3,7 +3,7 @@ import type { types } from 'mediasoup'
 /**
  * Pipes a producer to another router.
  *
- * @param options mediasoup's options; `keepId` works only if the routers are on different workers
+ * @param options mediasoup's options. `keepId` works only if the routers are on different workers
  * @throws any error that mediasoup throws
  */
 export async function pipeProducer (from: types.Router, options: types.PipeToRouterOptions & { producerId: string }): Promise<{ consumer: types.Consumer, producer: types.Producer }> {

@@ -8,12 +8,12 @@ import { candidatesFor, socketsFor } from './addresses.ts'
 
 /** A media worker process and its port. */
 export interface MediaWorker {
-  /** Position in the pool. The replacement of a dead worker has the same position. */
+  /** Position in the pool. A worker that replaces a dead worker has the same position. */
   readonly index: number
   readonly worker: types.Worker
   readonly server: types.WebRtcServer
   readonly port: number
-  /** Adds the missing ICE candidates of a transport; see {@link candidatesFor}. */
+  /** Adds the ICE candidates that mediasoup leaves out; see {@link candidatesFor}. */
   readonly candidates: (candidates: readonly types.IceCandidate[]) => types.IceCandidate[]
   routers: number
   /** Number of clients' receiving transports on the worker, plus the number of consumers on these transports. */
@@ -23,10 +23,10 @@ export interface MediaWorker {
 export interface PoolOptions {
   /** Maximum number of workers. */
   size: number
-  /** Whether {@link WorkerPool.start} starts all workers. Otherwise, each worker starts on demand. */
+  /** True if {@link WorkerPool.start} starts all workers. If false, each worker starts when it is needed. */
   warm: boolean
   listenIp: string
-  /** The addresses announced to clients. If empty, clients use the listen address. */
+  /** The addresses announced to clients. If the list is empty, the listen address is announced. */
   announced: readonly string[]
   minPort: number
   maxPort: number
@@ -34,35 +34,35 @@ export interface PoolOptions {
 }
 
 export interface WorkerPool {
-  /** False while no worker is running and at least one is being replaced. */
+  /** False while no worker is running and at least one dead worker is being replaced. */
   readonly ready: boolean
   /**
-   * Starts all workers of a warm pool.
+   * Starts all workers if {@link PoolOptions.warm} is true.
    *
-   * @throws if a worker does not start
+   * @throws if a worker fails to start
    */
   start (): Promise<void>
   /** Running workers, by index. */
   alive (): MediaWorker[]
   /**
-   * Reserves a slot for a router on the worker with the fewest routers. Starts an unused worker before a running worker
-   * gets a second router. If all workers are being replaced, waits for one of them.
+   * Reserves a slot for a router on the worker with the fewest routers. Starts an unused worker before it puts a second
+   * router on a running worker. If all workers are being replaced, waits for one of them.
    *
    * @throws OVERLOADED if every worker has its maximum number of routers
    * @throws UNAVAILABLE if no worker is running after five seconds
    */
   take (): Promise<MediaWorker>
   /**
-   * Chooses the worker for a room's next listener, and counts the listener. Among the workers that the room uses,
-   * prefers the one with the fewest listeners. Chooses a worker that the room does not use yet only if that worker has
-   * at least {@link spreadAfter} fewer listeners.
+   * Chooses the worker for a room's next listener, and adds the listener to the worker's count. Among the workers that
+   * the room uses, prefers the one with the fewest listeners. Chooses a worker that is new to the room only if that
+   * worker has at least {@link spreadAfter} fewer listeners.
    *
    * @param used the workers that already have a router for the room
    * @throws OVERLOADED if no worker can be used
    */
   spread (used: readonly MediaWorker[]): Promise<MediaWorker>
   /**
-   * Counts one more listener on a worker.
+   * Adds one listener to the worker's count.
    *
    * @returns the same worker
    */
@@ -89,8 +89,8 @@ const respawnDelayMs = 100
 const maxRespawnDelayMs = 5000
 
 /**
- * Keeps a worker alive when the process receives SIGINT or SIGTERM. mediasoup would close the worker immediately,
- * although clients use it until they have moved to another server.
+ * Keeps a worker alive when the process receives SIGINT or SIGTERM. By default, mediasoup closes the worker
+ * immediately, but clients still need the worker until they have moved to another server.
  */
 function ignoreSignals (worker: types.Worker): void {
   const { onSignal } = worker as unknown as { onSignal: NodeJS.SignalsListener }
@@ -160,8 +160,8 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
   }
 
   /**
-   * Listens on `minPort` plus the worker's index. If that port is in use, adds the number of workers until a port is
-   * free.
+   * Listens on `minPort` plus the worker's index. While the port is in use, tries the port that is higher by the number
+   * of workers.
    */
   async function listen (worker: types.Worker, index: number) {
     const { listenIp, announced, minPort, maxPort, size } = options
@@ -181,7 +181,7 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
     throw failure
   }
 
-  /** Starts a worker; retries until it runs. */
+  /** Starts a worker. If the start fails, retries until the worker runs. */
   async function respawn (index: number, attempt: number): Promise<void> {
     if (closed) return
     try {

@@ -2,27 +2,27 @@ import type { types } from 'mediasoup'
 import type { UserId } from '../connections/session.ts'
 import { refused } from './errors.ts'
 
-/** Who paused a producer: the user or the server. The producer sends only while neither has paused it. */
+/** Who paused a producer: the user or the server. The producer sends only while neither of them pauses it. */
 export type PausedBy = 'self' | 'server'
 
 export type ProducerSource = 'voice' | 'music'
 
-/** The user or service that sends through a producer. */
+/** The user or service whose audio a producer sends. */
 export interface ProducerOwner {
   readonly userId: UserId
   readonly userKey: string
-  /** The server where the audio enters the cluster. */
+  /** Id of the server on which the audio enters the cluster. */
   readonly nodeId: string
   /** Id of the owning session, if `kind` is `session`. A session's producers close when the session leaves its room. */
   readonly sessionId?: string
   /**
-   * `session`: a user's session. `service`: this server itself, through a feature. `relay`: a producer on another
-   * server.
+   * `session`: a user's session. `service`: a feature of this server. `relay`: a producer on another server, whose
+   * audio this server relays.
    */
   readonly kind: 'session' | 'service' | 'relay'
 }
 
-/** A producer as clients see it. */
+/** What clients see of a producer. */
 export interface ProducerInfo {
   producerId: string
   userId: UserId
@@ -32,15 +32,16 @@ export interface ProducerInfo {
 
 /** A session's permission to send audio. */
 export interface ProducePermit {
-  /** Whether the server pauses the producer as soon as it is created. */
+  /** True if the server pauses the producer as soon as it is created. */
   paused?: boolean
   /**
-   * Why the session may send. The feature that gave the permit closes the producer when the reason no longer applies.
+   * Why the session is allowed to send. When this reason no longer applies, the feature that gave the permit closes the
+   * producer.
    */
   grant?: string | undefined
 }
 
-/** A producer, as seen by features that moderate audio. */
+/** What a feature that moderates audio sees of a producer. */
 export interface ProducerHandle {
   readonly producerId: string
   readonly owner: ProducerOwner
@@ -52,12 +53,16 @@ export interface ProducerHandle {
   /** Idempotent. */
   pause (by: PausedBy): Promise<void>
   /**
-   * Removes the user's or the server's pause. The producer resumes once neither pause remains. Idempotent.
+   * Removes the pause by the user or by the server. The producer resumes once neither the user nor the server pauses
+   * it. Idempotent.
    */
   resume (by: PausedBy): Promise<void>
 }
 
-/** Why this server closed a producer although its owner may still send. `bitrate`: it exceeded its allowed bit rate. */
+/**
+ * Why this server closed a producer although the owner is still allowed to send. `bitrate`: the producer exceeded its
+ * allowed bit rate.
+ */
 export type CloseCause = 'bitrate'
 
 /** Callbacks through which a producer notifies its room. */

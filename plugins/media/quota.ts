@@ -7,7 +7,7 @@ import { MediaLimit } from './errors.ts'
 /** Limits the number of rooms in which a user has audio. */
 export interface AudioQuota {
   /**
-   * Counts the room towards the user's cluster-wide limit until {@link release} is called.
+   * Counts the room towards the user's limit, which applies to all servers together, until {@link release} is called.
    *
    * @throws MEDIA_LIMIT (details `{limit}`) if the user has audio in too many other rooms
    */
@@ -21,8 +21,8 @@ export function createAudioQuota ({ config, directory, nodeId, sockets }: Pick<F
 
   return {
     async claim (session, roomId) {
-      // Count this session before the lookup, so that concurrent lookups include it. If the lookup fails, only the
-      // sessions on this server are counted.
+      // Count this session before the lookup, so that concurrent lookups include this session. If the lookup fails,
+      // only the sessions on this server are counted.
       session.hasAudio = true
       const [, found] = await Promise.all([record(session), directory.sessionsOf(session.userKey)]).catch(() => [undefined, []] as const)
       const here = [...sockets.ofUser(session.userKey)]

@@ -20,14 +20,17 @@ declare module '../hooks.ts' {
   }
 }
 
-/** A peer, tap, injection or mix output that uses a room's media. The media stays open until its last user leaves. */
+/**
+ * A peer, tap, injection or mix output that uses a room's media. The media stays open until the last `MediaUser`
+ * leaves.
+ */
 export interface MediaUser {
-  /** Called when the room's media is closed, including this user's media. */
+  /** Called when all media of the room is closed, including the media of this `MediaUser`. */
   mediaClosed (): void
   /**
    * Called when a worker dies but the room's media stays open on other workers.
    *
-   * @returns whether the user has lost media
+   * @returns true if this `MediaUser` has lost media
    */
   workerDied (worker: MediaWorker): boolean
   /** Called after a producer is added to the room. */
@@ -36,7 +39,7 @@ export interface MediaUser {
   producerClosed? (producer: RoomProducer): void
 }
 
-/** The server functions that a room's media needs. */
+/** The hooks and callbacks that a room's media needs. */
 export interface RoomMediaContext {
   hooks: Hooks
   pool: WorkerPool
@@ -50,14 +53,15 @@ export interface RoomMediaContext {
   speaking (roomId: string, speakers: ActiveSpeakers): void
 }
 
-/** A room's main router, which has the room's producers, and the observer of their audio levels. */
+/** The main router of a room, which has the room's producers, and the observer of the producers' audio levels. */
 interface Main {
   at: RoomRouter
   speakers: Speakers
 }
 
 /**
- * A room's media: its routers, at most one per worker, and its producers. Listeners may be on any of the routers.
+ * A room's media: its routers, at most one per worker, and its producers. The receiving transports of clients may be on
+ * any of these routers.
  */
 export class RoomMedia {
   readonly roomId: string
@@ -95,12 +99,12 @@ export class RoomMedia {
     return this.#users
   }
 
-  /** The main router and its worker; undefined while they are being replaced. */
+  /** The main router and its worker; undefined while another router is taking over. */
   get current (): RoomRouter | undefined {
     return this.#main?.at
   }
 
-  /** Number of producers that are not relays from other servers. */
+  /** Number of producers, without those that relay voices from other servers. */
   get #ownCount (): number {
     return this.producers.values().filter(({ owner }) => owner.kind !== 'relay').toArray().length
   }
@@ -114,7 +118,7 @@ export class RoomMedia {
     this.#users.add(user)
   }
 
-  /** Removes a user, and closes the media if it has no other user. Idempotent. */
+  /** Removes a `MediaUser`. Closes the media if no other `MediaUser` is left. Idempotent. */
   leave (user: MediaUser): void {
     this.#users.delete(user)
     this.closeIfUnused()
@@ -125,8 +129,8 @@ export class RoomMedia {
   }
 
   /**
-   * @returns the router that has all of the room's producers. If its worker has died, another router of the room
-   *   or a new router replaces it
+   * @returns the router that has all producers of the room. If the worker of that router has died, another router takes
+   *   its place
    * @throws any error that {@link WorkerPool.take} throws; UNAVAILABLE if the media is closed
    */
   async main (): Promise<RoomRouter> {
@@ -138,9 +142,9 @@ export class RoomMedia {
   /**
    * Chooses the router for a client's receiving transport.
    *
-   * @param withProducers whether to choose the main router
-   * @returns the router, and a function that the caller must call once, when the transport is closed or could not be
-   *   created
+   * @param withProducers true to choose the main router
+   * @returns the router, and a function that the caller must call exactly once: when the transport closes, or if its
+   *   creation fails
    * @throws any error that {@link main} or {@link WorkerPool.spread} throws
    */
   async listen (withProducers: boolean): Promise<{ place: RoomRouter, release: () => void }> {
@@ -193,8 +197,8 @@ export class RoomMedia {
   async announce (producer: RoomProducer): Promise<void> {
     const { hooks, changed, counted } = this.#context
     const { producerId, owner } = producer
-    // Observe only the voices of sessions. Music is not a speaker, and a service may send a mix of all speakers. Other
-    // servers observe their own speakers.
+    // Observe only the voices that sessions send. Music does not count as a speaker, and a service may send a mix of
+    // all speakers. Other servers observe the voices of their own sessions.
     if (owner.kind === 'session' && producer.source === 'voice') await this.#main?.speakers.add(producerId)
     if (producer.closed) throw new ProducerNotFound(producerId)
     counted(this.roomId, this.#ownCount)
@@ -203,7 +207,10 @@ export class RoomMedia {
     changed(this.roomId)
   }
 
-  /** Adds a voice from another server. The relays announce the voice; that server observes the audio level. */
+  /**
+   * Adds a voice from another server. This function does not announce the voice, because the relays do so. It does not
+   * observe the audio level, because the other server does so.
+   */
   addRelayed (producer: types.Producer, owner: ProducerOwner, source: ProducerSource, paused: boolean): RoomProducer {
     const added = new RoomProducer(producer, owner, { source, permit: { paused } }, {
       closed: () => {
@@ -217,15 +224,15 @@ export class RoomMedia {
     return added
   }
 
-  /** Notifies the users of the media that a voice from another server has been added. */
+  /** Notifies every `MediaUser` of the room that a voice from another server has been added. */
   announceRelayed (producer: RoomProducer): void {
     for (const user of this.#users) user.producerOpened?.(producer)
   }
 
   /**
-   * Closes everything that was on a dead worker. If the room has no other worker, closes the media.
+   * Closes everything that was on a dead worker. Closes the room's media if the room uses no other worker.
    *
-   * @returns the users that have lost media; undefined if the room was not on the worker
+   * @returns every `MediaUser` that has lost media; undefined if the room did not use the worker
    */
   workerDied (worker: MediaWorker): MediaUser[] | undefined {
     const main = this.#main
@@ -273,7 +280,7 @@ export class RoomMedia {
         (producerId) => this.producers.get(producerId)?.owner.userId,
         (active) => { if (!this.#closed) speaking(this.roomId, active) }
       )
-      // During the request, the last listener may have left the router, or the last user may have left the room.
+      // During the request, the router may have lost its last listener, or the room's media may have been closed.
       if (this.#closed || (promoted && this.#further.get(promoted[0]) !== promoted[1])) throw unavailable('The media connection was closed during the request')
       if (promoted) this.#further.delete(promoted[0])
       this.#main = { at, speakers }
@@ -291,7 +298,7 @@ export class RoomMedia {
     return opening
   }
 
-  /** Closes a room's router on another worker, unless it has become the main router. */
+  /** Closes an additional router of the room, unless the router has become the main router. */
   #closeFurther (worker: MediaWorker, opening: Promise<RoomRouter>): void {
     if (this.#further.get(worker) !== opening) return
     this.#further.delete(worker)
@@ -318,14 +325,14 @@ export class MediaRooms {
   }
 
   /**
-   * Adds a user to a room's media. Opens the media for the first user.
+   * Creates a `MediaUser` in a room. Opens the room's media if it is not open.
    *
-   * @param create creates the user; if it throws, and the media has no other user, the media is closed
+   * @param create creates the `MediaUser`. If `create` throws and the media has no `MediaUser`, the media is closed
    * @throws any error that `create` or {@link RoomMedia.open} throws
    */
   async join<T extends MediaUser> (roomId: string, create: (media: RoomMedia) => T): Promise<T> {
     let media = await this.#mediaOf(roomId)
-    // The last user may have left in the meantime.
+    // In the meantime, the last `MediaUser` may have left, which closes the media.
     while (media.closed) media = await this.#mediaOf(roomId)
     try {
       const user = create(media)
@@ -340,8 +347,8 @@ export class MediaRooms {
   /**
    * Closes everything that was on a dead worker.
    *
-   * @returns the rooms that have lost media, with the affected users; `users` is undefined if the room has lost all its
-   *   media
+   * @returns the rooms that have lost media, and every `MediaUser` that has lost media; `users` is undefined if the
+   *   room has lost all its media
    */
   workerDied (worker: MediaWorker): { roomId: string, users: MediaUser[] | undefined }[] {
     return [...this.#open.values()].flatMap((media) => {

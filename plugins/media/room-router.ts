@@ -5,7 +5,10 @@ import { PayloadTypeRouters } from './payload-types.ts'
 import { pipeProducer } from './pipe.ts'
 import type { MediaWorker, WorkerPool } from './pool.ts'
 
-/** A producer piped from the room's main router to this router, and the number of its consumers on this router. */
+/**
+ * A producer that is piped from the room's main router to this router, and the number of consumers that it has on this
+ * router.
+ */
 interface Pipe {
   consumer: Promise<types.Consumer>
   uses: number
@@ -63,10 +66,10 @@ export class RoomRouter {
   }
 
   /**
-   * Counts a listener's transport. The pool must already have counted the listener on this worker.
+   * Counts a listener's transport on this router. Call this after the pool has counted the listener on the worker.
    *
-   * @param unused called when the last transport is released
-   * @returns a function that the caller must call once, when the transport is closed or could not be created
+   * @param unused called when the last transport on this router is released
+   * @returns a function that the caller must call exactly once: when the transport closes, or if its creation fails
    */
   listen (unused: () => void): () => void {
     this.#listening++
@@ -89,7 +92,7 @@ export class RoomRouter {
   /**
    * Makes a producer of the room's main router available on this router, under the same id.
    *
-   * @returns a function to call once, when the caller no longer needs the producer on this router
+   * @returns a function that the caller must call exactly once, when it no longer needs the producer on this router
    * @throws any error that mediasoup throws
    */
   async pipe (main: RoomRouter, producerId: string): Promise<() => void> {

@@ -45,33 +45,32 @@ export interface TransportOptions {
 }
 
 /**
- * The audio API. Other plugins and features access mediasoup only through this API. All
- * transports, producers and consumers of a session close when the session leaves its
- * room. A session can use only its own transports and consumers, and can pause, resume and
- * close only its own producers.
+ * The audio API. Other plugins and features access mediasoup only through this API. All transports, producers and
+ * consumers of a session close when the session leaves its room. A session can use only its own transports and
+ * consumers. A session can pause, resume and close only its own producers.
  */
 export interface Sfu {
   readonly rtpCapabilities: types.RtpCapabilities
   /**
-   * Allowed bit rate of a producer, in bits per second. A session's producer that exceeds its allowed bit rate is
-   * closed.
+   * Allowed bit rate of a producer, in bits per second. The server closes a session's producer that exceeds its allowed
+   * bit rate.
    */
   readonly maxBitrates: Readonly<Record<ProducerSource, number>>
-  /** Whether rooms can have audio; see {@link WorkerPool.ready}. */
+  /** True if rooms can have audio; see {@link WorkerPool.ready}. */
   readonly ready: boolean
   workers (): { index: number, pid: number, port: number, routers: number }[]
   /** The mixer threads. */
   mixThreads (): ReturnType<MixThreads['threads']>
-  /** Figures for this server's load report. */
+  /** The values that this server's load report contains. */
   load (): { consumers: number, relayPorts: { used: number, total: number } }
   /** CPU time of each media worker since its start, in milliseconds, by worker index. */
   workersCpuMs (): Promise<Map<number, number>>
-  /** Number of pipes to other servers (`sources`) and from other servers (`sinks`). */
+  /** Number of pipes that send audio to other servers (`sources`) and that receive audio from them (`sinks`). */
   relays (): { sources: number, sinks: number }
   /** A room's producers on all servers. */
   producersOf (roomId: string): ProducerInfo[]
   /**
-   * Reads the producers of the given rooms on all servers. The rooms need not have members on this server.
+   * Reads the producers of the given rooms on all servers. Also works for rooms that have no members on this server.
    *
    * @returns one list per room
    * @throws UNAVAILABLE
@@ -79,11 +78,11 @@ export interface Sfu {
   readProducers (roomIds: readonly string[]): Promise<ProducerInfo[][]>
   /** A room's producers on this server, for features that moderate them. */
   producerHandles (roomId: string): ProducerHandle[]
-  /** A room's active speakers: those on this server, and those that other servers have reported. */
+  /** A room's active speakers on this server, and those that other servers have reported. */
   speakersOf (roomId: string): UserId[]
   /**
-   * A room's active speakers on all servers. Requests them from servers that have not reported theirs, for example when
-   * the room's first member on this server joins.
+   * Returns a room's active speakers on all servers. Requests the speakers from each server that has not reported them
+   * yet, for example when the room's first member on this server joins.
    */
   readSpeakers (roomId: string): Promise<UserId[]>
   /** Describes a room's media on this server, for admins; undefined if there is none. */
@@ -92,32 +91,38 @@ export interface Sfu {
   createTransport (room: LocalRoom, session: Session, direction: Direction, options?: TransportOptions): Promise<TransportParameters>
   connectTransport (session: Session, transportId: string, dtlsParameters: types.DtlsParameters): Promise<void>
   restartIce (session: Session, transportId: string): Promise<types.IceParameters>
-  /** Lets a session send audio if the `media:produce` hook permits it. */
+  /** Creates a producer for a session if the `media:produce` hook permits the session to send audio. */
   produce (session: Session, transportId: string, rtpParameters: types.RtpParameters, options?: { source?: ProducerSource }): Promise<string>
   /** Closes one of the session's producers, or all of them if no id is given. */
   closeProducer (session: Session, producerId?: string): void
   /** Pauses one of the session's producers, or all of them if no id is given. Idempotent. */
   pauseProducer (session: Session, by: PausedBy, producerId?: string): Promise<void>
-  /** Removes the user's or the server's pause. A producer resumes once neither pause remains. */
+  /**
+   * Removes the pause by the user or by the server. A producer resumes once neither the user nor the server pauses it.
+   */
   resumeProducer (session: Session, by: PausedBy, producerId?: string): Promise<void>
-  /** Lets a session consume a producer of its room. Any earlier consumer of the same producer is closed. */
+  /**
+   * Creates a consumer, through which a session receives a producer of its room. Closes any earlier consumer of the
+   * same producer.
+   */
   consume (session: Session, transportId: string, producerId: string, capabilities: types.RtpCapabilities, options?: ConsumeOptions): Promise<ConsumerInfo>
   /**
-   * Lets a session consume its room's mix: the loudest voices and all music, as one producer. Starts the mix if it is
-   * not running. Any earlier consumer of the mix is closed.
+   * Creates a consumer of the room's mix for a session. The mix is one producer with the loudest voices and all music.
+   * Starts the mix if it is not running. Closes any earlier consumer of the mix.
    */
   consumeMix (session: Session, transportId: string, capabilities: types.RtpCapabilities, options?: ConsumeOptions): Promise<ConsumerInfo>
-  /** Closes all consumers of mixes. A mix that a feature also uses stays open. */
+  /** Closes all consumers of mixes. A mix stays open while a feature uses it. */
   closeMixConsumers (): void
   /**
-   * Lets code on this server receive a room's mix, as samples or as packets, or the packets of each voice.
+   * Opens a handle to a room's mix. Through the handle, code on this server receives the mix as samples or packets, or
+   * the packets of each voice.
    *
    * @throws ROOM_NOT_FOUND if the room has no members on this server
    * @throws OVERLOADED, UNAVAILABLE
    */
   mix (roomId: string): Promise<RoomMix>
   pauseConsumer (session: Session, consumerId: string): Promise<void>
-  /** @returns `deferred`: whether the consumer stays silent because its producer is paused */
+  /** @returns `deferred`: true if the consumer stays silent for now, because its producer is paused */
   resumeConsumer (session: Session, consumerId: string): Promise<{ deferred: boolean }>
   /** Closes one of the session's consumers. */
   closeConsumer (session: Session, consumerId: string): void
@@ -133,7 +138,7 @@ export interface Sfu {
   tap (roomId: string, options: TapOptions): Promise<Tap>
   /**
    * Lets this server send audio in a room on behalf of a service, another server, or a session without a WebRTC
-   * transport. Only sessions need a permit.
+   * transport. Only a session needs a permit from `media:produce`.
    *
    * @throws ROOM_NOT_FOUND if the room has no members on this server
    * @throws NOT_IN_ROOM if the session is not in the room
@@ -153,8 +158,8 @@ declare module '../hooks.ts' {
   interface KernelHooks {
     /**
      * Decides whether a session may send audio, and whether the server pauses the new producer. A handler throws an
-     * error to deny permission. Without a handler, every session may send. In a room without an owner, every session
-     * may send, and the hook is not called.
+     * error to deny permission. Without a handler, every session is allowed to send. In a room without an owner, every
+     * session is allowed to send, and the server does not call the hook.
      */
     'media:produce': (roomId: string, session: Session) => Promise<ProducePermit | undefined>
     /** A user has paused or resumed a producer. */
@@ -188,7 +193,7 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
     hooks,
     pool,
     counted (roomId, producers) {
-      store.touchRoom(roomId, clock.now(), producers).catch(() => { /* Ignore errors: admins see an outdated `lastActivityAt` until the next update. */ })
+      store.touchRoom(roomId, clock.now(), producers).catch(() => { /* Until the next update, admins see an outdated `lastActivityAt`. */ })
     },
     changed: (roomId) => relays?.changed(roomId),
     mediaChanged: (roomId) => relays?.mediaChanged(roomId),
@@ -198,7 +203,7 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
     }
   })
   const relayMetrics = createRelayMetrics(app)
-  // Without Redis, this server is the only one.
+  // Without Redis, there are no other servers to relay audio to.
   if (app.hasDecorator('redis')) relays = createRelays(app, rooms, relayMetrics)
   const quota = createAudioQuota(app)
   const maxBitrates = { voice: config.VOICE_MAX_KBPS * 1000, music: config.MUSIC_MAX_KBPS * 1000 }
@@ -241,7 +246,7 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
   const mixConsumers = new Map<types.Consumer, Peer>()
   const mixListeners = metrics.gauge('flylive_mix_listeners', 'Consumers of the mix, in all rooms')
 
-  /** Consumes a mix for a peer. Releases the mix when the consumer is closed. */
+  /** Creates a peer's consumer of a mix. Closes the handle to the mix when the consumer is closed. */
   async function consumeMixAs (peer: Peer, use: MixUse, transportId: string, capabilities: types.RtpCapabilities, paused: boolean): Promise<ConsumerInfo> {
     try {
       const consumer = await peer.consumeMix(transportId, () => use.producerId(), capabilities, paused)
@@ -268,7 +273,7 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
 
   /**
    * @returns a session's peer
-   * @throws `missing` if the session has no media
+   * @throws the given error `missing` if the session has no media
    */
   function peerOf ({ id }: Session, missing: Error): Peer {
     const peer = peers.get(id)

@@ -5,7 +5,7 @@ export interface ActiveSpeakers {
   /** The loudest active speaker; null if there is none. */
   userId: UserId | null
   activeSpeakers: UserId[]
-  /** The last measured loudness of each active speaker, 0 to 1, in the order of `activeSpeakers`. */
+  /** The last measured loudness (0 to 1) of each active speaker, in the order of `activeSpeakers`. */
   levels: number[]
   timestamp: number
 }
@@ -13,10 +13,10 @@ export interface ActiveSpeakers {
 export interface Speakers {
   /** The active speakers. */
   active (): UserId[]
-  /** The last measured loudness of each active speaker, 0 to 1, in the order of {@link active}. */
+  /** The last measured loudness (0 to 1) of each active speaker, in the order of {@link active}. */
   levels (): number[]
   add (producerId: string): Promise<void>
-  /** Removes a user whose producer was closed or paused, without waiting for the hold time. */
+  /** Immediately removes a user whose producer was closed or paused, without waiting for the hold time. */
   remove (userId: UserId): void
   close (): void
 }
@@ -25,9 +25,12 @@ export interface Speakers {
 const thresholdDbov = -50
 /** Interval between measurements of the loudness, in milliseconds. */
 const intervalMs = 200
-/** How long a user stays an active speaker after the last sound, in milliseconds. Speech has gaps. */
+/**
+ * How long a user stays an active speaker after the last sound, in milliseconds. Without this time, the gaps in speech
+ * would end the activity.
+ */
 const holdMs = 1000
-/** Maximum number of speakers per measurement. A room has at most 15 seats. */
+/** Maximum number of speakers per measurement, because a room has at most 15 seats. */
 const maxEntries = 15
 
 /** @returns the level (0 to 1) for a loudness in dBov */

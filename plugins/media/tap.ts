@@ -10,7 +10,7 @@ import type { RoomRouter } from './room-router.ts'
 export interface TapOptions {
   /** UDP port on 127.0.0.1 that receives the packets (RTP and RTCP on one port). */
   port: number
-  /** Selects the owners whose producers the tap follows. Default: users, not services. */
+  /** Returns true if the tap follows the producers of this owner. Default: the tap follows users, not services. */
   follows?: (owner: ProducerOwner) => boolean
 }
 
@@ -19,12 +19,11 @@ export interface TappedVoice {
   producerId: string
   userId: UserId
   source: ProducerSource
-  /** Identifies the packets of this producer. */
+  /** SSRC of the packets of this producer. */
   ssrc: number
   payloadType: number
   /**
-   * Id of the RTP header extension for the audio level (RFC 6464). The extension is missing if the sender does not send
-   * audio levels.
+   * Id of the RTP header extension for the audio level (RFC 6464). Undefined if the sender does not send audio levels.
    */
   levelExtensionId: number | undefined
   /** Whether the producer is paused. A paused producer sends no packets. */
@@ -34,18 +33,18 @@ export interface TappedVoice {
 export interface TapEvents {
   /** A followed producer was added, removed, paused or resumed. */
   voices: [voices: readonly TappedVoice[]]
-  /** The tap is closed; emitted once. */
+  /** The tap has been closed. Emitted once. */
   close: []
 }
 
 /**
- * Sends the packets of a room's producers to a UDP port: Opus in RTP, not encrypted, with one SSRC per producer.
- * If the media worker dies, the tap is reopened with new SSRCs. The tap closes with its room.
+ * Sends the packets of a room's producers to a UDP port, as unencrypted RTP packets with Opus. Each producer has its
+ * own SSRC. If the media worker dies, the tap is reopened with new SSRCs. The tap closes when its room closes.
  */
 export interface Tap {
   readonly roomId: string
   readonly closed: boolean
-  /** The producers that the tap follows now. */
+  /** The producers that the tap currently follows. */
   readonly voices: readonly TappedVoice[]
   on (event: 'voices', listener: (...args: TapEvents['voices']) => void): unknown
   on (event: 'close', listener: () => void): unknown
@@ -88,9 +87,9 @@ export class RoomTap extends Attachment implements Tap {
   }
 
   producerOpened (producer: RoomProducer): void {
-    // Without a transport, there is nothing to do: `attach` follows all current producers once it creates the
-    // transport.
-    if (this.#transport) this.#follow(this.#transport, producer).catch(() => { /* The producer or the router is closed. */ })
+    // If there is no transport yet, do nothing: once `attach` has created the transport, it follows all current
+    // producers.
+    if (this.#transport) this.#follow(this.#transport, producer).catch(() => { /* The producer or the router was closed. */ })
   }
 
   protected async attach ({ producers }: RoomMedia, { router }: RoomRouter): Promise<void> {

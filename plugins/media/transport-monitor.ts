@@ -29,13 +29,16 @@ export interface MonitoredTransport {
 
 /** How long ICE and DTLS may each take before the transport counts as failed, in milliseconds. */
 const timeoutMs = 10_000
-/** Minimum interval between warnings with the same message, in milliseconds. A wrong address affects every client. */
+/**
+ * Minimum interval between warnings with the same message, in milliseconds. The interval keeps the log short, because a
+ * wrong announced address affects every client.
+ */
 const warningIntervalMs = 10_000
 
 const unreachable = 'received no packets from a client at the announced addresses; check MEDIASOUP_ANNOUNCED_IP, the firewall (UDP and TCP), NAT, and TURN_SECRET'
 const notEncrypted = 'the encrypted connection (DTLS) to a client failed'
 
-/** Counts transports by state, and logs those that do not connect. */
+/** Counts transports by state, and logs transports that fail to connect. */
 export function createTransportMonitor (metrics: Metrics, log: FastifyBaseLogger): (transport: types.WebRtcTransport, about: TransportDescription) => MonitoredTransport {
   const gauge = metrics.gauge('flylive_transports', 'WebRTC transports of clients, by connection state', ['state'])
   const iceFailures = metrics.counter('flylive_ice_failures_total', 'Transports that did not connect within 10 s (phase setup) or lost their connection (phase connected)', ['phase'])
@@ -109,7 +112,7 @@ export function createTransportMonitor (metrics: Metrics, log: FastifyBaseLogger
       if (iceState === 'disconnected') iceFailures.inc({ phase: 'connected' })
       if (hasIce() && !hadIce) {
         hasFailed = false
-        // DTLS starts when ICE is connected, so DTLS has a timeout of its own.
+        // DTLS starts only when ICE is connected, so start a separate timeout for DTLS.
         if (transport.dtlsState !== 'connected') startTimer()
       }
       hadIce = hasIce()
@@ -122,7 +125,7 @@ export function createTransportMonitor (metrics: Metrics, log: FastifyBaseLogger
         dtlsFailed()
       }
       if (dtlsState === 'connected') hasFailed = false
-      // mediasoup retries a failed handshake. The transport counts as failed until the handshake succeeds.
+      // mediasoup retries a failed handshake. During the retry, the transport still counts as failed.
       if (dtlsState === 'connecting' && !hasFailed) startTimer()
       update()
     })

@@ -8,16 +8,16 @@ type RedisConfig = Pick<Config, 'NODE_ID' | 'REDIS_URL' | 'REDIS_HOST' | 'REDIS_
 
 /** Maximum delay between connection attempts, in milliseconds. */
 const maxRetryDelayMs = 500
-/** A command fails after this multiple of the timeout, even if Redis replies to earlier commands in the meantime. */
+/** A command fails after this many times the timeout, even if Redis replies to other commands in the meantime. */
 const maxTimeouts = 15
-/** Interval at which a client looks for overdue commands, as a fraction of the timeout. */
+/** Interval at which a client checks for overdue commands, as a fraction of the timeout. */
 const lookShare = 1 / 16
 
 /**
- * Creates the client for a Redis that is configured as a URL, a host and port, Sentinels (which report the current
- * primary), or nodes of a Redis Cluster. The client connects when `connect()` is called.
+ * Creates the client. The settings name Redis as a URL, as a host and port, as Sentinels (which report the current
+ * primary), or as nodes of a Redis Cluster. The client connects when `connect()` is called.
  *
- * @param config must contain the address of Redis
+ * @param config the settings that contain the address of Redis
  * @param timeoutMs how long Redis may be silent before commands fail, in milliseconds
  */
 export function createRedisClient (config: RedisConfig, timeoutMs: number): Redis {
@@ -33,16 +33,17 @@ interface Batch {
 }
 
 /**
- * Replaces the client's `sendCommand` and `duplicate`. The client's duplicates send their commands in the same way.
+ * Replaces the client's methods `sendCommand` and `duplicate`, so that duplicates of the client also send commands in
+ * this way.
  *
- * Commands are written in batches, so that a burst needs few writes. After a pause, the first batch waits for two
- * rounds of `process.nextTick`, so that replies and events are sent to clients first. Later batches are written at the
- * end of the current event loop iteration. Unlike ioredis's auto-pipelining, this does not wait for replies before it
- * sends further commands, and does not copy all defined commands for each batch.
+ * The client writes commands in batches, so that a burst of commands needs only a few writes. After a pause, the first
+ * batch waits for two rounds of `process.nextTick`, so that replies and events are sent to clients first. Later batches
+ * are written at the end of the current event loop iteration. In contrast to ioredis's auto-pipelining, the client does
+ * not wait for replies before it sends further commands, and does not copy all defined commands for each batch.
  *
- * A command in a burst waits for the commands before it, so it times out only if Redis sends nothing for the whole
- * timeout. After {@link maxTimeouts} times the timeout, the command fails in any case. Unlike ioredis's
- * `commandTimeout`, this needs no timer per command.
+ * A command in a burst has to wait for the earlier commands. A command therefore times out only if Redis sends nothing
+ * for the whole timeout. After {@link maxTimeouts} times the timeout, the command fails in any case. In contrast to
+ * ioredis's `commandTimeout`, this timeout does not need a timer for each command.
  *
  * @param timedOut called when commands have timed out
  * @returns the client
@@ -52,7 +53,7 @@ function controlSending (client: Redis, timeoutMs: number, timedOut: () => void 
   const duplicate = client.duplicate.bind(client)
   const emptyBatch = (): Batch => ({ commands: [], writtenAt: Infinity })
   let batch = emptyBatch()
-  /** The batches that have been written and may contain unsettled commands, oldest first. */
+  /** The batches that have been written and may still contain commands without a reply, oldest first. */
   let written: Batch[] = []
   let hasWritten = false
   let receivedAt = 0
@@ -89,11 +90,12 @@ function controlSending (client: Redis, timeoutMs: number, timedOut: () => void 
   let looking: NodeJS.Timeout | undefined
   client.on('connect', () => {
     client.stream.on('data', () => { receivedAt = performance.now() })
-    // Look only after reading the replies that have already arrived. Node.js runs timers before it reads sockets, so
-    // if the process was blocked, a command could otherwise fail although Redis replied in time.
+    // With `setImmediate`, the client checks for overdue commands only after Node.js has read the replies that have
+    // already arrived. Node.js runs timers before it reads sockets: if the process was blocked, a command could
+    // otherwise fail although Redis replied in time.
     looking = setInterval(setImmediate, timeoutMs * lookShare, failOverdue).unref()
   })
-  // When the connection is lost, ioredis rejects its commands.
+  // Forget the written commands: ioredis itself rejects them when the connection is lost.
   client.on('close', () => {
     clearInterval(looking)
     written = []
@@ -101,7 +103,7 @@ function controlSending (client: Redis, timeoutMs: number, timedOut: () => void 
 
   client.sendCommand = (command, stream) => {
     batch.commands.push(command)
-    // The client has no socket until it connects for the first time.
+    // The client has no socket before its first connection.
     const socket = client.stream as Socket | undefined
     if (socket && socket.writableCorked === 0) writeLater(socket)
     return send(command, stream)
@@ -117,8 +119,8 @@ function connectionTo (config: RedisConfig, timeoutMs: number): { client: Redis,
     maxRetriesPerRequest: 0,
     connectTimeout: 2000,
     retryStrategy: (attempt) => Math.min(50 * 2 ** attempt, maxRetryDelayMs),
-    // A primary that became a replica keeps its connections, so the client reconnects to find the new primary. In a
-    // Redis Cluster, the keys may also have moved, or the node may have lost contact with the other nodes.
+    // Reconnect to find the new primary: a primary that becomes a replica does not close its connections. In a Redis
+    // Cluster, the keys may also have moved, or the node may have lost contact with the other nodes.
     reconnectOnError: ({ message }) => message.includes('READONLY') || /^(MOVED|CLUSTERDOWN) /.test(message),
     connectionName: `flylive:${config.NODE_ID}`
   }

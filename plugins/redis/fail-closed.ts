@@ -1,8 +1,8 @@
 import { isCoded, unavailable } from '../errors/codes.ts'
 
 /**
- * Wraps an object whose methods access storage. Every error without a code (connection lost, timeout, disk full)
- * becomes UNAVAILABLE.
+ * Wraps an object whose methods access storage. If a method fails with an error that has no error code (connection
+ * lost, timeout, disk full), the wrapper throws UNAVAILABLE instead.
  *
  * @param message the error message that the client receives
  */

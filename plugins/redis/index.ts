@@ -6,8 +6,8 @@ import { withTimeout } from '../errors/timeout.ts'
 import { databaseOf } from './database.ts'
 import { checkPermissions, isRefusal, refusedBy } from './permissions.ts'
 
-// @fastify/redis declares `app.redis`. The decorator is absent if Redis is not configured, so check
-// `app.hasDecorator('redis')`.
+// @fastify/redis declares `app.redis`. If Redis is not configured, the decorator does not exist, so check
+// `app.hasDecorator('redis')` first.
 
 /** How long a starting server waits for Redis, in milliseconds. */
 const timeoutMs = 30_000
@@ -15,27 +15,28 @@ const timeoutMs = 30_000
 declare module '../hooks.ts' {
   interface KernelHooks {
     /**
-     * Returns warnings for /health, one sentence each, about problems that an operator should fix even though the
-     * server works.
+     * Returns warnings for /health. Each warning is one sentence about a problem that an operator should fix although
+     * the server still works.
      */
     'health:warnings': () => string[]
   }
 }
 
 /**
- * Connects to Redis if it is configured. Commands fail immediately while the connection is down. They also fail if
- * Redis has sent nothing for `redisCommandMs` (plugins/timings.ts). Their callers then return UNAVAILABLE instead of
- * waiting. The client keeps trying to reconnect.
+ * Connects to Redis if it is configured. Commands fail immediately while the connection is down. Commands also fail if
+ * Redis has sent nothing for `redisCommandMs` (plugins/timings.ts). The caller of a failed command returns UNAVAILABLE
+ * instead of waiting. The client keeps trying to reconnect.
  */
 export default fp(async function redis (app) {
   if (!isConfigured(app.config)) return
-  // Imported only here, so that a server without Redis does not load the client.
+  // Use a dynamic import, so that a server without Redis does not load the client.
   const [{ createRedisClient }, { default: fastifyRedis }] = await Promise.all([import('./client.ts'), import('@fastify/redis')])
   const client = createRedisClient(app.config, app.timings.redisCommandMs)
 
   let lastError = ''
   client.on('error', (err: Error) => {
-    // Log an error only if its message differs from the last one, because each reconnect may fail in the same way.
+    // Log an error only if its message differs from that of the last error, because each reconnect may fail in the same
+    // way.
     if (err.message !== lastError) app.log.warn({ err }, 'redis connection failed')
     lastError = err.message
   })
@@ -44,7 +45,7 @@ export default fp(async function redis (app) {
     app.log.info('redis connected')
   })
 
-  client.connect().catch(() => { /* The `error` event logs the failure; the client retries. */ })
+  client.connect().catch(() => { /* The `error` handler logs the failure, and the client retries. */ })
   await ready(client)
   await checkServer(client)
   const { NODE_ID } = app.config
@@ -55,7 +56,7 @@ export default fp(async function redis (app) {
   await app.register(fastifyRedis, { client })
   app.addHook('onClose', async () => client.disconnect())
 
-  /** @throws if Redis runs as a Redis Cluster but is configured as a single Redis */
+  /** @throws if Redis is part of a Redis Cluster, but REDIS_CLUSTER_NODES is not set */
   async function checkServer (redis: Redis): Promise<void> {
     const info = await redis.info().catch(() => '')
     if (/^cluster_enabled:1/m.test(info) && app.config.REDIS_CLUSTER_NODES.length === 0) {
@@ -73,7 +74,7 @@ export default fp(async function redis (app) {
     if (redis.status === 'ready') return
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     redis.once('ready', resolve)
-    // A retry cannot succeed with a wrong password, so startup fails immediately.
+    // Fail immediately if the password is wrong, because a retry cannot succeed.
     const refused = (error: Error) => { if (isRefusal(error)) reject(refusedBy(error)) }
     redis.on('error', refused)
     await withTimeout(promise, timeoutMs, () => {

@@ -11,7 +11,7 @@ export interface LimiterOptions {
   windowSeconds: number
 }
 
-/** A key's events in the current window. */
+/** How many events a key has in the current window. */
 export interface Usage {
   used: number
   /** Milliseconds until the window ends. */
@@ -23,26 +23,26 @@ export interface Limiter {
   /**
    * Counts an event.
    *
-   * @throws RATE_LIMITED (details `{retryAfterMs}`) if the limit is exceeded
+   * @throws RATE_LIMITED (details `{retryAfterMs}`) if this event exceeds the limit
    */
   consume (key: string): Promise<void>
-  /** Counts events (default: one), even if the limit is exceeded. */
+  /** Counts the given number of events (default: one), even if this exceeds the limit. */
   add (key: string, events?: number): Promise<Usage>
   /** @returns undefined if the key has no events in the current window */
   read (key: string): Promise<Usage | undefined>
-  /** @throws RATE_LIMITED if the limit is reached */
+  /** @throws RATE_LIMITED if the key has reached the limit */
   check (key: string): Promise<void>
 }
 
 /**
- * @param redis makes the count cluster-wide. If Redis is not configured or cannot be reached, this server counts only
- *   its own events, so that a Redis outage does not block users
+ * @param redis where events are counted, so that the limit applies to all servers together. If Redis is not configured
+ *   or cannot be reached, this server counts only its own events, so that a Redis outage does not block users
  */
 export function createLimiter (redis: Redis | undefined, { name, max, windowSeconds }: LimiterOptions): Limiter {
   const options = { keyPrefix: `msab:${name}`, points: max, duration: windowSeconds }
   const local = new RateLimiterMemory(options)
   const limiter = redis ? new RateLimiterRedis({ ...options, storeClient: redis, insuranceLimiter: local }) : local
-  // Cap the remaining time at the window's length, because the wall clock may have been set back.
+  // Limit the remaining time to the length of the window, because the wall clock may have been set back.
   const usage = ({ consumedPoints: used, msBeforeNext }: RateLimiterRes): Usage => ({ used, msLeft: Math.min(msBeforeNext, windowSeconds * 1000) })
 
   async function add (key: string, events = 1): Promise<Usage> {
@@ -79,7 +79,8 @@ const maxKeys = 100_000
 
 /** Counts events per key in windows of one minute. A key's window starts with its first event. */
 export class MinuteCounter {
-  // The `max` option would allocate all entries up front; with `maxSize`, the cache grows on demand.
+  // With the `max` option, the cache would allocate memory for all entries at once. With `maxSize`, the cache grows
+  // when necessary.
   readonly #minutes = new LRUCache<string, { used: number, endsAt: number }>({ maxSize: maxKeys, sizeCalculation: () => 1 })
   readonly #now: () => number
 
@@ -112,7 +113,10 @@ export class MinuteCounter {
     return known && now < known.endsAt ? known : { used: 0, endsAt: now + minuteMs }
   }
 
-  /** Replaces the key's window with the one from Redis. The key's count does not decrease before the window ends. */
+  /**
+   * Replaces the key's window with the window that Redis reports. The key's count never decreases before the window
+   * ends.
+   */
   set (key: string, { used, msLeft }: Usage): void {
     this.#minutes.set(key, { used: Math.max(used, this.used(key)), endsAt: this.#now() + msLeft })
   }

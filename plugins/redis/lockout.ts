@@ -4,16 +4,16 @@ import { addressKey } from '../connections/addresses.ts'
 import { createLimiter } from './limiter.ts'
 
 /**
- * Maximum wrong secrets per address per window. An address that reaches the limit is locked out for the rest of the
- * window. A valid secret always passes, even if a script at the same address keeps using an outdated secret. The limit
- * can therefore be low enough to slow down guessing.
+ * Maximum number of wrong secrets per address per window. An address that reaches the limit is locked out for the rest
+ * of the window. The limit is low, to slow down guessing. The limit does not affect requests with a valid secret, even
+ * if a script at the same address keeps using an outdated secret.
  */
 export const wrongKeys = { tries: 30, seconds: 600 } as const
 
-/** Protects a secret from guessing: counts and logs wrong secrets per address, across all servers. */
+/** Protects a secret from being guessed. Counts wrong secrets per address on all servers, and logs them. */
 export interface Lockout {
   /**
-   * Do not call this for a request with a valid secret, because such a request always passes.
+   * Do not call this for a request with a valid secret, because a lockout must not affect such a request.
    *
    * @throws RATE_LIMITED while the address is locked out
    */
@@ -30,7 +30,7 @@ export interface LockoutOptions {
   log: FastifyBaseLogger
 }
 
-/** @param redis makes the count cluster-wide; see {@link createLimiter} */
+/** @param redis where wrong secrets are counted; see {@link createLimiter} */
 export function createLockout (redis: Redis | undefined, { name, secret, log }: LockoutOptions): Lockout {
   const { tries, seconds } = wrongKeys
   const limiter = createLimiter(redis, { name: `lockout:${name}`, max: tries, windowSeconds: seconds })
@@ -38,8 +38,8 @@ export function createLockout (redis: Redis | undefined, { name, secret, log }: 
     check: (address) => limiter.check(addressKey(address)),
     async wrong (address) {
       const { used: count } = await limiter.add(addressKey(address))
-      // During a lockout, `check` rejects new requests. Only requests that were in progress when the lockout began
-      // reach this line.
+      // During a lockout, `check` rejects new requests. Only a request that was already in progress when the lockout
+      // began reaches this line.
       if (count > tries) return
       log.warn({ security: true, ip: address, count }, `wrong ${secret}`)
       if (count === tries) log.warn({ security: true, ip: address, seconds }, `address locked out after ${tries} attempts with a wrong ${secret}`)

@@ -5,10 +5,10 @@ import { withTimeout } from '../errors/timeout.ts'
 /** Timeout of the checks, in milliseconds. */
 const timeoutMs = 10_000
 
-/** Whether Redis rejected the login, or denied permission for a command. A retry would also fail. */
+/** True if Redis rejected the login or denied permission for a command, so that a retry would also fail. */
 export const isRefusal = (error: unknown): error is Error => error instanceof Error && /^(NOPERM|NOAUTH|WRONGPASS)\b/.test(error.message)
 
-/** @returns the error that makes the server exit at startup */
+/** @returns an error that makes the server exit at startup */
 export function refusedBy (error: Error): StartError {
   return new StartError(`Redis rejected the server's user: ${error.message.replace(/\.$/, '')}. Check the password, and which commands, keys (~) and channels (&) the Redis user may access; since Redis 7, users have access to channels only if their rules contain &`)
 }
@@ -18,11 +18,11 @@ export function refusedBy (error: Error): StartError {
  *
  * @param channel one of the server's channels
  * @param key one of the server's keys
- * @throws {StartError} if Redis refuses the key, the script or the channel
+ * @throws {StartError} if Redis denies access to the key, the script or the channel
  */
 export async function checkPermissions (redis: Redis, { channel, key }: { channel: string, key: string }): Promise<void> {
   const subscriber = redis.duplicate({ enableOfflineQueue: true, lazyConnect: true, autoResubscribe: false })
-  subscriber.on('error', () => { /* The subscription below fails with the same error. */ })
+  subscriber.on('error', () => { /* Ignore the error here: the subscription below fails with the same error. */ })
   try {
     await withTimeout(Promise.all([
       redis.set(key, 1, 'PX', 1000),
@@ -31,7 +31,8 @@ export async function checkPermissions (redis: Redis, { channel, key }: { channe
       subscriber.connect().then(() => subscriber.subscribe(channel))
     ]), timeoutMs, () => { throw new Error('Redis did not reply in time') })
   } catch (error) {
-    // Other errors may be temporary, such as a lost connection or a full disk on the Redis server.
+    // Ignore all other errors, because they may be temporary, such as a lost connection or a full disk on the Redis
+    // server.
     if (isRefusal(error)) throw refusedBy(error)
   } finally {
     subscriber.disconnect()

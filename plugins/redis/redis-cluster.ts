@@ -6,8 +6,9 @@ import { AbstractConnector, Redis } from 'ioredis'
 import type { RedisOptions } from 'ioredis'
 
 // All keys of a deployment have the same hash tag. One primary of the Redis Cluster therefore holds all keys, and
-// scripts can use any of them. The servers connect only to this primary. They use an ordinary client, which keeps
-// commands and messages in order. Other deployments use other tags, so other primaries may hold their keys.
+// scripts can use any of them. The servers connect only to this primary. For this connection, the servers use an
+// ordinary client, which keeps commands and messages in order. Other deployments use other tags, so other primaries may
+// hold their keys.
 
 export interface ClusterAddress {
   host: string
@@ -18,20 +19,20 @@ export interface ClusterAccess extends Pick<RedisOptions, 'username' | 'password
   tls?: object
 }
 
-/** Connects clients to the primary that holds the keys with a given prefix. */
+/** Connects clients to the primary that holds the keys of one deployment. */
 export interface ClusterPrimary {
-  /** The connector class for clients. When a connector finds the primary, connections to other nodes are closed. */
+  /** The connector class for clients. When a connector finds the primary, all connections to other nodes are closed. */
   Connector: NonNullable<RedisOptions['Connector']>
   /**
-   * Closes connections to a node that is no longer the primary, so that their clients reconnect. Call this when a node
-   * does not reply.
+   * Closes the connections to a node that is no longer the primary, so that the clients of these connections reconnect.
+   * Call this when a node does not reply.
    */
   verify (): void
 }
 
 /**
- * The start of a CLUSTER SLOTS entry: the first and the last slot of a range, and the nodes that hold the range. The
- * first node is the primary.
+ * An entry of the reply to CLUSTER SLOTS: the first and the last slot of a range, and the nodes that hold the range.
+ * The first of these nodes is the primary. This type omits all further fields.
  */
 type SlotRange = [first: number, last: number, ...nodes: [host: string | null, port: number][]]
 
@@ -39,8 +40,8 @@ const retryMs = 50
 const maxRetryMs = 500
 
 /**
- * A Redis Cluster has no databases. Each deployment's keys therefore have a prefix that contains the deployment's
- * database number.
+ * A Redis Cluster does not support several databases. The keys of each deployment therefore have a prefix that contains
+ * the database number of the deployment.
  *
  * @returns the prefix of all keys of a deployment
  */
@@ -48,12 +49,12 @@ export const clusterKeyPrefix = (db: number) => `{msab:${db}}:`
 
 /**
  * @param nodes some nodes of the cluster
- * @param keyPrefix the prefix of all keys; contains a hash tag
+ * @param keyPrefix the prefix of all keys, which contains a hash tag
  */
 export function followPrimary (nodes: readonly ClusterAddress[], keyPrefix: string, access: ClusterAccess): ClusterPrimary {
   const connections = new Map<Socket, string>()
   const nameOf = ({ host, port }: ClusterAddress) => `${host}:${port}`
-  /** The primary that holds the keys, and its replicas, according to the latest reply from a node. */
+  /** The primary that holds the keys, and the replicas of this primary, according to the latest reply from a node. */
   let holders: ClusterAddress[] = []
   let isVerifying = false
 
@@ -61,7 +62,7 @@ export function followPrimary (nodes: readonly ClusterAddress[], keyPrefix: stri
   async function find (): Promise<ClusterAddress> {
     const candidates = new Map([...holders, ...nodes].map((node) => [nameOf(node), node]))
     try {
-      // A node that hangs must not delay the search.
+      // Ask all nodes at once, so that a node that hangs does not delay the search.
       return await Promise.any([...candidates.values()].map(ask))
     } catch (error) {
       throw (error as AggregateError).errors[0]
@@ -142,7 +143,7 @@ export function followPrimary (nodes: readonly ClusterAddress[], keyPrefix: stri
     verify () {
       if (isVerifying) return
       isVerifying = true
-      find().then(closeOthers, () => { /* The next command that times out starts another search. */ }).finally(() => { isVerifying = false })
+      find().then(closeOthers, () => { /* Ignore the error: the next command that times out starts another search. */ }).finally(() => { isVerifying = false })
     }
   }
 }

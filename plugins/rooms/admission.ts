@@ -20,18 +20,18 @@ import { noOwner } from './rooms.ts'
 import type { RoomRequest } from './rooms.ts'
 import type { RoomSync } from './sync.ts'
 
-/** Maximum attempts per join. A join is retried if its PIN was compared with an outdated hash. */
+/** Maximum number of attempts per join. A join is retried if the PIN was compared with an outdated hash. */
 const maxComparisons = 3
 
-/** Adds sockets to rooms in the store, and creates rooms that do not exist. */
+/** Adds sockets to the member lists of rooms in the store, and creates rooms that do not exist. */
 export interface Admission {
   /**
-   * Adds a socket to the room. Creates the room if it does not exist and `room:create` allows it.
+   * Adds a socket to a room. Creates the room if it does not exist and the `room:create` hook allows it.
    *
-   * @throws the errors that the store's `join` and the hook's handlers throw
+   * @throws the errors of the store's `join` and of the handlers of `room:create`
    */
   admit (room: LocalRoom, session: Session, request: RoomRequest, pin: string | undefined): Promise<JoinResult>
-  /** @returns whether the store may have admitted the socket even though `admit` threw this error */
+  /** @returns true if the store may have added the socket to the room although `admit` threw this error */
   isUncertain (error: unknown): boolean
 }
 
@@ -50,12 +50,12 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
   const creations = createLimiter(redis, { name: 'ratelimit:room-created', max: config.ROOMS_CREATED_PER_MINUTE, windowSeconds: 60 })
   /** Counts PIN attempts per user for rooms that do not exist yet. For existing rooms, the store counts wrong PINs. */
   const reservedTries = createLimiter(redis, { name: 'ratelimit:reserved-pin', max: wrongPins.perUser, windowSeconds: pinWindowMs / 1000 })
-  // Errors that were thrown before the store could admit the session.
+  // Errors that were thrown before the join was sent to the store.
   const beforeStore = new WeakSet<Error>()
 
   /**
-   * Sends the join to the store. Features can send reads in the same round trip. If the room is locked, they read only
-   * after the join succeeds, because attempts to join a locked room often fail.
+   * Sends the join to the store. Features can send their reads in the same round trip. If the room is locked, the
+   * features read only after the join succeeds, because attempts to join a locked room often fail.
    */
   async function sendJoin (room: LocalRoom, session: Session, command: JoinCommand): Promise<JoinResult> {
     const joined = store.join(command)
@@ -63,10 +63,11 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
     return await joined
   }
 
-  /** Joins a room. If the room has a PIN, compares `pin` with its hash. */
+  /** Joins a room. If the room has a PIN, compares `pin` with the hash of that PIN. */
   async function joinWithPin (room: LocalRoom, session: Session, command: Omit<JoinCommand, 'pinHash' | 'comparedHash'>, pin: string | undefined): Promise<JoinResult> {
     if (pin === undefined) return await sendJoin(room, session, command)
-    // This server usually has the hash in memory. Otherwise, the store returns it, which costs another round trip.
+    // This server usually has the PIN's hash in memory. Otherwise, the store returns the hash, which costs another
+    // round trip.
     let comparedHash = details.peekPinHash(room.roomId) ?? room.pinHash ?? 'none'
     for (let i = 0; i < maxComparisons; i++) {
       const isRight = comparedHash !== 'none' && await pins.matches(command.roomId, pin, comparedHash)
@@ -94,13 +95,13 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
   }
 
   /**
-   * Tries to join despite too many wrong PINs from the user's address or for the room. Succeeds if the user is already
-   * in the room or needs no PIN.
+   * Joins a room after too many wrong PINs from the user's address or for the room. Succeeds only if the user is
+   * already in the room or needs no PIN.
    *
    * @param limited the error to throw if the user needs the PIN
    */
   async function joinBeyondLimit (room: LocalRoom, session: Session, request: RoomRequest, command: Omit<JoinCommand, 'create'>, pin: string, limited: unknown): Promise<JoinResult> {
-    // If a feature manages the room, users need no PIN.
+    // In a room that a feature manages, users need no PIN.
     if (await isManaged(request.roomId, session)) return await enterManaged(room, session, request, command)
     const [member] = await store.getMembers(command.roomId, [session.userKey])
     try {
@@ -143,7 +144,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
     return answers.includes('managed')
   }
 
-  /** Joins a room that a feature manages. If the room does not exist, restores or creates it. */
+  /** Joins a room that a feature manages. Restores or creates the room if the store does not have it. */
   async function enterManaged (room: LocalRoom, session: Session, { roomId, options }: RoomRequest, command: Omit<JoinCommand, 'create'>): Promise<JoinResult> {
     try {
       return await joinWithPin(room, session, command, undefined)
@@ -156,7 +157,10 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
     return await joinWithPin(room, session, { ...command, create }, undefined)
   }
 
-  /** Joins or creates a room. Tries to join first: the creation limit and `room:create` apply only to new rooms. */
+  /**
+   * Joins or creates a room. First tries to join, because the creation limit and the `room:create` hook apply only to
+   * new rooms.
+   */
   async function enter (room: LocalRoom, session: Session, request: RoomRequest, command: Omit<JoinCommand, 'create'>, pin: string | undefined): Promise<JoinResult> {
     if (await isManaged(request.roomId, session)) return await enterManaged(room, session, request, command)
     try {
@@ -180,8 +184,8 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
   }
 
   /**
-   * Removes the members that this server still has in an earlier room with the same name. The earlier room was closed
-   * before the new room was created.
+   * Removes this server's members of an earlier room with the same name. The earlier room was closed before the new
+   * room was created.
    */
   async function closeEarlier (room: LocalRoom): Promise<void> {
     const { createdAt } = room.record

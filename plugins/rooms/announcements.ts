@@ -11,23 +11,26 @@ import type { LeaveReason } from './rooms.ts'
 
 /**
  * Maximum number of individual join and leave events per user and room within `flapWindowMs`. Further joins and leaves
- * are batched.
+ * of the user are announced in batches.
  */
 const maxSingleEvents = 20
 const flapWindowMs = 10_000
-/** Maximum number of join and leave counters. There is one counter per user and room. */
+/** Maximum number of counters of joins and leaves. There is one counter per user and room. */
 const maxCounted = 50_000
 
 type Data<T extends keyof typeof events> = Omit<z.input<(typeof events)[T]>, 'roomId'>
 
 /** Announces joins and leaves: calls hooks on this server, and publishes events to all members of the room. */
 export interface Announcements {
-  /** @param except the joining session, which does not receive the event, because its join reply has the same data */
+  /**
+   * @param except the session that joins. The session does not receive the event, because the reply to its join
+   *   contains the same data
+   */
   joined (roomId: string, user: Profile, count: number, except?: string): void
   left (roomId: string, userId: UserId, reason: LeaveReason, count: number): void
-  /** Like {@link left}, but does not call hooks, because the store has not confirmed the leave. */
+  /** Like {@link left}, but does not call hooks, because the store has not confirmed that the user left. */
   leftUnconfirmed (roomId: string, userId: UserId, count: number): void
-  /** Announces the users who were added or removed when the store replaced or removed a server's members. */
+  /** Announces which users joined or left a room when the store replaced or removed the members on a server. */
   changed (roomId: string, change: MembersChange): void
   /** Discards the pending announcements of a closed room. */
   forget (roomId: string): void
@@ -35,7 +38,7 @@ export interface Announcements {
   close (): void
 }
 
-/** @param isCongested whether any of the room's members on this server has a large send queue */
+/** @param isCongested returns true if a member of the room on this server has a long send queue */
 export function createAnnouncements ({ cluster, config, hooks }: Pick<FastifyInstance, 'cluster' | 'config' | 'hooks'>, channel: RoomChannel, isCongested: (roomId: string) => boolean): Announcements {
   const presence = createPresence(
     (roomId) => cluster.tryLock(`presence:${roomId}`, presenceIntervalMs),
@@ -47,7 +50,7 @@ export function createAnnouncements ({ cluster, config, hooks }: Pick<FastifyIns
   /**
    * Counts a join or leave.
    *
-   * @returns whether the user joins and leaves so often that the events must be batched
+   * @returns true if the user joins and leaves so often that the events must be batched
    */
   function flaps (roomId: string, userId: UserId): boolean {
     const key = `${roomId} ${userKeyOf(userId)}`
@@ -71,7 +74,7 @@ export function createAnnouncements ({ cluster, config, hooks }: Pick<FastifyIns
   }
 
   function leftUnconfirmed (roomId: string, userId: UserId, count: number): void {
-    // `count` no longer includes the user who left.
+    // Add 1, because `count` no longer includes the user who left.
     if (coalesces(roomId, userId, count + 1)) return presence.left(roomId, userId, count)
     channel.publish(roomId, 'room:userLeft', { userId } satisfies Data<'room:userLeft'>)
   }

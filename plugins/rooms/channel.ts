@@ -9,17 +9,19 @@ import type { RoomCloseReason } from './messages.ts'
 import type { EmitOptions, LoggedEvent } from './rooms.ts'
 
 /**
- * The first line of a message on a room's channel. Its fields determine what the other lines of the message contain. If
- * no field other than `except` is set, the rest of the message is one event.
+ * The first line of a message on a room's channel. The fields of this header determine what the other lines of the
+ * message contain. If no field except `except` is set, the message is one event, which is on the second line.
  */
 interface RoomHeader {
-  /** The session that does not receive the event. */
+  /** Id of the session that must not receive the event. */
   except?: string | undefined
   /** Why the room was closed. The other lines are the event and the room's creation time. */
   closed?: RoomCloseReason
-  /** Set if room state has changed. The other lines are the change's events and the new version. */
+  /**
+   * Set if room state has changed. The other lines are the events of the change, and then the new version of the state.
+   */
   state?: { name: string, from: string, state: unknown }
-  /** Set if the message is for the servers themselves; see `Rooms.sendToNodes`. */
+  /** Set if the message is for the servers, not for the members; see `Rooms.sendToNodes`. */
   node?: NodeMessage
   /** Id of the server that restored the room's data after the store lost it. */
   restoredBy?: string
@@ -28,13 +30,13 @@ interface RoomHeader {
 /** A change of room state, as other servers receive it. */
 export interface StateHeader {
   name: string
-  /** The version before the change. A subscriber with a different version has missed a change. */
+  /** The version before the change. A server with a different version has missed a change. */
   from: string
   /** Parses the new state. */
   readState (): unknown
 }
 
-/** A message from one server to the others that have members in the room. */
+/** A message from one server to the other servers that have members in the room. */
 export interface NodeMessage {
   from: string
   topic: string
@@ -53,14 +55,17 @@ export const channelOf = (roomId: string) => `room:${roomId}`
 
 const messageOf = (header: RoomHeader, text: string) => `${JSON.stringify(header)}\n${text}`
 
-/** @param event the `room:closed` event; the room's creation time is appended later, as the last line */
+/** @param event the `room:closed` event. The time at which the room was created is appended later, as the last line */
 export const closedMessage = (event: OutgoingEvent, reason: RoomCloseReason) => messageOf({ closed: reason }, event.text)
 
 export const restoredMessage = (nodeId: string) => messageOf({ restoredBy: nodeId }, '')
 
 export const nodeMessage = (node: NodeMessage) => messageOf({ node }, '')
 
-/** @param change contains the state as JSON, inserted as is. The new version is appended later, as the last line */
+/**
+ * @param change contains the new state as JSON text, which is inserted unchanged. The new version is appended later, as
+ *   the last line
+ */
 export const stateMessage = ({ name, from, state }: { name: string, from: string, state: string }, events: readonly OutgoingEvent[]) =>
   [`{"state":{"name":${JSON.stringify(name)},"from":"${from}","state":${state}}}`, ...events.map(({ text }) => text)].join('\n')
 
@@ -68,8 +73,8 @@ export const stateMessage = ({ name, from, state }: { name: string, from: string
 const stateStart = /^\{"state":\{"name":"([^"\\]+)","from":"([^"]*)","state":/
 
 /**
- * Reads the header of a {@link stateMessage}, but does not parse the state: the server that made the change has the
- * state already.
+ * Reads the header of a {@link stateMessage}. Does not parse the state, because the server that made the change already
+ * has it.
  *
  * @returns undefined if the header has a different format, for example because an earlier server version sent it
  */
@@ -80,10 +85,10 @@ function stateHeaderOf (header: string): StateHeader | undefined {
   return { name, from, readState: () => JSON.parse(header.slice(start.length, -2)) as unknown }
 }
 
-/** Appends the new version to a {@link stateMessage}, for a store that does not append it. */
+/** Appends the new version to a {@link stateMessage}. Needed if the store does not append the version. */
 export const withVersion = (message: string | undefined, version: string) => message && `${message}\n${version}`
 
-/** Parses a message, but neither its events nor the room state. */
+/** Parses a message from a room's channel. Does not parse the events or the room state in the message. */
 export function parseMessage (message: string): RoomMessage {
   const end = message.indexOf('\n')
   const firstLine = message.slice(0, end)
@@ -109,17 +114,17 @@ function stateChangeOf (header: StateHeader, rest: string): RoomMessage {
   return { kind: 'state', header, version: lines.at(-1) ?? '', events: lines.slice(0, -1).map(eventFromText) }
 }
 
-// This file combines a change in the store with its publication, so that the store and the bus do not depend on each
+// The functions below make a change in the store and publish it, so that the store and the bus do not depend on each
 // other. On Redis, one script makes the change and publishes the message, in one round trip. Without Redis, the message
 // is delivered after the change.
 
 /**
  * Makes a change in the store and publishes a message about the change.
  *
- * @param message undefined to publish nothing
- * @param change makes the change; must pass its argument to the store
- * @param changed called if the store has not published the message; returns the message, or undefined if nothing was
- *   changed
+ * @param message the message to publish; undefined to publish nothing
+ * @param change makes the change. Must pass `publish` to the store, which then also publishes the message
+ * @param changed called if the store has not published the message. Returns the message to publish, or undefined if
+ *   nothing has changed
  * @returns the result of the change, once the message is published
  */
 export async function changeAndPublish<R> (
@@ -140,7 +145,8 @@ export async function changeAndPublish<R> (
  * Appends an entry to a log and publishes a message about the entry. If the store cannot be reached, the message is
  * delivered on this server only.
  *
- * @param append passes its argument to the store, which appends the entry; returns the number of receivers
+ * @param append makes the store append the entry. Must pass `publish` to the store, and return how many servers
+ *   received the message
  */
 async function appendAndPublish (
   bus: Pick<Bus, 'track' | 'publish'>,
@@ -150,7 +156,7 @@ async function appendAndPublish (
 ): Promise<void> {
   const tracked = bus.track(channel, message)
   if (!tracked) {
-    // Publish in the same turn of the event loop, to keep messages in order.
+    // Publish in this turn of the event loop, so that messages stay in order.
     await Promise.all([append(undefined), bus.publish(channel, message)])
     return
   }
@@ -161,7 +167,7 @@ async function appendAndPublish (
  * Like {@link appendAndPublish}, but the store may reject the entry with RATE_LIMITED. In that case, nothing is
  * delivered.
  *
- * @param admitHere called if the store cannot be reached; throws if the entry is not allowed
+ * @param admitHere called if the store cannot be reached. Throws if the entry is not allowed
  */
 async function appendSpaced (
   bus: Pick<Bus, 'track' | 'publish'>,
@@ -194,7 +200,7 @@ const isRateLimited = (error: unknown) => isCoded(error) && error.code === 'RATE
 
 /** Publishes events to all members of a room. */
 export interface RoomChannel {
-  /** Checks and publishes an event; a failure to publish is logged. */
+  /** Checks an event against its schema and publishes the event. If publishing fails, the failure is logged. */
   publish (roomId: string, type: string, data: object, except?: EmitOptions['except']): void
   /**
    * Publishes an event and appends an entry to one of the room's logs, in one step if the store supports it.
@@ -205,20 +211,20 @@ export interface RoomChannel {
   /**
    * Removes an entry from one of the room's logs and publishes an event, in one step if the store supports it.
    *
-   * @returns whether the log had the entry
+   * @returns true if the log contained the entry
    * @throws UNAVAILABLE
    */
   publishUnlogged (owner: string, roomId: string, type: string, data: object, entry: string): Promise<boolean>
 }
 
 /**
- * Maximum number of `spacing` keys for which this server remembers the time of the last entry. The server uses these
- * times while the store is unavailable.
+ * Maximum number of `spacing` keys for which this server remembers when the last entry was added. The server needs
+ * these times while the store is unavailable.
  */
 const maxRemembered = 50_000
 
 export function createRoomChannel ({ bus, clock, log, messages, store }: Pick<FastifyInstance, 'bus' | 'clock' | 'log' | 'messages' | 'store'>): RoomChannel {
-  // When the last entry was added, by spacing key, in epoch milliseconds.
+  // By spacing key: when the last entry was added, in epoch milliseconds.
   const lastEntries = new LRUCache<string, number>({ maxSize: maxRemembered, sizeCalculation: () => 1 })
 
   function eventOf (roomId: string, type: string, fields: object): OutgoingEvent {

@@ -14,17 +14,18 @@ import type { SessionRecords } from './session-records.ts'
 import type { RoomStateKernel } from './room-state.ts'
 
 /**
- * A job that calls the `room:resynced` hook after a room is closed, because the server that closed the room may have
- * died before it called `room:removed`.
+ * A job that calls the `room:resynced` hook after a room is closed. The job is needed if the server that closed the
+ * room died before it called the `room:removed` hook.
  */
 const closedJob = 'room-closed'
 
 /** Closes rooms, and closes the sessions of kicked users. */
 export interface Closing extends Pick<Rooms, 'close' | 'kick' | 'kickHere'> {
   /**
-   * Removes the members on this server from a closed room.
+   * Removes this server's members from a closed room.
    *
-   * @param createdAt when the closed room was created, epoch milliseconds; a later room with the same name stays open
+   * @param createdAt when the closed room was created, in epoch milliseconds. A later room with the same name stays
+   *   open
    */
   closeHere (room: LocalRoom, createdAt: number, reason: RoomCloseReason, event?: OutgoingEvent): void
 }
@@ -69,15 +70,14 @@ export function createClosing (app: FastifyInstance, { nodeRooms, roomState, ann
   return {
     closeHere (room, createdAt, reason, event = closedEvent(room.roomId, reason, clock.now())) {
       room.closedUpTo = Math.max(room.closedUpTo, createdAt)
-      // If this is a later room with the same name, its members stay. Joins in flight check `closedUpTo` when they
-      // complete.
+      // Keep the members of a later room with the same name. A join in flight checks `closedUpTo` when it completes.
       if (room.record.createdAt > createdAt) return
       for (const session of room.members) deliverTo(room, session, event)
       removeMembers(room, reason)
     },
     async close (roomId, reason, onlyIfEmpty) {
       const message = closedMessage(closedEvent(roomId, reason, clock.now()), reason)
-      // Send both commands in one round trip.
+      // Send both commands to the store in one round trip.
       const [removed] = await Promise.all([
         changeAndPublish(
           bus, channelOf(roomId), message,
@@ -93,10 +93,10 @@ export function createClosing (app: FastifyInstance, { nodeRooms, roomState, ann
     kickHere,
     async kick (roomId, userId, banUntil, options = {}) {
       const userKey = userKeyOf(userId)
-      // The user is removed even if the ban cannot be stored.
+      // Remove the user even if the ban cannot be stored.
       const [banFailed] = await Promise.all([
         banUntil === undefined ? undefined : store.ban(roomId, userKey, banUntil, { userId, ...options }).then(() => undefined, (error: unknown) => error),
-        store.forbidReturn(roomId, userKey).catch(() => { /* If this fails, the user may return to a locked room for a minute. */ })
+        store.forbidReturn(roomId, userKey).catch(() => { /* The user can then return to a locked room for up to a minute. */ })
       ])
       if (isCoded(banFailed) && banFailed.code === 'BAN_LIMIT') throw banFailed
       const sentToAll = await cluster.send('room:kick', { roomId, userKey })

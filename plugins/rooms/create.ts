@@ -22,7 +22,7 @@ import { createSessionRecords } from './session-records.ts'
 import type { SessionRecords } from './session-records.ts'
 import { createRoomSync, createUnsynced } from './sync.ts'
 
-/** {@link Rooms}, and functions that only the rooms plugin uses. */
+/** The {@link Rooms} API, and functions that only the rooms plugin uses. */
 export interface RoomsKernel {
   rooms: Rooms
   membership: Membership
@@ -31,7 +31,7 @@ export interface RoomsKernel {
   stop (): Promise<void>
 }
 
-/** Assembles {@link Rooms} from its parts. */
+/** Creates the {@link Rooms} API from its parts. */
 export function createRooms (app: FastifyInstance): RoomsKernel {
   const { store } = app
   const unsynced = createUnsynced()
@@ -81,7 +81,7 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
     unlock: details.unlock,
     reviewOwner: ownership.review,
     touch (roomId) {
-      store.touchRoom(roomId, app.clock.now()).catch(() => { /* Ignore errors: admins see an outdated `lastActivityAt` until the next update. */ })
+      store.touchRoom(roomId, app.clock.now()).catch(() => { /* Until the next update, admins see an outdated `lastActivityAt`. */ })
     },
     join: membership.join,
     leave: membership.leave,

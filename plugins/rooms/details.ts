@@ -6,8 +6,8 @@ import type { events } from './messages.ts'
 import { hashPin } from './pins.ts'
 import type { RoomEvent, RoomStateKernel } from './room-state.ts'
 
-// A room's title and topic, and which users it admits. The initial values come from the join that created the room.
-// Changes that hosts make later are stored as room state, which the store reads on every join.
+// A room's details are its title, its topic, and which users it admits. The initial details come from the join that
+// created the room. Changes that hosts make later are stored as room state, which the store reads on every join.
 
 const detailsState = z.object({
   title: z.string().optional(),
@@ -17,19 +17,22 @@ const detailsState = z.object({
 }) satisfies z.ZodType<RoomAccess>
 type DetailsState = z.output<typeof detailsState>
 
-/** A room's details, as its members see them. */
+/** The details of a room that its members see. */
 export interface RoomDetails {
   title: string | null
   topic: string | null
-  /** Whether new users need a PIN, or cannot join at all. */
+  /** True if new users need a PIN or cannot join at all. */
   isLocked: boolean
 }
 
-/** The fields of a room's record that hold its initial details, from the join that created the room. */
+/**
+ * A room's record, reduced to the fields that contain the room's initial details. The join that created the room has
+ * set these details.
+ */
 export type DetailedRoom = Pick<RoomRecord, 'roomId' | 'title' | 'topic' | 'locked'>
 
 export interface Details {
-  /** Returns the details from this server's memory. Works only for rooms with members on this server. */
+  /** Returns the details from this server's memory. Works only for a room that has members on this server. */
   peek (room: DetailedRoom): RoomDetails
   /**
    * Reads the details of rooms in one round trip.
@@ -38,21 +41,21 @@ export interface Details {
    */
   read (rooms: readonly DetailedRoom[]): Promise<RoomDetails[]>
   /**
-   * @returns which users the room admits; undefined if no host has locked or unlocked the room
+   * @returns which users the room admits; undefined if no host has ever locked or unlocked the room
    * @throws UNAVAILABLE
    */
   readAccess (roomId: string): Promise<Pick<RoomAccess, 'admits' | 'pinHash'> | undefined>
-  /** Returns the hash of the PIN that a host has set, from this server's memory. */
+  /** Returns the hash of the PIN that a host has set. Reads the hash from this server's memory. */
   peekPinHash (roomId: string): string | undefined
   /**
    * Changes the title and the topic.
    *
-   * @param change undefined keeps the current value; null removes it
+   * @param change the new values. Undefined keeps the current value, and null removes it
    * @throws ROOM_NOT_FOUND, UNAVAILABLE
    */
   update (room: DetailedRoom, change: { title?: string | null | undefined, topic?: string | null | undefined }): Promise<RoomDetails>
   /**
-   * Locks a room against users who are not in it.
+   * Locks a room, so that users who are not in the room need a PIN or cannot join.
    *
    * @param pin the PIN that new users need from now on; if omitted, new users cannot join
    * @throws ROOM_NOT_FOUND, UNAVAILABLE

@@ -6,10 +6,13 @@ import { createRooms } from './create.ts'
 import { describeParticipants, joinReply, shortenJoinReply } from './join-reply.ts'
 import { events, requests } from './messages.ts'
 
-/** Maximum participant pages that a user can request per minute. Enough to list many thousands of participants. */
+/**
+ * Maximum number of pages of participants that a user can request per minute. This number of pages is enough to list
+ * many thousands of participants.
+ */
 const pagesPerMinute = 120
 
-/** @throws VALIDATION_FAILED if the server did not issue the cursor */
+/** @throws VALIDATION_FAILED if the cursor does not come from an earlier reply */
 function placeBehind (cursor: string | undefined): number {
   const key = keyBehind(cursor)
   if (!/^\d{0,16}$/.test(key)) throw validationFailed([{ path: ['cursor'], message: 'is not a cursor that the server returned' }])
@@ -59,14 +62,15 @@ export default fp(async function rooms (app) {
   const active = app.metrics.gauge('flylive_rooms_active', 'Rooms with members on this server')
   active.set(0)
   const gauge = setInterval(() => active.set(rooms.size), 1000).unref()
-  // Runs after all sessions are closed and before the features are closed, so that the features' hooks for these
-  // sessions still run.
+  // This hook runs after all sessions are closed and before the features are closed, so that the features still handle
+  // the hooks for these sessions.
   app.addHook('preClose', async () => {
     clearInterval(gauge)
     await stop()
   })
-  // Runs after features are closed. Removes the lease, so that other servers do not have to wait until it expires.
+  // This hook runs after the features are closed. The hook removes the lease, so that other servers do not have to wait
+  // until the lease expires.
   app.addHook('onClose', async () => {
-    await Promise.all([app.leases.remove(app.nodeId), app.store.forgetNodeRooms(app.nodeId), app.directory.removeNode(app.nodeId)]).catch(() => { /* If the lease cannot be removed, it expires. */ })
+    await Promise.all([app.leases.remove(app.nodeId), app.store.forgetNodeRooms(app.nodeId), app.directory.removeNode(app.nodeId)]).catch(() => { /* A lease that cannot be removed expires later. */ })
   })
 }, { name: 'rooms', dependencies: ['store', 'directory', 'jobs', 'cluster', 'sockets', 'messages', 'drain'] })

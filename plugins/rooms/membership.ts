@@ -45,8 +45,8 @@ export interface MembershipOptions {
 }
 
 /**
- * Whether the event announces that the user's previous session has left. The user does not receive this event, because
- * the join reply already lists the user as a participant.
+ * True if an event announces that the joining user has left. Such an event refers to the user's previous session. The
+ * user does not receive this event, because the join reply already lists the user as a participant.
  */
 function isOwnLeave ({ type, data }: OutgoingEvent, { userKey }: Session): boolean {
   return type === 'room:userLeft' && userKeyOf((data as { userId: UserId }).userId) === userKey
@@ -80,7 +80,8 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     const { roomId } = asked
     await nodeRooms.subscribed(roomId)
     const result = await admission.admit(room, session, asked, pin)
-    // Leave the previous room only now, so that a session whose join is rejected stays in that room.
+    // Leave the previous room only after the join succeeds, so that a session stays in the previous room if its join is
+    // rejected.
     if (session.roomId !== roomId) await leave(session, 'moved')
     room.record = result.room
     if (result.room.locked) room.pinHash = result.pinHash
@@ -94,7 +95,8 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     const snapshot = roomState.hydrate(room, result.documents)
     if (result.created) hooks.emit('room:created', result.room, asked)
     if (result.firstOfUser) announcements.joined(roomId, session.user.profile, result.count, session.id)
-    // Call the handlers in the same turn of the event loop as `hydrate`, so that they see the state in the snapshot.
+    // Call the handlers of `room:join` in the same turn of the event loop as `hydrate`, so that the handlers see the
+    // same state as the snapshot.
     if (!rejoining) room.joining.set(session, (room.joining.get(session) ?? []).filter(({ isLocal }) => !isLocal))
     const additions = hooks.gather('room:join', hookMs, room, session)
     sessionRecords.update(session)
@@ -131,7 +133,7 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
       if (result?.lastOfUser === true) announcements.left(room.roomId, session.user.id, reason, result.count)
       if (!result) await leaveLostRoom(room, session)
     } catch (err) {
-      // The room keeps working on this server and is synced when the store is available again.
+      // The room keeps working on this server. The room is synced when the store is available again.
       unsynced.add()
       confirmed = false
       log.warn({ err, roomId: room.roomId, sessionId: session.id }, 'failed to store a leave')
@@ -141,7 +143,7 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     }
   }
 
-  /** Handles the leave of a session that is missing from the store because the store has lost the room. */
+  /** Removes a session from a room that the store has lost. */
   async function leaveLostRoom (room: LocalRoom, session: Session): Promise<void> {
     unsynced.add(room.roomId)
     const [member] = await store.getMembers(room.roomId, [session.userKey])

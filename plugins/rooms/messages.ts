@@ -13,11 +13,11 @@ export const pin = z.string().min(4).max(32)
 export const title = text(1, 80)
 export const topic = text(0, 200)
 
-/** A room's details, as its members see them. */
+/** The details of a room that its members see. */
 export const details = z.object({
   title: z.string().nullable().describe('null if the room has no title'),
   topic: z.string().nullable().describe('null if the room has no topic'),
-  isLocked: z.boolean().describe('Whether the room is locked. New users then need a PIN or, if the room has no PIN, cannot join')
+  isLocked: z.boolean().describe('Whether the room is locked. New users need the PIN to join a locked room; if the room has no PIN, they cannot join')
 })
 
 export const requests = {
@@ -26,8 +26,8 @@ export const requests = {
     request: z.object({
       roomId,
       pin: pin.optional().describe("The room's PIN. If the join creates the room, later joins require this PIN"),
-      title: title.optional().describe('Applies only when the join creates the room'),
-      topic: topic.optional().describe('Applies only when the join creates the room')
+      title: title.optional().describe('Title of the new room; ignored if the room already exists'),
+      topic: topic.optional().describe('Topic of the new room; ignored if the room already exists')
     }).describe('Joins a room and leaves the previous one. The first join creates the room'),
     reply: z.looseObject({
       roomId,
@@ -87,7 +87,7 @@ export const events = {
   'server:draining': z.object({
     deadline: z.int().describe('When the server may close the remaining sessions, epoch milliseconds'),
     url: z.string().optional().describe('Another server to connect to; see NODE_URLS')
-  }).describe('Sent to every connection when its server starts to shut down'),
+  }).describe('Sent to every connection of a server that starts to shut down'),
   'feature:enabled': z.object({ name: z.string() }).describe("Sent to every connection when a feature is enabled. The server accepts the feature's requests in all rooms. To receive the fields that the feature adds to the reply to room:join, join again"),
   'feature:disabled': z.object({ name: z.string() }).describe("Sent to every connection when a feature is disabled. The server rejects the feature's requests with FEATURE_DISABLED")
 } satisfies EventMap

@@ -8,36 +8,36 @@ import { NotInRoom } from './errors.ts'
 import type { RoomStateKernel } from './room-state.ts'
 import type { Unsynced } from './sync.ts'
 
-/** An event that is queued until a join reply is sent. */
+/** An event that is queued for a joining socket until the join reply is sent. */
 export interface WaitingEvent {
   event: OutgoingEvent
   /** The state change that caused the event. The join reply may already include this change. */
   change?: StateChange | undefined
-  /** Whether only members on this server receive the event; see `EmitOptions.local`. */
+  /** True if only members on this server receive the event; see `EmitOptions.local`. */
   isLocal: boolean
 }
 
 export interface StateChange {
   name: string
   version: string
-  /** Whether the event replaces changes that members missed; see `StateDelivery.sendMissed`. */
+  /** True if the event makes up for changes that members missed; see `StateDelivery.sendMissed`. */
   missed: boolean
 }
 
-/** This server's part of a room: the sockets on this server. */
+/** A room's data on this server, which includes the room's sockets on this server. */
 export interface LocalRoom {
   readonly roomId: string
   record: RoomRecord
-  /** Set if the room is locked. Used to restore the room if the store loses it. */
+  /** Set if the room is locked. If the store loses the room, this server restores it with this hash. */
   pinHash: string | undefined
   readonly members: Set<Session>
-  /** Sockets whose join is in flight, each with the events to send after the reply. */
+  /** The sockets whose join is in flight, and for each socket the events to send after the join reply. */
   readonly joining: Map<Session, WaitingEvent[]>
   /** All rooms with this name that were created at or before this time are closed. Epoch milliseconds. */
   closedUpTo: number
 }
 
-/** Writes an event to every member, and queues it for sockets whose join is in flight. */
+/** Writes an event to every member on this server, and queues the event for sockets whose join is in flight. */
 export function deliver (room: LocalRoom, event: OutgoingEvent, { except, isLocal = false }: { except?: string | undefined, isLocal?: boolean } = {}): void {
   for (const session of audience(room)) if (session.id !== except) deliverTo(room, session, event, undefined, isLocal)
 }
@@ -47,32 +47,35 @@ export function audience ({ members, joining }: LocalRoom): ReadonlySet<Session>
   return joining.size === 0 ? members : members.union(joining)
 }
 
-/** Writes an event to one socket of the {@link audience}, or queues it while the socket's join is in flight. */
+/**
+ * Writes an event to one socket of the {@link audience}. While the socket's join is in flight, queues the event
+ * instead.
+ */
 export function deliverTo ({ joining }: LocalRoom, session: Session, event: OutgoingEvent, change?: StateChange, isLocal = false): void {
   const waiting = joining.get(session)
   if (waiting) waiting.push({ event, change, isLocal })
   else session.write(event)
 }
 
-/** The rooms that have members, or joining sockets, on this server. */
+/** The rooms that have members or joining sockets on this server. */
 export interface NodeRooms {
   readonly size: number
   get (roomId: string): LocalRoom | undefined
   all (): IterableIterator<LocalRoom>
   /**
-   * @param roomId the room in the request; default: the socket's room
+   * @param roomId the room that the request names. Default: the socket's room
    * @throws NOT_IN_ROOM if the socket is in no room or in a different room
    */
   ofSession (session: Session, roomId?: string): LocalRoom
-  /** @returns the room's local part. If the room has no local part, creates it and subscribes to the room's channel */
+  /** @returns the room's {@link LocalRoom}. If the room has none, creates one and subscribes to the room's channel */
   acquire (roomId: string): LocalRoom
   /** Resolves when the subscription is active. */
   subscribed (roomId: string): Promise<void>
   /**
-   * Drops a room's local part if it has no members and no joining sockets on this server.
+   * Removes a {@link LocalRoom} and its subscription if the room has no members and no joining sockets on this server.
    *
-   * @param confirmed whether the store has replied to the last request about the room. Without a reply, the request may
-   *   still take effect, so the room stays on this server's list in the store and is synced later
+   * @param confirmed true if the store has replied to the last request about the room. If not, the request may still
+   *   take effect. The room then stays in the store's list of this server's rooms, and is synced later
    */
   release (room: LocalRoom, confirmed?: boolean): void
   /** Sets the handlers for messages that are not events. Call this once, before the first room is acquired. */
@@ -84,7 +87,7 @@ export interface RoomHandlers {
   closed: Closing['closeHere']
   /** Called after the room's state changes. */
   state: RoomStateKernel['applyRemote']
-  /** Called when the room's local part is dropped. */
+  /** Called when the room's {@link LocalRoom} is removed. */
   released (roomId: string): void
 }
 
@@ -103,7 +106,8 @@ export function createNodeRooms ({ bus, hooks, nodeId, store }: Pick<FastifyInst
         if (message.from !== nodeId) hooks.emit('room:nodeMessage', room.roomId, message.topic, message.data)
         return
       case 'restored':
-        // This server's state may be newer than the restored state, and members on this server may have missed events.
+        // Sync the room: this server's state may be newer than the restored state, and members on this server may have
+        // missed events.
         if (message.nodeId !== nodeId) unsynced.add(room.roomId)
     }
   }

@@ -12,21 +12,22 @@ import type { RoomEvent, RoomStateKernel } from './room-state.ts'
 import { defaultRole, hasOwner } from './rooms.ts'
 import type { Role } from './rooms.ts'
 
-// The owner and roles of a room, if no feature determines them. The owner is the user named in the room's record until
-// another user succeeds them. The successor, the roles, and the time when the owner became absent are room state.
-// Therefore, all servers and members receive changes in the same order, and the state, like its room, survives a
-// restart.
+// The kernel determines the owner and the roles of a room if no feature does so. The owner is the user that the room's
+// record names, until another user succeeds the owner. The successor, the roles, and the time when the owner became
+// absent are room state. Therefore, all servers and members receive changes in the same order, and the state, like its
+// room, survives a restart.
 
 const ownershipState = z.object({
-  /** Undefined while the owner is the user named in the room's record. */
+  /** The owner. Undefined while the owner is the user that the room's record names. */
   ownerId: userId.optional(),
   /** The name of the user with the id `ownerId`, if it is known. */
   ownerName: z.string().optional(),
   /**
-   * When the owner left while others stayed, or when a different user joined the empty room. Epoch milliseconds.
+   * Start of the grace period, in epoch milliseconds. The grace period starts when the owner leaves while other users
+   * stay, or when another user joins the empty room.
    */
   absentSince: z.number().optional(),
-  /** Whether the grace period has ended and the room is waiting for an eligible successor. */
+  /** True if the grace period has ended and the room is waiting for an eligible successor. */
   isWaiting: z.boolean().optional(),
   /** The roles that the owner has assigned. These roles override the roles in the users' tokens. */
   roles: z.array(z.object({ userId, role: z.enum(['admin', 'member']) })).optional()
@@ -36,7 +37,7 @@ type OwnershipState = z.output<typeof ownershipState>
 /** A role that an owner can assign. */
 export type GivenRole = 'admin' | 'member'
 
-/** A room record, which contains the first owner. */
+/** The fields of a room's record that contain the room's first owner. */
 export type OwnedRoom = Pick<RoomRecord, 'roomId' | 'ownerId' | 'ownerName'>
 
 /** A room's owner, and the owner's name if it is known. */
@@ -45,27 +46,30 @@ export interface Owner {
   ownerName: string | undefined
 }
 
-/** Maximum number of admins per room. A limit is needed because each role change publishes all roles of the room. */
+/**
+ * Maximum number of admins per room. The number is limited, because each change of a role publishes all roles of the
+ * room.
+ */
 export const maxAdmins = 100
 /**
- * Maximum number of stored demotions per room. A demotion overrides the role in the user's token. A further demotion
- * replaces the oldest one.
+ * Maximum number of stored demotions per room. A demotion overrides the admin role in a user's token. At the limit, a
+ * new demotion replaces the oldest one.
  */
 const maxDemoted = 100
 
 /**
- * Maximum delay before a server detects the end of a grace period, in milliseconds. A longer delay means that all
- * servers were down; the grace period then starts again.
+ * Maximum delay before a server detects the end of a grace period, in milliseconds. If the delay is longer, all servers
+ * were down, so the grace period starts again.
  */
 const maxLateMs = 5000
 
 declare module '../hooks.ts' {
   interface KernelHooks {
     /**
-     * Returns the users who may succeed a room's absent owner, best candidate first. If several handlers return users,
-     * only the first handler's users are considered. Users who are not in the room are skipped. If no handler returns
-     * users, the server picks a member in order of arrival. A feature that returns users must call `rooms.reviewOwner`
-     * when its result would change.
+     * Returns the users who are eligible to succeed a room's absent owner, best candidate first. If several handlers
+     * return users, only the first handler's users are considered. Users who are not in the room are skipped. If no
+     * handler returns users, the server picks a member in order of arrival. A feature that handles this hook must call
+     * `rooms.reviewOwner` whenever it would return different users.
      */
     'room:successors': (room: RoomRecord) => Promise<readonly UserId[] | undefined>
     /** The owner of a room with members on this server has changed. Called before the members receive `room:owner`. */
@@ -78,11 +82,11 @@ declare module '../hooks.ts' {
   }
 }
 
-/** Determines the owners of rooms if no feature does. */
+/** Determines the owners of rooms and the roles of users, unless a feature does so. */
 export interface Ownership {
   /**
-   * Returns the room's owner from this server's copy of the state, without a round trip. Works only for rooms with
-   * members on this server.
+   * Returns the room's owner according to this server's copy of the room state, without a round trip. Works only for
+   * rooms with members on this server.
    */
   peek (room: OwnedRoom): UserId
   /**
@@ -92,20 +96,20 @@ export interface Ownership {
    */
   read (rooms: readonly OwnedRoom[]): Promise<Owner[]>
   /**
-   * A user's role according to this server's copy of the state and the user's token. Works only for rooms with members
-   * on this server.
+   * Returns a user's role according to this server's copy of the room state and the user's token. Works only for rooms
+   * with members on this server.
    */
   peekRole (room: OwnedRoom, session: Session): Role
   /**
-   * A user's role according to the store and the user's token.
+   * Returns a user's role according to the room state in the store and the user's token.
    *
    * @throws UNAVAILABLE
    */
   readRole (room: OwnedRoom, session: Session): Promise<Role>
-  /** The admins appointed by the owner. Works only for rooms with members on this server. */
+  /** Returns the admins whom the owner has appointed. Works only for rooms with members on this server. */
   peekAdmins (roomId: string): UserId[]
   /**
-   * The roles that a room's owner has assigned.
+   * Returns the roles that a room's owner has assigned.
    *
    * @throws UNAVAILABLE
    */
@@ -113,8 +117,8 @@ export interface Ownership {
   /**
    * Assigns a role to a user.
    *
-   * @param options `by` is the owner, or undefined for a server admin. `current` is the user's role, if the user is in
-   *   the room
+   * @param options `by`: the owner who makes the change; undefined if a server admin makes it. `current`: the user's
+   *   role, if the user is in the room
    * @returns the previous role
    * @throws FORBIDDEN if `by` is not the owner, or if `userId` is the owner
    * @throws ROLE_LIMIT, ROOM_NOT_FOUND, UNAVAILABLE
@@ -123,16 +127,19 @@ export interface Ownership {
   /**
    * Makes a member the owner. The previous owner becomes a member.
    *
-   * @param by the owner; undefined for a server admin
+   * @param by the current owner who makes the change; undefined if a server admin makes it
    * @throws FORBIDDEN if `by` is not the owner
    * @throws ROOM_NOT_FOUND, UNAVAILABLE
    */
   transfer (room: OwnedRoom, to: Profile, by?: UserId): Promise<void>
   /** Call this after a session joins and before the reply is sent. */
   joined (room: LocalRoom, session: Session, result: JoinResult): Promise<void>
-  /** Names a successor if the owner has been absent for the grace period and a candidate is in the room. */
+  /**
+   * Makes another user the owner if the owner has been absent for the whole grace period and a candidate is in the
+   * room.
+   */
   review (roomId: string): void
-  /** Stops retries, and waits for the changes in progress. */
+  /** Stops retrying failed changes, and waits for the changes in progress. */
   stop (): Promise<void>
 }
 
@@ -162,7 +169,7 @@ function changedRoles (from: OwnershipState | undefined, to: OwnershipState | un
   return without([...given, ...withdrawn.map(({ userId }) => ({ userId, role: 'member' as const }))], owner)
 }
 
-/** @returns the roles with the user's role added or replaced */
+/** @returns the roles with the given role in place of the user's earlier role, if any */
 function withRole (roles: Roles, userId: UserId, role: GivenRole): Roles {
   const rest = without(roles, userId)
   const admins = rest.filter((one) => one.role === 'admin')
@@ -172,7 +179,7 @@ function withRole (roles: Roles, userId: UserId, role: GivenRole): Roles {
   return [...all, { userId, role }]
 }
 
-/** Creates the {@link Ownership}. The `OWNER_GRACE_SECONDS` setting limits how long an owner may be absent. */
+/** Creates the {@link Ownership}. An owner who is absent for `OWNER_GRACE_SECONDS` is replaced. */
 export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }: OwnershipOptions): Ownership {
   const { clock, config, directory, hooks, log, store, timings } = app
   const graceMs = config.OWNER_GRACE_SECONDS * 1000
@@ -185,8 +192,8 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
   const isDue = ({ absentSince = Infinity }: OwnershipState = {}) => absentSince + graceMs <= clock.now()
   const isPresent = async (roomId: string, user: UserId) => (await store.getMembers(roomId, [userKeyOf(user)]))[0] !== undefined
   /**
-   * Whether the kernel names successors. If a feature handles `room:owner`, that feature determines the owner, and the
-   * kernel names no successors.
+   * True if the kernel names successors of absent owners. If a feature handles `room:owner`, that feature determines
+   * the owner instead.
    */
   const isActive = () => graceMs > 0 && !hooks.has('room:owner')
 
@@ -222,13 +229,13 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
     const candidates = (await hooks.ask('room:successors', room)).find((users) => users !== undefined)
     const members = candidates ? await store.getMembers(roomId, candidates.map(userKeyOf)) : await store.getParticipants(roomId, 2)
     for (const profile of members) {
-      // The store may still list members of a server that has died.
+      // Check the candidate's sessions, because the store may still list members of a server that has died.
       if (profile && !isSame(profile.userId, owner) && (await directory.sessionsOf(userKeyOf(profile.userId))).length > 0) return profile
     }
     return undefined
   }
 
-  /** @returns whether the owner was replaced; false if the owner has returned, or another user has become the owner */
+  /** @returns true if the owner was replaced; false if the owner has returned or another user has become the owner */
   async function succeed (room: RoomRecord, previousOwnerId: UserId, to: Profile): Promise<boolean> {
     return await state.change<boolean>(room.roomId, (current) => {
       if (!isDue(current) || !isSame(ownerIn(current, room), previousOwnerId)) return { result: false }
@@ -258,7 +265,7 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
     if (!room || !hasOwner(room)) return
     const owner = ownerIn(current, room)
     if (await isPresent(roomId, owner)) return await endGrace(room, owner)
-    // If the room is empty, the grace period starts again with the next join.
+    // In an empty room, the grace period starts again with the next join.
     if (room.participantCount === 0 || !isActive()) return
     if (current?.absentSince === undefined) return await startGrace(room, owner)
     if (!isDue(current)) return await state.wakeAt(roomId, current.absentSince + graceMs)
@@ -271,7 +278,7 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
     await check(roomId)
   }
 
-  /** Runs a change in the background. If the change fails, the room is checked later. */
+  /** Makes a change in the background. If the change fails, the owner of the room is checked later. */
   async function run (roomId: string, change: () => Promise<void>): Promise<void> {
     const done = change().catch((err: unknown) => {
       const code = isCoded(err) ? err.code : undefined
@@ -311,8 +318,8 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
 
   hooks.on('room:userLeft', (roomId, { userKey }, _reason, count) => {
     const room = nodeRooms.get(roomId)
-    // The server that removes a dead server's members may itself have no members in the room. In that case, the
-    // `room:resynced` handler checks the owner.
+    // After a server dies, the server that removes the dead server's members may have no members in the room. In that
+    // case, the handler of `room:resynced` checks the owner.
     if (!isActive() || count === 0 || !room || !hasOwner(room.record)) return
     const owner = peek(room.record)
     if (userKeyOf(owner) === userKey) run(roomId, () => startGrace(room.record, owner))
@@ -323,7 +330,7 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
     if (isActive() && (isHere !== true || state.peek(roomId)?.absentSince !== undefined)) run(roomId, () => check(roomId))
   })
   const reviewAll = () => { for (const { roomId } of nodeRooms.all()) review(roomId) }
-  // The feature may have changed who can succeed the owner.
+  // The feature may change who is eligible to succeed the owner.
   hooks.on('feature:enabled', reviewAll)
   hooks.on('feature:disabled', reviewAll)
 
@@ -361,8 +368,8 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
       if (userKeyOf(owner) === userKey) {
         if (state.peek(roomId)?.absentSince !== undefined) run(roomId, () => endGrace(record, owner))
       } else if (count === 1) {
-        // The room was empty before this join, so the grace period starts again. The join waits for this change;
-        // otherwise, a review could read an earlier, expired grace period.
+        // The room was empty before this join, so the grace period starts again. The join waits for this change, so
+        // that no review finds an earlier grace period that has expired.
         await run(roomId, () => startGrace(record, owner))
       } else {
         review(roomId)

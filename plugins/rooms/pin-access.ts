@@ -15,9 +15,9 @@ export interface PinAccessOptions {
   limits: PinLimits
 }
 
-/** Checks the PINs of people who do not join the room, such as listeners to a broadcast. */
+/** Checks PINs for requests that do not join the room, such as listening to a broadcast. */
 export function createPinAccess ({ store, details, pins, limits }: PinAccessOptions): Pick<Rooms, 'hasPin' | 'checkPin'> {
-  /** @returns the hash of the required PIN; null if the room admits nobody; undefined if it admits everyone */
+  /** @returns the hash of the required PIN; null if the room admits nobody; undefined if the room admits everyone */
   async function requiredHash ({ roomId, locked }: RoomRecord): Promise<string | null | undefined> {
     const { admits, pinHash } = await details.readAccess(roomId) ?? {}
     if (admits === 'everyone') return undefined

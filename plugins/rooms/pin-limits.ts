@@ -16,8 +16,8 @@ class WrongPins {
   }
 
   /**
-   * @returns undefined if the next attempt may start now; otherwise, a promise to await first, because the attempts in
-   *   progress may reach the limit
+   * @returns undefined if another attempt can start now; otherwise, a promise to await before the next check, because
+   *   the attempts in progress could use up the limit
    * @throws RATE_LIMITED if the key has reached the limit
    */
   blocker (key: string): Promise<unknown> | undefined {
@@ -27,8 +27,8 @@ class WrongPins {
   }
 
   /**
-   * Counts an attempt if it fails with PIN_WRONG. If the store reports that the limit is reached, the limit also
-   * applies to later attempts on this server.
+   * Counts an attempt as wrong if it fails with PIN_WRONG. If the store rejects an attempt because the limit for all
+   * servers is reached, this server itself rejects later attempts until that limit resets.
    */
   watch (key: string, attempt: Promise<unknown>): void {
     const running = this.#running.get(key) ?? new Set()
@@ -46,15 +46,16 @@ class WrongPins {
 }
 
 /**
- * Checks the limits on wrong PINs per address and per room before the server compares a PIN, because a comparison takes
- * 30 ms of CPU time. The store's limits cover all servers. These limits count only the attempts on this server.
+ * Checks the limits on wrong PINs (per address and per room) before the server compares a PIN, because a comparison
+ * takes 30 ms of CPU time. These limits count only the attempts on this server; the limits in the store count the
+ * attempts on all servers.
  */
 export interface PinLimits {
   /**
    * @param address the client's address, if it is known
-   * @param join compares the PIN, for a join or another request
-   * @param beyond called instead of `join`, with the RATE_LIMITED error, if the address or the room has had too many
-   *   wrong PINs. Default: throws the error
+   * @param join compares the PIN; for a join, also joins the room
+   * @param beyond called with the RATE_LIMITED error, instead of `join`, if the address or the room has reached its
+   *   limit. Default: throws the error
    * @throws the errors that `join` and `beyond` throw
    */
   limit<T> (address: string | undefined, roomId: string, join: () => Promise<T>, beyond?: (limited: unknown) => Promise<T>): Promise<T>

@@ -6,7 +6,7 @@ import pLimit from 'p-limit'
 
 const derive = promisify<string, Buffer, number, ScryptOptions, Buffer>(scrypt)
 
-/** About 16 MB and 30 ms per hash. */
+/** With these parameters, a hash takes about 16 MB of memory and 30 ms of CPU time. */
 const cost = { logN: 14, r: 8, p: 1 }
 const saltBytes = 16
 const hashBytes = 32
@@ -16,7 +16,10 @@ const digest = (text: string) => createHash('sha256').update(text).digest()
 /** Compares two unhashed PINs in constant time. */
 export const isEqual = (one: string, other: string): boolean => timingSafeEqual(digest(one), digest(other))
 
-/** Limits concurrent hashing, because it runs in Node's thread pool, which also serves file and DNS operations. */
+/**
+ * Limits the number of concurrent hashes, because hashing occupies threads of Node's pool, which file and DNS
+ * operations also need.
+ */
 const limit = pLimit(2)
 
 const scryptHash = (pin: string, salt: Buffer, { logN, r, p }: typeof cost) => limit(() => derive(pin, salt, hashBytes, { N: 2 ** logN, r, p }))
@@ -54,14 +57,14 @@ export interface PinCheck {
 const maxRemembered = 10_000
 
 /**
- * Creates a check that uses scrypt until a PIN matches the room's hash. From then on, the check compares HMACs of the
- * PINs, so that later joins are cheap. The HMAC's key never leaves this process.
+ * Creates a check that compares PINs by scrypt until one matches the room's hash. From then on, the check compares
+ * HMACs of PINs, so that later joins are cheap. The HMAC's key never leaves this process.
  */
 export function createPinCheck (): PinCheck {
   const key = randomBytes(32)
   const keyed = (stored: string, pin: string) => createHmac('sha256', key).update(`${stored}\n${pin}`).digest()
   const right = new LRUCache<string, Buffer>({ maxSize: maxRemembered, sizeCalculation: () => 1 })
-  /** Comparisons in progress. Many users may join with the same PIN at once. */
+  /** Comparisons in progress. Users who join with the same PIN at the same time share one comparison. */
   const comparing = new Map<string, Promise<boolean>>()
   return {
     async matches (roomId, pin, stored) {

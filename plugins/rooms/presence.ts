@@ -9,7 +9,7 @@ export interface PresenceChange {
 }
 
 export interface Presence {
-  /** Whether a room has pending changes. An event sent immediately would overtake them. */
+  /** Whether a room has pending changes. An event that is sent immediately would arrive before these changes. */
   pending (roomId: string): boolean
   joined (roomId: string, user: Profile, count: number): void
   left (roomId: string, userId: UserId, count: number): void
@@ -28,19 +28,23 @@ const maxProfiles = 20
 const maxLeft = 500
 /** Maximum total size of the profiles in a room:presence event, in bytes. */
 const maxJoinedBytes = maxEventBytes * 3 / 4
-/** Maximum total size of the user ids in a room:presence event, in bytes. The rest of the event is small. */
+/**
+ * Maximum total size of the user ids in a room:presence event, in bytes. The remaining eighth of the event's size is
+ * for the other fields.
+ */
 const maxLeftBytes = maxEventBytes / 8
 /**
- * Maximum total size of a room's events in one interval, in bytes. Changes beyond this size are sent in later
- * intervals. The limit is a quarter of a socket's default send queue.
+ * Maximum total size of a room's events in one interval, in bytes. The server sends the remaining changes in later
+ * intervals. This maximum is a quarter of the default limit for a socket's send queue.
  */
 const maxBurstBytes = 262_144
 
 /**
- * Batches joins and leaves in large rooms. A user who joins and leaves between two events appears in neither event.
+ * Announces joins and leaves in large rooms in batches. A user who joins and leaves between two events appears in
+ * neither event.
  *
- * When many users join at once, events wait until the members have read the earlier events, so that no socket is closed
- * because its send queue is too long.
+ * While a member's send queue is large, no events are sent. Otherwise, many joins at once could fill the queue, and the
+ * server would close the socket.
  *
  * @param tryLock locks the room across all servers for one interval; returns false if another server has the lock
  * @param isCongested whether any of the room's members on this server has a large send queue
@@ -74,7 +78,7 @@ export function createPresence (tryLock: (roomId: string) => Promise<boolean>, i
     else pending.delete(roomId)
   }
 
-  /** Sends pending changes in events of limited size, and removes the changes that were sent. */
+  /** Sends pending changes in events of limited size, and removes these changes from the pending ones. */
   function sendChange (roomId: string, { count, joined, left }: Pending, maxBytes = Infinity) {
     for (let bytes = 0; joined.size + left.size > 0 && bytes < maxBytes;) {
       const change = {

@@ -31,7 +31,7 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
 
   /** Renews the lease. Runs on its own timer, so that a long sync does not delay the heartbeat. */
   async function heartbeat () {
-    // If the lease lapsed, other servers may have removed this server's members.
+    // If the lease expired, sync everything, because other servers may have removed this server's members.
     if (!await leases.heartbeat()) unsynced.add()
   }
 
@@ -49,7 +49,7 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
     }
   }
 
-  /** Finds rooms for which Redis has lost individual keys, because they were evicted or deleted. */
+  /** Finds rooms whose data is incomplete in Redis, because some of the room's keys were evicted or deleted. */
   async function findDamaged () {
     if (performance.now() - checkedRoomsAt < leaseMs / 3) return
     checkedRoomsAt = performance.now()
@@ -93,7 +93,7 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
     if (busy || stopped) return
     busy = true
     try {
-      // Features that have not started would not notice that a dead server's members have left.
+      // Wait until all features have started: a feature that starts later would not be told which members have left.
       if (ready) await removeDead()
       await findDamaged()
       await syncUnsynced()

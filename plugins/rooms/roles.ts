@@ -24,7 +24,8 @@ export interface Roles extends Pick<Rooms, 'roleOf' | 'roleOfUser' | 'defaultRol
 }
 
 /**
- * Determines users' roles and rooms' owners. Asks the features first. If no feature decides, uses the kernel's data.
+ * Determines the roles of users and the owners of rooms. Features decide first; if none decides, the kernel's own data
+ * applies.
  */
 export function createRoles (
   { cluster, directory, hooks, nodeId, sockets, store }: Pick<FastifyInstance, 'cluster' | 'directory' | 'hooks' | 'nodeId' | 'sockets' | 'store'>,
@@ -59,7 +60,7 @@ export function createRoles (
     const roles = await Promise.all(sessions.map(async (session) => session.nodeId === nodeId
       ? await roleHere(roomId, session.sessionId)
       : await cluster.ask(session.nodeId, 'room:role', { roomId, sessionId: session.sessionId }, timeoutMs)))
-    // If a user has several sessions, the highest of their roles applies.
+    // If a user has several sessions, the highest role among these sessions applies.
     return rank.find((role) => roles.includes(role))
   }
 
@@ -72,7 +73,7 @@ export function createRoles (
     async setRole (room, userId, role, by) {
       assertDecided(room)
       const [member] = await store.getMembers(room.roomId, [userKeyOf(userId)])
-      // A user who is not in the room can lose the admin role but cannot gain it.
+      // A user who is not in the room can lose the admin role, but cannot receive that role.
       if (!member && role === 'admin') throw new NotInRoom(`User ${userId} is not in room ${room.roomId}`)
       const current = member && await roleOfUser(room, userId)
       return { userId: member?.userId ?? userId, previous: await ownership.setRole(room, member?.userId ?? userId, role, { by, current }) }

@@ -13,15 +13,15 @@ export type * from './state/types.ts'
 
 export interface StateOptions<S = unknown> {
   /**
-   * Whether the state, like its room, survives a server restart even without Redis. If this is a function, only the
-   * part that it returns survives, and changes to other parts are not written to disk. With Redis, all of the state
-   * survives. Default: false.
+   * True if the state survives a server restart even without Redis, as the room itself does. If this option is a
+   * function, only the part of the state that the function returns survives, and changes to other parts are not written
+   * to disk. With Redis, all of the state survives. Default: false.
    */
   durable?: boolean | ((state: S) => S)
   /**
-   * Whether the state may change during the three seconds in which servers restore a room that the store has lost. Such
-   * a change may build on an outdated version. Set this only if each server replaces its own part of the state
-   * whenever that part is missing or outdated. Default: false.
+   * True if the state is allowed to change during the three seconds in which servers restore a room that the store has
+   * lost. Such a change may be based on an outdated version. Set this only if each server replaces its own part of the
+   * state whenever that part is missing or outdated. Default: false.
    */
   changesDuringRestore?: boolean
 }
@@ -31,9 +31,10 @@ export interface RoomState {
    * Defines a named state. Unloading the feature removes the definition but keeps the stored state for the next
    * definition.
    *
-   * @param schema parses state from the store and other servers. If a version of the state does not match, an
-   *   error is logged once, `peek` returns undefined, no handlers are called, and `read` and `change` throw INTERNAL
-   * @throws if another feature defines the same name
+   * @param schema parses state that comes from the store or from other servers. If a version of the state does not
+   *   match the schema, an error is logged once, `peek` returns undefined, no handlers are called, and `read` and
+   *   `change` throw INTERNAL
+   * @throws if another feature has defined a state with the same name
    */
   define<S> (name: string, schema: z.ZodType<S>, options?: StateOptions<S>): RoomStateHandle<S>
 }
@@ -41,22 +42,22 @@ export interface RoomState {
 declare module '../hooks.ts' {
   interface KernelHooks {
     /**
-     * The state of a room with members on this server has changed or was dropped. The hook's name ends with the state's
-     * name. Called once per version, before the version's events are delivered.
+     * The state of a room with members on this server has changed or no longer exists. The hook's name ends with the
+     * state's name. Called once per version, before the version's events are delivered.
      */
     [hook: `room:state:${string}`]: (room: LocalRoom, state: unknown) => void
     /**
-     * Members on this server have missed changes. The feature that owns the state must synchronously call `send` with
-     * the events that turn `from` into `to`. `from` is undefined if the state did not exist before; `to` is undefined
-     * if the state no longer exists.
+     * Members on this server have missed changes of a room's state. The feature that owns the state must synchronously
+     * call `send` with the events that turn `from` into `to`. `from` is undefined if the state did not exist before;
+     * `to` is undefined if the state no longer exists.
      */
     'room:stateMissed': (room: LocalRoom, name: string, from: unknown, to: unknown, send: (events: readonly RoomEvent[]) => void) => void
   }
 }
 
-/** {@link RoomState}, and the methods that only the kernel uses. */
+/** {@link RoomState}, with additional methods for the kernel. */
 export interface RoomStateKernel extends RoomState, Pick<StateDelivery, 'applyRemote' | 'afterReply'>, StateRecovery {
-  /** Discards the state of a room that no longer has members on this server. */
+  /** Discards this server's copy of a room's state, when the room no longer has members on this server. */
   forget (roomId: string): void
   /**
    * Creates a {@link RoomState} for one instance of a feature.
@@ -74,7 +75,7 @@ export function createRoomState (app: FastifyInstance, options: Omit<CommitOptio
   const { sendMissed, ...delivery } = createStateDelivery(app, states)
   const recovery = createStateRecovery(app, states, { ...delivery, sendMissed }, options.unsynced)
   const engine: StateEngine = { states, store, log, change: createCommit(app, { ...options, states, durable, unhindered }) }
-  // Two instances of a feature exist during a reload.
+  // Counts the instances, because two instances of a feature exist during a reload.
   const owners = new Map<string, { feature: string, instances: number }>()
 
   function claim (name: string, feature: string): () => void {
@@ -99,7 +100,7 @@ export function createRoomState (app: FastifyInstance, options: Omit<CommitOptio
         onClose(claim(name, feature))
         const handle = define(name, schema, options, registrars)
         const part = durable.get(name)
-        // After a reload, keep the new instance's definition.
+        // After a reload, `durable` contains the new instance's entry, which must not be deleted.
         onClose(() => { if (durable.get(name) === part) durable.delete(name) })
         return handle
       }

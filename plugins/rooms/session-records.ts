@@ -3,13 +3,13 @@ import type { Session } from '../connections/session.ts'
 import { recordOf } from '../directory/directory.ts'
 import type { Unsynced } from './sync.ts'
 
-/** Records each session's room, so that any server can look it up for `user:getRoom` and for admins. */
+/** Stores which room each session is in, so that every server can answer `user:getRoom` and admin requests. */
 export interface SessionRecords {
-  /** Writes the record of an open session. If that fails, the reconciler writes the record later. */
+  /** Writes the record of an open session. If the write fails, the reconciler writes the record later. */
   update (session: Session): void
   /** @throws UNAVAILABLE */
   write (session: Session): Promise<void>
-  /** Removes a closed session's record. If that fails, the reconciler removes the record later. */
+  /** Removes a closed session's record. If the removal fails, the reconciler removes the record later. */
   remove (session: Session): void
   /**
    * Retries the removals that failed.
@@ -20,7 +20,7 @@ export interface SessionRecords {
 }
 
 export function createSessionRecords ({ directory, nodeId }: Pick<FastifyInstance, 'directory' | 'nodeId'>, unsynced: Unsynced): SessionRecords {
-  // The user keys of closed sessions whose records may not have been removed yet, by session id.
+  // User keys by session id, for closed sessions whose records may still exist.
   const left = new Map<string, string>()
   const write = (session: Session) => directory.put(session.userKey, recordOf(session, nodeId))
   return {

@@ -16,7 +16,7 @@ export interface Unsynced {
   /** @param roomId the room to sync; if omitted, all of this server's rooms and sessions */
   add (roomId?: string): void
   delete (roomId: string): void
-  /** @returns the rooms and sessions added since the last call */
+  /** @returns what has been added since the last call */
   take (): UnsyncedRooms
 }
 
@@ -40,17 +40,17 @@ export function createUnsynced (): Unsynced {
   }
 }
 
-/** Syncs a room's local part with the store, after an outage or a loss of data. */
+/** Syncs this server's data about a room with the store, after an outage or a loss of data. */
 export interface RoomSync {
   /**
-   * Writes this server's members and room state to the store, and reads newer state from it.
+   * Writes this server's members and room state to the store, and reads newer room state from the store.
    *
    * @throws UNAVAILABLE, in which case the room stays unsynced
    */
   sync (room: LocalRoom): Promise<void>
   /**
-   * Restores a room that is missing from the store. Does not restore a closed room, even if the closing message has not
-   * arrived yet.
+   * Restores a room that is missing from the store. Does not restore a closed room, even if this server has not yet
+   * received the message that the room was closed.
    *
    * @returns whether the room exists again
    */
@@ -70,11 +70,11 @@ export interface RoomSyncOptions {
 export function createRoomSync ({ bus, nodeId, store }: Pick<FastifyInstance, 'bus' | 'nodeId' | 'store'>, { unsynced, nodeRooms, roomState, announcements, closing }: RoomSyncOptions): RoomSync {
   async function sync (room: LocalRoom): Promise<void> {
     const { roomId, record, pinHash } = room
-    // If the room is added to `unsynced` after this line, it is synced again.
+    // A later `unsynced.add(roomId)` causes another sync.
     unsynced.delete(roomId)
     const members = [...room.members].map((session) => ({ sessionId: session.id, userKey: session.userKey, profile: session.user.profile }))
-    // The store may already list a joining socket that is not in `members` yet. This sync removes the socket from the
-    // store, so sync again.
+    // The store may already list a joining socket that is not in `members` yet. This sync would remove that socket from
+    // the store, so sync again later.
     if (room.joining.size > 0) unsynced.add(roomId)
     if (members.length === 0) return
     const documents = roomState.snapshot(roomId)
@@ -94,7 +94,7 @@ export function createRoomSync ({ bus, nodeId, store }: Pick<FastifyInstance, 'b
     sync,
     async restore (room) {
       if (room.members.size === 0) return false
-      await bus.check().catch(() => { /* If the bus is down, `sync` asks the store whether the room was closed. */ })
+      await bus.check().catch(() => { /* If the bus is down, this server learns from the store, in `sync`, whether the room was closed. */ })
       await sync(room)
       return room.members.size > 0
     },

@@ -6,8 +6,8 @@ import { findTextIssue } from './texts.ts'
 export type InputResult<T> = { success: true, data: T } | { success: false, issues: readonly Pick<z.core.$ZodIssue, 'path' | 'message'>[] }
 
 /**
- * Validates data from clients against a schema, without further checks. Zod applies length limits to any value with a
- * `length`, even to an object. The object `{"length":{"valueOf":1,"toString":""}}` therefore makes zod throw a
+ * Validates data from clients against a schema, without further checks. Zod applies length limits to any value that has
+ * a `length`, even to objects. The object `{"length":{"valueOf":1,"toString":""}}` therefore makes zod throw a
  * TypeError. This function converts the TypeError to an issue.
  */
 export function checkShape<T> (schema: z.ZodType<T>, input: unknown): InputResult<T> {
@@ -30,7 +30,7 @@ export function checkInput<T> (schema: z.ZodType<T>, input: unknown): InputResul
   return issue ? { success: false, issues: [issue] } : result
 }
 
-/** @returns the schema, with an additional check by {@link findTextIssue} */
+/** @returns a schema that also checks the value with {@link findTextIssue} */
 function withStorableTexts (schema: z.ZodType): z.ZodType {
   return schema.superRefine((value, context) => {
     const issue = findTextIssue(value)

@@ -20,7 +20,7 @@ const closeBrace = 125
  * Parsing and validating many thousands of values would block the event loop.
  *
  * @param text need not be valid JSON
- * @returns the limit that the text exceeds; undefined if the text may be parsed
+ * @returns the limit that the text exceeds; undefined if the text exceeds no limit
  */
 export function jsonLimitExceeded (text: string): string | undefined {
   let depth = 0
@@ -63,7 +63,7 @@ export function topLevelScalars (text: string, names: readonly string[]): Record
     else if (code === quote) {
       const end = endOfString(text, index)
       const name = depth === 1 ? names.find((one) => text.startsWith(`"${one}"`, index)) : undefined
-      // Only a field name is followed by a colon; a string value is not.
+      // The string is a field name only if a colon follows it.
       const value = name === undefined ? undefined : scalarAfterColon(text, end + 1)
       if (name !== undefined && value !== undefined) found[name] = value
       index = end

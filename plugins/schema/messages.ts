@@ -6,7 +6,7 @@ export interface MessageSchemas {
   reply: z.ZodType
 }
 
-/** A feature's requests by type, defined in its messages.ts. */
+/** The requests that a feature defines in its messages.ts, by type. */
 export type RequestMap = Readonly<Record<string, MessageSchemas>>
-/** A feature's events by type, defined in its messages.ts. */
+/** The events that a feature defines in its messages.ts, by type. */
 export type EventMap = Readonly<Record<string, z.ZodType>>

@@ -1,15 +1,15 @@
 import { z } from 'zod'
 import { fitting, maxEventBytes } from './sizes.ts'
 
-/** The cursor in a request for a page. Opaque to clients. */
+/** The cursor that a client sends to request a page. Opaque to clients. */
 export const cursor = z.string().max(256).optional().describe("The previous page's nextCursor")
 /** The cursor of the next page, in a reply. */
 export const nextCursor = z.string().nullable().describe('Cursor of the next page; null on the last page')
 
-/** @returns the last key of the previous page; empty for the first page */
+/** @returns the sort key of the previous page's last item; empty for the first page */
 export const keyBehind = (cursor: string | undefined): string => cursor === undefined ? '' : Buffer.from(cursor, 'base64url').toString()
 
-/** @param key the last key of the page; undefined on the last page */
+/** @param key the sort key of the page's last item; undefined on the last page */
 export const cursorBehind = (key: string | undefined): string | null => key === undefined ? null : Buffer.from(key).toString('base64url')
 
 /** Maximum size of the items of a page, in bytes. The limit leaves space for the rest of the reply. */
@@ -18,7 +18,7 @@ export const maxPageBytes = maxEventBytes - 1024
 /**
  * Builds a page from the items that follow a cursor.
  *
- * @param found up to `limit` + 1 items; the extra item means that another page follows
+ * @param found at most `limit` + 1 items; an item beyond `limit` means that another page follows
  * @param keyOf returns the sort key of an item
  * @param maxBytes maximum size of the items as JSON; a page may therefore have fewer than `limit` items
  */

@@ -8,10 +8,10 @@ export interface Redaction {
   redact (text: string): string
 }
 
-/** Shorter secrets are not masked, because they may also appear in text that is not secret. */
+/** Minimum length of the secrets to mask, because shorter ones can also occur in text that is not secret. */
 const minLength = 8
 
-/** @returns the text, escaped as in JSON */
+/** @returns the text with JSON escapes */
 const escaped = (text: string) => JSON.stringify(text).slice(1, -1)
 
 function * textsIn (value: unknown): Generator<string> {
@@ -26,13 +26,13 @@ export function createRedaction (): Redaction {
     add (secret) {
       for (const text of textsIn(secret)) {
         if (text === mask || text.length < minLength || /^\d+$/.test(text)) continue
-        // Log lines are JSON, and their strings may contain JSON. URLs contain secrets in encoded form.
+        // Log lines are JSON, and their strings may contain JSON. In URLs, secrets are percent-encoded.
         for (const form of [text, escaped(text), escaped(escaped(text)), encodeURIComponent(text.toWellFormed())]) secrets.add(form)
       }
     },
     redact (text) {
       const found = [...secrets].filter((secret) => text.includes(secret))
-      // Mask the longest secrets first: a secret may contain another secret.
+      // Mask the longest secrets first, because a secret can contain another secret.
       return found.sort((a, b) => b.length - a.length).reduce((rest, secret) => rest.replaceAll(secret, mask), text)
     }
   }

@@ -8,7 +8,7 @@ const fold = (text: string) => text.normalize('NFKD').replace(/\p{Mn}/gu, '').to
 
 /**
  * @param query words, separated by spaces
- * @returns a function that checks whether the strings passed to it together contain all words
+ * @returns a function that returns true if each word occurs in at least one of the given texts
  */
 export function createSearch (query: string): (texts: readonly (string | null | undefined)[]) => boolean {
   const words = fold(query).split(/\s+/).filter((word) => word !== '')

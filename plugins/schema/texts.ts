@@ -1,7 +1,7 @@
 import { z } from 'zod'
 
 /**
- * Text in any language. Its length is counted in code points.
+ * Text in any language. The length is counted in code points.
  *
  * @param min minimum length
  * @param max maximum length
@@ -14,9 +14,9 @@ export function text (min: number, max: number) {
 }
 
 /**
- * Whether a string has neither a NUL character nor an unpaired surrogate. JSON allows both, but some databases reject
- * NUL, and UTF-8 cannot represent unpaired surrogates. Two user ids that differ only in an unpaired surrogate would
- * become the same Redis key.
+ * Whether a string contains neither a NUL character nor an unpaired surrogate. JSON strings can contain these, but some
+ * databases reject NUL characters, and UTF-8 cannot represent unpaired surrogates. Two user ids that differ only in an
+ * unpaired surrogate would become the same Redis key.
  */
 export const isStorable = (text: string): boolean => text.isWellFormed() && !text.includes('\0')
 
@@ -29,7 +29,7 @@ export interface TextIssue {
 /**
  * Searches a value, including the keys of objects, for a string that {@link isStorable} rejects.
  *
- * @param value must not nest deeply, because the function is recursive
+ * @param value must not be deeply nested, because the function is recursive
  * @returns the issue for the first such string; undefined if there is none
  */
 export function findTextIssue (value: unknown): TextIssue | undefined {

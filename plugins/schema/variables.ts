@@ -7,8 +7,8 @@ import { z } from 'zod'
 export interface Variable {
   name: string
   /**
-   * Converts the variable's text to the value that the schema validates. Returns the text unchanged if it cannot be
-   * converted.
+   * Converts the variable's text to the value that the schema validates. If the text has the wrong format, returns the
+   * text unchanged.
    */
   read: (text: string) => unknown
 }
@@ -20,8 +20,8 @@ const secrets = z.registry<{ secret: true }>()
 export const mask = '********'
 
 /**
- * Readers for {@link fromEnv}. If a reader cannot convert its input, it returns the input unchanged, so that the schema
- * rejects it.
+ * Readers for {@link fromEnv}. A reader returns text with the wrong format unchanged, so that the schema rejects the
+ * text.
  */
 export const read = {
   number (text: string): unknown {
@@ -33,7 +33,7 @@ export const read = {
     const parsed = z.stringbool().safeParse(text)
     return parsed.success ? parsed.data : text
   },
-  /** Splits a comma-separated list. Spaces around items and empty items are ignored. */
+  /** Splits a comma-separated list. Empty items and spaces around items are ignored. */
   list: (text: string): unknown => text.split(',').map((item) => item.trim()).filter(Boolean),
   json (text: string): unknown {
     try {
@@ -54,7 +54,7 @@ export const read = {
  * ```
  *
  * @param name the variable's name; an empty variable counts as not set
- * @param schema the setting's schema; its default applies if the variable is not set
+ * @param schema the setting's schema, whose default applies if the variable is not set
  * @param reader converts the variable's text; by default, the text is used unchanged
  * @returns a copy of the schema
  */
@@ -66,7 +66,7 @@ export function fromEnv<T extends z.ZodType> (name: string, schema: T, reader: V
 
 /**
  * Marks a setting, or a part of one, as secret. A setting that contains a secret is masked as a whole wherever settings
- * are shown. Its strings are also masked in log lines and errors.
+ * are shown. The strings in such a setting are also masked in log lines and errors.
  *
  * @returns a copy of the schema
  */
@@ -108,8 +108,8 @@ function schemasIn (part: unknown): z.ZodType[] {
 const strictSchemas = new WeakMap<z.ZodObject, z.ZodObject>()
 
 /**
- * @returns the schema in strict form, which rejects unknown settings. Always the same object for the same schema,
- *   because zod compiles each schema on its first use
+ * @returns the schema in strict form, which rejects unknown settings. For the same `schema`, always returns the same
+ *   object, because zod compiles each schema on its first use
  */
 export function strictly (schema: z.ZodObject): z.ZodObject {
   const strict = strictSchemas.get(schema) ?? schema.strict() as z.ZodObject
@@ -119,7 +119,7 @@ export function strictly (schema: z.ZodObject): z.ZodObject {
 
 const fieldsOf = (schema: z.ZodObject) => Object.entries(schema.shape as Record<string, z.ZodType>)
 
-/** @returns the settings that are set in the environment, not yet validated */
+/** @returns the settings that environment variables provide, not yet validated */
 export function settingsFromEnv (schema: z.ZodObject, env: Readonly<Record<string, string | undefined>>): Record<string, unknown> {
   return Object.fromEntries(fieldsOf(schema).flatMap(([key, field]) => {
     const variable = variableOf(field)
@@ -128,7 +128,7 @@ export function settingsFromEnv (schema: z.ZodObject, env: Readonly<Record<strin
   }))
 }
 
-/** @returns one line per invalid variable; no line contains a value */
+/** @returns one line per invalid variable, without the variable's value */
 export function problemsInEnv (schema: z.ZodObject, env: Readonly<Record<string, string | undefined>>): string[] {
   const { error } = schema.safeParse(settingsFromEnv(schema, env))
   return (error?.issues ?? []).map((issue) => {
@@ -158,7 +158,7 @@ export function masked (schema: z.ZodObject, settings: Readonly<Record<string, u
   }))
 }
 
-/** @returns the change without the masked secrets that a client sent back unchanged */
+/** @returns the change, without the secrets whose mask the client sent back unchanged */
 export function withoutMasks (schema: z.ZodObject, change: Readonly<Record<string, unknown>>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(change).filter(([key, value]) => {
     const field = schema.shape[key] as z.ZodType | undefined
@@ -170,7 +170,7 @@ const jsonSchemas = new WeakMap<z.ZodObject, Record<string, unknown>>()
 
 /**
  * @returns the JSON Schema of the settings; secrets are `writeOnly`, and each description names the setting's
- *   environment variable. Each call with the same schema returns the same object
+ *   environment variable. For the same `schema`, always returns the same object
  */
 export function settingsJsonSchema (schema: z.ZodObject): Record<string, unknown> {
   const known = jsonSchemas.get(schema)

@@ -14,10 +14,10 @@ export const meanings = {
   BAN_LIMIT: 'The room already has the maximum number of bans. details: {limit}'
 }
 
-/** Marks a join error as caused by a host's lock, which does not apply to the room's owner and admins. */
+/** Marks a join error as the result of a host's lock. Such a lock does not apply to the room's owner and admins. */
 export const markLockedByHost = <E extends Error>(error: E) => Object.assign(error, { lockedByHost: true as const })
 
-/** Whether the room's owner and admins may join despite this error. */
+/** True if the join failed because of a host's lock, so that the room's owner and admins are still allowed to join. */
 export const isLockedByHost = (error: unknown): boolean => error instanceof Error && 'lockedByHost' in error
 
 /** @param limit maximum number of bans */
@@ -25,7 +25,7 @@ export function banLimit (limit: number) {
   return withDetails(new BanLimit(limit), { limit })
 }
 
-/** @param until end of the ban, epoch milliseconds */
+/** @param until the end of the ban, in epoch milliseconds */
 export function banned (until: number) {
   return withDetails(new Banned(), { until })
 }

@@ -7,18 +7,18 @@ import type {
 /** Members of rooms. */
 export interface MemberStore {
   /**
-   * Adds a socket to a room. If the room does not exist, creates it as described by `create`. A user who is already in
-   * the room may join with more sockets, without a PIN.
+   * Adds a socket to a room. If the room does not exist, creates the room from the record in `create`. A user who is
+   * already in the room can join with more sockets, without a PIN.
    *
    * @throws ROOM_NOT_FOUND, ROOM_FULL, BANNED (details `{until}`), PIN_REQUIRED, PIN_WRONG, RATE_LIMITED if a limit in
    *   {@link wrongPins} is reached; UNAVAILABLE for a new room in the first `recoveryMs` after the store lost all data,
-   *   because another server may be about to restore it; ROOM_LOCKED if the room admits nobody; `PinNotCompared`, see
-   *   `comparedHash`
+   *   because another server may be about to restore that room; ROOM_LOCKED if the room admits nobody;
+   *   `PinNotCompared`, see `comparedHash`
    */
   join (command: JoinCommand): Promise<JoinResult>
   /**
-   * Records the result of a PIN check for a person who does not join the room. A wrong PIN is counted together with the
-   * wrong PINs of joins.
+   * Records the result of a PIN check for a person who does not join the room. Wrong PINs from these checks and from
+   * joins count towards the same limits.
    *
    * @param address see `JoinCommand`
    * @throws PIN_WRONG; RATE_LIMITED if the address or the room has reached its limit in {@link wrongPins}, even if the
@@ -26,7 +26,7 @@ export interface MemberStore {
    */
   countPin (roomId: string, address: string | undefined, isRight: boolean): Promise<void>
   /**
-   * @param mayReturn whether the user may rejoin a locked room for `returnMs`, because the connection broke
+   * @param mayReturn true if the connection broke, so that the user can rejoin a locked room for `returnMs`
    * @returns undefined if the socket was not in the room
    */
   leave (roomId: string, sessionId: string, userKey: string, now: number, mayReturn?: boolean): Promise<LeaveResult | undefined>
@@ -35,15 +35,16 @@ export interface MemberStore {
   /** @returns at most `limit` users, in order of arrival */
   getParticipants (roomId: string, limit: number): Promise<Profile[]>
   /**
-   * @param after the place of a member, who may have left since then; 0 for the first page
-   * @returns at most `limit` users who arrived after that member, in order of arrival, and the total number of users
+   * @param after the place of the previous page's last user, who may have left since then; 0 for the first page
+   * @returns at most `limit` users who arrived after that user, in order of arrival, and the total number of users
    */
   listParticipants (roomId: string, after: number, limit: number): Promise<{ arrivals: Arrival[], count: number }>
   /** @returns one value per user: the profile, or undefined if the user is not in the room */
   getMembers (roomId: string, userKeys: readonly string[]): Promise<(Profile | undefined)[]>
   /**
    * @param limit maximum number of users per room
-   * @returns some users of each room: first the users in `first` who are present, then other users in order of arrival
+   * @returns at most `limit` users of each room: first the users in `first` who are in the room, then other users in
+   *   order of arrival
    */
   getSomeMembers (rooms: readonly { roomId: string, first: readonly string[] }[], limit: number): Promise<Profile[][]>
 
@@ -57,7 +58,8 @@ export interface MemberStore {
   /** @returns whether the user was banned */
   unban (roomId: string, userKey: string): Promise<boolean>
   /**
-   * @param after the key of a user, who may have been unbanned since then; empty for the first page
+   * @param after the key of the previous page's last user, who may have been unbanned since then; empty for the first
+   *   page
    * @returns at most `limit` bans of users whose keys come after `after`, ordered by key
    */
   listBans (roomId: string, after: string, limit: number): Promise<Ban[]>
@@ -74,11 +76,14 @@ export interface RecordStore {
    */
   listRooms (after: string, limit: number): Promise<RoomSummary[]>
   /**
-   * Like {@link listRooms}, but lists only rooms with members. Reads a limited number of rooms, so a page may be short
-   * even if `next` is set.
+   * Like {@link listRooms}, but lists only rooms with members. Each call reads a limited number of rooms, so a page can
+   * have fewer than `limit` rooms even if another page follows.
    */
   listBusyRooms (after: string, limit: number): Promise<RoomPage>
-  /** @returns rooms that became empty at or before `before`, earliest first. Some of them may have members again */
+  /**
+   * @returns rooms that became empty at or before `before`, in chronological order. Some of these rooms may have
+   *   members again
+   */
   listEmptyRooms (before: number, limit: number): Promise<string[]>
   /**
    * Removes a room from the list of empty rooms if the room has members again or no longer exists. Does nothing if the
@@ -90,9 +95,9 @@ export interface RecordStore {
   /**
    * Removes a room and all its data except bans.
    *
-   * @param onlyIfEmpty if true, does nothing if the room has members
+   * @param onlyIfEmpty true: removes the room only if it has no members
    * @param publish the message to publish if this call removes the room; `createdAt` is appended as the last line
-   * @returns the room if this call removed it; among concurrent callers, exactly one receives it
+   * @returns the room's record if this call removed the room; only one of several concurrent calls removes the room
    */
   removeRoom (roomId: string, onlyIfEmpty?: boolean, publish?: Publication): Promise<RoomRecord | undefined>
 }
@@ -100,7 +105,9 @@ export interface RecordStore {
 /** An entry of a room's log. */
 export interface LogEntry {
   entry: string
-  /** Maximum number of entries in the log, at least 1. If the log has more entries, the oldest ones are removed. */
+  /**
+   * Maximum number of entries in the log, at least 1. If the log exceeds this number, the oldest entries are removed.
+   */
   keep: number
   now: number
   publish?: Publication | undefined
@@ -111,17 +118,17 @@ export interface LogEntry {
 export interface Spacing {
   key: string
   /**
-   * Name of the room's document whose field `field` contains the minimum time, in milliseconds. If the document or the
-   * field is missing, the time is 0.
+   * Name of the room's document that contains the minimum time, in milliseconds, in the field `field`. If the document
+   * or the field is missing, the time is 0.
    */
   document: string
   field: string
 }
 
-/** Upper bound of the minimum time in a {@link Spacing}, in milliseconds. */
+/** The longest time that a {@link Spacing} can require, in milliseconds. */
 export const maxSpacingMs = 3_600_000
 
-/** The log of the kernel, and of features that are registered as plain plugins. */
+/** Name of the log that the kernel shares with features that are registered as plain plugins. */
 export const sharedLog = 'kernel'
 
 /** Shared room state: documents changed by compare-and-set, and logs. */
@@ -134,7 +141,10 @@ export interface StateStore {
    *   other servers may be about to restore newer state
    */
   swapDocument (command: SwapCommand): Promise<SwapResult>
-  /** @returns one value per room: the state of the document with this name; undefined if there is no document */
+  /**
+   * @returns one value per room: the state of the room's document with this name; undefined if there is no such
+   *   document
+   */
   readDocuments (roomIds: readonly string[], name: string): Promise<(string | undefined)[]>
   /**
    * Appends an entry to one of a room's logs, and records activity in the room. Publishes the message in the same step,
@@ -143,7 +153,8 @@ export interface StateStore {
    *
    * @param log the name of the log: the feature that owns it, or {@link sharedLog}
    * @returns the number of connections that received the message
-   * @throws RATE_LIMITED, without storing or publishing anything, if `spacing` does not allow the entry yet
+   * @throws RATE_LIMITED, without storing or publishing anything, if the previous entry with the same key is newer than
+   *   `spacing` allows
    */
   appendLog (roomId: string, log: string, entry: LogEntry): Promise<number>
   /**
@@ -161,18 +172,18 @@ export interface StateStore {
   readLog (roomId: string, log?: string, last?: number): Promise<string[]>
 }
 
-/** The members of rooms, per server. When a server dies, another server removes the dead server's members. */
+/** The members of rooms, by server. When a server dies, another server removes the dead server's members. */
 export interface NodeMembersStore {
   /** @returns rooms that may have members on the server */
   listNodeRooms (nodeId: string): Promise<string[]>
   /**
-   * Replaces the members that a room has on one server. If the store does not have the room, creates it together with
-   * its documents.
+   * Replaces the members that a room has on one server. If the room is missing from the store, creates the room
+   * together with its documents.
    */
   replaceNodeMembers (nodeId: string, members: NodeMembers): Promise<WrittenMembers>
   /** Removes all members of a server from a room. */
   removeNodeMembers (nodeId: string, roomId: string): Promise<MembersChange>
-  /** @returns one value per room: false if the store has lost part of the room's member data */
+  /** @returns one value per room: false if the store has lost part of the data about the room's members */
   areIntact (roomIds: readonly string[]): Promise<boolean[]>
   /** Removes a room from the list of this server's rooms, because the room no longer has members on this server. */
   releaseRoom (roomId: string): Promise<void>
@@ -194,11 +205,14 @@ export interface RoomStore extends MemberStore, RecordStore, StateStore, NodeMem
   check (): Promise<void>
 }
 
-/** How long the store remembers a closed room, so that a disconnected server does not restore it, in milliseconds. */
+/**
+ * How long the store remembers that a room was closed, in milliseconds. Meanwhile, a server that was disconnected
+ * cannot restore that room.
+ */
 export const closedMemoryMs = 600_000
 /**
- * Maximum numbers of wrong PINs in one window (docs/protocol.md, "Frames"). `perUser` counts per user and room;
- * `perAddress` counts across all rooms.
+ * Maximum numbers of wrong PINs in one window (docs/protocol.md, "Frames"). `perUser` applies per user and room, and
+ * `perAddress` applies per address across all rooms.
  */
 export const wrongPins = { perUser: 5, perAddress: 20, perRoom: 200 } as const
 export const pinWindowMs = 60_000

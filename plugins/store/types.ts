@@ -3,18 +3,21 @@ import type { Profile, UserId } from '../connections/session.ts'
 /** A room's record. */
 export interface RoomRecord {
   roomId: string
-  /** Assigned by the server; clients cannot set it. */
+  /** The server determines the owner; clients cannot set this field. */
   ownerId: UserId
   /** Epoch milliseconds. */
   createdAt: number
-  /** The values of feature fields (`messages.accepts('room:join', …)`) in the join that created the room. */
+  /**
+   * The values of the fields that features add to `room:join` (with `messages.accepts`), from the join that created the
+   * room.
+   */
   options: Readonly<Record<string, unknown>>
   /**
-   * Whether the join that created the room locked it with a PIN. A host may have changed the lock since then; see
+   * Whether the join that created the room locked the room with a PIN. A host may have changed the lock since then; see
    * {@link RoomAccess}.
    */
   locked: boolean
-  /** The title from the join that created the room. A host may have changed it since then. */
+  /** The title from the join that created the room. A host may have changed the title since then. */
   title?: string | undefined
   topic?: string | undefined
   /** The owner's name, if the owner created the room. */
@@ -25,8 +28,8 @@ export interface RoomRecord {
 export interface RoomAccess {
   /**
    * Undefined until a host locks or unlocks the room; until then, the PIN from the join that created the room applies.
-   * `pin`: users with the PIN. `nobody`: no new users. In both cases, a user may join without a PIN if the user is in
-   * the room, or if the user's connection broke less than {@link returnMs} ago.
+   * `pin`: users with the PIN. `nobody`: no new users. In both cases, a user who is already in the room, or whose
+   * connection broke less than {@link returnMs} ago, can join without a PIN.
    */
   admits?: 'everyone' | 'pin' | 'nobody' | undefined
   /** The hash of the PIN, if `admits` is `pin`. */
@@ -36,7 +39,7 @@ export interface RoomAccess {
 /** The name of the document that contains a room's {@link RoomAccess}, title and topic. */
 export const accessDocument = 'details'
 
-/** How long a user whose connection broke may return to a locked room, in milliseconds. */
+/** How long users can return to a locked room after their connection broke, in milliseconds. */
 export const returnMs = 60_000
 
 /** A ban from a room. */
@@ -44,13 +47,16 @@ export interface Ban {
   userId: UserId
   /** Epoch milliseconds. */
   until: number
-  /** The member who banned the user; null if an admin (over REST) or the backend banned the user. */
+  /** Id of the member who banned the user; null if an admin (over REST) or the backend banned the user. */
   by: UserId | null
 }
 
 /** Options of a ban. */
 export interface BanOptions {
-  /** The user's id as it appears in their token, for lists of bans. Default: the user's key. */
+  /**
+   * The user's id for lists of bans, with the type (number or string) that it has in the user's token. Default: the
+   * user's key.
+   */
   userId?: UserId | undefined
   by?: UserId | undefined
   /** Maximum number of bans per room. */
@@ -62,11 +68,11 @@ export interface JoinCommand {
   sessionId: string
   userKey: string
   profile: Profile
-  /** Maximum users in the room. A user who is already a member may join with more sockets. */
+  /** Maximum users in the room. Further sockets of a user who is already in the room do not count. */
   limit: number
   /**
-   * The room's stored hash if the PIN in the request matches it; any other string if the PIN is wrong. If the join
-   * creates the room, this hash is stored.
+   * The room's stored hash if the PIN in the request matches that hash; any other string if the PIN is wrong. If the
+   * join creates the room, `pinHash` becomes the room's stored hash.
    */
   pinHash?: string | undefined
   /**
@@ -77,9 +83,9 @@ export interface JoinCommand {
   comparedHash?: string | undefined
   /** Key of the client's address, for the limits on wrong PINs; undefined if the address is not known. */
   address?: string | undefined
-  /** Whether the user is the owner or an admin, who may join even if a host has locked the room. */
+  /** True if the user is the room's owner or an admin. Such users can join even if a host has locked the room. */
   isHost?: boolean | undefined
-  /** The record of the room to create if the room does not exist. If omitted, the join fails instead. */
+  /** The record of the room to create if the room does not exist. If omitted, a join of a missing room fails. */
   create?: RoomRecord | undefined
   now: number
 }
@@ -89,7 +95,7 @@ export interface JoinResult {
   created: boolean
   /** Whether this is the user's first socket in the room. */
   firstOfUser: boolean
-  /** Number of users in the room, including this one. */
+  /** Number of users in the room, including this user. */
   count: number
   /** The first {@link maxListedParticipants} users, in order of arrival. */
   participants: readonly Readonly<Profile>[]
@@ -100,7 +106,7 @@ export interface JoinResult {
 }
 
 export interface LeaveResult {
-  /** Whether the socket was the user's last one in the room. */
+  /** Whether the socket was the user's last socket in the room. */
   lastOfUser: boolean
   count: number
 }
@@ -116,7 +122,10 @@ export interface StoredDocument {
   state: string
 }
 
-/** A message that the store publishes in the same step as a change. Opaque to the store; the caller encodes it. */
+/**
+ * A message that the store publishes in the same step as a change. The caller encodes the message; the store does not
+ * interpret it.
+ */
 export interface Publication {
   channel: string
   payload: string
@@ -133,13 +142,16 @@ export interface SwapCommand {
    * The part of the state that survives a restart even with the memory store, as JSON; undefined if nothing survives.
    */
   kept?: string | undefined
-  /** Whether the state may change while servers restore a lost room. Default: false. */
+  /** True if the state is allowed to change while servers restore a lost room. Default: false. */
   duringRestore?: boolean | undefined
   /** The message to publish if the document changes. The new version is appended to the payload as the last line. */
   publish?: Publication | undefined
 }
 
-/** Whether the document had the expected version, and its current version (number 0 if it does not exist). */
+/**
+ * Whether the document had the expected version, and the document's current version (with the number 0 if the document
+ * does not exist).
+ */
 export type SwapResult = { swapped: true, version: string } | { swapped: false, version: string, state: string | undefined }
 
 export interface RoomSummary extends RoomRecord {
@@ -157,7 +169,7 @@ export interface RoomPage {
 
 /** A user in a room, and the user's position in the order of arrival. */
 export interface Arrival {
-  /** Unique in the room; increases with each arrival. A user who leaves and joins again gets a new place. */
+  /** Unique in the room, and higher for each new arrival. A user who leaves and joins again gets a new place. */
   place: number
   profile: Profile
 }
@@ -169,7 +181,7 @@ export interface NodeMembers {
   members: readonly { sessionId: string, userKey: string, profile: Profile }[]
   /** Documents by name. The store restores documents that it has lost or has only in an older version. */
   documents: ReadonlyMap<string, StoredDocument>
-  /** Published if the store had lost data, because other servers may have newer state. */
+  /** The message to publish if the store had lost data, because other servers may have newer state. */
   publish?: Publication | undefined
 }
 
@@ -182,7 +194,7 @@ export interface MembersChange {
 
 /** The result of writing one server's members. */
 export interface WrittenMembers extends MembersChange {
-  /** Set if the room was closed while this server was disconnected. In that case, nothing was written. */
+  /** True if the room was closed while this server was disconnected. In that case, nothing was written. */
   closed?: boolean
   /** The room's current documents. */
   documents: ReadonlyMap<string, StoredDocument>

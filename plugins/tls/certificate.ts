@@ -10,8 +10,8 @@ export interface TlsFiles {
 }
 
 /**
- * Only cipher suites with forward secrecy and authenticated encryption (AES-GCM or ChaCha20-Poly1305). The TLS 1.2
- * suites therefore use ECDHE.
+ * Only cipher suites with forward secrecy (with TLS 1.2: ECDHE) and authenticated encryption (AES-GCM or
+ * ChaCha20-Poly1305).
  */
 const ciphers = [
   'TLS_AES_256_GCM_SHA384', 'TLS_CHACHA20_POLY1305_SHA256', 'TLS_AES_128_GCM_SHA256',
@@ -32,7 +32,7 @@ export interface TlsOptions extends SecureContextOptions {
 export function readTls ({ keyPath, certPath }: TlsFiles): TlsOptions {
   const options: TlsOptions = { key: readFileSync(keyPath), cert: readFileSync(certPath), ciphers, minVersion: 'TLSv1.2', honorCipherOrder: true }
   createSecureContext(options)
-  // OpenSSL accepts any key with an empty certificate file.
+  // Check the key here, because OpenSSL accepts any key if the certificate file is empty.
   if (!new X509Certificate(options.cert).checkPrivateKey(createPrivateKey(options.key))) throw new Error('the key does not match the certificate')
   return options
 }

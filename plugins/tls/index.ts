@@ -4,13 +4,13 @@ import fp from 'fastify-plugin'
 import { describeCertificate, readTls } from './certificate.ts'
 
 /**
- * How often the files are checked for changes, in milliseconds. Polling also detects changes behind symbolic links,
- * which certificate renewals and Kubernetes use.
+ * How often the files are checked for changes, in milliseconds. Polling also detects changes to files behind symbolic
+ * links. Kubernetes and tools that renew certificates use such links.
  */
 const pollMs = 2000
 /**
- * Delay between a change and the reload, in milliseconds. The delay is needed because the key and the certificate are
- * rarely written at the same time.
+ * Delay between a change and the reload, in milliseconds. During this delay, the other file can change too: the key and
+ * the certificate are rarely written at exactly the same time.
  */
 const settleMs = 500
 

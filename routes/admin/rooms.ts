@@ -63,7 +63,7 @@ const page = z.object({
 /** Maximum number of rooms that the server reads for one page of a search. */
 const maxSearched = 1000
 
-// Maximum number of participants in the response. participantCount is the total.
+// Maximum number of participants in the response. The field participantCount contains the total number.
 const participantsShown = 1000
 const longestBanSeconds = 10 * 365 * 86_400
 
@@ -170,7 +170,7 @@ export default (async function rooms (app) {
     }
   }, async (request, reply) => {
     const { params: { roomId }, body: { userId, banSeconds = 0 } } = request
-    // Members on this server can be removed even while the store cannot be read.
+    // Even while the store cannot be read, members on this server can be removed.
     if (!app.rooms.get(roomId) && !await app.store.getRoom(roomId)) throw new RoomNotFound(roomId)
     const [member] = await app.store.getMembers(roomId, [userKeyOf(userId)]).catch(() => [])
     const bannedUntil = banSeconds > 0 ? app.clock.now() + Math.ceil(banSeconds * 1000) : undefined

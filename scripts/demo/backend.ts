@@ -1,17 +1,17 @@
 import { createBackend } from '../../test/support/backend.ts'
 import type { Backend } from '../../test/support/backend.ts'
 
-/** Placeholder owner of a room until its first user is known. No user has this id. */
+/** Placeholder owner of a room until the room's first user is known. No user has this id. */
 const nobody = 'nobody'
 const rolePath = /\/rooms\/([^/]+)\/members\/([^/]+)\/role$/
 const statusPath = /\/rooms\/([^/]+)\/status$/
 
 /**
- * Starts a backend with these rooms and owners. Every other room also exists and belongs to the first user who joins
- * it. In the backend's API, a request for a room contains no user id, so this backend takes the owner from the role
- * request that follows.
+ * Starts a backend with the rooms and owners in `owners`. Every other room also exists and belongs to the first user
+ * who joins it. In the backend's API, a request for a room contains no user id, so this backend takes the owner from
+ * the role request that follows.
  *
- * @param owners the owner's user id, by room id
+ * @param owners the user ids of the owners, by room id
  */
 export async function startDemoBackend (owners: ReadonlyMap<string, number>): Promise<Backend> {
   const backend = await createBackend({

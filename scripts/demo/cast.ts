@@ -14,7 +14,7 @@ export interface Person {
   userId: number
   name: string
   voicing: Voicing
-  /** Whether the talker starts seated or as a listener. */
+  /** Whether the talker has a seat at the start or is a listener. */
   begins: 'seated' | 'listening'
   /** The talker's default reactions. */
   likes: readonly string[]
@@ -23,7 +23,7 @@ export interface Person {
 const person = (key: string, userId: number, name: string, begins: Person['begins'], likes: readonly string[], [voice, wordsPerMinute, pitch]: [string, number, number]): Person =>
   ({ key, userId, name, begins, likes, voicing: { voice, wordsPerMinute, pitch } })
 
-/** Talkers in joining order; the first talker owns the room. */
+/** The talkers, in the order in which they join. The first talker owns the room. */
 export const fireside = [
   person('maya', 101, 'Maya', 'seated', ['❤️', '👏'], ['en-us+f3', 168, 55]),
   person('ben', 102, 'Ben', 'seated', ['👍', '🤔'], ['en-gb+m3', 165, 40]),

@@ -9,7 +9,7 @@ export function oneOf<T> (list: readonly T[]): T {
   return item
 }
 
-/** @returns true with this probability, 0 to 1 */
+/** @returns true with the probability `likelihood`, from 0 to 1 */
 export function happens (likelihood: number): boolean {
   return Math.random() < likelihood
 }

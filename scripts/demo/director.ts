@@ -17,9 +17,9 @@ export interface DirectorOptions {
 
 /** How long to wait for a speaker whose audio is not ready, in milliseconds. */
 const speechlessMs = 4000
-/** Maximum time that a visitor may speak before the conversation continues, in milliseconds. */
+/** How long the conversation waits for a visitor who is speaking, in milliseconds. */
 const visitorMs = 60_000
-/** Maximum time that a talker with a raised hand waits for an invite, in milliseconds. */
+/** How long a talker with a raised hand waits for an invite, in milliseconds. */
 const askingMs = 12_000
 
 /** Plays the room's conversation in an endless loop. Rejected requests do not stop the loop. */
@@ -37,7 +37,7 @@ export async function direct ({ script, talkers, host, recordings }: DirectorOpt
   }
 
   async function play ({ beats }: Topic): Promise<void> {
-    // Skip beats that involve absent talkers.
+    // Skip the steps of the conversation that involve absent talkers.
     const here = beats.filter((beat) => Object.entries(beat).every(([what, who]) => !['who', 'whom', 'to'].includes(what) || byKey.has(String(who))))
     for (const [index, beat] of here.entries()) await perform(beat, here[index + 1])
   }
@@ -47,7 +47,7 @@ export async function direct ({ script, talkers, host, recordings }: DirectorOpt
     const talker = byKey.get(beat.who) as Talker
     switch (beat.does) {
       case 'say': return await say(talker, beat, next?.does === 'say' ? next : undefined)
-      // Chat messages and reactions overlap with speech.
+      // Chat messages, reactions and gifts do not interrupt the speech.
       case 'chat': return later(between(500, 2200), () => talker.ask('chat:message', { content: beat.text }))
       case 'react': return later(between(200, 1200), () => talker.ask('room:react', { emoji: beat.emoji }))
       case 'give': {
@@ -63,7 +63,7 @@ export async function direct ({ script, talkers, host, recordings }: DirectorOpt
       case 'leave':
       case 'return':
         talker.wants.present = beat.does === 'return'
-        // A talker who returns is a listener until a later beat of the script gives them a seat.
+        // A talker who returns is a listener until a later step of the script gives that talker a seat.
         talker.wants.seated = false
         await talker.keep()
         return await delay(between(400, 1200))
@@ -124,7 +124,7 @@ export async function direct ({ script, talkers, host, recordings }: DirectorOpt
         await talker.ask('seat:request:cancel', {})
       }
     }
-    // If there was no invite, take a free seat.
+    // Without an invite, the talker takes a free seat.
     wants.seated = true
     await talker.keep()
   }

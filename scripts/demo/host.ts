@@ -36,7 +36,7 @@ export function createHost (talkers: readonly Talker[]): Host {
   let speaking: readonly UserId[] = []
   let answeredAt = 0
 
-  /** @returns whether a response to a visitor is due; if so, restarts the interval */
+  /** @returns whether enough time has passed since the last response to a visitor; if so, the time starts again */
   function mayAnswer (): boolean {
     if (Date.now() - answeredAt < betweenAnswersMs) return false
     answeredAt = Date.now()
@@ -53,12 +53,12 @@ export function createHost (talkers: readonly Talker[]): Host {
     if (Date.now() - (invitedAt.get(key) ?? 0) < inviteMs) return
     invitedAt.set(key, Date.now())
     await delay(between(1200, 2600))
-    // Offer the last free seat first: users without an invite usually take the first one.
+    // Offer the last free seat first, because users without an invite usually take the first free seat.
     for (const { seatIndex } of seats.free.toReversed()) if (await owner?.ask('seat:invite', { userId, seatIndex })) return
     invitedAt.delete(key)
   }
 
-  // Retry invites: a seat may have become free.
+  // Retry invites, because a seat may have become free.
   setInterval(() => { for (const { userId } of hands) invite(userId) }, 1000)
 
   connection.on('seat:requests', ({ requests }: EventData<'seat:requests'>) => { hands = requests })

@@ -1,5 +1,5 @@
-// The conversations of the demo. scripts/demo/speech.ts generates their audio. A test fails if a recording does not
-// match its line.
+// The conversations of the demo. scripts/demo/speech.ts generates their audio. A test fails if a recording's text
+// differs from its line.
 import { coffeeCorner, fireside, nightOwls } from './cast.ts'
 import type { Key, Person } from './cast.ts'
 
@@ -9,10 +9,10 @@ export type Beat =
   | { does: 'chat', who: Key, text: string }
   | { does: 'react', who: Key, emoji: string }
   | { does: 'give', who: Key, to: Key, giftId: number, quantity?: number }
-  /** The talker raises a hand, the owner invites them, and the talker takes a seat. */
+  /** The talker raises a hand, the owner invites the talker, and the talker takes a seat. */
   | { does: 'askToSpeak', who: Key }
   | { does: 'sitDown' | 'getUp' | 'leave' | 'return', who: Key }
-  /** The owner mutes a talker and later unmutes them. */
+  /** The owner mutes a talker (`silence`) or unmutes a talker (`unsilence`). */
   | { does: 'silence' | 'unsilence', who: Key, whom: Key }
   | { does: 'wait', ms: number }
 
@@ -20,10 +20,10 @@ export type Beat =
 export interface Line {
   does: 'say'
   who: Key
-  /** Identifies the recording, together with `who`. */
+  /** Together with `who`, identifies the line's recording. */
   id: string
   text: string
-  /** Set for interruptions: the line starts this many milliseconds before the previous one ends. */
+  /** Set for interruptions: the line starts this many milliseconds before the end of the previous line. */
   early?: number
   /** Emoji that listeners react with. */
   mood?: string
@@ -33,7 +33,7 @@ export interface Line {
 export interface Topic {
   /**
    * Talkers that the topic requires; if any of them is absent, the topic is skipped. If another talker is absent, only
-   * the beats that involve this talker are skipped.
+   * the steps that involve that talker are skipped.
    */
   needs: readonly Key[]
   beats: readonly Beat[]
@@ -47,7 +47,7 @@ export interface RoomScript {
   topics: readonly Topic[]
   /** Minimum and maximum pause between topics, in milliseconds. */
   pauseMs: readonly [number, number]
-  /** Minimum and maximum pause between lines, in milliseconds. */
+  /** Minimum and maximum pause between spoken lines, in milliseconds. */
   breathMs: readonly [number, number]
 }
 
@@ -209,7 +209,7 @@ const coffeeScript: RoomScript = {
   ]
 }
 
-/** Interjections during other lines; they need no reply. */
+/** Short interjections while another talker speaks. Interjections need no reply. */
 export const asides: readonly Line[] = [
   say('emma', 'nice', 'Oh, nice.'),
   say('ben', 'right', 'Right.'),

@@ -18,8 +18,8 @@ for (const line of lines) {
   if (!person) throw new Error(`Unknown talker: ${line.who}`)
   const { voice, wordsPerMinute, pitch } = person.voicing
   const spoken = execFileSync('espeak-ng', ['-v', voice, '-s', String(wordsPerMinute), '-p', String(pitch), '-g', '2', '--stdout', line.text.replaceAll('’', "'")], { maxBuffer: 50e6 })
-  // IMA ADPCM files are a quarter of the size of PCM files, and any player supports them. A test reads the text from
-  // the metadata.
+  // IMA ADPCM files are a quarter of the size of PCM files, and any player supports them. A test reads the spoken text
+  // from the file's metadata.
   execFileSync('ffmpeg', [
     '-loglevel', 'error', '-i', '-', '-af', filters, '-ar', '16000', '-ac', '1', '-c:a', 'adpcm_ima_wav', '-trellis', '8',
     '-metadata', `comment=${line.text}`, '-fflags', '+bitexact', '-flags:a', '+bitexact', join(folder, fileOf(line))

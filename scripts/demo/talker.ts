@@ -43,7 +43,7 @@ const seatCount = 8
 
 export function createTalker ({ person, roomId, url, token, voices }: TalkerOptions): Talker {
   const voice = voices.create()
-  // The talkers do not receive audio, to save CPU.
+  // To save CPU time, the talkers do not receive audio.
   const room = new RoomClient({ url, token, audio: { receive: false, handlerName } })
   let notBefore = 0
   let keeping = false
@@ -58,7 +58,7 @@ export function createTalker ({ person, roomId, url, token, voices }: TalkerOpti
     if (!talker.wants.present) return await room.leave()
     if (room.state === 'out' && Date.now() >= notBefore) await room.join(roomId, { seatCount })
     if (room.state !== 'in') return
-    // Publishes for the first time, or again if the server rejected the track while the `media` feature was disabled.
+    // Publish the track for the first time, or again if the server rejected it while the `media` feature was disabled.
     if (audio?.publishing === false) audio.publish(voice.track).catch(() => { /* The next call retries. */ })
     if (!seats.enabled) return
     if (talker.wants.seated === true) await seats.takeFree()
@@ -75,7 +75,8 @@ export function createTalker ({ person, roomId, url, token, voices }: TalkerOpti
     async keep () {
       if (keeping) return
       keeping = true
-      // A feature may be disabled, the room may be full or the server may be down; the next call retries.
+      // Ignore errors, because the next call retries: a feature may be disabled, the room may be full or the server may
+      // be down.
       await correct().catch(() => {})
       keeping = false
     },

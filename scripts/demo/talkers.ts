@@ -14,7 +14,7 @@ import { readWav } from './wav.ts'
 /** Options of the talkers' process. */
 export interface Task {
   url: string
-  /** Secret for signing the talkers' tokens; the demo has no backend that issues them. */
+  /** Secret for signing the talkers' tokens; the demo has no backend that issues tokens. */
   secret: string
   /** Name of the main room. */
   room: string
@@ -25,7 +25,7 @@ export interface Task {
 /** Interval between calls of a talker's `keep()`, in milliseconds. */
 const keepMs = 2000
 
-// The parent may already have exited.
+// Exit if the parent process has already exited.
 if (process.connected !== true) process.exit(1)
 for (const event of ['SIGINT', 'SIGTERM', 'SIGHUP', 'disconnect']) process.once(event, () => process.exit(0))
 

@@ -4,13 +4,13 @@ import type { Recording } from './wav.ts'
 /** Frame length of WebRTC audio sources, in milliseconds. */
 const frameMs = 10
 /**
- * Interval between ticks, in milliseconds. Two frames make a packet. Sending both in one tick halves the CPU cost of
- * waking threads.
+ * Interval between ticks, in milliseconds. Two frames make a packet. Sending both frames in one tick halves the CPU
+ * time that waking threads takes.
  */
 const tickMs = 20
 /**
- * Maximum amount of missed audio that the talker plays after the process was blocked, in milliseconds. The rest is
- * dropped.
+ * After the process was blocked, the talker plays at most this much of the missed audio, in milliseconds. The rest of
+ * that audio is dropped.
  */
 const catchUpMs = 300
 const sampleRate = 16_000
@@ -25,7 +25,7 @@ export interface Voice {
    * @returns the recording's duration in milliseconds
    */
   speak (recording: Recording): number
-  /** Whether the track is in use; unused tracks cost no CPU. */
+  /** Whether the track is in use. An unused track takes no CPU time. */
   on: boolean
   close (): void
 }
@@ -54,8 +54,8 @@ export function createVoices (): Voices {
       let at = Infinity
 
       /**
-       * Returns the next frame. Between recordings, the frame is silence: a real microphone also sends frames while
-       * nobody speaks.
+       * Returns the next frame. Between recordings, the frame contains silence, because a real microphone also sends
+       * frames while nobody speaks.
        */
       function next (): Int16Array {
         if (at >= speech.length) return silence

@@ -6,7 +6,7 @@ export interface Recording {
   text: string
 }
 
-/** Change of the step index per IMA ADPCM code. */
+/** By IMA ADPCM code: by how much the step index changes. */
 const indexChanges = [-1, -1, -1, -1, 2, 4, 6, 8]
 const steps = [
   7, 8, 9, 10, 11, 12, 13, 14, 16, 17, 19, 21, 23, 25, 28, 31, 34, 37, 41, 45, 50, 55, 60, 66, 73, 80, 88, 97, 107, 118, 130, 143, 157, 173, 190,
@@ -26,7 +26,7 @@ export function readWav (file: Buffer): Recording {
   const [format, data] = [chunks.get('fmt '), chunks.get('data')]
   if (!format || !data || format.readUInt16LE(0) !== imaAdpcm || format.readUInt16LE(2) !== 1) throw new Error('The file is not a mono WAV file in IMA ADPCM')
   const info = chunks.get('LIST')
-  // Number of samples, excluding the silence that pads the last block.
+  // Number of samples, without the silence that fills the last block.
   const count = chunks.get('fact')?.readUInt32LE(0) ?? Infinity
   return {
     sampleRate: format.readUInt32LE(4),

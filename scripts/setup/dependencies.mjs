@@ -14,11 +14,11 @@ export const startTools = ['@vitejs/plugin-vue', 'hls.js', 'mediasoup-client', '
  * Installs a set of the packages in package-lock.json. A stamp file in node_modules contains the lockfile's hash and
  * the name of the set. While both match, nothing is installed.
  *
- * Install scripts do not run. Only mediasoup's script would matter, and the setup does that script's work: it downloads
- * or builds the media worker, with a timeout and a cache.
+ * Install scripts do not run. Only mediasoup's install script would matter, and the setup itself does the work of that
+ * script: it downloads or builds the media worker, with a timeout and a cache.
  *
  * @param {string} root the checkout
- * @param {string} node the Node that will run the server; npm selects packages for it
+ * @param {string} node the Node that will run the server; npm selects the packages for this Node
  * @param {'production' | 'start' | 'all'} set `start` adds the packages that `npm start` needs in development; `all`
  *   adds the packages for tests, the demo, linting and type checks
  * @returns {Promise<void>}
@@ -30,8 +30,8 @@ export async function ensureDependencies (root, node, set) {
   const [doneHash, doneSet] = existsSync(stamp) ? readFileSync(stamp, 'utf8').trim().split(' ') : []
   if (doneHash === hash && sets.indexOf(doneSet) >= sets.indexOf(set)) return
 
-  // `npm ci` would delete the node_modules of a running server. If some packages are already installed, `npm install`
-  // adds the missing ones.
+  // If some packages are already installed, `npm install` adds the missing packages. `npm ci` would delete the
+  // node_modules folder, even while a server is using it.
   const extend = doneHash === hash
   const commands = {
     production: ['ci', '--omit=dev', '--omit=peer'],
@@ -46,8 +46,8 @@ export async function ensureDependencies (root, node, set) {
         ...process.env,
         NODE_ENV: '',
         PATH: dirname(node) + delimiter + process.env.PATH,
-        // A downloaded Node trusts only its built-in certificate authorities. A company proxy's certificate is often
-        // only in the system's store.
+        // A downloaded Node trusts only its built-in certificate authorities. The certificate of a company's proxy is
+        // often only in the operating system's store.
         NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} --use-system-ca`.trim()
       }
     })
@@ -56,7 +56,7 @@ export async function ensureDependencies (root, node, set) {
   writeFileSync(stamp, `${hash} ${set}\n`)
 }
 
-/** Unused parts of packages: mediabunny also contains browser bundles and its own source code. */
+/** Unused parts of packages. The package mediabunny also contains browser bundles and its own source code. */
 const unused = ['mediabunny/src', 'mediabunny/dist/bundles']
 
 /**

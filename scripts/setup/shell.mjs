@@ -7,7 +7,7 @@ import { homedir } from 'node:os'
  * Returns a path in the cache for downloads and builds (Node, the media worker). All checkouts of the project share
  * this cache. It is safe to delete.
  *
- * @param {...string} parts path below the cache
+ * @param {...string} parts path inside the cache
  * @returns {string} absolute path
  */
 export function cachePath (...parts) {
@@ -32,7 +32,8 @@ export function findCommand (...names) {
 }
 
 /**
- * Runs a command until it exits. Does not print the output but includes it in the error if the command fails.
+ * Runs a command until the command exits. The output is not printed, but if the command fails, the error contains the
+ * output.
  *
  * @param {string} command
  * @param {string[]} args

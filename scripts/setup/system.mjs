@@ -11,7 +11,8 @@ import { SetupError, step } from './report.mjs'
  * @param {string} purpose reason for the installation
  * @param {string[]} packages names in Debian's archive
  * @returns {Promise<void>}
- * @throws {SetupError} if not run as root (with the command to run) or if there is no apt (with the package names)
+ * @throws {SetupError} if not run as root (the message contains the command to run), or if there is no apt (the message
+ *   contains the package names)
  */
 export async function installPackages (purpose, packages) {
   const line = `apt-get install -y --no-install-recommends ${packages.join(' ')}`
@@ -57,8 +58,8 @@ async function ensurePromtool () {
     const folder = cachePath('promtool')
     const draft = `${folder}.${process.pid}`
     await mkdir(draft, { recursive: true })
-    // Downloading does not require root, but updating the package list does. Without an update, the list may still be
-    // recent enough.
+    // Updating the package list requires root, but downloading a package does not. If the list is not updated, try the
+    // download with the existing list, which may be recent enough.
     if (process.getuid?.() === 0) await run('apt-get', ['update']).catch(() => {})
     await run('apt-get', ['download', 'prometheus'], { cwd: draft })
     const [file] = (await readdir(draft)).filter((name) => name.endsWith('.deb'))
@@ -87,14 +88,15 @@ export async function ensureTestTools ({ firefox }) {
   if (!findCommand('nginx') && !existsSync('/usr/sbin/nginx')) missing.push('nginx-light')
   if (missing.length) await installPackages('the tests', missing)
   await ensurePromtool()
-  // The tests can also use a full browser, but it doubles their duration.
+  // Prefer headless Chromium: the tests also run in a full browser, but then take twice as long.
   if (!process.env.CHROMIUM_PATH && !findCommand(shell) && findCommand('apt-get') && process.getuid?.() === 0) {
     await installPackages('faster tests', [shell]).catch(() => {})
   }
 }
 
 /**
- * @param {Record<string, string>} files the packages, keyed by a path that exists only if the package is installed
+ * @param {Record<string, string>} files the name of each package, by a path that exists only if the package is
+ *   installed
  * @returns {string[]} the packages whose path does not exist
  */
 export function missingPackages (files) {

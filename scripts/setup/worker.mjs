@@ -11,12 +11,12 @@ import { note, SetupError, step } from './report.mjs'
 
 const here = dirname(fileURLToPath(import.meta.url))
 
-// Timeout for the official download (about 3 MB), in milliseconds. It is shorter than network timeouts usually are, so
-// that the setup does not wait long on a machine without internet access.
+// Timeout for the official download (about 3 MB), in milliseconds. The timeout is short, so that the setup does not
+// wait long on a machine without internet access.
 const downloadLimitMs = 20_000
 
-// Exit code of mediasoup's worker when it is started without the environment variables that
-// mediasoup sets. mediasoup's own installer tests a binary in the same way.
+// The exit code of mediasoup's worker if the worker starts without the environment variables that mediasoup sets.
+// mediasoup's own installer tests a binary in the same way.
 const exitWithoutVersion = 41
 
 // MS_USE_BUILTIN_BWE selects the built-in bandwidth estimator, which needs neither
@@ -24,10 +24,9 @@ const exitWithoutVersion = 41
 const compileFlags = '-std=c++20 -O2 -w -DMS_LITTLE_ENDIAN -DMS_EXECUTABLE -DNDEBUG -DFLATBUFFERS_LOCALE_INDEPENDENT=1 -DMS_USE_BUILTIN_BWE'
 const linkFlags = '-static-libstdc++ -static-libgcc -lsrtp2 -Wl,-Bstatic -luv_a -lssl -lcrypto -lflatbuffers -Wl,-Bdynamic -lpthread -ldl -lrt'
 
-// If OpenSSL is built with kernel TLS, as in Debian, it asks the BIO whether kernel
-// TLS is active. The worker's BIO callback always returns 1, because it tests whether
-// the operation *equals* BIO_CB_RETURN, which is a flag. OpenSSL then allocates no
-// write buffer, and the worker crashes at the first DTLS ClientHello.
+// An OpenSSL with support for kernel TLS, as in Debian, asks the BIO whether kernel TLS is active. The worker's BIO
+// callback wrongly returns 1: it tests whether the operation *equals* BIO_CB_RETURN, although BIO_CB_RETURN is a flag.
+// Therefore, OpenSSL allocates no write buffer, and the worker crashes at the first DTLS ClientHello.
 const dtlsSource = 'src/RTC/DtlsTransport.cpp'
 const dtlsFault = '(operationType == BIO_CB_RETURN)'
 const dtlsMended = '((operationType & BIO_CB_RETURN) != 0)'
@@ -67,7 +66,7 @@ export async function ensureMediaWorker (root) {
   await rename(`${target}.${process.pid}`, target)
 }
 
-/** @returns {string} a short hash of everything that affects the build's result, except the sources */
+/** @returns {string} a short hash of everything except the sources that affects the result of the build */
 function recipe () {
   const hash = createHash('sha256').update([compileFlags, linkFlags, dtlsFault, dtlsMended].join('\n'))
   for (const file of ['worker/srtp.h', 'worker/ankerl/unordered_dense.h']) hash.update(readFileSync(join(here, file)))
@@ -114,9 +113,9 @@ async function download (version, path, progress) {
 }
 
 /**
- * Compiles the worker against the distribution's libraries. All libraries except libsrtp (which Debian builds on NSS)
- * are linked statically, so the result needs only the C library and libsrtp2-1. Object files stay in the cache until
- * the build succeeds so that an interrupted build can continue.
+ * Compiles the worker against the distribution's libraries. All libraries except libsrtp are linked statically
+ * (Debian's libsrtp needs NSS), so the worker needs only the C library and libsrtp2-1. Object files stay in the cache
+ * until the build succeeds, so that an interrupted build can continue.
  *
  * @param {string} sources mediasoup's `worker` folder
  * @param {string} path destination of the worker
@@ -199,7 +198,7 @@ const object = (file) => file.replace(/\.cpp$/, '.o')
 /**
  * @param {string} sources
  * @param {string} folder the build folder; the patched copy is written to its `patched` folder
- * @returns {Promise<Record<string, string>>} the patched copy's path by source file; empty if no patch is needed
+ * @returns {Promise<Record<string, string>>} the path of the patched copy, by source file; empty if no patch is needed
  */
 async function patchDtls (sources, folder) {
   const text = await readFile(join(sources, dtlsSource), 'utf8')

@@ -10,7 +10,7 @@ import { build, jwtSecret, tokenFor } from '../support/build.ts'
 import { forwardMedia, unreachableAddress } from '../support/media.ts'
 import { until } from '../support/retry.ts'
 
-// Runs the load tester as `npm run load` does, against a server in this process.
+// Runs the load tester in the same way as `npm run load`, against a server in this process.
 
 const root = join(import.meta.dirname, '..', '..')
 const program = join(root, 'bench', 'load', 'main.ts')

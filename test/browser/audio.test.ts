@@ -137,8 +137,8 @@ t.test('mutes and unmutes a user', async (t) => {
   t.equal(await frequencyOf(bob, 'Ada'), 0)
   const after = await receptionOf(bob, 'Ada')
   t.equal(after?.packetsReceived, before?.packetsReceived, 'no packets arrive during the mute')
-  // Once packets stop arriving, the decoder fades out. The fade-out adds at most 1/10,000 of the energy of one second
-  // of speech.
+  // When no more packets arrive, the decoder fades the audio out. The fade-out adds at most 1/10,000 of the energy of
+  // one second of speech.
   t.ok(Number(after?.totalAudioEnergy) - Number(before?.totalAudioEnergy) < 1e-4)
   await expectTone(bob, 'Bob', 0)
   await expectTone(ada, 'Bob', 1000)

@@ -8,8 +8,8 @@ import { rtp, sendPaced, tonePackets } from '../support/mix.ts'
 import { until } from '../support/retry.ts'
 
 // Measures the delay between sending a tone and its playback on the listening page, with and without low latency. Runs
-// for ten minutes (or BROADCAST_MINUTES). The tone becomes higher every 12 s; the page records when it plays the higher
-// tone.
+// for ten minutes (or BROADCAST_MINUTES). Every 12 s, the tone is higher for one second, and the page records when it
+// plays the higher tone.
 
 const minutes = Number(process.env.BROADCAST_MINUTES ?? 10)
 t.setTimeout((minutes + 5) * 60_000)
@@ -43,7 +43,7 @@ async function listen (server: TestServer, roomId: string): Promise<Page> {
   page.on('console', (message) => { if (message.text().startsWith('The player failed')) t.fail(`${roomId}: ${message.text()}`) })
   await page.goto(`${server.url}/listen/${roomId}`)
   await page.getByRole('button', { name: 'Listen' }).click({ timeout: 60_000 })
-  // The first call to `playedFrequency` also connects the analyser.
+  // The first call of `playedFrequency` also connects the audio analyser.
   await until(async () => await playedFrequency(page) > 0, 60_000)
   await page.evaluate(([low, high]) => {
     const source = window.ear as AnalyserNode

@@ -7,7 +7,8 @@ import { adminKey } from '../support/build.ts'
 import { until } from '../support/retry.ts'
 import { openEvening, phone, sign, take } from './broadcast.ts'
 
-// More tests of the /listen page. broadcast.test.ts tests that a person without an account receives a broadcast.
+// More tests of the /listen page. broadcast.test.ts contains the basic test: a person without an account receives a
+// broadcast.
 
 const { server, browser, ada, listen } = await openEvening(t)
 const listener = await listen('evening')
@@ -76,7 +77,7 @@ t.test('with BROADCAST_URL, the page plays from the CDN', async (t) => {
   const page = await listen('evening', undefined, (address) => { if (address.startsWith(`${server.url}/hls/`)) direct.push(address) })
   await page.getByRole('button', { name: 'Listen' }).click()
   await page.getByText(/s behind the room/).waitFor()
-  // The page repeats the info request every few seconds.
+  // Wait, because the page repeats the info request only every few seconds.
   await until(() => ['info', 'index.m3u8', 'live.m3u8', 'aac-init.mp4'].every((file) => received.includes(`/hls/evening/${file}`)))
   t.ok(received.some((path) => /aac-\d+(\.\d+)?\.m4s$/.test(path)), 'the CDN serves segments or parts')
   t.ok(direct.length > 0 && direct.every((address) => address === `${server.url}/hls/evening/info`) && direct.length <= 2, `only the first request goes to the server: ${direct.join()}`)

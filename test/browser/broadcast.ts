@@ -6,7 +6,7 @@ import { openBrowser, visit } from '../support/browser.ts'
 
 export const phone = { width: 360, height: 740 }
 
-/** Waits until a page shows a status. */
+/** Waits until a page shows a status message that contains `text`. */
 export const sign = (page: Page, text: string) => page.getByRole('status').filter({ hasText: text }).waitFor()
 
 /** If the environment variable LOOKS contains the path of a folder, saves a screenshot in that folder. */
@@ -15,7 +15,7 @@ export async function take (page: Page, name: string): Promise<void> {
   if (folder !== undefined) await page.screenshot({ path: join(resolve(folder), `${name}.png`) })
 }
 
-/** Opens Ada's room `evening`. Ada sends a 1000 Hz tone from a phone. */
+/** Opens Ada's room `evening`, in which Ada sends a 1000 Hz tone from a phone. */
 export async function openEvening (t: Test) {
   const [server, browser] = await Promise.all([
     build(t, { env: { FEATURES: 'auth,media,seats,moderation,lobby,broadcast,recording,stage', MEDIASOUP_WORKERS: '1' } }),

@@ -9,8 +9,8 @@ import { build, tokenFor } from '../support/build.ts'
 import { openBrowser } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// Tests the client in a real browser, which hides the responses to upgrade requests and emits events when the page
-// becomes visible or the network returns.
+// Tests the client in a real browser. Unlike Node, a browser hides the responses to upgrade requests, and emits events
+// when the page becomes visible or the network returns.
 
 declare global {
   interface Window {
@@ -20,7 +20,9 @@ declare global {
   }
 }
 
-/** Starts a web server whose pages contain the client. Like some proxies, the server rejects WebSockets. */
+/**
+ * Starts a web server whose pages contain the client. This server rejects WebSocket connections, as some proxies do.
+ */
 async function createSite (): Promise<string> {
   const { outputFiles: [script] } = await bundle({ entryPoints: [join(import.meta.dirname, '../../client/index.ts')], bundle: true, write: false, format: 'esm', platform: 'browser' })
   const site = createServer(({ url }, response) => {
@@ -49,7 +51,7 @@ await page.waitForFunction(() => 'Client' in window)
 /**
  * Joins a room from the page.
  *
- * @returns the outcome of the join, and how long it took
+ * @returns the outcome and the duration of the join
  */
 async function joinIn (options: Partial<RoomOptions> & { url: string }, token = tokenFor(1)) {
   return await page.evaluate(async ({ options, token }) => {

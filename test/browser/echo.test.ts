@@ -7,8 +7,8 @@ import { clientSite, enterOn } from '../support/client-page.ts'
 import { featureFolder } from '../support/features.ts'
 import { until } from '../support/retry.ts'
 
-// A user sends a tone in one room. The `echo` feature (test/fixtures) plays it in another room, where a browser
-// receives it. One page has both clients, because each page takes a lot of CPU time.
+// A user sends a tone in one room. The `echo` feature (test/fixtures) plays the tone in another room, where a browser
+// receives it. Both clients run on one page, because each page takes a lot of CPU time.
 
 const folder = featureFolder(t)
 cpSync(join(import.meta.dirname, '..', 'fixtures', 'features', 'echo'), join(folder.path, 'echo'), { recursive: true })

@@ -42,7 +42,7 @@ t.test('a call survives faults in any order', async (t) => {
         const userId = participants.find(({ isSelf }) => !isSelf)?.userId
         if (userId === undefined) return
         await connection?.request('seat:mute', { userId }).catch(() => {})
-        // Requests fail while the client is disconnected, so retry.
+        // Retry, because requests fail while the client is disconnected.
         for (;;) {
           const done = await connection?.request('seat:unmute', { userId }).then(() => true, (error: { code: string }) => error.code === 'NOT_SEATED')
           if (done === true) return

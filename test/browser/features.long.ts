@@ -31,7 +31,8 @@ t.test('everyone may speak while the seats feature is off; only seated users may
   await listen(cyd)
   await turn(server, 'seats', 'disable')
   await cyd.getByRole('group', { name: 'Seats' }).waitFor({ state: 'hidden' })
-  // Publish with the client package: with the page's controls, Cyd would take a seat as soon as seats are enabled.
+  // Publish audio with the client package, because with the page's controls, Cyd would take a seat as soon as `seats`
+  // is enabled.
   await cyd.context().grantPermissions(['microphone'])
   await cyd.evaluate(async () => {
     const stream = await navigator.mediaDevices.getUserMedia({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } })

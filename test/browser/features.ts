@@ -28,7 +28,7 @@ export async function listen (page: Page): Promise<void> {
   })
 }
 
-/** @returns what the page has recorded since the previous call */
+/** @returns what {@link listen} has recorded on the page since the previous call of this function */
 export const noted = (page: Page) => page.evaluate(() => (window as unknown as { heard: string[] }).heard.splice(0))
 export const statesIn = (notes: string[]) => notes.filter((note) => !note.startsWith('>'))
 

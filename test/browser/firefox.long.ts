@@ -5,7 +5,7 @@ import { expectToneIn, firefoxHz, openFirefox } from '../support/firefox.ts'
 import { until } from '../support/retry.ts'
 
 // Tests Firefox and Chromium in one room, on a server with the defaults of `npm start`. Firefox does not use the
-// loopback interface for WebRTC, so it needs another address of this machine.
+// loopback interface for WebRTC, so the server must announce another address of this machine.
 
 const [server, browser, firefox] = await Promise.all([
   build(t, { env: { NODE_ENV: 'development', FEATURES_WATCH: 'false', FEATURES: 'auth,media,seats,stage', MEDIASOUP_WORKERS: '1' } }),

@@ -12,13 +12,16 @@ import { startServer } from '../support/process.ts'
 import { freePort, startRedis } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
 
-// Two users talk, and others send messages and gifts. During the call, every feature is reloaded repeatedly; then some
-// features are disabled and enabled. Reloads must not affect any client.
+// Two users talk to each other, and other users send messages and gifts. During the call, every feature is reloaded
+// repeatedly; then some features are disabled and enabled. Reloads must not affect any client.
 
 export interface Extent {
   /** Whether the server is a separate process, as in production. A server in the test's process starts much faster. */
   ownProcess: boolean
-  /** Whether the talkers use the stage. If not, they use a page with only the client, to save CPU time. */
+  /**
+   * Whether the talkers use the stage. Otherwise, to save CPU time, the talkers use a page that contains only the
+   * client.
+   */
   onStage: boolean
   /** Number of rounds; each round reloads every feature once. */
   rounds: number
@@ -29,13 +32,13 @@ export interface Extent {
   /** Pause between a reply and the socket's next request, in milliseconds. */
   pauseMs: number
   /**
-   * Maximum increase in the concealed fraction of the audio, compared with an undisturbed call. Allows for other load
-   * on the machine.
+   * Maximum increase of the fraction of the audio that the browser conceals (because packets are late or lost),
+   * compared with a call without reloads. Some increase is allowed because of other load on the machine.
    */
   margin: number
 }
 
-/** The features to toggle, each keyed by one of its request types. */
+/** The features to disable and enable, each under one of its request types. */
 const toggled: Readonly<Record<string, string>> = { 'chat:message': 'chat', 'gift:send': 'gifts', 'room:react': 'reactions' }
 const peoplePerRoom = 30
 
@@ -54,7 +57,7 @@ export async function reloadDuringCall (t: Test, { ownProcess, onStage, rounds, 
   const admin = async (method: string, path: string): Promise<{ status: number, body: Record<string, unknown> }> => {
     const response = await fetch(url + path, { method, headers: { authorization: `Bearer ${adminKey}` } })
     const body = await response.json() as Record<string, unknown>
-    // The admin API allows 3,000 calls per minute.
+    // Retry later if the limit of the admin API (3,000 calls per minute) is reached.
     const { details } = (body.error ?? {}) as { details?: { retryAfterMs?: number } }
     if (response.status !== 429) return { status: response.status, body }
     await delay(details?.retryAfterMs ?? 1000)
@@ -146,7 +149,7 @@ export async function reloadDuringCall (t: Test, { ownProcess, onStage, rounds, 
   t.strictSame(errors(), [], 'no error is logged')
 }
 
-/** Ignores errors that report a duration, because a busy machine may block the event loop. */
+/** Ignores errors that report a duration, because on a busy machine, the event loop may be blocked. */
 const isError = (line: Record<string, unknown>) => Number(line.level) >= 50 && !('ms' in line)
 
 async function startHere (t: Test, env: Record<string, string>) {

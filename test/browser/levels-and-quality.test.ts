@@ -6,7 +6,7 @@ import type { PersonBrowser } from '../support/browser.ts'
 import { clientSite } from '../support/client-page.ts'
 import { until } from '../support/retry.ts'
 
-// Audio levels and connection quality, measured in a browser, on a page that contains only the client.
+// Tests audio levels and connection quality in a browser, on a page that contains only the client.
 
 const site = await clientSite(t)
 const [server, adasBrowser, bobsBrowser] = await Promise.all([
@@ -35,14 +35,14 @@ async function enter (browser: PersonBrowser, id: number, name: string, speaks: 
 const levelsOn = (page: Page) => page.evaluate(() => [...window.flylive?.audio?.levels() ?? []])
 const levelOf = async (page: Page, id: number) => new Map(await levelsOn(page)).get(String(id))
 const qualityOn = (page: Page) => page.evaluate(() => window.flylive?.audio?.quality())
-/** Returns the quality, measured over the next second. */
+/** Returns the connection quality, measured over the next second. */
 async function qualityFrom (page: Page) {
   await qualityOn(page)
   await page.waitForTimeout(1000)
   return await qualityOn(page)
 }
 
-/** Waits until the quality is good, which may take a while on a busy machine. */
+/** Waits until the connection quality is good, which may take a while on a busy machine. */
 const goodFrom = (page: Page) => until(async () => {
   const quality = await qualityFrom(page)
   return quality?.rating === 'good' && quality
@@ -62,7 +62,7 @@ t.test('reports the levels of active speakers', async (t) => {
   ada = await enter(adasBrowser, 1, 'Ada', true)
   await expectTone(bob, 'Ada', 440)
   await until(async () => Number(await levelOf(bob, 1)) > 0.01)
-  // Sample the level in 30 animation frames. The tone is continuous, so no level may be near 0.
+  // Sample the level in 30 animation frames. The tone is continuous, so every level must be clearly above 0.
   const levels = await bob.evaluate(async () => {
     const levels: number[] = []
     while (levels.length < 30) {
@@ -94,7 +94,7 @@ t.test('measures quality in both directions', async (t) => {
 t.test('a muted user has no audio level and does not lower the connection quality', async (t) => {
   await ada.evaluate(() => window.flylive?.audio?.mute())
   await until(async () => await levelOf(bob, 1) === 0)
-  // The first measurement may include packets that were in flight when Ada muted.
+  // The first measurement may include packets that were in flight when Ada muted herself.
   const quality = await until(async () => {
     const good = await goodFrom(bob)
     return good.received.packets === 0 && good

@@ -6,7 +6,8 @@ import { clientSite, enterOn } from '../support/client-page.ts'
 import { speak } from '../support/mix.ts'
 import { until } from '../support/retry.ts'
 
-// Compares the CPU time that Chromium needs to play ten voices and to play their mix, alternately in one run.
+// Compares the CPU time that Chromium needs to play ten separate voices with the CPU time to play one mix of them. One
+// run measures both alternately.
 
 t.setTimeout(600_000)
 
@@ -15,7 +16,7 @@ const rounds = 4
 const measureMs = 15_000
 const settleMs = 3000
 
-/** @returns the CPU time that this process's Chromium processes have used so far, in milliseconds */
+/** @returns the CPU time that all Chromium processes of this test have used so far, in milliseconds */
 function chromiumCpuMs (): number {
   const parents = new Map<number, number>()
   const times = new Map<number, number>()

@@ -4,7 +4,7 @@ import { openBrowser, personOn, visit } from '../support/browser.ts'
 import { createRejectingTurnServer, forwardMedia, unreachableAddress } from '../support/media.ts'
 import { until } from '../support/retry.ts'
 
-// Clients cannot reach the announced address, and TURN_SECRET is wrong.
+// In this test, clients cannot reach the announced address, and TURN_SECRET is wrong.
 
 t.test('the stage reports missing audio without first showing "Connected" or "on air", and recovers', async (t) => {
   const [server, browser, turn] = await Promise.all([

@@ -63,7 +63,7 @@ async function listen (url: string, token: string, roomId: string): Promise<void
   const context = new AudioContext()
   analyser = new AnalyserNode(context, { fftSize: 32_768, smoothingTimeConstant: 0 })
   const stream = new MediaStream([consumer.track])
-  // Chromium decodes a remote track only while an element plays it.
+  // Chromium decodes a remote track only while a media element plays the track.
   document.body.append(Object.assign(new Audio(), { autoplay: true, muted: true, srcObject: stream }))
   context.createMediaStreamSource(stream).connect(analyser)
 }

@@ -15,7 +15,7 @@ declare global {
   }
 }
 
-// Tests the mix in a browser. Two speakers send from Chromium, and the listener measures the spectrum of the mix.
+// Tests the mix in a browser. Two speakers send audio from Chromium, and the listener measures the spectrum of the mix.
 
 t.test('a listener receives the three loudest tones and the music, as one stream of 50 packets per second', async (t) => {
   const { outputFiles: [script] } = await bundle({ entryPoints: [join(import.meta.dirname, 'mix-page.ts')], bundle: true, format: 'esm', write: false, target: 'es2022' })
@@ -39,7 +39,7 @@ t.test('a listener receives the three loudest tones and the music, as one stream
   await say(2, 400, 0.02)
   await until(async () => (await levels(400))[0] as number > -50)
   await say(3, 700, 0.2)
-  // A speaker in Node needs less CPU time than one in Chromium.
+  // These speakers run in Node, because a speaker in Chromium takes more CPU time.
   for (const hz of [1100, 1700]) await speak(t, server.app, 'r1', { hz, amplitude: 0.2 })
   await speak(t, server.app, 'r1', { hz: 2500, amplitude: 0.01, source: 'music' })
   await until(async () => {
@@ -47,7 +47,7 @@ t.test('a listener receives the three loudest tones and the music, as one stream
     return fourth < -75 && music > -60 && tones.every((tone) => tone > -30)
   }, 30_000)
   const stats = async () => await page.evaluate(() => window.mixPage.stats())
-  // On a busy machine, the mixer thread may skip packets, so one good second is enough.
+  // On a busy machine, the mixer thread may skip packets, so one second of correct audio is enough.
   await until(async () => {
     const before = await stats()
     await until(async () => (await stats()).timestamp - before.timestamp > 1000)

@@ -56,7 +56,7 @@ t.test('the browser example of the package joins and speaks from another origin'
     const { mediaDevices } = navigator
     const open = mediaDevices.getUserMedia.bind(mediaDevices)
     mediaDevices.getUserMedia = () => open({ audio: { echoCancellation: false, noiseSuppression: false, autoGainControl: false } })
-    // The client plays audio in elements outside the document.
+    // Record the audio elements, because the client does not add them to the document.
     const { Audio: Original } = window
     window.elements = []
     window.Audio = function () {

@@ -5,7 +5,7 @@ import { openBrowser, seatOn, sheetOf } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
 // Tests the stage on a phone (portrait and landscape) and zoomed in: required controls must be visible and not covered,
-// and Back must work as in other apps. Hedy uses the page; Ada, the owner, has no browser.
+// and the Back button must work as in other apps. Hedy uses the page; Ada, the owner, has no browser.
 
 const portrait = { width: 360, height: 740 }
 const landscape = { width: 740, height: 360 }
@@ -27,7 +27,7 @@ await page.goto(server.url)
 
 const button = (name: string | RegExp) => page.getByRole('button', { name, exact: typeof name === 'string' })
 const pinField = page.getByLabel('PIN', { exact: true })
-/** On a phone, the log is hidden while the room is shown. */
+/** The chat log. On a phone, it is hidden while the page shows the room. */
 const log = page.locator('[role=log]')
 const heading = (room: string) => page.getByRole('heading', { name: room, exact: true })
 
@@ -128,7 +128,7 @@ for (const viewport of all ? [portrait, landscape] : [portrait]) {
     await page.locator('.reaction').first().waitFor()
     const covered = await page.evaluate(() => {
       const area = document.querySelector('.shows')?.getBoundingClientRect() as DOMRect
-      // The area clips content that does not fit.
+      // Content that overflows this area is clipped and therefore not visible.
       const clip = ({ left, right, top, bottom }: DOMRect) => ({ left, right, top: Math.max(top, area.top), bottom: Math.min(bottom, area.bottom) })
       const shows = [...document.querySelectorAll('.gift, .reaction')].map((element) => clip(element.getBoundingClientRect()))
       const meets = (a: ReturnType<typeof clip>, b: ReturnType<typeof clip>) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom
@@ -147,7 +147,7 @@ for (const viewport of all ? [portrait, landscape] : [portrait]) {
     await sheetOf(page, 'User 1')
     await page.goBack()
     await page.getByRole('dialog').waitFor({ state: 'detached' })
-    // The lobby and the room have the same address here.
+    // Check the history state, because the lobby and the room have the same address here.
     await until(() => page.evaluate(() => (history.state as { page: string }).page === 'room'))
     t.equal(await membersOf(room), 2, 'the user is still in the room')
     await page.goBack()

@@ -17,8 +17,8 @@ declare global {
   }
 }
 
-// Tests the `play` option, which makes the client play the tracks it receives. Covers volumes, the speaker device and
-// music.
+// Tests the `play` option, which makes the client play the tracks that it receives. The tests cover volumes, the
+// speaker device and music.
 
 /** Codec parameters by producer source. */
 const sent = new Map<unknown, Record<string, unknown> | undefined>()
@@ -56,7 +56,7 @@ function recordSdp (): void {
   } as typeof set
 }
 
-/** Runs in the page: ignores the volume of audio elements, as an iPhone does. */
+/** Runs in the page: makes the volume of audio elements have no effect, as on an iPhone. */
 function fixVolume (): void {
   Object.defineProperty(HTMLMediaElement.prototype, 'volume', { get: () => 1, set () {} })
   const { AudioContext: Original } = window
@@ -85,7 +85,7 @@ t.test('sends voice with DTX and stereo music at the same time', async (t) => {
     const { audio } = window.flylive as NonNullable<typeof window.flylive>
     const stream = await navigator.mediaDevices.getUserMedia({ audio: true })
     await audio?.publish(stream.getAudioTracks()[0] as MediaStreamTrack)
-    // 600 Hz on the left, 900 Hz on the right.
+    // The left channel contains a 600 Hz tone, and the right channel contains a 900 Hz tone.
     const context = new AudioContext()
     const [merger, output] = [new ChannelMergerNode(context, { numberOfInputs: 2 }), context.createMediaStreamDestination()]
     for (const [channel, frequency] of [600, 900].entries()) {

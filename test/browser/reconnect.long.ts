@@ -19,7 +19,7 @@ t.test('restores a media connection that was lost for a few seconds', async (t) 
     })
   }
 
-  // To a browser, a suspended media worker looks like a lost network connection.
+  // Suspend the media worker: to a browser, this looks like a lost network connection.
   const { pid } = server.app.sfu.workers()[0] as { pid: number }
   process.kill(pid, 'SIGSTOP')
   t.teardown(() => { try { process.kill(pid, 'SIGCONT') } catch { /* The worker has exited. */ } })

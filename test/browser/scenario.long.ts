@@ -5,8 +5,8 @@ import { build } from '../support/build.ts'
 import { act, allowMicrophone, expectTone, give, openBrowser, personOn, receptionOf, seatOn, sheetOf, visit } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// Plays a whole evening in one room, and checks it on four users' pages and in the backend. Ada, the owner, sends
-// 440 Hz, Bob sends 1000 Hz, and Cyd and Dan send 2500 Hz.
+// Simulates a whole evening in one room, and checks the pages of four users and the backend. Ada, the owner, sends a
+// 440 Hz tone, Bob a 1000 Hz tone, and Cyd and Dan 2500 Hz tones.
 
 const backend = await startBackend(t)
 const [server, adasBrowser, bobsBrowser, cydsBrowser] = await Promise.all([
@@ -21,7 +21,7 @@ let bob: Page
 let cyd: Page
 let dan: Page
 
-/** Returns the statuses that the backend received: member counts, or `ended`. */
+/** Returns the room statuses that the backend has received, each as the number of members or as `ended`. */
 const reported = () => backend.statuses.map(({ status }) => status.is_live ? status.participant_count : 'ended')
 const backendReceived = (what: number | 'ended') => until(() => reported().at(-1) === what)
 const statusOf = (page: Page, text: string | RegExp) => page.getByRole('status').filter({ hasText: text }).waitFor()

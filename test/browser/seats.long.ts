@@ -3,7 +3,7 @@ import { act, allowMicrophone, expectTone, getUp, onSeat, personOn, seatOn, visi
 import { startCall } from '../support/call.ts'
 import { until } from '../support/retry.ts'
 
-// Seats control who may send audio. audio.test.ts has the faster cases.
+// Tests that only users with a seat can send audio. audio.test.ts contains the faster tests.
 
 const room = 'r1'
 const { server, ada, bob, bobsBrowser } = await startCall(t, { env: { FEATURES: 'auth,media,seats,stage', SEAT_GRACE_SECONDS: '1' }, room })
@@ -27,7 +27,8 @@ t.test('a user who joins while another user is muted sees the mute, and receives
 })
 
 t.test('survives seat changes while audio is being set up', async (t) => {
-  // Sends `before` just before the next request of type `next` from Bob's page, and `after` just after it.
+  // When Bob's page next sends a request of type `next`, Bob's client also sends the request `before` immediately
+  // before that request, and the request `after` immediately after that request.
   const meddle = (next: string, before: string, after: string) => bob.evaluate(([next, before, after]) => {
     const connection = (window.flylive as NonNullable<typeof window.flylive>).connection
     const { request } = connection
@@ -48,11 +49,11 @@ t.test('survives seat changes while audio is being set up', async (t) => {
       }
     })
   }, [next, before, after])
-  // Until these requests are done, Ada's page may show an earlier state.
+  // Wait for the replies to all these requests, because until then, Ada's page may show an earlier state.
   const meddled = () => until(() => bob.evaluate(() => document.documentElement.dataset.meddled === 'yes'))
   const take = (seatIndex: number) => JSON.stringify(['seat:take', { seatIndex }])
   const leave = JSON.stringify(['seat:leave', {}])
-  // Bob leaves his seat, so that the page stops its track. The test then publishes its own track.
+  // Bob leaves his seat, so that his page stops sending audio. The test then publishes another track.
   await getUp(bob)
   await seatOn(ada, 'Take seat 5').waitFor()
   await bob.evaluate(async () => {
@@ -91,7 +92,7 @@ t.test('survives seat changes while audio is being set up', async (t) => {
 
 t.test('a user who reconnects too late to keep the seat takes a different seat', async () => {
   await bob.evaluate(() => {
-    // The network is down for longer than the seat's grace period.
+    // The network is down for longer than the grace period of the seat.
     const socket = WebSocket
     const back = Date.now() + 2500
     window.WebSocket = class extends socket {

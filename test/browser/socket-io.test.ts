@@ -10,7 +10,7 @@ import { enterOn } from '../support/client-page.ts'
 import { until } from '../support/retry.ts'
 
 // Tests a page that uses only socket.io-client and mediasoup-client, as the old server's documentation describes. To
-// save CPU time, the other user runs the client on the same page.
+// save CPU time, the client of the other user runs on the same page.
 
 interface Page {
   Device: typeof Device
@@ -27,7 +27,10 @@ declare global {
   }
 }
 
-/** Starts a web site whose origin differs from the server's. Its page loads the two libraries and the client. */
+/**
+ * Starts a web site whose origin differs from the server's. The page of this site loads the two libraries and the
+ * client.
+ */
 async function createSite (): Promise<string> {
   const contents = `import { io } from "socket.io-client"; import { Device } from "mediasoup-client"; import { RoomClient } from "../../client/index.ts"
     Object.assign(window, { RoomClient, socketIoPage: { io, Device, failures: [] } })`
@@ -50,7 +53,7 @@ async function speakAndListen ({ url, token, roomId }: { url: string, token: str
   const socket = io(url, { auth: { token } })
   socket.on('connect_error', ({ message }) => failures.push(message))
   socket.on('error', ({ message }: { message: string }) => failures.push(message))
-  // Sends a request. Resolves with the reply's data, or rejects with its error.
+  // Sends a request. The promise resolves with the reply's data or rejects with the reply's error.
   const ask = (type: string, data: object) => new Promise<never>((resolve, reject) => {
     socket.emit(type, { roomId, ...data }, ({ success, data, error, ...flat }: { success: boolean, data?: never, error?: string }) => {
       if (success) resolve(data ?? flat as never)
@@ -77,7 +80,7 @@ async function speakAndListen ({ url, token, roomId }: { url: string, token: str
     const parameters = await ask('audio:consume', { transportId: receiving.id, producerId, rtpCapabilities: device.recvRtpCapabilities }) as types.ConsumerOptions
     const { id, track } = await receiving.consume(parameters)
     const stream = new MediaStream([track])
-    // Chromium passes remote audio to an AudioContext only if an element plays it.
+    // Chromium passes remote audio to an AudioContext only if a media element plays that audio.
     Object.assign(document.createElement('audio'), { srcObject: stream, muted: true, autoplay: true })
     context.createMediaStreamSource(stream).connect(analyser)
     await ask('consumer:resume', { consumerId: id })

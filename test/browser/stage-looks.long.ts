@@ -1,3 +1,3 @@
-// Runs test/browser/stage-looks.test.ts at every width in every color scheme.
+// Runs test/browser/stage-looks.test.ts with all combinations of width and color scheme.
 process.env.ALL_LOOKS = 'true'
 await import('./stage-looks.test.ts')

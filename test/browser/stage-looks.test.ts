@@ -126,13 +126,13 @@ t.test('respects reduced motion', async (t) => {
   await reaction.waitFor()
   t.equal(await reaction.evaluate((element) => getComputedStyle(element).animationName), 'none')
   await reaction.waitFor({ state: 'detached' })
-  // The layout tests run without animations.
+  // Wait until the gifts have disappeared, because the layout tests must run without animations.
   await ada.locator('.gift').first().waitFor({ state: 'detached' })
 })
 
 /**
- * By default, only a phone in dark mode is tested, with two of the dialogs. ALL_LOOKS (set by stage-looks.long.ts) or
- * UPDATE_SCREENSHOTS selects all combinations.
+ * By default, only the phone layout in dark mode is tested, with two of the dialogs. ALL_LOOKS (set by
+ * stage-looks.long.ts) or UPDATE_SCREENSHOTS selects all combinations.
  */
 const all = process.env.ALL_LOOKS !== undefined || isRetaking
 for (const [scheme, viewport] of [...(all ? [['light', desktop], ['dark', desktop], ['light', phone]] as const : []), ['dark', phone]] as const) {
@@ -212,7 +212,7 @@ if (all) {
     }
     const best = Math.min(...times)
     t.comment(`from navigation to a usable form: ${times.map(Math.round).join(', ')} ms`)
-    // Other tests may share the machine, so the limit is enforced only with ALL_LOOKS.
+    // Other tests may run on the machine at the same time, so the limit is enforced only with ALL_LOOKS.
     if (process.env.ALL_LOOKS !== undefined) t.ok(best < 1500)
   })
 }

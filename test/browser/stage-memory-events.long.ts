@@ -10,7 +10,7 @@ import { until } from '../support/retry.ts'
 // stage-memory.long.ts runs longer and with audio.
 
 /**
- * Measures an idle page several times.
+ * Measures the memory use of an idle page several times.
  *
  * @returns the lowest values
  */
@@ -33,7 +33,7 @@ t.test('releases the memory of everything it has shown', async (t) => {
   let count = 0
   const emit = (type: string, data: object) => server.app.rooms.emit(room, type, { roomId: room, ...data })
 
-  /** Sends the events of a busy hour without pauses. Two calls fill the chat log. */
+  /** Sends the events of a busy hour without pauses. After two calls, the chat log is full. */
   async function hour (): Promise<void> {
     for (let i = 0; i < 110; i++) {
       const id = `m${++count}`

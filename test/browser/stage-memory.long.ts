@@ -5,8 +5,8 @@ import type { Holding } from '../support/browser.ts'
 import { connect } from '../support/client.ts'
 import { startDemo, ready } from '../support/demo.ts'
 
-// Keeps a listener's page open in a room of the demo. The demo's users talk, and thirty other users join, leave, send
-// messages and react. MINUTES sets the duration.
+// Keeps the page of a listener open in a room of the demo. The demo's users talk, and thirty other users join, leave,
+// send messages and react. MINUTES sets the duration.
 
 const minutes = Number(process.env.MINUTES ?? 30)
 const guests = 30

@@ -5,8 +5,8 @@ import { build } from '../support/build.ts'
 import { act, give, onSeat, openBrowser, personOn, seatOn, sheetOf, visit } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
-// Tests that the page offers the actions that the user's role in the backend allows. Ada owns the room, Bob is one of
-// its admins, and Cyd is a member.
+// Tests that the page offers exactly those actions that the user's role in the backend allows. Ada owns the room, Bob
+// is one of its admins, and Cyd is a member.
 
 const backend = await startBackend(t)
 const [server, browser] = await Promise.all([
@@ -15,7 +15,7 @@ const [server, browser] = await Promise.all([
 ])
 const room = '7'
 
-/** Calls `become` with the new guest's id from the session response. */
+/** Reads the new guest's id from the session response and passes it to `become`. */
 const as = (become: (userId: string) => void) => async (page: Page) => {
   await page.route('**/stage/session', async (route) => {
     if (route.request().method() !== 'POST') return await route.continue()

@@ -39,7 +39,7 @@ const alertOf = (page: Page, text: string) => page.getByRole('alert').filter({ h
 const button = (page: Page, name: string | RegExp) => page.getByRole('button', { name, exact: typeof name === 'string' })
 const hearEachOther = () => Promise.all([expectTone(bob, 'Ada', 440), expectTone(ada, 'Bob', 1000)])
 
-// Later tests need the server that this test restarts, so the parent test stops that server.
+// The parent test must stop the restarted server, because later tests need that server.
 const suite = t
 t.test('recovers from a server restart', async (t) => {
   const { port } = new URL(url)
@@ -62,7 +62,7 @@ t.test('recovers from a server restart', async (t) => {
 t.test('explains a blocked microphone', async (t) => {
   const cyd = await visit(t, bobsBrowser, url, { name: 'Cyd', room, microphone: false })
   await button(cyd, 'Speak').click()
-  await alertOf(cyd, 'Your browser blocks the microphone. Allow it with the icon next to the address bar, then try again.')
+  await alertOf(cyd, 'Your browser blocks the microphone. Allow the microphone with the icon next to the address bar, then try again.')
   await statusOf(cyd, 'Connected, listening')
   t.equal(await cyd.getByRole('group', { name: 'Seats' }).getByRole('button', { name: /you/ }).count(), 0, 'a user without a microphone takes no seat')
   await allowMicrophone(cyd)
@@ -113,7 +113,8 @@ t.test('by default, the client replaces an ended track only if it came from a mi
       if (event === 'replaced') audio.on(event, resolve)
       else audio.on(event, resolve)
     })
-    // Use the browser's real device, because the page's getUserMedia returns a tone.
+    // Call the browser's original getUserMedia, because the page's getUserMedia is replaced by a function that returns
+    // a tone.
     const device = await MediaDevices.prototype.getUserMedia.call(navigator.mediaDevices, { audio: true })
     const [microphone] = device.getAudioTracks() as [MediaStreamTrack]
     await audio.publish(microphone)
@@ -121,7 +122,7 @@ t.test('by default, the client replaces an ended track only if it came from a mi
     microphone.dispatchEvent(new Event('ended'))
     const replacement = await replaced as MediaStreamTrack
     microphone.stop()
-    // A track that the page generates is not replaced.
+    // The client does not replace a track that comes from the page itself and not from a device.
     const generated = new AudioContext().createMediaStreamDestination().stream.getAudioTracks()[0] as MediaStreamTrack
     await audio.publish(generated)
     const refused = next('refused')
@@ -161,7 +162,7 @@ t.test('handles a kick and a closed room', async (t) => {
   t.equal(await ada.getByLabel('Room', { exact: true }).inputValue(), room)
 })
 
-// The following tests need no audio; Ada and Bob are in no room.
+// The following tests need no audio. Ada and Bob are not in a room.
 
 t.test('stops the microphone if the user grants access too late', async (t) => {
   const page = await visit(t, bobsBrowser, url, {

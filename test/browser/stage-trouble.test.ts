@@ -7,7 +7,7 @@ import type { Proxy as NetworkProxy } from '../support/proxy.ts'
 import { until } from '../support/retry.ts'
 import { interruptMedia, listen, noted, statesIn, turn } from './features.ts'
 
-// Tests how the stage reacts to failures and disabled features during a call. Failures that take longer are in
+// Tests how the stage reacts to failures and disabled features during a call. The tests of longer failures are in
 // stage-trouble.long.ts, reconnect.long.ts, worker-death.long.ts and features.long.ts.
 
 const room = 'r1'
@@ -16,7 +16,7 @@ let network: NetworkProxy | undefined
 const call = await startCall(t, {
   env: { FEATURES: 'auth,media,seats,chat,gifts,reactions,stage', MEDIASOUP_WORKERS: '1' },
   room,
-  // Chromium's offline mode does not cut open connections, so use a proxy.
+  // Use a proxy, because Chromium's offline mode does not close open connections.
   async bobsUrl ({ url }) {
     network = await createProxy(t, () => Number(new URL(url).port))
     return `http://127.0.0.1:${network.port}`
@@ -101,7 +101,7 @@ t.test('explains a blocked microphone', async (t) => {
   await statusOf(bob, 'Connected, listening')
   await bob.context().clearPermissions()
   await button(bob, 'Speak').click()
-  await alertOf(bob, 'Your browser blocks the microphone. Allow it with the icon next to the address bar, then try again.')
+  await alertOf(bob, 'Your browser blocks the microphone. Allow the microphone with the icon next to the address bar, then try again.')
   await statusOf(bob, 'Connected, listening')
   t.equal(await bob.getByRole('group', { name: 'Seats' }).getByRole('button', { name: /you/ }).count(), 0, 'a user without a microphone takes no seat')
   await allowMicrophone(bob)
@@ -167,7 +167,7 @@ t.test('disabling and enabling seats does not interrupt seated users', async (t)
   for (const page of pages) await page.getByRole('group', { name: 'Seats' }).waitFor()
   await call.keepsFlowing(t, 'with seats again')
   for (const page of pages) t.same(statesIn(await noted(page)), [])
-  // Audio takes a lot of CPU time, and the remaining tests do not need it.
+  // Stop the audio, because it takes a lot of CPU time and the remaining tests do not need it.
   for (const page of pages) await page.evaluate(() => window.flylive?.audio?.unpublish())
 })
 

@@ -19,7 +19,7 @@ const pin = '1234'
 const complaints: string[] = []
 
 async function open (name: string, browser: typeof adasBrowser, options: Parameters<typeof browser.newContext>[0] = {}, path = ''): Promise<Page> {
-  // Only the tests of animations enable them, because painting takes more CPU time than the code under test.
+  // Only tests of animations enable animations, because painting takes more CPU time than the code under test.
   const context = await browser.newContext({ permissions: ['microphone', 'clipboard-read', 'clipboard-write'], reducedMotion: 'reduce', ...options })
   const page = await context.newPage()
   page.setDefaultTimeout(15_000)
@@ -30,14 +30,14 @@ async function open (name: string, browser: typeof adasBrowser, options: Paramet
 }
 const button = (page: Page, name: string | RegExp) => page.getByRole('button', { name, exact: typeof name === 'string' })
 const statusOf = (page: Page, text: string | RegExp) => page.getByRole('status').filter({ hasText: text }).waitFor()
-/** Enables animations on pages until the end of the test. */
+/** Enables animations on the given pages until the end of the test. */
 async function animate (t: Test, ...pages: Page[]): Promise<void> {
   for (const page of pages) {
     await page.emulateMedia({ reducedMotion: 'no-preference' })
     t.teardown(() => page.emulateMedia({ reducedMotion: 'reduce' }))
   }
 }
-/** Returns the audio level shown by the ring around a seat, from 0 to 1. */
+/** Returns the audio level that the ring around a seat shows, from 0 to 1. */
 const ringOf = (page: Page, seat: string) => seatOn(page, seat).evaluate((chair) => Number(getComputedStyle(chair.querySelector('.ring') ?? chair).getPropertyValue('--level')))
 
 const ada = await open('Ada', adasBrowser, { colorScheme: 'dark' })
@@ -219,7 +219,7 @@ t.test('shows the audio quality', async (t) => {
   await ada.keyboard.press('Escape')
   await sheet.waitFor({ state: 'detached' })
   t.equal(await button(ada, /^Connection/).evaluate((element) => element === document.activeElement), true, 'the focus returns to the button')
-  // Audio takes a lot of CPU time, and the remaining tests do not need it.
+  // Stop the audio, because it takes a lot of CPU time and the remaining tests do not need it.
   for (const page of [ada, bob]) await page.evaluate(() => window.flylive?.audio?.unpublish())
 })
 

@@ -3,7 +3,8 @@ import type { Page } from 'playwright-core'
 import { until } from '../support/retry.ts'
 import { measureSwitching } from './switching.ts'
 
-// Tests how the client switches between the voices and the mix. switching.long.ts is the full version.
+// Tests how the client switches between the individual voices and the mix. switching.long.ts runs the same test for
+// longer.
 
 /** Twice the limit in switching.long.ts, because a busy machine delays packets. */
 const longestMs = 400
@@ -48,7 +49,7 @@ t.test('the user can choose the voices or the mix', async (t) => {
 })
 
 t.test('the client receives the voices while the `mix` feature is off', async () => {
-  // After the mix fails, the client uses the voices for 5 s. Shorten that time.
+  // After a failure of the mix, the client receives the individual voices for 5 s. Shorten that time.
   await bob.evaluate(() => {
     const { setTimeout } = window
     window.setTimeout = ((run: () => void, ms?: number) => setTimeout(run, ms === 5000 ? 200 : ms)) as typeof setTimeout

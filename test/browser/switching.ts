@@ -12,9 +12,9 @@ const sweep = { seconds: 4, lowHz: 400, highHz: 2400 }
 /** The listener's own tone, which is quiet and far above the rising tone. */
 const ownHz = 6000
 
-/** 20 ms of a page's audio. */
+/** Measurements of 20 ms of a page's audio. */
 export interface Block {
-  /** Time in the recording, in seconds. */
+  /** Position in the recording, in seconds. */
   at: number
   /** Level of the rising tone. */
   level: number
@@ -51,7 +51,7 @@ const measuring = `registerProcessor('measure', class extends AudioWorkletProces
   }
 })`
 
-/** Runs in the page before the client loads. Records the output of the page's audio elements with their volumes. */
+/** Runs in the page before the client loads. Records what the page's audio elements play, at their current volumes. */
 function recordPlayback (measuring: string): void {
   window.blocks = []
   const context = new AudioContext({ sampleRate: 48_000 })
@@ -94,7 +94,7 @@ function recordPlayback (measuring: string): void {
   } as unknown as typeof Audio
 }
 
-/** A new run starts if the delays of neighbouring blocks differ by more than this many seconds. */
+/** If the delays of neighbouring blocks differ by more than this time, in seconds, a new run of blocks starts. */
 const continuous = 0.02
 /** Minimum number of blocks per run. Shorter runs are ignored. */
 const shortestRun = 4
@@ -122,7 +122,6 @@ export async function measureSwitching (t: Test) {
   ])
   const bob = await site.open(browser, (page) => page.addInitScript(recordPlayback, measuring))
   const ada = await site.open(browser)
-  // Bob joins first and becomes the owner, because owners may send more seat commands.
   await enterOn(bob, { url: server.url, roomId: 'r1', id: 2, audio: { play: true } })
   await enterOn(ada, { url: server.url, roomId: 'r1', id: 1 })
   await ada.evaluate(publishSweep, sweep)
@@ -134,9 +133,10 @@ export async function measureSwitching (t: Test) {
     ada,
     bob,
     /**
-     * Makes the listener take a seat, speak and leave the seat, and analyses the audio that the listener receives.
+     * Makes the listener repeatedly take a seat, speak and leave the seat, and analyses the audio that the listener
+     * receives.
      *
-     * @param rounds number of times that the listener takes and leaves the seat
+     * @param rounds how often the listener takes and leaves the seat
      */
     async run (rounds: number): Promise<Switching> {
       await bob.evaluate(() => { window.blocks = [] })
@@ -213,8 +213,8 @@ function analyse (blocks: readonly Block[]): Switching {
 }
 
 /**
- * @returns the block's delay relative to the rising tone, in seconds, modulo the tone's length; undefined near the
- *   tone's restart
+ * @returns how late the block plays the rising tone, in seconds, modulo the tone's length; undefined near the tone's
+ *   restart
  */
 function latenessOf ({ at, hz }: Block): number | undefined {
   const { seconds, lowHz, highHz } = sweep
@@ -222,8 +222,8 @@ function latenessOf ({ at, hz }: Block): number | undefined {
 }
 
 /**
- * Divides the blocks into continuous runs and compares the end of each run with the start of the next. Blocks during a
- * cross-fade, when two tones overlap, belong to no run.
+ * Divides the blocks into continuous runs and compares the end of each run with the start of the next run. Blocks
+ * during a cross-fade, when two tones overlap, belong to no run.
  *
  * @returns the largest jump between runs, in milliseconds
  */

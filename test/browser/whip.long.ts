@@ -8,7 +8,7 @@ import { measureFrequency } from '../support/browser.ts'
 import { until } from '../support/retry.ts'
 
 t.test('Firefox and Chromium send with WHIP and play with WHEP', { timeout: 180_000 }, async (t) => {
-  // Firefox ignores ICE candidates with loopback addresses.
+  // Use another address, because Firefox ignores ICE candidates with loopback addresses.
   const address = Object.values(networkInterfaces()).flat().find((one) => one?.family === 'IPv4' && !one.internal)?.address
   if (address === undefined) return t.comment('this machine has no network')
   const server = await build(t, { env: { FEATURES: 'auth,media,seats,mix,whip', MEDIASOUP_LISTEN_IP: '0.0.0.0', MEDIASOUP_ANNOUNCED_IP: address } })

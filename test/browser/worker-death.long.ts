@@ -8,7 +8,10 @@ import { until } from '../support/retry.ts'
 
 const [adasBrowser, bobsBrowser] = await Promise.all([openBrowser(t, 440), openBrowser(t, 1000)])
 
-/** Time limit for the recovery, in milliseconds: acceptable to users, with a margin for a busy machine. */
+/**
+ * Maximum time until the audio is restored, in milliseconds. The limit is acceptable to users and leaves a margin for a
+ * busy machine.
+ */
 const limitMs = 5000
 
 interface Health { workers: { index: number, pid: number, routers: number }[] }
@@ -17,7 +20,7 @@ async function health (server: TestServer): Promise<Health> {
   return await (await fetch(`${server.url}/health`, { headers: { authorization: `Bearer ${adminKey}` } })).json() as Health
 }
 
-/** @returns the worker that hosts the room */
+/** @returns the process id of the media worker that hosts the room */
 async function busyWorker (server: TestServer): Promise<number> {
   return await until(async () => (await health(server)).workers.find(({ routers }) => routers > 0)?.pid ?? false)
 }
@@ -74,7 +77,7 @@ t.test('restores audio when the only media worker is killed repeatedly', async (
   t.comment('kill a worker and its replacement')
   const pid = await busyWorker(server)
   process.kill(pid, 'SIGKILL')
-  // Kill the replacement as soon as it runs, while the pages are still reconnecting.
+  // Kill the replacement worker as soon as it runs, while the pages are still reconnecting.
   const next = await until(() => server.app.sfu.workers().find((worker) => worker.pid !== pid)?.pid ?? false)
   process.kill(next, 'SIGKILL')
   await until(() => server.app.sfu.workers().some((worker) => worker.pid !== pid && worker.pid !== next))

@@ -6,7 +6,7 @@ import { until } from '../support/retry.ts'
 import { createRelay } from './relay.ts'
 import { backoff } from './watch.ts'
 
-// The relay acts as the load balancer: before the first server drains, new connections go to the second server.
+// The relay acts as a load balancer, which sends new connections to the second server before the first server drains.
 
 for (const single of ['false', 'true']) {
   t.test(`moves to another server before the first one stops, with SINGLE_SESSION=${single}`, async (t) => {

@@ -8,7 +8,7 @@ import { until } from '../support/retry.ts'
 
 // The client must work with React's store subscriptions and behind Vue's proxies.
 
-// React and Vue look for a DOM when they are imported.
+// Create a DOM before the imports, because React and Vue look for a DOM when they are imported.
 const window = new Window()
 Object.assign(globalThis, { window, document: window.document, Element: window.Element, SVGElement: window.SVGElement, HTMLElement: window.HTMLElement, IS_REACT_ACT_ENVIRONMENT: false })
 const { createElement, useSyncExternalStore } = await import('react')

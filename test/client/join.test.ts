@@ -19,7 +19,7 @@ function createClient (t: Test, url: string, options: Partial<RoomOptions> = {})
   return { room, states }
 }
 
-// Start this join before the tests, so that its long default timeout does not delay them.
+// Start this join before the tests, so that the long default timeout does not delay the tests.
 const begin = performance.now()
 const { room: byDefault } = createClient(t, 'http://127.0.0.1:9', { connectTimeoutMs: defaultConnectTimeoutMs })
 const failedByDefault = byDefault.join('r1').catch((error: unknown) => ({ code: codeOf(error), ms: performance.now() - begin }))

@@ -8,7 +8,7 @@ import { forwardMedia, unreachableAddress } from '../support/media.ts'
 import { until } from '../support/retry.ts'
 import { createTone } from '../support/wrtc.ts'
 
-// Tests clients whose signalling works but whose audio does not.
+// Tests clients whose signalling works while their audio connection fails.
 
 /** Creates a client and records its audio states, such as `connecting MEDIA_FAILED`. */
 function enter (t: Test, server: TestServer, id: number) {
@@ -39,7 +39,7 @@ t.test('reports an announced address that clients cannot reach', async (t) => {
   let sent = false
   speaker.audio.publish(createTone(t)).then(() => { sent = true })
   await listener.room.join('silent')
-  // The media worker starts on first use.
+  // Wait for the media worker, which starts only on first use.
   const port = await until(() => server.app.sfu.workers()[0]?.port ?? false)
 
   await t.test('the client reports MEDIA_FAILED with the reason within 15 s, and never the state `on`', async (t) => {
@@ -90,7 +90,7 @@ t.test('a failed DTLS handshake is reported with the reason `dtls`', async (t) =
   const { room, failures, states } = enter(t, server, 1)
   const { connection } = room
   const request = connection.request as (...args: unknown[]) => Promise<{ dtlsParameters?: { fingerprints: { value: string }[] } }>
-  // The client expects a different certificate.
+  // Replace the certificate fingerprints, so that the client expects a different certificate.
   Object.assign(connection, {
     async request (...args: unknown[]) {
       const reply = await request(...args)

@@ -14,8 +14,8 @@ class FakeConnection extends Connection {
 }
 
 /**
- * Creates the member list of a room with five members; the join reply lists one of them. A requested page stays pending
- * until the test calls its `arrive` or `reject`.
+ * Creates the member list of a room with five members, only one of whom is in the join reply. After `page()` requests a
+ * page of members, the request is pending until the test calls `arrive` or `reject`.
  */
 function enter () {
   const connection = new FakeConnection({ url: 'http://127.0.0.1:1', token: () => '' })

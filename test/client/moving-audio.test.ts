@@ -10,11 +10,11 @@ import { createTone } from '../support/wrtc.ts'
 import { createRelay } from './relay.ts'
 import { backoff } from './watch.ts'
 
-/** How long transports take to connect to the second server, in milliseconds. */
+/** How long the test delays the connection of transports to the second server, in milliseconds. */
 const connectMs = 1500
 
 /**
- * Moves a client from one server to another and measures the silence.
+ * Moves a client from one server to another, and measures how long the audio is silent.
  *
  * @param settings environment of both servers
  */
@@ -24,7 +24,7 @@ async function move (t: Test, settings: Record<string, string>) {
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const relay = await createRelay(t, a.url)
 
-  /** A user who speaks and listens. */
+  /** Joins as a user who speaks and listens. */
   async function talk (url: string, id: number) {
     const room = new RoomClient({ url, token: () => tokenFor(id), audio: { handlerName: 'Chrome111', receive: 'voices' }, backoff })
     t.teardown(() => room.close())
@@ -36,7 +36,7 @@ async function move (t: Test, settings: Record<string, string>) {
 
   const [ada, bob] = [await talk(relay.url, 1), await talk(b.url, 2)]
   await until(() => ada.sound.hears(2) && bob.sound.hears(1))
-  // Cat leaves the room before her move is complete.
+  // Cat leaves the room before she has completely moved to the second server.
   const cat = await talk(relay.url, 3)
   cat.room.on('entered', () => { cat.room.leave() })
   const cleared = new Promise((resolve) => bob.room.connection.on('seat:cleared', ({ userId, reason }) => resolve([userId, reason])))
@@ -54,7 +54,7 @@ async function move (t: Test, settings: Record<string, string>) {
   t.match([...b.app.sockets.ofUser('1')], [{ roomId: 'r1' }])
   t.same(await cleared, [3, 'left'])
   await until(() => ada.sound.hears(2) && bob.sound.hears(1))
-  // Until a new track plays, clients also keep the old one.
+  // Wait, because clients keep the old track until the new track plays.
   await until(() => bob.room.audio?.producers.length === 1 && [ada, bob].every(({ room }) => room.audio?.heard.length === 1))
   const [received, sent] = [Math.round(ada.sound.longestSilence(2)), Math.round(bob.sound.longestSilence(1))]
   t.comment(`longest silence: ${received} ms for the client that moved, ${sent} ms for the other one`)
@@ -64,8 +64,8 @@ async function move (t: Test, settings: Record<string, string>) {
   await until(() => a.app.sfu.load().consumers === 0 && a.app.sfu.relays().sources === 0 && a.app.sfu.relays().sinks === 0)
 }
 
-// moving-audio.long.ts sets ALL_CASES. With SINGLE_SESSION, the second server may also close the session on the
-// first server.
+// moving-audio.long.ts sets ALL_CASES. With SINGLE_SESSION, the second server can also close the client's session on
+// the first server.
 for (const single of process.env.ALL_CASES === undefined ? ['true'] : ['false', 'true']) {
   t.test(`a client that moves to another server keeps its audio on the first server until it is connected to the second, with SINGLE_SESSION=${single}`, (t) => move(t, { SINGLE_SESSION: single }))
 }

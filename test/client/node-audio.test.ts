@@ -62,8 +62,8 @@ t.test('a listener receives the voices or the mix after two round trips', async 
     const listener = enter(t, server, 10 + i, { handlerName: 'Chrome111', receive })
     const consumers = receive === 'mix' ? 1 : voices
     const sent = listRequests(listener)
-    // Hold the replies of the second round trip until all of its requests are sent. If a request waited for one of
-    // these replies, it would never be sent.
+    // Hold back the replies of the second round trip until the client has sent all requests of that round trip. A
+    // request that waited for one of these replies would never be sent.
     const second = ['transport:connect', ...Array.from({ length: consumers }, () => 'audio:consume')].toSorted()
     sent.hold(second, async () => { await until(() => sent.types.filter((type) => second.includes(type)).length === second.length) })
     await listener.join('r1')
@@ -97,7 +97,7 @@ t.test('the silent track stays active when voices are added', async (t) => {
   t.same(sections.map((section) => section.match(/^a=(mid:silent|sendonly|inactive)/gm)), [['a=mid:silent', 'a=sendonly'], ['a=sendonly']])
 })
 
-/** Records a client's requests, and can delay their replies. */
+/** Records the requests of a client, and can delay the replies. */
 function listRequests ({ connection }: RoomClient) {
   const request = connection.request.bind(connection)
   const types: string[] = []

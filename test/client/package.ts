@@ -13,7 +13,7 @@ function run (command: string, args: string[], cwd: string): string {
   return stdout
 }
 
-/** Files that affect the package, including the lock file, which pins the build tools. */
+/** Files that affect the package. The lock file is included because it pins the versions of the build tools. */
 const sources = ['client/*.{ts,json,md}', 'client/LICENSE', 'client/examples/**/*.*', 'scripts/build-client.ts', 'test/client/package.ts', 'package-lock.json']
 
 /**
@@ -43,8 +43,8 @@ function packed (): string {
 }
 
 /**
- * Builds the client package and installs it into a new folder with `node_modules` and the package's examples. Downloads
- * nothing. The folder is deleted after the test.
+ * Builds the client package and installs it into a new folder, which then contains `node_modules` and the package's
+ * examples. Downloads nothing. The folder is deleted after the test.
  *
  * @returns the folder
  */

@@ -32,7 +32,7 @@ const inbound = (ssrc: number, counted: object = {}): Entry => ({
 const outbound = (counted: object = {}): Entry => ({ id: 'OT01A7', type: 'outbound-rtp', kind: 'audio', ssrc: 7, packetsSent: 500, bytesSent: 40_000, ...counted })
 const reported = (counted: object = {}): Entry => ({ id: 'RIA7', type: 'remote-inbound-rtp', kind: 'audio', ssrc: 7, localId: 'OT01A7', packetsLost: 0, jitter: 0.002, roundTripTime: 0.06, ...counted })
 
-/** Measures the quality of samples taken ten seconds apart. */
+/** Measures the connection quality from samples that are ten seconds apart. */
 function measured (...times: Partial<TransportStats>[]) {
   let sample = firstSample(0)
   return times.map((stats, i) => {

@@ -1,11 +1,13 @@
 import type { Test } from 'tap'
 import { createProxy } from '../support/proxy.ts'
 
-/** A network between clients and a server. The test can make the network fail. */
+/**
+ * A relay for connections between clients and a server. A test can interrupt the relay to simulate network failures.
+ */
 export interface Relay {
   /** The URL that clients connect to. */
   readonly url: string
-  /** Closes all connections and rejects new ones until `mend()`. */
+  /** Closes all connections and rejects new connections until `mend()` is called. */
   cut (): Promise<void>
   /** Keeps connections open but forwards no data. */
   freeze (): void

@@ -10,7 +10,10 @@ class FakeConnection extends Emitter<ConnectionEvents> {
   }
 }
 
-/** Creates a `Renewal` (client/renewal.ts). The test supplies each attempt's result: true, or an error code. */
+/**
+ * Creates a `Renewal` (client/renewal.ts). The test determines the result of each renewal attempt: true, or an error
+ * code.
+ */
 function follow () {
   const connection = new FakeConnection()
   const asked: string[][] = []
@@ -29,7 +32,7 @@ function follow () {
     connection,
     renewal,
     asked,
-    /** Waits for the next attempt and settles it. */
+    /** Waits for the next renewal attempt, and then ends that attempt with the given result. */
     async answer (answer: true | string) {
       await next.promise
       next = Promise.withResolvers()

@@ -19,7 +19,7 @@ async function enter (t: Test, server: Pick<TestServer, 'url'>, id: string | num
 const drawn = ({ seats }: RoomClient) => seats.list.map(({ seatIndex, userId, isMuted, isLocked, invitedUserId }) =>
   `${seatIndex}:${userId ?? (isLocked ? 'L' : '-')}${isMuted ? 'm' : ''}${invitedUserId === undefined ? '' : `>${invitedUserId}`}`).join(' ')
 
-/** Waits until all clients see the seats in `what`, then checks that a newly joined client sees them too. */
+/** Waits until all clients see the seats in `what`, and then checks that a newly joined client sees the same seats. */
 async function allSee (t: Test, server: TestServer, rooms: RoomClient[], what: string) {
   await until(() => {
     const seen = rooms.map(drawn)

@@ -6,9 +6,12 @@ import { until } from '../support/retry.ts'
 
 export interface Watched {
   connection: Connection
-  /** All states so far, each followed by its error code, if any: `waiting CONNECTION_LOST`. */
+  /** All states so far. If a state was caused by an error, the error code follows: `waiting CONNECTION_LOST`. */
   states: string[]
-  /** Waits for a state. Each call continues after the state that the previous call reached. */
+  /**
+   * Waits until the connection reaches a state. Each call ignores all states up to the one that the previous call
+   * found.
+   */
   reached (state: string): Promise<void>
   /** Cause of the current state. */
   why (): RequestError | undefined

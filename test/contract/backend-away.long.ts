@@ -17,7 +17,7 @@ onEveryStore(t, 'survives a minute without the backend', async (t, env) => {
   let asked = 0
   let rounds = 0
   while (Date.now() < end) {
-    // Each round sends a gift, and the limit is 30 gifts per user per minute.
+    // Stop after 25 rounds, because each round sends a gift and the limit is 30 gifts per user per minute.
     if (rounds < 25) await goesOn(t, life, rounds++)
     for (let i = 0; i < 10; i++, asked++) t.equal(await life.admin.fails('seat:mute', { userId: 2 }), 'UNAVAILABLE')
     await delay(500)

@@ -79,7 +79,7 @@ t.test('survives random bytes instead of frames', nativeOnly, async (t) => {
   await fc.assert(fc.asyncProperty(fc.uint8Array({ minLength: 1, maxLength: 3000 }), async (octets) => {
     const client = await server.connect('another')
     await client.ok('room:join', { roomId: 'r3' })
-    // If the bytes are the start of a valid frame, the server waits for the rest, so end the connection.
+    // End the connection: if the bytes are the start of a valid frame, the server waits for the rest of the frame.
     socketOf(client).end(octets)
     await client.closed
   }), tries(60))

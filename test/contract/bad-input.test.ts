@@ -9,8 +9,7 @@ import type { Scene } from '../support/scene.ts'
 const limit = 65_536
 const codes = await knownCodes()
 
-// Placeholders for ids, which are known only when a frame is sent. Placeholders also make counterexamples easier to
-// read.
+// Placeholders stand for ids that are known only when a frame is sent. They also make counterexamples easier to read.
 const ofMine = (what: string) => `@own.${what}`
 const names = ['producerTransport', 'consumerTransport', 'producer', 'consumer'].flatMap((what) => ['own', 'victim', 'stranger'].map((whose) => `@${whose}.${what}`))
 const mostly = (usual: string) => fc.oneof({ weight: 2, arbitrary: fc.constant(usual) }, { weight: 1, arbitrary: fc.constantFrom(...names) })
@@ -35,8 +34,8 @@ function frame ({ ids }: Scene, message: object): string {
 }
 
 /**
- * Checks that a frame received exactly one reply, with its id and a documented code. Frames without an id may receive
- * no reply.
+ * Checks that the server sent exactly one reply to a frame, with the frame's id and a documented error code. For a
+ * frame without an id, no reply is also correct.
  */
 function check (answers: Record<string, unknown>[], id: unknown) {
   const withId = typeof id === 'string' || typeof id === 'number'
@@ -90,7 +89,7 @@ t.test('every text frame receives exactly one reply', nativeOnly, async (t) => {
     await stage.restore()
     const answers = await stage.exchange(text)
     let id: unknown
-    // The parser skips a byte order mark.
+    // Skip a byte order mark, because the server's parser also skips it.
     try { id = (JSON.parse(text.replace(/^\uFEFF/, '')) as { id?: unknown } | null)?.id } catch {}
     check(answers, id)
   }), tries(60))

@@ -44,7 +44,7 @@ t.test('a media worker survives arbitrary parameters', async (t) => {
     await restore()
     const { ok, data } = await request('audio:produce', { transportId: id('own.producerTransport'), kind: 'audio', rtpParameters })
     if (!ok) return
-    // If a producer is accepted, other users must be able to consume it.
+    // If the server accepts a producer, other users must be able to consume that producer.
     const consumed = await victim.ok('audio:consume', { transportId: id('victim.consumerTransport'), producerId: data.id, rtpCapabilities })
     await victim.ok('consumer:resume', { consumerId: consumed.id })
     await attacker.ok('audio:closeProducer', { producerId: data.id })

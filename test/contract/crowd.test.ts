@@ -9,7 +9,7 @@ import { until } from '../support/retry.ts'
 setFlagsFromString('--expose-gc')
 const collectGarbage = runInNewContext('gc') as () => void
 
-/** Enough clients to detect growing memory use; crowd.long.ts uses more. */
+/** Number of clients. This number is high enough to detect growing memory use; crowd.long.ts uses more clients. */
 const crowd = Number(process.env.CROWD ?? 50)
 
 /** A client that parses only the sequence number of each `tick`. */
@@ -78,7 +78,7 @@ onEveryStore(t, `${crowd} clients in one room`, async (t, env) => {
     const pad = 'x'.repeat(60_000)
     const sessions = server.app.sockets.size
     const begin = last
-    // First the operating system's buffers fill up, then the socket's queue.
+    // First the operating system's buffers fill up, and then the socket's send queue.
     for (;;) {
       emit(pad)
       // A closing session stays registered until the client confirms the close or a timeout expires, so check `open`.

@@ -64,7 +64,7 @@ t.test('after a partition, a server closes a room that another server has closed
   const [a, b] = [await build(t, { env, timings: shortTimings }), await build(t, { env, timings: shortTimings })]
   const [ada, bob] = [await a.connect(1), await b.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
-  // Removes the room without an event and closes b's subscription, as if b had missed the event.
+  // Removes the room without an event and closes the subscription of server b, as if this server had missed the event.
   const room = await a.app.store.removeRoom('r1')
   t.ok(room)
   const name = `flylive:${b.app.config.NODE_ID}`

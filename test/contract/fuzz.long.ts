@@ -12,7 +12,10 @@ const windowSize = 250
 /** Number of generated payloads per message type. The frames are built from these payloads. */
 const variants = 300
 
-/** A small pseudo-random number generator (mulberry32). To repeat a failure, use the same seed. */
+/**
+ * A small pseudo-random number generator (mulberry32). The same seed always produces the same numbers, so that a
+ * failure can be repeated.
+ */
 function createRandom (seed: number): (below: number) => number {
   let state = seed
   return (below) => {

@@ -12,7 +12,7 @@ import { featureFolder } from '../support/features.ts'
 
 const root = join(import.meta.dirname, '..', '..')
 
-/** All features except the bridge, which needs a backend. */
+/** All features except the bridge to the backend, because the bridge needs a backend. */
 const features = globSync('features/*/index.ts', { cwd: root }).map((file) => basename(dirname(file))).filter((name) => name !== 'laravel-bridge')
 
 const get = async ({ url }: TestServer, path: string) => {

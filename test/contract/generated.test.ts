@@ -21,10 +21,10 @@ import { dtlsParameters, rtpCapabilities, rtpParameters } from '../support/rtp.t
 // CONTRACT_SEED changes the generated data; CONTRACT_RUNS sets the number of runs (generated.long.ts).
 const firstSeed = Number(process.env.CONTRACT_SEED ?? 20_260_101)
 const numRuns = Number(process.env.CONTRACT_RUNS ?? 4)
-/** Returns a fixed seed per name. */
+/** Derives a seed from a name, so that each name always has the same seed. */
 const seedOf = (name: string) => [...name].reduce((hash, character) => Math.imul(hash, 31) + character.codePointAt(0)! | 0, firstSeed)
 
-/** Checks a property. The failure message says how to repeat the run. */
+/** Checks a property. If the property fails, the message says how to repeat the run. */
 async function holds<Ts extends [unknown, ...unknown[]]> (name: string, property: fc.IAsyncProperty<Ts>, runs = numRuns): Promise<void> {
   try {
     await fc.assert(property, { seed: seedOf(name), numRuns: runs, endOnFailure: true, maxSkipsPerRun: 1000 })
@@ -50,8 +50,8 @@ const asyncapi = readAsyncApi(await read('/docs/asyncapi.json') as AsyncApi)
 const openapi = await read('/docs/openapi.json') as OpenApiDocument
 const clients = [await server.connect(1), await server.connect(2), await server.connect(3)]
 
-// Placeholders for ids, which are known only when a request is sent. A placeholder contains an owner (the sender or any
-// client), a name and a number.
+// Placeholders stand for ids that are known only when a request is sent. A placeholder contains an owner (the sender or
+// any client), a name and a number.
 const owned = new Map<TestClient, Map<string, string[]>>()
 const placeholder = (name: string) => fc.tuple(fc.constantFrom('own', 'own', 'own', 'any'), fc.nat(7)).map(([whose, n]) => `@${whose}.${name}:${n}`)
 const idsOf = (name: string, client?: TestClient) => client === undefined ? [...owned.values()].flatMap((ids) => ids.get(name) ?? []) : owned.get(client)?.get(name) ?? []
@@ -83,8 +83,8 @@ const named: Readonly<Record<string, fc.Arbitrary<Json>>> = {
 }
 
 /**
- * Plausible values for particular requests. They override {@link named}. The kicked user (99) does not exist, because
- * a kicked client could not send any more requests.
+ * Plausible values for particular requests. They override {@link named}. The test kicks a user who does not exist (99),
+ * because a kicked client could not send any more requests.
  */
 const namedOf: Readonly<Record<string, typeof named>> = { 'room:kick': { ...named, userId: oneOf(99) } }
 
@@ -160,7 +160,7 @@ async function tryRequest (t: Test, { type, data, fits, reply }: DocumentedReque
   await holds(type, fc.asyncProperty(sender, nearly(valid), async (n, data) => {
     const client = clients[n] as TestClient
     const sent = filled(data, client)
-    // Skip null, which counts as no data. Skip frames so large that the server would close the connection.
+    // Skip null, which counts as no data. Skip frames that are so large that the server would close the connection.
     fc.pre(sent !== null && fits(sent) !== undefined && Buffer.byteLength(JSON.stringify(sent)) < largestFrame - 200)
     const answer = await client.request(type, sent)
     expect(asyncapi.refused(answer), `the reply to ${type} ${JSON.stringify(sent).slice(0, 500)}`, answer)
@@ -179,7 +179,7 @@ t.test('events that no request triggers match their documentation', async (t) =>
   await ada.ok('gift:send', { giftId: 1, recipientId: 2 })
   await ada.event('gift:error')
   mend()
-  // Killing the media workers resets the room's audio.
+  // Kill the media workers, so that the server resets the room's audio.
   for (const { pid } of app.sfu.workers()) process.kill(pid, 'SIGKILL')
   await Promise.all(clients.map((client) => client.event('media:reset')))
   await until(() => app.sfu.ready)
@@ -193,14 +193,14 @@ const parameters: Readonly<Record<string, fc.Arbitrary<Json>>> = {
   name: oneOf('chat', 'gifts', 'auto-close', 'nothing'),
   cascade: oneOf('true', 'false'),
   token: oneOf('no token', tokenFor(9)),
-  // With a longer deadline, the response would wait until the clients leave.
+  // The deadline is 0, because otherwise, the response would arrive only after the clients have left.
   deadlineSeconds: fc.constant(0)
 }
 /** Request bodies by path, for routes whose schema is too general because the settings depend on the feature. */
 const bodies: Readonly<Record<string, fc.Arbitrary<Json>>> = {
   '/admin/features/{name}/config': oneOf({}, {}, { history: null }, { history: 20 }, { nothing: 1 })
 }
-/** Order in which the methods are tested: reversible changes first. */
+/** The order in which the HTTP methods are tested: first those with reversible changes. */
 const order = ['GET', 'PATCH', 'POST', 'DELETE']
 const routes = readOpenApi(openapi).sort((a, b) => Number(a.path === '/admin/drain') - Number(b.path === '/admin/drain') || order.indexOf(a.method) - order.indexOf(b.method))
 
@@ -245,10 +245,10 @@ async function tryRoute (t: Test, route: DocumentedRoute): Promise<void> {
 }
 
 let calls = 0
-/** Distributes the calls over many addresses to stay below the per-address rate limit. */
+/** Distributes the calls over many client addresses, so that no address reaches the rate limit. */
 const nextAddress = () => `10.0.${Math.floor(++calls / 250)}.${calls % 250}`
 
-/** @throws if the response differs from the document */
+/** @throws if the response does not match the OpenAPI document */
 async function send (route: DocumentedRoute, { parameters, body }: Call, withKey = true): Promise<{ status: number, code: string | undefined }> {
   const path = route.path.replaceAll(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(String(parameters[name])))
   const query = new URLSearchParams(route.parameters.filter(({ in: where, name }) => where === 'query' && name in parameters).map(({ name }) => [name, String(parameters[name])]))

@@ -63,7 +63,7 @@ onBothStores(t, 'sends room:presence once per second in a big room', async (t, e
   t.same(now(), expected.filter((id) => id !== '1'))
   t.same(seen.faults, [], 'no user joins or leaves twice')
   t.ok(onceASecond(seen.presences, seen.begin), `${seen.begin}: ${seen.presences.join()}`)
-  // Joins and leaves have individual events only while the room is small.
+  // The server sends an event per join and per leave only while the room is small.
   const single = watcher.events.filter(({ type }) => type === 'room:userJoined' || type === 'room:userLeft')
   t.ok(single.length <= 8, `${single.length} events for individual users`)
 })
@@ -113,7 +113,7 @@ t.test('loses no user when the room becomes small', async (t) => {
   for (const client of [bob, eve]) await client.ok('room:join', { roomId: 'r1' })
   await until(() => seen.there.size === 3)
 
-  // Within one second, Eve leaves the big room and rejoins once the room is small.
+  // Eve leaves the room while the room is big, and rejoins less than a second later, when the room is small.
   await eve.ok('room:leave')
   await bob.ok('room:leave')
   await eve.ok('room:join', { roomId: 'r1' })

@@ -12,7 +12,7 @@ import { rtpParameters } from '../support/rtp.ts'
 import { chromiumOffer } from '../features/whip/offers.ts'
 
 /**
- * Opens a connection that must be rejected.
+ * Opens a connection that the server must reject.
  *
  * @returns the status and error of the response
  */
@@ -287,7 +287,7 @@ t.test('all servers and connection types share one count of wrong PINs', async (
   t.equal(codes.filter((code) => code === 'RATE_LIMITED').length, 4)
   for (let i = 0; i < 8; i++) t.equal(await attempt(i), 'RATE_LIMITED')
 
-  // After the PIN is changed, clients reconnect with the old one.
+  // After the PIN is changed, clients reconnect with the old PIN.
   const admin = await servers[1].connect('admin')
   await admin.ok('room:join', { roomId: 'pin', pin: '1234' })
   await owner.ok('room:setRole', { userId: 'admin', role: 'admin' })
@@ -310,7 +310,7 @@ t.test('rejects . and .. as ids', async (t) => {
   await ada.ok('room:join', { roomId: '...' })
   for (const id of ['.', '..']) {
     for (const [method, path] of [['GET', '/admin/rooms/'], ['GET', '/admin/users/'], ['DELETE', '/admin/rooms/r1/bans/']] as const) {
-      // HTTP clients remove these segments from URLs, so use `inject`.
+      // HTTP clients remove the segments `.` and `..` from URLs, so use `inject`.
       const { statusCode } = await server.app.inject({ method, url: path + id, headers: { authorization: `Bearer ${adminKey}` } })
       t.ok(statusCode === 400 || statusCode === 404, `${method} ${path}${id}: ${statusCode}`)
     }

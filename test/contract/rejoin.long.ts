@@ -5,8 +5,8 @@ import { tokenFor } from '../support/build.ts'
 import { startServer } from '../support/process.ts'
 import { redisDatabase } from '../support/redis.ts'
 
-// All members of a killed server rejoin on another server at the same moment. The clients parse only replies, because
-// 2,500 full clients would need more CPU than the server.
+// All members of a killed server rejoin on another server at the same moment. To save CPU time, the clients parse only
+// replies.
 
 const members = 2500
 
@@ -38,7 +38,7 @@ t.test('2,500 members of a killed server rejoin within 10 s', async (t) => {
     return await promise
   }
 
-  /** @returns the highest number of participants in a join reply */
+  /** @returns the highest number of participants that a join reply contains */
   async function enterAll (address: string): Promise<number> {
     return Math.max(...await Promise.all(tokens.map((token) => enter(address, token))))
   }

@@ -23,7 +23,7 @@ t.test('each request receives one reply with its id', async (t) => {
   const ids = Array.from({ length: 120 }, (_, i) => i % 3 ? 1000 + i : `text ${i}`)
   ids.forEach((id, i) => ada.send({ id, type: types[i % types.length], data }))
   await until(() => frames.filter((frame) => 'ok' in frame).length >= ids.length)
-  // A duplicate reply would have arrived before this one.
+  // A duplicate reply would have arrived before this reply.
   await ada.ok('room:join', { roomId: 'r1' })
   await ada.ok('transport:create', { type: 'producer' })
 

@@ -46,7 +46,7 @@ t.test('allows a sustained rate of messages up to the limit', async (t) => {
     }
     return client
   }
-  // Send at half the allowed rate, to leave room for bursts when a busy machine catches up.
+  // Send at half the allowed rate, so that bursts on a busy machine stay within the limit.
   await (await send(50, 2000)).flush()
   t.same(await (await send(200, 5000)).closed, { code: 4429, reason: 'FLOODING' })
 })

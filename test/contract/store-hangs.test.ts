@@ -11,11 +11,11 @@ for (const type of ['room:leave', 'room:join']) {
     if (type === 'room:leave') await ada.ok('room:join', { roomId: 'r1' })
     redis.process.kill('SIGSTOP')
     await ada.request(type, { roomId: 'r1' })
-    // Redis now executes the request, but the caller has already timed out.
+    // Redis executes the request only now, after the call has timed out.
     redis.process.kill('SIGCONT')
     await until(() => server.app.store.check().then(() => true, () => false))
     await until(async () => (await server.app.store.getRoom('r1')) === undefined)
-    // The room's index entry is removed after its keys.
+    // The store removes the keys of the room first, and the room's entry in the index of empty rooms later.
     await until(async () => (await server.app.store.listEmptyRooms(Date.now(), 10)).length === 0)
     t.pass('the room is not listed as empty')
   })

@@ -16,7 +16,7 @@ const Refused = createError('TEST_REFUSED', 'Number %s is refused', 409)
 /**
  * Runs the tests that every implementation of server-to-server requests must pass.
  *
- * @param make returns the requesting server's cluster and the responding server's cluster; both may belong to one
+ * @param make returns the `Cluster` objects of the requesting server and the responding server, which may be the same
  *   server
  */
 export function clusterRequestsContract (t: Test, make: (t: Test) => Promise<{ asker: Cluster, answerer: Cluster, answererId: string }>): void {

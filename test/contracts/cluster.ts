@@ -21,7 +21,7 @@ export function locksContract (t: Test, make: (t: Test) => Promise<Locks>): void
 /**
  * Runs the tests that every implementation of server leases must pass.
  *
- * @param make creates the leases of `node-a`, which has not sent a heartbeat
+ * @param make creates the `NodeLeases` object of the server `node-a`, which has not sent a heartbeat
  */
 export function leasesContract (t: Test, make: (t: Test) => Promise<NodeLeases>): void {
   t.test('a server that sends heartbeats is alive', async (t) => {

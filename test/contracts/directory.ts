@@ -4,7 +4,7 @@ import type { SessionDirectory } from '../../plugins/directory/directory.ts'
 /**
  * Runs the tests that every session directory must pass.
  *
- * @param make creates an empty directory that treats the server `node-a` as alive and is closed after the test
+ * @param make creates an empty session directory that treats the server `node-a` as alive and is closed after the test
  */
 export function directoryContract (t: Test, make: (t: Test) => Promise<SessionDirectory>): void {
   t.test('finds all sessions of a user', async (t) => {

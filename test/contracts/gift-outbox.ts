@@ -31,8 +31,8 @@ const nothing = { queued: 0, deadLetters: 0, failed: 0, ledger: 0 }
 /**
  * Runs the tests that every gift outbox must pass.
  *
- * @param make creates an empty outbox that is closed after the test; it keeps at most `kept` gifts in the ledger and
- *   `kept` failed gifts
+ * @param make creates empty outboxes that are closed after the test and keep at most `kept` gifts in the ledger and at
+ *   most `kept` failed gifts
  */
 export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => Promise<OutboxUnderTest>): void {
   t.test('queues, takes and settles a gift', async (t) => {
@@ -344,7 +344,7 @@ const commands: fc.Arbitrary<Command>[] = [
     toString: () => `take ${size} for ${lease}`
   })),
   fc.tuple(fc.nat(), fc.array(outcomes, { minLength: 1, maxLength: 5 }), fc.boolean()).map(([which, list, second]): Command => ({
-    // By now, the batch may have been settled, or another worker may hold its lease.
+    // At this point, the batch may already be settled, or another worker may hold the lease of the batch.
     check: (model) => model.batches.length > 0,
     async run (model, { a, b, clock }) {
       const batch = model.batches[which % model.batches.length] as Batch

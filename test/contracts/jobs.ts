@@ -54,14 +54,14 @@ export function jobStoreContract (t: Test, make: (t: Test) => Promise<JobStore>)
     await store.schedule('a', 'k', 1500)
     await store.schedule('a', 'k', 3000)
     t.same(await store.takeDue('a', 2000, 10, 60_001), [], 'the two runs are not concurrent')
-    // A job that waits for its current run to end does not delay other jobs.
+    // While the next run of job `k` waits for the end of the current run, other jobs run without delay.
     await store.schedule('a', 'other', 1800)
     const [other] = await store.takeDue('a', 2000, 1, 60_002)
     t.match(other, { key: 'other' })
     if (job) await store.settle('a', job)
     const [again] = await store.takeDue('a', 2000, 10, 60_003)
     t.match(again, { key: 'k' })
-    // The job runs at the earlier of the retry time and the new time.
+    // A job that has both a scheduled time and a retry time runs at the earlier time.
     await store.schedule('a', 'k', 5000)
     if (again) await store.settle('a', again, 9000)
     t.same(await store.takeDue('a', 4999, 10, 60_004), [])

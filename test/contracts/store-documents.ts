@@ -27,11 +27,11 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Room
     t.same(await store.getMembers('r1', ['1']), [undefined])
   })
 
-  /** Returns a function that swaps the document `d` of r1. */
+  /** Returns a function that replaces the document `d` of room r1 by compare-and-swap. */
   const swapping = (store: RoomStore) => (expected: string, state?: unknown) =>
     store.swapDocument({ roomId: 'r1', name: 'd', expected, state: state === undefined ? undefined : JSON.stringify(state) })
 
-  /** Returns a function that changes the document `d` of r1 and returns the new version. */
+  /** Returns a function that changes the document `d` of room r1 and returns the document's new version. */
   const changing = (store: RoomStore) => async (expected: string, state: unknown): Promise<string> => {
     const result = await swapping(store)(expected, state)
     if (!result.swapped) throw new Error(`The version is ${result.version}`)
@@ -55,7 +55,7 @@ export function storeDocumentsContract (t: Test, make: (t: Test) => Promise<Room
     t.same(await swap(one, [2]), { swapped: false, version: two, state: '[2]' })
     t.same(await store.readDocuments(['r1'], 'd'), ['[2]'])
 
-    // Without a new state, the swap only compares the version.
+    // A swap without a new state only compares the versions.
     t.same(await swap(two), { swapped: true, version: two })
     for (const expected of [one, '?', '', '1000.0']) t.same(await swap(expected), { swapped: false, version: two, state: '[2]' }, expected)
     t.same(await store.swapDocument({ roomId: 'r1', name: 'other', expected: '1000.0' }), { swapped: true, version: '1000.0' }, 'each name identifies a separate document')

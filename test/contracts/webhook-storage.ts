@@ -3,7 +3,7 @@ import { v7 } from 'uuid'
 import type { QueuedEvent } from '../../features/webhooks/events.ts'
 import type { Delivery, WebhookStorage } from '../../features/webhooks/queue.ts'
 
-/** Two storages that share their data and one clock. */
+/** Two `WebhookStorage` objects that share their data and one clock. */
 export interface StoragesUnderTest {
   a: WebhookStorage
   b: WebhookStorage
@@ -17,9 +17,12 @@ const eventAt = (queuedAt: number): QueuedEvent => ({ id: v7({ seq: ++made }), q
 const texts = (events: readonly QueuedEvent[]) => events.map(({ body }) => body)
 const bodies = (deliveries: readonly Delivery[]) => deliveries.map(({ event }) => event.body)
 
-/** @param make creates an empty storage that has the limits in {@link storageLimits} and is closed after the test */
+/**
+ * @param make creates empty `WebhookStorage` objects that have the limits in {@link storageLimits} and are closed after
+ *   the test
+ */
 export function webhookStorageContract (t: Test, make: (t: Test) => Promise<StoragesUnderTest>): void {
-  /** Adds events to the current version of a room. */
+  /** Commits events of a room, based on the room's current version. */
   async function add (storage: WebhookStorage, roomId: string, events: readonly QueuedEvent[], targets = ['one']) {
     const { version } = await storage.readRoom(roomId, [])
     return await storage.commitRoom({ roomId, version, set: new Map([['room', '{}']]), remove: new Set(), events }, targets)

@@ -44,11 +44,11 @@ t.test('the command of the Redis container requires the password', async (t) => 
 
 t.test('the coturn example denies special networks and has quotas', async (t) => {
   const [config = ''] = /# \/etc\/turnserver\.conf[\s\S]*?```/.exec(read('docs/deployment.md')) ?? []
-  // The special networks must be denied even without the rules that deny all addresses.
+  // Even without the rules that deny all addresses, the configuration must deny the special networks.
   const ranges = [...config.matchAll(/^denied-peer-ip=(\S+?)-(\S+)$/gm)].map(([, from = '', to = '']) => [from, to] as const)
   const everything = ranges.filter(([from, to]) => (from === '0.0.0.0' && to === '255.255.255.255') || (from === '::' && to.startsWith('ffff')))
   t.equal(everything.length, 2, 'the example allows only the address of the audio server')
-  // BlockList would apply the range of IPv4-mapped addresses to all IPv4 addresses.
+  // Skip the range of IPv4-mapped addresses, because `BlockList` would apply this range to all IPv4 addresses.
   const mapped = '::ffff:0:0'
   const denied = new BlockList()
   for (const [from, to] of ranges.filter((range) => !everything.includes(range) && range[0] !== mapped)) denied.addRange(from, to, isIPv6(from) ? 'ipv6' : 'ipv4')

@@ -62,7 +62,9 @@ export async function checkImage (t: Test, app: string): Promise<void> {
   })
 }
 
-/** Checks that missing pages affect only the stage, and that logs are JSON if pino-pretty is not installed. */
+/**
+ * Checks that missing pages affect only the `stage` feature, and that logs are JSON if pino-pretty is not installed.
+ */
 export async function checkWithoutPages (t: Test, app: string): Promise<void> {
   await rm(join(app, 'features/stage/.built'), { recursive: true })
   const production = startIn(t, app)('auth,media,stage')

@@ -15,7 +15,7 @@ import { removeUnused } from '../../scripts/setup/dependencies.mjs'
 const run = promisify(execFile)
 const root = resolve(import.meta.dirname, '..', '..')
 
-/** Path of this checkout's media worker. Tests use it instead of downloading or building the image's own worker. */
+/** Path of the media worker that tests use instead of downloading or building one for the image. */
 export const mediaWorker = process.env.MEDIASOUP_WORKER_BIN ?? join(root, 'node_modules/mediasoup/worker/out/Release/mediasoup-worker')
 
 interface Step {
@@ -37,13 +37,18 @@ async function readStages (): Promise<Stages> {
   return stages
 }
 
-/** Matches the steps to skip: they need root or Debian packages, or check the media worker, which this build lacks. */
+/**
+ * Matches the steps to skip: steps that need root or Debian packages, and the check of the image's own media worker.
+ */
 const needsContainer = /^(apt-get|mkdir -p data|node_modules\/mediasoup\/worker)/
 
 export interface ImageOptions {
-  /** Functions by stage name. Each copies files into the stage's folder to speed up the stage's first step. */
+  /**
+   * For some Dockerfile stages, a function that copies files into the stage's folder to speed up the stage's first
+   * step.
+   */
   prepare?: Record<string, (folder: string) => Promise<void>>
-  /** Functions by stage name. Each fills the stage's folder; the stage's steps are skipped. */
+  /** For some Dockerfile stages, a function that fills the stage's folder in place of the stage's steps. */
   replace?: Record<string, (folder: string) => Promise<void>>
 }
 
@@ -65,7 +70,7 @@ export async function buildImage (t: Test, { prepare = {}, replace = {} }: Image
       await replacement(app)
       continue
     }
-    // A base image from the registry has no /app.
+    // If the base is an earlier stage, copy its folder. A base image from the registry has no folder.
     if (existsSync(join(base, from))) await run('cp', ['-a', `${join(base, from)}/.`, app])
     await prepare[name]?.(app)
     const env: Record<string, string> = {}
@@ -115,12 +120,12 @@ export async function copyProductionPackages (folder: string): Promise<void> {
   await writeFile(join(folder, 'node_modules', '.set-up'), `${createHash('sha256').update(lock).digest('hex')} production\n`)
 }
 
-/** Copies this checkout's build of the stage's pages instead of building them. */
+/** Copies the built pages of the `stage` feature from this checkout, so that the image build can skip this step. */
 export async function copyPages (folder: string): Promise<void> {
   await cp(join(root, 'features/stage/.built'), join(folder, 'features/stage/.built'), { recursive: true })
 }
 
-/** @returns the size on disk in megabytes, without the media worker */
+/** @returns the size of a folder on disk in megabytes, without the media worker */
 export async function sizeOf (folder: string): Promise<number> {
   const entries = await readdir(folder, { recursive: true, withFileTypes: true })
   const sizes = await Promise.all(entries

@@ -1,7 +1,8 @@
 import t from 'tap'
 import { printResult, rollingRestart } from './rolling-restart.ts'
 
-// rolling-restart.long.ts uses 100 clients and separate server processes, and limits the longest gap and silence.
+// rolling-restart.long.ts uses 100 clients and separate server processes, and also limits the longest gap between
+// messages and the longest silence.
 
 t.test('clients behind nginx do not notice a rolling restart', async (t) => {
   const result = await rollingRestart(t, { clients: 4, talkers: 2, drainSeconds: 2, inProcess: true })

@@ -21,9 +21,9 @@ interface Witness {
   seatIndex: number
   /** The sound that the client receives; undefined if the client has no audio. */
   sound: Sound | undefined
-  /** State changes of the room and of the audio since the start. */
+  /** The states that the client's room and audio have entered since the start. */
   states: string[]
-  /** Whether the client's seat was ever reported as free. */
+  /** True if an event has reported the client's seat as free. */
   lostSeat: boolean
   /** The longest time between two messages in the room, in milliseconds. */
   longestGapMs: number
@@ -38,7 +38,7 @@ export interface RestartResult {
   changes: string[]
   /** The longest time without a message, minus the interval between messages, in milliseconds. */
   worstGapMs: number
-  /** The longest silence of the other talker in a room, in milliseconds. */
+  /** The longest time for which a talker did not hear the room's other talker, in milliseconds. */
   worstSilenceMs: number
   seatsKept: number
   /** How long each server took to stop, in seconds. */
@@ -76,15 +76,15 @@ async function enter (t: Test, url: string, number: number, talks: boolean): Pro
 
 export interface RestartOptions {
   clients: number
-  /** Number of clients that send a tone and listen: two per room, so an even number. */
+  /** Number of clients that send a tone and listen. The number is even, because each room has two such clients. */
   talkers?: number
   servers?: number
   drainSeconds: number
-  /** Whether the servers run in this process. */
+  /** True if the servers run in this process instead of separate processes. */
   inProcess?: boolean
 }
 
-/** Starts a server on a port, in this process or in another one. */
+/** Starts a server on a port, in this process or in a separate process. */
 async function start (t: Test, port: number, env: Record<string, string>, inProcess: boolean): Promise<{ url: string, stop (): Promise<unknown> }> {
   if (inProcess) {
     const { app, url, close } = await build(t, { port, env })
@@ -136,7 +136,7 @@ export async function rollingRestart (t: Test, { clients, talkers = 0, servers: 
   // One member of each room sends a chat message per tick.
   const speakers = witnesses.filter((_, number) => number % seatsPerRoom === 0)
   const ticker = setInterval(() => {
-    for (const { room } of speakers) room.connection.request('chat:message', { content: 'tick' }).catch(() => { /* Ignored: the other clients detect the gap. */ })
+    for (const { room } of speakers) room.connection.request('chat:message', { content: 'tick' }).catch(() => { /* A failed request is ignored, because the other clients detect the missing message. */ })
   }, tickMs)
   t.teardown(() => clearInterval(ticker))
   const everybodyHears = async () => {

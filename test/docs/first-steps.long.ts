@@ -1,3 +1,3 @@
-// Runs test/docs/first-steps.test.ts with a build of the pages, as after a real clone.
+// Runs test/docs/first-steps.test.ts without prebuilt pages: `npm start` builds the pages, as in a real clone.
 process.env.BUILD_PAGES = 'true'
 await import('./first-steps.test.ts')

@@ -21,10 +21,11 @@ t.test("the first steps connect two windows that receive each other's audio", as
   const folder = t.testdir({})
   execFileSync('git', ['clone', '--quiet', '--depth', '1', `file://${root}`, 'flylive-audio-server'], { cwd: folder })
   const clone = join(folder, 'flylive-audio-server')
-  // Installing the packages would take minutes. Another test covers the installation.
+  // Link the installed packages, because an installation would take minutes. Another test covers the installation.
   symlinkSync(join(root, 'node_modules'), join(clone, 'node_modules'))
   t.equal(existsSync(join(clone, 'features/stage/.built')), false)
-  // Building the pages takes several seconds. first-steps.long.ts sets BUILD_PAGES.
+  // Copy prebuilt pages, because a build takes several seconds. If first-steps.long.ts sets BUILD_PAGES, `npm start`
+  // builds the pages.
   if (process.env.BUILD_PAGES === undefined) cpSync(await buildPages(() => {}).then(dirname), join(clone, 'features/stage/.built'), { recursive: true })
 
   const port = await freePort()
@@ -57,7 +58,7 @@ t.test("the first steps connect two windows that receive each other's audio", as
   const open = async (browser: typeof adasBrowser, address: string) => {
     const page = await (await browser.newContext({ permissions: ['microphone', 'clipboard-read', 'clipboard-write'], reducedMotion: 'reduce' })).newPage()
     await page.goto(address)
-    // The document omits this step: the test sends a tone, which noise suppression would remove.
+    // Turn off noise suppression, which would remove the test's tone. The document does not contain this step.
     await page.getByLabel('Original sound').check()
     return page
   }

@@ -20,7 +20,8 @@ for (const { number, result, by } of rows) {
   t.ok(['met', 'operator', 'not applicable', 'accepted'].includes(result), `${number}: ${result}`)
   t.ok(by.length > 3, `${number} has a reason`)
   let file = ''
-  // Matches a file in backticks or a quoted test title. The preceding test file must contain the title.
+  // Matches a file in backticks or a quoted test title. A test title must occur in the test file whose path precedes
+  // the title.
   for (const [, path, title] of by.matchAll(/`((?:test|plugins|features|config|routes|scripts)\/[^`\s]*|server\.ts)`|(?<=[`"],? )"([^"]+)"/g)) {
     if (path !== undefined) {
       file = path

@@ -13,7 +13,7 @@ import { until } from '../support/retry.ts'
 const root = join(import.meta.dirname, '..', '..')
 const text = readFileSync(join(root, 'docs', 'writing-features.md'), 'utf8')
 const blocks = (language: string) => [...text.matchAll(new RegExp(`^\`\`\`${language}\n([^]+?)^\`\`\`$`, 'gm'))].map(([, code = '']) => code)
-/** Returns the file name in the first line of a code block, if there is one. */
+/** Returns the file name in the first line of a code block, or undefined if this line contains no file name. */
 const fileOf = (code: string) => /^\/\/ (\S+)\n/.exec(code)?.[1]
 
 t.test('the guide shows the feature that feature:new writes', async (t) => {

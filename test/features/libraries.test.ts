@@ -4,7 +4,7 @@ import t from 'tap'
 
 const root = join(import.meta.dirname, '../..')
 
-/** @returns which libraries Node loads when it imports a file in a separate process */
+/** @returns the libraries that Node loads when a separate process imports a file */
 function librariesOf (file: string): string[] {
   const code = `import { registerHooks } from 'node:module'
 const loaded = new Set()

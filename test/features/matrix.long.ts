@@ -4,13 +4,13 @@ import { globSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 
-// Disables each feature in turn and runs the tests that do not need it; they must still pass. Without auth, no test can
+// Disables each feature in turn. All tests that do not need the feature must still pass. Without auth, no test can
 // connect; matrix.test.ts covers this case.
 
 const root = join(import.meta.dirname, '..', '..')
 const features = readdirSync(join(root, 'features')).filter((name) => name !== 'auth').sort()
 
-/** Features that a test file needs besides the one that it tests. */
+/** By test file, the features that the file needs in addition to the feature under test. */
 const alsoNeed: Record<string, readonly string[]> = {
   'test/client/node-audio.test.ts': ['media'],
   'test/client/seats.test.ts': ['seats'],

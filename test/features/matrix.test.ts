@@ -14,8 +14,8 @@ import { startReceiver, webhookEnv } from '../support/webhook-receiver.ts'
 import type { Receiver } from '../support/webhook-receiver.ts'
 
 // Checks that each feature can be disabled: the server starts, the other features keep working, and the messages of the
-// disabled feature return FEATURE_DISABLED. On each server, several features that do not use each other are disabled.
-// On each server in matrix-pairs.long.ts, only one feature is disabled.
+// disabled feature return FEATURE_DISABLED. To save time, a server may lack several features that do not use each
+// other. In matrix-pairs.long.ts, each server lacks only one feature.
 
 const folder = join(import.meta.dirname, '..', '..', 'features')
 const features = readdirSync(folder).sort()
@@ -29,7 +29,10 @@ interface Scene {
   joined: Record<string, unknown>[]
 }
 
-/** For each feature, `on` checks that it works, and `off` checks how the other features behave without it. */
+/**
+ * For each feature, `on` checks that the feature works, and `off` checks how other features behave while the feature is
+ * disabled.
+ */
 const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?: (t: Test, scene: Scene) => Promise<void> }> = {
   auth: {
     async on (t, { server }) {
@@ -229,11 +232,14 @@ const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?
   }
 }
 
-/** If true, each server lacks only one feature, and all slow checks run. Set by matrix-pairs.long.ts. */
+/** True if each server lacks only one feature and the slow checks run on every server. Set by matrix-pairs.long.ts. */
 const allPairs = process.env.ALL_PAIRS !== undefined
-/** Features whose checks are slow. Unless `allPairs` is true, these checks run only while all features are on. */
+/**
+ * Features whose `on` checks are slow. Unless `allPairs` is true, these checks run only on the server that has all
+ * features.
+ */
 const slow = ['auto-close', 'broadcast', 'docs', 'recording']
-/** The disabled features of each server. */
+/** For each server, the features that are disabled on it. */
 const absences = allPairs
   ? features.map((name) => [name])
   : [

@@ -12,13 +12,13 @@ import { until } from '../support/retry.ts'
 
 const preload = { NODE_OPTIONS: `--import=${join(import.meta.dirname, '../support/wall-clock.ts')}` }
 const sign = createSigner({ key: jwtSecret })
-/** Signs a token with `iat` and `nbf` from a correct clock. A server with a slow clock must accept it. */
+/** Signs a token with `iat` and `nbf` from a correct clock. A server with a slow clock must accept the token. */
 function tokenOf (userId: number): string {
   const now = Math.floor(Date.now() / 1000)
   return sign({ id: userId, name: `User ${userId}`, nbf: now, exp: now + 86_400 })
 }
 
-/** Starts a server whose clock `env` can change (CLOCK_SHIFT_MS, CLOCK_STEP_MS). */
+/** Starts a server. The variables CLOCK_SHIFT_MS and CLOCK_STEP_MS in `env` can change the server's clock. */
 async function start (t: Test, env: Record<string, string>) {
   const server = startServer(t, { FEATURES: 'auth,seats,chat,auto-close', ...preload, ...env })
   const url = await server.url
@@ -109,7 +109,7 @@ function stepEnv (step: number) {
   return { CLOCK_STEP_MS: String(step), SEAT_GRACE_SECONDS: '1', EMPTY_ROOM_SECONDS: '1', RATE_LIMIT_MESSAGES_PER_MINUTE: '2' }
 }
 
-/** Changes a server's clock while deadlines are pending, and checks that they still expire in time. */
+/** Changes a server's clock while deadlines are pending, and checks that the deadlines still expire in time. */
 async function deadlinesHold (t: Test, server: Awaited<ReturnType<typeof start>>): Promise<void> {
   const [ada, bob, carl] = [await server.connect(1), await server.connect(2), await server.connect(3)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'steps' })
@@ -132,7 +132,7 @@ async function deadlinesHold (t: Test, server: Awaited<ReturnType<typeof start>>
   await until(() => /clock (was changed|differs)/.test(server.output()))
 }
 
-/** ALL_STEPS (clock.long.ts) selects all changes on both stores. */
+/** If ALL_STEPS is set (clock.long.ts), the test makes all clock changes on both stores. */
 const steps = process.env.ALL_STEPS === undefined ? [7_200_000] : [-3_600_000, 7_200_000]
 for (const step of steps) {
   const onStores = process.env.ALL_STEPS === undefined ? onStore('memory') : onBothStores

@@ -19,7 +19,7 @@ function packagesOf (file: string): string[] {
     .filter((name) => !own.includes(name))
 }
 
-// All packages are installed when the tests run, so no other test would notice a missing one.
+// All packages are installed when the tests run, so no other test would notice a missing package.
 t.test('`npm start` installs every package that the server and its pages import', async (t) => {
   const installed = new Set([...Object.keys(dependencies), ...startTools as string[]])
   const files = globSync('{plugins,features,routes,config,client}/**/*.{ts,vue}', { cwd: root, exclude: (path) => path.includes('node_modules') })

@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path'
 const root = join(import.meta.dirname, '..', '..')
 
 /**
- * Runs a program of this checkout.
+ * Runs a script of this checkout with Node.
  *
  * @returns the exit code and output
  */

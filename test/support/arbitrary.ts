@@ -4,7 +4,7 @@ import { z } from 'zod'
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json }
 type Schema = Record<string, unknown>
 
-// Used instead of fast-check's units `binary` and `grapheme`, whose tables take half a second of CPU time to build.
+// Replaces fast-check's units `binary` and `grapheme`, because building their tables takes half a second of CPU time.
 /** Any code point except surrogates. */
 export const codePoint = fc.integer({ min: 0, max: 0x10f7ff }).map((n) => String.fromCodePoint(n < 0xd800 ? n : n + 0x800))
 /** Characters that users see. */
@@ -38,7 +38,7 @@ export const garbage: fc.Arbitrary<Json> = fc.oneof(
 /**
  * Generates data that matches a Zod schema.
  *
- * @param named arbitraries by property name, used for most values of these properties
+ * @param named arbitraries by property name; an arbitrary generates most values of the property with that name
  */
 export function fitting (schema: z.ZodType, named: Readonly<Record<string, fc.Arbitrary<Json>>> = {}): fc.Arbitrary<Json> {
   return build(z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' }) as Schema, named)
@@ -48,7 +48,7 @@ export function fitting (schema: z.ZodType, named: Readonly<Record<string, fc.Ar
  * Generates data that matches a JSON Schema taken from an API document.
  *
  * @param components schemas for `$ref`, by name
- * @param named arbitraries by property name, used for most values of these properties
+ * @param named arbitraries by property name; an arbitrary generates most values of the property with that name
  */
 export function fittingJson (schema: object, components: Readonly<Record<string, object>>, named: Readonly<Record<string, fc.Arbitrary<Json>>> = {}): fc.Arbitrary<Json> {
   return build(inlined(schema, components) as Schema, named)

@@ -20,20 +20,23 @@ const status = z.object({ is_live: z.boolean(), participant_count: z.int().min(0
 
 export type Transaction = z.output<typeof transaction>
 export type Status = z.output<typeof status>
-/** The calls in the backend's contract; `other` stands for any other call. */
+/** The calls in the backend's contract; `other` represents all calls that are not in the contract. */
 export type CallName = 'gifts' | 'status' | 'room' | 'role' | 'other'
 
-/** A fault. It affects the next `times` matching requests or, without `times`, all of them until it is removed. */
+/**
+ * A fault that affects the next `times` matching requests. Without `times`, the fault affects all matching requests
+ * until it is removed.
+ */
 export interface Fault {
   /** Call to affect. Default: all calls. */
   call?: CallName | undefined
-  /** Affects only calls whose path contains this string. */
+  /** The fault affects only calls whose path contains this string. */
   path?: string | undefined
   /**
    * `slow` responds after `ms`. `status` responds with `status`. `hang` never responds. `reset` closes the connection
-   * before it executes the call; `reset-after` executes the call first. `stall` executes the call and stops in the
-   * middle of the response. `malformed` executes the call and returns a body that violates the contract. `reject` fails
-   * gifts with `code` and `reason`.
+   * without executing the call. `reset-after` executes the call and then closes the connection. `stall` executes the
+   * call and stops in the middle of the response. `malformed` executes the call and returns a body that violates the
+   * contract. `reject` fails gifts with `code` and `reason`.
    */
   kind: 'slow' | 'status' | 'hang' | 'reset' | 'reset-after' | 'stall' | 'malformed' | 'reject'
   /** Delay before the call is executed, in milliseconds. */
@@ -48,7 +51,7 @@ export interface Fault {
 
 export interface LedgerEntry {
   transaction: Transaction
-  /** Number of times the gift was charged. More than once would be a bug in this backend. */
+  /** Number of times the gift was charged. A number above 1 would be a bug in this backend. */
   applied: number
   /** Number of requests that contained the gift. */
   received: number
@@ -87,7 +90,7 @@ export interface Backend {
   everyRoom: ((roomId: string) => number | string) | undefined
   /** Role by `room/user`. */
   readonly roles: Map<string, string>
-  /** Active faults. A request triggers the first fault that matches it. */
+  /** Active faults. A request triggers the first matching fault. */
   readonly faults: Fault[]
   /**
    * Adds a fault.
@@ -99,7 +102,7 @@ export interface Backend {
   mend (): void
   /** The most recent calls, at most 10,000, in order of arrival. */
   readonly requests: { call: CallName, method: string, path: string, body: unknown, at: number }[]
-  /** Number of received calls, including unanswered ones. */
+  /** Number of received calls, including unanswered calls. */
   calls (call?: CallName): number
   /** Waits for the next request. */
   nextCall (call?: CallName): Promise<void>
@@ -111,7 +114,7 @@ export interface Backend {
   publish (event: string, options?: PublishOptions): Promise<number>
   /** Publishes a raw string on the event channel. */
   publishText (text: string): Promise<number>
-  /** Closes all connections and rejects new ones. */
+  /** Closes all connections and rejects new connections. */
   stop (): Promise<void>
   /** Listens again on the same port. */
   start (): Promise<void>
@@ -124,7 +127,7 @@ export interface BackendOptions {
   key?: string
   redisUrl?: string
   channel?: string
-  /** Handles requests that the contract does not define. Runs before the key is checked. */
+  /** Handles requests that the contract does not define. Called before the backend checks the key of the request. */
   extra?: (backend: Backend, request: { method: string, path: string, body: unknown }) => Promise<Answer | undefined> | Answer | undefined
 }
 
@@ -236,7 +239,7 @@ export async function createBackend ({ host = '127.0.0.1', port: wanted = 0, key
 
   const ownerOf = (roomId: string) => backend.rooms.get(roomId) ?? backend.everyRoom?.(roomId)
 
-  /** Charges each gift once, even if it is sent repeatedly. */
+  /** Charges each gift once, even if the server sends the gift repeatedly. */
   function processBatch (transactions: readonly Transaction[], reject: Fault | undefined) {
     const failed: { transaction_id: string, code: number, reason: string }[] = []
     for (const item of transactions) {
@@ -264,7 +267,7 @@ export async function createBackend ({ host = '127.0.0.1', port: wanted = 0, key
 
   async function publishText (text: string): Promise<number> {
     if (redisUrl === undefined) throw new Error('The backend cannot publish, because it was started without redisUrl')
-    redis ??= new Redis(redisUrl, { connectionName: 'flylive:backend' }).on('error', () => { /* The call that uses the client fails or is retried. */ })
+    redis ??= new Redis(redisUrl, { connectionName: 'flylive:backend' }).on('error', () => { /* Ignored, because the call that uses the client fails or is retried. */ })
     return await redis.publish(channel, text)
   }
 

@@ -36,9 +36,9 @@ export interface PersonBrowser {
 }
 
 /**
- * Chromium applies only the last `--disable-features` flag, so this list repeats Playwright's list. The first two
- * entries disable address bar popups, which cost half a second of CPU time per window. Without the third entry, audio
- * passes through an additional process.
+ * Chromium applies only the last `--disable-features` flag, so this list includes the features that Playwright
+ * disables. `WebUIOmniboxPopup` and `WebUIOmniboxAimPopup` are address bar popups, which cost half a second of CPU time
+ * per window. With `AudioServiceOutOfProcess`, audio would pass through an additional process.
  */
 const disabledFeatures = [
   'WebUIOmniboxPopup', 'WebUIOmniboxAimPopup', 'AudioServiceOutOfProcess',
@@ -51,16 +51,17 @@ let shared: Promise<Browser> | undefined
 /** Starts Chromium once per process and closes it after the last test. */
 async function launch (): Promise<Browser> {
   if (shared) return await shared
-  // If a process runs several test files, this file's root test is a subtest of the process's root test.
+  // Use the root test of the process: if a process runs several test files, the root test of each file is only a
+  // subtest.
   const processRoot = (root.parent ?? root) as Test
   processRoot.teardown(async () => { await (await shared)?.close() })
   shared = chromium.launch({
-    // The headless shell needs a third less CPU time.
+    // Prefer the headless shell, because it needs a third less CPU time than the full browser.
     executablePath: findBrowser(['chromium-headless-shell', 'chromium', 'chromium-browser', 'google-chrome'], 'CHROMIUM_PATH'),
     args: [
       '--no-sandbox',
-      // The page requests this device but sends a generated tone. The headless shell has no permission prompt, so
-      // `useTone` checks the permission.
+      // Pages open this fake device, but send a tone that `useTone` generates. The headless shell has no permission
+      // prompt, so `useTone` checks the permission.
       '--use-fake-device-for-media-stream',
       '--use-fake-ui-for-media-stream',
       '--autoplay-policy=no-user-gesture-required',
@@ -75,8 +76,7 @@ async function launch (): Promise<Browser> {
 }
 
 /**
- * Opens a user's browser. All tests share one Chromium; the contexts are closed
- * after the test.
+ * Opens a user's browser. All tests share one Chromium; the contexts of a test are closed after the test.
  *
  * @param hz frequency of the microphone's tone
  */
@@ -103,9 +103,9 @@ function useTone (hz: number): void {
     if (!constraints?.audio) return await open(constraints)
     const { state } = await navigator.permissions.query({ name: 'microphone' })
     if (state !== 'granted') throw new DOMException('Permission denied', 'NotAllowedError')
-    // Open the device, as a real page does, but stop it again, because it takes more CPU time than a tone.
+    // Open the device, as a real page does. Then stop the device, because a generated tone needs less CPU time.
     for (const track of (await open(constraints)).getTracks()) track.stop()
-    // Larger buffers halve the CPU time.
+    // The larger buffers of `playback` halve the CPU time.
     const context = new AudioContext({ latencyHint: 'playback' })
     const oscillator = new OscillatorNode(context, { frequency: hz })
     const output = context.createMediaStreamDestination()
@@ -131,8 +131,8 @@ export interface VisitOptions extends BrowserContextOptions {
 }
 
 /**
- * Opens the stage in a new profile and enters a room. With a microphone, the user
- * takes a seat; otherwise the user only listens. Page errors fail the test.
+ * Opens the stage page in a new profile and enters a room. With a microphone, the user takes a seat; otherwise the user
+ * only listens. Page errors fail the test.
  */
 export async function visit (t: Test, browser: PersonBrowser, url: string, { name, room, microphone = true, prepare, ...options }: VisitOptions): Promise<Page> {
   // Reduce motion: without a graphics card, painting animations takes more CPU time than the code under test.
@@ -165,7 +165,8 @@ export async function sheetOf (page: Page, name: string): Promise<Locator> {
 }
 
 /**
- * Selects an action in a free seat's sheet, which only the owner and admins can open: `onSeat(page, 2, 'Lock seat 2')`.
+ * Selects an action in the sheet of a free seat: `onSeat(page, 2, 'Lock seat 2')`. Only the owner and admins can open
+ * this sheet.
  */
 export async function onSeat (page: Page, number: number, deed: string): Promise<void> {
   await page.getByRole('button', { name: `Options for seat ${number}`, exact: true }).click()
@@ -173,7 +174,7 @@ export async function onSeat (page: Page, number: number, deed: string): Promise
   await page.getByRole('dialog').waitFor({ state: 'detached' })
 }
 
-/** Sends a user one gift of the first kind. */
+/** Sends one gift of the first kind to a user. */
 export async function give (page: Page, name: string): Promise<void> {
   await act(page, name, 'Send gift')
 }
@@ -187,7 +188,7 @@ export async function leaveRoom (page: Page): Promise<void> {
   await page.getByRole('button', { name: 'Join', exact: true }).waitFor()
 }
 
-/** Grants the page access to the microphone after it was denied. */
+/** Grants the page access to the microphone after access was denied. */
 export async function allowMicrophone (page: Page): Promise<void> {
   await page.context().grantPermissions(['microphone'])
 }
@@ -241,7 +242,7 @@ export async function measureFrequency (name: string): Promise<number> {
     context.createMediaStreamSource(new MediaStream([heard.track])).connect(analyser)
     const begin = context.currentTime
     const filled = begin + analyser.fftSize / context.sampleRate
-    // Use a timer, because an animation frame would paint the page.
+    // Wait with a timer, because waiting for an animation frame would paint the page.
     while (context.currentTime < filled) await new Promise((resolve) => setTimeout(resolve, 1000 * (filled - context.currentTime)))
     const levels = new Float32Array(analyser.frequencyBinCount)
     analyser.getFloatFrequencyData(levels)
@@ -265,13 +266,13 @@ export async function expectTone (page: Page, name: string, hz: number): Promise
   await until(async () => Math.abs(await frequencyOf(page, name) - hz) < 2, 30_000)
 }
 
-/** A user's tile on the stage. If `doing` is given, the tile must show that activity. */
+/** A user's tile on the stage page. If `doing` is given, the tile must show that activity. */
 export function personOn (page: Page, name: string, doing?: string): Locator {
   const person = page.getByRole('list', { name: 'In the room' }).getByRole('listitem').filter({ hasText: name })
   return doing === undefined ? person : person.filter({ hasText: new RegExp(`${doing}$`) })
 }
 
-/** A seat on the stage, by its label: `Seat 2: Bob`, `Seat 1: you`, `Take seat 3`. */
+/** A seat on the stage page, by the seat's label: `Seat 2: Bob`, `Seat 1: you`, `Take seat 3`. */
 export function seatOn (page: Page, name: string): Locator {
   return page.getByRole('group', { name: 'Seats' }).getByRole('button', { name, exact: true })
 }

@@ -21,8 +21,8 @@ export interface TestBucket {
 
 export async function startBucket (t: Test): Promise<TestBucket> {
   const directory = mkdtempSync(join(tmpdir(), 'flylive-s3-'))
-  // s3rver computes a wrong signature for requests that list objects, so its signature check is turned off here. The
-  // tests in test/plugins/blobs check signatures.
+  // s3rver computes a wrong signature for requests that list objects, so the signature check of s3rver is turned off
+  // here. The tests in test/plugins/blobs check signatures.
   const s3 = new S3rver({ address: '127.0.0.1', port: 0, silent: true, directory, allowMismatchedSignatures: true, configureBuckets: [{ name: 'recordings' }] })
   const { port } = await s3.run()
   let isCut = false

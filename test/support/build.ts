@@ -36,13 +36,17 @@ export const shortTimings: Partial<Timings> = { leaseMs: 3000, recoveryMs: 1500,
 const rarelyNeeded = ['broadcast', 'docs', 'push-to-talk', 'recording', 'whip']
 
 /**
- * Returns FEATURES for a server under test.
+ * Returns the variable FEATURES of a server under test, depending on the FEATURES that the test passes.
  *
- * - A list of features: these features, plus `socket-io` if the test clients use it (TEST_FACE).
- * - Features to remove (`-chat`): the default features without these and without the rarely needed ones.
- * - Undefined: the default features without the rarely needed ones. If TEST_WITHOUT names a feature
- *   (test/features/matrix.long.ts): all default features except that one.
- * - An empty string: all default features.
+ * With a list of features, the server has these features, and also `socket-io` if the test clients use it (TEST_FACE).
+ *
+ * With features to remove (`-chat`), the server has the default features without these features and without the rarely
+ * needed features.
+ *
+ * Without FEATURES, the server has the default features without the rarely needed features. If TEST_WITHOUT names a
+ * feature (test/features/matrix.long.ts), the server has all default features except that feature.
+ *
+ * With an empty string, the server has all default features.
  */
 export function featuresFor ({ FEATURES }: Record<string, string>): Record<string, string> {
   if (FEATURES === '') return {}
@@ -94,7 +98,7 @@ export async function build (t: Test, { env = {}, log, timings, port: wanted = 0
   })
   const collected = log && { level: 'info', stream: { write: (line: string) => log(JSON.parse(line) as Record<string, unknown>) } }
   const logger = collected ?? (process.env.TEST_LOG === undefined ? false : { level: process.env.TEST_LOG })
-  // No test stops the shared Redis, so its commands may have a long timeout.
+  // No test stops the shared Redis, so its commands can have a long timeout.
   const sharedTimings: Partial<Timings> = isSharedRedis(env.REDIS_URL) ? { redisCommandMs: commandTimeoutMs } : {}
   const app = await buildApp({ config, logger, warmWorkers: false, timings: { ...sharedTimings, ...timings }, ...options })
   let closing: Promise<void> | undefined
@@ -138,8 +142,8 @@ export function onEveryStore (t: Test, name: string, fn: StoreTest): void {
 }
 
 /**
- * Runs a test on both stores. Use it if the behaviour depends on the store, for example for atomic changes or with
- * several servers.
+ * Runs a test on both stores. Use this function if the behaviour depends on the store, for example for atomic changes
+ * or with several servers.
  */
 export function onBothStores (t: Test, name: string, fn: StoreTest): void {
   runOn(t, 'memory', name, fn)

@@ -6,13 +6,16 @@ import { expectTone, openBrowser, receptionOf, visit } from './browser.ts'
 import type { PersonBrowser, Reception } from './browser.ts'
 import { until } from './retry.ts'
 
-/** Two users who talk to each other on the stage. Ada, the owner, sends a 440 Hz tone, and Bob sends a 1000 Hz tone. */
+/**
+ * Two users who talk to each other on the stage page. Ada, the owner, sends a 440 Hz tone, and Bob sends a 1000 Hz
+ * tone.
+ */
 export interface Call {
   server: TestServer
   ada: Page
   bob: Page
   bobsBrowser: PersonBrowser
-  /** Waits until each user receives the other's tone. */
+  /** Waits until each user receives the other user's tone. */
   hearEachOther (): Promise<unknown>
   /**
    * Waits until both users have received half a second of audio (25 packets), and checks that the streams are unchanged
@@ -27,13 +30,13 @@ export interface CallOptions {
   room?: string
   /** Prepares a page before it is opened. */
   prepare?: (page: Page) => Promise<void>
-  /** Returns the URL that Bob opens the stage at; by default, the server's URL. */
+  /** Returns the URL at which Bob opens the stage page; by default, the server's URL. */
   bobsUrl?: (server: TestServer) => Promise<string>
 }
 
 /**
- * Starts a server in this process, and opens the pages of Ada and Bob. Resolves when each user receives the other's
- * tone.
+ * Starts a server in this process, and opens the pages of Ada and Bob. Resolves when each user receives the other
+ * user's tone.
  */
 export async function startCall (t: Test, { env, room = 'r1', prepare, bobsUrl }: CallOptions): Promise<Call> {
   const [server, adasBrowser, bobsBrowser] = await Promise.all([build(t, { env }), openBrowser(t, 440), openBrowser(t, 1000)])

@@ -8,11 +8,11 @@ export type ClientFace = 'native' | 'socket.io'
 /** The default protocol of test clients. */
 const defaultFace: ClientFace = process.env.TEST_FACE === 'socket.io' ? 'socket.io' : 'native'
 
-/** A `skip` option for tests that depend on the frames or connections of the native protocol. */
+/** Options that skip a test of the native protocol's frames or connections if the test clients use Socket.IO. */
 export const nativeOnly = defaultFace === 'native' ? {} : { skip: 'about the native protocol' }
 
 export interface ConnectOptions {
-  /** Default: the environment variable TEST_FACE, or `native`. */
+  /** Default: `native`, unless the environment variable TEST_FACE selects Socket.IO. */
   face?: ClientFace
   token?: string
   /** WebSocket subprotocols to offer. Default: `msab.v1`. */
@@ -36,7 +36,7 @@ export interface Event {
 
 /** A raw client: it sends frames, and records the frames that it receives. */
 export interface TestClient {
-  /** The WebSocket; for Socket.IO, the transport's WebSocket. */
+  /** The client's WebSocket. For a Socket.IO client, the WebSocket of the client's transport. */
   readonly ws: WebSocket
   /** Received messages other than replies, in order. */
   readonly events: Event[]

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { Redis } from 'ioredis'
 import type { TestServer } from './build.ts'
 
-/** The duplicates of each Redis client. Servers subscribe with a duplicate of their client. */
+/** For each Redis client, the duplicates of the client. A server subscribes with a duplicate of the server's client. */
 const copies = new WeakMap<Redis, Redis[]>()
 const { duplicate } = Redis.prototype
 Redis.prototype.duplicate = function (...args) {
@@ -12,7 +12,7 @@ Redis.prototype.duplicate = function (...args) {
 }
 
 /**
- * Closes the servers' subscriber connections, so that they miss all messages published from now on.
+ * Closes the servers' subscriber connections, so that the servers miss all messages published from now on.
  *
  * @returns a function that reconnects the subscribers
  */

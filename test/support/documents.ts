@@ -5,7 +5,8 @@ import { Ajv2020 } from 'ajv/dist/2020.js'
 import formats from 'ajv-formats'
 import type { AsyncApi } from '../../features/docs/asyncapi.ts'
 
-// Reads the API documents under /docs as any client would, without the schemas that generate them.
+// Reads the API documents under /docs as any client would, without the schemas from which the server generates the
+// documents.
 
 // ajv-formats is a CommonJS module, and its types do not match its exports.
 const addFormats = formats as unknown as typeof formats.default
@@ -46,7 +47,7 @@ export interface MessageDocument {
   codes: ReadonlySet<string>
 }
 
-/** @returns a function that takes a message's name and returns the validator of its payload */
+/** @returns a function that takes a message's name and returns the validator of the message's payload */
 export function readPayloads (document: AsyncApi): (name: string) => Check {
   const check = checks(new Ajv(options), 'asyncapi', document)
   return (name) => check(`/components/messages/${escapePointer(name)}/payload`)
@@ -134,7 +135,7 @@ export function readOpenApi (document: OpenApiDocument): DocumentedRoute[] {
 }
 
 const asyncApiSchema = new Ajv({ ...options, validateFormats: false })
-/** The compiled AsyncAPI 3.0 schema. Because this schema is large, it is compiled only once per process. */
+/** The compiled AsyncAPI 3.0 schema. This schema is compiled only once per process, because the schema is large. */
 let compiled: ValidateFunction | undefined
 
 /** @returns the errors in a document, checked against the AsyncAPI 3.0 schema; undefined if there are none */

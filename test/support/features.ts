@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import type { Test } from 'tap'
 
-/** A folder of features outside the checkout, which a test changes while a server is running. */
+/** A folder of features outside the checkout. A test can change the folder while a server is running. */
 export interface FeatureFolder {
   readonly path: string
   /**

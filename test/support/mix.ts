@@ -42,11 +42,11 @@ function encodeTone (hz: number, amplitude: number, channels: 1 | 2): Uint8Array
   return packets.slice(10)
 }
 
-/** A 20 ms packet with its level in dBov, 0 (loudest) to 127. */
+/** A 20 ms packet with its audio level in -dBov, from 0 (loudest) to 127. */
 export interface SpokenPacket { payload: Uint8Array, level: number }
 
 /**
- * @param count maximum number of packets; default: all recordings
+ * @param count maximum number of packets; by default, the packets of all recordings
  * @returns the demo's recorded speech, encoded as browsers encode it: 32 kbit/s, with forward error correction
  */
 export function speechPackets (count = Infinity): SpokenPacket[] {
@@ -78,11 +78,11 @@ export interface SpeakerOptions {
   /** Sends these packets instead of a tone, starting at index `from`. */
   speech?: { packets: readonly SpokenPacket[], from: number }
   source?: InjectOptions['source']
-  /** Whether the packets contain their levels. Default: true. */
+  /** True if the packets contain their audio levels. Default: true. */
   hasLevels?: boolean
   /** The producer's owner. Default: a service. */
   owner?: ProducerOwner
-  /** Returns the address to send the packets to, such as a relay's. */
+  /** Returns the address to send the packets to, for example the address of a relay. */
   via?: (address: { ip: string, port: number }) => Promise<{ ip: string, port: number }>
 }
 
@@ -145,7 +145,7 @@ export async function sendPaced (t: Test, to: { ip: string, port: number }, pack
 }
 
 /**
- * @param level if given, added as a header extension
+ * @param level the packet's audio level; if undefined, the packet has no header extension
  * @returns an RTP packet
  */
 export function rtp (ssrc: number, sequenceNumber: number, payload: Uint8Array, level?: number): Buffer {

@@ -8,7 +8,10 @@ import type { BuildOptions, TestServer } from './build.ts'
 import { createProxy } from './proxy.ts'
 import type { Proxy } from './proxy.ts'
 
-/** Long enough for a busy machine. If a command is pending at `kill`, the test process keeps running for this long. */
+/**
+ * Redis command timeout in milliseconds, long enough for a busy machine. If a Redis command is pending at `kill`, the
+ * timeout keeps the test process running.
+ */
 const redisCommandMs = 5000
 
 /** A server in this process that can be stopped as abruptly as a killed process. */
@@ -22,13 +25,13 @@ export interface MortalServer extends TestServer {
 }
 
 export interface MortalOptions extends BuildOptions {
-  /** Names of the variables whose URLs, all on 127.0.0.1, become unreachable after `kill`. */
+  /** Names of the environment variables whose URLs become unreachable after `kill`; all URLs are on 127.0.0.1. */
   reaches?: readonly string[]
 }
 
 /**
- * Starts a server that reaches Redis through a proxy, which `kill` cuts. Such a server needs about a tenth of the CPU
- * time of a separate process, but `kill` does not end its media workers.
+ * Starts a server that reaches Redis through a proxy. `kill` cuts the proxy's connections. Such a server needs about a
+ * tenth of the CPU time of a separate process, but `kill` does not end its media workers.
  */
 export async function buildMortal (t: Test, { env = {}, timings, reaches = ['REDIS_URL'], ...options }: MortalOptions = {}): Promise<MortalServer> {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-mortal-'))
@@ -57,7 +60,7 @@ export async function buildMortal (t: Test, { env = {}, timings, reaches = ['RED
       cpSync(dataDir, copy, { recursive: true })
       for (const proxy of proxies) proxy.cut().catch(() => { /* The proxy was already cut. */ })
       for (const socket of sockets) socket.destroy()
-      // Closing the server now only frees its threads.
+      // The server is already cut off, so `close` only frees the server's threads.
       server.close().catch(() => { /* Some hooks fail without Redis. */ })
       return { ...env, DATA_DIR: copy }
     }

@@ -13,13 +13,13 @@ export interface TestNetwork {
   /** This machine's address on the network. */
   ip: string
   hosts: NetworkHost[]
-  /** Cuts or restores the link between two hosts. Both can still reach this machine. */
+  /** Cuts or restores the link between two hosts. Both hosts can still reach this machine. */
   link (a: NetworkHost, b: NetworkHost, isUp: boolean): void
 }
 
 const ip = (...args: string[]) => execFileSync('ip', args, { stdio: 'pipe' })
 
-/** @returns why network namespaces cannot be used; undefined if they can */
+/** @returns the reason why network namespaces cannot be used; undefined if namespaces can be used */
 export function namespacesMissing (): string | undefined {
   if (process.getuid?.() !== 0) return 'network namespaces need root'
   const name = `flylive-try-${process.pid}`

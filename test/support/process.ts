@@ -35,7 +35,7 @@ function emptyFolder (t: Test): string {
  * Starts `server.ts` with an environment, and kills the process after the test.
  *
  * @param cwd working directory; an empty folder by default
- * @param program path of a `server.ts`; default: this checkout's
+ * @param program path of a `server.ts`; by default, the `server.ts` of this checkout
  * @param launcher a command prefix that runs the server, such as `ip netns exec …`
  */
 export function startServer (t: Test, env: Record<string, string> = {}, cwd = emptyFolder(t), program = join(root, 'server.ts'), launcher: readonly string[] = []): ServerProcess {
@@ -77,7 +77,8 @@ export function startServer (t: Test, env: Record<string, string> = {}, cwd = em
 }
 
 /**
- * Waits until a server responds. Needed for servers that log only warnings, because they do not log that they listen.
+ * Waits until a server responds. Use this function for servers that log only warnings, because such servers do not log
+ * that they listen.
  *
  * @param url the server's address, with a port from `freePort`
  */

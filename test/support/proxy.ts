@@ -8,14 +8,14 @@ export interface Proxy {
   readonly port: number
   /** Open sockets to clients and to the server. */
   readonly open: ReadonlySet<Socket>
-  /** Destroys all connections and rejects new ones until `listen()` is called. */
+  /** Destroys all connections and rejects new connections until `listen()` is called. */
   cut (): Promise<void>
   listen (): Promise<void>
 }
 
 /**
  * @param portOf returns the port on 127.0.0.1 that the next connection is forwarded to
- * @param carry handles a chunk from a client; by default, writes it to `far`, the socket to the server
+ * @param carry handles a chunk from a client; by default, writes the chunk to `far`, the socket to the server
  */
 export async function createProxy (t: Test, portOf: () => number, carry = (chunk: Buffer, far: Socket): unknown => far.write(chunk)): Promise<Proxy> {
   const open = new Set<Socket>()

@@ -6,7 +6,7 @@ import { compileOpus, Opus, sampleRate } from '../../plugins/media/mix/opus.ts'
 const module = await compileOpus()
 
 export interface DecodedFile {
-  /** The left channel, 48 kHz, -1 to 1. */
+  /** Samples of the left channel at 48 kHz, from -1 to 1. */
   samples: Float64Array
   seconds: number
   /** Number of packets that do not start where the previous packet ends. */

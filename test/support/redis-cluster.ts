@@ -11,7 +11,7 @@ const slots = 16_384
 export interface TestRedisCluster {
   /** The environment of a server that uses the cluster. */
   env: { REDIS_CLUSTER_NODES: string, REDIS_DB: string }
-  /** The primary that stores all keys of `REDIS_DB`; `replica` is its replica. */
+  /** The primary that stores all keys of `REDIS_DB`; `replica` is the replica of this primary. */
   primary: TestRedis
   replica: TestRedis
   /** The other primaries. */

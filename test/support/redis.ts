@@ -50,8 +50,8 @@ let databases = 0
 
 /**
  * Creates a Redis database for a test. All tests of a process share one Redis, which the first call starts. All
- * databases of a Redis share its pub/sub channels, so two concurrent backends need separate Redis servers (see
- * {@link startRedis}).
+ * databases of a Redis share the pub/sub channels, so two concurrent backends need separate Redis servers (see {@link
+ * startRedis}).
  *
  * @returns the URL of the database
  */
@@ -141,8 +141,8 @@ export async function redisCommand (port: number, ...args: [string, ...(string |
  * the reply to MONITOR and the first command arrive together.
  *
  * @param url the URL of the database
- * @param onCommand receives each command with its arguments, and its source: the client's address, or `lua` for a
- *   command of a script
+ * @param onCommand receives each command with the command's arguments and source; the source is the client's address,
+ *   or `lua` for a command of a script
  * @returns a function that ends the reports
  */
 export async function monitorRedis (t: Test, url: string, onCommand: (command: string[], source: string) => void): Promise<() => void> {
@@ -161,7 +161,10 @@ export async function monitorRedis (t: Test, url: string, onCommand: (command: s
   return () => socket.destroy()
 }
 
-/** Creates a client with the server's options (plugins/redis). Without a connection, its commands fail immediately. */
+/**
+ * Creates a client with the server's options (plugins/redis). While the client is not connected, its commands fail
+ * immediately.
+ */
 export async function redisClient (t: Test, redis: Pick<TestRedis, 'port'>, db = 0, commandTimeout = 2000): Promise<Redis> {
   const client = new Redis({
     port: redis.port,

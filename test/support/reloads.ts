@@ -23,8 +23,8 @@ export interface Reloads {
 
 /**
  * Reloads features on servers that share a store, one after the other, while two users speak. Each server has three
- * listening clients. One receives the voices, and one receives the mix. The third takes or leaves a seat during each
- * reload, and therefore switches between the voices and the mix.
+ * listening clients. One client receives the voices, and one client receives the mix. The third client takes or leaves
+ * a seat during each reload, and therefore switches between the voices and the mix.
  *
  * @param urls URLs of servers with the environment {@link reloadable}
  * @param names the features
@@ -37,8 +37,8 @@ export async function reloadAll (t: Test, urls: readonly string[], names: readon
   const [ofVoices, ofMix, seated] = [await onEach(10, 'voices'), await onEach(20, 'mix'), await onEach(30, 'auto')]
   const listeners = [...ofVoices, ...ofMix, ...seated]
   const everybodyHears = () => until(() => listeners.every((one) => one.hears(1) && one.hears(2)), 60_000)
-  // On a busy machine, a server's mixer thread may take more than 5 s to start. Until then, the clients receive the
-  // voices and request the mix again every 5 s.
+  // On a busy machine, a server's mixer thread may take more than 5 s to start. Until the thread has started, the
+  // clients receive the voices and request the mix again every 5 s.
   await until(() => [...ofMix, ...seated].every(({ room }) => room.audio?.reception === 'mix'), 60_000)
   await everybodyHears()
   for (const one of listeners) one.watch()

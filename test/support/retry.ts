@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 
-/** Rejects checks that may return undefined or null: an empty result could mean success or failure. */
+/** This type rejects checks that may return undefined or null, because such a result could mean success or failure. */
 type Definite<T> = [T] extends [void | undefined] ? unknown : undefined extends T ? never : null extends T ? never : unknown
 
 /**

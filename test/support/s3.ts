@@ -11,13 +11,13 @@ import type { S3Options } from '../../plugins/blobs/s3.ts'
 export interface TestS3 extends S3Options {
   /** All requests so far. */
   requests (): { method: string, query: string }[]
-  /** Fails the next `count` requests with `status`. */
+  /** Makes the next `count` requests fail with the HTTP status `status`. */
   failNext (count: number, status: number): void
 }
 
 const credentials = { accessKeyId: 'test-access-key', secretAccessKey: 'test-secret-access-key' }
 const region = 'eu-test-1'
-/** Maximum number of objects in a list response. S3 allows 1000, and may return fewer. */
+/** Maximum number of objects in a list response. S3 lists at most 1000 objects per response, and may list fewer. */
 const pageSize = 20
 /** Minimum size of every part except the last, as in S3. */
 const minPartBytes = 5 * 1024 * 1024
@@ -36,7 +36,8 @@ function isSigned (request: IncomingMessage, body: Buffer): boolean {
 
 /**
  * Starts a server with an empty in-memory bucket. The server implements the parts of S3 that the S3 driver
- * (plugins/blobs/s3.ts) uses. The server checks signatures, part sizes and part order, and stops after the test.
+ * (plugins/blobs/s3.ts) uses. The server checks signatures, part sizes and part order. The server is stopped after the
+ * test.
  */
 export async function startS3 (t: Test): Promise<TestS3> {
   const objects = new Map<string, { body: Buffer, at: Date }>()

@@ -20,7 +20,10 @@ export interface Scene {
   attacker: TestClient
   /** Another member of the attacker's room. */
   victim: TestClient
-  /** Ids by name, such as `own.producer`. Prefixes: `own` (the attacker), `victim` and `stranger` (in another room). */
+  /**
+   * Ids by name, such as `own.producer`. The prefix names the owner of the object: `own` (the attacker), `victim`, or
+   * `stranger` (a user in another room).
+   */
   ids: Map<string, string>
   /** Rejoins the room and recreates the attacker's media objects if necessary. */
   restore (): Promise<void>

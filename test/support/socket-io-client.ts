@@ -87,10 +87,10 @@ function refusedBy ({ data, description, message }: ConnectError): Error {
 }
 
 /**
- * Returns a stand-in for the WebSocket of the client's transport. Tests can add listeners to it before the transport
- * creates the WebSocket.
+ * Returns a stand-in for the WebSocket of the client's transport. Tests can add listeners to the stand-in before the
+ * transport creates the WebSocket.
  *
- * @returns the stand-in, and a function that emits a received message on it in the native protocol
+ * @returns the stand-in, and a function that emits a received message on the stand-in in the native protocol
  */
 function createWebSocketView (socket: Socket): { ws: EventEmitter, show (message: object): void } {
   const emitter = new EventEmitter()

@@ -8,7 +8,7 @@ import './wrtc.ts'
 
 const { RTCAudioSink } = wrtc.nonstandard
 
-/** The user id that stands for the mix. */
+/** The user id that represents the mix. */
 export const mixId = -1
 
 /** Quieter blocks count as silence. The tones of `createTone` have an amplitude of 8000. */

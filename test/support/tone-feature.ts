@@ -37,7 +37,7 @@ export default fp(async function tone (app) {
 
 /**
  * Creates a folder for FEATURES_PATH with the `tone` feature, whose message `tone:send {hz}` sends a tone to the
- * sender's room. Used for servers in other processes.
+ * sender's room. Use this function for servers in other processes.
  *
  * @param hz the frequencies, multiples of 50 Hz
  * @returns the path of the folder

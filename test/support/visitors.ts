@@ -16,7 +16,10 @@ export interface Listener extends Sound {
 export interface Place {
   /** Default: r1. */
   roomId?: string
-  /** Each speaker's frequency in hertz, by user id. Default: 500 Hz for all, so the mix does not identify speakers. */
+  /**
+   * Each speaker's frequency in hertz, by user id. Default: 500 Hz for all speakers, so the mix does not identify the
+   * speakers.
+   */
   tones?: Readonly<Record<number, number>>
 }
 

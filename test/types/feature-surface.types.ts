@@ -1,7 +1,6 @@
-// Pins the public API of features. This file is compiled (npm run typecheck) but never
-// run. Compilation fails if a name of the API is added or removed, or if its type
-// changes. List an intended change here and in the changelog, because features outside
-// this repository may depend on it.
+// Pins the public API of features. This file is compiled (npm run typecheck) but never run. Compilation fails if a name
+// of the API is added or removed, or if the type of a name changes. List an intended change here and in the changelog,
+// because features outside this repository may depend on it.
 import type { IncomingMessage } from 'node:http'
 import type { Readable } from 'node:stream'
 import type { Counter, Gauge, Histogram, Registry } from 'prom-client'
@@ -23,7 +22,7 @@ import type * as template from '../../scripts/feature-template/index.ts'
 /** Whether two types are identical, including optional and readonly properties. */
 type Equal<A, B> = (<T>() => T extends A ? 1 : 2) extends (<T>() => T extends B ? 1 : 2) ? true : false
 type Assert<T extends true> = T
-/** Names whose types differ; the compiler prints them in its error. */
+/** Names whose types differ. The compiler's error message contains these names. */
 type Different<A, B> = { [K in keyof A | keyof B]-?: K extends keyof A & keyof B ? Equal<A[K], B[K]> extends true ? never : K : K }[keyof A | keyof B]
 type None<T extends never> = T
 
@@ -37,7 +36,7 @@ declare module 'flylive-audio-server/feature' {
   }
 }
 
-/** Members of a feature's instance beyond Fastify's own. */
+/** Members of a feature's instance that Fastify does not define. */
 interface Expected {
   config: FeatureConfig
   nodeId: string
@@ -376,7 +375,7 @@ export function impossible () {
   app.features.disable('chat')
   // @ts-expect-error Only the kernel changes the members of a room.
   app.rooms.leave(app.sockets.get('1') as Session, 'left')
-  // @ts-expect-error Only the kernel may access the room store.
+  // @ts-expect-error Only the kernel has access to the room store.
   app.store.removeRoom('r1')
   // @ts-expect-error `app.redis` is undefined unless Redis is configured.
   app.redis.get('x')

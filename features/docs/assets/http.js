@@ -1,5 +1,5 @@
 /* global SwaggerUIBundle, document, matchMedia */
-// Starts Swagger UI, configured to send no requests to other servers.
+// Starts Swagger UI. `validatorUrl: null` prevents requests to a validator on another server.
 
 const dark = matchMedia('(prefers-color-scheme: dark)')
 const follow = () => document.documentElement.classList.toggle('dark-mode', dark.matches)

@@ -33,7 +33,7 @@ export const strings = {
     roomHelp: 'Letters, digits and . : _ -. A new name opens a new room.',
     options: 'More options',
     pin: 'PIN',
-    pinHelp: 'Sets the PIN of a room that you open. Required to join a locked room.',
+    pinHelp: 'Sets the PIN of a room that you open. To join a locked room, enter its PIN.',
     seats: 'Seats (new rooms only)',
     roomTitle: 'Title (new rooms only)',
     find: 'Search rooms',
@@ -87,9 +87,9 @@ export const strings = {
     heard: 'Your microphone works.',
     original: 'Original sound',
     originalHelp: 'For music. Turns off noise and echo reduction. Use headphones.',
-    refused: 'Your browser blocks the microphone. Allow it with the icon next to the address bar, then try again.',
+    refused: 'Your browser blocks the microphone. Allow the microphone with the icon next to the address bar, then try again.',
     missing: 'No microphone found. Connect one, then try again.',
-    busy: 'The microphone is unavailable. Another app may be using it.',
+    busy: 'The microphone is unavailable. Another app may be using the microphone.',
     insecure: 'Browsers allow microphone access only on https or localhost. Open this page with https.',
     unsupported: 'This browser does not support microphone access. Try a current version of Chrome, Firefox or Safari.',
     listening: 'For now, you can only listen.',
@@ -278,7 +278,7 @@ export const strings = {
     save: 'Save',
     saved: 'Saved.',
     pin: 'PIN for new people',
-    pinHelp: 'If you set no PIN, nobody else can join.',
+    pinHelp: 'If you lock the room without a PIN, nobody else can join.',
     lock: 'Lock room',
     lockAgain: 'Change lock',
     unlock: 'Unlock room',
@@ -328,7 +328,7 @@ export const strings = {
     came: (counts: readonly (readonly [emoji: string, count: number])[]) => counts.map(([emoji, count]) => count === 1 ? emoji : `${count} × ${emoji}`).join(', ')
   },
 
-  /** Replacements for server messages that do not suit end users, for example because they count seats from zero. */
+  /** Texts that replace server messages unsuitable for end users, such as messages that count seats from zero. */
   refusals: {
     SEAT_TAKEN: 'This seat was just taken',
     SEAT_LOCKED: 'This seat is locked',
@@ -471,7 +471,7 @@ export const adminStrings = {
   room: {
     title: (id: string) => `Room ${id}`,
     back: 'All rooms',
-    gone: 'Room not found. It appears here once it is created.',
+    gone: 'Room not found. The room appears here once someone creates it.',
     facts: 'Details',
     owner: 'Owner',
     people: 'People',
@@ -597,7 +597,7 @@ export const adminStrings = {
     enable: (name: string) => `Turn ${name} on`,
     disable: (name: string) => `Turn ${name} off`,
     disableText: 'All servers will reject the messages of this feature, for all users.',
-    disableStage: 'This feature serves this page. The page works until you reload it. After that, you can turn stage on again only from the command line.',
+    disableStage: 'This feature serves this page. The page works until you reload it. After a reload, you can turn stage on again only from the command line.',
     inUse: (features: readonly string[]) => `Required by ${names(features)}.`,
     needs: (features: readonly string[]) => `Requires ${names(features)}, which ${features.length === 1 ? 'is' : 'are'} off.`,
     withThose: { enable: 'Turn on all', disable: 'Turn off all' }
@@ -626,7 +626,7 @@ export const adminStrings = {
     toFeatures: 'Go to features',
     counts: { queued: 'Waiting', deadLetters: 'Dead letters', failed: 'Rejected', ledger: 'Recorded' },
     title: 'Dead letters',
-    lead: 'Gifts that failed after all retries. Retry them here.',
+    lead: 'All retries of these gifts failed. You can retry the gifts here.',
     none: 'No dead letters.',
     transaction: 'Transaction',
     room: 'Room',
@@ -661,7 +661,7 @@ export const adminStrings = {
       audio: 'On all media workers',
       messages: 'Client requests, accepted or rejected',
       delay: '99th percentile; below 10 ms is normal',
-      cpu: 'Percent of one core, media workers excluded'
+      cpu: 'Percent of one core, without the media workers'
     },
     units: { count: '', milliseconds: 'ms', percent: '%' },
     range: (least: string, most: string) => `${least} to ${most}`,

@@ -3,20 +3,20 @@ import { sampleRate } from './opus.ts'
 const bucketMs = 20
 const buckets = 16
 /**
- * Each packet multiplies the weight of all earlier packets by this factor. Packets from the last 1.4 s have half of the
- * total weight.
+ * Each new packet multiplies the weight of all earlier packets by this factor. The packets of the last 1.4 s therefore
+ * have half of the total weight.
  */
 const memory = 0.99
-/** The fraction of packets that should arrive in time. */
+/** The fraction of packets that must arrive in time. */
 const quantile = 0.97
-/** How long the lowest delay serves as the reference for later packets, in milliseconds. */
+/** How long the lowest measured delay is the reference for the delays of later packets, in milliseconds. */
 const windowMs = 2500
 /** If the delay changes by more than this many milliseconds, the sender is assumed to have restarted its timestamps. */
 const maxDelayMs = 2000
 
 /**
- * Estimates how long to hold a voice's packets so that nearly all of them arrive in time. Uses a histogram of packet
- * delays relative to the lowest recent delay.
+ * Estimates how long to hold a voice's packets so that nearly all of them arrive in time. The estimate is based on a
+ * histogram of packet delays relative to the lowest recent delay.
  */
 export class DelayEstimator {
   readonly #minMs: number
@@ -64,7 +64,8 @@ export class DelayEstimator {
     let sum = 0
     let bucket = 0
     while (bucket < buckets - 1 && (sum += this.#histogram[bucket] as number) < quantile) bucket++
-    // Add one bucket to get this bucket's upper bound, and a second one because a tick may be almost one packet late.
+    // Add one bucket to get the upper bound of this bucket. Add a second one, because the mixer may read a packet
+    // almost one packet duration after it arrives.
     return bucket === 0 ? this.#minMs : Math.min(this.#maxMs, Math.max(this.#minMs, (bucket + 2) * bucketMs))
   }
 }

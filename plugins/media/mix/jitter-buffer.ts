@@ -9,7 +9,8 @@ export interface VoicePacket {
 
 /**
  * The next audio to play for a voice:
- * - `packet`: this packet. If `skip` is true, the next packet replaces it, to shorten the delay
+ * - `packet`: this packet. If `skip` is true, the mixer plays the next packet in place of this one, which shortens the
+ *   delay
  * - `lost`: the packet did not arrive in time; `next` is the next packet, if it has arrived
  * - `wait`: the packet has not arrived yet. The mixer must fill the gap, which lengthens the delay
  * - undefined: nothing, because the voice is silent or the buffer is still filling
@@ -26,12 +27,12 @@ export interface JitterBufferOptions {
 }
 
 /**
- * The buffer holds two packets of 20 ms, or up to six if packets arrive irregularly. Holding more than six does not
- * reduce gaps, even with 200 ms of jitter.
+ * The buffer holds two packets of 20 ms, or up to six if packets arrive irregularly. A longer buffer does not reduce
+ * the number of gaps, even with 200 ms of jitter.
  */
 const defaults: JitterBufferOptions = { minMs: 40, maxMs: 120 }
 
-/** A sequence number that differs from the last one by more than this starts a new stream. */
+/** If a sequence number differs from the previous sequence number by more than this, a new stream starts. */
 const maxGap = 500
 /**
  * If the hold time exceeds the target by more than this many milliseconds, all excess packets are dropped at once
@@ -44,8 +45,8 @@ const overflowMs = 200
  */
 const maxWaitMs = 100
 /**
- * A packet is skipped after this many consecutive packets were held longer than necessary: `quiet` if skipping is
- * inaudible, `loud` otherwise.
+ * Number of consecutive packets that must be held longer than necessary before a packet is skipped. `quiet` applies if
+ * skipping is inaudible, `loud` otherwise.
  */
 const packetsBeforeSkip = { quiet: 10, loud: 50 }
 /** After this many consecutive late packets, the sender is assumed to have restarted with lower sequence numbers. */
@@ -67,7 +68,7 @@ export class JitterBuffer {
   #played = -Infinity
   #samples = frameSamples
   #waitedMs = 0
-  /** The shortest hold time among the last `packets` packets. */
+  /** The shortest hold time of the last `packets` packets. */
   #least = { heldMs: Infinity, packets: 0 }
   #isPause = false
   #lateInRow = 0
@@ -77,7 +78,7 @@ export class JitterBuffer {
     this.#delay = new DelayEstimator(this.#options)
   }
 
-  /** Whether the buffer is empty and the voice is considered silent. */
+  /** True if the buffer is empty and the voice counts as silent. */
   get isIdle (): boolean {
     return this.#state === 'idle'
   }
@@ -89,7 +90,7 @@ export class JitterBuffer {
 
   /**
    * @param now arrival time in milliseconds
-   * @returns `late` if the packet arrived too late to be played
+   * @returns `late` if the packet arrived too late to be played, `held` if it was added to the buffer
    */
   insert (sequenceNumber: number, timestamp: number, payload: Uint8Array, now: number): 'held' | 'late' | 'duplicate' | 'invalid' {
     const samples = samplesOf(payload)
@@ -138,7 +139,7 @@ export class JitterBuffer {
     if (this.#latest < this.#next) return this.#waitedMs < maxWaitMs && !this.#isPause ? this.#wait() : this.#becomeIdle()
     if (this.#heldMs < targetMs && this.#waitedMs < maxWaitMs) return this.#wait()
     this.#advance()
-    // While waiting for this packet, the mixer already filled the packet's duration with generated audio.
+    // Drop this packet: while it was missing, the mixer filled the packet's duration with generated audio.
     if (this.#waitedMs >= this.#packetMs && this.#heldMs >= targetMs) {
       this.#waitedMs -= this.#packetMs
       return this.take(now, isQuiet)
@@ -179,7 +180,7 @@ export class JitterBuffer {
     this.#state = 'idle'
   }
 
-  /** Whether all recent packets were held at least one packet longer than the target. */
+  /** True if all recent packets were held longer than the target, by at least the duration of one packet. */
   #isTooLong (targetMs: number, isQuiet: boolean): boolean {
     const least = this.#least
     least.heldMs = Math.min(least.heldMs, this.#heldMs)

@@ -1,12 +1,13 @@
-/**
- * Maximum sample value of the mix. It is about 1 dB below the 16-bit maximum, because the encoder overshoots slightly.
- */
+/** Maximum sample value of the mix, about 1 dB below the 16-bit maximum, because the encoder overshoots slightly. */
 const ceiling = 29_200
-/** The gain is reduced within this many samples per channel (2.5 ms). It then rises by about 9 dB per second. */
+/**
+ * The limiter reduces the gain within this many samples per channel (2.5 ms). Afterwards, the gain rises by about 9 dB
+ * per second.
+ */
 const attackSamples = 120
 const releasePerFrame = 1.02
 
-/** Reduces the gain of the mix while the sum of the voices is too loud, instead of clipping it. */
+/** Reduces the gain of the mix while the sum of the voices is too loud, so that no samples are clipped. */
 export class Limiter {
   #gain = 1
 

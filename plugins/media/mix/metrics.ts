@@ -2,14 +2,15 @@ import type { Metrics } from '../../metrics.ts'
 import type { MixStats } from './stats.ts'
 
 export interface MixMetrics {
-  /**
-   * @param stats undefined if the thread has ended
-   */
+  /** @param stats the thread's report; undefined if the thread has ended */
   report (thread: object, stats: MixStats | undefined): void
   died (): void
 }
 
-/** Buckets for the lateness of ticks, in seconds. A tick over 20 ms late delays the mix without an audible gap. */
+/**
+ * Buckets for the lateness of ticks, in seconds. A tick that is over 20 ms late delays the mix, but causes no audible
+ * gap.
+ */
 const latenessBuckets = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5]
 
 export function createMixMetrics (metrics: Metrics): MixMetrics {

@@ -22,11 +22,11 @@ const encoding = {
   1: { bitrate: 48_000, complexity: 3 },
   2: { bitrate: 96_000, complexity: 3 }
 } as const
-/** The encoder's output for 20 ms of silence after several silent frames. */
+/** The packet that the encoder produces for 20 ms of silence after several silent frames. */
 const silentPacket = Uint8Array.of(0xf8, 0xff, 0xfe)
 /**
  * After this many silent frames, {@link silentPacket} is sent without encoding. By then, the encoder and all decoders
- * have settled into silence.
+ * produce only silence.
  */
 const silentFrames = 10
 /** After this many frames without music, the mix returns to mono. */
@@ -34,7 +34,7 @@ const framesUntilMono = 500
 
 const nothing: ReadonlySet<never> = new Set()
 
-/** Mixes one room's voices, in a mixer thread: receives the voices and sends the mix, both over UDP. */
+/** Mixes the voices of one room in a mixer thread. Receives the voices and sends the mix over UDP. */
 export class MixerRoom {
   readonly #module: WebAssembly.Module
   readonly #options: MixRoomOptions
@@ -48,13 +48,13 @@ export class MixerRoom {
   #voices = new Map<number, Voice>()
   #speakers = new Set<Voice>()
   #loudest: LoudestVoices<Voice>
-  /** The voices of the last frame. A voice that is not in the next frame fades out. */
+  /** The voices in the last frame of the mix. A voice that is not in the next frame fades out. */
   #mixed: ReadonlySet<Voice> = nothing
   #encoder: { channels: Channels, encoder: OpusEncoder } | undefined
   #silentFor = 0
   #withoutMusicFor = framesUntilMono
   #outputPort = 0
-  /** The packet of the last tick, until it is sent. */
+  /** The packet that the last tick has produced, until the packet is sent. */
   #packet: Buffer | undefined
   /** Number of frames since the mix was opened. */
   #frame = 0
@@ -80,7 +80,7 @@ export class MixerRoom {
     this.#socket.bind(this.#options.port, loopback, () => resolve(this.#socket.address().port))
     const port = await promise
     this.#socket.off('error', reject)
-    this.#socket.on('error', () => { /* This packet is lost; sending the next one may succeed. */ })
+    this.#socket.on('error', () => { /* One packet is lost. Sending the next one may succeed. */ })
     return port
   }
 
@@ -106,15 +106,15 @@ export class MixerRoom {
   stream (port: MessagePort, streams: MixStreams): void {
     this.#streams.set(port, streams)
     port.on('close', () => this.#streams.delete(port))
-    // Without `unref`, a port that has a listener keeps the thread alive.
+    // Without `unref`, a message port that has a listener would keep the thread alive.
     port.unref()
   }
 
   /**
    * Mixes 20 ms of audio. {@link send} sends the result.
    *
-   * @param now as returned by `performance.now`
-   * @param due when the tick is due, on the same clock as `openedAt`
+   * @param now the current time, as returned by `performance.now`
+   * @param due when the tick is due, according to the same clock as `openedAt`
    */
   tick (now: number, due: number): void {
     this.#frame = Math.round((due - this.#options.openedAt) / frameMs)
@@ -134,7 +134,7 @@ export class MixerRoom {
     this.#packet = undefined
   }
 
-  /** Replaces the encoder and all decoders. Called after any error except an invalid packet. */
+  /** Replaces the encoder and all decoders. Called after any error in the room, except for an invalid packet. */
   restart (): void {
     this.#opus = new Opus(this.#module)
     this.#encoder = undefined
@@ -187,7 +187,10 @@ export class MixerRoom {
     return { sum, channels, isSilent }
   }
 
-  /** @returns 2 while music plays and for {@link framesUntilMono} frames afterwards, otherwise 1 */
+  /**
+   * @returns the number of channels of the mix: 2 while music plays and for {@link framesUntilMono} frames afterwards,
+   *   otherwise 1
+   */
   #channels (): Channels {
     const hasMusic = this.#mixed.values().some(({ info }) => info.source === 'music')
     this.#withoutMusicFor = hasMusic ? 0 : this.#withoutMusicFor + 1
@@ -220,7 +223,7 @@ export class MixerRoom {
   }
 }
 
-/** Adds a voice to the mix. The gain changes linearly from `from` to `to`. */
+/** Adds the samples of a voice to the mix, with a gain that changes linearly from `from` to `to`. */
 function add (samples: Int16Array, channels: Channels, sum: Float32Array, sumChannels: Channels, from: number, to: number): void {
   if (channels === 1 && sumChannels === 1 && from === 1 && to === 1) {
     for (let i = 0; i < frameSamples; i++) (sum[i] as number) += samples[i] as number

@@ -11,24 +11,28 @@ import { highResolutionMs } from './stats.ts'
 import type { MixThreads, ThreadRoom } from './threads.ts'
 
 /**
- * One use of a room's mix. The mix exists on this server while it is in use, and for 10 s afterwards. It closes with
- * its room.
+ * A handle to a room's mix. The mix exists on this server while it has an open handle, and for 10 s afterwards. The mix
+ * closes when its room closes.
  */
 export interface RoomMix {
   readonly roomId: string
   readonly closed: boolean
-  /** This server's time at timestamp 0, in epoch milliseconds. It changes when the server's clock is corrected. */
+  /**
+   * The wall-clock time of this server at timestamp 0, in epoch milliseconds. The value changes when the server's clock
+   * is corrected.
+   */
   readonly startTime: number
   /**
    * Sends the mix or its voices to a port as `MixFrame`s: one per 20 ms of the mix and one per voice packet. Transfers
-   * the port to the mixer thread, so that frames go directly to the thread that holds the other port of the channel. If
-   * the mix closes or its thread dies, the other port emits `close`. Then call this method again with a new port,
-   * unless this use is closed. To end the stream, close the other port.
+   * the port to the mixer thread, so that the mixer thread sends frames directly to the thread that has the other port
+   * of the channel. If the mix closes or its thread dies, the other port emits `close`. To resume the stream after
+   * `close`, call this method again with a new port, unless this handle is closed. To end the stream, close the other
+   * port.
    */
   stream (port: MessagePort, streams: MixStreams): void
   on (event: 'close', listener: () => void): unknown
   off (event: 'close', listener: () => void): unknown
-  /** Ends this use. Idempotent. */
+  /** Closes this handle. Idempotent. */
   close (): void
 }
 
@@ -37,10 +41,10 @@ export interface MixesContext {
   log: FastifyBaseLogger
   /** Maximum number of voices per mix, not counting music. */
   maxVoices: number
-  /** How long a mix exists after its last use, in milliseconds. */
+  /** How long a mix stays open after its last handle is closed, in milliseconds. */
   lingerMs: number
   /**
-   * Opens a tap or an output.
+   * Opens a tap or a mix output.
    *
    * @throws ROOM_NOT_FOUND, OVERLOADED, UNAVAILABLE
    */
@@ -57,7 +61,7 @@ export class Mixes {
   }
 
   /**
-   * Opens a new use of a room's mix. Starts the mix if it is not running.
+   * Opens a handle to a room's mix. Starts the mix if it is not running.
    *
    * @throws ROOM_NOT_FOUND, OVERLOADED, UNAVAILABLE
    */
@@ -129,7 +133,7 @@ export class MixUse extends EventEmitter<{ close: [] }> implements RoomMix {
   }
 }
 
-/** The mix of one room: a tap for the voices, a room in a mixer thread, and an output. */
+/** The mix of one room. A mix consists of a tap for the voices, a `MixerRoom` in a mixer thread, and an output. */
 class ActiveMix {
   readonly roomId: string
   /** @throws ROOM_NOT_FOUND, OVERLOADED, UNAVAILABLE */
@@ -199,7 +203,7 @@ class ActiveMix {
     await this.#attach(room)
   }
 
-  /** Connects the thread to the room's router. */
+  /** Connects the mixer thread to the room's router. */
   async #attach (room: ThreadRoom): Promise<void> {
     const { attach } = this.#context
     const { port } = room
@@ -212,7 +216,7 @@ class ActiveMix {
     this.#attachments = attachments
     const closed = () => { if (this.#attachments === attachments) this.close() }
     for (const attachment of [tap, output]) attachment.on('close', closed)
-    // The room or the mix was closed during the requests.
+    // During the requests, the room or the mix was closed.
     if (this.#closed || tap.closed || output.closed) {
       this.#detach()
       throw unavailable(`The mix of room ${this.roomId} is closed`)
@@ -231,8 +235,8 @@ class ActiveMix {
   }
 
   /**
-   * Called when a new thread uses a different port. mediasoup cannot change the port of a transport, so the tap and the
-   * output are reopened.
+   * Called when the mix is reopened in a new thread on a different port. The tap and the output are then reopened,
+   * because mediasoup cannot change the port of a transport.
    */
   #moved (): void {
     if (!this.#room || this.#closed) return

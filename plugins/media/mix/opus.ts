@@ -1,8 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 
-// A binding to libopus (RFC 6716), which the package @evan/opus contains as WebAssembly. The package's own API lacks
-// packet loss concealment, forward error correction and explicit frame sizes.
+// A binding to libopus (RFC 6716), which the package @evan/opus contains as WebAssembly. This file does not use the
+// package's own API, because it lacks packet loss concealment, forward error correction and explicit frame sizes.
 
 export const sampleRate = 48_000
 /** Samples per channel in 20 ms. */
@@ -34,7 +34,7 @@ interface Libopus {
 
 export type Channels = 1 | 2
 
-/** @returns the compiled libopus, which threads can share */
+/** @returns the compiled libopus module, which threads can share */
 export async function compileOpus (): Promise<WebAssembly.Module> {
   return await WebAssembly.compile(await readFile(fileURLToPath(import.meta.resolve('@evan/opus/wasm/simd.wasm'))))
 }
@@ -52,7 +52,7 @@ function checked (call: string, result: number): number {
 }
 
 /**
- * An instance of libopus with its own memory: packets from the network cannot affect other memory. If a call
+ * An instance of libopus with its own memory, so that packets from the network cannot corrupt other memory. If a call
  * throws anything but {@link OpusError}, the instance must not be used again.
  */
 export class Opus {
@@ -134,15 +134,18 @@ export class Opus {
  */
 export interface OpusDecoder {
   readonly channels: Channels
-  /** @param packet at most {@link maxPacketBytes} */
+  /** @param packet the packet, which must not be longer than {@link maxPacketBytes} */
   decode (packet: Uint8Array): Int16Array
   /**
    * Generates samples for a lost packet from the previous packets.
    *
-   * @param samples per channel, a multiple of 120
+   * @param samples number of samples per channel; a multiple of 120
    */
   conceal (samples: number): Int16Array
-  /** Decodes a lost packet from the copy in the next packet, or conceals it if there is no copy. */
+  /**
+   * Decodes a lost packet from its copy in the next packet. If the next packet contains no copy, generates samples like
+   * {@link conceal}.
+   */
   recover (next: Uint8Array, samples: number): Int16Array
   reset (): void
   free (): void
@@ -151,13 +154,13 @@ export interface OpusDecoder {
 export interface OpusEncoder {
   /**
    * @param pcm interleaved; 20 ms
-   * @returns the packet, valid until the next call
+   * @returns the packet, which is valid until the next call
    */
   encode (pcm: Int16Array): Uint8Array
   free (): void
 }
 
-/** Samples per channel in a frame, by the packet's configuration number (RFC 6716, section 3.1). */
+/** Samples per channel in a frame, by the configuration number in the packet (RFC 6716, section 3.1). */
 const samplesPerFrame = Array.from({ length: 32 }, (_, config) =>
   config < 12 ? [480, 960, 1920, 2880][config & 3] : config < 16 ? [480, 960][config & 1] : [120, 240, 480, 960][config & 3]) as number[]
 

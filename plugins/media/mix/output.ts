@@ -10,7 +10,7 @@ import type { RoomRouter } from '../room-router.ts'
 /** Payload type of the packets that the mixer thread sends to the media worker. */
 export const mixPayloadType = 100
 
-/** How long a caller waits while the output is being reopened, in milliseconds. */
+/** How long {@link MixOutput.ready} waits while the output is being reopened, in milliseconds. */
 const timeoutMs = 5000
 
 export interface MixOutputOptions {
@@ -20,8 +20,9 @@ export interface MixOutputOptions {
 }
 
 /**
- * The producer of a room's mix. It is not listed among the room's producers; clients consume it with the id `mix`. If
- * the media worker dies, the output is reopened with the same id and emits `reopened`. The output closes with its room.
+ * The producer of a room's mix. The list of the room's producers does not contain this producer, which clients consume
+ * with the id `mix`. If the media worker dies, the output is reopened with the same id and emits `reopened`. The output
+ * closes when its room closes.
  */
 export class MixOutput extends Attachment {
   readonly producerId = randomUUID()
@@ -57,7 +58,7 @@ export class MixOutput extends Attachment {
       id: this.producerId,
       kind: 'audio',
       rtpParameters: {
-        // Browsers decode stereo only if the sender declares it. The mix is stereo while it has music.
+        // The mix is stereo while it contains music. Browsers decode stereo only if `sprop-stereo` declares it.
         codecs: [{ mimeType: 'audio/opus', payloadType: mixPayloadType, clockRate: 48_000, channels: 2, parameters: { 'sprop-stereo': 1 } }],
         encodings: [{ ssrc: this.#options.ssrc }],
         rtcp: { cname: this.producerId }

@@ -5,14 +5,17 @@ export interface IncomingRtp {
   ssrc: number
   sequenceNumber: number
   timestamp: number
-  /** The audio level in dBov, −127 (silence) to 0; undefined if the packet has none (RFC 6464). */
+  /** The audio level (RFC 6464) in dBov, from −127 (silence) to 0; undefined if the packet does not contain it. */
   level: number | undefined
   payload: Buffer
 }
 
 const oneByteProfile = 0xbede
 
-/** Whether a packet is RTCP. On a shared port, RTCP and RTP packets have different payload types (RFC 5761). */
+/**
+ * Whether a packet is RTCP. RTCP and RTP packets on one port are told apart by the byte that contains the payload type
+ * (RFC 5761).
+ */
 const isRtcp = (packet: Buffer) => packet[1] !== undefined && packet[1] >= 192 && packet[1] <= 223
 
 export const ssrcOf = (packet: Buffer): number | undefined =>
@@ -52,7 +55,7 @@ function readLevel (packet: Buffer, from: number, end: number, id: number): numb
   }
 }
 
-/** @returns the packet; its sequence number and timestamp wrap around */
+/** @returns the RTP packet; the sequence number and the timestamp wrap around */
 export function writeRtp (ssrc: number, payloadType: number, sequenceNumber: number, timestamp: number, payload: Uint8Array): Buffer {
   const packet = Buffer.allocUnsafe(12 + payload.length)
   packet[0] = 0x80

@@ -3,14 +3,17 @@ export const silence = -127
 /** Voices below this level (in dBov) are not mixed. */
 const threshold = -80
 /**
- * Smoothing factors per packet of 20 ms. With these factors, a voice is selected within two packets after it starts,
- * and stays selected during pauses between words.
+ * Smoothing factors per packet of 20 ms. With these factors, a voice is selected within two packets of its start and
+ * stays selected in the pauses between words.
  */
 const attack = 0.5
 const release = 0.03
-/** A voice that is this many dB louder than a selected voice replaces it immediately. */
+/** A voice that is at least this many dB louder than a selected voice immediately replaces the selected voice. */
 const marginDb = 3
-/** A voice that is this many dB louder than a selected voice replaces it after {@link challengePackets} packets. */
+/**
+ * A voice that is at least this many dB louder than a selected voice replaces it after {@link challengePackets}
+ * packets.
+ */
 const minMarginDb = 0.5
 const challengePackets = 50
 
@@ -35,7 +38,7 @@ export class LoudestVoices<V extends Audible> {
   }
 
   /**
-   * Called once per 20 ms.
+   * Call this every 20 ms.
    *
    * @returns the selected voices; each call returns the same `Set` object
    */

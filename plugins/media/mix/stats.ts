@@ -1,10 +1,10 @@
-/** A mixer thread's counts since its last report. */
+/** Counts of packets that a mixer thread has processed since its last report. */
 export interface MixCounts {
   /** Packets that arrived too late to be played. */
   late: number
   /** Lost packets that were restored from the next packet (forward error correction). */
   recovered: number
-  /** Packets that were lost or late and were concealed. */
+  /** Lost or late packets that were replaced with generated audio. */
   concealed: number
   /** Packets that did not contain valid Opus. */
   invalid: number
@@ -23,5 +23,5 @@ export interface MixStats extends MixCounts {
   lateness: number[]
 }
 
-/** @returns the time in milliseconds, from a monotonic clock that all threads share */
+/** @returns the time of a monotonic clock that all threads share, in milliseconds */
 export const highResolutionMs = () => Number(process.hrtime.bigint()) / 1e6

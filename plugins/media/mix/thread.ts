@@ -4,20 +4,20 @@ import type { FromMixer, ToMixer } from './messages.ts'
 import { frameMs, MixerRoom } from './mixer-room.ts'
 import { highResolutionMs, noCounts } from './stats.ts'
 
-// The code of a mixer thread, which threads.ts starts. Every 20 ms, one tick mixes all rooms of the thread.
+// This file runs in a mixer thread, which threads.ts starts. Every 20 ms, one tick mixes all rooms of the thread.
 
-/** Maximum number of missed ticks that a delayed thread runs afterwards. Older ticks are skipped. */
+/** Maximum number of missed ticks that a delayed thread catches up on. Older ticks are skipped. */
 const maxCatchUp = 25
 /** Maximum number of ticks that run before the thread reads packets again. */
 const maxTicks = 2
 const reportMs = 1000
 
-/** Offset from this thread's `performance.now` to the clock of `process.hrtime`, which all threads share. */
+/** Difference between the clock of `process.hrtime`, which all threads share, and this thread's `performance.now`. */
 const toHighResolution = highResolutionMs() - performance.now()
 const module = workerData as WebAssembly.Module
 const parent = parentPort as MessagePort
 const rooms = new Map<number, MixerRoom>()
-/** Totals across all rooms since the last report. */
+/** Totals of all rooms since the last report. */
 const counts = noCounts()
 let lateness: number[] = []
 let cpuMicroseconds = 0
@@ -61,7 +61,7 @@ function tick (now: number, due: number): void {
       room.restart()
     }
   }
-  // The thread sends the packets of all rooms together, so that the media worker wakes up only once.
+  // Send the packets of all rooms together, so that each media worker wakes up only once.
   for (const room of rooms.values()) room.send()
 }
 

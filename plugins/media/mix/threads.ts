@@ -17,9 +17,12 @@ export interface ThreadRoom {
   /** UDP port on 127.0.0.1 for receiving the voices and sending the mix. */
   readonly port: number
   setVoices (voices: readonly MixVoice[]): void
-  /** @param port the port on 127.0.0.1 that receives the mix */
+  /** @param port the UDP port on 127.0.0.1 that receives the mix */
   setOutput (port: number): void
-  /** Transfers a port to the thread, which sends frames to it. The port closes when the mix or the thread ends. */
+  /**
+   * Transfers a message port to the mixer thread, which then sends frames to the port. The port closes when the mix or
+   * the thread ends.
+   */
   stream (port: MessagePort, streams: MixStreams): void
   close (): void
 }
@@ -28,7 +31,7 @@ export interface MixThreads {
   /**
    * Opens a mix in the thread with the fewest mixes. If the thread dies, the mix is reopened in another thread.
    *
-   * @param moved called if the mix is reopened on a different port because its previous port is taken
+   * @param moved called if the mix is reopened on a different port because its previous port is no longer free
    * @throws UNAVAILABLE
    */
   open (options: Omit<MixRoomOptions, 'port'>, moved: () => void): Promise<ThreadRoom>
@@ -40,14 +43,22 @@ export interface MixThreads {
 const timeoutMs = 5000
 /** A thread that has not reported for this many milliseconds is restarted. */
 const silentMs = 5000
-/** Minimum interval between logged faults of a thread, in milliseconds. A fault may repeat with every packet. */
+/**
+ * Minimum interval between logged faults of a thread, in milliseconds. The interval keeps the log short, because a
+ * fault may recur with every packet.
+ */
 const faultIntervalMs = 1000
-/** If even the thread with the fewest mixes has a higher {@link MixThread.load}, a new mix starts another thread. */
+/**
+ * If the thread with the fewest mixes has at least this {@link MixThread.load}, a new mix starts another thread, up to
+ * one thread per CPU core.
+ */
 const fullLoad = 0.6
 const respawnDelayMs = 100
 const maxRespawnDelayMs = 5000
 
-/** Mixer threads. The first thread starts with the first mix; others start when the running threads are busy. */
+/**
+ * Mixer threads. The first thread starts with the first mix. Further threads start when the running threads are busy.
+ */
 export function createMixThreads (metrics: Metrics, log: FastifyBaseLogger): MixThreads {
   const threads = new Set<MixThread>()
   const mixMetrics = createMixMetrics(metrics)
@@ -79,7 +90,7 @@ export function createMixThreads (metrics: Metrics, log: FastifyBaseLogger): Mix
   }
 }
 
-/** A mix in a thread, with the data that a new thread needs to reopen it. */
+/** A mix that runs in a thread, with the data that another thread needs to reopen the mix. */
 class HostedRoom implements ThreadRoom {
   readonly id: number
   readonly #thread: MixThread
@@ -146,15 +157,15 @@ class HostedRoom implements ThreadRoom {
 
   failed (message: string): void {
     if (this.#port === 0) return this.#opening.reject(unavailable('The mix cannot be opened', new Error(message)))
-    // Another process took the port while the thread was being replaced.
+    // Choose a free port: another process took the previous port while the thread was being replaced.
     this.#thread.send({ type: 'open', roomId: this.id, options: { ...this.#options, port: 0 } })
   }
 }
 
-/** A mixer thread, which is replaced when it ends or no longer reports. */
+/** A mixer thread. When the thread ends or stops reporting, a new thread replaces it. */
 class MixThread {
   readonly rooms = new Map<number, HostedRoom>()
-  /** The fraction of the last second that the thread spent running or waiting for a core. */
+  /** The fraction of the last second in which the thread was running or waiting for a CPU core. */
   load = 0
   worker: Worker | undefined
   readonly #opus: () => Promise<WebAssembly.Module>
@@ -182,7 +193,10 @@ class MixThread {
     if (this.rooms.delete(room.id)) this.send({ type: 'close', roomId: room.id })
   }
 
-  /** @returns false if no thread is running; {@link HostedRoom.restore} later sends all data to the next thread */
+  /**
+   * @returns false if no thread is running. In that case, {@link HostedRoom.restore} later sends all data to the next
+   *   thread
+   */
   send (message: ToMixer, transfer: MessagePort[] = []): boolean {
     this.worker?.postMessage(message, transfer)
     return this.worker !== undefined

@@ -7,9 +7,12 @@ import type { IncomingRtp } from './rtp.ts'
 import { silence, smoothed } from './selection.ts'
 import type { MixCounts } from './stats.ts'
 
-/** Below this level (in dBov), skipping a packet of a voice is inaudible. */
+/** If the level of a voice is below this value (in dBov), nobody hears that a packet is skipped. */
 const quiet = -50
-/** Capacity of the sample buffer, in samples per channel: the rest of one packet plus one complete packet. */
+/**
+ * Capacity of the sample buffer, in samples per channel. The buffer holds the rest of one packet and a complete second
+ * packet.
+ */
 const capacity = 2 * 5760
 
 /** One of a room's voices: its jitter buffer, decoder and level. */
@@ -26,7 +29,10 @@ export class Voice {
   readonly #pcm: Int16Array
   #from = 0
   #to = 0
-  /** The current packet of a skipped voice, and the packet's remaining samples per channel. */
+  /**
+   * While the voice is not decoded: its current packet, and the number of samples per channel that remain in the
+   * packet.
+   */
   #playing: VoicePacket | undefined
   #remaining = 0
   #hasLevels = true
@@ -40,7 +46,7 @@ export class Voice {
     this.#pcm = new Int16Array(capacity * this.channels)
   }
 
-  /** Whether the voice must be decoded to measure its level, because its packets do not contain the level. */
+  /** True if the packets do not contain the voice's level, so that the voice must be decoded to measure the level. */
   get needsDecoding (): boolean {
     return !this.#hasLevels
   }
@@ -75,7 +81,7 @@ export class Voice {
     }
     if (this.#to === this.#from) return
     const end = Math.min(this.#from + length, this.#to)
-    // Fill with silence if the voice ends within the 20 ms.
+    // If the voice ends within the 20 ms, fill the rest with silence.
     if (end < this.#from + length) this.#pcm.fill(0, end, this.#from + length)
     const frame = this.#pcm.subarray(this.#from, this.#from + length)
     this.#from = end
@@ -117,7 +123,10 @@ export class Voice {
     this.loudness = smoothed(this.loudness, level)
   }
 
-  /** Starts decoding a skipped voice. Decodes the previous packet first, so that the voice starts without a click. */
+  /**
+   * Starts to decode a voice that was not decoded so far. Decodes the current packet first, so that the voice starts
+   * without a click.
+   */
   #startDecoding (): void {
     const samples = this.#remaining
     const packet = this.#playing
@@ -166,7 +175,7 @@ export class Voice {
     this.#to += samples.length
   }
 
-  /** Cross-fades from a skipped packet to the samples that follow. */
+  /** Cross-fades from a packet that is skipped to the samples of the next packet. */
   #fadeFrom (skipped: Int16Array): void {
     const length = Math.min(skipped.length, this.#to - this.#from)
     for (let i = 0; i < length; i++) {
@@ -177,7 +186,7 @@ export class Voice {
   }
 }
 
-/** @returns the level of samples in dBov */
+/** @returns the level of the given samples, in dBov */
 function levelOf (samples: Int16Array): number {
   let sum = 0
   for (let i = 0; i < samples.length; i++) sum += (samples[i] as number) ** 2

@@ -18,8 +18,8 @@ export type Registry = z.infer<typeof registry>
 export type RegisteredVoice = Registry['voices'][string]
 
 /**
- * Identifies a pipe. The receiving server (`from`) numbers its pipes. A newer pipe replaces an older pipe for the same
- * room.
+ * Identifies a pipe. The receiving server (`from`) assigns the epochs. A pipe with a higher epoch replaces an older
+ * pipe for the same room.
  */
 export interface PipeId {
   roomId: string
@@ -28,7 +28,7 @@ export interface PipeId {
   epoch: number
 }
 
-/** The address and encryption parameters of one end of a pipe. */
+/** The address and the encryption parameters of one end of a pipe. */
 export interface PipeEnd {
   ip: string
   port: number
@@ -43,17 +43,20 @@ export interface PipedVoice {
 
 declare module '../../cluster/messages.ts' {
   interface ClusterRequests {
-    /** Opens a pipe to the requesting server for a room, replacing any earlier pipe for that room. */
+    /**
+     * Asks the source to open a pipe for a room to the requesting server. The pipe replaces any earlier pipe for that
+     * room.
+     */
     'relay:want': { data: PipeId & PipeEnd & { voices: string[] }, reply: PipeEnd & { voices: PipedVoice[] } }
-    /** Adds voices to a pipe. The reply is null if the pipe does not exist. */
+    /** Adds voices to a pipe. The reply is null if there is no such pipe. */
     'relay:more': { data: PipeId & { voices: string[] }, reply: { voices: PipedVoice[] } | null }
     /** Closes a pipe. */
     'relay:drop': { data: PipeId, reply: null }
-    /** Returns how many packets the source has received for each of the given voices. */
+    /** Asks the source how many packets it has received for each of the given voices. */
     'relay:counts': { data: { roomId: string, voices: string[] }, reply: Record<string, number> }
-    /** Returns a room's active speakers on the called server, and their loudness. */
+    /** Asks a server for the active speakers that a room has on that server, and for their loudness. */
     'relay:speakers': { data: { roomId: string }, reply: { activeSpeakers: UserId[], levels: number[] } }
-    /** Returns, for each pipe, whether the sink still uses it. */
+    /** Asks the sink which of the given pipes it still uses. The reply has one value per pipe. */
     'relay:holds': { data: { to: string, pipes: { roomId: string, epoch: number }[] }, reply: boolean[] }
   }
 }

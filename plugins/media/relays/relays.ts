@@ -26,7 +26,7 @@ const checkSourcesMs = 10_000
 /** Initial and maximum delay before a failed write to the registry is retried, in milliseconds. */
 const retryMs = 100
 const maxRetryMs = 2000
-/** How long a join waits for another server's active speakers, in milliseconds. */
+/** How long a join waits for the active speakers on another server, in milliseconds. */
 const speakersMs = 500
 
 /** Relays audio between this server and other servers. */
@@ -34,32 +34,32 @@ export interface Relays {
   /** A room's voices on other servers. */
   voicesOf (roomId: string): ProducerInfo[]
   /**
-   * Reads the voices from the store, for rooms that have no members on this server.
+   * Reads the voices of rooms from the store. Use this for rooms that have no members on this server.
    *
-   * @returns one list per room, as stored, including this server's voices
+   * @returns one list of voices per room, which includes the voices on this server
    * @throws UNAVAILABLE
    */
   read (roomIds: readonly string[]): Promise<ProducerInfo[][]>
-  /** A room's active speakers: those on this server, and those that other servers have reported. */
+  /** A room's active speakers on this server, and those that other servers have reported. */
   speakersOf (roomId: string): UserId[]
-  /** Requests the active speakers from servers that have not reported theirs. Waits at most half a second. */
+  /** Requests a room's active speakers from each server that has not reported them yet. Waits at most half a second. */
   learnSpeakers (roomId: string): Promise<void>
   /**
-   * Waits until a voice from another server can be consumed. Returns immediately if the producer
-   * is not on another server.
+   * Waits until a voice from another server can be consumed. Returns immediately if the producer is not on another
+   * server.
    *
-   * @throws UNAVAILABLE after five seconds
+   * @throws UNAVAILABLE if the voice cannot be consumed after five seconds
    */
   fetch (roomId: string, producerId: string): Promise<void>
   /** Call this after a voice on this server is added to a room, removed, paused or resumed. */
   changed (roomId: string): void
-  /** Call this after the room's media on this server is opened, closed or partly lost. */
+  /** Call this after a room's media on this server is opened, closed or partly lost. */
   mediaChanged (roomId: string): void
   /** Call this after a room's active speakers on this server change. */
   speaking (roomId: string, speakers: ActiveSpeakers): void
   /** Number of open pipes. */
   counts (): { sources: number, sinks: number }
-  /** Stops all relays. Resolves when this server's last changes are stored. */
+  /** Stops all relays. Resolves when this server's last changes to the registry are stored. */
   close (): Promise<void>
 }
 
@@ -68,9 +68,9 @@ interface Speaking {
   levels: number[]
 }
 
-/** This server's state for one room. */
+/** This server's relay state for one room. */
 interface RelayedRoom {
-  /** The voices on other servers, as announced to the members. */
+  /** The voices on other servers, as last announced to the members. */
   voices: Map<string, RegisteredVoice>
   sinks: Map<string, Sink>
   speaking: Map<string, Speaking>
@@ -88,11 +88,11 @@ function addressOf ({ RELAY_IP, MEDIASOUP_LISTEN_IP: listenIp, MEDIASOUP_ANNOUNC
   const ownAddress = () => interfaces.find(({ family, internal }) => !internal && family === 'IPv4')?.address ?? '127.0.0.1'
   const announcedIp = RELAY_IP ?? (isWildcard(listenIp) ? announced.find((address) => isIP(address) !== 0) ?? ownAddress() : listenIp)
   const isOwn = interfaces.some(({ address }) => address === announcedIp)
-  // Behind NAT, this machine does not have the announced address, so listen on MEDIASOUP_LISTEN_IP.
+  // Behind NAT, the announced address is not an address of this machine, so listen on MEDIASOUP_LISTEN_IP.
   return { ip: isOwn ? announcedIp : isWildcard(listenIp) ? (isIP(announcedIp) === 6 ? '::' : '0.0.0.0') : listenIp, announcedIp }
 }
 
-/** The metrics of relays. A server without Redis also exports them. */
+/** The metrics of relays, which a server without Redis also exports. */
 export function createRelayMetrics ({ metrics }: Pick<FastifyInstance, 'metrics'>) {
   const pipes = metrics.gauge('flylive_relay_pipes', 'Pipes that relay audio to other servers (out) and from other servers (in)', ['direction'])
   for (const direction of ['in', 'out']) pipes.set({ direction }, 0)
@@ -105,8 +105,8 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   const { bus, config, hooks, leases, log, nodeId, timings } = app
   const { ip, announcedIp } = addressOf(config)
   const known = new Map<string, RelayedRoom>()
-  // Changes are allowed during a restore. If a change builds on an outdated registry, each server adds its own missing
-  // voices.
+  // The registry may change during a restore. If a change is based on an outdated registry, each server then adds its
+  // own missing voices to the registry.
   const state = app.rooms.roomState.define('media', registry, { changesDuringRestore: true })
   const listenInfo = (): types.TransportListenInfo => ({ protocol: 'udp', ip, portRange: { min: config.RELAY_MIN_PORT, max: config.RELAY_MAX_PORT } })
   const endOf = ({ tuple, srtpParameters }: types.PipeTransport): PipeEnd => ({ ip: announcedIp, port: tuple.localPort, srtpParameters })
@@ -124,7 +124,10 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   const entryOf = ({ info: { userId, source, isPaused }, owner: { userKey } }: ReturnType<typeof ownVoices>[number]): RegisteredVoice =>
     ({ node: nodeId, userId, userKey, source, paused: isPaused })
 
-  /** @returns the registry, updated with the voices on this server; the same object if nothing has changed */
+  /**
+   * @returns a copy of the registry that lists the current voices on this server; the same object if the registry
+   *   already lists them
+   */
   function withOwn (roomId: string, before: Registry | undefined): Registry | undefined {
     const own = Object.fromEntries(ownVoices(roomId).map((producer) => [producer.producerId, entryOf(producer)]))
     const listed = Object.entries(before?.voices ?? {}).filter(([, { node }]) => node === nodeId)
@@ -149,7 +152,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
       }
       forgetRetry(roomId)
     } catch (error) {
-      // While the store is unavailable, other servers do not receive new voices. Retry the write, even if the store has
+      // Retry the write, because other servers do not get new voices until it succeeds. Also retry if the store has
       // lost the room, because the room will soon be restored.
       const isGone = isCoded(error) && error.code === 'ROOM_NOT_FOUND' && !known.has(roomId)
       const { failures = 0 } = retries.get(roomId) ?? {}
@@ -188,13 +191,13 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   }
 
   /**
-   * Removes the voices of a server from the registry if the server has no lease. A server may fail to remove its own
-   * voices while it shuts down, and nothing else would remove them then.
+   * Removes the voices of a server from the registry if the server has no lease. This is necessary because a server may
+   * fail to remove its own voices when it shuts down.
    *
    * @throws UNAVAILABLE
    */
   async function removeIfDead (roomId: string, node: string): Promise<void> {
-    // After the store loses its data, a server has no lease until its next heartbeat.
+    // Do nothing just after the store has lost its data: every server then lacks a lease until its next heartbeat.
     if (await leases.msSinceLoss() <= timings.leaseMs) return
     const [isAlive] = await leases.areAlive([node])
     if (isAlive === false) await removeVoices(roomId, node)
@@ -260,7 +263,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
         failed: (reason) => {
           failures.inc({ reason })
           if (reason === 'silent') return
-          removeIfDead(roomId, node).catch(() => { /* The store is unavailable; the sink retries. */ })
+          removeIfDead(roomId, node).catch(() => { /* The store is unavailable. The sink tries again. */ })
         },
         interrupted: () => {
           for (const [producerId, voice] of room.voices) {
@@ -272,8 +275,8 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
         lost: (producerId) => {
           const voice = room.voices.get(producerId)
           if (!voice) return
-          // The consumers were closed with the pipe. Announce that the voice has ended and started again, so that
-          // clients consume it again.
+          // The voice's consumers were closed together with the pipe. Announce that the voice has ended and started
+          // again, so that clients consume it again.
           const info = infoOf(room, producerId, voice)
           hooks.emit('media:producerClosed', roomId, info, ownerOf(voice))
           hooks.emit('media:producerOpened', roomId, info, ownerOf(voice))
@@ -305,8 +308,8 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   }
 
   /**
-   * Requests the active speakers from servers that have not sent theirs. A server sends its active speakers only when
-   * they change.
+   * Requests a room's active speakers from each server that has not sent them yet, because a server sends its active
+   * speakers only when they change.
    */
   async function learnSpeakers (roomId: string): Promise<void> {
     const room = known.get(roomId)
@@ -314,7 +317,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
     const unknown = new Set(room.voices.values().filter(({ node, paused }) => !paused && !room.speaking.has(node)).map(({ node }) => node))
     await Promise.all([...unknown].map((node) => {
       const asking = room.asking.get(node) ?? app.cluster.ask(node, 'relay:speakers', { roomId }, speakersMs)
-        // A server that does not reply will send its speakers when they next change.
+        // A server that does not reply sends its active speakers when they next change.
         .catch(() => ({ activeSpeakers: [], levels: [] }))
         .then((speaking) => { if (!room.speaking.has(node)) room.speaking.set(node, speaking) })
         .finally(() => room.asking.delete(node))
@@ -324,8 +327,8 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   }
 
   /**
-   * Removes active speakers whose voice was closed or paused: their server may have died before it sent the change.
-   * Keeps a speaker whose voice is not in the registry yet.
+   * Removes active speakers whose voice was closed or paused, because their server may have died before it sent the
+   * change. Keeps a speaker whose voice is not in the registry yet.
    */
   function forgetSpeakers (roomId: string, room: RelayedRoom, before: ReadonlyMap<string, RegisteredVoice>): void {
     let hasChanged = false
@@ -343,7 +346,8 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   // Handlers.
 
   state.onChange((room, next) => registered(room.roomId, next))
-  // These handlers do nothing: `registered` announces changes and checks the registry after the store loses data.
+  // These required handlers do nothing: `registered` already announces changes, and checks the registry after the store
+  // loses data.
   state.onMissed(() => [])
   state.onWake(async () => {})
   // The join reply contains the voices in the registry, so only later changes are announced.
@@ -379,7 +383,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   ]
   const timer = setInterval(() => {
     for (const { sinks } of known.values()) {
-      for (const sink of sinks.values()) sink.check().catch(() => { /* The source cannot be reached. If it is dead, its voices are removed when its lease expires. */ })
+      for (const sink of sinks.values()) sink.check().catch(() => { /* The source is unreachable. If the source is dead, its voices are removed when its lease expires. */ })
     }
     count()
   }, checkMs).unref()

@@ -11,17 +11,18 @@ export interface SinkContext extends Pick<FastifyInstance, 'cluster' | 'log' | '
   endOf (transport: types.PipeTransport): PipeEnd
   nextEpoch (): number
   requestMs: number
-  /** The pipe is replaced after this many milliseconds without packets if the source keeps receiving packets. */
+  /** If no packets arrive for this many milliseconds while the source receives packets, the pipe is replaced. */
   silenceMs: number
   /** Called after voices are added to the pipe. */
   fetched (): void
   /**
-   * Called if the source does not open the pipe or add voices to it (`refused`), or if no packets arrive (`silent`).
+   * Called after a failure. `refused`: the source did not open the pipe or did not add voices to it. `silent`: the
+   * source receives packets, but none of them arrive through the pipe.
    */
   failed (reason: 'refused' | 'silent'): void
-  /** Called when a voice is closed with its pipe although the voice is still wanted. */
+  /** Called when a voice that is still wanted is closed, for example because its pipe is closed. */
   lost (producerId: string): void
-  /** Called when the audio is interrupted, and when it is restored. */
+  /** Called when the audio from the source is interrupted, and when it flows again. */
   interrupted (isInterrupted: boolean): void
 }
 
@@ -32,32 +33,32 @@ interface Pipe {
   isOpen: boolean
   /** Number of bytes received. */
   bytes: number
-  /** Time of the last check at which `bytes` had grown or the pipe had no unpaused voice. */
+  /** Time of the last check that found that `bytes` had grown or that all voices of the pipe were paused. */
   flowedAt: number
-  /** The source's packet count per voice when the pipe was first found silent. */
+  /** The number of packets that the source had received per voice when a check first found the pipe silent. */
   atSource: Record<string, number> | undefined
 }
 
-/** After this many milliseconds without packets, the sink requests the packet counts from the source. */
+/** After this many milliseconds without packets, the sink asks the source how many packets it has received. */
 const suspiciousMs = 900
-/** While the sink receives no packets, the source's packet count may grow by this much even if the pipe works. */
+/** Number of packets that the source may receive while the sink receives none, although the pipe works. */
 const inFlight = 2
 /**
  * Maximum wait between replacements of the pipe, in milliseconds. The wait doubles after each replacement that does not
- * help. More frequent replacements are useless, because the pipe works again once the network recovers.
+ * help. If the network is the cause, more frequent replacements do not help either.
  */
 const maxSilenceMs = 15_000
 const backoffMs = 250
 const maxBackoffMs = 15_000
 
-/** Pulls one room's voices from one other server, through one pipe. */
+/** Receives one room's voices from one other server through one pipe. */
 export class Sink {
   readonly #source: string
   readonly #media: RoomMedia
   readonly #context: SinkContext
   readonly #received = new Map<string, RoomProducer>()
   readonly #closing = new AbortController()
-  /** Ends the wait before the next attempt. */
+  /** Ends the wait before the next attempt to get the voices. */
   #wake: (() => void) | undefined
   #wanted: ReadonlyMap<string, RegisteredVoice> = new Map()
   #pipe: Pipe | undefined
@@ -94,7 +95,7 @@ export class Sink {
     this.#run()
   }
 
-  /** Skips the wait before the next attempt. Called when the servers can reach each other again. */
+  /** Starts the next attempt without waiting. Called when the servers can reach each other again. */
   retry (): void {
     this.#failures = 0
     this.#wake?.()
@@ -108,7 +109,7 @@ export class Sink {
     this.#setInterrupted(false)
   }
 
-  /** Replaces the pipe if it carries no packets although the source receives some. Called every second. */
+  /** Replaces the pipe if no packets arrive through it although the source receives packets. Called every second. */
   async check (): Promise<void> {
     const pipe = this.#pipe
     if (!pipe || this.#isPulling) return
@@ -153,8 +154,8 @@ export class Sink {
   }
 
   /**
-   * Closes the pipe and its voices, and notifies the source. If the notification is lost, the source closes its end at
-   * its next check.
+   * Closes the pipe and its voices, and notifies the source. If the notification is lost, the source closes its end of
+   * the pipe at its next check.
    */
   #drop (): void {
     const pipe = this.#pipe
@@ -164,7 +165,7 @@ export class Sink {
     if (!pipe) return
     pipe.transport.close()
     const { cluster, requestMs } = this.#context
-    cluster.ask(this.#source, 'relay:drop', pipe.id, requestMs).catch(() => { /* The source checks periodically which pipes are used. */ })
+    cluster.ask(this.#source, 'relay:drop', pipe.id, requestMs).catch(() => { /* The source periodically checks which pipes are in use. */ })
   }
 
   async #run (): Promise<void> {
@@ -181,7 +182,8 @@ export class Sink {
         } catch (err) {
           if (this.#closing.signal.aborted) return
           this.#context.log.warn({ err, roomId: this.#media.roomId, source: this.#source }, 'failed to get audio from another server')
-          // An open pipe keeps working even if the main threads of the two servers cannot reach each other.
+          // Keep an open pipe if the source did not reply: audio flows through the pipe even if the main threads of the
+          // two servers cannot reach each other.
           const isUnanswered = isCoded(err) && err.code === 'UNAVAILABLE'
           if (!isUnanswered || this.#pipe?.isOpen !== true) this.#drop()
           this.#again = true

@@ -33,7 +33,10 @@ const keyOf = ({ roomId, from }: PipeId) => `${from} ${roomId}`
 /** Sends the audio of this server's producers to the servers that request it. */
 export function createSources ({ cluster, leases, log, nodeId, timings: { leaseMs } }: Pick<FastifyInstance, 'cluster' | 'leases' | 'log' | 'nodeId' | 'timings'>, { rooms, listenInfo, endOf, requestMs, checkMs }: SourcesOptions): Sources {
   const pipes = new Map<string, SourcePipe>()
-  /** For each sink and room: the epoch of the newest requested pipe, opened or not, and whether the sink dropped it. */
+  /**
+   * By sink and room: the epoch of the newest pipe that the sink has requested, and whether the sink has dropped that
+   * pipe.
+   */
   const newest = new Map<string, { epoch: number, isDropped: boolean }>()
   const isObsolete = (key: string, epoch: number) => {
     const known = newest.get(key)
@@ -46,7 +49,10 @@ export function createSources ({ cluster, leases, log, nodeId, timings: { leaseM
     if (pipes.get(key) === pipe) pipes.delete(key)
   }
 
-  /** @returns the RTP parameters that the sink needs for each voice; omits voices that are not on this server */
+  /**
+   * @returns the RTP parameters that the sink needs to receive each voice. Voices that are not on this server are
+   *   omitted
+   */
   async function send (pipe: SourcePipe, producerIds: readonly string[]): Promise<PipedVoice[]> {
     const own = rooms.get(pipe.id.roomId)?.producers
     const voices = await Promise.all(producerIds.map((producerId) => {
@@ -85,7 +91,7 @@ export function createSources ({ cluster, leases, log, nodeId, timings: { leaseM
       if (!media) throw unavailable(`Room ${id.roomId} has no audio on this server`)
       const { router } = await media.main()
       const transport = await router.createPipeTransport({ listenInfo: listenInfo(), enableSctp: false, enableRtx: true, enableSrtp: true })
-      // During the request to the worker, the sink may have dropped this pipe, or requested another one.
+      // During the request to the worker, the sink may have dropped this pipe or requested a newer pipe.
       if (isObsolete(key, id.epoch)) {
         transport.close()
         throw unavailable('The pipe is no longer needed')
@@ -121,8 +127,8 @@ export function createSources ({ cluster, leases, log, nodeId, timings: { leaseM
   ]
 
   /**
-   * Closes pipes whose sink is dead or no longer uses them. Closes nothing while the store is unavailable. After the
-   * store loses its data, closes nothing until all servers have had time to renew their leases.
+   * Closes pipes whose sink is dead or no longer uses them. Closes no pipe while the store is unavailable. After the
+   * store has lost its data, closes no pipe until all servers have had time to renew their leases.
    */
   async function check (): Promise<void> {
     const bySink = Map.groupBy(pipes.values(), ({ id }) => id.from)
@@ -137,7 +143,8 @@ export function createSources ({ cluster, leases, log, nodeId, timings: { leaseM
         if (held) for (const [j, pipe] of ofSink.entries()) if (held[j] !== true) closePipe(pipe)
       }))
     }
-    // Limit the number of entries: a restarted server has a new id, so its old entries are never replaced.
+    // Limit the number of entries. The entries of a server that has restarted are never replaced, because the server
+    // has a new id.
     for (const key of newest.keys()) if (!pipes.has(key) && newest.size > 10_000) newest.delete(key)
   }
   const timer = setInterval(() => { check().catch(() => { /* The store is unavailable. The timer checks again. */ }) }, checkMs).unref()

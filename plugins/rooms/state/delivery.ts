@@ -8,15 +8,15 @@ import { audience, deliverTo } from '../node-rooms.ts'
 import type { LocalRoom, WaitingEvent } from '../node-rooms.ts'
 
 // A version of room state has the form `<createdAt of the room>.<number>`. The store assigns versions. Versions
-// increase with each change and are newer than all versions of earlier rooms with the same name.
+// increase with each change and are newer than all versions of earlier rooms with the same id.
 
 /** The first part of a version: the creation time of the room, as text. Empty for the empty version. */
 export const epochOf = (version: string) => version.split('.')[0]
 
-/** The version of state that has not been created yet. */
+/** The version that stands for "no state yet" in a room that was created at `createdAt`. */
 export const versionZero = (createdAt: number) => `${createdAt}.0`
 
-/** Whether `version` is newer than `than`. The empty version is older than all others. */
+/** Whether `version` is newer than the version `than`. The empty version is older than all others. */
 export function isNewer (version: string, than: string): boolean {
   if (than === '' || version === than) return version !== than
   const [dot, otherDot] = [version.indexOf('.'), than.indexOf('.')]
@@ -30,13 +30,13 @@ export interface Versioned {
   state: unknown
 }
 
-/** This server's copy of one named state of a room. */
+/** This server's copy of a room's state with one name. */
 export interface Known extends Versioned {
-  /** The version that the members on this server have received, through events or their join reply. */
+  /** The version that the members on this server have received, through events or join replies. */
   delivered: Versioned
   /**
-   * Members whose join reply contained a newer version, each with that version. These members do not receive the events
-   * up to that version.
+   * Members whose join reply contained a newer version than `delivered`, each with the version in the reply. These
+   * members do not receive the events of versions up to that one.
    */
   pendingJoiners: Map<Session, Versioned>
 }
@@ -44,17 +44,20 @@ export interface Known extends Versioned {
 /** Represents missing state. */
 export const nothing: Versioned = { version: '', state: undefined }
 
-/** State of the rooms with members on this server. */
+/** This server's copies of room state, for the rooms with members on this server. */
 export interface KnownStates {
   get (roomId: string, name: string): Known | undefined
   ofRoom (roomId: string): Iterable<[name: string, known: Known]>
   /**
-   * Stores a version if it is newer than this server's copy.
+   * Replaces this server's copy of a state if `version` is newer than the copy.
    *
    * @returns the resulting copy
    */
   update (room: LocalRoom, name: string, version: string, state: unknown): Known
-  /** Drops state that belongs to an earlier room with the same name, or that the store no longer has. */
+  /**
+   * Drops this server's copy of a state, because the state belongs to an earlier room with the same id or the store no
+   * longer has it.
+   */
   reset (room: LocalRoom, name: string): Known
   forget (roomId: string): void
 }
@@ -90,19 +93,18 @@ export function createKnownStates ({ emit }: Pick<Hooks, 'emit'>): KnownStates {
   }
 }
 
-/** Delivers each change to room state to the members on this server, once and in order. */
+/** Delivers each change of room state to the members on this server, exactly once and in order. */
 export interface StateDelivery {
   /** Applies a change that has arrived on the room's channel. */
   applyRemote (room: LocalRoom, header: StateHeader, version: string, events: readonly OutgoingEvent[]): void
   /**
-   * Call this after the reply to a join is sent.
+   * Returns the events that a session must receive after the reply to its join. Call this after the reply is sent.
    *
    * @param snapshot the state in the reply, by name
-   * @param waiting events that arrived during the join
-   * @returns the events to send to the session
+   * @param waiting the events that were held back during the join
    */
   afterReply (room: LocalRoom, session: Session, snapshot: ReadonlyMap<string, Versioned>, waiting: readonly WaitingEvent[]): OutgoingEvent[]
-  /** Sends members the events that turn their state into this server's state. */
+  /** Sends the members on this server the events that turn their last known state into this server's current state. */
   sendMissed (room: LocalRoom, name: string, known: Known): void
 }
 
@@ -138,14 +140,14 @@ export function createStateDelivery ({ hooks, log, messages }: Pick<FastifyInsta
   return {
     sendMissed,
     applyRemote (room, { name, from, readState }, version, events) {
-      // Ignore a change that was made in an earlier room with the same name.
+      // Ignore a change of an earlier room with the same id.
       if (Number(epochOf(version)) < room.record.createdAt) return
       const latest = states.get(room.roomId, name)
       const known = latest && !isNewer(version, latest.version) ? latest : states.update(room, name, version, readState())
       const { delivered, pendingJoiners } = known
-      // Skip a version that members already have from their join reply or a sync.
+      // Skip a version that the members have already received in their join replies or through a sync.
       if (!isNewer(version, delivered.version)) return
-      // After an interruption, a change may arrive before the sync has detected the missed changes.
+      // After an interruption, this change may arrive before a sync has detected that earlier changes are missing.
       if (from !== delivered.version) return sendMissed(room, name, known)
       known.delivered = { version, state: known.version === version ? known.state : readState() }
       for (const session of audience(room)) {
@@ -156,8 +158,8 @@ export function createStateDelivery ({ hooks, log, messages }: Pick<FastifyInsta
     },
     afterReply (room, session, snapshot, waiting) {
       const isNew = ({ change }: WaitingEvent) => change === undefined || isNewer(change.version, snapshot.get(change.name)?.version ?? '')
-      // `sendMissed` computes its events from the other members' state, so replace them with events based on this
-      // session's snapshot.
+      // The events from `sendMissed` are based on the state that the other members had. Replace these events with
+      // events that are based on this session's snapshot.
       const replaced = new Set(waiting.filter((one) => one.change?.missed === true && isNew(one)).map(({ change }) => change?.name))
       const events = waiting.filter((one) => isNew(one) && !replaced.has(one.change?.name)).map(({ event }) => event)
       for (const [name, known] of states.ofRoom(room.roomId)) {

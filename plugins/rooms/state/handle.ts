@@ -13,7 +13,8 @@ import type { KnownStates, Versioned } from './delivery.ts'
 import type { Decide, RoomEvent, RoomStateHandle } from './types.ts'
 
 /**
- * A placeholder that matches no stored version. A swap that expects this version fails and returns the current version.
+ * A placeholder that matches no stored version. A compare-and-set that expects this version fails and returns the
+ * current version.
  */
 const unknown = '?'
 /**
@@ -36,13 +37,13 @@ export interface CommitOptions {
   unsynced: Unsynced
   /** By state name: a function that returns the part of the state that survives a restart; see `StateOptions`. */
   durable: Map<string, (state: unknown) => unknown>
-  /** Names of the states that may change while servers restore a lost room. */
+  /** Names of the states that are allowed to change while servers restore a lost room. */
   unhindered: ReadonlySet<string>
 }
 
 /**
- * Changes room state by compare-and-set. Changes that arrive while another change is in flight are queued and decided
- * together in the next round trip.
+ * Changes room state by compare-and-set. Changes that arrive while another change is in flight are queued, and then
+ * sent to the store together in one round trip.
  *
  * @returns a function that changes state; see `RoomStateHandle.change`
  */
@@ -73,8 +74,8 @@ export function createCommit ({ bus, jobs, messages, store }: Pick<FastifyInstan
       const kept = next === undefined || !survives ? undefined : JSON.stringify(survives(outcome?.state))
       const message = next && stateMessage({ name, state: next, from: state === undefined ? '' : version }, outcome?.events.map(({ type, data }) => createEvent(type, { roomId, ...data })) ?? [])
       const known = latest(roomId, name).version
-      // Send the change and its job together. A job without the change is harmless, but without the job, the state
-      // would never be checked again.
+      // Send the change and its wake-up job at the same time. A job without its change is harmless, but without the
+      // job, nothing would check the changed state at the scheduled time.
       const [result] = await Promise.all([
         changeAndPublish(
           bus, channelOf(roomId), message,
@@ -90,7 +91,7 @@ export function createCommit ({ bus, jobs, messages, store }: Pick<FastifyInstan
         return
       }
       if (!result.swapped) {
-        // The store has lost this server's version. Changes must not build on an older version.
+        // The store has lost the version that this server has. A change must not be based on an older version.
         if (epochOf(known) === epochOf(result.version) && isNewer(known, result.version)) {
           unsynced.add(roomId)
           throw unavailable('The store has lost the latest state of this room')
@@ -103,8 +104,8 @@ export function createCommit ({ bus, jobs, messages, store }: Pick<FastifyInstan
   }
 
   /**
-   * The latest version that this server has received. If the room has no members on this server, no version is
-   * known, and the first attempt reads the version from the store.
+   * The latest version that this server has received. If the room has no members on this server, no version is known,
+   * and the first attempt only reads the version from the store.
    */
   function latest (roomId: string, name: string): Versioned {
     const known = states.get(roomId, name)
@@ -128,7 +129,7 @@ export function createCommit ({ bus, jobs, messages, store }: Pick<FastifyInstan
 }
 
 /**
- * Runs the decisions of several commands. Each decision receives the state that the previous one returned.
+ * Runs the decisions of several commands. Each decision receives the state that the previous decision returned.
  *
  * @param check validates a decision's events; throws to reject the decision
  */
@@ -165,7 +166,7 @@ export interface StateEngine {
   log: Pick<FastifyBaseLogger, 'error'>
 }
 
-/** Parses stored state. Each version is parsed once, so all readers of a version get the same object. */
+/** Parses stored state. Each version is parsed once, so that all readers of a version get the same object. */
 function createParser<S> (name: string, schema: z.ZodType<S>, log: StateEngine['log']) {
   const parsed = new WeakMap<object, z.ZodSafeParseResult<S>>()
 
@@ -188,14 +189,14 @@ function createParser<S> (name: string, schema: z.ZodType<S>, log: StateEngine['
       if (!result.success) throw Object.assign(new Internal(), { cause: result.error })
       return result.data
     },
-    /** Caches state that a decision has returned, to avoid parsing it. */
+    /** Caches a state that a decision has returned, so that this state is never parsed. */
     trust (state: S): void {
       if (typeof state === 'object' && state !== null) parsed.set(state, { success: true, data: state })
     }
   }
 }
 
-/** Creates the typed handle of one definition; see `RoomState.define`. */
+/** Creates the typed handle for one definition of room state; see `RoomState.define`. */
 export function createHandle<S> (name: string, schema: z.ZodType<S>, { states, change, store, log }: StateEngine, { hooks, jobs }: StateRegistrars): RoomStateHandle<S> {
   const parser = createParser(name, schema, log)
   const readRaw = async (roomIds: readonly string[]): Promise<unknown[]> =>

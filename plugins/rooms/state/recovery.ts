@@ -11,14 +11,14 @@ export interface StateRecovery {
   /**
    * Copies the state that a join has read from the store into this server's memory.
    *
-   * @returns this server's resulting state by name, for the reply
+   * @returns the state that this server then has, by name, for the join reply
    */
   hydrate (room: LocalRoom, stored: ReadonlyMap<string, StoredDocument>): ReadonlyMap<string, Versioned>
   /** @returns this server's copy of a room's state, for restoring state that the store has lost */
   snapshot (roomId: string): ReadonlyMap<string, StoredDocument>
   /**
-   * Call this after a snapshot is written to the store. Copies newer state from the store, and sends members the events
-   * that they missed.
+   * Copies newer state from the store, and sends members the events that they missed. Call this after a snapshot has
+   * been written to the store.
    *
    * @param written the snapshot
    * @param stored the state in the store after the write
@@ -42,8 +42,7 @@ export function createStateRecovery ({ clock, jobs }: Pick<FastifyInstance, 'clo
       for (const [name, known] of states.ofRoom(room.roomId)) {
         const { version, state } = known
         snapshot.set(name, { version, state })
-        // The first member receives the state in the join reply, so there is nothing else to deliver. Members who join
-        // later receive the events of each change.
+        // The first member receives the whole state in the join reply, so mark this version as delivered.
         if (room.members.size <= 1 && known.delivered.version === '') known.delivered = { version, state }
       }
       return snapshot
@@ -55,15 +54,16 @@ export function createStateRecovery ({ clock, jobs }: Pick<FastifyInstance, 'clo
       for (const [name, { version, state }] of stored) {
         const known = states.update(room, name, version, JSON.parse(state))
         if (isNewer(known.version, known.delivered.version)) delivery.sendMissed(room, name, known)
-        // If this server has a newer version, the store may have acknowledged a change and then lost it. Sync again.
+        // If this server has a newer version than the store, the store may have lost an acknowledged change. Sync
+        // again.
         if (isNewer(known.version, version)) unsynced.add(room.roomId)
       }
       for (const [name, { version }] of written) {
-        // The store rejected this state because it belongs to an earlier room. If this server has received a
-        // newer version since the snapshot, it keeps that version.
+        // The store rejected this state because the state belongs to an earlier room. Keep a newer version that this
+        // server has received since the snapshot.
         if (states.get(room.roomId, name)?.version === version && !stored.has(name)) drop(room, name)
       }
-      // The store may also have lost the jobs.
+      // The store may also have lost the wake-up jobs.
       for (const name of stored.keys()) await jobs.schedule(wakeJob(name), room.roomId, clock.now())
     }
   }

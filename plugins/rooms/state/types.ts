@@ -1,18 +1,18 @@
 import type { LocalRoom } from '../node-rooms.ts'
 
-/** An event that all members receive when the state changes. `roomId` is added to the event's data. */
+/** An event that all members of a room receive when the room's state changes. `roomId` is added to the event's data. */
 export interface RoomEvent {
   type: string
   data: object
 }
 
-/** What a {@link Decide} function returns. */
+/** The result of a {@link Decide} function. */
 export interface Decision<S, R> {
   /** The new state; if omitted, nothing changes. */
   state?: S
   /** The events to publish with the change, in this order. */
   events?: readonly RoomEvent[]
-  /** When the state must be checked again, epoch milliseconds; see {@link RoomStateHandle.onWake}. */
+  /** The time when the state must be checked again, in epoch milliseconds; see {@link RoomStateHandle.onWake}. */
   wakeAt?: number | undefined
   result: R
 }
@@ -24,14 +24,15 @@ export interface Decision<S, R> {
 export type Decide<S, R> = (state: S | undefined) => Decision<S, R>
 
 /**
- * Named shared state of a room (seats, for example), updated by compare-and-set. Each change is one decision on the
- * current state, and takes effect on all servers or on none. All servers and members receive changes in the same order.
+ * One named part of a room's shared state (the seats, for example), updated by compare-and-set. Each change is one
+ * decision on the current state, and takes effect on all servers or on none. All servers and members receive changes in
+ * the same order.
  */
 export interface RoomStateHandle<S> {
   readonly name: string
   /**
-   * The latest state that this server has received, without a round trip. Works only for rooms with members on this
-   * server.
+   * Returns the latest state that this server has received. Takes no round trip to the store. Works only for rooms with
+   * members on this server.
    */
   peek (roomId: string): S | undefined
   /**
@@ -45,13 +46,13 @@ export interface RoomStateHandle<S> {
   /**
    * Reads the state of several rooms in one round trip.
    *
-   * @returns one entry per room; undefined if there is no state, or if it does not match the schema
+   * @returns one entry per room; undefined if there is no state, or if the state does not match the schema
    * @throws UNAVAILABLE
    */
   readMany (roomIds: readonly string[]): Promise<(S | undefined)[]>
   /**
-   * Changes the state. Takes one round trip if this server has members in the room and no other server changes the
-   * state at the same time.
+   * Changes the state. Takes only one round trip to the store if this server has members in the room and no other
+   * server changes the state at the same time.
    *
    * @returns the decision's result
    * @throws the error that `decide` throws for the current state
@@ -60,28 +61,28 @@ export interface RoomStateHandle<S> {
    */
   change<R> (roomId: string, decide: Decide<S, R>): Promise<R>
   /**
-   * Calls `fn` once per version in rooms with members on this server, before the version's events are
-   * delivered. `state` is undefined if the state was dropped.
+   * Calls `fn` once per version of the state in rooms with members on this server, before the version's events are
+   * delivered. `state` is undefined if the state no longer exists.
    */
   onChange (fn: (room: LocalRoom, state: S | undefined) => void): void
   /**
-   * Calls `fn` when members on this server have missed changes.
+   * Calls `fn` when members on this server have missed changes of the state.
    *
    * @param fn returns the events that turn `from` into `to`. `from` is undefined if the state did not exist before;
    *   `to` is undefined if the state no longer exists
    */
   onMissed (fn: (room: LocalRoom, from: S | undefined, to: S | undefined) => readonly RoomEvent[]): void
   /**
-   * Schedules a call to the `onWake` handler, like {@link Decision.wakeAt}. If more than one time is scheduled,
-   * the earliest applies.
+   * Schedules a call of the `onWake` handler, as {@link Decision.wakeAt} does. If several times are scheduled, the
+   * earliest applies.
    *
    * @param at epoch milliseconds
    * @throws UNAVAILABLE
    */
   wakeAt (roomId: string, at: number): Promise<void>
   /**
-   * Calls `fn` on one server when the state must be checked, even if the store has lost the scheduled
-   * time. If `fn` fails, it is called again a second later.
+   * Calls `fn` on one server at the scheduled time, to check the state. If the store loses the scheduled time, `fn` is
+   * called after the recovery. If `fn` fails, it is called again a second later.
    */
   onWake (fn: (roomId: string) => Promise<void>): void
 }

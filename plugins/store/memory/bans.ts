@@ -14,7 +14,7 @@ export interface MemoryBans extends Pick<MemberStore, 'ban' | 'unban'> {
 // A room id may contain colons but not spaces.
 const keyOf = (roomId: string, userKey: string) => `${roomId} ${userKey}`
 
-/** @param text a ban as JSON; older servers stored only the time when it ends */
+/** @param text a ban as JSON; older servers stored only the time when the ban ends */
 function parseBan (userKey: string, text: string): Ban {
   const value = JSON.parse(text) as Ban | number
   return typeof value === 'number' ? { userId: userKey, until: value, by: null } : value
@@ -57,7 +57,7 @@ export async function createMemoryBans (saved: Namespace, clock: Clock): Promise
       if (bans?.has(userKey) !== true && (bans?.size ?? 0) >= limit) throw banLimit(limit)
       const ban = { userId, until, by }
       const previous = bans?.get(userKey)
-      // Add the ban before saving it, so that concurrent bans cannot exceed the limit.
+      // Add the ban to memory before saving it to disk, so that concurrent requests cannot exceed the limit of bans.
       add(roomId, userKey, ban)
       await saved.set(keyOf(roomId, userKey), JSON.stringify(ban), { expiresAt: until }).catch((error: unknown) => {
         if (previous) add(roomId, userKey, previous)

@@ -9,7 +9,10 @@ import type { MemoryRooms } from './rooms.ts'
 import { createSavedRooms } from './saved-rooms.ts'
 import { createMemoryState } from './state.ts'
 
-/** The memory store needs no cleanup or recovery: all members are on one server, and leave when its process ends. */
+/**
+ * The memory store needs no cleanup or recovery, because all members are on one server and are gone when that process
+ * ends.
+ */
 function createMemoryNodeMembers ({ all }: MemoryRooms): NodeMembersStore {
   const unchanged = (roomId: string) => ({ joined: [], left: [], count: all.get(roomId)?.users.size ?? 0 })
   return {

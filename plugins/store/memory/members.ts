@@ -92,8 +92,8 @@ export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms,
         for (const [key, until] of room.returning) if (until <= now) room.returning.delete(key)
         room.returning.set(userKey, now + returnMs)
       }
-      // If the save fails, the user stays in the saved list of users who may return, until the next save.
-      if (access?.admits === 'nobody' && !mayReturn) saved.save(room).catch(() => { /* The room is saved again when it next changes. */ })
+      // If the save fails, the data on disk still allows the user to return, until the next save.
+      if (access?.admits === 'nobody' && !mayReturn) saved.save(room).catch(() => { /* The next change of the room saves it again. */ })
       return { lastOfUser, count: room.users.size }
     },
     async forbidReturn (roomId, userKey) {
@@ -132,7 +132,7 @@ export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms,
 /** Checks PINs and counts wrong PINs. */
 interface PinCheck {
   /**
-   * @param isMember whether the user is in the room; if so, wrong PINs are not counted
+   * @param isMember whether the user is already in the room; wrong PINs of such users are not counted
    * @throws PIN_REQUIRED, PIN_WRONG, RATE_LIMITED; {@link PinNotCompared}
    */
   check (pinHash: string, command: JoinCommand, isMember: boolean): void
@@ -144,7 +144,8 @@ interface PinCheck {
 type Counter = [name: PinLimitOf, key: string, max: number]
 
 function createPinCheck (): PinCheck {
-  // Keyed by the counter's name and key. The times are from a monotonic clock, because the wall clock may be set back.
+  // Each entry's key consists of the counter's name and the counter's key. The times are from a monotonic clock,
+  // because the wall clock may be set back.
   const wrong = new Map<string, { count: number, since: number }>()
 
   function removeExpired (now: number): void {

@@ -10,17 +10,17 @@ export interface MemoryRoom {
   lastActivityAt: number
   producers: number
   documents: Map<string, StoredDocument>
-  /** The part of each document that survives a restart, as JSON, by document name. */
+  /** By document name: the part of the document that survives a restart, as JSON. */
   kept: Map<string, string>
   /** The entries of each log, by log name. */
   logs: Map<string, string[]>
-  /** Deadlines for disconnected users to rejoin the locked room, in epoch milliseconds, by user key. */
+  /** By user key: until when a disconnected user can rejoin the locked room, in epoch milliseconds. */
   returning: Map<string, number>
-  /** Time of the last log entry per key, in epoch milliseconds; see `Spacing`. */
+  /** By key of `Spacing`: the time of the last log entry with that key, in epoch milliseconds. */
   lastEntries: Map<string, number>
 }
 
-/** @returns which users the room admits; undefined if no host has locked or unlocked it */
+/** @returns which users the room admits; undefined if no host has locked or unlocked the room */
 export function accessOf ({ documents }: MemoryRoom): RoomAccess | undefined {
   const document = documents.get(accessDocument)
   const access = document && JSON.parse(document.state) as RoomAccess
@@ -34,7 +34,7 @@ export const createMemoryRoom = (record: RoomRecord, pinHash: string | undefined
 /** State shared by the parts of the memory store. */
 export interface MemoryRooms {
   all: Map<string, MemoryRoom>
-  /** When the last member left each empty room, by room id, in chronological order. */
+  /** By room id: when the last member left the empty room. The entries are in chronological order. */
   empty: Map<string, number>
 }
 

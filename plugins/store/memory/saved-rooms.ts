@@ -8,9 +8,9 @@ import type { MemoryRoom, MemoryRooms } from './rooms.ts'
 interface SavedRoom {
   record: RoomRecord
   pinHash?: string | undefined
-  /** The part of each document that survives a restart, by document name. */
+  /** By document name: the part of the document that survives a restart. */
   documents: Record<string, StoredDocument>
-  /** Keys of the users who may return after a restart, if the room admits no new users. */
+  /** Keys of the users who are allowed to return after a restart, if the room admits no new users. */
   returning?: string[] | undefined
 }
 
@@ -18,12 +18,12 @@ interface SavedRoom {
 export interface SavedRooms {
   /** @throws UNAVAILABLE if the disk cannot be written to */
   save (room: MemoryRoom): Promise<void>
-  /** Removes a room. If this fails, the room is restored after a restart, without members. */
+  /** Removes a room. If the removal fails, the room is restored after a restart, without members. */
   remove (roomId: string): Promise<void>
   /**
    * Restores the saved rooms after a restart, without members.
    *
-   * @param now recorded as the time when the rooms became empty, epoch milliseconds
+   * @param now the time to store as the time when the rooms became empty, in epoch milliseconds
    * @throws UNAVAILABLE if the disk cannot be read
    */
   restore (rooms: MemoryRooms, now: number): Promise<void>

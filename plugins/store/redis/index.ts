@@ -13,7 +13,7 @@ import { createRedisRecords } from './records.ts'
 import { createRoomIndex } from './room-index.ts'
 import { createRedisState } from './state.ts'
 
-/** Lifetime of the value that a check writes, in milliseconds. */
+/** Lifetime of the test value that a check of Redis writes, in milliseconds. */
 const checkTtlMs = 60_000
 
 /**

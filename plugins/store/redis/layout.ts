@@ -28,12 +28,12 @@ export const roomsKey = 'msab:rooms'
 export const emptyRoomsKey = 'msab:rooms:empty'
 
 export const roomKey = (roomId: string) => `msab:room:{${roomId}}`
-/** The keys that are deleted when a room is removed. The script also deletes the room's logs. */
+/** The keys that are deleted when a room is removed. In addition, the script deletes the keys of the room's logs. */
 export const roomKeys = (roomId: string) => {
   const key = roomKey(roomId)
   return [key, ...memberKeys(roomId), documentsKey(roomId), logsKey(roomId)]
 }
-/** The keys that hold a room's members. Redis may have lost some of these keys and kept the others. */
+/** The keys that hold a room's members. Redis can lose some of these keys and keep the others. */
 export const memberKeys = (roomId: string) => [usersKey(roomId), profilesKey(roomId), `${roomKey(roomId)}:refs`, `${roomKey(roomId)}:sessions`]
 export const usersKey = (roomId: string) => `${roomKey(roomId)}:users`
 export const profilesKey = (roomId: string) => `${roomKey(roomId)}:profiles`
@@ -47,7 +47,10 @@ export const backKey = (roomId: string, userKey: string) => `${roomKey(roomId)}:
 export const lastEntryKey = (roomId: string, log: string, key: string) => `${roomKey(roomId)}:last:${log}:${key}`
 export const wrongPinsKey = (roomId: string, userKey: string) => `${roomKey(roomId)}:pin:${userKey}`
 export const wrongPinsOfRoomKey = (roomId: string) => `${roomKey(roomId)}:pins`
-/** @param address the key of an address; if undefined, the address is unknown and nothing is counted */
+/**
+ * @param address the key of an address; undefined if the address is unknown, in which case wrong PINs are not counted
+ *   per address
+ */
 export const wrongPinsOfAddressKey = (address: string | undefined) => `msab:pins:${address ?? ''}`
 export const nodeRoomsKey = (nodeId: string) => `${nodeKey(nodeId)}:rooms`
 
@@ -60,7 +63,10 @@ export const parseRecord = (text: string): RoomRecord => ({ options: {}, ...JSON
 /** @param text JSON of a profile */
 export const parseProfile = (text: string): Profile => JSON.parse(text) as Profile
 
-/** Caches parsed lists by their text, because most joins read the same list. Holds at most 4 Mi characters of text. */
+/**
+ * Caches parsed lists of profiles by their JSON text, because most joins read the same list. The cached texts have at
+ * most 4 Mi (2^22) characters in total.
+ */
 const lists = new LRUCache<string, readonly Readonly<Profile>[]>({ maxSize: 2 ** 22, sizeCalculation: (_profiles, text) => text.length + 1 })
 
 /** @param text the value of the key `listed` */

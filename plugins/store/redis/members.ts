@@ -66,7 +66,7 @@ export function createRedisMembers (redis: Redis, nodeId: string, index: RoomInd
         case 'ROOM_FULL': throw new RoomFull()
         case 'DAMAGED': throw unavailable('The room is being restored')
         default:
-          // Not awaited: Redis runs these commands before the commands of later joins on this server.
+          // Not awaited, because Redis runs these commands before the commands of later joins on this server.
           index.removeMissing(roomId).catch(() => {})
           throw command.create && create === '' ? unavailable('Rooms are being restored') : new RoomNotFound(roomId)
       }

@@ -24,7 +24,7 @@ export function createRedisNodeMembers (redis: Redis, nodeId: string, index: Roo
     const [joined, left, count, closed, stored] = await redis.msabReplaceNodeMembers(
       ...roomKeys(roomId), closedKey(roomId), nodeId, meta, pinHash ?? '', now, members, ...publishArgs(publish), ...documents
     )
-    // If the room was already empty, keep the time when it became empty.
+    // If the room was already empty, keep the stored time when the room became empty.
     if (count === 0) await (left.length > 0 ? redis.zadd(emptyRoomsKey, now, roomId) : redis.zadd(emptyRoomsKey, 'NX', now, roomId))
     return {
       joined: joined.map(parseProfile),
@@ -40,8 +40,8 @@ export function createRedisNodeMembers (redis: Redis, nodeId: string, index: Roo
     async replaceNodeMembers (node, { room, pinHash, members, documents, publish }) {
       const list = members.map((member) => [sessionField(node, member.sessionId), member.userKey, JSON.stringify(member.profile)])
       if (node === nodeId) index.invalidate(room.roomId)
-      // Send both commands in the same turn of the event loop. If the script waited for the index, the members could
-      // change before the script was sent.
+      // Send both commands in the same turn of the event loop. If the script waited for the index command, the members
+      // could change before the script was sent.
       const [written] = await Promise.all([
         replace({
           nodeId: node,

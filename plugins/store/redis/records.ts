@@ -5,13 +5,13 @@ import type { RoomSummary } from '../types.ts'
 import { closedKey, emptyRoomsKey, parseRecord, publishArgs, roomKey, roomKeys, roomsKey, usersKey } from './layout.ts'
 import type { RoomIndex } from './room-index.ts'
 
-// To fill a page of busy rooms, the first read fetches the requested number of rooms. Each later read fetches
-// `busyStride` rooms, up to `busyReads` reads in total.
+// To fill a page of busy rooms (rooms with members), the first read fetches the requested number of rooms. Each later
+// read fetches `busyStride` rooms, up to `busyReads` reads in total.
 const busyStride = 500
 const busyReads = 4
 /**
- * Maximum number of reads to fill a page of the list of all rooms. Each read also removes ids without a room from the
- * index.
+ * Maximum number of reads to fill a page of the list of all rooms. Each read also removes the ids of missing rooms from
+ * the index.
  */
 const maxReads = 10
 
@@ -23,7 +23,7 @@ export function createRedisRecords (redis: Redis, nodeId: string, index: RoomInd
     return { ...parseRecord(hash.meta), participantCount, producers, lastActivityAt: Number(hash.activity) }
   }
 
-  /** @returns the next `limit` ids of the index, and the existing rooms with those ids */
+  /** @returns the next `limit` ids in the index, and the records of the rooms that still exist */
   async function readAfter (after: string, limit: number): Promise<{ ids: string[], rooms: RoomSummary[] }> {
     const ids = await redis.zrangebylex(roomsKey, after === '' ? '-' : `(${after}`, '+', 'LIMIT', 0, limit)
     const rooms = await Promise.all(ids.map(getRoom))
@@ -35,7 +35,8 @@ export function createRedisRecords (redis: Redis, nodeId: string, index: RoomInd
     getRoom,
     getPinHash: async (roomId) => await redis.hget(roomKey(roomId), 'pin') ?? undefined,
     async listRooms (after, limit) {
-      // Some ids may have no room, so the loop reads more ids until the page is full or `maxReads` is reached.
+      // The rooms of some ids may no longer exist, so the loop reads more ids until the page is full or `maxReads` is
+      // reached.
       const found: RoomSummary[] = []
       let from = after
       for (let reads = 0; found.length < limit && reads < maxReads; reads++) {
@@ -68,7 +69,7 @@ export function createRedisRecords (redis: Redis, nodeId: string, index: RoomInd
     },
     async removeRoom (roomId, onlyIfEmpty = false, publish = undefined) {
       const meta = await redis.msabRemoveRoom(...roomKeys(roomId), closedKey(roomId), onlyIfEmpty ? 1 : 0, closedMemoryMs, ...publishArgs(publish))
-      // If the room does not exist, a server may have removed it and died before it updated the indexes.
+      // If the room does not exist, a server may have died after removing the room and before updating the indexes.
       if (meta === null && await redis.exists(roomKey(roomId)) === 1) return
       await Promise.all([redis.zrem(roomsKey, roomId), redis.zrem(emptyRoomsKey, roomId), index.release(roomId)])
       // If the room has been created again, the indexes must contain it.

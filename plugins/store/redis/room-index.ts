@@ -5,11 +5,11 @@ import { nodeRoomsKey, roomKey, roomsKey } from './layout.ts'
 export interface RoomIndex {
   /** Adds a room. Call this before the room has members, so that a crash cannot leave a room without an index entry. */
   add (roomId: string): Promise<void>
-  /** Makes the next {@link add} write the room's entries again. */
+  /** Makes the next {@link add} write the room's index entries again. */
   invalidate (roomId: string): void
   /** Removes a room from the index of this server's rooms. */
   release (roomId: string): Promise<void>
-  /** Removes the id of a missing room from both indexes. Errors are ignored: the next lookup removes the id. */
+  /** Removes the id of a missing room from both indexes. Errors are ignored, because the next lookup removes the id. */
   removeMissing (roomId: string): Promise<void>
 }
 
@@ -27,14 +27,15 @@ export function createRoomIndex (redis: Redis, nodeId: string): RoomIndex {
     async removeMissing (roomId) {
       added.delete(roomId)
       const found = await Promise.all([redis.zrem(roomsKey, roomId), redis.srem(nodeRoomsKey(nodeId), roomId), redis.exists(roomKey(roomId))]).catch(() => [])
-      // A server has just created the room again.
+      // Meanwhile, a server has created the room again.
       if (found[2] === 1) await add(roomId).catch(() => { /* The next sync adds the room. */ })
     },
     invalidate (roomId) {
       added.delete(roomId)
     },
     async release (roomId) {
-      // Delete from `added` before sending the command, so that a concurrent join adds the room again.
+      // Delete the room from `added` before sending the command, so that a concurrent join adds the room to the index
+      // again.
       added.delete(roomId)
       await redis.srem(nodeRoomsKey(nodeId), roomId)
     }

@@ -11,7 +11,7 @@ import { clocksDifferMs } from '../../support/pace.ts'
 import { until } from '../../support/retry.ts'
 
 const sign = createSigner({ key: jwtSecret, algorithm: 'HS256' })
-// `exp` is in whole seconds. The token stays valid for at least one second.
+// `exp` is in whole seconds, so round up and add a second: the token then stays valid for at least one second.
 const soon = () => Math.ceil(Date.now() / 1000) + 1
 
 /** Connects with a token that expires soon and joins room r1. Retries if the token expires before the join. */
@@ -30,8 +30,8 @@ t.test('a session closes when its token expires', async (t) => {
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })
   const { client: bob, token, exp } = await connectBriefly(t, server, { id: 2, name: 'Bob' })
-  // If the system suspends this process when the token expires, the server, which runs in this process, is also
-  // suspended. The timer then fires when the process resumes.
+  // The server runs in this process. If the system suspends the process, the server's timer and this timer are late by
+  // the same time.
   const expired = delay(exp * 1000 - Date.now()).then(() => Date.now())
 
   t.same(await bob.closed, { code: 4401, reason: 'TOKEN_EXPIRED' })

@@ -72,7 +72,7 @@ onBothStores(t, 'keeps an occupied room, and a rejoin restarts the wait', async 
 
   t.match(await server.admin('POST', '/admin/features/auto-close/enable'), { status: 200 })
   await until(() => removed.length > 0)
-  // This request returns after the current sweep has finished.
+  // The request that disables the feature returns only after the current sweep has finished.
   t.match(await server.admin('POST', '/admin/features/auto-close/disable'), { status: 200 })
   t.match(removed, [{ roomId: 'left', reason: 'inactivity' }])
   t.equal(await createdAt('visited'), before)

@@ -7,7 +7,7 @@ import { until } from '../../support/retry.ts'
 import { createHoldingProxy } from '../chat/holding.ts'
 import { leaveRooms, names, startSweep, assertEndedOnce } from './support.ts'
 
-/** Patterns of Redis commands. The server is killed right before Redis receives a matching command. */
+/** Patterns of Redis commands. The server is killed right before Redis receives a command that matches the pattern. */
 const moments = {
   'the rooms are removed but still in the index of empty rooms': /zrem\r\n\$\d+\r\nmsab:rooms\r\n/,
   'the rooms are removed from all indexes': /exists\r\n\$\d+\r\nmsab:room:\{/

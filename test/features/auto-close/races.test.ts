@@ -22,7 +22,7 @@ onBothStores(t, 'a join during the close succeeds or fails with a retryable erro
     await createEmptyRooms(elsewhere, [roomId], Date.now())
     const client = clients[i % 2 as 0 | 1]
     const close = () => server.app.rooms.close(roomId, 'inactivity', true)
-    // Varies which call starts first, the close or the join.
+    // Varies whether the close or the join starts first, and by how many turns of the event loop.
     const shift = i % 16 - 8
     const [closed, { ok, data, error }] = await Promise.all([
       turns(shift).then(close),
@@ -51,7 +51,7 @@ onBothStores(t, 'repeated sweeps remove no members and eventually close every ro
   const removed = [...new Set([server, other])].map(removals)
   const clients = await Promise.all(names('', 3).map((id, i) => (i % 2 ? other : server).connect(id)))
   const begin = Date.now()
-  // Starts sweeps at staggered times, so that they overlap with every phase of the test.
+  // Starts sweeps at staggered times, so that a sweep overlaps with every phase of the test.
   for (let sweeps = 0; sweeps < 24; sweeps++) {
     await until(() => Date.now() > begin + 40 * sweeps)
     startSweep(t, sweeps % 2 ? other : server, 0)

@@ -21,7 +21,10 @@ export function removals (server: TestServer): Removal[] {
   return found
 }
 
-/** Starts periodic sweeps of empty rooms on a server without the feature. The first sweep runs after 1 s. */
+/**
+ * Starts periodic sweeps of empty rooms on a server that runs without the `auto-close` feature. The first sweep runs
+ * after 1 s.
+ */
 export function startSweep (t: Test, server: TestServer, idleMs: number): { stop (): Promise<void> } {
   const sweep = closeIdleRooms(server.app as Pick<TestServer['app'], 'clock' | 'log' | 'metrics' | 'rooms'> & Pick<FeatureInstance, 'store'>, idleMs)
   t.teardown(() => sweep.stop())
@@ -29,8 +32,9 @@ export function startSweep (t: Test, server: TestServer, idleMs: number): { stop
 }
 
 /**
- * Returns a store for rooms that a test creates without sessions. With Redis, the members belong to a server that does
- * not exist: when the real server first syncs its rooms with Redis, it removes all of its members without a session.
+ * Returns a store in which a test can create rooms whose members have no sessions. With Redis, these members belong to
+ * a server that does not exist, because a real server's first sync with Redis removes the server's members that have no
+ * session.
  */
 export function storeElsewhere ({ app }: TestServer): RoomStore {
   return app.store.kind === 'redis' ? createRedisStore(app.redis, 'elsewhere', app.leases) : app.store

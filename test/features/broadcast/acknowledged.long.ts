@@ -6,7 +6,7 @@ import { onBothStores } from '../../support/build.ts'
 import { startServer } from '../../support/process.ts'
 import { loseNothingAcknowledged } from './acknowledged.ts'
 
-// Kills a server process with SIGKILL, repeatedly.
+// Repeatedly kills a server process with SIGKILL.
 
 const rounds = 10
 

@@ -4,8 +4,8 @@ import { connect } from '../../support/client.ts'
 import { until } from '../../support/retry.ts'
 
 // Once a server has acknowledged a broadcast command, a recording command or a call to /api, the effect must survive
-// kill -9. The test sends all of them at once and kills the server when the last reply arrives, so it
-// fails if the server replies before it stores a change.
+// kill -9. The test sends all these requests at once and kills the server when the last reply arrives. The test fails
+// if the server sends a reply before it stores the change.
 
 const features = { FEATURES: 'auth,media,broadcast,recording', BROADCAST_ENCRYPT: 'true' }
 
@@ -17,7 +17,7 @@ export interface Killable {
 }
 
 /**
- * Kills a server after it has acknowledged commands, and checks their effects on another server.
+ * Kills a server that has acknowledged commands, and checks the effects of the commands on another server.
  *
  * @param start starts the first server
  * @param store environment that selects a store
@@ -39,7 +39,7 @@ export async function loseNothingAcknowledged (t: Test, start: (env: Record<stri
   }
   const ownerOf = async (id: number, roomId: string) => {
     const owner = await connect(t, url, { token: tokenFor(id) })
-    // A server that has just started may reject new rooms for a while.
+    // Retry, because a server that has just started may reject new rooms for some time.
     await until(async () => (await owner.request('room:join', { roomId })).ok)
     return owner
   }
@@ -94,7 +94,7 @@ export async function loseNothingAcknowledged (t: Test, start: (env: Record<stri
   t.equal((await after.admin('GET', '/admin/rooms/deleted')).status, 404)
   await (await enter(1, 'started')).client.event('broadcast:started')
 
-  // When a member returns to the room, a new recording continues the previous one.
+  // When a member returns to the room, a new recording continues the previous recording.
   const { client } = await enter(12, 'records')
   await until(() => client.events.some(({ type }) => type === 'recording:started'), 60_000)
   const { recordingId: next } = await client.event('recording:started')

@@ -46,7 +46,7 @@ t.test('players receive continuous segments and parts', async (t) => {
     await t.test(codec, async (t) => {
       let listed = await playlist(file)
       let next = listed.first + listed.segments.length
-      // With blocking reloads, each reply contains the requested part.
+      // The reply to a blocking playlist request contains the requested part.
       for (let part = 0; part < 8; part++) {
         const answer = await getLater(`${file}?_HLS_msn=${next}&_HLS_part=${part}`)
         t.equal(answer.status, 200)
@@ -91,7 +91,7 @@ t.test('the admin API lists the rooms on air, with their listeners', async (t) =
       const answer = await fetch(`${server.url}/hls/r1/live.m3u8?_HLS_msn=${last + 1}`, { signal: stop.signal })
       last = Number(/MEDIA-SEQUENCE:(\d+)/.exec(await answer.text())?.[1]) + 4
     }
-  }).map(async (player) => await player.catch(() => { /* The test has aborted the request. */ }))
+  }).map(async (player) => await player.catch(() => { /* The request fails when the test aborts it. */ }))
   const broadcast = async () => ((await server.admin('GET', '/admin/broadcasts')).body?.['broadcasts'] as Record<string, number>[])[0]
   await until(async () => (await broadcast())?.['waitingRequests'] === 20, 30_000)
   t.match(await broadcast(), { roomId: 'r1', nodeId: server.app.nodeId, restarts: 0, isEncrypted: false, delayMs: Number, startedAt: Number, listeners: Number })

@@ -37,8 +37,9 @@ for (const [file, codec] of [['live.m3u8', 'aac'], ['opus.m3u8', 'opus']] as con
     let samples = 0
     let segments = 0
     /**
-     * The delay between the end of each segment and its appearance in a playlist, in milliseconds. Only the
-     * differences between segments matter.
+     * For each segment, the delay between the segment's end and the segment's appearance in a playlist, in
+     * milliseconds. Two clocks with different starting points measure the delays, so only the differences between the
+     * delays matter.
      */
     const lags: number[] = []
     const faults: string[] = []
@@ -47,7 +48,8 @@ for (const [file, codec] of [['live.m3u8', 'aac'], ['opus.m3u8', 'opus']] as con
       const answer = await get(`${file}?_HLS_msn=${next + 1}&_HLS_part=0`)
       const at = performance.now()
       if (answer.status === 503) {
-        // The machine was busy for several seconds, so no new part arrived in time. Players retry, too.
+        // A status of 503 means that no new part arrived in time, because the machine was busy for several seconds.
+        // Retry, as players do.
         retries++
         continue
       }
@@ -105,7 +107,7 @@ for (const [file, codec] of [['live.m3u8', 'aac'], ['opus.m3u8', 'opus']] as con
     t.ok(times.every((time, i) => i === 0 || time === (times[i - 1] ?? 0) + frame), 'there is no gap between packets')
     const decoded = await run('ffmpeg', ['-v', 'error', '-i', path, '-t', '30', '-ac', '1', '-f', 's16le', '-'], { encoding: 'buffer', maxBuffer: 1e9 })
     t.equal(String(decoded.stderr), '')
-    // On a busy machine, the tone may be interrupted in some of these seconds, so use the median.
+    // Use the median over 20 seconds, because the tone may be interrupted on a busy machine.
     const second = 48_000 * 2
     const found = Array.from({ length: 20 }, (_, i) => frequencyOf(decoded.stdout.subarray((i + 5) * second, (i + 6) * second))).sort((a, b) => a - b)
     t.ok(Math.abs((found[10] ?? NaN) - hz) < 1, `the tone: ${found[10]} Hz`)

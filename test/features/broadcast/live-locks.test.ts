@@ -4,7 +4,7 @@ import type { TestClient } from '../../support/client.ts'
 import { until } from '../../support/retry.ts'
 import { dtlsParameters, rtpParameters } from '../../support/rtp.ts'
 
-// With BROADCAST_SINGLE_CONNECTION, a user may speak over only one connection at a time.
+// With BROADCAST_SINGLE_CONNECTION, a user can speak over only one connection at a time.
 
 const env = { FEATURES: 'auth,media,broadcast', BROADCAST_SINGLE_CONNECTION: 'true' }
 

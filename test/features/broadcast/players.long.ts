@@ -6,8 +6,9 @@ import { hlsClient } from '../../support/hls.ts'
 import { play, startCache, sumOfMetric } from '../../support/hls-players.ts'
 import { startServer } from '../../support/process.ts'
 
-// Runs 1,000 players without low latency and 100 with low latency behind nginx. PLAYERS sets the number of players, and
-// BROADCAST_SECONDS sets the duration.
+// Simulates 1,000 players that do not use low-latency HLS, and 100 that do, behind nginx. PLAYERS sets the number of
+// players that do not use low-latency HLS; a tenth as many players use low-latency HLS. BROADCAST_SECONDS sets the
+// duration.
 
 const players = Number(process.env.PLAYERS ?? 1000)
 const seconds = Number(process.env.BROADCAST_SECONDS ?? 120)

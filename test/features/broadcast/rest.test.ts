@@ -111,7 +111,7 @@ t.test('admin keys and anonymous clients create rooms', async (t) => {
   for (let i = 0; i < 5; i++) t.equal(await second.fails('room:join', { roomId: 'ours', pin: `wrong${i}` }), 'PIN_WRONG')
   t.equal(await second.fails('room:join', { roomId: 'ours', pin: 'abc123' }), 'RATE_LIMITED')
 
-  // Attempts with a wrong PIN are limited even before the room exists.
+  // The server limits attempts to join with a wrong PIN even before the room exists.
   t.match(await ask('POST', '/api/rooms', adminKey, { roomId: 'empty', pin: 'abc123' }), { status: 201 })
   for (let i = 0; i < 5; i++) t.equal(await second.fails('room:join', { roomId: 'empty', pin: `wrong${i}` }), 'PIN_WRONG')
   t.equal(await second.fails('room:join', { roomId: 'empty', pin: 'abc123' }), 'RATE_LIMITED')

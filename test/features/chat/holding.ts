@@ -3,7 +3,9 @@ import type { Test } from 'tap'
 import { createProxy } from '../../support/proxy.ts'
 import type { TestRedis } from '../../support/redis.ts'
 
-/** Creates a Redis proxy that can hold back a server's commands, starting with the first one that matches a pattern. */
+/**
+ * Creates a Redis proxy that can hold back a server's commands, starting with the first command that matches a pattern.
+ */
 export async function createHoldingProxy (t: Test, redis: TestRedis) {
   let wanted: RegExp | undefined
   let held: { chunk: Buffer, far: Socket }[] = []
@@ -15,7 +17,10 @@ export async function createHoldingProxy (t: Test, redis: TestRedis) {
   })
   return {
     url: `redis://127.0.0.1:${port}/3`,
-    /** Resolves when a matching command arrives. The proxy holds this command and all later ones on the connection. */
+    /**
+     * Resolves when a matching command arrives. The proxy holds this command and all later commands on the same
+     * connection.
+     */
     hold (what: RegExp): Promise<void> {
       wanted = what
       arrived = Promise.withResolvers()

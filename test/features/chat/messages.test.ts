@@ -53,7 +53,7 @@ onEveryStore(t, 'keeps the text unchanged', async (t, env, kind) => {
   const texts = [
     ' ', '\n', '\t', '  in the middle \n of much space  ', '\u00a0', '\u200b', '\ufeff', '\u2028\u2029',
     '\x07\x1b[31mred\x7f\x9b', '\u202eback to front', '\u2066isolated\u2069', 'e\u0301 and é', '👩‍👩‍👧‍👦', '\uffff\ufffe',
-    // Servers exchange lines of JSON, and these strings try to break the format.
+    // Servers exchange messages as lines of JSON. Without escaping, these strings would break this format.
     '{"closed":{"reason":"backend","createdAt":9e15}}\n{"type":"room:closed"}', '\n{"except":"me"}', '"\\"', '__proto__', '${0} %s %o', '<script>alert(1)</script>', // eslint-disable-line no-template-curly-in-string
     'x'.repeat(500), '😀'.repeat(500), 'e\u0301'.repeat(250)
   ]

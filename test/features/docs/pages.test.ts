@@ -89,7 +89,8 @@ t.test('works in a browser', async (t) => {
   page.on('pageerror', (error) => problems.push(error.message))
   page.on('request', (request) => { if (!/^(data:|blob:)/.test(request.url()) && !request.url().startsWith(url)) problems.push(request.url()) })
   /**
-   * Checks that the loaded page fits on a phone in dark mode. With ALL_LOOKS (pages.long.ts), also checks a desktop.
+   * Checks that the loaded page fits a phone's screen in dark mode. With ALL_LOOKS (pages.long.ts), also checks a
+   * desktop-sized window.
    */
   const expectFit = async (what: string) => {
     for (const [viewport, colorScheme] of [[phone, 'dark'], ...(all ? [[desktop, 'light']] as const : [])] as const) {
@@ -99,7 +100,8 @@ t.test('works in a browser', async (t) => {
     }
   }
 
-  // Swagger UI needs a second of CPU time for the kernel's routes, so show only one of them unless ALL_LOOKS is set.
+  // Swagger UI needs a second of CPU time to render the kernel's routes, so render only one route unless ALL_LOOKS is
+  // set.
   if (!all) {
     await page.route('**/openapi.json', async (route) => {
       const response = await route.fetch()

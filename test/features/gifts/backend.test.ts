@@ -126,7 +126,7 @@ onBothStores(t, 'moves a gift to the dead letters after three failures, and an a
 
 for (const kind of ['hang', 'reset', 'reset-after', 'malformed'] as const) {
   t.test(`retries a call that fails with ${kind}`, { buffered: true }, async (t) => {
-    // Only `hang` needs a short timeout. With the other faults, slow calls could exceed a short timeout.
+    // Set a short timeout only for `hang`. With the other faults, a slow call could exceed the short timeout.
     const { backend, server, enter } = await start(t, kind === 'hang' ? { LARAVEL_API_TIMEOUT_MS: '2000' } : {})
     const ada = await enter(1)
     backend.fault({ call: 'gifts', kind, times: 1 })

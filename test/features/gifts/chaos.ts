@@ -18,9 +18,8 @@ import type { ServerProcess } from '../../support/process.ts'
 import { freePort } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
-// Many senders send gifts while servers and Redis are killed and the backend fails in
-// various ways. A sender that receives no reply retries with the same key. In the end,
-// no acknowledged gift may be lost, and none may be charged twice.
+// Many senders send gifts while servers and Redis are killed and the backend fails in various ways. A sender that
+// receives no reply retries with the same key. In the end, no acknowledged gift must be lost or charged twice.
 
 export interface ChaosOptions {
   gifts: number
@@ -29,11 +28,11 @@ export interface ChaosOptions {
   /** Number of times a server is killed. */
   kills: number
   senders: number
-  /** Whether the servers run in this process, where a kill is simulated. */
+  /** True if the servers run in this process and kills are only simulated. */
   inProcess?: boolean
 }
 
-/** Attempts per sender. The server allows 30 attempts per user per minute, including failed ones. */
+/** Attempts per sender. The server allows 30 attempts per user per minute, including failed attempts. */
 const triesPerSender = 28
 const atOnce = 4
 const rooms = 50
@@ -201,8 +200,8 @@ function check (t: Test, when: string, attempts: ReadonlyMap<number, Attempt>, {
 
   const [isBooked, isFailed, isDead] = [new Set(ids(booked)), new Set(ids(failed)), new Set(ids(dead))]
   t.same(ids(failed).filter((id) => isBooked.has(id) || isDead.has(id)), [], `${when}: a rejected gift is in no other state`)
-  // The backend may have charged a gift even if its responses to all three attempts were lost. Such a gift remains a
-  // dead letter until it is replayed.
+  // The backend may have charged a gift even if the backend's responses to all three attempts were lost. Such a gift
+  // remains a dead letter until an admin replays the gift.
   const unheard = ids(dead).filter((id) => isBooked.has(id))
   if (unheard.length > 0) t.comment(`${when}: ${unheard.length} dead letters were charged without a response`)
 

@@ -268,7 +268,7 @@ t.test('takes over a batch when its lease expires', slowly, async (t) => {
   const killed = createSqliteOutbox(file)
   const gift = giftOf()
   await killed.add(gift)
-  // Simulate a server that was killed while it held the lease of a batch.
+  // Simulate a server that was killed while holding the lease of a batch.
   const begin = performance.now()
   t.equal((await killed.take([100], 1500)).gifts.length, 1)
   await killed.close()

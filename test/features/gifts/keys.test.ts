@@ -71,7 +71,8 @@ t.test('keys of different senders are independent', async (t) => {
   const others = [
     await bob.ok('gift:send', gift),
     await eve.ok('gift:send', gift),
-    // All members see the transaction id. A member who uses it as a key must not receive a reply for the earlier gift.
+    // All members see the transaction id of a gift. If a member sends a gift with this id as the key, the reply must
+    // not be about the earlier gift.
     await bob.ok('gift:send', { ...gift, key: transactionId }),
     await ada.ok('gift:send', { ...gift, key: transactionId })
   ]

@@ -37,7 +37,7 @@ t.test('the gifts of a failed batch stay together', async (t) => {
 
 t.test('acknowledged gifts survive kill -9', async (t) => {
   const file = join(t.testdir(), 'gifts.sqlite')
-  // The program stores gifts, several at a time, and prints the id of each stored gift until it is killed.
+  // The program stores gifts, several at a time, and prints the id of each stored gift until the program is killed.
   const program = `
     import { createSqliteOutbox } from ${JSON.stringify(modulePath)}
     const outbox = createSqliteOutbox(${JSON.stringify(file)})

@@ -23,7 +23,7 @@ t.test('opens while the backend is down and probes the backend', async (t) => {
   const before = backend.calls()
   const started = performance.now()
   let attempts = 0
-  // Wait until the breaker has probed three times, which takes longer if the machine pauses.
+  // Wait until the breaker has sent three probes. The probes take longer if the machine pauses.
   const reached = () => backend.calls() - before
   for (; reached() < 8 && performance.now() - started < 30_000; attempts++) {
     if (await attempt(client.call(room, any)) !== 'UNAVAILABLE') t.fail('a call was not rejected with UNAVAILABLE')

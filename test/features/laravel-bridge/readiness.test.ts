@@ -33,7 +33,7 @@ t.test('a server is unready while its subscription is dead', async (t) => {
   await backend.publish('level.up', { user_id: 1, payload: { level: 2 } })
   t.same(await ada.event('level.up'), { level: 2 })
 
-  // Only the current connection becomes silent, so the server recovers by opening a new one.
+  // Only the current connection becomes silent, so the server recovers by opening a new connection.
   network.silence(false)
   const silentAt = Date.now()
   let level = 3

@@ -38,7 +38,7 @@ t.test('a kick by the backend notifies the user and applies on every server', as
   const back = await b.connect(2)
   await back.ok('room:join', { roomId: '7' })
   t.match(await watcher.event('room:userJoined', ({ userId }) => userId === 2), { userId: 2 })
-  // Wait until the delayed check of the kick has finished and deleted its job.
+  // Wait until the delayed check of the kick has finished and the check's job is deleted.
   await until(async () => (await a.app.redis.exists('msab:jobs:{backend-kick}')) === 0)
   await back.ok('room:leave')
   await elsewhere.ok('room:leave')
@@ -64,8 +64,8 @@ t.test('a user on a server that missed the kick is removed later', async (t) => 
   const b = await build(t, { env: { ...backend.env, REDIS_URL: network.url } })
   const [ada, bob] = [await a.connect(1), await b.connect(2)]
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: '7' })
-  // A user who connects after the kick may stay. The servers' clocks may differ, so wait until the clock of server `a`
-  // has passed the time of the connection.
+  // A user who connects after the kick is allowed to stay. The servers' clocks may differ, so wait until the time of
+  // the connection has passed on the clock of server `a`.
   const [session] = b.app.sockets.ofUser('2')
   await until(() => a.app.clock.now() > (session?.connectedAt ?? Infinity))
   network.silence(true)

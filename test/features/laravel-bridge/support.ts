@@ -22,7 +22,7 @@ export async function valueOf ({ registry }: Metrics, line: string): Promise<num
   return found === undefined ? undefined : Number(found.slice(line.length + 1))
 }
 
-/** Creates a proxy to Redis that can drop all messages to subscribers while their connections stay open. */
+/** Creates a proxy to Redis that can drop all messages to subscribers without closing the subscribers' connections. */
 export async function silenceableProxy (t: Test, port: number) {
   const subscribers = new Set<Socket>()
   let silent = false
@@ -36,7 +36,7 @@ export async function silenceableProxy (t: Test, port: number) {
   })
   return {
     url: `redis://127.0.0.1:${proxy.port}/3`,
-    /** Stops forwarding to current subscribers and, if `later` is set, to future ones. */
+    /** Stops forwarding messages to current subscribers and, if `later` is true, to future subscribers. */
     silence (later: boolean) {
       silent = later
       for (const socket of subscribers) socket.unpipe().resume()

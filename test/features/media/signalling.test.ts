@@ -4,7 +4,7 @@ import type { TestClient } from '../../support/client.ts'
 import { until } from '../../support/retry.ts'
 import { dtlsParameters, rtpCapabilities, rtpParameters } from '../../support/rtp.ts'
 
-/** The `seats` feature is off, so all members may send audio. */
+/** The `seats` feature is off, so all members are allowed to send audio. */
 const withoutSeats = { FEATURES: 'auth,media' }
 
 async function produce (client: TestClient): Promise<{ transportId: string, producerId: string }> {

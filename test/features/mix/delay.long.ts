@@ -25,7 +25,7 @@ t.test('the mix adds at most 100 ms', async (t) => {
   /**
    * Connects a listener.
    *
-   * @returns a growing list of the beeps' start times, measured with `performance.now`
+   * @returns a list of the start times of the beeps, measured with `performance.now`; the list grows with each beep
    */
   const listen = async (id: number, mode: ReceiveMode): Promise<number[]> => {
     const room = await enter(id, mode)

@@ -18,15 +18,15 @@ export interface ModelOptions {
   rounds: number
   /** Actions per user per round. */
   actions: number
-  /** Every n-th round kills a server. */
+  /** A server is killed every `killEvery` rounds. */
   killEvery: number
-  /** Whether the second server runs in this process, where it cannot be killed but costs much less CPU time. */
+  /** True if the second server runs in this process: the server then needs much less CPU time, but cannot be killed. */
   oneProcess?: boolean
 }
 
 /**
- * A command. Unless the command was rejected, it took effect between `sent` and `done` (in epoch milliseconds). If two
- * commands have the same time, their order is unknown.
+ * A command. If the server did not reject the command, the command took effect between `sent` and `done` (epoch
+ * milliseconds). The order of two commands with the same time is unknown.
  */
 interface Operation { sent: number, done: number, code: string, value: string | number }
 
@@ -39,11 +39,11 @@ interface Player {
   node: number
   view: View | undefined
   applied: number
-  /** Whether the user is in the room, or may be in it after a join or leave without a reply. */
+  /** True if the user is in the room, or may be in the room because a join or leave received no reply. */
   mayBeMember: boolean
   /**
-   * Until this time, the user may return to a locked room after a broken connection. A later leave does not end this
-   * right, because servers take several seconds to remove the members of a killed server.
+   * Time until which the user can return to a locked room after the connection broke. The user can return even after a
+   * later leave, because servers take several seconds to remove the members of a killed server.
    */
   mayReturnUntil: number
 }
@@ -69,8 +69,8 @@ function randomFrom (seed: number): () => number {
 }
 
 /**
- * Whether one of the `begun` operations was certainly in effect from `sent` to `done`, because no `ended` operation can
- * have undone it by then.
+ * True if one of the `begun` operations was certainly in effect from `sent` to `done`: the operation succeeded before
+ * `sent`, and no `ended` operation can have undone it by `done`.
  */
 function isInEffect (begun: readonly Operation[], ended: readonly Operation[], sent: number, done: number): boolean {
   return begun.some((on) => on.code === 'ok' && on.done < sent && !ended.some((off) => off.code !== 'rejected' && off.done >= on.sent && off.sent <= done))
@@ -116,7 +116,7 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
     for (;;) {
       if (player.client?.ws.readyState === 1) return player.client
       player.view = undefined
-      // Users who were not kicked may return to a locked room for some time.
+      // A user whose connection broke can return to a locked room for some time, unless the user was kicked.
       const code = await player.client?.closed.then(({ code }) => code, () => 1006)
       if (player.mayBeMember && code !== 4403) player.mayReturnUntil = Date.now() + returnMs + removalMs
       player.mayBeMember = false
@@ -134,8 +134,8 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
   /**
    * Sends a request.
    *
-   * @returns the operation. Its `code` is `lost` if it is unknown whether the command took effect: no reply arrived, or
-   *   the reply was UNAVAILABLE
+   * @returns the operation. The `code` of the operation is `lost` if no reply arrived or the reply was UNAVAILABLE,
+   *   because the command may have taken effect
    */
   async function send (player: Player, type: string, data: object, value: string | number, log?: Operation[]): Promise<Operation & { reply?: Reply }> {
     const client = await open(player)
@@ -197,7 +197,7 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
   }
 
   /**
-   * Sends a host's command, and records a problem if the result does not match `allowed`.
+   * Sends a moderation command, and records a problem if the result does not match `allowed`.
    *
    * @param others additional permitted error codes
    */
@@ -219,7 +219,8 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
     if (reply.ok) messages.push({ id: String(reply.data.id), by: player.id })
     const last = mine.at(-1)
     const constant = (since: number) => !modes.some((mode) => mode.code !== 'rejected' && mode.done >= since && mode.sent <= done)
-    // The last known slow mode, and whether other commands make it uncertain.
+    // `current` returns the last known slow mode. `overlapping` tells whether concurrent commands make this value
+    // uncertain.
     const current = (since: number) => Number(modes.filter((mode) => mode.code === 'ok' && mode.done < since).sort((a, b) => a.done - b.done).at(-1)?.value ?? 0)
     const overlapping = (since: number) => modes.filter((mode) => mode.code !== 'rejected' && mode.done < since).length > 1 &&
       modes.some((one) => modes.some((other) => one !== other && one.done < since && other.done < since && one.sent <= other.done && other.sent <= one.done))
@@ -276,7 +277,7 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
       const { sent, reply } = await send(player, 'chat:history', {}, 0)
       if (reply?.ok) checkHistory(`the history for user ${id}`, sent, reply.data.messages)
     }
-    // A removed user has no connection.
+    // If the user was removed from the room, the server has closed the user's connection.
     if (player.client?.ws.readyState !== 1) player.view = undefined
     apply(player)
   }
@@ -297,13 +298,13 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
       const { code, reply } = await send(host, type, data, 0)
       if (code === 'ok') return true
       const error = reply?.ok === false ? reply.error.code : ''
-      // If an earlier attempt has transferred the room, the previous owner can no longer transfer it.
+      // If an earlier attempt has transferred the room, the previous owner can no longer transfer the room.
       if (wasLost && error === 'FORBIDDEN') return true
       if (code !== 'lost' && error !== 'NOT_IN_ROOM') {
         problem(`${type} ${JSON.stringify(data)} by the owner failed with ${error}`)
         return false
       }
-      // The target may have lost its connection.
+      // The connection of the target user may have broken.
       if (error === 'NOT_IN_ROOM' && tries > 20) return false
       wasLost ||= code === 'lost'
       host.view = undefined
@@ -330,7 +331,10 @@ export async function moderationModel (t: Test, { users, rounds, actions, killEv
     admins[role === 'admin' ? 'add' : 'delete'](target.id)
   }
 
-  /** Checks that all clients have the same view of the room. Call this only after all commands have been answered. */
+  /**
+   * Checks that all clients have the same view of the room. Call this function only after all commands have been
+   * answered.
+   */
   async function check (round: number): Promise<void> {
     for (const player of players) {
       if (player.client && player.client.ws.readyState !== 1) player.view = undefined

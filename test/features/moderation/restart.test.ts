@@ -7,7 +7,8 @@ import { redisDatabase } from '../../support/redis.ts'
 import { clocksDifferMs } from '../../support/pace.ts'
 import { until } from '../../support/retry.ts'
 
-// Tests who owns a room after the only server is killed. The server restarts within or after the grace period of 2 s.
+// Tests which user owns a room after the only server is killed and restarted. The server restarts within or after the
+// grace period of 2 s.
 
 const graceMs = 2000
 // The tests mostly wait, so they run in parallel.
@@ -51,7 +52,7 @@ for (const kind of ['DATA_DIR', 'Redis'] as const) {
     t.match(late, { ownerId: 2, self: { role: 'member' }, admins: [] }, 'the previous owner returns as a member')
     t.equal(await returned.fails('room:end'), 'FORBIDDEN')
     await back.ok('room:transfer', { userId: 1 })
-    // Both stores restore a room in the same way, so test the rest with only one of them.
+    // Both stores restore a room in the same way, so run the rest of the test on only one store.
     if (kind === 'Redis') return
 
     const third = await build(t, { env: second.kill(), timings: shortTimings })

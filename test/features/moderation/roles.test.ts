@@ -8,20 +8,20 @@ import { redisDatabase } from '../../support/redis.ts'
 import { openRoom } from './scene.ts'
 import type { Scene, Standing } from './scene.ts'
 
-// Sends every command in every role, each time in a new room. Commands that have a target are aimed at a member (3), an
-// admin (2) and the owner (1).
+// Sends every command in every role, each time in a new room. A command that has a target user is sent with a member
+// (3), an admin (2) and the owner (1) as the target.
 
 interface Case {
   command: string
-  /** Returns the command's data for a target user. */
+  /** Returns the `data` of the command for a given target user. */
   data: (target: number, scene: Scene) => object | Promise<object>
-  /** The roles that may send the command. */
+  /** The roles that are allowed to send the command. */
   may: readonly Standing[]
   /** Whether the command has a target user. */
   targets?: true
   /**
-   * The error code that the owner receives if a backend determines the roles. Default: the same result as without a
-   * backend.
+   * The error code that the owner receives if a backend determines the roles. By default, the owner receives the same
+   * result as without a backend.
    */
   withBackend?: string
 }
@@ -47,7 +47,7 @@ const cases: readonly Case[] = [
 const clientOf = ({ owner, admin, member }: Scene, standing: Standing) => ({ owner, admin, member })[standing]
 const idOf = { owner: 1, admin: 2, member: 4 } as const
 
-/** Sends a chat message as the target. */
+/** Sends a chat message as the target user. */
 async function messageOf (target: number, { owner, admin, member }: Scene): Promise<object> {
   const author = [owner, admin, member][target - 1] as TestClient
   return { id: (await author.ok('chat:message', { content: 'hello' })).id }
@@ -56,7 +56,7 @@ async function messageOf (target: number, { owner, admin, member }: Scene): Prom
 /** @returns the expected error code of a command; `ok` if the command must succeed */
 function expected ({ command, may, targets, withBackend }: Case, actor: Standing, target: number, backend: boolean): string {
   if (!may.includes(actor)) return 'FORBIDDEN'
-  // Users who may delete messages may also delete their own.
+  // Users who are allowed to delete messages can also delete their own messages.
   if (targets && target === idOf[actor] && command !== 'chat:delete') return 'CANNOT_TARGET_SELF'
   if (backend && withBackend !== undefined) return withBackend
   if (targets && target === 1 && actor === 'admin') return 'FORBIDDEN'
@@ -91,7 +91,7 @@ t.test('accepts or rejects each command by role, on two servers', async (t) => {
 })
 
 t.test('roles and owners cannot be changed if a backend determines them', async (t) => {
-  // With roles from the backend, test only some commands: the others check the role in the same way.
+  // With roles from the backend, test only some commands, because the other commands check the role in the same way.
   const affected = cases.filter(({ command, withBackend }) => withBackend !== undefined || ['room:lock', 'room:end'].includes(command))
   const backend = await startBackend(t)
   await table(t, affected, [await build(t, { env: { ...backend.env, FEATURES: 'auth,seats,chat,moderation,laravel-bridge' } })], backend)

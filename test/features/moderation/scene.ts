@@ -1,7 +1,7 @@
 import type { TestServer } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
 
-/** The roles of the members of a scene. */
+/** The roles of the members of the test room. */
 export type Standing = 'owner' | 'admin' | 'member'
 
 /** A room with an owner (1), an admin (2) whom the owner appointed, and members (3 and 4). */

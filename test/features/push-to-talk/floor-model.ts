@@ -8,7 +8,7 @@ const packet = Buffer.from([0xf8, 0xff, 0xfe])
 const channel = 5
 const claims = { channelIds: [channel] }
 
-/** A pseudo-random generator (mulberry32), so that a failure can be repeated. */
+/** A pseudo-random generator (mulberry32), so that a failed run can be repeated with the same seed. */
 function createRandom (seed: number): (below: number) => number {
   let state = seed
   return (below) => {
@@ -47,13 +47,13 @@ export interface FloorPlay {
   /** Default: random. */
   seed?: number
   talkers?: number
-  /** Called at random times, for example to kill a server. */
+  /** A function that is called at random times, for example to kill a server. */
   disturb?: (step: number) => Promise<void>
 }
 
 /**
  * Radios on several servers start, talk, stop and disconnect at random. Observers on each server check that only one
- * user talks at a time. In the end, the floor must become free.
+ * user talks at a time. In the end, the floor (the right to talk) must be free.
  */
 export async function playFloor (t: Test, urls: readonly string[], { steps, seed = Date.now() % 2 ** 31, talkers = 6, disturb }: FloorPlay): Promise<{ talks: number }> {
   t.comment(`seed ${seed}`)

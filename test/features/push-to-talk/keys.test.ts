@@ -27,7 +27,7 @@ t.test('each key that the feature writes has a time to live or belongs to a room
   const forever = ttls.filter(([, ttl]) => ttl === -1).map(([key]) => key)
   const ofFeature = written.filter((key) => key.includes('push-to-talk'))
   t.ok(ofFeature.length >= 5, ofFeature.join(' '))
-  // Skip room state, which is deleted with its room, and scheduled jobs, which the kernel deletes.
+  // Skip room state and scheduled jobs: room state is deleted with the room, and the kernel deletes jobs.
   t.same(forever.filter((key) => key.includes('push-to-talk') && !key.startsWith('msab:room:') && !key.startsWith('msab:jobs:')), [])
   await server.close()
 })

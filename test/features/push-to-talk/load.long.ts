@@ -85,7 +85,7 @@ t.test('100,000 malformed frames do not affect other radios', { timeout: 600_000
     ada.send(0, 3, 1, 5, mark)
   }, 20)
   t.teardown(() => clearInterval(talking))
-  /** @returns the latency of the talk while `work` runs, in milliseconds */
+  /** @returns latency statistics of Ada's audio packets while `work` runs, in milliseconds */
   const during = async (work: Promise<unknown>) => {
     latencies = []
     await work

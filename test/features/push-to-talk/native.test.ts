@@ -64,7 +64,7 @@ t.test('radios and native clients on two servers hear each other', async (t) => 
   const ada = await enter(t, here, 1, 5, false)
   const bob = await connectRadio(t, there.url, 2, { claims: { channelIds: [5] } })
   const eve = await enter(t, there, 3, 5, true)
-  /** Waits until Eve receives only this user's producer, and checks the tone. */
+  /** Waits until Eve receives exactly one producer, and checks the user and the tone of this producer. */
   const receivesTone = async (userId: number) => {
     const [received] = await until(() => eve.audio?.heard.length === 1 && eve.audio.heard)
     t.equal(received?.userId, userId)

@@ -62,7 +62,7 @@ onBothStores(t, 'relays talks in a channel', async (t, store) => {
   bob.send(0, 1, 'bob', 5)
   t.same(await bob.next(6), [0, 6, 'bob', 5, 'Acknowledged'], 'the floor is free after the STOP')
   await ada.next(1)
-  // A new START ends the previous talk immediately.
+  // If a radio sends START again during its transmission, the transmission ends immediately.
   bob.send(0, 2, 'bob', 5)
   bob.send(0, 1, 'bob', 5)
   await bob.next(6)
@@ -117,7 +117,7 @@ onBothStores(t, 'acknowledges and relays messages', async (t, store) => {
   ada.send(0, 18, 1, 5, packet)
   const image = await ada.next(22)
   t.same(await bob.next(18), [0, 18, 1, 5, image[4], packet])
-  // The server relays these messages between users, but ignores them in channels.
+  // The server relays messages of these types to a single user, but ignores messages of these types to a channel.
   for (const type of [5, 10, 11, 12, 13, 20, 21]) {
     bob.send(0, type, 2, 5, 'to all')
     bob.send(1, type, 2, 1, 'to one')

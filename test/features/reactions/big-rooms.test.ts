@@ -9,7 +9,7 @@ import { pair, sumOf, timesOf, reactionsOf } from './support.ts'
 
 const config = { coalesceOver: 2, reactionsPerMinute: 10_000 }
 
-/** Sends about forty reactions per second until stopped. All of them must succeed. */
+/** Sends about forty reactions per second until the test stops this sender. All reactions must succeed. */
 function reacting (client: TestClient, emojis: readonly string[]) {
   const accepted: Record<string, number> = {}
   const stopping = new AbortController()

@@ -37,7 +37,7 @@ onEveryStore(t, 'accepts only the reactions listed in the join reply', async (t,
   t.equal(new Set(emojis).size, 12)
 
   t.match(await ada.request('room:react', { emoji: '💩' }), { ok: false, error: { code: 'EMOJI_NOT_ALLOWED', details: { allowed: emojis } } })
-  // Emojis are compared as strings: this heart has no variation selector.
+  // The server compares emojis as strings, so a heart without a variation selector is a different emoji.
   t.equal(await ada.fails('room:react', { emoji: '❤' }), 'EMOJI_NOT_ALLOWED')
   t.equal(await ada.fails('room:react', { emoji: '__proto__' }), 'EMOJI_NOT_ALLOWED')
   t.equal(await ada.fails('room:react', { emoji: '🔥', roomId: 'r2' }), 'NOT_IN_ROOM')

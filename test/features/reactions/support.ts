@@ -12,7 +12,7 @@ export async function pair (t: Test, kind: StoreKind, env: Record<string, string
 
 export const reactionsOf = (client: TestClient): unknown[] => client.events.filter(({ type }) => type === 'room:reaction').map(({ data }) => data)
 
-/** Returns how often a client received each emoji, in individual and in counted reactions. */
+/** Returns how often a client received each emoji, counted over `room:reaction` and `room:reactions` events. */
 export function sumOf (client: TestClient): Record<string, number> {
   const sum: Record<string, number> = {}
   for (const { type, data } of client.events) {
@@ -23,7 +23,7 @@ export function sumOf (client: TestClient): Record<string, number> {
   return sum
 }
 
-/** Records when a client receives counted reactions, in milliseconds. */
+/** Records the times at which a client receives `room:reactions` events, in milliseconds. */
 export function timesOf (client: TestClient): number[] {
   const times: number[] = []
   client.ws.on('message', (raw) => {

@@ -38,7 +38,7 @@ t.test('the voice files and the mix are aligned', async (t) => {
     t.teardown(() => socket.close())
     return socket
   }))
-  // One timer sends all voices, so they beep simultaneously.
+  // One timer sends all voices, so all voices beep simultaneously.
   let sent = 0
   const timer = setInterval(() => {
     for (; sent * 20 < performance.now() - start; sent++) {
@@ -66,8 +66,9 @@ t.test('the voice files and the mix are aligned', async (t) => {
   t.ok(reference.length >= seconds - 2, `${reference.length} beeps`)
   for (const [name, found] of beeps) {
     const off = reference.slice(0, seconds - 2).map((at) => Math.min(...found.map((other) => Math.abs(other - at)))).sort((a, b) => a - b)
-    // With drift, a beep begins late if its first packet is dropped because the sender's clock is fast. In the mix,
-    // beeps may be late because the mixer buffers more packets while the machine is busy.
+    // Some packets of the `drift` voice are dropped because the sender's clock is fast. A beep begins late if its first
+    // packet is dropped. In the mix, beeps may be late because the mixer buffers more packets while the machine is
+    // busy.
     const worst = off[Math.floor(off.length * (name === 'drift' ? 0.9 : name === 'mix' ? 0.8 : 1)) - 1] ?? Infinity
     t.ok(worst <= (name === 'mix' ? 40 : 20), `${name}: ${worst} ms; ${off.join()}`)
   }

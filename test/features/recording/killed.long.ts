@@ -11,7 +11,7 @@ import { until } from '../../support/retry.ts'
 import { toneFeature } from '../../support/tone-feature.ts'
 
 // Kills 20 recording servers with SIGKILL at random times, alternating between the two stores. After the restart, each
-// recording must be playable and may lack at most its last 2 s.
+// recording must be playable and lack no more than the last 2 s.
 
 interface Detail { endedAt: number | null, reason?: string, seconds: number, files: { name: string, kind: string, bytes: number, seconds: number }[] }
 

@@ -16,7 +16,10 @@ const get = async (url: string, path: string, headers: Record<string, string> = 
   const response = await fetch(`${url}/admin/recordings/${path}`, { headers: { authorization: `Bearer ${adminKey}`, ...headers } })
   return { status: response.status, body: Buffer.from(await response.arrayBuffer()) }
 }
-/** Returns the details of a recording. Only the server that is recording has the latest sizes. */
+/**
+ * Returns the details of a recording. Only the server that is recording knows the latest sizes of the recording's
+ * files.
+ */
 const detail = async (id: string, { url } = second) => JSON.parse(String((await get(url, id)).body)) as Detail
 const owner = await first.connect(1)
 const member = await second.connect(2)

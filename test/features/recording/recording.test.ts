@@ -6,8 +6,8 @@ import { speak } from '../../support/mix.ts'
 import { decodeFile, toneOf } from '../../support/recordings.ts'
 import { until } from '../../support/retry.ts'
 
-// Tests a recording on one server's disk: who may start and stop it, which events members receive, and what the files
-// contain.
+// Tests a recording on one server's disk: who is allowed to start and stop the recording, which events members receive,
+// and what the files contain.
 
 const server = await build(t, { env: { FEATURES: 'auth,media,seats,chat,moderation,recording' } })
 const owner = await server.connect(1)

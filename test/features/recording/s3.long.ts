@@ -38,7 +38,7 @@ t.test('another server finishes the recording of a killed server', async (t) => 
   first.child.kill('SIGKILL')
   const lasted = (Date.now() - startedAt) / 1000
   t.match(await member.event('recording:stopped'), { recordingId: id, reason: 'server_lost' })
-  // A server that has members of the room starts a new recording, which continues this one.
+  // Another server that has members of the room starts a new recording, which continues the killed server's recording.
   const { recordingId: next } = await member.event('recording:started', ({ recordingId }) => recordingId !== id)
   await until(() => bucket.keys().some((key) => key === `recordings/${id}/mix.mp4`) && !bucket.keys().some((key) => key.startsWith(`recordings-parts/${id}/`)))
   t.match(await detailOf(other, id), { reason: 'server_lost', files: [{ kind: 'mix' }, { kind: 'voice', userId: 'tone 500' }] })

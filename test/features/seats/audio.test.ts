@@ -97,7 +97,7 @@ t.test('closes the producer of a user on another server', async (t) => {
   t.same(await listener.event('audio:producerClosed'), { roomId: 'r1', producerId: first, userId: 3, source: 'voice' })
   t.same(b.app.sfu.producersOf('r1'), [])
 
-  // The member may start to send audio before their server receives the seat change.
+  // The member may start to send audio before the member's server receives the seat change.
   for (let round = 0; round < 10; round++) {
     await owner.ok('seat:assign', { userId: 3, seatIndex: 1 })
     const producerId = await produce(member)

@@ -10,7 +10,7 @@ import type { View } from './view.ts'
 
 // A model test: users with different rights send random commands in any order, and the invariants below must hold.
 
-/** Number of random sequences; decide.long.ts tries more. */
+/** Number of random sequences of commands; decide.long.ts runs more sequences. */
 const runs = Number(process.env.SEAT_RUNS ?? 50)
 
 const people = 8
@@ -163,8 +163,8 @@ function sameView (view: View, state: SeatState, what: string): void {
 }
 
 /**
- * The commands in `refusals` cause each rejection at least once. Random runs may miss some, and never reach the
- * limit of seat requests.
+ * The commands in `refusals` cause each rejection at least once. Random runs may not cause every rejection, and never
+ * reach the limit of seat requests.
  */
 const asMany = Array.from({ length: maxRequests + 1 }, (_, i): [Command, number] => [{ type: 'request' }, 100 + i])
 const refusals: Step[] = ([
@@ -185,7 +185,7 @@ t.test('any sequence of commands keeps the invariants', async (t) => {
       state = advance(state, step, now)
       states.push(state)
     }
-    // Clients that missed events receive the difference between their state and the current one.
+    // Clients that missed events receive the difference between their state and the current state.
     for (const [i, from] of states.entries()) {
       const to = states[(i * 7919) % states.length] as SeatState
       const view = seen(from)
@@ -226,7 +226,7 @@ const member = (userId: string | number): Actor => ({ userId, role: 'member' })
 
 type Move = [command: Command, actor?: Actor, now?: number]
 
-/** Executes several commands and returns the result of the last one. */
+/** Executes several commands and returns the result of the last command. */
 function after (...moves: readonly [Move, ...Move[]]) {
   let state = noSeats(4)
   let events: readonly { type: string, data: object }[] = []
@@ -240,7 +240,7 @@ function after (...moves: readonly [Move, ...Move[]]) {
   return { state, events, changed }
 }
 
-/** Executes several commands and returns the error code of the last one. */
+/** Executes several commands and returns the error code of the last command. */
 function refusal (...moves: readonly [Move, ...Move[]]): string {
   try {
     after(...moves)

@@ -61,7 +61,8 @@ onEveryStore(t, 'rejects users outside the room, and accepts ids as numbers or s
     for (const type of ['seat:assign', 'seat:invite', 'seat:remove', 'seat:mute', 'seat:unmute']) t.equal(await owner.fails(type, { userId, seatIndex: 0 }), 'VALIDATION_FAILED', `${type} ${JSON.stringify(userId)}`)
     if (userId !== undefined) t.equal(await owner.fails('seat:request:cancel', { userId }), 'VALIDATION_FAILED', `cancel ${JSON.stringify(userId)}`)
   }
-  // Replies and events use the id's type from the user's token, not the type in the request.
+  // In replies and events, an id has the type (number or string) that it has in the user's token, not the type that it
+  // has in the request.
   await owner.ok('seat:assign', { userId: '3', seatIndex: 0 })
   await owner.ok('seat:assign', { userId: 4, seatIndex: 1 })
   for (const client of [member, other]) {

@@ -36,7 +36,7 @@ onEveryStore(t, 'an assigned user must be in the room', async (t, env) => {
   await owner.ok('seat:assign', { userId: 3, seatIndex: 0 })
   const { seats: [seat] } = await seatsOf(server)
   t.ok(Math.abs((seat?.awayUntil ?? 0) - Date.now() - 5000) < 2000, 'the user may have left concurrently and is checked again')
-  // Shorten the 5 s after which the server checks that the assigned user is present.
+  // The server checks 5 s after the assignment that the assigned user is present. Shorten this time.
   await hurry(server, 200)
   await until(async () => (await seatsOf(server)).seats[0]?.awayUntil === null)
   await other.flush()

@@ -87,7 +87,7 @@ onEveryStore(t, 'leaving releases the seat immediately', async (t, env) => {
   await member.ok('room:leave')
   t.same(await owner.event('seat:cleared'), { roomId: 'r1', seatIndex: 0, userId: 3, reason: 'left' })
 
-  // Leaving also releases the reserved seat of a user who has just reconnected.
+  // If a user reconnects and then leaves, the reserved seat is also released.
   other.ws.terminate()
   await away(server, '4')
   const again = await server.connect('4')
@@ -167,14 +167,14 @@ onEveryStore(t, 'a user with two sockets keeps the seat until both are closed', 
   const { view } = await follow(phone)
   member.ws.terminate()
   await until(async () => ((await server.admin('GET', '/admin/users/3')).body?.sockets as object[]).length === 1)
-  // If the server wrongly cleared the other seat, it would do so before clearing this one.
+  // If the server wrongly cleared seat 0, it would do so before it clears seat 1.
   other.ws.terminate()
   t.same(await phone.event('seat:cleared'), { roomId: 'r1', seatIndex: 1, userId: '4', reason: 'disconnected' })
   t.same(view().seats, ['0: 3'])
   t.match((await seatsOf(server)).seats, [{ seatIndex: 0, awayUntil: null }])
   t.same(await phone.ok('seat:leave'), { seatIndex: 0 })
 
-  // A socket that has not joined the room does not keep the seat.
+  // The seat is cleared although the user has another connection, because that connection has not joined the room.
   await server.connect(3)
   await phone.ok('seat:take', { seatIndex: 2 })
   phone.ws.terminate()

@@ -83,7 +83,7 @@ onBothStores(t, 'a join during changes returns the same seats that other members
   for (const client of comers) members.push({ client, ...await follow(client) })
   enough.abort()
   await moving
-  // A client that has received this last event has received all earlier ones.
+  // A client that has received this last event has also received all earlier events.
   await server.admin('PATCH', '/admin/rooms/r1/seats', { seatCount: 5 })
   const end = plain(viewFrom(await seatsOf(server) as SeatsReply))
   for (const { client, joined, seatEvents, view } of members) {
@@ -116,7 +116,7 @@ async function seatedFirst (t: Test, servers: readonly TestServer[]) {
   t.same(participantsIn(first), inOrder.slice(0, 100), 'members are in order of arrival')
   await comer.ok('room:leave')
 
-  // Seat two users whom the join reply would otherwise omit, and one whom it would list anyway.
+  // Seat two users whom the join reply would otherwise omit, and one user whom the join reply would list anyway.
   const seated = [109, 50, 104]
   for (const [i, id] of seated.entries()) await clients[id]?.ok('seat:take', { seatIndex: 2 + i })
   const joined = await comer.ok('room:join', { roomId: 'r1' })

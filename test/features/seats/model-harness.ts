@@ -28,7 +28,7 @@ export interface Harness {
   ownerOf (roomId: string): string
   /** The roles in the user's token. */
   rolesOf (user: string): string[]
-  /** How often each outcome (`ok`, an error code or `lost`) and some other events occurred. */
+  /** Number of occurrences of each outcome (`ok`, an error code or `lost`) and of some other events. */
   counts: Map<string, number>
   players: Map<string, Player>
 }
@@ -36,20 +36,26 @@ export interface Harness {
 export interface HarnessOptions {
   store: 'redis' | 'memory'
   /**
-   * Whether the backend determines each user's role per room. Otherwise, a room's creator is the owner, and some tokens
-   * grant the admin role.
+   * True if the backend determines each user's role per room. Without a backend, a room's creator is the owner, and
+   * some tokens grant the admin role.
    */
   backend: boolean
-  /** Number of servers in separate processes, which can be killed. The others run in this process. Default: all. */
+  /**
+   * Number of servers that run in separate processes and can be killed. The other servers run in this process. Default:
+   * all servers run in separate processes.
+   */
   processes?: number
-  /** Whether the lease of a killed server ends immediately, instead of after 10 s. */
+  /** True if the lease of a killed server ends immediately instead of after 10 s. */
   endsLeases?: boolean
 }
 
 export const rooms = 3
 export const graceMs = 2000
 const inviteMs = 30_000
-/** Maximum time until all views are equal, in milliseconds. A killed server is detected after 10 s. */
+/**
+ * Maximum time until all clients have the same view of a room, in milliseconds. Other servers detect a killed server
+ * after 10 s.
+ */
 export const convergenceMs = 60_000
 
 /** Returns a user's role. Each room has one owner and a few admins; user 8 is an admin of every room. */
@@ -77,7 +83,8 @@ export async function buildHarness (t: Test, { store, backend: withBackend, proc
   const ownerOf = (roomId: string) => String((Number(roomId) - 1) % rooms + 1)
   if (backend) {
     backend.everyRoom = (roomId) => Number(ownerOf(roomId))
-    // Owners are stored with the room. Users without a role are ordinary members.
+    // The backend returns the owner with the room, so set only the roles of other users. Users without a role are
+    // ordinary members.
     for (let room = 1; room <= 1000; room++) {
       for (let user = 4; user <= 10; user++) backend.roles.set(`${room}/${user}`, roleIn(String(room), String(user)))
     }
@@ -111,7 +118,7 @@ export async function open (harness: Harness, random: Random, roomIds: readonly 
 /**
  * Describes the first user who sees the wrong seat requests.
  *
- * @returns the description; an empty string if there is no such user
+ * @returns the description; an empty string if all users see the right requests
  */
 export function wrongRequests (harness: Harness, roomId: string, requests: readonly string[], pages: readonly View[]): string {
   const seen = [

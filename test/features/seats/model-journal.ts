@@ -2,10 +2,11 @@ import type { Event } from '../../support/client.ts'
 import { mayAsk, targetOf } from './model-rules.ts'
 import type { Request, Role } from './model-rules.ts'
 
-// Records all permitted requests, so that the test can find the cause of each event among them.
+// Records all permitted requests, so that the test can find the request that caused an event.
 
 /**
- * A permitted request. `code` is empty until the reply arrives, then `ok` or an error code; `lost` if no reply arrives.
+ * A permitted request. While the request is in flight, `code` is empty. Afterwards, `code` is `ok`, an error code, or
+ * `lost` if no reply has arrived.
  */
 export interface Entry {
   by: string
@@ -19,13 +20,13 @@ export interface Entry {
 }
 
 /**
- * A period in which a user was outside a room, in epoch milliseconds. It begins before any server can detect the
- * absence, and ends when the next join reply arrives.
+ * A period in which a user was outside a room, in epoch milliseconds. The period begins before any server can detect
+ * the absence, and ends when the user's next join reply arrives.
  */
 interface Absence {
   from: number
   to: number
-  /** True if the user left, false if the connection broke. */
+  /** True if the user left the room; false if the connection broke. */
   meant: boolean
 }
 
@@ -43,17 +44,17 @@ interface EventDetails {
 }
 
 /**
- * Maximum time between the reply to a request and its event on an idle machine, in milliseconds. The test adds twice
- * the time of the slowest reply, because the machine may be busy.
+ * Maximum time between the reply to a request and the event that the request causes, in milliseconds, on an idle
+ * machine. The test adds twice the time of the slowest reply, because the machine may be busy.
  */
 const minLagMs = 3000
-/** Outcomes of requests that may have changed something. */
+/** The outcomes of a request that may have changed the room. */
 const mayHaveChanged = new Set(['ok', 'lost', 'UNAVAILABLE'])
-/** How long copies of an event are skipped, in milliseconds. Many clients receive the same event. */
+/** Time for which copies of an event are skipped, in milliseconds, because many clients receive the same event. */
 const sameMs = 500
 
 const sameSeat = ({ seatIndex }: Entry, details: EventDetails) => seatIndex === details.seatIndex
-/** Whether a request can give a user the seat at `index`, or any seat if `index` is undefined. */
+/** Whether a request can give a user the seat at `index` (any seat if `index` is undefined). */
 const seats = ({ type, by, target, seatIndex }: Entry, userId: string, index?: number) =>
   (index === undefined || (seatIndex ?? index) === index) &&
   (type === 'seat:assign' ? target === userId : (type === 'seat:take' || type === 'seat:invite:accept') && by === userId)
@@ -95,7 +96,7 @@ function leadsTo (entry: Entry, event: string, details: EventDetails, ownerKey: 
 }
 
 export interface Journal {
-  /** Records a request before it is sent, if the role permits the request. */
+  /** Records a request before it is sent, if the sender's role permits the request. */
   note (roomId: string, by: string, role: Role, request: Request): Entry | undefined
   noteResize (roomId: string, seatCount: number): Entry
   close (entry: Entry | undefined, code: string): void
@@ -104,9 +105,9 @@ export interface Journal {
   back (roomId: string, user: string): void
   record (event: Event, ownerKey: string): void
   /**
-   * Call this only after all requests have been answered.
+   * Call this function only after all requests have been answered.
    *
-   * @returns the events that no request could have caused
+   * @returns the events that have no known cause
    */
   unexplained (): string[]
 }
@@ -118,7 +119,7 @@ export function createJournal (graceMs: number, inviteMs: number): Journal {
   const wrong: string[] = []
   /** Events that can only have been caused by pending requests. `entries` contains these requests. */
   const waiting: { what: string, entries: Entry[] }[] = []
-  /** When the event of a pending invite arrived, by room and seat. */
+  /** Arrival times of the events of pending invites, by room and seat. */
   const since = new Map<string, number>()
   const explained = new Map<string, number>()
   let lagMs = minLagMs
@@ -135,15 +136,15 @@ export function createJournal (graceMs: number, inviteMs: number): Journal {
   }
   const wasAway = (roomId: string, user: string, fits: (absence: Absence) => boolean) => of(absences, `${roomId} ${user}`).some(fits)
 
-  /** Whether something other than a request could have caused an event: an absence or an expired invite. */
+  /** Whether an absence or an expired invite, rather than a request, could have caused an event. */
   function hasOtherCause (event: string, details: EventDetails, now: number): boolean {
     const { roomId, reason, userId, seatIndex, invitedUserId } = details
     const hasLeft = ({ meant, to }: Absence) => meant && now - to <= lagMs
     if (event === 'seat:cleared' && reason === 'left') return wasAway(roomId, userId, hasLeft)
-    // A busy machine notices late that a connection broke, so the absence may have begun earlier.
+    // On a busy machine, a broken connection is detected late, so the absence may have begun earlier.
     const lateMs = sameMs + lagMs - minLagMs
     if (event === 'seat:cleared' && reason === 'disconnected') return wasAway(roomId, userId, ({ from, to }) => Math.min(to, now) - from >= graceMs - lateMs)
-    // A raised hand is announced again when the user who raised it returns.
+    // The server sends the event of a raised hand again when the user returns.
     if (event === 'seat:hand' && details.handRaised) return wasAway(roomId, userId, ({ meant, to }) => !meant && now - to <= graceMs + lagMs)
     if (event === 'seat:hand') return wasAway(roomId, userId, (absence) => hasLeft(absence) || Math.min(absence.to, now) - absence.from >= graceMs - lateMs)
     if (event !== 'seat:invite:pending' || details.isPending) return false

@@ -18,7 +18,10 @@ export interface Node {
   downAt: number
   /** Whether the server runs in a separate process, which can be killed. */
   readonly isProcess: boolean
-  /** Sends the server a signal, waits until it exits and restarts it. A server in this process is closed instead. */
+  /**
+   * Sends the server a signal, waits for the exit of the server and starts the server again. If the server runs in this
+   * process, the server is closed instead of signalled.
+   */
   restart (signal: 'SIGKILL' | 'SIGTERM'): Promise<void>
   /** Checks that the server has logged no error since its start. */
   check (): void
@@ -71,7 +74,7 @@ async function processStarter (t: Test, folder: string, number: number, env: Rec
   }
 }
 
-/** @returns a function that starts a server in this process, which costs much less CPU time than a process */
+/** @returns a function that starts a server in this process, to save the CPU time of a separate process */
 function localStarter (t: Test, env: Record<string, string>): () => Promise<Running> {
   return async () => {
     const errors: string[] = []
@@ -80,7 +83,7 @@ function localStarter (t: Test, env: Record<string, string>): () => Promise<Runn
   }
 }
 
-/** Deletes the leases of a server, so that the other servers detect its death at their next check. */
+/** Deletes the leases of a killed server, so that the other servers detect the kill at their next check. */
 async function endLease (url: string, nodeId: string): Promise<void> {
   const redis = new Redis(url)
   await redis.del(await redis.keys(`msab:node:{${nodeId}-*}`))
@@ -90,7 +93,7 @@ async function endLease (url: string, nodeId: string): Promise<void> {
 interface NodeOptions {
   /** Whether the server runs in a separate process. */
   isProcess: boolean
-  /** Whether the server's lease ends when the server is killed. */
+  /** True if the server's lease ends immediately when the server is killed. */
   endsLease: boolean
 }
 
@@ -99,8 +102,8 @@ export async function startNode (t: Test, folder: string, number: number, baseEn
   const env: Record<string, string> & { NODE_ID: string } = { ...baseEnv, NODE_ID: `n${number}` }
   const start = isProcess ? await processStarter(t, folder, number, env) : localStarter(t, env)
   let server = await start()
-  // Servers log the loss of another server only as a warning. On a busy machine, they may also log the error that the
-  // event loop is blocked.
+  // The loss of another server is logged only as a warning. The error about a blocked event loop is ignored, because it
+  // can occur on a busy machine.
   const check = () => t.same(server.errors().filter((line) => !line.includes('the event loop is still blocked')), [], 'no error was logged')
 
   const pages = new Map<string, { at: number, page: Promise<Page<unknown>> }>()
@@ -123,7 +126,8 @@ export async function startNode (t: Test, folder: string, number: number, baseEn
     check,
     async restart (signal) {
       node.up = false
-      // Wait for pending connection attempts, because the shutdown may reject them without a code.
+      // Wait for pending connection attempts, because a server that shuts down may reject an attempt without an error
+      // code.
       if (signal === 'SIGTERM') await until(() => node.coming === 0)
       node.downAt = Date.now()
       await server.stop(signal)

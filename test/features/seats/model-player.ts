@@ -13,12 +13,12 @@ import type { Harness } from './model-harness.ts'
 import { apply, viewFrom } from './view.ts'
 import type { SeatsReply, View } from './view.ts'
 
-// A player is one of many users. It checks every message on arrival and records violations.
+// A player simulates one of many users, checks every message on arrival and records violations.
 
 export interface Player {
   readonly key: string
   readonly random: Random
-  /** The current room and the player's view of it; undefined if disconnected or in no room. */
+  /** The current room and the player's view of the room; undefined if the player is disconnected or in no room. */
   room (): { roomId: string, view: View } | undefined
   /** Id of the current room; undefined if the player is leaving it or the server is down. */
   inside (): string | undefined
@@ -26,12 +26,12 @@ export interface Player {
   since (): number
   /** The server that the player is connected to; undefined if disconnected. */
   node (): Node | undefined
-  /** Joins a room and leaves any other room. Connects first if necessary, and retries until it succeeds. */
+  /** Joins a room and leaves any other room. Connects first if necessary, and retries until the join succeeds. */
   enter (roomId: string, seatCount?: number): Promise<void>
   leave (): Promise<void>
   /** Closes the connection without leaving the room. */
   drop (): void
-  /** Sends a request, and checks its outcome as far as it can be predicted. */
+  /** Sends a request, and checks the outcome as far as the test can predict it. */
   ask (request: Request): Promise<Outcome>
 }
 
@@ -49,7 +49,7 @@ export function impossible ({ seats, locked, invites, seatCount }: View): string
   return ''
 }
 
-/** Like {@link impossible}, for a reply; also checks that no seat is listed twice. */
+/** Checks the seats in a reply like {@link impossible}, and also checks that no seat is listed twice. */
 export function impossibleReply (reply: SeatsReply): string {
   const indexes = reply.seats.map(({ seatIndex }) => seatIndex)
   return new Set(indexes).size < indexes.length ? `a seat has two holders: ${indexes.join()}` : impossible(viewFrom(reply))
@@ -67,7 +67,10 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
   let node: Node | undefined
   /** Whether the player has sent a request to leave the current room. */
   let leaving = false
-  /** Whether a request sent before or after the join may still release the seat. */
+  /**
+   * True if a request may still release the seat: `before` for requests sent before the join, `since` for later
+   * requests.
+   */
   let mayLoseSeat = { before: false, since: false }
 
   const problem = (what: string) => problems.push(`${key} in ${room?.roomId}: ${what}`)
@@ -89,7 +92,7 @@ export function createPlayer (harness: Harness, id: UserId, seed: number): Playe
     if (!type.startsWith('seat:')) return
     count(harness, 'events')
     if (type !== 'seat:invite:received') follow(message)
-    // Other users' requests may also cause this event, so the journal does not look for its cause.
+    // Requests of other users can also cause this event, so the journal does not look for the cause.
     if (type === 'seat:requests') return
     journal.record(message, harness.ownerOf(String(data.roomId)))
   }

@@ -20,7 +20,7 @@ export interface Outcome {
 
 interface Rule {
   who: readonly Role[]
-  /** Error codes that a permitted sender may receive, in addition to the codes that every request may return. */
+  /** The error codes that a permitted sender may receive, without the codes that every request may return. */
   refusals: readonly string[]
   seatIndex?: 'needed' | 'optional'
   userId?: 'needed' | 'optional'
@@ -48,7 +48,7 @@ export const rules: Readonly<Record<string, Rule>> = {
 
 export const ruleOf = (type: string): Rule => rules[type] as Rule
 export const mayAsk = (role: Role, type: string): boolean => ruleOf(type).who.includes(role)
-/** An owner whom an admin has muted may unmute themselves. */
+/** An owner is allowed to undo a mute by an admin. */
 const mayFreeSelf = (role: Role, type: string) => role === 'owner' && type === 'seat:unmute'
 export const targetOf = ({ data: { userId } }: Request): string => typeof userId === 'number' || typeof userId === 'string' ? userKeyOf(userId) : ''
 
@@ -71,7 +71,7 @@ function refusedAnyway (request: Request, roomId: string | undefined): string {
 export interface Circumstances {
   by: string
   role: Role
-  /** Undefined if the sender is not in a room. */
+  /** The sender's room; undefined if the sender is not in a room. */
   roomId: string | undefined
   ownerKey: string
   /** Whether the target user was in the room during the whole request. */
@@ -79,7 +79,8 @@ export interface Circumstances {
 }
 
 /**
- * Checks the outcome of a request that was sent concurrently with others, so the state before it is unknown.
+ * Checks the outcome of a request that was sent concurrently with other requests. The state before the request is
+ * therefore unknown.
  *
  * @returns how the outcome contradicts the rules; an empty string if it does not
  */
@@ -93,7 +94,8 @@ export function objection (request: Request, { code, data }: Outcome, { by, role
   const ofOwner = type === 'seat:remove' && target === ownerKey && role !== 'owner'
   const ofOther = type === 'seat:request:cancel' && target !== '' && target !== by && role === 'member'
   const self = target === by && refusals.includes('CANNOT_TARGET_SELF')
-  // Owners may unmute themselves only if an admin has muted them, which is unknown here.
+  // An owner is allowed to undo only a mute by an admin. Accept both outcomes, because it is unknown here whether an
+  // admin has muted the owner.
   const must = self && !mayFreeSelf(role, type)
   if (code === 'ok') {
     if (!may || ofOwner || ofOther) return `a ${role} may not`
@@ -130,7 +132,7 @@ export interface Table {
 export const newTable = (roomId: string, ownerKey: string, seatCount: number): Table =>
   ({ roomId, ownerKey, seatCount, holders: new Map(), locked: new Set(), muted: new Set(), invites: [], requests: [], members: new Set() })
 
-/** Returns the users whose seat requests the given user may see. */
+/** Returns the users whose seat requests the given user is allowed to see. */
 export const requestsFor = (requests: readonly string[], user: string, role: Role): readonly string[] =>
   role === 'member' ? requests.filter((other) => other === user) : requests
 

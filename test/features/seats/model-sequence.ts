@@ -12,7 +12,7 @@ import { plain, viewFrom } from './view.ts'
  */
 const [chapter, chapterMs] = [400, 20_000]
 
-/** Sends one request at a time and compares each outcome with the predicted one. */
+/** Sends one request at a time and compares each outcome with the predicted outcome. */
 export async function oneAfterTheOther (harness: Harness, random: Random, first: number, upTo: number): Promise<void> {
   const roomIds = idsOf(first)
   const tables = new Map(roomIds.map((roomId) => [roomId, newTable(roomId, harness.ownerOf(roomId), 3 + Math.floor(random() * 8))]))

@@ -16,11 +16,11 @@ import type { SeatsReply, View } from './view.ts'
 export interface ModelOptions extends HarnessOptions {
   /** Minimum number of requests. */
   commands: number
-  /** How often a server is killed. Servers are restarted gracefully just as often. */
+  /** Number of times a server is killed. Graceful restarts of servers are just as frequent as kills. */
   restarts: number
   /** Number of users; 30 by default. */
   users?: number
-  /** Whether users wait for a slow restart, so that they do not exceed `commands`. */
+  /** True if users wait while a restart is slow, so that they do not send more than `commands` requests. */
   paced?: boolean
 }
 
@@ -32,7 +32,7 @@ export async function seatModel (t: Test, { commands, restarts, users = 30, pace
   const begin = performance.now()
   const harness = await buildHarness(t, options)
   const random = randomFrom(seed)
-  // Some ids are numbers and others are strings, as in real tokens.
+  // Some user ids are numbers and some are strings, as in real tokens.
   for (let i = 1; i <= users; i++) harness.players.set(String(i), createPlayer(harness, i % 3 === 0 ? String(i) : i, seed + i))
 
   for (let first = rooms; asked(harness) < commands / 4 && harness.problems.length === 0; first += rooms) {
@@ -56,7 +56,7 @@ async function allAtOnce (harness: Harness, random: Random, { commands, restarts
   const seen = new Map<string, { at: number, holders: Set<string> }>()
   let restarting = true
   let playing = true
-  /** The users wait after this number of requests. */
+  /** The number of requests after which the users wait. */
   let allowed = Infinity
   const over = () => failed() || (asked(harness) >= commands && !restarting)
 
@@ -74,7 +74,7 @@ async function allAtOnce (harness: Harness, random: Random, { commands, restarts
       await pick(random, harness.nodes.filter(({ isProcess }) => signal === 'SIGTERM' || isProcess)).restart(signal)
     }
   }
-  /** Reads one room after another from the admin API, until the users stop. */
+  /** Polls the rooms through the admin API, one after another, until the users stop. */
   const look = () => until(async () => {
     const oldest = roomIds.reduce((a, b) => (seen.get(a)?.at ?? 0) <= (seen.get(b)?.at ?? 0) ? a : b)
     const { seats, at } = await adminSeats(harness, random, oldest)
@@ -200,7 +200,7 @@ async function stayAway (harness: Harness, random: Random, byServer: boolean): P
       await player.enter(roomId)
       // On a busy machine, the user may return too late.
       const inTime = Date.now() < from + graceMs
-      // Once the server detects the return, the seat is occupied instead of reserved.
+      // Once the server detects that the user has returned, the seat is occupied instead of reserved.
       const kept = await until(async () => {
         const { at, seat } = await look(roomId, player)
         return at > from + graceMs && (seat?.awayUntil ?? null) === null ? seat?.seatIndex ?? -1 : false

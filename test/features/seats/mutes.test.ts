@@ -58,7 +58,7 @@ onEveryStore(t, 'a new producer does not inherit a self mute', async (t, env) =>
   const first = await produce(member)
   await member.ok('audio:selfMute', { producerId: first })
   await other.event('seat:userMuted', ({ selfMuted }) => selfMuted === true)
-  // Clients create a new producer after a reconnect, too. It starts unmuted.
+  // Create a second producer, as clients do after a reconnect. The new producer starts unmuted.
   const second = await produce(member)
   t.equal(silent(server, second), false)
   t.match(await other.event('seat:userMuted'), { userId: 3, isMuted: false, selfMuted: false }, 'all members receive the change')

@@ -30,11 +30,14 @@ async function gather (servers: readonly TestServer[], crowd: number) {
 
 type Members = Awaited<ReturnType<typeof gather>>
 
-/** Sends one request per member in the same turn of the event loop, before any server reads one. */
+/**
+ * Sends one request per member in the same turn of the event loop, so that all requests are sent before a server reads
+ * the first request.
+ */
 const allAtOnce = async (members: Members, data: (i: number) => object) =>
   (await Promise.all(members.map(({ client }, i) => client.request('seat:take', data(i))))).map(({ ok, error }) => ok ? 'ok' : error.code)
 
-/** Waits until every client has received the final state, and compares their views. */
+/** Waits until every client has received the final state, and compares the views of the clients. */
 async function allAgree (t: Test, servers: readonly TestServer[], members: Members) {
   const end = plain(viewFrom(await seatsOf(servers[0] as TestServer) as SeatsReply))
   for (const server of servers) t.same(plain(viewFrom(await seatsOf(server) as SeatsReply)), end, 'each server returns the same state')
@@ -88,8 +91,8 @@ onBothStores(t, 'only one of many concurrent requests for a seat succeeds', asyn
 })
 
 /**
- * Whether servers send this command periodically (for jobs, gifts, revoked tokens, heartbeats or empty rooms) rather
- * than for a request.
+ * True if servers send this command periodically (for jobs, gifts, revoked tokens, heartbeats or empty rooms) and not
+ * because of a request.
  */
 function isPeriodic ([command = '', ...args]: string[]): boolean {
   const script = command.startsWith('eval')
@@ -133,7 +136,7 @@ t.test('an uncontended change takes one round trip to the store', async (t) => {
 
   const swap = ['evalsha', createHash('sha1').update(swapDocument).digest('hex'), '2', 'msab:room:{r1}', 'msab:room:{r1}:docs', 'seats']
   const known = (server: TestServer) => server.app.rooms.roomState.define('seats', seatState).peek('r1')
-  // The change also schedules the job that checks the seat or invite at its expiry.
+  // The change also schedules the job that later checks the seat or the invite.
   const schedule = ['zadd', 'msab:jobs:{document:seats}']
   const steps: [client: TestClient, type: string, data: object, ...also: string[][]][] = [
     [member, 'seat:take', { seatIndex: 2 }],
@@ -145,7 +148,7 @@ t.test('an uncontended change takes one round trip to the store', async (t) => {
     [owner, 'seat:take', { seatIndex: 6 }],
     [member, 'seat:take', { seatIndex: 4 }],
     [owner, 'seat:assign', { userId: 1, seatIndex: 7 }, schedule],
-    // A rejection also needs the round trip, because the server's copy of the state may be stale.
+    // A rejection also needs a round trip to Redis, because the server's copy of the state may be stale.
     [member, 'seat:take', { seatIndex: 7 }]
   ]
   for (const [client, type, data, ...also] of steps) {

@@ -18,7 +18,7 @@ type Requests = readonly { userId: unknown, requestedAt: number, position: numbe
 const users = (requests: unknown) => (requests as Requests).map(({ userId }) => String(userId)).join(' ')
 /** Returns the users listed in each seat:requests event that a client received. */
 const requestsSeenBy = ({ events }: TestClient) => events.filter(({ type }) => type === 'seat:requests').map(({ data }) => users(data.requests))
-/** Waits until every client's last seat:requests event lists exactly these users. */
+/** Waits until every client's last seat:requests event lists exactly the given users. */
 const expectRequests = async (t: Test, clients: readonly TestClient[], last: string) => {
   for (const client of clients) await until(() => requestsSeenBy(client).at(-1) === last).catch(() => t.equal(requestsSeenBy(client).join(', '), last))
 }
@@ -300,7 +300,8 @@ t.test('restores seat requests after Redis loses its data', async (t) => {
   await redis.kill()
   await redis.start()
   await until(async () => (await server.app.store.readDocuments(['r1'], 'seats'))[0]?.includes('"requests":[{"userId":3,') === true)
-  // The server may reject changes for a while, so that other servers can publish newer state first.
+  // Retry, because a server rejects changes for some time after a loss of data, so that other servers can publish newer
+  // state first.
   await until(() => other.ok('seat:request'))
   await expectRequests(t, [owner], '3 4')
   t.equal(await askers(await server.connect('1')), '3 4')
@@ -398,7 +399,7 @@ t.test('uses roles from the backend without a lookup per listener', async (t) =>
   // A new admin receives the seat requests only after sending a command that requires the role, or after rejoining.
   await change(4, 'admin')
   await member.ok('seat:request')
-  await other.ok('seat:mute', { userId: 3 }).catch(() => { /* No user is seated; only the check of the role matters. */ })
+  await other.ok('seat:mute', { userId: 3 }).catch(() => { /* The request fails because no user is seated, but the server has checked the sender's role. */ })
   await expectRequests(t, [other], '4 3')
   await change(2, 'admin')
   t.equal(users((await join(admin, '7')).seatRequests), '4 3')
@@ -417,7 +418,8 @@ t.test('a slow backend does not delay joins', async (t) => {
   await expectRequests(t, [late], '3')
   mend()
 
-  // Known hosts receive the seat requests even if the backend cannot confirm their role.
+  // An owner or admin whose role is already known receives the seat requests even if the backend cannot confirm the
+  // role.
   await backend.stop()
   await member.ok('seat:request:cancel')
   await expectRequests(t, [owner, late], '')

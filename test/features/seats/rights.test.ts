@@ -3,7 +3,7 @@ import type { Test } from 'tap'
 import { onEveryStore } from '../../support/build.ts'
 import { scene, seatsOf, seatEvents } from './scene.ts'
 
-/** Requests that only an owner or an admin may send, with valid data. */
+/** Requests that only an owner or an admin is allowed to send, with valid data. */
 const privileged = {
   'seat:assign': { userId: 3, seatIndex: 3 },
   'seat:lock': { seatIndex: 3 },

@@ -6,7 +6,9 @@ import type { TestServer } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
 import { dtlsParameters, rtpCapabilities, rtpParameters } from '../../support/rtp.ts'
 
-/** Starts a server with a room of four seats. An owner (1), an admin (2) and two members (3, '4') have joined it. */
+/**
+ * Starts a server with a room of four seats. An owner (1), an admin (2) and two members (3, '4') have joined the room.
+ */
 export async function scene (t: Test, env: Record<string, string>) {
   const server = await build(t, { env: { FEATURES: 'auth,media,seats', ...env } })
   const owner = await server.connect(1)

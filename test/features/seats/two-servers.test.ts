@@ -17,11 +17,11 @@ import { follow } from './view.ts'
 const env = { FEATURES: 'auth,media,seats', REDIS_URL: await redisDatabase(), SEAT_GRACE_SECONDS: '60', WS_MESSAGES_PER_SECOND: '100000', WS_MESSAGES_BURST: '100000' }
 /** Two servers for the tests that do not stop a server. Each test has its own room. */
 const [a, b] = [await build(t, { env, timings: shortTimings }), await build(t, { env })]
-/** Starts a server that the test may stop. */
+/** Starts a server that a test can stop without affecting other tests. */
 const another = (t: Test) => build(t, { env })
 let rooms = 0
 
-/** Creates a room of four seats. The owner (1) is on server `a`, and the members (3, '4') are on the other one. */
+/** Creates a room of four seats. The owner (1) is on server `a`, and the members (3, '4') are on the other server. */
 async function enter (there = b) {
   const roomId = `r${++rooms}`
   const [owner, member, other] = [await a.connect(1), await there.connect(3), await there.connect('4')]
@@ -80,7 +80,7 @@ t.test('concurrent changes on both servers are announced in the same order', asy
       } else if (round % 3 === 2) await client.request('seat:leave')
     }
   }))
-  // A client that has received this last event has received all earlier ones.
+  // A client that has received this last event has also received all earlier events.
   const { status } = await a.admin('PATCH', `/admin/rooms/${roomId}/seats`, { seatCount: 9 })
   t.equal(status, 200)
   const everybody = [...all, ...crowd]
@@ -92,7 +92,7 @@ t.test('concurrent changes on both servers are announced in the same order', asy
 t.test('seat changes apply to the audio of a user on the other server', async (t) => {
   const { roomId, owner, member, other } = await enter()
   await member.ok('seat:take', { seatIndex: 0 })
-  // Mute the member before they send any audio.
+  // Mute the member before the member sends any audio.
   await owner.ok('seat:mute', { userId: 3 })
   const first = await produce(member)
   await other.event('audio:newProducer')
@@ -173,7 +173,7 @@ t.test('a user keeps the seat while a socket on either server is open', async (t
   await phone.ok('room:join', { roomId })
   member.ws.terminate()
   await until(async () => !((await b.admin('GET', '/admin/users/3')).body?.sockets as { sessionId: unknown }[]).some(({ sessionId }) => sessionId === member.greeting.sessionId))
-  // If the server wrongly reserved the other seat, it would do so before reserving this one.
+  // If the server wrongly reserved the other seat, it would do so before it reserves this seat.
   other.ws.terminate()
   await waits(b, roomId, '4')
   t.match((await seatsOf(b, roomId)).seats, [{ seatIndex: 0, userId: 3, awayUntil: null }, { userId: '4' }])
@@ -203,7 +203,7 @@ t.test('reserves seats at a shutdown with a slow store', async (t) => {
   const { roomId, member, other } = await enter(there)
   await member.ok('seat:take', { seatIndex: 0 })
   await other.ok('seat:take', { seatIndex: 1 })
-  // Make Redis respond long after the sockets are closed.
+  // Delay the responses of Redis until long after the sockets are closed.
   await a.app.redis.call('CLIENT', 'PAUSE', '300', 'ALL')
   await there.close()
   t.match((await seatsOf(a, roomId)).seats, [{ userId: 3, awayUntil: Number }, { userId: '4', awayUntil: Number }])
@@ -222,7 +222,7 @@ t.test('reserves seats at a shutdown under load', async (t) => {
   const noise = crowds.flatMap(({ stay }) => stay.map(async (client) => {
     for (let i = 0; !enough.signal.aborted; i++) await client.request('seat:take', { seatIndex: i % 5 })
   }))
-  // While the server closes, other users' changes force it to retry its writes.
+  // While the server closes, changes by other users force the server to retry its writes.
   await there.close()
   enough.abort()
   await Promise.all(noise)
@@ -268,7 +268,7 @@ t.test('on start, a server reserves the seats of users on a dead server', async 
   const first = await build(t, { env: alone })
   const owner = await first.connect(1)
   await owner.ok('room:join', { roomId: 'r1', seatCount: 4 })
-  // Simulates a server that has died, with a user on a seat.
+  // Simulates a server that has died while one of its users had a seat.
   const connection = first.app.redis.duplicate()
   t.teardown(() => connection.disconnect())
   await connection.connect()
@@ -278,7 +278,7 @@ t.test('on start, a server reserves the seats of users on a dead server', async 
   await first.app.rooms.roomState.define('seats', seatState).change('r1', (state = noSeats(4)) => ({ state: { ...state, seats: [{ seatIndex: 2, userId: 7, sitting: 1, selfMuted: false }], sittings: 1 }, result: undefined }))
   await first.close()
   await connection.del('msab:node:{dead-node}')
-  // This feature delays the others, so that they start long after the server connects to Redis.
+  // This feature delays the start of the other features until long after the server has connected to Redis.
   const folder = featureFolder(t)
   folder.write('asks', { 'index.ts': saying('asks', 'done', { before: 'for (let i = 0; i < 100; i++) await app.redis.ping()' }) })
   const second = await build(t, { env: { ...alone, FEATURES: 'asks,auth,seats', FEATURES_PATH: folder.path } })

@@ -93,8 +93,8 @@ export function apply (view: View, { type, data }: { type: string, data: object 
 }
 
 /**
- * Returns a view in comparable form: sorted and with ids as strings. Omits seat requests, because not all members see
- * them.
+ * Returns a view in comparable form: sorted and with ids as strings. Omits seat requests, because not all members can
+ * see the requests.
  */
 export function plain ({ seatCount, seats, locked, invites }: View) {
   const byIndex = <T>(entries: Iterable<[number, T]>) => [...entries].sort(([a], [b]) => a - b)
@@ -109,7 +109,7 @@ export function plain ({ seatCount, seats, locked, invites }: View) {
 /**
  * Joins a room.
  *
- * @returns the reply, the seat events received since then, and the resulting view
+ * @returns the join reply, the seat events received after the reply, and the resulting view
  */
 export async function follow (client: TestClient, roomId = 'r1', data: object = {}) {
   const from = client.events.length

@@ -18,17 +18,20 @@ import type { SocketIoClient } from './support.ts'
 
 const transports = ['websocket', 'polling'] as const
 const sign = createSigner({ key: jwtSecret, algorithm: 'HS256' })
-/** Whether the server has sent a disconnect packet, after which the library does not reconnect by default. */
+/**
+ * Whether the server has sent a disconnect packet. By default, the Socket.IO library does not reconnect after this
+ * packet.
+ */
 const staysAway = ({ disconnects }: SocketIoClient) => disconnects.includes('io server disconnect')
 
-/** @returns the WebSocket of a client that uses one */
+/** @returns the WebSocket of a client that uses the WebSocket transport */
 function webSocketOf ({ socket }: SocketIoClient): WebSocket {
   return (socket.io.engine.transport as unknown as { ws: WebSocket }).ws
 }
 
 /**
- * Stops reading from a client's WebSocket. The paused WebSocket cannot complete its closing handshake, so the teardown
- * terminates it.
+ * Stops reading from a client's WebSocket. A paused WebSocket cannot complete the closing handshake, so the teardown
+ * terminates the connection.
  */
 function pauseReading (t: Test, client: SocketIoClient): void {
   const ws = webSocketOf(client)

@@ -5,7 +5,7 @@ import { until } from '../../support/retry.ts'
 import { enter } from './support.ts'
 
 /**
- * Socket.IO and native clients in one room, on two servers, send messages at the same time. All of them must receive
+ * Socket.IO and native clients in one room, on two servers, send messages at the same time. All clients must receive
  * the messages in the same order.
  */
 export async function sendFromEverywhere (t: Test, messages: number): Promise<void> {

@@ -6,9 +6,9 @@ import { enter } from './support.ts'
 import type { SocketIoClient } from './support.ts'
 
 /**
- * Reloads the feature while Socket.IO clients send requests continuously.
+ * Reloads the `socket-io` feature while Socket.IO clients send requests continuously.
  *
- * @param options number of clients (a quarter of them use polling) and of reloads
+ * @param options number of clients, a quarter of which use polling, and number of reloads
  * @returns the number of acks; fails the test if a client was disconnected or an ack was lost
  */
 export async function reloadUnderClients (t: Test, { clients, reloads }: { clients: number, reloads: number }): Promise<number> {

@@ -5,7 +5,7 @@ import type { Change, RoomStart } from '../../../features/webhooks/known-room.ts
 
 interface Sent { id: string, event: string, data: Record<string, unknown> }
 
-/** Creates a record of the room state that was reported to the receivers, in the storage format. */
+/** Creates a record, in the storage format, of the room state that was last reported to the webhook receivers. */
 function createKnown () {
   const fields = new Map<string, string>()
   let made = 0

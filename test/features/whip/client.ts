@@ -1,4 +1,4 @@
-// Functions that run in a page. Like the examples in docs/whip.md, they use only browser APIs.
+// Functions that run in a page. Like the examples in docs/whip.md, these functions use only browser APIs.
 
 /**
  * Publishes the microphone with WHIP. Runs in the page.

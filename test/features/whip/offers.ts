@@ -2,7 +2,7 @@
 
 const lines = (text: string) => text.trim().split('\n').join('\r\n') + '\r\n'
 
-/** An offer from Chromium to send audio from its microphone. */
+/** Chromium's SDP offer for sending microphone audio. */
 export const chromiumOffer = lines(`
 v=0
 o=- 6247337370137911412 2 IN IP4 127.0.0.1
@@ -44,7 +44,7 @@ a=ssrc:4052856319 cname:7qqXLJ9dBIQd+dh7
 a=ssrc:4052856319 msid:fc17eb8b-7235-40fb-9a9a-3c03b7c4c218 71cbd10b-d89a-432a-89cc-a2d293cd6612
 `)
 
-/** An offer from Firefox to send audio from its microphone. */
+/** Firefox's SDP offer for sending microphone audio. */
 export const firefoxOffer = lines(`
 v=0
 o=mozilla...THIS_IS_SDPARTA-99.0 960162036323886734 0 IN IP4 0.0.0.0

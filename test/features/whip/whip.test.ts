@@ -7,7 +7,7 @@ import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { chromiumOffer, firefoxOffer } from './offers.ts'
 
-// Tests the HTTP interface. test/browser/whip.test.ts also sends audio.
+// Tests the HTTP interface of WHIP. test/browser/whip.test.ts also sends audio.
 
 const env = { FEATURES: 'auth,media,seats,whip' }
 

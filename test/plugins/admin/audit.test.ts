@@ -3,7 +3,7 @@ import t from 'tap'
 import { adminKey, build, tokenFor } from '../../support/build.ts'
 import { until } from '../../support/retry.ts'
 
-// Each change by an admin is logged as one line, with the admin, the change, and the state before and after it.
+// Each change by an admin is logged as one line, with the admin, the change, and the state before and after the change.
 
 t.test('writes an audit line per change', async (t) => {
   const lines: Record<string, unknown>[] = []

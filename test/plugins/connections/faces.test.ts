@@ -6,7 +6,8 @@ import { build, tokenFor } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 import { until } from '../../support/retry.ts'
 
-// With a codec ("face"), clients that connect to a feature's path use a different message format.
+// A feature can supply a codec ("face"), so that clients that connect to the feature's path use a different message
+// format.
 
 /** A codec whose messages have the form `id type json`, in text or binary frames. Counts the encoded events. */
 const lines = `import { defineFeature, validationFailed } from 'flylive-audio-server/feature'

@@ -14,7 +14,7 @@ const shared = globalThis as unknown as { flyliveGhosts: Record<string, Ghost> }
 
 /**
  * `POST /ghosts {userId, expiresIn}` opens a session without a connection, and `POST /ghosts/ID {type, data}`
- * dispatches a request for it.
+ * dispatches a request for this session.
  */
 const ghosts = `import { defineFeature, z } from 'flylive-audio-server/feature'
 export default defineFeature(async function ghosts (app) {

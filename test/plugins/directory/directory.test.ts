@@ -69,7 +69,7 @@ t.test("a killed server's sessions, and sessions that close while Redis is down,
   await until(async () => await server.app.redis.hlen(key) === 2, 30_000)
   t.equal((await user()).sockets.length, 2)
 
-  // Suspend Redis, so that it misses the end of the session but keeps its data.
+  // Suspend Redis, so that Redis keeps its data but does not learn that the session has ended.
   redis.process.kill('SIGSTOP')
   tablet.ws.terminate()
   await until(() => server.app.sockets.size === 1)

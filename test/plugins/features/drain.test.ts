@@ -5,7 +5,7 @@ import { until } from '../../support/retry.ts'
 
 // When a feature instance is replaced, work in flight completes on the old instance or is rejected.
 
-/** A feature with a message, a route, a hook and a job, which wait until the test opens a gate. */
+/** A feature with a message, a route, a hook and a job, all of which block until the test opens a gate. */
 const waiting = (answer: string) => `import fp from 'fastify-plugin'
 import { z } from 'zod'
 export const requests = { 'w:wait': { request: z.object({}), reply: z.object({ text: z.string() }) }, 'w:quick': { request: z.object({}), reply: z.object({ text: z.string() }) } }

@@ -2,7 +2,7 @@ import t from 'tap'
 import { createScene, misbehaviours, tableOf } from './faults.ts'
 import type { Noticed } from './faults.ts'
 
-// Prints how each kind of feature mistake affects 100 members of a room.
+// For each kind of programming mistake in a feature, prints how the mistake affects 100 members of a room.
 
 t.test("a feature's mistakes do not affect 100 members of a room", async (t) => {
   const scene = await createScene(t, { members: Number(process.env.MEMBERS ?? 100), deadlineSeconds: 10 })

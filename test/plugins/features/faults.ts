@@ -7,8 +7,8 @@ import { startServer } from '../../support/process.ts'
 import type { ServerProcess } from '../../support/process.ts'
 import { until } from '../../support/retry.ts'
 
-// Runs features that have one mistake each, while the members of a room chat. These mistakes must not affect the
-// members.
+// Runs features that each contain one programming mistake, while the members of a room chat. These mistakes must not
+// affect the members.
 
 /** A feature with one mistake. */
 export interface Misbehaviour {
@@ -17,13 +17,16 @@ export interface Misbehaviour {
   go?: string
   /** Code that runs when the feature starts. */
   start?: string
-  /** How the server must react to the mistake. */
+  /** The way in which the server must react to the mistake. */
   outcome: 'disabled' | 'late request' | 'failed hook' | 'late hook' | 'late job' | 'busy' | 'block'
 }
 
 const disabled = (name: string, go: string): Misbehaviour => ({ name, go, outcome: 'disabled' })
 
-/** Blocks the event loop for two seconds. The thread sleeps most of the time, so that it does not use a core. */
+/**
+ * Blocks the event loop for two seconds. The blocked thread sleeps most of the time, so that the test needs little CPU
+ * time.
+ */
 const spin = 'for (const end = Date.now() + 2000; Date.now() < end;) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10)'
 
 export const misbehaviours: readonly Misbehaviour[] = [
@@ -74,13 +77,13 @@ export interface Noticed {
   worstMs: number
 }
 
-/** A server with members in a room, and with a set of faulty features, which are disabled at first. */
+/** A server with members in a room, and with faulty features that are disabled at first. */
 export interface Scene {
   server: ServerProcess
   url: string
   members: readonly TestClient[]
   deadlineMs: number
-  /** Turns a feature on, makes it misbehave while the members chat, and turns it off. */
+  /** Enables a feature, makes the feature misbehave while the members chat, and disables the feature. */
   tryOut (misbehaviour: Misbehaviour): Promise<Noticed>
   admin (method: string, path: string): Promise<Record<string, unknown>>
 }
@@ -89,7 +92,7 @@ export interface SceneOptions {
   members: number
   /** Time limit of a call into a feature, in seconds. */
   deadlineSeconds: number
-  /** Path of a `server.ts`; this checkout's by default. */
+  /** Path of a `server.ts`; by default, the `server.ts` of this checkout. */
   program?: string
   drainSeconds?: number
 }
@@ -147,7 +150,10 @@ export async function createScene (t: Test, { members: count, deadlineSeconds, p
     }
   }
 
-  /** Causes three faults. The first two restart the feature; the third takes it out of service. */
+  /**
+   * Causes three faults. After each of the first two faults, the server restarts the feature. After the third fault,
+   * the server takes the feature out of service.
+   */
   async function fail ({ name, go }: Misbehaviour, caller: TestClient): Promise<string> {
     const first = (await infoOf(name))?.generation ?? 0
     const calls = go === undefined ? 0 : 3
@@ -200,7 +206,7 @@ export async function createScene (t: Test, { members: count, deadlineSeconds, p
       }
       case 'busy': {
         const callers = await Promise.all(Array.from({ length: 40 }, (_, i) => connect(t, url, { token: tokenFor(2000 + i) })))
-        // The server receives the requests together and runs none of its timers until it has handled them.
+        // The server receives the requests together and runs no timer until all of these requests are handled.
         await Promise.all(callers.map((one) => one.ok(`${name}:go`)))
         for (const one of callers) await one.close()
         return 'handled'

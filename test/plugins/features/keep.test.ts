@@ -7,12 +7,15 @@ import { featureFolder } from '../../support/features.ts'
 
 // Tests app.keep, which keeps resources across reloads.
 
-/** Actions of the features in this file, in order, such as `box creates first`. */
+/** The actions of the features in this file, such as `box creates first`, in chronological order. */
 const journal: string[] = []
 Object.assign(globalThis, { keepJournal: journal })
 const written = () => journal.splice(0)
 
-/** @returns the code of a feature that keeps resources. Each request returns how often its resource has been used */
+/**
+ * @returns the code of a feature that calls `app.keep`. The reply to a request contains the number of times that the
+ *   requested resource has been used
+ */
 const keeping = (name: string, generation: string, { keys = ['first'], before = '', after = '' } = {}) => `import { defineFeature, z } from 'flylive-audio-server/feature'
 export const requests = { '${name}:use': { request: z.object({ key: z.string().optional() }), reply: z.object({ uses: z.int() }) } }
 export default defineFeature(async (app) => {

@@ -118,8 +118,8 @@ export async function reloadsLeaveNothing (t: Test, reloads: number): Promise<vo
   const after = await until(async () => {
     await collectGarbage()
     const { resources: now, ...rest } = await look()
-    // The numbers of connections and timers vary slightly, and metric series appear on first use. A leak would add one
-    // resource per reload of a feature, which is more than the margin.
+    // The numbers of connections and timers vary slightly, and metric series appear on first use. If every reload of a
+    // feature leaked one resource, the increase would be larger than the permitted margin.
     const more = Object.entries(now).filter(([type, count]) => count > (earlier[type] ?? 0) + Math.min(10, reloads / names.length - 1))
     return more.length === 0 ? { rest, now } : false
   })

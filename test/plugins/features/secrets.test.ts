@@ -54,7 +54,7 @@ t.test('a feature cannot reach the secrets of the server or of other features', 
   t.ok((nodes as string[]).includes('app.config.NODE_ID'), 'the search finds what is exposed')
 })
 
-/** A feature that has secrets in several places, and also logs and throws them. */
+/** A feature that has secrets in several places, and also logs and throws these secrets. */
 const vault = (start = '') => `import { defineFeature, fromEnv, secret, z } from 'flylive-audio-server/feature'
 export const requests = { 'vault:log': { request: z.object({}), reply: z.object({ lengths: z.array(z.int()) }) } }
 export const config = z.object({

@@ -5,8 +5,8 @@ import { featureFolder, saying } from '../../support/features.ts'
 import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
-// The tests are independent, and some wait for a poll of the settings, so they run in parallel. Each test has its own
-// Redis, because the databases of one Redis share pub/sub channels.
+// The tests run in parallel, because they are independent and some of the tests wait for a poll of the settings. Each
+// test has its own Redis, because the databases of one Redis share pub/sub channels.
 t.jobs = 4
 const concurrent = { buffered: true }
 

@@ -72,7 +72,7 @@ t.test('toggles dependent features together', async (t) => {
   t.same(await states(), ['enabled', 'enabled', 'enabled', 'enabled'])
   t.same(await client.ok('middle:say', {}), { text: 'better' })
 
-  // A dependent enabled together with its dependency must also use later instances of the dependency.
+  // If a feature is enabled together with its dependency, the feature must also use later instances of the dependency.
   const leaning = saying('middle', 'x', { dependencies: ['base'] }).replaceAll('text: "x"', 'text: app.base()')
   folder.write('base', { 'index.ts': saying('base', 'base', { before: "app.decorate('base', () => 'first')" }) })
   folder.write('middle', { 'index.ts': leaning })

@@ -7,8 +7,8 @@ import { until } from '../../support/retry.ts'
 // Tests gate.http: a feature handles all HTTP requests below a path prefix.
 
 /**
- * A feature that responds below /plain with a string, the request and a header. /plain/wait responds once the test
- * allows it.
+ * A feature that handles requests below /plain. The response contains `answer`, the request and the header `x-own`.
+ * /plain/wait responds once the test allows it.
  */
 const plain = (answer: string, prefix = '/plain') => `import { createError, defineFeature } from 'flylive-audio-server/feature'
 const Gone = createError('PLAIN_GONE', 'Nothing here', 410)

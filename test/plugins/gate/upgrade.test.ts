@@ -31,7 +31,9 @@ async function upgrade (t: Test, url: string, target: string, headers: Record<st
   return { status: Number(text.split(' ')[1]), head: head.toLowerCase(), body, socket }
 }
 
-/** A feature that echoes all data on /raw and identifies users on /own without the `auth` feature. */
+/**
+ * A feature that echoes all data on the path /raw, and identifies users on the path /own without the `auth` feature.
+ */
 const paths = (greeting: string) => `import { defineFeature, Forbidden } from 'flylive-audio-server/feature'
 export default defineFeature(async function paths (app) {
   app.gate.upgrade('/raw', {
@@ -193,7 +195,8 @@ t.test('disabling a feature withdraws its paths and closes only their connection
 t.test('a stopping server rejects an upgrade and closes its socket', async (t) => {
   const { server } = await scene(t)
   const authorization = `Bearer ${tokenFor(1)}`
-  // This client never confirms the close frame. While the server waits for the confirmation, it still listens.
+  // This client never confirms the close frame. While the server waits for the confirmation, the server still accepts
+  // connections.
   const silent = await upgrade(t, server.url, '/ws', { authorization })
   t.equal(silent.status, 101)
   const closed = once(silent.socket, 'close')

@@ -53,7 +53,7 @@ t.test('runs a job once when it is due', async (t) => {
   await jobs.schedule('other', 'nobody does it', 0)
   await until(() => done.has('soon'))
   t.ok((done.get('soon')?.[0] ?? 0) >= now + 400)
-  // If the jobs were still queued, the poll that runs the marker would rerun them.
+  // If a job were still queued, the poll that runs the marker would run the job again.
   await jobs.schedule('marker', '', 0)
   await until(() => done.has('marker'))
   t.same([...done].map(([key, times]) => [key, times.length]), [['at once', 1], ['soon', 1], ['marker', 0]])
@@ -66,7 +66,7 @@ t.test('runs due jobs without delay', async (t) => {
   jobs.on('job', async (key) => { done.push(key) })
   jobs.on('later', async () => { done.push('later') })
   for (let i = 0; i < many; i++) await jobs.schedule('job', String(i), i)
-  // With one batch per poll, the jobs would take 20 polls, but `later` is due within four polls.
+  // `later` is due within four polls. If each poll ran only one batch, `later` would run before the last of the jobs.
   await jobs.schedule('later', '', Date.now() + 1000)
   await until(() => done.length > many)
   t.equal(done.indexOf('later'), many, 'due jobs do not wait for the next poll')
@@ -127,7 +127,7 @@ t.test('one of two servers runs a job, never both', async (t) => {
 
 t.test('another server runs the job of a dead server', async (t) => {
   const [a, b] = await pair(t)
-  // Simulate a server that takes a job and dies; its lease expires after 700 ms.
+  // Simulate a server that takes a job and dies. The lease of the job expires after 700 ms.
   await a.schedule('job', 'k', 0)
   const now = Date.now()
   const expiry = now + 700

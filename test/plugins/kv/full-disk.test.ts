@@ -12,7 +12,7 @@ import { until } from '../../support/retry.ts'
 /**
  * Mounts a 400 KiB disk until the test ends.
  *
- * @returns its folder; undefined if the process may not mount disks
+ * @returns the disk's folder; undefined if the process is not allowed to mount disks
  */
 function smallDisk (t: Test): string | undefined {
   const folder = mkdtempSync(join(tmpdir(), 'flylive-disk-'))

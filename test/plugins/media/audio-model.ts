@@ -14,11 +14,11 @@ import { startThree } from './three-servers.ts'
 
 const roomId = 'r1'
 const backoff = { firstMs: 100, longestMs: 500 }
-/** A user hears another user if that user's sound has arrived within this time, in milliseconds. */
+/** A user hears a speaker if sound from the speaker has arrived within this time, in milliseconds. */
 const heardMs = 200
 /** Time limit for all users to hear the right audio after a change, in milliseconds. */
 const limitMs = 3000
-/** Like {@link limitMs}, for the voices of a killed server. */
+/** Time limit for all users to hear the speakers of a killed server again, in milliseconds. */
 const deadLimitMs = 12_000
 
 interface User {
@@ -197,7 +197,8 @@ export async function runModel (t: Test, { seconds, users: size, seed, inNamespa
       alive.delete(i)
       const dead = [...await placesOf()].filter(([, place]) => place === i).map(([user]) => user)
       servers[i]?.kill()
-      // Voices on other servers continue. Voices on the dead server return once their users have moved.
+      // Voices on other servers continue. Speakers on the killed server are heard again once they have moved to another
+      // server.
       await agree('others during kill', limitMs, () => mistake((listener, speaker) => dead.includes(listener) || dead.includes(speaker)))
       await agree('listeners of the killed server', limitMs, () => mistake((_, speaker) => dead.includes(speaker)))
       await restart(i)
@@ -221,7 +222,7 @@ export async function runModel (t: Test, { seconds, users: size, seed, inNamespa
       return true
     }
   }
-  // Individual users change more often than servers and links fail.
+  // Changes by individual users are more frequent than drains, kills and link failures.
   const kinds = Object.keys(actions).flatMap((kind) => Array.from({ length: ['drain', 'kill', 'cut'].includes(kind) ? 1 : 8 }, () => kind))
 
   await users[0]?.room.join(roomId)

@@ -31,7 +31,7 @@ function udpPorts (pid: number): number[] | undefined {
     try {
       return readlinkSync(`/proc/${pid}/fd/${fd}`).match(/^socket:\[(\d+)\]$/)?.[1] ?? []
     } catch {
-      // The file descriptor was closed after it was listed.
+      // The process closed the file descriptor after the listing.
       return []
     }
   }))
@@ -42,7 +42,7 @@ function udpPorts (pid: number): number[] | undefined {
 /**
  * Takes random steps on three servers: members join and leave, create transports, and take and leave seats; services
  * create, pause and close producers. After every tenth step, every server must list exactly the existing producers. At
- * the end, no router, transport or port may be left, and the room must be as it was at the beginning.
+ * the end, no router, transport or port must be left, and the state of the room must be the same as at the beginning.
  */
 export async function churn (t: Test, steps: number): Promise<void> {
   const env = { FEATURES: 'auth,media,seats', REDIS_URL: await redisDatabase(), JOINS_PER_MINUTE: '100000', RATE_LIMIT_MESSAGES_PER_MINUTE: '10000', SEAT_COMMANDS_PER_MINUTE: '10000', SEAT_GRACE_SECONDS: '0' }

@@ -3,7 +3,8 @@ import t from 'tap'
 import { durationField, durationOffset, fragment, initSection } from 'flylive-audio-server/fmp4'
 
 // The tests of the `broadcast` and `recording` features read these bytes with a demuxer. This test fails if a byte
-// changes: files written by earlier versions must stay readable, and players may hold segments from before a reload.
+// changes, because files written by earlier versions must stay readable, and players may hold segments from before a
+// reload.
 
 const digest = (data: Uint8Array) => `${data.length} ${createHash('sha256').update(data).digest('hex').slice(0, 32)}`
 const frames = [10, 200, 3000].map((length, i) => ({ data: Uint8Array.from({ length }, (_, j) => (j * 7 + i) & 255), duration: 960 + i }))

@@ -27,7 +27,7 @@ const FEATURES = 'auth,media,mix'
 /** Two servers for all tests that do not stop a server or Redis. Each test has its own room. */
 const REDIS_URL = await redisDatabase()
 const shared = [await build(t, { env: { FEATURES, REDIS_URL } }), await build(t, { env: { FEATURES, REDIS_URL } })]
-/** Starts a server in addition to the two shared ones. */
+/** Starts a server in addition to the two shared servers. */
 const another = (t: Test) => build(t, { env: { FEATURES, REDIS_URL } })
 
 /** Opens a room with one member per server: users 1, 2, … After the test, waits until all relaying has ended. */
@@ -47,7 +47,7 @@ async function enter (t: Test, servers = shared) {
   return { servers, clients }
 }
 
-/** Starts two servers with a Redis of their own. */
+/** Starts two servers, and a separate Redis that only these servers use. */
 async function startCluster (t: Test) {
   const redis = await startRedis(t)
   const env = { FEATURES, REDIS_URL: redis.url }
@@ -238,7 +238,7 @@ t.test('a pipe continues while requests between servers fail, and carries new vo
   await heard(first.producerId)
   t.notOk(bob.events.some(({ type }) => type === 'audio:producerClosed'))
 
-  // Close the source's end of the pipe, as after the death of its worker.
+  // Close the pipe's end on the sending server, as if that server's media worker had died.
   for (const pipe of [...pipes].slice(0, 1)) pipe.close()
   const third = await speak(t, a, 4)
   await heard(third.producerId)

@@ -22,7 +22,7 @@ export type ThreeServers = Awaited<ReturnType<typeof startThree>>
 
 interface ThreeOptions {
   inNamespaces?: boolean
-  /** Whether the servers run in this process, where `kill` only simulates a kill. */
+  /** True if the servers run in this process and `kill` only simulates a kill. */
   inProcess?: boolean
   env?: Record<string, string>
 }
@@ -96,12 +96,13 @@ export async function heardAfterJoin (t: Test, options: { inNamespaces: boolean 
 /**
  * Kills server A. A has a speaker and a listener, B has a speaker, and C has a listener.
  *
- * @returns the time until A's listener receives B's speaker again, the longest silence of B's speaker at C's listener,
- *   and the time until A's producer is removed, all in milliseconds
+ * @returns the time until A's listener hears B's speaker again, the longest silence of B's speaker at C's listener, and
+ *   the time until A's producer is removed, all in milliseconds
  */
 export async function killOne (t: Test, { servers: [a, b, c], speak, listen }: ThreeServers) {
   const { hostname } = new URL(a.url)
-  // The relay is the listener's load balancer. With namespaces, the test itself connects the listener to server B.
+  // Without namespaces, a relay acts as the listener's load balancer. With namespaces, the test itself connects the
+  // listener to server B.
   const relay = hostname === '127.0.0.1' ? await createRelay(t, a.url) : undefined
   const speaker = await speak(a.url, 1)
   await speak(b.url, 2)
@@ -148,7 +149,8 @@ export async function cutLink (t: Test, seconds: number) {
   await speak(b.url, 2)
   const eve = await listen(c.url, 3)
   await until(() => eve.hears(1) && eve.hears(2))
-  // A and B each send to two servers and receive from one; C receives from two.
+  // Servers A and B each send audio to two servers and receive audio from one server; server C receives audio from two
+  // servers.
   const hasOnePipeEach = () => until(async () => JSON.stringify(await Promise.all([a, b, c].map((server) => metric(server, 'flylive_relay_pipes')))) === '[3,3,2]', 20_000)
   await hasOnePipeEach()
   const [hostA, , hostC] = network?.hosts as [NetworkHost, NetworkHost, NetworkHost]

@@ -21,12 +21,17 @@ interface Listener {
 }
 
 export interface WorkerDeath {
-  /** Number of members on the killed worker (`touched`) and of all others (`untouched`). */
+  /**
+   * Number of members whose media was on the killed worker (`touched`), and number of all other members (`untouched`).
+   */
   touched: number
   untouched: number
   /** Time until all listeners on the killed worker heard both speakers again, in milliseconds. */
   againMs: number
-  /** For all other listeners: the longest silence of a speaker in milliseconds, and the number of lost packets. */
+  /**
+   * For the listeners on other workers: the longest silence of a speaker, in milliseconds, and the number of lost
+   * packets.
+   */
   silenceMs: number
   lost: number
 }
@@ -38,8 +43,8 @@ const since = (at: number) => Math.round(performance.now() - at)
  *
  * @param members number of members; most have a transport and two consumers but receive nothing
  * @param listeners number of members that actually receive audio
- * @returns the effects of killing the first worker, and the time until all listeners hear both speakers again after
- *   killing the second, in milliseconds
+ * @returns the effects of killing the first worker, and the time from killing the second worker until all listeners
+ *   hear both speakers again, in milliseconds
  */
 export async function killWorkers (t: Test, { members, listeners: count }: { members: number, listeners: number }): Promise<WorkerDeath & { speakersAgainMs: number }> {
   const server = await build(t, { env: { FEATURES: 'auth,media', MEDIASOUP_WORKERS: '2' } })
@@ -64,7 +69,7 @@ export async function killWorkers (t: Test, { members, listeners: count }: { mem
   const lostBefore = await lostPackets()
   kill(false)
   await until(() => listeners.some(({ resetAt }) => resetAt !== undefined) && silent.some((client) => resetsOf(client) > 0))
-  // After the reset, a listener receives only new tracks.
+  // Check only the audio that a listener received after its reset.
   await until(() => listeners.every((one) => one.resetAt === undefined || hearsBoth(one, one.resetAt)))
   const againMs = Math.round(Math.max(...listeners.filter(({ resetAt }) => resetAt !== undefined).flatMap(({ sound }) => [sound.longestSilence(1), sound.longestSilence(2)])))
   const others = listeners.filter(({ resetAt }) => resetAt === undefined)
@@ -75,7 +80,8 @@ export async function killWorkers (t: Test, { members, listeners: count }: { mem
     untouched: members - touched,
     againMs,
     silenceMs: Math.round(Math.max(...others.flatMap(({ sound }) => [sound.longestSilence(1), sound.longestSilence(2)]))),
-    // Connections to the dead worker are closed, and new ones have not lost any packets yet.
+    // This number counts only connections to other workers: connections to the dead worker are closed, and new
+    // connections have not lost any packets yet.
     lost: await lostPackets() - lostBefore
   }
   const unnoticed = silent.filter((client) => resetsOf(client) === 0)
@@ -97,7 +103,7 @@ async function enter (t: Test, { url }: TestServer, id: number, receive: 'voices
   return room
 }
 
-/** Connects a member with a transport that is never connected, and a consumer per producer. */
+/** Connects a member, creates a transport that is never connected, and creates a consumer for each producer. */
 async function receiveNothing (server: TestServer, id: number): Promise<TestClient> {
   const client = await server.connect(id)
   await client.ok('room:join', { roomId })

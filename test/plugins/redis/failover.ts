@@ -12,7 +12,7 @@ const failoverMs = 90_000
  * Kills the Redis primary that two servers use. Checks that rooms, gifts and the audio between the servers keep working
  * with the replica.
  *
- * @param redis environment variables that select the Redis
+ * @param redis environment variables that select the Redis servers
  */
 export async function followFailover (t: Test, redis: Record<string, string>, primary: TestRedis): Promise<void> {
   const env = { FEATURES: 'auth,seats,chat,media,gifts', ...redis }

@@ -58,7 +58,8 @@ function sendSlow ({ redis }: FastifyInstance, count: number, ms: number): Promi
     while ms() - start < ${ms} do end
     return 'done'
   `
-  // Redis reads 16 KiB at a time, and sends the replies to all commands that it has read.
+  // Redis reads 16 KiB at a time, and replies together to all commands in one read, so make each command as large as a
+  // read.
   return Array.from({ length: count }, async () => await redis.eval(busy, 0, 'x'.repeat(16_384)))
 }
 

@@ -82,7 +82,7 @@ t.test('servers switch to the new primary after a failover, even if the old prim
   await ready()
   await talk()
 
-  // Scripts compose the keys of bans and of dead servers' sessions.
+  // Bans and the sessions of dead servers need a test, because scripts build the keys of this data themselves.
   t.equal((await a.admin('POST', '/admin/rooms/r1/kick', { userId: 2, banSeconds: 60 })).status, 204)
   t.match((await b.admin('GET', '/admin/rooms/r1/bans')).body, { bans: [{ userId: 2 }] })
   const token = tokenFor(3)

@@ -2,7 +2,7 @@ import t from 'tap'
 import { createEvent } from '../../../plugins/connections/face.ts'
 import { parseMessage, stateMessage, withVersion } from '../../../plugins/rooms/channel.ts'
 
-/** Parses a message about a change of state, and the state. */
+/** Parses a message about a state change, including the state in it. */
 function readState (message: string | undefined) {
   const parsed = parseMessage(message ?? '')
   if (parsed.kind !== 'state') return parsed

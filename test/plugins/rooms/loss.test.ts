@@ -8,9 +8,9 @@ import { until } from '../../support/retry.ts'
 import { buildTally, follow, tallySchema } from './tally.ts'
 import type { Follower } from './tally.ts'
 
-// Redis loses its data while servers are running. Afterwards, the store and all members must have every change that was
-// acknowledged before or during the restore. The tests are independent, and each waits for its servers to recover, so
-// they run in parallel.
+// Redis loses its data while servers are running. After the restore, the store and all members must have every change
+// that was acknowledged before or during the restore. The tests run in parallel, because each test is independent and
+// waits for its servers to recover.
 
 t.jobs = 4
 const concurrent = { buffered: true }
@@ -20,14 +20,16 @@ type Tally = Awaited<ReturnType<typeof buildTally>>
 /**
  * Lets the test control when a server restores its rooms.
  *
- * @param around called instead of the restore function, which it receives as the first argument
+ * @param around called instead of the function that restores the rooms; the first argument of `around` is that function
  */
 function intercept ({ server: { app: { store } } }: Tally, around: (write: (share: NodeMembers) => Promise<WrittenMembers>, share: NodeMembers) => Promise<WrittenMembers>): void {
   const replaceNodeMembers = store.replaceNodeMembers.bind(store)
   store.replaceNodeMembers = (nodeId: string, share: NodeMembers) => around((written) => replaceNodeMembers(nodeId, written), share)
 }
 
-/** Starts servers with one member each. Rooms have a counter, the tally, and the members receive its changes. */
+/**
+ * Starts servers with one member each. Each room has a counter, the tally. Members receive the changes of the tally.
+ */
 async function servers (t: Test, ...names: string[]) {
   const redis = await startRedis(t)
   const all: Tally[] = []
@@ -43,7 +45,7 @@ async function servers (t: Test, ...names: string[]) {
     a,
     b,
     members,
-    /** Waits until the store, the servers and all members have the count `n`. */
+    /** Waits until the store, the servers and all members report the count `n`. */
     async agree (n: number) {
       await until(async () => (await a.server.app.store.readDocuments(['r1'], 'tally'))[0] === `{"n":${n}}`)
       await until(() => all.every(({ peek }) => peek() === n) && members.every(({ known }) => known() === n))
@@ -51,7 +53,7 @@ async function servers (t: Test, ...names: string[]) {
   }
 }
 
-/** Repeats an increment of the tally until it is acknowledged. */
+/** Repeats an increment of the tally until the server acknowledges the increment. */
 const countOnce = ({ count }: Tally) => until(() => count().catch(() => false as const))
 
 t.test('keeps changes made during recovery', concurrent, async (t) => {

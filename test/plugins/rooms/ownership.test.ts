@@ -16,7 +16,7 @@ import { until } from '../../support/retry.ts'
 // The shortest grace period that the settings allow.
 const grace = { OWNER_GRACE_SECONDS: '1' }
 
-/** The tests are independent, and each waits for its own grace periods, so they run in parallel. */
+/** The tests run in parallel, because each test is independent and waits for its own grace periods. */
 const concurrent = { buffered: true }
 
 /** Connects users to a room one after another, in the given order. */
@@ -187,7 +187,7 @@ t.test('a restart without Redis keeps owner, PIN, locked seats and mutes', async
 })
 
 /**
- * Waits for a new owner. If a server is killed while it runs the job that appoints the owner, another server repeats
+ * Waits for a new owner. If a server is killed while running the job that appoints the owner, another server repeats
  * the job later.
  */
 const untilSucceeded = (member: TestClient) => until(() => member.events.some(({ type }) => type === 'room:owner'), 60_000)

@@ -53,7 +53,7 @@ onEveryStore(t, 'rejects changes while the stored state does not match the schem
   t.ok(logged.length >= 1 && logged.length <= 3, `${logged.length} lines`)
 })
 
-/** A feature that defines the room state `box`, and emits the arguments of its handlers. */
+/** A feature that defines the room state `box`, and sends an event for each call of the state's handlers. */
 const boxFeature = (name: string, fields: string) => `import { defineFeature, z } from 'flylive-audio-server/feature'
 export const requests = { '${name}:put': { request: z.object({ n: z.int() }), reply: z.looseObject({}) } }
 export default defineFeature(async (app) => {

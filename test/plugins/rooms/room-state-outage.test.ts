@@ -42,7 +42,7 @@ t.test('a change after missed changes also delivers the missed changes', async (
   // These changes are sent before the server resyncs.
   await Promise.all([a.count(), a.count()])
   await until(() => bob.known() === 5)
-  // The sync may read the last change before its message arrives.
+  // The sync may read the last change from the store before the message about the change arrives.
   const missed = bob.missed()
   t.ok(missed === 1 || missed === 2, String(missed))
   const numbers = bob.numbers()
@@ -123,7 +123,7 @@ t.test('a new room inherits nothing from its predecessor', async (t) => {
   const { a, b, bob } = await pair(t)
   await a.count()
   await until(() => bob.known() === 1)
-  // Simulate a server that closes the room and dies before it publishes the event.
+  // Simulate a server that closes the room and dies before publishing the event.
   t.ok(await a.server.app.store.removeRoom('r1'))
   const eve = await follow(await b.connect('eve'))
   t.equal(eve.first, 0)
@@ -139,7 +139,7 @@ t.test('a lost room that was created again has the store\'s state', async (t) =>
   for (let i = 0; i < 3; i++) await a.count()
   await until(() => bob.known() === 3 && ada.known() === 3)
   const redis = a.server.app.redis
-  // Delay both servers; otherwise, they could restore the room before the third server starts.
+  // Delay both servers, so that neither server restores the room before the third server starts.
   const created = Promise.withResolvers<void>()
   for (const { server: { app: { store } } } of [a, b]) {
     const replaceNodeMembers = store.replaceNodeMembers.bind(store)

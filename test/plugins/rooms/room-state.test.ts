@@ -127,7 +127,8 @@ t.test('a change is based on the state in the store, not on a stale copy', async
       return { result: state }
     })
   ])
-  // The changes may run in either order; the reply matches the state at that time.
+  // The two changes may run in either order. If the second server's change succeeds, the change must be based on the
+  // first server's change.
   if (second.status === 'fulfilled') t.same(seen, [undefined, { n: 1 }])
   else t.same(seen, [undefined])
 })

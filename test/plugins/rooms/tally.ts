@@ -13,8 +13,8 @@ const more = (state: Tally | undefined): Decision<Tally, number> => {
 }
 
 /**
- * Starts a server whose rooms have a counter, the tally. Members receive the tally in their join reply, and its changes
- * as events.
+ * Starts a server whose rooms have a counter, the tally. Members receive the tally in their join reply, and changes of
+ * the tally as events.
  */
 export async function buildTally (t: Test, env: Record<string, string>) {
   const server = await build(t, { env: { FEATURES: 'auth', ...env }, timings: shortTimings })

@@ -27,7 +27,7 @@ for (const contract of [storeContract, storeDocumentsContract, storeListsContrac
 t.test('durable data survives kill -9', async (t) => {
   const folder = t.testdir()
   const later = Date.now() + 3_600_000
-  // The program prints a line once all calls have returned. The test then kills it immediately.
+  // The program prints a line once all calls have returned. The test then kills the program immediately.
   const program = `
     import { createMemoryKeyValue } from ${url('kv/memory.ts')}
     import { createMemoryStore } from ${url('store/memory/index.ts')}

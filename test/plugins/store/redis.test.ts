@@ -14,7 +14,7 @@ import { redisClient, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { stopwatch } from '../../support/pace.ts'
 
-// The tests share one Redis; each uses its own database.
+// The tests share one Redis; each test uses its own database.
 const shared = await startRedis(t)
 let database = 0
 
@@ -60,7 +60,7 @@ t.test('join replies list the right members after a server of an earlier version
   const { a, client } = await pair(t)
   const room = 'msab:room:{r1}'
   let place = 4_000_000_000_000
-  // Write and remove members as earlier versions did.
+  // Write and remove members as earlier versions of the server did.
   const add = async (user: number) => {
     const profile = JSON.stringify({ userId: user, id: user, name: `User ${user}` })
     await client.multi().hset(`${room}:sessions`, `node-c s-${user}`, user).hincrby(`${room}:refs`, `${user}`, 1)
@@ -215,7 +215,7 @@ async function losing (t: Test) {
     write: async (store: RoomStore, ...all: [name: string, version: string][]) =>
       (await store.replaceNodeMembers('node-a', { room: recordOf('r1'), members: [member], documents: documents(...all), publish: { channel: 'c', payload: JSON.stringify(all) } })).documents,
     swap: (store: RoomStore, expected: string, state?: string) => store.swapDocument({ roomId: 'r1', name: 'd', expected, state }),
-    /** Moves the time of the data loss into the past. */
+    /** Moves the stored time of the room's restore into the past, by `ms` milliseconds. */
     async age (ms: number) {
       const restored = Number(await client.hget('msab:room:{r1}', 'restored'))
       await client.hset('msab:room:{r1}', 'restored', restored - ms)
@@ -309,7 +309,7 @@ t.test('many empty rooms do not slow down the listing of occupied rooms', async 
   const { a, client } = await pair(t)
   await a.join(joining('first', 1))
   await a.join(joining('zzz', 1))
-  // Add index entries without a room, which a crash may leave behind.
+  // Add index entries of rooms that do not exist. A crash can leave such entries behind.
   await client.zadd('msab:rooms', ...Array.from({ length: 5000 }, (_, i) => [0, `gone-${String(i).padStart(4, '0')}`]).flat())
   const turns = async () => Number(/^cmdstat_zrangebylex:calls=(\d+)/m.exec(await client.info('commandstats'))?.[1] ?? 0)
   const before = await turns()

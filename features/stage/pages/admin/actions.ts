@@ -3,7 +3,7 @@ import { showError } from './news.ts'
 
 /** Runs one action at a time; a second action is ignored while the first is pending. */
 export function useAction () {
-  /** Name of the pending action; empty if there is none. */
+  /** Name of the pending action; empty if no action is pending. */
   const busy = ref('')
 
   /** @param todo runs the action; if it throws, the error is shown to the user */

@@ -93,7 +93,9 @@ export interface Health {
   uptime: number
   checks: Record<string, { ok: boolean, error?: string }>
   features: { name: string, state: Feature['state'] }[]
-  /** All servers. The server that responded comes first. Missing in responses from older servers. */
+  /**
+   * All servers. The server that sent the response comes first. Responses from older servers do not have this field.
+   */
   nodes?: Node[]
 }
 
@@ -113,7 +115,7 @@ export interface Metric {
   samples: { name: string, labels: Record<string, string | number>, value: number | null }[]
 }
 
-/** An error response. The page itself sets the codes UNREACHABLE and UNREADABLE. */
+/** An error response. The codes UNREACHABLE and UNREADABLE come from the page itself, not from the server. */
 export class ApiError extends Error {
   override name = 'ApiError'
   readonly code: string
@@ -128,10 +130,13 @@ export class ApiError extends Error {
   }
 }
 
-/** @returns whether the error has one of the codes */
+/** @returns true if the error has one of the codes */
 export const hasCode = (error: unknown, ...codes: string[]): error is ApiError => error instanceof ApiError && codes.includes(error.code)
 
-/** @returns the delay that the server requests before a retry, in milliseconds; undefined if there is none */
+/**
+ * @returns how long the server asks the client to wait before a retry, in milliseconds; undefined if the error has no
+ *   such delay
+ */
 export function waitOf (error: unknown): number | undefined {
   const { retryAfterMs } = (hasCode(error, 'RATE_LIMITED') ? error.details : undefined) as { retryAfterMs?: number } | undefined ?? {}
   return retryAfterMs
@@ -145,7 +150,7 @@ export function wordsOf (error: unknown): string {
   return known ?? (error instanceof Error ? error.message : String(error))
 }
 
-/** Whether the last call received a response. */
+/** True if the last call received a response. */
 export const reachable = ref(true)
 
 export interface CallOptions {
@@ -228,7 +233,7 @@ export function createApi (key: () => string, refused: () => void) {
 
     broadcasts: (signal?: AbortSignal) => get<{ broadcasts: Broadcast[] }>('broadcasts', signal),
 
-    /** A server that is not ready sends the same body, with status 503. */
+    /** A server that is not ready sends the same body with status 503, so the status is ignored. */
     health: async (signal?: AbortSignal) => {
       const response = await fetch('health', { headers: { authorization: `Bearer ${key()}` }, cache: 'no-store', ...(signal ? { signal } : {}) })
       return await read<Health>(response)

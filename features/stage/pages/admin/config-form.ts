@@ -5,11 +5,14 @@ const { config: words } = adminStrings
 /** A form field for one setting of a feature. */
 export interface Field {
   name: string
-  /** `lines`: a list of strings, one per line. `json`: any other value, edited as JSON. */
+  /**
+   * `lines` means a list of strings that is edited as one string per line. `json` means any other value, which is
+   * edited as JSON.
+   */
   kind: 'number' | 'choice' | 'text' | 'lines' | 'json'
   /** For `choice`: values and labels. */
   choices: readonly (readonly [unknown, string])[]
-  /** The setting as text; empty if it is not set. */
+  /** The value of the setting as text; empty if the setting has no value. */
   text: string
   help: string
 }
@@ -60,13 +63,13 @@ function helpOf (kind: Field['kind'], { description, default: standard, minimum,
   return parts.filter((part) => typeof part === 'string' && part !== '').join('. ')
 }
 
-/** The changed settings to send, and the validation errors by field name. */
+/** The changed settings, which must be sent to the server, and the validation errors by field name. */
 export interface Changes {
   changes: Record<string, unknown>
   problems: Record<string, string>
 }
 
-/** @param texts the input by field name; unchanged fields are not sent */
+/** @param texts the user's input by field name; unchanged fields are omitted from the result */
 export function changesOf (fields: readonly Field[], texts: Readonly<Record<string, string>>): Changes {
   const result: Changes = { changes: {}, problems: {} }
   for (const field of fields) {
@@ -101,7 +104,7 @@ function parseJson (text: string): unknown {
 
 /**
  * @param details the details of a VALIDATION_FAILED error
- * @returns the first message of each field, by field name; the key '' holds the first message that has no field
+ * @returns the first message of each field, by field name; the key '' has the first message that belongs to no field
  */
 export function problemsOf (fields: readonly Field[], details: unknown): Record<string, string> {
   const problems: Record<string, string> = {}

@@ -8,7 +8,7 @@ export function sumOf (metrics: readonly Metric[], name: string): number | undef
 /** How a chart displays a metric. */
 export interface Line {
   metric: string
-  /** `rate`: the increase of a counter per second. */
+  /** `rate` means the increase of a counter per second. */
   of: 'value' | 'rate'
   unit: 'count' | 'milliseconds' | 'percent'
   /** Factor that converts the metric's unit to the displayed unit. */
@@ -27,7 +27,7 @@ export const lines = {
 
 export type LineName = keyof typeof lines
 
-/** A value, and when it was read, in epoch milliseconds. */
+/** A value and the time at which it was read, in epoch milliseconds. */
 export interface Point {
   at: number
   value: number
@@ -35,8 +35,8 @@ export interface Point {
 
 /**
  * @param before an earlier sum of a counter
- * @returns the increase per second. If the counter has decreased, the server has restarted, so the increase is counted
- *   from zero
+ * @returns the increase per second. If the counter has decreased, the server must have restarted, so the increase is
+ *   counted from zero
  */
 export function rateOf (before: Point, now: Point): number | undefined {
   const seconds = (now.at - before.at) / 1000
@@ -48,11 +48,11 @@ export function rateOf (before: Point, now: Point): number | undefined {
 export const windowMs = 180_000
 
 export interface Series {
-  /** Adds metrics that were read at the time `at`. */
+  /** Adds the values of metrics that were read at the time `at`. */
   add (at: number, metrics: readonly Metric[]): void
-  /** The points of a line, none older than {@link windowMs}. */
+  /** Returns the points of a line that are not older than {@link windowMs}. */
   pointsOf (name: LineName): readonly Point[]
-  /** Whether the server has the metric; true until the first values are read. */
+  /** False if the server does not report the metric. True until the first values have been read. */
   has (name: LineName): boolean
 }
 
@@ -84,7 +84,7 @@ export function createSeries (): Series {
   }
 }
 
-/** @returns the newest, lowest and highest value, to describe a chart as text */
+/** @returns the newest, lowest and highest value, for the text that describes a chart */
 export function rangeOf (points: readonly Point[]): { now: number, least: number, most: number } | undefined {
   const last = points.at(-1)
   if (!last) return undefined
@@ -100,13 +100,16 @@ export function roundUp (value: number): number {
 }
 
 export interface Frame {
-  /** The time at the right edge. */
+  /** The time at the right edge of the chart. */
   end: number
-  /** The value at the upper edge. */
+  /** The value at the upper edge of the chart. */
   top: number
   width: number
   height: number
-  /** Maximum time between connected points, in milliseconds; a longer time means that polls failed or paused. */
+  /**
+   * Maximum time between two points that are connected by a line, in milliseconds. A longer time means that polls have
+   * failed or were paused.
+   */
   gapMs: number
 }
 

@@ -1,6 +1,6 @@
 import type { Room, UserId } from './api.ts'
 
-/** Whether two ids identify the same user. The same id may be a number or a string. */
+/** True if two ids identify the same user. The same id may occur as a number and as a string. */
 export const sameUser = (one: UserId, other: UserId) => String(one) === String(other)
 
 /** @returns the display name of a user in a room; the id if the name is unknown */

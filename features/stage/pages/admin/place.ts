@@ -1,7 +1,7 @@
-/** The sections, in the order of the navigation. */
+/** The sections of the admin page, in the order in which the navigation lists them. */
 export const sections = ['rooms', 'features', 'gifts', 'charts'] as const
 
-/** The current view: a section or one room. */
+/** What the admin page shows: a section or a single room. */
 export interface Place {
   section: typeof sections[number]
   roomId?: string
@@ -15,7 +15,7 @@ export function placeOf (hash: string): Place {
   return roomId === '' ? { section } : { section, roomId }
 }
 
-/** @returns the URL fragment of a view */
+/** @returns the URL fragment that opens a view */
 export function hashOf ({ section, roomId }: Place): string {
   return roomId === undefined ? `#${section}` : `#${section}/${encodeURIComponent(roomId)}`
 }

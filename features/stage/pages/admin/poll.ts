@@ -4,17 +4,22 @@ import { waitOf } from './api.ts'
 
 const longestWaitMs = 30_000
 
-/** @returns the delay before the next request, after this many consecutive failures */
+/**
+ * @returns the delay before the next request, in milliseconds; each consecutive failure doubles it, up to
+ *   {@link longestWaitMs}
+ */
 const backoff = (everyMs: number, failures: number) => Math.min(everyMs * 2 ** Math.min(failures, 10), longestWaitMs)
 
 export interface Poll<T> {
-  /** The last result; undefined until the first request succeeds. */
+  /** The result of the last successful request; undefined until a request succeeds. */
   readonly data: ShallowRef<T | undefined>
-  /** The error of the last request; undefined if it succeeded. */
+  /** The error of the last request; undefined if that request succeeded. */
   readonly error: ShallowRef<unknown>
   /** When `data` was received, in epoch milliseconds. */
   readonly at: Ref<number>
-  /** Sends a new request now, or after the pending one. Resolves once the new request completes. */
+  /**
+   * Sends a new request: immediately, or once the pending request completes. Resolves once the new request completes.
+   */
   refresh (): Promise<void>
 }
 

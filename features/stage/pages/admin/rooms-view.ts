@@ -2,5 +2,5 @@ import { reactive } from 'vue'
 
 export const roomsAPage = 50
 
-/** The state of the room list, kept while the user is in another view. */
+/** The state of the room list, kept while another view is open. */
 export const roomsView = reactive({ filter: '', wanted: roomsAPage })

@@ -13,7 +13,7 @@ function setKey (value: string): void {
   else sessionStorage.setItem(item, value)
 }
 
-/** Whether the server rejected a key that it accepted before. */
+/** True if the server no longer accepts the key that the admin entered. */
 export const keyRefused = ref(false)
 
 export const api = createApi(() => key.value, () => {

@@ -1,9 +1,9 @@
-/** A table column. The slot for the column's cells has the same `name`. */
+/** A table column. `name` is also the name of the Vue slot that renders the column's cells. */
 export interface Column {
   name: string
   label: string
   /** Right-aligned, for numbers. */
   number?: boolean
-  /** The cells need no visible heading; the label is for screen readers. */
+  /** True if only screen readers read the heading, because the cells are clear without it. */
   quiet?: boolean
 }

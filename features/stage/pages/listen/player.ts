@@ -15,7 +15,7 @@ export type PinTrouble = 'pinWrong' | 'pinTries'
 export interface Player {
   readonly state: Ref<PlayerState>
   readonly trouble: Ref<PinTrouble | undefined>
-  /** Delay from the server's mixer to the playback, in seconds; undefined while unknown. */
+  /** Time between mixing on the server and playback on this page, in seconds; undefined while unknown. */
   readonly delay: Ref<number | undefined>
   play (): Promise<void>
   pause (): void
@@ -26,9 +26,9 @@ export interface Player {
 export interface PlayerOptions {
   roomId: string
   source: Source
-  /** URL that returns tokens for the key of an encrypted broadcast. */
+  /** URL that issues tokens. The encryption key of an encrypted broadcast requires a token. */
   tokens: string
-  /** A token, if the page already has one. */
+  /** The token from the page's URL, if any. */
   token: string | undefined
   /** The server's time, in epoch milliseconds. */
   now (): number
@@ -37,7 +37,10 @@ export interface PlayerOptions {
 /** Delay before the player checks again whether the room is on air, in milliseconds. */
 const retryMs = 5000
 const delayMs = 500
-/** Time from a stall until the target delay is lowered again, in milliseconds. Each further stall doubles this time. */
+/**
+ * How long after a stall the player lowers the target delay again, in milliseconds. Each further stall doubles this
+ * time.
+ */
 const steadyMs = 30_000
 const maxSteadyMs = 600_000
 
@@ -45,8 +48,8 @@ const maxSteadyMs = 600_000
 type SafariAudio = HTMLAudioElement & { getStartDate?: () => Date }
 
 /**
- * Plays a broadcast in an audio element, which keeps playing while a phone's screen is locked. Uses hls.js except in
- * Safari, which stops scripts while the screen is locked but plays HLS natively.
+ * Plays a broadcast in an audio element, which keeps playing while a phone's screen is locked. Safari stops scripts
+ * while the screen is locked, so there the browser's own HLS playback replaces hls.js.
  */
 export function createPlayer (audio: SafariAudio, { roomId, source, tokens, token: given, now }: PlayerOptions): Player {
   const state = ref<PlayerState>('loading')
@@ -75,7 +78,7 @@ export function createPlayer (audio: SafariAudio, { roomId, source, tokens, toke
   /**
    * Gets a token for the broadcast's encryption key.
    *
-   * @returns whether the server issued one; if not, `state` has the reason
+   * @returns whether the server issued a token; if not, `state` shows why
    */
   async function authorize (pin: string | undefined): Promise<boolean> {
     const answer = await fetch(tokens, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ roomId, pin }) }).catch(() => undefined)
@@ -107,7 +110,7 @@ export function createPlayer (audio: SafariAudio, { roomId, source, tokens, toke
       audio.src = url
       ready()
     } else if (Hls.isSupported()) {
-      // A worker would need a blob: URL, which the content security policy forbids.
+      // hls.js starts its worker from a blob: URL, which the content security policy forbids.
       hls = new Hls({ enableWorker: false, lowLatencyMode: true, maxLiveSyncPlaybackRate: 1.1, liveSyncOnStallIncrease: 0.5, backBufferLength: 10 })
       stalls = 0
       stalledAt = Infinity
@@ -128,9 +131,9 @@ export function createPlayer (audio: SafariAudio, { roomId, source, tokens, toke
   }
 
   /**
-   * Reduces the delay after a stall. Chromium buffers about three seconds before it resumes, and hls.js permanently
-   * raises its target delay. To reach its target, hls.js plays faster, but not if the delay exceeds
-   * `2 * target + targetduration`.
+   * Reduces the delay after a stall. After a stall, Chromium buffers about three seconds of audio before it resumes
+   * playback, and hls.js permanently raises its target delay. hls.js plays faster to reach its target delay, but not
+   * while the delay exceeds `2 * target + targetduration`.
    */
   function catchUp (player: Hls): void {
     const { latestLevelDetails: playlist, targetLatency: target, latency, liveSyncPosition } = player
@@ -144,7 +147,7 @@ export function createPlayer (audio: SafariAudio, { roomId, source, tokens, toke
 
   async function play (): Promise<void> {
     wantsSound = true
-    // After a pause, continue at the live position.
+    // Playback after a pause continues at the live position.
     if (hls?.liveSyncPosition != null) audio.currentTime = hls.liveSyncPosition
     await audio.play().catch(() => { state.value = 'ready' })
   }

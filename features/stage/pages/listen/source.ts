@@ -10,13 +10,13 @@ export interface Info {
 
 /** The server or CDN that delivers a broadcast. */
 export interface Source {
-  /** URL of the playlist folder: first on this server, later on the CDN if the server uses one. */
+  /** URL of the folder that contains the playlist. The folder is on this server until the server names a CDN. */
   readonly folder: string
   /** @returns undefined if the room is not on air or the server cannot be reached */
   info (): Promise<Info | undefined>
 }
 
-/** @param own URL of the folder on this server */
+/** @param own URL of the playlist's folder on this server */
 export function createSource (own: string): Source {
   let folder = own
   return {

@@ -7,7 +7,9 @@ import type { RoomView } from './room-view.ts'
 const bidiControls = /[\u202a-\u202e\u2066-\u2069]/g
 const rightToLeft = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/
 
-/** @returns a user's display name, isolated so that its direction does not affect the text around it */
+/**
+ * @returns a user's display name, isolated so that the text direction of the name does not affect the surrounding text
+ */
 export function nameOf (profile: Profile | undefined): string {
   const name = profile?.name
   const plain = typeof name === 'string' ? name.replace(bidiControls, '') : ''
@@ -26,7 +28,7 @@ export function pictureOf (profile: Profile | undefined): string | undefined {
   return typeof avatar === 'string' && avatar.startsWith('data:image/') ? avatar : undefined
 }
 
-/** @returns the user's colour, which is always the same for the same id */
+/** @returns a colour that depends only on the user's id */
 export function colourOf (userId: UserId): string {
   let sum = 7
   for (const character of String(userId)) sum = (sum * 31 + (character.codePointAt(0) ?? 0)) % 9973
@@ -34,8 +36,8 @@ export function colourOf (userId: UserId): string {
 }
 
 /**
- * A user's visible activity. `silent`: seated without a microphone. `connecting`: for other users, this page receives
- * no audio yet; for the current user, the server does not receive the microphone yet.
+ * A user's visible activity. `silent`: seated without a microphone. `connecting`: this page does not receive another
+ * user's audio yet, or the server does not receive the current user's microphone yet.
  */
 export type Doing = 'speaking' | 'live' | 'muted' | 'silent' | 'listening' | 'connecting'
 

@@ -1,6 +1,6 @@
 import type { ObjectDirective } from 'vue'
 
-/** The fallback focus target: the room's heading. */
+/** The element that receives the focus if there is no nearby element: the room's heading. */
 const home = 'h1[tabindex]'
 const inside = new WeakSet<Element>()
 
@@ -17,8 +17,8 @@ function restore (element: HTMLElement): void {
 }
 
 /**
- * Moves the focus to a nearby element when the focused button disappears, for example when Mute replaces Speak.
- * Otherwise, browsers move the focus to the top of the page.
+ * Moves the focus to a nearby element when the focused button disappears, for example when Mute replaces Speak. Without
+ * this directive, browsers move the focus to the top of the page.
  */
 export const vKeepFocus: ObjectDirective<HTMLElement> = {
   beforeUpdate: remember,

@@ -1,6 +1,6 @@
 import { strings } from '../strings.ts'
 
-/** A gift in the stage's demo catalogue. A real catalogue and its prices belong to the backend. */
+/** A gift in the demo catalogue of these pages. In production, the backend defines the gifts and their prices. */
 export interface Gift {
   giftId: number
   name: string

@@ -8,10 +8,10 @@ export interface Identity {
   colour: string
 }
 
-/** Avatar colours, in the order of strings.lobby.colours. White text is readable on each. */
+/** Avatar colours, in the order of strings.lobby.colours. White text is readable on each colour. */
 export const colours = ['#4f46e5', '#0369a1', '#0f766e', '#15803d', '#a16207', '#c2410c', '#b91c1c', '#be185d'] as const
 
-/** A token from the link or the form, for servers that do not allow guests. */
+/** A token from the page's link or from the join form, for servers that do not allow guests. */
 export interface Access {
   token: string | undefined
 }
@@ -20,7 +20,7 @@ interface GuestSession extends Identity {
   token: string
 }
 
-/** Maximum length of a name in UTF-16 units, as on the server. */
+/** Maximum length of a name, in UTF-16 code units; the server has the same limit. */
 export const longestName = 40
 
 /** @returns the name, truncated to the maximum length */

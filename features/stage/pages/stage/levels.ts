@@ -6,11 +6,13 @@ import { loudness } from './microphone.ts'
 const fps = 20
 
 /**
- * Animates speaking rings with audio levels. Each update sets one CSS property per ring and renders no components.
+ * Animates the rings around speaking users with their audio levels. Each update sets one CSS property per ring and
+ * renders no component.
  *
  * @param read returns each user's level, 0 to 1, by user key; called on every update
  * @param options.essential whether to animate even if the user prefers reduced motion; level meters need this
- * @returns a directive, `v-level="user key"`, that sets `--level`, 0 to 1, on its element
+ * @returns a Vue directive: `v-level="user key"` sets the CSS property `--level` of its element to the user's loudness,
+ *   0 to 1
  */
 export function useLevels (read: () => ReadonlyMap<string, number>, { essential = false } = {}): ObjectDirective<HTMLElement, string | undefined> {
   const rings = new Map<HTMLElement, { key: string | undefined, shown: number }>()

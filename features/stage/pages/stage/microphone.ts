@@ -38,7 +38,7 @@ export async function openMicrophone ({ deviceId, original }: MicrophoneChoice):
   const devices = navigator.mediaDevices as MediaDevices | undefined
   if (!devices) throw new Error(window.isSecureContext ? strings.microphone.unsupported : strings.microphone.insecure)
   const processing = { echoCancellation: !original, noiseSuppression: !original, autoGainControl: !original }
-  // Fall back to the default device if the chosen one was unplugged.
+  // With `ideal`, the browser uses another microphone if the chosen microphone was unplugged.
   const device = deviceId === '' ? {} : { deviceId: { ideal: deviceId } }
   try {
     const stream = await devices.getUserMedia({ audio: { ...processing, ...device } })

@@ -34,7 +34,10 @@ export function createMusic (room: RoomClient, say: (text: string) => void) {
 
   return {
     name,
-    /** Plays a file to this user and, as long as the user may speak, to everyone else. Stops the previous file. */
+    /**
+     * Plays a file to this user and, as long as this user is allowed to speak, to everyone else in the room. Stops the
+     * previous file.
+     */
     async share (file: File): Promise<void> {
       stop()
       const context = new AudioContext()

@@ -1,8 +1,8 @@
 /**
- * Runs a sheet's action only once, even if its button is pressed again. Otherwise a gift could be charged twice.
+ * Prevents a second press of a button from running its action again, so that no gift is charged twice.
  *
  * @param over called after the action resolves to a value other than false
- * @returns a function that runs an action and ignores later calls, unless the action resolved to false
+ * @returns a function that runs an action. It ignores later calls, unless the action resolved to false
  */
 export function once (over: () => void): (deed: () => Promise<unknown>) => Promise<void> {
   let pressed = false

@@ -3,7 +3,7 @@ import type { ShallowRef } from 'vue'
 import type { AudioQuality } from '@flylive/audio-client'
 import type { Stage } from './stage.ts'
 
-/** Length of each measurement, in milliseconds. */
+/** Interval between measurements, in milliseconds. */
 const everyMs = 2000
 
 /** @returns the quality, measured every {@link everyMs}; undefined without audio or before the first measurement */

@@ -2,7 +2,7 @@ import type { MediaFailure, RequestError } from '@flylive/audio-client'
 import { strings } from '../strings.ts'
 import type { Entry } from './stage.ts'
 
-/** Why the server rejected a join or removed the user, and what the user entered in the join form. */
+/** Why the server rejected a join or removed the user, together with the user's input in the join form. */
 export interface Refusal {
   why: RequestError
   entry: Entry

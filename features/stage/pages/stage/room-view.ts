@@ -14,7 +14,7 @@ function pictureOf (room: RoomClient, trouble: RequestError | undefined, audible
   const { audio, connection, details, seats } = room
   const list = seats.list
   const { participants, participantCount } = room
-  // A seat's occupant may be disconnected and not in the room, and big rooms list only some users.
+  // A seat's occupant is not in the room while disconnected. In big rooms, the list contains only some users.
   const seated = list.filter(({ userId }) => userId !== undefined && (participants.length < participantCount || participants.some(({ seat }) => seat?.userId === userId)))
   return {
     state: room.state,
@@ -50,7 +50,7 @@ function pictureOf (room: RoomClient, trouble: RequestError | undefined, audible
     requesting: seats.requesting,
     audio: audio?.state ?? 'off',
     audioFailure: audio?.failure,
-    /** Whether audio can be received, even if the microphone is still connecting. */
+    /** Whether the page can receive audio, which is possible even while the microphone is still connecting. */
     audible,
     microphone: audio?.microphone ?? 'off',
     muted: audio?.muted ?? false,
@@ -84,7 +84,7 @@ export function useRoomView (room: RoomClient): ShallowRef<RoomView> {
     room.on('entered', changed),
     room.connection.on('features', changed),
     room.connection.on('state', (state, why) => {
-      // Keep the last error until the connection is open again; the `connecting` state has no error.
+      // The `connecting` state comes without an error, so keep the last error until the connection is open again.
       trouble = state === 'open' ? undefined : why ?? trouble
       changed()
     }),

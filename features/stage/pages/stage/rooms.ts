@@ -18,7 +18,7 @@ const pageSize = 30
  * Lists the occupied rooms, largest first, and updates the list while the page is visible.
  *
  * @returns the list and its state. `state` is `off` if the server does not list rooms. `trouble` explains why the list
- *   is outdated
+ *   is not being updated
  */
 export function useRooms (identity: Identity, access: Access) {
   const connection = new Connection({ url: serverUrl(), token: createTokenSource(identity, access) })
@@ -50,13 +50,13 @@ export function useRooms (identity: Identity, access: Access) {
         state.value = 'off'
         return
       }
-      // Other errors are temporary; the next update retries.
+      // Other errors are assumed to be temporary, so the next update tries again.
     }
     timer = setTimeout(look, everyMs)
   }
 
   connection.on('state', (now, why) => {
-    // Keep the last error until the connection is open again; the state `connecting` has no error.
+    // The `connecting` state comes without an error, so keep the last error until the connection is open again.
     if (now === 'open') trouble.value = ''
     else if (why) trouble.value = now === 'closed' ? `${troubleOf(why)}.` : strings.status.waiting(troubleOf(why))
     if (now === 'open') look()

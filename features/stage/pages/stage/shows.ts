@@ -1,7 +1,7 @@
 import { reactive, ref } from 'vue'
 import { strings } from '../strings.ts'
 
-/** A short animation over the stage. */
+/** A short animation in front of the page. */
 export interface Show {
   id: number
   picture: string
@@ -26,7 +26,7 @@ export type Shows = ReturnType<typeof createShows>
 export function createShows () {
   const reactions: Show[] = reactive([])
   const gifts: Show[] = reactive([])
-  /** The announcement of reactions for screen readers. */
+  /** What screen readers announce about the collected reactions. */
   const said = ref('')
   const unsaid = new Map<string, number>()
   let lastId = 0

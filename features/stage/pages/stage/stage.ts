@@ -18,7 +18,7 @@ import { createVoice } from './voice.ts'
 
 declare global {
   interface Window {
-    /** The current room, for the console and for tests. */
+    /** The client of the current room, for use in the browser's console and in tests. */
     flylive?: RoomClient | undefined
   }
 }
@@ -32,9 +32,12 @@ export interface Entry {
   choice: MicrophoneChoice
 }
 
-/** Timeout for leaving, in milliseconds. Without a network, there is no reply. */
+/** Maximum wait for the reply when the user leaves, in milliseconds. Without a network, no reply arrives. */
 const longestLeaveMs = 2000
-/** Longest plausible time until a drain deadline, in milliseconds. Longer times are due to clock skew. */
+/**
+ * Longest plausible time until a drain deadline, in milliseconds. A longer time means that this device's clock is
+ * wrong.
+ */
 const longestDrainMs = 600_000
 
 /** State shared by the components of the room page. */
@@ -108,15 +111,15 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     } catch (error) {
       words = strings.seat.none(wordsOf(error as RequestError))
     }
-    // After a reconnect, this function runs again.
+    // The connection was lost. After the reconnect, the `entered` event calls this function again.
     if (room.state !== 'in') return
     voice.drop()
     say(words)
   }
 
   /**
-   * Loads participants until the names of these users are known. Big rooms list only some users, but the page shows the
-   * name of everyone who has raised a hand.
+   * Loads participants until the names of the given users are known. In big rooms, the client knows only some
+   * participants, but the page shows the names of all users who have raised a hand.
    */
   async function name (userIds: readonly UserId[]): Promise<void> {
     if (naming) return
@@ -145,7 +148,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
   })
   connection.on('seat:cleared', ({ userId, reason }) => {
     if (!room.seats.isSelf(userId) || reason === 'moved') return
-    // Close the microphone: the user may no longer send audio.
+    // A user without a seat is not allowed to send audio.
     voice.drop()
     music.stop()
     if (reason !== 'left') say(strings.seat.gone)
@@ -183,7 +186,7 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     say((error as RequestError).code === 'TRACK_ENDED' ? strings.microphone.gone : `${error.message}. ${strings.microphone.listening}`)
   })
 
-  const join = () => { room.join(roomId, options).catch(() => { /* `left` is called with the reason. */ }) }
+  const join = () => { room.join(roomId, options).catch(() => { /* The `left` callback receives the reason. */ }) }
   const hide = () => {
     hidden = true
     room.close()
@@ -228,13 +231,13 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     say,
     /** Takes the given seat and opens the microphone. */
     async speakFrom (type: 'seat:take' | 'seat:invite:accept', seatIndex: number): Promise<void> {
-      // Ignore a second press while the first is pending.
+      // Ignore a second press of the button while the first request is pending.
       if (sitting) return
       sitting = true
       try {
         const before = reconnects.value
         if (!await ask(type, { seatIndex }) || !await voice.open()) return
-        // The seat may have been lost while the browser was asking for permission.
+        // The user may have lost the seat while the browser was asking for permission.
         if (reconnects.value !== before) await findSeat()
       } finally {
         sitting = false
@@ -249,13 +252,16 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     /** @param seatIndex default: any free seat */
     async invite (userId: UserId, seatIndex?: number): Promise<void> {
       const { free, list } = room.seats
-      // A locked seat is fine, because accepting the invite unlocks it.
+      // If no seat is free, a locked empty seat will do, because accepting the invite unlocks the seat.
       const seat = seatIndex ?? (free[0] ?? list.find((one) => one.userId === undefined && one.invitedUserId === undefined))?.seatIndex
       if (seat === undefined) say(strings.person.noneFree)
       else await ask('seat:invite', { userId, seatIndex: seat })
     },
     give: (recipientId: UserId, giftId: number, quantity: number) => attempt(() => room.gifts.send({ giftId, recipientId, quantity })),
-    /** Leaves the room, which frees the seat immediately. Resolves after the reply or {@link longestLeaveMs}. */
+    /**
+     * Leaves the room, which frees the seat immediately. Resolves after the server replies, or after
+     * {@link longestLeaveMs}.
+     */
     async leave (): Promise<void> {
       voice.drop()
       music.stop()

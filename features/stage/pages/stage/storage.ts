@@ -6,7 +6,7 @@ export interface Memory {
 
 /**
  * @param open returns the browser's storage; throws if storage is blocked
- * @returns a store that falls back to memory if the browser's storage fails
+ * @returns a store that keeps values in memory if it cannot write them to the browser's storage
  */
 export function createMemory (open: () => Storage): Memory {
   const substitute = new Map<string, string>()

@@ -2,7 +2,7 @@ import { computed, reactive, ref } from 'vue'
 import type { Ref } from 'vue'
 import type { ChatMessage } from '@flylive/audio-client'
 
-/** A line of the log: a message or a room event. */
+/** A line of the chat log: a chat message or a room event. */
 export type Line =
   { kind: 'message', key: string, message: ChatMessage } |
   { kind: 'event', key: string, text: string }
@@ -28,7 +28,7 @@ const mostLines = 200
 export function createTalk (): Talk {
   const lines: Line[] = reactive([])
   const known = new Set<string>()
-  /** Total number of lines, including dropped ones. */
+  /** Number of lines ever added, including lines that were dropped since. */
   const count = ref(0)
   const seen = ref(0)
   let events = 0

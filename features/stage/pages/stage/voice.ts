@@ -11,11 +11,11 @@ export type Voice = ReturnType<typeof createVoice>
 export function createVoice (room: RoomClient, choice: MicrophoneChoice, say: (text: string) => void) {
   const track = shallowRef<MediaStreamTrack>()
   const opening = ref(false)
-  /** Why there is no microphone, and what the user can do about it. */
+  /** Why the page cannot use the microphone, and what the user can do about this; empty if there is no problem. */
   const trouble = ref('')
   let meter: Meter | undefined
   let closed = false
-  /** Whether the microphone should be open. The user may leave the seat while the browser asks for permission. */
+  /** Whether the microphone should be open: false if the user leaves the seat while the browser asks for permission. */
   let wanted = false
   let underWay: Promise<boolean> | undefined
 
@@ -70,7 +70,8 @@ export function createVoice (room: RoomClient, choice: MicrophoneChoice, say: (t
     /**
      * Opens the microphone. Idempotent: the browser asks for permission only once.
      *
-     * @returns whether the microphone is open; false after an error, or if closed before the user grants permission
+     * @returns whether the microphone is open; false after an error, or if it is closed before the user grants
+     *   permission
      */
     async open (): Promise<boolean> {
       if (closed) return false

@@ -66,7 +66,8 @@ return {'OK', meta, created, first, redis.call('ZCARD', KEYS[2]), readList(KEYS[
 /**
  * KEYS pinsOfRoom pinsOfAddress — ARGV isRight window triesOfRoom hasAddress triesOfAddress
  *
- * @returns OK or WRONG; or the name of the counter that has reached its maximum, and its remaining time in milliseconds
+ * @returns OK or WRONG; or, if a counter has reached its maximum, the counter's name and its remaining time in
+ *   milliseconds
  */
 export const countPin = `${pinCounters}
 local counters = {{'room', KEYS[1], ARGV[3]}}
@@ -116,7 +117,7 @@ return {places, redis.call('HMGET', KEYS[2], unpack(keys)), count}
 /**
  * KEYS users profiles — ARGV limit user…
  *
- * @returns the profiles of the given users who are in the room, then those of other users in order of arrival
+ * @returns the profiles of the given users who are in the room, then the profiles of other users in order of arrival
  */
 export const someMembers = `
 local limit = tonumber(ARGV[1])

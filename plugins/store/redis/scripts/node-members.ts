@@ -10,13 +10,13 @@ return intact(KEYS[1], KEYS[2], KEYS[3], KEYS[4]) and 1 or 0
  * KEYS room users profiles refs sessions docs logs closed — ARGV node meta pin now members (JSON: [[field, user,
  * profile]…]) channel payload (name version state)…
  *
- * Replaces a server's members in the room: removes members that are not in `members`, and adds members that are
- * missing in Redis. Restores documents that are missing or older in Redis, if they belong to this room and not to an
- * earlier room with the same id. If Redis had lost the room or some of its documents, records the time and publishes
- * the payload.
+ * Replaces a server's members in the room: removes members that are not in `members`, and adds members that are missing
+ * in Redis. Restores documents that are missing or older in Redis, if they belong to this room and not to an earlier
+ * room with the same id. If Redis had lost the room or some of its documents, stores the time of this restore and
+ * publishes the payload.
  *
- * If Redis had lost one of the keys that hold the members, rebuilds these keys from the sessions and publishes the
- * payload, so that the other servers add their members again.
+ * If Redis had lost one of the keys that hold the room's members, rebuilds these keys from the sessions and publishes
+ * the payload, so that the other servers add their members again.
  *
  * @returns the profiles of users who joined, the profiles of users who left, the number of users, 1 if the room has
  *   been closed (then nothing is written), and all documents

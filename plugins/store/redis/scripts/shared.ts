@@ -3,7 +3,7 @@ import { accessDocument, maxListedParticipants } from '../../types.ts'
 // Redis runs a Lua script atomically. In a script with several keys, all keys contain the room id as a hash tag, except
 // the list of empty rooms and the key that counts wrong PINs per address (layout.ts).
 
-/** Gives a user the last place in the order of arrival. Places are unique, even if the servers' clocks differ. */
+/** Puts a user at the end of the order of arrival. Places are unique, even if the servers' clocks differ. */
 export const arrive = `
 local function arrive (key, user, now)
   local last = redis.call('ZRANGE', key, -1, -1, 'WITHSCORES')[2]
@@ -12,12 +12,13 @@ end
 `
 
 /**
- * Maintains the key `listed`: the profiles of the first users to arrive, which every join reply lists. The list is kept
- * because servers read and parse one value faster than up to 100 separate profiles.
+ * Maintains the key `listed`: the profiles of the first users to arrive, which every join reply lists. The list is
+ * stored as one value, because servers read and parse one value faster than up to 100 separate profiles.
  *
- * The value also contains the number of listed users and the place of the last listed user. If a listed user leaves,
- * the last listed user moves up, so that place and number no longer match. `readList` then detects the outdated list,
- * even if a server of an earlier version removed the user. If the profile of a listed user changes, call `discardList`.
+ * The value also contains the number of listed users and the place of the last listed user. If a listed user leaves, a
+ * different user is at the position of the last listed user. From this difference, `readList` detects that the list is
+ * outdated, even if a server of an earlier version removed the user. If the profile of a listed user changes, call
+ * `discardList`.
  */
 export const listed = `
 local function discardList (room)
@@ -55,8 +56,8 @@ end
 `
 
 /**
- * Whether the keys that hold a room's members are consistent: each user has a place, a profile and a number of
- * sessions. The keys are always consistent unless Redis has lost one of them.
+ * Whether the keys that hold a room's members are consistent: they contain a place, a profile and a number of sessions
+ * for each user. The keys are always consistent unless Redis has lost one of them.
  */
 export const intact = `
 local function intact (users, profiles, refs, sessions)
@@ -74,7 +75,7 @@ local function fieldsOf (docs, name)
 end
 `
 
-/** Returns which users a room admits; nil if no host has locked or unlocked it. */
+/** Returns which users a room admits; nil if no host has locked or unlocked the room. */
 export const accessOf = `${fieldsOf}
 local function accessOf (docs)
   local access = fieldsOf(docs, '${accessDocument}')

@@ -6,7 +6,7 @@ import { clock, fieldsOf, publish } from './shared.ts'
  *
  * Replaces a document's state if the document has the expected version, and publishes the payload. The new version is
  * appended to the payload, as the last line. The version's number is never lower than the current time in microseconds,
- * so after a data loss, it is higher than all earlier numbers.
+ * so that after a data loss, new numbers are still higher than all earlier ones.
  *
  * @returns false if there is no room; RESTORING, without a change, if servers are restoring a lost room; DONE and the
  *   version; or OTHER, the current version and, if the document exists, its state
@@ -33,7 +33,7 @@ return {'DONE', version}
 /**
  * KEYS room logs log docs last — ARGV name entry keep now channel payload document field
  *
- * @returns the number of receivers; and, if the entry is not allowed yet, how long to wait, in milliseconds
+ * @returns the number of receivers; and, if the previous entry is too recent, how long to wait, in milliseconds
  */
 export const appendLog = `${clock}${fieldsOf}${publish}
 local spacing = ARGV[7] ~= '' and fieldsOf(KEYS[4], ARGV[7])

@@ -183,7 +183,7 @@ t.test('a mixer thread that dies is replaced, and the mixes of its rooms continu
   t.equal(await metric('flylive_mix_thread_deaths_total'), 1)
   t.ok((again.frames[0]?.timestamp ?? 0) > (heard.frames.at(-1)?.timestamp ?? 0), 'timestamps continue')
 
-  // If the thread's port is taken, the mix reopens on a different one.
+  // If the thread's port is taken, the mix reopens on a different port.
   const port = output?.tuple.remotePort as number
   const thief = createSocket('udp4')
   t.teardown(() => { thief.close() })
@@ -230,7 +230,7 @@ t.test('new mixes start in another thread while a thread is busy, and one thread
   const mix = await app.sfu.mix(first.roomId)
   await speak(t, app, first.roomId, { hz: 500, amplitude: 0.2 })
   const [busy] = app.sfu.mixThreads() as [Worker]
-  // Simulate a thread with many rooms.
+  // Simulate a mixer thread that has many rooms.
   await evaluateIn(t, busy, 'globalThis.load = setInterval(() => { for (const end = performance.now() + 15; performance.now() < end;); }, 1)')
   let reports = 0
   busy.on('message', ({ type }: FromMixer) => { if (type === 'stats') reports++ })
