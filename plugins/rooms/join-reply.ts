@@ -3,7 +3,7 @@ import type { JoinResult, RoomRecord } from '../store/types.ts'
 import { maxListedParticipants } from '../store/types.ts'
 import type { Profile, Session, UserId } from '../connections/session.ts'
 import { userKeyOf } from '../connections/session.ts'
-import { fitting } from '../schema/sizes.ts'
+import { estimateBytes, fitting, maxEventBytes } from '../schema/sizes.ts'
 import { withTimeout } from '../errors/timeout.ts'
 import type { LocalRoom } from './node-rooms.ts'
 import { noOwner } from './rooms.ts'
@@ -12,26 +12,32 @@ import type { Joined, Role } from './rooms.ts'
 /** How long a join reply waits for the `room:role`, `room:owner` and `room:featured` hooks, in milliseconds. */
 const timeoutMs = 2000
 
-/** @returns the reply to `room:join`, even if the lookup of the role or the owner fails */
+/** @returns the reply to `room:join`. Does not fail if the lookup of the role or the owner fails */
 export async function joinReply (app: FastifyInstance, session: Session, { room, result, extra }: Joined) {
   const [standing, participants] = await Promise.all([standingOf(app, result.room, session), featuredFirst(app, room, result)])
-  return {
-    // `extra` comes first, so that no feature overwrites the server's own fields.
+  const reply = {
+    // The fields in `extra` come first, so that no feature overwrites the server's own fields.
     ...extra,
     roomId: room.roomId,
     self: { userId: session.user.id, role: standing.role },
     ownerId: standing.ownerId === noOwner ? null : standing.ownerId,
     ...app.rooms.detailsOf(result.room),
     admins: app.rooms.adminsOf(result.room),
-    participantCount: result.count,
-    participants: describeParticipants(app, room, participants)
+    participantCount: result.count
   }
+  const described = describeParticipants(app, room, participants)
+  // Most replies are far below the maximum size. Measuring each reply would double the cost of its serialisation. If the
+  // estimate is wrong, `shortenJoinReply` shortens the reply.
+  if (estimateBytes(described) < maxEventBytes / 2) return { ...reply, participants: described }
+  // Reserves 1 KiB for the envelope, which contains the request id.
+  const left = maxEventBytes - 1024 - Buffer.byteLength(JSON.stringify(reply))
+  return { ...reply, participants: fitting(described, left) }
 }
 
 /**
- * Shortens a join reply: removes participants from the end of the list.
+ * Shortens a join reply by removing participants from the end of the list.
  *
- * @param excess by how much the reply is too large, in bytes
+ * @param excess how many bytes the reply is too large
  */
 export function shortenJoinReply<T extends { participants: readonly unknown[] }> (reply: T, excess: number): T {
   const { participants } = reply
@@ -39,7 +45,7 @@ export function shortenJoinReply<T extends { participants: readonly unknown[] }>
   return { ...reply, participants: fitting(participants, bytes - excess) }
 }
 
-/** @returns the profiles with the fields that features add */
+/** @returns copies of the profiles, with the fields that features add */
 export function describeParticipants (app: Pick<FastifyInstance, 'hooks'>, room: LocalRoom, profiles: readonly Readonly<Profile>[]): Profile[] {
   const described = profiles.map((profile) => ({ ...profile }))
   app.hooks.emit('room:participants', room, described)
@@ -47,8 +53,8 @@ export function describeParticipants (app: Pick<FastifyInstance, 'hooks'>, room:
 }
 
 /**
- * The member's role and the room's owner, for display only. If a hook fails or times out, the server uses its own data.
- * Requests that require a role look it up again.
+ * Returns the member's role and the room's owner for the join reply. If a hook fails or times out, the server uses its
+ * own data. The result is only for display, because requests that require a role look up the role again.
  */
 async function standingOf (app: FastifyInstance, room: RoomRecord, session: Session): Promise<{ role: Role, ownerId: UserId }> {
   const byDefault = { role: app.rooms.defaultRoleOf(room, session), ownerId: app.rooms.defaultOwnerOf(room) }

@@ -14,7 +14,7 @@ function sizesOf (client: TestClient): number[] {
   return sizes
 }
 
-/** Connects a user whose profile contains a claim of `bytes` bytes. */
+/** Connects a user whose profile contains a token claim of `bytes` bytes. */
 async function connectLarge (server: TestServer, userId: number, bytes: number): Promise<TestClient> {
   return await server.connect(userId, { token: tokenFor(userId, { signature: 'x'.repeat(bytes) }) })
 }
@@ -52,6 +52,18 @@ onEveryStore(t, 'the join reply of a large room is at most 64 KiB', async (t, en
   t.match(await late.ok('chat:history', { before: 'nothing' }), { messages: [], nextCursor: null })
 
   await late.ok('lobby:list')
+  t.ok(sizes.every((size) => size <= limit), `the largest frame has ${Math.max(...sizes)} bytes`)
+})
+
+t.test('a join reply is at most 64 KiB even if the server underestimates its size', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth' } })
+  // The server estimates the size from the first, the middle and the last profile.
+  const members = await Promise.all(Array.from({ length: 30 }, (_, i) => connectLarge(server, i + 1, i % 15 === 0 ? 1 : 3500)))
+  for (const member of members) await member.ok('room:join', { roomId: 'r1' })
+  const late = await server.connect(99)
+  const sizes = sizesOf(late)
+  const { participants } = await late.ok('room:join', { roomId: 'r1' }) as { participants: object[] }
+  t.ok(participants.length > 15 && participants.length < 25, `${participants.length} participants fit`)
   t.ok(sizes.every((size) => size <= limit), `the largest frame has ${Math.max(...sizes)} bytes`)
 })
 

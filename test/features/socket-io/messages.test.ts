@@ -32,13 +32,14 @@ t.test('acks have the format of the earlier server, including its flat ack of ro
 
 t.test('the ack of a join in a large room is at most 64 KiB', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,socket-io' } })
-  const tokens = Array.from({ length: 30 }, (_, i) => tokenFor(i + 1, { signature: 'x'.repeat(3500) }))
+  // The first, the middle and the last profile are small, so the server underestimates the size of the reply.
+  const tokens = Array.from({ length: 30 }, (_, i) => tokenFor(i + 1, i % 15 === 0 ? {} : { signature: 'x'.repeat(3500) }))
   const members = await Promise.all(tokens.map(async (token, i) => await server.connect(i + 1, { token, face: 'native' })))
   for (const member of members) await member.ok('room:join', { roomId: 'r1' })
   const { ask } = await enter(t, server.url, 99)
   const joined = await ask('room:join', { roomId: 'r1' })
   const { participants } = joined as unknown as { participants: object[] }
-  t.ok(participants.length > 10 && participants.length < 20, `${participants.length} participants fit`)
+  t.ok(participants.length > 15 && participants.length < 25, `${participants.length} participants fit`)
   t.ok(Buffer.byteLength(JSON.stringify([joined])) <= 65_536)
 })
 
