@@ -33,7 +33,7 @@ for (const signal of interrupts) process.once(signal, interrupted)
  */
 const backlog = 4096
 
-/** Ends the process after a fault that no feature caused, because the process's state is unknown. */
+/** Ends the process after a fault that no feature caused, because the process is then in an unknown state. */
 let end: (error: unknown) => void = giveUp
 process.on('uncaughtException', (error) => { if (!handleFault(error, 'exception')) end(error) })
 process.on('unhandledRejection', (error) => { if (!handleFault(error, 'rejection')) end(error) })
@@ -49,10 +49,10 @@ const closing = closeWithGrace({ delay: (config.DRAIN_SECONDS + 10) * 1000, logg
   isStopping = true
   if (fault) app.log.fatal(fault, 'stopping after an error')
   else app.log.info({ signal }, 'stopping')
-  // After a fault, clients are notified, but the server does not wait for them.
+  // After a fault, the server notifies clients, but does not wait until they leave.
   await app.drain.begin(fault ? 0 : config.DRAIN_SECONDS)
   await app.close()
-  // Makes the process exit with 1.
+  // This exception makes the process exit with 1.
   if (fault) throw fault.err
 })
 end = (error) => {
@@ -76,7 +76,7 @@ function readConfig (): Config {
     // Libraries read their own variables, such as MEDIASOUP_WORKER_BIN, from process.env.
     Object.assign(process.env, { ...readEnvFile('.env'), ...process.env })
     const config = loadConfig(process.env)
-    // Remove the secrets from process.env: features and child processes must not read them there.
+    // Remove the secrets from process.env, so that features and child processes cannot read the secrets there.
     for (const name of secretVariables()) delete process.env[name]
     return config
   } catch (error) {
@@ -87,11 +87,14 @@ function readConfig (): Config {
 }
 
 async function start (config: Config) {
+  // If nobody reads stdout any more, the log is discarded. With pino's default stream, an exiting process would try
+  // forever to write its last lines.
+  process.stdout.on('error', () => {})
   // An error from Redis contains the failed command, and a command may contain the password.
   const redact = ['req.headers.authorization', 'headers.authorization', 'err.command.args']
   const logger = config.NODE_ENV === 'development' && isInstalled('pino-pretty')
     ? { level: config.LOG_LEVEL, redact, transport: { target: 'pino-pretty', options: { translateTime: 'HH:MM:ss', ignore: 'pid,hostname,node' } } }
-    : { level: config.LOG_LEVEL, redact }
+    : { level: config.LOG_LEVEL, redact, stream: process.stdout }
   return await buildApp({ config, logger }).then(async (app) => { await app.ready(); return app }).catch(giveUp)
 }
 

@@ -9,6 +9,7 @@ import t from 'tap'
 import { listenError } from '../config/listen-error.ts'
 import { adminKey, tokenFor } from './support/build.ts'
 import { connect } from './support/client.ts'
+import { featureFolder } from './support/features.ts'
 import { startServer } from './support/process.ts'
 import { freePort } from './support/redis.ts'
 import { until } from './support/retry.ts'
@@ -51,6 +52,25 @@ t.test('if the server cannot use its port or address, the error names the variab
   const elsewhere = createServer().listen(0, '192.0.2.77')
   const [error] = await once(elsewhere, 'error')
   t.match(listenError(error, { HOST: '192.0.2.77', PORT: 0 }), { message: 'HOST: 192.0.2.77 is not an address of this machine' })
+})
+
+t.test('a server whose log nobody reads any more can still exit', async (t) => {
+  const folder = featureFolder(t)
+  folder.write('quitter', {
+    'index.ts': `import { defineFeature } from 'flylive-audio-server/feature'
+export default defineFeature(async (app) => {
+  process.once('SIGUSR2', () => {
+    for (let i = 0; i < 3; i++) app.log.warn('last words')
+    process.exit(3)
+  })
+}, { name: 'quitter', dependencies: [] })
+`
+  })
+  const { child, url, exit } = startServer(t, { FEATURES: 'quitter', FEATURES_PATH: folder.path })
+  await url
+  child.stdout?.destroy()
+  child.kill('SIGUSR2')
+  t.match(await exit, { code: 3 })
 })
 
 t.test('after a signal, the server rejects new clients, notifies connected clients and disconnects them at the deadline', async (t) => {
