@@ -283,8 +283,8 @@ export class MediaTransports {
   }
 
   /**
-   * Closes the local ends of the transports. The server closes its ends when the client creates new transports or the
-   * user leaves. Idempotent.
+   * Closes the local ends of the transports. The server closes its side of the transports when the client creates new
+   * transports or the user leaves. Idempotent.
    */
   close (): void {
     this.#closed = true

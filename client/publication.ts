@@ -70,7 +70,7 @@ export class Publication {
     return this.#isReopening
   }
 
-  /** True while the device provides no audio, because it muted the track or the track has ended. */
+  /** True while the device provides no audio: the device has muted the track, or the track has ended. */
   get isInterrupted (): boolean {
     return this.#isReopening || this.#track.muted
   }

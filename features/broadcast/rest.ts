@@ -96,7 +96,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
   }
 
   /**
-   * Puts a room with members on air if it has been started over the API. An empty room is not put on air, because it
+   * Puts a room on air if it has members and was started through the API. An empty room is not put on air, because it
    * has no audio.
    */
   async function openIfStarted (roomId: string): Promise<void> {

@@ -27,7 +27,7 @@ export interface GiftProcessor {
    *
    * @returns the gifts that the backend rejects permanently; all other gifts are charged
    * @throws UNAVAILABLE if the request did not reach the backend. After any other error, the backend may have charged
-   *   the gifts. After any error, the caller must send all gifts again
+   *   for the gifts. After any error, the caller must send all gifts again
    */
   processGifts (transactions: readonly GiftTransaction[]): Promise<{ failed: readonly GiftFailure[] }>
 }

@@ -172,7 +172,8 @@ export function createRoomStatus ({ clock, jobs, kv, log, store, client, remembe
   async function scheduleAll (): Promise<void> {
     const current = await readIncarnation()
     if (incarnation !== undefined && incarnation !== current) {
-      // Restore the entries that the store lost: they are the only record of rooms that ended while the store was down.
+      // Restore the entries that the store lost. For rooms that ended while the store was down, this server's copy is
+      // the only record.
       for (const [roomId, status] of [...remembered]) {
         if (await sent.get(roomId) === undefined) await save(roomId, status)
       }

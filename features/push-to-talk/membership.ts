@@ -16,8 +16,8 @@ const maxAttempts = 20
 /** Changes to a user's channels that are not in the user's token. */
 const changes = z.object({
   /**
-   * The channels that the backend has set, and the time of this change in epoch milliseconds. A newer token takes
-   * precedence.
+   * The channels that the backend has set, and the time at which the backend set them, in epoch milliseconds. A newer
+   * token takes precedence.
    */
   set: z.object({ at: z.number(), channels: z.array(z.string()) }).optional(),
   /** The channels that the user joined and left with USER_ADD and USER_REMOVE. */

@@ -137,8 +137,7 @@ export function nextExpiry (state: SeatState): number | undefined {
 
 /**
  * Returns the events that turn one state into another, for members who missed the changes in between. The events do not
- * contain the list of seat requests, which seat-requests.ts sends, because not all members are allowed to see all
- * requests.
+ * contain the list of seat requests, because not all members are allowed to see it. seat-requests.ts sends the list.
  */
 export function difference (from: SeatState | undefined, to: SeatState): RoomEvent[] {
   const before = from ?? noSeats(to.seatCount)

@@ -32,8 +32,8 @@ export interface IntakeOptions {
 }
 
 /**
- * Stores the changes that this server observes, together with the resulting events. Stores the changes of each room in
- * order.
+ * Stores the changes that this server observes, together with the resulting events. The changes of one room are stored
+ * in the order of their arrival.
  */
 export interface Intake {
   /** Stores a change as soon as possible. Ignores the change if a change with the same id is already waiting. */

@@ -129,7 +129,7 @@ export interface WebhookStorage {
   take (target: string, limit: number, leaseMs: number): Promise<Taken>
   /**
    * Applies an outcome to a leased event. If the event leaves the queue, the room's next event becomes due immediately.
-   * Events of other rooms that were already due come first.
+   * Events that were due earlier, from other rooms, come first.
    *
    * @returns undefined, without changing anything, if another server has since leased the event
    */

@@ -114,7 +114,7 @@ export function createReconciler (app: Pick<FeatureInstance, 'clock' | 'features
   async function reviewSeats (roomId: string): Promise<void> {
     const record = await store.getRoom(roomId)
     const seats = record && await features.getFeature('seats')?.snapshotOf(record)
-    // If these seats have already been reported, the change causes no event.
+    // If these seats have already been reported, no event is emitted.
     if (record && seats && seats.revision > 0) intake.add(roomId, { ...report(), type: 'seats', startedAt: record.createdAt, revision: seats.revision, seats: seatEntries(seats) })
   }
 

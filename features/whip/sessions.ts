@@ -14,7 +14,7 @@ const askMs = 5000
 type Kind = 'whip' | 'whep'
 
 /**
- * A request about a session. `userKey` identifies the user of the request's token; undefined if the `auth` feature is
+ * A request about a session. `userKey` identifies the authenticated user; undefined if the `auth` feature is
  * off.
  */
 interface SessionCall extends ResourceParams {

@@ -15,7 +15,7 @@ export interface FolderBlobs extends Blobs {
   removeUnfinished (): Promise<void>
 }
 
-/** Flushes a folder to disk, so that the new name of a renamed file survives a crash. */
+/** Flushes a directory to disk, so that a rename survives a crash. */
 async function syncFolder (folder: string): Promise<void> {
   const handle = await open(folder)
   await handle.sync().finally(() => handle.close())

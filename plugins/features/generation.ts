@@ -77,7 +77,7 @@ export interface GenerationPlan {
   checkProvided (decorators: readonly string[]): void
 }
 
-/** @returns an object that has only the named members of `object`, with their current values */
+/** @returns an object with only the named properties of `object`, which always have their current values */
 function only<T extends object, K extends keyof T> (object: T, ...names: readonly K[]): Pick<T, K> {
   const members = names.map((name) => [name, { enumerable: true, get: () => object[name] }] as const)
   return Object.defineProperties({}, Object.fromEntries(members)) as Pick<T, K>

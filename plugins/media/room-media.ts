@@ -198,7 +198,7 @@ export class RoomMedia {
     const { hooks, changed, counted } = this.#context
     const { producerId, owner } = producer
     // Observe only the voices that sessions send. Music does not count as a speaker, and a service may send a mix of
-    // all speakers. Other servers observe the voices of their own sessions.
+    // all speakers. Each server observes the voices of its own sessions.
     if (owner.kind === 'session' && producer.source === 'voice') await this.#main?.speakers.add(producerId)
     if (producer.closed) throw new ProducerNotFound(producerId)
     counted(this.roomId, this.#ownCount)

@@ -102,8 +102,8 @@ export interface Sfu {
    */
   resumeProducer (session: Session, by: PausedBy, producerId?: string): Promise<void>
   /**
-   * Creates a consumer, through which a session receives a producer of its room. Closes any earlier consumer of the
-   * same producer.
+   * Creates a consumer, through which a session receives the audio of a producer in the session's room. Closes any
+   * earlier consumer of the same producer.
    */
   consume (session: Session, transportId: string, producerId: string, capabilities: types.RtpCapabilities, options?: ConsumeOptions): Promise<ConsumerInfo>
   /**

@@ -2,7 +2,7 @@
 const maxDepth = 32
 
 /**
- * Maximum number of values in a JSON text. The largest legitimate payload, a browser's media capabilities, contains
+ * Maximum number of values in a JSON document. The largest legitimate payload, a browser's media capabilities, contains
  * about a thousand values.
  */
 const maxValues = 2000

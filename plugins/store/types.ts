@@ -13,7 +13,7 @@ export interface RoomRecord {
    */
   options: Readonly<Record<string, unknown>>
   /**
-   * Whether the join that created the room locked the room with a PIN. A host may have changed the lock since then; see
+   * True if the room was created with a PIN. A host may have changed the lock since then; see
    * {@link RoomAccess}.
    */
   locked: boolean

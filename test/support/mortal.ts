@@ -9,8 +9,8 @@ import { createProxy } from './proxy.ts'
 import type { Proxy } from './proxy.ts'
 
 /**
- * Redis command timeout in milliseconds, long enough for a busy machine. If a Redis command is pending at `kill`, the
- * timeout keeps the test process running.
+ * Redis command timeout in milliseconds, long enough for a busy machine. If a Redis command is pending when `kill` is
+ * called, its timeout keeps the test process running.
  */
 const redisCommandMs = 5000
 

@@ -1,5 +1,5 @@
 // Preloaded into a server (NODE_OPTIONS=--import=…) to change the server's clock: by CLOCK_SHIFT_MS at the start, and
-// by a further CLOCK_STEP_MS on each SIGWINCH. The monotonic clock does not change.
+// by a further CLOCK_STEP_MS on each SIGWINCH. The monotonic clock is unaffected.
 
 const { CLOCK_SHIFT_MS = '0', CLOCK_STEP_MS = '0' } = process.env
 let shiftMs = Number(CLOCK_SHIFT_MS)

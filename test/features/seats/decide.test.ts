@@ -163,7 +163,7 @@ function sameView (view: View, state: SeatState, what: string): void {
 }
 
 /**
- * The commands in `refusals` cause each rejection at least once. Random runs may not cause every rejection, and never
+ * Together, the commands in `refusals` trigger every rejection. Random runs may not cause every rejection, and never
  * reach the limit of seat requests.
  */
 const asMany = Array.from({ length: maxRequests + 1 }, (_, i): [Command, number] => [{ type: 'request' }, 100 + i])

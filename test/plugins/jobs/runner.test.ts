@@ -29,7 +29,7 @@ async function pair (t: Test): Promise<[JobStore, JobStore]> {
   return stores as [JobStore, JobStore]
 }
 
-/** @returns a handler whose runs block until `release` is called, and the keys of the started jobs */
+/** @returns a handler that does not finish until `release` is called, and the keys of the jobs that have started */
 function held () {
   const started: string[] = []
   const waiting: PromiseWithResolvers<void>[] = []
