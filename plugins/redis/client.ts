@@ -60,7 +60,7 @@ function controlSending (client: Redis, timeoutMs: number, timedOut: () => void 
 
   function write (socket: Socket): void {
     batch.writtenAt = performance.now()
-    written.push(batch)
+    if (batch.commands.length > 0) written.push(batch)
     batch = emptyBatch()
     socket.uncork()
   }
@@ -95,18 +95,21 @@ function controlSending (client: Redis, timeoutMs: number, timedOut: () => void 
     // otherwise fail although Redis replied in time.
     looking = setInterval(setImmediate, timeoutMs * lookShare, failOverdue).unref()
   })
-  // Forget the written commands: ioredis itself rejects them when the connection is lost.
+  // Forget the commands: ioredis itself rejects them when the connection is lost.
   client.on('close', () => {
     clearInterval(looking)
     written = []
+    batch = emptyBatch()
   })
 
   client.sendCommand = (command, stream) => {
-    batch.commands.push(command)
     // The client has no socket before its first connection.
     const socket = client.stream as Socket | undefined
     if (socket && socket.writableCorked === 0) writeLater(socket)
-    return send(command, stream)
+    const result = send(command, stream)
+    // Without a connection, ioredis has already rejected the command.
+    if (!command.isSettled) batch.commands.push(command)
+    return result
   }
   client.duplicate = (override) => controlSending(duplicate(override), timeoutMs, timedOut)
   return client

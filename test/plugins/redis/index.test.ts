@@ -1,8 +1,12 @@
+import { queryObjects } from 'node:v8'
 import type { FastifyInstance } from 'fastify'
+import { Command } from 'ioredis'
 import t from 'tap'
+import { loadConfig } from '../../../config/load.ts'
+import { createRedisClient } from '../../../plugins/redis/client.ts'
 import { build } from '../../support/build.ts'
 import { blockFor } from '../../support/block.ts'
-import { redisDatabase, startRedis } from '../../support/redis.ts'
+import { freePort, redisDatabase, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
 t.test('writes the commands of one turn of the event loop together and in order', async (t) => {
@@ -86,4 +90,16 @@ t.test('while Redis hangs, commands of the client and of its duplicates time out
   await Promise.all([t.rejects(app.redis.ping(), timedOut), t.rejects(duplicate.ping(), timedOut)])
   process.kill('SIGCONT')
   t.same(await until(async () => await Promise.all([app.redis.ping(), duplicate.ping()]).catch(() => false)), ['PONG', 'PONG'])
+})
+
+t.test('keeps no command that failed because Redis cannot be reached', async (t) => {
+  const env = { NODE_ENV: 'test', REDIS_SENTINELS: `127.0.0.1:${await freePort()}`, REDIS_SENTINEL_NAME: 'primary' }
+  const client = createRedisClient(loadConfig(env), 2000)
+  t.teardown(() => client.disconnect())
+  client.on('error', () => { /* Expected: no Sentinel replies. */ })
+  client.connect().catch(() => { /* Fails when the test disconnects the client. */ })
+  await until(() => client.status === 'connecting')
+  const before = queryObjects(Command, { format: 'count' })
+  for (let i = 0; i < 1000; i++) await client.set('a', '1').catch(() => {})
+  t.ok(queryObjects(Command, { format: 'count' }) < before + 10)
 })
