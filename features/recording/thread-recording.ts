@@ -16,8 +16,8 @@ export const timelineName = 'timeline.jsonl'
 /** Duration of each packet of the mix, in samples. */
 const mixSamples = 960
 /**
- * How long voice packets are held in memory before they are written to a file, in samples. Meanwhile, the recorder
- * sorts the packets and measures their delay.
+ * How long voice packets are held in memory before they are written to a file, in samples. During this time, the
+ * recorder sorts the packets and measures their delay.
  */
 const holdSamples = sampleRate / 2
 /**

@@ -206,8 +206,8 @@ export interface RoomStore extends MemberStore, RecordStore, StateStore, NodeMem
 }
 
 /**
- * How long the store remembers that a room was closed, in milliseconds. Meanwhile, a server that was disconnected
- * cannot restore that room.
+ * How long the store remembers that a room was closed, in milliseconds. During this time, a server that was
+ * disconnected cannot restore that room.
  */
 export const closedMemoryMs = 600_000
 /**

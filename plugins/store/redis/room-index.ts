@@ -27,7 +27,7 @@ export function createRoomIndex (redis: Redis, nodeId: string): RoomIndex {
     async removeMissing (roomId) {
       added.delete(roomId)
       const found = await Promise.all([redis.zrem(roomsKey, roomId), redis.srem(nodeRoomsKey(nodeId), roomId), redis.exists(roomKey(roomId))]).catch(() => [])
-      // Meanwhile, a server has created the room again.
+      // A server has created the room again in the meantime.
       if (found[2] === 1) await add(roomId).catch(() => { /* The next sync adds the room. */ })
     },
     invalidate (roomId) {
