@@ -36,7 +36,7 @@ export interface Config extends Environment {
    * production.
    */
   generated: ReadonlyMap<string, string>
-  /** Warnings about settings that are valid, but insecure. The server logs the warnings at startup. */
+  /** Warnings about settings that are valid, but insecure or without effect. The server logs the warnings at startup. */
   warnings: readonly string[]
 }
 

@@ -3,12 +3,12 @@ import type { Environment } from './schema.ts'
 
 /**
  * @param variables all environment variables as strings, including the features' variables
- * @returns in production: a warning for each connection that is not encrypted and leaves this machine; otherwise: an
- *   empty array
+ * @returns a warning for each address of Redis that the server does not use; and, in production, for each connection
+ *   that is not encrypted and leaves this machine
  */
 export function warningsOf (config: Environment, variables: Readonly<Record<string, string>>): string[] {
-  if (config.NODE_ENV !== 'production') return []
-  const warnings: string[] = []
+  const warnings = ignoredAddresses(config)
+  if (config.NODE_ENV !== 'production') return warnings
   const redis = config.REDIS_URL === undefined ? undefined : URL.parse(config.REDIS_URL)
   const named = [...config.REDIS_SENTINELS, ...config.REDIS_CLUSTER_NODES].map(({ host }) => host).find((host) => !isLoopback(host))
   const redisHost = redis?.hostname ?? named ?? config.REDIS_HOST
@@ -24,4 +24,11 @@ export function warningsOf (config: Environment, variables: Readonly<Record<stri
     warnings.push('clients connect without TLS (ws://), so browsers block the microphone: set SSL_KEY_PATH and SSL_CERT_PATH, or TRUST_PROXY behind a proxy with TLS')
   }
   return warnings
+}
+
+/** @returns a warning for each setting that has no effect, because a different setting already names Redis */
+function ignoredAddresses ({ REDIS_URL, REDIS_SENTINELS, REDIS_CLUSTER_NODES }: Environment): string[] {
+  const isSet = { REDIS_URL: REDIS_URL !== undefined, REDIS_SENTINELS: REDIS_SENTINELS.length > 0, REDIS_CLUSTER_NODES: REDIS_CLUSTER_NODES.length > 0 }
+  const [used, ...ignored] = Object.entries(isSet).filter(([, set]) => set).map(([name]) => name)
+  return ignored.map((name) => `${name} is ignored, because ${used} is set`)
 }

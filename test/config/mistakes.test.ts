@@ -105,6 +105,16 @@ t.test('production warns once about each unencrypted external connection', async
   t.same(loadConfig({ REDIS_URL: 'redis://redis.example.com' }).warnings, [], 'development prints no such warnings')
 })
 
+t.test('warns about each address of Redis that has no effect', async (t) => {
+  const [url, sentinels, nodes] = [{ REDIS_URL: 'redis://127.0.0.1' }, { REDIS_SENTINELS: '127.0.0.1:26379', REDIS_SENTINEL_NAME: 'primary' }, { REDIS_CLUSTER_NODES: '127.0.0.1:6379' }]
+  for (const one of [url, sentinels, nodes]) t.same(loadConfig(one).warnings, [])
+  t.same(loadConfig({ ...url, ...sentinels }).warnings, ['REDIS_SENTINELS is ignored, because REDIS_URL is set'])
+  t.same(loadConfig({ ...sentinels, ...nodes }).warnings, ['REDIS_CLUSTER_NODES is ignored, because REDIS_SENTINELS is set'])
+  t.same(loadConfig({ ...url, ...sentinels, ...nodes }).warnings, [
+    'REDIS_SENTINELS is ignored, because REDIS_URL is set', 'REDIS_CLUSTER_NODES is ignored, because REDIS_URL is set'
+  ])
+})
+
 t.test('.env may be in UTF-8 or UTF-16, with a byte order mark', async (t) => {
   const folder = t.testdir()
   const text = 'PORT=4000\r\n# Größe\r\nNODE_ID="ü"\r\n'
