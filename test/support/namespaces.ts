@@ -51,6 +51,9 @@ export function createNetwork (t: Test, size: number): TestNetwork {
     ip('-n', name, 'address', 'add', `${address}/24`, 'dev', 'eth0')
     ip('-n', name, 'link', 'set', 'eth0', 'up')
     ip('-n', name, 'link', 'set', 'lo', 'up')
+    // Clients on this machine also send from this machine's other addresses. Without a route for its replies to those
+    // addresses, a host loses packets.
+    ip('-n', name, 'route', 'add', 'default', 'via', `${net}.1`)
     return { ip: address, launcher }
   })
   return {
