@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis'
-import { failClosed } from '../redis/fail-closed.ts'
+import { failClosed } from '../errors/fail-closed.ts'
 import { defaultTimings } from '../timings.ts'
 import type { NodeLeases } from './leases.ts'
 

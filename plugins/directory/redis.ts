@@ -1,7 +1,7 @@
 import type { Redis, Result } from 'ioredis'
 import { nodeKey } from '../cluster/leases.redis.ts'
 import type { NodeLeases } from '../cluster/leases.ts'
-import { failClosed } from '../redis/fail-closed.ts'
+import { failClosed } from '../errors/fail-closed.ts'
 import type { SessionDirectory, SessionRecord } from './directory.ts'
 
 // Lifetime of session records. Readers ignore the sessions of a server whose lease has expired, and another server

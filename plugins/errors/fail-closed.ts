@@ -1,4 +1,4 @@
-import { isCoded, unavailable } from '../errors/codes.ts'
+import { isCoded, unavailable } from './codes.ts'
 
 /**
  * Wraps an object whose methods access storage. If a method fails with an error that has no error code (connection

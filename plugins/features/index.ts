@@ -12,7 +12,7 @@ import { createDesiredState, createSettings } from './settings.ts'
 import { createKeptResources } from './keep.ts'
 import type { Keep } from './keep.ts'
 import { createLoader } from './loader.ts'
-import type { Rescan } from './loader.ts'
+import type { Rescan } from './follower.ts'
 import { createRegistry } from './registry.ts'
 import { createSupervisor } from './supervisor.ts'
 import type { FeatureState, Known } from './registry.ts'
@@ -21,7 +21,7 @@ import { masked } from '../schema/variables.ts'
 
 export type { Changed } from './apply.ts'
 export type { FeatureState } from './registry.ts'
-export type { Rescan } from './loader.ts'
+export type { Rescan } from './follower.ts'
 
 export interface FeatureInfo {
   name: string
@@ -163,11 +163,11 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
       const from = registry.running(name)?.app ?? app
       return (from as unknown as Record<string, unknown>)[decorator] as FeatureSlots[K] | undefined
     },
-    enable: (name, cascade = false) => loader.enable(name, cascade),
-    disable: (name, cascade = false) => loader.disable(name, cascade),
-    reload: (name) => loader.reload(name),
-    configure: (name, patch) => loader.configure(name, patch),
-    rescan: () => loader.rescan()
+    enable: loader.enable,
+    disable: loader.disable,
+    reload: loader.reload,
+    configure: loader.configure,
+    rescan: loader.rescan
   } satisfies Features)
 
   const kept = createKeptResources(log)

@@ -1,20 +1,27 @@
 import type { FastifyBaseLogger } from 'fastify'
 import pLimit from 'p-limit'
-import type { Executor, Prepared } from './apply.ts'
-import { createCommands, createTransitions } from './changes.ts'
-import type { Commands, Transitions } from './changes.ts'
-import type { DesiredState } from './settings.ts'
-import type { FoundFeature } from './discovery.ts'
-import { dependencyDisabled } from './errors.ts'
-import { dependentsOf, isStale } from './plan.ts'
+import { FeatureDisabled, isCoded } from '../errors/codes.ts'
+import { withoutMasks } from '../schema/variables.ts'
+import type { Change, Changed, Executor, Prepared } from './apply.ts'
+import type { FeatureModule, FoundFeature } from './discovery.ts'
+import { dependencyDisabled, featureInUse, loadFailed } from './errors.ts'
+import { createFollower } from './follower.ts'
+import type { Rescan } from './follower.ts'
+import { dependentsOf, plan } from './plan.ts'
+import type { FeatureTarget, Plan, Refusal } from './plan.ts'
 import type { Registry } from './registry.ts'
-import { everyFeature, nothingSet } from './settings.ts'
+import { switchAll } from './settings.ts'
+import type { DesiredState } from './settings.ts'
 
-export interface Rescan {
-  added: string[]
-  removed: string[]
-  /** Error messages, by feature name. */
-  failed: Record<string, string>
+/**
+ * The changes that an admin can make. Each change is atomic: either this server applies the change and writes it to the
+ * cluster-wide settings, or nothing changes.
+ */
+export interface Commands {
+  enable (name: string, cascade?: boolean): Promise<Changed>
+  disable (name: string, cascade?: boolean): Promise<Changed>
+  reload (name: string): Promise<Changed>
+  configure (name: string, patch: Readonly<Record<string, unknown>>): Promise<Changed>
 }
 
 /** Changes the set of running features, one change at a time. */
@@ -43,6 +50,32 @@ export interface LoaderOptions {
   desired: DesiredState
   find: () => FoundFeature[]
   log: FastifyBaseLogger
+}
+
+/** Plans and applies feature changes on this server. */
+export interface Transitions {
+  /** @throws FEATURE_LOAD_FAILED if the feature's schema rejects the settings */
+  prepare (name: string, module: FeatureModule): Prepared
+  /**
+   * Applies a change atomically.
+   *
+   * @throws FEATURE_IN_USE, DEPENDENCY_DISABLED, FEATURE_LOAD_FAILED, and any error that `commit` throws
+   */
+  make (change: Change): Promise<Changed>
+  /**
+   * Applies a change to each feature separately. If a feature cannot be changed, the failure is recorded, and the other
+   * features are still changed.
+   *
+   * @returns the plan
+   */
+  makeEach (change: Omit<Change, 'commit'>): Promise<Plan>
+  /** Runs a step for a feature. If the step throws, the error is recorded in the registry. */
+  attempt (name: string, step: () => Promise<unknown>): Promise<void>
+  /**
+   * Marks a feature's current settings as handled: this server has applied the settings, or will not try to apply them
+   * again.
+   */
+  follow (name: string): void
 }
 
 export function createLoader (options: LoaderOptions): Loader {
@@ -81,122 +114,177 @@ export function createLoader (options: LoaderOptions): Loader {
   }
 }
 
-/** Updates the features on this server when their files or the cluster-wide settings change. */
-function createFollower ({ registry, desired, find, log }: LoaderOptions, { prepare, make, makeEach, attempt, follow }: Transitions) {
-  const { known, get, running, importCode, targets } = registry
-  const { isWanted } = desired
-  let rescanned = 0
-  /** The feature whose generation is being replaced after a fault. */
-  let restarting: string | undefined
+function createCommands (registry: Registry, desired: DesiredState, { prepare, make, follow }: Transitions): Commands {
+  const { known, get, running, importCode, configOf } = registry
+  const { settingOf, isWanted, versionOf } = desired
 
-  /** Imports features and builds those that should run. Failures are recorded per feature. */
-  async function loadAll (names: readonly string[], fresh: boolean): Promise<void> {
-    const load: Prepared[] = []
-    for (const name of names) {
-      await attempt(name, async () => {
-        const module = await importCode(name, fresh)
-        if (isWanted(name)) load.push(prepare(name, module))
-        else await make({ unload: [name] })
-      })
-    }
-    await makeEach({ load })
+  const set = async (...args: Parameters<DesiredState['set']>): Promise<void> => {
+    for (const name of await desired.set(...args)) follow(name)
   }
 
-  async function rescanHere (): Promise<Rescan> {
-    const found = new Map(find().map((one) => [one.name, one]))
-    const gone = [...known.keys()].filter((name) => !found.has(name))
-    const added = [...found.values()].filter(({ name }) => !known.has(name))
-    const moved = [...found.values()].filter(({ name, entry }) => known.has(name) && get(name).found.entry !== entry)
-    const result: Rescan = { added: added.map(({ name }) => name), removed: [], failed: {} }
-
-    const { unload, refused } = await makeEach({ unload: gone })
-    for (const name of unload) registry.forget(name)
-    result.removed = unload
-    for (const name of refused.keys()) result.failed[name] = get(name).error?.message ?? ''
-    for (const one of added) known.set(one.name, { found: one, state: 'disabled', applied: nothingSet })
-    for (const one of moved) get(one.name).found = one
-    const names = [...added, ...moved].map(({ name }) => name)
-    for (const name of names) follow(name)
-    await loadAll(names, true)
-    for (const name of names) {
-      const { error } = get(name)
-      if (error) result.failed[name] = error.message
-      else log.info({ feature: name, generation: running(name)?.number }, running(name) ? 'feature loaded' : 'feature found; it is disabled')
+  /** Runs a change. If the change fails with FEATURE_LOAD_FAILED, the error is recorded in the registry. */
+  async function asked (name: string, change: () => Promise<Changed>): Promise<Changed> {
+    try {
+      return await change()
+    } catch (error) {
+      if (isCoded(error) && error.code === 'FEATURE_LOAD_FAILED') registry.failed(name, error, isWanted(name))
+      throw error
     }
-    for (const name of result.removed) log.info({ feature: name }, 'feature removed')
-    return result
   }
+
+  /**
+   * Imports the code of a feature and of its direct and indirect dependencies, except features that are already
+   * running.
+   */
+  async function importNeeded (name: string, modules = new Map<string, FeatureModule>()): Promise<Map<string, FeatureModule>> {
+    if (modules.has(name) || running(name) || !known.has(name)) return modules
+    const module = await importCode(name)
+    modules.set(name, module)
+    for (const other of module.dependencies) await importNeeded(other, modules)
+    return modules
+  }
+
+  /** The dependencies of every feature that is running or enabled, by feature name. */
+  const dependencies = () => new Map([...known].flatMap(([name, { generation, module }]) => {
+    const on = (generation?.module ?? module)?.dependencies
+    return on && (generation || isWanted(name)) ? [[name, on] as const] : []
+  }))
 
   return {
-    async start () {
-      await desired.read()
-      rescanned = desired.rescanned()
-      for (const found of find()) known.set(found.name, { found, state: 'disabled', applied: nothingSet })
-      const names = [...known.keys()]
-      for (const name of names) follow(name)
-      await loadAll(names, false)
-    },
-
-    async rescan () {
-      await desired.read()
-      const result = await rescanHere()
-      await desired.set({ [everyFeature]: (now) => now })
-      rescanned = desired.rescanned()
-      return result
-    },
-
-    async reconcile () {
-      await desired.read()
-      if (desired.rescanned() !== rescanned) {
-        await rescanHere()
-        rescanned = desired.rescanned()
+    async enable (name, cascade = false) {
+      get(name)
+      if (running(name)) {
+        if (settingOf(name).enabled !== true) await set(switchAll([name], true))
+        return { enabled: [], disabled: [] }
       }
-      const now = targets()
-      const changed = [...known.keys()].filter((name) => desired.settingOf(name).revision !== get(name).applied.revision)
-      const off = changed.filter((name) => !isWanted(name))
-      const stale = changed.filter((name) => isWanted(name) && isStale(now.get(name), { version: desired.versionOf(name) }))
-      for (const name of changed) if (!off.includes(name) && !stale.includes(name)) follow(name)
-      await makeEach({ unload: off })
-      await loadAll(stale, true)
-    },
-
-    async restart (name: string, generation: number) {
-      if (running(name)?.number !== generation) return
-      await attempt(name, async () => {
-        restarting = name
-        try {
-          await make({ load: [prepare(name, await importCode(name))] })
-        } finally {
-          restarting = undefined
-        }
-        log.warn({ feature: name, generation: running(name)?.number }, 'the generation of a faulty feature was replaced')
+      return await asked(name, async () => {
+        const modules = await importNeeded(name)
+        const names = [...modules.keys()]
+        const needed = names.filter((other) => other !== name)
+        if (needed.length > 0 && !cascade) throw dependencyDisabled(name, needed)
+        return await make({
+          load: [...modules].map(([one, module]) => prepare(one, module)),
+          commit: () => set(switchAll(names, true), (all) => {
+            // Another server may have disabled a dependency in the meantime.
+            const off = [...modules.values()].flatMap((module) => module.dependencies.filter((other) => known.has(other) && !isWanted(other, all)))
+            if (off.length > 0) throw dependencyDisabled(name, off)
+          })
+        })
       })
     },
 
-    isRestarting: (name: string) => restarting === name,
-
-    async takeOut (name: string, cause: Error) {
-      if (!running(name)) return
-      if (name === 'auth') return registry.suspend(name, cause)
-      const dependents = dependentsOf(name, new Map([...targets()].map(([other, { dependencies }]) => [other, dependencies])))
-      await make({ unload: [...dependents, name] })
-      registry.faulty(name, cause)
-      for (const dependent of dependents) registry.failed(dependent, dependencyDisabled(dependent, [name]), true)
+    async disable (name, cascade = false) {
+      get(name)
+      const dependents = dependentsOf(name, dependencies())
+      if (dependents.length > 0 && !cascade) throw featureInUse(name, dependents)
+      if (!running(name) && settingOf(name).enabled === false) return await make({ unload: [name] })
+      const names = [...dependents, name]
+      return await make({
+        unload: names,
+        commit: () => set(switchAll(names, false), (all) => {
+          // Another server may have enabled a dependent in the meantime.
+          const left = [...known].filter(([other, { generation, module }]) => !names.includes(other) && isWanted(other, all) &&
+            (generation?.module ?? module)?.dependencies.some((on) => names.includes(on)) === true).map(([other]) => other)
+          if (left.length > 0) throw featureInUse(name, left)
+        })
+      })
     },
 
-    async touched (names: readonly string[]) {
-      const old = names.filter((name) => known.has(name))
-      if (old.length < names.length || find().length !== known.size) await rescanHere()
-      for (const name of old.filter((one) => known.has(one))) {
-        if (!isWanted(name)) {
-          log.warn({ feature: name }, 'the files of a disabled feature changed; the server loads them when an admin enables the feature')
-          continue
-        }
-        await attempt(name, async () => {
-          const { enabled } = await make({ load: [prepare(name, await importCode(name))] })
-          log.info({ feature: name, generation: running(name)?.number }, enabled.length > 0 ? 'feature loaded' : 'feature reloaded')
+    async reload (name) {
+      if (get(name).state === 'disabled') throw new FeatureDisabled(name)
+      return await asked(name, async () => {
+        const reloads = (settingOf(name).reloads ?? 0) + 1
+        return await make({
+          load: [{ ...prepare(name, await importCode(name)), version: versionOf(name, { reloads }) }],
+          commit: () => set({ [name]: (now) => ({ ...now, reloads: (now.reloads ?? 0) + 1 }) })
         })
-      }
+      })
+    },
+
+    async configure (name, patch) {
+      const feature = get(name)
+      return await asked(name, async () => {
+        const module = await importCode(name)
+        const change = withoutMasks(module.config, patch)
+        // As in a JSON Merge Patch (RFC 7396), null removes a setting.
+        const patched = (config: Readonly<Record<string, unknown>> = {}) => Object.fromEntries(Object.entries({ ...config, ...change }).filter(([, value]) => value !== null))
+        const settings = patched(settingOf(name).config)
+        const config = configOf(module, name, settings)
+        return await make({
+          load: feature.generation || isWanted(name) ? [{ name, module, config, version: versionOf(name, { config: settings }) }] : [],
+          commit: () => set({ [name]: (now) => ({ ...now, config: patched(now.config) }) }, (all) => { configOf(module, name, all[name]?.config) })
+        })
+      })
     }
   }
+}
+
+/** Whether a later change to another feature may remove the cause of the error, so that a retry may succeed. */
+const mayPass = (error: unknown) => isCoded(error) && (error.code === 'DEPENDENCY_DISABLED' || error.code === 'FEATURE_IN_USE')
+
+function createTransitions (registry: Registry, executor: Executor, desired: DesiredState): Transitions {
+  const { get, targets } = registry
+
+  function planFor ({ load = [], unload = [] }: Omit<Change, 'commit'>): Plan {
+    const now = targets()
+    const next = new Map<string, FeatureTarget>(now)
+    for (const name of unload) next.delete(name)
+    // Prepared features are always built, because their code may have changed.
+    for (const { name, module: { dependencies } } of load) next.set(name, { dependencies, version: Symbol(name) })
+    const { load: order, unload: off, refused } = plan(now, next, (name) => registry.known.has(name))
+    return { load: order, unload: [...off, ...unload.filter((name) => !now.has(name))], refused }
+  }
+
+  function errorOf (name: string, refusal: Refusal): Error {
+    switch (refusal.because) {
+      case 'in use': return featureInUse(name, refusal.dependents)
+      case 'dependency': return dependencyDisabled(name, refusal.dependencies)
+      case 'circular': return loadFailed(get(name).found, new Error(`The feature ${name} depends on itself`))
+    }
+  }
+
+  function fail (name: string, error: unknown): void {
+    registry.failed(name, error, desired.isWanted(name))
+    if (!mayPass(error)) transitions.follow(name)
+  }
+
+  const makeOne = (name: string, change: Change) => transitions.attempt(name, async () => {
+    await transitions.make(change)
+    transitions.follow(name)
+  })
+
+  const transitions: Transitions = {
+    prepare (name, module) {
+      try {
+        return { name, module, config: registry.configOf(module, name, desired.settingOf(name).config), version: desired.versionOf(name) }
+      } catch (error) {
+        throw loadFailed(get(name).found, error)
+      }
+    },
+    async make ({ load = [], unload = [], commit }) {
+      const { load: order, unload: off, refused } = planFor({ load, unload })
+      const [refusal] = refused
+      if (refusal) throw errorOf(...refusal)
+      return await executor.apply({ load: order.flatMap((name) => load.find((one) => one.name === name) ?? []), unload: off, commit })
+    },
+    async makeEach ({ load = [], unload = [] }) {
+      const steps = planFor({ load, unload })
+      for (const [name, refusal] of steps.refused) fail(name, errorOf(name, refusal))
+      for (const name of steps.unload) await makeOne(name, { unload: [name] })
+      for (const name of steps.load) await makeOne(name, { load: load.filter((one) => one.name === name) })
+      return steps
+    },
+    async attempt (name, step) {
+      try {
+        await step()
+      } catch (error) {
+        fail(name, error)
+      }
+    },
+    follow (name) {
+      const feature = registry.known.get(name)
+      if (feature) feature.applied = desired.settingOf(name)
+    }
+  }
+  return transitions
 }

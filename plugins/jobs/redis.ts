@@ -1,5 +1,5 @@
 import type { Redis, Result } from 'ioredis'
-import { failClosed } from '../redis/fail-closed.ts'
+import { failClosed } from '../errors/fail-closed.ts'
 import type { JobStore } from './store.ts'
 
 declare module 'ioredis' {

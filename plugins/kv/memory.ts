@@ -3,7 +3,7 @@ import { join, resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { createClock } from '../clock.ts'
 import type { Clock } from '../clock.ts'
-import { failClosed } from '../redis/fail-closed.ts'
+import { failClosed } from '../errors/fail-closed.ts'
 import { expiryTime, oncePerName } from './kv.ts'
 import type { Expiry, KeyValue, Namespace } from './kv.ts'
 

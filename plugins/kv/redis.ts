@@ -1,7 +1,7 @@
 import type { Redis, Result } from 'ioredis'
 import { createClock } from '../clock.ts'
 import type { Clock } from '../clock.ts'
-import { failClosed } from '../redis/fail-closed.ts'
+import { failClosed } from '../errors/fail-closed.ts'
 import { expiryTime, namespaceKey, oncePerName } from './kv.ts'
 import type { Expiry, KeyValue, Namespace, PlainKeys } from './kv.ts'
 

@@ -1,55 +1,31 @@
 import type { types } from 'mediasoup'
 import type { FastifyInstance } from 'fastify'
-import type { LocalRoom } from '../rooms/node-rooms.ts'
 import { NotInRoom, RoomNotFound } from '../rooms/errors.ts'
 import { hasOwner } from '../rooms/rooms.ts'
 import type { Session, UserId } from '../connections/session.ts'
 import type { Attachment, AttachmentContext } from './attachment.ts'
 import { watchBitrates } from './bitrate.ts'
-import { createAudioQuota } from './quota.ts'
 import { rtpCapabilities } from './codecs.ts'
-import { ConsumerNotFound, ProducerNotFound, refused, TransportNotFound } from './errors.ts'
 import { RoomInjection } from './injection.ts'
 import type { InjectOptions, Injection } from './injection.ts'
 import { createRelayMetrics, createRelays } from './relays/relays.ts'
 import type { Relays } from './relays/relays.ts'
 import { MediaRooms } from './room-media.ts'
 import { Mixes } from './mix/mixes.ts'
-import type { MixUse, RoomMix } from './mix/mixes.ts'
+import type { RoomMix } from './mix/mixes.ts'
 import { createMixThreads } from './mix/threads.ts'
 import type { MixThreads } from './mix/threads.ts'
 import { Peer } from './peer.ts'
-import type { Direction, PeerContext, TransportParameters } from './peer.ts'
+import type { Direction } from './peer.ts'
 import type { MediaWorker, WorkerPool } from './pool.ts'
-import type { PausedBy, ProducePermit, ProducerHandle, ProducerInfo, ProducerOwner, ProducerSource } from './producer.ts'
+import type { ProducePermit, ProducerHandle, ProducerInfo, ProducerOwner, ProducerSource } from './producer.ts'
+import { createSessionMedia } from './session-media.ts'
+import type { OwnedSessionMedia, SessionMedia } from './session-media.ts'
 import { RoomTap } from './tap.ts'
-import { createTransportMonitor } from './transport-monitor.ts'
 import type { Tap, TapOptions } from './tap.ts'
 
-export interface ConsumeOptions {
-  /** Whether the consumer starts paused. Default: true. */
-  paused?: boolean
-}
-
-export interface ConsumerInfo {
-  id: string
-  rtpParameters: types.RtpParameters
-}
-
-export interface TransportOptions {
-  /**
-   * Opus payload type of the transport's consumers, for clients that send the SDP offer. Default: the payload type of
-   * the room's router.
-   */
-  payloadType?: number
-}
-
-/**
- * The audio API. Other plugins and features access mediasoup only through this API. All transports, producers and
- * consumers of a session close when the session leaves its room. A session can use only its own transports and
- * consumers. A session can pause, resume and close only its own producers.
- */
-export interface Sfu {
+/** The audio API. Other plugins and features access mediasoup only through this API. */
+export interface Sfu extends SessionMedia {
   readonly rtpCapabilities: types.RtpCapabilities
   /**
    * Allowed bit rate of a producer, in bits per second. The server closes a session's producer that exceeds its allowed
@@ -87,32 +63,6 @@ export interface Sfu {
   readSpeakers (roomId: string): Promise<UserId[]>
   /** Describes a room's media on this server, for admins; undefined if there is none. */
   describe (roomId: string): { worker: number, routerId: string, transports: { transportId: string, userId: UserId, type: Direction, iceState: string, dtlsState: string }[] } | undefined
-  /** Creates a transport, and the room's router if necessary. Closes any earlier transport in the same direction. */
-  createTransport (room: LocalRoom, session: Session, direction: Direction, options?: TransportOptions): Promise<TransportParameters>
-  connectTransport (session: Session, transportId: string, dtlsParameters: types.DtlsParameters): Promise<void>
-  restartIce (session: Session, transportId: string): Promise<types.IceParameters>
-  /** Creates a producer for a session if the `media:produce` hook permits the session to send audio. */
-  produce (session: Session, transportId: string, rtpParameters: types.RtpParameters, options?: { source?: ProducerSource }): Promise<string>
-  /** Closes one of the session's producers, or all of them if no id is given. */
-  closeProducer (session: Session, producerId?: string): void
-  /** Pauses one of the session's producers, or all of them if no id is given. Idempotent. */
-  pauseProducer (session: Session, by: PausedBy, producerId?: string): Promise<void>
-  /**
-   * Removes the pause by the user or by the server. A producer resumes once neither the user nor the server pauses it.
-   */
-  resumeProducer (session: Session, by: PausedBy, producerId?: string): Promise<void>
-  /**
-   * Creates a consumer, through which a session receives the audio of a producer in the session's room. Closes any
-   * earlier consumer of the same producer.
-   */
-  consume (session: Session, transportId: string, producerId: string, capabilities: types.RtpCapabilities, options?: ConsumeOptions): Promise<ConsumerInfo>
-  /**
-   * Creates a consumer of the room's mix for a session. The mix is one producer with the loudest voices and all music.
-   * Starts the mix if it is not running. Closes any earlier consumer of the mix.
-   */
-  consumeMix (session: Session, transportId: string, capabilities: types.RtpCapabilities, options?: ConsumeOptions): Promise<ConsumerInfo>
-  /** Closes all consumers of mixes. A mix stays open while a feature uses it. */
-  closeMixConsumers (): void
   /**
    * Opens a handle to a room's mix. Through the handle, code on this server receives the mix as samples or packets, or
    * the packets of each voice.
@@ -121,13 +71,6 @@ export interface Sfu {
    * @throws OVERLOADED, UNAVAILABLE
    */
   mix (roomId: string): Promise<RoomMix>
-  pauseConsumer (session: Session, consumerId: string): Promise<void>
-  /** @returns `deferred`: true if the consumer stays silent for now, because its producer is paused */
-  resumeConsumer (session: Session, consumerId: string): Promise<{ deferred: boolean }>
-  /** Closes one of the session's consumers. */
-  closeConsumer (session: Session, consumerId: string): void
-  /** Closes the media of all sessions. */
-  releaseAll (): void
   /**
    * Sends a room's audio to a UDP port on this machine.
    *
@@ -162,9 +105,6 @@ declare module '../hooks.ts' {
      * session is allowed to send, and the server does not call the hook.
      */
     'media:produce': (roomId: string, session: Session) => Promise<ProducePermit | undefined>
-    /** A user has paused or resumed a producer. */
-    'media:selfMuted': (roomId: string, session: Session, muted: boolean) => void
-    'media:consumerClosed': (session: Session, consumerId: string) => void
     /**
      * A media worker died. `sessions` contains the sessions that have lost media. If `sessions` is undefined, the room
      * has lost all its media on this server.
@@ -174,11 +114,7 @@ declare module '../hooks.ts' {
 }
 
 /** {@link Sfu}, with additional methods that only the kernel uses. */
-export interface OwnedSfu extends Sfu {
-  /** Whether a session has created a transport. */
-  hasMedia (session: Session): boolean
-  /** Closes all of a session's media. Idempotent. */
-  release (session: Session): void
+export interface OwnedSfu extends Sfu, OwnedSessionMedia {
   /** Closes a room's taps, injections and mix. */
   roomReleased (roomId: string): void
   workerDied (worker: MediaWorker): void
@@ -187,7 +123,7 @@ export interface OwnedSfu extends Sfu {
 }
 
 export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
-  const { clock, config, hooks, log, metrics, nodeId, sockets, store, timings } = app
+  const { clock, config, hooks, log, metrics, sockets, store, timings } = app
   let relays: Relays | undefined
   const rooms = new MediaRooms({
     hooks,
@@ -205,22 +141,9 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
   const relayMetrics = createRelayMetrics(app)
   // Without Redis, there are no other servers to relay audio to.
   if (app.hasDecorator('redis')) relays = createRelays(app, rooms, relayMetrics)
-  const quota = createAudioQuota(app)
   const maxBitrates = { voice: config.VOICE_MAX_KBPS * 1000, music: config.MUSIC_MAX_KBPS * 1000 }
   const attachments = new Set<Attachment>()
   const attachmentContext: AttachmentContext = { rooms, log, closed: (attachment) => attachments.delete(attachment) }
-  const peers = new Map<string, Peer>()
-  const peerContext: PeerContext = {
-    nodeId,
-    maxIncomingBitrate: maxBitrates.voice + maxBitrates.music,
-    permit: permitFor,
-    consumerClosed: (session, consumerId) => hooks.emit('media:consumerClosed', session, consumerId),
-    monitor: createTransportMonitor(metrics, log),
-    closed ({ session }) {
-      peers.delete(session.id)
-      quota.release(session)
-    }
-  }
 
   async function permitFor (roomId: string, session: Session): Promise<ProducePermit> {
     const room = app.rooms.get(roomId)
@@ -243,65 +166,19 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
     lingerMs: timings.mixLingerMs,
     attach: async (create) => await attach(create(attachmentContext))
   })
-  const mixConsumers = new Map<types.Consumer, Peer>()
-  const mixListeners = metrics.gauge('flylive_mix_listeners', 'Consumers of the mix, in all rooms')
-
-  /** Creates a peer's consumer of a mix. Closes the handle to the mix when the consumer is closed. */
-  async function consumeMixAs (peer: Peer, use: MixUse, transportId: string, capabilities: types.RtpCapabilities, paused: boolean): Promise<ConsumerInfo> {
-    try {
-      const consumer = await peer.consumeMix(transportId, () => use.producerId(), capabilities, paused)
-      mixConsumers.set(consumer, peer)
-      mixListeners.set(mixConsumers.size)
-      consumer.observer.once('close', () => {
-        mixConsumers.delete(consumer)
-        mixListeners.set(mixConsumers.size)
-        use.close()
-      })
-      return consumer
-    } catch (error) {
-      use.close()
-      throw error
-    }
-  }
+  const sessions = createSessionMedia(app, {
+    rooms,
+    mixes,
+    permit: permitFor,
+    maxIncomingBitrate: maxBitrates.voice + maxBitrates.music,
+    fetchRelayed: async (roomId, producerId) => await relays?.fetch(roomId, producerId)
+  })
 
   async function attach<T extends Attachment> (attachment: T): Promise<T> {
     if (!app.rooms.get(attachment.roomId)) throw new RoomNotFound(attachment.roomId)
     attachments.add(attachment)
     await attachment.open()
     return attachment
-  }
-
-  /**
-   * @returns a session's peer
-   * @throws the given error `missing` if the session has no media
-   */
-  function peerOf ({ id }: Session, missing: Error): Peer {
-    const peer = peers.get(id)
-    if (!peer) throw missing
-    return peer
-  }
-
-  function withTransport (session: Session, transportId: string): Peer {
-    return peerOf(session, new TransportNotFound(transportId))
-  }
-
-  function withConsumer (session: Session, consumerId: string): types.Consumer {
-    return peerOf(session, new ConsumerNotFound(consumerId)).consumers.get(consumerId)
-  }
-
-  function producersOfSession ({ id }: Session, producerId?: string) {
-    const peer = peers.get(id)
-    if (!peer && producerId !== undefined) throw new ProducerNotFound(producerId)
-    return { roomId: peer?.media.roomId ?? '', producers: peer?.producers(producerId) ?? [] }
-  }
-
-  async function peerIn (roomId: string, session: Session): Promise<Peer> {
-    return await rooms.join(roomId, (media) => {
-      if (session.roomId !== roomId) throw new NotInRoom(`You are no longer in room ${roomId}`)
-      const peer = peers.get(session.id) ?? new Peer(session, media, peerContext)
-      peers.set(session.id, peer)
-      return peer
-    })
   }
 
   const producersHere = (roomId: string) => [...rooms.get(roomId)?.producers.values() ?? []].filter(({ owner }) => owner.kind !== 'relay')
@@ -320,6 +197,7 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
   )
 
   return {
+    ...sessions,
     rtpCapabilities,
     maxBitrates,
     get ready () {
@@ -342,7 +220,7 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
     load () {
       const { sources, sinks } = relays?.counts() ?? { sources: 0, sinks: 0 }
       return {
-        consumers: [...peers.values()].reduce((sum, peer) => sum + peer.consumers.size, 0),
+        consumers: sessions.consumers(),
         relayPorts: { used: sources + sinks, total: config.RELAY_MAX_PORT - config.RELAY_MIN_PORT + 1 }
       }
     },
@@ -367,65 +245,13 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
       }
     },
 
-    createTransport: (room, session, direction, { payloadType } = {}) => refused(async () => {
-      if (!peers.has(session.id)) await quota.claim(session, room.roomId)
-      const peer = await peerIn(room.roomId, session).catch((error: unknown) => {
-        if (!peers.has(session.id)) quota.release(session)
-        throw error
-      })
-      return await peer.createTransport(direction, payloadType)
-    }),
-    connectTransport: (session, transportId, dtlsParameters) => refused(() => withTransport(session, transportId).connectTransport(transportId, dtlsParameters)),
-    restartIce: (session, transportId) => refused(() => withTransport(session, transportId).restartIce(transportId)),
-
-    produce: (session, transportId, rtpParameters, { source = 'voice' } = {}) => refused(() => withTransport(session, transportId).produce(transportId, rtpParameters, source)),
-    closeProducer (session, producerId) {
-      for (const producer of producersOfSession(session, producerId).producers) producer.close()
-    },
-    pauseProducer: (session, by, producerId) => refused(async () => {
-      const { roomId, producers } = producersOfSession(session, producerId)
-      if (by === 'self' && producers.some((producer) => !producer.isPausedBy('self'))) hooks.emit('media:selfMuted', roomId, session, true)
-      for (const producer of producers) await producer.pause(by)
-    }),
-    resumeProducer: (session, by, producerId) => refused(async () => {
-      const { roomId, producers } = producersOfSession(session, producerId)
-      if (by === 'self' && producers.some((producer) => producer.isPausedBy('self'))) hooks.emit('media:selfMuted', roomId, session, false)
-      for (const producer of producers) await producer.resume(by)
-    }),
-
-    consume: (session, transportId, producerId, capabilities, { paused = true } = {}) => refused(async () => {
-      const peer = withTransport(session, transportId)
-      await relays?.fetch(peer.media.roomId, producerId)
-      return await peer.consume(transportId, producerId, capabilities, paused)
-    }),
-    consumeMix: (session, transportId, capabilities, { paused = true } = {}) => refused(async () => {
-      const peer = withTransport(session, transportId)
-      return await consumeMixAs(peer, await mixes.use(peer.media.roomId), transportId, capabilities, paused)
-    }),
-    closeMixConsumers () {
-      for (const [consumer, peer] of [...mixConsumers]) peer.consumers.revoke(consumer)
-    },
     mix: async (roomId) => await mixes.use(roomId),
     mixThreads: mixThreads.threads,
-    pauseConsumer: (session, consumerId) => refused(() => withConsumer(session, consumerId).pause()),
-    resumeConsumer: (session, consumerId) => refused(async () => {
-      const consumer = withConsumer(session, consumerId)
-      await consumer.resume()
-      return { deferred: consumer.producerPaused }
-    }),
-    closeConsumer (session, consumerId) {
-      peerOf(session, new ConsumerNotFound(consumerId)).consumers.close(consumerId)
-    },
-
-    releaseAll () {
-      for (const peer of [...peers.values()]) peer.close()
-    },
     tap: async (roomId, options) => await attach(new RoomTap(roomId, options, attachmentContext)),
     inject: async (roomId, owner, options) => await attach(new RoomInjection(roomId, owner, options, { ...attachmentContext, permit: permitForOwner })),
 
-    hasMedia: ({ id }) => peers.has(id),
     release (session) {
-      peers.get(session.id)?.close()
+      sessions.release(session)
       for (const attachment of [...attachments]) {
         if (attachment instanceof RoomInjection && attachment.owner.sessionId === session.id) attachment.close()
       }

@@ -1,0 +1,132 @@
+import type { Prepared } from './apply.ts'
+import { dependencyDisabled } from './errors.ts'
+import type { LoaderOptions, Transitions } from './loader.ts'
+import { dependentsOf, isStale } from './plan.ts'
+import { everyFeature, nothingSet } from './settings.ts'
+
+export interface Rescan {
+  added: string[]
+  removed: string[]
+  /** Error messages, by feature name. */
+  failed: Record<string, string>
+}
+
+/** Updates the features on this server when their files or the cluster-wide settings change. */
+export function createFollower ({ registry, desired, find, log }: LoaderOptions, { prepare, make, makeEach, attempt, follow }: Transitions) {
+  const { known, get, running, importCode, targets } = registry
+  const { isWanted } = desired
+  let rescanned = 0
+  /** The feature whose generation is being replaced after a fault. */
+  let restarting: string | undefined
+
+  /** Imports features and builds those that should run. Failures are recorded per feature. */
+  async function loadAll (names: readonly string[], fresh: boolean): Promise<void> {
+    const load: Prepared[] = []
+    for (const name of names) {
+      await attempt(name, async () => {
+        const module = await importCode(name, fresh)
+        if (isWanted(name)) load.push(prepare(name, module))
+        else await make({ unload: [name] })
+      })
+    }
+    await makeEach({ load })
+  }
+
+  async function rescanHere (): Promise<Rescan> {
+    const found = new Map(find().map((one) => [one.name, one]))
+    const gone = [...known.keys()].filter((name) => !found.has(name))
+    const added = [...found.values()].filter(({ name }) => !known.has(name))
+    const moved = [...found.values()].filter(({ name, entry }) => known.has(name) && get(name).found.entry !== entry)
+    const result: Rescan = { added: added.map(({ name }) => name), removed: [], failed: {} }
+
+    const { unload, refused } = await makeEach({ unload: gone })
+    for (const name of unload) registry.forget(name)
+    result.removed = unload
+    for (const name of refused.keys()) result.failed[name] = get(name).error?.message ?? ''
+    for (const one of added) known.set(one.name, { found: one, state: 'disabled', applied: nothingSet })
+    for (const one of moved) get(one.name).found = one
+    const names = [...added, ...moved].map(({ name }) => name)
+    for (const name of names) follow(name)
+    await loadAll(names, true)
+    for (const name of names) {
+      const { error } = get(name)
+      if (error) result.failed[name] = error.message
+      else log.info({ feature: name, generation: running(name)?.number }, running(name) ? 'feature loaded' : 'feature found; it is disabled')
+    }
+    for (const name of result.removed) log.info({ feature: name }, 'feature removed')
+    return result
+  }
+
+  return {
+    async start () {
+      await desired.read()
+      rescanned = desired.rescanned()
+      for (const found of find()) known.set(found.name, { found, state: 'disabled', applied: nothingSet })
+      const names = [...known.keys()]
+      for (const name of names) follow(name)
+      await loadAll(names, false)
+    },
+
+    async rescan () {
+      await desired.read()
+      const result = await rescanHere()
+      await desired.set({ [everyFeature]: (now) => now })
+      rescanned = desired.rescanned()
+      return result
+    },
+
+    async reconcile () {
+      await desired.read()
+      if (desired.rescanned() !== rescanned) {
+        await rescanHere()
+        rescanned = desired.rescanned()
+      }
+      const now = targets()
+      const changed = [...known.keys()].filter((name) => desired.settingOf(name).revision !== get(name).applied.revision)
+      const off = changed.filter((name) => !isWanted(name))
+      const stale = changed.filter((name) => isWanted(name) && isStale(now.get(name), { version: desired.versionOf(name) }))
+      for (const name of changed) if (!off.includes(name) && !stale.includes(name)) follow(name)
+      await makeEach({ unload: off })
+      await loadAll(stale, true)
+    },
+
+    async restart (name: string, generation: number) {
+      if (running(name)?.number !== generation) return
+      await attempt(name, async () => {
+        restarting = name
+        try {
+          await make({ load: [prepare(name, await importCode(name))] })
+        } finally {
+          restarting = undefined
+        }
+        log.warn({ feature: name, generation: running(name)?.number }, 'the generation of a faulty feature was replaced')
+      })
+    },
+
+    isRestarting: (name: string) => restarting === name,
+
+    async takeOut (name: string, cause: Error) {
+      if (!running(name)) return
+      if (name === 'auth') return registry.suspend(name, cause)
+      const dependents = dependentsOf(name, new Map([...targets()].map(([other, { dependencies }]) => [other, dependencies])))
+      await make({ unload: [...dependents, name] })
+      registry.faulty(name, cause)
+      for (const dependent of dependents) registry.failed(dependent, dependencyDisabled(dependent, [name]), true)
+    },
+
+    async touched (names: readonly string[]) {
+      const old = names.filter((name) => known.has(name))
+      if (old.length < names.length || find().length !== known.size) await rescanHere()
+      for (const name of old.filter((one) => known.has(one))) {
+        if (!isWanted(name)) {
+          log.warn({ feature: name }, 'the files of a disabled feature changed; the server loads them when an admin enables the feature')
+          continue
+        }
+        await attempt(name, async () => {
+          const { enabled } = await make({ load: [prepare(name, await importCode(name))] })
+          log.info({ feature: name, generation: running(name)?.number }, enabled.length > 0 ? 'feature loaded' : 'feature reloaded')
+        })
+      }
+    }
+  }
+}
