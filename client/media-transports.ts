@@ -139,9 +139,10 @@ export class MediaTransports {
    * track, so the client adds a local dummy track, which has no consumer on the server. Without the dummy track, a
    * listener in a silent room could not detect that the server's media port is unreachable.
    *
-   * The dummy track must stay active. If it were closed or paused, libwebrtc might assign the first packets of a voice
-   * to the receiver of the dummy track. The voice would then stay silent, because all its later packets would go to the
-   * same receiver.
+   * The dummy track must stay active, and its media section must declare the MID header extension. Otherwise, libwebrtc
+   * might assign the first packets of a voice, which may arrive before the voice's own media section is set up, to the
+   * receiver of the dummy track. The voice would then stay silent, because all its later packets would go to the same
+   * receiver.
    */
   async prepare (): Promise<void> {
     const transport = await this.#transport('consumer')
@@ -368,6 +369,9 @@ const unansweredCode = 701
 
 const silentTrackId = 'silent'
 
+/** The RTP header extension that contains the id (MID) of a packet's media section (RFC 8843, section 15). */
+const midUri = 'urn:ietf:params:rtp-hdrext:sdes:mid'
+
 /** Whether the transport is connected. A send transport that has not been used yet counts as connected. */
 function isConnected ({ connectionState, direction }: types.Transport): boolean {
   return connectionState === 'connected' || (direction === 'send' && connectionState === 'new')
@@ -394,7 +398,8 @@ function silentTrack ({ codecs = [], headerExtensions = [] }: types.RtpCapabilit
   return {
     mid: silentTrackId,
     codecs: [{ mimeType, payloadType: preferredPayloadType, clockRate, channels, parameters, rtcpFeedback: [] }],
-    headerExtensions: headerExtensions.filter(({ kind }) => kind === 'audio').map(({ uri, preferredId }) => ({ uri, id: preferredId })),
+    // The browser lists an extension that audio and video share only once, as an extension for video.
+    headerExtensions: headerExtensions.filter(({ uri }) => uri === midUri).map(({ uri, preferredId }) => ({ uri, id: preferredId })),
     encodings: [{ ssrc: 1 }],
     rtcp: { cname: silentTrackId, reducedSize: true }
   }

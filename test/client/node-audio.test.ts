@@ -75,6 +75,49 @@ t.test('a listener receives the voices or the mix after two round trips', async 
 
 t.test('the silent track stays active when voices are added', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,media' } })
+  const connections = listConnections(t)
+  const listener = enter(t, server, 1, { handlerName: 'Chrome111' })
+  await listener.join('r1')
+  await until(() => listener.audio?.state === 'on')
+  const [receiving] = connections.filter(({ connectionState }) => connectionState === 'connected')
+  await speak(t, server, 2)
+  await until(() => listener.audio?.heard.length === 1)
+  const sections = receiving?.currentRemoteDescription?.sdp.split('\r\nm=').slice(1) ?? []
+  t.same(sections.map((section) => section.match(/^a=(mid:silent|sendonly|inactive)/gm)), [['a=mid:silent', 'a=sendonly'], ['a=sendonly']])
+})
+
+t.test('packets of a voice that arrive before its media section are not assigned to the silent track', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,media' } })
+  await speak(t, server, 2)
+  /** The SSRCs of the streams that existed before the voice's media section. */
+  let early: (number | undefined)[] = []
+  listConnections(t, async (connection, { sdp = '' }) => {
+    if (!sdp.includes('a=mid:0')) return
+    const packets = async () => (await statsOf(connection)).reduce((sum, { type, packetsReceived = 0 }) => type === 'transport' ? sum + packetsReceived : sum, 0)
+    const before = await packets()
+    await until(async () => await packets() >= before + 10)
+    early = (await statsOf(connection)).filter(({ type }) => type === 'inbound-rtp').map(({ ssrc }) => ssrc)
+  })
+  const listener = enter(t, server, 1, { handlerName: 'Chrome111' })
+  await listener.join('r1')
+  await until(() => listener.audio?.heard.length === 1)
+  t.same(early, [1], 'only the silent track has a stream')
+})
+
+interface ConnectionStats {
+  type: string
+  ssrc?: number
+  packetsReceived?: number
+}
+
+const statsOf = async (connection: RTCPeerConnection) => [...(await connection.getStats()).values() as Iterable<ConnectionStats>]
+
+/**
+ * Lists the connections that are created until the test ends.
+ *
+ * @param before called before a connection applies a remote description
+ */
+function listConnections (t: Test, before: (connection: RTCPeerConnection, description: RTCSessionDescriptionInit) => Promise<void> = async () => {}): RTCPeerConnection[] {
   const { RTCPeerConnection } = globalThis
   t.teardown(() => { globalThis.RTCPeerConnection = RTCPeerConnection })
   const connections: RTCPeerConnection[] = []
@@ -83,19 +126,21 @@ t.test('the silent track stays active when voices are added', async (t) => {
       super(configuration)
       connections.push(this)
     }
+
+    override async setRemoteDescription (description: RTCSessionDescriptionInit) {
+      await before(this, description)
+      await super.setRemoteDescription(description)
+    }
   }
-  const listener = enter(t, server, 1, { handlerName: 'Chrome111' })
-  await listener.join('r1')
-  await until(() => listener.audio?.state === 'on')
-  globalThis.RTCPeerConnection = RTCPeerConnection
-  const speaker = enter(t, server, 2, { handlerName: 'Chrome111', receive: false })
+  return connections
+}
+
+/** Connects a user who sends a tone. */
+async function speak (t: Test, server: TestServer, id: number) {
+  const speaker = enter(t, server, id, { handlerName: 'Chrome111', receive: false })
   await speaker.join('r1')
   await speaker.audio?.publish(tone(t))
-  await until(() => listener.audio?.heard.length === 1)
-  const sections = connections.filter(({ connectionState }) => connectionState === 'connected')
-    .flatMap(({ currentRemoteDescription }) => currentRemoteDescription?.sdp.split('\r\nm=').slice(1) ?? [])
-  t.same(sections.map((section) => section.match(/^a=(mid:silent|sendonly|inactive)/gm)), [['a=mid:silent', 'a=sendonly'], ['a=sendonly']])
-})
+}
 
 /** Records the requests of a client, and can delay the replies. */
 function listRequests ({ connection }: RoomClient) {
