@@ -7,8 +7,13 @@ import { build } from '../support/build.ts'
 
 const total = 1_000_000
 const maxFrameBytes = 65_536
-/** Maximum number of frames in flight. */
-const windowSize = 250
+/**
+ * Maximum number and total size, in bytes, of the frames in flight. A session may have 200 requests of 262,144 bytes
+ * waiting for a join.
+ */
+const inFlight = { frames: 200, bytes: 196_608 }
+/** The client joins a room again after this many frames. */
+const joinEvery = 10_000
 /** Number of generated payloads per message type. The frames are built from these payloads. */
 const variants = 300
 
@@ -74,13 +79,19 @@ t.test('a million frames cause no internal error and kill no media worker', asyn
   listen()
   const begin = performance.now()
   for (let sent = 0; sent < total;) {
-    if (sent % 10_000 === 0) {
+    if (sent % joinEvery === 0) {
       client.events.length = 0
       await client.request('room:join', { roomId: `r${random(3)}` })
     }
-    const end = answered + windowSize
+    const first = sent
+    for (let bytes = 0; sent < first + inFlight.frames && bytes <= inFlight.bytes;) {
+      const frame = frameOf(++sent)
+      bytes += Buffer.byteLength(frame)
+      client.send(frame)
+      if (sent % joinEvery === 0) break
+    }
+    const end = answered + sent - first
     const isWaiting = () => answered < end && client.ws.readyState === client.ws.OPEN
-    for (let i = 0; i < windowSize; i++) client.send(frameOf(++sent))
     while (isWaiting()) await new Promise((resolve) => setImmediate(resolve))
     if (client.ws.readyState === client.ws.OPEN) continue
     t.fail(`the connection was closed after ${sent} frames: ${JSON.stringify(await client.closed)}`)
