@@ -34,7 +34,7 @@ export function namespacesMissing (): string | undefined {
 /** Creates a network of namespaces, and removes it after the test. */
 export function createNetwork (t: Test, size: number): TestNetwork {
   const id = process.pid % 60_000
-  const net = `10.${200 + id % 50}.${id % 250}`
+  const net = `10.${192 + (id >> 8) % 64}.${id % 256}`
   const bridge = `fly${id}`
   ip('link', 'add', bridge, 'type', 'bridge')
   t.teardown(() => ip('link', 'delete', bridge))
