@@ -39,6 +39,9 @@ const alsoNeed: Record<string, readonly string[]> = {
   'test/features/whip/whip.test.ts': ['media', 'seats']
 }
 
+/** A test file that takes longer is killed, and counts as failed. */
+const fileTimeoutMs = 180_000
+
 const suites = globSync('test/{client,contract,features}/**/*.test.ts', { cwd: root })
   .filter((file) => !file.endsWith('matrix.test.ts'))
   .sort()
@@ -68,7 +71,7 @@ for (const without of features) {
 
 /** @returns the number of passed checks, and the output if the file failed (otherwise an empty string) */
 async function run (file: string, without: string): Promise<{ passed: number, output: string }> {
-  const child = spawn(process.execPath, [file], { cwd: root, env: { ...process.env, TEST_WITHOUT: without }, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(process.execPath, [file], { cwd: root, env: { ...process.env, TEST_WITHOUT: without }, stdio: ['ignore', 'pipe', 'pipe'], timeout: fileTimeoutMs, killSignal: 'SIGKILL' })
   let output = ''
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => { output += String(chunk) })
   const [code] = await once(child, 'close')
