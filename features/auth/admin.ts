@@ -23,7 +23,6 @@ export function adminRoutes (app: FeatureInstance, auth: Auth): void {
   }, async (request, reply) => {
     const { body } = request
     const sha256 = 'token' in body ? hashToken(body.token) : body.sha256
-    // Revoking an invalid token is not necessary.
     const until = 'token' in body ? auth.expiryOf(body.token) : body.expiresAt
     const revoked = await auth.isRevoked(sha256).catch(() => null)
     if (until !== undefined) await auth.revoke(sha256, until)

@@ -3,7 +3,7 @@ import { LRUCache } from 'lru-cache'
 import { Unauthorized, unavailable, withDetails } from 'flylive-audio-server/feature'
 import type { FeatureInstance, HttpRequest, Identity, UserId, z } from 'flylive-audio-server/feature'
 import type { config } from './config.ts'
-import { createTokenReader, createTokenVerifier, expiryOf, hashToken, revokedPrefix, TokenRefused } from './token.ts'
+import { createTokenReader, createTokenVerifier, decodeToken, expiryOf, hashToken, maxDateMs, revokedPrefix, TokenRefused } from './token.ts'
 
 export interface Auth {
   /**
@@ -39,7 +39,13 @@ export interface Auth {
   revoke (tokenHash: string, until: number): Promise<void>
   /** @throws UNAVAILABLE */
   isRevoked (tokenHash: string): Promise<boolean>
-  /** @returns when a token expires, in epoch milliseconds; undefined if the token is invalid */
+  /**
+   * Returns until when the revocation of a token must be stored. Does not check whether the token is valid, because the
+   * token may be valid later or for another feature.
+   *
+   * @returns epoch milliseconds; undefined if the token has expired or the text is not a JWT, so that no revocation is
+   *   necessary
+   */
   expiryOf (token: string): number | undefined
   /**
    * Signs a token that this server accepts.
@@ -67,6 +73,11 @@ const sweepBatch = 500
  * The server logs an oversized profile only once per user. This is the maximum number of such users that it remembers.
  */
 const maxWarned = 10_000
+/**
+ * The longest time for which another feature accepts a token without `exp`, counted from the token's `iat`: the
+ * `push-to-talk` feature accepts tokens with its own secret for a day, in seconds.
+ */
+const otherMaxAgeSeconds = 86_400
 
 type TokenReader<T> = (token: string, tokenHash: string) => T
 
@@ -186,9 +197,10 @@ export function createAuth (app: FeatureInstance, settings: z.output<typeof conf
       if (failed !== undefined) throw unavailable('The sessions were closed, but storing the revocation failed', failed)
     },
     expiryOf (token) {
-      try {
-        return read(token).expiresAt
-      } catch {}
+      const claims = decodeToken(token)
+      if (!claims) return
+      const expiresAt = expiryOf(claims, Math.max(maxAgeSeconds, otherMaxAgeSeconds)) ?? maxDateMs
+      return expiresAt > Date.now() ? expiresAt : undefined
     },
     sign: (claims, expiresIn) => createSigner({
       key: secret,

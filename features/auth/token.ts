@@ -1,5 +1,5 @@
 import { hash } from 'node:crypto'
-import { createVerifier, TokenError } from 'fast-jwt'
+import { createDecoder, createVerifier, TokenError } from 'fast-jwt'
 import { findTextIssue, userIdText, z } from 'flylive-audio-server/feature'
 import type { Identity, Profile, UserId } from 'flylive-audio-server/feature'
 
@@ -68,7 +68,7 @@ const messages: Readonly<Record<string, string>> = {
  * The latest possible `Date`, in epoch milliseconds. Some backends set `exp` to a huge number, which may be beyond this
  * time, in tokens that should not expire.
  */
-const maxDateMs = 8.64e15
+export const maxDateMs = 8.64e15
 
 /** Maximum size of a profile as JSON, in bytes (docs/protocol.md, "Frames"). */
 const maxProfileBytes = 4096
@@ -154,6 +154,15 @@ export function createTokenVerifier ({ secrets, clockToleranceSeconds = 0, now =
     if (typeof iat === 'number' && iat > latest) throw new TokenRefused('invalid', 'The token was issued in the future (iat): check the clocks')
     return payload
   }
+}
+
+const decode = createDecoder()
+
+/** @returns the claims of a token whose signature is not checked; undefined if the text is not a JWT */
+export function decodeToken (token: string): Record<string, unknown> | undefined {
+  try {
+    return decode(token) as Record<string, unknown>
+  } catch {}
 }
 
 /**
