@@ -34,12 +34,23 @@ const headerOf = ({ headers }: HttpRequest, name: string): string | undefined =>
 const offeredBy = (request: HttpRequest): string[] =>
   headerOf(request, 'sec-websocket-protocol')?.split(',').map((item) => item.trim()).filter(Boolean) ?? []
 
+/**
+ * Returns whether the signature of a token is in canonical form. The last character of a signature has unused bits, so
+ * several strings are valid encodings of the same token. The server must accept only one of them, because a token is
+ * revoked by the hash of its string.
+ */
+function isCanonical (token: string): boolean {
+  const signature = token.split('.').at(-1) ?? ''
+  return Buffer.from(signature, 'base64url').toString('base64url') === signature
+}
+
 /** @returns a function that verifies tokens with the feature's own secret */
 async function createOwnVerifier (app: FeatureInstance, secret: string) {
   const { createVerifier } = await import('fast-jwt')
   const verify = createVerifier({ key: secret, algorithms: ['HS256'], cache: false, clockTolerance: 60_000 })
   const revoked = app.kv.plainKeys('auth:revoked:')
   return async (token: string) => {
+    if (!isCanonical(token)) throw new Unauthorized('The token is not valid')
     let claims: Record<string, unknown>
     try {
       claims = verify(token) as Record<string, unknown>
@@ -50,6 +61,7 @@ async function createOwnVerifier (app: FeatureInstance, secret: string) {
     const { exp, iat } = claims
     const expiresAt = typeof exp === 'number' ? exp * 1000 : typeof iat === 'number' ? iat * 1000 + maxAgeMs : undefined
     if (expiresAt !== undefined && expiresAt <= Date.now()) throw withDetails(new Unauthorized('The token has expired'), { reason: 'expired' })
+    if (claims.is_blocked === true) throw new Unauthorized('The user is blocked')
     // If it is unknown whether the token was revoked, the token is rejected.
     const isRevoked = await revoked.get(hash(token)).catch((error: unknown) => { throw unavailable('The revocation check is unavailable', error) })
     if (isRevoked !== undefined) throw new Unauthorized('The token has been revoked')
