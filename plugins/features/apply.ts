@@ -3,12 +3,11 @@ import findMyWay from 'find-my-way'
 import type { HTTPMethod } from 'find-my-way'
 import { routerOptions } from '../../config/router.ts'
 import { unavailable } from '../errors/codes.ts'
-import { withTimeout } from '../errors/timeout.ts'
 import { fieldConflicts } from '../dispatch/fields.ts'
 import { checkRoute } from '../gate/gate.ts'
 import type { FeatureModule } from './discovery.ts'
 import { loadFailed } from './errors.ts'
-import { buildGeneration } from './generation.ts'
+import { buildGeneration, closeInTime } from './generation.ts'
 import type { Generation } from './generation.ts'
 import { plan } from './plan.ts'
 import type { Registry } from './registry.ts'
@@ -129,11 +128,9 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
    * Closes a generation, then disposes of its kept resources, except resources that the running generation also keeps.
    * If closing times out, the disposal starts anyway.
    */
-  async function close ({ name, app, kept, supervision }: Generation): Promise<void> {
-    const closed = supervision.enter('onClose', async () => app.close()).catch((err: unknown) => log.error({ err, feature: name }, 'failed to close the previous feature instance'))
-    await withTimeout(closed, Math.max(drainMs, 1000), () => {
-      log.error({ feature: name }, "a feature's onClose timed out: its resources may leak")
-    })
+  async function close ({ name, app: instance, kept, supervision }: Generation): Promise<void> {
+    const closed = supervision.enter('onClose', async () => instance.close()).catch((err: unknown) => log.error({ err, feature: name }, 'failed to close the previous feature instance'))
+    await closeInTime(app, name, closed)
     await supervision.enter('dispose', () => kept.dispose(running(name)?.kept))
   }
 

@@ -1,7 +1,9 @@
 import type { Prepared } from './apply.ts'
+import type { FeatureModule } from './discovery.ts'
 import { dependencyDisabled } from './errors.ts'
 import type { LoaderOptions, Transitions } from './loader.ts'
-import { dependentsOf, isStale } from './plan.ts'
+import { dependentsOf, isStale, plan } from './plan.ts'
+import type { FeatureTarget } from './plan.ts'
 import { everyFeature, nothingSet } from './settings.ts'
 
 export interface Rescan {
@@ -13,11 +15,38 @@ export interface Rescan {
 
 /** Updates the features on this server when their files or the cluster-wide settings change. */
 export function createFollower ({ registry, desired, find, log }: LoaderOptions, { prepare, make, makeEach, attempt, follow }: Transitions) {
-  const { known, get, running, importCode, targets } = registry
-  const { isWanted } = desired
+  const { known, get, running, targets } = registry
+  const { isWanted, settingOf } = desired
+  /**
+   * The last import of each feature by this follower: the dependencies of the code, and the revision of the settings at
+   * that time.
+   */
+  const imported = new Map<string, { dependencies: readonly string[], revision: number }>()
   let rescanned = 0
   /** The feature whose generation is being replaced after a fault. */
   let restarting: string | undefined
+
+  async function importCode (name: string, fresh?: boolean): Promise<FeatureModule> {
+    const module = await registry.importCode(name, fresh)
+    imported.set(name, { dependencies: module.dependencies, revision: settingOf(name).revision })
+    return module
+  }
+
+  /**
+   * Returns the features that were imported for their current settings, but still lack a dependency. Such features must
+   * not be imported again at each look at the settings, because Node never frees imported code.
+   */
+  function lacking (names: readonly string[]): Set<string> {
+    const now = targets()
+    const next = new Map<string, FeatureTarget>(now)
+    for (const name of names) {
+      const last = imported.get(name)
+      const dependencies = last?.revision === settingOf(name).revision ? last.dependencies : []
+      next.set(name, { dependencies, version: Symbol(name) })
+    }
+    const { refused } = plan(now, next, (name) => known.has(name))
+    return new Set([...refused].filter(([, { because }]) => because === 'dependency').map(([name]) => name))
+  }
 
   /** Imports features and builds those that should run. Failures are recorded per feature. */
   async function loadAll (names: readonly string[], fresh: boolean): Promise<void> {
@@ -82,12 +111,13 @@ export function createFollower ({ registry, desired, find, log }: LoaderOptions,
         rescanned = desired.rescanned()
       }
       const now = targets()
-      const changed = [...known.keys()].filter((name) => desired.settingOf(name).revision !== get(name).applied.revision)
+      const changed = [...known.keys()].filter((name) => settingOf(name).revision !== get(name).applied.revision)
       const off = changed.filter((name) => !isWanted(name))
       const stale = changed.filter((name) => isWanted(name) && isStale(now.get(name), { version: desired.versionOf(name) }))
       for (const name of changed) if (!off.includes(name) && !stale.includes(name)) follow(name)
       await makeEach({ unload: off })
-      await loadAll(stale, true)
+      const waiting = lacking(stale)
+      await loadAll(stale.filter((name) => !waiting.has(name)), true)
     },
 
     async restart (name: string, generation: number) {

@@ -8,7 +8,7 @@ import { kernelNamespaces, namespaceKey } from '../kv/kv.ts'
 import type { JobHandler, JobsRegistrar } from '../jobs/runner.ts'
 import { NotFound } from '../errors/codes.ts'
 import { frameworkErrors, useWireErrors } from '../errors/index.ts'
-import { afterReading } from '../errors/timeout.ts'
+import { afterReading, withTimeout } from '../errors/timeout.ts'
 import { schemaController } from '../schema/compilers.ts'
 import type { HookCaller, HookEntry } from '../hooks.ts'
 import type { Bus, BusHandler } from '../cluster/bus.ts'
@@ -242,10 +242,17 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     checkProvided(provides)
     return { name, number, module, config, app, hooks, jobs, routes, provides, calls, supervision, kept, table: messages.table, paths: gate.table, loadedAt: Date.now() }
   } catch (error) {
-    await app.close().catch(() => { /* A feature that failed to start may also fail to stop. Only the first error is reported. */ })
+    await closeInTime(kernel, name, app.close().catch(() => { /* A feature that failed to start may also fail to stop. Only the first error is reported. */ }))
     await kept.dispose(previouslyKept())
     throw error
   }
+}
+
+/** Waits until a feature's instance is closed, but not for `onClose` hooks that take too long or never end. */
+export async function closeInTime ({ config, log }: FastifyInstance, name: string, closed: Promise<unknown>): Promise<void> {
+  await withTimeout(closed, Math.max(config.FEATURES_DRAIN_SECONDS * 1000, 1000), () => {
+    log.error({ feature: name }, "a feature's onClose timed out: its resources may leak")
+  })
 }
 
 type Receive = <T>(call: string, handler: (data: T) => unknown) => (data: T) => void

@@ -20,6 +20,19 @@ t.test('an onClose hook that never ends blocks neither reloads nor the shutdown'
   never.resolve()
 })
 
+t.test('a feature that fails to start and whose onClose hook never ends blocks neither reloads nor the shutdown', async (t) => {
+  const folder = featureFolder(t)
+  const never = Promise.withResolvers<void>()
+  shared.flyliveNever = never.promise
+  const server = await build(t, { env: { FEATURES: 'auth,chat', FEATURES_PATH: folder.path, FEATURES_DRAIN_SECONDS: '1' } })
+  folder.write('broken', { 'index.ts': saying('broken', 'x', { before: "app.addHook('onClose', () => globalThis.flyliveNever)\n  throw new Error('no connection')" }) })
+  t.match(await server.admin('POST', '/admin/features/rescan'), { status: 200, body: { added: ['broken'] } })
+  t.match(await post(server, 'broken/enable'), { status: 422, body: { error: { message: /no connection/ } } })
+  t.equal((await post(server, 'chat/reload')).status, 200)
+  await server.close()
+  never.resolve()
+})
+
 t.test('hooks and jobs run in the current feature instance', async (t) => {
   const folder = featureFolder(t)
   const gate = Promise.withResolvers<void>()

@@ -74,6 +74,28 @@ t.test('a server that cannot apply a change reports it and keeps running', async
   t.equal(infoOf(b, 'says')?.error, undefined)
 })
 
+t.test('a server imports a feature whose dependency is off only once per change', async (t) => {
+  const folder = featureFolder(t)
+  const shared = Object.assign(globalThis as unknown as { flyliveImports: number }, { flyliveImports: 0 })
+  folder.write('base', { 'index.ts': saying('base', 'x') })
+  folder.write('top', { 'index.ts': `globalThis.flyliveImports++\n${saying('top', 'x', { dependencies: ['base'] })}` })
+  const env = { REDIS_URL: await redisDatabase(), FEATURES_PATH: folder.path }
+  const a = await build(t, { env: { ...env, FEATURES: 'auth,chat,base,top' } })
+  const b = await build(t, { env: { ...env, FEATURES: 'auth,chat,top' } })
+  t.match(infoOf(b, 'top'), { state: 'failed', error: /base/ })
+  const before = shared.flyliveImports
+  t.equal((await post(a, 'top/reload')).status, 200)
+  await until(() => shared.flyliveImports === before + 2)
+  for (const generation of [2, 3]) {
+    t.equal((await post(a, 'chat/reload')).status, 200)
+    await until(() => infoOf(b, 'chat')?.generation === generation)
+  }
+  t.equal(shared.flyliveImports, before + 2, 'one import per server')
+  t.equal((await post(a, 'base/enable')).status, 200)
+  await until(() => infoOf(b, 'top')?.state === 'enabled')
+  t.equal(infoOf(b, 'base')?.state, 'enabled', 'the feature runs once its dependency runs')
+})
+
 t.test('concurrent changes on two servers all apply to both servers', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const servers = [await build(t, { env }), await build(t, { env })] as const
