@@ -197,6 +197,12 @@ export function createSessions (app: FeatureInstance): Sessions {
   // A load balancer may send a request to any server, so a session's id contains the id of its server.
   const serverOf = ({ id }: SessionCall): string => id.includes(idSeparator) ? id.slice(0, id.lastIndexOf(idSeparator)) : nodeId
 
+  /** Returns a function that rethrows an error of `cluster.ask`. The sessions of a server end with the server. */
+  const askFailed = ({ id }: SessionCall) => (error: unknown): never => {
+    if (error instanceof Error && 'isGone' in error) throw new SessionNotFound(id)
+    throw error
+  }
+
   async function patchHere ({ ifMatch, fragment, ...call }: ClusterRequestData<'whip:patch'>): Promise<Restarted | null> {
     const resource = find(call)
     const { iceUfrag } = parseFragment(fragment)
@@ -253,13 +259,13 @@ export function createSessions (app: FeatureInstance): Sessions {
       if (ifMatch === undefined) throw new PreconditionRequired()
       const data = { ...call, ifMatch, fragment: text }
       const server = serverOf(call)
-      return server === nodeId ? await patchHere(data) : await cluster.ask(server, 'whip:patch', data, askMs)
+      return server === nodeId ? await patchHere(data) : await cluster.ask(server, 'whip:patch', data, askMs).catch(askFailed(call))
     },
     async end (kind, request, params) {
       const call = await callOf(kind, request, params)
       const server = serverOf(call)
       if (server === nodeId) endHere(call)
-      else await cluster.ask(server, 'whip:end', call, askMs)
+      else await cluster.ask(server, 'whip:end', call, askMs).catch(askFailed(call))
     },
     check () {
       const now = clock.now()

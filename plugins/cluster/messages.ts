@@ -39,7 +39,8 @@ export interface Cluster extends Locks {
    *
    * @returns the return value of the handler on the other server
    * @throws the error that the handler threw; UNAVAILABLE if the server does not exist, cannot be reached, has no
-   *   handler of that kind, or does not answer in time
+   *   handler of that kind, or does not answer in time. If the server does not exist, for example because it was
+   *   restarted under a new id, the error has the property `isGone: true`
    */
   ask<K extends ClusterRequestKind> (nodeId: string, kind: K, data: ClusterRequestData<K>, timeoutMs: number): Promise<ClusterReply<K>>
 }

@@ -85,7 +85,7 @@ export async function createRequests (bus: Bus, leases: Pick<NodeLeases, 'areAli
       to === nodeId ? [true] : leases.areAlive([to]),
       bus.publish(channelOf(to), JSON.stringify(request))
     ])
-    if (!alive) throw unavailable(`Server ${to} does not exist`)
+    if (!alive) throw Object.assign(unavailable(`Server ${to} does not exist`), { isGone: true })
     if (!sent && to !== nodeId) throw unavailable(`Server ${to} is unreachable`)
   }
 

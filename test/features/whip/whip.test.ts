@@ -1,7 +1,7 @@
 import { observer } from 'mediasoup'
 import type { types } from 'mediasoup'
 import t from 'tap'
-import { build, tokenFor } from '../../support/build.ts'
+import { build, onBothStores, tokenFor } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
@@ -146,6 +146,14 @@ t.test('every server accepts requests for a session on another server', async (t
   t.equal(here.app.sockets.size, 1)
   t.equal((await call(location, { method: 'DELETE' })).status, 200)
   t.equal(here.app.sockets.size, 0)
+  t.match(await call(location, { method: 'DELETE' }), { status: 404, code: 'SESSION_NOT_FOUND' })
+})
+
+onBothStores(t, 'the sessions of a server that was killed or restarted do not exist', async (t, store) => {
+  const call = caller(await build(t, { env: { ...env, ...store } }))
+  const location = '/whip/r1/node-1-0a1b2c3d~7d0f1a52-8f0a-4f6e-9d1c-2f9b1f6c1a2b'
+  const patch = { method: 'PATCH', type: 'application/trickle-ice-sdpfrag', body: 'a=ice-ufrag:newu\r\na=ice-pwd:asd88fgpdd777uzjYhagZg\r\n', headers: { 'if-match': '*' } }
+  t.match(await call(location, patch), { status: 404, code: 'SESSION_NOT_FOUND' })
   t.match(await call(location, { method: 'DELETE' }), { status: 404, code: 'SESSION_NOT_FOUND' })
 })
 
