@@ -54,7 +54,7 @@ export default fp(async function http (app) {
       // Allow pages from any origin to read why the server rejected a connection: the reason may be the page's origin
       // or a wrong path.
       const isExplanation = pathOf(request.raw.url ?? '/').endsWith(webSocketUrl)
-      callback(null, isExplanation ? { origin: '*', methods: ['POST'] } : { origin, methods: ['GET', 'POST', 'PATCH', 'DELETE'] })
+      callback(null, isExplanation ? { origin: '*', methods: ['POST'] } : { origin, methods: ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'] })
     }
   })
   await app.register(rateLimit, { global: false })

@@ -31,6 +31,18 @@ t.test('CORS_ORIGINS=* allows every origin', async (t) => {
   t.equal(await outcome(t, url, { token: tokenFor(1), headers: { origin: 'https://any.example.com' } }), '101')
 })
 
+t.test('a page on a configured origin may call the routes of every method', async (t) => {
+  const origin = 'https://admin.example.com'
+  const { app, url } = await build(t, { env: { CORS_ORIGINS: origin } })
+  // Browsers send HEAD without asking the server first.
+  const methods = new Set(app.contract().routes.map(({ method }) => method)).difference(new Set(['HEAD']))
+  t.ok(methods.has('PUT'))
+  const { headers } = await fetch(`${url}/admin/rooms/r1/roles/1`, { method: 'OPTIONS', headers: { origin, 'access-control-request-method': 'PUT', 'access-control-request-headers': 'authorization,content-type' } })
+  t.equal(headers.get('access-control-allow-origin'), origin)
+  const allowed = headers.get('access-control-allow-methods')?.split(', ')
+  for (const method of methods) t.ok(allowed?.includes(method), method)
+})
+
 t.test('the Host header may contain the default port and capital letters', async (t) => {
   const { url } = await build(t)
   const from = (origin: string, host: string) => outcome(t, url, { token: tokenFor(1), headers: { origin, host } })
