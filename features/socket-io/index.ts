@@ -63,8 +63,9 @@ function allowPages ({ headers: { origin } }: IncomingMessage, response: ServerR
 async function createMapping (app: FeatureInstance): Promise<Mapping> {
   const { SocketIoLink } = await import('./link.ts')
   const { WS_MAX_QUEUE_BYTES: maxQueueBytes } = app.config
-  const identities = new WeakMap<Client, Identity>()
-  const addresses = new WeakMap<Client['conn'], string>()
+  // A client may be identified by one generation of the feature, and get its session from the next one.
+  const identities = app.keep('identities', () => new WeakMap<Client, Identity>())
+  const addresses = app.keep('addresses', () => new WeakMap<Client['conn'], string>())
 
   /**
    * Logs and counts a rejected client.

@@ -121,9 +121,9 @@ export default fp(async function sockets (app) {
 
   const accept: Sockets['accept'] = (ws, request, identity, { face = jsonFace, owner, reader, opened } = {}) => {
     const link = new WebSocketLink(ws, request.socket, webSocketLimits)
+    const session = start({ identity, face: overWebSocket(face), link, reader, connected: true, onEnd: () => open.dec() }, owner)
     open.inc()
     total.inc()
-    const session = start({ identity, face: overWebSocket(face), link, reader, connected: true, onEnd: () => open.dec() }, owner)
     opened?.(session)
     link.attach(session)
     ws.once('close', (code) => countClose(session, code))
@@ -138,9 +138,7 @@ export default fp(async function sockets (app) {
 
   /** Opens a session over a feature's own transport. */
   function openLinked<F> ({ identity, face, link }: Extract<OpenOptions<F>, { link: Link<F> }>, onEnd: (session: Session) => void, owner: string | undefined): Session {
-    open.inc()
-    total.inc()
-    return start({
+    const session = start({
       identity,
       face: overLink(face) as Face<F>,
       link,
@@ -151,6 +149,9 @@ export default fp(async function sockets (app) {
         onEnd(session)
       }
     }, owner)
+    open.inc()
+    total.inc()
+    return session
   }
 
   function openSession<F> (options: OpenOptions<F>, owner?: string): Session {

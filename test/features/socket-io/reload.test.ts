@@ -21,6 +21,25 @@ t.test('an event is encoded once for clients from before and after a reload', as
   t.match([await before.ask('room:join', { roomId: 'r1' }), await after.ask('room:join', { roomId: 'r1' })], [{ success: true }, { success: true }])
 })
 
+t.test('a client that is logging in during a reload stays connected', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,socket-io' } })
+  const { directory } = server.app
+  const [reached, reloaded] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  const { sessionsOf } = directory
+  directory.sessionsOf = async (userKey) => {
+    reached.resolve()
+    await reloaded.promise
+    return await sessionsOf(userKey)
+  }
+  const entering = enter(t, server.url, 1)
+  await reached.promise
+  t.match(await server.admin('POST', '/admin/features/socket-io/reload'), { status: 200, body: { generation: 2 } })
+  reloaded.resolve()
+  const client = await entering
+  t.match(await client.ask('room:join', { roomId: 'r1' }), { success: true })
+  t.same(client.disconnects, [])
+})
+
 t.test('disabling the feature closes its path and disconnects only its clients, which reconnect when it is enabled again', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,socket-io' } })
   const native = await server.connect(1, { face: 'native' })

@@ -144,6 +144,16 @@ t.test('sessions count towards MAX_CONNECTIONS; a full or draining server reject
   t.equal(await draining, 'empty')
 })
 
+t.test('a connection for which no session can be opened does not count as open', async (t) => {
+  const { server } = await scene(t)
+  const link = { open: true, queuedBytes: 0, bytesOf: () => 0, write: () => true, close () {}, terminate () {} }
+  const face = { name: 'none', parse: () => undefined, event: () => undefined, reply: () => undefined }
+  t.throws(() => server.app.sockets.open({ identity: undefined as never, face, link }))
+  const ada = await server.connect(1)
+  t.match(await (await fetch(`${server.url}/metrics`)).text(), /^flylive_socket_connections 1$/m)
+  await ada.close()
+})
+
 t.test('the server closes sessions at shutdown', async (t) => {
   const { server, haunt } = await scene(t)
   const ghost = await haunt(2)
