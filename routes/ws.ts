@@ -3,7 +3,7 @@ import type { FastifyPluginAsync, FastifyReply, FastifyRequest } from 'fastify'
 import { guest, maxOriginLength } from '../plugins/connections/admission.ts'
 import { NotFound, toWire, UpgradeRequired } from '../plugins/errors/codes.ts'
 import { sendError } from '../plugins/errors/index.ts'
-import type { Identity, User } from '../plugins/connections/session.ts'
+import type { Identity, Session, User } from '../plugins/connections/session.ts'
 import { webSocketUrl } from '../plugins/gate/index.ts'
 
 /**
@@ -15,6 +15,8 @@ import { webSocketUrl } from '../plugins/gate/index.ts'
 export default (async function ws (app) {
   const { admission } = app.sockets
   const identities = new WeakMap<object, Identity>()
+  /** The path on which each session was opened. */
+  const paths = new WeakMap<Session, string>()
   const refused = app.metrics.counter('flylive_socket_refused_total', 'Connections rejected before the upgrade, by code', ['code'])
 
   /**
@@ -37,6 +39,13 @@ export default (async function ws (app) {
     const auth = app.features.getFeature('auth')
     return auth ? await auth.authenticate(request, verified) : guest(app)
   }
+
+  /** Closes a session if no feature serves its path any more, because nobody would handle the session's frames. */
+  function closeIfWithdrawn (session: Session): void {
+    const path = paths.get(session)
+    if (path !== undefined && !app.gate.accepts(path)) session.close('SHUTTING_DOWN')
+  }
+  app.hooks.on('feature:loaded', () => { for (const session of app.sockets.all()) closeIfWithdrawn(session) })
 
   /** Sends the response to a rejected request. If the request is an upgrade, logs and counts the rejection. */
   function sendRefusal (error: Error, request: FastifyRequest, reply: FastifyReply): FastifyReply {
@@ -70,10 +79,20 @@ export default (async function ws (app) {
       admission.arrived(request.raw.socket)
       const identity = identities.get(request.raw) as Identity
       const entrance = app.gate.entranceOf(request.raw)
-      app.sockets.accept(socket, request.raw, identity, entrance && {
+      if (!entrance) {
+        app.sockets.accept(socket, request.raw, identity)
+        return
+      }
+      const { path } = entrance
+      // Look up the handlers when they are called, because a reload of the feature replaces them.
+      const current = () => app.gate.connectionPathOf(path)
+      const session = app.sockets.accept(socket, request.raw, identity, {
         ...entrance,
-        ...(entrance.receive && { reader: (session, data, isBinary) => app.gate.receiverOf(entrance.path)?.(session, data, isBinary) })
+        opened: (session) => current()?.opened?.(session),
+        ...(entrance.receive && { reader: (session, data, isBinary) => current()?.receive?.(session, data, isBinary) })
       })
+      paths.set(session, path)
+      closeIfWithdrawn(session)
     }
   })
 

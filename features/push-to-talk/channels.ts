@@ -6,8 +6,12 @@ import { roomOf } from './membership.ts'
 import type { Rtp } from './rtp.ts'
 import { maxOpusBytes, sentLevelExtensionId, sentPayloadType } from './rtp-messages.ts'
 import type { Channel, CurrentTalk, NativeVoice, Radio, State, TalkInjection } from './state.ts'
+import { createSubscriptions } from './subscriptions.ts'
 
-/** How long an unused channel stays open on this server, in milliseconds. */
+/**
+ * How long an unused channel stays open on this server, in milliseconds. A draining server closes unused channels at
+ * once, because the drain ends when no sessions are left, and each open channel has a session.
+ */
 const lingerMs = 30_000
 /**
  * A talk on another server counts as lost after this time without audio, in milliseconds. Either that server was
@@ -54,8 +58,8 @@ export interface Channels {
   hasNatives (channel: Channel): boolean
   /** Reopens the rooms of channels in use, closes unused channels and ends lost talks. Called about once per second. */
   check (now: number): void
-  /** Subscribes to the messages of all open channels. */
-  subscribe (): Promise<void>
+  /** Subscribes to the messages of all open channels. Called when this generation becomes the running generation. */
+  takeOver (): void
   unsubscribe (): Promise<void>
 }
 
@@ -71,17 +75,17 @@ export interface ChannelsOptions {
 
 export function createChannels (app: FeatureInstance, { state, generation, delivery, rtp, removed }: ChannelsOptions): Channels {
   const { bus, clock, log, messages, nodeId, rooms, sfu, sockets } = app
-  const handlers = new Map<string, (text: string) => void>()
+  const subscriptions = createSubscriptions(app, {
+    state,
+    generation,
+    topicOf,
+    receive (key, text) {
+      const channel = state.channels.get(key)
+      if (channel) receive(channel, JSON.parse(text) as ChannelMessage)
+    }
+  })
 
   const publish: Channels['publish'] = async ({ key }, message) => await bus.publish(topicOf(key), JSON.stringify(message))
-
-  function subscribeTo (channel: Channel): Promise<void> {
-    const handler = (text: string) => {
-      if (state.inService === generation) receive(channel, JSON.parse(text) as ChannelMessage)
-    }
-    handlers.set(channel.key, handler)
-    return bus.subscribe(topicOf(channel.key), handler)
-  }
 
   /** @returns the sessions of the native clients on this server that are in the channel's room */
   function nativesOf ({ roomId, gateway }: Channel): Session[] {
@@ -262,7 +266,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
       idleSince: undefined
     }
     state.channels.set(key, channel)
-    channel.ready = subscribeTo(channel).then(() => openRoom(channel)).finally(() => { channel.ready = undefined })
+    channel.ready = state.subscribeToChannel(key).then(() => openRoom(channel)).finally(() => { channel.ready = undefined })
     channel.ready.catch((err: unknown) => log.warn({ err, roomId: channel.roomId }, "failed to open a channel's room"))
     return channel
   }
@@ -272,9 +276,7 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
     endInjection(channel)
     channel.tap?.close()
     channel.gateway?.end()
-    const handler = handlers.get(channel.key)
-    handlers.delete(channel.key)
-    if (handler) bus.unsubscribe(topicOf(channel.key), handler)
+    subscriptions.remove(channel.key)
   }
 
   function follow (channel: Channel): void {
@@ -322,16 +324,14 @@ export function createChannels (app: FeatureInstance, { state, generation, deliv
           continue
         }
         channel.idleSince ??= now
-        if (now - channel.idleSince >= lingerMs && !channel.ready) close(channel)
+        if ((app.drain.draining || now - channel.idleSince >= lingerMs) && !channel.ready) close(channel)
       }
     },
-    async subscribe () {
-      await Promise.all(state.channels.values().map(subscribeTo))
+    takeOver () {
+      state.subscribeToChannel = subscriptions.add
+      for (const key of state.channels.keys()) subscriptions.add(key)
     },
-    async unsubscribe () {
-      await Promise.all([...handlers].map(async ([key, handler]) => await bus.unsubscribe(topicOf(key), handler)))
-      handlers.clear()
-    }
+    unsubscribe: subscriptions.close
   }
 }
 

@@ -28,7 +28,8 @@ export default defineFeature(async function pushToTalk (app, settings) {
   const { hooks, jobs, log, messages } = app
   messages.events(events)
   const service = createService(app, settings)
-  await service.start()
+  // Register this hook first, because the feature may fail to start below.
+  app.addHook('onClose', service.close)
 
   app.gate.upgrade(settings.path, {
     face,
@@ -41,6 +42,7 @@ export default defineFeature(async function pushToTalk (app, settings) {
   })
   hooks.on('session:close', service.closed)
   hooks.on('feature:loaded', (name) => { if (name === 'push-to-talk') service.takeOver() })
+  hooks.on('feature:disabled', (name) => { if (name === 'push-to-talk') service.disabled() })
 
   hooks.on('room:admit', async (roomId, session) => {
     const admission = await service.admit(roomId, session)
@@ -68,6 +70,5 @@ export default defineFeature(async function pushToTalk (app, settings) {
   for (const timer of timers) timer.unref()
   app.addHook('onClose', async () => {
     for (const timer of timers) clearInterval(timer)
-    await service.close()
   })
 }, { name: 'push-to-talk', dependencies: ['gate', 'rooms', 'sfu', 'sockets', 'kv', 'cluster', 'jobs', 'blobs'], config })

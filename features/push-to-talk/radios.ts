@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { findTextIssue } from 'flylive-audio-server/feature'
+import { findTextIssue, z } from 'flylive-audio-server/feature'
 import type { FeatureInstance, Session, UserId } from 'flylive-audio-server/feature'
 import { channelsIn, isChannel } from './membership.ts'
 import type { Membership } from './membership.ts'
@@ -10,7 +10,8 @@ import type { Devices } from './devices.ts'
 import { channelKey, channelTypes, decodeFrame, encodeFrame, messageTypes, plainText, textOf } from './frames.ts'
 import type { Frame } from './frames.ts'
 import type { LoggedMessage, MessageLog } from './log.ts'
-import type { QueuedFrame, Radio, State } from './state.ts'
+import { storeMs } from './state.ts'
+import type { QueuedFrame, Radio, ReceivedMessage, State } from './state.ts'
 import { boundBytes } from './talks.ts'
 import type { Talks } from './talks.ts'
 import type { RadioClaims } from './token.ts'
@@ -28,6 +29,15 @@ const replayWaitMs = 500
  * Maximum time until a server detects a broken connection, in milliseconds. Messages sent in this time may be lost.
  */
 const unnoticedMs = 60_000
+/** The time up to which a user has received all messages, in epoch milliseconds, and the ids of later messages. */
+const seenMessages = z.object({ at: z.number(), received: z.array(z.string()) })
+
+/** @param stored the stored text; earlier versions stored only the time */
+function parseSeen (stored = '0'): { at: number, received: ReadonlySet<string> } {
+  const value = JSON.parse(stored) as unknown
+  const { at, received } = typeof value === 'number' ? { at: value, received: [] } : seenMessages.parse(value)
+  return { at, received: new Set(received) }
+}
 
 /** Reasons for dropping a frame: the values of the `reason` label of flylive_ptt_frames_dropped_total. */
 const dropReasons = ['malformed', 'no_floor', 'ignored', 'overflow', 'rate_limited'] as const
@@ -69,7 +79,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
   const received = metrics.counter('flylive_ptt_frames_received_total', 'Frames from radios')
   const dropped = metrics.counter('flylive_ptt_frames_dropped_total', 'Dropped frames from radios, by reason (malformed, no_floor, ignored, overflow, rate_limited)', ['reason'])
   for (const reason of dropReasons) dropped.inc({ reason }, 0)
-  /** For each user, the time (in epoch milliseconds) up to which the user has received all messages. */
+  /** For each user, which messages the user has received: a {@link seenMessages}. */
   const seen = kv.namespace('push-to-talk:seen')
   const seenTtlMs = settings.offlineSeconds * 1000
   /**
@@ -79,38 +89,39 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
   const sentMessages = new Map<string, { since: number, count: number }>()
   const drop = (reason: DropReason) => { dropped.inc({ reason }) }
 
-  /** Stores that a user has received all messages up to the time `at`. */
-  function see ({ userId, userKey }: Radio, at = clock.now()): void {
-    seen.set(userKey, String(at), { ttlMs: seenTtlMs }).catch((err: unknown) => log.debug({ err, userId }, 'failed to store which messages a user has received'))
+  /** Stores that a user has received all messages up to the time `at`, and the later messages in `received`. */
+  function see ({ userId, userKey }: Radio, at: number, received: readonly ReceivedMessage[] = []): void {
+    seen.set(userKey, JSON.stringify({ at, received: received.map(({ messageId }) => messageId) }), { ttlMs: seenTtlMs }).catch((err: unknown) => log.debug({ err, userId }, 'failed to store which messages a user has received'))
   }
 
   /**
    * Sends the private messages that the user has missed and, if the user has been connected before, also the missed
    * channel messages. Then sends the messages that arrived during the replay.
    */
-  async function replay (radio: Radio, seenAt: string | undefined): Promise<void> {
-    const since = Number(seenAt ?? 0)
-    const targets = [`u:${radio.userKey}`, ...(seenAt === undefined ? [] : [...radio.channels].map((key) => `g:${key}`))]
+  async function replay (radio: Radio, stored: string | undefined): Promise<void> {
+    const { at: since, received } = parseSeen(stored)
+    const readAt = clock.now()
+    const targets = [`u:${radio.userKey}`, ...(stored === undefined ? [] : [...radio.channels].map((key) => `g:${key}`))]
     const missed = (await messageLog.read(targets)).flat()
-      .filter(({ at, fromKey }) => at > since && fromKey !== radio.userKey)
+      .filter(({ at, fromKey, messageId }) => at > since && fromKey !== radio.userKey && !received.has(messageId))
       .sort((a, b) => a.at - b.at)
     const sent = new Set<string>()
     for (const { frame, messageId } of missed) {
       while (radio.session.open && radio.session.queuedBytes > maxReplayBytes) await delay(replayPollMs)
       sent.add(messageId)
-      delivery.write(radio, Buffer.from(frame, 'base64'))
+      delivery.write(radio, Buffer.from(frame, 'base64'), messageId)
     }
     if (!radio.session.open) return
     release(radio, sent)
     radio.isCaughtUp = true
-    see(radio)
+    see(radio, readAt - storeMs, radio.received)
   }
 
   /** Sends the messages that arrived during the replay, except those in `sent`. */
   function release (radio: Radio, sent?: ReadonlySet<string>): void {
     const held = radio.held ?? []
     radio.held = undefined
-    for (const { event, messageId } of held) if (sent?.has(messageId) !== true) radio.session.write(event)
+    for (const { event, messageId } of held) if (sent?.has(messageId) !== true) delivery.writeEvent(radio, event, messageId)
   }
 
   async function connect (radio: Radio): Promise<void> {
@@ -265,7 +276,7 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
       const { claims, user: { id: userId } } = session.identity
       const { deviceId } = claims as RadioClaims
       const radio: Radio = {
-        session, userId, userKey: session.userKey, deviceId, channels: new Set(), queue: [], isBusy: true, held: [], isCaughtUp: false, talk: undefined, cut: undefined, lastMessageAt: 0
+        session, userId, userKey: session.userKey, deviceId, channels: new Set(), queue: [], isBusy: true, held: [], isCaughtUp: false, received: [], talk: undefined, cut: undefined, lastMessageAt: 0
       }
       state.radios.set(session.id, radio)
       const ofUser = state.users.get(radio.userKey) ?? new Set()
@@ -292,8 +303,10 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
       users.remove(userKey)
       // A radio that has not received all missed messages receives all of them again after it reconnects.
       if (!radio.isCaughtUp) return
-      const mayLackMessages = session.isLost || session.endedFor === 'TOO_SLOW'
-      see(radio, clock.now() - (mayLackMessages ? unnoticedMs : 0))
+      // If the server closed the session, it does not wait to see whether the connection still works.
+      const mayBeBroken = session.isLost || session.endedFor !== undefined
+      if (mayBeBroken) see(radio, clock.now() - unnoticedMs)
+      else see(radio, clock.now() - storeMs, radio.received)
     },
     receive ({ id }, data, isBinary) {
       const radio = state.radios.get(id)

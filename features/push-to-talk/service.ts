@@ -80,18 +80,30 @@ export function createService (app: FeatureInstance, settings: Settings) {
   }
 
   return {
-    /** Subscribes to the messages of the channels and users that the previous generation served. */
-    async start () {
-      if (state.inService === undefined) state.inService = generation
-      await Promise.all([channels.subscribe(), users.subscribe()])
-    },
-    /** Called when this generation of the feature becomes the running generation. */
+    /**
+     * Called when this generation of the feature becomes the running generation. The previous generation keeps its
+     * subscriptions until it is closed, so no message is lost.
+     */
     takeOver () {
       state.inService = generation
+      channels.takeOver()
+      users.takeOver()
       state.voicesChanged = voicesChanged
       rtp.receive = talks.nativePacket
       // Native clients may have joined the rooms of channels before the feature was enabled.
       for (const { roomId } of rooms.local()) openFor(roomId)
+    },
+    /**
+     * Called when the feature is being disabled. The sessions end after this call, but the feature's hooks are not
+     * called then.
+     */
+    disabled () {
+      for (const { session } of state.radios.values()) {
+        session.close('SHUTTING_DOWN')
+        radios.closed(session)
+      }
+      for (const channel of state.channels.values()) talks.nativesChanged(channel, new Map())
+      state.inService = undefined
     },
     opened: radios.opened,
     closed: radios.closed,

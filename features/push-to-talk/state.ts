@@ -1,7 +1,7 @@
 import type { Injection, OutgoingEvent, Session, Tap, UserId } from 'flylive-audio-server/feature'
 import type { Frame } from './frames.ts'
 
-// The feature's in-memory state, which survives reloads. The running generation of the feature sets `voicesChanged`.
+// The feature's in-memory state, which survives reloads. The running generation of the feature sets its functions.
 
 /** A connected radio. */
 export interface Radio {
@@ -18,6 +18,8 @@ export interface Radio {
   held: HeldMessage[] | undefined
   /** True once all missed messages have been sent to the radio. */
   isCaughtUp: boolean
+  /** The messages that the server has written to the radio in the last {@link storeMs}, oldest first. */
+  received: ReceivedMessage[]
   talk: Talk | undefined
   /**
    * The target of the radio's last talk if the talk was ended because it was too long; otherwise undefined. The server
@@ -26,6 +28,18 @@ export interface Radio {
   cut: string | undefined
   /** The time in the id of the radio's last message, in epoch milliseconds. */
   lastMessageAt: number
+}
+
+/**
+ * Maximum time from the `at` of a message until the message arrives at the recipients' radios, in milliseconds. Most of
+ * this time is the time that the store takes.
+ */
+export const storeMs = 5000
+
+export interface ReceivedMessage {
+  messageId: string
+  /** When the message was written, in epoch milliseconds. */
+  at: number
 }
 
 export interface QueuedFrame {
@@ -149,8 +163,17 @@ export interface State {
   readonly delayed: Set<DelayedFrame>
   /** The sessions whose own login message has arrived from the bus; see `fromServer` in `radios.ts`. */
   readonly announced: WeakSet<Session>
-  /** The running generation of the feature. Other generations ignore messages. */
+  /**
+   * The running generation of the feature; undefined if the feature is not enabled. Other generations ignore messages.
+   */
   inService: symbol | undefined
+  /**
+   * Subscribes to the messages of a channel. An earlier generation that still finishes its calls may open a channel, so
+   * it must use this function instead of its own subscriptions, which it is about to end.
+   */
+  subscribeToChannel: (key: string) => Promise<void>
+  /** Like {@link subscribeToChannel}, for the messages for a user. */
+  subscribeToUser: (userKey: string) => Promise<void>
   /** Called when the producers that a channel's tap follows have changed, and when the tap opens or closes. */
   voicesChanged: (channel: Channel) => void
 }
@@ -164,5 +187,7 @@ export const createState = (): State => ({
   delayed: new Set(),
   announced: new WeakSet(),
   inService: undefined,
+  async subscribeToChannel () {},
+  async subscribeToUser () {},
   voicesChanged () {}
 })

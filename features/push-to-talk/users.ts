@@ -1,6 +1,7 @@
 import { userKeyOf } from 'flylive-audio-server/feature'
 import type { FeatureInstance, UserId } from 'flylive-audio-server/feature'
 import type { State } from './state.ts'
+import { createSubscriptions } from './subscriptions.ts'
 
 /**
  * A message about a user, sent to all servers to which the user's radios are connected. All of these servers receive
@@ -14,11 +15,15 @@ export type UserMessage =
 
 /** Exchanges messages about radio users between servers. */
 export interface Users {
-  /** Subscribes to the messages for a user who has a radio on this server. */
+  /**
+   * Subscribes to the messages for a user who has a radio on this server. If a newer generation of the feature is
+   * running, that generation subscribes.
+   */
   add (userKey: string): Promise<void>
   remove (userKey: string): void
   publish (user: UserId, message: UserMessage): Promise<boolean>
-  subscribe (): Promise<void>
+  /** Subscribes to the messages for all users. Called when this generation becomes the running generation. */
+  takeOver (): void
   unsubscribe (): Promise<void>
 }
 
@@ -30,34 +35,17 @@ export interface UsersOptions {
   receive (userKey: string, message: UserMessage): void
 }
 
-export function createUsers ({ bus }: Pick<FeatureInstance, 'bus'>, { state, generation, receive }: UsersOptions): Users {
-  const handlers = new Map<string, (text: string) => void>()
-
-  async function add (userKey: string): Promise<void> {
-    if (handlers.has(userKey)) return
-    const handler = (text: string) => {
-      if (state.inService === generation) receive(userKey, JSON.parse(text) as UserMessage)
-    }
-    handlers.set(userKey, handler)
-    await bus.subscribe(topicOf(userKey), handler)
-  }
-
-  function remove (userKey: string): void {
-    const handler = handlers.get(userKey)
-    handlers.delete(userKey)
-    if (handler) bus.unsubscribe(topicOf(userKey), handler)
-  }
+export function createUsers (app: Pick<FeatureInstance, 'bus'>, { state, generation, receive }: UsersOptions): Users {
+  const subscriptions = createSubscriptions(app, { state, generation, topicOf, receive: (userKey, text) => receive(userKey, JSON.parse(text) as UserMessage) })
 
   return {
-    add,
-    remove,
-    publish: async (user, message) => await bus.publish(topicOf(userKeyOf(user)), JSON.stringify(message)),
-    async subscribe () {
-      await Promise.all(state.users.keys().map(add))
+    add: (userKey) => state.subscribeToUser(userKey),
+    remove: subscriptions.remove,
+    publish: async (user, message) => await app.bus.publish(topicOf(userKeyOf(user)), JSON.stringify(message)),
+    takeOver () {
+      state.subscribeToUser = subscriptions.add
+      for (const userKey of state.users.keys()) subscriptions.add(userKey)
     },
-    async unsubscribe () {
-      await Promise.all([...handlers].map(async ([userKey, handler]) => await bus.unsubscribe(topicOf(userKey), handler)))
-      handlers.clear()
-    }
+    unsubscribe: subscriptions.close
   }
 }

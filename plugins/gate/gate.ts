@@ -39,7 +39,10 @@ export interface ConnectionPath {
    * Default: `msab.v1`.
    */
   subprotocol?: string | ((offered: readonly string[]) => string | undefined)
-  /** Called after a session opens on this path, before its first frame is handled. */
+  /**
+   * Called after a session opens on this path, before its first frame is handled. If the feature is reloaded while a
+   * client connects, the new generation's function is called.
+   */
   opened?: (session: Session) => void
   /**
    * Handles the frames of the path's sessions. If `receive` is set, the face (message format) does not parse the
@@ -76,7 +79,8 @@ export interface GateRegistrar {
    */
   http (prefix: string, handler: HttpHandler, options?: HttpPathOptions): void
   /**
-   * Accepts upgrades at exactly this path.
+   * Accepts upgrades at exactly this path. If a reload of the feature removes the path, the server closes the path's
+   * sessions with SHUTTING_DOWN.
    *
    * @throws if the path is taken
    */
@@ -156,8 +160,11 @@ export interface Gate {
   upgrade (request: IncomingMessage, socket: Duplex, head: Buffer): void
   /** @returns the path on which the connection was opened; undefined if the connection did not come through the gate */
   entranceOf (request: IncomingMessage): Entrance | undefined
-  /** @returns the current owner's frame handler for the path; undefined if there is none */
-  receiverOf (path: string): ConnectionPath['receive']
+  /**
+   * @returns the current owner's handlers for the path; undefined if nobody claims the path, or if its owner handles
+   *   upgrades itself
+   */
+  connectionPathOf (path: string): ConnectionPath | undefined
   /** Whether upgrades at a path are currently accepted. */
   accepts (path: string): boolean
 }
@@ -236,9 +243,9 @@ export function createGate (log: FastifyBaseLogger, webSocketUrl: string): Gate 
       }
     },
     entranceOf: (request) => entrances.get(request),
-    receiverOf (path) {
+    connectionPathOf (path) {
       const claim = upgrades.get(path)?.claim
-      return claim?.handle ? undefined : claim?.receive
+      return claim?.handle ? undefined : claim
     },
     accepts: (path) => upgrades.has(path)
   }

@@ -8,7 +8,7 @@ import { createGate, createGateRecorder } from './gate.ts'
 import type { Gate, GateRegistrar, PathOwner } from './gate.ts'
 
 /** The gate API for the kernel: registers the kernel's own paths and installs the paths of features. */
-export interface KernelGate extends GateRegistrar, Pick<Gate, 'webSockets' | 'install' | 'entranceOf' | 'receiverOf' | 'accepts'> {
+export interface KernelGate extends GateRegistrar, Pick<Gate, 'webSockets' | 'install' | 'entranceOf' | 'connectionPathOf' | 'accepts'> {
   /** The kernel's own paths and routes. */
   kernel (): PathOwner
 }
@@ -82,7 +82,7 @@ export default fp(async function gatePlugin (app) {
     },
     install: gate.install,
     entranceOf: gate.entranceOf,
-    receiverOf: gate.receiverOf,
+    connectionPathOf: gate.connectionPathOf,
     accepts: gate.accepts,
     kernel: () => ({ name: 'the server itself', paths: recorder.table, routes })
   } satisfies KernelGate)

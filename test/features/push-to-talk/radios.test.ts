@@ -1,5 +1,6 @@
 import t from 'tap'
 import { build, onBothStores, tokenFor } from '../../support/build.ts'
+import type { TestServer } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
 import { connectRadio, radioToken } from '../../support/radio.ts'
 import type { RadioOptions } from '../../support/radio.ts'
@@ -9,6 +10,14 @@ import { createSigner } from 'fast-jwt'
 const packet = Buffer.from([0xf8, 0xff, 0xfe])
 const env = { FEATURES: 'auth,push-to-talk' }
 const inFive: RadioOptions = { claims: { channelIds: [5] } }
+
+/** Waits until the server stores a new time up to which a user has received all messages, then returns the time. */
+async function nextSeen ({ app }: TestServer, userId: number, previous?: string): Promise<string> {
+  return await until(async () => {
+    const value = await app.kv.namespace('push-to-talk:seen').get(String(userId))
+    return value !== undefined && value !== previous && value
+  })
+}
 
 t.test('accepts valid tokens in headers and in subprotocols, and rejects invalid ones with 401', async (t) => {
   const { url } = await build(t, { env })
@@ -176,6 +185,54 @@ t.test('sends all missed messages, and repeats those that a broken connection ma
   await until(() => server.app.sockets.size === 1)
   const again = await connectRadio(t, server.url, 2)
   t.same(await again.next(17), text, 'the repeated message has the same id')
+})
+
+t.test('sends a message again if its recipient disconnects while the message is being stored', async (t) => {
+  const server = await build(t, { env })
+  const ada = await connectRadio(t, server.url, 1)
+  const bob = await connectRadio(t, server.url, 2)
+  const seen = await nextSeen(server, 2)
+  const log = server.app.kv.namespace('push-to-talk:log')
+  const { set } = log
+  const [storing, mayStore] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  log.set = async (...args) => {
+    storing.resolve()
+    await mayStore.promise
+    await set(...args)
+  }
+  ada.send(1, 17, 1, 2, 'hello')
+  await storing.promise
+  await bob.close()
+  await nextSeen(server, 2, seen)
+  mayStore.resolve()
+  await ada.next(22)
+  t.match((await (await connectRadio(t, server.url, 2)).next(17))[4], /hello/)
+})
+
+t.test('sends messages again if the server has closed a connection that may have been broken', async (t) => {
+  const server = await build(t, { env })
+  const ada = await connectRadio(t, server.url, 1)
+  for (const [userId, reason] of [[2, 'TOKEN_EXPIRED'], [3, 'REPLACED']] as const) {
+    const bob = await connectRadio(t, server.url, userId)
+    const seen = await nextSeen(server, userId)
+    bob.ws.pause()
+    ada.send(1, 17, 1, userId, 'hello')
+    await ada.next(22)
+    const { now } = server.app.clock
+    Object.assign(server.app.clock, { now: () => now() + 30_000 })
+    for (const session of server.app.sockets.ofUser(String(userId))) session.close(reason)
+    await nextSeen(server, userId, seen)
+    bob.ws.terminate()
+    t.match((await (await connectRadio(t, server.url, userId)).next(17))[4], /hello/, reason)
+  }
+})
+
+t.test('a drain ends soon after the last radio has left', async (t) => {
+  const server = await build(t, { env })
+  const ada = await connectRadio(t, server.url, 1, inFive)
+  const drained = server.app.drain.begin(20)
+  await ada.close()
+  t.equal(await drained, 'empty')
 })
 
 t.test('follows membership updates from the backend, and lets users join channels on their own', async (t) => {

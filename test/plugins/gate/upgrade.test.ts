@@ -175,6 +175,21 @@ t.test('a reload keeps connections and swaps the path', async (t) => {
   t.equal(server.app.sockets.size, 2)
 })
 
+t.test('a reload that removes a path closes only the connections on this path', async (t) => {
+  const { server, folder, open, admin } = await scene(t)
+  const { ws } = await open('/own?user=7')
+  const kept = await open('/native', [], { authorization: `Bearer ${tokenFor(2)}` })
+  const closed = once(ws, 'close') as Promise<[number, Buffer]>
+  folder.write('paths', { 'index.ts': paths('second').replace("'/own'", "'/other'") })
+  t.equal((await admin('paths/reload')).status, 200)
+  await until(() => ws.readyState === ws.CLOSED)
+  const [code, reason] = await closed
+  t.same([code, String(reason)], [1001, 'SHUTTING_DOWN'])
+  t.equal((await upgrade(t, server.url, '/own?user=7')).status, 404)
+  kept.ws.send(JSON.stringify({ id: 5, type: 'user:getRoom', data: { userId: 1 } }))
+  await until(() => kept.frames.some(({ id }) => id === 5))
+})
+
 t.test('disabling a feature withdraws its paths and closes only their connections', async (t) => {
   const { server, open, admin } = await scene(t)
   const ada = await server.connect(1)
