@@ -3,7 +3,7 @@ import type { types } from 'mediasoup-client'
 import { createBackoff } from './backoff.ts'
 import type { Connection } from './connection.ts'
 import { Emitter } from './emitter.ts'
-import { asMediaError, codeOf, isDisconnect, mayPass, RequestError } from './errors.ts'
+import { asMediaError, codeOf, isDisconnect, mayPass, RequestError, retryAfterOf } from './errors.ts'
 import { RemoteTracks } from './remote-tracks.ts'
 import type { Reception, RemoteAudio, RemoteProducer } from './remote-tracks.ts'
 import { MediaTransports, TransportsClosed } from './media-transports.ts'
@@ -152,9 +152,13 @@ export class RoomAudio extends Emitter<AudioEvents> {
   #mixTimer: ReturnType<typeof setTimeout> | undefined
   #transports: MediaTransports | undefined
   #previous: PreviousTransports | undefined
+  /** Ids of the producers that the last closed transports may have left on the server. */
+  #remaining: ReadonlyMap<AudioSource, string> = new Map()
   /** Statistics from the previous `quality()` call. */
   #sample: QualitySample = firstSample(0)
   #timer: ReturnType<typeof setTimeout> | undefined
+  /** Calls `#sync()` again after the server has limited a request. */
+  #syncTimer: ReturnType<typeof setTimeout> | undefined
   #connectTimer: ReturnType<typeof setTimeout> | undefined
   /** While the state is `on`, this timer limits how long the send transport may take to connect. */
   #sendTimer: ReturnType<typeof setTimeout> | undefined
@@ -358,6 +362,13 @@ export class RoomAudio extends Emitter<AudioEvents> {
     this.#open()
   }
 
+  /** Called with each later join reply in the same room. The credentials for the TURN servers in older replies expire. */
+  renewed ({ iceServers }: JoinReply): void {
+    if (!this.#room || !iceServers) return
+    this.#iceServers = iceServers as RTCIceServer[]
+    this.#transports?.updateIceServers(this.#iceServers)
+  }
+
   /** Called with a new join reply after the `mix` feature is turned on. */
   mixed ({ mix }: JoinReply): void {
     if (this.#room) this.#recommendMix(mix?.recommended === true)
@@ -482,6 +493,8 @@ export class RoomAudio extends Emitter<AudioEvents> {
   #withdraw (source: AudioSource, why: Error): void {
     const publication = this.#publications.get(source)
     this.#publications.delete(source)
+    // During a move, the previous transports still send the track.
+    this.#previous?.transports.discard(source)
     publication?.withdraw(why)
   }
 
@@ -620,6 +633,8 @@ export class RoomAudio extends Emitter<AudioEvents> {
 
   #closeTransports (): void {
     this.#endHandOver()
+    clearTimeout(this.#syncTimer)
+    if (this.#transports) this.#remaining = this.#transports.remaining
     this.#transports?.close()
     this.#transports = undefined
     this.#prepared = false
@@ -653,6 +668,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
       connection: this.#connection,
       device,
       maxBitrates: this.#maxBitrates,
+      remaining: this.#remaining,
       iceServers: this.#iceServers ?? (this.#connection.greeting?.iceServers ?? []) as RTCIceServer[],
       changed: () => { if (transports === this.#transports) this.#update() },
       broken: (error) => this.#broken(transports, error)
@@ -680,7 +696,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
     if (isDisconnect(error)) return
     this.#lastError = error as Error
     this.#setState('connecting', error as Error)
-    this.#timer = setTimeout(() => { this.#open(error as Error) }, this.#backoff.next())
+    this.#timer = setTimeout(() => { this.#open(error as Error) }, Math.max(retryAfterOf(error), this.#backoff.next()))
   }
 
   /**
@@ -698,6 +714,7 @@ export class RoomAudio extends Emitter<AudioEvents> {
 
   async #syncSource (transports: MediaTransports, source: AudioSource): Promise<void> {
     const publication = this.#publications.get(source)
+    const track = publication?.track
     try {
       if (transports.closed) return
       const sitting = this.#permitted
@@ -715,8 +732,16 @@ export class RoomAudio extends Emitter<AudioEvents> {
         this.#sync()
         return
       }
+      // The server limits the requests of a user, but the audio continues, so keep the transports.
+      if (codeOf(cause) === 'RATE_LIMITED') {
+        clearTimeout(this.#syncTimer)
+        this.#syncTimer = setTimeout(() => { this.#sync() }, Math.max(retryAfterOf(cause), this.#backoff.next()))
+        return
+      }
       // If the track ended during the call, for example because the microphone was unplugged, keep the transports.
-      const ended = publication?.track.readyState === 'ended' && codeOf(cause) === undefined
+      const ended = track?.readyState === 'ended' && codeOf(cause) === undefined
+      // The publication replaces the track, and then calls `#sync()`.
+      if (ended && (publication?.isReopening === true || publication?.track !== track)) return
       const error = ended ? new RequestError({ code: 'TRACK_ENDED', message: 'The track has ended' }, { cause }) : cause
       if (mayPass(error) || isDisconnect(error) || codeOf(error) === undefined) return this.#broken(transports, asMediaError(error))
       if (publication === undefined || publication !== this.#publications.get(source)) return

@@ -83,10 +83,11 @@ export interface Handover {
    * that the application receives all events of both connections. The previous connection is closed once its pending
    * requests are answered and `moved` settles.
    *
-   * @param moved a promise that settles when the application no longer needs the previous connection
+   * @param moved called if the move was not cancelled, before the second connection becomes the current connection.
+   *   Returns a promise that settles when the application no longer needs the previous connection
    * @throws RequestError if the move was cancelled, for example because the second connection was lost
    */
-  adopt: (moved?: Promise<void>) => void
+  adopt: (moved?: () => Promise<void> | undefined) => void
 }
 
 /** Close codes after which the client does not reconnect. */
@@ -94,6 +95,11 @@ const finalCodes: { [Code in CloseCodes[keyof CloseCodes]]?: WireError } = {
   4401: { code: 'UNAUTHORIZED', message: 'The token was revoked' },
   4403: { code: 'KICKED', message: 'You were removed from the room' },
   4409: { code: 'REPLACED', message: 'You connected from another device' }
+}
+
+/** @returns the error with which the client stops; undefined if the client reconnects */
+function finalErrorOf (code: number, reason: string): WireError | undefined {
+  return reason === 'TOKEN_EXPIRED' ? undefined : finalCodes[code as keyof typeof finalCodes]
 }
 
 /**
@@ -239,7 +245,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     this.#opening.promise.catch(() => {})
     this.#heartbeat.stop()
     clearTimeout(this.#renewTimer)
-    clearTimeout(this.#moveTimer)
+    this.#cancelMove()
     this.#drop(ws)
     this.#rejectAll({ code: 'CONNECTION_LOST', message: 'Connection lost' })
     this.#named = url
@@ -380,9 +386,12 @@ export class Connection extends Emitter<ConnectionEvents> {
 
   /** Called when the current socket is closed or lost. */
   #ended (ws: WebSocket, code: number, reason: string): void {
-    // The second connection is ready and will replace this connection, unless the second connection fails as well.
-    if (this.#state === 'open' && this.#successor?.isReady() === true) {
-      this.#successor.firstLost = { code, reason }
+    const successor = this.#successor
+    const final = finalErrorOf(code, reason)
+    // The second connection is ready and will replace this connection, unless the second connection fails as well. If
+    // the server closed this connection as replaced, the newer connection may be the client's own second connection.
+    if (this.#state === 'open' && successor?.from === ws && successor.isReady() && (!final || final.code === 'REPLACED')) {
+      successor.firstLost = { code, reason }
       return
     }
     this.#drop(ws)
@@ -457,23 +466,31 @@ export class Connection extends Emitter<ConnectionEvents> {
   /** @throws an error if the second connection or `handover` fails */
   async #move (from: WebSocket, url: string): Promise<void> {
     const token = await this.#fetchToken()
-    const successor = openSuccessor(this.#socketFor(token, url), (frame) => this.#settle(frame as Frame), this.#connectTimeoutMs)
+    // The connection was lost or closed while the token was being fetched.
+    if (from !== this.#ws) return
+    const successor = openSuccessor(from, this.#socketFor(token, url), (frame) => this.#settle(frame as Frame), this.#connectTimeoutMs)
     const { ws, events, ready, lost } = successor
     this.#successor = successor
-    const adopt = (moved?: Promise<void>) => {
+    const checkMoving = () => {
       if (from !== this.#ws || this.#successor !== successor) throw new RequestError({ code: 'CONNECTION_LOST', message: 'Connection lost' })
+    }
+    const adopt = (moved?: () => Promise<void> | undefined) => {
+      checkMoving()
+      const until = moved?.()
       this.#token = token
       this.#named = url === this.#options.url ? undefined : url
       this.#listen(ws)
-      if (moved) this.#keep(from, moved)
+      if (until) this.#keep(from, until)
       this.#retire(from)
       for (const event of events) this.#receive(event as Frame)
     }
     try {
       await ready
+      checkMoving()
       await Promise.race([this.handover?.({ adopt, request: (type, data, apply) => this.#send(ws, type, data, apply) }), lost])
     } finally {
-      this.#successor = undefined
+      // The second server may be shutting down as well, so another move may already have begun.
+      if (this.#successor === successor) this.#successor = undefined
       if (ws !== this.#ws) {
         this.#rejectAll({ code: 'CONNECTION_LOST', message: 'Connection lost' }, ws)
         this.#drop(ws)
@@ -484,6 +501,13 @@ export class Connection extends Emitter<ConnectionEvents> {
         }
       }
     }
+  }
+
+  /** Cancels the move to another server, if there is one, and closes the second connection. */
+  #cancelMove (): void {
+    clearTimeout(this.#moveTimer)
+    this.#successor?.ws.close()
+    this.#successor = undefined
   }
 
   /** Leaves the room on each previous connection that is still open, then closes that connection. */
@@ -545,7 +569,7 @@ export class Connection extends Emitter<ConnectionEvents> {
 
   /** Handles the loss of an open connection. */
   #lost (code: number, reason: string): void {
-    const final = reason === 'TOKEN_EXPIRED' ? undefined : finalCodes[code as keyof typeof finalCodes]
+    const final = finalErrorOf(code, reason)
     // The next connection attempt needs a different token.
     if (reason === 'TOKEN_EXPIRED') this.#refusal = new RequestError({ code: 'UNAUTHORIZED', message: 'The token has expired' })
     if (final) return this.#finish(new RequestError({ ...final, details: { closeCode: code, reason } }))
@@ -585,6 +609,7 @@ export class Connection extends Emitter<ConnectionEvents> {
     clearTimeout(this.#timer)
     this.#heartbeat.stop()
     clearTimeout(this.#renewTimer)
+    this.#cancelMove()
     this.#timer = setTimeout(() => { this.#attempt() }, Math.max(retryAfterOf(why), this.#backoff.next()))
     this.#setState('waiting', why)
   }
@@ -609,10 +634,9 @@ export class Connection extends Emitter<ConnectionEvents> {
 
   #finish (why: RequestError): void {
     clearTimeout(this.#timer)
-    clearTimeout(this.#moveTimer)
     clearTimeout(this.#renewTimer)
     this.#heartbeat.stop()
-    this.#successor?.ws.close()
+    this.#cancelMove()
     for (const ws of this.#kept) this.#drop(ws)
     this.#kept.clear()
     this.#watchPage(false)

@@ -14,6 +14,8 @@ export interface MediaTransportsOptions {
   iceServers: RTCIceServer[]
   /** Maximum bit rate of a producer, in bits per second; the server closes producers that exceed it. */
   maxBitrates: Readonly<Record<AudioSource, number>>
+  /** {@link MediaTransports.remaining} of the transports that these transports replace. */
+  remaining: ReadonlyMap<AudioSource, string>
   /** Called when a transport connects or loses its connection. */
   changed: () => void
   /** Called when the transports have failed permanently and must be replaced. */
@@ -74,11 +76,16 @@ const maxRestarts = 3
  */
 export class MediaTransports {
   readonly #options: MediaTransportsOptions
+  #iceServers: RTCIceServer[]
   readonly #transports: Partial<Record<Direction, Promise<types.Transport>>> = {}
   readonly #open = new Set<types.Transport>()
   readonly #addresses = new Set<string>()
   readonly #turnErrors = new Map<string, TurnError>()
   readonly #sent = new Map<AudioSource, Sent>()
+  /** Ids of producers of earlier transports that the server may still have. */
+  readonly #remaining: Map<AudioSource, string>
+  /** The result of `prepare()`. */
+  #prepared: Promise<void> | undefined
   #used = false
   /** True once the send transport has been connected. */
   #sentOnce = false
@@ -87,6 +94,8 @@ export class MediaTransports {
 
   constructor (options: MediaTransportsOptions) {
     this.#options = options
+    this.#iceServers = options.iceServers
+    this.#remaining = new Map(options.remaining)
   }
 
   get closed (): boolean {
@@ -96,6 +105,14 @@ export class MediaTransports {
   /** @returns the producer that sends the track of this source, if there is one */
   producer (source: AudioSource): types.Producer | undefined {
     return this.#sent.get(source)?.producer
+  }
+
+  /**
+   * Ids of the producers that the server still has after `close()`, by source. The server closes these producers when
+   * the client creates the next send transport, but the client needs no send transport until it publishes a track.
+   */
+  get remaining (): ReadonlyMap<AudioSource, string> {
+    return new Map([...this.#remaining, ...[...this.#sent].map(([source, { producer }]) => [source, producer.id] as const)])
   }
 
   /**
@@ -143,12 +160,25 @@ export class MediaTransports {
    * might assign the first packets of a voice, which may arrive before the voice's own media section is set up, to the
    * receiver of the dummy track. The voice would then stay silent, because all its later packets would go to the same
    * receiver.
+   *
+   * Idempotent.
    */
-  async prepare (): Promise<void> {
+  prepare (): Promise<void> {
+    this.#prepared ??= this.#prepare()
+    return this.#prepared
+  }
+
+  async #prepare (): Promise<void> {
     const transport = await this.#transport('consumer')
     const rtpParameters = silentTrack(this.#options.device.recvRtpCapabilities)
     if (!rtpParameters) return
     await transport.consume({ id: silentTrackId, producerId: silentTrackId, kind: 'audio', rtpParameters })
+  }
+
+  /** Selects the ICE servers for transports that are created later and for later ICE restarts. */
+  updateIceServers (iceServers: RTCIceServer[]): void {
+    this.#iceServers = iceServers
+    for (const transport of this.#open) transport.updateIceServers({ iceServers }).catch(() => { /* The transport keeps its ICE servers. */ })
   }
 
   /** @returns a `MEDIA_FAILED` error that explains why the transports are not connected */
@@ -175,7 +205,8 @@ export class MediaTransports {
    * @throws PRODUCER_NOT_FOUND if the server has already closed the previous producer; the new track is then not sent
    */
   async send (source: AudioSource, track: MediaStreamTrack, sitting: number): Promise<void> {
-    if (sitting !== this.#sent.get(source)?.sitting) await this.stopSending(source)
+    const before = this.#sent.get(source)
+    if (before && before.sitting !== sitting) await this.stopSending(source)
     const sent = this.#sent.get(source)
     if (sent) {
       if (sent.producer.track !== track) await sent.producer.replaceTrack({ track })
@@ -209,14 +240,25 @@ export class MediaTransports {
   }
 
   /**
-   * Closes the producer that sends the track of this source, if there is one.
+   * Closes the producer that sends the track of this source, if there is one, or that the replaced transports have left
+   * on the server.
    *
    * @throws PRODUCER_NOT_FOUND if the server has already closed the producer, for example because the user lost the
    *   seat
    */
   async stopSending (source: AudioSource): Promise<void> {
-    const producer = this.#forget(source)
-    if (producer) await this.#request('audio:closeProducer', { producerId: producer.id })
+    const producerId = this.discard(source)?.id ?? this.#remaining.get(source)
+    if (producerId === undefined) return
+    this.#remaining.delete(source)
+    await this.#request('audio:closeProducer', { producerId })
+  }
+
+  /** Stops sending the track of this source, but does not tell the server. */
+  discard (source: AudioSource): types.Producer | undefined {
+    const producer = this.producer(source)
+    this.#sent.delete(source)
+    producer?.close()
+    return producer
   }
 
   /**
@@ -230,7 +272,7 @@ export class MediaTransports {
     try {
       await this.#request(isMuted ? 'audio:selfMute' : 'audio:selfUnmute', { producerId: sent.producer.id })
     } catch (error) {
-      if (codeOf(error) === 'PRODUCER_NOT_FOUND') this.#forget(source)
+      if (codeOf(error) === 'PRODUCER_NOT_FOUND') this.discard(source)
       throw error
     }
     sent.isMuted = isMuted
@@ -293,31 +335,29 @@ export class MediaTransports {
     this.#open.clear()
   }
 
-  #forget (source: AudioSource): types.Producer | undefined {
-    const producer = this.producer(source)
-    this.#sent.delete(source)
-    producer?.close()
-    return producer
-  }
-
-  async #request<T extends RequestType> (type: T, data: RequestData<T>): Promise<ReplyData<T>> {
+  /** @param apply called with the reply, even if the transports have been closed in the meantime */
+  async #request<T extends RequestType> (type: T, data: RequestData<T>, apply?: (reply: ReplyData<T>) => void): Promise<ReplyData<T>> {
     if (this.#closed) throw new TransportsClosed()
-    const reply = await this.#options.connection.request(type, data)
+    const reply = await this.#options.connection.request(type, data, apply)
     if (this.#closed) throw new TransportsClosed()
     return reply
   }
 
   #transport (direction: Direction): Promise<types.Transport> {
-    this.#transports[direction] ??= this.#create(direction)
+    this.#transports[direction] ??= this.#create(direction).catch((error: unknown) => {
+      // A later call to `send()` tries again, for example after the server has limited the request.
+      if (direction === 'producer') delete this.#transports.producer
+      throw error
+    })
     return this.#transports[direction]
   }
 
   async #create (direction: Direction): Promise<types.Transport> {
-    const { device, iceServers } = this.#options
-    const parameters = {
-      ...await this.#request('transport:create', { type: direction }) as unknown as types.TransportOptions,
-      iceServers
-    }
+    const { connection, device } = this.#options
+    const created = await this.#request('transport:create', { type: direction }) as unknown as types.TransportOptions
+    const parameters = { ...created, iceServers: this.#iceServers }
+    // The new send transport has replaced the send transport of the remaining producers.
+    if (direction === 'producer') this.#remaining.clear()
     const transport = direction === 'producer' ? device.createSendTransport(parameters) : device.createRecvTransport(parameters)
     this.#open.add(transport)
     for (const { address, port, protocol } of parameters.iceCandidates) this.#addresses.add(`${address.includes(':') ? `[${address}]` : address}:${port}/${protocol}`)
@@ -333,6 +373,10 @@ export class MediaTransports {
         kind: 'audio',
         rtpParameters: rtpParameters as RequestData<'audio:produce'>['rtpParameters'],
         source: source as AudioSource
+      }, ({ id }) => {
+        // Only this reply contains the id, so no later transports can close the producer. If the request fails, the
+        // server has already closed the producer.
+        if (this.#closed) connection.request('audio:closeProducer', { producerId: id }).catch(() => {})
       }).then(done, fail)
     })
     this.#watch(transport)

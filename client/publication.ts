@@ -149,8 +149,10 @@ async function openWhenFree (open: () => Promise<MediaStreamTrack>, isWanted: ()
     } catch (error) {
       const { name, cause } = error as Error
       const isBusy = busyErrors.has(name) || busyErrors.has((cause as Error | undefined)?.name ?? '')
-      if (!isBusy || !isWanted()) throw error
+      if (!isBusy) throw error
       await new Promise((resolve) => setTimeout(resolve, backoff.next()))
+      // The track may have been unpublished during the wait, so do not open the microphone again.
+      if (!isWanted()) throw error
     }
   }
 }

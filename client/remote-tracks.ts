@@ -1,4 +1,6 @@
 import type { types } from 'mediasoup-client'
+import { createBackoff } from './backoff.ts'
+import type { Backoff } from './backoff.ts'
 import type { Connection } from './connection.ts'
 import { Emitter } from './emitter.ts'
 import { codeOf } from './errors.ts'
@@ -61,12 +63,20 @@ export const fadeMs = 150
 /** During a switch, the client waits at most this long for the first sound of the new tracks, in milliseconds. */
 const longestWaitMs = 1000
 const pollMs = 20
+/** The longest delay between two requests for a producer that the server cannot receive, in milliseconds. */
+const longestRetryMs = 5000
 
 /** The `producerId` of the mix of a room. */
 const mixId = 'mix'
 
-/** Errors that affect only one producer: the producer is closed, or the browser cannot play it. */
-const producerErrors = new Set(['PRODUCER_NOT_FOUND', 'CONSUMER_NOT_FOUND', 'CANNOT_CONSUME'])
+/** Errors that affect only one producer and do not pass, for example because the browser cannot play the producer. */
+const producerErrors = new Set(['CONSUMER_NOT_FOUND', 'CANNOT_CONSUME'])
+
+/**
+ * Errors that affect only one producer and may pass: the server cannot receive the producer from another server, or the
+ * producer is closed. If the transports failed, the server sends `media:reset`.
+ */
+const temporaryErrors = new Set(['UNAVAILABLE', 'TIMEOUT', 'PRODUCER_NOT_FOUND'])
 
 interface ReceivedTrack {
   audio: RemoteAudio
@@ -93,6 +103,10 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
   readonly #previous = new Map<string, ReceivedTrack>()
   /** Pending requests to receive a producer, by producer id. */
   readonly #consuming = new Map<string, Promise<void>>()
+  /** The delayed requests for producers that the server could not receive, by producer id. */
+  readonly #retries = new Map<string, { backoff: Backoff, timer: ReturnType<typeof setTimeout> }>()
+  /** Ids of the consumers that the server closed while requests to receive a producer were pending. */
+  readonly #closedConsumers = new Set<string>()
   readonly #levels = new Levels()
   readonly #speakers: SpeakerLevels
   #producerList: readonly RemoteProducer[] = Object.freeze([])
@@ -124,6 +138,8 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
       if (here(roomId)) this.#paused(producerId, false)
     })
     connection.on('consumer:closed', ({ consumerId }) => {
+      // The browser may still be setting up the track of this consumer.
+      if (this.#consuming.size > 0) this.#closedConsumers.add(consumerId)
       for (const [producerId, { consumer }] of this.#tracks) {
         if (consumer.id !== consumerId) continue
         this.#drop(producerId)
@@ -211,7 +227,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     this.release()
     this.#transports = undefined
     this.#switches++
-    this.#consuming.clear()
+    this.#stopConsuming()
     for (const [producerId, received] of this.#tracks) this.#previous.set(producerId, received)
     this.#tracks.clear()
     this.#producers.clear()
@@ -236,7 +252,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     this.release()
     this.#transports = undefined
     this.#switches++
-    this.#consuming.clear()
+    this.#stopConsuming()
     for (const producerId of [...this.#tracks.keys()]) this.#drop(producerId)
     this.#setReception(undefined)
   }
@@ -261,11 +277,16 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     const known = this.#producers.has(producer.producerId)
     this.#producers.set(producer.producerId, producer)
     this.emit('producers')
-    const hearsVoices = this.#wanted === 'voices' || this.#reception === 'voices'
-    if (!known && hearsVoices && this.#transports) this.#consume(this.#transports, producer.producerId)
+    if (!known && this.#hearsVoices && this.#transports) this.#consume(this.#transports, producer.producerId)
+  }
+
+  /** True if the client should receive new producers. */
+  get #hearsVoices (): boolean {
+    return this.#wanted === 'voices' || this.#reception === 'voices'
   }
 
   #close (producerId: string): void {
+    this.#stopRetrying(producerId)
     this.#release(producerId)
     this.#drop(producerId)
     if (this.#producers.delete(producerId)) this.emit('producers')
@@ -367,9 +388,30 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     if (running) return running
     const consuming = this.#consumeOnce(transports, producerId).finally(() => {
       if (this.#consuming.get(producerId) === consuming) this.#consuming.delete(producerId)
+      if (this.#consuming.size === 0) this.#closedConsumers.clear()
     })
     this.#consuming.set(producerId, consuming)
     return consuming
+  }
+
+  /** Requests a producer again after a backoff. Meanwhile, the client receives the other producers. */
+  #retry (producerId: string): void {
+    const { backoff, timer: before } = this.#retries.get(producerId) ?? { backoff: createBackoff({ longestMs: longestRetryMs }), timer: undefined }
+    clearTimeout(before)
+    const timer = setTimeout(() => { if (this.#transports && this.#hearsVoices) this.#consume(this.#transports, producerId) }, backoff.next())
+    this.#retries.set(producerId, { backoff, timer })
+  }
+
+  #stopRetrying (producerId: string): void {
+    clearTimeout(this.#retries.get(producerId)?.timer)
+    this.#retries.delete(producerId)
+  }
+
+  /** Ignores all pending requests to receive a producer. */
+  #stopConsuming (): void {
+    this.#consuming.clear()
+    this.#closedConsumers.clear()
+    for (const producerId of [...this.#retries.keys()]) this.#stopRetrying(producerId)
   }
 
   async #consumeOnce (transports: MediaTransports, producerId: string): Promise<void> {
@@ -377,8 +419,13 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     try {
       const consumer = await transports.consume(producerId)
       const producer = this.#producers.get(producerId)
-      const isWanted = isMix ? this.#wanted === 'mix' : producer !== undefined && (this.#wanted === 'voices' || this.#reception === 'voices')
+      const isWanted = isMix ? this.#wanted === 'mix' : producer !== undefined && this.#hearsVoices
       if (transports !== this.#transports || !isWanted) return transports.closeConsumer(consumer)
+      if (this.#closedConsumers.has(consumer.id)) {
+        consumer.close()
+        return await this.#consumeOnce(transports, producerId)
+      }
+      this.#stopRetrying(producerId)
       const audio = Object.freeze({
         producerId,
         userId: producer?.userId,
@@ -394,8 +441,9 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     } catch (error) {
       if (transports !== this.#transports || transports.closed) return
       if (isMix && codeOf(error) !== undefined) return this.emit('mixFailed')
-      // The producer may already be closed, even if `audio:producerClosed` has not arrived yet.
       if (!isMix && (!this.#producers.has(producerId) || producerErrors.has(codeOf(error) ?? ''))) return
+      // If the producer is closed, `audio:producerClosed` arrives soon and cancels the retry.
+      if (!isMix && temporaryErrors.has(codeOf(error) ?? '')) return this.#retry(producerId)
       this.emit('broken', transports, error)
     }
   }

@@ -1,6 +1,7 @@
 import { createBackoff } from './backoff.ts'
 import type { Connection } from './connection.ts'
 import { isDisconnect, mayPass, retryAfterOf } from './errors.ts'
+import type { JoinReply } from './protocol.ts'
 
 export interface RenewalOptions {
   /**
@@ -17,8 +18,18 @@ export interface RenewalOptions {
 }
 
 /**
+ * The client joins the room again after at most this time, in milliseconds, if the join reply contains credentials for
+ * TURN servers. The server's credentials expire after a day.
+ */
+const longestAgeMs = 12 * 3_600_000
+
+/** The name for the credentials among the names of the features. */
+const credentials = 'iceServers'
+
+/**
  * Observes which features are turned on or off during and after a join. If a feature is turned on too late for the join
- * reply to contain its fields, the client joins the room again.
+ * reply to contain its fields, the client joins the room again. The client also joins again before the credentials in
+ * the join reply expire.
  */
 export class Renewal {
   readonly #options: RenewalOptions
@@ -28,6 +39,7 @@ export class Renewal {
   #inside = false
   #asking = false
   #timer: ReturnType<typeof setTimeout> | undefined
+  #ageTimer: ReturnType<typeof setTimeout> | undefined
 
   /** @param connection delivers the server events */
   constructor (connection: Connection, options: RenewalOptions) {
@@ -58,6 +70,20 @@ export class Renewal {
   }
 
   /**
+   * Must be called with each join reply after `start()`. If the reply contains credentials for TURN servers, the client
+   * joins the room again before they expire.
+   */
+  received ({ iceServers }: Pick<JoinReply, 'iceServers'>): void {
+    clearTimeout(this.#ageTimer)
+    if (iceServers?.some(({ credential }) => credential !== undefined) !== true) return
+    // The delay is random, so that the clients of a restarted server do not all join again at the same time.
+    this.#ageTimer = setTimeout(() => {
+      this.#changed.set(credentials, true)
+      this.#soon()
+    }, longestAgeMs * (1 + Math.random()) / 2)
+  }
+
+  /**
    * True if a feature was turned off after the join request was sent. The feature's fields in the reply are then out of
    * date.
    */
@@ -67,6 +93,7 @@ export class Renewal {
 
   /** Cancels a scheduled rejoin. No further rejoin is scheduled until `start()` is called. Idempotent. */
   stop (): void {
+    clearTimeout(this.#ageTimer)
     clearTimeout(this.#timer)
     this.#timer = undefined
     this.#inside = false

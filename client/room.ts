@@ -60,7 +60,7 @@ export interface RoomEvents {
   state: [state: RoomState, why: RequestError | undefined]
   /**
    * The client joined the room; `reply` contains the room's current state. The event is also emitted after a reconnect,
-   * and after a feature is turned on.
+   * after a feature is turned on, and when the client renews its credentials for TURN servers.
    */
   entered: [reply: JoinReply]
   /** `participants` changed. */
@@ -76,6 +76,11 @@ interface Target {
   roomId: string
   options: JoinOptions
   joined: PromiseWithResolvers<JoinReply>
+  /**
+   * The room that the user had joined, or was joining, when `join()` was called. If the server rejects the join, it
+   * keeps the user in this room. Undefined once the user is in the target room.
+   */
+  previousRoomId?: string | undefined
   /** The reason why the last attempt to connect failed. */
   why?: RequestError | undefined
 }
@@ -232,7 +237,8 @@ export class RoomClient extends Emitter<RoomEvents> {
   }
 
   /**
-   * Joins a room, and leaves the previous room. If the client is not connected, it connects first.
+   * Joins a room, and leaves the previous room, even if the server rejects the join. If the client is not connected, it
+   * connects first.
    *
    * @returns the reply; resolves when the client is in the room
    * @throws RequestError if the server rejects the join, if the client cannot connect within 10 s, or, with CLOSED, if
@@ -240,9 +246,10 @@ export class RoomClient extends Emitter<RoomEvents> {
    *   connection, the client also closes the connection
    */
   join (roomId: string, options: JoinOptions = {}): Promise<JoinReply> {
+    const previousRoomId = this.roomId
     this.#end(new RequestError({ code: 'CLOSED', message: `Replaced by a join to room ${roomId}` }))
     this.connection.leavePrevious()
-    const wanted = { roomId, options, joined: Promise.withResolvers<JoinReply>() }
+    const wanted = { roomId, options, previousRoomId, joined: Promise.withResolvers<JoinReply>() }
     wanted.joined.promise.catch(() => {})
     this.#target = wanted
     this.#setState('joining')
@@ -264,6 +271,11 @@ export class RoomClient extends Emitter<RoomEvents> {
     this.#end(new RequestError({ code: 'CLOSED', message: 'The room was left' }))
     this.#setState('out')
     this.connection.leavePrevious()
+    await this.#sendLeave()
+  }
+
+  /** Leaves the room on the server. */
+  async #sendLeave (): Promise<void> {
     try {
       await this.connection.request('room:leave', {})
     } catch (error) {
@@ -334,10 +346,17 @@ export class RoomClient extends Emitter<RoomEvents> {
     if (!wanted) return
     this.#renewal.begin()
     try {
-      wanted.joined.resolve(await this.#ask(wanted, (reply) => this.#entered(reply)))
+      const reply = await this.#ask(wanted, (reply) => this.#entered(reply))
+      wanted.previousRoomId = undefined
+      wanted.joined.resolve(reply)
     } catch (cause) {
       const error = cause as RequestError
       if (this.#target !== wanted || isDisconnect(error)) return
+      // Leave the previous room, unless it is the same room and the client retries the join.
+      if (wanted.previousRoomId !== undefined && (wanted.previousRoomId !== wanted.roomId || !mayPass(error))) {
+        wanted.previousRoomId = undefined
+        this.#sendLeave().catch(() => { /* If this request fails, the next join leaves the room. */ })
+      }
       const { url } = { ...error.details as object } as { url?: string }
       if ((error.code === 'OVERLOADED' || error.code === 'DRAINING') && url !== undefined && this.connection.goTo(url)) return
       if (mayPass(error)) {
@@ -368,6 +387,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     this.#stopDisabledFeatures()
     this.#setState('in')
     this.#renewal.start()
+    this.#renewal.received(reply)
     this.emit('entered', reply)
     this.#participantsChanged()
   }
@@ -389,9 +409,13 @@ export class RoomClient extends Emitter<RoomEvents> {
     }
     if (this.#state !== 'in') throw new RequestError({ code: 'NOT_CONNECTED', message: 'The join is still pending' })
     await request('room:join', { roomId: wanted.roomId, ...wanted.options }, (reply) => {
-      if (this.#target !== wanted) throw new RequestError({ code: 'CLOSED', message: 'The room was left' })
+      if (this.#target !== wanted) {
+        // Without this request, the server would reserve the user's seat, as after a lost connection.
+        request('room:leave', {}).catch(() => { /* The client closes the second connection without waiting for the reply. */ })
+        throw new RequestError({ code: 'CLOSED', message: 'The room was left' })
+      }
       // Audio continues through the first server until the transports to the second server are connected.
-      adopt(this.audio?.handOver())
+      adopt(() => this.audio?.handOver())
       this.#renewal.begin()
       this.#entered(reply)
     })
@@ -409,6 +433,8 @@ export class RoomClient extends Emitter<RoomEvents> {
       if (features.has('media')) this.audio?.start(reply)
       else if (features.has('seats')) this.audio?.seated(reply)
       if (features.has('mix')) this.audio?.mixed(reply)
+      this.audio?.renewed(reply)
+      this.#renewal.received(reply)
       this.#stopDisabledFeatures()
       this.emit('entered', reply)
       this.#participantsChanged()

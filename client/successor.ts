@@ -2,6 +2,8 @@ import { RequestError } from './errors.ts'
 
 /** A socket to another server, opened before the current socket closes. */
 export interface Successor {
+  /** The current socket, which this socket replaces. */
+  readonly from: WebSocket
   readonly ws: WebSocket
   /** The events that have arrived so far, in order, starting with the greeting. */
   readonly events: readonly { type?: string }[]
@@ -19,10 +21,11 @@ export interface Successor {
 /**
  * Stores the events of a new socket until the caller replaces the event handlers of the socket.
  *
+ * @param from the current socket
  * @param reply receives the replies
  * @param timeoutMs how long to wait for the greeting, in milliseconds
  */
-export function openSuccessor (ws: WebSocket, reply: (frame: object) => void, timeoutMs: number): Successor {
+export function openSuccessor (from: WebSocket, ws: WebSocket, reply: (frame: object) => void, timeoutMs: number): Successor {
   const events: { type?: string }[] = []
   const ready = Promise.withResolvers<void>()
   const lost = Promise.withResolvers<never>()
@@ -40,5 +43,5 @@ export function openSuccessor (ws: WebSocket, reply: (frame: object) => void, ti
     clearTimeout(timer)
     ready.resolve()
   }
-  return { ws, events, ready: Promise.race([ready.promise, lost.promise]), lost: lost.promise, isReady: () => events.length > 0 && ws.readyState === WebSocket.OPEN }
+  return { from, ws, events, ready: Promise.race([ready.promise, lost.promise]), lost: lost.promise, isReady: () => events.length > 0 && ws.readyState === WebSocket.OPEN }
 }

@@ -1,10 +1,13 @@
+import { setImmediate } from 'node:timers/promises'
 import t from 'tap'
-import { RoomClient } from '../../client/index.ts'
+import type { Test } from 'tap'
+import { RequestError, RoomClient } from '../../client/index.ts'
 import { build, tokenFor } from '../support/build.ts'
 import { redisDatabase } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
+import { createTone } from '../support/wrtc.ts'
 import { createRelay } from './relay.ts'
-import { backoff } from './watch.ts'
+import { backoff, watch } from './watch.ts'
 
 // The relay acts as a load balancer, which sends new connections to the second server before the first server drains.
 
@@ -71,4 +74,189 @@ t.test('a closed client does not move', async (t) => {
   room.close()
   t.equal(await draining, 'empty')
   t.equal(room.connection.state, 'closed')
+})
+
+/** @returns the number of WebSockets that this process has opened since the call */
+function countSockets (t: Test): () => number {
+  const { WebSocket } = globalThis
+  let count = 0
+  globalThis.WebSocket = class extends WebSocket {
+    constructor (...options: ConstructorParameters<typeof WebSocket>) {
+      super(...options)
+      count++
+    }
+  }
+  t.teardown(() => { globalThis.WebSocket = WebSocket })
+  return () => count
+}
+
+for (const end of ['lost', 'closed'] as const) {
+  t.test(`opens no second connection if the first one is ${end} while the token is being fetched`, async (t) => {
+    const [a, b] = [await build(t), await build(t)]
+    const relay = await createRelay(t, a.url)
+    const opened = countSockets(t)
+    const held = Promise.withResolvers<void>()
+    let asked = 0
+    const token = async () => {
+      if (++asked === 2) await held.promise
+      return tokenFor(1)
+    }
+    const room = new RoomClient({ url: relay.url, token, audio: false, backoff })
+    t.teardown(() => room.close())
+    await room.join('r1')
+    await relay.mend(b.url)
+    a.app.drain.begin(0.2)
+    await until(() => asked === 2)
+    if (end === 'closed') {
+      room.close()
+    } else {
+      const rejoined = new Promise((resolve) => room.on('entered', resolve))
+      for (const session of a.app.sockets.ofUser('1')) session.terminate()
+      await rejoined
+    }
+    const before = opened()
+    held.resolve()
+    await setImmediate()
+    t.equal(opened(), before)
+  })
+}
+
+t.test('goTo() cancels the move', async (t) => {
+  const [a, b] = [await build(t), await build(t)]
+  const relay = await createRelay(t, a.url)
+  const { connection } = watch(t, { url: relay.url })
+  const moving = Promise.withResolvers<void>()
+  connection.handover = () => {
+    moving.resolve()
+    return new Promise(() => {})
+  }
+  await connection.connect()
+  await relay.mend(b.url)
+  a.app.drain.begin(0.2)
+  await moving.promise
+  const [second] = b.app.sockets.ofUser('1')
+  t.ok(second)
+  connection.goTo(b.url)
+  await connection.connect()
+  await until(() => [...b.app.sockets.ofUser('1')].every((session) => session !== second))
+  t.equal([...b.app.sockets.ofUser('1')].length, 1)
+})
+
+t.test('reconnects if the second connection fails before the move is complete', async (t) => {
+  const [a, b] = [await build(t), await build(t)]
+  const relay = await createRelay(t, a.url)
+  const { connection, reached } = watch(t, { url: relay.url, idleMs: 100, timeoutMs: 300 })
+  const adopted = Promise.withResolvers<void>()
+  connection.handover = ({ adopt }) => {
+    adopt()
+    adopted.resolve()
+    return new Promise(() => {})
+  }
+  await connection.connect()
+  await relay.mend(b.url)
+  a.app.drain.begin(0.2)
+  await adopted.promise
+  relay.freeze()
+  await reached('waiting CONNECTION_LOST')
+})
+
+t.test('a user who is kicked during the move is out', async (t) => {
+  const env = { REDIS_URL: await redisDatabase() }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const owner = await b.connect(2)
+  await owner.ok('room:join', { roomId: 'r1' })
+  const relay = await createRelay(t, a.url)
+  const room = new RoomClient({ url: relay.url, token: () => tokenFor(1), audio: false, backoff })
+  t.teardown(() => room.close())
+  await room.join('r1')
+  const states: string[] = []
+  room.on('state', (state, why) => states.push(`${state} ${why?.code}`))
+  const { handover } = room.connection
+  room.connection.handover = async (next) => {
+    await owner.ok('room:kick', { userId: 1 })
+    // The second connection is open. The client has to use the close code of the first one.
+    await until(() => room.state === 'out')
+    await handover?.(next)
+  }
+  await relay.mend(b.url)
+  a.app.drain.begin(0.2)
+  await until(() => states.length > 0)
+  t.same(states, ['out KICKED'])
+  t.equal(room.connection.state, 'closed')
+  await until(() => [...b.app.sockets.ofUser('1')].length === 0)
+})
+
+t.test('completes the move if the server is back in service and replaces the first connection', async (t) => {
+  const env = { REDIS_URL: await redisDatabase(), SINGLE_SESSION: 'true' }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const relay = await createRelay(t, a.url)
+  const room = new RoomClient({ url: relay.url, token: () => tokenFor(1), audio: false, backoff })
+  t.teardown(() => room.close())
+  await room.join('r1')
+  const states: string[] = []
+  room.on('state', (state, why) => states.push(`${state} ${why?.code}`))
+  const { handover } = room.connection
+  room.connection.handover = async (next) => {
+    await until(() => [...a.app.sockets.ofUser('1')].length === 0)
+    // The client receives the close code of the first connection before it joins on the second one.
+    await next.request('session:ping', {})
+    await handover?.(next)
+  }
+  const moved = new Promise((resolve) => room.on('entered', resolve))
+  await relay.mend(b.url)
+  a.app.drain.begin(0.2)
+  a.app.drain.cancel()
+  await moved
+  t.same(states, [])
+  t.match([...b.app.sockets.ofUser('1')], [{ roomId: 'r1' }])
+})
+
+t.test('leave() during the move clears the seat', async (t) => {
+  const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,seats', SEAT_GRACE_SECONDS: '1' }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const relay = await createRelay(t, a.url)
+  const room = new RoomClient({ url: relay.url, token: () => tokenFor(1), audio: false, backoff })
+  t.teardown(() => room.close())
+  await room.join('r1')
+  await room.seats.takeFree()
+  const witness = await b.connect(2)
+  await witness.ok('room:join', { roomId: 'r1' })
+  const { handover } = room.connection
+  room.connection.handover = async ({ request, adopt }) => {
+    const leaveFirst: typeof request = (type, data, apply) => request(type, data, (reply) => {
+      room.leave()
+      apply?.(reply)
+    })
+    await handover?.({ request: leaveFirst, adopt })
+  }
+  await relay.mend(b.url)
+  a.app.drain.begin(0.2)
+  t.match(await witness.event('seat:cleared'), { userId: 1, reason: 'left' })
+  t.equal(room.state, 'out')
+})
+
+t.test('a cancelled move does not affect the audio', async (t) => {
+  const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,media', MEDIASOUP_WORKERS: '1' }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const relay = await createRelay(t, a.url)
+  const room = new RoomClient({ url: relay.url, token: () => tokenFor(1), audio: { handlerName: 'Chrome111' }, backoff })
+  t.teardown(() => room.close())
+  await room.join('r1')
+  await room.audio?.publish(createTone(t))
+  const witness = await a.connect(2)
+  await witness.ok('room:join', { roomId: 'r1' })
+  const { handover } = room.connection
+  const cancelled = Promise.withResolvers<void>()
+  room.connection.handover = async ({ request }) => {
+    const adopt = () => {
+      cancelled.resolve()
+      throw new RequestError({ code: 'CONNECTION_LOST', message: 'Connection lost' })
+    }
+    await handover?.({ request, adopt })
+  }
+  await relay.mend(b.url)
+  a.app.drain.begin(0.2)
+  await cancelled.promise
+  room.audio?.unpublish()
+  t.match(await witness.event('audio:producerClosed'), { userId: 1 })
 })

@@ -14,30 +14,38 @@ import { backoff } from './watch.ts'
 const connectMs = 1500
 
 /**
+ * Starts two servers.
+ *
+ * @param settings environment of both servers
+ */
+async function start (t: Test, settings: Record<string, string> = {}) {
+  const { url: REDIS_URL } = await startRedis(t)
+  const env = { REDIS_URL, FEATURES: 'auth,media,seats', MEDIASOUP_WORKERS: '1', ...settings }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  return { a, b, relay: await createRelay(t, a.url) }
+}
+
+/** Joins as a user who speaks and listens. */
+async function talk (t: Test, url: string, id: number) {
+  const room = new RoomClient({ url, token: () => tokenFor(id), audio: { handlerName: 'Chrome111', receive: 'voices' }, backoff })
+  t.teardown(() => room.close())
+  await room.join('r1')
+  await room.seats.takeFree()
+  await room.audio?.publish(createTone(t))
+  return { room, sound: followSound(t, room) }
+}
+
+/**
  * Moves a client from one server to another, and measures how long the audio is silent.
  *
  * @param settings environment of both servers
  */
 async function move (t: Test, settings: Record<string, string>) {
-  const { url: REDIS_URL } = await startRedis(t)
-  const env = { REDIS_URL, FEATURES: 'auth,media,seats', MEDIASOUP_WORKERS: '1', ...settings }
-  const [a, b] = [await build(t, { env }), await build(t, { env })]
-  const relay = await createRelay(t, a.url)
-
-  /** Joins as a user who speaks and listens. */
-  async function talk (url: string, id: number) {
-    const room = new RoomClient({ url, token: () => tokenFor(id), audio: { handlerName: 'Chrome111', receive: 'voices' }, backoff })
-    t.teardown(() => room.close())
-    await room.join('r1')
-    await room.seats.takeFree()
-    await room.audio?.publish(createTone(t))
-    return { room, sound: followSound(t, room) }
-  }
-
-  const [ada, bob] = [await talk(relay.url, 1), await talk(b.url, 2)]
+  const { a, b, relay } = await start(t, settings)
+  const [ada, bob] = [await talk(t, relay.url, 1), await talk(t, b.url, 2)]
   await until(() => ada.sound.hears(2) && bob.sound.hears(1))
   // Cat leaves the room before she has completely moved to the second server.
-  const cat = await talk(relay.url, 3)
+  const cat = await talk(t, relay.url, 3)
   cat.room.on('entered', () => { cat.room.leave() })
   const cleared = new Promise((resolve) => bob.room.connection.on('seat:cleared', ({ userId, reason }) => resolve([userId, reason])))
   const states: string[] = []
@@ -69,3 +77,20 @@ async function move (t: Test, settings: Record<string, string>) {
 for (const single of process.env.ALL_CASES === undefined ? ['true'] : ['false', 'true']) {
   t.test(`a client that moves to another server keeps its audio on the first server until it is connected to the second, with SINGLE_SESSION=${single}`, (t) => move(t, { SINGLE_SESSION: single }))
 }
+
+t.test('a client that unpublishes its track while it moves to another server stops sending to the first server immediately', async (t) => {
+  const { a, b, relay } = await start(t)
+  const [ada, bob] = [await talk(t, relay.url, 1), await talk(t, b.url, 2)]
+  await until(() => ada.sound.hears(2) && bob.sound.hears(1))
+  // The transports to the second server do not connect, so the client keeps the transports to the first server for 8 s.
+  b.app.sfu.connectTransport = () => new Promise(() => {})
+  const unpublished = new Promise<void>((resolve) => ada.room.on('entered', () => {
+    ada.room.audio?.unpublish()
+    resolve()
+  }))
+  await relay.mend(b.url)
+  a.app.drain.begin(30)
+  await unpublished
+  await until(() => !bob.sound.hears(1))
+  t.ok(ada.sound.hears(2), 'the transports to the first server are still open')
+})

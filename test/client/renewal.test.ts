@@ -1,3 +1,5 @@
+import { mock } from 'node:test'
+import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import { RequestError } from '../../client/index.ts'
 import type { Connection, ConnectionEvents } from '../../client/index.ts'
@@ -84,4 +86,32 @@ t.test('does not retry a final rejection', async (t) => {
   connection.announce('feature:enabled', 'gifts')
   await answer(true)
   t.same(asked, [['chat'], ['seats'], ['gifts']])
+})
+
+t.test('joins again at least every 12 h if the join reply contains credentials', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.teardown(() => mock.timers.reset())
+  const { renewal, asked, answer } = follow()
+  const pass = async (hours: number) => {
+    // Wait until the previous attempt has ended.
+    await turn()
+    mock.timers.tick(hours * 3_600_000)
+    mock.timers.tick(1)
+  }
+  const credentials = { iceServers: [{ urls: ['turn:turn.example.com'], username: '1:1', credential: 'secret' }] }
+  renewal.begin()
+  renewal.start()
+  renewal.received({ iceServers: [{ urls: ['stun:stun.example.com'] }] })
+  await pass(24)
+  t.same(asked, [], 'the join reply contains no credentials')
+  for (const times of [1, 2]) {
+    renewal.received(credentials)
+    await pass(12)
+    await answer(true)
+    t.same(asked, Array.from({ length: times }, () => ['iceServers']))
+  }
+  renewal.received(credentials)
+  renewal.stop()
+  await pass(24)
+  t.equal(asked.length, 2)
 })

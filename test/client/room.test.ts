@@ -125,6 +125,39 @@ t.test('the last of several joins wins', async (t) => {
   t.equal((await room.connection.request('user:getRoom', { userId: 1 })).roomId, 'r8')
 })
 
+for (const { code, roomId, pin, env, state } of [
+  { code: 'PIN_WRONG', roomId: 'b', pin: '9999', env: {}, state: 'out' },
+  { code: 'VALIDATION_FAILED', roomId: 'a', pin: 'x', env: {}, state: 'out' },
+  { code: 'RATE_LIMITED', roomId: 'b', pin: '1234', env: { JOINS_PER_MINUTE: '1' }, state: 'joining' }
+]) {
+  t.test(`leaves room a if the server rejects a join to room ${roomId} with ${code}`, async (t) => {
+    const server = await build(t, { env: { FEATURES: 'auth,seats', ...env } })
+    const [witness, other] = [await server.connect(2), await server.connect(3)]
+    await witness.ok('room:join', { roomId: 'a' })
+    await other.ok('room:join', { roomId: 'b', pin: '1234' })
+    const { room } = enter(t, server, 1)
+    await room.join('a')
+    await room.seats.takeFree()
+    const joining = room.join(roomId, { pin })
+    t.match(await witness.event('seat:cleared'), { userId: 1, reason: 'left' })
+    await witness.event('room:userLeft')
+    t.equal(room.state, state)
+    if (state === 'out') await t.rejects(joining, { code })
+  })
+}
+
+t.test('joins the same room again without leaving it', async (t) => {
+  const { room, states } = enter(t, server, 1)
+  await room.join('r11')
+  await room.seats.takeFree()
+  const witness = await server.connect(2)
+  await witness.ok('room:join', { roomId: 'r11' })
+  await room.join('r11')
+  t.equal(room.seats.own?.seatIndex, 0)
+  t.same(states, ['joining', 'in', 'joining', 'in'])
+  t.same(witness.events.filter(({ type }) => ['room:userLeft', 'seat:cleared'].includes(type)), [])
+})
+
 t.test('loads participants page by page', async (t) => {
   const crowd = await Promise.all(Array.from({ length: 205 }, async (_, i) => await server.connect(1000 + i)))
   for (const one of crowd) await one.ok('room:join', { roomId: 'r9' })
