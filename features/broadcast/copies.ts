@@ -51,8 +51,12 @@ export interface Copies {
    *   packages the room
    */
   find (roomId: string): Promise<BroadcastWindow | undefined>
-  /** When a station has ended, adds the parts from the room's new packaging server to the station's window. */
-  follow (roomId: string, window: BroadcastWindow): void
+  /**
+   * Starts to copy new parts into each window without a station, unless this generation of the feature already does so.
+   * A window loses its station when another server takes over the broadcast. After a reload, this generation also finds
+   * the windows of the previous generation.
+   */
+  followAll (): void
 }
 
 /**
@@ -64,6 +68,8 @@ export function createCopies (app: FeatureInstance, air: Air, ownerOf: (roomId: 
   const closing = new AbortController()
   app.addHook('onClose', async () => closing.abort())
   const running = new Map<string, Promise<BroadcastWindow | undefined>>()
+  /** The windows into which this generation of the feature copies new parts. */
+  const followed = new Set<BroadcastWindow>()
   /**
    * For each room, the time of the last lookup that found no packaging server. For 1 s after this time, the lookup is
    * not repeated.
@@ -117,7 +123,7 @@ export function createCopies (app: FeatureInstance, air: Air, ownerOf: (roomId: 
    * Copies new parts into a window until this server packages the room, the broadcast ends, or players no longer
    * request the window.
    */
-  async function follow (roomId: string, window: BroadcastWindow): Promise<void> {
+  async function copyParts (roomId: string, window: BroadcastWindow): Promise<void> {
     const isCurrent = () => !closing.signal.aborted && air.windows.get(roomId) === window && !air.stations.has(roomId)
     while (isCurrent()) {
       if (performance.now() - window.lastRequest > idleMs && window.waiting === 0) return air.end(roomId)
@@ -139,6 +145,12 @@ export function createCopies (app: FeatureInstance, air: Air, ownerOf: (roomId: 
     }
   }
 
+  function follow (roomId: string, window: BroadcastWindow): void {
+    if (followed.has(window)) return
+    followed.add(window)
+    copyParts(roomId, window).finally(() => followed.delete(window))
+  }
+
   async function open (roomId: string): Promise<BroadcastWindow | undefined> {
     const owner = await ownerOf(roomId)
     if (owner === undefined || owner === nodeId) return
@@ -152,11 +164,10 @@ export function createCopies (app: FeatureInstance, air: Air, ownerOf: (roomId: 
     return window
   }
 
-  // After a reload, continue to update the copies that the previous generation of the feature updated.
-  for (const [roomId, window] of air.windows) if (!air.stations.has(roomId)) follow(roomId, window)
-
   return {
-    follow: (roomId, window) => { follow(roomId, window) },
+    followAll () {
+      for (const [roomId, window] of air.windows) if (!air.stations.has(roomId)) follow(roomId, window)
+    },
     async find (roomId) {
       const known = air.windows.get(roomId)
       if (known) return known

@@ -11,6 +11,7 @@ import { restErrors, restRoutes } from './rest.ts'
 import { createRoomRecords } from './room-records.ts'
 import { createHlsHandler } from './serve.ts'
 import { createBroadcasts } from './service.ts'
+import type { CurrentBroadcast } from './service.ts'
 import { Air } from './stations.ts'
 import { createKeyTokens } from './tokens.ts'
 
@@ -25,6 +26,11 @@ declare module 'flylive-audio-server/feature' {
        * directly.
        */
       readonly url: string | undefined
+      /**
+       * @returns the current broadcast of a room; undefined if the room is not on air
+       * @throws UNAVAILABLE
+       */
+      current (roomId: string): Promise<CurrentBroadcast | undefined>
     }
   }
   interface FeatureHooks {
@@ -32,9 +38,9 @@ declare module 'flylive-audio-server/feature' {
      * A broadcast has started or stopped. Called only on the server that started or stopped it. Not called when a
      * broadcast ends because its room was closed.
      *
-     * @param startedAt when the broadcast started, in epoch milliseconds; distinguishes the broadcasts of a room
+     * @param broadcast the broadcast that has started or stopped
      */
-    'broadcast:changed': (roomId: string, onAir: boolean, broadcast: { startedAt: number, hlsUrl: string }) => void
+    'broadcast:changed': (roomId: string, onAir: boolean, broadcast: CurrentBroadcast) => void
   }
 }
 
@@ -61,10 +67,13 @@ export default defineFeature(async function broadcast (app, settings) {
 
   const requestsServed = metrics.counter('flylive_broadcast_requests_total', 'HLS requests, by kind and HTTP status', ['kind', 'status'])
   const packaged = metrics.gauge('flylive_broadcast_rooms', 'Number of broadcasts packaged by this server')
-  air.onChange = () => packaged.set(air.stations.size)
-  air.onChange()
   const restarts = metrics.counter('flylive_broadcast_restarts_total', 'Restarts of broadcast packagers after a failure')
-  air.onRestart = () => restarts.inc()
+  hooks.on('feature:loaded', (name) => {
+    if (name !== 'broadcast') return
+    air.onChange = () => packaged.set(air.stations.size)
+    air.onChange()
+    air.onRestart = () => restarts.inc()
+  })
   const age = metrics.gauge('flylive_broadcast_age_seconds', 'Age of the latest audio in a playlist. The value is the maximum over all rooms that this server packages. The age grows while a packager produces no audio')
   const measuring = setInterval(() => age.set(Math.max(0, ...air.stations.values().map(({ ageMs }) => ageMs / 1000))), 1000).unref()
   app.addHook('onClose', async () => clearInterval(measuring))
@@ -81,7 +90,7 @@ export default defineFeature(async function broadcast (app, settings) {
     return JSON.stringify({ ...common, title: overview.title, hostName: overview.hostName, speaking: members.flatMap((member) => member ? [{ userId: member.userId, name: member.name ?? null }] : []) })
   }
 
-  app.decorate('broadcast', { url: settings.url })
+  app.decorate('broadcast', { url: settings.url, current: broadcasts.current })
   if (settings.singleConnection) limitLiveConnections(app, app.keep('live', () => new Map<string, LiveLock>()))
   adminRoutes(app, air, broadcasts.packagers)
   restRoutes(app, settings, records, apiRooms, broadcasts, tokens)

@@ -23,6 +23,12 @@ export const broadcastState = z.object({
 })
 type State = z.output<typeof broadcastState>
 
+export interface CurrentBroadcast {
+  /** When the broadcast started, in epoch milliseconds. Distinguishes the broadcasts of a room. */
+  startedAt: number
+  hlsUrl: string
+}
+
 /**
  * Starts, stops and looks up broadcasts. Methods that return a promise throw UNAVAILABLE while the store cannot be
  * reached.
@@ -52,6 +58,8 @@ export interface Broadcasts {
   /** Whether a room is on air. Reads only the memory of this server, so the room must have members on this server. */
   isOnAirHere (roomId: string): boolean
   isOnAir (roomIds: readonly string[]): Promise<boolean[]>
+  /** @returns the current broadcast of a room; undefined if the room is not on air */
+  current (roomId: string): Promise<CurrentBroadcast | undefined>
   /**
    * @returns the key of an encrypted broadcast; undefined if the room is not on air or its broadcast is not encrypted
    */
@@ -162,15 +170,11 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
   }
 
   const reviewAll = () => {
+    copies.followAll()
     for (const { roomId } of rooms.local()) if (air.stations.has(roomId) || state.peek(roomId)?.onAir) review(roomId)
     for (const roomId of air.stations.keys()) if (!rooms.get(roomId)) review(roomId)
   }
   const timer = setInterval(reviewAll, renewMs).unref()
-  air.onStationClosed = ({ roomId, window }) => {
-    if (air.windows.get(roomId) !== window) return
-    copies.follow(roomId, window)
-    review(roomId)
-  }
   app.addHook('onClose', async () => {
     closed = true
     clearInterval(timer)
@@ -178,7 +182,15 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
     // During a reload, the stations continue to run, so release their leases only at shutdown.
     if (app.drain.draining) await Promise.allSettled(air.stations.keys().map(release))
   })
-  hooks.on('feature:loaded', (name) => { if (name === 'broadcast') reviewAll() })
+  hooks.on('feature:loaded', (name) => {
+    if (name !== 'broadcast') return
+    air.onStationClosed = ({ roomId, window }) => {
+      if (air.windows.get(roomId) !== window) return
+      copies.followAll()
+      review(roomId)
+    }
+    reviewAll()
+  })
   hooks.on('feature:disabled', (name) => {
     // While the feature is off, no server packages rooms, so release the leases.
     if (name === 'broadcast') for (const roomId of air.stations.keys()) release(roomId).catch((err: unknown) => log.debug({ err, roomId }, 'failed to release the lease of a broadcast'))
@@ -258,6 +270,10 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
     },
     isOnAirHere: (roomId) => state.peek(roomId)?.onAir !== undefined,
     isOnAir: async (roomIds) => (await state.readMany(roomIds)).map((current) => current?.onAir !== undefined),
+    async current (roomId) {
+      const onAir = (await state.read(roomId))?.onAir
+      return onAir && { startedAt: onAir.startedAt, hlsUrl: urlOf(roomId) }
+    },
     async keyOf (roomId) {
       const key = (await onAirOf(roomId))?.key
       return key === undefined ? undefined : Buffer.from(key, 'base64')

@@ -123,11 +123,13 @@ export class Station {
 
 /** The broadcasts on this server. They survive a reload of the feature, so that the broadcasts have no gap. */
 export class Air {
-  /** Called when a station ends. The running generation of the feature sets this callback. */
+  // The callbacks are set when a generation of the feature goes into service, so that a generation that fails to start
+  // does not replace the callbacks of the running generation.
+  /** Called when a station ends. */
   onStationClosed: (station: Station) => void = () => {}
-  /** Called when {@link stations} changes. The running generation of the feature sets this callback. */
+  /** Called when {@link stations} changes. */
   onChange: () => void = () => {}
-  /** Called when a packager is restarted. The running generation of the feature sets this callback. */
+  /** Called when a packager is restarted. */
   onRestart: () => void = () => {}
   readonly packager = new Packager()
   /** The stations of the rooms that this server packages, by room id. */
