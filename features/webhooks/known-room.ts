@@ -90,7 +90,7 @@ export interface KnownMember {
 
 interface KnownSeats { revision: number, seats: SeatEntry[] }
 
-interface KnownBroadcast { startedAt: number, hlsUrl: string, onAir: boolean }
+export interface KnownBroadcast { startedAt: number, hlsUrl: string, onAir: boolean }
 
 /** How long a closed room stays stored, so that late reports about it are recognised, in milliseconds. */
 export const closedTtlMs = 600_000

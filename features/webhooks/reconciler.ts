@@ -3,7 +3,7 @@ import { hasOwner, isCoded, userKeyOf } from 'flylive-audio-server/feature'
 import type { FeatureInstance, Profile, RoomRecord } from 'flylive-audio-server/feature'
 import type { Intake } from './intake.ts'
 import { broadcastField, createReports, memberField, roomField } from './known-room.ts'
-import type { Change, KnownMember, KnownRoom, RoomStart, SeatEntry } from './known-room.ts'
+import type { Change, KnownBroadcast, KnownMember, KnownRoom, RoomStart, SeatEntry } from './known-room.ts'
 import type { WebhookMetrics } from './metrics.ts'
 import type { WebhookStorage } from './queue.ts'
 
@@ -54,8 +54,8 @@ type Difference = Change extends infer C ? C extends Change ? Omit<C, 'id' | 'at
  * Finds and reports changes that were not reported because a server died or the feature was off. One job per room
  * compares the room with what has been reported about it.
  */
-export function createReconciler (app: Pick<FeatureInstance, 'clock' | 'features' | 'hooks' | 'jobs' | 'log' | 'redis' | 'store'>, storage: WebhookStorage, intake: Intake, metrics: WebhookMetrics): Reconciler {
-  const { clock, features, hooks, jobs, log, store } = app
+export function createReconciler (app: Pick<FeatureInstance, 'clock' | 'features' | 'jobs' | 'log' | 'redis' | 'store'>, storage: WebhookStorage, intake: Intake, metrics: WebhookMetrics): Reconciler {
+  const { clock, features, jobs, log, store } = app
   const report = createReports(clock)
   const closing = new AbortController()
 
@@ -95,19 +95,18 @@ export function createReconciler (app: Pick<FeatureInstance, 'clock' | 'features
       // No server has reported that the user left before rejoining.
       if (again) found.set(`left ${userKey} ${joinedAt}`, { type: 'left', startedAt: record.createdAt, userKey, reason: 'disconnected', count: members.size - 1, joinedAt })
     }
-    if (!isSame) return found
-    for (const [name, field] of fields) {
+    for (const [name, field] of isSame ? fields : []) {
       const userKey = name.startsWith(memberField('')) ? name.slice(memberField('').length) : undefined
       if (userKey === undefined || members.has(userKey)) continue
       const { joinedAt } = JSON.parse(field) as KnownMember
       found.set(`left ${userKey} ${joinedAt}`, { type: 'left', startedAt: record.createdAt, userKey, reason: 'disconnected', count: members.size, joinedAt })
     }
-    const broadcast = fields.get(broadcastField)
-    if (broadcast !== undefined) {
-      const last = JSON.parse(broadcast) as { startedAt: number, hlsUrl: string, onAir: boolean }
-      const isOnAir = (await hooks.ask('lobby:onAir', [record])).some(([onAir]) => onAir)
-      if (last.onAir && !isOnAir) found.set(`stopped ${last.startedAt}`, { type: 'broadcast', ...last, onAir: false })
-    }
+    const broadcast = isSame ? fields.get(broadcastField) : undefined
+    const last = broadcast === undefined ? undefined : JSON.parse(broadcast) as KnownBroadcast
+    const current = await features.getFeature('broadcast')?.current(roomId)
+    // The report of a newer broadcast also reports that the last broadcast has stopped.
+    if (current && current.startedAt !== last?.startedAt) found.set(`on air ${current.startedAt}`, { type: 'broadcast', ...current, onAir: true })
+    else if (!current && last?.onAir === true) found.set(`stopped ${last.startedAt}`, { type: 'broadcast', ...last, onAir: false })
     return found
   }
 

@@ -120,3 +120,38 @@ onEveryStore(t, 'reports what happened while the feature was off', async (t, sto
   t.match((await receiver.next('participant_joined', ({ data }) => data.userId === 2)).data, { participantCount: 1 })
   t.match((await receiver.next('seat_changed')).data, { seatIndex: 2, userId: 2 })
 })
+
+onEveryStore(t, 'reports which rooms went on air or off air while the feature was off', async (t, store) => {
+  const receiver = await startReceiver(t)
+  const server = await build(t, { env: { ...store, ...webhookEnv(receiver), FEATURES: 'auth,media,broadcast,webhooks' } })
+  const [ada, bob, eve, dan] = [await server.connect(1), await server.connect(2), await server.connect(3), await server.connect(4)]
+  const started = async (roomId: string) => await receiver.next('broadcast_started', (webhook) => webhook.roomId === roomId)
+  await ada.ok('room:join', { roomId: 'goes-on-air' })
+  for (const [host, roomId] of [[bob, 'goes-off-air'], [eve, 'is-on-air-again']] as const) {
+    await host.ok('room:join', { roomId })
+    await host.ok('broadcast:start')
+    await started(roomId)
+  }
+  await receiver.next('participant_joined', ({ roomId }) => roomId === 'goes-on-air')
+  await server.admin('POST', '/admin/features/webhooks/disable')
+  await ada.ok('broadcast:start')
+  await bob.ok('broadcast:stop')
+  await eve.ok('broadcast:stop')
+  await eve.ok('broadcast:start')
+  await dan.ok('room:join', { roomId: 'is-new' })
+  await dan.ok('broadcast:start')
+  t.match(await server.admin('POST', '/admin/features/webhooks/enable'), { status: 200 })
+  t.match((await started('goes-on-air')).data, { hlsUrl: '/hls/goes-on-air/index.m3u8', startedAt: Number })
+  t.match((await receiver.next('broadcast_stopped', ({ roomId }) => roomId === 'goes-off-air')).data, { startedAt: (await started('goes-off-air')).data.startedAt })
+  await started('is-new')
+  await until(() => receiver.names('is-on-air-again').length === 5)
+  t.strictSame(receiver.names('is-on-air-again'), ['room_started', 'participant_joined', 'broadcast_started', 'broadcast_stopped', 'broadcast_started'])
+  t.strictSame(receiver.names('is-new'), ['room_started', 'participant_joined', 'broadcast_started'])
+
+  // The feature compares all rooms again, and reports no broadcast a second time.
+  await server.admin('POST', '/admin/features/webhooks/disable')
+  await dan.ok('broadcast:stop')
+  await server.admin('POST', '/admin/features/webhooks/enable')
+  await receiver.next('broadcast_stopped', ({ roomId }) => roomId === 'is-new')
+  t.equal(receiver.accepted.filter(({ event }) => event === 'broadcast_started').length, 5)
+})
