@@ -10,15 +10,22 @@ declare module 'ioredis' {
 }
 
 /**
- * KEYS due held — ARGV now limit until
+ * KEYS due held — ARGV now limit token lostToken…
  *
  * A job is "held" while it runs. If a held job is rescheduled, it becomes due only after the current run is settled.
+ *
+ * The lost tokens are those of earlier calls whose replies did not arrive. No server runs the jobs that are held under
+ * these tokens, so the jobs become due again.
  */
 const takeDue = `
-for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])) do
-  redis.call('ZREM', KEYS[2], key)
-  redis.call('ZADD', KEYS[1], 'LT', ARGV[1], key)
+local function release(keys)
+  for _, key in ipairs(keys) do
+    redis.call('ZREM', KEYS[2], key)
+    redis.call('ZADD', KEYS[1], 'LT', ARGV[1], key)
+  end
 end
+for i = 4, #ARGV do release(redis.call('ZRANGEBYSCORE', KEYS[2], ARGV[i], ARGV[i])) end
+release(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2]))
 local taken = {}
 local waiting = redis.call('ZCARD', KEYS[2])
 for _, key in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, tonumber(ARGV[2]) + waiting)) do
@@ -47,13 +54,29 @@ const heldKey = (queue: string) => `${dueKey(queue)}:held`
 export function createRedisJobStore (redis: Redis): JobStore {
   redis.defineCommand('msabTakeDueJobs', { numberOfKeys: 2, lua: takeDue })
   redis.defineCommand('msabSettleJob', { numberOfKeys: 2, lua: settle })
+  // For each queue, the tokens of the calls of `takeDue` whose replies did not arrive. Redis may have run these calls,
+  // or may run them later. Each token is kept until the lease of its jobs ends.
+  const lost = new Map<string, Set<number>>()
+
   return failClosed<JobStore>({
     async schedule (queue, key, at) {
       await redis.zadd(dueKey(queue), 'LT', at, key)
     },
     async takeDue (queue, now, limit, until) {
-      const keys = await redis.msabTakeDueJobs(dueKey(queue), heldKey(queue), now, limit, until)
-      return keys.map((key) => ({ key, token: until }))
+      // The token is the end of the lease. The random fraction of a millisecond makes the token different from the
+      // tokens of other calls.
+      const token = until - Math.random()
+      const lostTokens = lost.get(queue) ?? new Set()
+      for (const lostToken of lostTokens) if (lostToken <= now) lostTokens.delete(lostToken)
+      // Without a connection, the call fails without reaching Redis.
+      const isSent = redis.status === 'ready'
+      try {
+        const keys = await redis.msabTakeDueJobs(dueKey(queue), heldKey(queue), now, limit, token, ...lostTokens)
+        return keys.map((key) => ({ key, token }))
+      } catch (error) {
+        if (isSent) lost.set(queue, lostTokens.add(token))
+        throw error
+      }
     },
     async settle (queue, { key, token }, retryAt) {
       await redis.msabSettleJob(dueKey(queue), heldKey(queue), key, token, retryAt ?? '')

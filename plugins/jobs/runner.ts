@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises'
 import type { FastifyBaseLogger } from 'fastify'
 import { createClock } from '../clock.ts'
 import { withTimeout } from '../errors/timeout.ts'
@@ -50,7 +51,7 @@ export function createJobs (store: JobStore, log: FastifyBaseLogger, { jobPollIn
   const behind = new Set<string>()
   const kernel = new Map<string, JobHandler>()
   let polling: Promise<void> | undefined
-  let stopped = false
+  const stopping = new AbortController()
 
   const handlerOf = (name: string) => [...owners.values()].find((handlers) => handlers.has(name))?.get(name)
 
@@ -65,7 +66,23 @@ export function createJobs (store: JobStore, log: FastifyBaseLogger, { jobPollIn
       log.debug({ err, queue: name, key: job.key }, 'job failed, will retry')
       retryAt = clock.now() + jobRetryMs
     }
-    await store.settle(name, job, retryAt)
+    await settle(name, job, retryAt)
+  }
+
+  /**
+   * Records the result of a job. If the store is unavailable, retries until the store is available again, because a job
+   * that is not settled cannot run again until its lease expires.
+   */
+  async function settle (name: string, job: DueJob, retryAt: number | undefined): Promise<void> {
+    for (;;) {
+      try {
+        return await store.settle(name, job, retryAt)
+      } catch (err) {
+        if (stopping.signal.aborted) throw err
+        log.debug({ err, queue: name, key: job.key }, 'failed to record the result of a job, will retry')
+        await delay(jobRetryMs, undefined, { signal: stopping.signal }).catch(() => { /* The runner is stopping, so the loop makes one last attempt. */ })
+      }
+    }
   }
 
   async function takeJobs (name: string, busy: Set<Promise<void>>): Promise<void> {
@@ -85,21 +102,17 @@ export function createJobs (store: JobStore, log: FastifyBaseLogger, { jobPollIn
   }
 
   async function takeAll (): Promise<void> {
-    try {
-      await Promise.all([...owners.values()].flatMap((handlers) => [...handlers.keys()]).map(async (name) => {
-        const busy = running.get(name) ?? new Set()
-        running.set(name, busy)
-        if (busy.size < maxRunning) await takeJobs(name, busy)
-      }))
-    } catch (err) {
-      log.debug({ err }, 'job queue unavailable')
-    } finally {
-      polling = undefined
-    }
+    // Wait for all kinds of jobs, even if taking jobs of one kind fails, so that polls never overlap.
+    await Promise.all([...owners.values()].flatMap((handlers) => [...handlers.keys()]).map(async (name) => {
+      const busy = running.get(name) ?? new Set()
+      running.set(name, busy)
+      if (busy.size < maxRunning) await takeJobs(name, busy).catch((err: unknown) => log.debug({ err, queue: name }, 'job queue unavailable'))
+    }))
+    polling = undefined
   }
 
   function poll (): void {
-    if (!stopped) polling ??= takeAll()
+    if (!stopping.signal.aborted) polling ??= takeAll()
   }
   const timer = setInterval(poll, jobPollIntervalMs)
 
@@ -114,7 +127,7 @@ export function createJobs (store: JobStore, log: FastifyBaseLogger, { jobPollIn
       else owners.set(owner, handlers)
     },
     async stop () {
-      stopped = true
+      stopping.abort()
       clearInterval(timer)
       // Wait for a poll that is in progress: this server must run the jobs that the poll takes.
       await polling

@@ -17,7 +17,8 @@ export interface JobStore {
   schedule (queue: string, key: string, at: number): Promise<void>
   /**
    * Takes due jobs, oldest first. A taken job is not returned to other callers. If the job is not settled by `until`,
-   * it becomes due again.
+   * it becomes due again. After a call fails, the next call makes the jobs that the failed call may have taken due
+   * again.
    *
    * @param until the deadline for settling the jobs, in epoch milliseconds
    */

@@ -6,14 +6,15 @@ import { createRedisJobStore } from '../../../plugins/jobs/redis.ts'
 import { createJobs } from '../../../plugins/jobs/runner.ts'
 import type { JobHandler } from '../../../plugins/jobs/runner.ts'
 import type { JobStore } from '../../../plugins/jobs/store.ts'
+import { defaultTimings } from '../../../plugins/timings.ts'
 import { build } from '../../support/build.ts'
 import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
 const silent = { debug () {}, info () {}, warn () {}, error () {}, fatal () {}, trace () {}, silent () {}, level: 'silent', child: () => silent } as never
 
-function jobsOf (t: Test, store: JobStore) {
-  const jobs = createJobs(store, silent)
+function jobsOf (t: Test, store: JobStore, timings = defaultTimings) {
+  const jobs = createJobs(store, silent, timings)
   t.teardown(() => jobs.stop())
   return jobs
 }
@@ -136,6 +137,34 @@ t.test('another server runs the job of a dead server', async (t) => {
   jobsOf(t, b).on('job', async () => { done.push(Date.now()) })
   await until(() => done.length === 1)
   t.ok((done[0] ?? 0) >= expiry, 'the job does not run before the lease expires')
+})
+
+t.test('records the result of a job when the store is available again', async (t) => {
+  const store = createMemoryJobStore()
+  let isDown = false
+  const attempts: string[] = []
+  const jobs = jobsOf(t, {
+    schedule: store.schedule,
+    takeDue: store.takeDue,
+    async settle (queue, job, retryAt) {
+      attempts.push(job.key)
+      if (isDown) throw new Error('the store is down')
+      await store.settle(queue, job, retryAt)
+    }
+  }, { ...defaultTimings, jobPollIntervalMs: 20, jobRetryMs: 20 })
+  const { started, handler, release } = held()
+  jobs.on('job', handler)
+  t.teardown(release)
+  await jobs.schedule('job', 'k', 0)
+  await until(() => started.length === 1)
+  await jobs.schedule('job', 'k', 0)
+  isDown = true
+  release()
+  await until(() => attempts.length === 3)
+  t.equal(started.length, 1)
+  isDown = false
+  await until(() => started.length === 2)
+  t.pass('the rescheduled job does not wait until the lease expires')
 })
 
 t.test('stop() waits for running jobs and starts no more', async (t) => {
