@@ -17,6 +17,14 @@ export function timeOf (uuid: string): number {
   return Number.parseInt(uuid.slice(0, 8) + uuid.slice(9, 13), 16)
 }
 
+/** Maximum difference between the clocks of two servers, in milliseconds. The actual difference is much smaller. */
+const maxClockDifferenceMs = 60_000
+
+/** @returns how much longer any server accepts an idempotency key, in milliseconds */
+export function repeatableMsOf (key: string): number {
+  return timeOf(key) + maxKeyAgeMs + maxClockDifferenceMs - Date.now()
+}
+
 // Gift records are sorted and trimmed by the time in the key, so this time must be approximately correct.
 const key = z.uuidv7({ abort: true })
   .refine((uuid) => Math.abs(timeOf(uuid) - Date.now()) <= maxKeyAgeMs, 'The time in the key must be within 24 hours of the server time')

@@ -15,6 +15,7 @@ const recordKeys: Record<RecordKind, [records: string, ids: string]> = {
 /** Maps each kind of record to the index of its first key in the KEYS array of the `settle` script. */
 const targets: Record<RecordKind, number> = { ledger: 4, failed: 6, deadLetters: 8 }
 const totalsKey = (roomId: string, roomCreatedAt: number) => `${prefix}:totals:${roomCreatedAt} ${roomId}`
+const countedKey = (transactionId: string) => `${prefix}:counted:${transactionId}`
 /** Maps the key index that the `add` script returns to the place where the gift is stored. */
 const places: Record<number, Found['place']> = { 2: 'queue', 3: 'ledger', 4: 'failed', 5: 'deadLetters' }
 
@@ -37,7 +38,7 @@ function recordOf (value: string): object {
  */
 export function createRedisOutbox (redis: Redis, { now, keptLedger = maxLedger, keptFailed = maxFailed }: OutboxOptions = {}): Outbox {
   const run = {
-    add: redisScript(redis, scripts.add, 6),
+    add: redisScript(redis, scripts.add, 7),
     take: redisScript(redis, scripts.take, 4),
     settle: redisScript(redis, scripts.settle, 9),
     list: redisScript(redis, scripts.list, 2),
@@ -46,11 +47,11 @@ export function createRedisOutbox (redis: Redis, { now, keptLedger = maxLedger, 
   const clock = () => now?.() ?? ''
 
   return {
-    add: (gift, roomCreatedAt) => failingClosed(async () => {
+    add: (gift, roomCreatedAt, repeatableMs = 0) => failingClosed(async () => {
       const [ledger, failed, dead] = [recordKeys.ledger[0], recordKeys.failed[0], recordKeys.deadLetters[0]]
       const found = await run.add(
-        due, items, ledger, failed, dead, totalsKey(gift.roomId, roomCreatedAt ?? 0), clock(), gift.transactionId, JSON.stringify(gift),
-        roomCreatedAt === undefined ? '' : JSON.stringify(gift.recipientId), gift.quantity, totalsTtlMs
+        due, items, ledger, failed, dead, totalsKey(gift.roomId, roomCreatedAt ?? 0), countedKey(gift.transactionId), clock(), gift.transactionId,
+        JSON.stringify(gift), roomCreatedAt === undefined ? '' : JSON.stringify(gift.recipientId), gift.quantity, totalsTtlMs, Math.ceil(repeatableMs)
       ) as [number, string] | null
       if (!found) return undefined
       const [place, value] = found

@@ -17,6 +17,8 @@ const tables = `
   CREATE TABLE IF NOT EXISTS ledger (id TEXT PRIMARY KEY, gift TEXT NOT NULL, details TEXT NOT NULL) STRICT;
   CREATE TABLE IF NOT EXISTS failed (id TEXT PRIMARY KEY, gift TEXT NOT NULL, details TEXT NOT NULL) STRICT;
   CREATE TABLE IF NOT EXISTS totals (room TEXT NOT NULL, created_at INTEGER NOT NULL, recipient TEXT NOT NULL, quantity INTEGER NOT NULL, PRIMARY KEY (room, created_at, recipient)) STRICT, WITHOUT ROWID;
+  CREATE TABLE IF NOT EXISTS counted (id TEXT PRIMARY KEY, expires INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+  CREATE INDEX IF NOT EXISTS counted_expires ON counted (expires);
   CREATE TABLE IF NOT EXISTS dead_letters (id TEXT PRIMARY KEY, gift TEXT NOT NULL, details TEXT NOT NULL) STRICT;
 `
 const tableOf: Record<RecordKind, string> = { ledger: 'ledger', failed: 'failed', deadLetters: 'dead_letters' }
@@ -42,6 +44,9 @@ export function createSqliteOutbox (file: string, { now = Date.now, keptLedger =
   `)
   const insert = database.prepare('INSERT INTO queue (id, gift, tries, due) VALUES (?, ?, 0, ?) ON CONFLICT (id) DO NOTHING')
   const addTotal = database.prepare('INSERT INTO totals (room, created_at, recipient, quantity) VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET quantity = quantity + excluded.quantity')
+  // The gifts that have been added to the totals and that their senders can repeat.
+  const markCounted = database.prepare('INSERT INTO counted (id, expires) VALUES (?, ?) ON CONFLICT (id) DO NOTHING')
+  const forgetCounted = database.prepare('DELETE FROM counted WHERE id IN (SELECT id FROM counted WHERE expires <= ? LIMIT ?)')
   const totalsOf = database.prepare('SELECT recipient, quantity FROM totals WHERE room = ? AND created_at = ? ORDER BY quantity DESC LIMIT ?')
   const forget = database.prepare('DELETE FROM totals WHERE room = ? AND created_at = ?')
   const due = database.prepare('SELECT id, gift, tries FROM queue WHERE due <= ? ORDER BY due, id LIMIT ?')
@@ -77,7 +82,13 @@ export function createSqliteOutbox (file: string, { now = Date.now, keptLedger =
     }
   }
 
-  let waiting: { gift: Gift, roomCreatedAt: number | undefined, resolve: (found: Found | undefined) => void, reject: (error: unknown) => void }[] = []
+  /** Adds a gift to the totals of its room, unless the gift has already been added. */
+  function count ({ transactionId, roomId, recipientId, quantity }: Gift, roomCreatedAt: number, repeatableMs: number, at: number): void {
+    if (repeatableMs > 0 && markCounted.run(transactionId, at + Math.ceil(repeatableMs)).changes === 0) return
+    addTotal.run(roomId, roomCreatedAt, JSON.stringify(recipientId), quantity)
+  }
+
+  let waiting: { gift: Gift, roomCreatedAt: number | undefined, repeatableMs: number, resolve: (found: Found | undefined) => void, reject: (error: unknown) => void }[] = []
   let restUntil = 0
 
   function commit (): void {
@@ -87,13 +98,16 @@ export function createSqliteOutbox (file: string, { now = Date.now, keptLedger =
     const begin = performance.now()
     try {
       const at = now()
-      const found = transact(() => group.map(({ gift, roomCreatedAt }) => {
-        const row = whereIs.get({ id: gift.transactionId })
-        if (row) return { place: row.place, gift: parse(row) } as Found
-        insert.run(gift.transactionId, JSON.stringify(gift), at)
-        if (roomCreatedAt !== undefined) addTotal.run(gift.roomId, roomCreatedAt, JSON.stringify(gift.recipientId), gift.quantity)
-        return undefined
-      }))
+      const found = transact(() => {
+        forgetCounted.run(at, maxTrimmed)
+        return group.map(({ gift, roomCreatedAt, repeatableMs }) => {
+          const row = whereIs.get({ id: gift.transactionId })
+          if (row) return { place: row.place, gift: parse(row) } as Found
+          insert.run(gift.transactionId, JSON.stringify(gift), at)
+          if (roomCreatedAt !== undefined) count(gift, roomCreatedAt, repeatableMs, at)
+          return undefined
+        })
+      })
       for (const [i, { resolve }] of group.entries()) resolve(found[i])
     } catch (error) {
       for (const { reject } of group) reject(error)
@@ -115,8 +129,8 @@ export function createSqliteOutbox (file: string, { now = Date.now, keptLedger =
   }
 
   return {
-    add: (gift, roomCreatedAt) => failingClosed(() => new Promise<Found | undefined>((resolve, reject) => {
-      if (waiting.push({ gift, roomCreatedAt, resolve, reject }) > 1) return
+    add: (gift, roomCreatedAt, repeatableMs = 0) => failingClosed(() => new Promise<Found | undefined>((resolve, reject) => {
+      if (waiting.push({ gift, roomCreatedAt, repeatableMs, resolve, reject }) > 1) return
       const rest = restUntil - performance.now()
       if (rest < 1) setImmediate(commit)
       else setTimeout(commit, rest)

@@ -105,9 +105,11 @@ export interface Outbox {
    *
    * @param roomCreatedAt when the gift's room was created, in epoch milliseconds. If this parameter is present and the
    *   call queues the gift, the gift counts towards the room's totals
+   * @param repeatableMs how much longer the sender can repeat the gift, in milliseconds; 0 if the sender cannot repeat
+   *   the gift. During this time, the gift does not count again, even if it is queued again
    * @returns the stored gift and its place if the gift was already stored; undefined if this call queued the gift
    */
-  add (gift: Gift, roomCreatedAt?: number): Promise<Found | undefined>
+  add (gift: Gift, roomCreatedAt?: number, repeatableMs?: number): Promise<Found | undefined>
   /**
    * @returns at most `limit` totals of a room, largest first. A recipient has two totals if some gifts have the
    *   recipient's id as a number and others as a string

@@ -11,6 +11,8 @@
 //   …:<kind>:ids    sorted set of the ids, all with score 0, so sorted by id
 // and this key for each room:
 //   …:totals:<createdAt> <room>  sorted set: JSON of a recipient's id → quantity of gifts; expires
+// and this key for each gift that its sender can repeat:
+//   …:counted:<id>  exists if the gift has been added to the totals; expires when the sender can no longer repeat it
 
 const clock = `
 local function clock(given)
@@ -21,10 +23,11 @@ end
 `
 
 /**
- * KEYS due items ledger failed dead totals — ARGV now id gift recipient quantity totalsTtl
+ * KEYS due items ledger failed dead totals counted — ARGV now id gift recipient quantity totalsTtl repeatable
  *
  * If the gift is new, the script queues the gift. Unless the recipient is an empty string, the script also adds the
- * quantity to the room's totals.
+ * quantity to the room's totals. A gift that can be repeated for the next "repeatable" milliseconds is added to the
+ * totals only once, even if the backend charges the gift and the sender then repeats it.
  *
  * If the gift is already stored, the script returns {index in KEYS of the hash that contains the gift, the gift's value
  * in that hash}. Otherwise, the script returns nil.
@@ -36,7 +39,7 @@ for i = 2, 5 do
 end
 redis.call('HSET', KEYS[2], ARGV[2], '0\\n' .. ARGV[3])
 redis.call('ZADD', KEYS[1], clock(ARGV[1]), ARGV[2])
-if ARGV[4] ~= '' then
+if ARGV[4] ~= '' and (ARGV[7] == '0' or redis.call('SET', KEYS[7], '', 'NX', 'PX', ARGV[7])) then
   redis.call('ZINCRBY', KEYS[6], ARGV[5], ARGV[4])
   redis.call('PEXPIRE', KEYS[6], ARGV[6])
 end

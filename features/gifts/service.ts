@@ -5,6 +5,7 @@ import { v7 } from 'uuid'
 import { KeyReused } from './errors.ts'
 import { createFlusher, processingFailed } from './flusher.ts'
 import { contentOf, createRecentGifts, transactionIdOf } from './keys.ts'
+import { repeatableMsOf } from './messages.ts'
 import type { events, requests } from './messages.ts'
 import type { Counts, Found, Gift, GiftTotal, RecordKind, Records } from './outbox.ts'
 import { createRedisOutbox } from './outbox.redis.ts'
@@ -122,7 +123,7 @@ export function createGifts (app: Pick<FeatureInstance, 'clock' | 'config' | 'fe
         if (content !== contentOf(gift)) throw new KeyReused()
         if (!recentGifts.has(transactionId)) recentGifts.set(transactionId, { content, shown: false })
       }
-      const found = await outbox.add(gift, room.record.createdAt)
+      const found = await outbox.add(gift, room.record.createdAt, key === undefined ? 0 : repeatableMsOf(key))
       if (!found) {
         flusher.added()
         return { gift }

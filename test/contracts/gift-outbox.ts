@@ -74,6 +74,20 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
     t.same(await a.counts(), { queued: 1, ledger: 1, failed: 1, deadLetters: 1 })
   })
 
+  t.test('a gift that its sender can repeat counts once', async (t) => {
+    const { a, b } = await make(t)
+    const gift = giftOf({ quantity: 3 })
+    for (const outbox of [a, b, a]) {
+      t.equal(await outbox.add(gift, 1, 60_000), undefined, 'the gift is queued again')
+      const batch = await a.take(sizes, leaseMs)
+      await a.settle(batch.token, all(batch, processed))
+    }
+    await a.add({ ...gift, transactionId: v7() }, 1)
+    await a.add({ ...gift, transactionId: v7() }, 2, 60_000)
+    t.same(await b.totals('r1', 1, 10), [{ recipientId: gift.recipientId, quantity: 6 }])
+    t.same(await b.totals('r1', 2, 10), [{ recipientId: gift.recipientId, quantity: 3 }])
+  })
+
   t.test('keeps the newest failed gifts, the newest ledger entries, and all dead letters', async (t) => {
     const { a, b } = await make(t, 5)
     const gifts = Array.from({ length: 36 }, () => giftOf())

@@ -138,6 +138,7 @@ onEveryStore(t, 'the backend charges once per key, even after the gift has left 
   }
   t.equal(backend.ledger.get(transactionId as string)?.applied, 1)
   t.equal(backend.balances.get('1'), 2)
+  t.same((await bob.ok('room:join', { roomId: '5' })).giftTotals, [{ recipientId: 2, quantity: 3 }], 'the totals count the gift once')
 
   const dear = { ...gift, key: v7() }
   const { transactionId: refused } = await ada.ok('gift:send', dear)

@@ -48,6 +48,18 @@ t.test('all keys share a cluster slot, and settled gifts leave no keys behind', 
   t.same(await one.exists('msab:{gifts}:due', 'msab:{gifts}:items', 'msab:{gifts}:leases'), 0)
 })
 
+t.test('forgets counted gifts that can no longer be repeated', async (t) => {
+  await one.flushdb()
+  const outbox = createRedisOutbox(one)
+  const [gift, other] = [giftOf(), giftOf()]
+  await outbox.add(gift, 1, 60_000)
+  await outbox.add(other, 1)
+  const [key, ...others] = await one.keys('msab:{gifts}:counted:*')
+  t.same(others, [])
+  const remainingMs = await one.pttl(key as string)
+  t.ok(remainingMs > 0 && remainingMs <= 60_000, `${remainingMs} ms`)
+})
+
 t.test('limits the number of failed gifts that are kept', async (t) => {
   await one.flushdb()
   const [before, outbox] = [createRedisOutbox(one), createRedisOutbox(two, { keptFailed: 10 })]

@@ -77,7 +77,7 @@ t.test('creates the file with the right settings', async (t) => {
   const look = new DatabaseSync(file)
   t.match(look.prepare('PRAGMA journal_mode').get(), { journal_mode: 'wal' })
   t.same(look.prepare('SELECT name, strict FROM pragma_table_list WHERE schema = \'main\' AND name NOT LIKE \'sqlite%\' ORDER BY name').all().map((row) => ({ ...row })),
-    ['dead_letters', 'failed', 'ledger', 'queue', 'totals'].map((name) => ({ name, strict: 1 })))
+    ['counted', 'dead_letters', 'failed', 'ledger', 'queue', 'totals'].map((name) => ({ name, strict: 1 })))
   look.close()
   const last = outbox.add(giftOf())
   await outbox.close()
@@ -88,6 +88,23 @@ t.test('creates the file with the right settings', async (t) => {
   const again = createSqliteOutbox(file)
   t.teardown(() => again.close())
   t.match(await again.counts(), { queued: 2 }, 'a gift that is being added during close() is stored')
+})
+
+t.test('forgets counted gifts that can no longer be repeated', async (t) => {
+  const file = join(t.testdir(), 'gifts.sqlite')
+  const clock = { now: 1_000_000 }
+  const outbox = createSqliteOutbox(file, { now: () => clock.now })
+  t.teardown(() => outbox.close())
+  const look = new DatabaseSync(file)
+  t.teardown(() => look.close())
+  const counted = () => look.prepare('SELECT id FROM counted ORDER BY expires').all().map(({ id }) => id)
+  const gifts = [giftOf(), giftOf(), giftOf()] as const
+  await outbox.add(gifts[0], 1, 1000)
+  await outbox.add(gifts[1], 1, 2000)
+  t.same(counted(), [gifts[0].transactionId, gifts[1].transactionId])
+  clock.now += 1000
+  await outbox.add(gifts[2], 1)
+  t.same(counted(), [gifts[1].transactionId])
 })
 
 t.test('rejects gifts while the database is locked', async (t) => {
