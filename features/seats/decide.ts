@@ -6,7 +6,7 @@ import {
 } from './errors.ts'
 import type { ClearReason } from './messages.ts'
 import { copyOf, holdersOf, isMuted, nextExpiry, seatOf } from './state.ts'
-import type { Invite, Seat, SeatState } from './state.ts'
+import type { Invite, Seat, SeatRequest, SeatState } from './state.ts'
 
 // One pure function implements all rules for seats, locks, mutes, invites and requests. The store can
 // therefore rerun the function on a newer version of the state, and a model test can run thousands of commands.
@@ -36,6 +36,7 @@ export type Command =
   // The server issues the following commands itself, without an actor.
   { type: 'gone', userId: UserId, reason: ClearReason } |
   { type: 'away', userIds: readonly UserId[], until: number } |
+  { type: 'back', userId: UserId } |
   // `present` says for each user key whether the user is in the room. Users without an entry stay unchanged.
   { type: 'tick', present: ReadonlyMap<string, boolean> } |
   { type: 'resize', seatCount: number }
@@ -121,6 +122,13 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
     const seat = seatOf(next, userKeyOf(userId))
     if (!seat) throw new NotSeated(userKeyOf(userId) === userKeyOf(self) ? 'You do not have a seat' : `User ${userId} does not have a seat`)
     return seat
+  }
+  /** Ends the grace period of a user who is in the room. */
+  function endAway (holding: Seat | SeatRequest): void {
+    delete holding.awayUntil
+    changed = true
+    // Members who joined while the user was away have not seen the raised hand.
+    if (!('seatIndex' in holding)) emitHand(holding.userId, true)
   }
   function clear (seat: Seat, reason: ClearReason): void {
     next.seats.splice(next.seats.indexOf(seat), 1)
@@ -320,16 +328,17 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
       }
       return done({})
     }
+    case 'back': {
+      const holding = holdersOf(next).find(({ userId }) => isSameUser(userId, command.userId))
+      if (holding?.awayUntil !== undefined) endAway(holding)
+      return done({})
+    }
     case 'tick': {
       for (const holding of holdersOf(next).filter(({ awayUntil = Infinity }) => awayUntil <= now)) {
         const present = command.present.get(userKeyOf(holding.userId))
         if (present === false && 'seatIndex' in holding) clear(holding, 'disconnected')
         else if (present === false) removeRequest(holding.userId)
-        if (present !== true) continue
-        delete holding.awayUntil
-        changed = true
-        // Members who joined while the user was away have not seen the raised hand.
-        if (!('seatIndex' in holding)) emitHand(holding.userId, true)
+        if (present === true) endAway(holding)
       }
       endInvites(({ expiresAt }) => expiresAt <= now)
       return done({})

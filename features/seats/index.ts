@@ -115,6 +115,7 @@ export default defineFeature(async function seats (app, { graceSeconds, commands
   hooks.on('room:featured', ({ roomId }) => service.peek(roomId)?.seats.map(({ userId }) => userId) ?? [])
 
   const disconnectGrace = createDisconnectGrace(service.startMissingGrace, log)
+  hooks.on('room:userJoined', (roomId, { userId }) => disconnectGrace.track(roomId, service.returned(roomId, userId)))
   hooks.on('room:userLeft', (roomId, { userId }, reason) => disconnectGrace.track(roomId, service.left(roomId, userId, reason)))
   hooks.on('room:kicked', (roomId, userId) => disconnectGrace.track(roomId, service.left(roomId, userId, 'kicked')))
   hooks.on('room:resynced', (roomId) => disconnectGrace.track(roomId, service.startMissingGrace(roomId)))

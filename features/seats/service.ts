@@ -53,6 +53,11 @@ export interface Seats {
    * grace period instead.
    */
   left (roomId: string, userId: UserId, reason: LeaveReason): Promise<void>
+  /**
+   * Ends the grace period of a user who is in the room on this server. Calls the store only if this server's copy of the
+   * seats shows a grace period for the user.
+   */
+  returned (roomId: string, userId: UserId): Promise<void>
   /** Starts the grace period of users who have a seat or a request but are not in the room. */
   startMissingGrace (roomId: string): Promise<void>
   /**
@@ -151,6 +156,14 @@ export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, g
         ? { type: 'away', userIds: [userId], until: clock.now() + graceMs }
         : { type: 'gone', userId, reason: reason === 'kicked' ? 'removed' : 'left' }
       await execute(roomId, command)
+      // The user may have returned to this server before the grace period started.
+      if (command.type === 'away') await this.returned(roomId, userId)
+    },
+    async returned (roomId, userId) {
+      const userKey = userKeyOf(userId)
+      const isAway = holdersOf(seatState.peek(roomId)).some((holding) => holding.awayUntil !== undefined && userKeyOf(holding.userId) === userKey)
+      // If the user leaves again, this server runs the command for the leave after this command.
+      if (isAway && [...sockets.ofUser(userKey)].some((session) => session.roomId === roomId)) await execute(roomId, { type: 'back', userId })
     },
     async startMissingGrace (roomId) {
       const holdings = holdersOf(await seatState.read(roomId)).filter(({ awayUntil }) => awayUntil === undefined)

@@ -33,6 +33,7 @@ const byPeople: fc.Arbitrary<Command> = fc.oneof(
 const byServer: fc.Arbitrary<Command> = fc.oneof(
   fc.record({ type: fc.constant('gone' as const), userId, reason: fc.constantFrom('left' as const, 'removed' as const) }),
   fc.record({ type: fc.constant('away' as const), userIds: fc.array(userId, { maxLength: 3 }), until: fc.integer({ min: 0, max: 60_000 }) }),
+  fc.record({ type: fc.constant('back' as const), userId }),
   fc.array(fc.tuple(userId.map(String), fc.boolean()), { maxLength: people }).map((present): Command => ({ type: 'tick', present: new Map(present) })),
   fc.record({ type: fc.constant('resize' as const), seatCount: fc.integer({ min: 1, max: most }) })
 )
@@ -322,6 +323,9 @@ t.test('a seat is reserved for the grace period', async (t) => {
   t.same(after(...away, tick(1000, ['5', false])).events, [{ type: 'seat:cleared', data: { seatIndex: 0, userId: 5, reason: 'disconnected' } }])
   const back = after(...away, tick(1000, ['5', true]))
   t.same([back.events, nextExpiry(back.state), back.state.seats.length], [[], undefined, 1])
+  const returned = after(...away, [{ type: 'back', userId: '5' }])
+  t.same([returned.events, returned.state.seats], [[], after([take(0), member(5)]).state.seats], 'the grace period ends as soon as the user is back')
+  t.equal(after(...away, [{ type: 'back', userId: 6 }]).changed, false)
   t.equal(nextExpiry(after(...away, [{ type: 'away', userIds: [5], until: 3000 }]).state), 3000, 'a second disconnect restarts the grace period')
   t.match(after([{ type: 'assign', userId: 5, seatIndex: 1 }, owner, 100]).state.seats, [{ awayUntil: 100 + assignGraceMs }], 'an assigned user must be present')
 })
@@ -391,6 +395,8 @@ t.test('a request is kept for the grace period', async (t) => {
   t.same(asking(...away, tick(1000, ['5', false])), [6])
   const back = after(...away, tick(1000, ['5', true])).state
   t.same([back.requests, nextExpiry(back)], [[{ userId: 5, requestedAt: 10 }, { userId: 6, requestedAt: 20 }], undefined])
+  const returned = after(...away, [{ type: 'back', userId: '5' }])
+  t.same([returned.state.requests, returned.events], [back.requests, [{ type: 'seat:hand', data: { userId: 5, handRaised: true } }]])
 })
 
 t.test('parses state that was stored before seat requests existed', async (t) => {
@@ -402,7 +408,7 @@ t.test('parses state that was stored before seat requests existed', async (t) =>
   const decision = decide(old, ask, member(5), 7)
   t.same(decision.state?.requests, [{ userId: 5, requestedAt: 7 }])
   for (const command of [cancel(), { type: 'accept' }] satisfies Command[]) t.throws(() => decide(old, command, member(5), 0), { code: /_NOT_FOUND$/ })
-  for (const command of [{ type: 'gone', userId: 5, reason: 'left' }, { type: 'away', userIds: [5], until: 1 }, { type: 'tick', present: new Map() }] satisfies Command[]) {
+  for (const command of [{ type: 'gone', userId: 5, reason: 'left' }, { type: 'away', userIds: [5], until: 1 }, { type: 'back', userId: 5 }, { type: 'tick', present: new Map() }] satisfies Command[]) {
     t.equal(decide(old, command, undefined, 0).state, undefined, command.type)
   }
   t.match(decide(old, take(0), member(5), 0).state?.seats, [{ userId: 5 }])
