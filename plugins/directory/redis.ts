@@ -4,8 +4,9 @@ import type { NodeLeases } from '../cluster/leases.ts'
 import { failClosed } from '../errors/fail-closed.ts'
 import type { SessionDirectory, SessionRecord } from './directory.ts'
 
-// Lifetime of session records. Readers ignore the sessions of a server whose lease has expired, and another server
-// removes them. If no other server is running, the records expire.
+// Lifetime of session records. A server rewrites the records of its open sessions before they expire. Readers ignore
+// the sessions of a server whose lease has expired, and another server removes them. If no other server is running, the
+// records expire.
 const ttlSeconds = 86_400
 
 const keyOf = (userKey: string) => `msab:user:{${userKey}}:sessions`

@@ -3,8 +3,9 @@ import { createRedisLeases } from '../../../plugins/cluster/leases.redis.ts'
 import { createMemoryDirectory } from '../../../plugins/directory/memory.ts'
 import { createRedisDirectory } from '../../../plugins/directory/redis.ts'
 import { directoryContract } from '../../contracts/directory.ts'
+import { createRenewal, parts } from '../../../plugins/directory/renewal.ts'
 import { build, shortTimings } from '../../support/build.ts'
-import { databaseClient, startRedis } from '../../support/redis.ts'
+import { databaseClient, redisDatabase, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
 t.test('memory', async (t) => directoryContract(t, async () => createMemoryDirectory()))
@@ -50,6 +51,19 @@ t.test('removes the sessions of a dead server, but not those of a live server', 
   t.same(await client.keys('msab:user:*'), ['msab:user:{user 7}:sessions'])
   t.same(await client.hkeys('msab:user:{user 7}:sessions'), ['phone'])
   t.same(await client.keys('msab:node:*:sessions'), ['msab:node:{node-b}:sessions'])
+})
+
+t.test('the record of a session does not expire while the session is open', async (t) => {
+  const server = await build(t, { env: { REDIS_URL: await redisDatabase(), FEATURES: 'auth' } })
+  const { app } = server
+  const [ada, bob] = [await server.connect(1), await server.connect(2)]
+  for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
+  const keys = ['msab:user:{1}:sessions', 'msab:user:{2}:sessions', `msab:node:{${app.nodeId}}:sessions`]
+  for (const key of keys) await app.redis.expire(key, 60)
+  const renewNext = createRenewal(app)
+  for (let i = 0; i < parts; i++) await renewNext()
+  for (const key of keys) t.ok(await app.redis.ttl(key) > 80_000, key)
+  t.match(await app.directory.sessionsOf('1'), [{ sessionId: ada.greeting.sessionId, roomId: 'r1' }])
 })
 
 t.test("a killed server's sessions, and sessions that close while Redis is down, leave the user's list", async (t) => {
