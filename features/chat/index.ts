@@ -1,6 +1,6 @@
-import { randomUUID } from 'node:crypto'
 import { defineFeature, fitting, Forbidden, maxPageBytes, readWithJoin } from 'flylive-audio-server/feature'
 import type { z } from 'flylive-audio-server/feature'
+import { v7, validate, version } from 'uuid'
 import { config } from './config.ts'
 import { events, joinReply, requests } from './messages.ts'
 import type { ChatMessage } from './messages.ts'
@@ -48,19 +48,22 @@ export default defineFeature(async function chat (app, { history, messagesPerMin
   messages.events(events)
   messages.adds('room:join', joinReply)
 
+  // Message ids sort by time. The counter orders the messages of one millisecond.
+  let count = 0
   const limit = { perMinute: messagesPerMinute, perRoom: true }
   messages.on('chat:message', { ...requests['chat:message'], limit }, async ({ content, messageType }, { room, session }) => {
     if (messageType === 'system' && await rooms.roleOf(room.record, session) === 'member') throw new Forbidden('Only the owner and admins of the room may send system messages')
     const { user } = session
+    const timestamp = app.clock.now()
     const message: ChatMessage = {
       roomId: room.roomId,
-      id: randomUUID(),
+      id: v7({ msecs: timestamp, seq: count++ }),
       userId: user.id,
       userName: user.name,
       ...(user.profile.avatar === undefined ? {} : { avatar: user.profile.avatar }),
       content,
       messageType,
-      timestamp: app.clock.now()
+      timestamp
     }
     await service.send(room, session, message)
     sent.inc({ type: messageType })
@@ -70,7 +73,7 @@ export default defineFeature(async function chat (app, { history, messagesPerMin
 
   messages.on('chat:history', { ...requests['chat:history'], limit: { perMinute: historyPerMinute } }, async ({ before, limit }, { room }) => {
     const all = (await service.readHistory(room.roomId)).map((entry) => JSON.parse(entry) as ChatMessage)
-    const end = before === undefined ? all.length : Math.max(all.findIndex(({ id }) => id === before), 0)
+    const end = before === undefined ? all.length : numberBefore(all, before)
     const page = fitting(all.slice(Math.max(end - limit, 0), end).reverse(), maxPageBytes).reverse()
     return { messages: page, nextCursor: page.length < end ? page[0]?.id ?? null : null }
   })
@@ -90,6 +93,17 @@ export default defineFeature(async function chat (app, { history, messagesPerMin
     return before === after ? [] : [{ type: 'chat:mode', data: { slowModeSeconds: after / 1000 } satisfies Omit<z.input<(typeof events)['chat:mode']>, 'roomId'> }]
   })
 }, { name: 'chat', dependencies: ['rooms', 'store'], config })
+
+/**
+ * @returns how many messages of a history are older than the message with the given id. If the message was deleted, its
+ *   id determines its place. Messages that an earlier version of the server sent have random ids; if such a message was
+ *   deleted, its place is unknown, and the result is 0
+ */
+function numberBefore (history: readonly ChatMessage[], id: string): number {
+  const index = history.findIndex((message) => message.id === id)
+  if (index !== -1) return index
+  return validate(id) && version(id) === 7 ? history.findLastIndex((message) => message.id < id) + 1 : 0
+}
 
 /** @returns the newest messages that fit into {@link maxHistoryBytes} */
 function newest (entries: readonly string[]): readonly string[] {

@@ -31,6 +31,28 @@ onBothStores(t, 'a join returns the last 50 messages, newest last', async (t, en
   t.ok(Number(body?.lastActivityAt) >= Number(expected.at(-1)?.timestamp), 'a message counts as activity')
 })
 
+onEveryStore(t, 'the history continues after the message at the cursor has been deleted', async (t, env) => {
+  const server = await build(t, { env: { FEATURES: 'auth,chat,moderation', ...env } })
+  const ada = await server.connect(1)
+  await ada.ok('room:join', { roomId: 'r1' })
+  for (let i = 0; i < 20; i++) await ada.ok('chat:message', { content: `${i}` })
+  const page = async (before?: unknown) => {
+    const { messages, nextCursor } = await ada.ok('chat:history', { limit: 5, before })
+    return { contents: (messages as { content: string }[]).map(({ content }) => Number(content)), nextCursor }
+  }
+  const first = await page()
+  t.same(first.contents, [15, 16, 17, 18, 19])
+  await ada.ok('chat:delete', { id: first.nextCursor })
+  const second = await page(first.nextCursor)
+  t.same(second.contents, [10, 11, 12, 13, 14])
+
+  const { id: oldest } = messagesOf(ada)[0] as { id: string }
+  await ada.ok('chat:delete', { id: oldest })
+  t.same(await page(oldest), { contents: [], nextCursor: null }, 'there are no older messages')
+  const random = 'f47ac10b-58cc-4372-a567-0e02b2c3d479'
+  t.same(await page(random), { contents: [], nextCursor: null }, 'the place of a deleted message with a random id is unknown')
+})
+
 onEveryStore(t, 'the length of the history is configurable', async (t, env, kind) => {
   const [a, b] = await pair(t, kind, { ...env, CHAT_HISTORY: '2' })
   const [ada, bob] = [await a.connect(1), await b.connect(2)]
