@@ -3,15 +3,16 @@ import { addressKey } from '../connections/addresses.ts'
 import { userKeyOf } from '../connections/session.ts'
 import type { Session, UserId } from '../connections/session.ts'
 import { isCoded, unavailable } from '../errors/codes.ts'
-import type { JoinCommand, JoinResult } from '../store/types.ts'
+import type { JoinCommand, JoinResult, RoomRecord } from '../store/types.ts'
 import { createLimiter } from '../redis/limiter.ts'
 import type { Closing } from './closing.ts'
 import type { Details } from './details.ts'
-import { isLockedByHost, PinRequired } from '../store/errors.ts'
+import { isLockedByHost, PinRequired, PinWrong } from '../store/errors.ts'
 import { pinWindowMs, wrongPins } from '../store/store.ts'
 import { PinNotCompared } from '../store/pin-not-compared.ts'
 import { RoomNotFound } from './errors.ts'
 import type { LocalRoom } from './node-rooms.ts'
+import type { Ownership } from './ownership.ts'
 import type { PinLimits } from './pin-limits.ts'
 import { hashPin, isEqual } from './pins.ts'
 import type { PinCheck } from './pins.ts'
@@ -40,11 +41,12 @@ export interface AdmissionOptions {
   closing: Closing
   details: Pick<Details, 'peekPinHash'>
   isHost: Roles['isHost']
+  ownership: Pick<Ownership, 'readRole'>
   pins: PinCheck
   pinLimits: PinLimits
 }
 
-export function createAdmission (app: FastifyInstance, { sync, closing, details, isHost, pins, pinLimits }: AdmissionOptions): Admission {
+export function createAdmission (app: FastifyInstance, { sync, closing, details, isHost, ownership, pins, pinLimits }: AdmissionOptions): Admission {
   const { bus, clock, config, drain, hooks, store } = app
   const redis = app.hasDecorator('redis') ? app.redis : undefined
   const creations = createLimiter(redis, { name: 'ratelimit:room-created', max: config.ROOMS_CREATED_PER_MINUTE, windowSeconds: 60 })
@@ -82,14 +84,22 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
     throw unavailable("The room's PIN changed during the join. Try again")
   }
 
-  /** Joins a room. If a host has locked the room, its owner and admins can still join. */
+  /** Whether a user is the owner of a room whose PIN was chosen before the first member joined. */
+  async function isOwnerOfReserved (record: RoomRecord, session: Session): Promise<boolean> {
+    return record.reserved === true && await ownership.readRole(record, session) === 'owner'
+  }
+
+  /**
+   * Joins a room. If a host has locked the room, its owner and admins can still join. If the room was reserved with a
+   * PIN, its owner can join without the PIN.
+   */
   async function joinAsHost (room: LocalRoom, session: Session, command: Parameters<typeof joinWithPin>[2], pin: string | undefined): Promise<JoinResult> {
     try {
       return await joinWithPin(room, session, command, pin)
     } catch (error) {
-      if (!isLockedByHost(error)) throw error
-      const record = await store.getRoom(command.roomId)
-      if (!record || !await isHost(record, session)) throw error
+      const isExempt = isLockedByHost(error) ? isHost : error instanceof PinRequired || error instanceof PinWrong ? isOwnerOfReserved : undefined
+      const record = isExempt && await store.getRoom(command.roomId)
+      if (!record || !await isExempt(record, session)) throw error
       return await joinWithPin(room, session, { ...command, isHost: true }, pin)
     }
   }
@@ -116,7 +126,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
    *
    * @throws RATE_LIMITED, PIN_REQUIRED, PIN_WRONG, and the error with which a feature rejects the join
    */
-  async function plan (session: Session, request: RoomRequest, pin: string | undefined): Promise<{ ownerId: UserId, pin: string | undefined }> {
+  async function plan (session: Session, request: RoomRequest, pin: string | undefined): Promise<{ ownerId: UserId, pin: string | undefined, reserved?: boolean }> {
     const { user, userKey } = session
     const { roomId } = request
     await creations.consume(userKey)
@@ -131,7 +141,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
       const { address } = session.identity
       await store.countPin(roomId, address === undefined ? undefined : addressKey(address), isEqual(pin, reserved.pin))
     }
-    return { ownerId, pin: reserved.pin }
+    return { ownerId, pin: reserved.pin, reserved: true }
   }
 
   /** @throws the error with which a feature rejects the join */
@@ -179,7 +189,7 @@ export function createAdmission (app: FastifyInstance, { sync, closing, details,
     const { user, userKey } = session
     const { ownerId } = planned
     const ownerName = userKeyOf(ownerId) === userKey ? user.name : undefined
-    const create = { roomId, ownerId, ownerName, title, topic, createdAt: command.now, options, locked: planned.pin !== undefined }
+    const create = { roomId, ownerId, ownerName, title, topic, createdAt: command.now, options, locked: planned.pin !== undefined, reserved: planned.reserved }
     return await joinAsHost(room, session, { ...command, create }, planned.pin)
   }
 

@@ -35,16 +35,21 @@ export interface Announcements {
   /** Discards the pending announcements of a closed room. */
   forget (roomId: string): void
   /** Publishes pending announcements immediately. */
-  close (): void
+  close (): Promise<void>
 }
 
 /** @param isCongested returns true if a member of the room on this server has a long send queue */
-export function createAnnouncements ({ cluster, config, hooks }: Pick<FastifyInstance, 'cluster' | 'config' | 'hooks'>, channel: RoomChannel, isCongested: (roomId: string) => boolean): Announcements {
-  const presence = createPresence(
-    (roomId) => cluster.tryLock(`presence:${roomId}`, presenceIntervalMs),
+export function createAnnouncements ({ cluster, config, hooks, store }: Pick<FastifyInstance, 'cluster' | 'config' | 'hooks' | 'store'>, channel: RoomChannel, isCongested: (roomId: string) => boolean): Announcements {
+  const presence = createPresence({
+    tryLock: (roomId) => cluster.tryLock(`presence:${roomId}`, presenceIntervalMs),
     isCongested,
-    (roomId, change) => channel.publish(roomId, 'room:presence', change satisfies Data<'room:presence'>)
-  )
+    async readPresent (roomId, userKeys) {
+      // Send both reads to the store in one round trip.
+      const [profiles, { count }] = await Promise.all([store.getMembers(roomId, userKeys), store.listParticipants(roomId, 0, 1)])
+      return { count, isPresent: profiles.map((profile) => profile !== undefined) }
+    },
+    send: (roomId, change) => channel.publish(roomId, 'room:presence', change satisfies Data<'room:presence'>)
+  })
   const recent = new LRUCache<string, { events: number }>({ maxSize: maxCounted, sizeCalculation: () => 1, ttl: flapWindowMs })
 
   /**

@@ -19,6 +19,12 @@ import type { RoomStateKernel } from './room-state.ts'
  */
 const closedJob = 'room-closed'
 
+/** A job that kicks a user's sessions again whose servers have missed the message. */
+const kickedJob = 'room-kicked'
+
+/** How long other servers have to close a kicked user's sessions before the message is sent again, in milliseconds. */
+const kickCheckMs = 1000
+
 /** Closes rooms, and closes the sessions of kicked users. */
 export interface Closing extends Pick<Rooms, 'close' | 'kick' | 'kickHere'> {
   /**
@@ -41,7 +47,7 @@ const closedEvent = (roomId: string, reason: RoomCloseReason, timestamp: number)
   createEvent('room:closed', { roomId, reason: closeReason.parse(reason), timestamp })
 
 export function createClosing (app: FastifyInstance, { nodeRooms, roomState, announcements, sessionRecords }: ClosingOptions): Closing {
-  const { bus, clock, cluster, hooks, jobs, sockets, store, timings } = app
+  const { bus, clock, cluster, directory, hooks, jobs, nodeId, sockets, store, timings } = app
 
   jobs.on(closedJob, async (roomId) => {
     if (await store.getRoom(roomId) === undefined) hooks.emit('room:resynced', roomId)
@@ -60,12 +66,32 @@ export function createClosing (app: FastifyInstance, { nodeRooms, roomState, ann
     nodeRooms.release(room)
   }
 
-  function kickHere (roomId: string, userKey: string): void {
+  /** @param sessionIds the sessions to close; if omitted, all of the user's sessions in the room */
+  function kickHere (roomId: string, userKey: string, sessionIds?: readonly string[]): void {
     for (const session of sockets.ofUser(userKey)) {
+      if (sessionIds?.includes(session.id) === false) continue
       if (session.roomId === roomId || nodeRooms.get(roomId)?.joining.has(session) === true) session.close('KICKED')
     }
   }
-  cluster.on('room:kick', ({ roomId, userKey }) => kickHere(roomId, userKey))
+  cluster.on('room:kick', ({ roomId, userKey, sessionIds }) => kickHere(roomId, userKey, sessionIds))
+
+  async function sessionsIn (roomId: string, userKey: string) {
+    return (await directory.sessionsOf(userKey)).filter((session) => session.roomId === roomId)
+  }
+
+  async function scheduleKickCheck (roomId: string, userKey: string, sessionIds: readonly string[]): Promise<void> {
+    await jobs.schedule(kickedJob, JSON.stringify([roomId, userKey, sessionIds]), clock.now() + kickCheckMs)
+  }
+
+  // A server whose subscription is interrupted misses the message that kicks a user. Only the sessions that were in the
+  // room at the time of the kick are closed: without a ban, the user may join again with other sessions.
+  jobs.on(kickedJob, async (key) => {
+    const [roomId, userKey, sessionIds] = JSON.parse(key) as [string, string, string[]]
+    const missed = (await sessionsIn(roomId, userKey)).map(({ sessionId }) => sessionId).filter((id) => sessionIds.includes(id))
+    if (missed.length === 0) return
+    await cluster.send('room:kick', { roomId, userKey, sessionIds: missed })
+    await scheduleKickCheck(roomId, userKey, missed)
+  })
 
   return {
     closeHere (room, createdAt, reason, event = closedEvent(room.roomId, reason, clock.now())) {
@@ -94,15 +120,20 @@ export function createClosing (app: FastifyInstance, { nodeRooms, roomState, ann
     async kick (roomId, userId, banUntil, options = {}) {
       const userKey = userKeyOf(userId)
       // Remove the user even if the ban cannot be stored.
-      const [banFailed] = await Promise.all([
+      const [banFailed, sessions] = await Promise.all([
         banUntil === undefined ? undefined : store.ban(roomId, userKey, banUntil, { userId, ...options }).then(() => undefined, (error: unknown) => error),
+        sessionsIn(roomId, userKey).catch(() => undefined),
         store.forbidReturn(roomId, userKey).catch(() => { /* The user can then return to a locked room for up to a minute. */ })
       ])
       if (isCoded(banFailed) && banFailed.code === 'BAN_LIMIT') throw banFailed
-      const sentToAll = await cluster.send('room:kick', { roomId, userKey })
+      const elsewhere = (sessions ?? []).filter((session) => session.nodeId !== nodeId).map(({ sessionId }) => sessionId)
+      const [sentToAll, checked] = await Promise.all([
+        cluster.send('room:kick', { roomId, userKey }),
+        elsewhere.length === 0 ? sessions !== undefined : scheduleKickCheck(roomId, userKey, elsewhere).then(() => true, () => false)
+      ])
       hooks.emit('room:kicked', roomId, userId)
       if (banFailed !== undefined) throw unavailable('The user was removed, but storing the ban failed', banFailed)
-      if (!sentToAll) throw unavailable('The other servers are unreachable')
+      if (!sentToAll || !checked) throw unavailable('The other servers are unreachable')
     }
   }
 }

@@ -52,7 +52,7 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
   const pins = createPinCheck()
   const pinLimits = createPinLimits()
   const membership = createMembership(app, { unsynced, nodeRooms, roomState, announcements, closing, ownership, details, isHost, sessionRecords, sync, pins, pinLimits })
-  const stopReconciler = startReconciler(app, { unsynced, nodeRooms, sessionRecords, sync })
+  const stopReconciler = startReconciler(app, { unsynced, nodeRooms, sessionRecords, sync, announceUnconfirmed: membership.announceUnconfirmed })
 
   const rooms: Rooms = {
     get size () {
@@ -121,7 +121,7 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
       await stopReconciler()
       await membership.settled()
       await ownership.stop()
-      announcements.close()
+      await announcements.close()
     }
   }
 }

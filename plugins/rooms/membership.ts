@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify'
+import { LRUCache } from 'lru-cache'
 import type { OutgoingEvent } from '../connections/face.ts'
 import { userKeyOf } from '../connections/session.ts'
 import type { Session, UserId } from '../connections/session.ts'
@@ -22,12 +23,26 @@ import type { RoomSync, Unsynced } from './sync.ts'
 export interface Membership extends Pick<Rooms, 'join' | 'leave'> {
   /** Removes a closed session from its room. */
   disconnected (session: Session): void
+  /**
+   * Announces again that users left whose leaves the store had not confirmed. The first announcements may have reached
+   * only this server. Call this regularly while the store is available.
+   *
+   * @throws UNAVAILABLE
+   */
+  announceUnconfirmed (): Promise<void>
   /** Resolves when every closed session has been removed from its room. */
   settled (): Promise<void>
 }
 
 /** How long a join reply waits for features to add fields to it, in milliseconds. */
 const hookMs = 3000
+/** Maximum number of joins to remember whose results are unknown. */
+const maxUncertain = 50_000
+/**
+ * How long to wait before a leave is announced again, in milliseconds, so that the other servers can renew their
+ * subscriptions after an outage.
+ */
+const announceAgainMs = 3000
 
 export interface MembershipOptions {
   unsynced: Unsynced
@@ -55,8 +70,14 @@ function isOwnLeave ({ type, data }: OutgoingEvent, { userKey }: Session): boole
 export function createMembership (app: FastifyInstance, options: MembershipOptions): Membership {
   const { clock, drain, hooks, log, store } = app
   const { unsynced, nodeRooms, roomState, announcements, closing, ownership, details, isHost, sessionRecords, sync, pins, pinLimits } = options
-  const admission = createAdmission(app, { sync, closing, details, isHost, pins, pinLimits })
+  const admission = createAdmission(app, { sync, closing, details, isHost, ownership, pins, pinLimits })
   const leaving = new Set<Promise<void>>()
+  // The joins whose results are unknown, by room and user. The store may run such a join later. When the user then
+  // retries, the store already lists the user, although the user has not been announced.
+  const uncertainJoins = new LRUCache<string, true>({ maxSize: maxUncertain, sizeCalculation: () => 1 })
+  // The users whose leaves the store has not confirmed, by room and user key.
+  const unconfirmedLeaves = new Map<string, { users: Map<string, UserId>, dueAt: number | undefined }>()
+  const uncertainKey = (roomId: string, { userKey }: Session) => `${roomId} ${userKey}`
 
   async function join (session: Session, request: JoinRequest): Promise<Joined> {
     const room = nodeRooms.acquire(request.roomId)
@@ -69,7 +90,10 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
       if (rejoining) for (const { event } of waiting) session.write(event)
       else if (session.roomId === room.roomId) await leave(session, 'left')
       const uncertain = admission.isUncertain(error)
-      if (uncertain) unsynced.add()
+      if (uncertain) {
+        unsynced.add()
+        if (!rejoining) uncertainJoins.set(uncertainKey(room.roomId, session), true)
+      }
       nodeRooms.release(room, !uncertain)
       throw error instanceof RoomNotFound && drain.draining ? app.nodes.refusal('DRAINING') : error
     }
@@ -79,12 +103,14 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     const { pin, ...asked } = request
     const { roomId } = asked
     await nodeRooms.subscribed(roomId)
-    const result = await admission.admit(room, session, asked, pin)
+    const admitted = await admission.admit(room, session, asked, pin)
+    // Announce the user after an uncertain join. If the user has already been announced, clients ignore the repetition.
+    const result = uncertainJoins.delete(uncertainKey(roomId, session)) && isLastOfUser(room, session) ? { ...admitted, firstOfUser: true } : admitted
     // Leave the previous room only after the join succeeds, so that a session stays in the previous room if its join is
     // rejected.
     if (session.roomId !== roomId) await leave(session, 'moved')
     room.record = result.room
-    if (result.room.locked) room.pinHash = result.pinHash
+    room.pinHash = result.room.locked ? result.pinHash : undefined
     const rejoining = room.members.has(session)
     room.members.add(session)
     session.roomId = roomId
@@ -109,6 +135,8 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
       answered () {
         const waiting = takeWaiting(room, session).filter(({ event }) => !isOwnLeave(event, session))
         for (const event of roomState.afterReply(room, session, snapshot, waiting)) session.write(event)
+        // If the room was closed during the join, nothing else releases it.
+        nodeRooms.release(room)
       }
     }
   }
@@ -137,10 +165,25 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
       unsynced.add()
       confirmed = false
       log.warn({ err, roomId: room.roomId, sessionId: session.id }, 'failed to store a leave')
-      if (isLastOfUser(room, session)) announcements.leftUnconfirmed(room.roomId, session.user.id, room.members.size)
+      if (isLastOfUser(room, session)) {
+        announcements.leftUnconfirmed(room.roomId, session.user.id, room.members.size)
+        rememberUnconfirmed(room.roomId, session.user.id)
+      }
     } finally {
       nodeRooms.release(room, confirmed)
     }
+  }
+
+  function rememberUnconfirmed (roomId: string, userId: UserId): void {
+    const known = unconfirmedLeaves.get(roomId)
+    if (known) known.users.set(userKeyOf(userId), userId)
+    else unconfirmedLeaves.set(roomId, { users: new Map([[userKeyOf(userId), userId]]), dueAt: undefined })
+  }
+
+  /** @throws UNAVAILABLE */
+  async function announceAgain (roomId: string, users: ReadonlyMap<string, UserId>): Promise<void> {
+    const [members, { count }] = await Promise.all([store.getMembers(roomId, [...users.keys()]), store.listParticipants(roomId, 0, 1)])
+    for (const [i, userId] of [...users.values()].entries()) if (!members[i]) announcements.leftUnconfirmed(roomId, userId, count)
   }
 
   /** Removes a session from a room that the store has lost. */
@@ -158,6 +201,19 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     disconnected (session) {
       const done = leave(session, session.endedFor === 'KICKED' ? 'kicked' : 'disconnected').finally(() => leaving.delete(done))
       leaving.add(done)
+    },
+    async announceUnconfirmed () {
+      for (const [roomId, unconfirmed] of unconfirmedLeaves) {
+        unconfirmed.dueAt ??= performance.now() + announceAgainMs
+        if (performance.now() < unconfirmed.dueAt) continue
+        unconfirmedLeaves.delete(roomId)
+        try {
+          await announceAgain(roomId, unconfirmed.users)
+        } catch (error) {
+          for (const userId of unconfirmed.users.values()) rememberUnconfirmed(roomId, userId)
+          throw error
+        }
+      }
     },
     async settled () {
       await Promise.all(leaving)

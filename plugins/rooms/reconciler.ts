@@ -1,4 +1,5 @@
 import type { FastifyInstance } from 'fastify'
+import type { Membership } from './membership.ts'
 import type { NodeRooms } from './node-rooms.ts'
 import type { SessionRecords } from './session-records.ts'
 import type { RoomSync, Unsynced } from './sync.ts'
@@ -11,6 +12,7 @@ export interface ReconcilerOptions {
   nodeRooms: NodeRooms
   sessionRecords: SessionRecords
   sync: RoomSync
+  announceUnconfirmed: Membership['announceUnconfirmed']
 }
 
 /**
@@ -20,7 +22,7 @@ export interface ReconcilerOptions {
  *
  * @returns a function that stops the reconciler
  */
-export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, sessionRecords, sync }: ReconcilerOptions): () => Promise<void> {
+export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, sessionRecords, sync, announceUnconfirmed }: ReconcilerOptions): () => Promise<void> {
   const { bus, directory, leases, log, nodeId, store, timings: { leaseMs, reconcileIntervalMs } } = app
   let checkedDeadAt = -Infinity
   let checkedRoomsAt = -Infinity
@@ -53,10 +55,11 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
   async function findDamaged () {
     if (performance.now() - checkedRoomsAt < leaseMs / 3) return
     checkedRoomsAt = performance.now()
-    const rooms = [...nodeRooms.all()].filter(({ members }) => members.size > 0)
-    const intact = await store.areIntact(rooms.map(({ roomId }) => roomId))
-    for (const [i, { roomId }] of rooms.entries()) {
-      if (intact[i] === true) continue
+    const rooms = [...nodeRooms.all()].flatMap(({ roomId, members }) => [...members.values().take(1)].map((session) => ({ roomId, members, session })))
+    const intact = await store.areIntact(rooms.map(({ roomId, session }) => ({ roomId, sessionId: session.id })))
+    for (const [i, { roomId, members, session }] of rooms.entries()) {
+      // If the session has left, it may have left before the check.
+      if (intact[i] === true || !members.has(session)) continue
       log.warn({ roomId }, "the store has lost part of a room's data: restoring the room")
       unsynced.add(roomId)
     }
@@ -97,6 +100,7 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
       if (ready) await removeDead()
       await findDamaged()
       await syncUnsynced()
+      await announceUnconfirmed()
       warned = false
     } catch (err) {
       if (!warned) log.warn({ err }, 'store unavailable, rooms not synced')

@@ -384,7 +384,8 @@ declare module '../hooks.ts' {
 
 declare module '../cluster/messages.ts' {
   interface ClusterMessages {
-    'room:kick': { roomId: string, userKey: string }
+    /** `sessionIds`: the sessions to close; if omitted, all of the user's sessions in the room. */
+    'room:kick': { roomId: string, userKey: string, sessionIds?: readonly string[] }
   }
   interface ClusterRequests {
     /**

@@ -183,8 +183,11 @@ export interface NodeMembersStore {
   replaceNodeMembers (nodeId: string, members: NodeMembers): Promise<WrittenMembers>
   /** Removes all members of a server from a room. */
   removeNodeMembers (nodeId: string, roomId: string): Promise<MembersChange>
-  /** @returns one value per room: false if the store has lost part of the data about the room's members */
-  areIntact (roomIds: readonly string[]): Promise<boolean[]>
+  /**
+   * @param rooms rooms, and for each room a session on this server that is in the room
+   * @returns one value per room: false if the store has lost the room's record or data about the room's members
+   */
+  areIntact (rooms: readonly { roomId: string, sessionId: string }[]): Promise<boolean[]>
   /** Removes a room from the list of this server's rooms, because the room no longer has members on this server. */
   releaseRoom (roomId: string): Promise<void>
   /** Deletes the list of a server's rooms. */

@@ -17,6 +17,11 @@ export interface RoomRecord {
    * {@link RoomAccess}.
    */
   locked: boolean
+  /**
+   * True if the PIN was chosen before the first member joined; see the `room:reserved` hook. The room's owner does not
+   * need such a PIN.
+   */
+  reserved?: boolean | undefined
   /** The title from the join that created the room. A host may have changed the title since then. */
   title?: string | undefined
   topic?: string | undefined
@@ -83,7 +88,10 @@ export interface JoinCommand {
   comparedHash?: string | undefined
   /** Key of the client's address, for the limits on wrong PINs; undefined if the address is not known. */
   address?: string | undefined
-  /** True if the user is the room's owner or an admin. Such users can join even if a host has locked the room. */
+  /**
+   * True if the lock does not apply to the user: the owner and the admins can join a room that a host has locked, and
+   * the owner can join a reserved room without its PIN.
+   */
   isHost?: boolean | undefined
   /** The record of the room to create if the room does not exist. If omitted, a join of a missing room fails. */
   create?: RoomRecord | undefined

@@ -216,6 +216,7 @@ interface ExpectedHooks {
   'admin:seating': (rooms: readonly RoomRecord[]) => Promise<readonly Seating[]>
   'health:checks': () => Record<string, () => Promise<void> | void>
   'health:warnings': () => string[]
+  'server:closing': () => void | Promise<void>
 }
 
 export type HooksAreAsDocumented = [
@@ -265,7 +266,7 @@ export type TypesAreAsDocumented = [
     send (type: string, data: unknown): void
   }>>,
   Assert<Equal<Pick<LocalRoom, 'roomId' | 'record' | 'members'>, { readonly roomId: string, record: RoomRecord, readonly members: Set<Session> }>>,
-  Assert<Equal<RoomRecord, { roomId: string, ownerId: UserId, createdAt: number, options: Readonly<Record<string, unknown>>, locked: boolean, title?: string | undefined, topic?: string | undefined, ownerName?: string | undefined }>>,
+  Assert<Equal<RoomRecord, { roomId: string, ownerId: UserId, createdAt: number, options: Readonly<Record<string, unknown>>, locked: boolean, reserved?: boolean | undefined, title?: string | undefined, topic?: string | undefined, ownerName?: string | undefined }>>,
   Assert<Equal<keyof RoomSummary, keyof RoomRecord | 'participantCount' | 'producers' | 'lastActivityAt'>>,
   Assert<Equal<RoomPage, { rooms: RoomSummary[], next: string | undefined }>>,
   Assert<Equal<RoomDetails, { title: string | null, topic: string | null, isLocked: boolean }>>,

@@ -19,7 +19,7 @@ function createMemoryNodeMembers ({ all }: MemoryRooms): NodeMembersStore {
     listNodeRooms: async () => [],
     replaceNodeMembers: async (_nodeId, { room: { roomId } }) => ({ ...unchanged(roomId), documents: new Map(all.get(roomId)?.documents) }),
     removeNodeMembers: async (_nodeId, roomId) => unchanged(roomId),
-    areIntact: async (roomIds) => roomIds.map(() => true),
+    areIntact: async (rooms) => rooms.map(() => true),
     releaseRoom: async () => {},
     forgetNodeRooms: async () => {}
   }

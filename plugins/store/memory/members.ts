@@ -27,7 +27,7 @@ export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms,
     const isMember = room.users.has(userKey)
     const access = accessOf(room)
     if (!access) {
-      if (room.pinHash !== undefined && !(isMember && command.pinHash === undefined)) pins.check(room.pinHash, command, isMember)
+      if (room.pinHash !== undefined && command.isHost !== true && !(isMember && command.pinHash === undefined)) pins.check(room.pinHash, command, isMember)
       return
     }
     if (command.isHost === true || isMember || (room.returning.get(userKey) ?? 0) > now) return

@@ -33,7 +33,7 @@ export function defineCommands (redis: Redis): void {
   redis.defineCommand('msabParticipants', { numberOfKeys: 2, lua: participants })
   redis.defineCommand('msabSomeMembers', { numberOfKeys: 2, lua: someMembers })
   redis.defineCommand('msabForgetEmpty', { numberOfKeys: 3, lua: forgetEmpty })
-  redis.defineCommand('msabIsIntact', { numberOfKeys: 4, lua: isIntact })
+  redis.defineCommand('msabIsIntact', { numberOfKeys: 5, lua: isIntact })
   redis.defineCommand('msabTouch', { numberOfKeys: 1, lua: touch })
   redis.defineCommand('msabReplaceNodeMembers', { numberOfKeys: 8, lua: replaceNodeMembers })
   redis.defineCommand('msabAppendLog', { numberOfKeys: 5, lua: appendLog })

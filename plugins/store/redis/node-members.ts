@@ -2,7 +2,7 @@ import type { Redis } from 'ioredis'
 import type { Clock } from '../../clock.ts'
 import type { NodeMembersStore } from '../store.ts'
 import type { Publication, WrittenMembers } from '../types.ts'
-import { closedKey, emptyRoomsKey, memberKeys, nodeRoomsKey, parseDocuments, parseProfile, publishArgs, roomKeys, sessionField } from './layout.ts'
+import { closedKey, emptyRoomsKey, memberKeys, nodeRoomsKey, parseDocuments, parseProfile, publishArgs, roomKey, roomKeys, sessionField } from './layout.ts'
 import type { RoomIndex } from './room-index.ts'
 
 interface Replacement {
@@ -61,8 +61,8 @@ export function createRedisNodeMembers (redis: Redis, nodeId: string, index: Roo
       await (node === nodeId ? index.release(roomId) : redis.srem(nodeRoomsKey(node), roomId))
       return { joined, left, count }
     },
-    async areIntact (roomIds) {
-      const intact = await Promise.all(roomIds.map((roomId) => redis.msabIsIntact(...memberKeys(roomId))))
+    async areIntact (rooms) {
+      const intact = await Promise.all(rooms.map(({ roomId, sessionId }) => redis.msabIsIntact(roomKey(roomId), ...memberKeys(roomId), sessionField(nodeId, sessionId))))
       return intact.map((result) => result === 1)
     },
     releaseRoom: index.release,

@@ -54,3 +54,19 @@ for (const [i, suffix] of suffixes.entries()) {
     t.same(await redis.keys(`msab:room:{${roomId}}*`).then((keys) => keys.filter((key) => !/:(closed|ban|pin)/.test(key))), [])
   })
 }
+
+const memberSuffixes = [':users', ':profiles', ':refs', ':sessions']
+for (const [i, lost] of [memberSuffixes, ['', ...memberSuffixes, ':docs', ':listed']].entries()) {
+  const roomId = `all${i}`
+  t.test(`a room is repaired after the loss of ${lost.length} keys at once`, async (t) => {
+    const [ada, bob] = [await a.connect(1), await b.connect(2)]
+    for (const client of [ada, bob]) await until(async () => await client.ok('room:join', { roomId }))
+    await redis.del(lost.map((suffix) => `msab:room:{${roomId}}${suffix}`))
+    // A new member, so that the keys are consistent again, but incomplete.
+    const eve = await a.connect(3)
+    await until(async () => (await eve.request('room:join', { roomId })).ok)
+    await until(async () => (await a.app.store.getParticipants(roomId, 10)).map(({ userId }) => userId).sort().join() === '1,2,3', 20_000)
+    t.match((await eve.ok('room:participants')), { participantCount: 3 })
+    t.match(await a.app.store.getRoom(roomId), { ownerId: 1 })
+  })
+}

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import t from 'tap'
 import { Forbidden } from '../../../plugins/errors/codes.ts'
 import { createPinCheck, hashPin } from '../../../plugins/rooms/pins.ts'
-import { build, onBothStores } from '../../support/build.ts'
+import { build, onBothStores, tokenFor } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
 import { redisDatabase } from '../../support/redis.ts'
 
@@ -55,6 +55,33 @@ onBothStores(t, 'admits all concurrent users who create a room with the same PIN
   const replies = await Promise.all(clients.map((client) => client.request('room:join', { roomId: 'r1', pin: '1234' })))
   t.same(replies.map(({ ok }) => ok), clients.map(() => true))
   t.equal(await (await server.connect('eve')).fails('room:join', { roomId: 'r1', pin: '4321' }), 'PIN_WRONG')
+})
+
+onBothStores(t, 'the owner of a room that was reserved with a PIN needs no PIN', async (t, env) => {
+  const server = await build(t, { env: { FEATURES: 'auth,moderation', ...env } })
+  server.app.hooks.on('room:reserved', async () => ({ ownerId: 'ada', pin: '1234' }))
+  const [ada, bob, eve] = [await server.connect('ada'), await server.connect('bob'), await server.connect('eve', { token: tokenFor('eve', { roles: ['admin'] }) })]
+  t.match(await ada.ok('room:join', { roomId: 'r1' }), { ownerId: 'ada', isLocked: true })
+  await bob.ok('room:join', { roomId: 'r1', pin: '1234' })
+  await ada.ok('room:leave')
+  t.match(await ada.ok('room:join', { roomId: 'r1' }), { ownerId: 'ada' })
+  await ada.ok('room:leave')
+  await ada.ok('room:join', { roomId: 'r1', pin: '4321' })
+  t.equal(await eve.fails('room:join', { roomId: 'r1' }), 'PIN_REQUIRED', 'admins need the PIN')
+
+  await ada.ok('room:transfer', { userId: 'bob' })
+  for (const client of [ada, bob]) await client.ok('room:leave')
+  t.equal(await ada.fails('room:join', { roomId: 'r1' }), 'PIN_REQUIRED', 'the previous owner needs the PIN')
+  await bob.ok('room:join', { roomId: 'r1' })
+})
+
+onBothStores(t, 'the owner of a room that a join created with a PIN needs the PIN', async (t, env) => {
+  const server = await build(t, { env: { FEATURES: 'auth', ...env } })
+  const ada = await server.connect('ada')
+  await ada.ok('room:join', { roomId: 'r1', pin: '1234' })
+  await ada.ok('room:leave')
+  t.equal(await ada.fails('room:join', { roomId: 'r1' }), 'PIN_REQUIRED')
+  t.equal(await ada.fails('room:join', { roomId: 'r1', pin: '4321' }), 'PIN_WRONG')
 })
 
 t.test('anonymous users at one address can guess at most 20 PINs per minute, even concurrently', async (t) => {

@@ -392,7 +392,7 @@ t.test('rejects calls while Redis is down', async (t) => {
     replaceNodeMembers: () => store.replaceNodeMembers('node-a', { room: recordOf('r1'), members: [], documents: new Map() }),
     releaseRoom: () => store.releaseRoom('r1'),
     removeNodeMembers: () => store.removeNodeMembers('node-a', 'r1'),
-    areIntact: () => store.areIntact(['r1']),
+    areIntact: () => store.areIntact([{ roomId: 'r1', sessionId: 's1' }]),
     forgetNodeRooms: () => store.forgetNodeRooms('node-b')
   }
   for (const [name, call] of Object.entries(calls)) {

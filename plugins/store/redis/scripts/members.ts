@@ -19,6 +19,8 @@ if meta then
     pin = access.admits == 'pin' and access.pinHash
     if ARGV[11] == '1' or member or redis.call('EXISTS', KEYS[10]) == 1 then pin = nil
     elseif access.admits == 'nobody' then return {'ROOM_LOCKED'} end
+  elseif ARGV[11] == '1' then
+    pin = nil
   end
   if pin then
     local byHost, counters = access and 1 or 0, {}

@@ -1,9 +1,14 @@
 import { returnMs } from '../../types.ts'
 import { accessOf, arrive, clock, intact, listed, publish } from './shared.ts'
 
-/** KEYS users profiles refs sessions */
+/**
+ * KEYS room users profiles refs sessions — ARGV field
+ *
+ * Checks for one session in particular, because a room that has lost all of its members is consistent.
+ */
 export const isIntact = `${intact}
-return intact(KEYS[1], KEYS[2], KEYS[3], KEYS[4]) and 1 or 0
+if redis.call('HEXISTS', KEYS[1], 'meta') == 0 or redis.call('HEXISTS', KEYS[5], ARGV[1]) == 0 then return 0 end
+return intact(KEYS[2], KEYS[3], KEYS[4], KEYS[5]) and 1 or 0
 `
 
 /**

@@ -1,0 +1,36 @@
+import t from 'tap'
+import { unavailable } from '../../../plugins/errors/codes.ts'
+import { build } from '../../support/build.ts'
+
+// If Redis hangs, a join can time out although Redis runs the join later.
+
+for (const retry of ['the same', 'a new'] as const) {
+  t.test(`announces a user who retries a join with ${retry} session after the store's reply was lost`, async (t) => {
+    // The reconciler would remove the user from the room before the retry.
+    const server = await build(t, { env: { FEATURES: 'auth' }, timings: { reconcileIntervalMs: 60_000 } })
+    const { store } = server.app
+    const ada = await server.connect('ada')
+    await ada.ok('room:join', { roomId: 'r1' })
+    const first = await server.connect('bob')
+
+    const join = store.join.bind(store)
+    store.join = async (command) => {
+      await join(command)
+      throw unavailable('The reply was lost')
+    }
+    t.equal(await first.fails('room:join', { roomId: 'r1' }), 'UNAVAILABLE')
+    store.join = join
+    if (retry === 'a new') await first.close()
+    const bob = retry === 'a new' ? await server.connect('bob') : first
+    await bob.ok('room:join', { roomId: 'r1' })
+    await (await server.connect('carol')).ok('room:join', { roomId: 'r1' })
+    await ada.event('room:userJoined', ({ userId }) => userId === 'carol')
+    const announced = () => ada.events.filter(({ type }) => type === 'room:userJoined').map(({ data }) => data.userId)
+    t.same(announced(), ['bob', 'carol'])
+
+    await (await server.connect('bob')).ok('room:join', { roomId: 'r1' })
+    await (await server.connect('dan')).ok('room:join', { roomId: 'r1' })
+    await ada.event('room:userJoined', ({ userId }) => userId === 'dan')
+    t.same(announced(), ['bob', 'carol', 'dan'], 'further sessions are not announced')
+  })
+}
