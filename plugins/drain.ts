@@ -14,11 +14,24 @@ export interface Drain {
   cancel (): void
 }
 
+declare module './hooks.ts' {
+  interface KernelHooks {
+    /**
+     * Called when the server closes, after all sessions are closed and before the features are unloaded. A handler can
+     * finish work that needs other features. The server waits for the handlers, but at most 5 s.
+     */
+    'server:closing': () => void | Promise<void>
+  }
+}
+
 declare module 'fastify' {
   interface FastifyInstance {
     drain: Drain
   }
 }
+
+/** Maximum wait for the handlers of `server:closing`, in milliseconds. */
+const closingMs = 5000
 
 /** Takes a server out of service. Draining itself closes no sessions. A shutdown closes the sessions that remain. */
 export default fp(async function drain (app) {
@@ -60,6 +73,8 @@ export default fp(async function drain (app) {
     over = Promise.withResolvers()
     app.nodes.report()
   }
+
+  app.addHook('preClose', async () => { await app.hooks.settle('server:closing', closingMs) })
 
   app.decorate('drain', {
     get draining () {

@@ -4,7 +4,7 @@ import { config } from './config.ts'
 import { events, joinReply, requests } from './messages.ts'
 import { Recorder } from './recorder.ts'
 import { adminRoutes } from './rest.ts'
-import { createRecordings } from './service.ts'
+import { createRecordings, settled } from './service.ts'
 import { createStorage } from './storage.ts'
 
 export { config, requests }
@@ -27,9 +27,14 @@ declare module 'flylive-audio-server/feature' {
 export default defineFeature(async function recording (app, settings) {
   const { messages } = app
   const { s3Url: url, s3Region: region, s3AccessKeyId: accessKeyId = '', s3SecretAccessKey: secretAccessKey = '' } = settings
-  const recorder = app.keep('recorder', () => new Recorder(), async (recorder) => await recorder.close())
+  const steps = app.keep('steps', () => new Map<string, Promise<void>>())
+  const recorder = app.keep('recorder', () => new Recorder(), async (recorder) => {
+    await recorder.close()
+    // Wait for the uploads of the ended recordings.
+    await settled(steps)
+  })
   const storage = createStorage(app, url === undefined ? undefined : await openBucket({ url, region, accessKeyId, secretAccessKey }))
-  const recordings = createRecordings(app, settings, recorder, storage)
+  const recordings = createRecordings(app, settings, recorder, steps, storage)
   messages.events(events)
   messages.adds('room:join', joinReply)
   const limit = { perMinute: settings.commandsPerMinute, name: 'recording', eventual: true }

@@ -21,6 +21,11 @@ export const recordingRecord = z.object({
   startedAt: z.number(),
   endedAt: z.number().optional(),
   reason: reason.optional(),
+  /**
+   * Present if the recording has ended, but the room's members or the handlers of `recording:finished` may not have been
+   * notified yet.
+   */
+  unfinished: z.literal(true).optional(),
   /** The id of the server whose disk has the files, unless the files are in the bucket. */
   nodeId: z.string(),
   stored: z.enum(['server', 'bucket']),

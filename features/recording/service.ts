@@ -1,7 +1,7 @@
 import { mkdir, readdir, rm, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
-import { Forbidden, isCoded, userId, withDetails, z } from 'flylive-audio-server/feature'
+import { setImmediate, setTimeout as delay } from 'node:timers/promises'
+import { Forbidden, isCoded, unavailable, userId, withDetails, z } from 'flylive-audio-server/feature'
 import type { FeatureInstance, LocalRoom, Session, UserId } from 'flylive-audio-server/feature'
 import { v7 as uuid } from 'uuid'
 import type { config } from './config.ts'
@@ -79,15 +79,33 @@ const watchMs = 2000
 /** After this time without uploads, in milliseconds, the server of an unfinished recording counts as dead. */
 const quietMs = 2 * leaseMs
 const retentionMs = 10 * 60_000
-const lockMs = 60_000
 const dayMs = 24 * 60 * 60_000
+/** Maximum wait for the end of all recordings before the server unloads its features, in milliseconds. */
+const stopMs = 4000
 const watchJob = 'recording-watch'
 
-export function createRecordings (app: FeatureInstance, settings: z.output<typeof config>, recorder: Recorder, storage: Storage): Recordings {
-  const { clock, cluster, drain, hooks, jobs, kv, log, metrics, nodeId, rooms, sfu } = app
+const isDiskFull = (error: unknown) => ['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '')
+/** @returns the duration of all files together, in seconds */
+const secondsOf = (files: readonly RecordedFile[]) => files.reduce((sum, { seconds }) => sum + seconds, 0)
+
+/** Waits until no step is running. */
+export async function settled (steps: ReadonlyMap<string, Promise<void>>): Promise<void> {
+  while (steps.size > 0) {
+    await Promise.all(steps.values())
+    // The end of a step may start the next step.
+    await setImmediate()
+  }
+}
+
+/**
+ * @param steps the steps that are running on this server, such as the start, the end or the upload of a recording, by
+ *   recording id. The steps survive reloads of the feature and never reject
+ */
+export function createRecordings (app: FeatureInstance, settings: z.output<typeof config>, recorder: Recorder, steps: Map<string, Promise<void>>, storage: Storage): Recordings {
+  const { clock, drain, hooks, jobs, kv, log, metrics, nodeId, rooms, sfu } = app
   const state = rooms.roomState.define('recording', recordingState, { durable: true })
   const index = createRecordIndex(app)
-  /** For each running recording, the id of the server that is recording the room. */
+  /** For each recording that is not complete, the id of the server that records, finishes or uploads the recording. */
   const leases = kv.namespace('recording-leases')
   const ended = metrics.counter('flylive_recordings_total', 'Ended recordings, by reason (stopped: the owner or an admin ended the recording)', ['reason'])
   const bytes = metrics.counter('flylive_recording_bytes_total', 'Total file size of ended recordings, in bytes')
@@ -98,11 +116,53 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   const unfinished = new Map<string, () => Promise<void>>()
   const inFlight = new Map<string, Promise<void>>()
   let closed = false
+  /** True once the server may have unloaded the features that handle `recording:finished`. */
+  let isUnloading = false
 
   const minFreeBytes = settings.minFreeMb * 1024 * 1024
   const count = () => {
     active.set(recorder.rooms.size)
     waiting.set(unfinished.size)
+  }
+
+  /** Whether no server has to do anything more for the recording. */
+  const isComplete = (record: RecordingRecord) => record.endedAt !== undefined && record.unfinished === undefined && (!storage.hasBucket || record.stored === 'bucket' || record.files.length === 0)
+
+  /**
+   * Takes or renews the lease of a recording.
+   *
+   * @returns false if another server holds the lease
+   * @throws UNAVAILABLE
+   */
+  async function renew (recordingId: string): Promise<boolean> {
+    return await leases.compareAndSet(recordingId, nodeId, nodeId, { ttlMs: leaseMs }) || await leases.compareAndSet(recordingId, undefined, nodeId, { ttlMs: leaseMs })
+  }
+
+  /**
+   * Runs a step while no other server and no other step works on the recording. The lease stays until it expires or the
+   * caller deletes it.
+   *
+   * @throws UNAVAILABLE, or an error of the step
+   */
+  async function whileHolding<T> (recordingId: string, step: () => Promise<T>): Promise<T> {
+    if (steps.has(recordingId)) throw unavailable('The previous step for the recording is still running')
+    const run = async () => {
+      if (!await renew(recordingId)) throw unavailable('Another server is finishing the recording')
+      const renewing = setInterval(() => { renew(recordingId).catch(() => { /* The next renewal follows soon. */ }) }, renewMs)
+      try {
+        return await step()
+      } finally {
+        clearInterval(renewing)
+      }
+    }
+    const { promise, resolve } = Promise.withResolvers<void>()
+    steps.set(recordingId, promise)
+    try {
+      return await run()
+    } finally {
+      steps.delete(recordingId)
+      resolve()
+    }
   }
 
   /**
@@ -152,9 +212,12 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   }
   const continueElsewhere = createContinuation(app, continueHere)
 
-  /** Completes the files in a recording's folder and deletes empty files. */
+  /** Completes the files in a recording's folder and deletes empty files. A missing folder counts as an empty folder. */
   async function completeFiles (folder: string, known: readonly RecordedFile[]): Promise<RecordedFile[]> {
-    const names = (await readdir(folder)).filter((name) => name.endsWith('.mp4')).sort()
+    const names = (await readdir(folder).catch((error: unknown) => {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+      return []
+    })).filter((name) => name.endsWith('.mp4')).sort()
     const files: RecordedFile[] = []
     for (const name of names) {
       // The file of the mix comes first, because the voice files are extended to the duration of the mix.
@@ -166,58 +229,84 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   }
 
   /**
-   * Finishes a recording whose files are on this server. Each step can be repeated, so a server that dies during a step
-   * finishes the recording after a restart.
+   * Finishes a recording whose files are on this server. Each step can be repeated: if the server dies during a step,
+   * this server finishes the recording after a restart, or another server finishes it when the lease has expired.
    *
-   * @param uploading the upload that was still in progress when the recording ended
+   * @returns the finished record, whose files can be uploaded; undefined if there are no files to upload
    */
-  async function finish (record: RecordingRecord, reason: EndReason | undefined, uploading?: Promise<void>): Promise<void> {
+  async function finish (record: RecordingRecord, reason: EndReason | undefined): Promise<RecordingRecord | undefined> {
     const { recordingId, roomId } = record
     const isContinued = await handOver(record, reason)
     if (isContinued && reason === 'room_closed') reason = 'moved'
+    // Notify the members first, because the next steps fail while the disk is full.
+    await clear(roomId, recordingId, reason)
     const folder = storage.folderOf(recordingId)
     const files = await completeFiles(folder, record.files)
+    // Another server may have finished the recording from its uploaded parts. The copy with more audio is kept. The index
+    // refers to the copy in the bucket until a better copy is uploaded.
+    const other = await index.get(recordingId)
+    const isInBucket = storage.hasBucket && other?.stored === 'bucket'
+    if (isInBucket && secondsOf(other.files) >= secondsOf(files)) {
+      await rm(folder, { recursive: true, force: true })
+      return
+    }
     const seconds = Math.max(0, ...files.map((file) => file.seconds))
+    const { unfinished: _, ...rest } = record
     const done: RecordingRecord = {
-      ...record,
+      ...rest,
       nodeId,
+      stored: 'server',
       files,
       endedAt: record.endedAt ?? (reason === 'server_lost' ? Math.round(record.startedAt + seconds * 1000) : clock.now()),
       ...(reason === undefined ? {} : { reason })
     }
+    if (files.length > 0) {
+      if (!isInBucket) await index.put({ ...done, unfinished: true })
+      // The next start of this server, or another server, calls the hook.
+      if (isUnloading) throw unavailable('The server is unloading its features')
+      await hooks.ask('recording:finished', roomId, done)
+      // Until the manifest contains `endedAt`, a restarted server finishes the recording again.
+      await writeManifest(folder, done).catch((err: unknown) => {
+        if (!isDiskFull(err)) throw err
+        log.warn({ err, recordingId }, 'the disk is too full for the record of an ended recording')
+      })
+      if (!isInBucket) await index.put(done)
+    } else if (reason === 'server_lost' || secondsOf(record.files) > 0) await index.put(done)
     // If nothing was recorded, remove the record. After a crash, keep even an empty record, because a host has received
     // the recording's id in the reply to recording:start.
-    if (files.length > 0 || reason === 'server_lost') await index.put(done)
     else await index.delete(recordingId)
-    if (files.length > 0) {
-      // The manifest is written last. Until the manifest contains `endedAt`, a restarted server finishes the recording
-      // again.
-      await hooks.ask('recording:finished', roomId, done)
-      await writeManifest(folder, done)
-    }
-    await clear(roomId, recordingId, reason)
-    await leases.delete(recordingId)
     ended.inc({ reason: reason ?? 'stopped' })
     bytes.inc(files.reduce((sum, file) => sum + file.bytes, 0))
     log.info({ recordingId, roomId, seconds, reason }, 'recording finished')
-    if (files.length === 0) return await rm(folder, { recursive: true, force: true })
-    retry(recordingId, async () => {
-      await uploading
-      await upload(done)
-    })
+    if (files.length > 0) return done
+    await rm(folder, { recursive: true, force: true })
   }
 
   async function upload (record: RecordingRecord): Promise<void> {
     if (!storage.hasBucket) return
-    await storage.upload({ ...record, stored: 'bucket' }, async () => await index.put({ ...record, stored: 'bucket' }))
+    const { recordingId } = record
+    const other = await index.get(recordingId)
+    // Another server may have uploaded a copy with more audio.
+    if (other?.stored === 'bucket' && secondsOf(other.files) > secondsOf(record.files)) return await rm(storage.folderOf(recordingId), { recursive: true, force: true })
+    const stored: RecordingRecord = { ...record, stored: 'bucket' }
+    await storage.upload(stored, async () => {
+      if (!await renew(recordingId)) throw unavailable('Another server is finishing the recording')
+      await index.put(stored)
+    })
   }
 
-  /** Runs a step now. If the step fails, repeats the step every two seconds until it succeeds. */
+  /**
+   * Runs a step now, while this server holds the recording's lease. If the step fails, repeats the step every two seconds
+   * until it succeeds.
+   */
   function retry (recordingId: string, step: () => Promise<void>): Promise<void> {
     const attempt = async () => {
       try {
-        await step()
-        if (unfinished.get(recordingId) === run) unfinished.delete(recordingId)
+        await whileHolding(recordingId, step)
+        if (unfinished.get(recordingId) === run) {
+          unfinished.delete(recordingId)
+          await release(recordingId)
+        }
       } catch (err) {
         uploadFailures.inc()
         log.warn({ err, recordingId }, 'failed to finish a recording, will retry')
@@ -238,42 +327,64 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     return run()
   }
 
-  const takenOver = new Set<string>()
-
-  /** Finishes a recording whose server has died. */
-  async function takeOver (recordingId: string, isLocalRepair = false): Promise<void> {
-    const record = await index.get(recordingId) ?? (isLocalRepair ? await readManifest(storage.folderOf(recordingId)) : undefined)
-    if (!record || recorder.get(recordingId) || unfinished.has(recordingId) || takenOver.has(recordingId)) return
-    if (record.endedAt !== undefined && !isLocalRepair) return
-    takenOver.add(recordingId)
-    try {
-      await finishLost(record)
-    } finally {
-      takenOver.delete(recordingId)
-    }
+  /** Deletes the lease of a recording that is complete. */
+  const release = async (recordingId: string) => {
+    await leases.delete(recordingId).catch(() => { /* The lease expires. */ })
   }
 
-  async function finishLost (record: RecordingRecord): Promise<void> {
-    const { recordingId, reason } = record
-    // The server died after it had stored the end of the recording, and possibly after it had called the
-    // `recording:finished` hook.
-    if (record.endedAt !== undefined && reason !== 'server_lost') return await finish(record, reason)
+  /**
+   * Finishes a recording whose server has died, or that an earlier process left on this server's disk.
+   *
+   * @throws UNAVAILABLE, for example because another server is finishing the recording, and any error of the disk or the
+   *   bucket
+   */
+  async function takeOver (recordingId: string): Promise<void> {
+    if (recorder.get(recordingId) || unfinished.has(recordingId)) return
+    const done = await whileHolding(recordingId, async () => await finishLost(recordingId))
+    if (done) retry(recordingId, async () => await upload(done))
+    else await release(recordingId)
+  }
+
+  async function finishLost (recordingId: string): Promise<RecordingRecord | undefined> {
+    const folder = storage.folderOf(recordingId)
+    const isLocal = await storage.isLocal(recordingId)
+    // Read the record only now that this server holds the lease, because another server may have just finished the
+    // recording.
+    const found = await index.get(recordingId) ?? (isLocal ? await readManifest(folder) : undefined)
+    if (!found || (!isLocal && isComplete(found))) return
+    const { endedAt, unfinished: isUnfinished, ...record } = found
+    // The server may have died after it had stored the end of the recording. The end then stays the same. Otherwise, the
+    // recording ends with its last audio.
+    const reason = endedAt === undefined ? 'server_lost' : record.reason
+    const end = endedAt === undefined || reason === 'server_lost' ? {} : { endedAt }
     // Hand over first, so that another server records the room soon: the download may take a long time.
-    await handOver(record, 'server_lost')
-    if (await storage.isLocal(recordingId) || await storage.downloadParts(recordingId)) {
-      const manifest = await readManifest(storage.folderOf(recordingId))
-      const { endedAt: _, ...rest } = record
-      return await finish({ ...rest, files: manifest && manifest.files.length > record.files.length ? manifest.files : record.files }, 'server_lost')
+    if (endedAt === undefined) await handOver(record, reason)
+    if (isLocal || await storage.downloadParts(recordingId)) {
+      const manifest = await readManifest(folder)
+      return await finish({ ...record, ...end, files: manifest && manifest.files.length > record.files.length ? manifest.files : record.files }, reason)
     }
-    // The files are on the dead server's disk. That server completes the files after its restart.
-    await index.put({ ...record, endedAt: clock.now(), reason: 'server_lost' })
-    await clear(record.roomId, recordingId, 'server_lost')
+    // The files are on the dead server's disk. That server completes and uploads the files after its restart.
+    if (endedAt !== undefined && isUnfinished === undefined) return
+    const done: RecordingRecord = { ...record, endedAt: endedAt ?? clock.now(), ...(reason === undefined ? {} : { reason }) }
+    await clear(record.roomId, recordingId, reason)
+    if (endedAt !== undefined) await hooks.ask('recording:finished', record.roomId, done)
+    await index.put(done)
   }
 
   jobs.on(watchJob, async (recordingId) => {
-    if (await leases.get(recordingId) === undefined && !unfinished.has(recordingId) && await cluster.tryLock(`recording:${recordingId}`, lockMs)) await takeOver(recordingId)
     const record = await index.get(recordingId)
-    if (record && record.endedAt === undefined) await jobs.schedule(watchJob, recordingId, clock.now() + watchMs)
+    if (!record || isComplete(record)) return
+    if (await leases.get(recordingId) === undefined && !steps.has(recordingId)) {
+      // If the recording has ended and the bucket has no parts, only the dead server can upload the files.
+      if (record.endedAt !== undefined && record.unfinished === undefined && !await storage.hasParts(recordingId)) return
+      // The job does not wait, because a download may take longer than a job may run. If the download fails, the lease
+      // expires, and the job tries again on any server.
+      takeOver(recordingId).catch((err: unknown) => {
+        uploadFailures.inc()
+        log.warn({ err, recordingId }, 'failed to take over a recording, will retry')
+      })
+    }
+    await jobs.schedule(watchJob, recordingId, clock.now() + watchMs)
   })
 
   /**
@@ -283,19 +394,36 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
 
   /** Finishes the recordings that an earlier process left on this server's disk, and repairs the index. */
   async function recover (): Promise<void> {
-    left ??= new Set((await storage.localIds()).filter((id) => !recorder.get(id)))
-    for (const recordingId of left) {
-      // The recording may belong to another running server that uses the same DATA_DIR.
-      if (unfinished.has(recordingId) || await leases.get(recordingId) !== undefined) continue
-      const manifest = await readManifest(storage.folderOf(recordingId))
-      if (manifest?.endedAt === undefined) await takeOver(recordingId, true)
-      else {
-        const record = await index.get(recordingId)
-        if (record?.nodeId !== nodeId || record.stored !== manifest.stored) await index.put({ ...manifest, nodeId, stored: 'server' })
-        retry(recordingId, async () => await upload({ ...manifest, nodeId }))
-      }
-      left.delete(recordingId)
+    if (!left) {
+      left = new Set(await storage.localIds())
+      for (const recordingId of await storage.downloadIds()) if (!steps.has(recordingId) && await leases.get(recordingId) === undefined) await storage.deleteDownload(recordingId)
     }
+    const ids = left
+    for (const recordingId of ids) {
+      // The recording may still be starting, or the previous generation of the feature may be finishing it.
+      if (steps.has(recordingId)) continue
+      // The recording may belong to another running server that uses the same DATA_DIR, or another server may be
+      // finishing it.
+      if (![undefined, nodeId].includes(await leases.get(recordingId))) continue
+      try {
+        if (!recorder.get(recordingId) && !unfinished.has(recordingId)) await restore(recordingId)
+        ids.delete(recordingId)
+      } catch (err) {
+        failed('failed to recover a recording')(err)
+      }
+    }
+  }
+
+  /** Finishes a recording that an earlier process left on this server's disk, or adds the recording to the index. */
+  async function restore (recordingId: string): Promise<void> {
+    const manifest = await readManifest(storage.folderOf(recordingId))
+    if (manifest?.endedAt === undefined) return await takeOver(recordingId)
+    const { roomId, reason } = manifest
+    const record = await index.get(recordingId)
+    const isInBucket = storage.hasBucket && record?.stored === 'bucket'
+    if (!isInBucket && (record?.nodeId !== nodeId || record.unfinished !== undefined || record.stored !== manifest.stored)) await index.put({ ...manifest, nodeId, stored: 'server' })
+    if ((await state.read(roomId))?.current?.recordingId === recordingId) await clear(roomId, recordingId, reason)
+    if (storage.hasBucket) retry(recordingId, async () => await upload({ ...manifest, nodeId }))
   }
 
   const repairIndex = createIndexRepair(app, {
@@ -329,6 +457,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   async function remove (record: RecordingRecord): Promise<void> {
     unfinished.delete(record.recordingId)
     await inFlight.get(record.recordingId)
+    await steps.get(record.recordingId)
     await storage.delete(record)
     await index.delete(record.recordingId)
     count()
@@ -350,7 +479,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     const { id, record, files, saved } = recording
     const now = clock.now()
     if (now - record.startedAt > settings.maxHours * 3_600_000) return await recorder.end(recording, 'max_duration')
-    if (!await leases.compareAndSet(id, nodeId, nodeId, { ttlMs: leaseMs })) await leases.compareAndSet(id, undefined, nodeId, { ttlMs: leaseMs })
+    await renew(id)
     if (recording.isClosing || (files.length === saved.files && now - saved.at < saveMs)) return
     recording.saved = { at: now, files: files.length }
     await writeManifest(recording.folder, { ...record, files })
@@ -398,10 +527,23 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     const recording = recorder.rooms.get(roomId)
     if (recording) recorder.end(recording, 'room_closed').catch(failed('failed to end a recording'))
   })
+  // End the recordings while all features still run, because other features handle `recording:finished`. If the end takes
+  // too long, the recordings are finished after the restart or by another server.
+  hooks.on('server:closing', async () => {
+    await Promise.race([endAll(), delay(stopMs, undefined, { ref: false })])
+    isUnloading = true
+  })
   hooks.on('feature:loaded', (name) => {
     if (name !== 'recording') return
     recorder.handlers = {
-      ended: async (recording) => await retry(recording.id, async () => await finish({ ...recording.record, files: recording.files, endedAt: recording.endedAt ?? clock.now() }, recording.reason, recording.uploading)),
+      ended: async ({ id, record, files, endedAt = clock.now(), reason, uploading }) => await retry(id, async () => {
+        const done = await finish({ ...record, files, endedAt }, reason)
+        if (!done) return
+        retry(id, async () => {
+          await uploading
+          await upload(done)
+        })
+      }),
       now: () => clock.now(),
       progress: uploadParts,
       warn: ({ id, record: { roomId } }, message) => log.warn({ recordingId: id, roomId, reason: message }, 'a recording has failed')
@@ -410,6 +552,12 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     deleteExpired().catch(failed('failed to delete expired recordings'))
   })
   count()
+
+  async function endAll (): Promise<void> {
+    await Promise.allSettled(starting.values())
+    await Promise.all([...recorder.rooms.values()].map(async (recording) => await recorder.end(recording, 'server_stopped')))
+    await settled(steps)
+  }
 
   /** @throws FORBIDDEN, UNAVAILABLE */
   async function assertHost ({ record }: LocalRoom, session: Session): Promise<void> {
@@ -431,7 +579,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
       return folder
     } catch (error) {
       await rm(folder, { recursive: true, force: true }).catch(() => { /* The caller receives the original error. */ })
-      if (['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '')) throw new StorageFull()
+      if (isDiskFull(error)) throw new StorageFull()
       throw error
     }
   }
@@ -456,8 +604,17 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     const previous = recorder.rooms.get(roomId)
     if (previous?.isClosing) await Promise.race([previous.closed.promise, delay(5000, undefined, { ref: false })])
     const recordingId = uuid()
+    // The lease is taken before the folder is created, so that no server finishes the recording while it is starting.
+    return await whileHolding(recordingId, async () => await begin(room, recordingId, { by, tracks, ...(predecessor ? { predecessor } : {}) }))
+  }
+
+  /** Sets up a recording. See {@link open}. */
+  async function begin ({ roomId }: LocalRoom, recordingId: string, { by, tracks, predecessor }: OpenRequest): Promise<string | undefined> {
     const record: RecordingRecord = { recordingId, roomId, startedBy: by, startedAt: clock.now(), nodeId, stored: 'server', tracks, ...(predecessor ? { continues: predecessor.recordingId } : {}), files: [] }
-    const folder = await prepare(record)
+    const folder = await prepare(record).catch(async (error: unknown) => {
+      await release(recordingId)
+      throw error
+    })
     const discard = async () => {
       await Promise.allSettled([index.delete(recordingId), leases.delete(recordingId), rm(folder, { recursive: true, force: true })])
     }
@@ -465,7 +622,6 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     try {
       mix = await sfu.mix(roomId)
       await index.put(record)
-      await leases.set(recordingId, nodeId, { ttlMs: leaseMs })
       await jobs.schedule(watchJob, recordingId, clock.now() + leaseMs)
     } catch (error) {
       mix?.close()
@@ -485,7 +641,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     } catch (error) {
       // The room's state may have been stored despite the error. If so, the watch job clears the state.
       mix.close()
-      await leases.delete(recordingId).catch(() => { /* The lease expires. */ })
+      await release(recordingId)
       left?.add(recordingId)
       throw error
     }

@@ -1,13 +1,13 @@
 import { createReadStream, createWriteStream } from 'node:fs'
-import { mkdir, open, readdir, rm, stat } from 'node:fs/promises'
+import { mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { pipeline } from 'node:stream/promises'
 import { unavailable } from 'flylive-audio-server/feature'
-import type { Blobs, ByteRange, FeatureInstance } from 'flylive-audio-server/feature'
+import type { BlobInfo, Blobs, ByteRange, FeatureInstance } from 'flylive-audio-server/feature'
 import type { Recording } from './recorder.ts'
-import { idPattern, manifestName, parseRecord, writeManifest } from './records.ts'
+import { idPattern, manifestName, parseRecord } from './records.ts'
 import type { RecordingRecord } from './records.ts'
 import { timelineName } from './thread-recording.ts'
 
@@ -56,12 +56,20 @@ export interface Storage {
    * @throws an upload error. The next call retries
    */
   uploadParts (recording: Recording): Promise<void>
+  /** @returns true if the bucket contains parts of the recording */
+  hasParts (recordingId: string): Promise<boolean>
   /**
-   * Downloads the uploaded parts of a recording to this server.
+   * Downloads the uploaded parts of a recording to this server. The recording's folder appears only when the download is
+   * complete.
    *
    * @returns true if the bucket contains parts of the recording
+   * @throws a download error
    */
   downloadParts (recordingId: string): Promise<boolean>
+  /** @returns the ids of the recordings with an incomplete download on this server */
+  downloadIds (): Promise<string[]>
+  /** Deletes an incomplete download from this server. */
+  deleteDownload (recordingId: string): Promise<void>
   /** Uploads a finished recording's files, then deletes them from this server. Idempotent. */
   upload (record: RecordingRecord, stored: () => Promise<void>): Promise<void>
   /**
@@ -86,13 +94,22 @@ const isMissing = (error: unknown) => ['ENOENT', 'ENOTDIR'].includes((error as N
 const prefixOf = (recordingId: string) => `recordings/${recordingId}`
 const offset = (bytes: number) => String(bytes).padStart(15, '0')
 const partsOf = (recordingId: string) => `recordings-parts/${recordingId}`
+/** The end of the name of a folder into which the parts of a recording are downloaded. */
+const downloadSuffix = '.download'
 
 /** @param bucket if undefined, recordings stay on disk */
 export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance, 'cluster' | 'config' | 'nodeId'>, bucket: Blobs | undefined): Storage {
   const root = join(config.DATA_DIR, 'recordings')
   const folderOf = (recordingId: string) => join(root, recordingId)
+  const downloadOf = (recordingId: string) => `${folderOf(recordingId)}${downloadSuffix}`
   const isLocal = async (recordingId: string) => await stat(folderOf(recordingId)).then(() => true, (error: unknown) => {
     if (isMissing(error)) return false
+    throw error
+  })
+
+  /** @returns the names of the folders of recordings and downloads */
+  const foldersHere = async () => await readdir(root).catch((error: unknown) => {
+    if (isMissing(error)) return []
     throw error
   })
 
@@ -137,13 +154,7 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
   return {
     hasBucket: bucket !== undefined,
     folderOf,
-    async localIds () {
-      const names = await readdir(root).catch((error: unknown) => {
-        if (isMissing(error)) return []
-        throw error
-      })
-      return names.filter((name) => idPattern.test(name))
-    },
+    localIds: async () => (await foldersHere()).filter((name) => idPattern.test(name)),
     isLocal,
     async read (record, name, range) {
       const here = await isLocal(record.recordingId) ? await readHere(record.recordingId, name, range) : undefined
@@ -183,23 +194,35 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
         }
       }
     },
+    hasParts: async (recordingId) => (await bucket?.list(partsOf(recordingId)) ?? []).length > 0,
     async downloadParts (recordingId) {
-      if (!bucket) return false
-      const parts = await bucket.list(partsOf(recordingId))
+      const parts = await bucket?.list(partsOf(recordingId)) ?? []
+      if (!bucket || parts.length === 0) return false
       const ends = new Map<string, number>()
-      const folder = folderOf(recordingId)
-      if (parts.length > 0) await mkdir(folder, { recursive: true })
-      for (const { key, bytes } of parts) {
+      const folder = downloadOf(recordingId)
+      await rm(folder, { recursive: true, force: true })
+      await mkdir(folder, { recursive: true })
+      const download = async ({ key, bytes }: BlobInfo) => {
         const [name = '', at = ''] = key.split('/').slice(2)
         // If a part is missing, the later parts of the same file cannot be used.
-        if (Number(at) !== (ends.get(name) ?? 0)) continue
+        if (Number(at) !== (ends.get(name) ?? 0)) return
         const stream = await bucket.get(key)
-        if (!stream) continue
+        if (!stream) throw new Error(`The bucket no longer contains ${key}`)
         await pipeline(stream, createWriteStream(join(folder, name), { flags: Number(at) === 0 ? 'w' : 'a' }))
         ends.set(name, Number(at) + bytes)
       }
-      return parts.length > 0
+      try {
+        for (const part of parts) await download(part)
+        for (const [name, bytes] of ends) if ((await stat(join(folder, name))).size !== bytes) throw new Error(`The download of ${name} is incomplete`)
+        await rename(folder, folderOf(recordingId))
+      } catch (error) {
+        await rm(folder, { recursive: true, force: true })
+        throw error
+      }
+      return true
     },
+    downloadIds: async () => (await foldersHere()).filter((name) => name.endsWith(downloadSuffix)).map((name) => name.slice(0, -downloadSuffix.length)),
+    deleteDownload: async (recordingId) => await rm(downloadOf(recordingId), { recursive: true, force: true }),
     async upload (record, stored) {
       const folder = folderOf(record.recordingId)
       if (!bucket || !await isLocal(record.recordingId)) return
@@ -209,7 +232,6 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
         if ((await stat(join(folder, name))).size > 0) await bucket.put(`${prefixOf(record.recordingId)}/${name}`, createReadStream(join(folder, name)))
       }
       await bucket.put(`${prefixOf(record.recordingId)}/${manifestName}`, Readable.from([Buffer.from(JSON.stringify(record))]))
-      await writeManifest(folder, record)
       await stored()
       await deleteParts(record.recordingId)
       await deleteHere(record.recordingId)

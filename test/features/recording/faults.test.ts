@@ -1,4 +1,4 @@
-import { symlinkSync } from 'node:fs'
+import { readFileSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { adminKey, build } from '../../support/build.ts'
@@ -120,4 +120,66 @@ export default defineFeature(async (app) => {
   t.equal(first?.reason, undefined, 'a host stopped the recording')
   t.match(second, { recordingId, endedAt: first?.endedAt, reason: undefined })
   t.match(await detailOf(after.url, String(recordingId)), { endedAt: first?.endedAt, files: [{ kind: 'mix' }] })
+})
+
+t.test('a completely full disk ends a recording, and the members are notified', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,media,recording' } })
+  const owner = await server.connect(1)
+  await owner.ok('room:join', { roomId: 'r1' })
+  const id = String((await owner.ok('recording:start', { tracks: true }))['recordingId'])
+  await until(async () => (await detailOf(server.url, id)).seconds > 0)
+  // Make every write to the record and to a voice file fail.
+  const folder = join(server.app.config.DATA_DIR, 'recordings', id)
+  for (const name of ['recording.json.new', 'voice-1.mp4']) symlinkSync('/dev/full', join(folder, name))
+  await speak(t, server.app, 'r1', { hz: 500 })
+  t.match(await owner.event('recording:stopped'), { recordingId: id, reason: 'disk_full' })
+  await until(async () => (await detailOf(server.url, id)).endedAt !== null)
+  t.match(await detailOf(server.url, id), { reason: 'disk_full', files: [{ name: 'mix.mp4' }] })
+})
+
+t.test('a reload while a recording starts does not end the recording', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,media,recording' } })
+  const { sfu } = server.app
+  const { mix } = sfu
+  const [asked, goes] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  Object.assign(sfu, {
+    mix: async (roomId: string) => {
+      asked.resolve()
+      await goes.promise
+      return await mix(roomId)
+    }
+  })
+  const owner = await server.connect(1)
+  await owner.ok('room:join', { roomId: 'r1' })
+  const starting = owner.ok('recording:start')
+  await asked.promise
+  const reloading = server.admin('POST', '/admin/features/recording/reload')
+  await until(() => server.app.features.list().find(({ name }) => name === 'recording')?.generation === 2)
+  goes.resolve()
+  const id = String((await starting)['recordingId'])
+  t.equal((await reloading).status, 200)
+  await until(async () => (await detailOf(server.url, id)).seconds > 3)
+  t.match(await detailOf(server.url, id), { endedAt: null })
+  t.strictSame(await owner.ok('recording:stop'), { recordingId: id })
+  await until(async () => (await detailOf(server.url, id)).endedAt !== null)
+  t.match(await detailOf(server.url, id), { reason: undefined, files: [{ kind: 'mix' }] })
+})
+
+t.test('a restarted server removes a recording that is complete on its disk from the room', async (t) => {
+  const before = await buildMortal(t, { env: { FEATURES: 'auth,media,recording' } })
+  const owner = await before.connect(1)
+  await owner.ok('room:join', { roomId: 'r1' })
+  const id = String((await owner.ok('recording:start'))['recordingId'])
+  await until(async () => (await detailOf(before.url, id)).seconds > 0)
+  const env = before.kill()
+  // The previous process wrote the complete record, but did not change the room's state.
+  const path = join(String(env['DATA_DIR']), 'recordings', id, 'recording.json')
+  writeFileSync(path, JSON.stringify({ ...JSON.parse(readFileSync(path, 'utf8')), endedAt: Date.now(), reason: 'max_duration' }))
+  const after = await build(t, { env })
+  // The lease of the previous process ends immediately, so that the test is faster.
+  await after.app.kv.namespace('recording-leases').delete(id)
+  const again = await after.connect(1)
+  await until(async () => (await detailOf(after.url, id)).endedAt !== null)
+  await until(async () => (await again.ok('room:join', { roomId: 'r1' }))['recording'] === null)
+  t.not((await again.ok('recording:start'))['recordingId'], id)
 })
