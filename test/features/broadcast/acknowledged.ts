@@ -99,8 +99,13 @@ export async function loseNothingAcknowledged (t: Test, start: (env: Record<stri
   await until(() => client.events.some(({ type }) => type === 'recording:started'), 60_000)
   const { recordingId: next } = await client.event('recording:started')
   const detail = async (id: unknown) => (await after.admin('GET', `/admin/recordings/${String(id)}`)).body
-  // Until the recording is finished, a request may fail, because it names the server that no longer exists.
-  for (const id of [stopped, recording['recordingId']]) await until(async () => typeof (await detail(id))?.['endedAt'] === 'number', 60_000)
+  // Until a recording is finished, a request may fail, because the record names the server that no longer exists. The
+  // recording that was stopped may be empty, and is then deleted.
+  await until(async () => typeof (await detail(recording['recordingId']))?.['endedAt'] === 'number', 60_000)
+  await until(async () => {
+    const body = await detail(stopped)
+    return typeof body?.['endedAt'] === 'number' || (body?.['error'] as { code?: string } | undefined)?.code === 'RECORDING_NOT_FOUND'
+  }, 60_000)
   t.match(await detail(recording['recordingId']), { roomId: 'records', reason: 'server_lost' })
   t.match(await detail(next), { continues: recording['recordingId'], startedBy: 12, endedAt: null })
 }
