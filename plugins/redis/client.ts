@@ -25,6 +25,8 @@ export function createRedisClient (config: RedisConfig, timeoutMs: number): Redi
   return controlSending(client, timeoutMs, timedOut)
 }
 
+const isUnsettled = ({ isSettled }: Command) => !isSettled
+
 /** Commands that are written to the socket together. */
 interface Batch {
   commands: Command[]
@@ -79,7 +81,6 @@ function controlSending (client: Redis, timeoutMs: number, timedOut: () => void 
   function failOverdue (): void {
     const now = performance.now()
     const isOverdue = ({ writtenAt }: Batch) => now >= Math.min(Math.max(writtenAt, receivedAt) + timeoutMs, writtenAt + maxTimeouts * timeoutMs)
-    const isUnsettled = ({ isSettled }: Command) => !isSettled
     const first = written.findIndex((batch) => !isOverdue(batch) && batch.commands.some(isUnsettled))
     const checked = written.splice(0, first === -1 ? written.length : first)
     const overdue = checked.flatMap(({ commands }) => commands.filter(isUnsettled))
@@ -95,11 +96,13 @@ function controlSending (client: Redis, timeoutMs: number, timedOut: () => void 
     // otherwise fail although Redis replied in time.
     looking = setInterval(setImmediate, timeoutMs * lookShare, failOverdue).unref()
   })
-  // Forget the commands: ioredis itself rejects them when the connection is lost.
   client.on('close', () => {
     clearInterval(looking)
+    const lost = [...written, batch].flatMap(({ commands }) => commands.filter(isUnsettled))
     written = []
     batch = emptyBatch()
+    // Without a limit on retries (`maxRetriesPerRequest`), ioredis would keep these commands until it reconnects.
+    for (const command of lost) command.reject(new Error('Connection is closed'))
   })
 
   client.sendCommand = (command, stream) => {

@@ -92,6 +92,18 @@ t.test('while Redis hangs, commands of the client and of its duplicates time out
   t.same(await until(async () => await Promise.all([app.redis.ping(), duplicate.ping()]).catch(() => false)), ['PONG', 'PONG'])
 })
 
+t.test('a command fails when the connection breaks, even if the client may retry forever', async (t) => {
+  const redis = await startRedis(t)
+  const { app } = await build(t, { env: { REDIS_URL: redis.url, FEATURES: 'auth' }, timings: { redisCommandMs: 60_000 } })
+  const client = app.redis.duplicate({ maxRetriesPerRequest: null, lazyConnect: true })
+  t.teardown(() => client.disconnect())
+  client.on('error', () => { /* Expected: Redis is dead. */ })
+  await client.connect()
+  const failed = t.rejects(client.blpop('nothing', 0), { message: 'Connection is closed' })
+  await redis.kill()
+  await failed
+})
+
 t.test('keeps no command that failed because Redis cannot be reached', async (t) => {
   const env = { NODE_ENV: 'test', REDIS_SENTINELS: `127.0.0.1:${await freePort()}`, REDIS_SENTINEL_NAME: 'primary' }
   const client = createRedisClient(loadConfig(env), 2000)
