@@ -4,7 +4,8 @@ import { config } from './config.ts'
 import { events, joinReply, requests } from './messages.ts'
 import { Recorder } from './recorder.ts'
 import { adminRoutes } from './rest.ts'
-import { createRecordings, settled } from './service.ts'
+import { createRecordings } from './service.ts'
+import { settled } from './steps.ts'
 import { createStorage } from './storage.ts'
 
 export { config, requests }
