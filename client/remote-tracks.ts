@@ -394,7 +394,7 @@ export class RemoteTracks extends Emitter<RemoteTracksEvents> {
     return consuming
   }
 
-  /** Requests a producer again after a backoff. Meanwhile, the client receives the other producers. */
+  /** Requests a producer again after a backoff. The client continues to receive the other producers. */
   #retry (producerId: string): void {
     const { backoff, timer: before } = this.#retries.get(producerId) ?? { backoff: createBackoff({ longestMs: longestRetryMs }), timer: undefined }
     clearTimeout(before)

@@ -5,6 +5,7 @@ import { RequestError, RoomClient } from '../../client/index.ts'
 import type { JoinReply, ReceiveMode, RemoteAudio } from '../../client/index.ts'
 import { build, tokenFor } from '../support/build.ts'
 import type { TestServer } from '../support/build.ts'
+import { listConnections } from '../support/peer-connections.ts'
 import { until } from '../support/retry.ts'
 import { followSound, mixId } from '../support/sound.ts'
 import { createTone } from '../support/wrtc.ts'
@@ -131,17 +132,11 @@ t.test('a mix that the server replaces while the browser sets up its track is re
   const sound = followSound(t, listener.room)
   let closed = 0
   listener.room.connection.on('consumer:closed', () => { closed++ })
-  const { RTCPeerConnection } = globalThis
-  t.teardown(() => { globalThis.RTCPeerConnection = RTCPeerConnection })
-  globalThis.RTCPeerConnection = class extends RTCPeerConnection {
-    override async setRemoteDescription (description: RTCSessionDescriptionInit) {
-      if (closed === 0 && description.sdp?.includes('a=mid:0') === true) {
-        server.app.sfu.closeMixConsumers()
-        await until(() => closed === 1)
-      }
-      await super.setRemoteDescription(description)
-    }
-  }
+  listConnections(t, async (_connection, { sdp = '' }) => {
+    if (closed > 0 || !sdp.includes('a=mid:0')) return
+    server.app.sfu.closeMixConsumers()
+    await until(() => closed === 1)
+  })
   listener.audio.setReceive('mix')
   await until(() => sound.hears(mixId))
   t.equal(closed, 1)
@@ -195,15 +190,7 @@ t.test('a track that ends while the client creates the transport is replaced', a
 
 t.test('a later join reply renews the credentials for TURN servers', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,media,chat', TURN_URLS: 'turn:127.0.0.1:9', TURN_SECRET: 'long-enough-secret' } })
-  const { RTCPeerConnection } = globalThis
-  t.teardown(() => { globalThis.RTCPeerConnection = RTCPeerConnection })
-  const connections: RTCPeerConnection[] = []
-  globalThis.RTCPeerConnection = class extends RTCPeerConnection {
-    constructor (configuration?: RTCConfiguration) {
-      super(configuration)
-      connections.push(this)
-    }
-  }
+  const connections = listConnections(t)
   const { room, audio } = await enter(t, server, 1)
   // The credentials are different in each second, because they contain the time when they expire.
   const { now } = Date

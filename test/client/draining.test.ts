@@ -160,17 +160,23 @@ t.test('reconnects if the second connection fails before the move is complete', 
   await reached('waiting CONNECTION_LOST')
 })
 
-t.test('a user who is kicked during the move is out', async (t) => {
-  const env = { REDIS_URL: await redisDatabase() }
-  const [a, b] = [await build(t, { env }), await build(t, { env })]
-  const owner = await b.connect(2)
-  await owner.ok('room:join', { roomId: 'r1' })
-  const relay = await createRelay(t, a.url)
+/** Joins room r1 through a relay that can send the client to another server. `states` lists the client's later states. */
+async function enterThroughRelay (t: Test, url: string) {
+  const relay = await createRelay(t, url)
   const room = new RoomClient({ url: relay.url, token: () => tokenFor(1), audio: false, backoff })
   t.teardown(() => room.close())
   await room.join('r1')
   const states: string[] = []
   room.on('state', (state, why) => states.push(`${state} ${why?.code}`))
+  return { relay, room, states }
+}
+
+t.test('a user who is kicked during the move is out', async (t) => {
+  const env = { REDIS_URL: await redisDatabase() }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const owner = await b.connect(2)
+  await owner.ok('room:join', { roomId: 'r1' })
+  const { relay, room, states } = await enterThroughRelay(t, a.url)
   const { handover } = room.connection
   room.connection.handover = async (next) => {
     await owner.ok('room:kick', { userId: 1 })
@@ -189,12 +195,7 @@ t.test('a user who is kicked during the move is out', async (t) => {
 t.test('completes the move if the server is back in service and replaces the first connection', async (t) => {
   const env = { REDIS_URL: await redisDatabase(), SINGLE_SESSION: 'true' }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
-  const relay = await createRelay(t, a.url)
-  const room = new RoomClient({ url: relay.url, token: () => tokenFor(1), audio: false, backoff })
-  t.teardown(() => room.close())
-  await room.join('r1')
-  const states: string[] = []
-  room.on('state', (state, why) => states.push(`${state} ${why?.code}`))
+  const { relay, room, states } = await enterThroughRelay(t, a.url)
   const { handover } = room.connection
   room.connection.handover = async (next) => {
     await until(() => [...a.app.sockets.ofUser('1')].length === 0)

@@ -5,6 +5,7 @@ import { RoomClient } from '../../client/index.ts'
 import type { AudioOptions, RequestError } from '../../client/index.ts'
 import { build, tokenFor } from '../support/build.ts'
 import type { TestServer } from '../support/build.ts'
+import { listConnections } from '../support/peer-connections.ts'
 import { until } from '../support/retry.ts'
 import { rtpParameters } from '../support/rtp.ts'
 import { createTone as tone } from '../support/wrtc.ts'
@@ -111,29 +112,6 @@ interface ConnectionStats {
 }
 
 const statsOf = async (connection: RTCPeerConnection) => [...(await connection.getStats()).values() as Iterable<ConnectionStats>]
-
-/**
- * Lists the connections that are created until the test ends.
- *
- * @param before called before a connection applies a remote description
- */
-function listConnections (t: Test, before: (connection: RTCPeerConnection, description: RTCSessionDescriptionInit) => Promise<void> = async () => {}): RTCPeerConnection[] {
-  const { RTCPeerConnection } = globalThis
-  t.teardown(() => { globalThis.RTCPeerConnection = RTCPeerConnection })
-  const connections: RTCPeerConnection[] = []
-  globalThis.RTCPeerConnection = class extends RTCPeerConnection {
-    constructor (configuration?: RTCConfiguration) {
-      super(configuration)
-      connections.push(this)
-    }
-
-    override async setRemoteDescription (description: RTCSessionDescriptionInit) {
-      await before(this, description)
-      await super.setRemoteDescription(description)
-    }
-  }
-  return connections
-}
 
 /** Connects a user who sends a tone. */
 async function speak (t: Test, server: TestServer, id: number) {
