@@ -130,7 +130,7 @@ export default defineFeature(async function seats (app, { graceSeconds, commands
     }
   })
   hooks.on('room:join', ({ roomId, members }) => {
-    if (members.size === 1 && holdersOf(service.peek(roomId)).some(({ awayUntil }) => awayUntil === undefined)) disconnectGrace.track(roomId, service.startMissingGrace(roomId))
+    if (members.size === 1 && holdersOf(service.peek(roomId)).length > 0) disconnectGrace.track(roomId, service.startMissingGrace(roomId))
     return {}
   })
   app.addHook('onClose', async () => {

@@ -58,7 +58,10 @@ export interface Seats {
    * seats shows a grace period for the user.
    */
   returned (roomId: string, userId: UserId): Promise<void>
-  /** Starts the grace period of users who have a seat or a request but are not in the room. */
+  /**
+   * Starts the grace period of users who have a seat or a request but are not in the room. Makes sure that the grace
+   * periods that have already started end.
+   */
   startMissingGrace (roomId: string): Promise<void>
   /**
    * @returns the seated users: admins before other members. In both groups, users who have been seated longer come
@@ -166,7 +169,11 @@ export function createSeats (app: FeatureInstance, seatState: SeatStateHandle, g
       if (isAway && [...sockets.ofUser(userKey)].some((session) => session.roomId === roomId)) await execute(roomId, { type: 'back', userId })
     },
     async startMissingGrace (roomId) {
-      const holdings = holdersOf(await seatState.read(roomId)).filter(({ awayUntil }) => awayUntil === undefined)
+      const state = await seatState.read(roomId)
+      // A server may have started a grace period and died, or lost its connection, before it scheduled the end.
+      const expiry = state && nextExpiry(state)
+      if (expiry !== undefined) await seatState.wakeAt(roomId, expiry)
+      const holdings = holdersOf(state).filter(({ awayUntil }) => awayUntil === undefined)
       if (holdings.length === 0) return
       const members = await store.getMembers(roomId, holdings.map(({ userId }) => userKeyOf(userId)))
       const userIds = holdings.map(({ userId }) => userId).filter((_, i) => members[i] === undefined)

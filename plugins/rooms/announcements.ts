@@ -4,6 +4,7 @@ import type { z } from 'zod'
 import { userKeyOf } from '../connections/session.ts'
 import type { Profile, UserId } from '../connections/session.ts'
 import type { MembersChange } from '../store/types.ts'
+import { channelOf, restoredMessage } from './channel.ts'
 import type { RoomChannel } from './channel.ts'
 import type { events } from './messages.ts'
 import { createPresence, presenceIntervalMs } from './presence.ts'
@@ -30,8 +31,18 @@ export interface Announcements {
   left (roomId: string, userId: UserId, reason: LeaveReason, count: number): void
   /** Like {@link left}, but does not call hooks, because the store has not confirmed that the user left. */
   leftUnconfirmed (roomId: string, userId: UserId, count: number): void
+  /**
+   * Like {@link joined}, but does not call hooks, because the user has never left the room. Call this if the user may
+   * have been announced as left.
+   */
+  stayed (roomId: string, user: Profile, count: number): void
   /** Announces which users joined or left a room when the store replaced or removed the members on a server. */
   changed (roomId: string, change: MembersChange): void
+  /**
+   * Asks the other servers to compare the members of a room with the store, if they have missed a join or leave because
+   * it could not be published. Call this regularly while the store is available.
+   */
+  reportMissed (): Promise<void>
   /** Discards the pending announcements of a closed room. */
   forget (roomId: string): void
   /** Publishes pending announcements immediately. */
@@ -39,7 +50,7 @@ export interface Announcements {
 }
 
 /** @param isCongested returns true if a member of the room on this server has a long send queue */
-export function createAnnouncements ({ cluster, config, hooks, store }: Pick<FastifyInstance, 'cluster' | 'config' | 'hooks' | 'store'>, channel: RoomChannel, isCongested: (roomId: string) => boolean): Announcements {
+export function createAnnouncements ({ bus, cluster, config, hooks, nodeId, store }: Pick<FastifyInstance, 'bus' | 'cluster' | 'config' | 'hooks' | 'nodeId' | 'store'>, channel: RoomChannel, isCongested: (roomId: string) => boolean): Announcements {
   const presence = createPresence({
     tryLock: (roomId) => cluster.tryLock(`presence:${roomId}`, presenceIntervalMs),
     isCongested,
@@ -51,6 +62,13 @@ export function createAnnouncements ({ cluster, config, hooks, store }: Pick<Fas
     send: (roomId, change) => channel.publish(roomId, 'room:presence', change satisfies Data<'room:presence'>)
   })
   const recent = new LRUCache<string, { events: number }>({ maxSize: maxCounted, sizeCalculation: () => 1, ttl: flapWindowMs })
+
+  // Rooms with joins and leaves that were not announced on the other servers.
+  const missed = new Set<string>()
+
+  function publish (roomId: string, type: 'room:userJoined' | 'room:userLeft', data: object, except?: string): void {
+    channel.publish(roomId, type, data, except).then((sent) => { if (!sent) missed.add(roomId) })
+  }
 
   /**
    * Counts a join or leave.
@@ -69,8 +87,12 @@ export function createAnnouncements ({ cluster, config, hooks, store }: Pick<Fas
 
   function joined (roomId: string, user: Profile, count: number, except?: string): void {
     hooks.emit('room:userJoined', roomId, user, count)
+    stayed(roomId, user, count, except)
+  }
+
+  function stayed (roomId: string, user: Profile, count: number, except?: string): void {
     if (coalesces(roomId, user.userId, count)) return presence.joined(roomId, user, count)
-    channel.publish(roomId, 'room:userJoined', { userId: user.userId, user } satisfies Data<'room:userJoined'>, except)
+    publish(roomId, 'room:userJoined', { userId: user.userId, user } satisfies Data<'room:userJoined'>, except)
   }
 
   function left (roomId: string, userId: UserId, reason: LeaveReason, count: number): void {
@@ -81,17 +103,26 @@ export function createAnnouncements ({ cluster, config, hooks, store }: Pick<Fas
   function leftUnconfirmed (roomId: string, userId: UserId, count: number): void {
     // Add 1, because `count` no longer includes the user who left.
     if (coalesces(roomId, userId, count + 1)) return presence.left(roomId, userId, count)
-    channel.publish(roomId, 'room:userLeft', { userId } satisfies Data<'room:userLeft'>)
+    publish(roomId, 'room:userLeft', { userId } satisfies Data<'room:userLeft'>)
   }
 
   return {
     joined,
     left,
     leftUnconfirmed,
+    stayed,
     changed (roomId, change) {
       for (const user of change.joined) joined(roomId, user, change.count)
       for (const user of change.left) left(roomId, user.userId, 'disconnected', change.count)
       hooks.emit('room:resynced', roomId)
+    },
+    async reportMissed () {
+      for (const roomId of missed) {
+        missed.delete(roomId)
+        if (await bus.publish(channelOf(roomId), restoredMessage(nodeId))) continue
+        missed.add(roomId)
+        return
+      }
     },
     forget: presence.forget,
     close: presence.close

@@ -23,7 +23,10 @@ interface RoomHeader {
   state?: { name: string, from: string, state: unknown }
   /** Set if the message is for the servers, not for the members; see `Rooms.sendToNodes`. */
   node?: NodeMessage
-  /** Id of the server that restored the room's data after the store lost it. */
+  /**
+   * Id of a server that restored the room's data after the store lost it, or that could not tell the other servers about
+   * a join or leave.
+   */
   restoredBy?: string
 }
 
@@ -200,8 +203,12 @@ const isRateLimited = (error: unknown) => isCoded(error) && error.code === 'RATE
 
 /** Publishes events to all members of a room. */
 export interface RoomChannel {
-  /** Checks an event against its schema and publishes the event. If publishing fails, the failure is logged. */
-  publish (roomId: string, type: string, data: object, except?: EmitOptions['except']): void
+  /**
+   * Checks an event against its schema and publishes the event. If publishing fails, the failure is logged.
+   *
+   * @returns false if the event did not reach the other servers
+   */
+  publish (roomId: string, type: string, data: object, except?: EmitOptions['except']): Promise<boolean>
   /**
    * Publishes an event and appends an entry to one of the room's logs, in one step if the store supports it.
    *
@@ -235,8 +242,10 @@ export function createRoomChannel ({ bus, clock, log, messages, store }: Pick<Fa
 
   return {
     publish (roomId, type, data, except) {
-      bus.publish(channelOf(roomId), messageOf({ except }, eventOf(roomId, type, data).text))
-        .catch((err: unknown) => log.error({ err, roomId }, 'failed to publish to a room'))
+      return bus.publish(channelOf(roomId), messageOf({ except }, eventOf(roomId, type, data).text)).catch((err: unknown) => {
+        log.error({ err, roomId }, 'failed to publish to a room')
+        return false
+      })
     },
     async publishLogged (owner, roomId, type, data, { entry, keep, spacing }) {
       if (!Number.isInteger(keep) || keep < 1) throw new RangeError(`The length of a log must be a whole number of at least 1, not ${keep}`)

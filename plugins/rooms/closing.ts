@@ -5,7 +5,7 @@ import { userKeyOf } from '../connections/session.ts'
 import { isCoded, unavailable } from '../errors/codes.ts'
 import type { Announcements } from './announcements.ts'
 import { changeAndPublish, channelOf, closedMessage } from './channel.ts'
-import { deliverTo } from './node-rooms.ts'
+import { deliverTo, noKnownUsers } from './node-rooms.ts'
 import type { LocalRoom, NodeRooms } from './node-rooms.ts'
 import { closeReason } from './messages.ts'
 import type { RoomCloseReason } from './messages.ts'
@@ -62,6 +62,7 @@ export function createClosing (app: FastifyInstance, { nodeRooms, roomState, ann
       sessionRecords.update(session)
     }
     room.members.clear()
+    room.known = noKnownUsers()
     hooks.emit('room:close', room, reason)
     nodeRooms.release(room)
   }

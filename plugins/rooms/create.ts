@@ -5,6 +5,8 @@ import { createAnnouncements } from './announcements.ts'
 import { channelOf, createRoomChannel, nodeMessage } from './channel.ts'
 import { createClosing } from './closing.ts'
 import { createDetails } from './details.ts'
+import { createMemberLists } from './member-lists.ts'
+import type { MemberLists } from './member-lists.ts'
 import { createMembership } from './membership.ts'
 import type { Membership } from './membership.ts'
 import { audience, createNodeRooms, deliver, deliverTo } from './node-rooms.ts'
@@ -27,6 +29,7 @@ export interface RoomsKernel {
   rooms: Rooms
   membership: Membership
   sessionRecords: SessionRecords
+  memberLists: MemberLists
   /** Stops the reconciler and publishes pending announcements. All sessions must already be closed. */
   stop (): Promise<void>
 }
@@ -36,7 +39,8 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
   const { store } = app
   const unsynced = createUnsynced()
   const channel = createRoomChannel(app)
-  const nodeRooms = createNodeRooms(app, unsynced)
+  const memberLists = createMemberLists(app, unsynced)
+  const nodeRooms = createNodeRooms(app, unsynced, memberLists)
   const roomState = createRoomState(app, { nodeRooms, unsynced })
   const announcements = createAnnouncements(app, channel, (roomId) => {
     const members = nodeRooms.get(roomId)?.members ?? []
@@ -51,8 +55,8 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
   const sync = createRoomSync(app, { unsynced, nodeRooms, roomState, announcements, closing })
   const pins = createPinCheck()
   const pinLimits = createPinLimits()
-  const membership = createMembership(app, { unsynced, nodeRooms, roomState, announcements, closing, ownership, details, isHost, sessionRecords, sync, pins, pinLimits })
-  const stopReconciler = startReconciler(app, { unsynced, nodeRooms, sessionRecords, sync, announceUnconfirmed: membership.announceUnconfirmed })
+  const membership = createMembership(app, { unsynced, nodeRooms, memberLists, roomState, announcements, closing, ownership, details, isHost, sessionRecords, sync, pins, pinLimits })
+  const stopReconciler = startReconciler(app, { unsynced, nodeRooms, memberLists, announcements, sessionRecords, sync, announceUnconfirmed: membership.announceUnconfirmed })
 
   const rooms: Rooms = {
     get size () {
@@ -86,7 +90,10 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
     join: membership.join,
     leave: membership.leave,
     emit (roomId, type, data, { except, local = false } = {}) {
-      if (!local) return channel.publish(roomId, type, data, except)
+      if (!local) {
+        channel.publish(roomId, type, data, except)
+        return
+      }
       const event = createEvent(type, { roomId, ...data })
       app.messages.checkEvent(type, event.data)
       const room = nodeRooms.get(roomId)
@@ -117,6 +124,7 @@ export function createRooms (app: FastifyInstance): RoomsKernel {
     rooms,
     membership,
     sessionRecords,
+    memberLists,
     async stop () {
       await stopReconciler()
       await membership.settled()

@@ -21,7 +21,7 @@ function placeBehind (cursor: string | undefined): number {
 
 /** Manages rooms, their members and their events. */
 export default fp(async function rooms (app) {
-  const { rooms, membership, sessionRecords, stop } = createRooms(app)
+  const { rooms, membership, sessionRecords, memberLists, stop } = createRooms(app)
   app.decorate('rooms', rooms)
   app.messages.events(events)
 
@@ -37,7 +37,9 @@ export default fp(async function rooms (app) {
   app.messages.on('room:participants', { ...requests['room:participants'], limit: { perMinute: pagesPerMinute } }, async ({ cursor, limit }, { room }) => {
     const { arrivals, count } = await app.store.listParticipants(room.roomId, placeBehind(cursor), limit + 1)
     const { shown, nextCursor } = pageOf(arrivals, limit, ({ place }) => String(place), maxPageBytes)
-    return { participants: describeParticipants(app, room, shown.map(({ profile }) => profile)), participantCount: count, nextCursor }
+    const profiles = shown.map(({ profile }) => profile)
+    memberLists.listed(room, profiles, count)
+    return { participants: describeParticipants(app, room, profiles), participantCount: count, nextCursor }
   })
   app.messages.on('room:update', { ...requests['room:update'], limit: { perMinute: app.config.ROOM_UPDATES_PER_MINUTE, eventual: true } }, async ({ title, topic }, { room, session }) => {
     const { roomId, record } = room

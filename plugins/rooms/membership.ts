@@ -9,6 +9,7 @@ import type { Announcements } from './announcements.ts'
 import type { Closing } from './closing.ts'
 import { RoomNotFound } from './errors.ts'
 import type { Details } from './details.ts'
+import type { MemberLists } from './member-lists.ts'
 import type { LocalRoom, NodeRooms, WaitingEvent } from './node-rooms.ts'
 import type { Ownership } from './ownership.ts'
 import type { Roles } from './roles.ts'
@@ -25,7 +26,8 @@ export interface Membership extends Pick<Rooms, 'join' | 'leave'> {
   disconnected (session: Session): void
   /**
    * Announces again that users left whose leaves the store had not confirmed. The first announcements may have reached
-   * only this server. Call this regularly while the store is available.
+   * only this server. Users who are still in the room, or in the room again, are announced as joined. Call this
+   * regularly while the store is available.
    *
    * @throws UNAVAILABLE
    */
@@ -47,6 +49,7 @@ const announceAgainMs = 3000
 export interface MembershipOptions {
   unsynced: Unsynced
   nodeRooms: NodeRooms
+  memberLists: MemberLists
   roomState: RoomStateKernel
   announcements: Announcements
   closing: Closing
@@ -67,9 +70,11 @@ function isOwnLeave ({ type, data }: OutgoingEvent, { userKey }: Session): boole
   return type === 'room:userLeft' && userKeyOf((data as { userId: UserId }).userId) === userKey
 }
 
+const endedDuringJoin = () => unavailable('The room or the connection was closed during the join')
+
 export function createMembership (app: FastifyInstance, options: MembershipOptions): Membership {
   const { clock, drain, hooks, log, store } = app
-  const { unsynced, nodeRooms, roomState, announcements, closing, ownership, details, isHost, sessionRecords, sync, pins, pinLimits } = options
+  const { unsynced, nodeRooms, memberLists, roomState, announcements, closing, ownership, details, isHost, sessionRecords, sync, pins, pinLimits } = options
   const admission = createAdmission(app, { sync, closing, details, isHost, ownership, pins, pinLimits })
   const leaving = new Set<Promise<void>>()
   // The joins whose results are unknown, by room and user. The store may run such a join later. When the user then
@@ -108,15 +113,19 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     const result = uncertainJoins.delete(uncertainKey(roomId, session)) && isLastOfUser(room, session) ? { ...admitted, firstOfUser: true } : admitted
     // Leave the previous room only after the join succeeds, so that a session stays in the previous room if its join is
     // rejected.
-    if (session.roomId !== roomId) await leave(session, 'moved')
+    const isClosed = () => result.room.createdAt <= room.closedUpTo
+    if (session.roomId !== roomId) {
+      if (isClosed()) throw endedDuringJoin()
+      await leave(session, 'moved')
+    }
     room.record = result.room
     room.pinHash = result.room.locked ? result.pinHash : undefined
     const rejoining = room.members.has(session)
     room.members.add(session)
     session.roomId = roomId
-    if (!session.open || result.room.createdAt <= room.closedUpTo) {
+    if (!session.open || isClosed()) {
       await leave(session, 'disconnected')
-      throw unavailable('The room or the connection was closed during the join')
+      throw endedDuringJoin()
     }
     const snapshot = roomState.hydrate(room, result.documents)
     if (result.created) hooks.emit('room:created', result.room, asked)
@@ -134,6 +143,10 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
       extra,
       answered () {
         const waiting = takeWaiting(room, session).filter(({ event }) => !isOwnLeave(event, session))
+        if (room.members.has(session)) {
+          memberLists.listed(room, result.participants, result.count)
+          for (const { event } of waiting) memberLists.announced(room, event)
+        }
         for (const event of roomState.afterReply(room, session, snapshot, waiting)) session.write(event)
         // If the room was closed during the join, nothing else releases it.
         nodeRooms.release(room)
@@ -183,7 +196,11 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
   /** @throws UNAVAILABLE */
   async function announceAgain (roomId: string, users: ReadonlyMap<string, UserId>): Promise<void> {
     const [members, { count }] = await Promise.all([store.getMembers(roomId, [...users.keys()]), store.listParticipants(roomId, 0, 1)])
-    for (const [i, userId] of [...users.values()].entries()) if (!members[i]) announcements.leftUnconfirmed(roomId, userId, count)
+    for (const [i, userId] of [...users.values()].entries()) {
+      const profile = members[i]
+      if (profile) announcements.stayed(roomId, profile, count)
+      else announcements.leftUnconfirmed(roomId, userId, count)
+    }
   }
 
   /** Removes a session from a room that the store has lost. */

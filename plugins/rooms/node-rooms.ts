@@ -1,10 +1,11 @@
 import type { FastifyInstance } from 'fastify'
 import type { OutgoingEvent } from '../connections/face.ts'
-import type { Session } from '../connections/session.ts'
+import type { Session, UserId } from '../connections/session.ts'
 import type { RoomRecord } from '../store/types.ts'
 import { channelOf, parseMessage } from './channel.ts'
 import type { Closing } from './closing.ts'
 import { NotInRoom } from './errors.ts'
+import type { MemberLists } from './member-lists.ts'
 import type { RoomStateKernel } from './room-state.ts'
 import type { Unsynced } from './sync.ts'
 
@@ -24,6 +25,22 @@ export interface StateChange {
   missed: boolean
 }
 
+/** The users who are in a room according to the replies and events that the members on this server have received. */
+export interface KnownUsers {
+  /**
+   * Users by user key. `toAll` is false if only some members know the user, because the user was in the reply to a later
+   * join, although no event has announced the user.
+   */
+  readonly users: Map<string, { userId: UserId, toAll: boolean }>
+  /**
+   * False if there are more users whom the members know, for example because the first join reply on this server had
+   * only the first users of the room.
+   */
+  complete: boolean
+}
+
+export const noKnownUsers = (): KnownUsers => ({ users: new Map(), complete: false })
+
 /** A room's data on this server, which includes the room's sockets on this server. */
 export interface LocalRoom {
   readonly roomId: string
@@ -33,6 +50,8 @@ export interface LocalRoom {
   readonly members: Set<Session>
   /** The sockets whose join is in flight, and for each socket the events to send after the join reply. */
   readonly joining: Map<Session, WaitingEvent[]>
+  /** The users whom the members on this server know; see {@link MemberLists}. */
+  known: KnownUsers
   /** All rooms with this name that were created at or before this time are closed. Epoch milliseconds. */
   closedUpTo: number
 }
@@ -91,7 +110,7 @@ export interface RoomHandlers {
   released (roomId: string): void
 }
 
-export function createNodeRooms ({ bus, hooks, nodeId, store }: Pick<FastifyInstance, 'bus' | 'hooks' | 'nodeId' | 'store'>, unsynced: Unsynced): NodeRooms {
+export function createNodeRooms ({ bus, hooks, nodeId, store }: Pick<FastifyInstance, 'bus' | 'hooks' | 'nodeId' | 'store'>, unsynced: Unsynced, memberLists: MemberLists): NodeRooms {
   interface Entry { room: LocalRoom, subscribed: Promise<void>, handler: (message: string) => void }
   const entries = new Map<string, Entry>()
   let handlers: RoomHandlers
@@ -99,7 +118,9 @@ export function createNodeRooms ({ bus, hooks, nodeId, store }: Pick<FastifyInst
   function receive (room: LocalRoom, text: string): void {
     const message = parseMessage(text)
     switch (message.kind) {
-      case 'event': return deliver(room, message.event, { except: message.except })
+      case 'event':
+        if (memberLists.announced(room, message.event)) deliver(room, message.event, { except: message.except })
+        return
       case 'state': return handlers.state(room, message.header, message.version, message.events)
       case 'closed': return handlers.closed(room, message.createdAt, message.reason, message.event)
       case 'node':
@@ -108,7 +129,9 @@ export function createNodeRooms ({ bus, hooks, nodeId, store }: Pick<FastifyInst
       case 'restored':
         // Sync the room: this server's state may be newer than the restored state, and members on this server may have
         // missed events.
-        if (message.nodeId !== nodeId) unsynced.add(room.roomId)
+        if (message.nodeId === nodeId) return
+        unsynced.add(room.roomId)
+        memberLists.checkLater(room)
     }
   }
 
@@ -132,6 +155,7 @@ export function createNodeRooms ({ bus, hooks, nodeId, store }: Pick<FastifyInst
         pinHash: undefined,
         members: new Set(),
         joining: new Map(),
+        known: noKnownUsers(),
         closedUpTo: -1
       }
       const handler = (message: string) => {

@@ -1,4 +1,6 @@
 import type { FastifyInstance } from 'fastify'
+import type { Announcements } from './announcements.ts'
+import type { MemberLists } from './member-lists.ts'
 import type { Membership } from './membership.ts'
 import type { NodeRooms } from './node-rooms.ts'
 import type { SessionRecords } from './session-records.ts'
@@ -10,6 +12,8 @@ const batchSize = 500
 export interface ReconcilerOptions {
   unsynced: Unsynced
   nodeRooms: NodeRooms
+  memberLists: MemberLists
+  announcements: Announcements
   sessionRecords: SessionRecords
   sync: RoomSync
   announceUnconfirmed: Membership['announceUnconfirmed']
@@ -22,7 +26,7 @@ export interface ReconcilerOptions {
  *
  * @returns a function that stops the reconciler
  */
-export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, sessionRecords, sync, announceUnconfirmed }: ReconcilerOptions): () => Promise<void> {
+export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, memberLists, announcements, sessionRecords, sync, announceUnconfirmed }: ReconcilerOptions): () => Promise<void> {
   const { bus, directory, leases, log, nodeId, store, timings: { leaseMs, reconcileIntervalMs } } = app
   let checkedDeadAt = -Infinity
   let checkedRoomsAt = -Infinity
@@ -101,6 +105,8 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
       await findDamaged()
       await syncUnsynced()
       await announceUnconfirmed()
+      await announcements.reportMissed()
+      await memberLists.check()
       warned = false
     } catch (err) {
       if (!warned) log.warn({ err }, 'store unavailable, rooms not synced')
@@ -122,6 +128,7 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, se
   const timer = setInterval(next, reconcileIntervalMs)
   bus.onHealed(() => {
     unsynced.add()
+    for (const room of nodeRooms.all()) memberLists.checkLater(room)
     next()
   })
   return async () => {

@@ -6,25 +6,10 @@ import { createCommit, createHandle } from './state/handle.ts'
 import type { CommitOptions, StateEngine, StateRegistrars } from './state/handle.ts'
 import { createStateRecovery } from './state/recovery.ts'
 import type { StateRecovery } from './state/recovery.ts'
-import type { RoomEvent, RoomStateHandle } from './state/types.ts'
+import type { RoomEvent, RoomStateHandle, StateOptions } from './state/types.ts'
 import type { LocalRoom } from './node-rooms.ts'
 
 export type * from './state/types.ts'
-
-export interface StateOptions<S = unknown> {
-  /**
-   * True if the state survives a server restart even without Redis, as the room itself does. If this option is a
-   * function, only the part of the state that the function returns survives, and changes to other parts are not written
-   * to disk. With Redis, all of the state survives. Default: false.
-   */
-  durable?: boolean | ((state: S) => S)
-  /**
-   * True if the state is allowed to change during the three seconds in which servers restore a room that the store has
-   * lost. Such a change may be based on an outdated version. Set this only if each server replaces its own part of the
-   * state whenever that part is missing or outdated. Default: false.
-   */
-  changesDuringRestore?: boolean
-}
 
 export interface RoomState {
   /**
@@ -67,42 +52,42 @@ export interface RoomStateKernel extends RoomState, Pick<StateDelivery, 'applyRe
   forFeature (feature: string, registrars: StateRegistrars, onClose: (fn: () => void) => void): RoomState
 }
 
-export function createRoomState (app: FastifyInstance, options: Omit<CommitOptions, 'states' | 'durable' | 'unhindered'>): RoomStateKernel {
+export function createRoomState (app: FastifyInstance, options: Omit<CommitOptions, 'states' | 'optionsOf'>): RoomStateKernel {
   const { hooks, jobs, log, store } = app
-  const durable: CommitOptions['durable'] = new Map()
-  const unhindered = new Set<string>()
+  /**
+   * The features' states, by name. During a reload, the old and the new instance of a feature each have a definition,
+   * and the newest one applies. If the reload fails, the old one applies again.
+   */
+  const owners = new Map<string, { feature: string, definitions: Set<StateOptions> }>()
+  const kernel = new Map<string, StateOptions>()
+  const optionsOf = (name: string) => [...owners.get(name)?.definitions ?? []].at(-1) ?? kernel.get(name) ?? {}
   const states = createKnownStates(hooks)
   const { sendMissed, ...delivery } = createStateDelivery(app, states)
   const recovery = createStateRecovery(app, states, { ...delivery, sendMissed }, options.unsynced)
-  const engine: StateEngine = { states, store, log, change: createCommit(app, { ...options, states, durable, unhindered }) }
-  // Counts the instances, because two instances of a feature exist during a reload.
-  const owners = new Map<string, { feature: string, instances: number }>()
+  const engine: StateEngine = { states, store, log, change: createCommit(app, { ...options, states, optionsOf }) }
 
-  function claim (name: string, feature: string): () => void {
-    const owner = owners.get(name) ?? { feature, instances: 0 }
+  /** @returns a function that removes the definition */
+  function claim (name: string, feature: string, definition: StateOptions): () => void {
+    const owner = owners.get(name) ?? { feature, definitions: new Set() }
     if (owner.feature !== feature) throw new Error(`The room state ${name} is defined by the feature ${owner.feature}`)
-    owner.instances++
+    owner.definitions.add(definition)
     owners.set(name, owner)
-    return () => { if (--owner.instances === 0) owners.delete(name) }
-  }
-
-  function define<S> (name: string, schema: z.ZodType<S>, { durable: survives = false, changesDuringRestore = false }: StateOptions<S>, registrars: StateRegistrars): RoomStateHandle<S> {
-    if (changesDuringRestore) unhindered.add(name)
-    else unhindered.delete(name)
-    if (survives !== false) durable.set(name, survives === true ? (state) => state : (state) => survives(state as S))
-    return createHandle(name, schema, engine, registrars)
+    return () => {
+      owner.definitions.delete(definition)
+      if (owner.definitions.size === 0 && owners.get(name) === owner) owners.delete(name)
+    }
   }
 
   return {
-    define: (name, schema, options = {}) => define(name, schema, options, { hooks, jobs }),
+    define (name, schema, options = {}) {
+      kernel.set(name, options as StateOptions)
+      return createHandle(name, schema, engine, { hooks, jobs })
+    },
     forFeature: (feature, registrars, onClose) => ({
       define (name, schema, options = {}) {
-        onClose(claim(name, feature))
-        const handle = define(name, schema, options, registrars)
-        const part = durable.get(name)
-        // After a reload, `durable` contains the new instance's entry, which must not be deleted.
-        onClose(() => { if (durable.get(name) === part) durable.delete(name) })
-        return handle
+        // Each definition needs an object of its own, because both instances of a feature may pass the same object.
+        onClose(claim(name, feature, { ...options } as StateOptions))
+        return createHandle(name, schema, engine, registrars)
       }
     }),
     ...delivery,

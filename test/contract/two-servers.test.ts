@@ -75,6 +75,7 @@ t.test('removes the members of a dead server', async (t) => {
   const dead = createRedisStore(connection, 'dead-node', leases)
   const profile = { userId: 9, id: 9 }
   await dead.join({ roomId: 'r1', sessionId: 's', userKey: '9', profile, limit: 10, now: Date.now() })
+  b.app.rooms.emit('r1', 'room:userJoined', { userId: 9, user: profile })
   await a.app.redis.del('msab:node:{dead-node}')
   t.same(await ada.event('room:userLeft'), { roomId: 'r1', userId: 9 })
   await until(async () => (await b.app.leases.listDead()).length === 0)

@@ -10,7 +10,7 @@ import type { NodeRooms } from '../node-rooms.ts'
 import type { Unsynced } from '../sync.ts'
 import { epochOf, isNewer, versionZero } from './delivery.ts'
 import type { KnownStates, Versioned } from './delivery.ts'
-import type { Decide, RoomEvent, RoomStateHandle } from './types.ts'
+import type { Decide, RoomEvent, RoomStateHandle, StateOptions } from './types.ts'
 
 /**
  * A placeholder that matches no stored version. A compare-and-set that expects this version fails and returns the
@@ -35,10 +35,8 @@ export interface CommitOptions {
   nodeRooms: NodeRooms
   states: KnownStates
   unsynced: Unsynced
-  /** By state name: a function that returns the part of the state that survives a restart; see `StateOptions`. */
-  durable: Map<string, (state: unknown) => unknown>
-  /** Names of the states that are allowed to change while servers restore a lost room. */
-  unhindered: ReadonlySet<string>
+  /** Returns the options of the state's current definition. */
+  optionsOf (name: string): StateOptions
 }
 
 /**
@@ -47,7 +45,7 @@ export interface CommitOptions {
  *
  * @returns a function that changes state; see `RoomStateHandle.change`
  */
-export function createCommit ({ bus, jobs, messages, store }: Pick<FastifyInstance, 'bus' | 'jobs' | 'messages' | 'store'>, { nodeRooms, states, unsynced, durable, unhindered }: CommitOptions) {
+export function createCommit ({ bus, jobs, messages, store }: Pick<FastifyInstance, 'bus' | 'jobs' | 'messages' | 'store'>, { nodeRooms, states, unsynced, optionsOf }: CommitOptions) {
   const queues = new Map<string, Command[]>()
 
   async function drain (roomId: string, name: string, queue: Command[]): Promise<void> {
@@ -70,8 +68,8 @@ export function createCommit ({ bus, jobs, messages, store }: Pick<FastifyInstan
     for (let attempt = 0; attempt < maxAttempts; attempt++) {
       const outcome = version === unknown ? undefined : decideAll(batch, state, check)
       const next = outcome && outcome.state !== state ? JSON.stringify(outcome.state) : undefined
-      const survives = durable.get(name)
-      const kept = next === undefined || !survives ? undefined : JSON.stringify(survives(outcome?.state))
+      const { durable = false, changesDuringRestore = false } = optionsOf(name)
+      const kept = outcome && next !== undefined && durable !== false ? JSON.stringify(durable === true ? outcome.state : durable(outcome.state)) : undefined
       const message = next && stateMessage({ name, state: next, from: state === undefined ? '' : version }, outcome?.events.map(({ type, data }) => createEvent(type, { roomId, ...data })) ?? [])
       const known = latest(roomId, name).version
       // Send the change and its wake-up job at the same time. A job without its change is harmless, but without the
@@ -79,7 +77,7 @@ export function createCommit ({ bus, jobs, messages, store }: Pick<FastifyInstan
       const [result] = await Promise.all([
         changeAndPublish(
           bus, channelOf(roomId), message,
-          (publish) => store.swapDocument({ roomId, name, expected: version, state: next, kept, publish, duringRestore: unhindered.has(name) }),
+          (publish) => store.swapDocument({ roomId, name, expected: version, state: next, kept, publish, duringRestore: changesDuringRestore }),
           (result) => result.swapped ? withVersion(message, result.version) : undefined
         ),
         next !== undefined && outcome?.wakeAt !== undefined ? jobs.schedule(wakeJob(name), roomId, outcome.wakeAt) : undefined

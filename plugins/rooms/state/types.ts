@@ -86,3 +86,18 @@ export interface RoomStateHandle<S> {
    */
   onWake (fn: (roomId: string) => Promise<void>): void
 }
+
+export interface StateOptions<S = unknown> {
+  /**
+   * True if the state survives a server restart even without Redis, as the room itself does. If this option is a
+   * function, only the part of the state that the function returns survives, and changes to other parts are not written
+   * to disk. With Redis, all of the state survives. Default: false.
+   */
+  durable?: boolean | ((state: S) => S)
+  /**
+   * True if the state is allowed to change during the three seconds in which servers restore a room that the store has
+   * lost. Such a change may be based on an outdated version. Set this only if each server replaces its own part of the
+   * state whenever that part is missing or outdated. Default: false.
+   */
+  changesDuringRestore?: boolean
+}

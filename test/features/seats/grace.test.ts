@@ -1,4 +1,5 @@
 import t from 'tap'
+import { unavailable } from '../../../plugins/errors/codes.ts'
 import { onBothStores, onEveryStore } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { clocksDifferMs, isSince } from '../../support/pace.ts'
@@ -189,4 +190,39 @@ onEveryStore(t, 'a newer login takes over the seat', async (t, env) => {
   t.same(await newer.ok('seat:leave'), { seatIndex: 1 })
   await owner.event('seat:cleared')
   t.same(seatEvents(owner), ['updated 1 3 false', 'cleared 1 3 left'])
+})
+
+/**
+ * Makes the next job that would end a grace period fail. The server stores such a job and the grace period at the same
+ * time, but only one of them may reach the store.
+ *
+ * @param fail called instead of storing the job
+ */
+function loseWakeUp ({ app: { jobs } }: TestServer, fail: () => void): void {
+  const schedule = jobs.schedule.bind(jobs)
+  jobs.schedule = async (name, ...job) => {
+    if (name !== 'document:seats') return await schedule(name, ...job)
+    jobs.schedule = schedule
+    fail()
+  }
+}
+
+onEveryStore(t, 'clears the seat even if the connection to the store breaks when the grace period starts', async (t, env) => {
+  const { server, owner, member } = await scene(t, { SEAT_GRACE_SECONDS: '0', ...env })
+  await member.ok('seat:take', { seatIndex: 0 })
+  loseWakeUp(server, () => { throw unavailable('The connection broke') })
+  member.ws.terminate()
+  t.match(await owner.event('seat:cleared'), { seatIndex: 0, userId: 3, reason: 'disconnected' })
+})
+
+onEveryStore(t, 'clears the seat when a user joins, even if the server was killed when the grace period started', async (t, env) => {
+  const { server, all, member, other } = await scene(t, { SEAT_GRACE_SECONDS: '0', ...env })
+  await member.ok('seat:take', { seatIndex: 0 })
+  for (const client of all) if (client !== member) await client.ok('room:leave')
+  const lost = Promise.withResolvers<void>()
+  loseWakeUp(server, lost.resolve)
+  member.ws.terminate()
+  await lost.promise
+  await other.ok('room:join', { roomId: 'r1' })
+  t.match(await other.event('seat:cleared'), { seatIndex: 0, userId: 3, reason: 'disconnected' })
 })

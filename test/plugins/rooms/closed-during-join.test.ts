@@ -42,3 +42,19 @@ t.test('a new room does not keep the PIN of a room that was closed during a join
   await finish()
   t.ok(app.rooms.get('r1'), 'the new room is not released')
 })
+
+t.test('a user stays in the previous room if the next room is closed during the join', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth' } })
+  const { rooms, store } = server.app
+  const bob = await server.connect('bob')
+  await bob.ok('room:join', { roomId: 'r1' })
+  await (await server.connect('ada')).ok('room:join', { roomId: 'r2' })
+  const join = store.join.bind(store)
+  store.join = async (command) => {
+    const result = await join(command)
+    await rooms.close('r2', 'closed_by_admin')
+    return result
+  }
+  t.equal(await bob.fails('room:join', { roomId: 'r2' }), 'UNAVAILABLE')
+  t.match(await bob.ok('room:participants'), { participants: [{ userId: 'bob' }] })
+})

@@ -93,3 +93,30 @@ t.test('a definition is removed with its feature', async (t) => {
   await until(() => ada.events.slice(from).some(({ type }) => type === 'crate:seen'))
   t.notOk(ada.events.slice(from).some(({ type }) => type.startsWith('box:')))
 })
+
+t.test('state survives a restart even after a failed reload of the feature that defines the state', async (t) => {
+  const folder = featureFolder(t)
+  const feature = (end = '') => `import { defineFeature, z } from 'flylive-audio-server/feature'
+export const requests = { 'box:put': { request: z.object({ n: z.int() }), reply: z.looseObject({}) } }
+export default defineFeature(async (app) => {
+  const box = app.rooms.roomState.define('box', z.object({ n: z.int() }), { durable: true })
+  app.messages.on('box:put', requests['box:put'], async ({ n }, { room }) =>
+    ({ before: await box.change(room.roomId, (state) => ({ state: { n }, result: state ?? null })) }))
+  ${end}
+}, { name: 'box' })
+`
+  folder.write('box', { 'index.ts': feature() })
+  const env = { FEATURES: 'auth,box', FEATURES_PATH: folder.path, DATA_DIR: t.testdir() }
+  const first = await build(t, { env })
+  const ada = await first.connect(1)
+  await ada.ok('room:join', { roomId: 'r1' })
+  folder.write('box', { 'index.ts': feature("throw new Error('a fault')") })
+  t.equal((await first.admin('POST', '/admin/features/box/reload')).status, 422)
+  t.same(await ada.ok('box:put', { n: 7 }), { before: null })
+  await first.close()
+
+  folder.write('box', { 'index.ts': feature() })
+  const bob = await (await build(t, { env })).connect(2)
+  await bob.ok('room:join', { roomId: 'r1' })
+  t.same(await bob.ok('box:put', { n: 8 }), { before: { n: 7 } })
+})

@@ -1,0 +1,153 @@
+import type { FastifyInstance } from 'fastify'
+import type { z } from 'zod'
+import { createEvent } from '../connections/face.ts'
+import type { OutgoingEvent } from '../connections/face.ts'
+import { userKeyOf } from '../connections/session.ts'
+import type { Profile, UserId } from '../connections/session.ts'
+import type { events } from './messages.ts'
+import { deliver, noKnownUsers } from './node-rooms.ts'
+import type { LocalRoom } from './node-rooms.ts'
+import type { Unsynced } from './sync.ts'
+
+/**
+ * Remembers which users the members on this server know, and announces joins and leaves that these members have missed.
+ * In big rooms, which receive `room:presence`, nothing is remembered.
+ */
+export interface MemberLists {
+  /** Records users from a reply to a member on this server. */
+  listed (room: LocalRoom, users: readonly Readonly<Profile>[], count: number): void
+  /**
+   * Records the users in an event that is about to be delivered.
+   *
+   * @returns false if the event must not be delivered, because the members already know that the user has left. Clients
+   *   would count the user twice
+   */
+  announced (room: LocalRoom, event: OutgoingEvent): boolean
+  /**
+   * Call this if the members on this server may have missed events. The check follows after the time in which all
+   * servers write their members to the store again.
+   */
+  checkLater (room: LocalRoom): void
+  /**
+   * Compares the rooms whose check is due with the store, in one round trip per room, and sends the missed events to the
+   * members on this server.
+   *
+   * @throws UNAVAILABLE, in which case the next call continues
+   */
+  check (): Promise<void>
+}
+
+/** Maximum number of users to remember per room. A script can read this number of users from Redis at once. */
+const maxKnown = 1000
+
+type Data<T extends keyof typeof events> = z.input<(typeof events)[T]>
+
+/** Reads the type from the text, because parsing every event would be expensive. */
+const typeOf = ({ text }: OutgoingEvent) => /^\{"type":"room:(userJoined|userLeft|presence)"/.exec(text)?.[1]
+
+export function createMemberLists ({ config, messages, store, timings }: Pick<FastifyInstance, 'config' | 'messages' | 'store' | 'timings'>, unsynced: Unsynced): MemberLists {
+  const limit = Math.min(config.PRESENCE_COALESCE_OVER, maxKnown)
+  // When to check a room, on the clock of `performance.now()`.
+  const dueAt = new Map<LocalRoom, number>()
+  // The room that is being compared with the store, and the users about whom events have arrived since then.
+  let comparing: { room: LocalRoom, changed: Set<string> } | undefined
+
+  function forget (room: LocalRoom): void {
+    room.known = noKnownUsers()
+  }
+
+  function add (room: LocalRoom, userId: UserId): void {
+    const userKey = userKeyOf(userId)
+    room.known.users.set(userKey, { userId, toAll: true })
+    if (comparing?.room === room) comparing.changed.add(userKey)
+  }
+
+  /** @returns whether the members knew the user */
+  function remove (room: LocalRoom, userId: UserId): boolean {
+    const userKey = userKeyOf(userId)
+    if (comparing?.room === room) comparing.changed.add(userKey)
+    return room.known.users.delete(userKey)
+  }
+
+  function addPresence (room: LocalRoom, { count, joined, left }: Data<'room:presence'>): void {
+    if (count > limit) return forget(room)
+    for (const { userId } of joined) add(room, userId)
+    for (const userId of left) remove(room, userId)
+  }
+
+  function send (room: LocalRoom, type: 'room:userJoined' | 'room:userLeft', data: object): void {
+    const event = createEvent(type, data)
+    messages.checkEvent(type, event.data)
+    deliver(room, event)
+  }
+
+  function checkLater (room: LocalRoom): void {
+    dueAt.set(room, performance.now() + timings.recoveryMs)
+  }
+
+  async function compare (room: LocalRoom): Promise<void> {
+    const { roomId, known } = room
+    const changed = new Set<string>()
+    comparing = { room, changed }
+    const { arrivals, count } = await store.listParticipants(roomId, 0, limit).finally(() => { comparing = undefined })
+    // The room may have been closed during the comparison.
+    if (room.known !== known) return
+    if (count > limit) return forget(room)
+    const present = new Map(arrivals.map(({ profile }) => [userKeyOf(profile.userId), profile]))
+    if (room.members.values().some(({ userKey }) => !present.has(userKey))) {
+      // The store has lost the room's members again, so compare the room after the next sync.
+      unsynced.add(roomId)
+      checkLater(room)
+      return
+    }
+    // An event that arrived during the comparison may be newer than the list from the store.
+    for (const userKey of changed) present.delete(userKey)
+    for (const [userKey, { userId }] of known.users) {
+      if (present.has(userKey) || changed.has(userKey)) continue
+      known.users.delete(userKey)
+      send(room, 'room:userLeft', { roomId, userId } satisfies Data<'room:userLeft'>)
+    }
+    for (const [userKey, user] of present) {
+      const { userId } = user
+      const isMissed = known.complete && known.users.get(userKey)?.toAll !== true
+      known.users.set(userKey, { userId, toAll: true })
+      if (isMissed) send(room, 'room:userJoined', { roomId, userId, user } satisfies Data<'room:userJoined'>)
+    }
+    known.complete = true
+  }
+
+  return {
+    listed (room, users, count) {
+      const { known } = room
+      if (count > limit || known.users.size > 2 * limit) return forget(room)
+      for (const { userId } of users) {
+        const userKey = userKeyOf(userId)
+        if (!known.users.has(userKey)) known.users.set(userKey, { userId, toAll: !known.complete })
+      }
+      if (users.length === count) known.complete = true
+    },
+    announced (room, event) {
+      const { known } = room
+      switch (typeOf(event)) {
+        case 'userJoined':
+          add(room, (event.data as Data<'room:userJoined'>).userId)
+          break
+        case 'userLeft':
+          return remove(room, (event.data as Data<'room:userLeft'>).userId) || !known.complete
+        case 'presence':
+          // In a big room, nothing is known, so do not parse the event.
+          if (known.complete || known.users.size > 0) addPresence(room, event.data as Data<'room:presence'>)
+      }
+      return true
+    },
+    checkLater,
+    async check () {
+      for (const [room, due] of dueAt) {
+        if (performance.now() < due) continue
+        if (room.members.size > 0) await compare(room)
+        // An interruption during the comparison requires another check.
+        if (dueAt.get(room) === due) dueAt.delete(room)
+      }
+    }
+  }
+}

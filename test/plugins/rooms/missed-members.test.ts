@@ -1,0 +1,95 @@
+import t from 'tap'
+import type { Test } from 'tap'
+import { build, shortTimings } from '../../support/build.ts'
+import type { TestClient } from '../../support/client.ts'
+import { deafen } from '../../support/deaf.ts'
+import { redisDatabase, startRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
+
+// After an interruption, the members on a server receive the joins and leaves that they have missed.
+
+const timings = { ...shortTimings, recoveryMs: 500 }
+
+async function servers (t: Test, REDIS_URL: string, env: Record<string, string> = {}) {
+  const start = () => build(t, { env: { FEATURES: 'auth', REDIS_URL, ...env }, timings })
+  return [await start(), await start()] as const
+}
+
+/** The joins and leaves that a client has been told, with a sign and the user's id. */
+const changes = ({ events }: TestClient) =>
+  events.flatMap(({ type, data }) => type === 'room:userJoined' ? [`+${String(data.userId)}`] : type === 'room:userLeft' ? [`-${String(data.userId)}`] : [])
+
+t.test('announces users who joined and left while the subscription of a server was interrupted', async (t) => {
+  const [a, b] = await servers(t, await redisDatabase())
+  const [ada, old, bob] = [await a.connect('ada'), await a.connect('old'), await b.connect('bob')]
+  for (const client of [ada, old, bob]) await client.ok('room:join', { roomId: 'r1' })
+  const heal = deafen(b)
+  const [carol, dan, eve] = [await a.connect('carol'), await b.connect('dan'), await a.connect('eve')]
+  await carol.ok('room:join', { roomId: 'r1' })
+  await old.ok('room:leave')
+  // The reply to this join contains Carol, whom Bob does not know yet.
+  t.match(await dan.ok('room:join', { roomId: 'r1' }), { participantCount: 4 })
+  await until(() => changes(bob).length > 0)
+  t.same(changes(bob), ['+dan'])
+  await heal()
+  await until(() => changes(bob).length === 3)
+  t.same(changes(bob), ['+dan', '-old', '+carol'])
+
+  await eve.ok('room:join', { roomId: 'r1' })
+  for (const client of [ada, bob]) await client.event('room:userJoined', ({ userId }) => userId === 'eve')
+  t.same(changes(bob), ['+dan', '-old', '+carol', '+eve'])
+  t.same(changes(ada), ['+old', '+bob', '+carol', '-old', '+dan', '+eve'], 'members who missed nothing receive no extra events')
+})
+
+t.test('announces that the users of a server left which stopped while Redis lost its data', async (t) => {
+  const redis = await startRedis(t)
+  const [a, b] = await servers(t, redis.url)
+  const [ada, bob] = [await a.connect('ada'), await b.connect('bob')]
+  await bob.ok('room:join', { roomId: 'r1' })
+  await ada.ok('room:join', { roomId: 'r1' })
+  await bob.event('room:userJoined')
+  await redis.kill()
+  await a.close()
+  await redis.start()
+  t.match(await bob.event('room:userLeft'), { userId: 'ada' })
+  t.match(await bob.ok('room:participants'), { participantCount: 1 })
+})
+
+t.test('announces a user whose join could not be published', async (t) => {
+  const [a, b] = await servers(t, await redisDatabase())
+  const [ada, bob] = [await a.connect('ada'), await b.connect('bob')]
+  await bob.ok('room:join', { roomId: 'r1' })
+  const { bus } = a.app
+  const { publish } = bus
+  bus.publish = async () => false
+  await ada.ok('room:join', { roomId: 'r1' })
+  bus.publish = publish
+  t.match(await bob.event('room:userJoined'), { userId: 'ada' })
+})
+
+t.test('announces to nobody twice that a user left', async (t) => {
+  const [a, b] = await servers(t, await redisDatabase())
+  const [ada, old, bob] = [await a.connect('ada'), await a.connect('old'), await b.connect('bob')]
+  for (const client of [ada, old, bob]) await client.ok('room:join', { roomId: 'r1' })
+  const heal = deafen(b)
+  await old.ok('room:leave')
+  await heal()
+  await until(() => changes(bob).includes('-old'))
+  // The event of the leave was delayed, for example because the other server waited for Redis.
+  a.app.rooms.emit('r1', 'room:userLeft', { userId: 'old' })
+  await (await a.connect('carol')).ok('room:join', { roomId: 'r1' })
+  await until(() => changes(bob).includes('+carol'))
+  t.same(changes(bob), ['-old', '+carol'])
+})
+
+t.test('room:presence has the right number of users after an interruption', async (t) => {
+  const [a, b] = await servers(t, await redisDatabase(), { PRESENCE_COALESCE_OVER: '1' })
+  const bob = await b.connect('bob')
+  await bob.ok('room:join', { roomId: 'r1' })
+  const heal = deafen(b)
+  for (const user of [1, 2, 3]) await (await a.connect(user)).ok('room:join', { roomId: 'r1' })
+  await heal()
+  await (await a.connect(4)).ok('room:join', { roomId: 'r1' })
+  await bob.event('room:presence', ({ count }) => count === 5)
+  t.same(changes(bob), [])
+})
