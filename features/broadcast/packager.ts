@@ -70,7 +70,8 @@ export class Packager {
         case 'part': return listener?.part(message.part)
         case 'inputClosed': return listener?.inputClosed()
         case 'failed':
-          this.#listeners.delete(message.channel)
+          // The thread keeps a channel, and its input from the mixer thread, until the channel is closed.
+          if (this.#listeners.delete(message.channel)) worker.postMessage({ type: 'close', channel: message.channel } satisfies ToPackager)
           listener?.failed(message.message)
       }
     })

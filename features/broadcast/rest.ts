@@ -160,11 +160,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
   }, async (request) => {
     const room = await ownRoom(request, request.params.roomId, 'host')
     const { roomId, live } = room
-    if (room.record) {
-      const started = await records.change(roomId, (record) => ({ ...record, startedAt: record.startedAt ?? clock.now() }))
-      if (!started) throw new RoomNotFound(roomId)
-      await scheduleRemoval(started)
-    }
+    if (room.record && !await markStarted(roomId, clock.now())) throw new RoomNotFound(roomId)
     if (live) await broadcasts.open(roomId)
     // If the first member has joined since `find`, put the room on air now.
     else if (await store.getRoom(roomId)) await openIfStarted(roomId)
@@ -237,11 +233,29 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     startedAt === undefined ? createdAt + settings.idleMinutes * 60_000 : startedAt + settings.maxHours * 3_600_000
   const scheduleRemoval = async (record: RoomRecordOfApi) => await jobs.schedule(removalJob, record.roomId, dueAt(record))
 
+  /** Records when a room was first started. @returns whether the room exists */
+  async function markStarted (roomId: string, at: number): Promise<boolean> {
+    const started = await records.change(roomId, (record) => ({ ...record, startedAt: record.startedAt ?? at }))
+    if (started) await scheduleRemoval(started)
+    return started !== undefined
+  }
+
+  // Hosts also start a broadcast with `broadcast:start`, and BROADCAST_FROM_LISTENERS starts it automatically.
+  hooks.on('broadcast:changed', async (roomId, onAir, { startedAt }) => {
+    if (onAir && (await apiRooms.find(roomId))?.record) await markStarted(roomId, startedAt)
+  })
+
   jobs.on(removalJob, async (roomId) => {
     const record = await records.get(roomId)
     if (!record) return
     if (dueAt(record) > clock.now()) return await scheduleRemoval(record)
     const room = await apiRooms.find(roomId)
+    // If a server died before it recorded the start of the broadcast, record the start now.
+    const current = room?.record && record.startedAt === undefined ? await broadcasts.current(roomId) : undefined
+    if (current) {
+      await markStarted(roomId, current.startedAt)
+      return
+    }
     // If the record does not belong to the live room, delete only the record.
     if (room?.record) await remove(room, 'inactivity')
     else await records.delete(roomId)

@@ -148,7 +148,8 @@ export function createBroadcasts (app: FeatureInstance, settings: z.output<typeo
     if (station) return await list(station)
     try {
       const mix = await sfu.mix(roomId)
-      if (closed || state.peek(roomId)?.onAir?.startedAt !== onAir.startedAt) return mix.close()
+      // During a reload, both generations of the feature may open the mix at the same time.
+      if (closed || air.stations.has(roomId) || state.peek(roomId)?.onAir?.startedAt !== onAir.startedAt) return mix.close()
       const { lowLatency, opus } = settings
       // If this server has a copy of the broadcast, continue the window of that copy, so that its players notice no
       // change.

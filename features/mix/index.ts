@@ -45,6 +45,7 @@ export default defineFeature(async function mix (app, { fromListeners }) {
   hooks.on('seats:changed', recommendations.seatsChanged)
   hooks.on('room:resynced', (roomId) => recommendations.review(roomId))
   hooks.on('room:released', recommendations.forget)
+  app.addHook('onClose', async () => recommendations.close())
 
   const reviewAll = () => { for (const { roomId } of rooms.local()) recommendations.review(roomId) }
   const setSeats = (areOn: boolean) => {

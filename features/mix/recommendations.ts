@@ -11,6 +11,9 @@ export type MixStateHandle = RoomStateHandle<z.output<typeof mixState>>
  */
 const hysteresis = 0.8
 
+/** Seat changes within this time cause only one update per room, which reads the number of people, in milliseconds. */
+const seatsDelayMs = 500
+
 /** Recommends the mix in rooms with many listeners. */
 export interface Recommendations {
   isRecommended (roomId: string): boolean
@@ -21,22 +24,23 @@ export interface Recommendations {
    */
   review (roomId: string, count?: number): Promise<void>
   /**
-   * Updates the recommendation for a room whose seats have changed.
+   * Updates the recommendation for a room within {@link seatsDelayMs} after its seats have changed.
    *
    * @param seated number of users in the room who have a seat
    */
-  seatsChanged (roomId: string, seated: number): Promise<void>
+  seatsChanged (roomId: string, seated: number): void
   /** Called when the `seats` feature is turned on or off. While `seats` is off, nobody counts as seated. */
   setSeats (areOn: boolean): void
   /** Called when a room no longer has members on this server. */
   forget (roomId: string): void
+  /** Cancels the pending updates. */
+  close (): void
 }
 
 /** @param fromListeners the mix is recommended if at least this many people have no seat */
 export function createRecommendations ({ features, log, store }: FeatureInstance, state: MixStateHandle, fromListeners: number): Recommendations {
   const seatedIn = new Map<string, number>()
-  /** The latest known number of people in each room. */
-  const peopleIn = new Map<string, number>()
+  const pending = new Map<string, NodeJS.Timeout>()
   let hasSeats = true
 
   const isRecommended = (roomId: string) => state.peek(roomId)?.recommended ?? false
@@ -46,7 +50,6 @@ export function createRecommendations ({ features, log, store }: FeatureInstance
 
   async function review (roomId: string, count?: number): Promise<void> {
     const people = count ?? (await store.getRoom(roomId))?.participantCount ?? 0
-    peopleIn.set(roomId, people)
     const listeners = people - seated(roomId)
     if (shouldRecommend(isRecommended(roomId), listeners) === isRecommended(roomId)) return
     await state.change(roomId, (current) => {
@@ -69,15 +72,25 @@ export function createRecommendations ({ features, log, store }: FeatureInstance
   return {
     isRecommended,
     review: tryReview,
-    async seatsChanged (roomId, seated) {
+    seatsChanged (roomId, seated) {
       if (seatedIn.get(roomId) === seated) return
       seatedIn.set(roomId, seated)
-      await tryReview(roomId, peopleIn.get(roomId))
+      if (pending.has(roomId)) return
+      // Every server reviews the room, but joins and leaves are reported to only one server each. This server therefore
+      // has to read the current number of people.
+      pending.set(roomId, setTimeout(() => {
+        pending.delete(roomId)
+        tryReview(roomId)
+      }, seatsDelayMs).unref())
     },
     setSeats: (areOn) => { hasSeats = areOn },
     forget (roomId) {
       seatedIn.delete(roomId)
-      peopleIn.delete(roomId)
+      clearTimeout(pending.get(roomId))
+      pending.delete(roomId)
+    },
+    close () {
+      for (const timer of pending.values()) clearTimeout(timer)
     }
   }
 }

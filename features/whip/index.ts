@@ -61,6 +61,7 @@ export default defineFeature(async function whip (app) {
     }
   }
 
+  app.hooks.on('media:consumerClosed', sessions.consumerClosed)
   const timer = setInterval(sessions.check, 5000).unref()
   app.addHook('onClose', async () => clearInterval(timer))
 }, { name: 'whip', dependencies: ['rooms', 'sfu', 'sockets', 'cluster'] })

@@ -86,6 +86,11 @@ export interface Sessions {
   end (kind: Kind, request: HttpRequest, params: ResourceParams): Promise<void>
   /** Ends the sessions that have had no ICE connection for {@link unconnectedMs}. */
   check (): void
+  /**
+   * Ends a player's session after the server has closed its consumer, for example because the `mix` feature was
+   * disabled. A player cannot request another consumer, so it must open a new session.
+   */
+  consumerClosed (session: Session): void
 }
 
 /** Separates the server id from the rest of a session id. */
@@ -108,6 +113,8 @@ function linksOf ({ iceServers = [] }: JoinReply): string[] {
 export function createSessions (app: FeatureInstance): Sessions {
   const { clock, cluster, features, log, messages, metrics, nodeId, rooms, sfu, sockets, store } = app
   const resources = app.keep('resources', () => new Map<string, Resource>())
+  /** The sessions of WHEP players. */
+  const players = app.keep('players', () => new WeakSet<Session>())
   const open = metrics.gauge('flylive_whip_sessions', 'Open WHIP and WHEP sessions', ['kind'])
   const count = () => { for (const kind of ['whip', 'whep']) open.set({ kind }, [...resources.values()].filter((resource) => resource.kind === kind).length) }
   count()
@@ -217,8 +224,17 @@ export function createSessions (app: FeatureInstance): Sessions {
     return { etag: resource.etag, fragment: fragmentOf(resource.offer, resource.server) }
   }
 
-  function endHere (call: SessionCall): null {
-    find(call).session.end()
+  /**
+   * Ends a session whose client no longer needs it. The session leaves the room first, so that the user's seat becomes
+   * free immediately: after a lost connection, the seat would wait for the user to return.
+   */
+  async function leave (session: Session): Promise<void> {
+    if (session.roomId !== null) await messages.dispatch(session, 'room:leave').catch(() => { /* The session leaves the room when it ends. */ })
+    session.end()
+  }
+
+  async function endHere (call: SessionCall): Promise<null> {
+    await leave(find(call).session)
     return null
   }
 
@@ -242,13 +258,14 @@ export function createSessions (app: FeatureInstance): Sessions {
         let sent: SentAudio | undefined
         if (kind === 'whip') await sfu.produce(session, server.id, rtpParametersOf(offer))
         else sent = await sendMix(session, server.id, offer)
+        if (!session.open) throw new SessionNotFound(id)
         const etag = etagOf(server)
+        if (kind === 'whep') players.add(session)
         resources.set(id, { id, kind, roomId, userKey: session.userKey, session, transportId: server.id, offer, server, iceUfrag: offer.iceUfrag, etag, unconnectedSince: clock.now() })
         count()
-        if (!session.open) throw new SessionNotFound(id)
         return { id, answer: answerTo(offer, server, sent), etag, links: linksOf(joined) }
       } catch (error) {
-        session.end()
+        await leave(session)
         // A TypeError means that the media worker has rejected the parameters of the offer.
         if (error instanceof TypeError) throw withDetails(new OfferNotAcceptable('The server cannot accept the offer'), { reason: error.message })
         throw error
@@ -264,7 +281,7 @@ export function createSessions (app: FeatureInstance): Sessions {
     async end (kind, request, params) {
       const call = await callOf(kind, request, params)
       const server = serverOf(call)
-      if (server === nodeId) endHere(call)
+      if (server === nodeId) await endHere(call)
       else await cluster.ask(server, 'whip:end', call, askMs).catch(askFailed(call))
     },
     check () {
@@ -279,6 +296,10 @@ export function createSessions (app: FeatureInstance): Sessions {
           resource.session.end()
         }
       }
+    },
+    consumerClosed (session) {
+      // End the session in the next tick, because the server may be closing further consumers of the room.
+      if (players.has(session)) process.nextTick(() => session.end())
     }
   }
 }

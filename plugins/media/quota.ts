@@ -17,7 +17,8 @@ export interface AudioQuota {
 
 export function createAudioQuota ({ config, directory, nodeId, sockets }: Pick<FastifyInstance, 'config' | 'directory' | 'nodeId' | 'sockets'>): AudioQuota {
   const limit = config.MEDIA_ROOMS_PER_USER
-  const record = async (session: Session) => await directory.put(session.userKey, recordOf(session, nodeId))
+  /** Writes the session's record, unless the session has ended: its record is then removed and must not be restored. */
+  const record = async (session: Session) => { if (session.open) await directory.put(session.userKey, recordOf(session, nodeId)) }
 
   return {
     async claim (session, roomId) {
@@ -33,7 +34,7 @@ export function createAudioQuota ({ config, directory, nodeId, sockets }: Pick<F
     },
     release (session) {
       session.hasAudio = false
-      if (session.open) record(session).catch(() => { /* The room counts towards the limit until the session leaves it or ends. */ })
+      record(session).catch(() => { /* The room counts towards the limit until the session leaves it or ends. */ })
     }
   }
 }

@@ -68,6 +68,13 @@ interface Speaking {
   levels: number[]
 }
 
+/** A server's active speakers in a room, as the server sends them to the other servers. */
+interface SpeakingMessage extends Speaking {
+  node: string
+  /** True if the active speakers have not changed, but an earlier message may have been lost. */
+  isRepeated?: boolean
+}
+
 /** This server's relay state for one room. */
 interface RelayedRoom {
   /** The voices on other servers, as last announced to the members. */
@@ -326,6 +333,35 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
     }))
   }
 
+  const keyOf = ({ activeSpeakers }: Pick<Speaking, 'activeSpeakers'>) => JSON.stringify(activeSpeakers.map(userKeyOf).sort())
+
+  /** Stores a server's active speakers. Announces the room's active speakers only if they differ from before. */
+  function correctSpeakers (roomId: string, node: string, speaking: Speaking): void {
+    const before = keyOf(merged(roomId))
+    known.get(roomId)?.speaking.set(node, speaking)
+    const after = merged(roomId)
+    if (keyOf(after) !== before) hooks.emit('media:speakers', roomId, after)
+  }
+
+  function sendSpeakers (roomId: string, message: SpeakingMessage): void {
+    app.rooms.sendToNodes(roomId, speakersTopic, message)
+  }
+
+  /**
+   * Exchanges a room's active speakers with the other servers, because changes were lost while the servers could not
+   * reach each other. The other servers may be able to receive messages only later than this server, or earlier, so
+   * this server both sends its active speakers and requests those of the other servers.
+   */
+  async function exchangeSpeakers (roomId: string, { voices }: RelayedRoom): Promise<void> {
+    const media = rooms.get(roomId)
+    if (media) sendSpeakers(roomId, { node: nodeId, ...media.speaking(), isRepeated: true })
+    const nodes = new Set(voices.values().filter(({ paused }) => !paused).map(({ node }) => node))
+    await Promise.all([...nodes].map(async (node) => {
+      const speaking = await app.cluster.ask(node, 'relay:speakers', { roomId }, requestMs).catch(() => { /* The server sends its active speakers as soon as it is reachable. */ })
+      if (speaking) correctSpeakers(roomId, node, speaking)
+    }))
+  }
+
   /**
    * Removes active speakers whose voice was closed or paused, because their server may have died before it sent the
    * change. Keeps a speaker whose voice is not in the registry yet.
@@ -357,9 +393,10 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   })
   hooks.on('room:nodeMessage', (roomId, topic, data) => {
     if (topic !== speakersTopic) return
-    const { node, ...speaking } = data as Speaking & { node: string }
+    const { node, isRepeated, ...speaking } = data as SpeakingMessage
     const room = known.get(roomId)
     if (!room) return
+    if (isRepeated) return correctSpeakers(roomId, node, speaking)
     room.speaking.set(node, speaking)
     hooks.emit('media:speakers', roomId, merged(roomId))
   })
@@ -371,10 +408,11 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   })
   hooks.on('room:nodeRemoved', removeVoices)
   bus.onHealed(() => {
-    for (const [roomId, { sinks }] of known) {
+    for (const [roomId, room] of known) {
       forgetRetry(roomId)
       changed(roomId)
-      for (const sink of sinks.values()) sink.retry()
+      for (const sink of room.sinks.values()) sink.retry()
+      exchangeSpeakers(roomId, room)
     }
   })
   const stops = [
@@ -418,7 +456,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
       changed(roomId)
     },
     speaking (roomId, { activeSpeakers, levels }) {
-      app.rooms.sendToNodes(roomId, speakersTopic, { node: nodeId, activeSpeakers, levels } satisfies Speaking & { node: string })
+      sendSpeakers(roomId, { node: nodeId, activeSpeakers, levels })
       hooks.emit('media:speakers', roomId, merged(roomId))
     },
     counts: () => ({ sources: sources.size, sinks: [...known.values()].reduce((sum, { sinks }) => sum + [...sinks.values()].filter(({ epoch }) => epoch !== undefined).length, 0) }),

@@ -1,4 +1,8 @@
+import { once } from 'node:events'
+import { MessageChannel } from 'node:worker_threads'
+import type { Worker } from 'node:worker_threads'
 import t from 'tap'
+import { Packager } from '../../../features/broadcast/packager.ts'
 import { Air } from '../../../features/broadcast/stations.ts'
 import type { Rendition } from '../../../features/broadcast/rendition.ts'
 import { BroadcastWindow } from '../../../features/broadcast/window.ts'
@@ -35,4 +39,23 @@ t.test('a packager thread that dies is replaced, and the playlist continues with
   t.equal(restarts, 1)
   t.equal(station.restarts, 1)
   await until(() => station.ageMs < 1000)
+})
+
+t.test('the packager thread releases the input of a channel that has failed', async (t) => {
+  const started = Promise.withResolvers<Worker>()
+  process.once('worker', started.resolve)
+  const packager = new Packager()
+  t.teardown(async () => await packager.close())
+  const failed = Promise.withResolvers<string>()
+  const channel = packager.open(Date.now(), { init () {}, part () {}, inputClosed () {}, failed: failed.resolve })
+  const { port1, port2 } = new MessageChannel()
+  channel.input(port2)
+  const worker = await started.promise
+  // The thread has opened the channel.
+  await once(worker, 'message')
+  let isReleased = false
+  port1.once('close', () => { isReleased = true })
+  worker.emit('message', { type: 'failed', channel: 1, message: 'the encoder failed' })
+  t.equal(await failed.promise, 'the encoder failed')
+  await until(() => isReleased)
 })

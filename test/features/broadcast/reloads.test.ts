@@ -1,5 +1,5 @@
 import t from 'tap'
-import { build } from '../../support/build.ts'
+import { build, tokenFor } from '../../support/build.ts'
 import { hlsClient } from '../../support/hls.ts'
 import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
@@ -69,4 +69,50 @@ t.test('after a failed reload, the server continues to serve a broadcast that an
   await until(async () => (await playlist('live.m3u8')).last > last)
   t.equal((await first.admin('POST', '/admin/rooms/r2/close')).status, 204)
   await until(async () => (await get('live.m3u8')).status === 404)
+})
+
+t.test('a broadcast that starts while a reload waits for a request is packaged only once', async (t) => {
+  const { sfu, store } = second.app
+  const [{ mix }, { getRoom }] = [sfu, store]
+  t.teardown(() => Object.assign(sfu, { mix }) && Object.assign(store, { getRoom }))
+  const owner = await second.connect(3)
+  await owner.ok('room:join', { roomId: 'r3' })
+  const [requested, answered] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  Object.assign(store, {
+    async getRoom (roomId: string) {
+      if (roomId === 'waiting') {
+        requested.resolve()
+        await answered.promise
+      }
+      return await getRoom(roomId)
+    }
+  })
+  const request = fetch(`${second.url}/api/rooms`, { method: 'POST', headers: { authorization: `Bearer ${tokenFor(3)}`, 'content-type': 'application/json' }, body: '{"roomId":"waiting"}' })
+  await requested.promise
+  const generation = async () => ((await second.admin('GET', '/admin/features')).body?.['features'] as { name: string, generation: number }[]).find(({ name }) => name === 'broadcast')?.generation
+  const before = await generation()
+  const reloaded = reload()
+  await until(async () => await generation() !== before)
+
+  // Both generations now open the mix.
+  const opened: Awaited<ReturnType<typeof mix>>[] = []
+  const go = Promise.withResolvers<void>()
+  Object.assign(sfu, {
+    async mix (roomId: string) {
+      const handle = await mix(roomId)
+      opened.push(handle)
+      await go.promise
+      return handle
+    }
+  })
+  await owner.ok('broadcast:start')
+  await until(() => opened.length === 2)
+  go.resolve()
+  await hlsClient(`${second.url}/hls/r3`).playlist('live.m3u8')
+  t.equal(opened.filter(({ closed }) => !closed).length, 1)
+  answered.resolve()
+  t.equal((await request).status, 201)
+  t.match(await reloaded, { status: 200 })
+  await owner.ok('broadcast:stop')
+  await until(() => opened.every(({ closed }) => closed))
 })

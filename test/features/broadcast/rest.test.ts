@@ -148,3 +148,20 @@ t.test('removes rooms that were never started or were on air for too long', asyn
   t.match(await ask('GET', '/api/rooms/show', tokenFor(1)), { status: 404 })
   t.match(await ask('GET', '/api/rooms', tokenFor(1)), { body: { rooms: { length: 0 } } })
 })
+
+t.test('does not remove a room as idle if its owner started the broadcast without the REST API', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,media,broadcast' } })
+  const ask = client(server.url)
+  await ask('POST', '/api/rooms', tokenFor(1), { roomId: 'show' })
+  const owner = await server.connect(1)
+  await owner.ok('room:join', { roomId: 'show' })
+  await owner.ok('broadcast:start')
+  t.equal((await server.admin('PATCH', '/admin/features/broadcast/config', { idleMinutes: 0.01 })).status, 200)
+  // The removal of the first room was due before the removal of the other rooms.
+  for (const roomId of ['idle', 'idle-2']) {
+    await ask('POST', '/api/rooms', tokenFor(1), { roomId })
+    await until(async () => (await ask('GET', `/api/rooms/${roomId}`, tokenFor(1))).status === 404)
+  }
+  t.match(await ask('GET', '/api/rooms/show', tokenFor(1)), { status: 200, body: { room: { onAir: true } } })
+  t.notOk(owner.events.some(({ type }) => type === 'room:closed'))
+})

@@ -1,4 +1,6 @@
 import t from 'tap'
+import type { Session } from '../../../plugins/connections/session.ts'
+import type { LocalRoom } from '../../../plugins/rooms/node-rooms.ts'
 import { build, onEveryStore } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
 import { until } from '../../support/retry.ts'
@@ -111,4 +113,17 @@ t.test('places a room on the worker with the fewest rooms, and limits the rooms 
   t.equal(await clients[4]?.fails('transport:create', { type: 'producer' }), 'OVERLOADED')
   await clients[0]?.ok('room:leave')
   await clients[4]?.ok('transport:create', { type: 'producer' })
+})
+
+onEveryStore(t, 'a request that runs after its session has ended does not restore the record of the session', async (t, env) => {
+  const server = await build(t, { env: { ...withoutSeats, ...env } })
+  const { directory, rooms, sfu, sockets } = server.app
+  const [ada, bob] = [await server.connect(1), await server.connect(2)]
+  for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
+  const room = rooms.get('r1') as LocalRoom
+  const session = [...sockets.all()].find(({ user }) => user.id === 1) as Session
+  await ada.close()
+  await until(async () => !session.open && (await directory.sessionsOf(session.userKey)).length === 0)
+  await t.rejects(sfu.createTransport(room, session, 'producer'), { code: 'NOT_IN_ROOM' })
+  t.same(await directory.sessionsOf(session.userKey), [])
 })

@@ -1,8 +1,10 @@
 import t from 'tap'
 import { build, onBothStores } from '../../support/build.ts'
+import type { TestServer } from '../../support/build.ts'
 import type { TestClient, } from '../../support/client.ts'
 import { listenToMix } from '../../support/mix-listener.ts'
 import { speak } from '../../support/mix.ts'
+import { redisDatabase } from '../../support/redis.ts'
 import { reloadable, reloadAll } from '../../support/reloads.ts'
 import { until } from '../../support/retry.ts'
 import { rtpCapabilities } from '../../support/rtp.ts'
@@ -37,6 +39,27 @@ onBothStores(t, 'recommends the mix when enough users listen, until their number
   await clients[3]?.ok('room:leave')
   t.same(await clients[0]?.event('audio:mix'), { roomId: 'r1', recommended: false })
   t.match(await join(), { mix: { recommended: false } })
+})
+
+t.test('a seat change counts the people on all servers', async (t) => {
+  const env = { FEATURES: 'auth,media,mix,seats', MIX_FROM_LISTENERS: '3', REDIS_URL: await redisDatabase() }
+  const [here, there] = [await build(t, { env }), await build(t, { env })]
+  const enter = async (server: TestServer, userId: number) => {
+    const client = await server.connect(userId)
+    await client.ok('room:join', { roomId: 'r1' })
+    return client
+  }
+  const others = [await enter(there, 4), await enter(there, 5)]
+  const ada = await enter(here, 1)
+  for (const userId of [2, 3]) await enter(here, userId)
+  t.match(await ada.event('audio:mix'), { recommended: true })
+  for (const client of others) {
+    await client.ok('room:leave')
+    await ada.event('room:userLeft')
+  }
+  // The last number of people that this server has seen itself is five.
+  await ada.ok('seat:take', { seatIndex: 0 })
+  t.match(await ada.event('audio:mix'), { recommended: false }, 'two people have no seat')
 })
 
 t.test('changing the threshold or toggling the seats feature affects existing rooms', async (t) => {

@@ -46,9 +46,10 @@ t.test('an encoder joins the room, takes a seat and leaves', async (t) => {
     t.equal(opened.headers.get('accept-patch'), 'application/trickle-ice-sdpfrag')
     t.equal(opened.headers.get('link'), '<stun:stun.example.com>; rel="ice-server"')
     for (const line of ['a=ice-lite', 'a=setup:passive', 'a=recvonly', 'a=mid:0', `a=rtpmap:${payloadType} opus/48000/2`, 'a=rtcp-mux']) t.ok(opened.text.includes(`${line}\r\n`), line)
-    t.match(await ada.event('seat:updated', ({ userId }) => userId === user), { userId: user, seatIndex: user })
+    t.match(await ada.event('seat:updated', ({ userId }) => userId === user), { userId: user, seatIndex: 1 })
     t.match(await ada.event('audio:newProducer', ({ userId }) => userId === user), { kind: 'audio' })
     t.equal((await call(opened.location, { method: 'DELETE', user })).status, 200)
+    t.match(await ada.event('seat:cleared', ({ userId }) => userId === user), { seatIndex: 1, reason: 'left' })
     t.match(await ada.event('room:userLeft', ({ userId }) => userId === user), { userId: user })
     t.equal((await call(opened.location, { method: 'DELETE', user })).status, 404)
   }
@@ -178,6 +179,22 @@ t.test('accepts configured origins, continues across a reload and stops with the
   t.equal((await call('/whip/r1')).status, 404)
   t.equal((await call(opened.location, { method: 'DELETE' })).status, 404)
   t.equal(server.app.sockets.size, 0)
+})
+
+t.test('the session of a player ends when its mix ends, so that the player does not wait for audio', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,media,mix,whip' } })
+  const call = caller(server)
+  const ada = await server.connect(9)
+  await ada.ok('room:join', { roomId: 'r1' })
+  const player = { body: chromiumOffer.replace('a=sendonly', 'a=recvonly') }
+  const { status, location } = await call('/whep/r1', player)
+  t.equal(status, 201)
+  await server.admin('POST', '/admin/features/mix/disable')
+  t.match(await ada.event('room:userLeft'), { userId: 1 })
+  t.match(await call(location, { method: 'DELETE' }), { status: 404, code: 'SESSION_NOT_FOUND' })
+  t.match(await call('/whep/r1', player), { status: 409, code: 'FEATURE_DISABLED' })
+  await server.admin('POST', '/admin/features/mix/enable')
+  t.match(await call('/whep/r1', player), { status: 201 })
 })
 
 t.test('the router for a payload type closes when its last player leaves', async (t) => {

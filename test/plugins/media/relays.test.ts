@@ -271,3 +271,19 @@ t.test('pipes continue while Redis is down, and new producers are relayed once R
   await heard(second.producerId)
   await heard(first.producerId)
 })
+
+t.test('a speaker who falls silent while Redis is down is no longer active on other servers once Redis is back', async (t) => {
+  const { redis, servers, clients } = await startCluster(t)
+  const [a, b] = servers as [TestServer, TestServer]
+  const [session] = a.app.rooms.get(roomId)?.members ?? []
+  const own = ++ssrc
+  const injection = await a.app.sfu.inject(roomId, { userId: 1, userKey: '1', nodeId: a.app.nodeId, kind: 'session', ...(session ? { sessionId: session.id } : {}) }, { ssrc: own, levelExtensionId: 1 })
+  const setAddress = sendSilence(t, own, injection, 100, { id: 1, dBov: -20 })
+  await until(() => b.app.sfu.speakersOf(roomId).length === 1)
+  await redis.kill()
+  setAddress({ ip: '127.0.0.1', port: 9 })
+  await until(() => a.app.sfu.speakersOf(roomId).length === 0)
+  await redis.start()
+  await until(() => b.app.sfu.speakersOf(roomId).length === 0)
+  await until(() => (clients[1]?.events.findLast(({ type }) => type === 'speaker:active')?.data.activeSpeakers as unknown[]).length === 0)
+})
