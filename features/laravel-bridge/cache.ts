@@ -1,5 +1,5 @@
 import { LRUCache } from 'lru-cache'
-import { unavailable } from 'flylive-audio-server/feature'
+import { unavailable, withTimeout } from 'flylive-audio-server/feature'
 
 export interface CacheOptions<V> {
   entries: CacheEntries<V>
@@ -11,6 +11,11 @@ export interface CacheOptions<V> {
   staleMs: (value: V) => number
   /** Overrides `freshMs` for a single value, in milliseconds. */
   freshFor?: (value: V) => number
+  /**
+   * If a stale value can be used, how long to wait for `load`, in milliseconds. A backend that is down often does not
+   * respond at all; without this limit, every request would fail because it exceeds its deadline.
+   */
+  patienceMs?: number
   /** Called each time the cache returns a stale value. */
   onStale: () => void
   /** A monotonic clock, in milliseconds. */
@@ -28,14 +33,20 @@ type Fetch<V> = (key: string, stale: Entry<V> | undefined, how: { signal: AbortS
 /** Caches responses of the backend. Concurrent reads of a key share one call. */
 export interface Cache<V> {
   /**
-   * @returns the fresh value, loaded if necessary; a stale value if `load` fails
+   * @param isPatient if false, waits for `load` as briefly as if a stale value could be used
+   * @returns the fresh value, loaded if necessary; a stale value if `load` fails or is slow
    * @throws UNAVAILABLE if `load` fails and no usable value is cached
    */
-  get (key: string): Promise<V>
+  get (key: string, isPatient?: boolean): Promise<V>
   /** @returns the value if it is cached and fresh. Never loads a value */
   peek (key: string): V | undefined
-  /** @returns the value if it is cached and usable, even if stale. Never loads a value */
-  peekStale (key: string): V | undefined
+  /**
+   * Never loads a value.
+   *
+   * @param isUsed false if the caller only needs to know the value
+   * @returns the value if it is cached and usable, even if stale
+   */
+  peekStale (key: string, isUsed?: boolean): V | undefined
   /**
    * Removes a value. If a load of the value is in flight, the load is restarted, because its result may be outdated.
    */
@@ -44,6 +55,8 @@ export interface Cache<V> {
 
 /** How long the cache returns a stale value before it tries again to load a fresh value, in milliseconds. */
 const retryMs = 2000
+/** The default of {@link CacheOptions.patienceMs}. */
+const defaultPatienceMs = 2000
 /** Maximum number of loads for one read, if the key is invalidated during each load. */
 const maxAttempts = 5
 
@@ -75,7 +88,7 @@ export function createEntries<V> (max: number, now: () => number): CacheEntries<
   })
 }
 
-export function createCache<V> ({ entries, load, freshMs, staleMs, freshFor = () => freshMs, onStale, now }: CacheOptions<V>): Cache<V> {
+export function createCache<V> ({ entries, load, freshMs, staleMs, freshFor = () => freshMs, patienceMs = defaultPatienceMs, onStale, now }: CacheOptions<V>): Cache<V> {
   const usableMs = ({ value, at }: Entry<V>) => at + freshMs + staleMs(value) - now()
   const isStale = ({ value, at }: Entry<V>) => now() - at > freshFor(value)
 
@@ -96,12 +109,29 @@ export function createCache<V> ({ entries, load, freshMs, staleMs, freshFor = ()
     return entry.value
   }
 
+  /** Returns the cached entry if it can be used, even if stale. */
+  function usableEntry (key: string): Entry<V> | undefined {
+    const entry = entries.peek(key, { allowStale: true })
+    return entry && usableMs(entry) > 0 ? entry : undefined
+  }
+
+  /** Returns a fresh entry; the stale entry if loading a fresh one takes too long. */
+  async function read (key: string, isPatient: boolean): Promise<Entry<V> | undefined> {
+    const stale = usableEntry(key)
+    const loaded = entries.fetch(key, { context: fetch })
+    if (stale ? !isStale(stale) : isPatient) return await loaded
+    return await withTimeout(loaded, patienceMs, () => {
+      if (!stale) throw new Error('The backend is slow')
+      return stale
+    })
+  }
+
   return {
-    async get (key) {
+    async get (key, isPatient = true) {
       let failure: unknown
       for (let i = 0; i < maxAttempts; i++) {
         try {
-          const entry = await entries.fetch(key, { context: fetch })
+          const entry = await read(key, isPatient)
           if (entry) return use(entry)
         } catch (error) {
           failure = error
@@ -111,9 +141,9 @@ export function createCache<V> ({ entries, load, freshMs, staleMs, freshFor = ()
       throw unavailable('The backend is unavailable', failure)
     },
     peek: (key) => entries.peek(key)?.value,
-    peekStale (key) {
-      const entry = entries.peek(key, { allowStale: true })
-      return entry && usableMs(entry) > 0 ? use(entry) : undefined
+    peekStale (key, isUsed = true) {
+      const entry = usableEntry(key)
+      return entry && isUsed ? use(entry) : entry?.value
     },
     invalidate: (key) => { entries.delete(key) }
   }

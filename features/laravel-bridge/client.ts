@@ -26,8 +26,9 @@ export interface BackendClient {
    * fail if they wait longer than the timeout of a call or 10 s, whichever is shorter.
    *
    * @returns the validated response; undefined if the backend returns 404
-   * @throws UNAVAILABLE if the request did not reach the backend; BACKEND_FAILED if the backend rejected the request or
-   *   sent no valid response. If there is no valid response, the backend may still have processed the request
+   * @throws UNAVAILABLE if the request did not reach the backend, or exceeded the backend's rate limit; BACKEND_FAILED if
+   *   the backend rejected the request or sent no valid response. If there is no valid response, the backend may still
+   *   have processed the request
    */
   call<S extends z.ZodType> (call: Call, schema: S): Promise<z.output<S> | undefined>
   /** Waits up to 2 s for in-flight calls, then aborts them. */
@@ -113,6 +114,8 @@ export function createClient ({ url, key, timeoutMs, metrics, breaker = {} }: Cl
         result = 'not_found'
         return undefined
       }
+      // The backend's rate limit rejects a call before the backend processes it, and accepts the same call later.
+      if (statusCode === 429) return failed('refused', unavailable('The backend limits the number of calls'))
       if (statusCode >= 502 && statusCode <= 504) return failed('unreachable', unavailable('The backend is unavailable'))
       if (statusCode >= 400 && statusCode < 500) return failed('refused', rejection(statusCode))
       if (statusCode < 200 || statusCode >= 300) return failed('error', new BackendFailed(`HTTP ${statusCode}`))

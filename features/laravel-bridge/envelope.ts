@@ -1,4 +1,5 @@
-import { userIdText, z } from 'flylive-audio-server/feature'
+import { userIdText, userKeyOf, z } from 'flylive-audio-server/feature'
+import type { UserId } from 'flylive-audio-server/feature'
 
 // ES2026 functions that TypeScript's library does not declare yet.
 const { parse, rawJSON, isRawJSON } = JSON as unknown as {
@@ -7,14 +8,16 @@ const { parse, rawJSON, isRawJSON } = JSON as unknown as {
   isRawJSON (value: unknown): boolean
 }
 
-const id = z.preprocess(
+const rawId = z.preprocess(
   (value) => isRawJSON(value) ? JSON.stringify(value) : value,
   z.union([z.number(), userIdText]).nullish()
-).transform((value) => value === undefined || value === null ? undefined : String(value))
+)
+const id = rawId.transform((value) => value === undefined || value === null ? undefined : String(value))
+const userId = rawId.transform((value) => typeof value === 'number' && !Number.isSafeInteger(value) ? String(value) : value ?? undefined)
 
 const envelope = z.object({
   event: z.string().min(1).max(128),
-  user_id: id,
+  user_id: userId,
   room_id: id,
   payload: z.unknown().optional(),
   correlation_id: z.union([z.literal('').transform(() => undefined), id])
@@ -23,6 +26,8 @@ const envelope = z.object({
 /** An event from the backend and its recipients. */
 export interface Envelope {
   event: string
+  /** The user id with the type (number or string) that the backend sent. */
+  userId: UserId | undefined
   /** The normalised user id. */
   userKey: string | undefined
   roomId: string | undefined
@@ -56,7 +61,8 @@ export function readEnvelope (text: string): { envelope: Envelope } | { problem:
   return {
     envelope: {
       event: data.event,
-      userKey: data.user_id,
+      userId: data.user_id,
+      userKey: data.user_id === undefined ? undefined : userKeyOf(data.user_id),
       roomId: data.room_id,
       payload: data.payload === undefined ? {} : data.payload,
       correlationId: data.correlation_id

@@ -50,7 +50,7 @@ export async function processGifts (client: BackendClient, transactions: readonl
   }, batchResponse)
   if (!response) throw new BackendFailed('HTTP 404 for a batch of gifts')
   const sent = new Set(transactions.map(({ transactionId }) => transactionId))
-  const failed = response.failed.filter((item) => sent.has(item.transaction_id))
+  const failed = [...new Map(response.failed.filter((item) => sent.has(item.transaction_id)).map((item) => [item.transaction_id, item])).values()]
   // Gifts that are missing from the response must be sent again, because the backend may not have charged them.
   if (response.processed_count + failed.length < sent.size) throw new BackendFailed(`response covers ${response.processed_count + failed.length} of ${sent.size} gifts`)
   return { failed: failed.map(({ transaction_id: transactionId, code, reason }) => ({ transactionId, code, reason })) }

@@ -1,6 +1,6 @@
 import { BackendFailed } from './errors.ts'
 
-/** Errors of calls that the backend rejected with 4xx. */
+/** Errors of calls that the backend rejected with 4xx, except 429. */
 const rejections = new WeakSet<Error>()
 
 /** True if the backend rejected a call with 4xx. An immediate retry of a rejected call would also fail. */

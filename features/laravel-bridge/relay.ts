@@ -131,14 +131,14 @@ export function createRelay ({ names, history, rooms, sockets, rights, removals,
   }
 
   /** Invalidates cached rights if an event changes roles or memberships. Removes kicked and blocked users. */
-  function applyLocally ({ event, userKey, roomId, correlationId }: Envelope, text: string): void {
+  function applyLocally ({ event, userId, userKey, roomId, correlationId }: Envelope, text: string): void {
     if (roomId === undefined) return
     if (event === 'room.member_role_changed') rights.invalidate(roomId, userKey)
-    if (userKey === undefined || (event !== 'room.member_kicked' && event !== 'room.member_blocked')) return
+    if (userId === undefined || userKey === undefined || (event !== 'room.member_kicked' && event !== 'room.member_blocked')) return
     rights.invalidate(roomId, userKey)
     const eventId = correlationId ?? createHash('sha256').update(text).digest('hex')
     if (event === 'room.member_kicked') removals.kick(roomId, userKey, eventId)
-    else removals.block(roomId, userKey, eventId)
+    else removals.block(roomId, userId, eventId)
   }
 
   function malformed (problem: string): void {

@@ -1,5 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { FeatureInstance } from 'flylive-audio-server/feature'
+import { userKeyOf } from 'flylive-audio-server/feature'
+import type { FeatureInstance, UserId } from 'flylive-audio-server/feature'
 
 /** Removes members from rooms when the backend kicks or blocks them. */
 export interface Removals {
@@ -10,8 +11,12 @@ export interface Removals {
    * @param eventId the id of the event, which is the same on all servers
    */
   kick (roomId: string, userKey: string, eventId: string): void
-  /** Kicks the user like {@link kick} and also bans them. Retries until the ban is stored. */
-  block (roomId: string, userKey: string, eventId: string): Promise<void>
+  /**
+   * Kicks the user like {@link kick} and also bans them. Retries until the ban is stored.
+   *
+   * @param userId the user's id as lists of bans show it
+   */
+  block (roomId: string, userId: UserId, eventId: string): Promise<void>
   /** The handler of {@link kickJob}. */
   verifyKick (key: string): Promise<void>
   close (): void
@@ -54,10 +59,11 @@ export function createRemovals (app: Pick<FeatureInstance, 'clock' | 'cluster' |
       rooms.kickHere(roomId, userKey)
       scheduleVerification(roomId, userKey, eventId)
     },
-    async block (roomId, userKey, eventId) {
+    async block (roomId, userId, eventId) {
+      const userKey = userKeyOf(userId)
       for (let warned = false; !closing.signal.aborted;) {
         try {
-          await store.ban(roomId, userKey, clock.now() + blockMs)
+          await store.ban(roomId, userKey, clock.now() + blockMs, { userId })
           break
         } catch (err) {
           if (!warned) {

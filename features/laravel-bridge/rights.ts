@@ -17,10 +17,9 @@ export interface Rights {
   /**
    * Returns a user's role. One call to the backend is enough if the backend has a role for the user.
    *
-   * @param room `ownerId` is the user who owned the room when it was created
    * @throws UNAVAILABLE if the role cannot be determined; the method does not fall back to `member`
    */
-  roleOf (room: { roomId: string, ownerId: UserId }, userKey: string): Promise<Role>
+  roleOf (room: { roomId: string }, userKey: string): Promise<Role>
   /**
    * Invalidates the cached owner of the room and the cached role of a user.
    *
@@ -46,6 +45,8 @@ export interface RightsOptions {
   cached: CachedRights
   /** A monotonic clock, in milliseconds. */
   now?: () => number
+  /** How long to wait for the backend if a stale response can be used, in milliseconds. */
+  patienceMs?: number
 }
 
 /** How long the backend's responses stay fresh, in milliseconds; set by the backend's contract. */
@@ -71,8 +72,10 @@ export function createCachedRights (now = () => performance.now()): CachedRights
   return { owners: createEntries(maxRooms, now), roles: createEntries(maxRoles, now), epochs: new LRUCache({ maxSize: maxRooms, sizeCalculation: () => 1 }) }
 }
 
-export function createRights ({ client, metrics, cached, now = () => performance.now() }: RightsOptions): Rights {
+export function createRights ({ client, metrics, cached, now = () => performance.now(), patienceMs }: RightsOptions): Rights {
   const stale = metrics.counter('flylive_laravel_stale_answers_total', 'Expired cached responses that were used because the backend was down', ['call'])
+
+  const patience = patienceMs === undefined ? {} : { patienceMs }
 
   const owners = createCache<UserId | undefined>({
     entries: cached.owners,
@@ -80,6 +83,7 @@ export function createRights ({ client, metrics, cached, now = () => performance
     freshMs,
     freshFor: (owner) => owner === undefined ? unknownRoomMs : freshMs,
     staleMs: (owner) => owner === undefined ? 0 : staleMs,
+    ...patience,
     onStale: () => stale.inc({ call: 'room' }),
     now
   })
@@ -91,6 +95,7 @@ export function createRights ({ client, metrics, cached, now = () => performance
     },
     freshMs,
     staleMs: () => staleMs,
+    ...patience,
     onStale: () => stale.inc({ call: 'role' }),
     now
   })
@@ -101,19 +106,17 @@ export function createRights ({ client, metrics, cached, now = () => performance
 
   return {
     ownerOf: (roomId) => owners.get(roomId),
-    async roleOf (room, userKey) {
-      const { roomId } = room
+    async roleOf ({ roomId }, userKey) {
       if (is(owners.peek(roomId), userKey)) return 'owner'
       try {
-        const role = await roles.get(roleKey(roomId, userKey))
+        const role = await roles.get(roleKey(roomId, userKey), !is(owners.peekStale(roomId, false), userKey))
         if (role !== undefined) return role
       } catch (error) {
         if (is(owners.peekStale(roomId), userKey)) return 'owner'
         throw unavailable(`The role of user ${userKey} in room ${roomId} is unavailable`, error)
       }
       // The backend may omit a room's owner from its list of members.
-      if (is(room.ownerId, userKey) && is(await owners.get(roomId), userKey)) return 'owner'
-      return 'member'
+      return is(await owners.get(roomId), userKey) ? 'owner' : 'member'
     },
     invalidate (roomId, userKey) {
       owners.invalidate(roomId)

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { hasOwner } from 'flylive-audio-server/feature'
+import { hasOwner, isCoded } from 'flylive-audio-server/feature'
 import type { FeatureInstance, KeyValue, RoomStore } from 'flylive-audio-server/feature'
 import { LRUCache } from 'lru-cache'
 import type { BackendClient } from './client.ts'
@@ -16,8 +16,10 @@ interface SentStatus {
   /** When the room was created. Distinguishes the room from earlier and later rooms with the same id. */
   createdAt: number
   count: number
-  /** When the status was sent, in epoch milliseconds. */
+  /** When the status was sent, in epoch milliseconds; after a failed call, when that call ended. */
   at: number
+  /** True until the backend has confirmed the start of the room. Before that, the backend may have received the start. */
+  isStarting?: true
   /** When a server detected that the room no longer exists, in epoch milliseconds. */
   endedAt?: number
   /**
@@ -63,6 +65,8 @@ const intervalMs = 1050
 const rejectedRetryMs = 30_000
 /** Retry delay after the store failed, in milliseconds. */
 const storeRetryMs = 1000
+/** The {@link SentStatus.count} of a room whose count must be sent again. No room has this count. */
+const unknownCount = -1
 const pageSize = 500
 const maxRemembered = 10_000
 
@@ -113,11 +117,6 @@ export function createRoomStatus ({ clock, jobs, kv, log, store, client, remembe
     if (!known) schedule(roomId)
   }
 
-  async function post (roomId: string, status: Status): Promise<void> {
-    const response = await client.call({ name: 'status', method: 'POST', path: ['rooms', roomId, 'status'], body: status }, anyResponse)
-    if (response === undefined) log.info({ roomId }, 'the backend does not know the room whose status was sent')
-  }
-
   async function save (roomId: string, status: SentStatus | undefined): Promise<void> {
     if (status) {
       remembered.set(roomId, status)
@@ -129,21 +128,55 @@ export function createRoomStatus ({ clock, jobs, kv, log, store, client, remembe
   }
 
   /**
+   * Stores the result of a call. If the backend is slow, a job can exceed its deadline, and the room's next job then
+   * runs at the same time. In that case, it is unknown which status the backend received last, so the room is synced
+   * again.
+   *
+   * @param text the stored status before the call
+   */
+  async function replace (roomId: string, text: string | undefined, status: SentStatus): Promise<void> {
+    if (await sent.compareAndSet(roomId, text, JSON.stringify(status))) {
+      remembered.set(roomId, status)
+      return
+    }
+    await save(roomId, { ...status, count: unknownCount })
+    await jobs.schedule(statusJob, roomId, clock.now() + intervalMs)
+  }
+
+  /**
+   * Sends a status to the backend.
+   *
+   * @param text the stored status before the call
+   * @param kept the status to store if the call fails
+   */
+  async function post (roomId: string, status: Status, text: string | undefined, kept: SentStatus): Promise<void> {
+    try {
+      const response = await client.call({ name: 'status', method: 'POST', path: ['rooms', roomId, 'status'], body: status }, anyResponse)
+      if (response === undefined) log.info({ roomId }, 'the backend does not know the room whose status was sent')
+    } catch (error) {
+      // A call that the backend has received delays the next call, even if it failed.
+      const delayed = isCoded(error) && error.code === 'UNAVAILABLE' ? kept : { ...kept, at: clock.now() }
+      // If the backend has rejected the start of the room, there is no end to send.
+      const { isStarting, ...rejected } = delayed
+      const failed = isStarting && isRejection(error) ? { ...rejected, ended: true } : delayed
+      if (JSON.stringify(failed) !== text) await replace(roomId, text, failed)
+      throw error
+    }
+  }
+
+  /**
    * Sends a room's next status to the backend, if it differs from the last status sent.
    *
+   * @param text the JSON of the last status sent
    * @returns whether another call must follow
    */
-  async function sendNext (roomId: string, last: SentStatus | undefined, room: Awaited<ReturnType<RoomStore['getRoom']>>): Promise<boolean> {
+  async function sendNext (roomId: string, text: string | undefined, last: SentStatus | undefined, room: Awaited<ReturnType<RoomStore['getRoom']>>): Promise<boolean> {
     if (last && last.ended !== true && room?.createdAt !== last.createdAt) {
-      const ending = { ...last, endedAt: last.endedAt ?? clock.now() }
-      try {
-        await post(roomId, { is_live: false, participant_count: 0, ended_at: iso(ending.endedAt) })
-      } catch (error) {
-        // Store the actual end time, so that a retry sends the same time.
-        if (last.endedAt === undefined) await save(roomId, ending)
-        throw error
-      }
-      await save(roomId, { ...ending, at: clock.now(), ended: true })
+      // If the call fails, the actual end time is stored, so that a retry sends the same time.
+      const endedAt = last.endedAt ?? clock.now()
+      const ending = { ...last, endedAt }
+      await post(roomId, { is_live: false, participant_count: 0, ended_at: iso(endedAt) }, text, ending)
+      await replace(roomId, text, { ...ending, at: clock.now(), ended: true })
       return true
     }
     if (!room) {
@@ -151,14 +184,18 @@ export function createRoomStatus ({ clock, jobs, kv, log, store, client, remembe
       return false
     }
     const { createdAt, participantCount } = room
-    if (!last || last.ended === true) {
-      await post(roomId, { is_live: true, participant_count: 0, started_at: iso(createdAt) })
-      await save(roomId, { createdAt, count: 0, at: clock.now() })
+    if (!last || last.ended === true || last.isStarting) {
+      // Stored before the call: if the room ends before the backend has confirmed the start, the end must be sent.
+      const starting = last?.isStarting && last.ended !== true ? last : { createdAt, count: 0, at: clock.now(), isStarting: true } satisfies SentStatus
+      const startingText = JSON.stringify(starting)
+      if (startingText !== text) await save(roomId, starting)
+      await post(roomId, { is_live: true, participant_count: 0, started_at: iso(createdAt) }, startingText, starting)
+      await replace(roomId, startingText, { createdAt, count: 0, at: clock.now() })
       return participantCount !== 0
     }
     if (last.count !== participantCount) {
-      await post(roomId, { is_live: true, participant_count: participantCount })
-      await save(roomId, { createdAt, count: participantCount, at: clock.now() })
+      await post(roomId, { is_live: true, participant_count: participantCount }, text, last)
+      await replace(roomId, text, { createdAt, count: participantCount, at: clock.now() })
     }
     return false
   }
@@ -207,7 +244,7 @@ export function createRoomStatus ({ clock, jobs, kv, log, store, client, remembe
       const waitMs = last === undefined ? 0 : Math.min(last.at + intervalMs - clock.now(), intervalMs)
       try {
         if (waitMs > 0) await jobs.schedule(statusJob, roomId, clock.now() + waitMs)
-        else if (await sendNext(roomId, last, room)) await jobs.schedule(statusJob, roomId, clock.now() + intervalMs)
+        else if (await sendNext(roomId, text, last, room)) await jobs.schedule(statusJob, roomId, clock.now() + intervalMs)
       } catch (error) {
         if (!isRejection(error)) throw error
         log.warn({ err: error, roomId }, 'backend rejected the status of a room, retrying later')

@@ -88,7 +88,8 @@ export interface KnownMember {
   again?: { id: string, at: number, data: EventData<'participant_joined'> }
 }
 
-interface KnownSeats { revision: number, seats: SeatEntry[] }
+/** The value of the field {@link seatsField}. */
+export interface KnownSeats { revision: number, seats: SeatEntry[] }
 
 export interface KnownBroadcast { startedAt: number, hlsUrl: string, onAir: boolean }
 
@@ -112,6 +113,18 @@ export const isOpen = (text: string | undefined): boolean => text !== undefined 
 export const needsAllFields: unique symbol = Symbol('needsAllFields')
 
 const freeSeat = (seatIndex: number): SeatEntry => ({ seatIndex, userId: null, isMuted: false, isLocked: false })
+
+/**
+ * @returns the seats that differ. The seats that become free come first, so that a user who changes seats never appears
+ *   to have two seats
+ */
+export function seatChanges (known: readonly SeatEntry[], current: readonly SeatEntry[]): { from: SeatEntry, to: SeatEntry }[] {
+  const [before, after] = [known, current].map((seats) => new Map(seats.map((seat) => [seat.seatIndex, seat]))) as [Map<number, SeatEntry>, Map<number, SeatEntry>]
+  const indexes = [...new Set([...before.keys(), ...after.keys()])].sort((a, b) => a - b)
+  return indexes.map((index) => ({ from: before.get(index) ?? freeSeat(index), to: after.get(index) ?? freeSeat(index) }))
+    .filter(({ from, to }) => from.userId !== to.userId || from.isMuted !== to.isMuted || from.isLocked !== to.isLocked)
+    .sort((a, b) => Number(a.to.userId !== null) - Number(b.to.userId !== null))
+}
 
 /** Applies changes to a copy of a room's fields, and collects the fields to store and the events to send. */
 class RoomDraft {
@@ -245,13 +258,7 @@ class RoomDraft {
         const known = this.read<KnownSeats>(seatsField) ?? { revision: -1, seats: [] }
         if (!room || (change.startedAt ?? room.startedAt) !== room.startedAt || change.revision <= known.revision) return
         this.write(seatsField, { revision: change.revision, seats: [...change.seats] } satisfies KnownSeats)
-        const [before, after] = [known.seats, change.seats].map((seats) => new Map(seats.map((seat) => [seat.seatIndex, seat]))) as [Map<number, SeatEntry>, Map<number, SeatEntry>]
-        const indexes = [...new Set([...before.keys(), ...after.keys()])].sort((a, b) => a - b)
-        // Report seats that become free first, so that a user who changes seats never appears to have two seats.
-        const changes = indexes.map((index) => ({ from: before.get(index) ?? freeSeat(index), to: after.get(index) ?? freeSeat(index) }))
-          .filter(({ from, to }) => from.userId !== to.userId || from.isMuted !== to.isMuted || from.isLocked !== to.isLocked)
-          .sort((a, b) => Number(a.to.userId !== null) - Number(b.to.userId !== null))
-        for (const { from, to } of changes) this.emit(change, 'seat_changed', { ...to, previousUserId: from.userId }, String(to.seatIndex))
+        for (const { from, to } of seatChanges(known.seats, change.seats)) this.emit(change, 'seat_changed', { ...to, previousUserId: from.userId }, String(to.seatIndex))
         return
       }
       case 'broadcast': {

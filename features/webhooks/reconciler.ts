@@ -2,8 +2,8 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { hasOwner, isCoded, userKeyOf } from 'flylive-audio-server/feature'
 import type { FeatureInstance, Profile, RoomRecord } from 'flylive-audio-server/feature'
 import type { Intake } from './intake.ts'
-import { broadcastField, createReports, memberField, roomField } from './known-room.ts'
-import type { Change, KnownBroadcast, KnownMember, KnownRoom, RoomStart, SeatEntry } from './known-room.ts'
+import { broadcastField, createReports, memberField, roomField, seatChanges, seatsField } from './known-room.ts'
+import type { Change, KnownBroadcast, KnownMember, KnownRoom, KnownSeats, RoomStart, SeatEntry } from './known-room.ts'
 import type { WebhookMetrics } from './metrics.ts'
 import type { WebhookStorage } from './queue.ts'
 
@@ -101,9 +101,20 @@ export function createReconciler (app: Pick<FeatureInstance, 'clock' | 'features
       const { joinedAt } = JSON.parse(field) as KnownMember
       found.set(`left ${userKey} ${joinedAt}`, { type: 'left', startedAt: record.createdAt, userKey, reason: 'disconnected', count: members.size, joinedAt })
     }
+    const reportedSeats = isSame ? fields.get(seatsField) : undefined
+    const seats = reportedSeats === undefined ? undefined : await features.getFeature('seats')?.snapshotOf(record)
+    // Without Redis, a restart frees all seats, and their revision begins again.
+    if (reportedSeats !== undefined && seats?.revision === 0) {
+      const reported = JSON.parse(reportedSeats) as KnownSeats
+      const current = seatEntries(seats)
+      if (seatChanges(reported.seats, current).length > 0) found.set(`seats ${reported.revision}`, { type: 'seats', startedAt: record.createdAt, revision: reported.revision + 1, seats: current })
+    }
     const broadcast = isSame ? fields.get(broadcastField) : undefined
     const last = broadcast === undefined ? undefined : JSON.parse(broadcast) as KnownBroadcast
-    const current = await features.getFeature('broadcast')?.current(roomId)
+    const broadcasts = features.getFeature('broadcast')
+    // While the feature is off, its broadcasts are only interrupted.
+    if (!broadcasts) return found
+    const current = await broadcasts.current(roomId)
     // The report of a newer broadcast also reports that the last broadcast has stopped.
     if (current && current.startedAt !== last?.startedAt) found.set(`on air ${current.startedAt}`, { type: 'broadcast', ...current, onAir: true })
     else if (!current && last?.onAir === true) found.set(`stopped ${last.startedAt}`, { type: 'broadcast', ...last, onAir: false })
@@ -159,11 +170,22 @@ export function createReconciler (app: Pick<FeatureInstance, 'clock' | 'features
 
   const failed = (err: unknown) => log[isCoded(err) ? 'debug' : 'error']({ err }, 'failed to schedule the comparison of a room with its webhooks')
 
+  function scheduleSweep (key: string, at: number): void {
+    jobs.schedule(sweepJob, key, at).catch(failed)
+  }
+
+  // Each sweep schedules the next one. The timer does this as well, because the sweep is lost if Redis loses its data. If
+  // a sweep is already scheduled, the timer has no effect.
+  const timer = setInterval(() => scheduleSweep('counts', clock.now() + sweepMs), sweepMs).unref()
+
   return {
     review: (roomId) => { jobs.schedule(roomJob, roomId, clock.now()).catch(failed) },
     reviewAll (isFull) {
-      for (const key of isFull ? ['full', 'counts'] : ['counts']) jobs.schedule(sweepJob, key, clock.now()).catch(failed)
+      for (const key of isFull ? ['full', 'counts'] : ['counts']) scheduleSweep(key, clock.now())
     },
-    close: () => closing.abort()
+    close () {
+      clearInterval(timer)
+      closing.abort()
+    }
   }
 }

@@ -173,9 +173,10 @@ export default (async function rooms (app) {
     // Even while the store cannot be read, members on this server can be removed.
     if (!app.rooms.get(roomId) && !await app.store.getRoom(roomId)) throw new RoomNotFound(roomId)
     const [member] = await app.store.getMembers(roomId, [userKeyOf(userId)]).catch(() => [])
+    const target = member?.userId ?? userId
     const bannedUntil = banSeconds > 0 ? app.clock.now() + Math.ceil(banSeconds * 1000) : undefined
-    await app.rooms.kick(roomId, userId, bannedUntil)
-    app.admin.audit(request, 'room.kick', { roomId, userId, before: { inRoom: member !== undefined }, after: { inRoom: false, bannedUntil: bannedUntil ?? null } })
+    await app.rooms.kick(roomId, target, bannedUntil)
+    app.admin.audit(request, 'room.kick', { roomId, userId: target, before: { inRoom: member !== undefined }, after: { inRoom: false, bannedUntil: bannedUntil ?? null } })
     return reply.code(204).send(null)
   })
 

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { z } from 'zod'
 import type { Call } from '../../../features/laravel-bridge/client.ts'
+import { anyResponse } from '../../../features/laravel-bridge/messages.ts'
 import { backendKey, startBackend } from '../../support/backend.ts'
 import type { Fault } from '../../support/backend.ts'
 import { clientOf, valueOf } from './support.ts'
@@ -23,6 +24,12 @@ t.test('returns the validated response, or undefined if the status is 404', asyn
   t.equal(await valueOf(metrics, 'flylive_laravel_api_latency_seconds_count{call="room"}'), 3)
 })
 
+t.test('accepts an empty response to a status', async (t) => {
+  const backend = await startBackend(t, { extra: () => ({ status: 204 }) })
+  const { client } = clientOf(t, backend)
+  t.not(await client.call({ name: 'status', method: 'POST', path: ['rooms', '7', 'status'], body: {} }, anyResponse), undefined, 'only 404 means that the room is unknown')
+})
+
 t.test('keeps the path of the base URL', async (t) => {
   const backend = await startBackend(t)
   const { client } = clientOf(t, backend, { url: `${backend.url}/base/` })
@@ -42,6 +49,7 @@ t.test('distinguishes unreachable from failing backends', async (t) => {
     ['a malformed response', { kind: 'malformed' }, 'BACKEND_FAILED', 'malformed'],
     ['no response', { kind: 'hang' }, 'BACKEND_FAILED', 'timeout'],
     ['half a response', { kind: 'stall' }, 'BACKEND_FAILED', 'timeout'],
+    ['a rate limit', { kind: 'status', status: 429 }, 'UNAVAILABLE', 'refused'],
     ['a bad gateway', { kind: 'status', status: 502 }, 'UNAVAILABLE', 'unreachable'],
     ['maintenance', { kind: 'status', status: 503 }, 'UNAVAILABLE', 'unreachable'],
     ['a gateway timeout', { kind: 'status', status: 504 }, 'UNAVAILABLE', 'unreachable']

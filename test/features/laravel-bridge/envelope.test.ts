@@ -5,10 +5,10 @@ const envelope = { event: 'balance.updated', user_id: 42, room_id: null, payload
 const read = (value: unknown) => readEnvelope(typeof value === 'string' ? value : JSON.stringify(value))
 
 t.test('parses an envelope', async (t) => {
-  t.same(read(envelope), { envelope: { event: 'balance.updated', userKey: '42', roomId: undefined, payload: { coins: 5 }, correlationId: 'c1' } })
-  t.match(read({ ...envelope, user_id: '42', room_id: 7 }), { envelope: { userKey: '42', roomId: '7' } }, 'ids may be numbers or strings')
+  t.same(read(envelope), { envelope: { event: 'balance.updated', userId: 42, userKey: '42', roomId: undefined, payload: { coins: 5 }, correlationId: 'c1' } })
+  t.match(read({ ...envelope, user_id: '42', room_id: 7 }), { envelope: { userId: '42', userKey: '42', roomId: '7' } }, 'ids may be numbers or strings')
   t.match(read({ ...envelope, user_id: 0 }), { envelope: { userKey: '0' } })
-  t.same(read({ event: 'config:invalidate' }), { envelope: { event: 'config:invalidate', userKey: undefined, roomId: undefined, payload: {}, correlationId: undefined } })
+  t.same(read({ event: 'config:invalidate' }), { envelope: { event: 'config:invalidate', userId: undefined, userKey: undefined, roomId: undefined, payload: {}, correlationId: undefined } })
   t.match(read({ ...envelope, correlation_id: '' }), { envelope: { correlationId: undefined } })
   t.match(read({ ...envelope, correlation_id: 7 }), { envelope: { correlationId: '7' } })
   for (const payload of [null, [], 'text', 5, { deep: { er: [1, null] } }]) t.strictSame((read({ ...envelope, payload }) as { envelope: { payload: unknown } }).envelope.payload, payload)

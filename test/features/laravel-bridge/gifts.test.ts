@@ -38,6 +38,7 @@ t.test('rejects a response that does not match the batch', async (t) => {
   const answers = [
     { processed_count: 1, failed: [] },
     { processed_count: 1, failed: [{ transaction_id: 'another', code: 1, reason: '' }] },
+    { processed_count: 0, failed: [{ transaction_id: 'a', code: 1, reason: '' }, { transaction_id: 'a', code: 1, reason: '' }] },
     {},
     { processed_count: 2 },
     { processed_count: 2, failed: [{ transaction_id: 'a' }] }
@@ -47,6 +48,14 @@ t.test('rejects a response that does not match the batch', async (t) => {
     await t.rejects(processGifts(clientOf(t, odd).client, [gift('a'), gift('b')]), { code: 'BACKEND_FAILED' }, JSON.stringify(body))
   }
   await t.rejects(processGifts(clientOf(t, backend, { url: `${backend.url}/wrong` }).client, [gift('a')]), { code: 'BACKEND_FAILED' }, 'a backend without this route')
+})
+
+t.test('shortens the reason of a rejected gift', async (t) => {
+  const backend = await startBackend(t)
+  backend.fault({ kind: 'reject', reason: `${'x'.repeat(499)}🎁${'x'.repeat(100_000)}` })
+  const { failed } = await processGifts(clientOf(t, backend).client, [gift('a')])
+  t.match(failed, [{ transactionId: 'a', reason: /^x{499}.$/u }])
+  t.ok(failed[0]?.reason.isWellFormed())
 })
 
 t.test('other features access the bridge with getFeature', async (t) => {

@@ -83,6 +83,7 @@ t.test('a user blocked by the backend is removed and cannot rejoin', async (t) =
   t.match(await bob.closed, { code: 4403 })
   t.same(await bob.event('room.member_blocked'), { reason: 'rude' })
   t.same(await ada.event('room:userLeft'), { roomId: '7', userId: 2 })
+  t.strictSame((await a.app.store.listBans('7', '', 10)).map(({ userId }) => userId), [2], 'lists of bans show the id as the backend sent it')
   t.equal(other.ws.readyState, other.ws.OPEN, 'a socket outside the room stays open')
   for (const client of [other, await b.connect(2)]) {
     const { error } = await client.request('room:join', { roomId: '7' })

@@ -47,8 +47,11 @@ onBothStores(t, 'hosts moderate a room', async (t, env, kind) => {
     await third.ok('room:join', { roomId: 'bans' })
     t.equal((await a.admin('DELETE', '/admin/rooms/bans/bans/77')).status, 204)
     t.match((await owner.ok('room:bans')).bans, [{ userId: 5 }])
+    t.equal((await a.admin('POST', '/admin/rooms/bans/kick', { userId: '3', banSeconds: 60 })).status, 204)
+    await third.closed
+    t.strictSame(((await owner.ok('room:bans')).bans as { userId: unknown }[]).map(({ userId }) => userId), [3, 5], 'the id as in the token')
     t.match(lines.filter(({ action }) => action === 'room.kick'), [
-      { by: 2, roomId: 'bans', userId: 3, before: { inRoom: true } }, { by: 1, userId: 3, after: { bannedUntil: Number } }, { by: 2, userId: 77 }, { key: String, userId: 5 }
+      { by: 2, roomId: 'bans', userId: 3, before: { inRoom: true } }, { by: 1, userId: 3, after: { bannedUntil: Number } }, { by: 2, userId: 77 }, { key: String, userId: 5 }, { key: String, userId: 3 }
     ], 'the audit log names the user or the key')
   })
 

@@ -46,6 +46,22 @@ onEveryStore(t, 'honours Retry-After, retries rejections, and does not follow re
   t.equal(new Set(requests.slice(0, 4).map(({ webhook }) => webhook.id)).size, 1, 'retries have the same id')
 })
 
+onBothStores(t, 'a webhook becomes a dead letter after ten rejections, not counting other failures', async (t, store) => {
+  const receiver = await startReceiver(t)
+  const requestsOf = (room: string) => receiver.requests.filter(({ webhook: { roomId, event } }) => roomId === room && event === 'room_started').length
+  receiver.answer = ({ roomId, event }) => {
+    if (roomId === 'rejected') return event === 'room_started' ? 404 : 200
+    return requestsOf(roomId) <= 10 && event === 'room_started' ? 500 : requestsOf(roomId) === 11 && event === 'room_started' ? 404 : 200
+  }
+  const server = await build(t, { env: { ...store, ...webhookEnv(receiver), ...features, WEBHOOK_RETRY_MS: '1' } })
+  await (await server.connect(1)).ok('room:join', { roomId: 'starting' })
+  await (await server.connect(2)).ok('room:join', { roomId: 'rejected' })
+  for (const roomId of ['starting', 'rejected']) await receiver.next('participant_joined', (webhook) => webhook.roomId === roomId)
+  t.strictSame(receiver.names('starting'), ['room_started', 'participant_joined'])
+  t.equal(requestsOf('rejected'), 10)
+  t.match((await server.admin('GET', '/admin/webhooks/dead-letters')).body, { total: 1, deadLetters: [{ roomId: 'rejected', tries: 10, reason: 'HTTP 404' }] })
+})
+
 onBothStores(t, 'webhooks that cannot be delivered become dead letters, which admins can list, retry and delete', async (t, store) => {
   const receiver = await startReceiver(t)
   receiver.answer = ({ event }) => event === 'room_started' ? 410 : event === 'participant_joined' ? 422 : 500

@@ -24,6 +24,7 @@ t.test('webhooks survive kill -9, and the restarted server reports the disconnec
   await receiver.next('participant_left')
   t.match(receiver.accepted.slice(0, 3), [{ event: 'room_started' }, { event: 'participant_joined' }, { event: 'seat_changed', data: { seatIndex: 2, userId: 1 } }])
   t.match((await receiver.next('participant_left')).data, { userId: 1, reason: 'disconnected', participantCount: 0 })
+  t.match((await receiver.next('seat_changed', ({ data }) => data.userId === null)).data, { seatIndex: 2, previousUserId: 1 }, 'the restart has freed the seat')
   await second.admin('POST', '/admin/rooms/r1/close')
   t.match((await receiver.next('room_finished')).data, { reason: 'closed_by_admin' })
   t.equal(receiver.names('r1').filter((name) => name === 'participant_left').length, 1)
