@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import autoload from '@fastify/autoload'
@@ -42,7 +43,13 @@ export async function buildApp ({ config, logger = false, featuresDir = join(her
   const { requestMs, headersMs } = { ...defaultTimings, ...timings }
   // If an HTTP request takes longer than one of these timeouts, Node responds with 408 and closes the connection.
   // WebSockets are not affected.
-  const httpOptions = { requestTimeout: requestMs, headersTimeout: headersMs, connectionsCheckingInterval: headersMs / 2 }
+  const httpOptions = {
+    requestTimeout: requestMs,
+    headersTimeout: headersMs,
+    connectionsCheckingInterval: headersMs / 2,
+    // Some HTTP clients offer to switch to HTTP/2 or TLS. The server handles such a request as if it had no offer.
+    shouldUpgradeCallback: ({ headers }: IncomingMessage) => headers.upgrade?.toLowerCase() === 'websocket'
+  }
   const transport = config.SSL_KEY_PATH !== undefined && config.SSL_CERT_PATH !== undefined
     ? { https: { ...readTls({ keyPath: config.SSL_KEY_PATH, certPath: config.SSL_CERT_PATH }), ...httpOptions } }
     : { http: httpOptions }
@@ -52,8 +59,9 @@ export async function buildApp ({ config, logger = false, featuresDir = join(her
     requestTimeout: requestMs,
     bodyLimit,
     trustProxy: trustProxyOption(config.TRUST_PROXY),
-    // Longer than Fastify's default, because the server waits for Redis, which may still be starting.
-    pluginTimeout: 60_000,
+    // Longer than Fastify's default, because the server waits for Redis, which may still be starting, and for each
+    // feature that does not finish its start. The features start one after another, and each has its own timeout.
+    pluginTimeout: 600_000,
     logController: new LogController({ disableRequestLogging: true }),
     forceCloseConnections: true,
     frameworkErrors,

@@ -50,7 +50,7 @@ const closing = closeWithGrace({ delay: (config.DRAIN_SECONDS + 10) * 1000, logg
   if (fault) app.log.fatal(fault, 'stopping after an error')
   else app.log.info({ signal }, 'stopping')
   // After a fault, the server notifies clients, but does not wait until they leave.
-  await app.drain.begin(fault ? 0 : config.DRAIN_SECONDS)
+  await app.drain.begin(fault ? 0 : config.DRAIN_SECONDS, true)
   await app.close()
   // This exception makes the process exit with 1.
   if (fault) throw fault.err

@@ -1,4 +1,5 @@
-import type { FastifyInstance } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
+import type { z } from 'zod'
 import { ValidationFailed } from '../plugins/errors/codes.ts'
 import { jsonLimitExceeded } from '../plugins/schema/json-limits.ts'
 
@@ -6,10 +7,11 @@ import { jsonLimitExceeded } from '../plugins/schema/json-limits.ts'
 export const bodyLimit = 65_536
 
 /**
- * Parses JSON bodies as Fastify does, with two differences. First, a request with an empty body is treated like a
- * request without a body, because many HTTP clients send a content type even without a body. Second, a body with too
- * many values or too deeply nested values is rejected before it is parsed. Must be called for the kernel's Fastify
- * instance and for the child instance of each feature.
+ * Parses JSON bodies as Fastify does, with two differences. First, a request whose body is empty is treated like a
+ * request without a body, because many HTTP clients send a content type even without a body. This also applies to an
+ * empty form, and to an empty array if the route's body is optional: Laravel's `Http::post($url)` sends `[]`. Second, a
+ * body with too many values or too deeply nested values is rejected before it is parsed. Must be called for the kernel's
+ * Fastify instance and for the child instance of each feature.
  *
  * @param app the Fastify instance, whose routes must be registered after this call
  */
@@ -22,4 +24,19 @@ export function useJsonBodies (app: FastifyInstance): void {
     if (problem !== undefined) return done(new ValidationFailed(`The body ${problem}`), undefined)
     parse(request, body, done)
   })
+  app.addHook('onRequest', (request, _reply, done) => {
+    const { headers } = request
+    if (headers['content-length'] === '0' && /^application\/x-www-form-urlencoded\b/i.test(headers['content-type'] ?? '')) delete headers['content-type']
+    done()
+  })
+  app.addHook('preValidation', (request, _reply, done) => {
+    if (Array.isArray(request.body) && request.body.length === 0 && mayBeOmitted(request)) request.body = undefined
+    done()
+  })
+}
+
+/** Whether the request's route accepts requests without a body, and no array as the body. */
+function mayBeOmitted ({ routeOptions: { schema } }: FastifyRequest): boolean {
+  const { safeParse } = (schema?.body ?? {}) as Partial<z.ZodType>
+  return safeParse !== undefined && safeParse(undefined).success && !safeParse([]).success
 }

@@ -16,9 +16,16 @@ const withoutOuterSpaces = z.string().refine((text) => text.trim() === text, {
 
 const flag = z.stringbool({ error: 'must be true or false' })
 
-const whole = (min: number, max: number) => z.coerce.number({ error: 'must be a number' }).int('must be a whole number').min(min).max(max)
+/** A whole number. Text that contains only spaces is rejected, although JavaScript converts it to 0. */
+const whole = (min: number, max: number) => z.string().regex(/\S/, 'must be a number')
+  .pipe(z.coerce.number<string>({ error: 'must be a number' }).int('must be a whole number').min(min).max(max))
 
-const secret = z.string().min(32, 'must have at least 32 characters')
+/**
+ * A key or token that clients send in an HTTP header. HTTP clients encode other characters in different ways. Spaces
+ * around the secret are ignored: headers cannot contain them, and a file with a secret often ends with a line break.
+ */
+const headerSecret = (length: number) => z.string().trim().min(length, `must have at least ${length} characters`)
+  .regex(/^[ -~]*$/, 'must have only ASCII characters')
 
 /** Feature settings as JSON, keyed by feature name. */
 const featureConfig = z.string().transform(read.json).pipe(
@@ -76,9 +83,9 @@ export const sections = {
       .describe('At shutdown, the server waits this many seconds for clients to leave, and then closes the remaining connections. Default in development and test: 0.')
   },
   Administration: {
-    ADMIN_API_KEY: list.pipe(z.array(secret)).default([])
+    ADMIN_API_KEY: list.pipe(z.array(headerSecret(32))).default([])
       .describe('Keys for /admin, comma-separated. If no key is set, there is no /admin in production; in development, the server generates and prints a key.'),
-    METRICS_TOKEN: z.string().min(8, 'must have at least 8 characters').optional()
+    METRICS_TOKEN: headerSecret(8).optional()
       .describe('Bearer token for GET /metrics. Default: no token is required.')
   },
   Limits: {

@@ -8,9 +8,13 @@ export interface Drain {
    * second call can only shorten the timeout; both calls then return at the same time.
    *
    * @param seconds the timeout
+   * @param isFinal whether the server stops afterwards, so that {@link cancel} has no effect
    */
-  begin (seconds: number): Promise<'empty' | 'deadline'>
-  /** Accepts sockets and rooms again. Pending calls to {@link begin} return `deadline`. Idempotent. */
+  begin (seconds: number, isFinal?: boolean): Promise<'empty' | 'deadline'>
+  /**
+   * Accepts sockets and rooms again, unless the server is stopping. Pending calls to {@link begin} return `deadline`.
+   * Idempotent.
+   */
   cancel (): void
 }
 
@@ -37,10 +41,12 @@ const closingMs = 5000
 export default fp(async function drain (app) {
   let over = Promise.withResolvers<'empty' | 'deadline'>()
   let isWatching = false
+  let isStopping = false
   let deadline = Infinity
   let timer: NodeJS.Timeout | undefined
 
-  function begin (seconds: number): Promise<'empty' | 'deadline'> {
+  function begin (seconds: number, isFinal = false): Promise<'empty' | 'deadline'> {
+    isStopping ||= isFinal
     const wanted = app.clock.now() + seconds * 1000
     if (wanted >= deadline) return over.promise
     deadline = wanted
@@ -66,7 +72,7 @@ export default fp(async function drain (app) {
   }
 
   function cancel (): void {
-    if (deadline === Infinity) return
+    if (deadline === Infinity || isStopping) return
     deadline = Infinity
     clearTimeout(timer)
     over.resolve('deadline')

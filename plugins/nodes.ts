@@ -161,7 +161,7 @@ export default fp(async function nodes (app) {
     cordoned = wanted === 'cordon'
     if (wanted === 'drain') app.drain.begin(drainSeconds)
     else app.drain.cancel()
-    log.warn({ before, after: wanted }, 'server state changed')
+    log.warn({ before, after: state() }, 'server state changed')
     publish()
     return { before, node: own() }
   })

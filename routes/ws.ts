@@ -4,6 +4,8 @@ import { guest, maxOriginLength } from '../plugins/connections/admission.ts'
 import { NotFound, toWire, UpgradeRequired } from '../plugins/errors/codes.ts'
 import { sendError } from '../plugins/errors/index.ts'
 import type { Identity, Session, User } from '../plugins/connections/session.ts'
+import { handleFault } from '../plugins/features/supervisor.ts'
+import type { Entrance } from '../plugins/gate/gate.ts'
 import { webSocketUrl } from '../plugins/gate/index.ts'
 
 /**
@@ -59,6 +61,14 @@ export default (async function ws (app) {
     return sendError(request, reply, status, wire)
   }
 
+  /**
+   * Handles an error of a feature's `receive` as a fault of the feature. If the error left this function, the ws package
+   * would handle no more frames of the connection.
+   */
+  function receiveFailed (err: unknown, { path, owner }: Entrance): void {
+    if (!handleFault(err, 'exception')) app.log.error({ err, feature: owner, path }, 'failed to handle a frame')
+  }
+
   app.route({
     method: 'GET',
     url: webSocketUrl,
@@ -89,7 +99,15 @@ export default (async function ws (app) {
       const session = app.sockets.accept(socket, request.raw, identity, {
         ...entrance,
         opened: (session) => current()?.opened?.(session),
-        ...(entrance.receive && { reader: (session, data, isBinary) => current()?.receive?.(session, data, isBinary) })
+        ...(entrance.receive && {
+          reader (session, data, isBinary) {
+            try {
+              current()?.receive?.(session, data, isBinary)
+            } catch (error) {
+              receiveFailed(error, entrance)
+            }
+          }
+        })
       })
       paths.set(session, path)
       closeIfWithdrawn(session)

@@ -17,6 +17,7 @@ import type { IncomingMessage } from 'node:http'
 import { request as overHttps } from 'node:https'
 import { parseArgs } from 'node:util'
 import { readEnvFile } from '../config/env-file.ts'
+import { ConfigError } from '../config/error.ts'
 
 const usage = `npm run features -- list
 npm run features -- enable NAME [--cascade]     with --cascade: also enables its dependencies
@@ -59,9 +60,8 @@ interface Command {
   pick? (answer: Answer): unknown
 }
 
-Object.assign(process.env, { ...readEnvFile('.env'), ...process.env })
-
 try {
+  Object.assign(process.env, { ...readEnvFile('.env'), ...process.env })
   const { command, url, key, json, inside } = read()
   const { status, body } = await call(command, url, key, inside)
   const good = status === 200
@@ -71,7 +71,7 @@ try {
   else console.error(describe(body, status, command.name))
   if (!good || Object.keys((body as Partial<Rescan>).failed ?? {}).length > 0) process.exitCode = 1
 } catch (error) {
-  if (!(error instanceof Refusal)) throw error
+  if (!(error instanceof Refusal || error instanceof ConfigError)) throw error
   console.error(error.message)
   process.exitCode = 1
 }
@@ -81,7 +81,13 @@ function read () {
   const { values: { cascade, json, key, url }, positionals: [action = '', ...rest] } = parse()
   const command = commandOf(action, rest, cascade)
   if (!command || (url !== undefined && !URL.canParse(url))) throw new Refusal(usage)
-  return { command, json, key: key ?? firstKey(), url: (url ?? whereItIs()).replace(/\/+$/, ''), inside: url === undefined }
+  return { command, json, key: checkKey(key?.trim() ?? firstKey()), url: (url ?? whereItIs()).replace(/\/+$/, ''), inside: url === undefined }
+}
+
+/** @throws {Refusal} if no server accepts the key, because a header cannot contain it */
+function checkKey (key: string): string {
+  if (!/^[ -~]+$/.test(key)) throw new Refusal('The admin key is invalid: a key has only ASCII characters')
+  return key
 }
 
 /** @throws {Refusal} with the usage text */
@@ -137,10 +143,13 @@ function firstKey (): string {
   throw new Refusal('The admin key is missing. Pass --key KEY, or set ADMIN_API_KEY as on the server.\nIn development, a server without ADMIN_API_KEY generates a key and prints it at startup.')
 }
 
+/** @throws {Refusal} if the server's address is invalid */
 function whereItIs (): string {
   const { HOST, PORT, SSL_KEY_PATH } = process.env
   const host = !HOST || HOST === '0.0.0.0' || HOST === '::' ? '127.0.0.1' : HOST
-  return `${SSL_KEY_PATH ? 'https' : 'http'}://${host.includes(':') ? `[${host}]` : host}:${PORT || 3030}`
+  const url = `${SSL_KEY_PATH ? 'https' : 'http'}://${host.includes(':') ? `[${host}]` : host}:${PORT?.trim() || 3030}`
+  if (!URL.canParse(url)) throw new Refusal(`HOST or PORT is invalid: ${url} is not a URL. Set the URL with --url`)
+  return url
 }
 
 /**

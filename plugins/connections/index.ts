@@ -3,7 +3,7 @@ import fp from 'fastify-plugin'
 import type { Drain } from '../drain.ts'
 import { createAdmission } from './admission.ts'
 import { closeCodes } from './close-codes.ts'
-import { Forbidden } from '../errors/codes.ts'
+import { FeatureDisabled, Forbidden } from '../errors/codes.ts'
 import { watchExpiry } from './expiry.ts'
 import type { Expiry } from './expiry.ts'
 import { createEvent, createFaceAdapter, eventFromText, jsonFace, objectFace } from './face.ts'
@@ -63,6 +63,12 @@ const handOverMs = 5000
  */
 const countedCodes: ReadonlySet<number> = new Set([...Object.values(closeCodes), 1000, 1001, 1002, 1003, 1005, 1006, 1007, 1009, 1011])
 
+/** A period of service of a feature. Reloads of the feature do not end the period. */
+interface Service {
+  /** Whether the feature has been disabled. A request of the feature may still be running. */
+  isOver: boolean
+}
+
 /**
  * Manages sessions and their connections: limits on incoming messages and outgoing queues, pings, close codes. This
  * plugin depends neither on rooms nor on message types.
@@ -84,6 +90,8 @@ export default fp(async function sockets (app) {
   const admission = createAdmission(app, () => sessions.size)
   const owners = new WeakMap<Session, string>()
   const expiries = new WeakMap<Session, Expiry>()
+  /** Each feature's period of service, which begins when the feature starts and lasts until the feature is disabled. */
+  const services = new Map<string, Service>()
   let reader: FrameReader = () => {}
   let check: EventCheck = () => {}
 
@@ -96,7 +104,7 @@ export default fp(async function sockets (app) {
   const overLink = createFaceAdapter((frame: unknown) => frame, faceFailed)
   const replaceOlder = config.SINGLE_SESSION ? replaceOlderSessions(app, sessions) : () => {}
 
-  function start<F> (options: Omit<SessionOptions<F>, 'connectedAt' | 'limits' | 'reader' | 'check'> & { reader?: FrameReader | undefined }, owner?: string): Session {
+  function start<F> (options: Omit<SessionOptions<F>, 'connectedAt' | 'limits' | 'reader' | 'check' | 'onLinkError'> & { reader?: FrameReader | undefined }, owner?: string): Session {
     const session = new Session({
       ...options,
       connectedAt: app.clock.now(),
@@ -108,7 +116,8 @@ export default fp(async function sockets (app) {
         app.hooks.emit('session:close', session)
         sessions.remove(session)
         options.onEnd?.(session)
-      }
+      },
+      onLinkError: (err, { id: sessionId }) => app.log.error({ err, feature: owner, sessionId }, "a session's link failed")
     })
     const expiry = watchExpiry(session)
     expiries.set(session, expiry)
@@ -124,9 +133,10 @@ export default fp(async function sockets (app) {
     const session = start({ identity, face: overWebSocket(face), link, reader, connected: true, onEnd: () => open.dec() }, owner)
     open.inc()
     total.inc()
-    opened?.(session)
+    // Attach the session first: if `opened` throws, the server closes the connection, and the session must then end.
     link.attach(session)
     ws.once('close', (code) => countClose(session, code))
+    opened?.(session)
     app.log.debug({ sessionId: session.id, userId: session.user.id }, 'socket open')
     return session
   }
@@ -168,14 +178,19 @@ export default fp(async function sockets (app) {
     }
     return options.link
       ? openLinked(options, onEnd, owner)
-      : start({ identity, face: objectFace, link: createCallbackLink(options.onEvent ?? (() => {})), connected: false, onEnd }, owner)
+      : start({ identity, face: objectFace, link: createCallbackLink(options.onEvent ?? (() => {}), eventFailed(owner)), connected: false, onEnd }, owner)
   }
+
+  const eventFailed = (owner: string | undefined) => (err: unknown) => app.log.error({ err, feature: owner }, "a session's onEvent failed")
 
   await registerWebSocketServer(app, () => {
     for (const session of sessions.all()) session.close('SHUTTING_DOWN')
   })
 
   app.hooks.on('feature:disabled', (name) => {
+    const service = services.get(name)
+    if (service) service.isOver = true
+    services.delete(name)
     for (const session of sessions.all()) if (owners.get(session) === name) session.close('SHUTTING_DOWN')
   })
 
@@ -229,13 +244,20 @@ export default fp(async function sockets (app) {
     checkWith (fn) {
       check = fn
     },
-    forFeature: (name) => ({
-      ...feature,
-      get size () {
-        return sessions.size
-      },
-      open: (options) => openSession(options, name)
-    })
+    forFeature (name) {
+      const service = services.get(name) ?? { isOver: false }
+      services.set(name, service)
+      return {
+        ...feature,
+        get size () {
+          return sessions.size
+        },
+        open (options) {
+          if (service.isOver) throw new FeatureDisabled(name)
+          return openSession(options, name)
+        }
+      }
+    }
   } satisfies Sockets)
 }, { name: 'sockets', dependencies: ['config', 'clock', 'metrics', 'hooks', 'cluster', 'gate'] })
 

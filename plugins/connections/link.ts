@@ -21,14 +21,21 @@ export interface Link<F = unknown> {
   terminate (): void
 }
 
-/** @returns a transport for a session without a connection; it passes all events to `onEvent` */
-export function createCallbackLink (onEvent: (event: OutgoingEvent) => void): Link<OutgoingEvent> {
+/**
+ * @param failed called when `onEvent` throws
+ * @returns a transport for a session without a connection; it passes all events to `onEvent`
+ */
+export function createCallbackLink (onEvent: (event: OutgoingEvent) => void, failed: (error: unknown) => void): Link<OutgoingEvent> {
   return {
     open: true,
     queuedBytes: 0,
     bytesOf: () => 0,
     write (event) {
-      onEvent(event)
+      try {
+        onEvent(event)
+      } catch (error) {
+        failed(error)
+      }
       return true
     },
     close () {},

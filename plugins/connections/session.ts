@@ -72,6 +72,8 @@ export interface SessionOptions<F = unknown> {
   check?: (type: string, data: unknown) => void
   /** Called once when the session ends, before the client confirms the close. */
   onEnd?: (session: Session) => void
+  /** Called when the link throws. The session then ends. */
+  onLinkError?: (error: unknown, session: Session) => void
 }
 
 /**
@@ -106,13 +108,14 @@ export class Session {
   readonly #reader: FrameReader
   readonly #check: (type: string, data: unknown) => void
   readonly #onEnd: (session: Session) => void
+  readonly #onLinkError: (error: unknown, session: Session) => void
   #endedFor: CloseReason | undefined
   #ended = false
   #closing = false
   /** Events that are delayed until {@link sendFirst} is called. */
   #waiting: OutgoingEvent[] | undefined
 
-  constructor ({ identity, face, link, connectedAt, connected, limits, reader, check = () => {}, onEnd = () => {} }: SessionOptions<unknown>) {
+  constructor ({ identity, face, link, connectedAt, connected, limits, reader, check = () => {}, onEnd = () => {}, onLinkError = () => {} }: SessionOptions<unknown>) {
     this.#identity = identity
     this.userKey = userKeyOf(identity.user.id)
     this.face = face
@@ -124,6 +127,7 @@ export class Session {
     this.#reader = reader
     this.#check = check
     this.#onEnd = onEnd
+    this.#onLinkError = onLinkError
   }
 
   get identity (): Identity {
@@ -217,9 +221,19 @@ export class Session {
 
   /**
    * Writes a frame, or closes the session if the frame does not fit in the send queue. Never waits for a slow client.
+   * If a feature's link throws, only this session ends, because the caller may be sending the event to other sessions
+   * as well.
    */
   #write (frame: unknown): void {
-    if (frame !== undefined && !this.#link.write(frame)) this.close('TOO_SLOW')
+    if (frame === undefined) return
+    let isWritten: boolean
+    try {
+      isWritten = this.#link.write(frame)
+    } catch (error) {
+      this.#onLinkError(error, this)
+      return this.terminate()
+    }
+    if (!isWritten) this.close('TOO_SLOW')
   }
 
   /**
@@ -230,14 +244,23 @@ export class Session {
     if (this.#closing) return
     this.#endedFor = reason
     this.#closing = true
-    this.#link.close(closeCodes[reason], reason)
+    try {
+      this.#link.close(closeCodes[reason], reason)
+    } catch (error) {
+      this.#onLinkError(error, this)
+      return this.terminate()
+    }
     this.#endSoon()
   }
 
   /** Closes the connection without waiting for the client. Idempotent. */
   terminate (): void {
     this.#closing = true
-    this.#link.terminate()
+    try {
+      this.#link.terminate()
+    } catch (error) {
+      this.#onLinkError(error, this)
+    }
     this.#endSoon()
   }
 

@@ -70,7 +70,7 @@ export function rateLimited (retryAfterMs: number) {
  */
 export function isCoded (error: unknown): error is CodedError {
   return error instanceof Error &&
-    'code' in error && typeof error.code === 'string' && /^[A-Z][A-Z_]*$/.test(error.code) && !error.code.startsWith('FST_') &&
+    'code' in error && typeof error.code === 'string' && /^[A-Z][A-Z0-9_]*$/.test(error.code) && !error.code.startsWith('FST_') &&
     'statusCode' in error && typeof error.statusCode === 'number'
 }
 

@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import type { Face } from '../connections/face.ts'
@@ -61,8 +62,11 @@ export interface ConnectionPath {
 
 /** A path on which the feature handles WebSocket upgrades itself. */
 export interface HandledPath {
-  /** Handles an upgrade request and takes over the socket of the request. */
-  handle: (request: IncomingMessage, socket: Duplex, head: Buffer) => void
+  /**
+   * Handles an upgrade request and takes over the socket of the request. If it throws or rejects before it has written
+   * to the socket, the server rejects the upgrade; afterwards, the server closes the socket.
+   */
+  handle: (request: IncomingMessage, socket: Duplex, head: Buffer) => void | Promise<void>
 }
 
 export type UpgradePath = ConnectionPath | HandledPath
@@ -234,13 +238,14 @@ export function createGate (log: FastifyBaseLogger, webSocketUrl: string): Gate 
       if (!found) return refuseUpgrade(log, request, socket, new NotFound(path) as CodedError)
       const { claim, owner, inFlight } = found
       if (!claim.handle) return openWebSocket(request, path, { claim, owner, inFlight }, socket, head)
-      try {
-        claim.handle(request, socket, head)
-      } catch (err) {
-        if (isCoded(err)) return refuseUpgrade(log, request, socket, err)
+      const bytesBefore = (socket as Socket).bytesWritten
+      Promise.try(claim.handle, request, socket, head).catch((err: unknown) => {
+        const isAnswered = (socket as Socket).bytesWritten > bytesBefore
+        if (isCoded(err) && !isAnswered) return refuseUpgrade(log, request, socket, err)
         log.error({ err, feature: owner, path }, 'failed to handle an upgrade')
-        rejectUpgrade(socket, err)
-      }
+        if (isAnswered) socket.destroy()
+        else rejectUpgrade(socket, err)
+      })
     },
     entranceOf: (request) => entrances.get(request),
     connectionPathOf (path) {

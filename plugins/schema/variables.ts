@@ -25,7 +25,8 @@ export const mask = '********'
  */
 export const read = {
   number (text: string): unknown {
-    const number = Number(text)
+    // JavaScript converts text that contains only spaces to 0.
+    const number = text.trim() === '' ? NaN : Number(text)
     return Number.isNaN(number) ? text : number
   },
   /** Accepts `true`, `1`, `yes`, `on`, `false`, `0`, `no`, `off` and the other words that `z.stringbool` accepts. */

@@ -32,7 +32,7 @@ export default (async function nodes (app) {
   }, async (request) => {
     const { body: { state, deadlineSeconds }, params: { nodeId } } = request
     const { before, node } = await app.nodes.change(nodeId, state, deadlineSeconds)
-    app.admin.audit(request, 'node.state', { nodeId: node.nodeId, before: { state: before }, after: { state } })
+    app.admin.audit(request, 'node.state', { nodeId: node.nodeId, before: { state: before }, after: { state: node.state } })
     return node
   })
 }) satisfies FastifyPluginAsyncZod

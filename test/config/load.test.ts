@@ -132,6 +132,14 @@ t.test('parses comma-separated lists', async (t) => {
   t.match(problemsOf({ JWT_PREVIOUS_SECRETS: `${'p'.repeat(32)},short` }), ['JWT_PREVIOUS_SECRETS: must have at least 32 characters'])
 })
 
+t.test('keys that clients send in a header are trimmed and have only ASCII characters', async (t) => {
+  t.equal(loadConfig({ METRICS_TOKEN: 'a token for metrics\n' }).METRICS_TOKEN, 'a token for metrics')
+  t.same(loadConfig({ ADMIN_API_KEY: ` ${'p'.repeat(32)}\n` }).ADMIN_API_KEY, ['p'.repeat(32)])
+  t.same(problemsOf({ METRICS_TOKEN: 'schlüssel' }), ['METRICS_TOKEN: must have only ASCII characters'])
+  t.same(problemsOf({ METRICS_TOKEN: '          ' }), ['METRICS_TOKEN: must have at least 8 characters'])
+  t.same(problemsOf({ ADMIN_API_KEY: 'é'.repeat(32) }), ['ADMIN_API_KEY: must have only ASCII characters'])
+})
+
 t.test('parses booleans', async (t) => {
   for (const text of ['true', '1', 'yes', 'TRUE']) t.equal(loadConfig({ ALLOW_ANONYMOUS: text }).ALLOW_ANONYMOUS, true, text)
   for (const text of ['false', '0', 'no', 'off']) t.equal(loadConfig({ ALLOW_ANONYMOUS: text }).ALLOW_ANONYMOUS, false, text)
@@ -152,9 +160,11 @@ t.test('TRUST_PROXY is a number of proxies, or their addresses', async (t) => {
 t.test('accepts whole numbers within bounds', async (t) => {
   t.equal(loadConfig({ PORT: '0' }).PORT, 0)
   t.equal(loadConfig({ PORT: '65535' }).PORT, 65_535)
-  for (const text of ['65536', '-1', '80.5', 'eighty', 'NaN', 'Infinity']) {
+  t.equal(loadConfig({ PORT: ' 8080 ' }).PORT, 8080)
+  for (const text of ['65536', '-1', '80.5', 'eighty', 'NaN', 'Infinity', ' ', '\t']) {
     t.match(problemsOf({ PORT: text }), [/^PORT: /], text)
   }
+  t.same(problemsOf({ DRAIN_SECONDS: ' ', CHAT_HISTORY: ' ' }), ['DRAIN_SECONDS: must be a number', 'CHAT_HISTORY: must be a number'])
 })
 
 t.test('checks ICE servers', async (t) => {

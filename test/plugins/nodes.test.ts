@@ -125,3 +125,13 @@ t.test('the other servers are notified immediately when a server drains', async 
   a.app.drain.cancel()
   await until(() => stateOf(b, 'a') === 'ready')
 })
+
+t.test('an admin cannot end the drain of a server that is stopping', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth' } })
+  const ada = await server.connect(1)
+  const draining = server.app.drain.begin(600, true)
+  for (const state of ['cordon', 'ready']) t.match(await server.admin('POST', `/admin/nodes/${server.app.nodeId}`, { state }), { status: 200, body: { state: 'drain' } })
+  t.equal(server.app.drain.draining, true)
+  await ada.close()
+  t.equal(await draining, 'empty')
+})

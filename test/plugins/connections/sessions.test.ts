@@ -10,7 +10,7 @@ interface Ghost {
   events: { type: string, data: Record<string, unknown> }[]
   closed: unknown[]
 }
-const shared = globalThis as unknown as { flyliveGhosts: Record<string, Ghost> }
+const shared = globalThis as unknown as { flyliveGhosts: Record<string, Ghost>, flyliveWait: PromiseWithResolvers<void> | undefined, flyliveInside?: boolean }
 
 /**
  * `POST /ghosts {userId, expiresIn}` opens a session without a connection, and `POST /ghosts/ID {type, data}`
@@ -159,4 +159,70 @@ t.test('the server closes sessions at shutdown', async (t) => {
   const ghost = await haunt(2)
   await server.close()
   t.same(ghost.closed, ['SHUTTING_DOWN'])
+})
+
+/**
+ * `POST /clumsy/callback` opens a session whose `onEvent` throws. `POST /clumsy/link?throws=METHOD` opens a session whose
+ * link throws in this method.
+ */
+const clumsy = `import { defineFeature, z } from 'flylive-audio-server/feature'
+const fail = () => { throw new Error('a mistake of the feature') }
+const face = { name: 'clumsy', parse: () => undefined, event: (event) => event, reply: () => undefined }
+export default defineFeature(async function clumsy (app) {
+  const identity = () => ({ user: { id: 'clumsy', name: 'Clumsy', roles: [], profile: { userId: 'clumsy', id: 'clumsy', name: 'Clumsy' } } })
+  const join = async (session) => { await app.messages.dispatch(session, 'room:join', { roomId: 'r1' }) }
+  app.post('/clumsy/callback', async () => { await join(app.sockets.open({ identity: identity(), onEvent: fail })); return {} })
+  app.post('/clumsy/link', { schema: { querystring: z.object({ throws: z.enum(['write', 'close', 'terminate']) }) } }, async ({ query }) => {
+    const link = { open: true, queuedBytes: 0, bytesOf: () => 0, write: () => true, close () {}, terminate () {} }
+    await join(app.sockets.open({ identity: identity(), face, link }))
+    link[query.throws] = fail
+    return {}
+  })
+}, { name: 'clumsy' })
+`
+
+t.test("errors of one feature's sessions do not affect other sessions and features, or the drain", async (t) => {
+  const lines: Record<string, unknown>[] = []
+  const folder = featureFolder(t)
+  folder.write('clumsy', { 'index.ts': clumsy })
+  const server = await build(t, { env: { FEATURES: 'auth,chat,clumsy', FEATURES_PATH: folder.path }, log: (line) => lines.push(line) })
+  const open = async (path: string) => t.equal((await fetch(`${server.url}/clumsy/${path}`, { method: 'POST' })).status, 200, path)
+  const failures = () => lines.filter(({ level, feature }) => Number(level) >= 50 && feature === 'clumsy').length
+  const ada = await server.connect(1)
+  await ada.ok('room:join', { roomId: 'r1' })
+  await open('callback')
+  await open('link?throws=write')
+  await open('link?throws=close')
+  await open('link?throws=terminate')
+  // Bob's session comes after the faulty sessions in all loops over sessions.
+  const bob = await server.connect(2)
+  await bob.ok('room:join', { roomId: 'r1' })
+  await ada.ok('chat:message', { content: 'hello' })
+  t.match(await bob.event('chat:message'), { content: 'hello' })
+  await until(() => server.app.sockets.size === 5)
+  t.equal((await server.admin('POST', '/admin/features/chat/disable')).status, 200)
+  t.match(await bob.event('feature:disabled'), { name: 'chat' })
+  t.equal((await server.admin('POST', '/admin/drain', { deadlineSeconds: 0 })).status, 200)
+  await bob.event('server:draining')
+  t.ok(failures() > 0, 'the errors are logged')
+  t.equal((await server.admin('POST', '/admin/features/clumsy/disable')).status, 200)
+  await until(() => server.app.sockets.size === 2)
+})
+
+t.test('a request of a disabled feature can open no session', async (t) => {
+  const { server, folder, call } = await scene(t)
+  folder.write('ghosts', { 'index.ts': ghosts.replace('const ghost =', 'if (globalThis.flyliveWait) { globalThis.flyliveInside = true; await globalThis.flyliveWait.promise }\n    const ghost =') })
+  t.equal((await server.admin('POST', '/admin/features/ghosts/reload')).status, 200)
+  shared.flyliveWait = Promise.withResolvers()
+  t.teardown(() => { shared.flyliveWait = undefined })
+  const opening = call('POST', '/ghosts', { userId: 2 })
+  await until(() => shared.flyliveInside === true)
+  const disabling = server.admin('POST', '/admin/features/ghosts/disable')
+  await until(() => !server.app.features.enabled().includes('ghosts'))
+  shared.flyliveWait.resolve()
+  t.match(await opening, { status: 409, body: { error: { code: 'FEATURE_DISABLED' } } })
+  t.equal((await disabling).status, 200)
+  t.equal(server.app.sockets.size, 0)
+  t.equal((await server.admin('POST', '/admin/features/ghosts/enable')).status, 200)
+  t.match(await call('POST', '/ghosts', { userId: 2 }), { status: 200 })
 })

@@ -1,5 +1,6 @@
+import createError from '@fastify/error'
 import t from 'tap'
-import { isCoded, unavailable } from '../../../plugins/errors/codes.ts'
+import { isCoded, toWire, unavailable } from '../../../plugins/errors/codes.ts'
 
 t.test('an UNAVAILABLE error keeps its cause but does not mention it in the message', async (t) => {
   const plain = unavailable('The store is unreachable')
@@ -11,4 +12,10 @@ t.test('an UNAVAILABLE error keeps its cause but does not mention it in the mess
   t.equal(caused.cause, cause)
   t.equal(isCoded(caused), true)
   t.equal(isCoded(cause), false)
+})
+
+t.test('an error code may contain digits', async (t) => {
+  const TooLong = createError('WAVE2_TOO_LONG', 'Too long', 422)
+  t.same(toWire(new TooLong()), { status: 422, wire: { code: 'WAVE2_TOO_LONG', message: 'Too long' } })
+  for (const code of ['2WAVES', 'wave', 'FST_ERR_VALIDATION']) t.equal(isCoded(Object.assign(new Error('x'), { code, statusCode: 400 })), false, code)
 })

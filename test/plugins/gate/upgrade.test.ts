@@ -1,10 +1,11 @@
 import { once } from 'node:events'
+import { request as httpRequest } from 'node:http'
 import { connect as connectSocket } from 'node:net'
 import type { Socket } from 'node:net'
 import t from 'tap'
 import type { Test } from 'tap'
 import { WebSocket } from 'ws'
-import { build, tokenFor } from '../../support/build.ts'
+import { adminKey, build, tokenFor } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 import { until } from '../../support/retry.ts'
 
@@ -43,6 +44,22 @@ export default defineFeature(async function paths (app) {
       socket.pipe(socket)
     }
   })
+  app.gate.upgrade('/late', {
+    async handle (request, socket) {
+      if (request.headers['x-begin']) socket.write('HTTP/1.1 101 Switching Protocols\\r\\n\\r\\n')
+      await null
+      throw request.headers['x-forbid'] ? new Forbidden('Not you') : new Error('a mistake in handle')
+    }
+  })
+  app.gate.upgrade('/mistakes', {
+    subprotocol: 'own.v1',
+    authenticate: () => ({ user: { id: 1, name: 'Ada', roles: [], profile: { userId: 1, id: 1, name: 'Ada' } } }),
+    opened (session) { if (globalThis.flyliveOpenFails) throw new Error('a mistake in opened') },
+    receive (session, data) {
+      if (String(data) === 'bad') throw new Error('a mistake in receive')
+      session.send('paths:echo', { text: String(data) })
+    }
+  })
   app.gate.upgrade('/own', {
     subprotocol: 'own.v1',
     async authenticate (request) {
@@ -56,15 +73,15 @@ export default defineFeature(async function paths (app) {
   app.gate.upgrade('/broken', { subprotocol () { throw new Error('The subprotocol is broken') } })
 }, { name: 'paths' })
 `
-const shared = globalThis as unknown as { flyliveWait: PromiseWithResolvers<void>, flyliveInside?: string }
+const shared = globalThis as unknown as { flyliveWait: PromiseWithResolvers<void>, flyliveInside?: string, flyliveOpenFails?: boolean }
 
-async function scene (t: Test, env: Record<string, string> = {}) {
+async function scene (t: Test, env: Record<string, string> = {}, log?: (line: Record<string, unknown>) => void) {
   shared.flyliveWait = Promise.withResolvers()
   t.teardown(() => shared.flyliveWait.resolve())
   delete shared.flyliveInside
   const folder = featureFolder(t)
   folder.write('paths', { 'index.ts': paths('first') })
-  const server = await build(t, { env: { FEATURES: 'auth,chat,paths', FEATURES_PATH: folder.path, ...env } })
+  const server = await build(t, { env: { FEATURES: 'auth,chat,paths', FEATURES_PATH: folder.path, ...env }, ...(log && { log }) })
   const open = async (path: string, protocols: string[] = [], headers: Record<string, string> = {}) => {
     const ws = new WebSocket(server.url.replace('http', 'ws') + path, protocols, { headers })
     t.teardown(() => ws.terminate())
@@ -249,4 +266,54 @@ t.test('rejects an upgrade if the feature fails to select a subprotocol', async 
   t.match(JSON.parse(body), { error: { code: 'INTERNAL' } })
   t.ok(socket.destroyed)
   t.equal(server.app.sockets.size, 0)
+})
+
+t.test('handles a request that offers another protocol as if it had no offer', async (t) => {
+  const { server } = await scene(t)
+  const send = async (method: string, path: string, offer: Record<string, string>) => await new Promise<number>((resolve, reject) => {
+    const headers = { authorization: `Bearer ${adminKey}`, ...offer }
+    httpRequest(server.url + path, { method, headers }, (response) => { response.resume().once('end', () => resolve(response.statusCode ?? 0)) }).once('error', reject).end()
+  })
+  const http2 = { connection: 'Upgrade, HTTP2-Settings', upgrade: 'h2c', 'http2-settings': 'AAMAAABkAAQBAAAAAAIAAAAA' }
+  for (const offer of [http2, { connection: 'Upgrade', upgrade: 'TLS/1.2' }]) {
+    t.equal(await send('GET', '/livez', offer), 200)
+    t.equal(await send('POST', '/admin/features/chat/reload', offer), 200)
+    t.equal(await send('GET', '/ws', offer), 426)
+  }
+})
+
+t.test('rejects an upgrade if its asynchronous handler rejects', async (t) => {
+  const lines: Record<string, unknown>[] = []
+  const { server } = await scene(t, {}, (line) => lines.push(line))
+  const broken = await upgrade(t, server.url, '/late')
+  t.equal(broken.status, 500)
+  t.match(JSON.parse(broken.body), { error: { code: 'INTERNAL' } })
+  const forbidden = await upgrade(t, server.url, '/late', { 'x-forbid': '1' })
+  t.equal(forbidden.status, 403)
+  t.match(JSON.parse(forbidden.body), { error: { code: 'FORBIDDEN' } })
+  const begun = await upgrade(t, server.url, '/late', { 'x-begin': '1' })
+  t.equal(begun.status, 101)
+  await until(() => begun.socket.destroyed)
+  t.equal(begun.body, '', 'no HTTP response follows the one that the handler has sent')
+  t.match(lines.filter(({ msg }) => msg === 'failed to handle an upgrade'), [{ feature: 'paths', path: '/late' }, { feature: 'paths', path: '/late' }])
+})
+
+t.test('a session does not outlive its connection if `opened` throws', async (t) => {
+  const { server, open } = await scene(t)
+  shared.flyliveOpenFails = true
+  t.teardown(() => { delete shared.flyliveOpenFails })
+  const { ws } = await open('/mistakes')
+  await once(ws, 'close')
+  await until(() => server.app.sockets.size === 0)
+  t.match(await (await fetch(`${server.url}/metrics`)).text(), /^flylive_socket_connections 0$/m)
+})
+
+t.test('a connection still works after `receive` has thrown; the error counts as a fault of the feature', async (t) => {
+  const { server, open } = await scene(t)
+  const { ws, frames } = await open('/mistakes')
+  const texts = () => frames.flatMap(({ type, data }) => type === 'paths:echo' ? [(data as { text: string }).text] : [])
+  for (const text of ['one', 'bad', 'two']) ws.send(text)
+  await until(() => texts().length === 2)
+  t.same(texts(), ['one', 'two'])
+  t.match(await (await fetch(`${server.url}/metrics`)).text(), /^flylive_feature_faults_total\{feature="paths",kind="exception"\} 1$/m)
 })
