@@ -8,6 +8,7 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, relative, resolve } from 'node:path'
 import { parseArgs } from 'node:util'
+import { isName, kernelPlugins } from '../plugins/features/names.ts'
 
 const root = resolve(import.meta.dirname, '..')
 const template = join(import.meta.dirname, 'feature-template')
@@ -32,7 +33,8 @@ interface Plan {
 /** @throws {Refusal} if the arguments are invalid or the feature exists */
 function plan (): Plan {
   const { name, into } = read()
-  if (!/^[a-z][a-z0-9-]*$/.test(name)) throw new Refusal(`${name} is not a valid feature name: use lowercase letters, digits and dashes, starting with a letter, as in my-feature`)
+  if (!isName(name)) throw new Refusal(`${name} is not a valid feature name: use lowercase letters, digits and dashes, starting with a letter, as in my-feature`)
+  if (kernelPlugins.has(name)) throw new Refusal(`${name} is the name of a part of the server: use another name`)
   const folder = into === undefined ? join(root, 'features', name) : join(resolve(here, into), name)
   const tests = into === undefined ? join(root, 'test', 'features', name) : folder
   for (const taken of [folder, join(root, 'features', name), tests]) {

@@ -41,5 +41,6 @@ export interface GiftProcessor {
 export function processorOf (app: Pick<FeatureInstance, 'config' | 'features'>): GiftProcessor | 'ledger' | undefined {
   const bridge = app.features.getFeature('laravel-bridge')
   if (bridge) return bridge
-  return app.config.featureDefaults['laravel-bridge'] ? undefined : 'ledger'
+  // The backend's URL is a variable, or an admin has set the URL and turned laravel-bridge on.
+  return app.config.featureDefaults['laravel-bridge'] === true || app.features.isEnabled('laravel-bridge') ? undefined : 'ledger'
 }

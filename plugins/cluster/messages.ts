@@ -16,7 +16,9 @@ export type ClusterReply<K extends ClusterRequestKind> = ClusterRequests[K] exte
 
 export interface Cluster extends Locks {
   /**
-   * Registers a handler for messages of one kind. The handler receives messages from all servers, including this one.
+   * Registers a handler for messages of one kind. The handler receives messages from all servers, including this one. A
+   * feature's handlers are called only while their generation is in service, so during a reload, only one generation
+   * handles each message.
    *
    * @returns a function that removes the handler; unloading a feature also removes its handlers
    */

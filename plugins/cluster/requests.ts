@@ -28,8 +28,7 @@ const channelOf = (nodeId: string) => `node:${nodeId}`
 const errorFrom = ({ message, ...rest }: NonNullable<Reply['error']>): CodedError => Object.assign(new Error(message), rest)
 
 /**
- * Request handlers by kind. While a feature is being reloaded, a kind may have two handlers; requests then go to the
- * newer handler.
+ * Request handlers by kind. If a kind has several handlers, requests go to the newest one.
  */
 function createHandlers (nodeId: string) {
   const handlers = new Map<string, AnyHandler[]>()

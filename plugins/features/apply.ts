@@ -26,6 +26,8 @@ export interface Change {
   unload?: readonly string[]
   /** Persists the change before the new generations go into service. If `commit` throws, nothing changes. */
   commit?: (() => Promise<void>) | undefined
+  /** Called as soon as the change is in effect, before the old generations finish their in-flight calls. */
+  changed?: (() => void) | undefined
 }
 
 /** Carries out a plan: builds new generations of features, and takes features out of service. */
@@ -81,14 +83,16 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
 
   function install (generation: Generation, version: unknown): void {
     const { name, module, table, calls } = generation
-    const isNew = running(name) === undefined
+    const old = running(name)
     registry.started(generation, version)
+    old?.cluster.remove()
+    generation.cluster.install()
     messages.install(name, table, calls)
     gate.install(name, generation.paths, calls)
     messages.disable(name, module.types)
     hooks.install(name, generation.hooks, generation.calls)
     jobs.install(name, generation.jobs)
-    if (isNew) {
+    if (!old) {
       hooks.emit('feature:enabled', name)
       sockets.broadcast('feature:enabled', { name })
     }
@@ -96,13 +100,14 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
   }
 
   function withdraw (name: string): void {
-    const wasRunning = running(name) !== undefined
+    const old = running(name)
     // Emit the hook before the handlers are removed, so that the handlers can release the feature's resources.
-    if (wasRunning) hooks.emit('feature:disabled', name)
+    if (old) hooks.emit('feature:disabled', name)
     registry.stopped(name)
     remove(name)
+    old?.cluster.remove()
     messages.disable(name, get(name).module?.types ?? [])
-    if (wasRunning) sockets.broadcast('feature:disabled', { name })
+    if (old) sockets.broadcast('feature:disabled', { name })
   }
 
   function remove (name: string): void {
@@ -128,7 +133,9 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
    * Closes a generation, then disposes of its kept resources, except resources that the running generation also keeps.
    * If closing times out, the disposal starts anyway.
    */
-  async function close ({ name, app: instance, kept, supervision }: Generation): Promise<void> {
+  async function close ({ name, app: instance, cluster, kept, supervision }: Generation): Promise<void> {
+    // A stopping server answers other servers up to this point.
+    cluster.remove()
     const closed = supervision.enter('onClose', async () => instance.close()).catch((err: unknown) => log.error({ err, feature: name }, 'failed to close the previous feature instance'))
     await closeInTime(app, name, closed)
     await supervision.enter('dispose', () => kept.dispose(running(name)?.kept))
@@ -140,7 +147,7 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
       const name = router.find(method, url)
       return name === undefined ? undefined : running(name)
     },
-    async apply ({ load = [], unload = [], commit }) {
+    async apply ({ load = [], unload = [], commit, changed }) {
       const begin = performance.now()
       const names = new Set(load.map(({ name }) => name))
       const kept = serving().filter(({ name }) => !names.has(name))
@@ -155,6 +162,7 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
       for (const name of unload) withdraw(name)
       next.forEach((generation, index) => install(generation, load[index]?.version))
       router = unload.length === 0 ? extended : undefined
+      changed?.()
       for (const { name } of next) loadTime.observe({ feature: name }, (performance.now() - begin) / 1000)
       await Promise.all([...unload, ...next.map(({ name }) => name)].map((name) => before.get(name)).filter((old) => old !== undefined).map((old) => retire(old)))
       return { enabled: next.map(({ name }) => name).filter((name) => !before.has(name)), disabled: unload.filter((name) => before.has(name)) }
@@ -231,7 +239,7 @@ export async function buildNext (app: FastifyInstance, { registry, supervisor, c
       },
       pathOwners: () => [app.gate.kernel(), ...others],
       claimRoute (method, url) {
-        const owner = app.hasRoute({ method: method as 'GET', url }) ? 'the server itself' : others.find(({ routes }) => routes.some((route) => route.method === method && route.url === url))?.name
+        const owner = isKernelRoute(app, method, url) ? 'the server itself' : others.find(({ routes }) => routes.some((route) => route.method === method && route.url === url))?.name
         if (owner !== undefined) throw new Error(`The route ${method} ${url} belongs to ${owner}`)
         checkRoute(url, others)
         claims.router ??= createRouter(claims.kept)
@@ -250,6 +258,14 @@ export async function buildNext (app: FastifyInstance, { registry, supervisor, c
   } finally {
     others = []
   }
+}
+
+/**
+ * Whether a route belongs to the kernel. When the features start, the kernel has not registered all its routes yet, but
+ * it has reserved their URLs. Below /admin, it reserves no single URL, because features have routes there too.
+ */
+function isKernelRoute (app: FastifyInstance, method: string, url: string): boolean {
+  return app.hasRoute({ method: method as 'GET', url }) || (!url.startsWith('/admin') && app.gate.kernel().routes.some((route) => route.url === url))
 }
 
 /**

@@ -8,18 +8,27 @@ import { z } from 'zod'
 import { withTimeout } from '../errors/timeout.ts'
 import type { RequestMap } from '../schema/messages.ts'
 import { settingsJsonSchema } from '../schema/variables.ts'
+import { isName, kernelPlugins } from './names.ts'
 
 /** An installed feature: a folder or a package. */
 export interface FoundFeature {
   name: string
   /** Absolute path of the feature's index file. */
   entry: string
+  /**
+   * Finds the index file again, because it may have another path now: a symbolic link may point to another release.
+   *
+   * @returns undefined if the feature is gone
+   */
+  locate (): string | undefined
 }
 
 /** A feature's exports, read without starting the feature. */
 export interface FeatureModule {
   plugin: FastifyPluginAsync<Record<string, unknown>>
   /** The features and kernel plugins that the feature depends on, from its fastify-plugin metadata. */
+  declaredDependencies: readonly string[]
+  /** The features that the feature depends on. */
   dependencies: readonly string[]
   /** The decorators that the dependencies must provide, from the feature's fastify-plugin metadata. */
   decorators: readonly string[]
@@ -40,6 +49,11 @@ export interface FeatureModule {
 const entries = ['index.ts', 'index.js', 'index.mjs']
 /** The URLs of the folders whose code is reloaded for each generation, keyed by path. */
 const roots = new Map<string, string>()
+/**
+ * The paths of those folders that contain several features. All these features may use the files outside the features'
+ * own folders.
+ */
+const sharedRoots = new Set<string>()
 
 /**
  * Finds features, which are subfolders with an index file.
@@ -53,16 +67,25 @@ export function findFeatures (folders: readonly string[]): FoundFeature[] {
     if (!existsSync(folder)) continue
     for (const item of readdirSync(folder, { withFileTypes: true })) {
       if (!item.isDirectory() && !item.isSymbolicLink()) continue
-      const file = entries.find((name) => existsSync(join(folder, item.name, name)))
-      if (file === undefined || !isName(item.name)) continue
-      // Resolve symbolic links, because Node resolves imports by the real path.
-      const entry = realpathSync(join(folder, item.name, file))
-      found.set(item.name, { name: item.name, entry })
-      addRoot(dirname(entry))
+      if (!isName(item.name)) continue
+      const locate = () => locateIn(folder, item.name)
+      const entry = locate()
+      if (entry !== undefined) found.set(item.name, { name: item.name, entry, locate })
     }
-    addRoot(realpathSync(folder))
+    addSharedRoot(folder)
   }
   return [...found.values()].sort((a, b) => a.name.localeCompare(b.name))
+}
+
+/** @returns the absolute path of a feature's index file; undefined if there is none */
+function locateIn (folder: string, name: string): string | undefined {
+  const file = entries.find((entry) => existsSync(join(folder, name, entry)))
+  if (file === undefined) return undefined
+  // Resolve symbolic links, because Node resolves imports by the real path.
+  const entry = realpathSync(join(folder, name, file))
+  addRoot(dirname(entry))
+  addSharedRoot(folder)
+  return entry
 }
 
 /**
@@ -75,12 +98,15 @@ export function findFeatures (folders: readonly string[]): FoundFeature[] {
 export function findPackage (name: string, from: string): FoundFeature {
   hookGenerations()
   const base = pathToFileURL(join(from, 'package.json')).href
-  const resolved = resolvePackage(name, base)
-  const description = findPackageJSON(name, base) ?? fileURLToPath(resolved)
-  const entry = realpathSync(fileURLToPath(resolved))
-  addRoot(dirname(realpathSync(description)))
+  function locate (): string {
+    const resolved = resolvePackage(name, base)
+    const description = findPackageJSON(name, base) ?? fileURLToPath(resolved)
+    addRoot(dirname(realpathSync(description)))
+    return realpathSync(fileURLToPath(resolved))
+  }
+  const entry = locate()
   if (!isName(basename(name))) throw new Error(`${basename(name)} is not a valid feature name`)
-  return { name: basename(name), entry }
+  return { name: basename(name), entry, locate }
 }
 
 // Node loads a module once per URL. The URL of a feature's index file contains the generation number. This hook adds
@@ -100,21 +126,36 @@ function hookGenerations (): void {
   })
 }
 
-function addRoot (folder: string): void {
+function addRoot (folder: string): string {
   const path = join(folder, sep)
   roots.set(path, pathToFileURL(path).href)
+  return path
 }
 
-/** Whether a folder name is a valid feature name. The name is used in URLs, in settings and in FEATURES. */
-const isName = (name: string) => /^[a-z][a-z0-9-]*$/.test(name) && !(name in Object.prototype)
+const addSharedRoot = (folder: string) => { sharedRoots.add(addRoot(realpathSync(folder))) }
+
+/** @returns the innermost of the {@link roots} that contains a file */
+function rootOf (path: string): string | undefined {
+  let innermost: string | undefined
+  for (const root of roots.keys()) if (path.startsWith(root) && root.length > (innermost?.length ?? 0)) innermost = root
+  return innermost
+}
+
+const serverPath = join(import.meta.dirname, '..', '..', sep)
+/** The server's folder, as a path and as a URL. */
+const serverFolders = [serverPath, pathToFileURL(serverPath).href]
 
 /**
- * Whether a file belongs to a feature, rather than to a package that the feature uses.
+ * Whether a file belongs to a feature, rather than to the server or to a package that the feature uses.
  *
  * @param file a URL or a path; the `folders` must have the same form
  */
 function isOwnFile (file: string, folders: Iterable<string>): boolean {
-  for (const folder of folders) if (file.startsWith(folder) && !file.slice(folder.length).includes('node_modules/')) return true
+  for (const folder of folders) {
+    if (!file.startsWith(folder) || file.slice(folder.length).includes('node_modules/')) continue
+    // A folder in FEATURES_PATH may contain the server's folder. The server's files still belong to the server.
+    if (!serverFolders.some((server) => server.startsWith(folder) && file.startsWith(server))) return true
+  }
   return false
 }
 
@@ -186,14 +227,19 @@ const importMs = 30_000
 const require = createRequire(import.meta.url)
 
 /**
- * Reloads the CommonJS modules of features. Node caches a CommonJS module by path alone, so importing the module by a
- * new URL does not reload it.
+ * Reloads the CommonJS modules of a feature, and the modules that it may share with other features. Node caches a
+ * CommonJS module by path alone, so importing the module by a new URL does not reload it. The modules in the folders of
+ * other features are not reloaded, because that would run their code again.
  *
  * Removes the modules from the cache and requires them again. Without the second step, a repeated `require` in an
  * imported module returns the empty placeholder that Node 24's ES module loader caches.
  */
-function reloadCommonJs (): void {
-  const paths = Object.keys(require.cache).filter((path) => isOwnFile(path, roots.keys()))
+function reloadCommonJs ({ entry }: FoundFeature): void {
+  const own = rootOf(entry)
+  const paths = Object.keys(require.cache).filter((path) => {
+    const root = rootOf(path)
+    return root !== undefined && (root === own || sharedRoots.has(root)) && isOwnFile(path, roots.keys())
+  })
   for (const path of paths) delete require.cache[path]
   for (const path of paths) {
     try {
@@ -215,7 +261,7 @@ export async function importFeature (feature: FoundFeature, generation: number, 
   hookGenerations()
   if (fresh) {
     loads++
-    reloadCommonJs()
+    reloadCommonJs(feature)
   }
   const loading: Promise<unknown> = import(`${pathToFileURL(feature.entry).href}?gen=${generation}&load=${loads}`)
   const module = await withTimeout(loading, importMs, () => {
@@ -232,9 +278,11 @@ export async function importFeature (feature: FoundFeature, generation: number, 
   const { requests = {}, errors = {}, config = z.object({}) } = module
   if (!(config instanceof z.ZodObject)) throw new Error(`The config export of ${feature.entry} is not a zod object`)
   const meta = plugin[metaSymbol]
+  const declaredDependencies = meta?.dependencies ?? []
   return {
     plugin,
-    dependencies: meta?.dependencies ?? [],
+    declaredDependencies,
+    dependencies: declaredDependencies.filter((name) => !kernelPlugins.has(name)),
     decorators: meta?.decorators?.fastify ?? [],
     version: module.version ?? versionOf(feature.entry),
     types: Object.keys(requests),

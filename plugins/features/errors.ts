@@ -1,7 +1,7 @@
 import { dirname, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import createError from '@fastify/error'
-import { withDetails } from '../errors/codes.ts'
+import { isCoded, withDetails } from '../errors/codes.ts'
 import type { FoundFeature } from './discovery.ts'
 
 // Errors that a change to the running features can cause.
@@ -18,6 +18,9 @@ export const featureInUse = (name: string, dependents: readonly string[]) =>
 /** @param dependencies names of the required features that are not running */
 export const dependencyDisabled = (name: string, dependencies: readonly string[]) =>
   withDetails(new DependencyDisabled(name, dependencies.join(', ')), { dependencies })
+
+/** Whether a later change to another feature may remove the cause of the error, so that a retry may succeed. */
+export const mayPass = (error: unknown): boolean => isCoded(error) && (error.code === 'DEPENDENCY_DISABLED' || error.code === 'FEATURE_IN_USE')
 
 /** The location in a feature's code where an error occurred. */
 export interface Place {

@@ -142,7 +142,7 @@ export interface FeatureSurface {
   /** Each user's sessions, on all servers. */
   directory: Pick<SessionDirectory, 'sessionsOf'>
   /** Other running features. */
-  features: Pick<Features, 'enabled' | 'getFeature'>
+  features: Pick<Features, 'enabled' | 'getFeature' | 'isEnabled'>
   /** Resources that outlive a reload. */
   keep: Keep
   /**

@@ -1,6 +1,6 @@
 import type { Prepared } from './apply.ts'
 import type { FeatureModule } from './discovery.ts'
-import { dependencyDisabled } from './errors.ts'
+import { dependencyDisabled, mayPass } from './errors.ts'
 import type { LoaderOptions, Transitions } from './loader.ts'
 import { dependentsOf, isStale, plan } from './plan.ts'
 import type { FeatureTarget } from './plan.ts'
@@ -61,6 +61,17 @@ export function createFollower ({ registry, desired, find, log }: LoaderOptions,
     await makeEach({ load })
   }
 
+  /** The features that should run, but could not be loaded because a dependency was not running. */
+  const held = () => [...known].filter(([name, { generation, error }]) => !generation && isWanted(name) && mayPass(error)).map(([name]) => name)
+
+  /** Loads features, except those that still lack a dependency. */
+  async function loadPossible (names: readonly string[]): Promise<void> {
+    const waiting = lacking(names)
+    await loadAll(names.filter((name) => !waiting.has(name)), true)
+  }
+
+  const loadHeld = () => loadPossible(held())
+
   async function rescanHere (): Promise<Rescan> {
     const found = new Map(find().map((one) => [one.name, one]))
     const gone = [...known.keys()].filter((name) => !found.has(name))
@@ -97,10 +108,11 @@ export function createFollower ({ registry, desired, find, log }: LoaderOptions,
     },
 
     async rescan () {
-      await desired.read()
-      const result = await rescanHere()
+      // Ask the other servers first: if the settings cannot be written, nothing changes on this server either.
       await desired.set({ [everyFeature]: (now) => now })
+      const result = await rescanHere()
       rescanned = desired.rescanned()
+      await loadHeld()
       return result
     },
 
@@ -116,9 +128,10 @@ export function createFollower ({ registry, desired, find, log }: LoaderOptions,
       const stale = changed.filter((name) => isWanted(name) && isStale(now.get(name), { version: desired.versionOf(name) }))
       for (const name of changed) if (!off.includes(name) && !stale.includes(name)) follow(name)
       await makeEach({ unload: off })
-      const waiting = lacking(stale)
-      await loadAll(stale.filter((name) => !waiting.has(name)), true)
+      await loadPossible([...new Set([...stale, ...held()])])
     },
+
+    loadHeld,
 
     async restart (name: string, generation: number) {
       if (running(name)?.number !== generation) return
@@ -139,15 +152,24 @@ export function createFollower ({ registry, desired, find, log }: LoaderOptions,
       if (!running(name)) return
       if (name === 'auth') return registry.suspend(name, cause)
       const dependents = dependentsOf(name, new Map([...targets()].map(([other, { dependencies }]) => [other, dependencies])))
-      await make({ unload: [...dependents, name] })
-      registry.faulty(name, cause)
-      for (const dependent of dependents) registry.failed(dependent, dependencyDisabled(dependent, [name]), true)
+      await make({
+        unload: [...dependents, name],
+        // Record the failures at once: while `auth` counts as disabled, a server that allows anonymous access admits
+        // everyone.
+        changed () {
+          registry.faulty(name, cause)
+          for (const dependent of dependents) registry.failed(dependent, dependencyDisabled(dependent, [name]), true)
+        }
+      })
     },
 
     async touched (names: readonly string[]) {
-      const old = names.filter((name) => known.has(name))
-      if (old.length < names.length || find().length !== known.size) await rescanHere()
-      for (const name of old.filter((one) => known.has(one))) {
+      const entryOf = (name: string) => known.get(name)?.found.entry
+      const before = new Map(names.map((name) => [name, entryOf(name)]))
+      const found = find()
+      if (found.length !== known.size || found.some(({ name, entry }) => entryOf(name) !== entry) || names.some((name) => !known.has(name))) await rescanHere()
+      // The rescan has already loaded the features whose index file is new.
+      for (const name of names.filter((one) => known.has(one) && entryOf(one) === before.get(one))) {
         if (!isWanted(name)) {
           log.warn({ feature: name }, 'the files of a disabled feature changed; the server loads them when an admin enables the feature')
           continue
@@ -157,6 +179,7 @@ export function createFollower ({ registry, desired, find, log }: LoaderOptions,
           log.info({ feature: name, generation: running(name)?.number }, enabled.length > 0 ? 'feature loaded' : 'feature reloaded')
         })
       }
+      await loadHeld()
     }
   }
 }

@@ -12,6 +12,8 @@ import { afterReading, withTimeout } from '../errors/timeout.ts'
 import { schemaController } from '../schema/compilers.ts'
 import type { HookCaller, HookEntry } from '../hooks.ts'
 import type { Bus, BusHandler } from '../cluster/bus.ts'
+import { createClusterRecorder } from '../cluster/recorder.ts'
+import type { ClusterRecorder } from '../cluster/recorder.ts'
 import { createInFlight, lateError } from '../dispatch/in-flight.ts'
 import type { CallSupervision, InFlight } from '../dispatch/in-flight.ts'
 import { createMessageRecorder } from '../dispatch/routes.ts'
@@ -38,6 +40,7 @@ export interface Generation {
   app: FastifyInstance
   table: MessageTable
   paths: GateTable
+  cluster: ClusterRecorder
   hooks: readonly HookEntry[]
   jobs: ReadonlyMap<string, JobHandler>
   routes: readonly { method: HTTPMethods, url: string, schema: unknown }[]
@@ -122,6 +125,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     if (!module.types.includes(type)) throw new Error(`The feature ${name} registers ${type}, which is missing from its exported requests`)
   })
   const gate = createGateRecorder(pathOwners)
+  const cluster = createClusterRecorder(kernel.cluster)
   const hooks: HookEntry[] = []
   const jobs = new Map<string, JobHandler>()
   const callHooks = kernel.hooks as unknown as HookCaller<FeatureHooks>
@@ -165,16 +169,8 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
       send: kernel.cluster.send,
       tryLock: kernel.cluster.tryLock,
       ask: kernel.cluster.ask,
-      answer (kind, handler) {
-        const off = kernel.cluster.answer(kind, (data) => calls.run(() => handler(data), `answer ${kind}`))
-        app.addHook('onClose', async () => off())
-        return off
-      },
-      on (kind, handler) {
-        const off = kernel.cluster.on(kind, receive(`message ${kind}`, handler))
-        app.addHook('onClose', async () => off())
-        return off
-      }
+      answer: (kind, handler) => cluster.answer(kind, (data) => calls.run(() => handler(data), `answer ${kind}`)),
+      on: (kind, handler) => cluster.on(kind, receive(`message ${kind}`, handler))
     },
     bus: superviseBus(kernel.bus, receive),
     rooms: kernel.rooms.forFeature(name, registrars, (fn) => { app.addHook('onClose', async () => fn()) }),
@@ -188,7 +184,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     ),
     directory: only(kernel.directory, 'sessionsOf'),
     // A feature gets no other methods of `features`, because they reveal or change the settings of all features.
-    features: only(kernel.features, 'enabled', 'getFeature'),
+    features: only(kernel.features, 'enabled', 'getFeature', 'isEnabled'),
     keep: kept.keep,
     admin: only(kernel.admin, 'audit', 'identify'),
     contract: () => kernel.contract(),
@@ -224,8 +220,8 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     reply.raw.once('close', cancelTimer)
   })
 
-  for (const dependency of module.dependencies) {
-    const decorators = provided(dependency)
+  for (const dependency of module.declaredDependencies) {
+    const decorators = module.dependencies.includes(dependency) ? provided(dependency) : undefined
     if (decorators === undefined && !kernel.hasPlugin(dependency)) continue
     app.register(fp(async function stub (instance) {
       for (const decorator of decorators ?? []) {
@@ -240,7 +236,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     checkFields(messages.table)
     const provides = Object.getOwnPropertyNames(app).filter((property) => !before.has(property) && !module.dependencies.some((dependency) => provided(dependency)?.includes(property)))
     checkProvided(provides)
-    return { name, number, module, config, app, hooks, jobs, routes, provides, calls, supervision, kept, table: messages.table, paths: gate.table, loadedAt: Date.now() }
+    return { name, number, module, config, app, cluster, hooks, jobs, routes, provides, calls, supervision, kept, table: messages.table, paths: gate.table, loadedAt: Date.now() }
   } catch (error) {
     await closeInTime(kernel, name, app.close().catch(() => { /* A feature that failed to start may also fail to stop. Only the first error is reported. */ }))
     await kept.dispose(previouslyKept())

@@ -47,6 +47,8 @@ export interface FeatureInfo {
 export interface Features {
   /** Names of the running features. In this list, each feature comes after its dependencies. */
   enabled (): string[]
+  /** True if the feature is turned on. It may have failed, or may not have started yet. */
+  isEnabled (name: string): boolean
   list (): FeatureInfo[]
   /** The running generations. Each reload of a feature creates a new {@link Generation}. */
   generations (): Generation[]
@@ -153,6 +155,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
 
   app.decorate('features', {
     enabled: () => registry.serving().map(({ name }) => name),
+    isEnabled: (name) => registry.known.has(name) && desired.isWanted(name),
     list: () => [...registry.known].sort(([a], [b]) => a.localeCompare(b)).map(([name, feature]) => describe(name, feature)),
     generations: registry.serving,
     getFeature<K extends keyof FeatureSlots> (name: K) {
@@ -211,6 +214,10 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
   dependencies: ['config', 'errors', 'metrics', 'hooks', 'messages', 'store', 'kv', 'blobs', 'directory', 'jobs', 'cluster', 'sockets', 'rooms', 'sfu', 'drain', 'admin', 'http', 'gate']
 })
 
+/** @returns a copy that can be sent as JSON: a bigint, which JSON does not have, becomes a string */
+const toJson = (settings: Record<string, unknown>) =>
+  JSON.parse(JSON.stringify(settings, (_key, value: unknown) => typeof value === 'bigint' ? String(value) : value)) as Record<string, unknown>
+
 function describe (name: string, { state, module, generation, error }: Known): FeatureInfo {
   const code = generation?.module ?? module
   return {
@@ -218,12 +225,12 @@ function describe (name: string, { state, module, generation, error }: Known): F
     state,
     version: code?.version,
     generation: generation?.number ?? 0,
-    dependencies: code?.dependencies ?? [],
+    dependencies: code?.declaredDependencies ?? [],
     loadedAt: generation?.loadedAt,
     error: error?.message,
     messages: code?.types ?? [],
     routes: generation?.routes.map(({ method, url }) => `${method} ${url}`) ?? [],
-    config: generation ? masked(generation.module.config, generation.config) : {},
+    config: generation ? toJson(masked(generation.module.config, generation.config)) : {},
     configSchema: code?.configSchema ?? {}
   }
 }

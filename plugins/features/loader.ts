@@ -4,14 +4,14 @@ import { FeatureDisabled, isCoded } from '../errors/codes.ts'
 import { withoutMasks } from '../schema/variables.ts'
 import type { Change, Changed, Executor, Prepared } from './apply.ts'
 import type { FeatureModule, FoundFeature } from './discovery.ts'
-import { dependencyDisabled, featureInUse, loadFailed } from './errors.ts'
+import { dependencyDisabled, featureInUse, loadFailed, mayPass } from './errors.ts'
 import { createFollower } from './follower.ts'
 import type { Rescan } from './follower.ts'
 import { dependentsOf, plan } from './plan.ts'
 import type { FeatureTarget, Plan, Refusal } from './plan.ts'
 import type { Registry } from './registry.ts'
 import { switchAll } from './settings.ts'
-import type { DesiredState } from './settings.ts'
+import type { DesiredState, FeatureSettings } from './settings.ts'
 
 /**
  * The changes that an admin can make. Each change is atomic: either this server applies the change and writes it to the
@@ -68,7 +68,7 @@ export interface Transitions {
    *
    * @returns the plan
    */
-  makeEach (change: Omit<Change, 'commit'>): Promise<Plan>
+  makeEach (change: Pick<Change, 'load' | 'unload'>): Promise<Plan>
   /** Runs a step for a feature. If the step throws, the error is recorded in the registry. */
   attempt (name: string, step: () => Promise<unknown>): Promise<void>
   /**
@@ -79,7 +79,7 @@ export interface Transitions {
 }
 
 export function createLoader (options: LoaderOptions): Loader {
-  const { registry, executor, desired } = options
+  const { registry, executor, desired, log } = options
   const transitions = createTransitions(registry, executor, desired)
   const commands = createCommands(registry, desired, transitions)
   const follower = createFollower(options, transitions)
@@ -87,11 +87,22 @@ export function createLoader (options: LoaderOptions): Loader {
   let stopped = false
   /** The generations that are waiting for a restart. */
   const restarts = new Set<string>()
+
+  /**
+   * Carries out an admin's change. Then starts the features that could not run before the change; the admin's call does
+   * not wait for these features.
+   */
+  async function change (command: () => Promise<Changed>): Promise<Changed> {
+    const changed = await inTurn(command)
+    inTurn(async () => { if (!stopped) await follower.loadHeld() }).catch((err: unknown) => log.error({ err }, 'failed to load the dependents of a changed feature'))
+    return changed
+  }
+
   return {
-    enable: (name, cascade) => inTurn(() => commands.enable(name, cascade)),
-    disable: (name, cascade) => inTurn(() => commands.disable(name, cascade)),
-    reload: (name) => inTurn(() => commands.reload(name)),
-    configure: (name, patch) => inTurn(() => commands.configure(name, patch)),
+    enable: (name, cascade) => change(() => commands.enable(name, cascade)),
+    disable: (name, cascade) => change(() => commands.disable(name, cascade)),
+    reload: (name) => change(() => commands.reload(name)),
+    configure: (name, patch) => change(() => commands.configure(name, patch)),
     start: () => inTurn(follower.start),
     rescan: () => inTurn(follower.rescan),
     reconcile: () => inTurn(async () => { if (!stopped) await follower.reconcile() }),
@@ -150,11 +161,20 @@ function createCommands (registry: Registry, desired: DesiredState, { prepare, m
     return on && (generation || isWanted(name)) ? [[name, on] as const] : []
   }))
 
+  /** Rejects settings in which a dependency is off, because another server may have disabled it in the meantime. */
+  const onlyIfWanted = (name: string, modules: readonly FeatureModule[]) => (all: FeatureSettings) => {
+    const off = modules.flatMap(({ dependencies }) => dependencies.filter((other) => known.has(other) && !isWanted(other, all)))
+    if (off.length > 0) throw dependencyDisabled(name, off)
+  }
+
   return {
     async enable (name, cascade = false) {
       get(name)
-      if (running(name)) {
-        if (settingOf(name).enabled !== true) await set(switchAll([name], true))
+      const generation = running(name)
+      if (generation) {
+        // Write the setting even if it seems unchanged, because another server may have disabled the feature in the
+        // meantime.
+        await set(switchAll([name], true), onlyIfWanted(name, [generation.module]))
         return { enabled: [], disabled: [] }
       }
       return await asked(name, async () => {
@@ -164,11 +184,7 @@ function createCommands (registry: Registry, desired: DesiredState, { prepare, m
         if (needed.length > 0 && !cascade) throw dependencyDisabled(name, needed)
         return await make({
           load: [...modules].map(([one, module]) => prepare(one, module)),
-          commit: () => set(switchAll(names, true), (all) => {
-            // Another server may have disabled a dependency in the meantime.
-            const off = [...modules.values()].flatMap((module) => module.dependencies.filter((other) => known.has(other) && !isWanted(other, all)))
-            if (off.length > 0) throw dependencyDisabled(name, off)
-          })
+          commit: () => set(switchAll(names, true), onlyIfWanted(name, [...modules.values()]))
         })
       })
     },
@@ -177,7 +193,6 @@ function createCommands (registry: Registry, desired: DesiredState, { prepare, m
       get(name)
       const dependents = dependentsOf(name, dependencies())
       if (dependents.length > 0 && !cascade) throw featureInUse(name, dependents)
-      if (!running(name) && settingOf(name).enabled === false) return await make({ unload: [name] })
       const names = [...dependents, name]
       return await make({
         unload: names,
@@ -219,13 +234,10 @@ function createCommands (registry: Registry, desired: DesiredState, { prepare, m
   }
 }
 
-/** Whether a later change to another feature may remove the cause of the error, so that a retry may succeed. */
-const mayPass = (error: unknown) => isCoded(error) && (error.code === 'DEPENDENCY_DISABLED' || error.code === 'FEATURE_IN_USE')
-
 function createTransitions (registry: Registry, executor: Executor, desired: DesiredState): Transitions {
   const { get, targets } = registry
 
-  function planFor ({ load = [], unload = [] }: Omit<Change, 'commit'>): Plan {
+  function planFor ({ load = [], unload = [] }: Pick<Change, 'load' | 'unload'>): Plan {
     const now = targets()
     const next = new Map<string, FeatureTarget>(now)
     for (const name of unload) next.delete(name)
@@ -261,11 +273,11 @@ function createTransitions (registry: Registry, executor: Executor, desired: Des
         throw loadFailed(get(name).found, error)
       }
     },
-    async make ({ load = [], unload = [], commit }) {
+    async make ({ load = [], unload = [], commit, changed }) {
       const { load: order, unload: off, refused } = planFor({ load, unload })
       const [refusal] = refused
       if (refusal) throw errorOf(...refusal)
-      return await executor.apply({ load: order.flatMap((name) => load.find((one) => one.name === name) ?? []), unload: off, commit })
+      return await executor.apply({ load: order.flatMap((name) => load.find((one) => one.name === name) ?? []), unload: off, commit, changed })
     },
     async makeEach ({ load = [], unload = [] }) {
       const steps = planFor({ load, unload })

@@ -134,6 +134,8 @@ export function createRegistry ({ config, log, messages, metrics, nodeId, redact
       numbers.set(name, registry.numberOf(name) + 1)
       try {
         const generation = registry.numberOf(name)
+        const entry = feature.found.locate() ?? feature.found.entry
+        feature.found = { ...feature.found, entry }
         const module = await runAs({ nodeId, feature: name, generation, call: 'import' }, () => importFeature(feature.found, generation, fresh))
         if (!feature.generation) feature.module = module
         return module

@@ -37,11 +37,12 @@ export interface SettingsStore {
   /**
    * Changes several settings atomically. Each changed setting gets a new revision.
    *
+   * @param known the settings that this server has read before. If the store has lost these settings, they are restored
    * @param check receives all new settings; throws to reject them
    * @returns all resulting settings
    * @throws UNAVAILABLE, and any error that `check` throws; in both cases, no setting changes
    */
-  change (changes: Readonly<Record<string, SettingChange>>, check?: (settings: FeatureSettings) => void): Promise<FeatureSettings>
+  change (known: FeatureSettings, changes: Readonly<Record<string, SettingChange>>, check?: (settings: FeatureSettings) => void): Promise<FeatureSettings>
   /**
    * Restores settings that the store has lost. If the store has a setting for the same feature, the newer of the two
    * settings wins.
@@ -75,10 +76,10 @@ export function createSettings (values: Pick<Namespace, 'get' | 'compareAndSet'>
 
   return {
     read: async () => parse(await values.get(key)),
-    change: (changes, check) => swap((settings) => {
-      const next = { ...settings }
+    change: (known, changes, check) => swap((settings) => {
+      const next = { ...newest(settings, known) }
       for (const [name, change] of Object.entries(changes)) {
-        const now = settings[name] ?? nothingSet
+        const now = next[name] ?? nothingSet
         // Revisions are based on the clock, so that they increase even if the store has lost the latest settings.
         next[name] = { ...change(now), revision: Math.max(Date.now(), now.revision + 1) }
       }
@@ -133,15 +134,16 @@ export function createDesiredState (settings: SettingsStore, isOn: (name: string
     },
     rescanned: () => settingOf(everyFeature).revision,
     async read () {
-      const before = latest
-      latest = await settings.read()
-      if (Object.entries(before).some(([name, { revision }]) => revision > settingOf(name).revision)) latest = await settings.restore(before)
+      const stored = await settings.read()
+      const isLost = Object.entries(latest).some(([name, { revision }]) => revision > (stored[name] ?? nothingSet).revision)
+      // Until the lost settings are restored, this server may be the only one that still knows them.
+      latest = isLost ? await settings.restore(latest) : stored
     },
     async set (changes, check) {
       const expected = Object.entries(changes).map(([name, change]) => [name, { ...change(settingOf(name)), revision: 0 }] as const)
       // Merge the stored settings into the known ones instead of replacing them, because the store may have lost
       // settings.
-      latest = newest(latest, await settings.change(changes, check))
+      latest = newest(latest, await settings.change(latest, changes, check))
       notify()
       return expected.filter(([name, setting]) => isDeepStrictEqual({ ...settingOf(name), revision: 0 }, setting)).map(([name]) => name)
     }

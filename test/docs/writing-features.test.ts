@@ -46,9 +46,9 @@ t.test('runs the example features with paths, clients and sessions', async (t) =
     const [, feature = '', file = ''] = fileOf(code)?.split('/') ?? []
     if (feature !== '') folder.write(feature, { [file]: code })
   }
-  const server = await build(t, { env: { FEATURES: 'auth,chat,clock,lines,announcer', FEATURES_PATH: folder.path } })
-  t.strictSame(server.app.features.enabled().toSorted(), ['announcer', 'auth', 'chat', 'clock', 'lines'])
-  t.match(await (await fetch(`${server.url}/clock`)).text(), /^data: \d{4}-/)
+  const server = await build(t, { env: { FEATURES: 'auth,chat,lines,time,announcer', FEATURES_PATH: folder.path } })
+  t.strictSame(server.app.features.enabled().toSorted(), ['announcer', 'auth', 'chat', 'lines', 'time'])
+  t.match(await (await fetch(`${server.url}/time`)).text(), /^data: \d{4}-/)
 
   const ada = await server.connect(1)
   await ada.ok('room:join', { roomId: 'r1' })

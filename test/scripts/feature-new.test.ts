@@ -43,6 +43,7 @@ t.test('rejects invalid names', async (t) => {
     const args = name.startsWith('-') ? ['--', name] : [name]
     t.match(await featureNew(['--into', folder.path, ...args]), { status: 1, out: '', err: `${name} is not a valid feature name` }, name)
   }
+  t.match(await featureNew(['kv', '--into', folder.path]), { status: 1, out: '', err: 'kv is the name of a part of the server' })
   t.match(await featureNew(['chat']), { status: 1, out: '', err: `Feature chat already exists: ${join(root, 'features', 'chat')}` })
   t.match(await featureNew(['chat', '--into', folder.path]), { status: 1, err: 'Feature chat already exists' }, "the new feature would override the server's")
   t.equal((await featureNew(['wave', '--into', folder.path])).status, 0)

@@ -155,6 +155,7 @@ interface Expected {
   directory: { sessionsOf (userKey: string): Promise<SessionRecord[]> }
   features: {
     enabled (): string[]
+    isEnabled (name: string): boolean
     getFeature<K extends keyof FeatureSlots> (name: K): FeatureSlots[K] | undefined
   }
   keep<T> (key: string, create: () => T, dispose?: (resource: T) => void | Promise<void>): T

@@ -7,6 +7,7 @@ import { startBackend } from '../../support/backend.ts'
 import { build, onBothStores, onEveryStore } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
+import { featureFolder } from '../../support/features.ts'
 import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
@@ -46,6 +47,20 @@ async function start (t: Test, env: Record<string, string> = {}) {
   }
   return { backend, server, enter }
 }
+
+t.test('gifts stay queued while laravel-bridge is turned on but has failed', async (t) => {
+  const folder = featureFolder(t)
+  folder.write('laravel-bridge', { 'index.ts': "throw new Error('a fault')" })
+  const server = await build(t, { env: { ...features, FEATURES_PATH: folder.path } })
+  const ada = await server.connect(1)
+  await ada.ok('room:join', { roomId: '5' })
+  await send([ada], 1)
+  t.same(await counts(server), { ...nothing, queued: 1 })
+  t.same([server.app.features.isEnabled('laravel-bridge'), server.app.features.isEnabled('gifts'), server.app.features.isEnabled('chat')], [true, true, false])
+  t.equal((await server.admin('POST', '/admin/features/laravel-bridge/disable')).status, 200)
+  await until(async () => (await counts(server)).ledger === 1)
+  t.same(await counts(server), { ...nothing, ledger: 1 }, 'without a backend, gifts are recorded in the ledger')
+})
 
 onEveryStore(t, 'the backend charges gifts', async (t, env) => {
   const { backend, server, enter } = await start(t, env)

@@ -11,6 +11,7 @@ import { clusterRequestsContract } from '../../contracts/cluster-requests.ts'
 import { build } from '../../support/build.ts'
 import { featureFolder, saying } from '../../support/features.ts'
 import { databaseClient, redisClient, startRedis } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
 
 const silent = { debug () {}, warn () {} } as never
 
@@ -62,4 +63,32 @@ t.test("a feature's request handler is replaced on reload and removed with the f
   t.same(await ask(), { doubled: 2 })
   await admin('POST', '/admin/features/doubles/disable')
   await t.rejects(ask(), { code: 'UNAVAILABLE' })
+})
+
+t.test('only the feature generation in service handles messages to all servers', async (t) => {
+  const folder = featureFolder(t)
+  const go = Promise.withResolvers<void>()
+  const shared = Object.assign(globalThis as unknown as { flyliveHandled: string[] }, { flyliveHandled: [], flyliveGo: go.promise })
+  const counting = (text: string, more = '') => saying('counts', text, { before: `app.cluster.on('test:counted', () => { globalThis.flyliveHandled.push('${text}') })\n  app.get('/counts/slow', async () => { await globalThis.flyliveGo; return 'done' })\n  ${more}` })
+  folder.write('counts', { 'index.ts': counting('one') })
+  const { app, admin, url } = await build(t, { env: { FEATURES: 'auth,counts', FEATURES_PATH: folder.path } })
+  const send = () => app.cluster.send('test:counted' as never, {} as never)
+  const slow = fetch(`${url}/counts/slow`)
+  const inService = () => app.features.generations().find(({ name }) => name === 'counts')
+  await until(() => inService()?.calls.running === 1)
+
+  folder.write('counts', { 'index.ts': counting('broken', "await app.cluster.send('test:counted', {})\n  throw new Error('broken')") })
+  t.match(await admin('POST', '/admin/features/counts/reload'), { status: 422 })
+  t.same(shared.flyliveHandled, ['one'], 'a generation that fails to start handles no message')
+  folder.write('counts', { 'index.ts': counting('two') })
+  const reloading = admin('POST', '/admin/features/counts/reload')
+  await until(() => inService()?.number === 3)
+  await send()
+  t.same(shared.flyliveHandled, ['one', 'two'], 'a generation that finishes its last calls handles no message')
+  go.resolve()
+  t.equal(await (await slow).text(), 'done')
+  t.match(await reloading, { status: 200 })
+  t.match(await admin('POST', '/admin/features/counts/disable'), { status: 200 })
+  await send()
+  t.equal(shared.flyliveHandled.length, 2)
 })

@@ -106,3 +106,29 @@ export default defineFeature(async function auth (app) {
     await connect(t, url, { token: 'eve' })
   })
 })
+
+t.test('while auth is taken out of service with its dependency, anonymous access is rejected', { buffered: true }, async (t) => {
+  const folder = featureFolder(t)
+  folder.write('base', {
+    'index.ts': saying('base', 'x', {
+      before: "app.get('/base/crash', async () => { setTimeout(() => { throw new Error('a mistake') }, 1) })\n  app.get('/base/slow', (_request, reply) => { reply.hijack(); reply.raw.write('a response that does not end') })"
+    })
+  })
+  folder.write('auth', { 'index.ts': saying('auth', 'x', { dependencies: ['base'], before: "app.decorate('auth', { authenticate: async () => { throw Object.assign(new Error('who are you?'), { code: 'UNAUTHORIZED', statusCode: 401 }) } })" }) })
+  const server = startServer(t, { FEATURES: 'auth,base', FEATURES_PATH: folder.path, ALLOW_ANONYMOUS: 'true', FEATURES_DEADLINE_SECONDS: '60', FEATURES_DRAIN_SECONDS: '60' })
+  const url = await server.url
+  const check = async () => (await fetch(`${url}/ws`, { method: 'POST' })).status
+  const base = async () => (await (await fetch(`${url}/admin/features`, { headers: { authorization: `Bearer ${adminKey}` } })).json() as { features: { name: string, state: string, generation: number }[] }).features.find(({ name }) => name === 'base')
+  t.equal(await check(), 401)
+  for (const generation of [1, 2]) {
+    await fetch(`${url}/base/crash`)
+    await until(async () => (await base())?.generation === generation + 1)
+  }
+  const slow = new AbortController()
+  t.teardown(() => slow.abort())
+  // This request keeps the old generations from closing until the test ends.
+  await fetch(`${url}/base/slow`, { signal: slow.signal })
+  await fetch(`${url}/base/crash`)
+  await until(async () => (await base())?.state !== 'enabled')
+  t.equal(await check(), 503)
+})

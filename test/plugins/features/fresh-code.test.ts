@@ -1,4 +1,4 @@
-import { symlinkSync } from 'node:fs'
+import { symlinkSync, unlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { build } from '../../support/build.ts'
@@ -66,4 +66,43 @@ t.test('reloads CommonJS modules', async (t) => {
   folder.write('says', { 'deep.cjs': "module.exports = 'two'\n" })
   t.equal(await reload(server, 'says'), 200)
   t.same(await client.ok('says:say', {}), { text: 'two' })
+})
+
+t.test('a reload follows a symbolic link that points to another release', async (t) => {
+  const [releases, folder] = [featureFolder(t), featureFolder(t)]
+  for (const word of ['one', 'two', 'three']) {
+    releases.write(`${word}/linked`, { 'index.ts': importing('linked', "{ word } from '../shared/word.ts'") })
+    releases.write(`${word}/shared`, { 'word.ts': `export const word = '${word}'\n` })
+  }
+  const link = join(folder.path, 'current')
+  const release = (word: string) => symlinkSync(join(releases.path, word), link)
+  release('one')
+  const server = await build(t, { env: { FEATURES: 'auth,linked', FEATURES_PATH: link } })
+  const client = await server.connect(1)
+  for (const word of ['two', 'three']) {
+    unlinkSync(link)
+    release(word)
+    t.equal(await reload(server, 'linked'), 200)
+    t.same(await client.ok('linked:say', {}), { text: word })
+  }
+  releases.write('three/shared', { 'word.ts': "export const word = 'four'\n" })
+  t.equal(await reload(server, 'linked'), 200)
+  t.same(await client.ok('linked:say', {}), { text: 'four' }, 'the files that the features share are reloaded')
+})
+
+t.test('a reload does not run the CommonJS modules of other features again', async (t) => {
+  const folder = featureFolder(t)
+  const shared = Object.assign(globalThis as unknown as { flyliveRuns: string[] }, { flyliveRuns: [] })
+  for (const name of ['says', 'other']) folder.write(name, { 'index.ts': importing(name, "h from './h.cjs'", 'h.word'), 'h.cjs': `globalThis.flyliveRuns.push('${name}')\nmodule.exports = { word: require('../shared/word.cjs') }\n` })
+  folder.write('shared', { 'word.cjs': "module.exports = 'one'\n" })
+  const server = await build(t, { env: { FEATURES: 'auth,says,other', FEATURES_PATH: folder.path } })
+  const client = await server.connect(1)
+  const before = shared.flyliveRuns.filter((name) => name === 'other').length
+  folder.write('shared', { 'word.cjs': "module.exports = 'two'\n" })
+  t.equal(await reload(server, 'says'), 200)
+  t.same(await client.ok('says:say', {}), { text: 'two' })
+  t.same(await client.ok('other:say', {}), { text: 'one' })
+  t.equal(shared.flyliveRuns.filter((name) => name === 'other').length, before)
+  t.equal(await reload(server, 'other'), 200)
+  t.same(await client.ok('other:say', {}), { text: 'two' })
 })

@@ -1,12 +1,14 @@
 import { once } from 'node:events'
-import { readdirSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { connect } from 'node:net'
 import { join } from 'node:path'
 import autoload from '@fastify/autoload'
 import t from 'tap'
 import { buildApp } from '../../../app.ts'
 import { loadConfig } from '../../../config/load.ts'
+import { kernelPlugins } from '../../../plugins/features/names.ts'
 import { adminKey, build, jwtSecret, tokenFor } from '../../support/build.ts'
+import { featureFolder, saying } from '../../support/features.ts'
 import { stopwatch } from '../../support/pace.ts'
 
 const fixtures = join(import.meta.dirname, '..', '..', 'fixtures', 'features')
@@ -94,4 +96,23 @@ t.test('an unfinished request does not delay the shutdown', async (t) => {
     await server.close()
     t.ok(passed() < 5000, hangsUp ? 'a request that the client aborted' : 'a request that is still open')
   }
+})
+
+t.test('a feature with the name of a kernel plugin does not replace the plugin in dependencies', async (t) => {
+  const plugins = join(import.meta.dirname, '..', '..', '..', 'plugins')
+  const files = readdirSync(plugins, { withFileTypes: true }).map((item) => join(plugins, item.name, item.isDirectory() ? 'index.ts' : '')).filter((file) => existsSync(file))
+  const names = await Promise.all(files.map(async (file) => {
+    const { default: plugin } = await import(file) as { default: Record<symbol, { name: string }> }
+    return plugin[Symbol.for('plugin-meta')]?.name
+  }))
+  t.strictSame([...kernelPlugins].sort(), names.sort())
+
+  const folder = featureFolder(t)
+  folder.write('kv', { 'index.ts': "throw new Error('broken')" })
+  folder.write('jobs', { 'index.ts': saying('jobs', 'x') })
+  folder.write('needs', { 'index.ts': saying('needs', 'x', { dependencies: ['kv', 'jobs'] }) })
+  const server = await build(t, { env: { FEATURES: 'auth,jobs,kv,needs', FEATURES_PATH: folder.path } })
+  t.strictSame(server.app.features.enabled().toSorted(), ['auth', 'jobs', 'needs'])
+  t.match(server.app.features.list().find(({ name }) => name === 'needs'), { dependencies: ['kv', 'jobs'] })
+  t.equal((await server.admin('POST', '/admin/features/jobs/disable')).status, 200)
 })

@@ -153,3 +153,19 @@ t.test('a route that exceeds its deadline returns UNAVAILABLE; a failing message
   t.match(await route.json(), { error: { code: 'UNAVAILABLE' } })
   t.match(lines.find(({ msg }) => msg === 'a call to a feature exceeded its deadline'), { feature: 'hangs', call: 'route GET /hangs/forever' })
 })
+
+t.test('settings that JSON cannot represent appear as text', async (t) => {
+  const folder = featureFolder(t)
+  folder.write('large', { 'index.ts': "import { defineFeature, z } from 'flylive-audio-server/feature'\nexport const config = z.object({ most: z.coerce.bigint().default(9007199254740993n), each: z.array(z.coerce.bigint()).default([1n]) })\nexport default defineFeature(async function large () {}, { name: 'large', config })\n" })
+  const server = await build(t, { env: { FEATURES: 'auth,large', FEATURES_PATH: folder.path } })
+  const list = async () => (await server.admin('GET', '/admin/features')).body as unknown as { features: { name: string }[] }
+  t.match((await list()).features.find(({ name }) => name === 'large'), { state: 'enabled', config: { most: '9007199254740993', each: ['1'] } })
+  t.match(await server.admin('PATCH', '/admin/features/large/config', { most: '5' }), { status: 200, body: { config: { most: '5' } } })
+})
+
+t.test('a feature cannot take a route of the server at the start', async (t) => {
+  const folder = featureFolder(t)
+  folder.write('says', { 'index.ts': saying('says', 'x', { before: "app.get('/health', async () => 'mine')" }) })
+  const server = await build(t, { env: { FEATURES: 'auth,says', FEATURES_PATH: folder.path } })
+  t.match(infoOf(server, 'says'), { state: 'failed', error: /GET \/health belongs to the server itself/ })
+})

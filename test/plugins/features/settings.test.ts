@@ -1,4 +1,5 @@
 import t from 'tap'
+import { createDesiredState, createSettings } from '../../../plugins/features/settings.ts'
 import { build } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { featureFolder, saying } from '../../support/features.ts'
@@ -125,4 +126,73 @@ t.test('repeats a rescan that failed to read the settings', concurrent, async (t
   settingsOfB.get = get
   await until(() => infoOf(b, 'more')?.state === 'enabled', 30_000)
   t.pass('the next poll repeats the rescan')
+})
+
+/** The settings as read by one server, with a store that can lose its data and can reject changes. */
+function stateWithStore () {
+  const store: { text: string | undefined, accepts: boolean } = { text: undefined, accepts: true }
+  const values = {
+    get: async () => store.text,
+    async compareAndSet (_key: string, expected: string | undefined, value: string) {
+      if (!store.accepts) throw new Error('the store rejects changes')
+      if (store.text !== expected) return false
+      store.text = value
+      return true
+    }
+  }
+  return { store, desired: createDesiredState(createSettings(values), () => true, () => {}) }
+}
+
+t.test('remembers lost settings until they are restored', async (t) => {
+  const { store, desired } = stateWithStore()
+  await desired.set({ chat: (now) => ({ ...now, enabled: false }) })
+  Object.assign(store, { text: undefined, accepts: false })
+  await t.rejects(desired.read())
+  store.accepts = true
+  await desired.read()
+  t.equal(desired.isWanted('chat'), false)
+  t.match(store.text, '"enabled":false')
+})
+
+t.test('a change restores settings that the store has lost', async (t) => {
+  const { store, desired } = stateWithStore()
+  await desired.set({ chat: (now) => ({ ...now, enabled: false, config: { history: 7 } }), gifts: (now) => ({ ...now, enabled: false }) })
+  store.text = undefined
+  await desired.set({ chat: ({ config, ...now }) => ({ ...now, config: { ...config, messagesPerMinute: 9 } }) })
+  await desired.read()
+  t.strictSame([desired.isWanted('chat'), desired.isWanted('gifts')], [false, false])
+  t.strictSame(desired.settingOf('chat').config, { history: 7, messagesPerMinute: 9 })
+})
+
+t.test('writes a toggle that another server has reversed without this server noticing', concurrent, async (t) => {
+  const env = { REDIS_URL: (await startRedis(t)).url, FEATURES: 'auth,chat' }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const { send } = b.app.cluster
+  const unnoticed = async (path: string) => {
+    b.app.cluster.send = async () => false
+    t.equal((await post(b, path)).status, 200)
+    b.app.cluster.send = send
+  }
+  await unnoticed('chat/disable')
+  t.equal((await post(a, 'chat/enable')).status, 200)
+  await until(() => infoOf(b, 'chat')?.state === 'enabled')
+  t.equal((await post(a, 'chat/disable')).status, 200)
+  await until(() => infoOf(b, 'chat')?.state === 'disabled')
+  await unnoticed('chat/enable')
+  t.equal((await post(a, 'chat/disable')).status, 200)
+  await until(() => infoOf(b, 'chat')?.state === 'disabled')
+  for (const server of [a, b]) t.equal(infoOf(server, 'chat')?.state, 'disabled')
+})
+
+t.test('a rescan that cannot be written changes nothing', async (t) => {
+  const folder = featureFolder(t)
+  const server = await build(t, { env: { FEATURES: 'auth,more', FEATURES_PATH: folder.path } })
+  folder.write('more', { 'index.ts': saying('more', 'x') })
+  const values = server.app.kv.namespace('features')
+  const { compareAndSet } = values
+  values.compareAndSet = async () => { throw new Error('away for a moment') }
+  t.match(await post(server, 'rescan'), { status: 503 })
+  t.equal(infoOf(server, 'more'), undefined)
+  values.compareAndSet = compareAndSet
+  t.match(await post(server, 'rescan'), { status: 200, body: { added: ['more'] } })
 })

@@ -1,3 +1,4 @@
+import { renameSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { build, onBothStores, onEveryStore } from '../../support/build.ts'
@@ -188,4 +189,47 @@ t.test('FEATURES_WATCH reloads saved files', async (t) => {
   t.equal((await post(server, 'says/disable')).status, 200)
   folder.write('says', { 'index.ts': saying('says', 'four') })
   await until(() => logged('the files of a disabled feature changed; the server loads them when an admin enables the feature', 'says') !== undefined)
+})
+
+t.test('a dependent starts once its dependency is repaired, and is not imported before', async (t) => {
+  const folder = featureFolder(t)
+  const shared = Object.assign(globalThis as unknown as { flyliveTops: number }, { flyliveTops: 0 })
+  folder.write('base', { 'index.ts': "throw new Error('broken')" })
+  folder.write('middle', { 'index.ts': saying('middle', 'x', { dependencies: ['base'] }) })
+  folder.write('top', { 'index.ts': `globalThis.flyliveTops++\n${saying('top', 'x', { dependencies: ['middle'] })}` })
+  const env = { FEATURES: 'auth,chat,base,middle,top', FEATURES_PATH: folder.path }
+  const server = await build(t, { env })
+  t.match(await infoOf(server, 'top'), { state: 'failed', error: /requires middle/ })
+  for (let i = 0; i < 2; i++) await post(server, 'chat/reload')
+  t.equal((await post(server, 'base/reload')).status, 422)
+  t.equal(shared.flyliveTops, 1)
+  folder.write('base', { 'index.ts': saying('base', 'x') })
+  t.equal((await post(server, 'base/reload')).status, 200)
+  await until(async () => (await infoOf(server, 'top'))?.state === 'enabled')
+  t.equal(shared.flyliveTops, 2)
+  await server.close()
+
+  folder.write('base', { 'index.ts': "throw new Error('broken again')" })
+  const watching = await build(t, { env: { ...env, FEATURES_WATCH: 'true' } })
+  t.match(await infoOf(watching, 'top'), { state: 'failed', error: /requires middle/ })
+  folder.write('base', { 'index.ts': saying('base', 'x') })
+  await until(async () => (await infoOf(watching, 'top'))?.state === 'enabled')
+})
+
+t.test('FEATURES_WATCH notices an index file with another name, and a feature that replaces another', async (t) => {
+  const [folder, later] = [featureFolder(t), featureFolder(t)]
+  folder.write('says', { 'index.mjs': saying('says', 'one') })
+  const server = await build(t, { env: { FEATURES: 'auth,says', FEATURES_PATH: `${folder.path},${later.path}`, FEATURES_WATCH: 'true' } })
+  const client = await server.connect(1)
+  const says = async (text: string) => {
+    const reply = await client.request('says:say', {})
+    return reply.ok && reply.data.text === text
+  }
+  t.ok(await says('one'))
+  renameSync(join(folder.path, 'says', 'index.mjs'), join(folder.path, 'says', 'index.ts'))
+  folder.write('says', { 'index.ts': saying('says', 'two') })
+  await until(() => says('two'))
+  t.equal((await infoOf(server, 'says'))?.error, null)
+  later.write('says', { 'index.ts': saying('says', 'three') })
+  await until(() => says('three'))
 })
