@@ -153,6 +153,8 @@ export class Connection extends Emitter<ConnectionEvents> {
   #nextId = 0
   #clockOffsetMs = 0
   #successor: Successor | undefined
+  /** Previous connections that are still open, because they are still needed or have pending requests. */
+  readonly #previous = new Set<WebSocket>()
   /** Previous connections that are still needed. */
   readonly #kept = new Set<WebSocket>()
   #moveTimer: ReturnType<typeof setTimeout> | undefined
@@ -512,7 +514,7 @@ export class Connection extends Emitter<ConnectionEvents> {
 
   /** Leaves the room on each previous connection that is still open, then closes that connection. */
   leavePrevious (): void {
-    for (const ws of this.#kept) {
+    for (const ws of this.#previous) {
       if (ws.readyState === WebSocket.OPEN) ws.send(JSON.stringify({ type: 'room:leave', data: {} }))
       this.#kept.delete(ws)
       this.#retire(ws)
@@ -533,10 +535,12 @@ export class Connection extends Emitter<ConnectionEvents> {
   #retire (ws: WebSocket): void {
     const close = () => {
       this.#kept.delete(ws)
+      this.#previous.delete(ws)
       this.#rejectAll({ code: 'CONNECTION_LOST', message: 'Connection lost' }, ws)
       this.#drop(ws)
     }
     if (!this.#kept.has(ws) && ![...this.#pending.values()].some((pending) => pending.ws === ws)) return close()
+    this.#previous.add(ws)
     ws.onmessage = ({ data }) => {
       const frame = JSON.parse(String(data)) as Frame
       if (frame.type === undefined) this.#settle(frame)
@@ -637,7 +641,6 @@ export class Connection extends Emitter<ConnectionEvents> {
     clearTimeout(this.#renewTimer)
     this.#heartbeat.stop()
     this.#cancelMove()
-    for (const ws of this.#kept) this.#drop(ws)
     this.#kept.clear()
     this.#watchPage(false)
     const opening = this.#opening
@@ -655,5 +658,7 @@ export class Connection extends Emitter<ConnectionEvents> {
       clearTimeout(pending.timer)
       pending.reject(new RequestError(error))
     }
+    // The previous connections no longer have pending requests.
+    if (!ws) for (const previous of this.#previous) this.#retire(previous)
   }
 }

@@ -129,6 +129,8 @@ export class RoomClient extends Emitter<RoomEvents> {
   #isStarting = false
   #participants: readonly Participant[] = Object.freeze([])
   #participantsStale = false
+  /** Sends requests on the second connection while the client joins the room there, during a move. */
+  #requestOnSecond: Connection['request'] | undefined
 
   constructor ({ audio = true, ...options }: RoomOptions) {
     super()
@@ -249,6 +251,7 @@ export class RoomClient extends Emitter<RoomEvents> {
     const previousRoomId = this.roomId
     this.#end(new RequestError({ code: 'CLOSED', message: `Replaced by a join to room ${roomId}` }))
     this.connection.leavePrevious()
+    this.#leaveSecond()
     const wanted = { roomId, options, previousRoomId, joined: Promise.withResolvers<JoinReply>() }
     wanted.joined.promise.catch(() => {})
     this.#target = wanted
@@ -271,17 +274,27 @@ export class RoomClient extends Emitter<RoomEvents> {
     this.#end(new RequestError({ code: 'CLOSED', message: 'The room was left' }))
     this.#setState('out')
     this.connection.leavePrevious()
-    await this.#sendLeave()
+    await Promise.all([this.#sendLeave(), this.#leaveSecond()])
   }
 
   /** Leaves the room on the server. */
-  async #sendLeave (): Promise<void> {
+  async #sendLeave (request: Connection['request'] = this.connection.request): Promise<void> {
     try {
-      await this.connection.request('room:leave', {})
+      await request('room:leave', {})
     } catch (error) {
       // If the connection is lost, the user has already left the room.
       if (!isDisconnect(error) && (error as RequestError).code !== 'NOT_IN_ROOM') throw error
     }
+  }
+
+  /**
+   * Leaves the room on the second connection if the client is joining the room there. Otherwise, if the application
+   * closed the client before the join reply arrived, the server would reserve the user's seat, as after a lost
+   * connection. Never rejects.
+   */
+  async #leaveSecond (): Promise<void> {
+    if (!this.#requestOnSecond) return
+    await this.#sendLeave(this.#requestOnSecond).catch(() => { /* The second connection is closed, and the user leaves. */ })
   }
 
   /**
@@ -408,7 +421,8 @@ export class RoomClient extends Emitter<RoomEvents> {
       return
     }
     if (this.#state !== 'in') throw new RequestError({ code: 'NOT_CONNECTED', message: 'The join is still pending' })
-    await request('room:join', { roomId: wanted.roomId, ...wanted.options }, (reply) => {
+    const joining = request('room:join', { roomId: wanted.roomId, ...wanted.options }, (reply) => {
+      this.#requestOnSecond = undefined
       if (this.#target !== wanted) {
         // Without this request, the server would reserve the user's seat, as after a lost connection.
         request('room:leave', {}).catch(() => { /* The client closes the second connection without waiting for the reply. */ })
@@ -419,6 +433,12 @@ export class RoomClient extends Emitter<RoomEvents> {
       this.#renewal.begin()
       this.#entered(reply)
     })
+    this.#requestOnSecond = request
+    try {
+      await joining
+    } finally {
+      if (this.#requestOnSecond === request) this.#requestOnSecond = undefined
+    }
   }
 
   /** Rejoins the current room to get the fields of features that were turned on. */

@@ -32,7 +32,9 @@ export function createDevices ({ clock, kv }: Pick<FeatureInstance, 'clock' | 'k
     list,
     async set (user, deviceId, token) {
       if (token.length > maxTokenLength) return
-      const others = (await list(user)).filter((known) => known.deviceId !== deviceId)
+      // The same push token under another id belongs to the same device: if a radio sends no device id, its id is its
+      // JWT, which changes.
+      const others = (await list(user)).filter((known) => known.deviceId !== deviceId && known.token !== token)
       const devices = token === '' ? others : [...others, { deviceId, token, updatedAt: clock.now() }].slice(-maxDevices)
       if (devices.length === 0) await stored.delete(userKeyOf(user))
       else await stored.set(userKeyOf(user), JSON.stringify(devices), { ttlMs: keptMs })

@@ -18,6 +18,13 @@ import type { Storage } from './storage.ts'
 import type { RecordedFile } from './thread-messages.ts'
 
 declare module 'flylive-audio-server/feature' {
+  interface ClusterRequests {
+    /**
+     * Asks a server whether it still records, finishes or uploads a recording. If so, the server renews its lease. The
+     * lease may have expired while Redis was unavailable.
+     */
+    'recording:renew': { data: { recordingId: string }, reply: boolean }
+  }
   interface FeatureHooks {
     /**
      * Called on the server that finished a recording, when the recording has ended and its files are complete. If a
@@ -68,6 +75,8 @@ export interface FinishingOptions {
 const watchMs = 2000
 /** After this time without uploads, in milliseconds, the server of an unfinished recording counts as dead. */
 const quietMs = 2 * leaseMs
+/** Maximum wait for the reply of a recording's server before another server takes over, in milliseconds. */
+const renewAskMs = 1000
 const watchJob = 'recording-watch'
 
 export const isDiskFull = (error: unknown) => ['ENOSPC', 'EDQUOT'].includes((error as NodeJS.ErrnoException).code ?? '')
@@ -75,7 +84,7 @@ export const isDiskFull = (error: unknown) => ['ENOSPC', 'EDQUOT'].includes((err
 const secondsOf = (files: readonly RecordedFile[]) => files.reduce((sum, { seconds }) => sum + seconds, 0)
 
 export function createFinishing (app: FeatureInstance, { state, index, recorder, storage, steps, failures, continueHere, isUnloading }: FinishingOptions): Finishing {
-  const { clock, drain, hooks, jobs, log, metrics, nodeId } = app
+  const { clock, cluster, drain, hooks, jobs, log, metrics, nodeId } = app
   const ended = metrics.counter('flylive_recordings_total', 'Ended recordings, by reason (stopped: the owner or an admin ended the recording)', ['reason'])
   const bytes = metrics.counter('flylive_recording_bytes_total', 'Total file size of ended recordings, in bytes')
   const continueElsewhere = createContinuation(app, continueHere)
@@ -168,7 +177,7 @@ export function createFinishing (app: FeatureInstance, { state, index, recorder,
       // The next start of this server, or another server, calls the hook.
       if (isUnloading()) throw unavailable('The server is unloading its features')
       await hooks.ask('recording:finished', roomId, done)
-      // Until the manifest contains `endedAt`, a restarted server finishes the recording again.
+      // Until the manifest contains `endedAt` without `unfinished`, a restarted server finishes the recording again.
       await writeManifest(folder, done).catch((err: unknown) => {
         if (!isDiskFull(err)) throw err
         log.warn({ err, recordingId }, 'the disk is too full for the record of an ended recording')
@@ -216,7 +225,9 @@ export function createFinishing (app: FeatureInstance, { state, index, recorder,
     const isLocal = await storage.isLocal(recordingId)
     // Read the record only now that this server holds the lease, because another server may have just finished the
     // recording.
-    const found = await index.get(recordingId) ?? (isLocal ? await readManifest(folder) : undefined)
+    const [stored, manifest] = [await index.get(recordingId), isLocal ? await readManifest(folder) : undefined]
+    // If the server failed to store the end of the recording, only the manifest contains the end.
+    const found = stored?.endedAt === undefined && manifest?.endedAt !== undefined ? manifest : stored ?? manifest
     if (!found || (!isLocal && isComplete(found))) return
     const { endedAt, unfinished: isUnfinished, ...record } = found
     // The server may have died after it had stored the end of the recording. The end then stays the same. Otherwise, the
@@ -226,8 +237,8 @@ export function createFinishing (app: FeatureInstance, { state, index, recorder,
     // Hand over first, so that another server records the room soon: the download may take a long time.
     if (endedAt === undefined) await handOver(record, reason)
     if (isLocal || await storage.downloadParts(recordingId)) {
-      const manifest = await readManifest(folder)
-      return await finish({ ...record, ...end, files: manifest && manifest.files.length > record.files.length ? manifest.files : record.files }, reason)
+      const local = await readManifest(folder)
+      return await finish({ ...record, ...end, files: local && local.files.length > record.files.length ? local.files : record.files }, reason)
     }
     // The files are on the dead server's disk. That server completes and uploads the files after its restart.
     if (endedAt !== undefined && isUnfinished === undefined) return
@@ -237,18 +248,30 @@ export function createFinishing (app: FeatureInstance, { state, index, recorder,
     await index.put(done)
   }
 
+  cluster.answer('recording:renew', async ({ recordingId }) => {
+    const isHere = recorder.get(recordingId) !== undefined || steps.isUnfinished(recordingId) || steps.isRunning(recordingId)
+    return isHere && await steps.renew(recordingId)
+  })
+
+  /** Whether the recording's server, which has no lease, still works on the recording. */
+  async function isAlive ({ recordingId, nodeId: server }: RecordingRecord): Promise<boolean> {
+    return server !== nodeId && await cluster.ask(server, 'recording:renew', { recordingId }, renewAskMs).catch(() => false)
+  }
+
   jobs.on(watchJob, async (recordingId) => {
     const record = await index.get(recordingId)
     if (!record || isComplete(record)) return
     if (await steps.holderOf(recordingId) === undefined && !steps.isRunning(recordingId)) {
       // If the recording has ended and the bucket has no parts, only the dead server can upload the files.
       if (record.endedAt !== undefined && record.unfinished === undefined && !await storage.hasParts(recordingId)) return
-      // The job does not wait, because a download may take longer than a job may run. If the download fails, the lease
-      // expires, and the job tries again on any server.
-      takeOver(recordingId).catch((err: unknown) => {
-        failures.inc()
-        log.warn({ err, recordingId }, 'failed to take over a recording, will retry')
-      })
+      if (!await isAlive(record)) {
+        // The job does not wait, because a download may take longer than a job may run. If the download fails, the lease
+        // expires, and the job tries again on any server.
+        takeOver(recordingId).catch((err: unknown) => {
+          failures.inc()
+          log.warn({ err, recordingId }, 'failed to take over a recording, will retry')
+        })
+      }
     }
     await jobs.schedule(watchJob, recordingId, clock.now() + watchMs)
   })
@@ -283,7 +306,7 @@ export function createFinishing (app: FeatureInstance, { state, index, recorder,
   /** Finishes a recording that an earlier process left on this server's disk, or adds the recording to the index. */
   async function restore (recordingId: string): Promise<void> {
     const manifest = await readManifest(storage.folderOf(recordingId))
-    if (manifest?.endedAt === undefined) return await takeOver(recordingId)
+    if (manifest?.endedAt === undefined || manifest.unfinished !== undefined) return await takeOver(recordingId)
     const { roomId, reason } = manifest
     const record = await index.get(recordingId)
     const isInBucket = storage.hasBucket && record?.stored === 'bucket'
@@ -315,7 +338,11 @@ export function createFinishing (app: FeatureInstance, { state, index, recorder,
   return {
     async ended ({ id, record, files, endedAt = clock.now(), reason, uploading }) {
       await steps.retry(id, async () => {
-        const done = await finish({ ...record, files, endedAt }, reason)
+        const last: RecordingRecord = { ...record, files, endedAt, ...(reason === undefined ? {} : { reason }) }
+        // If the next steps fail before the end is stored, a new generation of the feature or a restarted server reads the
+        // end from the manifest.
+        await writeManifest(storage.folderOf(id), { ...last, unfinished: true }).catch((err: unknown) => log.debug({ err, recordingId: id }, 'failed to write the end of a recording to its record'))
+        const done = await finish(last, reason)
         if (!done) return
         steps.retry(id, async () => {
           await uploading

@@ -8,7 +8,7 @@ import type { Predecessor } from './continuation.ts'
 import { NotRecording, RecordingActive, RecordingLimit, StorageFull } from './errors.ts'
 import { createFinishing, isDiskFull } from './finishing.ts'
 import type { Recorder, Recording } from './recorder.ts'
-import { createRecordIndex, writeManifest } from './records.ts'
+import { createRecordIndex, idPattern, writeManifest } from './records.ts'
 import type { RecordIndex, RecordingRecord } from './records.ts'
 import { recordingState, startedEvent, stoppedEvent } from './room-state.ts'
 import type { State } from './room-state.ts'
@@ -55,7 +55,7 @@ const stopMs = 4000
 
 /** @param running the running steps of the recordings on this server, by recording id; see `StepsOptions` in steps.ts */
 export function createRecordings (app: FeatureInstance, settings: z.output<typeof config>, recorder: Recorder, running: Map<string, Promise<void>>, storage: Storage): Recordings {
-  const { clock, drain, hooks, log, metrics, nodeId, rooms, sfu } = app
+  const { clock, cluster, drain, hooks, log, metrics, nodeId, rooms, sfu } = app
   const state = rooms.roomState.define('recording', recordingState, { durable: true })
   const index = createRecordIndex(app)
   const active = metrics.gauge('flylive_recordings_active', 'Running recordings on this server')
@@ -99,11 +99,20 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   }
 
   async function remove (record: RecordingRecord): Promise<void> {
-    await steps.cancel(record.recordingId)
-    await storage.delete(record)
-    await index.delete(record.recordingId)
+    const { recordingId } = record
+    await steps.cancel(recordingId)
+    await storage.delete(record, await steps.holderOf(recordingId))
+    await index.delete(recordingId)
     count()
   }
+
+  cluster.answer('recording:delete', async ({ recordingId }) => {
+    if (!idPattern.test(recordingId)) return true as const
+    await steps.cancel(recordingId)
+    await storage.deleteHere(recordingId)
+    count()
+    return true as const
+  })
 
   function uploadParts (recording: Recording): void {
     if (!storage.hasBucket || recording.uploading) return

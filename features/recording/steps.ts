@@ -147,9 +147,13 @@ export function createSteps ({ kv, log, nodeId }: FeatureInstance, { running, fa
       return unfinished.size
     },
     async cancel (recordingId) {
-      unfinished.delete(recordingId)
-      await inFlight.get(recordingId)
-      await running.get(recordingId)
+      do {
+        unfinished.delete(recordingId)
+        await inFlight.get(recordingId)
+        await running.get(recordingId)
+        // The end of a step may start the next step.
+        await setImmediate()
+      } while (unfinished.has(recordingId) || running.has(recordingId))
     }
   }
 }

@@ -18,7 +18,10 @@ declare module 'flylive-audio-server/feature' {
      * null if the file does not exist.
      */
     'recording:read': { data: { recordingId: string, name: string, first: number, last: number }, reply: { data: string | null } }
-    /** Deletes a recording from the disk of the server that receives the request. */
+    /**
+     * Stops the steps of a recording on the server that receives the request, and deletes the recording from that
+     * server's disk.
+     */
     'recording:delete': { data: { recordingId: string }, reply: true }
   }
 }
@@ -82,12 +85,15 @@ export interface Storage {
    * @returns the record that was uploaded with the files, if there is one
    */
   bucketRecord (recordingId: string, isFinished: boolean): Promise<RecordingRecord | undefined>
+  /** Deletes a recording's files from this server's disk. Idempotent. */
+  deleteHere (recordingId: string): Promise<void>
   /**
    * Deletes a recording's files. Idempotent.
    *
-   * @throws UNAVAILABLE if the server that stores the files cannot be reached
+   * @param holder the id of the server that is finishing or uploading the recording; undefined if there is none
+   * @throws UNAVAILABLE if the server that stores the files, or `holder`, cannot be reached
    */
-  delete (record: RecordingRecord): Promise<void>
+  delete (record: RecordingRecord, holder: string | undefined): Promise<void>
 }
 
 const isMissing = (error: unknown) => ['ENOENT', 'ENOTDIR'].includes((error as NodeJS.ErrnoException).code ?? '')
@@ -145,10 +151,6 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
     // outside the recording's folder.
     const stream = idPattern.test(recordingId) && !name.includes('/') ? await readHere(recordingId, name, { first, last }) : undefined
     return { data: stream ? Buffer.concat(await stream.toArray() as Buffer[]).toString('base64') : null }
-  })
-  cluster.answer('recording:delete', async ({ recordingId }) => {
-    if (idPattern.test(recordingId)) await deleteHere(recordingId)
-    return true as const
   })
 
   return {
@@ -254,13 +256,16 @@ export function createStorage ({ cluster, config, nodeId }: Pick<FeatureInstance
       const stream = await bucket?.get(isFinished ? `${prefixOf(recordingId)}/${manifestName}` : `${partsOf(recordingId)}/${manifestName}/${offset(0)}`)
       return stream && parseRecord(await text(stream))
     },
-    async delete (record) {
-      const { recordingId, stored, nodeId: other } = record
+    deleteHere,
+    async delete (record, holder) {
+      const { recordingId, stored, nodeId: owner } = record
+      const others = new Set([holder, stored === 'server' && !await isLocal(recordingId) ? owner : undefined])
+      // The other servers come first, because a server that is uploading the recording would store it in the bucket again.
+      for (const other of others) if (other !== undefined && other !== nodeId) await cluster.ask(other, 'recording:delete', { recordingId }, askMs)
       if (bucket) {
         for (const { key } of await bucket.list(prefixOf(recordingId))) await bucket.delete(key)
         await deleteParts(recordingId)
       }
-      if (stored === 'server' && other !== nodeId && !await isLocal(recordingId)) await cluster.ask(other, 'recording:delete', { recordingId }, askMs)
       await deleteHere(recordingId)
     }
   }

@@ -233,11 +233,19 @@ t.test('shows chat messages', async (t) => {
   await ada.getByLabel('Message').fill('   ')
   await button(ada, 'Send').click()
   await ada.getByLabel('Message').fill('Welcome, Bob 👋')
-  await ada.getByLabel('Message').press('Enter')
+  // The second press comes before the reply to the first one.
+  await ada.getByLabel('Message').evaluate(({ form }: HTMLInputElement) => {
+    form?.requestSubmit()
+    form?.requestSubmit()
+  })
   await button(bob, /1 new/).click()
   await bob.getByRole('log').getByText('Welcome, Bob 👋').waitFor()
   await button(bob, /new$/).waitFor({ state: 'detached' })
   t.pass('the message counts as read')
+  await ada.getByLabel('Message').fill('Shall we begin?')
+  await ada.getByLabel('Message').press('Enter')
+  await bob.getByRole('log').getByText('Shall we begin?').waitFor()
+  t.equal(await bob.getByRole('log').getByText('Welcome, Bob 👋').count(), 1)
 })
 
 t.test('animates and counts gifts', async (t) => {
@@ -280,7 +288,25 @@ t.test('leaving returns to the lobby and releases the seat immediately', async (
     const host = await server.connect(2000 + i)
     await host.ok('room:join', { roomId: `hall-${i}`, title })
   }))
+  // The user presses the button again while the page waits for the server.
+  await bob.evaluate(() => {
+    const { send } = WebSocket.prototype
+    WebSocket.prototype.send = function (data) {
+      if (String(data).includes('room:leave')) Object.assign(window, { sendLeave: () => send.call(this, data) })
+      else send.call(this, data)
+    }
+  })
   await button(bob, 'Leave').click()
+  await bob.waitForFunction(() => 'sendLeave' in window)
+  const stepsBack = await button(bob, 'Leave').evaluate((leave: HTMLElement) => {
+    let count = 0
+    history.back = () => { count++ }
+    leave.click()
+    Reflect.deleteProperty(history, 'back')
+    return count
+  })
+  t.equal(stepsBack, 0, 'the second press does not leave the page')
+  await bob.evaluate(() => (window as unknown as { sendLeave (): void }).sendLeave())
   await button(bob, 'Join').waitFor()
   await seatOn(ada, 'Take seat 5').waitFor()
   t.equal(new URL(bob.url()).hash, '')

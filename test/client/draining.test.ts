@@ -3,6 +3,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { RequestError, RoomClient } from '../../client/index.ts'
 import { build, tokenFor } from '../support/build.ts'
+import type { TestServer } from '../support/build.ts'
 import { redisDatabase } from '../support/redis.ts'
 import { until } from '../support/retry.ts'
 import { createTone } from '../support/wrtc.ts'
@@ -234,6 +235,83 @@ t.test('leave() during the move clears the seat', async (t) => {
   a.app.drain.begin(0.2)
   t.match(await witness.event('seat:cleared'), { userId: 1, reason: 'left' })
   t.equal(room.state, 'out')
+})
+
+/** Makes a server hold the next joins of user 1, until `goes` is resolved. `asked` resolves when a join is held. */
+function holdJoins (server: TestServer) {
+  const [asked, goes] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  server.app.hooks.on('room:join', async (_room, { userKey }) => {
+    if (userKey !== '1') return {}
+    asked.resolve()
+    await goes.promise
+    return {}
+  })
+  return { asked: asked.promise, go: goes.resolve }
+}
+
+t.test('leave() and then close() clear the seat while the second server is still handling the join', async (t) => {
+  const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,seats' }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const { relay, room } = await enterThroughRelay(t, a.url)
+  await room.seats.takeFree()
+  const witness = await b.connect(2)
+  await witness.ok('room:join', { roomId: 'r1' })
+  const { asked, go } = holdJoins(b)
+  const { handover } = room.connection
+  const leaving = Promise.withResolvers<void>()
+  room.connection.handover = async ({ request, adopt }) => {
+    const observed: typeof request = (type, data, apply) => {
+      if (type === 'room:leave') leaving.resolve()
+      return request(type, data, apply)
+    }
+    await handover?.({ request: observed, adopt })
+  }
+  await relay.mend(b.url)
+  a.app.drain.begin(0.2)
+  await asked
+  const closed = room.leave().then(() => room.close())
+  await Promise.race([leaving.promise, closed])
+  go()
+  await closed
+  t.match(await witness.event('seat:cleared'), { userId: 1, reason: 'left' })
+})
+
+t.test('after a move, close() closes a previous connection that has a pending request', async (t) => {
+  const env = { REDIS_URL: await redisDatabase() }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const { relay, room } = await enterThroughRelay(t, a.url)
+  const { asked, go } = holdJoins(a)
+  t.teardown(go)
+  const rejected = t.rejects(room.connection.request('room:join', { roomId: 'r1' }), { code: 'CLOSED' })
+  await asked
+  const moved = new Promise((resolve) => room.on('entered', resolve))
+  await relay.mend(b.url)
+  a.app.drain.begin(0.2)
+  await moved
+  t.equal([...a.app.sockets.ofUser('1')].length, 1, 'the request is pending')
+  room.close()
+  await rejected
+  await until(() => [a, b].every(({ app }) => [...app.sockets.ofUser('1')].length === 0))
+})
+
+t.test('after a move, leave() clears the seat while a request on the previous connection is pending', async (t) => {
+  const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,seats' }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const { relay, room } = await enterThroughRelay(t, a.url)
+  await room.seats.takeFree()
+  const witness = await b.connect(2)
+  await witness.ok('room:join', { roomId: 'r1' })
+  const { asked, go } = holdJoins(a)
+  const joined = room.connection.request('room:join', { roomId: 'r1' })
+  await asked
+  const moved = new Promise((resolve) => room.on('entered', resolve))
+  await relay.mend(b.url)
+  a.app.drain.begin(0.2)
+  await moved
+  await room.leave()
+  go()
+  await joined
+  t.match(await witness.event('seat:cleared'), { userId: 1, reason: 'left' })
 })
 
 t.test('a cancelled move does not affect the audio', async (t) => {

@@ -267,6 +267,18 @@ t.test('follows membership updates from the backend, and lets users join channel
   await renewed.next(27, ([,,, to]) => to === 7)
 })
 
+t.test('a radio whose device id is its token is listed only once after its token changes', async (t) => {
+  const server = await build(t, { env })
+  const [older, newer] = [radioToken(1), radioToken(1, { channelIds: [5] })]
+  for (const token of [older, newer]) {
+    const radio = await connectRadio(t, server.url, 1, { token })
+    radio.send(0, 4, 1, 0, 'push-token')
+    await radio.flush()
+  }
+  const { body } = await server.admin('GET', '/admin/push-to-talk/users/1/devices')
+  t.strictSame((body as { devices: { deviceId: string }[] }).devices.map(({ deviceId }) => deviceId), [newer])
+})
+
 t.test('stores push tokens, and stores talks if PTT_RECORD is set', async (t) => {
   const server = await build(t, { env: { ...env, PTT_RECORD: 'true' } })
   const ada = await connectRadio(t, server.url, 1, { ...inFive, deviceId: 'phone' })

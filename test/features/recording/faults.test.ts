@@ -1,4 +1,4 @@
-import { readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, rmdirSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { adminKey, build } from '../../support/build.ts'
@@ -120,6 +120,29 @@ export default defineFeature(async (app) => {
   t.equal(first?.reason, undefined, 'a host stopped the recording')
   t.match(second, { recordingId, endedAt: first?.endedAt, reason: undefined })
   t.match(await detailOf(after.url, String(recordingId)), { endedAt: first?.endedAt, files: [{ kind: 'mix' }] })
+})
+
+t.test('a reload before the files of an ended recording are complete does not change its end', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,media,recording' } })
+  const owner = await server.connect(1)
+  await owner.ok('room:join', { roomId: 'r1' })
+  const id = String((await owner.ok('recording:start'))['recordingId'])
+  await until(async () => (await detailOf(server.url, id)).seconds > 0)
+  // The server cannot complete a file that is a folder.
+  const obstacle = join(server.app.config.DATA_DIR, 'recordings', id, 'voice-1.mp4')
+  mkdirSync(obstacle)
+  await owner.ok('recording:stop')
+  const failures = /^flylive_recording_upload_failures_total [1-9]/m
+  await until(async () => failures.test(await (await fetch(`${server.url}/metrics`)).text()))
+  const stopped = Date.now()
+  t.equal((await server.admin('POST', '/admin/features/recording/reload')).status, 200)
+  rmdirSync(obstacle)
+  const detail = await until(async () => {
+    const current = await detailOf(server.url, id)
+    return current.endedAt !== null && current
+  })
+  t.match(detail, { reason: undefined, files: [{ kind: 'mix' }] })
+  t.ok(Number(detail.endedAt) <= stopped)
 })
 
 t.test('a completely full disk ends a recording, and the members are notified', async (t) => {

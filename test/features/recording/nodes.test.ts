@@ -58,6 +58,41 @@ t.test('a server serves the recordings of other servers', async (t) => {
   t.equal((await get(second.url, `${id}/nothing.mp4`)).status, 404)
 })
 
+/** Starts a recording of a room on the first server; both servers have a member of the room. */
+const record = async (roomId: string, userId: number) => {
+  const [host, other] = [await first.connect(userId), await second.connect(userId + 1)]
+  await host.ok('room:join', { roomId })
+  await other.ok('room:join', { roomId })
+  const recordingId = String((await host.ok('recording:start'))['recordingId'])
+  await until(async () => (await detail(recordingId, first)).seconds > 0)
+  return { host, other, recordingId }
+}
+
+t.test('no server takes over a recording whose server has lost its lease but still runs', async (t) => {
+  const { host, recordingId } = await record('r2', 11)
+  const { bus, kv, jobs } = second.app
+  const { publish } = bus
+  let asked = false
+  Object.assign(bus, {
+    publish: async (...message: Parameters<typeof publish>) => {
+      if (message[1].includes('recording:renew')) asked = true
+      return await publish(...message)
+    }
+  })
+  t.teardown(() => Object.assign(bus, { publish }))
+  const leases = kv.namespace('recording-leases')
+  // As after an outage of Redis, the lease is missing when the second server checks it.
+  await until(async () => {
+    await leases.delete(recordingId)
+    await jobs.schedule('recording-watch', recordingId, 0)
+    return asked || host.events.some(({ type }) => type === 'recording:stopped')
+  })
+  await until(async () => await leases.get(recordingId) === first.app.nodeId)
+  t.match(await detail(recordingId, first), { endedAt: null })
+  t.match(await host.ok('room:join', { roomId: 'r2' }), { recording: { recordingId } })
+  await host.ok('recording:stop')
+})
+
 t.test("if the recording server stops, another server continues, and the stopped server's files are unavailable", async (t) => {
   second.app.drain.begin(0)
   await second.close()

@@ -56,6 +56,16 @@ t.test('adds each message once and drops the oldest messages', async (t) => {
   t.equal(talk.unread.value, 0)
 })
 
+t.test('removes the messages that were deleted while the client was disconnected', async (t) => {
+  const talk = createTalk()
+  for (let n = 1; n <= 5; n++) talk.message(message(n))
+  talk.event('Recording started')
+  talk.removeDeleted([])
+  t.equal(talk.lines.length, 6, 'without a history, it is unknown which messages were deleted')
+  talk.removeDeleted([message(2), message(4), message(6)])
+  t.same(talk.lines.map(({ key }) => key), ['m1', 'm2', 'm4', 'event 1'], 'older messages are not in the history')
+})
+
 t.test('limits a flood of reactions and gifts', async (t) => {
   mock.timers.enable({ apis: ['setTimeout'] })
   t.teardown(() => mock.timers.reset())

@@ -75,6 +75,8 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
   let sitting = false
   let naming = false
   let hidden = false
+  /** True from the loss of the connection until the client has joined the room again. */
+  let wasAway = false
   const say = (text: string) => { notice.value = text }
   const voice = createVoice(room, choice, say)
   const music = createMusic(room, say)
@@ -136,10 +138,13 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
   room.on('state', (state, why) => {
     if (state === 'out' && !hidden) left(why)
     if (state === 'rejoining') reconnects.value++
+    if (state !== 'in') wasAway = true
   })
   room.on('entered', ({ chatHistory = [], giftTotals = [], reactions }) => {
     totals.of = new Map(giftTotals.map(({ recipientId, quantity }) => [String(recipientId), quantity]))
     totals.all = giftTotals.reduce((sum, { quantity }) => sum + quantity, 0)
+    if (wasAway) talk.removeDeleted(chatHistory)
+    wasAway = false
     chatHistory.forEach(talk.message)
     emojis.value = reactions?.emojis ?? []
     // The client has moved to another server, so the drain notice is obsolete.

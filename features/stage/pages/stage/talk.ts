@@ -18,6 +18,13 @@ export interface Talk {
   event (text: string): void
   /** Removes a message. */
   remove (id: string): void
+  /**
+   * Removes the messages that were deleted while the client was disconnected. Must be called before the messages of the
+   * history are added.
+   *
+   * @param history the newest messages of the room, oldest first
+   */
+  removeDeleted (history: readonly ChatMessage[]): void
   /** Marks all lines as read. */
   read (): void
 }
@@ -40,6 +47,11 @@ export function createTalk (): Talk {
     for (const { key } of lines.splice(0, lines.length - mostLines)) known.delete(key)
   }
 
+  function remove (id: string): void {
+    const index = lines.findIndex(({ key }) => key === id)
+    if (index !== -1) lines.splice(index, 1)
+  }
+
   return {
     lines,
     unread: computed(() => count.value - seen.value),
@@ -49,9 +61,13 @@ export function createTalk (): Talk {
     event (text) {
       add({ kind: 'event', key: `event ${++events}`, text })
     },
-    remove (id) {
-      const index = lines.findIndex(({ key }) => key === id)
-      if (index !== -1) lines.splice(index, 1)
+    remove,
+    removeDeleted (history) {
+      const oldest = lines.findIndex(({ key }) => key === history[0]?.id)
+      // The history does not contain the lines before its oldest message, so it is unknown whether they were deleted.
+      if (oldest === -1) return
+      const kept = new Set(history.map(({ id }) => id))
+      for (const { kind, key } of lines.slice(oldest)) if (kind === 'message' && !kept.has(key)) remove(key)
     },
     read () {
       seen.value = count.value
