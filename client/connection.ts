@@ -158,6 +158,8 @@ export class Connection extends Emitter<ConnectionEvents> {
   /** Previous connections that are still needed. */
   readonly #kept = new Set<WebSocket>()
   #moveTimer: ReturnType<typeof setTimeout> | undefined
+  /** The connection that the client is moving away from. */
+  #movingFrom: WebSocket | undefined
   /**
    * URL of another server, received from a server that is full or shutting down. The client uses this URL until a
    * connection to it fails.
@@ -450,8 +452,10 @@ export class Connection extends Emitter<ConnectionEvents> {
 
   /** Opens a second connection, to another server, at a random time before the deadline. */
   #moveSoon ({ deadline, url }: EventData<'server:draining'>): void {
-    clearTimeout(this.#moveTimer)
     const from = this.#ws
+    // The server has announced the drain again. If the running move fails, it is repeated anyway.
+    if (from && from === this.#movingFrom) return
+    clearTimeout(this.#moveTimer)
     const backoff = createBackoff(this.#options.backoff)
     let failures = 0
     const attempt = async () => {
@@ -459,7 +463,9 @@ export class Connection extends Emitter<ConnectionEvents> {
       if (!from || from !== this.#ws) return
       // If the connection to the named server fails, let the load balancer choose a server.
       const to = failures++ === 0 && url !== undefined ? url : this.#options.url
+      this.#movingFrom = from
       await this.#move(from, to).catch(() => { this.#moveTimer = setTimeout(attempt, backoff.next()) })
+      if (this.#movingFrom === from) this.#movingFrom = undefined
     }
     const leftMs = deadline - Date.now() - this.#clockOffsetMs
     if (this.handover) this.#moveTimer = setTimeout(attempt, Math.random() * Math.min(Math.max(leftMs / 2, 0), longestSpreadMs))

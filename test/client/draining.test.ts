@@ -1,4 +1,4 @@
-import { setImmediate } from 'node:timers/promises'
+import { setImmediate, setTimeout } from 'node:timers/promises'
 import t from 'tap'
 import type { Test } from 'tap'
 import { RequestError, RoomClient } from '../../client/index.ts'
@@ -235,6 +235,40 @@ t.test('leave() during the move clears the seat', async (t) => {
   a.app.drain.begin(0.2)
   t.match(await witness.event('seat:cleared'), { userId: 1, reason: 'left' })
   t.equal(room.state, 'out')
+})
+
+t.test('moves only once if the server announces its drain again during the move', async (t) => {
+  const env = { REDIS_URL: await redisDatabase() }
+  const [a, b] = [await build(t, { env }), await build(t, { env })]
+  const relay = await createRelay(t, a.url)
+  const held = Promise.withResolvers<void>()
+  let asked = 0
+  const token = async () => {
+    if (++asked > 1) await held.promise
+    return tokenFor(1)
+  }
+  const room = new RoomClient({ url: relay.url, token, audio: false, backoff })
+  t.teardown(() => room.close())
+  await room.join('r1')
+  await relay.mend(b.url)
+  let announced = 0
+  room.connection.on('server:draining', () => { announced++ })
+  // The client begins its move after a random time.
+  const { random } = Math
+  t.teardown(() => { Math.random = random })
+  Math.random = () => 0
+  a.app.drain.begin(30)
+  await until(() => asked === 2)
+  a.app.drain.cancel()
+  const drained = a.app.drain.begin(30)
+  await until(() => announced === 2)
+  // A second move would begin before this timer.
+  await setTimeout(1)
+  held.resolve()
+  t.equal(await drained, 'empty')
+  t.equal(asked, 2)
+  t.match([...b.app.sockets.ofUser('1')], [{ roomId: 'r1' }])
+  t.equal(room.state, 'in')
 })
 
 /** Makes a server hold the next joins of user 1, until `goes` is resolved. `asked` resolves when a join is held. */
