@@ -54,7 +54,11 @@ export default fp(async function http (app) {
       // Allow pages from any origin to read why the server rejected a connection: the reason may be the page's origin
       // or a wrong path.
       const isExplanation = pathOf(request.raw.url ?? '/').endsWith(webSocketUrl)
-      callback(null, isExplanation ? { origin: '*', methods: ['POST'] } : { origin, methods: ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'] })
+      callback(null, {
+        ...(isExplanation ? { origin: '*', methods: ['POST'] } : { origin, methods: ['GET', 'POST', 'PUT', 'PATCH', 'DELETE'] }),
+        // Answer OPTIONS requests that are not CORS preflights, too. WHIP clients send such requests.
+        strictPreflight: false
+      })
     }
   })
   await app.register(rateLimit, { global: false })

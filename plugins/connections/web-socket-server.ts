@@ -64,11 +64,13 @@ export async function registerWebSocketServer (app: FastifyInstance, closeAll: (
 function endFailedUpgrades ({ log, websocketServer }: FastifyInstance): void {
   const open = websocketServer.handleUpgrade.bind(websocketServer)
   websocketServer.handleUpgrade = (request, socket, head, opened) => {
+    // Earlier responses may have been sent on the same socket.
+    const bytesBefore = (socket as Socket).bytesWritten
     try {
       open(request, socket, head, opened)
     } catch (err) {
       log.error({ err }, 'failed to open a WebSocket')
-      if ((socket as Socket).bytesWritten > 0) socket.destroy()
+      if ((socket as Socket).bytesWritten > bytesBefore) socket.destroy()
       else rejectUpgrade(socket, err)
     }
   }

@@ -162,6 +162,8 @@ t.test('accepts configured origins, continues across a reload and stops with the
   const origin = 'https://app.example.com'
   const server = await build(t, { env: { ...env, CORS_ORIGINS: origin } })
   const call = caller(server)
+  const { status } = await call('/whip/r1', { method: 'OPTIONS' })
+  t.equal(status, 204, 'an OPTIONS request that is not a preflight')
   const preflight = await call('/whip/r1', { method: 'OPTIONS', headers: { origin, 'access-control-request-method': 'POST', 'access-control-request-headers': 'authorization,content-type' } })
   t.equal(preflight.headers.get('access-control-allow-origin'), origin)
   t.match(preflight.headers.get('access-control-allow-methods'), /PATCH, DELETE/)
