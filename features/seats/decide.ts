@@ -149,10 +149,11 @@ export function decide (state: SeatState, command: Command, actor: Actor | undef
   }
   /** @returns true if the user had a seat request */
   function removeRequest (userId: UserId): boolean {
-    const remaining = next.requests.filter((request) => !isSameUser(request.userId, userId))
-    if (remaining.length === next.requests.length) return false
-    next.requests = remaining
-    emitHand(userId, false)
+    const removed = next.requests.find((request) => isSameUser(request.userId, userId))
+    if (!removed) return false
+    next.requests = next.requests.filter((request) => request !== removed)
+    // In the command, the id may have a different type (number or string) than in the user's token.
+    emitHand(removed.userId, false)
     return true
   }
   function mute (seats: readonly Seat[]): void {

@@ -11,6 +11,9 @@ const channelPrefix = (db: number) => `msab:${db}:`
 /** How long a connection check waits for Redis to echo its message, in milliseconds. */
 const checkTimeoutMs = 2000
 
+/** Delay before a failed renewal of the subscriptions is repeated, in milliseconds. */
+const renewalRetryMs = 1000
+
 // This server keeps each published message until Redis echoes it, so that the message is delivered exactly once here,
 // even if the connection breaks. If the server keeps more messages than this number, it considers the connection
 // broken.
@@ -87,13 +90,20 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
     if (node === nodeId && !inFlight.returned(sequence)) return
     subscribers.emit(name, message)
   })
-  subscriber.on('ready', () => {
+  function renewSubscriptions (): void {
     subscriber.subscribe(...subscribers.eventNames() as string[]).then(() => {
       if (wasReady) healed.forEach((fn) => fn())
       wasReady = true
       subscribed.resolve()
-    }, (err: unknown) => log.warn({ err }, 'failed to renew the redis subscriptions'))
-  })
+    }, (err: unknown) => {
+      log.warn({ err }, 'failed to renew the redis subscriptions, will retry')
+      setTimeout(() => {
+        // Without a connection, the next connection renews the subscriptions.
+        if (subscriber.status === 'ready') renewSubscriptions()
+      }, renewalRetryMs).unref()
+    })
+  }
+  subscriber.on('ready', renewSubscriptions)
   // Redis will not echo the messages that were in flight on this connection, so deliver these messages on this server.
   subscriber.on('close', () => inFlight.deliverAllHere())
   subscribers.on(checkChannel, (message) => checks.get(message)?.())

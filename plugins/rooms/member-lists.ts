@@ -4,6 +4,7 @@ import { createEvent } from '../connections/face.ts'
 import type { OutgoingEvent } from '../connections/face.ts'
 import { userKeyOf } from '../connections/session.ts'
 import type { Profile, UserId } from '../connections/session.ts'
+import type { Announcements } from './announcements.ts'
 import type { events } from './messages.ts'
 import { deliver, noKnownUsers } from './node-rooms.ts'
 import type { LocalRoom } from './node-rooms.ts'
@@ -30,11 +31,12 @@ export interface MemberLists {
   checkLater (room: LocalRoom): void
   /**
    * Compares the rooms whose check is due with the store, in one round trip per room, and sends the missed events to the
-   * members on this server.
+   * members on this server. Also announces again that users are in the room who have a session on this server, although
+   * an event has announced that they left.
    *
    * @throws UNAVAILABLE, in which case the next call continues
    */
-  check (): Promise<void>
+  check (announcements: Pick<Announcements, 'stayed'>): Promise<void>
 }
 
 /** Maximum number of users to remember per room. A script can read this number of users from Redis at once. */
@@ -51,6 +53,11 @@ export function createMemberLists ({ config, messages, store, timings }: Pick<Fa
   const dueAt = new Map<LocalRoom, number>()
   // The room that is being compared with the store, and the users about whom events have arrived since then.
   let comparing: { room: LocalRoom, changed: Set<string> } | undefined
+  // The users with a session on this server whose leave has been announced, by user key. A user who moves from a slow
+  // server to this server can be announced as joined here before the slow server announces that the user left.
+  const doubtful = new Map<LocalRoom, Set<string>>()
+
+  const isMember = ({ members }: LocalRoom, userKey: string) => members.values().some((session) => session.userKey === userKey)
 
   function forget (room: LocalRoom): void {
     room.known = noKnownUsers()
@@ -66,7 +73,23 @@ export function createMemberLists ({ config, messages, store, timings }: Pick<Fa
   function remove (room: LocalRoom, userId: UserId): boolean {
     const userKey = userKeyOf(userId)
     if (comparing?.room === room) comparing.changed.add(userKey)
+    if (isMember(room, userKey)) doubtful.set(room, (doubtful.get(room) ?? new Set()).add(userKey))
     return room.known.users.delete(userKey)
+  }
+
+  /**
+   * Announces users who are in the room according to the store, unless another event has announced them since their
+   * leave.
+   */
+  async function announceDoubtful (room: LocalRoom, userKeys: Set<string>, announcements: Pick<Announcements, 'stayed'>): Promise<void> {
+    const { roomId } = room
+    const asked = [...userKeys].filter((userKey) => isMember(room, userKey) && !room.known.users.has(userKey))
+    if (asked.length === 0) return
+    const [profiles, { count }] = await Promise.all([store.getMembers(roomId, asked), store.listParticipants(roomId, 0, 1)])
+    for (const [i, userKey] of asked.entries()) {
+      const profile = profiles[i]
+      if (profile && isMember(room, userKey) && !room.known.users.has(userKey)) announcements.stayed(roomId, profile, count)
+    }
   }
 
   function addPresence (room: LocalRoom, { count, joined, left }: Data<'room:presence'>): void {
@@ -141,7 +164,16 @@ export function createMemberLists ({ config, messages, store, timings }: Pick<Fa
       return true
     },
     checkLater,
-    async check () {
+    async check (announcements) {
+      for (const [room, userKeys] of doubtful) {
+        doubtful.delete(room)
+        try {
+          await announceDoubtful(room, userKeys, announcements)
+        } catch (error) {
+          doubtful.set(room, userKeys.union(doubtful.get(room) ?? new Set()))
+          throw error
+        }
+      }
       for (const [room, due] of dueAt) {
         if (performance.now() < due) continue
         if (room.members.size > 0) await compare(room)

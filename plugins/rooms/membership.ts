@@ -123,13 +123,19 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     const rejoining = room.members.has(session)
     room.members.add(session)
     session.roomId = roomId
+    const announce = () => {
+      if (result.created) hooks.emit('room:created', result.room, asked)
+      if (result.firstOfUser) announcements.joined(roomId, session.user.profile, result.count, session.id)
+    }
     if (!session.open || isClosed()) {
+      // The user may have joined with another session in the meantime. Nothing else announces that user, because the
+      // other session is not the user's first one.
+      if (!isClosed()) announce()
       await leave(session, 'disconnected')
       throw endedDuringJoin()
     }
     const snapshot = roomState.hydrate(room, result.documents)
-    if (result.created) hooks.emit('room:created', result.room, asked)
-    if (result.firstOfUser) announcements.joined(roomId, session.user.profile, result.count, session.id)
+    announce()
     // Call the handlers of `room:join` in the same turn of the event loop as `hydrate`, so that the handlers see the
     // same state as the snapshot.
     if (!rejoining) room.joining.set(session, (room.joining.get(session) ?? []).filter(({ isLocal }) => !isLocal))

@@ -348,9 +348,11 @@ export function createOwnership (app: FastifyInstance, { nodeRooms, roomState }:
       assertOwner(current, room, by)
       if (isSame(ownerIn(current, room), userId)) throw new Forbidden("The owner's role cannot be changed. Make another user the owner first")
       const roles = current?.roles ?? []
-      const previous = roleIn(roles, userKeyOf(userId)) ?? known ?? 'member'
-      if (previous === role) return { result: previous }
-      return { state: { ...current, roles: withRole(roles, userId, role) }, events: [roleEvent(userId, role)], result: previous }
+      const before = roleIn(roles, userKeyOf(userId)) ?? known
+      if (before === role) return { result: before }
+      // The token of an absent user may contain the admin role. The members do not see that role, so they need no event.
+      const events = before === undefined && role === 'member' ? [] : [roleEvent(userId, role)]
+      return { state: { ...current, roles: withRole(roles, userId, role) }, events, result: before ?? 'member' }
     }),
     async transfer (room, to, by) {
       const changed = await state.change<boolean>(room.roomId, (current) => {

@@ -106,7 +106,7 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, me
       await syncUnsynced()
       await announceUnconfirmed()
       await announcements.reportMissed()
-      await memberLists.check()
+      await memberLists.check(announcements)
       warned = false
     } catch (err) {
       if (!warned) log.warn({ err }, 'store unavailable, rooms not synced')

@@ -1,6 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import { userKeyOf } from '../connections/session.ts'
-import type { Session } from '../connections/session.ts'
+import type { Session, UserId } from '../connections/session.ts'
 import type { RoomRecord } from '../store/types.ts'
 import type { NodeRooms } from './node-rooms.ts'
 import type { Ownership } from './ownership.ts'
@@ -64,6 +64,12 @@ export function createRoles (
     return rank.find((role) => roles.includes(role))
   }
 
+  /** @returns an absent user's id, with the type (number or string) that it had when the owner last assigned a role */
+  async function knownIdOf (roomId: string, userId: UserId): Promise<UserId> {
+    const assigned = (await ownership.readRoles(roomId)).find((one) => userKeyOf(one.userId) === userKeyOf(userId))
+    return assigned?.userId ?? userId
+  }
+
   return {
     defaultRoleOf,
     roleOf,
@@ -76,7 +82,8 @@ export function createRoles (
       // A user who is not in the room can lose the admin role, but cannot receive that role.
       if (!member && role === 'admin') throw new NotInRoom(`User ${userId} is not in room ${room.roomId}`)
       const current = member && await roleOfUser(room, userId)
-      return { userId: member?.userId ?? userId, previous: await ownership.setRole(room, member?.userId ?? userId, role, { by, current }) }
+      const id = member?.userId ?? await knownIdOf(room.roomId, userId)
+      return { userId: id, previous: await ownership.setRole(room, id, role, { by, current }) }
     },
     rolesOf: async ({ roomId }) => hooks.has('room:role') ? [] : await ownership.readRoles(roomId),
     async transfer (room, userId, by) {

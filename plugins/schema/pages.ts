@@ -1,8 +1,13 @@
 import { z } from 'zod'
 import { fitting, maxEventBytes } from './sizes.ts'
 
+/**
+ * Maximum length of a cursor. The longest sort key is a user id: 128 characters can be 384 bytes in UTF-8, which are 512
+ * characters in base64.
+ */
+const maxCursorLength = 512
 /** The cursor that a client sends to request a page. Opaque to clients. */
-export const cursor = z.string().max(256).optional().describe("The previous page's nextCursor")
+export const cursor = z.string().max(maxCursorLength).optional().describe("The previous page's nextCursor")
 /** The cursor of the next page, in a reply. */
 export const nextCursor = z.string().nullable().describe('Cursor of the next page; null on the last page')
 

@@ -294,6 +294,7 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     const outcomes = await Promise.all(['c', 'd', 'e'].map((entry) => append(entry)))
     t.same(outcomes.sort(), ['RATE_LIMITED', 'RATE_LIMITED', 'ok'])
     t.equal(await append('f', 'u2'), 'ok', 'another key')
+    t.equal(await codeOf(store.appendLog('r1', 'other', { entry: 'x', keep: 9, now: Date.now(), spacing })), 'ok', 'another log')
     await until(async () => await append('g') === 'ok')
     t.ok(Date.now() - begin >= 300 - clocksDifferMs)
     t.equal(await store.removeFromLog('r1', 'chat', 'b'), 0)

@@ -7,7 +7,7 @@ import type { MemberStore } from '../store.ts'
 import { maxListedParticipants, returnMs } from '../types.ts'
 import type { JoinCommand, RoomRecord } from '../types.ts'
 import type { MemoryBans } from './bans.ts'
-import { accessOf, createMemoryRoom } from './rooms.ts'
+import { accessOf, createMemoryRoom, isHostLocked } from './rooms.ts'
 import type { MemoryRoom, MemoryRooms } from './rooms.ts'
 import type { SavedRooms } from './saved-rooms.ts'
 
@@ -93,12 +93,12 @@ export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms,
         room.returning.set(userKey, now + returnMs)
       }
       // If the save fails, the data on disk still allows the user to return, until the next save.
-      if (access?.admits === 'nobody' && !mayReturn) saved.save(room).catch(() => { /* The next change of the room saves it again. */ })
+      if (lastOfUser && isHostLocked(room) && !mayReturn) saved.save(room).catch(() => { /* The next change of the room saves it again. */ })
       return { lastOfUser, count: room.users.size }
     },
     async forbidReturn (roomId, userKey) {
       const room = rooms.all.get(roomId)
-      if (room?.returning.delete(userKey) === true && accessOf(room)?.admits === 'nobody') await saved.save(room)
+      if (room?.returning.delete(userKey) === true && isHostLocked(room)) await saved.save(room)
     },
     async getParticipants (roomId, limit) {
       return participants(rooms.all.get(roomId), limit)

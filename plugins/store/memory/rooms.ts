@@ -16,7 +16,7 @@ export interface MemoryRoom {
   logs: Map<string, string[]>
   /** By user key: until when a disconnected user can rejoin the locked room, in epoch milliseconds. */
   returning: Map<string, number>
-  /** By key of `Spacing`: the time of the last log entry with that key, in epoch milliseconds. */
+  /** By log name and key of `Spacing`: the time of the last log entry with that key, in epoch milliseconds. */
   lastEntries: Map<string, number>
 }
 
@@ -26,6 +26,9 @@ export function accessOf ({ documents }: MemoryRoom): RoomAccess | undefined {
   const access = document && JSON.parse(document.state) as RoomAccess
   return access?.admits === undefined ? undefined : access
 }
+
+/** Whether a host has locked the room, with or without a PIN. */
+export const isHostLocked = (room: MemoryRoom): boolean => (accessOf(room)?.admits ?? 'everyone') !== 'everyone'
 
 export const createMemoryRoom = (record: RoomRecord, pinHash: string | undefined): MemoryRoom => ({
   record, pinHash, users: new Map(), lastActivityAt: 0, producers: 0, documents: new Map(), kept: new Map(), logs: new Map(), returning: new Map(), lastEntries: new Map()

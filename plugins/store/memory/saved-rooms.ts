@@ -1,7 +1,7 @@
 import type { Namespace } from '../../kv/kv.ts'
 import { returnMs } from '../types.ts'
 import type { RoomRecord, StoredDocument } from '../types.ts'
-import { accessOf, createMemoryRoom } from './rooms.ts'
+import { createMemoryRoom, isHostLocked } from './rooms.ts'
 import type { MemoryRoom, MemoryRooms } from './rooms.ts'
 
 /** The parts of a room that survive a restart. */
@@ -10,7 +10,7 @@ interface SavedRoom {
   pinHash?: string | undefined
   /** By document name: the part of the document that survives a restart. */
   documents: Record<string, StoredDocument>
-  /** Keys of the users who are allowed to return after a restart, if the room admits no new users. */
+  /** Keys of the users who are allowed to return after a restart, if a host has locked the room. */
   returning?: string[] | undefined
 }
 
@@ -37,7 +37,7 @@ export function createSavedRooms (saved: Namespace): SavedRooms {
         const state = kept.get(name)
         return state === undefined ? [] : [[name, { version, state }]]
       }))
-      const mayReturn = accessOf(room)?.admits === 'nobody' ? [...new Set([...users.keys(), ...returning.keys()])] : undefined
+      const mayReturn = isHostLocked(room) ? [...new Set([...users.keys(), ...returning.keys()])] : undefined
       await saved.set(record.roomId, JSON.stringify({ record, pinHash, documents: saving, returning: mayReturn } satisfies SavedRoom))
     },
     async remove (roomId) {

@@ -55,7 +55,7 @@ export function createMemoryState ({ all }: MemoryRooms, saved: Pick<SavedRooms,
     async appendLog (roomId, log, { entry, keep, now, spacing }) {
       const room = all.get(roomId)
       if (!room) return 0
-      if (spacing) space(room, spacing, now)
+      if (spacing) space(room, { ...spacing, key: `${log} ${spacing.key}` }, now)
       room.logs.set(log, [...room.logs.get(log) ?? [], entry].slice(-keep))
       room.lastActivityAt = now
       return 0

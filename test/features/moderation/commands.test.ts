@@ -252,3 +252,29 @@ t.test('acknowledged commands stay in effect while the feature is off', async (t
   t.equal(await owner.fails('chat:slowMode', { seconds: 0 }), 'FEATURE_DISABLED')
   await owner.ok('room:unlock')
 })
+
+onBothStores(t, 'absent users lose the admin role', async (t, env) => {
+  const server = await build(t, { env: { FEATURES: 'auth,moderation', ...env } })
+  const { owner, admin } = await openRoom([server], 'r1')
+  await admin.ok('room:leave')
+  t.equal((await server.admin('PUT', '/admin/rooms/r1/roles/2', { role: 'member' })).status, 204)
+  t.strictSame((await owner.event('room:role', ({ role }) => role === 'member')).userId, 2, 'the id as in the token')
+
+  const other = await server.connect('ada', { token: tokenFor('ada', { roles: ['admin'] }) })
+  t.match(await other.ok('room:join', { roomId: 'r1' }), { self: { role: 'admin' } })
+  await other.ok('room:leave')
+  await owner.ok('room:setRole', { userId: 'ada', role: 'member' })
+  t.match(await other.ok('room:join', { roomId: 'r1' }), { self: { role: 'member' } }, 'also if the token has the role')
+  t.equal(await other.fails('room:lock'), 'FORBIDDEN')
+})
+
+onBothStores(t, 'lists the bans of users with the longest ids', async (t, env) => {
+  const server = await build(t, { env: { FEATURES: 'auth,moderation', ...env } })
+  const owner = await server.connect('owner')
+  await owner.ok('room:join', { roomId: 'r1' })
+  const ids = ['a', 'b'].map((end) => '字'.repeat(127) + end)
+  for (const userId of ids) await owner.ok('room:kick', { userId, banSeconds: 60 })
+  const { bans, nextCursor } = await owner.ok('room:bans', { limit: 1 })
+  t.match(bans, [{ userId: ids[0] }])
+  t.match(await owner.ok('room:bans', { limit: 1, cursor: nextCursor }), { bans: [{ userId: ids[1] }], nextCursor: null })
+})

@@ -425,3 +425,10 @@ t.test('reduces the number of seats', async (t) => {
   t.same(after(...moves, [{ type: 'resize', seatCount: 1 }], [{ type: 'resize', seatCount: 4 }]).state.locked, [], 'removed seats return empty')
   t.equal(after(...moves, [{ type: 'resize', seatCount: 4 }]).changed, false)
 })
+
+t.test('the event that lowers a hand has the id of the request', (t) => {
+  for (const command of [cancel('5'), { type: 'gone', userId: '5', reason: 'removed' }] satisfies Command[]) {
+    t.strictSame(after([ask, member(5)], [command, owner]).events, [{ type: 'seat:hand', data: { userId: 5, handRaised: false } }])
+  }
+  t.end()
+})

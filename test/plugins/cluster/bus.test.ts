@@ -48,3 +48,16 @@ t.test('treats a hanging Redis as down', async (t) => {
   await until(() => app.bus.check().then(() => true))
   t.same(heard, ['m'], 'the late copy is not delivered again')
 })
+
+t.test('renews the subscriptions of a new connection again if the renewal fails', async (t) => {
+  const redis = await startRedis(t)
+  let warnings = 0
+  const { app } = await build(t, { env: { REDIS_URL: redis.url, FEATURES: 'auth' }, log: ({ msg }) => { if (String(msg).startsWith('failed to renew')) warnings++ } })
+  const healed = new Promise<void>((resolve) => app.bus.onHealed(resolve))
+  await app.redis.call('ACL', 'SETUSER', 'default', '-subscribe')
+  await app.redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
+  await until(() => warnings > 0)
+  await app.redis.call('ACL', 'SETUSER', 'default', '+subscribe')
+  await healed
+  await app.bus.check()
+})

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { build } from '../../support/build.ts'
+import { build, onBothStores } from '../../support/build.ts'
 import { until } from '../../support/retry.ts'
 
 /** Starts a server on which the join of the user `bob` waits until the test calls `finish`. */
@@ -57,4 +57,27 @@ t.test('a user stays in the previous room if the next room is closed during the 
   }
   t.equal(await bob.fails('room:join', { roomId: 'r2' }), 'UNAVAILABLE')
   t.match(await bob.ok('room:participants'), { participants: [{ userId: 'bob' }] })
+})
+
+onBothStores(t, 'announces a user whose first session closes during its join, while the second one joins', async (t, env) => {
+  const server = await build(t, { env: { FEATURES: 'auth', ...env } })
+  const [ada, first] = [await server.connect('ada'), await server.connect('bob')]
+  await ada.ok('room:join', { roomId: 'r1' })
+  const { store } = server.app
+  const join = store.join.bind(store)
+  const joined = Promise.withResolvers<void>()
+  const goOn = Promise.withResolvers<void>()
+  store.join = async (command) => {
+    const result = await join(command)
+    joined.resolve()
+    await goOn.promise
+    return result
+  }
+  first.send({ type: 'room:join', data: { roomId: 'r1' } })
+  await joined.promise
+  store.join = join
+  await first.close()
+  await (await server.connect('bob')).ok('room:join', { roomId: 'r1' })
+  goOn.resolve()
+  t.match(await ada.event('room:userJoined'), { userId: 'bob' })
 })

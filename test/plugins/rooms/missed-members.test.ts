@@ -93,3 +93,26 @@ t.test('room:presence has the right number of users after an interruption', asyn
   await bob.event('room:presence', ({ count }) => count === 5)
   t.same(changes(bob), [])
 })
+
+t.test('a user who moves from a slow server to another server stays listed', async (t) => {
+  const [a, b] = await servers(t, await redisDatabase())
+  const [ada, carol, bob] = [await a.connect('ada'), await a.connect('carol'), await b.connect('bob')]
+  for (const client of [ada, carol, bob]) await client.ok('room:join', { roomId: 'r1' })
+  const { store } = a.app
+  const leave = store.leave.bind(store)
+  const goOn = Promise.withResolvers<void>()
+  store.leave = async (...args) => {
+    const result = await leave(...args)
+    await goOn.promise
+    return result
+  }
+  await carol.close()
+  await until(async () => (await store.getRoom('r1'))?.participantCount === 2)
+  await (await b.connect('carol')).ok('room:join', { roomId: 'r1' })
+  await bob.event('room:userJoined', ({ userId }) => userId === 'carol')
+  goOn.resolve()
+  for (const client of [ada, bob]) {
+    await client.event('room:userLeft', ({ userId }) => userId === 'carol')
+    await until(() => changes(client).filter((change) => change.endsWith('carol')).at(-1) === '+carol')
+  }
+})

@@ -6,6 +6,8 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { createMemoryKeyValue } from '../../../plugins/kv/memory.ts'
 import { createMemoryStore } from '../../../plugins/store/memory/index.ts'
+import { accessDocument } from '../../../plugins/store/types.ts'
+import type { RoomAccess } from '../../../plugins/store/types.ts'
 import { codeOf, joining, recordOf, storeContract } from '../../contracts/store.ts'
 import { storeDocumentsContract } from '../../contracts/store-documents.ts'
 import { storeListsContract } from '../../contracts/store-lists.ts'
@@ -126,3 +128,19 @@ t.test('a room that cannot be saved is not created', async (t) => {
   t.same(await store.readDocuments(['r1'], 'd'), ['1'])
   t.equal(await codeOf(store.join(joining('r1', 2))), 'ok', 'existing rooms work')
 })
+
+for (const access of [{ admits: 'nobody' }, { admits: 'pin', pinHash: 'hash' }] satisfies RoomAccess[]) {
+  t.test(`after a restart, the members can return to a locked room that admits ${access.admits}`, async (t) => {
+    const folder = t.testdir()
+    const { store } = await storeIn(t, folder)
+    for (const id of [1, 2, 3]) await store.join(joining('r1', id))
+    const state = JSON.stringify(access)
+    await store.swapDocument({ roomId: 'r1', name: accessDocument, expected: '1000.0', state, kept: state })
+    await store.leave('r1', 's-2', '2', Date.now())
+    await store.leave('r1', 's-3', '3', Date.now(), true)
+    await store.forbidReturn('r1', '3')
+    const { store: restored } = await storeIn(t, folder)
+    t.equal(await codeOf(restored.join(joining('r1', 1))), 'ok')
+    for (const id of [2, 3, 4]) t.match(await codeOf(restored.join(joining('r1', id))), /^(ROOM_LOCKED|PIN_REQUIRED)$/, `user ${id}`)
+  })
+}
