@@ -70,7 +70,7 @@ export const sections = {
     CORS_ORIGINS: list.pipe(z.array(origin)).default([])
       .describe("Origins of web pages that may connect; * allows all. The server's own origin is always allowed. In development, loopback origins are also allowed."),
     ALLOW_ANONYMOUS: flag.default(false)
-      .describe('Accepts clients without a token while the auth feature is off.'),
+      .describe('Accepts clients without a token while the auth feature is off. With the auth feature, only /api/rooms accepts requests without a token.'),
     NODE_ID: z.string().regex(/^(?!\.{1,2}$)[A-Za-z0-9_.-]{1,64}$/, 'must be 1–64 characters of A–Z a–z 0–9 _ . -, but not . or ..').default(hostname().replace(/[^A-Za-z0-9_.-]/g, '-').slice(0, 64) || 'node')
       .describe('Name of this server in metrics and logs. In /health and on the admin page, the name has a suffix that changes at each start. Default: the host name.'),
     NODE_URLS: list.pipe(z.array(nodeUrl)).default([])

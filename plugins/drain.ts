@@ -5,7 +5,8 @@ export interface Drain {
   readonly draining: boolean
   /**
    * Rejects new sockets and rooms, notifies all clients, and waits until all clients leave or the timeout expires. A
-   * second call can only shorten the timeout; both calls then return at the same time.
+   * second call during the wait can only shorten the timeout; both calls then return at the same time. A call after the
+   * wait waits again, unless the server stops.
    *
    * @param seconds the timeout
    * @param isFinal whether the server stops afterwards, so that {@link cancel} has no effect
@@ -40,6 +41,8 @@ const closingMs = 5000
 /** Takes a server out of service. Draining itself closes no sessions. A shutdown closes the sessions that remain. */
 export default fp(async function drain (app) {
   let over = Promise.withResolvers<'empty' | 'deadline'>()
+  /** Whether the wait has ended, so that `over` is resolved. */
+  let isOver = false
   let isWatching = false
   let isStopping = false
   let deadline = Infinity
@@ -48,10 +51,11 @@ export default fp(async function drain (app) {
   function begin (seconds: number, isFinal = false): Promise<'empty' | 'deadline'> {
     isStopping ||= isFinal
     const wanted = app.clock.now() + seconds * 1000
+    if (isOver && !isStopping) reset()
     if (wanted >= deadline) return over.promise
     deadline = wanted
     clearTimeout(timer)
-    timer = setTimeout(() => over.resolve('deadline'), seconds * 1000)
+    timer = setTimeout(() => end('deadline'), seconds * 1000)
     app.log.info({ sessions: app.sockets.size, seconds }, 'draining')
     // Report the new state now, so that the other servers send no more clients to this server.
     app.nodes.report()
@@ -65,18 +69,26 @@ export default fp(async function drain (app) {
     return over.promise
   }
 
-  function look (): void {
-    if (deadline === Infinity || app.sockets.size > 0) return
+  function end (result: 'empty' | 'deadline'): void {
     clearTimeout(timer)
-    over.resolve('empty')
+    isOver = true
+    over.resolve(result)
+  }
+
+  function reset (): void {
+    deadline = Infinity
+    isOver = false
+    over = Promise.withResolvers()
+  }
+
+  function look (): void {
+    if (deadline !== Infinity && app.sockets.size === 0) end('empty')
   }
 
   function cancel (): void {
     if (deadline === Infinity || isStopping) return
-    deadline = Infinity
-    clearTimeout(timer)
-    over.resolve('deadline')
-    over = Promise.withResolvers()
+    end('deadline')
+    reset()
     app.nodes.report()
   }
 

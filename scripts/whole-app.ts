@@ -18,7 +18,10 @@ export async function wholeApp (): Promise<FastifyInstance> {
   const names = globSync('features/*/index.ts', { cwd: root }).map((file) => basename(dirname(file)))
   const dataDir = mkdtempSync(join(tmpdir(), 'flylive-docs-'))
   const config = loadConfig({
-    NODE_ENV: 'test',
+    // In the environment `test`, the documentation would have the limits of tests, which are much higher.
+    NODE_ENV: 'development',
+    FEATURES_WATCH: 'false',
+    LOG_LEVEL: 'silent',
     NODE_ID: 'docs',
     FEATURES: names.join(),
     // Admin routes need a key, and the bridge needs a backend URL. Nothing listens at this URL.
@@ -28,6 +31,7 @@ export async function wholeApp (): Promise<FastifyInstance> {
     WEBHOOK_URLS: 'http://127.0.0.1:9/webhooks',
     WEBHOOK_SECRET: 'only-there-so-that-webhooks-start',
     DATA_DIR: dataDir,
+    MEDIASOUP_LISTEN_IP: '127.0.0.1',
     MEDIASOUP_WORKERS: '1',
     MEDIASOUP_RTC_MIN_PORT: String(20_000 + process.pid % 20_000)
   })

@@ -11,7 +11,7 @@ const maxSeconds = 1e11
 
 const byToken = z.object({ token: z.string().min(1).max(16_384) })
 const byHash = z.object({
-  sha256: z.string().regex(/^[0-9a-f]{64}$/, 'must be the hex SHA-256 of a token'),
+  sha256: z.string().regex(/^[0-9a-fA-F]{64}$/, 'must be the hex SHA-256 of a token').toLowerCase(),
   expiresAt: z.int().positive().transform((at) => at < maxSeconds ? at * 1000 : at)
     .describe('When the token expires, in epoch milliseconds. Values below 1e11 are interpreted as epoch seconds, as in `exp`')
 })

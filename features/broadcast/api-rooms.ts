@@ -4,8 +4,8 @@ import type { RoomRecordOfApi, RoomRecords } from './room-records.ts'
 import type { Broadcasts } from './service.ts'
 
 /**
- * The sender of a request: a user or a server admin. `userId` is null if the auth feature is off and the server allows
- * anonymous clients.
+ * The sender of a request: a user or a server admin. `userId` is null for a request without a token, which is
+ * accepted only with ALLOW_ANONYMOUS.
  */
 export type Caller = { isAdmin: true } | { isAdmin: false, userId: UserId | null }
 

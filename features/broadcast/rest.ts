@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
-import { FeatureDisabled, Forbidden, isCoded, PinRequired, PinWrong, refusals, roomId as anyRoomId, RoomLocked, RoomNotFound, userIdText, userKeyOf, z } from 'flylive-audio-server/feature'
-import type { FeatureInstance, HttpRequest } from 'flylive-audio-server/feature'
+import { FeatureDisabled, Forbidden, isCoded, PinRequired, PinWrong, refusals, roomId as anyRoomId, RoomLocked, RoomNotFound, userId as anyUserId, userIdText, userKeyOf, z } from 'flylive-audio-server/feature'
+import type { FeatureInstance, HttpRequest, UserId } from 'flylive-audio-server/feature'
 import type { ApiRoom, ApiRooms, Caller } from './api-rooms.ts'
 import type { config } from './config.ts'
 import { AnchorLimit, maxUsers, RoomExists, RoomQuota, userRole } from './room-records.ts'
@@ -16,7 +16,9 @@ const view = z.object({
   maxAnchors: z.int(),
   createdAt: z.int().describe('Epoch milliseconds')
 })
-const detailedView = view.extend({ users: z.array(z.object({ userID: z.string(), role: userRole, status })) })
+const detailedView = view.extend({ users: z.array(z.object({ userID: anyUserId, role: userRole, status })).describe('The users that were created over the API, then members of the room with their own tokens, seated users first: at most 100') })
+/** Maximum number of members whose status a room's view adds to the users that were created over the API. */
+const maxOtherUsers = 100
 const success = z.literal(true)
 
 const defaultMaxAnchors = 3
@@ -39,6 +41,9 @@ const removalJob = 'broadcast-removal'
 export function restRoutes (app: FeatureInstance, settings: z.output<typeof config>, records: RoomRecords, apiRooms: ApiRooms, broadcasts: Broadcasts, tokens: KeyTokens): void {
   const { clock, features, hooks, jobs, log, rooms, store } = app
 
+  /** Whether the server accepts a request without a token or key. A wrong token is never accepted. */
+  const isAnonymous = ({ headers }: HttpRequest) => app.config.ALLOW_ANONYMOUS && headers.authorization === undefined
+
   /** @throws UNAUTHORIZED, FEATURE_DISABLED, UNAVAILABLE */
   async function identify (request: HttpRequest): Promise<Caller> {
     const auth = features.getFeature('auth')
@@ -47,6 +52,7 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     } catch (error) {
       // Check first whether the token is a user token, because a user token would count as a wrong admin key.
       if (await app.admin.identify(request)) return { isAdmin: true }
+      if (isAnonymous(request)) return { isAdmin: false, userId: null }
       throw error
     }
     if (await app.admin.identify(request)) return { isAdmin: true }
@@ -83,16 +89,22 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
   const isOnAir = async (roomId: string) => (await broadcasts.isOnAir([roomId]))[0] === true
 
   async function usersOf ({ roomId, record, live }: ApiRoom): Promise<z.input<typeof detailedView>['users']> {
-    const users = record?.users ?? []
-    if (users.length === 0) return []
-    const [members, seats] = await Promise.all([
-      live ? store.getMembers(roomId, users.map(({ userId }) => userKeyOf(userId))) : [],
-      live ? features.getFeature('seats')?.read(roomId) : undefined
+    const created = record?.users ?? []
+    if (!live) return created.map(({ userId, role }) => ({ userID: userId, role, status: 'left' as const }))
+    const createdKeys = created.map(({ userId }) => userKeyOf(userId))
+    const seats = (await features.getFeature('seats')?.read(roomId))?.seats ?? []
+    const [present, [members = []], [overview]] = await Promise.all([
+      store.getMembers(roomId, createdKeys),
+      store.getSomeMembers([{ roomId, first: seats.map(({ userId }) => userKeyOf(userId)) }], maxOtherUsers),
+      rooms.overviewsOf([live])
     ])
-    return users.map(({ userId, role }, i) => {
-      const seat = seats?.seats.find((one) => userKeyOf(one.userId) === userKeyOf(userId))
-      return { userID: userId, role, status: !members[i] ? 'left' as const : seat && !seat.selfMuted ? 'onair' as const : 'idle' as const }
-    })
+    const speakers = new Set(seats.filter(({ selfMuted }) => !selfMuted).map(({ userId }) => userKeyOf(userId)))
+    const statusOf = (userId: UserId) => speakers.has(userKeyOf(userId)) ? 'onair' as const : 'idle' as const
+    const others = members.filter(({ userId }) => !createdKeys.includes(userKeyOf(userId)))
+    return [
+      ...created.map(({ userId, role }, i) => ({ userID: userId, role, status: present[i] ? statusOf(userId) : 'left' as const })),
+      ...others.map(({ userId }) => ({ userID: userId, role: overview && userKeyOf(overview.ownerId) === userKeyOf(userId) ? 'host' as const : 'guest' as const, status: statusOf(userId) }))
+    ]
   }
 
   /**

@@ -122,7 +122,7 @@ function respond (answer: Answer<string | Uint8Array>, type: keyof typeof types,
 }
 
 const codes: Record<number, string> = { 400: 'VALIDATION_FAILED', 403: 'FORBIDDEN', 404: 'NOT_FOUND', 405: 'METHOD_NOT_ALLOWED', 503: 'UNAVAILABLE' }
-const error = (status: number, message: string, details?: object): Response => ({ status, type: 'json', cache: 'public, max-age=1', body: JSON.stringify({ error: { code: codes[status], message, details } }) })
+const error = (status: number, message: string, details: object | undefined = status === 400 ? [{ path: '', message }] : undefined): Response => ({ status, type: 'json', cache: 'public, max-age=1', body: JSON.stringify({ error: { code: codes[status], message, details } }) })
 const notFound = (details?: object) => error(404, 'The broadcast or file does not exist', details)
 
 function send (request: IncomingMessage, response: ServerResponse, { status, type, cache, body = '' }: Response): void {

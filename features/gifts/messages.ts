@@ -7,7 +7,7 @@ export const transactionId = z.uuid()
 
 // The backend accepts integers and strings. Any other number would make the backend
 // reject the whole batch.
-const recipientId = z.union([z.int(), userIdText])
+const recipientId = z.union([z.int(), userIdText], 'must be a whole number or a string of 1–128 characters')
 
 /** Maximum difference between the time in an idempotency key and the server's clock, in milliseconds. */
 export const maxKeyAgeMs = 24 * 3_600_000

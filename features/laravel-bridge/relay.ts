@@ -23,7 +23,7 @@ export const createRelayHistory = (): RelayHistory => ({ relayedAt: new Map(), c
 export interface RelayOptions extends Pick<FeatureInstance, 'log' | 'metrics' | 'rooms' | 'sockets'> {
   /** Names of the events to relay. */
   names: readonly string[]
-  rights: Pick<Rights, 'invalidate'>
+  rights: Pick<Rights, 'invalidate' | 'invalidateRole'>
   removals: Pick<Removals, 'kick' | 'block'>
   history: RelayHistory
   queue?: Partial<Pick<QueueOptions, 'maxItems' | 'maxLength' | 'sliceMs'>>
@@ -135,7 +135,8 @@ export function createRelay ({ names, history, rooms, sockets, rights, removals,
     if (roomId === undefined) return
     if (event === 'room.member_role_changed') rights.invalidate(roomId, userKey)
     if (userId === undefined || userKey === undefined || (event !== 'room.member_kicked' && event !== 'room.member_blocked')) return
-    rights.invalidate(roomId, userKey)
+    // The room keeps its owner, who can then act even if the backend fails after this event.
+    rights.invalidateRole(roomId, userKey)
     const eventId = correlationId ?? createHash('sha256').update(text).digest('hex')
     if (event === 'room.member_kicked') removals.kick(roomId, userKey, eventId)
     else removals.block(roomId, userId, eventId)

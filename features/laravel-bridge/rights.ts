@@ -26,6 +26,8 @@ export interface Rights {
    * @param userKey if omitted, invalidates all roles in the room
    */
   invalidate (roomId: string, userKey?: string): void
+  /** Invalidates only the cached role of a user. */
+  invalidateRole (roomId: string, userKey: string): void
 }
 
 /** Cached responses of the backend, which survive a reload of the feature. */
@@ -122,6 +124,7 @@ export function createRights ({ client, metrics, cached, now = () => performance
       owners.invalidate(roomId)
       if (userKey !== undefined) return roles.invalidate(roleKey(roomId, userKey))
       epochs.set(roomId, randomUUID())
-    }
+    },
+    invalidateRole: (roomId, userKey) => roles.invalidate(roleKey(roomId, userKey))
   }
 }

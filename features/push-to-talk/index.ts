@@ -1,8 +1,11 @@
 import { defineFeature, Forbidden } from 'flylive-audio-server/feature'
 import { config } from './config.ts'
+import { roomPrefix } from './membership.ts'
 import { events } from './messages.ts'
 
 export { config }
+/** The beginning of the ids of the channels' rooms. */
+export const roomPrefixes = [roomPrefix]
 
 declare module '../../plugins/cluster/messages.ts' {
   interface ClusterMessages {

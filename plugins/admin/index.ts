@@ -99,6 +99,8 @@ export default fp(async function admin (app) {
   if (enabled) {
     await app.register(bearerAuth, {
       keys: new Set<string>(),
+      // Accept the name of the scheme in any case (RFC 9110), as in tokens of users.
+      specCompliance: 'rfc6749',
       auth: async (given, request) => {
         const matching = isKey(given)
         if (!matching) await lockout.wrong(request.ip)

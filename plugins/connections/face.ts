@@ -171,7 +171,7 @@ export function parseClientJson (text: string): unknown {
 }
 
 const envelope = z.object({
-  id: z.union([z.string(), z.number()]).nullish(),
+  id: z.union([z.string(), z.number()], 'must be a string or a number').nullish(),
   type: z.string().min(1).max(128),
   data: z.record(z.string(), z.unknown()).nullish()
 })

@@ -20,7 +20,7 @@ export const UpgradeRequired = createError('UPGRADE_REQUIRED', 'This is a WebSoc
 
 /** Descriptions of the codes whose messages or details vary. */
 export const meanings = {
-  VALIDATION_FAILED: 'The data is not valid. details: [{path, message}] for field errors',
+  VALIDATION_FAILED: 'The data is not valid. details: [{path, message}]; path is empty if the error is not about a field',
   TOO_MANY_CONNECTIONS: 'Your user or address has too many connections. details: {limit}',
   ORIGIN_NOT_ALLOWED: "The page's origin is neither the server's own nor in CORS_ORIGINS",
   UNAUTHORIZED: 'The token or key is missing, invalid or expired',
@@ -86,6 +86,11 @@ const byStatus: Record<number, string> = {
   429: 'RATE_LIMITED'
 }
 
+/** Adds details to every VALIDATION_FAILED error, because clients read the list of details without checking for it. */
+function wireOf (code: string, message: string, details: unknown = code === 'VALIDATION_FAILED' ? [{ path: '', message }] : undefined): WireError {
+  return { code, message, ...(details === undefined ? {} : { details }) }
+}
+
 /**
  * Converts an error to the format that clients receive. An error with neither a code nor a known HTTP status becomes
  * INTERNAL and reveals no details.
@@ -94,14 +99,10 @@ const byStatus: Record<number, string> = {
  * @returns the error to send, and the HTTP status that goes with it
  */
 export function toWire (error: unknown): { status: number, wire: WireError } {
-  if (isCoded(error)) {
-    const wire: WireError = { code: error.code, message: error.message }
-    if (error.details !== undefined) wire.details = error.details
-    return { status: error.statusCode, wire }
-  }
+  if (isCoded(error)) return { status: error.statusCode, wire: wireOf(error.code, error.message, error.details) }
   const status = error instanceof Error && 'statusCode' in error ? Number(error.statusCode) : 500
   const code = byStatus[status]
-  if (code !== undefined) return { status, wire: { code, message: (error as Error).message } }
+  if (code !== undefined) return { status, wire: wireOf(code, (error as Error).message) }
   const internal = new Internal()
   return { status: 500, wire: { code: internal.code, message: internal.message } }
 }

@@ -38,6 +38,11 @@ export interface FeatureModule {
    * feature is off.
    */
   types: readonly string[]
+  /**
+   * The beginnings of the ids of rooms that only this feature creates, from its `roomPrefixes` export. While the feature
+   * is off, nobody can join such a room.
+   */
+  roomPrefixes: readonly string[]
   /** The feature's error table, from its `errors` export. */
   errors: Readonly<Record<string, unknown>>
   /** Schema of the feature's settings, from its `config` export. */
@@ -269,13 +274,14 @@ export async function importFeature (feature: FoundFeature, generation: number, 
   }) as {
     default?: FastifyPluginAsync<Record<string, unknown>> & { [metaSymbol]?: PluginMeta }
     requests?: RequestMap
+    roomPrefixes?: readonly string[]
     errors?: Record<string, unknown>
     config?: z.ZodObject
     version?: string
   }
   const plugin = module.default
   if (typeof plugin !== 'function') throw new Error(`The default export of ${feature.entry} is not a plugin`)
-  const { requests = {}, errors = {}, config = z.object({}) } = module
+  const { requests = {}, roomPrefixes = [], errors = {}, config = z.object({}) } = module
   if (!(config instanceof z.ZodObject)) throw new Error(`The config export of ${feature.entry} is not a zod object`)
   const meta = plugin[metaSymbol]
   const declaredDependencies = meta?.dependencies ?? []
@@ -286,6 +292,7 @@ export async function importFeature (feature: FoundFeature, generation: number, 
     decorators: meta?.decorators?.fastify ?? [],
     version: module.version ?? versionOf(feature.entry),
     types: Object.keys(requests),
+    roomPrefixes,
     errors,
     config,
     configSchema: settingsJsonSchema(config)

@@ -1,4 +1,4 @@
-import { NotFound } from '../errors/codes.ts'
+import { FeatureDisabled, NotFound } from '../errors/codes.ts'
 import { resolve } from 'node:path'
 import fp from 'fastify-plugin'
 import { findFeatures, findPackage } from './discovery.ts'
@@ -152,6 +152,15 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
   const loader = createLoader({ registry, executor, desired, find, log })
   supervisor.actWith(loader)
   app.hooks.on('feature:loaded', (name) => { if (!loader.isRestarting(name)) supervisor.replaced(name, registry.numberOf(name)) })
+
+  // While a feature is off, nobody can join the rooms that only this feature creates. Otherwise, the first user would
+  // create the room and own it.
+  app.hooks.on('room:admit', async (roomId) => {
+    for (const [name, { generation, module }] of registry.known) {
+      if (!generation && module?.roomPrefixes.some((prefix) => roomId.startsWith(prefix))) throw new FeatureDisabled(name)
+    }
+    return undefined
+  })
 
   app.decorate('features', {
     enabled: () => registry.serving().map(({ name }) => name),

@@ -202,7 +202,10 @@ export class RoomMedia {
     if (owner.kind === 'session' && producer.source === 'voice') await this.#main?.speakers.add(producerId)
     if (producer.closed) throw new ProducerNotFound(producerId)
     counted(this.roomId, this.#ownCount)
-    hooks.emit('media:producerOpened', this.roomId, producer.info, owner)
+    const { info } = producer
+    hooks.emit('media:producerOpened', this.roomId, info, owner)
+    // The producer of a muted user is paused from the beginning, but clients assume that a new producer is not paused.
+    if (info.isPaused) hooks.emit('media:producerPaused', this.roomId, info, owner)
     for (const user of this.#users) user.producerOpened?.(producer)
     changed(this.roomId)
   }

@@ -17,6 +17,6 @@ export const userIdText = z.string().min(1).max(128).refine((id) => id !== '.' &
  * same id. Ids beyond 2^53 must therefore be strings.
  */
 // The text schema comes first, because it rejects a number faster than the number schema rejects a string.
-export const userId = z.union([userIdText, z.int()])
+export const userId = z.union([userIdText, z.int()], 'must be a whole number or a string of 1–128 characters')
 
 export const profile = z.looseObject({ userId, id: userId }).describe('The public claims of a user')

@@ -59,6 +59,19 @@ t.test('a drain can be shortened', async (t) => {
   t.match(await drained, { status: 200, body: { result: 'deadline', sessions: 1 } })
 })
 
+t.test('a server that is still draining can be drained again', async (t) => {
+  const server = await build(t)
+  const client = await server.connect(1)
+  const drain = (deadlineSeconds: number) => server.admin('POST', '/admin/drain', { deadlineSeconds })
+  t.match(await drain(0), { body: { result: 'deadline', sessions: 1 } })
+  await client.event('server:draining')
+  const second = drain(600)
+  await client.event('server:draining')
+  await client.close()
+  t.match(await second, { body: { result: 'empty', sessions: 0 } })
+  t.match(await drain(600), { body: { result: 'empty', sessions: 0 } })
+})
+
 t.test('after a partition, a server closes a room that another server has closed', async (t) => {
   const env = { REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env, timings: shortTimings }), await build(t, { env, timings: shortTimings })]

@@ -56,6 +56,10 @@ t.test('docs/contract matches the schemas', async (t) => {
       t.ok(readme.includes(`| \`${code}\` | ${statusCode} | ${name} |`), code)
     }
   }
+  for (const [type, limit] of [['room:join', 60], ['seat:take', 30], ['seat:lock', 240]] as const) {
+    const [, section = ''] = readme.split(`#### \`${type}\` (request)`)
+    t.match(section.split('####')[0], `Limit: ${limit} per user per minute`, `${type} has the default limit, not the limit of tests`)
+  }
   for (const text of Object.values(docs)) t.notMatch(text, new RegExp(root), 'contains no local paths')
 })
 

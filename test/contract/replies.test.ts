@@ -65,6 +65,14 @@ t.test('a frame without a type receives one error', nativeOnly, async (t) => {
   t.equal(ada.events.filter(({ type }) => type === 'error').length, 1)
 })
 
+t.test('an id that is neither a string nor a number receives one error', nativeOnly, async (t) => {
+  const ada = await (await build(t)).connect(1)
+  for (const id of [true, {}, [1]]) {
+    ada.send({ id, type: 'session:ping' })
+    t.match(await ada.event('error'), { code: 'VALIDATION_FAILED', type: 'session:ping', details: [{ path: 'id', message: 'must be a string or a number' }] })
+  }
+})
+
 t.test('invalid requests receive an error code', async (t) => {
   const server = await build(t)
   const ada = await server.connect(1)
@@ -72,6 +80,10 @@ t.test('invalid requests receive an error code', async (t) => {
     ok: false,
     error: { code: 'VALIDATION_FAILED', message: /pin/, details: [{ path: 'pin', message: String }, { path: 'seatCount', message: String }] }
   })
+  for (const userId of [undefined, null, true, {}]) {
+    t.match((await ada.request('user:getRoom', { userId })).error, { code: 'VALIDATION_FAILED', details: [{ path: 'userId', message: /a whole number or a string/ }] }, `user ${String(userId)}`)
+  }
+  t.match((await ada.request('gift:send', { giftId: 1 })).error, { details: [{ path: 'recipientId', message: /a whole number or a string/ }] })
   t.match((await ada.request('nothing:like:that')).error, { code: 'UNKNOWN_TYPE', message: /nothing:like:that/ })
   t.equal(await ada.fails('room:leave'), 'NOT_IN_ROOM')
   t.equal(await ada.fails('transport:create', { type: 'producer' }), 'NOT_IN_ROOM')

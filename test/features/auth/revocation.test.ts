@@ -46,6 +46,9 @@ onEveryStore(t, 'validates revocations', async (t, env) => {
   const inSeconds = tokenFor(6)
   t.equal(await revoke({ sha256: sha256(inSeconds), expiresAt: Math.ceil(inAnHour() / 1000) }), '204', 'expiry in seconds')
   t.equal(await outcome(t, server.url, { token: inSeconds }), refused)
+  const inCapitals = tokenFor(7)
+  t.equal(await revoke({ sha256: sha256(inCapitals).toUpperCase(), expiresAt: inAnHour() }), '204', 'a hash in capital letters')
+  t.equal(await outcome(t, server.url, { token: inCapitals }), refused)
   t.equal(await revoke({ sha256: 'ABC', expiresAt: inAnHour() }), '400 VALIDATION_FAILED')
   t.equal(await revoke({ sha256: sha256('x') }), '400 VALIDATION_FAILED')
   t.equal(await revoke({ sha256: sha256('x'), expiresAt: -1 }), '400 VALIDATION_FAILED')
@@ -54,6 +57,7 @@ onEveryStore(t, 'validates revocations', async (t, env) => {
   t.equal(await revoke(undefined), '400 VALIDATION_FAILED')
 
   const call = (authorization: string) => fetch(`${server.url}/admin/tokens/revoke`, { method: 'POST', headers: { authorization, 'content-type': 'application/json' }, body: '{"token":"x"}' })
+  t.equal((await call(`bearer ${adminKey}`)).status, 204, 'the name of the scheme ignores case')
   t.equal((await call('')).status, 401, 'only admins can revoke tokens')
   t.equal((await call(`Bearer ${adminKey}x`)).status, 401)
   t.equal((await call(`Bearer ${tokenFor(1, { roles: ['admin'] })}`)).status, 401)

@@ -52,6 +52,16 @@ onBothStores(t, 'creates, starts, lists and deletes rooms, and creates users', a
   t.match(await ask('GET', '/api/rooms/open', bob), { status: 200, body: { room: { onAir: true, users: [{ role: 'anchor', status: 'idle' }] } } })
   await speaker.ok('seat:take', { roomId: 'open', seatIndex: 0 })
   t.match(await ask('GET', '/api/rooms/open', bob), { body: { room: { users: [{ status: 'onair' }] } } })
+  // Users who join with their own tokens are listed, too, after the users that the API created.
+  const [owner, visitor] = [await server.connect(1), await server.connect('carol')]
+  for (const client of [visitor, owner]) await client.ok('room:join', { roomId: 'open' })
+  await owner.ok('seat:take', { seatIndex: 1 })
+  t.same((await ask('GET', '/api/rooms/open', ada)).body.room?.['users'], [
+    { userID: anchor.body['userID'], role: 'anchor', status: 'onair' },
+    { userID: 1, role: 'host', status: 'onair' },
+    { userID: 'carol', role: 'guest', status: 'idle' }
+  ])
+  for (const client of [visitor, owner]) await client.close()
   t.match((await ask('GET', '/api/rooms', bob)).body.rooms, [{ roomId: 'open' }])
 
   t.match(await ask('POST', '/api/rooms/secret/start', ada), { status: 200 })
@@ -82,7 +92,7 @@ onBothStores(t, 'creates, starts, lists and deletes rooms, and creates users', a
   t.match(await ask('POST', '/api/rooms/theirs/start', tokenFor(3)), { status: 200, body: { room: { roomId: 'theirs', onAir: true } } })
   await guest.event('broadcast:started')
   t.match(await ask('GET', '/api/rooms/theirs', bob), { status: 404 }, 'the room has a PIN')
-  t.match(await ask('GET', '/api/rooms/theirs', tokenFor(3)), { status: 200, body: { room: { onAir: true, users: [] } } })
+  t.match(await ask('GET', '/api/rooms/theirs', tokenFor(3)), { status: 200, body: { room: { onAir: true, users: [{ userID: 3, role: 'host', status: 'idle' }] } } })
   t.match((await ask('GET', '/api/rooms', adminKey)).body.rooms?.map(({ roomId }) => roomId), ['open', 'secret', 'theirs'])
   t.match((await ask('GET', '/api/rooms', bob)).body.rooms, [{ roomId: 'open' }], 'the other rooms have PINs')
   t.match(await ask('DELETE', '/api/rooms/theirs', tokenFor(3)), { status: 200 })
@@ -116,6 +126,21 @@ t.test('admin keys and anonymous clients create rooms', async (t) => {
   for (let i = 0; i < 5; i++) t.equal(await second.fails('room:join', { roomId: 'empty', pin: `wrong${i}` }), 'PIN_WRONG')
   t.equal(await second.fails('room:join', { roomId: 'empty', pin: 'abc123' }), 'RATE_LIMITED')
   t.match(await ask('DELETE', '/api/rooms/anyones', undefined), { status: 200 })
+})
+
+t.test('ALLOW_ANONYMOUS accepts calls without a token while auth is on', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,media,broadcast', ALLOW_ANONYMOUS: 'true' } })
+  const ask = client(server.url)
+  t.match(await ask('POST', '/api/rooms', 'wrong', { roomId: 'open' }), { status: 401 }, 'a wrong token is rejected')
+  t.match(await ask('POST', '/api/rooms', tokenFor(1), { roomId: 'owned' }), { status: 201 })
+  t.match(await ask('POST', '/api/rooms', undefined, { roomId: 'open' }), { status: 201 })
+  t.match(await ask('POST', '/api/rooms/owned/start', undefined), { status: 403 })
+  t.match(await ask('POST', '/api/rooms/open/start', undefined), { status: 200 })
+  const { status, body: { userID, token } } = await ask('POST', '/api/rooms/open/users', undefined, { role: 'host' })
+  t.equal(status, 201)
+  const host = await server.connect(String(userID), { token: String(token) })
+  await host.ok('room:join', { roomId: 'open' })
+  await host.event('broadcast:started')
 })
 
 t.test('a user with the host role is an admin of the room, and may start and delete it', async (t) => {

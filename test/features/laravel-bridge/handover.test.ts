@@ -18,7 +18,7 @@ t.test('delivers each event once and in order during a reload', async (t) => {
     rooms,
     sockets,
     names: ['level.up'],
-    rights: { invalidate () {} },
+    rights: { invalidate () {}, invalidateRole () {} },
     removals: { kick () {}, async block () {} },
     history
   })

@@ -148,9 +148,13 @@ t.test('repeats a lookup after an invalidation, even if the invalidation arrives
   t.equal(await rights.roleOf(room, '43'), 'member')
   t.equal(await rights.roleOf(room, '44'), 'member')
   t.equal(backend.calls('role'), 3)
+  const roomCalls = backend.calls('room')
+  rights.invalidateRole('7', '43')
+  t.equal(await rights.roleOf(room, '43'), 'member')
+  t.same([backend.calls('role'), backend.calls('room')], [4, roomCalls], 'the owner stays cached')
   rights.invalidate('7')
   t.equal(await rights.roleOf(room, '44'), 'member')
-  t.equal(backend.calls('role'), 4)
+  t.equal(backend.calls('role'), 5)
 
   rights.invalidate('7', '43')
   backend.fault({ kind: 'slow', ms: 100, times: 1 })
@@ -160,9 +164,9 @@ t.test('repeats a lookup after an invalidation, even if the invalidation arrives
   rights.invalidate('7', '43')
   backend.roles.set('7/43', 'admin')
   t.equal(await role, 'admin')
-  t.equal(backend.calls('role'), 6, 'the outdated response was discarded')
+  t.equal(backend.calls('role'), 7, 'the outdated response was discarded')
   t.equal(await rights.roleOf(room, '43'), 'admin')
-  t.equal(backend.calls('role'), 6)
+  t.equal(backend.calls('role'), 7)
 })
 
 t.test('keeps the cache across a reload', async (t) => {
