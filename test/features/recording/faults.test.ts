@@ -8,6 +8,9 @@ import { buildMortal } from '../../support/mortal.ts'
 import { decodeFile, toneOf } from '../../support/recordings.ts'
 import { until } from '../../support/retry.ts'
 
+// The tests of killed servers mostly wait, so they run in parallel.
+t.jobs = 2
+
 interface Detail { endedAt: number | null, startedAt: number, reason?: string, seconds: number, files: { name: string, kind: string, bytes: number, seconds: number }[] }
 
 async function read (url: string, path: string): Promise<Buffer> {
@@ -60,7 +63,7 @@ t.test('a recording ends after RECORDING_MAX_HOURS or when the room is empty', a
   t.match(await owner.event('recording:stopped'), { reason: 'max_duration' })
 })
 
-t.test("a killed server's recording lacks at most the last 2 s, and its index is repaired", async (t) => {
+t.test("a killed server's recording lacks at most the last 2 s, and its index is repaired", { buffered: true }, async (t) => {
   const before = await buildMortal(t, { env: { FEATURES: 'auth,media,recording' } })
   const { url } = before
   const owner = await before.connect(1)
@@ -92,7 +95,7 @@ t.test("a killed server's recording lacks at most the last 2 s, and its index is
   }
 })
 
-t.test('a server that dies before it has finished an ended recording finishes it with the same end time and reason', async (t) => {
+t.test('a server that dies before it has finished an ended recording finishes it with the same end time and reason', { buffered: true }, async (t) => {
   const finished: { recordingId: string, endedAt: number, reason?: string }[] = []
   let hangs = true
   Object.assign(globalThis, { flyliveFinished: (record: typeof finished[number]) => finished.push(record) && hangs ? new Promise(() => {}) : undefined })

@@ -7,6 +7,9 @@ import type { Answer } from '../../support/webhook-receiver.ts'
 
 const features = { FEATURES: 'auth,seats,webhooks' }
 
+// The tests mostly wait, so they run in parallel.
+t.jobs = 2
+
 onEveryStore(t, 'a URL that hangs or fails does not delay other URLs or other rooms', async (t, store) => {
   const [good, bad] = [await startReceiver(t), await startReceiver(t)]
   bad.answer = ({ roomId }) => roomId === 'hangs' ? 'hang' : roomId === 'fails' ? 500 : 200
@@ -46,7 +49,7 @@ onEveryStore(t, 'honours Retry-After, retries rejections, and does not follow re
   t.equal(new Set(requests.slice(0, 4).map(({ webhook }) => webhook.id)).size, 1, 'retries have the same id')
 })
 
-onBothStores(t, 'a webhook becomes a dead letter after ten rejections, not counting other failures', async (t, store) => {
+onEveryStore(t, 'a webhook becomes a dead letter after ten rejections, not counting other failures', async (t, store) => {
   const receiver = await startReceiver(t)
   const requestsOf = (room: string) => receiver.requests.filter(({ webhook: { roomId, event } }) => roomId === room && event === 'room_started').length
   receiver.answer = ({ roomId, event }) => {
@@ -90,7 +93,7 @@ onBothStores(t, 'webhooks that cannot be delivered become dead letters, which ad
   t.match(await (await fetch(`${server.url}/metrics`)).text(), /flylive_webhook_dead_total\{queue="[^"]+",reason="gone"\} 1/)
 })
 
-onBothStores(t, 'a full queue moves its oldest webhooks to the dead letters', async (t, store) => {
+onEveryStore(t, 'a full queue moves its oldest webhooks to the dead letters', async (t, store) => {
   const receiver = await startReceiver(t)
   receiver.answer = () => 'hang'
   const lines: Record<string, unknown>[] = []
