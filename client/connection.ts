@@ -453,7 +453,7 @@ export class Connection extends Emitter<ConnectionEvents> {
   /** Opens a second connection, to another server, at a random time before the deadline. */
   #moveSoon ({ deadline, url }: EventData<'server:draining'>): void {
     const from = this.#ws
-    // The server has announced the drain again. If the running move fails, it is repeated anyway.
+    // The server has announced the drain again. The client is already moving, and repeats a move that fails.
     if (from && from === this.#movingFrom) return
     clearTimeout(this.#moveTimer)
     const backoff = createBackoff(this.#options.backoff)

@@ -41,8 +41,8 @@ const removalJob = 'broadcast-removal'
 export function restRoutes (app: FeatureInstance, settings: z.output<typeof config>, records: RoomRecords, apiRooms: ApiRooms, broadcasts: Broadcasts, tokens: KeyTokens): void {
   const { clock, features, hooks, jobs, log, rooms, store } = app
 
-  /** Whether the server accepts a request without a token or key. A wrong token is never accepted. */
-  const isAnonymous = ({ headers }: HttpRequest) => app.config.ALLOW_ANONYMOUS && headers.authorization === undefined
+  /** Whether a request has neither a token nor a key, and the server accepts such requests. */
+  const isAnonymous = ({ headers, query }: HttpRequest) => app.config.ALLOW_ANONYMOUS && headers.authorization === undefined && (query as { token?: unknown }).token === undefined
 
   /** @throws UNAUTHORIZED, FEATURE_DISABLED, UNAVAILABLE */
   async function identify (request: HttpRequest): Promise<Caller> {
@@ -112,8 +112,8 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
    * has no audio.
    */
   async function openIfStarted (roomId: string): Promise<void> {
-    const room = await apiRooms.find(roomId)
-    if (room?.record?.startedAt !== undefined) await broadcasts.open(roomId)
+    const record = (await apiRooms.find(roomId))?.record
+    if (record?.startedAt !== undefined && record.isStopped !== true) await broadcasts.open(roomId)
   }
   hooks.on('room:reserved', async (roomId) => {
     const room = await records.get(roomId)
@@ -172,7 +172,11 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
   }, async (request) => {
     const room = await ownRoom(request, request.params.roomId, 'host')
     const { roomId, live } = room
-    if (room.record && !await markStarted(roomId, clock.now())) throw new RoomNotFound(roomId)
+    if (room.record) {
+      const started = await records.change(roomId, ({ isStopped, ...record }) => ({ ...record, startedAt: record.startedAt ?? clock.now() }))
+      if (!started) throw new RoomNotFound(roomId)
+      await scheduleRemoval(started)
+    }
     if (live) await broadcasts.open(roomId)
     // If the first member has joined since `find`, put the room on air now.
     else if (await store.getRoom(roomId)) await openIfStarted(roomId)
@@ -245,16 +249,18 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     startedAt === undefined ? createdAt + settings.idleMinutes * 60_000 : startedAt + settings.maxHours * 3_600_000
   const scheduleRemoval = async (record: RoomRecordOfApi) => await jobs.schedule(removalJob, record.roomId, dueAt(record))
 
-  /** Records when a room was first started. @returns whether the room exists */
-  async function markStarted (roomId: string, at: number): Promise<boolean> {
-    const started = await records.change(roomId, (record) => ({ ...record, startedAt: record.startedAt ?? at }))
-    if (started) await scheduleRemoval(started)
-    return started !== undefined
+  /** Stores when a room was first on air, unless the room was started through the API. */
+  async function markOnAir (roomId: string, at: number): Promise<void> {
+    const marked = await records.change(roomId, (record) => record.startedAt === undefined ? { ...record, startedAt: at, isStopped: true } : record)
+    if (marked) await scheduleRemoval(marked)
   }
 
-  // Hosts also start a broadcast with `broadcast:start`, and BROADCAST_FROM_LISTENERS starts it automatically.
+  // Hosts also start and stop a broadcast with `broadcast:start` and `broadcast:stop`, and BROADCAST_FROM_LISTENERS starts
+  // it automatically.
   hooks.on('broadcast:changed', async (roomId, onAir, { startedAt }) => {
-    if (onAir && (await apiRooms.find(roomId))?.record) await markStarted(roomId, startedAt)
+    if (!(await apiRooms.find(roomId))?.record) return
+    if (onAir) await markOnAir(roomId, startedAt)
+    else await records.change(roomId, (record) => record.startedAt === undefined ? record : { ...record, isStopped: true })
   })
 
   jobs.on(removalJob, async (roomId) => {
@@ -262,12 +268,9 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
     if (!record) return
     if (dueAt(record) > clock.now()) return await scheduleRemoval(record)
     const room = await apiRooms.find(roomId)
-    // If a server died before it recorded the start of the broadcast, record the start now.
+    // If a server died before it stored when the room was first on air, store that time now.
     const current = room?.record && record.startedAt === undefined ? await broadcasts.current(roomId) : undefined
-    if (current) {
-      await markStarted(roomId, current.startedAt)
-      return
-    }
+    if (current) return await markOnAir(roomId, current.startedAt)
     // If the record does not belong to the live room, delete only the record.
     if (room?.record) await remove(room, 'inactivity')
     else await records.delete(roomId)

@@ -22,8 +22,13 @@ const record = z.object({
   maxAnchors: z.int(),
   /** Epoch milliseconds. */
   createdAt: z.number(),
-  /** When the room was first started; undefined if it has not been started. Epoch milliseconds. */
+  /** When the room was first started or on air; undefined before that. Epoch milliseconds. */
   startedAt: z.number().optional(),
+  /**
+   * True if the room must not go on air when its next first member joins: the room was on air without a start through
+   * the API, or a host has stopped the broadcast since the last start.
+   */
+  isStopped: z.literal(true).optional(),
   users: z.array(z.object({ userId: z.string(), role: userRole }))
 })
 /**

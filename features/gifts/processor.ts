@@ -41,6 +41,6 @@ export interface GiftProcessor {
 export function processorOf (app: Pick<FeatureInstance, 'config' | 'features'>): GiftProcessor | 'ledger' | undefined {
   const bridge = app.features.getFeature('laravel-bridge')
   if (bridge) return bridge
-  // The backend's URL is a variable, or an admin has set the URL and turned laravel-bridge on.
+  // A backend is configured if LARAVEL_API_URL is set, or if an admin has turned laravel-bridge on.
   return app.config.featureDefaults['laravel-bridge'] === true || app.features.isEnabled('laravel-bridge') ? undefined : 'ledger'
 }

@@ -7,15 +7,18 @@ export interface CacheOptions<V> {
   load: (key: string) => Promise<V>
   /** How long a value stays fresh, in milliseconds. */
   freshMs: number
-  /** If `load` fails, how long a value can still be used after `freshMs`, in milliseconds; 0 disables stale values. */
+  /**
+   * If `load` fails, how long a value can still be used after it is no longer fresh, in milliseconds; 0 disables stale
+   * values.
+   */
   staleMs: (value: V) => number
   /** Overrides `freshMs` for a single value, in milliseconds. */
   freshFor?: (value: V) => number
   /**
-   * If a stale value can be used, how long to wait for `load`, in milliseconds. A backend that is down often does not
-   * respond at all; without this limit, every request would fail because it exceeds its deadline.
+   * If a stale value can be used, the timeout of `load`, in milliseconds. A backend that is down often does not respond
+   * at all; without this timeout, every request would fail because it exceeds its deadline.
    */
-  patienceMs?: number
+  timeoutMs?: number
   /** Called each time the cache returns a stale value. */
   onStale: () => void
   /** A monotonic clock, in milliseconds. */
@@ -33,11 +36,11 @@ type Fetch<V> = (key: string, stale: Entry<V> | undefined, how: { signal: AbortS
 /** Caches responses of the backend. Concurrent reads of a key share one call. */
 export interface Cache<V> {
   /**
-   * @param isPatient if false, waits for `load` as briefly as if a stale value could be used
+   * @param hasTimeout if true, `load` has a timeout even if no stale value can be used
    * @returns the fresh value, loaded if necessary; a stale value if `load` fails or is slow
    * @throws UNAVAILABLE if `load` fails and no usable value is cached
    */
-  get (key: string, isPatient?: boolean): Promise<V>
+  get (key: string, hasTimeout?: boolean): Promise<V>
   /** @returns the value if it is cached and fresh. Never loads a value */
   peek (key: string): V | undefined
   /**
@@ -55,8 +58,8 @@ export interface Cache<V> {
 
 /** How long the cache returns a stale value before it tries again to load a fresh value, in milliseconds. */
 const retryMs = 2000
-/** The default of {@link CacheOptions.patienceMs}. */
-const defaultPatienceMs = 2000
+/** The default of {@link CacheOptions.timeoutMs}. */
+const defaultTimeoutMs = 2000
 /** Maximum number of loads for one read, if the key is invalidated during each load. */
 const maxAttempts = 5
 
@@ -88,8 +91,8 @@ export function createEntries<V> (max: number, now: () => number): CacheEntries<
   })
 }
 
-export function createCache<V> ({ entries, load, freshMs, staleMs, freshFor = () => freshMs, patienceMs = defaultPatienceMs, onStale, now }: CacheOptions<V>): Cache<V> {
-  const usableMs = ({ value, at }: Entry<V>) => at + freshMs + staleMs(value) - now()
+export function createCache<V> ({ entries, load, freshMs, staleMs, freshFor = () => freshMs, timeoutMs = defaultTimeoutMs, onStale, now }: CacheOptions<V>): Cache<V> {
+  const usableMs = ({ value, at }: Entry<V>) => at + freshFor(value) + staleMs(value) - now()
   const isStale = ({ value, at }: Entry<V>) => now() - at > freshFor(value)
 
   const fetch: Fetch<V> = async (key, stale, { options, signal }) => {
@@ -115,23 +118,23 @@ export function createCache<V> ({ entries, load, freshMs, staleMs, freshFor = ()
     return entry && usableMs(entry) > 0 ? entry : undefined
   }
 
-  /** Returns a fresh entry; the stale entry if loading a fresh one takes too long. */
-  async function read (key: string, isPatient: boolean): Promise<Entry<V> | undefined> {
+  /** Returns a fresh entry, or the stale entry if loading a fresh entry takes too long. */
+  async function read (key: string, hasTimeout: boolean): Promise<Entry<V> | undefined> {
     const stale = usableEntry(key)
     const loaded = entries.fetch(key, { context: fetch })
-    if (stale ? !isStale(stale) : isPatient) return await loaded
-    return await withTimeout(loaded, patienceMs, () => {
-      if (!stale) throw new Error('The backend is slow')
+    if (stale ? !isStale(stale) : !hasTimeout) return await loaded
+    return await withTimeout(loaded, timeoutMs, () => {
+      if (!stale) throw new Error(`The backend did not respond within ${timeoutMs} ms`)
       return stale
     })
   }
 
   return {
-    async get (key, isPatient = true) {
+    async get (key, hasTimeout = false) {
       let failure: unknown
       for (let i = 0; i < maxAttempts; i++) {
         try {
-          const entry = await read(key, isPatient)
+          const entry = await read(key, hasTimeout)
           if (entry) return use(entry)
         } catch (error) {
           failure = error

@@ -47,8 +47,8 @@ export interface RightsOptions {
   cached: CachedRights
   /** A monotonic clock, in milliseconds. */
   now?: () => number
-  /** How long to wait for the backend if a stale response can be used, in milliseconds. */
-  patienceMs?: number
+  /** If a stale response can be used, the timeout of a call to the backend, in milliseconds. */
+  timeoutMs?: number
 }
 
 /** How long the backend's responses stay fresh, in milliseconds; set by the backend's contract. */
@@ -74,10 +74,10 @@ export function createCachedRights (now = () => performance.now()): CachedRights
   return { owners: createEntries(maxRooms, now), roles: createEntries(maxRoles, now), epochs: new LRUCache({ maxSize: maxRooms, sizeCalculation: () => 1 }) }
 }
 
-export function createRights ({ client, metrics, cached, now = () => performance.now(), patienceMs }: RightsOptions): Rights {
+export function createRights ({ client, metrics, cached, now = () => performance.now(), timeoutMs }: RightsOptions): Rights {
   const stale = metrics.counter('flylive_laravel_stale_answers_total', 'Expired cached responses that were used because the backend was down', ['call'])
 
-  const patience = patienceMs === undefined ? {} : { patienceMs }
+  const timeout = timeoutMs === undefined ? {} : { timeoutMs }
 
   const owners = createCache<UserId | undefined>({
     entries: cached.owners,
@@ -85,7 +85,7 @@ export function createRights ({ client, metrics, cached, now = () => performance
     freshMs,
     freshFor: (owner) => owner === undefined ? unknownRoomMs : freshMs,
     staleMs: (owner) => owner === undefined ? 0 : staleMs,
-    ...patience,
+    ...timeout,
     onStale: () => stale.inc({ call: 'room' }),
     now
   })
@@ -97,7 +97,7 @@ export function createRights ({ client, metrics, cached, now = () => performance
     },
     freshMs,
     staleMs: () => staleMs,
-    ...patience,
+    ...timeout,
     onStale: () => stale.inc({ call: 'role' }),
     now
   })
@@ -111,7 +111,7 @@ export function createRights ({ client, metrics, cached, now = () => performance
     async roleOf ({ roomId }, userKey) {
       if (is(owners.peek(roomId), userKey)) return 'owner'
       try {
-        const role = await roles.get(roleKey(roomId, userKey), !is(owners.peekStale(roomId, false), userKey))
+        const role = await roles.get(roleKey(roomId, userKey), is(owners.peekStale(roomId, false), userKey))
         if (role !== undefined) return role
       } catch (error) {
         if (is(owners.peekStale(roomId), userKey)) return 'owner'

@@ -11,7 +11,7 @@ import { anyResponse } from './messages.ts'
  */
 export const statusJob = 'room-status'
 
-/** The last status that the backend received for a room. */
+/** The last status that the backend received, or may have received, for a room. */
 interface SentStatus {
   /** When the room was created. Distinguishes the room from earlier and later rooms with the same id. */
   createdAt: number
@@ -185,7 +185,8 @@ export function createRoomStatus ({ clock, jobs, kv, log, store, client, remembe
     }
     const { createdAt, participantCount } = room
     if (!last || last.ended === true || last.isStarting) {
-      // Stored before the call: if the room ends before the backend has confirmed the start, the end must be sent.
+      // The start is stored before the call: if the room ends before the backend has confirmed the start, the server must
+      // send the end.
       const starting = last?.isStarting && last.ended !== true ? last : { createdAt, count: 0, at: clock.now(), isStarting: true } satisfies SentStatus
       const startingText = JSON.stringify(starting)
       if (startingText !== text) await save(roomId, starting)

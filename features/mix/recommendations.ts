@@ -11,7 +11,10 @@ export type MixStateHandle = RoomStateHandle<z.output<typeof mixState>>
  */
 const hysteresis = 0.8
 
-/** Seat changes within this time cause only one update per room, which reads the number of people, in milliseconds. */
+/**
+ * Delay between a seat change and the update of the room, in milliseconds. Further seat changes during this delay do not
+ * cause further updates, because each update reads the number of people from the store.
+ */
 const seatsDelayMs = 500
 
 /** Recommends the mix in rooms with many listeners. */
@@ -76,8 +79,8 @@ export function createRecommendations ({ features, log, store }: FeatureInstance
       if (seatedIn.get(roomId) === seated) return
       seatedIn.set(roomId, seated)
       if (pending.has(roomId)) return
-      // Every server reviews the room, but joins and leaves are reported to only one server each. This server therefore
-      // has to read the current number of people.
+      // Every server reviews the room after a seat change, but only one server is notified of each join or leave. This
+      // server therefore has to read the current number of people.
       pending.set(roomId, setTimeout(() => {
         pending.delete(roomId)
         tryReview(roomId)

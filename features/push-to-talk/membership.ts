@@ -22,7 +22,12 @@ const changes = z.object({
   set: z.object({ at: z.number(), channels: z.array(z.string()) }).optional(),
   /** The channels that the user joined and left with USER_ADD and USER_REMOVE. */
   joined: z.array(z.string()),
-  left: z.array(z.string())
+  left: z.array(z.string()),
+  /**
+   * When the user became a member of each channel, in epoch milliseconds; 0 if the user was a member before the server
+   * stored these times. Undefined until a radio of the user connects.
+   */
+  since: z.array(z.tuple([z.string(), z.number()])).optional()
 })
 type Changes = z.output<typeof changes>
 
@@ -58,6 +63,14 @@ export interface Membership {
    */
   channelsOf (user: UserId, token: TokenChannels): Promise<string[]>
   /**
+   * Called when a radio of a user connects. Stores when the user became a member of the channels that are new in the
+   * user's token.
+   *
+   * @returns for each of the user's channels, when the user became a member, in epoch milliseconds
+   * @throws UNAVAILABLE
+   */
+  connected (user: UserId, token: TokenChannels): Promise<Map<string, number>>
+  /**
    * Replaces a user's channels, at the backend's request.
    *
    * @throws UNAVAILABLE
@@ -76,22 +89,50 @@ export function createMembership ({ clock, kv }: Pick<FeatureInstance, 'clock' |
   const stored = kv.namespace('push-to-talk:channels')
   const parse = (text: string | undefined): Changes => text === undefined ? none : changes.catch(none).parse(JSON.parse(text))
 
-  async function update (key: string, change: (current: Changes) => Changes): Promise<void> {
+  /** @param change returns the changed value, or undefined to leave the value unchanged */
+  async function update (key: string, change: (current: Changes) => Changes | undefined): Promise<void> {
     for (let i = 0; i < maxAttempts; i++) {
       const text = await stored.get(key)
-      if (await stored.compareAndSet(key, text, JSON.stringify(change(parse(text))), { ttlMs: keptMs })) return
+      const changed = change(parse(text))
+      if (!changed || await stored.compareAndSet(key, text, JSON.stringify(changed), { ttlMs: keptMs })) return
     }
     throw new Error(`The channels of user ${key} could not be changed: too many concurrent changes`)
   }
 
   return {
     channelsOf: async (user, token) => effective(parse(await stored.get(userKeyOf(user))), token),
-    async set (user, channels) {
-      await stored.set(userKeyOf(user), JSON.stringify({ set: { at: clock.now(), channels: [...channels] }, joined: [], left: [] } satisfies Changes), { ttlMs: keptMs })
+    async connected (user, { iat, ...token }) {
+      let times: [string, number][] = []
+      await update(userKeyOf(user), (current) => {
+        const known = current.since && new Map(current.since)
+        const issuedAt = Math.min(typeof iat === 'number' ? iat * 1000 : Infinity, clock.now())
+        times = effective(current, { iat, ...token }).map((channel) => [channel, known ? known.get(channel) ?? issuedAt : 0])
+        return JSON.stringify(times) === JSON.stringify(current.since) ? undefined : { ...current, since: times }
+      })
+      return new Map(times)
     },
-    change: (user, channel, isMember) => update(userKeyOf(user), ({ set, joined, left }) => {
+    async set (user, channels) {
+      const key = userKeyOf(user)
+      const { since } = parse(await stored.get(key))
+      const known = since && new Map(since)
+      const at = clock.now()
+      await stored.set(key, JSON.stringify({
+        set: { at, channels: [...channels] },
+        joined: [],
+        left: [],
+        ...(known ? { since: channels.map((channel) => [channel, known.get(channel) ?? at]) } : {})
+      } satisfies Changes), { ttlMs: keptMs })
+    },
+    change: (user, channel, isMember) => update(userKeyOf(user), ({ set, joined, left, since }) => {
       const without = (list: string[]) => list.filter((other) => other !== channel)
-      return { set, joined: isMember ? [...without(joined), channel].slice(-maxChannels) : without(joined), left: isMember ? without(left) : [...without(left), channel].slice(-maxChannels) }
+      const others = since?.filter(([other]) => other !== channel)
+      const joinedAt = since?.find(([other]) => other === channel)?.[1] ?? clock.now()
+      return {
+        set,
+        joined: isMember ? [...without(joined), channel].slice(-maxChannels) : without(joined),
+        left: isMember ? without(left) : [...without(left), channel].slice(-maxChannels),
+        since: isMember && others ? [...others, [channel, joinedAt] satisfies [string, number]].slice(-maxChannels) : others
+      }
     })
   }
 }

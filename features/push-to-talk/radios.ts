@@ -97,12 +97,18 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
   /**
    * Sends the private messages that the user has missed and, if the user has been connected before, also the missed
    * channel messages. Then sends the messages that arrived during the replay.
+   *
+   * @param joined for each of the user's channels, when the user became a member, in epoch milliseconds. The user does
+   *   not receive earlier messages
    */
-  async function replay (radio: Radio, stored: string | undefined): Promise<void> {
+  async function replay (radio: Radio, stored: string | undefined, joined: ReadonlyMap<string, number>): Promise<void> {
     const { at: since, received } = parseSeen(stored)
     const readAt = clock.now()
-    const targets = [`u:${radio.userKey}`, ...(stored === undefined ? [] : [...radio.channels].map((key) => `g:${key}`))]
-    const missed = (await messageLog.read(targets)).flat()
+    // The earliest time of the messages to send, for each log.
+    const begins = new Map([[`u:${radio.userKey}`, 0]])
+    if (stored !== undefined) for (const [key, joinedAt] of joined) if (radio.channels.has(key)) begins.set(`g:${key}`, joinedAt)
+    const logs = await messageLog.read([...begins.keys()])
+    const missed = [...begins.values()].flatMap((begin, i) => (logs[i] ?? []).filter(({ at }) => at >= begin))
       .filter(({ at, fromKey, messageId }) => at > since && fromKey !== radio.userKey && !received.has(messageId))
       .sort((a, b) => a.at - b.at)
     const sent = new Set<string>()
@@ -129,16 +135,16 @@ export function createRadios (app: FeatureInstance, { state, channels, users, de
     await users.add(userKey)
     const loggedIn = users.publish(userId, { kind: 'login', sessionId: session.id, deviceId })
     const claims = session.identity.claims as RadioClaims
-    const [keys, seenAt] = await Promise.all([membership.channelsOf(userId, claims), seen.get(userKey)]).catch((err: unknown) => {
+    const [joined, seenAt] = await Promise.all([membership.connected(userId, claims), seen.get(userKey)]).catch((err: unknown) => {
       log.warn({ err, userId }, "store unavailable: using the channels in the radio's token, without missed channel messages")
-      return [channelsIn(claims.channelIds), undefined] as const
+      return [new Map(channelsIn(claims.channelIds).map((key) => [key, 0])), undefined] as const
     })
     if (!session.open) return
     // If a room cannot be opened now, the server opens it later. Until the room is open, the server rejects every START
     // in the channel.
-    await Promise.allSettled(keys.map((key) => channels.ready(channels.join(radio, key))))
+    await Promise.allSettled([...joined.keys()].map((key) => channels.ready(channels.join(radio, key))))
     await loggedIn
-    const replayed = replay(radio, seenAt).catch((err: unknown) => {
+    const replayed = replay(radio, seenAt, joined).catch((err: unknown) => {
       log.warn({ err, userId }, 'failed to send missed messages')
       release(radio)
     })

@@ -112,7 +112,7 @@ export function createReconciler (app: Pick<FeatureInstance, 'clock' | 'features
     const broadcast = isSame ? fields.get(broadcastField) : undefined
     const last = broadcast === undefined ? undefined : JSON.parse(broadcast) as KnownBroadcast
     const broadcasts = features.getFeature('broadcast')
-    // While the feature is off, its broadcasts are only interrupted.
+    // While the broadcast feature is off, broadcasts are interrupted, but they have not stopped.
     if (!broadcasts) return found
     const current = await broadcasts.current(roomId)
     // The report of a newer broadcast also reports that the last broadcast has stopped.

@@ -216,3 +216,25 @@ if (all) {
     if (process.env.ALL_LOOKS !== undefined) t.ok(best < 1500)
   })
 }
+
+t.test('long names fit', async (t) => {
+  const name = 'Wolfeschlegelsteinhausenbergerdorffwelch'
+  const long = await somebody(8, name, room, 5)
+  await ada.setViewportSize(phone)
+  const sheet = await sheetOf(ada, name)
+  t.equal(await sheet.evaluate((dialog) => dialog.scrollWidth <= dialog.clientWidth), true, 'the sheet does not overflow')
+  await ada.keyboard.press('Escape')
+  await long.ok('room:react', { roomId: room, emoji: '👏' })
+  const caption = ada.locator('.reaction small').first()
+  await caption.waitFor({ state: 'attached' })
+  t.ok(await caption.evaluate((element) => element.getBoundingClientRect().width < 120), 'the name under a reaction is cut off')
+
+  const page = await open('light', desktop, `/admin#rooms/${room}`)
+  await page.getByLabel('Admin key').fill(adminKey)
+  await page.keyboard.press('Enter')
+  // This click fails if another part of the page covers the button.
+  await button(page, `Kick ${name}`).click()
+  await page.keyboard.press('Escape')
+  t.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), 'the tables do not overflow')
+  await page.context().close()
+})

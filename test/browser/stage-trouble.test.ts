@@ -204,10 +204,13 @@ t.test('handles a kick and a closed room', async (t) => {
   const userId = await bob.evaluate(() => window.flylive?.connection.greeting?.userId)
   t.equal((await server.admin('POST', `/admin/rooms/${room}/kick`, { userId, banSeconds: 60 })).status, 204)
   await alertOf(bob, 'You were removed from the room.')
+  // The user must scroll to the button, and the page must then scroll back to the message.
+  await bob.setViewportSize({ width: 360, height: 500 })
   await personOn(ada, 'Bob').waitFor({ state: 'detached' })
   await until(() => [...server.app.sockets.all()].filter(({ roomId }) => roomId !== null).length === 1)
   await button(bob, 'Join').click()
   await alertOf(bob, 'You are banned')
+  await until(() => bob.getByText('You are banned').evaluate((message) => message.getBoundingClientRect().top > 0))
   await server.admin('POST', `/admin/rooms/${room}/close`, { reason: 'closed_by_admin' })
   await alertOf(ada, 'The room was closed')
   t.equal(await ada.getByLabel('Room', { exact: true }).inputValue(), room)

@@ -25,6 +25,7 @@ async function open (name: string, path: string): Promise<Page> {
 }
 const button = (page: Page, name: string | RegExp) => page.getByRole('button', { name, exact: typeof name === 'string' })
 const ada = await visit(t, browser, server.url, { name: 'Ada', room, microphone: false, prepare: watch('Ada') })
+await ada.getByRole('status').filter({ hasText: 'Connected, listening' }).waitFor()
 let dan: Page
 
 t.test('keeps the position of a user who reads older messages', async (t) => {

@@ -62,7 +62,8 @@ t.test('tests the microphone in the lobby', async (t) => {
 })
 
 t.test('opens a room with a profile and a PIN', async (t) => {
-  await ada.getByLabel('Room', { exact: true }).fill(room)
+  // A pasted room name can have a space at the end.
+  await ada.getByLabel('Room', { exact: true }).fill(`${room} `)
   await button(ada, 'Join').click()
   t.equal(await ada.getByLabel('Your name').evaluate((field: HTMLInputElement) => field.validity.valueMissing), true, 'a name is required')
   await ada.getByLabel('Your name').fill('Ada Lovelace')
@@ -277,8 +278,9 @@ t.test('animates reactions', async (t) => {
   for (const page of [ada, bob]) await page.locator('.reaction', { hasText: '👏' }).first().waitFor()
   t.match(await ada.locator('.reaction').first().textContent(), 'Bob')
   await ada.locator('[aria-live=polite]').filter({ hasText: /^(\d × )?👏$/ }).waitFor({ state: 'attached' })
-  await button(bob, 'React').click()
+  await bob.keyboard.press('Escape')
   await button(bob, 'React with 👏').waitFor({ state: 'detached' })
+  t.equal(await button(bob, 'React').evaluate((element) => element === document.activeElement), true, 'the focus moves to the button that opened the reactions')
 })
 
 t.test('leaving returns to the lobby and releases the seat immediately', async (t) => {

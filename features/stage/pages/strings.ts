@@ -17,10 +17,12 @@ export const strings = {
     lead: 'Live audio rooms. Join one, listen, take a seat and talk.',
     about: 'Your profile',
     name: 'Your name',
+    nameHelp: 'A name needs at least one character that is not a space.',
     colour: 'Avatar colour',
     colours: ['Indigo', 'Sky', 'Teal', 'Green', 'Amber', 'Orange', 'Red', 'Pink'],
     token: 'Access token',
     tokenHelp: 'This server does not allow guests. Get a token from your backend.',
+    tokenOrigin: 'Your backend creates this token.',
     rooms: 'Active rooms',
     noRooms: 'No active rooms. Open the first one.',
     noList: 'This server does not list its rooms. Enter a room name to join.',
@@ -284,10 +286,12 @@ export const strings = {
     unlock: 'Unlock room',
     lockedToAll: 'Locked. Nobody else can join.',
     lockedWithPin: 'Locked. New people need the PIN.',
+    unlocked: 'Unlocked. Everyone can join.',
     slowMode: 'Slow mode',
     slowModes: [[0, 'Off'], [5, '5 seconds'], [15, '15 seconds'], [30, '30 seconds'], [60, '1 minute'], [300, '5 minutes']] as readonly (readonly [number, string])[],
+    slowModeOf: (seconds: number) => `${seconds} seconds`,
     muteAll: 'Mute everyone',
-    muted: (count: number) => count === 1 ? '1 person muted.' : `${count} people muted.`,
+    muted: (count: number) => count === 0 ? 'Nobody was muted.' : count === 1 ? '1 person muted.' : `${count} people muted.`,
     bans: 'Banned people',
     banned: (name: string, userId: string) => name === strings.somebody ? userId : `${name} (${userId})`,
     unban: 'Unban',
@@ -464,7 +468,8 @@ export const adminStrings = {
     restarts: 'Restarts',
     age: 'On air for',
     encrypted: 'encrypted',
-    milliseconds: (ms: number) => `${(ms / 1000).toFixed(1)} s`,
+    /** @param ms can be negative if the clocks of the servers differ */
+    milliseconds: (ms: number) => `${(Math.max(0, ms) / 1000).toFixed(1)} s`,
     note: 'Only listeners whose requests reach the servers are counted. If you use a cache or CDN, see its statistics instead. The delay is measured from the mixer to the playlist.'
   },
 
@@ -618,6 +623,7 @@ export const adminStrings = {
     range: (least: number | undefined, most: number | undefined) =>
       least === undefined ? most === undefined ? '' : `At most ${most}` : most === undefined ? `At least ${least}` : `${least} to ${most}`,
     notANumber: 'Enter a number.',
+    notInRange: (range: string) => `Enter a number: ${range.toLowerCase()}.`,
     notJson: 'Invalid JSON.'
   },
 

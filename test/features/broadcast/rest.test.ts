@@ -129,9 +129,10 @@ t.test('admin keys and anonymous clients create rooms', async (t) => {
 })
 
 t.test('ALLOW_ANONYMOUS accepts calls without a token while auth is on', async (t) => {
-  const server = await build(t, { env: { FEATURES: 'auth,media,broadcast', ALLOW_ANONYMOUS: 'true' } })
+  const server = await build(t, { env: { FEATURES: 'auth,media,broadcast', ALLOW_ANONYMOUS: 'true', WS_QUERY_TOKEN: 'true' } })
   const ask = client(server.url)
   t.match(await ask('POST', '/api/rooms', 'wrong', { roomId: 'open' }), { status: 401 }, 'a wrong token is rejected')
+  t.match(await ask('POST', '/api/rooms?token=wrong', undefined, { roomId: 'open' }), { status: 401 }, 'a wrong token in the URL, too')
   t.match(await ask('POST', '/api/rooms', tokenFor(1), { roomId: 'owned' }), { status: 201 })
   t.match(await ask('POST', '/api/rooms', undefined, { roomId: 'open' }), { status: 201 })
   t.match(await ask('POST', '/api/rooms/owned/start', undefined), { status: 403 })
@@ -189,4 +190,39 @@ t.test('does not remove a room as idle if its owner started the broadcast withou
   }
   t.match(await ask('GET', '/api/rooms/show', tokenFor(1)), { status: 200, body: { room: { onAir: true } } })
   t.notOk(owner.events.some(({ type }) => type === 'room:closed'))
+})
+
+t.test('puts a room on air for its next first member only if the room was started through the API and not stopped', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,media,broadcast' } })
+  const ask = client(server.url)
+  const records = server.app.kv.namespace('broadcast-rooms')
+  const owner = await server.connect(1)
+  /** Closes the room, as `auto-close` does if the room is empty, and joins it again. */
+  const rejoin = async (roomId: string) => {
+    t.equal((await server.admin('POST', `/admin/rooms/${roomId}/close`, {})).status, 204)
+    await owner.ok('room:join', { roomId })
+  }
+  const isOnAir = async (roomId: string) => (await ask('GET', `/api/rooms/${roomId}`, tokenFor(1))).body.room?.['onAir'] === true
+  const isStopped = async (roomId: string) => (await records.get(roomId))?.includes('isStopped') === true
+  for (const roomId of ['api', 'messages', 'last']) await ask('POST', '/api/rooms', tokenFor(1), { roomId })
+
+  await ask('POST', '/api/rooms/api/start', tokenFor(1))
+  await owner.ok('room:join', { roomId: 'api' })
+  await until(() => isOnAir('api'))
+  await rejoin('api')
+  await until(() => isOnAir('api'))
+  await owner.ok('broadcast:stop')
+  await until(() => isStopped('api'))
+  await rejoin('api')
+
+  await owner.ok('room:join', { roomId: 'messages' })
+  await owner.ok('broadcast:start')
+  await until(() => isStopped('messages'))
+  await rejoin('messages')
+
+  // The server would have put the earlier rooms on air before this room.
+  await ask('POST', '/api/rooms/last/start', tokenFor(1))
+  await owner.ok('room:join', { roomId: 'last' })
+  await until(() => isOnAir('last'))
+  t.same([await isOnAir('api'), await isOnAir('messages')], [false, false])
 })

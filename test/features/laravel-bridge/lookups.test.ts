@@ -122,7 +122,7 @@ t.test('treats every failure of the backend as an outage', async (t) => {
 t.test('does not wait long for a backend that does not respond if a cached response can be used', async (t) => {
   const { backend, clock, metrics, cached, now } = await setUp(t)
   const { client } = clientOf(t, backend)
-  const rights = createRights({ client, metrics, cached, now, patienceMs: 50 })
+  const rights = createRights({ client, metrics, cached, now, timeoutMs: 50 })
   t.equal(await rights.roleOf(room, '43'), 'admin')
   t.equal(await rights.ownerOf('7'), 42)
   clock.ms += freshMs + 1
@@ -137,6 +137,19 @@ t.test('does not wait long for a backend that does not respond if a cached respo
   rights.invalidate('7', '43')
   t.equal(await rights.roleOf(room, '43'), 'admin', 'an invalidation ends the call that hangs')
   t.equal(await rights.ownerOf('7'), 42)
+})
+
+t.test('does not use an expired "no such room" if the backend is slow or fails', async (t) => {
+  const { backend, clock, metrics, cached, now } = await setUp(t)
+  const { client } = clientOf(t, backend)
+  const rights = createRights({ client, metrics, cached, now, timeoutMs: 1 })
+  t.equal(await rights.ownerOf('8'), undefined)
+  backend.rooms.set('8', 1)
+  clock.ms += unknownRoomMs + 1
+  backend.fault({ kind: 'status', status: 500, times: 1 })
+  await t.rejects(rights.ownerOf('8'), { code: 'UNAVAILABLE' })
+  backend.fault({ kind: 'slow', ms: 50, times: 1 })
+  t.equal(await rights.ownerOf('8'), 1)
 })
 
 t.test('repeats a lookup after an invalidation, even if the invalidation arrives during the lookup', async (t) => {

@@ -3,7 +3,7 @@ import { build, onBothStores, tokenFor } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
 import { connectRadio, radioToken } from '../../support/radio.ts'
-import type { RadioOptions } from '../../support/radio.ts'
+import type { RadioOptions, TestRadio } from '../../support/radio.ts'
 import { until } from '../../support/retry.ts'
 import { createSigner } from 'fast-jwt'
 
@@ -168,6 +168,57 @@ onBothStores(t, 'keeps messages for users who are offline', async (t, store) => 
     const third = await connectRadio(t, url, 2, inFive)
     return third.frames.every(([, type]) => type !== 17)
   })
+})
+
+onBothStores(t, 'does not send messages to a user who was not a member of the channel at the time', async (t, store) => {
+  const server = await build(t, { env: { ...env, ...store, PTT_SELF_JOIN: 'true' } })
+  const { app, url } = server
+  // Without this change, a message and a change of the membership could have the same time.
+  const { now } = app.clock
+  let last = 0
+  Object.assign(app.clock, { now: () => (last = Math.max(last + 1, now())) })
+  const ada = await connectRadio(t, url, 1, inFive)
+  const say = async (text: string) => {
+    ada.send(0, 17, 1, 5, text)
+    await ada.next(22)
+  }
+  const textsOf = ({ frames }: TestRadio) => frames.filter(([, type]) => type === 17).map((frame) => (JSON.parse(String(frame[4])) as { text: string }).text)
+
+  const bob = await connectRadio(t, url, 2, inFive)
+  const seen = await nextSeen(server, 2)
+  bob.send(0, 16, 2, 5)
+  await bob.flush()
+  await say('after USER_REMOVE')
+  bob.send(0, 15, 2, 5)
+  await bob.flush()
+  await say('after USER_ADD')
+  await bob.next(17)
+  bob.ws.terminate()
+  await nextSeen(server, 2, seen)
+  t.same(textsOf(await connectRadio(t, url, 2, inFive)), ['after USER_ADD'], 'only the message that the broken connection may have lost')
+
+  const eve = await connectRadio(t, url, 3)
+  const seenByEve = await nextSeen(server, 3)
+  await eve.close()
+  await nextSeen(server, 3, seenByEve)
+  await say('before the token')
+  const token = radioToken(3, { channelIds: [5], iat: Math.ceil(Date.now() / 1000) })
+  const member = await connectRadio(t, url, 3, { token })
+  t.same(textsOf(member), [])
+  await member.close()
+  await say('after the token')
+  t.same(textsOf(await connectRadio(t, url, 3, { token })), ['after the token'])
+
+  if (!('REDIS_URL' in store)) return
+  const joe = await connectRadio(t, url, 4)
+  const seenByJoe = await nextSeen(server, 4)
+  await joe.close()
+  await nextSeen(server, 4, seenByJoe)
+  await say('before the update')
+  await app.redis.publish('vp:membership_updates', JSON.stringify({ eventId: 'e', userId: 4, channelIds: [5], action: 'set_user_channels' }))
+  await until(async () => (await app.kv.namespace('push-to-talk:channels').get('4'))?.includes('"set"') === true)
+  await say('after the update')
+  t.same(textsOf(await connectRadio(t, url, 4)), ['after the update'], 'the user was offline, but a member')
 })
 
 t.test('sends all missed messages, and repeats those that a broken connection may have lost', async (t) => {

@@ -8,6 +8,7 @@ import { adminStrings } from '../../../features/stage/pages/strings.ts'
 const schema = z.toJSONSchema(z.object({
   limit: z.int().min(1).max(100).default(20).describe('A minute'),
   factor: z.number().optional(),
+  longest: z.int().max(9).optional().describe('In seconds. Environment variable: LONGEST.'),
   loud: z.boolean().default(true),
   mode: z.enum(['calm', 'wild']).optional(),
   greeting: z.string().optional(),
@@ -21,6 +22,7 @@ t.test('creates fields from a schema', async (t) => {
   t.same(fields.map(({ name, kind, text }) => [name, kind, text]), [
     ['limit', 'number', '20'],
     ['factor', 'number', ''],
+    ['longest', 'number', ''],
     ['loud', 'choice', 'false'],
     ['mode', 'choice', ''],
     ['greeting', 'text', ''],
@@ -30,8 +32,9 @@ t.test('creates fields from a schema', async (t) => {
   ])
   t.equal(fields[0]?.help, 'A minute. 1 to 100. Default: 20')
   t.equal(fields[1]?.help, '')
-  t.equal(fields[2]?.help, 'Default: On')
-  t.same(fields[3]?.choices, [['calm', 'calm'], ['wild', 'wild']])
+  t.equal(fields[2]?.help, 'In seconds. Environment variable: LONGEST. At most 9')
+  t.equal(fields[3]?.help, 'Default: On')
+  t.same(fields[4]?.choices, [['calm', 'calm'], ['wild', 'wild']])
   t.same(fieldsOf({}, {}), [])
 })
 
@@ -47,6 +50,7 @@ t.test('derives the changed settings from the input', async (t) => {
   t.same(changesOf(fields, { ...same, limit: 'many', rules: '{' }), {
     changes: {}, problems: { limit: 'Enter a number.', rules: 'Invalid JSON.' }
   })
+  t.same(changesOf(fields, { ...same, limit: '101', longest: '10' }).problems, { limit: 'Enter a number: 1 to 100.', longest: 'Enter a number: at most 9.' })
 })
 
 t.test('assigns validation errors to their fields', async (t) => {
@@ -70,5 +74,6 @@ t.test('formats names and durations', async (t) => {
   const times = [[-5, '0 s'], [0, '0 s'], [999, '0 s'], [59_999, '59 s'], [60_000, '1 min'], [3_600_000, '1 h'], [200_000_000, '2 d']] as const
   for (const [ms, text] of times) t.equal(adminStrings.duration(ms), text)
   t.equal(adminStrings.ago(500), 'just now')
+  t.equal(adminStrings.onAir.milliseconds(-20), '0.0 s', 'a delay is never negative')
   t.equal(adminStrings.ago(61_000), '1 min ago')
 })

@@ -108,6 +108,8 @@ t.test('shows live rooms, closes rooms and removes members', async (t) => {
   t.equal(await page.getByLabel('Filter by room or owner').inputValue(), 'nowhere', 'the filter is kept')
   await page.getByLabel('Filter by room or owner').fill('')
 
+  await page.getByLabel('User ID').fill('u'.repeat(200))
+  t.equal((await page.getByLabel('User ID').inputValue()).length, 128, 'the field accepts no id that the server rejects')
   await page.getByLabel('User ID').fill('1')
   await press(page, 'Look up')
   await page.getByText('Has seat 1.').waitFor()
@@ -205,7 +207,7 @@ t.test('toggles, reloads and configures features', async (t) => {
   await announces(page, 'No changes.')
   await press(page, 'Settings: chat')
   const history = dialog.getByLabel('history')
-  for (const [text, problem] of [['many', 'Enter a number.'], ['-1', 'Too small']] as const) {
+  for (const [text, problem] of [['many', 'Enter a number.'], ['-1', 'Enter a number: 0 to 1000.'], ['1.5', 'Invalid input']] as const) {
     await history.fill(text)
     await press(dialog, 'Save')
     await alerted(page, problem)

@@ -1,6 +1,6 @@
 import { mock } from 'node:test'
 import t from 'tap'
-import { initialsOf, nameOf } from '../../../features/stage/pages/stage/faces.ts'
+import { initialsOf, isolated, nameOf } from '../../../features/stage/pages/stage/faces.ts'
 import { loadIdentity, saveIdentity, shortName } from '../../../features/stage/pages/stage/identity.ts'
 import { loudness } from '../../../features/stage/pages/stage/microphone.ts'
 import { createShows } from '../../../features/stage/pages/stage/shows.ts'
@@ -15,6 +15,7 @@ t.test('isolates the text direction of names', async (t) => {
   t.equal(nameOf(undefined), 'Someone')
   t.equal(nameOf({ userId: 1, id: 1, name: '\u202eevil' }), 'evil')
   t.equal(nameOf({ userId: 1, id: 1, name: 'مرحبا\u2069' }), '\u2068مرحبا\u2069')
+  t.equal(isolated('مرحبا'), '\u2068مرحبا\u2069')
 })
 
 t.test('initials are whole characters', async (t) => {
@@ -64,6 +65,11 @@ t.test('removes the messages that were deleted while the client was disconnected
   t.equal(talk.lines.length, 6, 'without a history, it is unknown which messages were deleted')
   talk.removeDeleted([message(2), message(4), message(6)])
   t.same(talk.lines.map(({ key }) => key), ['m1', 'm2', 'm4', 'event 1'], 'older messages are not in the history')
+
+  const late = createTalk()
+  for (let n = 3; n <= 5; n++) late.message(message(n))
+  late.removeDeleted([message(1), message(3), message(5)])
+  t.same(late.lines.map(({ key }) => key), ['m3', 'm5'], 'the history begins before the first message of the client')
 })
 
 t.test('limits a flood of reactions and gifts', async (t) => {

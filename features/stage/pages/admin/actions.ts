@@ -1,5 +1,5 @@
 import { ref } from 'vue'
-import { showError } from './news.ts'
+import { clearError, showError } from './news.ts'
 
 /** Runs one action at a time; a second action is ignored while the first is pending. */
 export function useAction () {
@@ -10,6 +10,7 @@ export function useAction () {
   async function act (name: string, todo: () => Promise<void>): Promise<void> {
     if (busy.value !== '') return
     busy.value = name
+    clearError()
     try {
       await todo()
     } catch (error) {

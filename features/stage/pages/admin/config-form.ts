@@ -12,6 +12,9 @@ export interface Field {
   kind: 'number' | 'choice' | 'text' | 'lines' | 'json'
   /** For `choice`: values and labels. */
   choices: readonly (readonly [unknown, string])[]
+  /** For `number`: the smallest and the largest value that the setting can have. */
+  least: number | undefined
+  most: number | undefined
   /** The value of the setting as text; empty if the setting has no value. */
   text: string
   help: string
@@ -29,7 +32,7 @@ export function fieldsOf (schema: Schema, config: Schema): Field[] {
   return Object.entries(properties).map(([name, property]) => {
     const type = isObject(property) ? property : {}
     const kind = kindOf(type)
-    return { name, kind, choices: choicesOf(type), text: textOf(kind, config[name]), help: helpOf(kind, type) }
+    return { name, kind, choices: choicesOf(type), least: bound(type.minimum), most: bound(type.maximum), text: textOf(kind, config[name]), help: helpOf(kind, type) }
   })
 }
 
@@ -51,8 +54,12 @@ function textOf (kind: Field['kind'], value: unknown): string {
   return kind === 'lines' && Array.isArray(value) ? value.join('\n') : String(value)
 }
 
+/** @returns a limit of a number; undefined for the limits that every integer has */
+function bound (value: unknown): number | undefined {
+  return typeof value === 'number' && Math.abs(value) < Number.MAX_SAFE_INTEGER ? value : undefined
+}
+
 function helpOf (kind: Field['kind'], { description, default: standard, minimum, maximum }: Schema): string {
-  const bound = (value: unknown) => typeof value === 'number' && Math.abs(value) < Number.MAX_SAFE_INTEGER ? value : undefined
   const parts = [
     description,
     kind === 'number' && words.range(bound(minimum), bound(maximum)),
@@ -60,7 +67,8 @@ function helpOf (kind: Field['kind'], { description, default: standard, minimum,
     kind === 'json' && words.json,
     ['number', 'text', 'choice'].includes(kind) && standard !== undefined && words.standardIs(typeof standard === 'boolean' ? (standard ? words.on : words.off) : String(standard))
   ]
-  return parts.filter((part) => typeof part === 'string' && part !== '').join('. ')
+  // Most descriptions end with a full stop.
+  return parts.filter((part) => typeof part === 'string' && part !== '').join('. ').replaceAll('.. ', '. ')
 }
 
 /** The changed settings, which must be sent to the server, and the validation errors by field name. */
@@ -84,13 +92,14 @@ export function changesOf (fields: readonly Field[], texts: Readonly<Record<stri
   return result
 }
 
-function valueOf ({ kind, choices }: Field, text: string): unknown {
+function valueOf ({ kind, choices, least = -Infinity, most = Infinity }: Field, text: string): unknown {
   if (kind === 'choice') return choices.find(([value]) => String(value) === text)?.[0]
   if (kind === 'lines') return text.split('\n').map((line) => line.trim()).filter((line) => line !== '')
   if (kind === 'json') return parseJson(text)
   if (kind === 'text') return text
   const number = Number(text)
   if (!Number.isFinite(number)) throw new Error(words.notANumber)
+  if (number < least || number > most) throw new Error(words.notInRange(words.range(bound(least), bound(most))))
   return number
 }
 

@@ -13,6 +13,11 @@ export function showResult (text: string): void {
   news.value = { text, bad: false }
 }
 
+/** Removes the error of an earlier action. */
+export function clearError (): void {
+  if (news.value?.bad) news.value = undefined
+}
+
 export function showError (error: unknown): void {
   news.value = { text: wordsOf(error), bad: true }
 }

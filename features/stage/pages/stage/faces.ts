@@ -12,7 +12,12 @@ const rightToLeft = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefc]/
  */
 export function nameOf (profile: Profile | undefined): string {
   const name = profile?.name
-  const plain = typeof name === 'string' ? name.replace(bidiControls, '') : ''
+  return typeof name === 'string' ? isolated(name) : strings.somebody
+}
+
+/** @returns a name as {@link nameOf} shows it */
+export function isolated (name: string): string {
+  const plain = name.replace(bidiControls, '')
   if (plain.trim() === '') return strings.somebody
   return rightToLeft.test(plain) ? `\u2068${plain}\u2069` : plain
 }

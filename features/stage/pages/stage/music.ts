@@ -40,6 +40,7 @@ export function createMusic (room: RoomClient, say: (text: string) => void) {
      */
     async share (file: File): Promise<void> {
       stop()
+      say('')
       const context = new AudioContext()
       const element = new Audio(URL.createObjectURL(file))
       const output = context.createMediaStreamDestination()

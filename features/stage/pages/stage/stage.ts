@@ -1,7 +1,7 @@
 import { inject, onScopeDispose, provide, reactive, ref, watch } from 'vue'
 import type { InjectionKey } from 'vue'
 import { RoomClient } from '@flylive/audio-client'
-import type { JoinOptions, ReplyData, RequestData, RequestError, RequestType, UserId } from '@flylive/audio-client'
+import type { JoinOptions, Profile, ReplyData, RequestData, RequestError, RequestType, UserId } from '@flylive/audio-client'
 import { strings } from '../strings.ts'
 import { nameOf } from './faces.ts'
 import { giftOf } from './gifts.ts'
@@ -88,7 +88,9 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
   })
 
   const personOf = (userId: UserId) => view.value.participants.find((person) => String(person.userId) === String(userId))
-  const nameFrom = (userId: UserId) => nameOf(personOf(userId)?.profile)
+  /** Users whom this user removed from the room. Their names appear in the list of bans. */
+  const removed = new Map<string, Profile>()
+  const nameFrom = (userId: UserId) => nameOf(personOf(userId)?.profile ?? removed.get(String(userId)))
 
   /** Runs an action in the room. If the action fails, shows the error to the user. */
   async function attempt<T> (what: () => Promise<T>): Promise<T | undefined> {
@@ -100,9 +102,20 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
       return undefined
     }
   }
+  /** The requests that have no reply yet. A second press of a button does not send the same request again. */
+  const pending = new Set<string>()
   /** Sends a request. If the request fails, shows the error to the user. */
-  const ask = <T extends RequestType>(type: T, data: RequestData<T>): Promise<ReplyData<T> | undefined> =>
-    attempt(() => connection.request(type, data))
+  async function ask<T extends RequestType> (type: T, data: RequestData<T>): Promise<ReplyData<T> | undefined> {
+    const same = JSON.stringify([type, data])
+    // Users can send the same reaction several times in quick succession.
+    if (pending.has(same) && type !== 'room:react') return undefined
+    pending.add(same)
+    try {
+      return await attempt(() => connection.request(type, data))
+    } finally {
+      pending.delete(same)
+    }
+  }
 
   /** If seats are enabled and the microphone is open, takes a free seat. Closes the microphone if no seat is free. */
   async function findSeat (): Promise<void> {
@@ -234,6 +247,12 @@ function createStage ({ roomId, options, identity, access, choice }: Entry, left
     nameFrom,
     ask,
     say,
+    /** @param banSeconds how long the user cannot join again; 0 for no ban */
+    kick (userId: UserId, banSeconds: number): Promise<ReplyData<'room:kick'> | undefined> {
+      const profile = personOf(userId)?.profile
+      if (profile) removed.set(String(userId), profile)
+      return ask('room:kick', { userId, banSeconds })
+    },
     /** Takes the given seat and opens the microphone. */
     async speakFrom (type: 'seat:take' | 'seat:invite:accept', seatIndex: number): Promise<void> {
       // Ignore a second press of the button while the first request is pending.

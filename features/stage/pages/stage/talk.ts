@@ -63,11 +63,14 @@ export function createTalk (): Talk {
     },
     remove,
     removeDeleted (history) {
-      const oldest = lines.findIndex(({ key }) => key === history[0]?.id)
-      // The history does not contain the lines before its oldest message, so it is unknown whether they were deleted.
-      if (oldest === -1) return
+      const [oldest] = history
+      if (!oldest) return
       const kept = new Set(history.map(({ id }) => id))
-      for (const { kind, key } of lines.slice(oldest)) if (kind === 'message' && !kept.has(key)) remove(key)
+      const start = lines.findIndex(({ key }) => key === oldest.id)
+      // The history does not contain the messages before its oldest message, so it is unknown whether they were deleted.
+      // If messages were deleted, the oldest message can be older than the client's first message.
+      const isInHistory = ({ timestamp }: ChatMessage, i: number) => start === -1 ? timestamp > oldest.timestamp : i >= start
+      for (const line of lines.filter((line, i) => line.kind === 'message' && isInHistory(line.message, i))) if (!kept.has(line.key)) remove(line.key)
     },
     read () {
       seen.value = count.value
