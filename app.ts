@@ -47,7 +47,7 @@ export async function buildApp ({ config, logger = false, featuresDir = join(her
     requestTimeout: requestMs,
     headersTimeout: headersMs,
     connectionsCheckingInterval: headersMs / 2,
-    // Some HTTP clients offer to switch to HTTP/2 or TLS. The server handles such a request as if it had no offer.
+    // Some HTTP clients offer to switch to HTTP/2 or TLS. The server ignores the offer and handles the request.
     shouldUpgradeCallback: ({ headers }: IncomingMessage) => headers.upgrade?.toLowerCase() === 'websocket'
   }
   const transport = config.SSL_KEY_PATH !== undefined && config.SSL_CERT_PATH !== undefined

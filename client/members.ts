@@ -29,7 +29,10 @@ export class Members extends Emitter<MembersEvents> {
     connection.on('room:userLeft', ({ roomId, userId }) => {
       // An event about this client's own user may be about an earlier connection.
       if (roomId !== this.#roomId || String(userId) === this.#self) return
+      // The user may have left just before this client joined, so that the join reply did not count the user.
+      const wasCounted = this.#profiles.has(String(userId)) || this.#profiles.size < this.#count
       this.#forget(userId)
+      if (!wasCounted) return
       this.#count--
       this.emit('change')
     })

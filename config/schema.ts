@@ -21,8 +21,9 @@ const whole = (min: number, max: number) => z.string().regex(/\S/, 'must be a nu
   .pipe(z.coerce.number<string>({ error: 'must be a number' }).int('must be a whole number').min(min).max(max))
 
 /**
- * A key or token that clients send in an HTTP header. HTTP clients encode other characters in different ways. Spaces
- * around the secret are ignored: headers cannot contain them, and a file with a secret often ends with a line break.
+ * A key or token that clients send in an HTTP header. Only ASCII characters are accepted, because HTTP clients encode
+ * other characters in different ways. Spaces around the secret are ignored: an HTTP header cannot contain them, and a
+ * file with a secret often ends with a line break.
  */
 const headerSecret = (length: number) => z.string().trim().min(length, `must have at least ${length} characters`)
   .regex(/^[ -~]*$/, 'must have only ASCII characters')

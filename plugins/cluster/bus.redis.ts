@@ -77,6 +77,8 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
   const checkChannel = `${prefix}canary:${nodeId}`
   const subscribed = Promise.withResolvers<void>()
   let wasReady = false
+  /** Whether the current connection has all subscriptions, so that Redis echoes the messages of this server. */
+  let isSubscribed = false
 
   const subscriber = redis.duplicate({
     enableOfflineQueue: true,
@@ -92,6 +94,7 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
   })
   function renewSubscriptions (): void {
     subscriber.subscribe(...subscribers.eventNames() as string[]).then(() => {
+      isSubscribed = true
       if (wasReady) healed.forEach((fn) => fn())
       wasReady = true
       subscribed.resolve()
@@ -99,13 +102,16 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
       log.warn({ err }, 'failed to renew the redis subscriptions, will retry')
       setTimeout(() => {
         // Without a connection, the next connection renews the subscriptions.
-        if (subscriber.status === 'ready') renewSubscriptions()
+        if (subscriber.status === 'ready' && !isSubscribed) renewSubscriptions()
       }, renewalRetryMs).unref()
     })
   }
   subscriber.on('ready', renewSubscriptions)
   // Redis will not echo the messages that were in flight on this connection, so deliver these messages on this server.
-  subscriber.on('close', () => inFlight.deliverAllHere())
+  subscriber.on('close', () => {
+    isSubscribed = false
+    inFlight.deliverAllHere()
+  })
   subscribers.on(checkChannel, (message) => checks.get(message)?.())
   subscriber.connect().catch(() => { /* The `error` event logs the failure; the client retries. */ })
 
@@ -113,7 +119,7 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
     const number = inFlight.nextSequence()
     // Without subscribers on this server, the message need not be delivered here.
     if (subscribers.listenerCount(prefix + channel) > 0) inFlight.add(number, prefix + channel, message)
-    const deaf = subscriber.status !== 'ready' || inFlight.overloaded
+    const deaf = !isSubscribed || inFlight.overloaded
     return {
       encoded: { channel: prefix + channel, payload: payloadOf(nodeId, number, message) },
       settle (receivers) {

@@ -147,7 +147,7 @@ export class Session {
   }
 
   get open (): boolean {
-    return !this.#closing && this.#link.open
+    return !this.#closing && this.#callLink(({ open }) => open, false)
   }
 
   /** The close reason, if this server closed the session with a close code. */
@@ -157,7 +157,7 @@ export class Session {
 
   /** Bytes in the send queue. */
   get queuedBytes (): number {
-    return this.#link.queuedBytes
+    return this.#callLink(({ queuedBytes }) => queuedBytes, 0)
   }
 
   /** Handles a frame from the client. Closes the session if the frame exceeds the session's limits. */
@@ -213,7 +213,7 @@ export class Session {
     if (!this.open) return
     let frame = this.face.reply(id, outcome)
     if (outcome.ok && shorten && frame !== undefined) {
-      const excess = this.#link.bytesOf(frame) - maxEventBytes
+      const excess = this.#callLink((link) => link.bytesOf(frame), 0) - maxEventBytes
       if (excess > 0) frame = this.face.reply(id, { ok: true, data: shorten(outcome.data as never, excess) })
     }
     this.#write(frame)
@@ -221,19 +221,25 @@ export class Session {
 
   /**
    * Writes a frame, or closes the session if the frame does not fit in the send queue. Never waits for a slow client.
-   * If a feature's link throws, only this session ends, because the caller may be sending the event to other sessions
-   * as well.
    */
   #write (frame: unknown): void {
-    if (frame === undefined) return
-    let isWritten: boolean
+    if (frame !== undefined && !this.#callLink((link) => link.write(frame), true)) this.close('TOO_SLOW')
+  }
+
+  /**
+   * Calls the link. If a feature's link throws, only this session ends, because the caller may handle other sessions as
+   * well.
+   *
+   * @param otherwise the result if the link throws
+   */
+  #callLink<T> (call: (link: Link) => T, otherwise: T): T {
     try {
-      isWritten = this.#link.write(frame)
+      return call(this.#link)
     } catch (error) {
       this.#onLinkError(error, this)
-      return this.terminate()
+      this.terminate()
+      return otherwise
     }
-    if (!isWritten) this.close('TOO_SLOW')
   }
 
   /**
@@ -244,12 +250,7 @@ export class Session {
     if (this.#closing) return
     this.#endedFor = reason
     this.#closing = true
-    try {
-      this.#link.close(closeCodes[reason], reason)
-    } catch (error) {
-      this.#onLinkError(error, this)
-      return this.terminate()
-    }
+    this.#callLink((link) => link.close(closeCodes[reason], reason), undefined)
     this.#endSoon()
   }
 

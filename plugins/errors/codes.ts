@@ -86,7 +86,7 @@ const byStatus: Record<number, string> = {
   429: 'RATE_LIMITED'
 }
 
-/** Adds details to every VALIDATION_FAILED error, because clients read the list of details without checking for it. */
+/** Adds details to every VALIDATION_FAILED error, because clients expect a list of details with this code. */
 function wireOf (code: string, message: string, details: unknown = code === 'VALIDATION_FAILED' ? [{ path: '', message }] : undefined): WireError {
   return { code, message, ...(details === undefined ? {} : { details }) }
 }

@@ -2,7 +2,7 @@ import { isDeepStrictEqual } from 'node:util'
 
 /** A feature's running or desired version, and the dependencies of that version. */
 export interface FeatureTarget {
-  /** The features and kernel plugins that the feature's code depends on. */
+  /** The features that the feature's code depends on. They may include features that are not installed. */
   dependencies: readonly string[]
   /**
    * A value that depends on the feature's settings and number of reloads. If the desired version differs from the
@@ -34,7 +34,7 @@ type Graph = ReadonlyMap<string, readonly string[]>
 /**
  * Plans which features to load and unload, so that the desired features run.
  *
- * @param isFeature returns true if a dependency is a feature, false if it is a kernel plugin
+ * @param isFeature returns true if a dependency is an installed feature
  */
 export function plan (running: FeatureTargets, desired: FeatureTargets, isFeature: (name: string) => boolean): Plan {
   const refused = new Map<string, Refusal>()

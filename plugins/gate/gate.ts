@@ -64,7 +64,7 @@ export interface ConnectionPath {
 export interface HandledPath {
   /**
    * Handles an upgrade request and takes over the socket of the request. If it throws or rejects before it has written
-   * to the socket, the server rejects the upgrade; afterwards, the server closes the socket.
+   * to the socket, the server rejects the upgrade. If it throws or rejects later, the server closes the socket.
    */
   handle: (request: IncomingMessage, socket: Duplex, head: Buffer) => void | Promise<void>
 }

@@ -59,14 +59,14 @@ export function createAnnouncements ({ bus, cluster, config, hooks, nodeId, stor
       const [profiles, { count }] = await Promise.all([store.getMembers(roomId, userKeys), store.listParticipants(roomId, 0, 1)])
       return { count, isPresent: profiles.map((profile) => profile !== undefined) }
     },
-    send: (roomId, change) => channel.publish(roomId, 'room:presence', change satisfies Data<'room:presence'>)
+    send: (roomId, change) => publish(roomId, 'room:presence', change satisfies Data<'room:presence'>)
   })
   const recent = new LRUCache<string, { events: number }>({ maxSize: maxCounted, sizeCalculation: () => 1, ttl: flapWindowMs })
 
   // Rooms with joins and leaves that were not announced on the other servers.
   const missed = new Set<string>()
 
-  function publish (roomId: string, type: 'room:userJoined' | 'room:userLeft', data: object, except?: string): void {
+  function publish (roomId: string, type: 'room:userJoined' | 'room:userLeft' | 'room:presence', data: object, except?: string): void {
     channel.publish(roomId, type, data, except).then((sent) => { if (!sent) missed.add(roomId) })
   }
 

@@ -20,8 +20,8 @@ export interface MemberLists {
   /**
    * Records the users in an event that is about to be delivered.
    *
-   * @returns false if the event must not be delivered, because the members already know that the user has left. Clients
-   *   would count the user twice
+   * @returns false if the event must not be delivered to members, because they already know that the user has left.
+   *   Clients would subtract the user twice from the number of users
    */
   announced (room: LocalRoom, event: OutgoingEvent): boolean
   /**
@@ -31,8 +31,8 @@ export interface MemberLists {
   checkLater (room: LocalRoom): void
   /**
    * Compares the rooms whose check is due with the store, in one round trip per room, and sends the missed events to the
-   * members on this server. Also announces again that users are in the room who have a session on this server, although
-   * an event has announced that they left.
+   * members on this server. Also announces users again who are in the room with a session on this server, although an
+   * event has announced that they left.
    *
    * @throws UNAVAILABLE, in which case the next call continues
    */
@@ -147,7 +147,11 @@ export function createMemberLists ({ config, messages, store, timings }: Pick<Fa
         const userKey = userKeyOf(userId)
         if (!known.users.has(userKey)) known.users.set(userKey, { userId, toAll: !known.complete })
       }
-      if (users.length === count) known.complete = true
+      if (users.length < count) return
+      // A user who is not in the complete list has left, but may join again before the members are told about the leave.
+      const listed = new Set(users.map(({ userId }) => userKeyOf(userId)))
+      for (const [userKey, user] of known.users) if (!listed.has(userKey)) user.toAll = false
+      known.complete = true
     },
     announced (room, event) {
       const { known } = room

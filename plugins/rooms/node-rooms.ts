@@ -28,13 +28,13 @@ export interface StateChange {
 /** The users who are in a room according to the replies and events that the members on this server have received. */
 export interface KnownUsers {
   /**
-   * Users by user key. `toAll` is false if only some members know the user, because the user was in the reply to a later
-   * join, although no event has announced the user.
+   * Users by user key. `toAll` is false if only some members know the user: the user was in the reply to a later join,
+   * although no event has announced the user, or the user was missing in the reply to a later join.
    */
   readonly users: Map<string, { userId: UserId, toAll: boolean }>
   /**
-   * False if there are more users whom the members know, for example because the first join reply on this server had
-   * only the first users of the room.
+   * False if the members may know more users, for example because the first join reply on this server contained only the
+   * first users of the room.
    */
   complete: boolean
 }
@@ -79,6 +79,11 @@ export function deliverTo ({ joining }: LocalRoom, session: Session, event: Outg
 /** The rooms that have members or joining sockets on this server. */
 export interface NodeRooms {
   readonly size: number
+  /**
+   * Ids of the rooms for which the store has not replied to a request, even if this server has removed the room since.
+   * Until the next sync, the store may list sessions of this server that are not in the room.
+   */
+  readonly uncertain: Set<string>
   get (roomId: string): LocalRoom | undefined
   all (): IterableIterator<LocalRoom>
   /**
@@ -94,7 +99,8 @@ export interface NodeRooms {
    * Removes a {@link LocalRoom} and its subscription if the room has no members and no joining sockets on this server.
    *
    * @param confirmed true if the store has replied to the last request about the room. If not, the request may still
-   *   take effect. The room then stays in the store's list of this server's rooms, and is synced later
+   *   take effect. Until the next sync, the room then stays in the store's list of this server's rooms, even if it is
+   *   removed here
    */
   release (room: LocalRoom, confirmed?: boolean): void
   /** Sets the handlers for messages that are not events. Call this once, before the first room is acquired. */
@@ -113,13 +119,16 @@ export interface RoomHandlers {
 export function createNodeRooms ({ bus, hooks, nodeId, store }: Pick<FastifyInstance, 'bus' | 'hooks' | 'nodeId' | 'store'>, unsynced: Unsynced, memberLists: MemberLists): NodeRooms {
   interface Entry { room: LocalRoom, subscribed: Promise<void>, handler: (message: string) => void }
   const entries = new Map<string, Entry>()
+  const uncertain = new Set<string>()
   let handlers: RoomHandlers
 
   function receive (room: LocalRoom, text: string): void {
     const message = parseMessage(text)
     switch (message.kind) {
       case 'event':
-        if (memberLists.announced(room, message.event)) deliver(room, message.event, { except: message.except })
+        if (memberLists.announced(room, message.event)) return deliver(room, message.event, { except: message.except })
+        // The reply to a join in flight may list the user, although the members know that the user has left.
+        for (const session of room.joining.keys()) deliverTo(room, session, message.event)
         return
       case 'state': return handlers.state(room, message.header, message.version, message.events)
       case 'closed': return handlers.closed(room, message.createdAt, message.reason, message.event)
@@ -136,6 +145,7 @@ export function createNodeRooms ({ bus, hooks, nodeId, store }: Pick<FastifyInst
   }
 
   return {
+    uncertain,
     get size () {
       return entries.size
     },
@@ -170,13 +180,14 @@ export function createNodeRooms ({ bus, hooks, nodeId, store }: Pick<FastifyInst
     release (room, confirmed = true) {
       const { roomId, members, joining } = room
       const entry = entries.get(roomId)
+      if (!confirmed) uncertain.add(roomId)
       if (members.size + joining.size > 0 || entry?.room !== room) return
       entries.delete(roomId)
       handlers.released(roomId)
       hooks.emit('room:released', roomId)
       bus.unsubscribe(channelOf(roomId), entry.handler)
-      if (confirmed) store.releaseRoom(roomId).catch(() => unsynced.add())
-      else unsynced.add()
+      if (uncertain.has(roomId)) unsynced.add()
+      else store.releaseRoom(roomId).catch(() => unsynced.add())
     },
     handleWith (given) {
       handlers = given

@@ -84,10 +84,22 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, me
     }
   }
 
-  async function syncAll () {
-    for (const roomId of await store.listNodeRooms(nodeId)) {
-      if (!nodeRooms.get(roomId)) await sync.drop(nodeId, roomId)
+  /** Removes this server's members from the rooms that this server no longer has. */
+  async function dropOthers () {
+    const others = [...nodeRooms.uncertain].filter((roomId) => !nodeRooms.get(roomId))
+    for (const roomId of others) nodeRooms.uncertain.delete(roomId)
+    try {
+      for (const roomId of await store.listNodeRooms(nodeId)) {
+        if (!nodeRooms.get(roomId)) await sync.drop(nodeId, roomId)
+      }
+    } catch (error) {
+      for (const roomId of others) nodeRooms.uncertain.add(roomId)
+      throw error
     }
+  }
+
+  async function syncAll () {
+    await dropOthers()
     for (const room of nodeRooms.all()) await sync.sync(room)
     await sessionRecords.removeRest()
     const sessions = [...app.sockets.all()]

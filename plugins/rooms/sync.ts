@@ -78,6 +78,7 @@ export function createRoomSync ({ bus, nodeId, store }: Pick<FastifyInstance, 'b
     if (room.joining.size > 0) unsynced.add(roomId)
     if (members.length === 0) return
     const documents = roomState.snapshot(roomId)
+    const isUncertain = nodeRooms.uncertain.delete(roomId)
     try {
       const publish = bus.encode(channelOf(roomId), restoredMessage(nodeId))
       const change = await store.replaceNodeMembers(nodeId, { room: record, pinHash, members, documents, publish })
@@ -86,6 +87,7 @@ export function createRoomSync ({ bus, nodeId, store }: Pick<FastifyInstance, 'b
       if (nodeRooms.get(roomId) === room) await roomState.resync(room, documents, change.documents)
     } catch (error) {
       unsynced.add(roomId)
+      if (isUncertain) nodeRooms.uncertain.add(roomId)
       throw error
     }
   }

@@ -106,3 +106,12 @@ t.test('an event about an earlier connection does not remove the client\'s own u
   t.same(ids(), [1])
   t.equal(members.count, 5)
 })
+
+t.test('ignores the leave of a user who left just before the join', async (t) => {
+  const { connection, page, ids, members } = enter()
+  await page().arrive(2, 3, 4, 5)
+  connection.emit('room:userLeft', { roomId, userId: 9 })
+  t.same([members.count, ids().length], [5, 5], 'the join reply did not count the user')
+  connection.emit('room:userLeft', { roomId, userId: 5 })
+  t.same([members.count, ids().length], [4, 4])
+})

@@ -349,8 +349,8 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
 
   /**
    * Exchanges a room's active speakers with the other servers, because changes were lost while the servers could not
-   * reach each other. The other servers may be able to receive messages only later than this server, or earlier, so
-   * this server both sends its active speakers and requests those of the other servers.
+   * reach each other. Another server may be reachable again earlier or later than this server. Therefore, this server
+   * both sends its own active speakers and requests those of the other servers.
    */
   async function exchangeSpeakers (roomId: string, { voices }: RelayedRoom): Promise<void> {
     const media = rooms.get(roomId)

@@ -52,11 +52,19 @@ t.test('treats a hanging Redis as down', async (t) => {
 t.test('renews the subscriptions of a new connection again if the renewal fails', async (t) => {
   const redis = await startRedis(t)
   let warnings = 0
-  const { app } = await build(t, { env: { REDIS_URL: redis.url, FEATURES: 'auth' }, log: ({ msg }) => { if (String(msg).startsWith('failed to renew')) warnings++ } })
+  const env = { REDIS_URL: redis.url, FEATURES: 'auth' }
+  const { app } = await build(t, { env, log: ({ msg }) => { if (String(msg).startsWith('failed to renew')) warnings++ } })
+  const [, connection] = /^id=(\d+)/.exec(String(await app.redis.call('CLIENT', 'LIST', 'TYPE', 'pubsub'))) ?? []
+  const other = await build(t, { env })
+  const heard: string[] = []
+  await app.bus.subscribe('c', (message) => heard.push(message))
+  await other.app.bus.subscribe('c', () => {})
   const healed = new Promise<void>((resolve) => app.bus.onHealed(resolve))
   await app.redis.call('ACL', 'SETUSER', 'default', '-subscribe')
-  await app.redis.call('CLIENT', 'KILL', 'TYPE', 'pubsub')
+  await app.redis.call('CLIENT', 'KILL', 'ID', String(connection))
   await until(() => warnings > 0)
+  t.equal(await app.bus.publish('c', 'm'), true)
+  t.same(heard, ['m'], 'the server delivers its own messages although the new connection has no subscriptions')
   await app.redis.call('ACL', 'SETUSER', 'default', '+subscribe')
   await healed
   await app.bus.check()

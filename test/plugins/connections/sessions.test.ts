@@ -162,8 +162,8 @@ t.test('the server closes sessions at shutdown', async (t) => {
 })
 
 /**
- * `POST /clumsy/callback` opens a session whose `onEvent` throws. `POST /clumsy/link?throws=METHOD` opens a session whose
- * link throws in this method.
+ * `POST /clumsy/callback` opens a session whose `onEvent` throws. `POST /clumsy/link?throws=NAME` opens a session whose
+ * link throws in this method or property.
  */
 const clumsy = `import { defineFeature, z } from 'flylive-audio-server/feature'
 const fail = () => { throw new Error('a mistake of the feature') }
@@ -172,10 +172,10 @@ export default defineFeature(async function clumsy (app) {
   const identity = () => ({ user: { id: 'clumsy', name: 'Clumsy', roles: [], profile: { userId: 'clumsy', id: 'clumsy', name: 'Clumsy' } } })
   const join = async (session) => { await app.messages.dispatch(session, 'room:join', { roomId: 'r1' }) }
   app.post('/clumsy/callback', async () => { await join(app.sockets.open({ identity: identity(), onEvent: fail })); return {} })
-  app.post('/clumsy/link', { schema: { querystring: z.object({ throws: z.enum(['write', 'close', 'terminate']) }) } }, async ({ query }) => {
+  app.post('/clumsy/link', { schema: { querystring: z.object({ throws: z.enum(['write', 'close', 'terminate', 'open', 'queuedBytes']) }) } }, async ({ query }) => {
     const link = { open: true, queuedBytes: 0, bytesOf: () => 0, write: () => true, close () {}, terminate () {} }
     await join(app.sockets.open({ identity: identity(), face, link }))
-    link[query.throws] = fail
+    Object.defineProperty(link, query.throws, typeof link[query.throws] === 'function' ? { value: fail } : { get: fail })
     return {}
   })
 }, { name: 'clumsy' })
@@ -185,7 +185,7 @@ t.test("errors of one feature's sessions do not affect other sessions and featur
   const lines: Record<string, unknown>[] = []
   const folder = featureFolder(t)
   folder.write('clumsy', { 'index.ts': clumsy })
-  const server = await build(t, { env: { FEATURES: 'auth,chat,clumsy', FEATURES_PATH: folder.path }, log: (line) => lines.push(line) })
+  const server = await build(t, { env: { FEATURES: 'auth,chat,clumsy', FEATURES_PATH: folder.path, PRESENCE_COALESCE_OVER: '1' }, log: (line) => lines.push(line) })
   const open = async (path: string) => t.equal((await fetch(`${server.url}/clumsy/${path}`, { method: 'POST' })).status, 200, path)
   const failures = () => lines.filter(({ level, feature }) => Number(level) >= 50 && feature === 'clumsy').length
   const ada = await server.connect(1)
@@ -194,11 +194,14 @@ t.test("errors of one feature's sessions do not affect other sessions and featur
   await open('link?throws=write')
   await open('link?throws=close')
   await open('link?throws=terminate')
+  await open('link?throws=open')
+  await open('link?throws=queuedBytes')
   // Bob's session comes after the faulty sessions in all loops over sessions.
   const bob = await server.connect(2)
   await bob.ok('room:join', { roomId: 'r1' })
   await ada.ok('chat:message', { content: 'hello' })
   t.match(await bob.event('chat:message'), { content: 'hello' })
+  await ada.event('room:presence', ({ joined }) => (joined as { userId: unknown }[]).some(({ userId }) => userId === 2))
   await until(() => server.app.sockets.size === 5)
   t.equal((await server.admin('POST', '/admin/features/chat/disable')).status, 200)
   t.match(await bob.event('feature:disabled'), { name: 'chat' })

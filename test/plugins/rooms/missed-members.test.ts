@@ -55,6 +55,19 @@ t.test('announces that the users of a server left which stopped while Redis lost
   t.match(await bob.ok('room:participants'), { participantCount: 1 })
 })
 
+t.test('announces a user who left and returned while another user joined', async (t) => {
+  const [a, b] = await servers(t, await redisDatabase())
+  const [carol, bob, dan] = [await a.connect('carol'), await b.connect('bob'), await b.connect('dan')]
+  for (const client of [bob, carol]) await client.ok('room:join', { roomId: 'r1' })
+  await bob.event('room:userJoined')
+  const heal = deafen(b)
+  await carol.ok('room:leave')
+  t.match(await dan.ok('room:join', { roomId: 'r1' }), { participantCount: 2 })
+  await carol.ok('room:join', { roomId: 'r1' })
+  await heal()
+  t.match(await dan.event('room:userJoined'), { userId: 'carol' })
+})
+
 t.test('announces a user whose join could not be published', async (t) => {
   const [a, b] = await servers(t, await redisDatabase())
   const [ada, bob] = [await a.connect('ada'), await b.connect('bob')]
@@ -65,6 +78,47 @@ t.test('announces a user whose join could not be published', async (t) => {
   await ada.ok('room:join', { roomId: 'r1' })
   bus.publish = publish
   t.match(await bob.event('room:userJoined'), { userId: 'ada' })
+})
+
+t.test('announces a user whose room:presence event could not be published', async (t) => {
+  const [a, b] = await servers(t, await redisDatabase())
+  const [ada, bob] = [await a.connect('ada'), await b.connect('bob')]
+  await bob.ok('room:join', { roomId: 'r1' })
+  // From now on, the server announces this user in room:presence.
+  for (let i = 0; i < 10; i++) {
+    await ada.ok('room:join', { roomId: 'r1' })
+    await ada.ok('room:leave')
+  }
+  const { bus } = a.app
+  const { publish } = bus
+  let isLost = false
+  bus.publish = async (_channel, message) => {
+    isLost ||= message.includes('room:presence')
+    return false
+  }
+  await ada.ok('room:join', { roomId: 'r1' })
+  await until(() => isLost)
+  bus.publish = publish
+  await until(() => changes(bob).length === 21)
+  t.equal(changes(bob).at(-1), '+ada')
+})
+
+t.test('tells a joining user about a leave that the members know, because the join reply may list the user', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth', REDIS_URL: await redisDatabase() }, timings })
+  const { bus, rooms, store } = server.app
+  const [ada, bob] = [await server.connect('ada'), await server.connect('bob')]
+  await ada.ok('room:join', { roomId: 'r1' })
+  const join = store.join.bind(store)
+  store.join = async (command) => {
+    const result = await join(command)
+    rooms.emit('r1', 'room:userLeft', { userId: 'old' })
+    await bus.check()
+    return result
+  }
+  await bob.ok('room:join', { roomId: 'r1' })
+  await bob.event('room:userLeft')
+  await ada.event('room:userJoined')
+  t.same(changes(ada), ['+bob'])
 })
 
 t.test('announces to nobody twice that a user left', async (t) => {

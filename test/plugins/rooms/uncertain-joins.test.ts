@@ -1,6 +1,8 @@
 import t from 'tap'
 import { unavailable } from '../../../plugins/errors/codes.ts'
-import { build } from '../../support/build.ts'
+import { build, shortTimings } from '../../support/build.ts'
+import { redisDatabase } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
 
 // If Redis hangs, a join can time out although Redis runs the join later.
 
@@ -34,3 +36,33 @@ for (const retry of ['the same', 'a new'] as const) {
     t.same(announced(), ['bob', 'carol', 'dan'], 'further sessions are not announced')
   })
 }
+
+t.test('removes a user whose join had no reply, even if the last member on the server leaves before the next sync', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth', REDIS_URL: await redisDatabase() }, timings: shortTimings })
+  const { store } = server.app
+  const [ada, bob] = [await server.connect('ada'), await server.connect('bob')]
+  await ada.ok('room:join', { roomId: 'r1' })
+  const join = store.join.bind(store)
+  store.join = async (command) => {
+    await join(command)
+    throw unavailable('The reply was lost')
+  }
+  t.equal(await bob.fails('room:join', { roomId: 'r1' }), 'UNAVAILABLE')
+  store.join = join
+  await ada.ok('room:leave')
+  await until(async () => (await store.getRoom('r1'))?.participantCount === 0)
+})
+
+t.test('removes a user whose leave had no reply, even if another user joins and leaves before the next sync', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth', REDIS_URL: await redisDatabase() }, timings: shortTimings })
+  const { store } = server.app
+  const [ada, bob] = [await server.connect('ada'), await server.connect('bob')]
+  await ada.ok('room:join', { roomId: 'r1' })
+  const { leave } = store
+  store.leave = async () => { throw unavailable('Redis cannot be reached') }
+  await ada.ok('room:leave')
+  store.leave = leave
+  await bob.ok('room:join', { roomId: 'r1' })
+  await bob.ok('room:leave')
+  await until(async () => (await store.getRoom('r1'))?.participantCount === 0)
+})
