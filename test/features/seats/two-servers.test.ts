@@ -96,6 +96,7 @@ t.test('seat changes apply to the audio of a user on the other server', async (t
   await owner.ok('seat:mute', { userId: 3 })
   const first = await produce(member)
   await other.event('audio:newProducer')
+  t.same(await other.event('audio:producerPaused'), { roomId, producerId: first, userId: 3, source: 'voice' })
   t.same(producersOn(b, roomId), [{ producerId: first, isPaused: true }])
   const consumerId = await consume(other, first)
   t.same(await other.ok('consumer:resume', { consumerId }), { deferred: true })
