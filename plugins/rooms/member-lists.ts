@@ -148,7 +148,7 @@ export function createMemberLists ({ config, messages, store, timings }: Pick<Fa
         if (!known.users.has(userKey)) known.users.set(userKey, { userId, toAll: !known.complete })
       }
       if (users.length < count) return
-      // A user who is not in the complete list has left, but may join again before the members are told about the leave.
+      // A user who is not in the complete list has left, but may join again before the members receive the leave.
       const listed = new Set(users.map(({ userId }) => userKeyOf(userId)))
       for (const [userKey, user] of known.users) if (!listed.has(userKey)) user.toAll = false
       known.complete = true

@@ -283,13 +283,19 @@ function holdJoins (server: TestServer) {
   return { asked: asked.promise, go: goes.resolve }
 }
 
-t.test('leave() and then close() clear the seat while the second server is still handling the join', async (t) => {
+/** Starts two servers. User 1 has a seat in room `r1` on the first one; user 2 is in the room on the second one. */
+async function sitBeforeMove (t: Test) {
   const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,seats' }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const { relay, room } = await enterThroughRelay(t, a.url)
   await room.seats.takeFree()
   const witness = await b.connect(2)
   await witness.ok('room:join', { roomId: 'r1' })
+  return { a, b, relay, room, witness }
+}
+
+t.test('leave() and then close() clear the seat while the second server is still handling the join', async (t) => {
+  const { a, b, relay, room, witness } = await sitBeforeMove(t)
   const { asked, go } = holdJoins(b)
   const { handover } = room.connection
   const leaving = Promise.withResolvers<void>()
@@ -329,12 +335,7 @@ t.test('after a move, close() closes a previous connection that has a pending re
 })
 
 t.test('after a move, leave() clears the seat while a request on the previous connection is pending', async (t) => {
-  const env = { REDIS_URL: await redisDatabase(), FEATURES: 'auth,seats' }
-  const [a, b] = [await build(t, { env }), await build(t, { env })]
-  const { relay, room } = await enterThroughRelay(t, a.url)
-  await room.seats.takeFree()
-  const witness = await b.connect(2)
-  await witness.ok('room:join', { roomId: 'r1' })
+  const { a, b, relay, room, witness } = await sitBeforeMove(t)
   const { asked, go } = holdJoins(a)
   const joined = room.connection.request('room:join', { roomId: 'r1' })
   await asked

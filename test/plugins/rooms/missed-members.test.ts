@@ -15,7 +15,7 @@ async function servers (t: Test, REDIS_URL: string, env: Record<string, string> 
   return [await start(), await start()] as const
 }
 
-/** The joins and leaves that a client has been told, with a sign and the user's id. */
+/** The joins and leaves that a client has received, with a sign and the user's id. */
 const changes = ({ events }: TestClient) =>
   events.flatMap(({ type, data }) => type === 'room:userJoined' ? [`+${String(data.userId)}`] : type === 'room:userLeft' ? [`-${String(data.userId)}`] : [])
 
