@@ -202,7 +202,7 @@ onBothStores(t, 'does not send messages to a user who was not a member of the ch
   await eve.close()
   await nextSeen(server, 3, seenByEve)
   await say('before the token')
-  const token = radioToken(3, { channelIds: [5], iat: Math.ceil(Date.now() / 1000) })
+  const token = radioToken(3, { channelIds: [5], iat: Math.ceil(app.clock.now() / 1000) })
   const member = await connectRadio(t, url, 3, { token })
   t.same(textsOf(member), [])
   await member.close()
