@@ -1,5 +1,4 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { LRUCache } from 'lru-cache'
 import { withTimeout } from 'flylive-audio-server/feature'
 import type { Clock, Logger } from 'flylive-audio-server/feature'
 import type { WebhookMetrics } from './metrics.ts'
@@ -34,14 +33,6 @@ const pollMs = 500
 /** Time that a lease lasts beyond the timeout of a request, in milliseconds. */
 const leaseMarginMs = 5000
 const maxBackoffMs = 600_000
-/**
- * An event becomes a dead letter after the receiver has rejected it this many times with a 4xx status. With the default
- * retry delay, these attempts take about 9 minutes. Attempts that failed for other reasons do not count: after an
- * outage, a receiver often rejects requests until it has started completely.
- */
-const maxRejections = 10
-/** Maximum number of events whose rejections a server remembers. */
-const maxRejected = 10_000
 const graceMs = 2000
 /** Minimum time between two log lines about dead letters of the queue, in milliseconds. */
 const logIntervalMs = 60_000
@@ -51,19 +42,13 @@ export function backoffMs (retryMs: number, tries: number, random = Math.random(
   return Math.round(Math.min(retryMs * 2 ** Math.min(tries, 30), maxBackoffMs) * (0.8 + 0.4 * random))
 }
 
-/**
- * Decides what happens to an event after an attempt to deliver it (docs/webhooks.md, "Retries").
- *
- * @param rejections number of earlier attempts that the receiver rejected
- */
-export function outcomeOf (sent: SendResult, { tries, event }: Pick<Delivery, 'tries' | 'event'>, rejections: number, { now, retryMs, retryForMs }: { now: number, retryMs: number, retryForMs: number }): Outcome {
+/** Decides what happens to an event after an attempt to deliver it (docs/webhooks.md, "Retries"). */
+export function outcomeOf (sent: SendResult, { tries, event }: Pick<Delivery, 'tries' | 'event'>, { now, retryMs, retryForMs }: { now: number, retryMs: number, retryForMs: number }): Outcome {
   if (sent.result === 'ok') return { to: 'sent' }
   if (sent.result === 'aborted') return { to: 'retry', delayMs: 0 }
   const { reason } = sent
-  const isFinal = sent.result === 'gone' || (sent.result === 'rejected' && rejections + 1 >= maxRejections) || now - event.queuedAt >= retryForMs
-  if (isFinal) return { to: 'dead', reason }
-  const backoff = backoffMs(retryMs, sent.result === 'rejected' ? rejections : tries)
-  return { to: 'retry', delayMs: Math.max(backoff, ('retryAfterMs' in sent ? sent.retryAfterMs : undefined) ?? 0), reason }
+  if (now - event.queuedAt >= retryForMs) return { to: 'dead', reason }
+  return { to: 'retry', delayMs: Math.max(backoffMs(retryMs, tries), ('retryAfterMs' in sent ? sent.retryAfterMs : undefined) ?? 0), reason }
 }
 
 export function createDeliverer (options: DelivererOptions): Deliverer {
@@ -71,8 +56,6 @@ export function createDeliverer (options: DelivererOptions): Deliverer {
   const queue = target.id
   const closing = new AbortController()
   const inFlight = new Set<Promise<void>>()
-  // The number of rejections, by the id of the event.
-  const rejected = new LRUCache<string, number>({ maxSize: maxRejected, sizeCalculation: () => 1 })
   let pumping: Promise<void> | undefined
   let wanted = false
   let pausedUntil = 0
@@ -132,14 +115,10 @@ export function createDeliverer (options: DelivererOptions): Deliverer {
       report(sent, delivery)
     }
     if (sent.result === 'limited' && sent.retryAfterMs !== undefined) pausedUntil = Math.max(pausedUntil, performance.now() + sent.retryAfterMs)
-    const { id } = delivery.event
-    const rejections = rejected.get(id) ?? 0
-    const outcome = outcomeOf(sent, delivery, rejections, { now: clock.now(), ...options })
-    if (outcome.to !== 'retry') rejected.delete(id)
-    else if (sent.result === 'rejected') rejected.set(id, rejections + 1)
+    const outcome = outcomeOf(sent, delivery, { now: clock.now(), ...options })
     const settled = await settle(delivery, outcome, leaseEnd)
     if (settled && outcome.to === 'dead') {
-      metrics.dead.inc({ queue, reason: sent.result === 'gone' || sent.result === 'rejected' ? sent.result : 'expired' })
+      metrics.dead.inc({ queue, reason: 'expired' })
       logDead(outcome.reason, delivery)
     }
   }

@@ -7,7 +7,7 @@ import { Agent, errors, request } from 'undici'
 export type SendResult =
   | { result: 'ok' }
   /** The receiver answered with a status other than 2xx. `retryAfterMs`: from the Retry-After header. */
-  | { result: 'gone' | 'rejected' | 'limited' | 'error', reason: string, retryAfterMs: number | undefined }
+  | { result: 'rejected' | 'limited' | 'error', reason: string, retryAfterMs: number | undefined }
   | { result: 'timeout' | 'unreachable' | 'reset', reason: string }
   /** The sender was closed during the request. */
   | { result: 'aborted' }
@@ -86,8 +86,7 @@ export function createSender ({ url, secret, timeoutMs, concurrency, clock }: Se
   }
 }
 
-function kindOf (status: number): 'gone' | 'rejected' | 'limited' | 'error' {
-  if (status === 410) return 'gone'
+function kindOf (status: number): 'rejected' | 'limited' | 'error' {
   if (status === 429 || status === 503) return 'limited'
   return status >= 400 && status < 500 && status !== 408 && status !== 425 ? 'rejected' : 'error'
 }
