@@ -123,12 +123,12 @@ export function createClosing (app: FastifyInstance, { nodeRooms, roomState, ann
       // Remove the user even if the ban cannot be stored.
       const [banFailed, sessions] = await Promise.all([
         banUntil === undefined ? undefined : store.ban(roomId, userKey, banUntil, { userId, ...options }).then(() => undefined, (error: unknown) => error),
-        sessionsIn(roomId, userKey).catch(() => undefined),
-        store.forbidReturn(roomId, userKey).catch(() => { /* The user can then return to a locked room for up to a minute. */ })
+        sessionsIn(roomId, userKey).catch(() => undefined)
       ])
       if (isCoded(banFailed) && banFailed.code === 'BAN_LIMIT') throw banFailed
       const elsewhere = (sessions ?? []).filter((session) => session.nodeId !== nodeId).map(({ sessionId }) => sessionId)
-      const [sentToAll, checked] = await Promise.all([
+      const [, sentToAll, checked] = await Promise.all([
+        store.forbidReturn(roomId, userKey).catch(() => { /* The user can then return to a locked room for up to a minute. */ }),
         cluster.send('room:kick', { roomId, userKey }),
         elsewhere.length === 0 ? sessions !== undefined : scheduleKickCheck(roomId, userKey, elsewhere).then(() => true, () => false)
       ])

@@ -30,7 +30,10 @@ export interface MemberStore {
    * @returns undefined if the socket was not in the room
    */
   leave (roomId: string, sessionId: string, userKey: string, now: number, mayReturn?: boolean): Promise<LeaveResult | undefined>
-  /** Revokes a user's right to return to a locked room. */
+  /**
+   * Prevents a user from returning to a locked room: a user who has left can no longer return, and a user who is in
+   * the room cannot return after leaving.
+   */
   forbidReturn (roomId: string, userKey: string): Promise<void>
   /** @returns at most `limit` users, in order of arrival */
   getParticipants (roomId: string, limit: number): Promise<Profile[]>
@@ -207,6 +210,12 @@ export interface RoomStore extends MemberStore, RecordStore, StateStore, NodeMem
    */
   check (): Promise<void>
 }
+
+/**
+ * How long Redis remembers that a user was kicked, in milliseconds. If the kicked user's server dies before it removes
+ * the user from the room, another server does so later.
+ */
+export const kickMemoryMs = 3_600_000
 
 /**
  * How long the store remembers that a room was closed, in milliseconds. During this time, a server that was

@@ -282,6 +282,20 @@ export function storeContract (t: Test, make: (t: Test) => Promise<RoomStore>): 
     t.equal(await codeOf(store.join(joining('r1', 3))), 'ok')
   })
 
+  t.test('a locked room does not admit a kicked user whose session has not left yet', async (t) => {
+    const store = await make(t)
+    for (const id of [1, 2]) await store.join(joining('r1', id))
+    const access = JSON.stringify({ admits: 'nobody' } satisfies RoomAccess)
+    await store.swapDocument({ roomId: 'r1', name: accessDocument, expected: '1000.0', state: access, kept: access })
+    await store.forbidReturn('r1', '2')
+    t.equal(await codeOf(store.join(joining('r1', 2, { sessionId: 'phone' }))), 'ROOM_LOCKED')
+    await store.leave('r1', 's-2', '2', Date.now(), true)
+    t.equal(await codeOf(store.join(joining('r1', 2))), 'ROOM_LOCKED', 'the connection of the kicked user broke')
+    await store.join(joining('r1', 2, { isHost: true }))
+    await store.leave('r1', 's-2', '2', Date.now(), true)
+    t.equal(await codeOf(store.join(joining('r1', 2))), 'ok', 'after joining again')
+  })
+
   t.test('enforces a minimum interval between log entries, and removes entries', async (t) => {
     const store = await make(t)
     await store.join(joining('r1', 1))

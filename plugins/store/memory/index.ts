@@ -37,7 +37,7 @@ export async function createMemoryStore (kv: Pick<KeyValue, 'namespace'>, clock:
   return {
     kind: 'memory',
     async check () {},
-    ...createMemoryMembers(rooms, saved, await createMemoryBans(kv.namespace('bans'), clock)),
+    ...createMemoryMembers(rooms, saved, await createMemoryBans(kv.namespace('bans'), clock), clock),
     ...createMemoryRecords(rooms, saved),
     ...createMemoryState(rooms, saved),
     ...createMemoryNodeMembers(rooms)

@@ -1,3 +1,4 @@
+import type { Clock } from '../../clock.ts'
 import type { Profile } from '../../connections/session.ts'
 import { markLockedByHost, pinLimited, pinLimitOf, PinRequired, PinWrong, RoomFull, RoomLocked, RoomNotFound } from '../errors.ts'
 import type { PinLimitOf } from '../errors.ts'
@@ -11,8 +12,10 @@ import { accessOf, createMemoryRoom, isHostLocked } from './rooms.ts'
 import type { MemoryRoom, MemoryRooms } from './rooms.ts'
 import type { SavedRooms } from './saved-rooms.ts'
 
-export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms, 'save'>, bans: MemoryBans): MemberStore {
+export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms, 'save'>, bans: MemoryBans, clock: Clock): MemberStore {
   const pins = createPinCheck()
+  /** The rooms for which `endReturnsLater` has set a timer. */
+  const ending = new WeakSet<MemoryRoom>()
   let arrivals = 0
 
   /** Removes the creator from a room that cannot be saved, and deletes the room unless other users have joined it. */
@@ -21,10 +24,26 @@ export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms,
     if (room.users.size === 0 && rooms.all.get(room.record.roomId) === room) rooms.all.delete(room.record.roomId)
   }
 
+  /**
+   * Deletes expired rights to return to a room, in memory and on disk. On disk, a user whose connection broke counts as
+   * a member until then, because the process may end within the time in which the user may return.
+   */
+  function endReturnsLater (room: MemoryRoom): void {
+    if (ending.has(room)) return
+    ending.add(room)
+    setTimeout(() => {
+      ending.delete(room)
+      for (const [userKey, until] of room.returning) if (until <= clock.now()) room.returning.delete(userKey)
+      if (room.returning.size > 0) endReturnsLater(room)
+      if (rooms.all.get(room.record.roomId) === room && isHostLocked(room)) saved.save(room).catch(() => { /* The next change of the room saves it again. */ })
+    }, returnMs).unref()
+  }
+  for (const room of rooms.all.values()) if (room.returning.size > 0) endReturnsLater(room)
+
   /** @throws ROOM_LOCKED, PIN_REQUIRED, PIN_WRONG, RATE_LIMITED; {@link PinNotCompared} */
   function assertAdmits (room: MemoryRoom, command: JoinCommand): void {
     const { userKey, now } = command
-    const isMember = room.users.has(userKey)
+    const isMember = room.users.has(userKey) && !room.kicked.has(userKey)
     const access = accessOf(room)
     if (!access) {
       if (room.pinHash !== undefined && command.isHost !== true && !(isMember && command.pinHash === undefined)) pins.check(room.pinHash, command, isMember)
@@ -58,6 +77,7 @@ export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms,
       rooms.empty.delete(roomId)
       room.lastActivityAt = now
       room.returning.delete(userKey)
+      room.kicked.delete(userKey)
       if (user) {
         user.profile = command.profile
         user.sockets.add(sessionId)
@@ -87,18 +107,22 @@ export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms,
       if (lastOfUser) room.users.delete(userKey)
       room.lastActivityAt = now
       if (room.users.size === 0) rooms.empty.set(roomId, now)
-      const access = lastOfUser ? accessOf(room) : undefined
-      if (access && mayReturn) {
-        for (const [key, until] of room.returning) if (until <= now) room.returning.delete(key)
+      const isReturning = lastOfUser && mayReturn && !room.kicked.has(userKey) && accessOf(room) !== undefined
+      if (isReturning) {
         room.returning.set(userKey, now + returnMs)
+        endReturnsLater(room)
       }
+      if (lastOfUser) room.kicked.delete(userKey)
       // If the save fails, the data on disk still allows the user to return, until the next save.
-      if (lastOfUser && isHostLocked(room) && !mayReturn) saved.save(room).catch(() => { /* The next change of the room saves it again. */ })
+      if (lastOfUser && isHostLocked(room) && !isReturning) saved.save(room).catch(() => { /* The next change of the room saves it again. */ })
       return { lastOfUser, count: room.users.size }
     },
     async forbidReturn (roomId, userKey) {
       const room = rooms.all.get(roomId)
-      if (room?.returning.delete(userKey) === true && isHostLocked(room)) await saved.save(room)
+      if (!room) return
+      const isMember = room.users.has(userKey)
+      if (isMember) room.kicked.add(userKey)
+      if ((room.returning.delete(userKey) || isMember) && isHostLocked(room)) await saved.save(room)
     },
     async getParticipants (roomId, limit) {
       return participants(rooms.all.get(roomId), limit)

@@ -41,8 +41,11 @@ export function createMemoryRecords ({ all, empty }: MemoryRooms, saved: Pick<Sa
       const room = all.get(roomId)
       if (!room || (onlyIfEmpty && room.users.size > 0)) return
       all.delete(roomId)
-      empty.delete(roomId)
-      await saved.remove(roomId)
+      await saved.remove(roomId).catch((error: unknown) => {
+        if (!all.has(roomId)) all.set(roomId, room)
+        throw error
+      })
+      if (!all.has(roomId)) empty.delete(roomId)
       return room.record
     }
   }

@@ -16,6 +16,8 @@ export interface MemoryRoom {
   logs: Map<string, string[]>
   /** By user key: until when a disconnected user can rejoin the locked room, in epoch milliseconds. */
   returning: Map<string, number>
+  /** Keys of kicked users who have not left the room yet. These users cannot return to the locked room. */
+  kicked: Set<string>
   /** By log name and key of `Spacing`: the time of the last log entry with that key, in epoch milliseconds. */
   lastEntries: Map<string, number>
 }
@@ -31,7 +33,7 @@ export function accessOf ({ documents }: MemoryRoom): RoomAccess | undefined {
 export const isHostLocked = (room: MemoryRoom): boolean => (accessOf(room)?.admits ?? 'everyone') !== 'everyone'
 
 export const createMemoryRoom = (record: RoomRecord, pinHash: string | undefined): MemoryRoom => ({
-  record, pinHash, users: new Map(), lastActivityAt: 0, producers: 0, documents: new Map(), kept: new Map(), logs: new Map(), returning: new Map(), lastEntries: new Map()
+  record, pinHash, users: new Map(), lastActivityAt: 0, producers: 0, documents: new Map(), kept: new Map(), logs: new Map(), returning: new Map(), kicked: new Set(), lastEntries: new Map()
 })
 
 /** State shared by the parts of the memory store. */

@@ -18,7 +18,7 @@ interface SavedRoom {
 export interface SavedRooms {
   /** @throws UNAVAILABLE if the disk cannot be written to */
   save (room: MemoryRoom): Promise<void>
-  /** Removes a room. If the removal fails, the room is restored after a restart, without members. */
+  /** @throws UNAVAILABLE if the disk cannot be written to */
   remove (roomId: string): Promise<void>
   /**
    * Restores the saved rooms after a restart, without members.
@@ -32,16 +32,16 @@ export interface SavedRooms {
 export function createSavedRooms (saved: Namespace): SavedRooms {
   return {
     async save (room) {
-      const { record, pinHash, documents, kept, users, returning } = room
+      const { record, pinHash, documents, kept, users, returning, kicked } = room
       const saving = Object.fromEntries([...documents].flatMap(([name, { version }]) => {
         const state = kept.get(name)
         return state === undefined ? [] : [[name, { version, state }]]
       }))
-      const mayReturn = isHostLocked(room) ? [...new Set([...users.keys(), ...returning.keys()])] : undefined
+      const mayReturn = isHostLocked(room) ? [...new Set([...users.keys(), ...returning.keys()]).difference(kicked)] : undefined
       await saved.set(record.roomId, JSON.stringify({ record, pinHash, documents: saving, returning: mayReturn } satisfies SavedRoom))
     },
     async remove (roomId) {
-      await saved.delete(roomId).catch(() => { /* The room is restored after a restart, and then closed because it is empty. */ })
+      await saved.delete(roomId)
     },
     async restore ({ all, empty }, now) {
       for (const text of await saved.getMany(await saved.list())) {

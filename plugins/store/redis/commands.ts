@@ -28,7 +28,7 @@ declare module 'ioredis' {
 export function defineCommands (redis: Redis): void {
   redis.defineCommand('msabJoin', { numberOfKeys: 12, lua: join })
   redis.defineCommand('msabCountPin', { numberOfKeys: 2, lua: countPin })
-  redis.defineCommand('msabLeave', { numberOfKeys: 8, lua: leave })
+  redis.defineCommand('msabLeave', { numberOfKeys: 7, lua: leave })
   redis.defineCommand('msabRemoveRoom', { numberOfKeys: 8, lua: removeRoom })
   redis.defineCommand('msabParticipants', { numberOfKeys: 2, lua: participants })
   redis.defineCommand('msabSomeMembers', { numberOfKeys: 2, lua: someMembers })

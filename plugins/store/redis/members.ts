@@ -4,10 +4,10 @@ import { unavailable } from '../../errors/codes.ts'
 import { banLimit, banned, markLockedByHost, pinLimited, PinRequired, PinWrong, RoomFull, RoomLocked, RoomNotFound } from '../errors.ts'
 import type { PinLimitOf } from '../errors.ts'
 import { PinNotCompared } from '../pin-not-compared.ts'
-import { pinWindowMs, wrongPins } from '../store.ts'
+import { kickMemoryMs, pinWindowMs, wrongPins } from '../store.ts'
 import type { MemberStore } from '../store.ts'
 import type { JoinResult } from '../types.ts'
-import { backKey, banKey, bansKey, emptyRoomsKey, parseBan, parseDocuments, parseListed, parseProfile, parseRecord, profilesKey, roomKeys, sessionField, usersKey, wrongPinsKey, wrongPinsOfAddressKey, wrongPinsOfRoomKey } from './layout.ts'
+import { backKey, banKey, bansKey, emptyRoomsKey, outKey, parseBan, parseDocuments, parseListed, parseProfile, parseRecord, profilesKey, roomKeys, sessionField, usersKey, wrongPinsKey, wrongPinsOfAddressKey, wrongPinsOfRoomKey } from './layout.ts'
 import type { RoomIndex } from './room-index.ts'
 
 type Joined = [meta: string, created: number, first: number, count: number, listed: string, documents: string[], pinHash: string | null]
@@ -78,8 +78,8 @@ export function createRedisMembers (redis: Redis, nodeId: string, index: RoomInd
       if (outcome === 'WRONG') throw new PinWrong()
       if (outcome !== 'OK') throw pinLimited(outcome as PinLimitOf, msLeft)
     },
-    async leave (roomId, sessionId, userKey, now, mayReturn = false) {
-      const answer = await redis.msabLeave(...roomKeys(roomId), backKey(roomId, userKey), sessionField(nodeId, sessionId), now, mayReturn ? 1 : 0)
+    async leave (roomId, sessionId, _userKey, now, mayReturn = false) {
+      const answer = await redis.msabLeave(...roomKeys(roomId), sessionField(nodeId, sessionId), now, mayReturn ? 1 : 0)
       if (answer === null) return
       const [last, count] = answer
       if (count === 0) await redis.zadd(emptyRoomsKey, now, roomId)
@@ -99,7 +99,7 @@ export function createRedisMembers (redis: Redis, nodeId: string, index: RoomInd
       return found.map((profiles) => profiles.map(parseProfile))
     },
     async forbidReturn (roomId, userKey) {
-      await redis.del(backKey(roomId, userKey))
+      await Promise.all([redis.set(outKey(roomId, userKey), 1, 'PX', kickMemoryMs), redis.del(backKey(roomId, userKey))])
     },
     async ban (roomId, userKey, until, { userId = userKey, by = null, limit } = {}) {
       const value = `${until} ${JSON.stringify({ userId, by })}`

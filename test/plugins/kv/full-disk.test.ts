@@ -59,6 +59,7 @@ t.test('the server survives a full disk and reports that it is not ready', async
   t.match(await bob.closed, { code: 4403 })
   t.match(await post('/admin/tokens/revoke', { token }), { status: 503, text: /closed, but storing the revocation failed/ })
   t.match(await carl.closed, { code: 4401 })
+  t.match(await post('/admin/rooms/r1/close', {}), { status: 503 })
   await ada.ok('chat:message', { content: 'rooms work' })
 
   server.child.kill('SIGKILL')

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { join } from 'node:path'
+import { mock } from 'node:test'
 import { pathToFileURL } from 'node:url'
 import t from 'tap'
 import type { Test } from 'tap'
@@ -129,6 +130,48 @@ t.test('a room that cannot be saved is not created', async (t) => {
   t.equal(await codeOf(store.join(joining('r1', 2))), 'ok', 'existing rooms work')
 })
 
+t.test('a room that cannot be removed from the disk stays open', async (t) => {
+  const { kv, store } = await storeIn(t, t.testdir())
+  await store.join(joining('r1', 1))
+  await store.leave('r1', 's-1', '1', 2000)
+  const rooms = kv.namespace('rooms')
+  const { delete: remove } = rooms
+  rooms.delete = async () => { throw Object.assign(new Error('disk full'), { code: 'UNAVAILABLE', statusCode: 503 }) }
+  t.equal(await codeOf(store.removeRoom('r1')), 'UNAVAILABLE')
+  t.match(await store.getRoom('r1'), { ownerId: 1 })
+  t.same(await store.listEmptyRooms(2000, 10), ['r1'])
+  rooms.delete = remove
+  t.match(await store.removeRoom('r1', true), { ownerId: 1 })
+  t.same(await store.listEmptyRooms(2000, 10), [])
+})
+
+t.test('after a restart, users whose connection broke more than a minute ago cannot return to a locked room', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout', 'Date'], now: 5000 })
+  t.teardown(() => mock.timers.reset())
+  const folder = t.testdir()
+  let kv = createMemoryKeyValue(folder)
+  t.teardown(() => kv.close())
+  const restart = async () => {
+    kv.close()
+    kv = createMemoryKeyValue(folder)
+    return await createMemoryStore(kv, { now: () => Date.now() })
+  }
+  const store = await restart()
+  for (const id of [1, 2, 3]) await store.join(joining('r1', id))
+  const access = JSON.stringify({ admits: 'nobody' } satisfies RoomAccess)
+  await store.swapDocument({ roomId: 'r1', name: accessDocument, expected: '1000.0', state: access, kept: access })
+  await store.leave('r1', 's-2', '2', Date.now(), true)
+  mock.timers.tick(30_000)
+  await store.leave('r1', 's-3', '3', Date.now(), true)
+  mock.timers.tick(31_000)
+  const second = await restart()
+  t.equal(await codeOf(second.join(joining('r1', 2))), 'ROOM_LOCKED')
+  mock.timers.tick(61_000)
+  t.equal(await codeOf(second.join(joining('r1', 3))), 'ROOM_LOCKED')
+  const third = await restart()
+  for (const id of [1, 2, 3]) t.equal(await codeOf(third.join(joining('r1', id))), 'ROOM_LOCKED', `nobody has returned after the restart: user ${id}`)
+})
+
 for (const access of [{ admits: 'nobody' }, { admits: 'pin', pinHash: 'hash' }] satisfies RoomAccess[]) {
   t.test(`after a restart, the members can return to a locked room that admits ${access.admits}`, async (t) => {
     const folder = t.testdir()
@@ -139,8 +182,10 @@ for (const access of [{ admits: 'nobody' }, { admits: 'pin', pinHash: 'hash' }] 
     await store.leave('r1', 's-2', '2', Date.now())
     await store.leave('r1', 's-3', '3', Date.now(), true)
     await store.forbidReturn('r1', '3')
+    await store.join(joining('r1', 5, { isHost: true }))
+    await store.forbidReturn('r1', '5')
     const { store: restored } = await storeIn(t, folder)
     t.equal(await codeOf(restored.join(joining('r1', 1))), 'ok')
-    for (const id of [2, 3, 4]) t.match(await codeOf(restored.join(joining('r1', id))), /^(ROOM_LOCKED|PIN_REQUIRED)$/, `user ${id}`)
+    for (const id of [2, 3, 4, 5]) t.match(await codeOf(restored.join(joining('r1', id))), /^(ROOM_LOCKED|PIN_REQUIRED)$/, `user ${id}`)
   })
 }

@@ -5,8 +5,8 @@ import { createRedisLeases } from '../../../plugins/cluster/leases.redis.ts'
 import { createRedisStore } from '../../../plugins/store/redis/index.ts'
 import { defaultTimings } from '../../../plugins/timings.ts'
 import type { RoomStore } from '../../../plugins/store/store.ts'
-import { maxListedParticipants } from '../../../plugins/store/types.ts'
-import type { MembersChange, NodeMembers } from '../../../plugins/store/types.ts'
+import { accessDocument, maxListedParticipants } from '../../../plugins/store/types.ts'
+import type { MembersChange, NodeMembers, RoomAccess } from '../../../plugins/store/types.ts'
 import { codeOf, joining, recordOf, storeContract } from '../../contracts/store.ts'
 import { storeDocumentsContract } from '../../contracts/store-documents.ts'
 import { storeListsContract } from '../../contracts/store-lists.ts'
@@ -122,6 +122,17 @@ t.test('removes the members of a dead server', async (t) => {
   await client.sadd('msab:node:{node-a}:rooms', 'r9')
   await b.forgetNodeRooms('node-a')
   t.same(await b.listNodeRooms('node-a'), [])
+})
+
+t.test('users of a dead server can return to a locked room, unless they were kicked', async (t) => {
+  const { a, b } = await pair(t)
+  for (const id of [1, 2]) await a.join(joining('r1', id))
+  await b.join(joining('r1', 3))
+  await b.swapDocument({ roomId: 'r1', name: accessDocument, expected: '1000.0', state: JSON.stringify({ admits: 'nobody' } satisfies RoomAccess) })
+  await b.forbidReturn('r1', '2')
+  await b.removeNodeMembers('node-a', 'r1')
+  t.equal(await codeOf(b.join(joining('r1', 1))), 'ok')
+  t.equal(await codeOf(b.join(joining('r1', 2))), 'ROOM_LOCKED')
 })
 
 t.test('if two servers remove a dead server\'s members, each member is announced once', async (t) => {

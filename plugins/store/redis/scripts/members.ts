@@ -1,5 +1,4 @@
-import { returnMs } from '../../types.ts'
-import { accessOf, arrive, clock, intact, listed, pinCounters } from './shared.ts'
+import { accessOf, arrive, clock, intact, letReturn, listed, pinCounters } from './shared.ts'
 
 /**
  * KEYS room users profiles refs sessions docs logs ban pin back pinsOfAddress pinsOfRoom
@@ -12,7 +11,8 @@ if ban then return {'BANNED', string.match(ban, '^%d+')} end
 local meta = redis.call('HGET', KEYS[1], 'meta')
 local created = 0
 if meta then
-  local member = redis.call('ZSCORE', KEYS[2], ARGV[2])
+  -- A kicked user is still listed if the user's server died before it removed the user.
+  local member = redis.call('ZSCORE', KEYS[2], ARGV[2]) and redis.call('EXISTS', KEYS[1] .. ':out:' .. ARGV[2]) == 0
   local pin = not (member and ARGV[5] == '') and redis.call('HGET', KEYS[1], 'pin')
   local access = accessOf(KEYS[6])
   if access then
@@ -61,7 +61,7 @@ end
 if first == 0 and redis.call('HGET', KEYS[3], ARGV[2]) ~= ARGV[3] then discardList(KEYS[1]) end
 redis.call('HSET', KEYS[3], ARGV[2], ARGV[3])
 redis.call('HSET', KEYS[1], 'activity', ARGV[7])
-redis.call('DEL', KEYS[10])
+redis.call('DEL', KEYS[10], KEYS[1] .. ':out:' .. ARGV[2])
 return {'OK', meta, created, first, redis.call('ZCARD', KEYS[2]), readList(KEYS[1], KEYS[2], KEYS[3], ARGV[2], ARGV[3], first == 1), redis.call('HGETALL', KEYS[6]), redis.call('HGET', KEYS[1], 'pin')}
 `
 
@@ -81,8 +81,8 @@ countWrongPin(counters, ARGV[2])
 return {'WRONG'}
 `
 
-/** KEYS room users profiles refs sessions docs logs back — ARGV field now mayReturn */
-export const leave = `${accessOf}
+/** KEYS room users profiles refs sessions docs logs — ARGV field now mayReturn */
+export const leave = `${accessOf}${letReturn}
 local user = redis.call('HGET', KEYS[5], ARGV[1])
 if not user then return false end
 redis.call('HDEL', KEYS[5], ARGV[1])
@@ -92,7 +92,7 @@ if redis.call('HINCRBY', KEYS[4], user, -1) <= 0 then
   redis.call('HDEL', KEYS[4], user)
   redis.call('ZREM', KEYS[2], user)
   redis.call('HDEL', KEYS[3], user)
-  if ARGV[3] == '1' and accessOf(KEYS[6]) then redis.call('SET', KEYS[8], 1, 'PX', ${returnMs}) end
+  if ARGV[3] == '1' then letReturn(KEYS[1], KEYS[6], user) end
 end
 if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HSET', KEYS[1], 'activity', ARGV[2]) end
 return {last, math.max(redis.call('ZCARD', KEYS[2]), redis.call('HLEN', KEYS[4]))}

@@ -1,5 +1,4 @@
-import { returnMs } from '../../types.ts'
-import { accessOf, arrive, clock, intact, listed, publish } from './shared.ts'
+import { accessOf, arrive, clock, intact, letReturn, listed, publish } from './shared.ts'
 
 /**
  * KEYS room users profiles refs sessions — ARGV field
@@ -26,7 +25,7 @@ return intact(KEYS[2], KEYS[3], KEYS[4], KEYS[5]) and 1 or 0
  * @returns the profiles of users who joined, the profiles of users who left, the number of users, 1 if the room has
  *   been closed (then nothing is written), and all documents
  */
-export const replaceNodeMembers = `${accessOf}${arrive}${clock}${intact}${listed}${publish}
+export const replaceNodeMembers = `${accessOf}${letReturn}${arrive}${clock}${intact}${listed}${publish}
 local given, joined, left = {}, {}, {}
 local closed = redis.call('GET', KEYS[8])
 if closed and ARGV[2] ~= '' and tonumber(closed) >= cjson.decode(ARGV[2]).createdAt then
@@ -61,7 +60,7 @@ for i = 1, #sessions, 2 do
     if redis.call('HINCRBY', KEYS[4], user, -1) <= 0 then
       table.insert(left, redis.call('HGET', KEYS[3], user))
       -- The user's server died, so the user may return to the locked room.
-      if accessOf(KEYS[6]) then redis.call('SET', KEYS[1] .. ':back:' .. user, 1, 'PX', ${returnMs}) end
+      letReturn(KEYS[1], KEYS[6], user)
       redis.call('HDEL', KEYS[4], user)
       redis.call('ZREM', KEYS[2], user)
       redis.call('HDEL', KEYS[3], user)

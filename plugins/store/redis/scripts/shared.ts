@@ -1,4 +1,4 @@
-import { accessDocument, maxListedParticipants } from '../../types.ts'
+import { accessDocument, maxListedParticipants, returnMs } from '../../types.ts'
 
 // Redis runs a Lua script atomically. In a script with several keys, all keys contain the room id as a hash tag, except
 // the list of empty rooms and the key that counts wrong PINs per address (layout.ts).
@@ -80,6 +80,14 @@ export const accessOf = `${fieldsOf}
 local function accessOf (docs)
   local access = fieldsOf(docs, '${accessDocument}')
   return access and access.admits and access or nil
+end
+`
+
+/** Lets a user whose connection broke return to a locked room for a limited time, unless the user was kicked. */
+export const letReturn = `
+local function letReturn (room, docs, user)
+  if not accessOf(docs) or redis.call('EXISTS', room .. ':out:' .. user) == 1 then return end
+  redis.call('SET', room .. ':back:' .. user, 1, 'PX', ${returnMs})
 end
 `
 
