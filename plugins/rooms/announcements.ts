@@ -38,9 +38,11 @@ export interface Announcements {
   stayed (roomId: string, user: Profile, count: number): void
   /** Announces which users joined or left a room when the store replaced or removed the members on a server. */
   changed (roomId: string, change: MembersChange): void
+  /** Notes that a join to a room may not have been announced, for {@link reportMissed}. */
+  mayMiss (roomId: string): void
   /**
    * Asks the other servers to compare the members of a room with the store, if they have missed a join or leave because
-   * it could not be published. Call this regularly while the store is available.
+   * it could not be published, or if they may have missed a join. Call this regularly while the store is available.
    */
   reportMissed (): Promise<void>
   /** Discards the pending announcements of a closed room. */
@@ -63,7 +65,7 @@ export function createAnnouncements ({ bus, cluster, config, hooks, nodeId, stor
   })
   const recent = new LRUCache<string, { events: number }>({ maxSize: maxCounted, sizeCalculation: () => 1, ttl: flapWindowMs })
 
-  // Rooms with joins and leaves that were not announced on the other servers.
+  // Rooms with joins and leaves that were, or may have been, not announced on the other servers.
   const missed = new Set<string>()
 
   function publish (roomId: string, type: 'room:userJoined' | 'room:userLeft' | 'room:presence', data: object, except?: string): void {
@@ -116,6 +118,7 @@ export function createAnnouncements ({ bus, cluster, config, hooks, nodeId, stor
       for (const user of change.left) left(roomId, user.userId, 'disconnected', change.count)
       hooks.emit('room:resynced', roomId)
     },
+    mayMiss: (roomId) => { missed.add(roomId) },
     async reportMissed () {
       for (const roomId of missed) {
         missed.delete(roomId)

@@ -12,7 +12,8 @@ import type { Unsynced } from './sync.ts'
 
 /**
  * Remembers which users the members on this server know, and announces joins and leaves that these members have missed.
- * In big rooms, which receive `room:presence`, nothing is remembered.
+ * In big rooms, which receive `room:presence`, nothing is remembered. If a smaller room's users are not all known, the
+ * list is read from the store before it is needed.
  */
 export interface MemberLists {
   /** Records users from a reply to a member on this server. */
@@ -46,6 +47,7 @@ type Data<T extends keyof typeof events> = z.input<(typeof events)[T]>
 
 /** Reads the type from the text, because parsing every event would be expensive. */
 const typeOf = ({ text }: OutgoingEvent) => /^\{"type":"room:(userJoined|userLeft|presence)"/.exec(text)?.[1]
+const countOf = ({ text }: OutgoingEvent) => Number(/"count":(\d+)/.exec(text)?.[1])
 
 export function createMemberLists ({ config, messages, store, timings }: Pick<FastifyInstance, 'config' | 'messages' | 'store' | 'timings'>, unsynced: Unsynced): MemberLists {
   const limit = Math.min(config.PRESENCE_COALESCE_OVER, maxKnown)
@@ -108,6 +110,11 @@ export function createMemberLists ({ config, messages, store, timings }: Pick<Fa
     dueAt.set(room, performance.now() + timings.recoveryMs)
   }
 
+  /** Completes the list of known users. Waits first, because the members may not have received the latest events yet. */
+  function completeLater (room: LocalRoom): void {
+    if (!room.known.complete && !dueAt.has(room)) checkLater(room)
+  }
+
   async function compare (room: LocalRoom): Promise<void> {
     const { roomId, known } = room
     const changed = new Set<string>()
@@ -136,7 +143,9 @@ export function createMemberLists ({ config, messages, store, timings }: Pick<Fa
       known.users.set(userKey, { userId, toAll: true })
       if (isMissed) send(room, 'room:userJoined', { roomId, userId, user } satisfies Data<'room:userJoined'>)
     }
+    if (known.complete) return
     known.complete = true
+    known.settledAt = performance.now() + timings.recoveryMs
   }
 
   return {
@@ -147,7 +156,7 @@ export function createMemberLists ({ config, messages, store, timings }: Pick<Fa
         const userKey = userKeyOf(userId)
         if (!known.users.has(userKey)) known.users.set(userKey, { userId, toAll: !known.complete })
       }
-      if (users.length < count) return
+      if (users.length < count) return completeLater(room)
       // A user who is not in the complete list has left, but may join again before the members receive the leave.
       const listed = new Set(users.map(({ userId }) => userKeyOf(userId)))
       for (const [userKey, user] of known.users) if (!listed.has(userKey)) user.toAll = false
@@ -158,12 +167,15 @@ export function createMemberLists ({ config, messages, store, timings }: Pick<Fa
       switch (typeOf(event)) {
         case 'userJoined':
           add(room, (event.data as Data<'room:userJoined'>).userId)
+          completeLater(room)
           break
         case 'userLeft':
-          return remove(room, (event.data as Data<'room:userLeft'>).userId) || !known.complete
+          completeLater(room)
+          return remove(room, (event.data as Data<'room:userLeft'>).userId) || !known.complete || performance.now() < known.settledAt
         case 'presence':
           // In a big room, nothing is known, so do not parse the event.
           if (known.complete || known.users.size > 0) addPresence(room, event.data as Data<'room:presence'>)
+          if (countOf(event) <= limit) completeLater(room)
       }
       return true
     },

@@ -97,11 +97,19 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
       const uncertain = admission.isUncertain(error)
       if (uncertain) {
         unsynced.add()
-        if (!rejoining) uncertainJoins.set(uncertainKey(room.roomId, session), true)
+        if (!rejoining) rememberUncertain(room, session)
       }
       nodeRooms.release(room, !uncertain)
       throw error instanceof RoomNotFound && drain.draining ? app.nodes.refusal('DRAINING') : error
     }
+  }
+
+  function rememberUncertain (room: LocalRoom, session: Session): void {
+    uncertainJoins.set(uncertainKey(room.roomId, session), true)
+    // If the user retries on another server, the store already lists the user, and that server does not announce the
+    // user. Every server therefore compares its list of known users with the store.
+    announcements.mayMiss(room.roomId)
+    memberLists.checkLater(room)
   }
 
   async function enter (room: LocalRoom, session: Session, request: JoinRequest): Promise<Joined> {

@@ -37,9 +37,14 @@ export interface KnownUsers {
    * first users of the room.
    */
   complete: boolean
+  /**
+   * Until when the members may know more users although the list is complete, on the clock of `performance.now()`: a user
+   * may have left just before the list was read from the store, and the event may still be on its way.
+   */
+  settledAt: number
 }
 
-export const noKnownUsers = (): KnownUsers => ({ users: new Map(), complete: false })
+export const noKnownUsers = (): KnownUsers => ({ users: new Map(), complete: false, settledAt: 0 })
 
 /** A room's data on this server, which includes the room's sockets on this server. */
 export interface LocalRoom {

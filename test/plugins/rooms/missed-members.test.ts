@@ -1,6 +1,7 @@
 import t from 'tap'
 import type { Test } from 'tap'
 import { build, shortTimings } from '../../support/build.ts'
+import type { TestServer } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
 import { deafen } from '../../support/deaf.ts'
 import { redisDatabase, startRedis } from '../../support/redis.ts'
@@ -146,6 +147,71 @@ t.test('room:presence has the right number of users after an interruption', asyn
   await (await a.connect(4)).ok('room:join', { roomId: 'r1' })
   await bob.event('room:presence', ({ count }) => count === 5)
   t.same(changes(bob), [])
+})
+
+/** Waits until a server has read the list of a room's users from the store. */
+async function listRead (server: TestServer, limit: number): Promise<void> {
+  const { store } = server.app
+  const list = store.listParticipants.bind(store)
+  const { promise, resolve } = Promise.withResolvers<void>()
+  store.listParticipants = async (...args) => {
+    const result = await list(...args)
+    if (args[2] === limit) setImmediate(resolve)
+    return result
+  }
+  await promise
+}
+
+t.test('announces a leave in a room that was big before the interruption', async (t) => {
+  const [a, b] = await servers(t, await redisDatabase(), { PRESENCE_COALESCE_OVER: '2' })
+  const [ada, carol, dan, bob] = [await a.connect('ada'), await a.connect('carol'), await a.connect('dan'), await b.connect('bob')]
+  for (const client of [bob, ada, carol, dan]) await client.ok('room:join', { roomId: 'r1' })
+  await bob.event('room:presence', ({ count }) => count === 4)
+  const read = listRead(b, 2)
+  for (const client of [carol, dan]) await client.ok('room:leave')
+  await read
+  const heal = deafen(b)
+  await ada.ok('room:leave')
+  await heal()
+  t.match(await bob.event('room:userLeft'), { userId: 'ada' })
+})
+
+t.test('announces a leave in a room whose users the join reply did not all contain', async (t) => {
+  const [a, b] = await servers(t, await redisDatabase())
+  const { store } = b.app
+  const join = store.join.bind(store)
+  store.join = async (command) => {
+    const result = await join(command)
+    return { ...result, participants: result.participants.slice(0, 1) }
+  }
+  const [ada, old, bob] = [await a.connect('ada'), await a.connect('old'), await b.connect('bob')]
+  for (const client of [ada, old]) await client.ok('room:join', { roomId: 'r1' })
+  const read = listRead(b, 200)
+  await bob.ok('room:join', { roomId: 'r1' })
+  await read
+  const heal = deafen(b)
+  await old.ok('room:leave')
+  await heal()
+  t.match(await bob.event('room:userLeft'), { userId: 'old' })
+})
+
+t.test('delivers a leave that the store has listed before the event arrives', async (t) => {
+  const [a, b] = await servers(t, await redisDatabase(), { PRESENCE_COALESCE_OVER: '2' })
+  const [ada, carol, dan, bob] = [await a.connect('ada'), await a.connect('carol'), await a.connect('dan'), await b.connect('bob')]
+  for (const client of [bob, ada, carol, dan]) await client.ok('room:join', { roomId: 'r1' })
+  await bob.event('room:presence', ({ count }) => count === 4)
+  const read = listRead(b, 2)
+  for (const client of [carol, dan]) await client.ok('room:leave')
+  await bob.event('room:presence', ({ count }) => count === 2)
+  const { store } = a.app
+  const leave = store.leave.bind(store)
+  store.leave = async (...args) => {
+    const result = await leave(...args)
+    await read
+    return result
+  }
+  await ada.ok('room:leave')
+  t.match(await bob.event('room:userLeft'), { userId: 'ada' })
 })
 
 t.test('a user who moves from a slow server to another server stays listed', async (t) => {

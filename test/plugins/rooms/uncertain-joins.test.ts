@@ -37,6 +37,32 @@ for (const retry of ['the same', 'a new'] as const) {
   })
 }
 
+t.test("announces a user who retries a join on another server after the store's reply was lost", async (t) => {
+  const env = { FEATURES: 'auth', REDIS_URL: await redisDatabase() }
+  const timings = { ...shortTimings, recoveryMs: 500 }
+  const [a, b] = [await build(t, { env, timings }), await build(t, { env, timings })]
+  const [ada, carol] = [await a.connect('ada'), await b.connect('carol')]
+  for (const client of [ada, carol]) await client.ok('room:join', { roomId: 'r1' })
+  const { store } = a.app
+  const { join, replaceNodeMembers } = store
+  const retried = Promise.withResolvers<void>()
+  store.replaceNodeMembers = async (...args) => {
+    await retried.promise
+    return await replaceNodeMembers.apply(store, args)
+  }
+  store.join = async (command) => {
+    await join.call(store, command)
+    throw unavailable('The reply was lost')
+  }
+  const bob = await a.connect('bob')
+  t.equal(await bob.fails('room:join', { roomId: 'r1' }), 'UNAVAILABLE')
+  store.join = join
+  await bob.close()
+  t.match(await (await b.connect('bob')).ok('room:join', { roomId: 'r1' }), { participantCount: 3 })
+  retried.resolve()
+  for (const client of [ada, carol]) await client.event('room:userJoined', ({ userId }) => userId === 'bob')
+})
+
 t.test('removes a user whose join had no reply, even if the last member on the server leaves before the next sync', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth', REDIS_URL: await redisDatabase() }, timings: shortTimings })
   const { store } = server.app
