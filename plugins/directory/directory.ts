@@ -1,8 +1,10 @@
-import type { Session } from '../connections/session.ts'
+import type { Session, UserId } from '../connections/session.ts'
 
 /** One of a user's connected sessions. */
 export interface SessionRecord {
   sessionId: string
+  /** The user's id, with the type that it has in the token. Missing in records of servers of an earlier version. */
+  userId?: UserId
   nodeId: string
   /** The room that the session is in. */
   roomId: string | null
@@ -13,8 +15,8 @@ export interface SessionRecord {
 }
 
 /** @returns the record of an open session */
-export const recordOf = ({ id, roomId, connectedAt, hasAudio }: Pick<Session, 'id' | 'roomId' | 'connectedAt' | 'hasAudio'>, nodeId: string): SessionRecord =>
-  ({ sessionId: id, nodeId, roomId, connectedAt, ...(hasAudio ? { hasAudio } : {}) })
+export const recordOf = ({ id, user, roomId, connectedAt, hasAudio }: Pick<Session, 'id' | 'user' | 'roomId' | 'connectedAt' | 'hasAudio'>, nodeId: string): SessionRecord =>
+  ({ sessionId: id, userId: user.id, nodeId, roomId, connectedAt, ...(hasAudio ? { hasAudio } : {}) })
 
 /** The sessions of all users, on all servers. All methods throw UNAVAILABLE while the store cannot be reached. */
 export interface SessionDirectory {

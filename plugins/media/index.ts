@@ -1,8 +1,16 @@
 import fp from 'fastify-plugin'
 import { createPool } from './pool.ts'
 import { createSfu } from './sfu.ts'
+import type { RoomMediaInfo } from './sfu.ts'
 
 export type { Sfu } from './sfu.ts'
+
+declare module '../cluster/messages.ts' {
+  interface ClusterRequests {
+    /** Describes a room's media on the server that receives the request; null if there is none. */
+    'media:describe': { data: { roomId: string }, reply: RoomMediaInfo | null }
+  }
+}
 
 /** Audio: the media workers, and the media objects of rooms and sessions. */
 export default fp(async function sfu (app, { warmWorkers }: { warmWorkers: boolean }) {
@@ -21,6 +29,7 @@ export default fp(async function sfu (app, { warmWorkers }: { warmWorkers: boole
   if (config.MEDIASOUP_ANNOUNCED_IP.length > 0) app.log.info({ addresses: config.MEDIASOUP_ANNOUNCED_IP }, 'clients send audio to these addresses')
   app.decorate('sfu', created)
 
+  app.cluster.answer('media:describe', ({ roomId }) => created.describe(roomId) ?? null)
   hooks.on('session:moved', (session) => created.hasMedia(session))
   hooks.on('room:leave', (_room, session) => created.release(session))
   hooks.on('room:released', (roomId) => created.roomReleased(roomId))
@@ -29,4 +38,4 @@ export default fp(async function sfu (app, { warmWorkers }: { warmWorkers: boole
     await created.close()
     pool.close()
   })
-}, { name: 'sfu', dependencies: ['clock', 'config', 'directory', 'metrics', 'sockets', 'hooks', 'store', 'rooms', 'timings'] })
+}, { name: 'sfu', dependencies: ['clock', 'cluster', 'config', 'directory', 'metrics', 'sockets', 'hooks', 'store', 'rooms', 'timings'] })

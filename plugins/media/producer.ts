@@ -77,8 +77,11 @@ export class RoomProducer implements ProducerHandle {
   readonly owner: ProducerOwner
   readonly source: ProducerSource
   grant: string | undefined
+  /** Whether the members know the producer. Until then, they receive no other events about it. */
+  announced = false
   readonly #producer: types.Producer
   readonly #pausedBy: Set<PausedBy>
+  #isPaused: boolean
   readonly #events: ProducerEvents
 
   constructor (producer: types.Producer, owner: ProducerOwner, { source, permit }: { source: ProducerSource, permit: ProducePermit }, events: ProducerEvents) {
@@ -87,6 +90,7 @@ export class RoomProducer implements ProducerHandle {
     this.source = source
     this.grant = permit.grant
     this.#pausedBy = new Set(permit.paused === true ? ['server'] : [])
+    this.#isPaused = permit.paused === true
     this.#events = events
   }
 
@@ -99,7 +103,7 @@ export class RoomProducer implements ProducerHandle {
   }
 
   get info (): ProducerInfo {
-    return { producerId: this.#producer.id, userId: this.owner.userId, source: this.source, isPaused: this.#pausedBy.size > 0 }
+    return { producerId: this.#producer.id, userId: this.owner.userId, source: this.source, isPaused: this.#isPaused }
   }
 
   isPausedBy (by: PausedBy): boolean {
@@ -135,12 +139,16 @@ export class RoomProducer implements ProducerHandle {
     this.#pausedBy.add(by)
     if (wasPaused) return
     await refused(() => this.#producer.pause())
+    if (this.closed) return
+    this.#isPaused = true
     this.#events.paused(this)
   }
 
   async resume (by: PausedBy): Promise<void> {
     if (!this.#pausedBy.delete(by) || this.#pausedBy.size > 0) return
     await refused(() => this.#producer.resume())
+    if (this.closed) return
+    this.#isPaused = false
     this.#events.resumed(this)
   }
 }

@@ -172,16 +172,16 @@ export class RoomMedia {
         if (source === 'voice') this.#main?.speakers.remove(owner.userId)
         counted(this.roomId, this.#ownCount)
         for (const user of this.#users) user.producerClosed?.(added)
-        hooks.emit('media:producerClosed', this.roomId, added.info, owner, cause)
+        if (added.announced) hooks.emit('media:producerClosed', this.roomId, added.info, owner, cause)
         changed(this.roomId)
       },
       paused: () => {
         if (source === 'voice') this.#main?.speakers.remove(owner.userId)
-        hooks.emit('media:producerPaused', this.roomId, added.info, owner)
+        if (added.announced) hooks.emit('media:producerPaused', this.roomId, added.info, owner)
         changed(this.roomId)
       },
       resumed: () => {
-        hooks.emit('media:producerResumed', this.roomId, added.info, owner)
+        if (added.announced) hooks.emit('media:producerResumed', this.roomId, added.info, owner)
         changed(this.roomId)
       }
     })
@@ -202,10 +202,15 @@ export class RoomMedia {
     if (owner.kind === 'session' && producer.source === 'voice') await this.#main?.speakers.add(producerId)
     if (producer.closed) throw new ProducerNotFound(producerId)
     counted(this.roomId, this.#ownCount)
-    const { info } = producer
-    hooks.emit('media:producerOpened', this.roomId, info, owner)
+    hooks.emit('media:producerOpened', this.roomId, producer.info, owner)
+    // Only now, so that a handler that closes the producer does not make the close overtake this event.
+    producer.announced = true
+    if (producer.closed) {
+      hooks.emit('media:producerClosed', this.roomId, producer.info, owner)
+      throw new ProducerNotFound(producerId)
+    }
     // The producer of a muted user is paused from the beginning, but clients assume that a new producer is not paused.
-    if (info.isPaused) hooks.emit('media:producerPaused', this.roomId, info, owner)
+    if (producer.info.isPaused) hooks.emit('media:producerPaused', this.roomId, producer.info, owner)
     for (const user of this.#users) user.producerOpened?.(producer)
     changed(this.roomId)
   }

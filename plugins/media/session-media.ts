@@ -94,7 +94,10 @@ export interface SessionMediaOptions {
   permit: PeerContext['permit']
   /** Maximum bit rate of all audio from one session, in bits per second. */
   maxIncomingBitrate: number
-  /** Waits until this server has a producer from another server. Does nothing for producers on this server. */
+  /**
+   * Waits until this server has a producer from another server, or the producer has ended. Does nothing for producers on
+   * this server.
+   */
   fetchRelayed (roomId: string, producerId: string): Promise<void>
 }
 

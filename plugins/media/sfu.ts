@@ -24,6 +24,14 @@ import type { OwnedSessionMedia, SessionMedia } from './session-media.ts'
 import { RoomTap } from './tap.ts'
 import type { Tap, TapOptions } from './tap.ts'
 
+/** A room's media on one server, for admins. */
+export interface RoomMediaInfo {
+  /** Index of the media worker with the room's main router. */
+  worker: number
+  routerId: string
+  transports: { transportId: string, userId: UserId, type: Direction, iceState: string, dtlsState: string }[]
+}
+
 /** The audio API. Other plugins and features access mediasoup only through this API. */
 export interface Sfu extends SessionMedia {
   readonly rtpCapabilities: types.RtpCapabilities
@@ -61,8 +69,8 @@ export interface Sfu extends SessionMedia {
    * yet, for example when the room's first member on this server joins.
    */
   readSpeakers (roomId: string): Promise<UserId[]>
-  /** Describes a room's media on this server, for admins; undefined if there is none. */
-  describe (roomId: string): { worker: number, routerId: string, transports: { transportId: string, userId: UserId, type: Direction, iceState: string, dtlsState: string }[] } | undefined
+  /** Describes a room's media on this server; undefined if there is none. */
+  describe (roomId: string): RoomMediaInfo | undefined
   /**
    * Opens a handle to a room's mix. Through the handle, code on this server receives the mix as samples or packets, or
    * the packets of each voice.
@@ -182,7 +190,7 @@ export function createSfu (app: FastifyInstance, pool: WorkerPool): OwnedSfu {
   }
 
   const producersHere = (roomId: string) => [...rooms.get(roomId)?.producers.values() ?? []].filter(({ owner }) => owner.kind !== 'relay')
-  const producersOf = (roomId: string) => [...producersHere(roomId).map(({ info }) => info), ...relays?.voicesOf(roomId) ?? []]
+  const producersOf = (roomId: string) => [...producersHere(roomId).filter(({ announced }) => announced).map(({ info }) => info), ...relays?.voicesOf(roomId) ?? []]
   const speakersOf = (roomId: string) => relays?.speakersOf(roomId) ?? rooms.get(roomId)?.speaking().activeSpeakers ?? []
   const roomOf = ({ producerId }: Pick<ProducerHandle, 'producerId'>) => [...rooms.all()].find(({ producers }) => producers.has(producerId))?.roomId
   const overBitrate = metrics.counter('flylive_producers_over_bitrate_total', 'Producers closed because they sent more than their allowed bit rate')

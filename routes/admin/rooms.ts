@@ -7,6 +7,7 @@ import { createSearch, query } from '../../plugins/schema/search.ts'
 import { NotInRoom, RoleLimit, RoomNotFound } from '../../plugins/rooms/errors.ts'
 import { hasOwner } from '../../plugins/rooms/rooms.ts'
 import type { RoomOverview } from '../../plugins/rooms/rooms.ts'
+import type { RoomMediaInfo } from '../../plugins/media/sfu.ts'
 import type { RoomSummary } from '../../plugins/store/types.ts'
 import { closeReason, title, topic } from '../../plugins/rooms/messages.ts'
 import { profile, roomId, userId, userIdText } from '../../plugins/schema/ids.ts'
@@ -51,9 +52,10 @@ const detail = z.object({
   participants: z.array(profile),
   ...seating.partial().shape,
   producers: z.array(z.object({ producerId: z.string(), userId, isPaused: z.boolean() })),
-  transports: z.array(z.object({ transportId: z.string(), userId, type: z.enum(['producer', 'consumer']), iceState: z.string(), dtlsState: z.string() })),
-  worker: z.int().nullable(),
-  routerId: z.string().nullable()
+  transports: z.array(z.object({ transportId: z.string(), userId, type: z.enum(['producer', 'consumer']), iceState: z.string(), dtlsState: z.string(), node: z.string() }))
+    .describe('The transports on all servers. Transports on servers that do not respond are missing'),
+  worker: z.int().nullable().describe("Index of the media worker with the room's main router on this server; if this server has no media of the room, on another server"),
+  routerId: z.string().nullable().describe('The main router on the same server')
 })
 
 const page = z.object({
@@ -65,6 +67,8 @@ const maxSearched = 1000
 
 // Maximum number of participants in the response. The field participantCount contains the total number.
 const participantsShown = 1000
+/** How long to wait until other servers describe their media of a room, in milliseconds. */
+const mediaTimeoutMs = 1000
 const longestBanSeconds = 10 * 365 * 86_400
 
 const tags = ['rooms']
@@ -99,6 +103,17 @@ export default (async function rooms (app) {
     return room
   }
 
+  /** Describes a room's media on each server that has any, beginning with this server. */
+  async function mediaOf (roomId: string): Promise<(RoomMediaInfo & { node: string })[]> {
+    const described = await Promise.all(app.nodes.list().map(async ({ nodeId: node }) => {
+      const media = node === app.nodeId
+        ? app.sfu.describe(roomId)
+        : await app.cluster.ask(node, 'media:describe', { roomId }, mediaTimeoutMs).catch(() => null)
+      return media ? [{ ...media, node }] : []
+    }))
+    return described.flat()
+  }
+
   app.get('/admin/rooms', {
     schema: { tags, summary: 'Lists the rooms. A page of a search may have fewer rooms than `limit` even if more pages follow', querystring: page.extend({ query: query.optional().describe('Returns only rooms that contain all of these words in their id, title, topic or host name') }), response: { 200: z.object({ rooms: z.array(summary), nextCursor }) } }
   }, async ({ query: { cursor, limit, query } }) => {
@@ -123,9 +138,8 @@ export default (async function rooms (app) {
   }, async ({ params: { roomId } }) => {
     const [room, participants] = await Promise.all([app.store.getRoom(roomId), app.store.getParticipants(roomId, participantsShown)])
     if (!room) throw new RoomNotFound(roomId)
-    const media = app.sfu.describe(roomId)
-    const [[overview], roles, [[seats] = []], [producers = []]] = await Promise.all([
-      app.rooms.overviewsOf([room]), app.rooms.rolesOf(room), app.hooks.ask('admin:seating', [room]), app.sfu.readProducers([roomId])
+    const [[overview], roles, [[seats] = []], [producers = []], media] = await Promise.all([
+      app.rooms.overviewsOf([room]), app.rooms.rolesOf(room), app.hooks.ask('admin:seating', [room]), app.sfu.readProducers([roomId]), mediaOf(roomId)
     ])
     return {
       id: room.roomId,
@@ -137,9 +151,9 @@ export default (async function rooms (app) {
       participants,
       ...seats,
       producers,
-      transports: media?.transports ?? [],
-      worker: media?.worker ?? null,
-      routerId: media?.routerId ?? null
+      transports: media.flatMap(({ node, transports }) => transports.map((transport) => ({ ...transport, node }))),
+      worker: media[0]?.worker ?? null,
+      routerId: media[0]?.routerId ?? null
     }
   })
 

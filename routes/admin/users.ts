@@ -28,7 +28,7 @@ export default (async function users (app) {
     const [here] = app.sockets.ofUser(userKey)
     const [seating] = room ? await app.hooks.ask('admin:seating', [room]) : []
     return {
-      userId: here?.user.id ?? member?.id ?? userKey,
+      userId: here?.user.id ?? sessions.find(({ userId }) => userId !== undefined)?.userId ?? member?.id ?? userKey,
       sockets: sessions.map(({ sessionId, nodeId, roomId, connectedAt }) => ({ sessionId, node: nodeId, roomId, connectedAt })),
       roomId,
       seat: seating?.[0]?.seats.find((seat) => userKeyOf(seat.userId) === userKey)?.seatIndex ?? null

@@ -11,11 +11,25 @@ t.test('two servers on one Redis share rooms', async (t) => {
   const ada = await a.connect(1)
   const bob = await b.connect(2)
 
+  const { body } = await until(async () => {
+    const { body } = await a.admin('GET', '/admin/users/2')
+    return (body?.sockets as unknown[]).length > 0 && { body }
+  })
+  t.equal(body?.userId, 2, 'a user id keeps its type, also on another server and outside of rooms')
   await ada.ok('room:join', { roomId: 'r1' })
   t.match(await bob.ok('room:join', { roomId: 'r1' }), { ownerId: 1, participantCount: 2, participants: [{ userId: 1 }, { userId: 2 }] })
   t.match(await ada.event('room:userJoined'), { user: { id: 2 } })
   t.same(await ada.ok('user:getRoom', { userId: 2 }), { roomId: 'r1' }, 'a user is found on another server')
   t.match(await a.admin('GET', '/admin/users/2'), { status: 200, body: { roomId: 'r1', sockets: [{ node: b.app.nodeId }] } })
+
+  await t.test('the details of a room contain the transports on all servers', async (t) => {
+    await ada.ok('transport:create', { type: 'producer' })
+    await bob.ok('transport:create', { type: 'consumer' })
+    await until(() => a.app.nodes.list().length === 2)
+    t.match(await a.admin('GET', '/admin/rooms/r1'), {
+      body: { transports: [{ userId: 1, type: 'producer', node: a.app.nodeId }, { userId: 2, type: 'consumer', node: b.app.nodeId }], worker: 0 }
+    })
+  })
 
   await t.test('a kick with a ban applies on all servers', async (t) => {
     t.equal((await a.admin('POST', '/admin/rooms/r1/kick', { userId: 2, banSeconds: 3600 })).status, 204)

@@ -274,7 +274,7 @@ export type TypesAreAsDocumented = [
   Assert<Equal<Ban, { userId: UserId, until: number, by: UserId | null }>>,
   Assert<Equal<keyof BanOptions, 'userId' | 'by' | 'limit'>>,
   Assert<Equal<Arrival, { place: number, profile: Profile }>>,
-  Assert<Equal<keyof SessionRecord, 'sessionId' | 'nodeId' | 'roomId' | 'connectedAt' | 'hasAudio'>>,
+  Assert<Equal<keyof SessionRecord, 'sessionId' | 'userId' | 'nodeId' | 'roomId' | 'connectedAt' | 'hasAudio'>>,
   Assert<Equal<keyof MessageContext, 'session' | 'room' | 'log' | 'afterReply'>>,
   Assert<Equal<keyof MessageOptions, 'request' | 'reply' | 'room' | 'exclusive' | 'immediate' | 'limit' | 'shorten'>>,
   Assert<Equal<MessageOptions['limit'], { perMinute: number, perRoom?: boolean, name?: string, eventual?: boolean } | undefined>>,

@@ -45,8 +45,8 @@ export interface Relays {
   /** Requests a room's active speakers from each server that has not reported them yet. Waits at most half a second. */
   learnSpeakers (roomId: string): Promise<void>
   /**
-   * Waits until a voice from another server can be consumed. Returns immediately if the producer is not on another
-   * server.
+   * Waits until a voice from another server can be consumed, or has ended. Returns immediately if the producer is not on
+   * another server.
    *
    * @throws UNAVAILABLE if the voice cannot be consumed after five seconds
    */
@@ -241,6 +241,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
     }
     forgetSpeakers(roomId, room, before)
     pull(roomId)
+    for (const check of room.waiting) check()
     // Update this server's entries in the registry if they are outdated.
     if (withOwn(roomId, next) !== next) changed(roomId)
   }
@@ -403,6 +404,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   hooks.on('room:released', (roomId) => {
     const room = known.get(roomId)
     known.delete(roomId)
+    for (const check of room?.waiting ?? []) check()
     for (const sink of room?.sinks.values() ?? []) sink.close()
     count()
   })
@@ -442,7 +444,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
       const isHere = () => rooms.get(roomId)?.producers.has(producerId) === true
       if (!room?.voices.has(producerId) || isHere()) return
       const { promise, resolve } = Promise.withResolvers<void>()
-      const check = () => { if (isHere()) resolve() }
+      const check = () => { if (isHere() || known.get(roomId)?.voices.has(producerId) !== true) resolve() }
       room.waiting.add(check)
       try {
         await withTimeout(promise, fetchMs, () => { throw unavailable('The audio from the other server did not arrive in time') })

@@ -245,6 +245,26 @@ t.test('a pipe continues while requests between servers fail, and carries new vo
   await heard(first.producerId)
 })
 
+t.test('a request to consume a voice from another server fails as soon as the voice ends', async (t) => {
+  const { servers, clients } = await enter(t)
+  const [a, b] = servers as [TestServer, TestServer]
+  const [, bob] = clients as [TestClient, TestClient]
+  const requests = b.app.cluster as { ask: (...request: unknown[]) => Promise<unknown> }
+  const { ask } = requests
+  t.teardown(() => { requests.ask = ask })
+  requests.ask = async (...request) => {
+    if (request[1] !== 'relay:want') return await ask(...request)
+    throw Object.assign(new Error('Not now'), { code: 'UNAVAILABLE', statusCode: 503 })
+  }
+  const { id: transportId } = await bob.ok('transport:create', { type: 'consumer' })
+  const voice = await speak(t, a, 1)
+  await bob.event('audio:newProducer')
+  const refusal = bob.fails('audio:consume', { transportId, producerId: voice.producerId, rtpCapabilities })
+  await bob.flush()
+  voice.close()
+  t.equal(await refusal, 'PRODUCER_NOT_FOUND')
+})
+
 t.test('the producers of a dead server are closed on the other servers', async (t) => {
   const { servers, clients } = await startCluster(t)
   const [a, b] = servers as [TestServer, TestServer]

@@ -26,7 +26,7 @@ export interface Room {
   participants: { userId: UserId, name?: string }[]
   seats?: { seatIndex: number, userId: UserId, isMuted: boolean }[]
   producers: { producerId: string, userId: UserId, isPaused: boolean }[]
-  transports: { transportId: string, userId: UserId, type: 'producer' | 'consumer', iceState: string, dtlsState: string }[]
+  transports: { transportId: string, userId: UserId, type: 'producer' | 'consumer', iceState: string, dtlsState: string, node: string }[]
   worker: number | null
   routerId: string | null
 }
