@@ -73,9 +73,11 @@ export interface Membership {
   /**
    * Replaces a user's channels, at the backend's request.
    *
+   * @param at when the request arrived, in epoch milliseconds
+   * @param unlessNewer true: does nothing if a later request has been stored
    * @throws UNAVAILABLE
    */
-  set (user: UserId, channels: readonly string[]): Promise<void>
+  set (user: UserId, channels: readonly string[], at: number, unlessNewer: boolean): Promise<void>
   /**
    * Adds a user to a channel, or removes the user from it, at the user's own request.
    *
@@ -111,18 +113,16 @@ export function createMembership ({ clock, kv }: Pick<FeatureInstance, 'clock' |
       })
       return new Map(times)
     },
-    async set (user, channels) {
-      const key = userKeyOf(user)
-      const { since } = parse(await stored.get(key))
+    set: (user, channels, at, unlessNewer) => update(userKeyOf(user), ({ set, since }) => {
+      if (unlessNewer && set && set.at > at) return
       const known = since && new Map(since)
-      const at = clock.now()
-      await stored.set(key, JSON.stringify({
+      return {
         set: { at, channels: [...channels] },
         joined: [],
         left: [],
-        ...(known ? { since: channels.map((channel) => [channel, known.get(channel) ?? at]) } : {})
-      } satisfies Changes), { ttlMs: keptMs })
-    },
+        ...(known ? { since: channels.map((channel) => [channel, known.get(channel) ?? at] satisfies [string, number]) } : {})
+      }
+    }),
     change: (user, channel, isMember) => update(userKeyOf(user), ({ set, joined, left, since }) => {
       const without = (list: string[]) => list.filter((other) => other !== channel)
       const others = since?.filter(([other]) => other !== channel)

@@ -1,3 +1,5 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { isCoded } from 'flylive-audio-server/feature'
 import type { FeatureInstance, LocalRoom, ProducerOwner, Session, UserId } from 'flylive-audio-server/feature'
 import { adminRoutes } from './admin.ts'
 import { createChannels, isNative } from './channels.ts'
@@ -14,7 +16,7 @@ import { createState } from './state.ts'
 import type { Channel, State } from './state.ts'
 import { createTalks } from './talks.ts'
 import type { Talks } from './talks.ts'
-import { subscribeToUpdates } from './updates.ts'
+import { retryMs, subscribeToUpdates } from './updates.ts'
 import { createUsers } from './users.ts'
 
 const dayMs = 86_400_000
@@ -52,14 +54,21 @@ export function createService (app: FeatureInstance, settings: Settings) {
     talks.nativesChanged(channel, new Map(voices.map(({ userId }) => [String(userId), userId])))
   }
 
+  const closing = new AbortController()
   const unsubscribe = subscribeToUpdates(app, redis, membership, (userKey) => channelsChanged(userKey))
 
+  /** Applies a stored change to the user's open sessions. Retries while the store is unavailable. */
   async function channelsChanged (userKey: string): Promise<void> {
-    try {
-      await radios.channelsChanged(userKey)
-      for (const session of app.sockets.ofUser(userKey)) await checkNative(session)
-    } catch (err) {
-      log.error({ err, userKey }, "failed to apply a change to a user's channels")
+    for (let isRetry = false; !closing.signal.aborted; isRetry = true) {
+      try {
+        await radios.channelsChanged(userKey)
+        for (const session of app.sockets.ofUser(userKey)) await checkNative(session)
+        return
+      } catch (err) {
+        if (!isRetry) log.error({ err, userKey }, "failed to apply a change to a user's channels")
+        if (!isCoded(err) || err.code !== 'UNAVAILABLE') return
+        await delay(retryMs, undefined, { ref: false, signal: closing.signal }).catch(() => { /* The feature is closing. */ })
+      }
     }
   }
 
@@ -131,6 +140,7 @@ export function createService (app: FeatureInstance, settings: Settings) {
       if (state.inService === generation) channels.check(clock.now())
     },
     async close () {
+      closing.abort()
       unsubscribe()
       await Promise.all([channels.unsubscribe(), users.unsubscribe()])
     }

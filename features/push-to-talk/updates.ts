@@ -1,4 +1,5 @@
-import { userId, userKeyOf, z } from 'flylive-audio-server/feature'
+import { setTimeout as delay } from 'node:timers/promises'
+import { isCoded, userId, userKeyOf, z } from 'flylive-audio-server/feature'
 import type { FeatureInstance, Redis } from 'flylive-audio-server/feature'
 import { channelsIn } from './membership.ts'
 import type { Membership } from './membership.ts'
@@ -6,16 +7,20 @@ import type { Membership } from './membership.ts'
 /** Redis channel where the backend publishes changes to users' channels. */
 const updatesChannel = 'vp:membership_updates'
 
+/** How long to wait before an update that could not be stored is stored again, in milliseconds. */
+export const retryMs = 1000
+
 const update = z.object({ userId, channelIds: z.array(z.unknown()), action: z.literal('set_user_channels') })
 
 /**
- * Applies the updates that the backend publishes when a user's channels change. All servers receive every update.
+ * Applies the updates that the backend publishes when a user's channels change. All servers receive every update. While
+ * the store is unavailable, the server keeps the latest update of each user and retries.
  *
  * @param redis if undefined, the server receives no updates
  * @param changed called after an update is stored
  * @returns a function that ends the subscription
  */
-export function subscribeToUpdates ({ log, metrics }: Pick<FeatureInstance, 'log' | 'metrics'>, redis: Redis | undefined, membership: Membership, changed: (userKey: string) => void): () => void {
+export function subscribeToUpdates ({ clock, log, metrics }: Pick<FeatureInstance, 'clock' | 'log' | 'metrics'>, redis: Redis | undefined, membership: Membership, changed: (userKey: string) => void): () => void {
   const updates = metrics.counter('flylive_ptt_membership_updates_total', 'Membership updates from the backend, by result (applied, invalid, failed)', ['result'])
   for (const result of ['applied', 'invalid', 'failed']) updates.inc({ result }, 0)
   if (!redis) return () => {}
@@ -24,6 +29,10 @@ export function subscribeToUpdates ({ log, metrics }: Pick<FeatureInstance, 'log
     lazyConnect: true,
     connectionName: `${redis.options.connectionName ?? 'flylive'}:push-to-talk`
   })
+
+  const closing = new AbortController()
+  /** By user key: the latest update. */
+  const latest = new Map<string, z.output<typeof update>>()
 
   async function apply (text: string): Promise<void> {
     let parsed
@@ -35,13 +44,27 @@ export function subscribeToUpdates ({ log, metrics }: Pick<FeatureInstance, 'log
       updates.inc({ result: 'invalid' })
       return
     }
-    try {
-      await membership.set(parsed.data.userId, channelsIn(parsed.data.channelIds))
-      changed(userKeyOf(parsed.data.userId))
-      updates.inc({ result: 'applied' })
-    } catch (err) {
-      log.error({ err, userId: parsed.data.userId }, 'failed to apply a membership update from the backend')
-      updates.inc({ result: 'failed' })
+    const { data } = parsed
+    const key = userKeyOf(data.userId)
+    const at = clock.now()
+    latest.set(key, data)
+    for (let isRetry = false; latest.get(key) === data && !closing.signal.aborted; isRetry = true) {
+      try {
+        await membership.set(data.userId, channelsIn(data.channelIds), at, isRetry)
+        if (latest.get(key) === data) latest.delete(key)
+        changed(key)
+        updates.inc({ result: 'applied' })
+      } catch (err) {
+        if (!isRetry) {
+          log.error({ err, userId: data.userId }, 'failed to apply a membership update from the backend')
+          updates.inc({ result: 'failed' })
+        }
+        if (!isCoded(err) || err.code !== 'UNAVAILABLE') {
+          latest.delete(key)
+          return
+        }
+        await delay(retryMs, undefined, { ref: false, signal: closing.signal }).catch(() => { /* The feature is closing. */ })
+      }
     }
   }
 
@@ -52,5 +75,8 @@ export function subscribeToUpdates ({ log, metrics }: Pick<FeatureInstance, 'log
     subscriber.subscribe(updatesChannel).catch((err: unknown) => log.warn({ err, channel: updatesChannel }, 'not receiving membership updates from the backend'))
   })
   subscriber.connect().catch(() => { /* The `error` handler has logged the failure, and ioredis retries. */ })
-  return () => subscriber.disconnect()
+  return () => {
+    closing.abort()
+    subscriber.disconnect()
+  }
 }

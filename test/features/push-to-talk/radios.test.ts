@@ -2,6 +2,8 @@ import t from 'tap'
 import { build, onBothStores, tokenFor } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
+import { emptyArray } from '../../support/empty-array.ts'
+import { metricOf } from '../../support/metrics.ts'
 import { connectRadio, radioToken } from '../../support/radio.ts'
 import type { RadioOptions, TestRadio } from '../../support/radio.ts'
 import { until } from '../../support/retry.ts'
@@ -45,14 +47,19 @@ t.test('uses the configured secret and path', async (t) => {
 })
 
 onBothStores(t, 'relays talks in a channel', async (t, store) => {
-  const { url } = await build(t, { env: { ...env, ...store } })
+  const server = await build(t, { env: { ...env, ...store } })
+  const { url } = server
   const [ada, bob, eve] = await Promise.all([connectRadio(t, url, 1, inFive), connectRadio(t, url, 'bob', inFive), connectRadio(t, url, 3)])
+  const frames = async () => [await metricOf(server, 'flylive_ptt_frames_received_total'), await metricOf(server, 'flylive_ptt_frames_sent_total')] as const
+  const [received, sent] = await frames()
 
   ada.send(0, 1, 999, 5, 'hello')
   t.same(await ada.next(6), [0, 6, 1, 5, 'hello'], 'the payload is echoed')
   t.same(await bob.next(1), [0, 1, 1, 5, 'hello'], 'fromId is bound to the connection')
   bob.send(0, 1, 'bob', 5, null)
   t.same(await bob.next(8), [0, 8, 'bob', 5, 'Busy'])
+  for (const outcome of ['started', 'busy']) t.equal(await metricOf(server, 'flylive_ptt_talks_total', { outcome }), 1, outcome)
+  t.same(await frames(), [received + 2, sent + 3])
   for (let i = 0; i < 3; i++) ada.send(0, 3, 1, 5, packet)
   for (let i = 0; i < 3; i++) t.same(await bob.next(3), [0, 3, 1, 5, packet])
   bob.send(0, 3, 'bob', 5, packet)
@@ -318,6 +325,41 @@ t.test('follows membership updates from the backend, and lets users join channel
   await renewed.next(27, ([,,, to]) => to === 7)
 })
 
+t.test('repeats a membership update that could not be stored or applied, unless a newer update follows', async (t) => {
+  const { redisDatabase } = await import('../../support/redis.ts')
+  const { app, url } = await build(t, { env: { ...env, REDIS_URL: await redisDatabase() } })
+  const radios = await Promise.all([2, 3].map(async (id) => ({ id, radio: await connectRadio(t, url, id, inFive) })))
+  const update = async (userId: number, channelIds: unknown[]) => await app.redis.publish('vp:membership_updates', JSON.stringify({ eventId: 'e', userId, channelIds, action: 'set_user_channels' }))
+  const channels = app.kv.namespace('push-to-talk:channels')
+  const { compareAndSet, get } = channels
+  const failures: string[] = []
+  const fail = async (key: string) => {
+    failures.push(key)
+    throw new Error('connection lost')
+  }
+  channels.get = fail
+  for (const ids of [[7], [6]]) await update(2, ids)
+  await until(() => failures.length >= 2)
+  channels.get = get
+  channels.compareAndSet = async (...args) => {
+    const isStored = await compareAndSet(...args)
+    if (args[0] === '3') channels.get = fail
+    return isStored
+  }
+  await update(3, [6])
+  await until(() => failures.includes('3'))
+  channels.get = get
+  for (const { id, radio } of radios) {
+    await until(async () => {
+      radio.send(0, 17, id, 5, 'x')
+      await radio.flush()
+      return radio.frames.some(([, type]) => type === 27)
+    })
+    radio.send(0, 17, id, 6, 'x')
+    await radio.next(22, ([,,, to]) => to === 6)
+  }
+})
+
 t.test('a radio whose device id is its token is listed only once after its token changes', async (t) => {
   const server = await build(t, { env })
   const [older, newer] = [radioToken(1), radioToken(1, { channelIds: [5] })]
@@ -344,7 +386,7 @@ t.test('stores push tokens, and stores talks if PTT_RECORD is set', async (t) =>
   const file = await fetch(`${server.url}/admin/push-to-talk/talks/${messageId}`, { headers: { authorization: 'Bearer an-admin-key-for-tests-that-is-long-enough' } })
   t.equal(Buffer.from(await file.arrayBuffer()).toString('latin1', 0, 4), 'OggS')
   t.match(await server.admin('DELETE', `/admin/push-to-talk/talks/${messageId}`), { status: 204 })
-  t.match(await server.admin('GET', '/admin/push-to-talk/talks'), { body: { talks: [] } })
+  t.match(await server.admin('GET', '/admin/push-to-talk/talks'), { body: { talks: emptyArray } })
 })
 
 t.test('continues talks across a reload, and drops malformed frames', async (t) => {
@@ -388,7 +430,7 @@ t.test('only members can join the room of a channel, and the room has no owner',
   t.match((await join({ channelIds: [6] })).reply, { ok: false, error: { code: 'FORBIDDEN' } })
   const { client, reply } = await join({ channelIds: ['5'] })
   t.match(reply, { ok: true, data: { roomId: 'ptt:5', ownerId: null, self: { userId: 7, role: 'member' } } })
-  t.match(await client.ok('lobby:list'), { rooms: [] }, 'the lobby does not list it')
+  t.match(await client.ok('lobby:list'), { rooms: emptyArray }, 'the lobby does not list it')
   t.equal(await client.fails('seat:lock', { seatIndex: 1 }), 'FORBIDDEN')
 
   const radio = await connectRadio(t, url, 1, inFive)
