@@ -9,6 +9,8 @@ export interface LiveLock {
   roomId: string
   /** The value of the lock in the store. It identifies the connection. */
   value: string
+  /** True once the producer for which the lock was taken is open. */
+  isOpen?: boolean
 }
 
 /** Lock renewal interval, in milliseconds. */
@@ -30,7 +32,9 @@ export function limitLiveConnections (app: FeatureInstance, held: Map<string, Li
   const isLive = ({ session, roomId }: LiveLock) => session.roomId === roomId && sfu.producerHandles(roomId).some(({ owner }) => owner.sessionId === session.id)
 
   async function take (userKey: string, value: string): Promise<boolean> {
-    return await locks.compareAndSet(userKey, undefined, value, { ttlMs: lockMs }) || await locks.compareAndSet(userKey, value, value, { ttlMs: lockMs })
+    const takeFree = async () => await locks.compareAndSet(userKey, undefined, value, { ttlMs: lockMs })
+    // A lock that this connection has just released may expire between the first two attempts.
+    return await takeFree() || await locks.compareAndSet(userKey, value, value, { ttlMs: lockMs }) || await takeFree()
   }
 
   async function release (userKey: string, lock: LiveLock): Promise<void> {
@@ -45,6 +49,16 @@ export function limitLiveConnections (app: FeatureInstance, held: Map<string, Li
     if (!await take(session.userKey, value)) throw new AlreadyLive()
     held.set(session.userKey, { session, roomId, value })
     return undefined
+  })
+  const lockOf = (sessionId: string | undefined) => held.entries().find(([, { session }]) => session.id === sessionId)
+  hooks.on('media:producerOpened', (_roomId, _producer, { sessionId }) => {
+    const [, lock] = lockOf(sessionId) ?? []
+    if (lock) lock.isOpen = true
+  })
+  hooks.on('media:producerClosed', (_roomId, _producer, { sessionId }) => {
+    const [userKey, lock] = lockOf(sessionId) ?? []
+    // Keep a lock that was taken for a producer that is not open yet.
+    if (userKey !== undefined && lock?.isOpen === true && !isLive(lock)) logged(release(userKey, lock))
   })
   hooks.on('room:leave', (_room, session) => {
     const lock = held.get(session.userKey)

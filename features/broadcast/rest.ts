@@ -121,14 +121,28 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
   })
   hooks.on('room:created', async ({ roomId }) => await openIfStarted(roomId))
   // When a user with the role `host` joins the room, the user becomes an admin of the room.
-  hooks.on('room:userJoined', async (roomId, { userId }) => {
-    if (!isApiUser(userId)) return
+  const promoting = new Map<string, Promise<void>>()
+  const promotionKey = (roomId: string, userId: UserId) => `${roomId} ${userKeyOf(userId)}`
+  async function promoteHost (roomId: string, userId: UserId): Promise<void> {
     const { record, live } = await apiRooms.find(roomId) ?? {}
     if (!live || record?.users.some((user) => user.userId === userId && user.role === 'host') !== true) return
     await rooms.setRole(live, userId, 'admin').catch((err: unknown) => {
       if (!isCoded(err)) throw err
       log.debug({ err, roomId, userId }, 'failed to promote a host to admin of the room')
     })
+  }
+  hooks.on('room:userJoined', async (roomId, { userId }) => {
+    if (!isApiUser(userId)) return
+    const key = promotionKey(roomId, userId)
+    const promotion = promoteHost(roomId, userId).finally(() => { if (promoting.get(key) === promotion) promoting.delete(key) })
+    promoting.set(key, promotion)
+    await promotion
+  })
+  // Delays the reply to a host's join until the promotion, so that the reply has the role and the host's next request
+  // is accepted.
+  hooks.on('room:join', async ({ roomId }, { user }) => {
+    await promoting.get(promotionKey(roomId, user.id))
+    return {}
   })
 
   app.post('/api/rooms', {
@@ -235,10 +249,12 @@ export function restRoutes (app: FeatureInstance, settings: z.output<typeof conf
   })
 
   async function remove ({ roomId, record, live }: ApiRoom, reason: 'host_left' | 'inactivity'): Promise<void> {
+    if (live) {
+      await broadcasts.close(roomId)
+      await rooms.close(roomId, reason)
+    }
+    // Delete the record last: if a step fails or the server dies, the removal job or the caller repeats the removal.
     if (record) await records.delete(roomId)
-    if (!live) return
-    await broadcasts.close(roomId)
-    await rooms.close(roomId, reason)
   }
 
   /**

@@ -56,6 +56,16 @@ t.test('a listener can pause and resume playback', async () => {
   await listener.getByRole('button', { name: 'Pause' }).waitFor()
 })
 
+t.test('the page shows that the server cannot be reached', async () => {
+  await sign(listener, 'On air')
+  await listener.route('**/info', (route) => route.abort())
+  await sign(listener, 'Reconnecting')
+  await listener.getByText('Host: Ada').waitFor()
+  await take(listener, 'listen-reconnecting')
+  await listener.unroute('**/info')
+  await sign(listener, 'On air')
+})
+
 t.test('the page shows that the broadcast has ended', async () => {
   await ada.getByRole('button', { name: 'Broadcast' }).click()
   await ada.getByRole('button', { name: 'End broadcast' }).click()

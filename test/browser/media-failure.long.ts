@@ -6,7 +6,7 @@ import { until } from '../support/retry.ts'
 
 // In this test, clients cannot reach the announced address, and TURN_SECRET is wrong.
 
-t.test('the stage reports missing audio without first showing "Connected" or "on air", and recovers', async (t) => {
+t.test('the stage reports missing audio without first showing "Connected" or "microphone on", and recovers', async (t) => {
   const [server, browser, turn] = await Promise.all([
     build(t, { env: { FEATURES: 'auth,media,seats,stage', MEDIASOUP_WORKERS: '1', MEDIASOUP_ANNOUNCED_IP: unreachableAddress } }),
     openBrowser(t, 440),
@@ -21,7 +21,7 @@ t.test('the stage reports missing audio without first showing "Connected" or "on
       await page.addInitScript(() => {
         const shown = new Set<string>()
         new MutationObserver(() => {
-          for (const text of document.body?.innerText.match(/\bConnected\b|\bon air\b/g) ?? []) shown.add(text)
+          for (const text of document.body?.innerText.match(/\bConnected\b|\bmicrophone on\b/g) ?? []) shown.add(text)
         }).observe(document, { subtree: true, childList: true, characterData: true })
         Object.assign(window, { shown })
       })

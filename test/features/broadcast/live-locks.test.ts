@@ -33,6 +33,32 @@ onBothStores(t, 'a second connection of the same user cannot speak until the fir
   await until(async () => (await two()).ok)
 })
 
+onBothStores(t, 'a second connection can speak as soon as the first one has closed its producer', async (t, store) => {
+  const server = await build(t, { env: { ...env, ...store } })
+  const [first, second] = [await server.connect(1), await server.connect(1)]
+  const [one, two] = [await speaker(first), await speaker(second)]
+  const locks = server.app.kv.namespace('broadcast-live')
+  const compareAndSet = locks.compareAndSet.bind(locks)
+  let released = 0
+  locks.compareAndSet = async (key, expected, value, expiry) => {
+    if (expiry?.ttlMs === 1) released++
+    return await compareAndSet(key, expected, value, expiry)
+  }
+  const stop = async (client: TestClient, { ok, data }: { ok: boolean, data: Record<string, unknown> }) => {
+    t.ok(ok)
+    const before = released
+    await client.ok('audio:closeProducer', { producerId: data.id })
+    t.equal(released, before + 1)
+  }
+  for (let i = 0; i < 10; i++) {
+    await stop(first, await one())
+    await stop(first, await one())
+    await until(async () => await locks.get('1') === undefined)
+    await stop(second, await two())
+    await until(async () => await locks.get('1') === undefined)
+  }
+})
+
 onBothStores(t, "a connection can speak once a dead server's lock expires", async (t, store) => {
   const server = await build(t, { env: { ...env, ...store } })
   const speak = await speaker(await server.connect(1))

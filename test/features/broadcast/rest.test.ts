@@ -1,5 +1,6 @@
 import t from 'tap'
 import { adminKey, build, onBothStores, tokenFor } from '../../support/build.ts'
+import { emptyArray } from '../../support/empty-array.ts'
 import { until } from '../../support/retry.ts'
 
 // Tests /api/rooms, the REST API of the earlier Go system.
@@ -36,7 +37,7 @@ onBothStores(t, 'creates, starts, lists and deletes rooms, and creates users', a
   for (const body of [{}, { roomId: 'third' }]) t.match(await ask('POST', '/api/rooms', ada, body), { status: 429, body: { error: { code: 'ROOM_QUOTA', details: { limit: 2 } } } })
   t.match(await ask('GET', '/api/rooms', ada), { body: { rooms: [{ roomId: 'open' }, { roomId: 'secret' }] } }, 'the rejected calls create no room')
 
-  t.match(await ask('GET', '/api/rooms/open', ada), { status: 200, body: { room: { pin: undefined, onAir: false, users: [] } } })
+  t.match(await ask('GET', '/api/rooms/open', ada), { status: 200, body: { room: { pin: undefined, onAir: false, users: emptyArray } } })
   t.match(await ask('GET', '/api/rooms/open', bob), { status: 404 }, 'the room is not on air and belongs to another user')
   t.match(await ask('POST', '/api/rooms/open/users', bob, { role: 'anchor' }), { status: 403 })
   const anchor = await ask('POST', '/api/rooms/open/users', ada, { role: 'anchor' })
@@ -144,8 +145,8 @@ t.test('ALLOW_ANONYMOUS accepts calls without a token while auth is on', async (
   await host.event('broadcast:started')
 })
 
-t.test('a user with the host role is an admin of the room, and may start and delete it', async (t) => {
-  const server = await build(t, { env: { FEATURES: 'auth,media,broadcast' } })
+onBothStores(t, 'a user with the host role is an admin of the room from the join reply on, and may start and delete it', async (t, env) => {
+  const server = await build(t, { env: { FEATURES: 'auth,media,broadcast', ...env } })
   const ask = client(server.url)
   await ask('POST', '/api/rooms', adminKey, { roomId: 'show' })
   const { body: { userID, token } } = await ask('POST', '/api/rooms/show/users', adminKey, { role: 'host' })
@@ -153,9 +154,9 @@ t.test('a user with the host role is an admin of the room, and may start and del
   t.match(await ask('POST', '/api/rooms/show/start', String(guestToken)), { status: 403 })
   await (await server.connect(1)).ok('room:join', { roomId: 'show' })
   const host = await server.connect(String(userID), { token: String(token) })
-  await host.ok('room:join', { roomId: 'show' })
+  const [joined] = await Promise.all([host.ok('room:join', { roomId: 'show' }), host.ok('broadcast:start')])
+  t.match(joined, { self: { userId: userID, role: 'admin' } })
   t.match(await host.event('room:role'), { userId: userID, role: 'admin' })
-  await host.ok('broadcast:start')
   t.match(await ask('POST', '/api/rooms/show/start', String(token)), { status: 200, body: { room: { onAir: true } } })
   t.match(await ask('DELETE', '/api/rooms/show', String(token)), { status: 200 })
   await host.event('room:closed')
@@ -173,6 +174,25 @@ t.test('removes rooms that were never started or were on air for too long', asyn
   t.match(await owner.event('room:closed'), { roomId: 'show', reason: 'inactivity' })
   t.match(await ask('GET', '/api/rooms/show', tokenFor(1)), { status: 404 })
   t.match(await ask('GET', '/api/rooms', tokenFor(1)), { body: { rooms: { length: 0 } } })
+})
+
+t.test('repeats the removal of a room that an error has interrupted', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,media,broadcast', BROADCAST_MAX_HOURS: '0.0005' }, timings: { jobRetryMs: 100 } })
+  const ask = client(server.url)
+  const { store } = server.app
+  const removeRoom = store.removeRoom.bind(store)
+  let failures = 0
+  store.removeRoom = async (...args) => {
+    if (failures++ === 0) throw new Error('the store is down')
+    return await removeRoom(...args)
+  }
+  await ask('POST', '/api/rooms', tokenFor(1), { roomId: 'show' })
+  await ask('POST', '/api/rooms/show/start', tokenFor(1))
+  const owner = await server.connect(1)
+  await owner.ok('room:join', { roomId: 'show' })
+  t.match(await owner.event('room:closed'), { roomId: 'show', reason: 'inactivity' })
+  t.ok(failures > 1)
+  await until(async () => (await ask('GET', '/api/rooms', tokenFor(1))).body.rooms?.length === 0)
 })
 
 t.test('does not remove a room as idle if its owner started the broadcast without the REST API', async (t) => {

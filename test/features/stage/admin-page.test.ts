@@ -123,7 +123,7 @@ t.test('shows live rooms, closes rooms and removes members', async (t) => {
   const seats = page.getByRole('table', { name: 'Seats' })
   for (const text of ['Seat 1User 1', 'Seat 2FreeUser 2 is invited', 'Seat 4Freelocked']) await seats.getByRole('row').filter({ hasText: text }).waitFor()
   await page.getByRole('table', { name: 'Transports' }).getByRole('row').filter({ hasText: 'User 1sends' }).waitFor()
-  await page.getByRole('row', { name: 'User 1 Owner 1 Seat 1 on air' }).waitFor()
+  await page.getByRole('row', { name: 'User 1 Owner 1 Seat 1 microphone on' }).waitFor()
   await page.getByRole('listitem').filter({ hasText: /^\s*User 3\s*$/ }).waitFor()
 
   await page.getByLabel('Number of seats').selectOption('6')
