@@ -62,6 +62,7 @@ export default defineFeature(async function whip (app) {
   }
 
   app.hooks.on('media:consumerClosed', sessions.consumerClosed)
+  app.hooks.on('media:producerClosed', (_roomId, _producer, owner) => sessions.producerClosed(owner))
   const timer = setInterval(sessions.check, 5000).unref()
   app.addHook('onClose', async () => clearInterval(timer))
 }, { name: 'whip', dependencies: ['rooms', 'sfu', 'sockets', 'cluster'] })

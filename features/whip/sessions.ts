@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { EventEmitter } from 'node:events'
 import { Forbidden, isCoded, RoomNotFound, userKeyOf, withDetails } from 'flylive-audio-server/feature'
-import type { ClusterRequestData, FeatureInstance, HttpRequest, LocalRoom, Session } from 'flylive-audio-server/feature'
+import type { ClusterRequestData, FeatureInstance, HttpRequest, LocalRoom, ProducerOwner, Session } from 'flylive-audio-server/feature'
 import { OfferNotAcceptable, PreconditionFailed, PreconditionRequired, SessionNotFound } from './errors.ts'
 import { answerTo, fragmentOf, parseFragment, parseOffer, rtpCapabilitiesOf, rtpParametersOf } from './sdp.ts'
 import type { Offer, SentAudio, ServerParameters } from './sdp.ts'
@@ -91,6 +91,11 @@ export interface Sessions {
    * disabled. A player cannot request another consumer, so it must open a new session.
    */
   consumerClosed (session: Session): void
+  /**
+   * Ends an encoder's session after the server has closed its producer, for example because the user has lost the
+   * seat. An encoder cannot send another `audio:produce`, so it must open a new session.
+   */
+  producerClosed (owner: ProducerOwner): void
 }
 
 /** Separates the server id from the rest of a session id. */
@@ -115,6 +120,8 @@ export function createSessions (app: FeatureInstance): Sessions {
   const resources = app.keep('resources', () => new Map<string, Resource>())
   /** The sessions of WHEP players. */
   const players = app.keep('players', () => new WeakSet<Session>())
+  /** The sessions of WHIP encoders. */
+  const encoders = app.keep('encoders', () => new WeakSet<Session>())
   const open = metrics.gauge('flylive_whip_sessions', 'Open WHIP and WHEP sessions', ['kind'])
   const count = () => { for (const kind of ['whip', 'whep']) open.set({ kind }, [...resources.values()].filter((resource) => resource.kind === kind).length) }
   count()
@@ -261,6 +268,7 @@ export function createSessions (app: FeatureInstance): Sessions {
         if (!session.open) throw new SessionNotFound(id)
         const etag = etagOf(server)
         if (kind === 'whep') players.add(session)
+        else encoders.add(session)
         resources.set(id, { id, kind, roomId, userKey: session.userKey, session, transportId: server.id, offer, server, iceUfrag: offer.iceUfrag, etag, unconnectedSince: clock.now() })
         count()
         return { id, answer: answerTo(offer, server, sent), etag, links: linksOf(joined) }
@@ -300,6 +308,11 @@ export function createSessions (app: FeatureInstance): Sessions {
     consumerClosed (session) {
       // End the session in the next tick, because the server may be closing further consumers of the room.
       if (players.has(session)) process.nextTick(() => session.end())
+    },
+    producerClosed ({ sessionId }) {
+      const session = sessionId === undefined ? undefined : sockets.get(sessionId)
+      // End the session in the next tick: if it is leaving the room, the leave must come first.
+      if (session && encoders.has(session)) process.nextTick(() => session.end())
     }
   }
 }

@@ -3,6 +3,7 @@ import type { types } from 'mediasoup'
 import t from 'tap'
 import { build, onBothStores, tokenFor } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
+import { metricOf } from '../../support/metrics.ts'
 import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { chromiumOffer, firefoxOffer } from './offers.ts'
@@ -31,6 +32,11 @@ function caller ({ url }: TestServer) {
   }
 }
 
+/** @returns the numbers of open sessions that the metrics report, by kind */
+async function sessionsOf (server: TestServer): Promise<Record<string, number>> {
+  return { whip: await metricOf(server, 'flylive_whip_sessions', { kind: 'whip' }), whep: await metricOf(server, 'flylive_whip_sessions', { kind: 'whep' }) }
+}
+
 t.test('an encoder joins the room, takes a seat and leaves', async (t) => {
   const server = await build(t, { env: { ...env, ICE_SERVERS: '[{"urls":"stun:stun.example.com"}]' } })
   const call = caller(server)
@@ -48,7 +54,9 @@ t.test('an encoder joins the room, takes a seat and leaves', async (t) => {
     for (const line of ['a=ice-lite', 'a=setup:passive', 'a=recvonly', 'a=mid:0', `a=rtpmap:${payloadType} opus/48000/2`, 'a=rtcp-mux']) t.ok(opened.text.includes(`${line}\r\n`), line)
     t.match(await ada.event('seat:updated', ({ userId }) => userId === user), { userId: user, seatIndex: 1 })
     t.match(await ada.event('audio:newProducer', ({ userId }) => userId === user), { kind: 'audio' })
+    t.same(await sessionsOf(server), { whip: 1, whep: 0 })
     t.equal((await call(opened.location, { method: 'DELETE', user })).status, 200)
+    t.same(await sessionsOf(server), { whip: 0, whep: 0 })
     t.match(await ada.event('seat:cleared', ({ userId }) => userId === user), { seatIndex: 1, reason: 'left' })
     t.match(await ada.event('room:userLeft', ({ userId }) => userId === user), { userId: user })
     t.equal((await call(opened.location, { method: 'DELETE', user })).status, 404)
@@ -134,6 +142,22 @@ t.test('adds candidates and restarts ICE', async (t) => {
   t.match(await call('/whip/r1/unknown', { method: 'DELETE' }), { status: 404 })
 })
 
+t.test('a session without an ICE connection ends after 30 s', async (t) => {
+  const server = await build(t, { env })
+  const call = caller(server)
+  const ada = await server.connect(9)
+  await ada.ok('room:join', { roomId: 'r1' })
+  const early = await call('/whip/r1')
+  const { clock } = server.app
+  const now = clock.now.bind(clock)
+  clock.now = () => now() + 25_000
+  const late = await call('/whip/r1', { user: 2 })
+  clock.now = () => now() + 31_000
+  t.match(await ada.event('room:userLeft'), { userId: 1 })
+  t.match(await call(early.location, { method: 'DELETE' }), { status: 404, code: 'SESSION_NOT_FOUND' })
+  t.equal((await call(late.location, { method: 'DELETE', user: 2 })).status, 200)
+})
+
 t.test('every server accepts requests for a session on another server', async (t) => {
   const shared = { ...env, REDIS_URL: await redisDatabase() }
   const [here, there] = [await build(t, { env: { ...shared, NODE_ID: 'a' } }), await build(t, { env: { ...shared, NODE_ID: 'b' } })]
@@ -197,6 +221,24 @@ t.test('the session of a player ends when its mix ends, so that the player does 
   t.match(await call('/whep/r1', player), { status: 409, code: 'FEATURE_DISABLED' })
   await server.admin('POST', '/admin/features/mix/enable')
   t.match(await call('/whep/r1', player), { status: 201 })
+})
+
+t.test('the session of an encoder ends when the server closes its producer, so that the encoder does not send audio that nobody receives', async (t) => {
+  const server = await build(t, { env })
+  const call = caller(server)
+  const ada = await server.connect(9)
+  await ada.ok('room:join', { roomId: 'r1' })
+  const { location } = await call('/whip/r1')
+  await ada.event('audio:newProducer')
+  await ada.ok('seat:remove', { userId: 1 })
+  t.match(await ada.event('audio:producerClosed'), { userId: 1 })
+  t.match(await ada.event('room:userLeft'), { userId: 1 })
+  t.match(await call(location, { method: 'DELETE' }), { status: 404, code: 'SESSION_NOT_FOUND' })
+
+  t.equal((await call('/whip/r1')).status, 201)
+  await ada.ok('seat:mute', { userId: 1 })
+  await ada.event('audio:producerPaused')
+  t.equal(server.app.sockets.size, 2, 'a mute does not end the session')
 })
 
 t.test('the router for a payload type closes when its last player leaves', async (t) => {
