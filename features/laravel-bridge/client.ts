@@ -155,7 +155,11 @@ export function createClient ({ url, key, timeoutMs, metrics, breaker = {} }: Cl
       }
     },
     async close () {
-      for (const breaker of Object.values(breakers)) breaker.shutdown()
+      for (const [name, breaker] of Object.entries(breakers)) {
+        breaker.shutdown()
+        // A server without this feature does not call the backend, so it must not report an open circuit.
+        state.set({ call: name }, 0)
+      }
       const closed = pool.close().catch(() => { /* The pool is already closed. */ })
       await withTimeout(closed, graceMs, () => pool.destroy())
     }

@@ -158,7 +158,7 @@ export function createRoomStatus ({ clock, jobs, kv, log, store, client, remembe
       const delayed = isCoded(error) && error.code === 'UNAVAILABLE' ? kept : { ...kept, at: clock.now() }
       // If the backend has rejected the start of the room, there is no end to send.
       const { isStarting, ...rejected } = delayed
-      const failed = isStarting && isRejection(error) ? { ...rejected, ended: true } : delayed
+      const failed = isStarting && status.is_live && isRejection(error) ? { ...rejected, ended: true } : delayed
       if (JSON.stringify(failed) !== text) await replace(roomId, text, failed)
       throw error
     }

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { backendKey, startBackend } from '../../support/backend.ts'
 import type { Backend } from '../../support/backend.ts'
+import { emptyArray } from '../../support/empty-array.ts'
 import { freePort, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
@@ -39,7 +40,7 @@ t.test('the backend charges a repeated gift once', async (t) => {
   backend.balances.set('1', 10)
   const send = (...transactions: unknown[]) => ask(backend, 'POST', 'gifts/batch', { transactions })
   t.match(await send(gift('a', 6), gift('b', 6)), { body: { processed_count: 1, failed: [{ transaction_id: 'b', code: 4002 }] } })
-  t.match(await send(gift('a', 6)), { body: { processed_count: 1, failed: [] } }, 'a duplicate counts as processed')
+  t.match(await send(gift('a', 6)), { body: { processed_count: 1, failed: emptyArray } }, 'a duplicate counts as processed')
   t.match(backend.ledger.get('a'), { applied: 1, received: 2 })
   t.equal(backend.balances.get('1'), 4)
   backend.fault({ call: 'gifts', kind: 'reset-after', times: 1 })
@@ -109,7 +110,7 @@ t.test('npm run backend works with curl', async (t) => {
   t.match(await control('POST', '/balances', { user_id: 43, amount: 5 }), { body: { balances: { 43: 5 } } })
   t.match(await control('POST', '/faults', { kind: 'status', status: 503 }), { body: { faults: [{ kind: 'status' }] } })
   t.equal((await room(7)).status, 503)
-  t.match(await control('DELETE', '/faults'), { body: { faults: [], calls: { room: 4 } } })
+  t.match(await control('DELETE', '/faults'), { body: { faults: emptyArray, calls: { room: 4 } } })
   t.equal((await control('POST', '/publish', { event: 'config:invalidate' })).status, 200)
   t.match(await control('POST', '/faults', { kind: 'none' }), { status: 400, body: { message: /kind/ } })
   t.equal((await control('POST', '/nothing', {})).status, 404)

@@ -57,6 +57,16 @@ t.test('while one call probes the backend, other calls do not wait', async (t) =
   t.equal(backend.calls() - before, 1)
 })
 
+t.test('a closed client reports no open breaker', async (t) => {
+  const backend = await startBackend(t)
+  const { client, metrics } = clientOf(t, backend)
+  backend.fault({ kind: 'status', status: 500, times: 5 })
+  for (let i = 0; i < 5; i++) t.equal(await attempt(client.call(room, any)), 'BACKEND_FAILED')
+  t.equal(await valueOf(metrics, stateOf('room')), 2)
+  await client.close()
+  t.equal(await valueOf(metrics, stateOf('room')), 0)
+})
+
 t.test('regular responses do not open the breaker', async (t) => {
   const backend = await startBackend(t)
   const { client, metrics } = clientOf(t, backend)

@@ -98,6 +98,20 @@ t.test('reports the end of a room even if the backend did not confirm its start'
   t.match(await sync(), { is_live: true, participant_count: 0, started_at: String }, 'a new room starts')
 })
 
+t.test('repeats a rejected report of the end even if the backend did not confirm the start', async (t) => {
+  const { begin, close, enter, sync } = setUp(t)
+  enter(1)
+  const start = await begin()
+  start.call.fail(new BackendFailed('timeout'))
+  await t.rejects(start.done)
+  close()
+  const end = await begin()
+  end.call.fail(rejection(401))
+  await end.done
+  t.match(await sync(), { is_live: false, participant_count: 0, ended_at: String })
+  t.equal(await sync(), undefined)
+})
+
 t.test('repeats the start of a room until the backend confirms it', async (t) => {
   const { begin, enter, sync } = setUp(t)
   enter(1)
