@@ -50,8 +50,8 @@ export interface FeatureSockets extends Pick<SessionRegistry, 'size' | 'get' | '
    * Opens a session that does not use one of the server's own WebSockets. The session counts towards MAX_CONNECTIONS.
    * The session can join rooms, take seats, send and receive audio, and be closed or kicked, like every other session.
    * When the session ends, it leaves its room. The session outlives reloads of its feature and is closed with
-   * SHUTTING_DOWN when the feature is disabled. If the feature's own `onEvent` or `link` throws, the error is logged; a
-   * session whose `link` throws ends.
+   * SHUTTING_DOWN when the feature is disabled. If the feature's own `onEvent`, `onClose` or `link` throws, the error is
+   * logged and counted as a failure of the feature; a session whose `link` throws ends.
    *
    * @throws DRAINING, OVERLOADED; FEATURE_DISABLED if the feature has been disabled during the call that opens the session
    */

@@ -239,7 +239,8 @@ export async function buildNext (app: FastifyInstance, { registry, supervisor, c
       },
       pathOwners: () => [app.gate.kernel(), ...others],
       claimRoute (method, url) {
-        const owner = isKernelRoute(app, method, url) ? 'the server itself' : others.find(({ routes }) => routes.some((route) => route.method === method && route.url === url))?.name
+        if (isKernelRoute(app, method, url)) throw kernelRoute(method, url)
+        const owner = others.find(({ routes }) => routes.some((route) => route.method === method && route.url === url))?.name
         if (owner !== undefined) throw new Error(`The route ${method} ${url} belongs to ${owner}`)
         checkRoute(url, others)
         claims.router ??= createRouter(claims.kept)
@@ -258,6 +259,21 @@ export async function buildNext (app: FastifyInstance, { registry, supervisor, c
   } finally {
     others = []
   }
+}
+
+const kernelRoute = (method: string, url: string) => new Error(`The route ${method} ${url} belongs to the server itself`)
+
+/**
+ * Finds the features with a route of the kernel. Call this once the kernel has registered its routes: below /admin,
+ * {@link buildNext} cannot detect such routes before that.
+ *
+ * @returns the error of each of these features, by feature name
+ */
+export function findKernelRoutes (app: FastifyInstance, { serving }: Registry): Map<string, Error> {
+  return new Map(serving().flatMap(({ name, routes }) => {
+    const route = routes.find(({ method, url }) => isKernelRoute(app, method, url))
+    return route ? [[name, kernelRoute(route.method, route.url)] as const] : []
+  }))
 }
 
 /**

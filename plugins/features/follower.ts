@@ -148,16 +148,16 @@ export function createFollower ({ registry, desired, find, log }: LoaderOptions,
 
     isRestarting: (name: string) => restarting === name,
 
-    async takeOut (name: string, cause: Error) {
+    async takeOut (name: string, reason: Error) {
       if (!running(name)) return
-      if (name === 'auth') return registry.suspend(name, cause)
+      if (name === 'auth') return registry.suspend(name, reason)
       const dependents = dependentsOf(name, new Map([...targets()].map(([other, { dependencies }]) => [other, dependencies])))
       await make({
         unload: [...dependents, name],
         // Record the failures at once: while `auth` counts as disabled, a server that allows anonymous access admits
         // everyone.
         changed () {
-          registry.faulty(name, cause)
+          registry.faulty(name, reason)
           for (const dependent of dependents) registry.failed(dependent, dependencyDisabled(dependent, [name]), true)
         }
       })

@@ -12,6 +12,8 @@ import { afterReading, withTimeout } from '../errors/timeout.ts'
 import { schemaController } from '../schema/compilers.ts'
 import type { HookCaller, HookEntry } from '../hooks.ts'
 import type { Bus, BusHandler } from '../cluster/bus.ts'
+import type { Link } from '../connections/link.ts'
+import type { FeatureSockets } from '../connections/sockets.ts'
 import { createClusterRecorder } from '../cluster/recorder.ts'
 import type { ClusterRecorder } from '../cluster/recorder.ts'
 import { createInFlight, lateError } from '../dispatch/in-flight.ts'
@@ -172,9 +174,9 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
       answer: (kind, handler) => cluster.answer(kind, (data) => calls.run(() => handler(data), `answer ${kind}`)),
       on: (kind, handler) => cluster.on(kind, receive(`message ${kind}`, handler))
     },
-    bus: superviseBus(kernel.bus, receive),
+    bus: superviseBus(kernel.bus, receive, (fn) => { app.addHook('onClose', fn) }),
     rooms: kernel.rooms.forFeature(name, registrars, (fn) => { app.addHook('onClose', async () => fn()) }),
-    sockets: kernel.sockets.forFeature(name),
+    sockets: superviseSockets(kernel.sockets.forFeature(name), supervision),
     sfu: kernel.sfu,
     kv: featureKeys(kernel.kv),
     blobs: kernel.blobs,
@@ -282,18 +284,70 @@ function superviseGate (gate: GateRegistrar, { enter }: CallSupervision): GateRe
   }
 }
 
+/** Wraps the callbacks and the links of the feature's sessions, so that their errors count as failures of the feature. */
+function superviseSockets (sockets: FeatureSockets, { enter, failed }: CallSupervision): FeatureSockets {
+  const counted = <T>(call: string, run: () => T): T => {
+    try {
+      return run()
+    } catch (error) {
+      failed(call, error, true)
+      throw error
+    }
+  }
+  const supervised = <A extends unknown[]>(call: string, callback: ((...args: A) => void) | undefined) =>
+    callback && ((...args: A) => counted(call, () => enter(call, () => callback(...args))))
+  const superviseLink = <F>(link: Link<F>): Link<F> => {
+    const call = 'session link'
+    return {
+      get open () { return counted(call, () => link.open) },
+      get queuedBytes () { return counted(call, () => link.queuedBytes) },
+      bytesOf: (frame) => counted(call, () => link.bytesOf(frame)),
+      write: (frame) => counted(call, () => link.write(frame)),
+      close: (code, reason) => counted(call, () => link.close(code, reason)),
+      terminate: () => counted(call, () => link.terminate())
+    }
+  }
+  return {
+    ...sockets,
+    get size () {
+      return sockets.size
+    },
+    open (options) {
+      const onClose = supervised('session onClose', options.onClose)
+      return sockets.open({
+        ...options,
+        ...(onClose && { onClose }),
+        ...(options.link ? { link: superviseLink(options.link) } : { onEvent: supervised('session onEvent', options.onEvent) })
+      } as typeof options)
+    }
+  }
+}
+
 /**
- * Wraps the handlers of the feature's subscriptions, so that an error in a handler counts as a fault of the feature.
+ * Wraps the handlers of the feature's subscriptions, so that an error in a handler counts as a fault of the feature. When
+ * the generation closes, ends the subscriptions that are left, because a generation that fails to start may not have
+ * registered its own `onClose` hook yet.
  */
-function superviseBus (bus: Pick<Bus, 'publish' | 'subscribe' | 'unsubscribe'>, receive: Receive): FeatureSurface['bus'] {
+function superviseBus (bus: Pick<Bus, 'publish' | 'subscribe' | 'unsubscribe'>, receive: Receive, onClose: (fn: () => Promise<void>) => void): FeatureSurface['bus'] {
   const handlers = new WeakMap<BusHandler, BusHandler>()
+  const subscriptions = new Map<string, Set<BusHandler>>()
+  onClose(async () => {
+    await Promise.all([...subscriptions].flatMap(([channel, all]) => [...all].map(async (handler) => bus.unsubscribe(channel, handler))))
+  })
   return {
     publish: (channel, message) => bus.publish(channel, message),
     subscribe (channel, handler) {
       const supervised = handlers.get(handler) ?? receive<string>('subscription', handler)
       handlers.set(handler, supervised)
+      subscriptions.set(channel, (subscriptions.get(channel) ?? new Set()).add(supervised))
       return bus.subscribe(channel, supervised)
     },
-    unsubscribe: (channel, handler) => bus.unsubscribe(channel, handlers.get(handler) ?? handler)
+    unsubscribe (channel, handler) {
+      const supervised = handlers.get(handler) ?? handler
+      const left = subscriptions.get(channel)
+      left?.delete(supervised)
+      if (left?.size === 0) subscriptions.delete(channel)
+      return bus.unsubscribe(channel, supervised)
+    }
   }
 }

@@ -5,7 +5,7 @@ import { findFeatures, findPackage } from './discovery.ts'
 import type { FoundFeature } from './discovery.ts'
 import type { Generation } from './generation.ts'
 import type { FeatureSlots } from './feature.ts'
-import { createExecutor } from './apply.ts'
+import { createExecutor, findKernelRoutes } from './apply.ts'
 import type { Changed } from './apply.ts'
 import { chooseFeatures } from './plan.ts'
 import { createDesiredState, createSettings } from './settings.ts'
@@ -208,6 +208,13 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
   for (const name of chooseFeatures([...registry.known.keys()], config.featureDefaults, config.FEATURES).unknown) log.warn({ feature: name, folders }, 'feature in FEATURES not found')
   for (const name of Object.keys(config.FEATURES_CONFIG)) if (!registry.known.has(name)) log.warn({ feature: name, folders }, 'feature in FEATURES_CONFIG not found')
   log.info({ enabled: app.features.enabled().join(', ') }, 'features enabled')
+
+  app.addHook('onReady', async () => {
+    for (const [name, error] of findKernelRoutes(app, registry)) {
+      log.error({ err: error, feature: name }, 'failed to load a feature')
+      await loader.takeOut(name, error)
+    }
+  })
 
   const watcher = config.FEATURES_WATCH ? await watchFeatures(folders, (names) => loader.touched(names), log) : undefined
 

@@ -35,10 +35,10 @@ export interface Loader extends Commands {
   /** Replaces a generation on this server. Does nothing if that generation is no longer running. */
   restart (name: string, generation: number): Promise<void>
   /**
-   * Takes a faulty feature and its dependents out of service on this server, until they are reloaded. The change is not
-   * stored. `auth` stays in service, but no longer identifies users.
+   * Takes a feature and its dependents out of service on this server, until they are reloaded. The change is not stored.
+   * `auth` stays in service, but no longer identifies users.
    */
-  takeOut (name: string, cause: Error): Promise<void>
+  takeOut (name: string, reason: Error): Promise<void>
   /** True while a feature's generation is being replaced after a fault. */
   isRestarting (name: string): boolean
   stop (): Promise<void>
@@ -116,7 +116,7 @@ export function createLoader (options: LoaderOptions): Loader {
         if (!stopped) await follower.restart(name, generation)
       })
     },
-    takeOut: (name, cause) => inTurn(async () => { if (!stopped) await follower.takeOut(name, cause) }),
+    takeOut: (name, reason) => inTurn(async () => { if (!stopped) await follower.takeOut(name, reason) }),
     isRestarting: follower.isRestarting,
     stop () {
       stopped = true

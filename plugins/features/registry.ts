@@ -61,9 +61,9 @@ export interface Registry {
   /** Records why a change failed. The feature's running generation, if there is one, keeps running. */
   failed (name: string, error: unknown, wanted: boolean): void
   /** Records why the server has taken a feature out of service. */
-  faulty (name: string, cause: Error): void
-  /** Records that a feature has had too many faults but stays in service. */
-  suspend (name: string, cause: Error): void
+  faulty (name: string, reason: Error): void
+  /** Records why a feature counts as failed although it stays in service. */
+  suspend (name: string, reason: Error): void
   /** @throws UNAVAILABLE if the feature should run but has failed */
   assertNotFailed (name: string): void
   /** Removes a feature that is not running. */
@@ -186,11 +186,11 @@ export function createRegistry ({ config, log, messages, metrics, nodeId, redact
       // Log a repeated failure only once.
       if (feature?.error && feature.error.message !== before) log.error({ feature: name, ...failureFields(error), serving: feature.generation?.number }, 'failed to load a feature')
     },
-    faulty (name, cause) {
-      record(name, tooManyFaults(cause), true)
+    faulty (name, reason) {
+      record(name, reason, true)
     },
-    suspend (name, cause) {
-      record(name, tooManyFaults(cause), true)
+    suspend (name, reason) {
+      record(name, reason, true)
       get(name).state = 'failed'
     },
     assertNotFailed (name) {
@@ -205,8 +205,6 @@ export function createRegistry ({ config, log, messages, metrics, nodeId, redact
   }
   return registry
 }
-
-const tooManyFaults = (cause: Error) => new Error(`Out of service after too many faults; the last one: ${cause.message}`, { cause })
 
 /**
  * @returns the log fields of a failed load: the location in the feature's code, and the original error. The

@@ -110,36 +110,40 @@ export function createSupervisor ({ config, log, metrics, nodeId }: Pick<Fastify
     } else {
       log.error({ feature, faults: maxFaults, seconds: windowMs / 1000 }, 'too many faults: the feature is out of service on this server until it is reloaded')
       takenOut.add(feature)
-      loader.takeOut(feature, cause).catch((err: unknown) => log.error({ err, feature }, 'failed to take a faulty feature out of service'))
+      loader.takeOut(feature, new Error(`Out of service after too many faults; the last one: ${cause.message}`, { cause })).catch((err: unknown) => log.error({ err, feature }, 'failed to take a faulty feature out of service'))
     }
   }
 
   const supervisor: Supervisor = {
-    supervise: (feature, generation) => ({
-      deadlineMs,
-      enter (call, code) {
-        const begin = Date.now()
-        // Update the heartbeat here as well, because many short calls can keep the event loop busy without blocking it.
-        if (runningCode() === undefined) beat(begin)
-        try {
-          return runAs({ nodeId, feature, generation, call }, code)
-        } finally {
-          const end = Date.now()
-          // If a nested call blocked the event loop, the inner `enter` has already logged the block.
-          if (end - begin > blockMs && loggedUntil < begin) {
-            loggedUntil = end
-            logBlock(feature, call, end - begin)
+    supervise (feature, generation) {
+      // An alert sees only increases from an earlier value.
+      for (const kind of ['exception', 'rejection'] as const) faults.inc({ feature, kind }, 0)
+      return {
+        deadlineMs,
+        enter (call, code) {
+          const begin = Date.now()
+          // Update the heartbeat here as well, because many short calls can keep the event loop busy without blocking it.
+          if (runningCode() === undefined) beat(begin)
+          try {
+            return runAs({ nodeId, feature, generation, call }, code)
+          } finally {
+            const end = Date.now()
+            // If a nested call blocked the event loop, the inner `enter` has already logged the block.
+            if (end - begin > blockMs && loggedUntil < begin) {
+              loggedUntil = end
+              logBlock(feature, call, end - begin)
+            }
           }
+        },
+        failed (call, error, isMistake) {
+          if (isMistake || !isCoded(error)) failures.inc({ feature, call: kindOf(call), reason: 'error' })
+        },
+        late (call, ms, again) {
+          failures.inc({ feature, call: kindOf(call), reason: 'late' })
+          log[again ? 'debug' : 'warn']({ feature, generation, call, ms }, 'a call to a feature exceeded its deadline')
         }
-      },
-      failed (call, error, isMistake) {
-        if (isMistake || !isCoded(error)) failures.inc({ feature, call: kindOf(call), reason: 'error' })
-      },
-      late (call, ms, again) {
-        failures.inc({ feature, call: kindOf(call), reason: 'late' })
-        log[again ? 'debug' : 'warn']({ feature, generation, call, ms }, 'a call to a feature exceeded its deadline')
       }
-    }),
+    },
     actWith (given) {
       loader = given
     },

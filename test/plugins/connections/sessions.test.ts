@@ -208,6 +208,8 @@ t.test("errors of one feature's sessions do not affect other sessions and featur
   t.equal((await server.admin('POST', '/admin/drain', { deadlineSeconds: 0 })).status, 200)
   await bob.event('server:draining')
   t.ok(failures() > 0, 'the errors are logged')
+  const counted = Number(/flylive_feature_call_failures_total\{feature="clumsy",call="session",reason="error"\} (\d+)/.exec(await (await fetch(`${server.url}/metrics`)).text())?.[1] ?? 0)
+  t.ok(counted >= 6, 'the errors count as failures of the feature')
   t.equal((await server.admin('POST', '/admin/features/clumsy/disable')).status, 200)
   await until(() => server.app.sockets.size === 2)
 })

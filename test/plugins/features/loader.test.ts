@@ -32,6 +32,23 @@ t.test('a failing feature is reported and does not block the server', async (t) 
   t.match((await server.admin('GET', '/health')).body, { features: [{ name: 'auth', state: 'enabled' }] })
 })
 
+t.test('a feature with a kernel route below /admin fails to load, at the start as on a reload', async (t) => {
+  const folder = featureFolder(t)
+  folder.write('rooms-page', { 'index.ts': saying('rooms-page', 'x', { before: "app.get('/admin/rooms/:id', async () => 'mine')" }) })
+  folder.write('above', { 'index.ts': saying('above', 'x', { dependencies: ['rooms-page'] }) })
+  const server = await build(t, { env: { FEATURES: 'auth,chat,rooms-page,above', FEATURES_PATH: folder.path } })
+  const stateOf = (name: string) => server.app.features.list().find((feature) => feature.name === name)
+  const error = /The route GET \/admin\/rooms\/:id belongs to the server itself/
+  t.match(stateOf('rooms-page'), { state: 'failed', error })
+  t.match(stateOf('above'), { state: 'failed', error: /requires rooms-page/ })
+  t.same(server.app.features.enabled(), ['auth', 'chat'])
+  t.match(await server.admin('POST', '/admin/features/rooms-page/reload'), { status: 422, body: { error: { message: error } } })
+
+  folder.write('rooms-page', { 'index.ts': saying('rooms-page', 'x', { before: "app.get('/admin/rooms/:id/page', async () => 'mine')" }) })
+  t.equal((await server.admin('POST', '/admin/features/rooms-page/reload')).status, 200)
+  t.same(server.app.features.enabled(), ['auth', 'chat', 'rooms-page', 'above'])
+})
+
 t.test('FEATURES selects features; messages of other features receive FEATURE_DISABLED', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth', FEATURES_PATH: fixtures } })
   const client = await server.connect(1)

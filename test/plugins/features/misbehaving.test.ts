@@ -1,5 +1,5 @@
 import t from 'tap'
-import { build } from '../../support/build.ts'
+import { build, onBothStores } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { featureFolder, saying } from '../../support/features.ts'
 import { until } from '../../support/retry.ts'
@@ -31,6 +31,33 @@ t.test('a feature that fails to start and whose onClose hook never ends blocks n
   t.equal((await post(server, 'chat/reload')).status, 200)
   await server.close()
   never.resolve()
+})
+
+onBothStores(t, 'the subscriptions of a feature end when it fails to start, or when it is reloaded or disabled', async (t, env) => {
+  const folder = featureFolder(t)
+  const seen: unknown[] = []
+  Object.assign(shared, { flyliveSeen: seen })
+  const subscriber = (text: string, after = '') => ({ 'index.ts': saying('hears', text, { before: `await app.bus.subscribe('topic', () => { globalThis.flyliveSeen.push('${text}') })\n  ${after}` }) })
+  folder.write('hears', subscriber('failed', "throw new Error('no connection')"))
+  const server = await build(t, { env: { ...env, FEATURES: 'auth,hears', FEATURES_PATH: folder.path } })
+  const hear = async () => {
+    await server.app.bus.publish('topic', 'x')
+    await server.app.bus.check()
+    return seen.splice(0)
+  }
+  t.match(infoOf(server, 'hears'), { state: 'failed', error: /no connection/ })
+  t.same(await hear(), [])
+  folder.write('hears', subscriber('first'))
+  t.equal((await post(server, 'hears/reload')).status, 200)
+  t.same(await hear(), ['first'])
+  folder.write('hears', subscriber('failed again', "throw new Error('no connection')"))
+  t.equal((await post(server, 'hears/reload')).status, 422)
+  t.same(await hear(), ['first'])
+  folder.write('hears', subscriber('second'))
+  t.equal((await post(server, 'hears/reload')).status, 200)
+  t.same(await hear(), ['second'])
+  t.equal((await post(server, 'hears/disable')).status, 200)
+  t.same(await hear(), [])
 })
 
 t.test('hooks and jobs run in the current feature instance', async (t) => {

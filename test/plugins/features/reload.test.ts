@@ -1,5 +1,6 @@
 import t from 'tap'
 import { build } from '../../support/build.ts'
+import { emptyArray } from '../../support/empty-array.ts'
 import { featureFolder } from '../../support/features.ts'
 
 /* eslint no-template-curly-in-string: off -- the code of features is written as text. */
@@ -45,7 +46,7 @@ t.test('runs changed code: handler, route, schema, nested helper, onClose', asyn
   t.equal(await route(), '<[route!]>')
 
   folder.write('poll', { 'index.ts': index('?') })
-  t.match(await reload(), { name: 'poll', state: 'enabled', generation: 2, changed: { enabled: [], disabled: [] } })
+  t.match(await reload(), { name: 'poll', state: 'enabled', generation: 2, changed: { enabled: emptyArray, disabled: emptyArray } })
   t.same(await client.ok('poll:vote', { choice: 'yes' }), { text: '<[yes?]>' })
   t.equal(await route(), '<[route?]>')
   t.same(closed(), ['!'], 'the old instance is closed by its own code')

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { build, onBothStores, onEveryStore } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
+import { emptyArray } from '../../support/empty-array.ts'
 import { featureFolder, saying } from '../../support/features.ts'
 import { until } from '../../support/retry.ts'
 
@@ -18,19 +19,19 @@ onBothStores(t, 'disables and enables a feature and notifies everyone', async (t
   for (const client of [ada, bob]) await client.ok('room:join', { roomId: 'r1' })
   await ada.ok('chat:message', { content: 'before' })
 
-  t.match(await post(server, 'chat/disable'), { status: 200, body: { name: 'chat', state: 'disabled', generation: 0, loadedAt: null, changed: { enabled: [], disabled: ['chat'] } } })
+  t.match(await post(server, 'chat/disable'), { status: 200, body: { name: 'chat', state: 'disabled', generation: 0, loadedAt: null, changed: { enabled: emptyArray, disabled: ['chat'] } } })
   for (const client of [ada, bob]) t.same(await client.event('feature:disabled'), { name: 'chat' })
   t.equal(await ada.fails('chat:message', { content: 'now' }), 'FEATURE_DISABLED')
   const cyd = await server.connect(3)
   t.notOk((cyd.greeting.features as string[]).includes('chat'))
   t.notOk('chatHistory' in await cyd.ok('room:join', { roomId: 'r1' }))
-  t.match(await post(server, 'chat/disable'), { status: 200, body: { state: 'disabled', changed: { disabled: [] } } }, 'repeating has no effect')
+  t.match(await post(server, 'chat/disable'), { status: 200, body: { state: 'disabled', changed: { disabled: emptyArray } } }, 'repeating has no effect')
 
-  t.match(await post(server, 'chat/enable'), { status: 200, body: { state: 'enabled', generation: 2, error: null, changed: { enabled: ['chat'], disabled: [] } } })
+  t.match(await post(server, 'chat/enable'), { status: 200, body: { state: 'enabled', generation: 2, error: null, changed: { enabled: ['chat'], disabled: emptyArray } } })
   for (const client of [ada, bob, cyd]) t.same(await client.event('feature:enabled'), { name: 'chat' })
   await ada.ok('chat:message', { content: 'after' })
   t.match((await bob.ok('room:join', { roomId: 'r1' })).chatHistory, [{ content: 'before' }, { content: 'after' }], 'existing rooms have the feature again')
-  t.match(await post(server, 'chat/enable'), { status: 200, body: { state: 'enabled', generation: 2, changed: { enabled: [] } } })
+  t.match(await post(server, 'chat/enable'), { status: 200, body: { state: 'enabled', generation: 2, changed: { enabled: emptyArray } } })
 })
 
 t.test('rejects invalid toggles', async (t) => {
@@ -140,20 +141,23 @@ t.test('a rescan finds added and removed folders', async (t) => {
   folder.write('quiet', { 'index.ts': saying('quiet', 'hush') })
   folder.write('broken', { 'index.ts': 'nonsense(' })
   folder.write('dependent', { 'index.ts': saying('dependent', 'leaning', { dependencies: ['fresh'] }) })
-  t.match(await post(server, 'rescan'), { status: 200, body: { added: ['broken', 'dependent', 'fresh', 'quiet'], removed: [], failed: { broken: /broken[\\/]index\.ts/ } } })
+  t.match(await post(server, 'rescan'), { status: 200, body: { added: ['broken', 'dependent', 'fresh', 'quiet'], removed: emptyArray, failed: { broken: /broken[\\/]index\.ts/ } } })
   t.same(await client.ok('fresh:say', {}), { text: 'here' })
   t.equal(await client.fails('quiet:say', {}), 'FEATURE_DISABLED', 'FEATURES excludes the feature')
   t.match(await infoOf(server, 'broken'), { state: 'failed' })
 
   folder.remove('fresh')
-  t.match(await post(server, 'rescan'), { body: { added: [], removed: [], failed: { fresh: /required by dependent/ } } })
+  t.match(await post(server, 'rescan'), { body: { added: emptyArray, removed: emptyArray, failed: { fresh: /required by dependent/ } } })
   t.same(await client.ok('fresh:say', {}), { text: 'here' })
   folder.remove('dependent')
   folder.remove('broken')
-  t.match(await post(server, 'rescan'), { body: { removed: ['dependent', 'fresh', 'broken'], failed: {} } })
+  const changed = await post(server, 'rescan')
+  t.same([changed.body?.removed, changed.body?.failed], [['dependent', 'fresh', 'broken'], {}])
   t.equal(await client.fails('fresh:say', {}), 'UNKNOWN_TYPE')
   t.equal(await infoOf(server, 'fresh'), undefined)
-  t.match(await post(server, 'rescan'), { body: { added: [], removed: [], failed: {} } })
+  const { body } = await post(server, 'rescan')
+  t.match(body, { added: emptyArray, removed: emptyArray })
+  t.same(body?.failed, {})
 })
 
 t.test('FEATURES_WATCH reloads saved files', async (t) => {
