@@ -1,12 +1,16 @@
 import { EventEmitter } from 'node:events'
 import type { FastifyBaseLogger } from 'fastify'
 import type { Redis } from 'ioredis'
+import { StartError } from '../../config/error.ts'
 import { unavailable } from '../errors/codes.ts'
 import { withTimeout } from '../errors/timeout.ts'
 import type { Bus, TrackedMessage } from './bus.ts'
 
 // Redis shares pub/sub channels between databases, so channel names contain the database number.
 const channelPrefix = (db: number) => `msab:${db}:`
+
+/** How long a starting server waits for its subscriptions, in milliseconds. */
+const startTimeoutMs = 30_000
 
 /** How long a connection check waits for Redis to echo its message, in milliseconds. */
 const checkTimeoutMs = 2000
@@ -66,8 +70,9 @@ function createInFlight (deliver: (name: string, message: string) => void) {
  * @param redis a client whose commands fail immediately while the client is disconnected
  * @param db database number; deployments that share one Redis use different numbers
  * @param nodeId unique id of this process
+ * @throws {StartError} if Redis does not accept the subscriptions in time, for example because it has too many clients
  */
-export async function createRedisBus (redis: Redis, db: number, nodeId: string, log: FastifyBaseLogger): Promise<Bus> {
+export async function createRedisBus (redis: Redis, db: number, nodeId: string, log: FastifyBaseLogger, timeoutMs = startTimeoutMs): Promise<Bus> {
   const prefix = channelPrefix(db)
   // Handlers, by the channel's name in Redis.
   const subscribers = new EventEmitter<Record<string, [message: string]>>().setMaxListeners(0)
@@ -79,6 +84,7 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
   let wasReady = false
   /** Whether the current connection has all subscriptions, so that Redis echoes the messages of this server. */
   let isSubscribed = false
+  let renewal: NodeJS.Timeout | undefined
 
   const subscriber = redis.duplicate({
     enableOfflineQueue: true,
@@ -86,7 +92,11 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
     autoResubscribe: false,
     lazyConnect: true
   })
-  subscriber.on('error', (err: Error) => log.debug({ err }, 'redis subscriber connection failed'))
+  let lastError = 'no reply'
+  subscriber.on('error', (err: Error) => {
+    lastError = err.message
+    log.debug({ err }, 'redis subscriber connection failed')
+  })
   subscriber.on('message', (name: string, payload: string) => {
     const { node, sequence, message } = parsePayload(payload)
     if (node === nodeId && !inFlight.returned(sequence)) return
@@ -98,13 +108,18 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
       if (wasReady) healed.forEach((fn) => fn())
       wasReady = true
       subscribed.resolve()
-    }, (err: unknown) => {
+    }, (err: Error) => {
+      lastError = err.message
       log.warn({ err }, 'failed to renew the redis subscriptions, will retry')
-      setTimeout(() => {
-        // Without a connection, the next connection renews the subscriptions.
-        if (subscriber.status === 'ready' && !isSubscribed) renewSubscriptions()
-      }, renewalRetryMs).unref()
+      renewLater()
     })
+  }
+  function renewLater (): void {
+    renewal ??= setTimeout(() => {
+      renewal = undefined
+      // Without a connection, the next connection renews the subscriptions.
+      if (subscriber.status === 'ready' && !isSubscribed) renewSubscriptions()
+    }, renewalRetryMs).unref()
   }
   subscriber.on('ready', renewSubscriptions)
   // Redis will not echo the messages that were in flight on this connection, so deliver these messages on this server.
@@ -131,7 +146,10 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
     }
   }
 
-  await subscribed.promise
+  await withTimeout(subscribed.promise, timeoutMs, () => {
+    subscriber.disconnect()
+    throw new StartError(`Redis did not accept the server's subscriptions for ${timeoutMs / 1000} s: ${lastError}`)
+  })
   return {
     track,
     encode: (channel, message) => ({ channel: prefix + channel, payload: payloadOf('-', 0, message) }),
@@ -153,8 +171,11 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
       try {
         await subscriber.subscribe(name)
       } catch (err) {
-        // The client is disconnected. After it reconnects, the `ready` handler subscribes to all channels.
-        log.debug({ err, channel }, 'subscription delayed until Redis reconnects')
+        // If the client is disconnected, the `ready` handler subscribes to all channels after it reconnects.
+        log.debug({ err, channel }, 'subscription delayed')
+        if (subscriber.status as string !== 'ready') return
+        isSubscribed = false
+        renewLater()
       }
     },
     async unsubscribe (channel, handler) {

@@ -1,4 +1,7 @@
+import { Redis } from 'ioredis'
+import type { FastifyBaseLogger } from 'fastify'
 import t from 'tap'
+import { createRedisBus } from '../../../plugins/cluster/bus.redis.ts'
 import { build } from '../../support/build.ts'
 import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
@@ -68,4 +71,30 @@ t.test('renews the subscriptions of a new connection again if the renewal fails'
   await app.redis.call('ACL', 'SETUSER', 'default', '+subscribe')
   await healed
   await app.bus.check()
+})
+
+t.test('the start fails if Redis does not accept the subscriptions in time', async (t) => {
+  const redis = await startRedis(t)
+  const client = new Redis(redis.url)
+  t.teardown(() => client.disconnect())
+  await client.config('SET', 'maxclients', '1')
+  await t.rejects(createRedisBus(client, 0, 'a', { debug () {}, warn () {} } as unknown as FastifyBaseLogger, 500), { name: 'StartError', message: /^Redis did not accept the server's subscriptions for 0\.5 s: \w/ })
+})
+
+t.test('retries a single subscription that Redis has rejected', async (t) => {
+  const redis = await startRedis(t)
+  const env = { REDIS_URL: redis.url, FEATURES: 'auth' }
+  const { app } = await build(t, { env })
+  const other = await build(t, { env })
+  const heard: string[] = []
+  const healed = new Promise<void>((resolve) => app.bus.onHealed(resolve))
+  await app.redis.call('ACL', 'SETUSER', 'default', '-subscribe')
+  await app.bus.subscribe('c', (message) => heard.push(message))
+  await app.bus.publish('c', 'own')
+  t.same(heard, ['own'])
+  await app.redis.call('ACL', 'SETUSER', 'default', '+subscribe')
+  await healed
+  await other.app.bus.publish('c', 'of another server')
+  await until(() => heard.length === 2)
+  t.same(heard, ['own', 'of another server'])
 })
