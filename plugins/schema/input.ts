@@ -1,6 +1,7 @@
 import { validatorCompiler } from 'fastify-type-provider-zod'
 import type { z } from 'zod'
 import { findTextIssue } from './texts.ts'
+import './union-errors.ts'
 
 /** Zod's result, which contains the issues if the input is invalid. */
 export type InputResult<T> = { success: true, data: T } | { success: false, issues: readonly Pick<z.core.$ZodIssue, 'path' | 'message'>[] }

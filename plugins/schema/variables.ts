@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import './union-errors.ts'
 
 // Metadata of feature settings: the environment variable that provides the default, and whether the setting is secret.
 // This metadata is attached to the schema.
