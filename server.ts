@@ -33,19 +33,27 @@ for (const signal of interrupts) process.once(signal, interrupted)
  */
 const backlog = 4096
 
+/**
+ * A second signal ends the process immediately, unless it arrives within this time, in milliseconds. A process manager
+ * may signal the whole process group, and scripts/run.mjs then forwards the same signal.
+ */
+const sameSignalMs = 1000
+
 /** Ends the process after a fault that no feature caused, because the process is then in an unknown state. */
 let end: (error: unknown) => void = giveUp
 process.on('uncaughtException', (error) => { if (!handleFault(error, 'exception')) end(error) })
 process.on('unhandledRejection', (error) => { if (!handleFault(error, 'rejection')) end(error) })
 
 const config = readConfig()
+// With TLS, SIGHUP reloads the certificate (plugins/tls) and must not stop the server, not even while it starts or stops.
+const hangup = config.SSL_CERT_PATH === undefined ? [] : ['SIGHUP' as const]
+for (const signal of hangup) process.on(signal, () => {})
 const app = await start(config)
 
-// With TLS, SIGHUP reloads the certificate (plugins/tls) and must not stop the server.
-const hangup = config.SSL_CERT_PATH === undefined ? [] : ['SIGHUP' as const]
 let fault: { err: unknown } | undefined
 let isStopping = false
-const closing = closeWithGrace({ delay: (config.DRAIN_SECONDS + 10) * 1000, logger: false, skip: ['uncaughtException', 'unhandledRejection', ...hangup] }, async ({ signal }) => {
+let stopped: { signal: NodeJS.Signals, at: number } | undefined
+const closing = closeWithGrace({ delay: (config.DRAIN_SECONDS + 10) * 1000, logger: false, skip: ['uncaughtException', 'unhandledRejection', ...interrupts, 'SIGHUP'] }, async ({ signal = stopped?.signal }) => {
   isStopping = true
   if (fault) app.log.fatal(fault, 'stopping after an error')
   else app.log.info({ signal }, 'stopping')
@@ -64,8 +72,15 @@ end = (error) => {
   fault = { err: error }
   closing.close()
 }
+function stop (signal: NodeJS.Signals): void {
+  if (stopped && performance.now() - stopped.at > sameSignalMs) process.exit(1)
+  if (stopped) return
+  stopped = { signal, at: performance.now() }
+  if (!isStopping) closing.close()
+}
 startWatchdog(handleBlock)
 for (const signal of interrupts) process.off(signal, interrupted)
+for (const signal of hangup.length > 0 ? interrupts : [...interrupts, 'SIGHUP' as const]) process.on(signal, stop)
 
 const address = await app.listen({ host: config.HOST, port: config.PORT, backlog }).catch((error: unknown) => giveUp(listenError(error, config)))
 const token = config.generated.has('JWT_SECRET') ? app.features.getFeature('auth')?.sign?.({ id: 1, name: 'Ada' }, '12h') : undefined

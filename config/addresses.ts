@@ -51,6 +51,21 @@ export const hostAndPort = (defaultPort: number, example: string) => z.string().
   return z.NEVER
 })
 
+/** The URL of a Redis server. The client would use database 0 if the path were not a number. */
+export const redisUrl = z.url({ protocol: /^rediss?$/, error: 'must be like redis://[:password@]host:6379/3' })
+  .refine((text) => /^\/?\d*$/.test(URL.parse(text)?.pathname ?? ''), 'must end with the number of a database, like redis://host:6379/3')
+  .refine((text) => isEncoded(URL.parse(text)), 'must have a URL-encoded user name and password: write % as %25')
+
+/** @returns true if the user name and the password of a URL can be decoded */
+function isEncoded (url: URL | null): boolean {
+  try {
+    decodeURIComponent(`${url?.username}${url?.password}`)
+    return true
+  } catch {
+    return false
+  }
+}
+
 /** A local IP address to listen on. */
 export const listenIp = z.string().refine((text) => isIP(text) !== 0, { error: ({ input }) => `must be an IP address like 0.0.0.0${instead(ipIn(String(input)), String(input))}` })
 

@@ -10,11 +10,11 @@ const marks = [['utf-16le', [0xff, 0xfe]], ['utf-16be', [0xfe, 0xff]]] as const
  * starts with such a mark. Otherwise, the encoding is UTF-8.
  *
  * @returns the variables; an empty object if the file does not exist
- * @throws {ConfigError} if the file is neither UTF-8 nor UTF-16 with a byte order mark
+ * @throws {ConfigError} if the file cannot be read, or is neither UTF-8 nor UTF-16 with a byte order mark
  */
 export function readEnvFile (path: string): Record<string, string | undefined> {
   if (!existsSync(path)) return {}
-  const bytes = readFileSync(path)
+  const bytes = read(path)
   const encoding = marks.find(([, mark]) => mark.every((byte, index) => bytes[index] === byte))?.[0] ?? 'utf-8'
   let text: string
   try {
@@ -24,4 +24,12 @@ export function readEnvFile (path: string): Record<string, string | undefined> {
   }
   if (text.includes('\0')) throw new ConfigError([`${path}: must be a text file in UTF-8`])
   return parseEnv(text)
+}
+
+function read (path: string): Buffer {
+  try {
+    return readFileSync(path)
+  } catch (error) {
+    throw new ConfigError([`${path}: cannot be read: ${(error as Error).message}`])
+  }
 }

@@ -1,9 +1,9 @@
-import { statSync } from 'node:fs'
+import { accessSync, constants, statSync } from 'node:fs'
 import { availableParallelism, hostname } from 'node:os'
 import { resolve } from 'node:path'
 import { z } from 'zod'
 import { read } from '../plugins/schema/variables.ts'
-import { announcedAddress, host, hostAndPort, listenHost, listenIp, origin, trustedProxies } from './addresses.ts'
+import { announcedAddress, host, hostAndPort, listenHost, listenIp, origin, redisUrl, trustedProxies } from './addresses.ts'
 import type { Requirement } from './feature-settings.ts'
 
 /** A comma-separated list; spaces around the items are ignored. */
@@ -33,10 +33,18 @@ const featureConfig = z.string().transform(read.json).pipe(
   z.record(z.string(), z.record(z.string(), z.unknown()), 'must be JSON, like {"chat":{"history":100}}')
 )
 
-/** The path of an existing file, absolute or relative to the working directory. */
-const file = z.string().refine((path) => statsOf(path)?.isFile(), { error: ({ input }) => `must be a file; ${resolve(String(input))} is not` })
-const folder = z.string().refine((path) => statsOf(path)?.isDirectory(), { error: ({ input }) => `must be a folder; ${resolve(String(input))} is not` })
-const statsOf = (path: string) => path.includes('\0') ? undefined : statSync(path, { throwIfNoEntry: false })
+/** The path of an existing file or folder that the server may read, absolute or relative to the working directory. */
+const existing = (kind: 'file' | 'folder') => z.string().superRefine((path, { addIssue }) => {
+  try {
+    const stats = path.includes('\0') ? undefined : statSync(path, { throwIfNoEntry: false })
+    if (!(kind === 'file' ? stats?.isFile() : stats?.isDirectory())) addIssue(`must be a ${kind}; ${resolve(path)} is not`)
+    else accessSync(path, constants.R_OK)
+  } catch (error) {
+    addIssue(`must be a ${kind} that the server may read: ${(error as Error).message}`)
+  }
+})
+const file = existing('file')
+const folder = existing('folder')
 
 const featureToggle = z.string().regex(/^-?[a-z][a-z0-9-]*$/, 'must be feature names, or -name to remove one')
 
@@ -134,7 +142,7 @@ export const sections = {
       .describe('If no pong arrives within this many seconds after a ping, the server closes the connection.')
   },
   Redis: {
-    REDIS_URL: z.url({ protocol: /^rediss?$/, error: 'must be like redis://[:password@]host:6379/3' }).optional()
+    REDIS_URL: redisUrl.optional()
       .describe('URL of the Redis server; replaces REDIS_HOST, REDIS_PORT, REDIS_USERNAME, REDIS_PASSWORD, REDIS_DB and REDIS_TLS. If the URL has no database number, the server uses database 0. Without Redis, only one server is possible, and this server keeps its state in memory and in DATA_DIR.'),
     REDIS_HOST: host.optional()
       .describe('Host of the Redis server. Setting this variable turns Redis on.'),

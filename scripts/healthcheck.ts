@@ -2,13 +2,14 @@
 //
 //   node scripts/healthcheck.ts
 //
-// Reads the server's environment. The certificate is not verified, because the certificate is not issued for this
-// address.
+// Reads the server's environment and, like the server, the .env file in the working directory. The certificate is not
+// verified, because the certificate is not issued for this address.
 import { request as overHttp } from 'node:http'
 import { request as overHttps } from 'node:https'
 import { isIP } from 'node:net'
+import { readEnvFile } from '../config/env-file.ts'
 
-const { HOST, PORT, SSL_KEY_PATH } = process.env
+const { HOST, PORT, SSL_KEY_PATH } = { ...readEnvFile('.env'), ...process.env }
 const everywhere = !HOST || HOST === '0.0.0.0' || HOST === '::'
 const request = SSL_KEY_PATH ? overHttps : overHttp
 

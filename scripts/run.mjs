@@ -81,15 +81,24 @@ function handOver (node) {
     // Cache compiled modules: this halves the time until the server listens.
     env: { NODE_COMPILE_CACHE: join(root, 'node_modules', '.cache', 'compile'), ...process.env, PATH: dirname(node) + delimiter + process.env.PATH }
   })
+  // A second signal would end the server without waiting for its clients.
+  let signalled = false
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) {
-    // Do not forward Ctrl-C: the terminal already sends the signal to the whole process group, including the child.
-    process.on(signal, () => signal === 'SIGINT' && process.stdin.isTTY ? undefined : child.kill(signal))
+    process.on(signal, () => {
+      signalled ||= signal !== 'SIGHUP'
+      // Do not forward Ctrl-C: the terminal already sends the signal to the whole process group, including the child.
+      if (signal !== 'SIGINT' || !process.stdin.isTTY) child.kill(signal)
+    })
   }
   // npm does not always forward signals, and a server that keeps running would keep its port. Therefore, stop the
   // program when the npm process that started this process exits.
   const parent = process.ppid
   if (process.env.npm_lifecycle_event) {
-    setInterval(() => { if (process.ppid !== parent) child.kill('SIGTERM') }, 1000).unref()
+    setInterval(() => {
+      if (process.ppid === parent || signalled) return
+      signalled = true
+      child.kill('SIGTERM')
+    }, 1000).unref()
   }
   child.once('exit', (code, signal) => {
     process.exit(code ?? 128 + (constants.signals[signal] ?? 0))

@@ -11,7 +11,7 @@ import { adminKey, tokenFor } from './support/build.ts'
 import { connect } from './support/client.ts'
 import { featureFolder } from './support/features.ts'
 import { startServer } from './support/process.ts'
-import { freePort } from './support/redis.ts'
+import { freePort, startRedis } from './support/redis.ts'
 import { until } from './support/retry.ts'
 
 const alive = (pid: number) => {
@@ -51,7 +51,12 @@ t.test('if the server cannot use its port or address, the error names the variab
 
   const elsewhere = createServer().listen(0, '192.0.2.77')
   const [error] = await once(elsewhere, 'error')
-  t.match(listenError(error, { HOST: '192.0.2.77', PORT: 0 }), { message: 'HOST: 192.0.2.77 is not an address of this machine' })
+  const media = { MEDIASOUP_RTC_MIN_PORT: 10_000, MEDIASOUP_WORKERS: 2 }
+  t.match(listenError(error, { HOST: '192.0.2.77', PORT: 0, ...media }), { message: 'HOST: 192.0.2.77 is not an address of this machine' })
+
+  const inUse = Object.assign(new Error(), { code: 'EADDRINUSE' })
+  t.match(listenError(inUse, { HOST: '0.0.0.0', PORT: 10_001, ...media }), { message: 'Port 10001 is used by a media worker. Set PORT or MEDIASOUP_RTC_MIN_PORT' })
+  t.match(listenError(inUse, { HOST: '0.0.0.0', PORT: 10_002, ...media }), { message: 'Port 10002 on 0.0.0.0 is in use' })
 })
 
 t.test('a server whose log nobody reads any more can still exit', async (t) => {
@@ -94,6 +99,16 @@ t.test('after a signal, the server rejects new clients, notifies connected clien
   await until(() => !alive(worker as number))
 })
 
+t.test('a signal that arrives twice, directly and through scripts/run.mjs, does not end the server immediately', async (t) => {
+  const server = startServer(t, { FEATURES, DRAIN_SECONDS: '1' })
+  const client = await connect(t, await server.url, { token: tokenFor(1) })
+  server.child.kill('SIGTERM')
+  await client.event('server:draining')
+  server.child.kill('SIGTERM')
+  t.same(await client.closed, { code: 1001, reason: 'SHUTTING_DOWN' })
+  t.match(await server.exit, { code: 0 })
+})
+
 t.test('a signal during startup ends the process', async (t) => {
   const { child, exit, output } = startServer(t, { FEATURES })
   // mediasoup's workers start before the server listens.
@@ -102,6 +117,17 @@ t.test('a signal during startup ends the process', async (t) => {
   child.kill('SIGTERM')
   t.match(await exit, { code: 143 })
   t.notMatch(output(), 'Server listening')
+})
+
+t.test('with TLS, SIGHUP does not end a starting server', async (t) => {
+  const redis = await startRedis(t)
+  await redis.kill()
+  const tls = join(import.meta.dirname, 'fixtures', 'tls')
+  const server = startServer(t, { FEATURES: 'auth', REDIS_URL: redis.url, SSL_KEY_PATH: join(tls, 'key.pem'), SSL_CERT_PATH: join(tls, 'cert.pem') })
+  await until(() => server.output().includes('redis connection failed'))
+  server.child.kill('SIGHUP')
+  await redis.start()
+  t.match(await Promise.race([server.url, server.exit]), /^https:/)
 })
 
 t.test('generates missing secrets in development, and prints a working token and page URLs; a killed server does not block the next start', async (t) => {

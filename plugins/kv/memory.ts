@@ -1,9 +1,9 @@
-import { accessSync, constants, mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { createClock } from '../clock.ts'
 import type { Clock } from '../clock.ts'
 import { failClosed } from '../errors/fail-closed.ts'
+import { makeWritable, orStartError } from './folder.ts'
 import { expiryTime, oncePerName } from './kv.ts'
 import type { Expiry, KeyValue, Namespace } from './kv.ts'
 
@@ -11,23 +11,20 @@ const schema = 'CREATE TABLE IF NOT EXISTS kv (namespace TEXT, key TEXT, value T
 const alive = '(expires_at IS NULL OR expires_at > ?)'
 const sweepIntervalMs = 60_000
 
-/** @throws an error with the path if the folder cannot be created or written to */
-function makeWritable (folder: string): void {
-  try {
-    mkdirSync(folder, { recursive: true })
-    accessSync(folder, constants.W_OK)
-  } catch (error) {
-    throw new Error(`Cannot write to DATA_DIR (${resolve(folder)}): ${(error as Error).message}`, { cause: error })
-  }
-}
-
-/** @param folder the folder that contains the SQLite file */
+/**
+ * @param folder the folder that contains the SQLite file
+ * @throws {StartError} if the server cannot write to the folder or the file
+ */
 function openFile (folder: string) {
   makeWritable(folder)
-  const file = new DatabaseSync(join(folder, 'kv.sqlite'))
-  // In WAL mode, a completed write survives a crash of the process. `synchronous = NORMAL` avoids a disk flush for each
-  // write.
-  file.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; ${schema}`)
+  const path = join(folder, 'kv.sqlite')
+  const file = orStartError(`Cannot use ${resolve(path)}`, () => {
+    const file = new DatabaseSync(path)
+    // In WAL mode, a completed write survives a crash of the process. `synchronous = NORMAL` avoids a disk flush for
+    // each write.
+    file.exec(`PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; ${schema}`)
+    return file
+  })
   return {
     close: () => file.close(),
     select: file.prepare(`SELECT value FROM kv WHERE namespace = ? AND key = ? AND ${alive}`),

@@ -1,6 +1,7 @@
 import { createWorker } from 'mediasoup'
 import type { types } from 'mediasoup'
 import type { FastifyBaseLogger } from 'fastify'
+import { StartError } from '../../config/error.ts'
 import { Overloaded, unavailable } from '../errors/codes.ts'
 import { withTimeout } from '../errors/timeout.ts'
 import type { Metrics } from '../metrics.ts'
@@ -166,7 +167,7 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
   async function listen (worker: types.Worker, index: number) {
     const { listenIp, announced, minPort, maxPort, size } = options
     const sockets = socketsFor(listenIp, announced)
-    let failure: unknown = new Error('MEDIASOUP_RTC_MIN_PORT–MEDIASOUP_RTC_MAX_PORT has fewer ports than workers')
+    let cause: unknown
     for (let port = minPort + index; port <= maxPort; port += size) {
       try {
         const server = await worker.createWebRtcServer({
@@ -174,11 +175,12 @@ export function createPool (options: PoolOptions, metrics: Metrics, log: Fastify
         })
         return { server, port }
       } catch (error) {
-        failure = error
-        if (!/in use/i.test(String(error))) break
+        if (/not available/i.test(String(error))) throw new StartError(`MEDIASOUP_LISTEN_IP: ${listenIp} is not an address of this machine. 0.0.0.0 listens on all of its addresses.`, { cause: error })
+        if (!/in use/i.test(String(error))) throw error
+        cause = error
       }
     }
-    throw failure
+    throw new StartError(`Media worker ${index} found no free port from ${minPort} to ${maxPort}. Stop the program that uses these ports, or change MEDIASOUP_RTC_MIN_PORT or MEDIASOUP_RTC_MAX_PORT.`, { cause })
   }
 
   /** Starts a worker. If the start fails, retries until the worker runs. */

@@ -4,7 +4,7 @@ import { StartError } from '../../config/error.ts'
 import type { Config } from '../../config/load.ts'
 import { withTimeout } from '../errors/timeout.ts'
 import { databaseOf } from './database.ts'
-import { checkPermissions, isRefusal, refusedBy } from './permissions.ts'
+import { checkPermissions, isNoDatabase, isRefusal, refusedBy } from './permissions.ts'
 
 // @fastify/redis declares `app.redis`. If Redis is not configured, the decorator does not exist, so check
 // `app.hasDecorator('redis')` first.
@@ -39,6 +39,8 @@ export default fp(async function redis (app) {
     // way.
     if (err.message !== lastError) app.log.warn({ err }, 'redis connection failed')
     lastError = err.message
+    // Reconnect, because the client would otherwise use database 0.
+    if (isNoDatabase(err)) client.disconnect(true)
   })
   client.on('ready', () => {
     lastError = ''
@@ -74,8 +76,11 @@ export default fp(async function redis (app) {
     if (redis.status === 'ready') return
     const { promise, resolve, reject } = Promise.withResolvers<void>()
     redis.once('ready', resolve)
-    // Fail immediately if the password is wrong, because a retry cannot succeed.
-    const refused = (error: Error) => { if (isRefusal(error)) reject(refusedBy(error)) }
+    // Fail immediately if the password or the database is wrong, because a retry cannot succeed.
+    const refused = (error: Error) => {
+      if (isRefusal(error)) reject(refusedBy(error))
+      if (isNoDatabase(error)) reject(new StartError(`Redis does not have the database ${databaseOf(app.config, redis)}: ${error.message}. Change the number at the end of REDIS_URL, or REDIS_DB`))
+    }
     redis.on('error', refused)
     await withTimeout(promise, timeoutMs, () => {
       redis.disconnect()

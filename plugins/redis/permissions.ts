@@ -8,6 +8,15 @@ const timeoutMs = 10_000
 /** True if Redis rejected the login or denied permission for a command, so that a retry would also fail. */
 export const isRefusal = (error: unknown): error is Error => error instanceof Error && /^(NOPERM|NOAUTH|WRONGPASS)\b/.test(error.message)
 
+/**
+ * True if Redis rejected the number of the database. The client would then use database 0. (A node of a Redis Cluster
+ * rejects every number.)
+ */
+export function isNoDatabase (error: Error): boolean {
+  const { command, message } = error as Error & { command?: { name?: string } }
+  return command?.name === 'select' && !isRefusal(error) && !/cluster/i.test(message)
+}
+
 /** @returns an error that makes the server exit at startup */
 export function refusedBy (error: Error): StartError {
   return new StartError(`Redis rejected the server's user: ${error.message.replace(/\.$/, '')}. Check the password, and which commands, keys (~) and channels (&) the Redis user may access; since Redis 7, users have access to channels only if their rules contain &`)

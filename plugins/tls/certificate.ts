@@ -2,6 +2,7 @@ import { createPrivateKey, X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createSecureContext } from 'node:tls'
 import type { SecureContextOptions } from 'node:tls'
+import { StartError } from '../../config/error.ts'
 
 /** The PEM files of a key and its certificate chain. */
 export interface TlsFiles {
@@ -27,14 +28,26 @@ export interface TlsOptions extends SecureContextOptions {
 
 /**
  * @returns the server's TLS options
- * @throws if a file cannot be read, or if the key does not match the certificate
+ * @throws {StartError} if a file cannot be read, or if the key does not match the certificate
  */
 export function readTls ({ keyPath, certPath }: TlsFiles): TlsOptions {
-  const options: TlsOptions = { key: readFileSync(keyPath), cert: readFileSync(certPath), ciphers, minVersion: 'TLSv1.2', honorCipherOrder: true }
-  createSecureContext(options)
-  // Check the key here, because OpenSSL accepts any key if the certificate file is empty.
-  if (!new X509Certificate(options.cert).checkPrivateKey(createPrivateKey(options.key))) throw new Error('the key does not match the certificate')
+  const key = attempt(`SSL_KEY_PATH: ${keyPath} cannot be read`, () => readFileSync(keyPath))
+  const cert = attempt(`SSL_CERT_PATH: ${certPath} cannot be read`, () => readFileSync(certPath))
+  const certificate = attempt(`SSL_CERT_PATH: ${certPath} must be a PEM file with a certificate`, () => new X509Certificate(cert))
+  const privateKey = attempt(`SSL_KEY_PATH: ${keyPath} must be a PEM file with a private key that is not encrypted`, () => createPrivateKey(key))
+  if (!certificate.checkPrivateKey(privateKey)) throw new StartError(`SSL_KEY_PATH: the key in ${keyPath} does not match the certificate in ${certPath}`)
+  const options: TlsOptions = { key, cert, ciphers, minVersion: 'TLSv1.2', honorCipherOrder: true }
+  attempt(`SSL_CERT_PATH: ${certPath} cannot be used`, () => createSecureContext(options))
   return options
+}
+
+/** @throws {StartError} if the call fails; its message is `what` and the reason */
+function attempt<T> (what: string, call: () => T): T {
+  try {
+    return call()
+  } catch (cause) {
+    throw new StartError(`${what}: ${(cause as Error).message}`, { cause })
+  }
 }
 
 /** @returns the fields that identify a certificate in logs */

@@ -43,6 +43,9 @@ const mistakes: [Record<string, string>, RegExp][] = [
   [{ HOST: 'http://127.0.0.1' }, /^HOST: .*; use 127\.0\.0\.1 instead of/],
   [{ HOST: '0.0.0.0:3030' }, /^HOST: .*; use 0\.0\.0\.0 instead of/],
   [{ REDIS_HOST: 'redis://redis.example.com:6379' }, /^REDIS_HOST: .*; use redis\.example\.com instead of/],
+  [{ REDIS_URL: 'redis://127.0.0.1:6379/rooms' }, /^REDIS_URL: must end with the number of a database/],
+  [{ REDIS_URL: 'redis://127.0.0.1:6379/3/4' }, /^REDIS_URL: must end with the number of a database/],
+  [{ REDIS_URL: 'redis://:100%sure@127.0.0.1:6379/3' }, /^REDIS_URL: must have a URL-encoded user name and password/],
   [{ REDIS_PASSWORD: 'secret' }, /^REDIS_HOST: is required with REDIS_PORT, REDIS_PASSWORD/],
   [{ TURN_URLS: 'turn.example.com:3478', TURN_SECRET: 's'.repeat(8) }, /^TURN_URLS: must be URLs like turn:/],
   [{ TURN_URLS: 'turn://turn.example.com', TURN_SECRET: 's'.repeat(8) }, /^TURN_URLS: must be URLs like turn:/],
@@ -65,7 +68,8 @@ const mistakes: [Record<string, string>, RegExp][] = [
   [{ LARAVEL_API_URL: 'ftp://backend.example.com', ...backend }, /^LARAVEL_API_URL: must be like https:/],
   [{ LARAVEL_API_URL: 'backend.example.com', ...backend }, /^LARAVEL_API_URL: must be like https:/],
   [{ BLOBS_S3_URL: 's3://bucket', BLOBS_S3_ACCESS_KEY_ID: 'a', BLOBS_S3_SECRET_ACCESS_KEY: 'b' }, /^BLOBS_S3_URL: must be like https:/],
-  [{ SSL_KEY_PATH: 'nowhere.pem', SSL_CERT_PATH: 'package.json' }, /^SSL_KEY_PATH: must be a file; .*nowhere\.pem is not/]
+  [{ SSL_KEY_PATH: 'nowhere.pem', SSL_CERT_PATH: 'package.json' }, /^SSL_KEY_PATH: must be a file; .*nowhere\.pem is not/],
+  [{ SSL_KEY_PATH: 'k'.repeat(300), SSL_CERT_PATH: 'package.json' }, /^SSL_KEY_PATH: must be a file that the server may read: ENAMETOOLONG/]
 ]
 
 t.test('a wrong value is reported once, with its variable', async (t) => {
@@ -126,4 +130,6 @@ t.test('.env may be in UTF-8 or UTF-16, with a byte order mark', async (t) => {
   for (const bytes of [text, `\uFEFF${text}`, utf16, Buffer.from(utf16).swap16()]) t.same(write(bytes), { PORT: '4000', NODE_ID: 'ü' })
   t.same(readEnvFile(join(folder, 'none')), {})
   for (const bytes of [Buffer.from(text, 'utf16le'), Buffer.from(text, 'latin1')]) t.throws(() => write(bytes), ConfigError)
+  // Docker creates a folder if the source of a bind mount does not exist.
+  t.throws(() => readEnvFile(folder), { constructor: ConfigError, message: `${folder}: cannot be read: EISDIR` })
 })

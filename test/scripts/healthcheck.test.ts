@@ -10,10 +10,11 @@ const script = resolve(import.meta.dirname, '../../scripts/healthcheck.ts')
 /**
  * Runs the health check, with only the variables of `env`.
  *
+ * @param cwd the working directory
  * @returns the exit code
  */
-async function statusWith (env: Record<string, string>): Promise<number> {
-  const child = spawn(process.execPath, [script], { env, stdio: 'ignore' })
+async function statusWith (env: Record<string, string>, cwd = import.meta.dirname): Promise<number> {
+  const child = spawn(process.execPath, [script], { env, cwd, stdio: 'ignore' })
   const [status] = await once(child, 'exit') as [number]
   return status
 }
@@ -29,6 +30,7 @@ t.test('the image\'s health check reports whether the server responds', async (t
 
   t.equal(await statusWith({ PORT }), 0)
   t.equal(await statusWith({ PORT, HOST: '0.0.0.0' }), 0)
+  t.equal(await statusWith({}, t.testdir({ '.env': `PORT=${PORT}\n` })), 0, 'the server also reads .env')
   answer = 503
   t.equal(await statusWith({ PORT }), 1, 'unhealthy')
   answer = 200

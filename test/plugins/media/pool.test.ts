@@ -1,6 +1,7 @@
 import Fastify from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
+import { StartError } from '../../../config/error.ts'
 import { createPool } from '../../../plugins/media/pool.ts'
 import type { MediaWorker, PoolOptions } from '../../../plugins/media/pool.ts'
 import { createMetrics } from '../../../plugins/metrics.ts'
@@ -63,7 +64,8 @@ t.test('a warm pool starts all workers and fails if one cannot start', async (t)
   const { pool } = poolOf(t, { warm: true })
   await pool.start()
   t.equal(pool.alive().length, 2)
-  await t.rejects(poolOf(t, { warm: true, maxPort: minPort }).pool.start(), /in use|fewer ports than workers/)
+  await t.rejects(poolOf(t, { warm: true, maxPort: minPort }).pool.start(), { constructor: StartError, message: /found no free port from \d+ to \d+\. Stop the program .*MEDIASOUP_RTC_MIN_PORT/ })
+  await t.rejects(poolOf(t, { warm: true, listenIp: '192.0.2.77' }).pool.start(), { constructor: StartError, message: 'MEDIASOUP_LISTEN_IP: 192.0.2.77 is not an address of this machine' })
 })
 
 t.test('a closed pool rejects waiting callers', async (t) => {

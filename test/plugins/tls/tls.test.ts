@@ -1,3 +1,4 @@
+import { generateKeyPairSync } from 'node:crypto'
 import { copyFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { once } from 'node:events'
 import { join } from 'node:path'
@@ -5,6 +6,8 @@ import { connect as connectTls } from 'node:tls'
 import type { ConnectionOptions } from 'node:tls'
 import t from 'tap'
 import { WebSocket } from 'ws'
+import type { StartError } from '../../../config/error.ts'
+import { readTls } from '../../../plugins/tls/certificate.ts'
 import { build, tokenFor } from '../../support/build.ts'
 import { until } from '../../support/retry.ts'
 
@@ -37,6 +40,26 @@ t.test('accepts TLS 1.2 only with forward secrecy', async (t) => {
   for (const cipher of ['ECDHE-RSA-AES128-GCM-SHA256', 'ECDHE-RSA-AES256-GCM-SHA384', 'ECDHE-RSA-CHACHA20-POLY1305']) t.match(await with12(cipher), { protocol: 'TLSv1.2', cipher })
   for (const cipher of ['AES128-GCM-SHA256', 'AES256-GCM-SHA384', 'AES128-SHA', 'ECDHE-RSA-AES128-SHA', 'ECDHE-RSA-AES128-SHA256']) t.match(await with12(cipher), { error: String }, cipher)
   t.match(await handshake(port, { minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' }), { error: String }, 'TLS 1.1')
+})
+
+t.test('names the variable of a file that it cannot use', async (t) => {
+  const folder = t.testdir({
+    'encrypted.pem': generateKeyPairSync('ec', { namedCurve: 'P-256', privateKeyEncoding: { type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: 'secret' }, publicKeyEncoding: { type: 'spki', format: 'pem' } }).privateKey,
+    'empty.pem': ''
+  })
+  const [key, cert] = [join(fixtures, 'key.pem'), join(fixtures, 'cert.pem')]
+  const messageOf = (keyPath: string, certPath: string) => {
+    try {
+      return readTls({ keyPath, certPath })
+    } catch (error) {
+      return (error as StartError).name === 'StartError' && (error as StartError).message
+    }
+  }
+  t.match(messageOf(join(fixtures, 'rsa-key.pem'), cert), /^SSL_KEY_PATH: the key in .*rsa-key\.pem does not match the certificate in .*cert\.pem$/)
+  t.match(messageOf(cert, key), /^SSL_CERT_PATH: .*key\.pem must be a PEM file with a certificate: /)
+  t.match(messageOf(join(folder, 'encrypted.pem'), cert), /^SSL_KEY_PATH: .*encrypted\.pem must be a PEM file with a private key that is not encrypted: /)
+  t.match(messageOf(join(folder, 'empty.pem'), cert), /^SSL_KEY_PATH: .*empty\.pem must be a PEM file with a private key/)
+  t.match(messageOf(join(folder, 'none.pem'), cert), /^SSL_KEY_PATH: .*none\.pem cannot be read: ENOENT/)
 })
 
 t.test('uses a new certificate without closing connections', async (t) => {
