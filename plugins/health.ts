@@ -1,6 +1,7 @@
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import fp from 'fastify-plugin'
+import { Gauge } from 'prom-client'
 import { withTimeout } from './errors/timeout.ts'
 
 export interface HealthReport {
@@ -61,7 +62,14 @@ async function writeProbe (folder: string): Promise<void> {
  */
 export default fp(async function health (app) {
   let latest: Promise<HealthReport['checks']> | undefined
-  const gauge = app.metrics.gauge('flylive_ready', '1 if this server is ready, otherwise 0')
+  // eslint-disable-next-line no-new -- the registry keeps the metric
+  new Gauge({
+    name: 'flylive_ready',
+    help: '1 if this server is ready, otherwise 0',
+    registers: [app.metrics.registry],
+    // Check here too, because Prometheus may be the only program that watches this server.
+    async collect () { this.set(isGood(await results()) ? 1 : 0) }
+  })
 
   async function look (): Promise<HealthReport['checks']> {
     const checks: HealthReport['checks'] = {}
@@ -84,16 +92,21 @@ export default fp(async function health (app) {
     return checks
   }
 
+  async function results (): Promise<HealthReport['checks']> {
+    if (!latest) {
+      latest = look()
+      latest.finally(() => setTimeout(() => { latest = undefined }, freshMs).unref())
+    }
+    const accepting = app.drain.draining ? { ok: false, error: 'the server is draining' } : { ok: true }
+    return { ...await latest, accepting }
+  }
+
+  const isGood = (checks: HealthReport['checks']) => Object.values(checks).every(({ ok }) => ok)
+
   app.decorate('health', {
     async check () {
-      if (!latest) {
-        latest = look()
-        latest.finally(() => setTimeout(() => { latest = undefined }, freshMs).unref())
-      }
-      const accepting = app.drain.draining ? { ok: false, error: 'the server is draining' } : { ok: true }
-      const checks = { ...await latest, accepting }
-      const ready = Object.values(checks).every(({ ok }) => ok)
-      gauge.set(ready ? 1 : 0)
+      const checks = await results()
+      const ready = isGood(checks)
       const warnings = [...app.config.warnings, ...(await app.hooks.settle('health:warnings', hookMs)).flat()]
       return { ready, checks, warnings }
     }

@@ -5,6 +5,7 @@ import type { FeatureInstance } from 'flylive-audio-server/feature'
 import { createContinuation } from './continuation.ts'
 import type { Predecessor } from './continuation.ts'
 import { createIndexRepair } from './index-repair.ts'
+import { reason as endReason } from './messages.ts'
 import type { EndReason } from './messages.ts'
 import type { Recorder, Recording } from './recorder.ts'
 import { readManifest, writeManifest } from './records.ts'
@@ -86,6 +87,8 @@ const secondsOf = (files: readonly RecordedFile[]) => files.reduce((sum, { secon
 export function createFinishing (app: FeatureInstance, { state, index, recorder, storage, steps, failures, continueHere, isUnloading }: FinishingOptions): Finishing {
   const { clock, cluster, drain, hooks, jobs, log, metrics, nodeId } = app
   const ended = metrics.counter('flylive_recordings_total', 'Ended recordings, by reason (stopped: the owner or an admin ended the recording)', ['reason'])
+  // An alert sees only increases from an earlier value.
+  for (const why of ['stopped', ...endReason.options]) ended.inc({ reason: why }, 0)
   const bytes = metrics.counter('flylive_recording_bytes_total', 'Total file size of ended recordings, in bytes')
   const continueElsewhere = createContinuation(app, continueHere)
 

@@ -63,6 +63,9 @@ export function createDeliverer (options: DelivererOptions): Deliverer {
   let storageFailed = false
   let dead = { count: 0, loggedAt: -Infinity }
 
+  // An alert sees only increases from an earlier value.
+  metrics.dead.inc({ queue, reason: 'expired' }, 0)
+
   function measure ({ pending, oldestAt, deadLetters }: QueueState): void {
     metrics.pending.set({ queue }, pending)
     metrics.oldestAge.set({ queue }, oldestAt === undefined ? 0 : Math.max(0, clock.now() - oldestAt) / 1000)

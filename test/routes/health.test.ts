@@ -3,6 +3,7 @@ import { request } from 'node:http'
 import type { IncomingMessage } from 'node:http'
 import t from 'tap'
 import { adminKey, build } from '../support/build.ts'
+import { until } from '../support/retry.ts'
 
 t.test('without a key, returns only what a load balancer needs', async (t) => {
   const folder = t.testdir({ broken: { 'index.js': "import { readFileSync } from 'node:fs'\nreadFileSync('/etc/secret-place/password.txt')\nexport default async () => {}\n" } })
@@ -28,6 +29,14 @@ t.test('without a key, returns only what a load balancer needs', async (t) => {
 t.test('without an admin key, nobody can read the details', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth', ADMIN_API_KEY: '' } })
   t.strictSame(await (await fetch(`${server.url}/health`, { headers: { authorization: `Bearer ${adminKey}` } })).json(), { status: 'ok', version: '0.1.0' })
+})
+
+t.test('the metric flylive_ready does not depend on other readiness checks', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth' } })
+  const readyMetric = async () => /^flylive_ready (\d)$/m.exec(await (await fetch(`${server.url}/metrics`)).text())?.[1]
+  t.equal(await readyMetric(), '1', 'although nobody has called /readyz')
+  server.app.hooks.on('health:checks', () => ({ broken: () => { throw new Error('down') } }))
+  await until(async () => await readyMetric() === '0')
 })
 
 t.test('browsers and proxies must not store admin responses', async (t) => {
