@@ -6,6 +6,7 @@ import { defaultConnectTimeoutMs } from '../../client/connection.ts'
 import { codeOf, RoomClient } from '../../client/index.ts'
 import type { RoomOptions } from '../../client/index.ts'
 import { build, tokenFor } from '../support/build.ts'
+import { unknownHost } from '../support/unknown-host.ts'
 import { createRelay } from './relay.ts'
 import { backoff } from './watch.ts'
 
@@ -28,7 +29,7 @@ t.test('fails if the server is unreachable, and can be called again', async (t) 
   const server = await build(t, { env: { FEATURES: 'auth' } })
   const relay = await createRelay(t, server.url)
   await relay.cut()
-  for (const url of [relay.url, 'https://no-such-host.invalid']) {
+  for (const url of [relay.url, `https://${unknownHost}`]) {
     const { room, states } = createClient(t, url)
     await t.rejects(room.join('r1'), { name: 'RequestError', code: 'UNREACHABLE', message: 'The server cannot be reached', details: { url: `${url}/ws` } })
     t.same(states, ['joining', 'out UNREACHABLE'])

@@ -6,6 +6,7 @@ import { backendKey, startBackend } from '../../support/backend.ts'
 import type { Fault } from '../../support/backend.ts'
 import { clientOf, valueOf } from './support.ts'
 import { stopwatch } from '../../support/pace.ts'
+import { unknownHost } from '../../support/unknown-host.ts'
 
 const room: Call = { name: 'room', method: 'GET', path: ['rooms', '7'] }
 const answer = z.object({ owner_id: z.int() })
@@ -65,7 +66,7 @@ t.test('distinguishes unreachable from failing backends', async (t) => {
   const { client } = clientOf(t, backend)
   await backend.stop()
   await t.rejects(client.call(room, answer), { code: 'UNAVAILABLE', details: { retryable: true } }, 'no server on the port')
-  const { client: lost } = clientOf(t, backend, { url: 'http://backend.invalid' })
+  const { client: lost } = clientOf(t, backend, { url: `http://${unknownHost}` })
   await t.rejects(lost.call(room, answer), { code: 'UNAVAILABLE' }, 'no such host')
   await backend.start()
   const { client: stranger } = clientOf(t, backend, { key: `not ${backendKey}` })
