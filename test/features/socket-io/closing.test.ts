@@ -122,7 +122,7 @@ t.test('a client that reads slowly is not disconnected', async (t) => {
 })
 
 t.test('a client that loses its connection leaves its room', async (t) => {
-  const server = await build(t, { env: { FEATURES: 'auth,socket-io', WS_PING_SECONDS: '1', WS_PONG_TIMEOUT_SECONDS: '1' } })
+  const server = await build(t, { env: { FEATURES: 'auth,socket-io', WS_PING_SECONDS: '1', WS_PONG_TIMEOUT_SECONDS: '4' } })
   const ada = await server.connect(1, { face: 'native' })
   await ada.ok('room:join', { roomId: 'r1' })
   const [lost, silent, kept] = [await enter(t, server.url, 2), await enter(t, server.url, 3), await enter(t, server.url, 4)]
