@@ -18,6 +18,18 @@ export default [
     },
     files: ['**/*.ts']
   },
+  {
+    files: ['test/**/*.ts'],
+    rules: {
+      'no-restricted-syntax': ['error', {
+        selector: 'CallExpression[callee.object.name="t"][callee.property.name="match"] > .arguments:nth-child(2) ArrayExpression[elements.length=0]',
+        message: 'In a pattern of t.match, [] matches every array. Use emptyArray (test/support/empty-array.ts).'
+      }, {
+        selector: 'CallExpression[callee.object.name="t"][callee.property.name="match"] > ArrayExpression.arguments:nth-child(2)[elements.length=0]',
+        message: 'The pattern [] of t.match matches every array. Use t.same.'
+      }]
+    }
+  },
   ...vue.configs['flat/recommended'],
   {
     files: ['**/*.vue'],

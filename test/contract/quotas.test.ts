@@ -1,4 +1,5 @@
-import { once } from 'node:events'
+import { EventEmitter, once } from 'node:events'
+import type { IncomingMessage } from 'node:http'
 import { connect as connectTo } from 'node:net'
 import t from 'tap'
 import { WebSocket } from 'ws'
@@ -19,7 +20,7 @@ import { chromiumOffer } from '../features/whip/offers.ts'
 async function refusalOf ({ url }: TestServer, userId: string | number, headers: Record<string, string> = {}) {
   const ws = new WebSocket(`${url.replace('http', 'ws')}/ws`, ['msab.v1'], { headers: { ...headers, authorization: `Bearer ${tokenFor(userId)}` } })
   ws.on('error', () => { /* The response is awaited below. */ })
-  const [, response] = await once(ws, 'unexpected-response') as [unknown, import('node:http').IncomingMessage]
+  const [, response] = await once(ws, 'unexpected-response') as [unknown, IncomingMessage]
   const text = (await response.toArray()).map(String).join('')
   return { status: response.statusCode, ...JSON.parse(text) as object }
 }
@@ -42,6 +43,33 @@ t.test("limits a user's connections across all servers", async (t) => {
   await a.connect(2)
   first.ws.close()
   await until(async () => await a.connect(1).then(() => true, () => false))
+})
+
+/** The first request of a connection that no client of this test opens. */
+const request = { headers: {}, socket: { remoteAddress: '127.0.0.1' } } as IncomingMessage
+
+t.test('connections without a session count towards MAX_CONNECTIONS', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth', MAX_CONNECTIONS: '2' } })
+  const arriving = new EventEmitter()
+  server.app.sockets.admit(request, arriving)
+  const ada = await server.connect(1)
+  t.match(await refusalOf(server, 2), { status: 503, error: { code: 'OVERLOADED' } })
+  arriving.emit('close')
+  await server.connect(2)
+  t.match(await refusalOf(server, 3), { status: 503, error: { code: 'OVERLOADED' } })
+  await ada.close()
+  await until(async () => await server.connect(3).then(() => true, () => false))
+})
+
+t.test('does not count a connection that closes while its user is being identified', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth', MAX_CONNECTIONS_PER_USER: '1' } })
+  const { sockets } = server.app
+  const connection = new EventEmitter()
+  sockets.admit(request, connection)
+  const identified = sockets.identify(request, tokenFor(1), connection)
+  connection.emit('close')
+  await t.rejects(identified, { code: 'UNAVAILABLE' })
+  await server.connect(1)
 })
 
 t.test('limits the connections that one address keeps open without sending a request', async (t) => {

@@ -3,6 +3,7 @@ import { requests as mediaRequests } from '../../features/media/messages.ts'
 import { build, onEveryStore } from '../support/build.ts'
 import { nativeOnly } from '../support/client.ts'
 import type { TestClient } from '../support/client.ts'
+import { emptyArray } from '../support/empty-array.ts'
 import { until } from '../support/retry.ts'
 
 interface Frame { id?: unknown, ok?: boolean, type?: string, data?: unknown, error?: { code: string, message: string } }
@@ -134,7 +135,7 @@ onEveryStore(t, 'sends the greeting first', async (t, env) => {
   const server = await build(t, { env })
   const ada = await server.connect(1)
   t.match(ada.greeting, {
-    sessionId: /^[0-9a-f-]{36}$/, userId: 1, protocol: 'msab.v1', features: Array, iceServers: [], serverTime: Number
+    sessionId: /^[0-9a-f-]{36}$/, userId: 1, protocol: 'msab.v1', features: Array, iceServers: emptyArray, serverTime: Number
   })
   t.same(ada.greeting.features, server.app.features.enabled())
   t.equal(ada.events[0]?.type, 'session:ready')

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { onBothStores, onEveryStore, build } from '../support/build.ts'
+import { emptyArray } from '../support/empty-array.ts'
 import { until } from '../support/retry.ts'
 
 onBothStores(t, 'creates a room, announces its members and closes the room', async (t, env) => {
@@ -15,7 +16,7 @@ onBothStores(t, 'creates a room, announces its members and closes the room', asy
     participantCount: 1,
     participants: [{ userId: 1, name: 'User 1' }],
     rtpCapabilities: { codecs: [{ mimeType: 'audio/opus' }] },
-    existingProducers: []
+    existingProducers: emptyArray
   })
   const second = await bob.ok('room:join', { roomId: 'r1' })
   t.match(second, { self: { userId: 'b-2', role: 'member' }, ownerId: 1, participantCount: 2 })

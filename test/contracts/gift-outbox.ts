@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import type { Test } from 'tap'
 import { v7 } from 'uuid'
 import type { Batch, Gift, Outbox, Outcome, RecordKind } from '../../features/gifts/outbox.ts'
+import { emptyArray } from '../support/empty-array.ts'
 
 /** Two outboxes that share one storage and one clock. */
 export interface OutboxUnderTest {
@@ -38,7 +39,7 @@ export function giftOutboxContract (t: Test, make: (t: Test, kept?: number) => P
   t.test('queues, takes and settles a gift', async (t) => {
     const { a, b } = await make(t)
     t.same(await a.counts(), nothing)
-    t.match(await a.take(sizes, leaseMs), { gifts: [], more: false, queued: 0, deadLetters: 0 })
+    t.match(await a.take(sizes, leaseMs), { gifts: emptyArray, more: false, queued: 0, deadLetters: 0 })
     const gift = giftOf({ senderId: 9_007_199_254_740_991, recipientId: 'x "y"\n{}\u0000💥', roomId: 'a:b' })
     await a.add(gift)
     t.same(await b.counts(), { ...nothing, queued: 1 })

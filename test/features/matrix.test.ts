@@ -7,6 +7,7 @@ import { build } from '../support/build.ts'
 import type { TestServer } from '../support/build.ts'
 import { connect, Refused } from '../support/client.ts'
 import type { TestClient } from '../support/client.ts'
+import { emptyArray } from '../support/empty-array.ts'
 import { connectRadio } from '../support/radio.ts'
 import { until } from '../support/retry.ts'
 import { dtlsParameters, rtpCapabilities, rtpParameters } from '../support/rtp.ts'
@@ -41,7 +42,7 @@ const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?
   },
   media: {
     async on (t, { ada, joined }) {
-      t.match(joined[0], { rtpCapabilities: { codecs: Array }, existingProducers: [] })
+      t.match(joined[0], { rtpCapabilities: { codecs: Array }, existingProducers: emptyArray })
       const { id: transportId } = await ada.ok('transport:create', { type: 'producer' })
       await ada.ok('transport:connect', { transportId, dtlsParameters })
       const { ok, error } = await ada.request('seat:take', { seatIndex: 0 })
@@ -54,7 +55,7 @@ const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?
   },
   seats: {
     async on (t, { ada, bob, joined }) {
-      t.match(joined[1], { seatCount: 15, lockedSeats: [] })
+      t.match(joined[1], { seatCount: 15, lockedSeats: emptyArray })
       await bob.ok('seat:take', { seatIndex: 3 })
       t.same(await ada.event('seat:updated', ({ userId }) => userId === 2), { roomId: '7', seatIndex: 3, userId: 2, isMuted: false })
       await ada.ok('seat:lock', { seatIndex: 3 })

@@ -3,6 +3,7 @@ import { createRedisLeases } from '../../../plugins/cluster/leases.redis.ts'
 import { createRedisStore } from '../../../plugins/store/redis/index.ts'
 import { build, onBothStores, shortTimings } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
+import { emptyArray } from '../../support/empty-array.ts'
 import { redisDatabase, startRedis } from '../../support/redis.ts'
 import { clocksDifferMs } from '../../support/pace.ts'
 import { until } from '../../support/retry.ts'
@@ -52,7 +53,7 @@ onBothStores(t, 'closes an empty room and removes all its data', async (t, store
   t.match(joined, { participantCount: 2 }, 'other rooms are kept')
   t.strictSame(eve.events.filter(({ type }) => type === 'room:closed'), [])
   const again = await eve.ok('room:join', { roomId: 'r1' })
-  t.match(again, { ownerId: 3, self: { role: 'owner' }, participantCount: 1, seatCount: 15, seats: [], chatHistory: [] }, 'a later room with the same id is a new room')
+  t.match(again, { ownerId: 3, self: { role: 'owner' }, participantCount: 1, seatCount: 15, seats: emptyArray, chatHistory: emptyArray }, 'a later room with the same id is a new room')
 })
 
 onBothStores(t, 'keeps an occupied room, and a rejoin restarts the wait', async (t, store) => {

@@ -3,6 +3,7 @@ import t from 'tap'
 import { build } from '../../support/build.ts'
 import { speak } from '../../support/mix.ts'
 import { fragmentsOf, hlsClient } from '../../support/hls.ts'
+import { metricOf } from '../../support/metrics.ts'
 import { until } from '../../support/retry.ts'
 
 // Tests a broadcast as players receive it: playlists, segments and parts over HTTP.
@@ -33,6 +34,7 @@ t.test('the owner puts the room on air, and all members are notified', async (t)
   const third = await server.connect(3)
   t.match(await third.ok('room:join', { roomId: 'r1' }), { broadcast: { hlsUrl: '/hls/r1/index.m3u8' } })
   t.match(await third.ok('lobby:list'), { rooms: [{ live: { onAir: true } }] })
+  await until(async () => await metricOf(server, 'flylive_broadcast_rooms') === 1)
 })
 
 t.test('players receive continuous segments and parts', async (t) => {
@@ -158,6 +160,7 @@ t.test('the owner ends the broadcast', async (t) => {
   t.strictSame(await member.event('broadcast:stopped'), { roomId: 'r1' })
   await until(async () => (await get('live.m3u8')).status === 404)
   t.equal(await owner.fails('broadcast:stop'), 'NOT_ON_AIR')
+  await until(async () => await metricOf(server, 'flylive_broadcast_rooms') === 0)
 })
 
 t.test('a room with enough listeners goes on air unless a host has stopped its broadcast', async (t) => {

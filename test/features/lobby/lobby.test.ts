@@ -3,6 +3,7 @@ import type { Test } from 'tap'
 import { build, onBothStores, onEveryStore } from '../../support/build.ts'
 import type { StoreKind, TestServer } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
+import { emptyArray } from '../../support/empty-array.ts'
 import { until } from '../../support/retry.ts'
 import type { Page } from '../../../features/lobby/service.ts'
 import { isSince, stopwatch } from '../../support/pace.ts'
@@ -92,7 +93,7 @@ onEveryStore(t, 'lists a locked room without its members', async (t, env, kind) 
   await bob.ok('room:join', { roomId: 'open' })
   const { rooms } = await list(looker)
   t.match(rooms, [
-    { roomId: 'closed', ownerId: 1, participantCount: 1, isLocked: true, seated: 1, people: [] },
+    { roomId: 'closed', ownerId: 1, participantCount: 1, isLocked: true, seated: 1, people: emptyArray },
     { roomId: 'open', isLocked: false, people: [{ userId: 2 }] }
   ])
   t.notMatch(JSON.stringify(rooms[0]), /User 1|1234|pin/)
@@ -126,6 +127,34 @@ onEveryStore(t, 'returns rooms in pages', async (t, env, kind) => {
   for (const data of [{ limit: 0 }, { limit: 101 }, { limit: 1.5 }, { limit: '5' }, { cursor: 5 }, { cursor: 'x'.repeat(513) }]) {
     t.equal(await looker.fails('lobby:list', data), 'VALIDATION_FAILED', JSON.stringify(data))
   }
+})
+
+onEveryStore(t, 'searches in pages', async (t, env, kind) => {
+  const [a, b] = await pair(t, kind, env)
+  for (const [i, roomId] of ['r1', 'r2', 'r3', 'r4', 'r5'].entries()) {
+    await (await (i % 2 ? a : b).connect(i)).ok('room:join', { roomId, title: i % 2 ? 'Chess' : 'Music' })
+  }
+  const looker = await a.connect('looker')
+  const first = await list(looker, { query: 'music', limit: 2 })
+  t.same(idsOf(first), ['r1', 'r3'])
+  const second = await list(looker, { query: 'music', limit: 2, cursor: first.nextCursor })
+  t.same([idsOf(second), second.nextCursor], [['r5'], null])
+  t.match(await list(looker, { query: 'music', limit: 3 }), { nextCursor: null })
+})
+
+t.test('lists the active speakers on all servers, except in locked rooms', async (t) => {
+  const [server] = await pair(t, 'memory', {})
+  const [ada, bob, looker] = [await server.connect(1), await server.connect(2), await server.connect(9)]
+  await ada.ok('room:join', { roomId: 'closed', pin: '1234' })
+  await bob.ok('room:join', { roomId: 'open' })
+  for (const [node, userIds] of [['other', [2, 'cyd']], ['third', ['2']]] as const) {
+    await server.app.bus.publish('lobby:speaking', JSON.stringify({ node, rooms: { closed: [1], open: userIds } }))
+  }
+  await until(async () => (await list(looker)).rooms[1]?.live.speaking.length === 2)
+  const { rooms } = await list(looker)
+  t.same(rooms.map(({ live }) => live.speaking.map(String).sort()), [[], ['2', 'cyd']])
+  await server.app.bus.publish('lobby:speaking', JSON.stringify({ node: 'other', rooms: {} }))
+  await until(async () => (await list(looker)).rooms[1]?.live.speaking.length === 1)
 })
 
 onBothStores(t, 'a page takes only a few store calls, and concurrent requests share them', async (t, env, kind) => {

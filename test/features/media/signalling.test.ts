@@ -3,6 +3,7 @@ import type { Session } from '../../../plugins/connections/session.ts'
 import type { LocalRoom } from '../../../plugins/rooms/node-rooms.ts'
 import { build, onEveryStore } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
+import { emptyArray } from '../../support/empty-array.ts'
 import { until } from '../../support/retry.ts'
 import { dtlsParameters, rtpCapabilities, rtpParameters } from '../../support/rtp.ts'
 
@@ -30,7 +31,7 @@ onEveryStore(t, 'announces, consumes, mutes and closes producers', async (t, env
   const { producerId } = await produce(ada)
   t.same(await bob.event('audio:newProducer'), { roomId: 'r1', producerId, userId: 1, source: 'voice', kind: 'audio' })
   const eve = await server.connect(3)
-  t.match(await eve.ok('room:join', { roomId: 'r1' }), { existingProducers: [{ producerId, userId: 1, isPaused: false }], activeSpeakers: [] })
+  t.match(await eve.ok('room:join', { roomId: 'r1' }), { existingProducers: [{ producerId, userId: 1, isPaused: false }], activeSpeakers: emptyArray })
 
   const { id: transportId } = await bob.ok('transport:create', { type: 'consumer' }) as { id: string }
   const consumed = await bob.ok('audio:consume', { transportId, producerId, rtpCapabilities })

@@ -2,6 +2,8 @@ import t from 'tap'
 import { build, onBothStores } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import type { TestClient, } from '../../support/client.ts'
+import { emptyArray } from '../../support/empty-array.ts'
+import { metricOf } from '../../support/metrics.ts'
 import { listenToMix } from '../../support/mix-listener.ts'
 import { speak } from '../../support/mix.ts'
 import { redisDatabase } from '../../support/redis.ts'
@@ -39,6 +41,16 @@ onBothStores(t, 'recommends the mix when enough users listen, until their number
   await clients[3]?.ok('room:leave')
   t.same(await clients[0]?.event('audio:mix'), { roomId: 'r1', recommended: false })
   t.match(await join(), { mix: { recommended: false } })
+})
+
+t.test('a new threshold applies immediately to the rooms that have members', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,media,mix' } })
+  const client = await server.connect(1)
+  t.match(await client.ok('room:join', { roomId: 'r1' }), { mix: { recommended: false } })
+  for (const [fromListeners, recommended] of [[1, true], [2, false]] as const) {
+    t.match(await server.admin('PATCH', '/admin/features/mix/config', { fromListeners }), { status: 200 })
+    t.same(await client.event('audio:mix'), { roomId: 'r1', recommended })
+  }
 })
 
 t.test('a seat change counts the people on all servers', async (t) => {
@@ -80,7 +92,7 @@ t.test('a client can consume the mix in any room, but not while the feature is o
   const ada = await server.connect(1)
   t.match(ada.greeting, { features: ['auth', 'media', 'mix'] })
   const joined = await ada.ok('room:join', { roomId: 'r1' })
-  t.match(joined, { mix: { recommended: false }, existingProducers: [] })
+  t.match(joined, { mix: { recommended: false }, existingProducers: emptyArray })
   const transportId = await receiver(ada)
   const consume = { transportId, producerId: 'mix', rtpCapabilities }
   const consumer = await ada.ok('audio:consume', consume)
@@ -99,8 +111,10 @@ t.test('a client can consume the mix in any room, but not while the feature is o
   t.equal(await ada.fails('audio:consume', { ...consume, transportId: latest, rtpCapabilities: { codecs: [{ ...rtpCapabilities.codecs[0], mimeType: 'audio/PCMU', clockRate: 8000 }] } }), 'CANNOT_CONSUME')
   const last = await ada.ok('audio:consume', { ...consume, transportId: latest })
 
+  t.equal(await metricOf(server, 'flylive_mix_listeners'), 1)
   await server.admin('POST', '/admin/features/mix/disable')
   t.match(await ada.event('consumer:closed'), { consumerId: last.id })
+  t.equal(await metricOf(server, 'flylive_mix_listeners'), 0)
   t.equal(await ada.fails('audio:consume', { ...consume, transportId: latest }), 'FEATURE_DISABLED')
   await server.admin('POST', '/admin/features/mix/enable')
   t.match(await ada.ok('audio:consume', { ...consume, transportId: latest }), { producerId: 'mix' })

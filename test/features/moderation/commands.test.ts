@@ -2,6 +2,7 @@ import t from 'tap'
 import type { Test } from 'tap'
 import { build, onBothStores, tokenFor } from '../../support/build.ts'
 import type { StoreKind, TestServer } from '../../support/build.ts'
+import { emptyArray } from '../../support/empty-array.ts'
 import { clocksDifferMs, isSince } from '../../support/pace.ts'
 import { until } from '../../support/retry.ts'
 import { openRoom } from './scene.ts'
@@ -55,6 +56,18 @@ onBothStores(t, 'hosts moderate a room', async (t, env, kind) => {
     ], 'the audit log names the user or the key')
   })
 
+  await t.test('hosts remove a disconnected user from the reserved seat', async (t) => {
+    const { owner, admin, member } = await openRoom([a, b], 'reserved')
+    await member.ok('seat:take', { seatIndex: 0 })
+    await admin.event('seat:updated')
+    member.ws.terminate()
+    await admin.event('room:userLeft', ({ userId }) => userId === 3)
+    await admin.ok('room:kick', { userId: '3' })
+    t.match(await owner.event('seat:cleared'), { userId: 3, reason: 'removed' })
+    await admin.event('seat:cleared')
+    t.equal(await admin.fails('room:kick', { userId: '3' }), 'NOT_IN_ROOM')
+  })
+
   await t.test('only members, hosts and users with the PIN can join a locked room', async (t) => {
     const { owner, admin, member, other } = await openRoom([a, b], 'locks')
     t.same(await admin.ok('room:lock'), {})
@@ -102,6 +115,16 @@ onBothStores(t, 'hosts moderate a room', async (t, env, kind) => {
     t.equal(await (await a.connect(4)).fails('room:join', { roomId: 'before' }), 'ROOM_LOCKED')
   })
 
+  await t.test('a user who was kicked while disconnected cannot return to a locked room', async (t) => {
+    const { owner, member, other } = await openRoom([a, b], 'kicked')
+    await owner.ok('room:lock')
+    for (const client of [member, other]) client.ws.terminate()
+    for (const id of [3, 4]) await owner.event('room:userLeft', ({ userId }) => userId === id)
+    t.equal((await a.admin('POST', '/admin/rooms/kicked/kick', { userId: 3 })).status, 204)
+    t.equal(await (await a.connect(3)).fails('room:join', { roomId: 'kicked' }), 'ROOM_LOCKED')
+    await (await a.connect(4)).ok('room:join', { roomId: 'kicked' })
+  })
+
   await t.test('the owner appoints admins and transfers the room', async (t) => {
     const { owner, admin, member, other } = await openRoom([a, b], 'roles')
     t.match(await (await a.connect(5)).ok('room:join', { roomId: 'roles' }), { admins: [2] })
@@ -115,7 +138,7 @@ onBothStores(t, 'hosts moderate a room', async (t, env, kind) => {
     t.equal(await admin.fails('room:lock'), 'FORBIDDEN')
     await member.ok('room:leave')
     await owner.ok('room:setRole', { userId: 3, role: 'member' })
-    t.match(await member.ok('room:join', { roomId: 'roles' }), { self: { role: 'member' }, admins: [] }, 'an absent admin loses the role')
+    t.match(await member.ok('room:join', { roomId: 'roles' }), { self: { role: 'member' }, admins: emptyArray }, 'an absent admin loses the role')
     const platform = await a.connect('p', { token: tokenFor('p', { roles: ['admin'] }) })
     t.match(await platform.ok('room:join', { roomId: 'roles' }), { self: { role: 'admin' } })
     await owner.ok('room:setRole', { userId: 'p', role: 'member' })
@@ -162,9 +185,9 @@ onBothStores(t, 'hosts moderate a room', async (t, env, kind) => {
   await t.test('changes titles and topics, and searches rooms', async (t) => {
     const [host, looker] = [await a.connect(1), await b.connect(9)]
     await host.ok('room:join', { roomId: 'evening', title: 'Café am Abend', topic: 'Musik' })
-    t.match(await (await b.connect(2)).ok('room:join', { roomId: 'evening', title: 'ignored' }), { title: 'Café am Abend', topic: 'Musik', isLocked: false, slowModeSeconds: 0, giftTotals: [] })
+    t.match(await (await b.connect(2)).ok('room:join', { roomId: 'evening', title: 'ignored' }), { title: 'Café am Abend', topic: 'Musik', isLocked: false, slowModeSeconds: 0, giftTotals: emptyArray })
     const found = async (query: string) => (await looker.ok('lobby:list', { query })).rooms as { roomId: string }[]
-    t.match(await found('cafe ABEND'), [{ roomId: 'evening', title: 'Café am Abend', topic: 'Musik', hostName: 'User 1', live: { speaking: [], onAir: false } }])
+    t.match(await found('cafe ABEND'), [{ roomId: 'evening', title: 'Café am Abend', topic: 'Musik', hostName: 'User 1', live: { speaking: emptyArray, onAir: false } }])
     for (const query of ['musik', 'evening user', 'USER 1 am']) t.ok((await found(query)).some(({ roomId }) => roomId === 'evening'), query)
     t.same(await found('tea'), [])
     t.match((await b.admin('GET', '/admin/rooms?query=caf%C3%A9')).body?.rooms, [{ id: 'evening', title: 'Café am Abend' }])
@@ -173,7 +196,7 @@ onBothStores(t, 'hosts moderate a room', async (t, env, kind) => {
     t.match(await found('tea'), [{ roomId: 'evening', hostName: 'User 1' }])
     t.match((await b.admin('PATCH', '/admin/rooms/evening', { topic: null, locked: true })).body, { title: 'Tea', topic: null, locked: true })
     await until(async () => (await found('tea')).length === 1 && (await found('user 1')).every(({ roomId }) => roomId !== 'evening'))
-    t.match(await found('tea'), [{ isLocked: true, hostName: null, people: [] }], 'a locked room does not show its members')
+    t.match(await found('tea'), [{ isLocked: true, hostName: null, people: emptyArray }], 'a locked room does not show its members')
   })
 
   await t.test('a join returns the gift totals of the room', async (t) => {
@@ -219,6 +242,17 @@ onBothStores(t, 'limits messages in slow mode, and deletes messages', async (t, 
   const joined = await (await b.connect(9)).ok('room:join', { roomId: 'r1' })
   t.notMatch(JSON.stringify([joined.chatHistory, (await other.ok('chat:history')).messages]), 'rude')
   await owner.ok('chat:delete', { id: hosts })
+})
+
+onBothStores(t, 'a kick beyond the limit of bans does not prevent the user from returning to a locked room', async (t, env) => {
+  const server = await build(t, { env: { ...features, ...env, MODERATION_MAX_BANS: '1' } })
+  const { owner, member } = await openRoom([server], 'r1')
+  await owner.ok('room:kick', { userId: 50, banSeconds: 60 })
+  await owner.ok('room:lock')
+  member.ws.terminate()
+  await owner.event('room:userLeft', ({ userId }) => userId === 3)
+  t.equal(await owner.fails('room:kick', { userId: 3, banSeconds: 60 }), 'BAN_LIMIT')
+  await (await server.connect(3)).ok('room:join', { roomId: 'r1' })
 })
 
 t.test('limits the bans of a room and the commands of a user', async (t) => {
@@ -277,4 +311,44 @@ onBothStores(t, 'lists the bans of users with the longest ids', async (t, env) =
   const { bans, nextCursor } = await owner.ok('room:bans', { limit: 1 })
   t.match(bans, [{ userId: ids[0] }])
   t.match(await owner.ok('room:bans', { limit: 1, cursor: nextCursor }), { bans: [{ userId: ids[1] }], nextCursor: null })
+})
+
+t.test('writes one audit line per command, and counts the commands', async (t) => {
+  const lines: Record<string, unknown>[] = []
+  const server = await build(t, { env: { ...features, FEATURES: 'auth,seats,chat,moderation' }, log: (line) => { if (line.audit === true) lines.push(line) } })
+  const { owner, admin, member } = await openRoom([server], 'r1')
+  await member.ok('seat:take', { seatIndex: 0 })
+  const { id } = await member.ok('chat:message', { content: 'rude' })
+  await admin.ok('room:muteAll')
+  await admin.ok('room:lock', { pin: '4711' })
+  await admin.ok('room:unlock')
+  await admin.ok('chat:slowMode', { seconds: 10 })
+  await admin.ok('chat:delete', { id })
+  await admin.ok('room:kick', { userId: 4, banSeconds: 0.5 })
+  await admin.ok('room:kick', { userId: 9, banSeconds: 60 })
+  await admin.ok('room:bans')
+  await admin.ok('room:unban', { userId: 9 })
+  t.equal(await admin.fails('room:transfer', { userId: 3 }), 'FORBIDDEN', 'a rejected command writes no line')
+  await owner.ok('room:transfer', { userId: 3 })
+  await member.ok('room:end')
+  const expected = [
+    { action: 'room.setRole', by: 1, userId: 2, before: { role: 'member' }, after: { role: 'admin' } },
+    { action: 'room.muteAll', by: 2, after: { muted: [3] } },
+    { action: 'room.lock', by: 2, before: { isLocked: false }, after: { isLocked: true, admits: 'users with the PIN' } },
+    { action: 'room.unlock', by: 2, before: { isLocked: true }, after: { isLocked: false } },
+    { action: 'chat.slowMode', by: 2, before: { seconds: 0 }, after: { seconds: 10 } },
+    { action: 'chat.delete', by: 2, messageId: id, userId: 3, after: { deleted: true } },
+    { action: 'room.kick', by: 2, userId: 4, after: { inRoom: false, bannedUntil: Number } },
+    { action: 'room.kick', by: 2, userId: 9, before: { inRoom: false }, after: { bannedUntil: Number } },
+    { action: 'room.unban', by: 2, userId: 9, before: { banned: true }, after: { banned: false } },
+    { action: 'room.transfer', by: 1, before: { ownerId: 1 }, after: { ownerId: 3 } },
+    { action: 'room.end', by: 3, after: null }
+  ]
+  t.match(lines, expected.map((line) => ({ roomId: 'r1', ...line })))
+  t.equal(lines.length, expected.length)
+  t.notMatch(JSON.stringify(lines), /4711/)
+  const { values = [] } = await server.app.metrics.registry.getSingleMetric('flylive_moderation_commands_total')?.get() ?? {}
+  t.same(Object.fromEntries(values.map(({ labels, value }) => [labels.command, value])), {
+    'room.setRole': 1, 'room.muteAll': 1, 'room.lock': 1, 'room.unlock': 1, 'chat.slowMode': 1, 'chat.delete': 1, 'room.kick': 2, 'room.unban': 1, 'room.transfer': 1, 'room.end': 1
+  })
 })

@@ -37,6 +37,15 @@ t.test('at most one user has the floor, and nobody keeps it for more than 95 s i
   t.pass()
 })
 
+t.test('a user who sends audio without a pause keeps the floor for 95 s', (t) => {
+  const talkOf = (user: number) => ({ talkId: `${user}-1`, userId: user, userKey: String(user) })
+  const { state } = take(undefined, talkOf(1), 0, () => 0)
+  const takeAt = (now: number) => take(state, talkOf(2), now, () => now).result
+  t.same([takeAt(1), takeAt(hardReleaseMs - 1), takeAt(hardReleaseMs)], [false, false, true])
+  t.equal(take(state, talkOf(2), busyMs, () => 0).result, true, 'without audio, the floor is free after 3 s')
+  t.end()
+})
+
 t.test('radios on two servers never talk at the same time', async (t) => {
   const env = { FEATURES: 'auth,push-to-talk', REDIS_URL: await redisDatabase() }
   const servers = [await build(t, { env: { ...env, NODE_ID: 'a' } }), await build(t, { env: { ...env, NODE_ID: 'b' } })]

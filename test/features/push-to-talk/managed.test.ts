@@ -1,6 +1,7 @@
 import t from 'tap'
 import { build, onBothStores, tokenFor } from '../../support/build.ts'
 import { enter } from '../socket-io/support.ts'
+import { emptyArray } from '../../support/empty-array.ts'
 
 // Tests moderation, room lists and Socket.IO clients in rooms that have no owner.
 
@@ -15,7 +16,7 @@ onBothStores(t, 'a room without an owner never gets one', async (t, env) => {
   const member = await enter(t, server.url, 3, { token: tokenFor(3, inFive) })
 
   await t.test('members see no owner', async (t) => {
-    t.match(await first.ok('room:join', { roomId, title: 'Mine', pin: '1234' }), { ownerId: null, title: null, topic: null, isLocked: false, admins: [], self: { role: 'member' }, mix: { recommended: false } })
+    t.match(await first.ok('room:join', { roomId, title: 'Mine', pin: '1234' }), { ownerId: null, title: null, topic: null, isLocked: false, admins: emptyArray, self: { role: 'member' }, mix: { recommended: false } })
     t.match(await admin.ok('room:join', { roomId }), { ownerId: null, self: { role: 'admin' } })
     t.match(await member.ask('room:join', { roomId }), { success: true, ownerId: null, self: { role: 'member' } })
     t.match(await (await enter(t, server.url, 4)).ask('room:join', { roomId }), { success: false, code: 'FORBIDDEN' }, 'a Socket.IO client that is not a member')
@@ -44,8 +45,8 @@ onBothStores(t, 'a room without an owner never gets one', async (t, env) => {
     for (const role of ['owner', 'admin']) t.match(await server.admin('PUT', `${room}/roles/1`, { role }), { status: 403, body: { error: { code: 'FORBIDDEN' } } })
     t.match(await server.admin('PATCH', room, { locked: true, title: 'Other' }), { status: 403, body: { error: { code: 'FORBIDDEN' } } })
     t.match(await server.admin('PATCH', room, { topic: 'Talk', locked: false }), { status: 200, body: { title: 'Channel 5', topic: 'Talk', locked: false } })
-    t.match((await server.admin('GET', room)).body, { id: roomId, ownerId: null, hostName: null, title: 'Channel 5', topic: 'Talk', locked: false, roles: [] })
-    for (const query of [undefined, 'channel']) t.match(await first.ok('lobby:list', { query }), { rooms: [] }, 'the lobby does not list it')
+    t.match((await server.admin('GET', room)).body, { id: roomId, ownerId: null, hostName: null, title: 'Channel 5', topic: 'Talk', locked: false, roles: emptyArray })
+    for (const query of [undefined, 'channel']) t.match(await first.ok('lobby:list', { query }), { rooms: emptyArray }, 'the lobby does not list it')
   })
 
   await t.test('no member becomes the owner when others leave, and bans stay in effect', async (t) => {

@@ -2,6 +2,8 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { adminKey, build } from '../../support/build.ts'
+import { emptyArray } from '../../support/empty-array.ts'
+import { metricOf } from '../../support/metrics.ts'
 import { speak } from '../../support/mix.ts'
 import { decodeFile, toneOf } from '../../support/recordings.ts'
 import { until } from '../../support/retry.ts'
@@ -34,7 +36,7 @@ t.test('only the owner and admins can start and stop recordings, and all members
   t.equal(await owner.fails('recording:stop'), 'NOT_RECORDING')
   t.equal(await owner.fails('recording:start', { tracks: 'yes' }), 'VALIDATION_FAILED')
   t.equal((await get('')).status, 200)
-  t.match(JSON.parse(String((await get('')).body)), { recordings: [], nextCursor: null }, 'the rejected commands have no effect')
+  t.match(JSON.parse(String((await get('')).body)), { recordings: emptyArray, nextCursor: null }, 'the rejected commands have no effect')
   const reply = await owner.ok('recording:start', { tracks: true })
   t.strictSame(Object.keys(reply), ['recordingId'])
   recordingId = String(reply['recordingId'])
@@ -42,6 +44,7 @@ t.test('only the owner and admins can start and stop recordings, and all members
   t.strictSame(await owner.ok('recording:start'), reply, 'starting again has no effect')
   const third = await server.connect(3)
   t.match(await third.ok('room:join', { roomId: 'r1' }), { recording: { recordingId } })
+  t.equal(await metricOf(server, 'flylive_recordings_active'), 1)
 })
 
 t.test('the files contain every sample, even across a reload', async (t) => {
@@ -65,7 +68,11 @@ t.test('the files contain every sample, even across a reload', async (t) => {
   await until(async () => (await detail(recordingId)).endedAt !== null)
 
   const { files, startedAt, endedAt, timeline } = await detail(recordingId)
-  t.match(files.map(({ kind }) => kind), ['mix', 'voice', 'voice'])
+  t.same(files.map(({ kind }) => kind), ['mix', 'voice', 'voice'])
+  await until(async () => await metricOf(server, 'flylive_recordings_total', { reason: 'stopped' }) === 1)
+  t.equal(await metricOf(server, 'flylive_recordings_total'), 1)
+  t.equal(await metricOf(server, 'flylive_recording_bytes_total'), files.reduce((sum, { bytes }) => sum + bytes, 0))
+  t.equal(await metricOf(server, 'flylive_recordings_active'), 0)
   const decoded = await Promise.all(files.map(async ({ name, bytes, seconds }) => {
     const { body, headers } = await get(`/${recordingId}/${name}`)
     t.equal(headers.get('content-type'), 'audio/mp4')

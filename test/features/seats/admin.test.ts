@@ -1,6 +1,7 @@
 import t from 'tap'
 import { adminKey, build, onEveryStore, tokenFor } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
+import { emptyArray } from '../../support/empty-array.ts'
 import { redisDatabase } from '../../support/redis.ts'
 import { produce, scene, seatsOf, seatEvents } from './scene.ts'
 import { follow } from './view.ts'
@@ -117,7 +118,7 @@ onEveryStore(t, 'reducing the seats removes their occupants and notifies everyon
   t.equal(await member.fails('seat:take', { seatIndex: 1 }), 'SEAT_INVALID')
   t.equal(await owner.fails('seat:lock', { seatIndex: 3 }), 'SEAT_INVALID')
   t.match((await server.admin('GET', '/admin/rooms/r1')).body, { seatCount: 1, seats: [{ seatIndex: 0 }] })
-  t.match(await (await server.connect(5)).ok('room:join', { roomId: 'r1' }), { seatCount: 1, seats: [{ seatIndex: 0, userId: 2 }], lockedSeats: [], pendingInvites: [] })
+  t.match(await (await server.connect(5)).ok('room:join', { roomId: 'r1' }), { seatCount: 1, seats: [{ seatIndex: 0, userId: 2 }], lockedSeats: emptyArray, pendingInvites: emptyArray })
 
   await resize(server, 4)
   t.same((await seatsOf(server)).lockedSeats, [], 'a lock is removed with its seat')
@@ -126,7 +127,7 @@ onEveryStore(t, 'reducing the seats removes their occupants and notifies everyon
 onEveryStore(t, 'added seats can be taken immediately', async (t, env) => {
   const { server, owner, admin, member, other, all } = await scene(t, env)
   t.equal(await member.fails('seat:take', { seatIndex: 14 }), 'SEAT_INVALID')
-  t.match(await resize(server, 15), { status: 200, body: { seatCount: 15, seats: [] } })
+  t.match(await resize(server, 15), { status: 200, body: { seatCount: 15, seats: emptyArray } })
   for (const client of all) t.same(await client.event('seat:count'), { roomId: 'r1', seatCount: 15 })
   await member.ok('seat:take', { seatIndex: 14 })
   await owner.ok('seat:lock', { seatIndex: 4 })
@@ -135,8 +136,8 @@ onEveryStore(t, 'added seats can be taken immediately', async (t, env) => {
   t.same(seatEvents(other), ['count 15', 'updated 14 3 false', 'locked 4 true'], 'no event is sent')
 
   for (const client of [admin, member, other, owner]) await client.ok('room:leave')
-  t.match(await resize(server, 6), { status: 200, body: { seatCount: 6, seats: [], lockedSeats: [4] } })
-  t.match(await owner.ok('room:join', { roomId: 'r1' }), { seatCount: 6, seats: [], lockedSeats: [4] })
+  t.match(await resize(server, 6), { status: 200, body: { seatCount: 6, seats: emptyArray, lockedSeats: [4] } })
+  t.match(await owner.ok('room:join', { roomId: 'r1' }), { seatCount: 6, seats: emptyArray, lockedSeats: [4] })
 })
 
 onEveryStore(t, 'a seat that is taken during its removal is released', async (t, env) => {
@@ -163,9 +164,9 @@ t.test('reads and changes seats on a server without members of the room', async 
   const { view } = await follow(client, 'r1', { seatCount: 4 })
   await client.ok('seat:take', { seatIndex: 2 })
   t.match(await b.admin('GET', path()), { status: 200, body: { seatCount: 4, seats: [{ seatIndex: 2, userId: 1 }] } })
-  t.match(await resize(b, 2), { status: 200, body: { seatCount: 2, seats: [] } })
+  t.match(await resize(b, 2), { status: 200, body: { seatCount: 2, seats: emptyArray } })
   t.same(await client.event('seat:count'), { roomId: 'r1', seatCount: 2 })
-  t.match(view(), { seatCount: 2, seats: [] })
+  t.match(view(), { seatCount: 2, seats: emptyArray })
   t.equal(await client.fails('seat:take', { seatIndex: 2 }), 'SEAT_INVALID')
   t.same(await seatsOf(a), await seatsOf(b))
 })

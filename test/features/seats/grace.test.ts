@@ -2,6 +2,7 @@ import t from 'tap'
 import { unavailable } from '../../../plugins/errors/codes.ts'
 import { onBothStores, onEveryStore } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
+import { emptyArray } from '../../support/empty-array.ts'
 import { clocksDifferMs, isSince } from '../../support/pace.ts'
 import { until } from '../../support/retry.ts'
 import { produce, scene, seatsOf, seatEvents } from './scene.ts'
@@ -79,6 +80,28 @@ onEveryStore(t, 'each broken connection restarts the grace period', async (t, en
   t.same(seatEvents(owner), ['updated 0 3 false'])
 })
 
+onEveryStore(t, 'a user who returns before the grace period is stored keeps the seat', async (t, env) => {
+  const { server, member } = await scene(t, { ...anHour, ...env })
+  await member.ok('seat:take', { seatIndex: 0 })
+  const { store } = server.app
+  const [held, returned, stored] = [Promise.withResolvers<void>(), Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+  const swap = store.swapDocument.bind(store)
+  store.swapDocument = async (request) => {
+    if (request.name !== 'seats') return await swap(request)
+    store.swapDocument = swap
+    held.resolve()
+    await returned.promise
+    return await swap(request).finally(stored.resolve)
+  }
+  member.ws.terminate()
+  await held.promise
+  await (await server.connect(3)).ok('room:join', { roomId: 'r1' })
+  returned.resolve()
+  await stored.promise
+  await until(async () => (await seatsOf(server)).seats[0]?.awayUntil === null)
+  t.match((await seatsOf(server)).seats, [{ seatIndex: 0, userId: 3 }])
+})
+
 onEveryStore(t, 'leaving releases the seat immediately', async (t, env) => {
   const { server, owner, member, other } = await scene(t, { ...anHour, ...env })
   await member.ok('seat:take', { seatIndex: 0 })
@@ -147,7 +170,7 @@ onEveryStore(t, 'seats end with their room', async (t, env) => {
   for (const client of [owner, admin, other]) await client.event('room:closed')
 
   const again = await server.connect(3)
-  for (const client of [owner, again]) t.match(await client.ok('room:join', { roomId: 'r1', seatCount: 4 }), { seatCount: 4, seats: [], lockedSeats: [] })
+  for (const client of [owner, again]) t.match(await client.ok('room:join', { roomId: 'r1', seatCount: 4 }), { seatCount: 4, seats: emptyArray, lockedSeats: emptyArray })
   t.equal(await other.fails('seat:leave'), 'NOT_IN_ROOM')
   t.equal(await again.fails('seat:leave'), 'NOT_SEATED')
   await again.ok('seat:take', { seatIndex: 0 })

@@ -4,6 +4,7 @@ import { maxListedParticipants } from '../../../plugins/store/types.ts'
 import { build, onBothStores, onEveryStore } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
+import { emptyArray } from '../../support/empty-array.ts'
 import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { produce, scene, seatsOf, seatEvents } from './scene.ts'
@@ -62,7 +63,7 @@ onEveryStore(t, 'the seat state survives when everyone leaves and rejoins', asyn
   await owner.ok('seat:mute', { userId: 3 })
   await owner.ok('seat:lock', { seatIndex: 1 })
   for (const client of all) await client.ok('room:leave')
-  t.match(await member.ok('room:join', { roomId: 'r1', seatCount: 9 }), { seatCount: 4, seats: [], lockedSeats: [1], ownerId: 1 })
+  t.match(await member.ok('room:join', { roomId: 'r1', seatCount: 9 }), { seatCount: 4, seats: emptyArray, lockedSeats: [1], ownerId: 1 })
   await member.ok('seat:take', { seatIndex: 0 })
   t.match(await owner.ok('room:join', { roomId: 'r1' }), { seats: [{ seatIndex: 0, userId: 3, isMuted: true }] }, 'the user is still muted')
 })

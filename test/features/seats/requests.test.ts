@@ -8,6 +8,7 @@ import { build, onBothStores, onEveryStore } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import type { TestClient } from '../../support/client.ts'
 import { deafen } from '../../support/deaf.ts'
+import { emptyArray } from '../../support/empty-array.ts'
 import { redisDatabase, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { connectAdmin, hurry, scene, seatsOf } from './scene.ts'
@@ -103,7 +104,7 @@ onEveryStore(t, 'a join returns the visible requests', async (t, env) => {
   t.same((seatRequests as object[]).map((request) => Object.keys(request).sort()), [['position', 'requestedAt', 'userId'], ['position', 'requestedAt', 'userId']])
 
   const visitor = await server.connect(9)
-  t.match(await join(visitor, 'own'), { self: { role: 'owner' }, seatRequests: [] })
+  t.match(await join(visitor, 'own'), { self: { role: 'owner' }, seatRequests: emptyArray })
   t.equal(await askers(visitor), '')
   await join(owner, 'own')
   await owner.ok('seat:request')
@@ -203,8 +204,8 @@ onEveryStore(t, 'requests end with their room', async (t, env) => {
   await expectRequests(t, [owner, admin], '3')
   t.equal((await server.admin('POST', '/admin/rooms/r1/close')).status, 204)
   for (const client of [owner, admin, member]) await client.event('room:closed')
-  t.match(await join(member), { self: { role: 'owner' }, seatRequests: [] })
-  t.match(await join(owner), { self: { role: 'member' }, seatRequests: [] })
+  t.match(await join(member), { self: { role: 'owner' }, seatRequests: emptyArray })
+  t.match(await join(owner), { self: { role: 'member' }, seatRequests: emptyArray })
   await join(admin)
   await admin.ok('seat:request')
   await expectRequests(t, [member, admin], '2')
@@ -227,6 +228,19 @@ onEveryStore(t, 'limits the number of requests', async (t, env) => {
   await until(() => requestsSeenBy(owner).at(-1)?.split(' ').length === maxRequests)
 })
 
+onEveryStore(t, 'if the requests do not fit into the reply to a join, an event with all requests follows', async (t, env) => {
+  const { server, owner } = await scene(t, env)
+  const ids = Array.from({ length: maxRequests }, (_, i) => `${i}`.padEnd(100, 'x'))
+  await server.app.rooms.roomState.define('seats', seatState).change('r1', (state = noSeats(4)) => ({ state: { ...state, requests: ids.map((userId) => ({ userId, requestedAt: 1 })) }, result: undefined }))
+  await expectRequests(t, [owner], ids.join(' '))
+  await owner.ok('room:leave')
+  const before = requestsSeenBy(owner).length
+  const { seatRequests } = await join(owner)
+  t.ok((seatRequests as Requests).length < maxRequests)
+  await until(() => requestsSeenBy(owner).length > before)
+  t.equal(requestsSeenBy(owner).at(-1), ids.join(' '))
+})
+
 onEveryStore(t, 'reads seats that were stored before seat requests existed', async (t, env) => {
   const { server, owner, admin, member, other } = await scene(t, env)
   await server.app.rooms.roomState.define('seats', z.unknown()).change('r1', () => {
@@ -234,7 +248,7 @@ onEveryStore(t, 'reads seats that were stored before seat requests existed', asy
     return { state: { ...state, seats: [{ seatIndex: 1, userId: '4', sitting: 1, selfMuted: false }], sittings: 1 }, result: undefined }
   })
   t.same((await seatsOf(server)).requests, [])
-  t.match(await join(owner), { seats: [{ seatIndex: 1 }], seatRequests: [] })
+  t.match(await join(owner), { seats: [{ seatIndex: 1 }], seatRequests: emptyArray })
   t.equal(await member.fails('seat:request:cancel'), 'SEAT_REQUEST_NOT_FOUND')
   await other.ok('seat:leave')
   await member.ok('seat:request')
@@ -414,7 +428,7 @@ t.test('a slow backend does not delay joins', async (t) => {
   const mend = backend.fault({ call: 'role', path: '/8/', kind: 'slow', ms: 1500 })
   const late = await server.connect(8)
   const joined = await join(late, '7')
-  t.match(joined, { self: { role: 'admin' }, seatRequests: [] }, 'the reply contains the confirmed state')
+  t.match(joined, { self: { role: 'admin' }, seatRequests: emptyArray }, 'the reply contains the confirmed state')
   await expectRequests(t, [late], '3')
   mend()
 
@@ -444,4 +458,15 @@ onEveryStore(t, 'hands that are raised at the same time are sent together', asyn
   await expectRequests(t, [owner], all.slice(2))
   const positionOf = ({ events }: TestClient) => (events.findLast(({ type }) => type === 'seat:requests')?.data.requests as Requests)[0]?.position
   for (const [i, member] of members.entries()) await until(() => positionOf(member) === (i === 0 ? undefined : i))
+})
+
+onEveryStore(t, 'after a reload, members receive the changes that the previous generation had not sent yet', async (t, env) => {
+  const server = await build(t, { env: { FEATURES: 'auth,seats', ...env } })
+  const owner = await server.connect('owner')
+  await join(owner)
+  const members = await Promise.all(Array.from({ length: 20 }, (_, i) => server.connect(i)))
+  for (const member of members) await join(member)
+  for (const member of members) await member.ok('seat:request')
+  t.equal((await server.admin('POST', '/admin/features/seats/reload')).status, 200)
+  await expectRequests(t, [owner], members.map((_, i) => String(i)).join(' '))
 })

@@ -2,6 +2,7 @@ import t from 'tap'
 import { onBothStores, onEveryStore } from '../../support/build.ts'
 import { scene, seatsOf, seatEvents } from './scene.ts'
 import { follow } from './view.ts'
+import { emptyArray } from '../../support/empty-array.ts'
 
 onBothStores(t, 'takes and leaves a seat and notifies everyone', async (t, env) => {
   const { server, member, other, all } = await scene(t, env)
@@ -47,7 +48,7 @@ onEveryStore(t, 'a join returns the occupants', async (t, env) => {
     lockedSeats: [0],
     pendingInvites: [{ seatIndex: 2, invitedUserId: '4' }]
   })
-  t.match(await eve.ok('room:join', { roomId: 'r2' }), { seatCount: 15, seats: [], lockedSeats: [], pendingInvites: [] })
+  t.match(await eve.ok('room:join', { roomId: 'r2' }), { seatCount: 15, seats: emptyArray, lockedSeats: emptyArray, pendingInvites: emptyArray })
 })
 
 onEveryStore(t, 'leaving the room releases the seat', async (t, env) => {
@@ -58,7 +59,7 @@ onEveryStore(t, 'leaving the room releases the seat', async (t, env) => {
   t.same(await owner.event('seat:cleared'), { roomId: 'r1', seatIndex: 0, userId: 3, reason: 'left' })
   await other.ok('room:join', { roomId: 'r2' })
   t.same(await owner.event('seat:cleared'), { roomId: 'r1', seatIndex: 1, userId: '4', reason: 'left' })
-  t.match(await member.ok('room:join', { roomId: 'r1' }), { seats: [] })
+  t.match(await member.ok('room:join', { roomId: 'r1' }), { seats: emptyArray })
 })
 
 onBothStores(t, 'a user who disconnects while taking a seat does not keep the seat', async (t, env) => {

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { build, tokenFor } from '../../support/build.ts'
+import { emptyArray } from '../../support/empty-array.ts'
 import { until } from '../../support/retry.ts'
 import { dtlsParameters } from '../../support/rtp.ts'
 import { createFaceEvents, enter } from './support.ts'
@@ -14,7 +15,7 @@ t.test('acks have the format of the earlier server, including its flat ack of ro
   const roomId = randomUUID()
   const { ask } = await enter(t, url, 1)
   const joined = await ask('room:join', { roomId })
-  t.match(joined, { success: true, rtpCapabilities: { codecs: Array }, participants: [{ userId: 1 }], seats: [], lockedSeats: [], existingProducers: [], roomId, self: { role: 'owner' } })
+  t.match(joined, { success: true, rtpCapabilities: { codecs: Array }, participants: [{ userId: 1 }], seats: emptyArray, lockedSeats: emptyArray, existingProducers: emptyArray, roomId, self: { role: 'owner' } })
   t.notOk('data' in joined)
   t.same(await ask('seat:take', { roomId, seatIndex: 3 }), { success: true, data: { seatIndex: 3 } })
   const transport = await ask('transport:create', { roomId, type: 'producer' })

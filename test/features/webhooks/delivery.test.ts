@@ -1,5 +1,6 @@
 import t from 'tap'
 import { build, onBothStores, onEveryStore } from '../../support/build.ts'
+import { metricOf } from '../../support/metrics.ts'
 import { clocksDifferMs } from '../../support/pace.ts'
 import { until } from '../../support/retry.ts'
 import { startReceiver, webhookEnv } from '../../support/webhook-receiver.ts'
@@ -31,6 +32,9 @@ onEveryStore(t, 'a URL that hangs or fails does not delay other URLs or other ro
   t.match(queues.find(({ url }) => bad.url.startsWith(url)), { isConfigured: true, pending: 4, oldestAgeSeconds: Number, lastError: { at: Number, reason: 'HTTP 500' } })
   t.match(queues.find(({ url }) => good.url.startsWith(url)), { pending: 0, oldestAgeSeconds: null, lastError: null })
 
+  await until(async () => await metricOf(server, 'flylive_webhook_pending') === 4)
+  t.ok(await metricOf(server, 'flylive_webhook_oldest_age_seconds') > 0)
+
   bad.answer = () => 200
   await bad.next('participant_joined', ({ roomId }) => roomId === 'fails')
   t.strictSame(bad.names('fails'), ['room_started', 'participant_joined'], 'the webhooks are in order')
@@ -47,6 +51,19 @@ onEveryStore(t, 'honours Retry-After, retries rejections, and does not follow re
   t.equal(requests.length, 5)
   t.ok((requests[1]?.at ?? 0) - (requests[0]?.at ?? 0) >= 1000 - clocksDifferMs, 'waits for the time in Retry-After')
   t.equal(new Set(requests.slice(0, 4).map(({ webhook }) => webhook.id)).size, 1, 'retries have the same id')
+})
+
+onEveryStore(t, 'Retry-After also delays the webhooks of other rooms', async (t, store) => {
+  const receiver = await startReceiver(t)
+  const server = await build(t, { env: { ...store, ...webhookEnv(receiver), ...features } })
+  receiver.answer = () => receiver.requests.length === 1 ? { status: 429, headers: { 'retry-after': '1' } } : 200
+  await (await server.connect(1)).ok('room:join', { roomId: 'r1' })
+  const isLimited = async () => ((await server.admin('GET', '/admin/webhooks')).body?.queues as { lastError: object | null }[])[0]?.lastError !== null
+  await until(isLimited)
+  await (await server.connect(2)).ok('room:join', { roomId: 'r2' })
+  await receiver.next('participant_joined', ({ roomId }) => roomId === 'r2')
+  const [first, second] = receiver.requests
+  t.ok((second?.at ?? 0) - (first?.at ?? 0) >= 1000 - clocksDifferMs)
 })
 
 onEveryStore(t, 'retries a webhook until the receiver accepts it, however often and however the receiver rejects it', async (t, store) => {
@@ -75,6 +92,10 @@ onBothStores(t, 'webhooks that cannot be delivered become dead letters, which ad
     { tries: 1, reason: 'HTTP 422', webhook: { event: 'participant_joined' } },
     { tries: 1, reason: 'HTTP 500', webhook: { event: 'seat_changed' }, deadAt: Number }
   ])
+  t.equal(await metricOf(server, 'flylive_webhook_dead_total', { reason: 'expired' }), 3)
+  t.equal(await metricOf(server, 'flylive_webhook_duration_seconds', { le: '+Inf' }), 3)
+  await until(async () => await metricOf(server, 'flylive_webhook_dead_letters') === 3)
+  t.equal(await metricOf(server, 'flylive_webhook_pending'), 0)
   const page = await list('?limit=2')
   t.match(await list(`?limit=2&cursor=${String(page.nextCursor)}`), { deadLetters: [{ id: deadLetters[2]?.id }], nextCursor: null })
 

@@ -3,12 +3,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { createRedisLeases } from '../../../plugins/cluster/leases.redis.ts'
+import { unavailable } from '../../../plugins/errors/codes.ts'
 import { createRedisStore } from '../../../plugins/store/redis/index.ts'
 import { startBackend } from '../../support/backend.ts'
 import { build, onBothStores, shortTimings, tokenFor } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { connect } from '../../support/client.ts'
 import type { TestClient } from '../../support/client.ts'
+import { emptyArray } from '../../support/empty-array.ts'
 import { startServer } from '../../support/process.ts'
 import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
@@ -124,6 +126,45 @@ onBothStores(t, 'without seats, the member who has been present longest becomes 
   for (const client of [first, second]) t.same(await client.event('room:owner'), { roomId: 'r1', ownerId: 2, previousOwnerId: 1 })
 })
 
+onBothStores(t, 'an owner who leaves while becoming the owner is succeeded', async (t, env) => {
+  const server = await build(t, { env: { ...env, ...grace, FEATURES: 'auth,moderation' }, timings: shortTimings })
+  const { store } = server.app
+  const swap = store.swapDocument.bind(store)
+  for (const how of ['transfer', 'succession'] as const) {
+    await t.test(how, async (t) => {
+      const [owner, next, last] = await enter(server, how, 1, 2, 3) as [TestClient, TestClient, TestClient]
+      const [held, left] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()]
+      store.swapDocument = async (request) => {
+        if (request.state?.includes('"ownerId":2') === true) {
+          store.swapDocument = swap
+          held.resolve()
+          await left.promise
+        }
+        return await swap(request)
+      }
+      const changed = how === 'transfer' ? owner.ok('room:transfer', { userId: 2 }) : owner.ok('room:leave')
+      await held.promise
+      await next.ok('room:leave')
+      left.resolve()
+      await changed
+      t.match(await last.event('room:owner', ({ previousOwnerId }) => previousOwnerId === 2), { ownerId: how === 'transfer' ? 1 : 3 })
+    })
+  }
+})
+
+onBothStores(t, 'an absent owner is succeeded even if the start of the grace period could not be stored', async (t, env) => {
+  const server = await build(t, { env: { ...env, ...grace, FEATURES: 'auth' }, timings: shortTimings })
+  const [owner, member] = await enter(server, 'r1', 1, 2) as [TestClient, TestClient]
+  const { store } = server.app
+  const swap = store.swapDocument
+  store.swapDocument = async () => {
+    store.swapDocument = swap
+    throw unavailable('The connection broke')
+  }
+  await owner.ok('room:leave')
+  t.same(await member.event('room:owner'), { roomId: 'r1', ownerId: 2, previousOwnerId: 1 })
+})
+
 t.test('turning seats off ends the wait for a successor', async (t) => {
   const server = await build(t, { env: { ...grace, FEATURES: 'auth,seats' }, timings: shortTimings })
   const [owner, member] = await enter(server, 'r1', 1, 2) as [TestClient, TestClient]
@@ -171,7 +212,7 @@ t.test('a restart without Redis keeps owner, PIN, locked seats and mutes', async
   const second = await build(t, { env, timings: shortTimings })
   const listener = await second.connect(2)
   t.equal(await listener.fails('room:join', { roomId: 'r1' }), 'PIN_REQUIRED')
-  t.match(await listener.ok('room:join', { roomId: 'r1', pin: '1234' }), { ownerId: 1, self: { role: 'member' }, seatCount: 3, seats: [], lockedSeats: [2] })
+  t.match(await listener.ok('room:join', { roomId: 'r1', pin: '1234' }), { ownerId: 1, self: { role: 'member' }, seatCount: 3, seats: emptyArray, lockedSeats: [2] })
   t.equal(await listener.fails('seat:lock', { seatIndex: 0 }), 'FORBIDDEN')
   const back = await second.connect(1)
   t.match(await back.ok('room:join', { roomId: 'r1', pin: '1234' }), { ownerId: 1, self: { role: 'owner' } })
