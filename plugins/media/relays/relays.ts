@@ -83,6 +83,8 @@ interface RelayedRoom {
   speaking: Map<string, Speaking>
   /** Pending requests for active speakers, by server. */
   asking: Map<string, Promise<void>>
+  /** The servers whose last change of active speakers may have been lost. */
+  outdated: Set<string>
   waiting: Set<() => void>
 }
 
@@ -217,7 +219,7 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
   const ownerOf = ({ node, userId, userKey }: RegisteredVoice): ProducerOwner => ({ userId, userKey, nodeId: node, kind: 'relay' })
 
   function roomOf (roomId: string): RelayedRoom {
-    const room = known.get(roomId) ?? { voices: new Map(), sinks: new Map(), speaking: new Map(), asking: new Map(), waiting: new Set() }
+    const room = known.get(roomId) ?? { voices: new Map(), sinks: new Map(), speaking: new Map(), asking: new Map(), outdated: new Set(), waiting: new Set() }
     known.set(roomId, room)
     return room
   }
@@ -353,14 +355,21 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
    * reach each other. Another server may be reachable again earlier or later than this server. Therefore, this server
    * both sends its own active speakers and requests those of the other servers.
    */
-  async function exchangeSpeakers (roomId: string, { voices }: RelayedRoom): Promise<void> {
+  function exchangeSpeakers (roomId: string, room: RelayedRoom): void {
     const media = rooms.get(roomId)
     if (media) sendSpeakers(roomId, { node: nodeId, ...media.speaking(), isRepeated: true })
-    const nodes = new Set(voices.values().filter(({ paused }) => !paused).map(({ node }) => node))
-    await Promise.all([...nodes].map(async (node) => {
-      const speaking = await app.cluster.ask(node, 'relay:speakers', { roomId }, requestMs).catch(() => { /* The server sends its active speakers as soon as it is reachable. */ })
-      if (speaking) correctSpeakers(roomId, node, speaking)
-    }))
+    for (const { node, paused } of room.voices.values()) if (!paused) room.outdated.add(node)
+    updateSpeakers(roomId, room)
+  }
+
+  /** Requests a room's active speakers from the outdated servers. A failed request is repeated after `checkMs`. */
+  function updateSpeakers (roomId: string, { outdated, voices }: RelayedRoom): void {
+    const audible = new Set(voices.values().filter(({ paused }) => !paused).map(({ node }) => node))
+    for (const node of outdated) {
+      outdated.delete(node)
+      if (!audible.has(node)) continue
+      app.cluster.ask(node, 'relay:speakers', { roomId }, requestMs).then((speaking) => correctSpeakers(roomId, node, speaking), () => { outdated.add(node) })
+    }
   }
 
   /**
@@ -422,8 +431,9 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
     app.cluster.answer('relay:speakers', ({ roomId }) => rooms.get(roomId)?.speaking() ?? { activeSpeakers: [], levels: [] })
   ]
   const timer = setInterval(() => {
-    for (const { sinks } of known.values()) {
-      for (const sink of sinks.values()) sink.check().catch(() => { /* The source is unreachable. If the source is dead, its voices are removed when its lease expires. */ })
+    for (const [roomId, room] of known) {
+      updateSpeakers(roomId, room)
+      for (const sink of room.sinks.values()) sink.check().catch(() => { /* The source is unreachable. If the source is dead, its voices are removed when its lease expires. */ })
     }
     count()
   }, checkMs).unref()

@@ -292,7 +292,8 @@ t.test('pipes continue while Redis is down, and new producers are relayed once R
   await heard(first.producerId)
 })
 
-t.test('a speaker who falls silent while Redis is down is no longer active on other servers once Redis is back', async (t) => {
+/** Starts two servers, with a speaker on the first, and stops Redis. */
+async function speakWhileRedisStops (t: Test) {
   const { redis, servers, clients } = await startCluster(t)
   const [a, b] = servers as [TestServer, TestServer]
   const [session] = a.app.rooms.get(roomId)?.members ?? []
@@ -301,9 +302,33 @@ t.test('a speaker who falls silent while Redis is down is no longer active on ot
   const setAddress = sendSilence(t, own, injection, 100, { id: 1, dBov: -20 })
   await until(() => b.app.sfu.speakersOf(roomId).length === 1)
   await redis.kill()
-  setAddress({ ip: '127.0.0.1', port: 9 })
-  await until(() => a.app.sfu.speakersOf(roomId).length === 0)
+  const fallSilent = async () => {
+    setAddress({ ip: '127.0.0.1', port: 9 })
+    await until(() => a.app.sfu.speakersOf(roomId).length === 0)
+  }
+  return { redis, a, b, listener: clients[1] as TestClient, fallSilent }
+}
+
+t.test('a speaker who falls silent while Redis is down is no longer active on other servers once Redis is back', async (t) => {
+  const { redis, b, listener, fallSilent } = await speakWhileRedisStops(t)
+  await fallSilent()
   await redis.start()
   await until(() => b.app.sfu.speakersOf(roomId).length === 0)
-  await until(() => (clients[1]?.events.findLast(({ type }) => type === 'speaker:active')?.data.activeSpeakers as unknown[]).length === 0)
+  await until(() => (listener.events.findLast(({ type }) => type === 'speaker:active')?.data.activeSpeakers as unknown[]).length === 0)
+})
+
+t.test('servers exchange their active speakers until it succeeds', async (t) => {
+  const { redis, a, b, fallSilent } = await speakWhileRedisStops(t)
+  await fallSilent()
+  const { ask } = b.app.cluster
+  const failed: string[] = []
+  b.app.cluster.ask = async (node, kind, ...rest) => {
+    if (kind !== 'relay:speakers' || failed.length === 2) return await ask(node, kind, ...rest)
+    failed.push(kind)
+    throw new Error('the lease of the server is lost')
+  }
+  a.app.rooms.sendToNodes = () => {}
+  await redis.start()
+  await until(() => b.app.sfu.speakersOf(roomId).length === 0)
+  t.equal(failed.length, 2)
 })
