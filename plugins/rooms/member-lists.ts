@@ -11,9 +11,9 @@ import type { LocalRoom } from './node-rooms.ts'
 import type { Unsynced } from './sync.ts'
 
 /**
- * Remembers which users the members on this server know, and announces joins and leaves that these members have missed.
- * In big rooms, which receive `room:presence`, nothing is remembered. If a smaller room's users are not all known, the
- * list is read from the store before it is needed.
+ * Keeps a list per room of the users whom the members on this server know, and announces joins and leaves that these
+ * members have missed. Keeps no list for big rooms, which receive `room:presence`. If the list of a smaller room is
+ * incomplete, {@link MemberLists.check} completes it from the store.
  */
 export interface MemberLists {
   /** Records users from a reply to a member on this server. */
@@ -59,6 +59,10 @@ export function createMemberLists ({ config, messages, store, timings }: Pick<Fa
   // server to this server can be announced as joined here before the slow server announces that the user left.
   const doubtful = new Map<LocalRoom, Set<string>>()
 
+  // The rooms that were too big when they were last compared. If PRESENCE_COALESCE_OVER is higher than the limit, these
+  // rooms receive room:userJoined events, which would otherwise cause another comparison every few seconds.
+  const big = new WeakSet<LocalRoom>()
+
   const isMember = ({ members }: LocalRoom, userKey: string) => members.values().some((session) => session.userKey === userKey)
 
   function forget (room: LocalRoom): void {
@@ -67,16 +71,21 @@ export function createMemberLists ({ config, messages, store, timings }: Pick<Fa
 
   function add (room: LocalRoom, userId: UserId): void {
     const userKey = userKeyOf(userId)
-    room.known.users.set(userKey, { userId, toAll: true })
+    if (!big.has(room)) room.known.users.set(userKey, { userId, toAll: true })
     if (comparing?.room === room) comparing.changed.add(userKey)
   }
 
-  /** @returns whether the members knew the user */
+  /** @returns false if the members already know that the user has left */
   function remove (room: LocalRoom, userId: UserId): boolean {
     const userKey = userKeyOf(userId)
     if (comparing?.room === room) comparing.changed.add(userKey)
     if (isMember(room, userKey)) doubtful.set(room, (doubtful.get(room) ?? new Set()).add(userKey))
-    return room.known.users.delete(userKey)
+    const { known } = room
+    const isSettled = known.complete && performance.now() >= known.settledAt
+    const isNews = known.users.delete(userKey) || (!isSettled && !known.gone.has(userKey))
+    if (isSettled) known.gone.clear()
+    else if (!big.has(room)) known.gone.add(userKey)
+    return isNews
   }
 
   /**
@@ -110,9 +119,9 @@ export function createMemberLists ({ config, messages, store, timings }: Pick<Fa
     dueAt.set(room, performance.now() + timings.recoveryMs)
   }
 
-  /** Completes the list of known users. Waits first, because the members may not have received the latest events yet. */
+  /** Completes an incomplete list later, because the members may not have received the latest events yet. */
   function completeLater (room: LocalRoom): void {
-    if (!room.known.complete && !dueAt.has(room)) checkLater(room)
+    if (!room.known.complete && !big.has(room) && !dueAt.has(room)) checkLater(room)
   }
 
   async function compare (room: LocalRoom): Promise<void> {
@@ -122,7 +131,11 @@ export function createMemberLists ({ config, messages, store, timings }: Pick<Fa
     const { arrivals, count } = await store.listParticipants(roomId, 0, limit).finally(() => { comparing = undefined })
     // The room may have been closed during the comparison.
     if (room.known !== known) return
-    if (count > limit) return forget(room)
+    if (count > limit) {
+      big.add(room)
+      return forget(room)
+    }
+    big.delete(room)
     const present = new Map(arrivals.map(({ profile }) => [userKeyOf(profile.userId), profile]))
     if (room.members.values().some(({ userKey }) => !present.has(userKey))) {
       // The store has lost the room's members again, so compare the room after the next sync.
@@ -135,6 +148,7 @@ export function createMemberLists ({ config, messages, store, timings }: Pick<Fa
     for (const [userKey, { userId }] of known.users) {
       if (present.has(userKey) || changed.has(userKey)) continue
       known.users.delete(userKey)
+      known.gone.add(userKey)
       send(room, 'room:userLeft', { roomId, userId } satisfies Data<'room:userLeft'>)
     }
     for (const [userKey, user] of present) {
@@ -152,6 +166,7 @@ export function createMemberLists ({ config, messages, store, timings }: Pick<Fa
     listed (room, users, count) {
       const { known } = room
       if (count > limit || known.users.size > 2 * limit) return forget(room)
+      big.delete(room)
       for (const { userId } of users) {
         const userKey = userKeyOf(userId)
         if (!known.users.has(userKey)) known.users.set(userKey, { userId, toAll: !known.complete })
@@ -171,11 +186,13 @@ export function createMemberLists ({ config, messages, store, timings }: Pick<Fa
           break
         case 'userLeft':
           completeLater(room)
-          return remove(room, (event.data as Data<'room:userLeft'>).userId) || !known.complete || performance.now() < known.settledAt
+          return remove(room, (event.data as Data<'room:userLeft'>).userId)
         case 'presence':
           // In a big room, nothing is known, so do not parse the event.
           if (known.complete || known.users.size > 0) addPresence(room, event.data as Data<'room:presence'>)
-          if (countOf(event) <= limit) completeLater(room)
+          if (countOf(event) > limit) break
+          big.delete(room)
+          completeLater(room)
       }
       return true
     },

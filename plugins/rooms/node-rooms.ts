@@ -38,13 +38,15 @@ export interface KnownUsers {
    */
   complete: boolean
   /**
-   * Until when the members may know more users although the list is complete, on the clock of `performance.now()`: a user
-   * may have left just before the list was read from the store, and the event may still be on its way.
+   * Until this time (`performance.now()`), a complete list can lack users whom the members still know: these users left
+   * just before the list was read from the store, and the members have not received the events yet.
    */
   settledAt: number
+  /** User keys of the users whose leaves the members have received while the list was incomplete or before `settledAt`. */
+  readonly gone: Set<string>
 }
 
-export const noKnownUsers = (): KnownUsers => ({ users: new Map(), complete: false, settledAt: 0 })
+export const noKnownUsers = (): KnownUsers => ({ users: new Map(), complete: false, settledAt: 0, gone: new Set() })
 
 /** A room's data on this server, which includes the room's sockets on this server. */
 export interface LocalRoom {
@@ -85,7 +87,7 @@ export function deliverTo ({ joining }: LocalRoom, session: Session, event: Outg
 export interface NodeRooms {
   readonly size: number
   /**
-   * Ids of the rooms for which the store has not replied to a request, even if this server has removed the room since.
+   * Ids of the rooms for which the store has not replied to a request, including rooms that this server has removed.
    * Until the next sync, the store may list sessions of this server that are not in the room.
    */
   readonly uncertain: Set<string>
