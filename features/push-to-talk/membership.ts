@@ -1,4 +1,4 @@
-import { roomId, userId, userKeyOf, z } from 'flylive-audio-server/feature'
+import { roomId, unavailable, userId, userKeyOf, z } from 'flylive-audio-server/feature'
 import type { FeatureInstance, UserId } from 'flylive-audio-server/feature'
 
 /** The prefix of the room ids that belong to push-to-talk channels. */
@@ -98,7 +98,7 @@ export function createMembership ({ clock, kv }: Pick<FeatureInstance, 'clock' |
       const changed = change(parse(text))
       if (!changed || await stored.compareAndSet(key, text, JSON.stringify(changed), { ttlMs: keptMs })) return
     }
-    throw new Error(`The channels of user ${key} could not be changed: too many concurrent changes`)
+    throw unavailable(`The channels of user ${key} could not be changed: too many concurrent changes`)
   }
 
   return {

@@ -7,14 +7,14 @@ import type { Membership } from './membership.ts'
 /** Redis channel where the backend publishes changes to users' channels. */
 const updatesChannel = 'vp:membership_updates'
 
-/** How long to wait before an update that could not be stored is stored again, in milliseconds. */
+/** How long to wait before another attempt to store or apply an update, in milliseconds. */
 export const retryMs = 1000
 
 const update = z.object({ userId, channelIds: z.array(z.unknown()), action: z.literal('set_user_channels') })
 
 /**
  * Applies the updates that the backend publishes when a user's channels change. All servers receive every update. While
- * the store is unavailable, the server keeps the latest update of each user and retries.
+ * the store is unavailable, the server keeps the latest update per user and retries.
  *
  * @param redis if undefined, the server receives no updates
  * @param changed called after an update is stored
@@ -31,8 +31,8 @@ export function subscribeToUpdates ({ clock, log, metrics }: Pick<FeatureInstanc
   })
 
   const closing = new AbortController()
-  /** By user key: the latest update. */
-  const latest = new Map<string, z.output<typeof update>>()
+  /** The latest update that is not stored yet, by user key. */
+  const latest = new Map<string, z.output<typeof update> & { at: number }>()
 
   async function apply (text: string): Promise<void> {
     let parsed
@@ -44,26 +44,30 @@ export function subscribeToUpdates ({ clock, log, metrics }: Pick<FeatureInstanc
       updates.inc({ result: 'invalid' })
       return
     }
-    const { data } = parsed
-    const key = userKeyOf(data.userId)
-    const at = clock.now()
-    latest.set(key, data)
-    for (let isRetry = false; latest.get(key) === data && !closing.signal.aborted; isRetry = true) {
+    const key = userKeyOf(parsed.data.userId)
+    const isStoring = latest.has(key)
+    latest.set(key, { ...parsed.data, at: clock.now() })
+    // Store one update per user at a time, because concurrent writes would conflict.
+    if (!isStoring) await storeLatest(key)
+  }
+
+  async function storeLatest (key: string): Promise<void> {
+    let failed
+    for (let next = latest.get(key); next && !closing.signal.aborted; next = latest.get(key)) {
       try {
-        await membership.set(data.userId, channelsIn(data.channelIds), at, isRetry)
-        if (latest.get(key) === data) latest.delete(key)
+        await membership.set(next.userId, channelsIn(next.channelIds), next.at, failed !== undefined)
+        if (latest.get(key) === next) latest.delete(key)
+        failed = undefined
         changed(key)
         updates.inc({ result: 'applied' })
       } catch (err) {
-        if (!isRetry) {
-          log.error({ err, userId: data.userId }, 'failed to apply a membership update from the backend')
+        if (failed !== next) {
+          log.error({ err, userId: next.userId }, 'failed to apply a membership update from the backend')
           updates.inc({ result: 'failed' })
         }
-        if (!isCoded(err) || err.code !== 'UNAVAILABLE') {
-          latest.delete(key)
-          return
-        }
-        await delay(retryMs, undefined, { ref: false, signal: closing.signal }).catch(() => { /* The feature is closing. */ })
+        failed = next
+        if (isCoded(err) && err.code === 'UNAVAILABLE') await delay(retryMs, undefined, { ref: false, signal: closing.signal }).catch(() => { /* The feature is closing. */ })
+        else if (latest.get(key) === next) latest.delete(key)
       }
     }
   }
