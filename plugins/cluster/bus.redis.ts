@@ -53,7 +53,8 @@ function createInFlight (deliver: (name: string, message: string) => void) {
       return messages.size > maxInFlight
     },
     deliverHere,
-    deliverAllHere: () => { for (const number of [...messages.keys()]) deliverHere(number) },
+    /** @param name the channel's name in Redis; if omitted, all channels */
+    deliverAllHere: (name?: string) => { for (const [number, sent] of [...messages]) if (name === undefined || sent.name === name) deliverHere(number) },
     dropChannel (name: string) {
       for (const [number, sent] of messages) if (sent.name === name) messages.delete(number)
     }
@@ -70,7 +71,7 @@ function createInFlight (deliver: (name: string, message: string) => void) {
  * @param redis a client whose commands fail immediately while the client is disconnected
  * @param db database number; deployments that share one Redis use different numbers
  * @param nodeId unique id of this process
- * @throws {StartError} if Redis does not accept the subscriptions in time, for example because it has too many clients
+ * @throws {StartError} if Redis does not accept the subscriptions in time, for example because it is at `maxclients`
  */
 export async function createRedisBus (redis: Redis, db: number, nodeId: string, log: FastifyBaseLogger, timeoutMs = startTimeoutMs): Promise<Bus> {
   const prefix = channelPrefix(db)
@@ -148,7 +149,7 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
 
   await withTimeout(subscribed.promise, timeoutMs, () => {
     subscriber.disconnect()
-    throw new StartError(`Redis did not accept the server's subscriptions for ${timeoutMs / 1000} s: ${lastError}`)
+    throw new StartError(`Redis did not accept the server's subscriptions within ${timeoutMs / 1000} s: ${lastError}`)
   })
   return {
     track,
@@ -171,10 +172,12 @@ export async function createRedisBus (redis: Redis, db: number, nodeId: string, 
       try {
         await subscriber.subscribe(name)
       } catch (err) {
-        // If the client is disconnected, the `ready` handler subscribes to all channels after it reconnects.
+        // If the client is disconnected, the `ready` handler subscribes to all channels after the client reconnects.
         log.debug({ err, channel }, 'subscription delayed')
         if (subscriber.status as string !== 'ready') return
         isSubscribed = false
+        // Redis will not echo this channel's messages that are in flight.
+        inFlight.deliverAllHere(name)
         renewLater()
       }
     },

@@ -78,7 +78,7 @@ t.test('the start fails if Redis does not accept the subscriptions in time', asy
   const client = new Redis(redis.url)
   t.teardown(() => client.disconnect())
   await client.config('SET', 'maxclients', '1')
-  await t.rejects(createRedisBus(client, 0, 'a', { debug () {}, warn () {} } as unknown as FastifyBaseLogger, 500), { name: 'StartError', message: /^Redis did not accept the server's subscriptions for 0\.5 s: \w/ })
+  await t.rejects(createRedisBus(client, 0, 'a', { debug () {}, warn () {} } as unknown as FastifyBaseLogger, 500), { name: 'StartError', message: /^Redis did not accept the server's subscriptions within 0\.5 s: \w/ })
 })
 
 t.test('retries a single subscription that Redis has rejected', async (t) => {
@@ -97,4 +97,18 @@ t.test('retries a single subscription that Redis has rejected', async (t) => {
   await other.app.bus.publish('c', 'of another server')
   await until(() => heard.length === 2)
   t.same(heard, ['own', 'of another server'])
+})
+
+t.test('delivers a message that was in flight while Redis rejected the subscription of its channel', async (t) => {
+  const redis = await startRedis(t)
+  const env = { REDIS_URL: redis.url, FEATURES: 'auth' }
+  const { app } = await build(t, { env })
+  const other = await build(t, { env })
+  const heard: string[] = []
+  await other.app.bus.subscribe('c', () => {})
+  await app.redis.call('ACL', 'SETUSER', 'default', '-subscribe')
+  const subscribed = app.bus.subscribe('c', (message) => heard.push(message))
+  await app.bus.publish('c', 'own')
+  await subscribed
+  t.same(heard, ['own'])
 })
