@@ -34,8 +34,9 @@ for (const signal of interrupts) process.once(signal, interrupted)
 const backlog = 4096
 
 /**
- * A second signal ends the process immediately, unless it arrives within this time, in milliseconds. A process manager
- * may signal the whole process group, and scripts/run.mjs then forwards the same signal.
+ * A second signal ends the process immediately, unless it arrives within this time after the first, in milliseconds. If
+ * a process manager signals the whole process group, the server receives the signal twice, because scripts/run.mjs
+ * forwards it.
  */
 const sameSignalMs = 1000
 
@@ -45,7 +46,7 @@ process.on('uncaughtException', (error) => { if (!handleFault(error, 'exception'
 process.on('unhandledRejection', (error) => { if (!handleFault(error, 'rejection')) end(error) })
 
 const config = readConfig()
-// With TLS, SIGHUP reloads the certificate (plugins/tls) and must not stop the server, not even while it starts or stops.
+// With TLS, SIGHUP reloads the certificate (plugins/tls) and must not end the server, even while it starts or stops.
 const hangup = config.SSL_CERT_PATH === undefined ? [] : ['SIGHUP' as const]
 for (const signal of hangup) process.on(signal, () => {})
 const app = await start(config)

@@ -2,8 +2,7 @@
 //
 //   npm run bench [-- NAME ...]
 //
-// Most benchmarks print the ratio of two times that they measured in the same run, because absolute times depend on the
-// machine.
+// Most benchmarks print the ratio of two durations from the same run, because absolute durations depend on the machine.
 import { globSync } from 'node:fs'
 import { join } from 'node:path'
 

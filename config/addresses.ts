@@ -51,7 +51,7 @@ export const hostAndPort = (defaultPort: number, example: string) => z.string().
   return z.NEVER
 })
 
-/** The URL of a Redis server. The client would use database 0 if the path were not a number. */
+/** The URL of a Redis server. The path must be a number, because the client would otherwise use database 0. */
 export const redisUrl = z.url({ protocol: /^rediss?$/, error: 'must be like redis://[:password@]host:6379/3' })
   .refine((text) => /^\/?\d*$/.test(URL.parse(text)?.pathname ?? ''), 'must end with the number of a database, like redis://host:6379/3')
   .refine((text) => isEncoded(URL.parse(text)), 'must have a URL-encoded user name and password: write % as %25')

@@ -33,7 +33,7 @@ export function limitLiveConnections (app: FeatureInstance, held: Map<string, Li
 
   async function take (userKey: string, value: string): Promise<boolean> {
     const takeFree = async () => await locks.compareAndSet(userKey, undefined, value, { ttlMs: lockMs })
-    // A lock that this connection has just released may expire between the first two attempts.
+    // A lock that this connection has just released expires after 1 ms, possibly between the first two attempts.
     return await takeFree() || await locks.compareAndSet(userKey, value, value, { ttlMs: lockMs }) || await takeFree()
   }
 

@@ -87,7 +87,7 @@ const secondsOf = (files: readonly RecordedFile[]) => files.reduce((sum, { secon
 export function createFinishing (app: FeatureInstance, { state, index, recorder, storage, steps, failures, continueHere, isUnloading }: FinishingOptions): Finishing {
   const { clock, cluster, drain, hooks, jobs, log, metrics, nodeId } = app
   const ended = metrics.counter('flylive_recordings_total', 'Ended recordings, by reason (stopped: the owner or an admin ended the recording)', ['reason'])
-  // An alert sees only increases from an earlier value.
+  // Start the counter at 0, because an alert does not count the first value of a series as an increase.
   for (const why of ['stopped', ...endReason.options]) ended.inc({ reason: why }, 0)
   const bytes = metrics.counter('flylive_recording_bytes_total', 'Total file size of ended recordings, in bytes')
   const continueElsewhere = createContinuation(app, continueHere)

@@ -100,7 +100,7 @@ const isMissing = (error: unknown) => ['ENOENT', 'ENOTDIR'].includes((error as N
 const prefixOf = (recordingId: string) => `recordings/${recordingId}`
 const offset = (bytes: number) => String(bytes).padStart(15, '0')
 const partsOf = (recordingId: string) => `recordings-parts/${recordingId}`
-/** The end of the name of a folder into which the parts of a recording are downloaded. */
+/** Suffix of the name of the folder to which the server downloads the parts of a recording. */
 const downloadSuffix = '.download'
 
 /** @param bucket if undefined, recordings stay on disk */

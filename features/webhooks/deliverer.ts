@@ -63,7 +63,7 @@ export function createDeliverer (options: DelivererOptions): Deliverer {
   let storageFailed = false
   let dead = { count: 0, loggedAt: -Infinity }
 
-  // An alert sees only increases from an earlier value.
+  // Start the counter at 0, because an alert does not count the first value of a series as an increase.
   metrics.dead.inc({ queue, reason: 'expired' }, 0)
 
   function measure ({ pending, oldestAt, deadLetters }: QueueState): void {

@@ -15,7 +15,7 @@ export function createWebhookMetrics (metrics: Metrics) {
     dead: metrics.counter('flylive_webhook_dead_total', 'Webhooks that became dead letters, by reason: expired (all retries failed) or overflow (the queue was full)', ['queue', 'reason']),
     deleted: metrics.counter('flylive_webhook_dead_deleted_total', 'Dead letters deleted because there were more than WEBHOOK_DEAD_LETTER_LIMIT', [])
   }
-  // An alert sees only increases from an earlier value.
+  // Start the counter at 0, because an alert does not count the first value of a series as an increase.
   created.dead.inc({ queue: 'any', reason: 'overflow' }, 0)
   return created
 }

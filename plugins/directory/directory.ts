@@ -3,7 +3,7 @@ import type { Session, UserId } from '../connections/session.ts'
 /** One of a user's connected sessions. */
 export interface SessionRecord {
   sessionId: string
-  /** The user's id, with the type that it has in the token. Missing in records of servers of an earlier version. */
+  /** The user's id, with the type that it has in the token. Missing if an earlier version wrote the record. */
   userId?: UserId
   nodeId: string
   /** The room that the session is in. */

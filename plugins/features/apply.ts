@@ -264,8 +264,8 @@ export async function buildNext (app: FastifyInstance, { registry, supervisor, c
 const kernelRoute = (method: string, url: string) => new Error(`The route ${method} ${url} belongs to the server itself`)
 
 /**
- * Finds the features with a route of the kernel. Call this once the kernel has registered its routes: below /admin,
- * {@link buildNext} cannot detect such routes before that.
+ * Finds the features that have registered a route of the kernel. Call this after the kernel has registered its routes:
+ * below /admin, {@link buildNext} cannot detect such a conflict earlier.
  *
  * @returns the error of each of these features, by feature name
  */

@@ -324,8 +324,8 @@ function superviseSockets (sockets: FeatureSockets, { enter, failed }: CallSuper
 }
 
 /**
- * Wraps the handlers of the feature's subscriptions, so that an error in a handler counts as a fault of the feature. When
- * the generation closes, ends the subscriptions that are left, because a generation that fails to start may not have
+ * Wraps the handlers of the feature's subscriptions, so that an error in a handler counts as a failure of the feature.
+ * When the generation closes, ends the remaining subscriptions, because a generation that fails to start may not have
  * registered its own `onClose` hook yet.
  */
 function superviseBus (bus: Pick<Bus, 'publish' | 'subscribe' | 'unsubscribe'>, receive: Receive, onClose: (fn: () => Promise<void>) => void): FeatureSurface['bus'] {

@@ -116,7 +116,7 @@ export function createSupervisor ({ config, log, metrics, nodeId }: Pick<Fastify
 
   const supervisor: Supervisor = {
     supervise (feature, generation) {
-      // An alert sees only increases from an earlier value.
+      // Start the counter at 0, because an alert does not count the first value of a series as an increase.
       for (const kind of ['exception', 'rejection'] as const) faults.inc({ feature, kind }, 0)
       return {
         deadlineMs,

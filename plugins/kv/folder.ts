@@ -6,7 +6,10 @@ import { StartError } from '../../config/error.ts'
 /** Result code of SQLite: another connection holds the lock. */
 const busy = 5
 
-/** @throws {StartError} if the call fails; its message is `what` and the reason */
+/**
+ * @param what the start of the error message, before the reason
+ * @throws {StartError} if the call fails
+ */
 export function orStartError<T> (what: string, call: () => T): T {
   try {
     return call()
@@ -25,10 +28,9 @@ export function makeWritable (folder: string): void {
 }
 
 /**
- * Notes that a server uses the folder. The operating system ends this note when the process ends, even if the process is
- * killed.
+ * Locks the folder for this server. The operating system releases the lock when the process ends, even if it is killed.
  *
- * @returns a function that ends the note; undefined if another server uses the folder
+ * @returns a function that releases the lock; undefined if another server has locked the folder
  * @throws {StartError} if the server cannot write to the folder
  */
 export function claimFolder (folder: string): (() => void) | undefined {

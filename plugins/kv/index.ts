@@ -19,5 +19,5 @@ export default fp(async function kv (app) {
   if (app.hasDecorator('redis')) return
   const leave = claimFolder(app.config.DATA_DIR)
   if (leave) app.addHook('onClose', async () => leave())
-  else app.log.error({ code: 'DATA_DIR_IN_USE', folder: resolve(app.config.DATA_DIR) }, 'another server uses the same DATA_DIR, and each of the two servers deletes rooms of the other: stop one of them, or set DATA_DIR to a different folder; several servers need Redis')
+  else app.log.error({ code: 'DATA_DIR_IN_USE', folder: resolve(app.config.DATA_DIR) }, 'another server uses the same DATA_DIR, so the two servers delete each other\'s rooms: stop one of them, or set DATA_DIR to a different folder; several servers need Redis')
 }, { name: 'kv', dependencies: ['config', 'redis', 'clock'] })

@@ -59,7 +59,7 @@ export interface KeyValue {
   close (): void
 }
 
-/** @returns when the value expires, epoch milliseconds; undefined if it does not expire */
+/** @returns when the value expires, in epoch milliseconds; undefined if it does not expire */
 export function expiryTime ({ ttlMs, expiresAt }: Expiry = {}, clock: Clock): number | undefined {
   return ttlMs === undefined ? expiresAt : clock.now() + ttlMs
 }

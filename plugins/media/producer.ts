@@ -77,7 +77,7 @@ export class RoomProducer implements ProducerHandle {
   readonly owner: ProducerOwner
   readonly source: ProducerSource
   grant: string | undefined
-  /** Whether the members know the producer. Until then, they receive no other events about it. */
+  /** Whether the producer has been announced to the members. Until then, they receive no other events about it. */
   announced = false
   readonly #producer: types.Producer
   readonly #pausedBy: Set<PausedBy>

@@ -203,7 +203,7 @@ export class RoomMedia {
     if (producer.closed) throw new ProducerNotFound(producerId)
     counted(this.roomId, this.#ownCount)
     hooks.emit('media:producerOpened', this.roomId, producer.info, owner)
-    // Only now, so that a handler that closes the producer does not make the close overtake this event.
+    // Set this after the event: if a handler closes the producer, members must still receive the start before the end.
     producer.announced = true
     if (producer.closed) {
       hooks.emit('media:producerClosed', this.roomId, producer.info, owner)

@@ -9,8 +9,8 @@ const timeoutMs = 10_000
 export const isRefusal = (error: unknown): error is Error => error instanceof Error && /^(NOPERM|NOAUTH|WRONGPASS)\b/.test(error.message)
 
 /**
- * True if Redis rejected the number of the database. The client would then use database 0. (A node of a Redis Cluster
- * rejects every number.)
+ * True if Redis rejected the database number, so that the client would use database 0. False for the error of a Redis
+ * Cluster node, which has only database 0.
  */
 export function isNoDatabase (error: Error): boolean {
   const { command, message } = error as Error & { command?: { name?: string } }

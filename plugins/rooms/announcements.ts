@@ -38,7 +38,7 @@ export interface Announcements {
   stayed (roomId: string, user: Profile, count: number): void
   /** Announces which users joined or left a room when the store replaced or removed the members on a server. */
   changed (roomId: string, change: MembersChange): void
-  /** Notes that a join to a room may not have been announced, for {@link reportMissed}. */
+  /** Records that a join may not have been announced to a room, for {@link reportMissed}. */
   mayMiss (roomId: string): void
   /**
    * Asks the other servers to compare the members of a room with the store, if they have missed a join or leave because
@@ -65,7 +65,7 @@ export function createAnnouncements ({ bus, cluster, config, hooks, nodeId, stor
   })
   const recent = new LRUCache<string, { events: number }>({ maxSize: maxCounted, sizeCalculation: () => 1, ttl: flapWindowMs })
 
-  // Rooms with joins and leaves that were, or may have been, not announced on the other servers.
+  // Rooms with joins or leaves that were not announced on the other servers, or may not have been.
   const missed = new Set<string>()
 
   function publish (roomId: string, type: 'room:userJoined' | 'room:userLeft' | 'room:presence', data: object, except?: string): void {

@@ -106,8 +106,8 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
 
   function rememberUncertain (room: LocalRoom, session: Session): void {
     uncertainJoins.set(uncertainKey(room.roomId, session), true)
-    // If the user retries on another server, the store already lists the user, and that server does not announce the
-    // user. Every server therefore compares its list of known users with the store.
+    // If the user retries on another server, that server does not announce the user, because the store already lists
+    // the user. Every server therefore compares its list of known users with the store.
     announcements.mayMiss(room.roomId)
     memberLists.checkLater(room)
   }

@@ -212,8 +212,8 @@ export interface RoomStore extends MemberStore, RecordStore, StateStore, NodeMem
 }
 
 /**
- * How long Redis remembers that a user was kicked, in milliseconds. If the kicked user's server dies before it removes
- * the user from the room, another server does so later.
+ * How long Redis remembers that a user was kicked, in milliseconds. If the user's server dies before it removes the
+ * user, the room still lists the user until another server removes the dead server's users.
  */
 export const kickMemoryMs = 3_600_000
 

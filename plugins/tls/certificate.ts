@@ -41,7 +41,10 @@ export function readTls ({ keyPath, certPath }: TlsFiles): TlsOptions {
   return options
 }
 
-/** @throws {StartError} if the call fails; its message is `what` and the reason */
+/**
+ * @param what the start of the error message, before the reason
+ * @throws {StartError} if the call fails
+ */
 function attempt<T> (what: string, call: () => T): T {
   try {
     return call()

@@ -53,9 +53,9 @@ const detail = z.object({
   ...seating.partial().shape,
   producers: z.array(z.object({ producerId: z.string(), userId, isPaused: z.boolean() })),
   transports: z.array(z.object({ transportId: z.string(), userId, type: z.enum(['producer', 'consumer']), iceState: z.string(), dtlsState: z.string(), node: z.string() }))
-    .describe('The transports on all servers. Transports on servers that do not respond are missing'),
-  worker: z.int().nullable().describe("Index of the media worker with the room's main router on this server; if this server has no media of the room, on another server"),
-  routerId: z.string().nullable().describe('The main router on the same server')
+    .describe('The transports on all servers, except servers that do not respond'),
+  worker: z.int().nullable().describe("Index of the media worker that runs the room's main router. If this server has no media of the room, the worker is on another server"),
+  routerId: z.string().nullable().describe('Id of that router')
 })
 
 const page = z.object({
@@ -67,7 +67,7 @@ const maxSearched = 1000
 
 // Maximum number of participants in the response. The field participantCount contains the total number.
 const participantsShown = 1000
-/** How long to wait until other servers describe their media of a room, in milliseconds. */
+/** How long to wait for the other servers' replies to `media:describe`, in milliseconds. */
 const mediaTimeoutMs = 1000
 const longestBanSeconds = 10 * 365 * 86_400
 
@@ -103,7 +103,7 @@ export default (async function rooms (app) {
     return room
   }
 
-  /** Describes a room's media on each server that has any, beginning with this server. */
+  /** Describes a room's media on each server that has any, starting with this server. */
   async function mediaOf (roomId: string): Promise<(RoomMediaInfo & { node: string })[]> {
     const described = await Promise.all(app.nodes.list().map(async ({ nodeId: node }) => {
       const media = node === app.nodeId

@@ -45,7 +45,7 @@ t.test("limits a user's connections across all servers", async (t) => {
   await until(async () => await a.connect(1).then(() => true, () => false))
 })
 
-/** The first request of a connection that no client of this test opens. */
+/** The first request of a fake connection. */
 const request = { headers: {}, socket: { remoteAddress: '127.0.0.1' } } as IncomingMessage
 
 t.test('connections without a session count towards MAX_CONNECTIONS', async (t) => {

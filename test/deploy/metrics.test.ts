@@ -58,8 +58,8 @@ t.test('the alerts use only existing metrics', async (t) => {
   t.equal((text.match(/description:/g) ?? []).length, queries.length, 'each alert has instructions')
 })
 
-t.test('the counters whose increase is an alert have a value before the first event', async (t) => {
-  // Prometheus does not see the first increase of a series that begins with 1.
+t.test('counters that have an alert are 0 before the first event', async (t) => {
+  // Prometheus does not count the first value of a series as an increase.
   const names = [...read('deploy/prometheus/alerts.yml').matchAll(/increase\((\w+)/g)].map(([, name]) => name)
   t.ok(names.length > 5)
   for (const name of names) t.match(await app.metrics.registry.getSingleMetric(String(name))?.get(), { values: [{ value: 0 }] }, String(name))

@@ -19,7 +19,7 @@ t.test('counts connections and rooms', async (t) => {
   t.ok(await metricOf(server, 'flylive_socket_event_latency_seconds', { event: 'room:join', le: '+Inf' }) === 2)
 })
 
-t.test('counts the loads of features', async (t) => {
+t.test('counts feature loads', async (t) => {
   const folder = featureFolder(t)
   folder.write('says', { 'index.ts': saying('says', 'one') })
   const server = await build(t, { env: { FEATURES: 'auth,says', FEATURES_PATH: folder.path } })

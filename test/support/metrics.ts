@@ -1,6 +1,6 @@
 import type { TestServer } from './build.ts'
 
-/** @returns the sum of a metric's values that have the given labels; 0 if there is no such value */
+/** @returns the sum of the metric's values with the given labels; 0 if there are none */
 export async function metricOf ({ app }: Pick<TestServer, 'app'>, name: string, labels: Readonly<Record<string, string>> = {}): Promise<number> {
   const metric = app.metrics.registry.getSingleMetric(name)
   if (!metric) throw new Error(`There is no metric ${name}`)

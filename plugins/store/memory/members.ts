@@ -25,8 +25,8 @@ export function createMemoryMembers (rooms: MemoryRooms, saved: Pick<SavedRooms,
   }
 
   /**
-   * Deletes expired rights to return to a room, in memory and on disk. On disk, a user whose connection broke counts as
-   * a member until then, because the process may end within the time in which the user may return.
+   * Schedules the deletion of expired rights to return to a room, in memory and on disk. The data on disk does not
+   * contain when a right expires: after a restart, each listed user can return for `returnMs`.
    */
   function endReturnsLater (room: MemoryRoom): void {
     if (ending.has(room)) return

@@ -16,7 +16,7 @@ export interface MemoryRoom {
   logs: Map<string, string[]>
   /** By user key: until when a disconnected user can rejoin the locked room, in epoch milliseconds. */
   returning: Map<string, number>
-  /** Keys of kicked users who have not left the room yet. These users cannot return to the locked room. */
+  /** Keys of kicked users who have not left the room yet. After leaving, these users cannot return to a locked room. */
   kicked: Set<string>
   /** By log name and key of `Spacing`: the time of the last log entry with that key, in epoch milliseconds. */
   lastEntries: Map<string, number>

@@ -18,8 +18,8 @@ import type { Ban, Publication, RoomRecord, StoredDocument } from '../types.ts'
 //   …:ban:<u>   a ban: "<end (ms)> <JSON of userId and by>"; expires when it ends. Older servers write only the end
 //   …:bans      sorted set: banned users, all with score 0, so sorted by user
 //   …:back:<u>  set if the user's connection broke in a locked room: the user may return until the key expires
-//   …:out:<u>   set if the user was kicked: until the user joins again, …:back:<u> is not set, and the user does not
-//               count as a member; expires
+//   …:out:<u>   set if the user was kicked; expires, and is deleted when the user joins again. While this key exists,
+//               …:back:<u> is not set, and the user does not count as a member
 //   …:last:<l>:<k>  when the last entry with key k was added to log l (ms); expires
 //   …:pin:<u>   number of wrong PINs of the user in the current window
 //   …:pins      number of all wrong PINs in the current window

@@ -145,7 +145,7 @@ t.test('ALLOW_ANONYMOUS accepts calls without a token while auth is on', async (
   await host.event('broadcast:started')
 })
 
-onBothStores(t, 'a user with the host role is an admin of the room from the join reply on, and may start and delete it', async (t, env) => {
+onBothStores(t, 'a user with the host role is an admin as soon as the join reply arrives, and may start and delete the room', async (t, env) => {
   const server = await build(t, { env: { FEATURES: 'auth,media,broadcast', ...env } })
   const ask = client(server.url)
   await ask('POST', '/api/rooms', adminKey, { roomId: 'show' })
@@ -176,7 +176,7 @@ t.test('removes rooms that were never started or were on air for too long', asyn
   t.match(await ask('GET', '/api/rooms', tokenFor(1)), { body: { rooms: { length: 0 } } })
 })
 
-t.test('repeats the removal of a room that an error has interrupted', async (t) => {
+t.test('retries the removal of a room after an error', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,media,broadcast', BROADCAST_MAX_HOURS: '0.0005' }, timings: { jobRetryMs: 100 } })
   const ask = client(server.url)
   const { store } = server.app

@@ -57,7 +57,7 @@ t.test('while one call probes the backend, other calls do not wait', async (t) =
   t.equal(backend.calls() - before, 1)
 })
 
-t.test('a closed client reports no open breaker', async (t) => {
+t.test('a closed client reports no open circuit breaker', async (t) => {
   const backend = await startBackend(t)
   const { client, metrics } = clientOf(t, backend)
   backend.fault({ kind: 'status', status: 500, times: 5 })

@@ -98,7 +98,7 @@ t.test('reports the end of a room even if the backend did not confirm its start'
   t.match(await sync(), { is_live: true, participant_count: 0, started_at: String }, 'a new room starts')
 })
 
-t.test('repeats a rejected report of the end even if the backend did not confirm the start', async (t) => {
+t.test("retries a rejected report of a room's end even if the backend did not confirm the start", async (t) => {
   const { begin, close, enter, sync } = setUp(t)
   enter(1)
   const start = await begin()

@@ -56,7 +56,7 @@ onBothStores(t, 'hosts moderate a room', async (t, env, kind) => {
     ], 'the audit log names the user or the key')
   })
 
-  await t.test('hosts remove a disconnected user from the reserved seat', async (t) => {
+  await t.test("a kick removes a disconnected user from the user's reserved seat", async (t) => {
     const { owner, admin, member } = await openRoom([a, b], 'reserved')
     await member.ok('seat:take', { seatIndex: 0 })
     await admin.event('seat:updated')
@@ -244,7 +244,7 @@ onBothStores(t, 'limits messages in slow mode, and deletes messages', async (t, 
   await owner.ok('chat:delete', { id: hosts })
 })
 
-onBothStores(t, 'a kick beyond the limit of bans does not prevent the user from returning to a locked room', async (t, env) => {
+onBothStores(t, 'a kick that exceeds the ban limit does not prevent the user from returning to a locked room', async (t, env) => {
   const server = await build(t, { env: { ...features, ...env, MODERATION_MAX_BANS: '1' } })
   const { owner, member } = await openRoom([server], 'r1')
   await owner.ok('room:kick', { userId: 50, banSeconds: 60 })

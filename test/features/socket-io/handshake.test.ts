@@ -133,8 +133,7 @@ t.test('closes connections that do not send their token, or send it twice', asyn
     'many pongs': Array<string>(20).fill('3'),
     'a wrong namespace, many times': Array<string>(20).fill('40/admin,{}')
   })) {
-    // The server closes a connection that sends nothing after a timeout. The packets must close the other connection
-    // earlier.
+    // The server closes an idle connection after a timeout. Here, the packets must close the connection earlier.
     const [idle, ws] = [await open(), await open()]
     const closed = once(ws, 'close')
     for (const packet of packets) ws.send(packet)

@@ -223,7 +223,7 @@ t.test('the session of a player ends when its mix ends, so that the player does 
   t.match(await call('/whep/r1', player), { status: 201 })
 })
 
-t.test('the session of an encoder ends when the server closes its producer, so that the encoder does not send audio that nobody receives', async (t) => {
+t.test("an encoder's session ends when the server closes its producer", async (t) => {
   const server = await build(t, { env })
   const call = caller(server)
   const ada = await server.connect(9)

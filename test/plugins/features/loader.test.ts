@@ -32,7 +32,7 @@ t.test('a failing feature is reported and does not block the server', async (t) 
   t.match((await server.admin('GET', '/health')).body, { features: [{ name: 'auth', state: 'enabled' }] })
 })
 
-t.test('a feature with a kernel route below /admin fails to load, at the start as on a reload', async (t) => {
+t.test('a feature with a kernel route below /admin fails to load, both at startup and on a reload', async (t) => {
   const folder = featureFolder(t)
   folder.write('rooms-page', { 'index.ts': saying('rooms-page', 'x', { before: "app.get('/admin/rooms/:id', async () => 'mine')" }) })
   folder.write('above', { 'index.ts': saying('above', 'x', { dependencies: ['rooms-page'] }) })

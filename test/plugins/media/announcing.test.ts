@@ -19,7 +19,7 @@ async function scene (t: Test): Promise<{ server: TestServer, ada: TestClient, b
 
 const audioEvents = ({ events }: TestClient) => events.map(({ type }) => type).filter((type) => type.startsWith('audio:'))
 
-t.test('members hear nothing of a producer that is closed before it is announced', async (t) => {
+t.test('members receive no events about a producer that closes before it is announced', async (t) => {
   const listed: number[] = []
   const servers: TestServer[] = []
   // The server announces a producer after one more request to the media worker. The reply to that request cannot arrive
@@ -39,7 +39,7 @@ t.test('members hear nothing of a producer that is closed before it is announced
   t.same(audioEvents(bob), [])
 })
 
-t.test('members receive the start of a producer before its end, even if a feature closes it at once', async (t) => {
+t.test('members receive the start of a producer before its end, even if a feature closes it immediately', async (t) => {
   const { server, bob, produce } = await scene(t)
   server.app.hooks.on('media:producerOpened', (roomId) => { for (const producer of server.app.sfu.producerHandles(roomId)) producer.close() })
   t.match(await produce(), { ok: false, error: { code: 'PRODUCER_NOT_FOUND' } })

@@ -35,7 +35,7 @@ t.test('a Redis user without a required permission aborts the startup, with a on
   t.notMatch(output(), 'wrong0password', 'the password is not logged')
 })
 
-t.test('a database that Redis does not have aborts the startup', async (t) => {
+t.test('startup fails if Redis does not have the database', async (t) => {
   const redis = await startRedis(t, '127.0.0.1', ['--databases', '4'])
   const other = new Redis(redis.url.replace(/3$/, '0'))
   t.teardown(() => other.disconnect())
@@ -45,7 +45,7 @@ t.test('a database that Redis does not have aborts the startup', async (t) => {
   t.equal(await other.dbsize(), 0, 'the server did not use database 0 instead')
 })
 
-t.test('a server does not use database 0 if its database has disappeared', async (t) => {
+t.test('a server does not use database 0 if its own database no longer exists', async (t) => {
   const redis = await startRedis(t)
   const { app, url } = await build(t, { env: { REDIS_URL: redis.url.replace(/3$/, '20'), FEATURES: 'auth' } })
   await redis.kill()

@@ -3,7 +3,7 @@ import { build } from '../../support/build.ts'
 import { deafen } from '../../support/deaf.ts'
 import { redisDatabase } from '../../support/redis.ts'
 
-t.test('after a partition, members receive the changes of the owner, the roles and slow mode that they missed', async (t) => {
+t.test('after a partition, members receive the changes of owner, roles and slow mode that they missed', async (t) => {
   const env = { FEATURES: 'auth,chat,moderation', REDIS_URL: await redisDatabase() }
   const [a, b] = [await build(t, { env }), await build(t, { env })]
   const [owner, other, friend, member] = [await a.connect(1), await a.connect(2), await a.connect(4), await b.connect(3)]

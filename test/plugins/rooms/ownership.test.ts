@@ -126,7 +126,7 @@ onBothStores(t, 'without seats, the member who has been present longest becomes 
   for (const client of [first, second]) t.same(await client.event('room:owner'), { roomId: 'r1', ownerId: 2, previousOwnerId: 1 })
 })
 
-onBothStores(t, 'an owner who leaves while becoming the owner is succeeded', async (t, env) => {
+onBothStores(t, 'a user who leaves while becoming the owner is replaced as the owner', async (t, env) => {
   const server = await build(t, { env: { ...env, ...grace, FEATURES: 'auth,moderation' }, timings: shortTimings })
   const { store } = server.app
   const swap = store.swapDocument.bind(store)
@@ -152,7 +152,7 @@ onBothStores(t, 'an owner who leaves while becoming the owner is succeeded', asy
   }
 })
 
-onBothStores(t, 'an absent owner is succeeded even if the start of the grace period could not be stored', async (t, env) => {
+onBothStores(t, 'an absent owner is replaced even if the start of the grace period could not be stored', async (t, env) => {
   const server = await build(t, { env: { ...env, ...grace, FEATURES: 'auth' }, timings: shortTimings })
   const [owner, member] = await enter(server, 'r1', 1, 2) as [TestClient, TestClient]
   const { store } = server.app

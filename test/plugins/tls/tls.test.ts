@@ -42,7 +42,7 @@ t.test('accepts TLS 1.2 only with forward secrecy', async (t) => {
   t.match(await handshake(port, { minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' }), { error: String }, 'TLS 1.1')
 })
 
-t.test('names the variable of a file that it cannot use', async (t) => {
+t.test('if a TLS file cannot be used, the error names its variable', async (t) => {
   const folder = t.testdir({
     'encrypted.pem': generateKeyPairSync('ec', { namedCurve: 'P-256', privateKeyEncoding: { type: 'pkcs8', format: 'pem', cipher: 'aes-256-cbc', passphrase: 'secret' }, publicKeyEncoding: { type: 'spki', format: 'pem' } }).privateKey,
     'empty.pem': ''

@@ -16,10 +16,10 @@ return intact(KEYS[2], KEYS[3], KEYS[4], KEYS[5]) and 1 or 0
  *
  * Replaces a server's members in the room: removes members that are not in `members`, and adds members that are missing
  * in Redis. Restores documents that are missing or older in Redis, if they belong to this room and not to an earlier
- * room with the same id. If Redis had lost the room or some of its documents, stores the time of this restore and
+ * room with the same id. If Redis has lost the room or some of its documents, stores the time of this restore and
  * publishes the payload.
  *
- * If Redis had lost one of the keys that hold the room's members, rebuilds these keys from the sessions and publishes
+ * If Redis has lost one of the keys that hold the room's members, rebuilds these keys from the sessions and publishes
  * the payload, so that the other servers add their members again.
  *
  * @returns the profiles of users who joined, the profiles of users who left, the number of users, 1 if the room has
