@@ -333,16 +333,19 @@ t.test('follows membership updates from the backend, and lets users join channel
   await renewed.next(27, ([,,, to]) => to === 7)
 })
 
+/** Waits until user 2 is a member of channel 6, that is, until the server accepts a message. */
+const canSend = (radio: TestRadio) => until(async () => {
+  radio.send(0, 17, 2, 6, 'x')
+  await radio.flush()
+  return radio.frames.some(([, type, , to]) => type === 22 && to === 6)
+})
+
 t.test('applies the last of many membership updates of a user that arrive together', async (t) => {
   const { redisDatabase } = await import('../../support/redis.ts')
   const { app, url } = await build(t, { env: { ...env, REDIS_URL: await redisDatabase() } })
   const radio = await connectRadio(t, url, 2, inFive)
   await Promise.all([...Array(30).keys().map((i) => 10 + i), 6].map(async (channel) => await app.redis.publish('vp:membership_updates', JSON.stringify({ eventId: 'e', userId: 2, channelIds: [channel], action: 'set_user_channels' }))))
-  await until(async () => {
-    radio.send(0, 17, 2, 6, 'x')
-    await radio.flush()
-    return radio.frames.some(([, type, , to]) => type === 22 && to === 6)
-  })
+  await canSend(radio)
 })
 
 t.test('retries a membership update that conflicts with the updates of many other servers', async (t) => {
@@ -354,11 +357,7 @@ t.test('retries a membership update that conflicts with the updates of many othe
   let conflicts = 0
   channels.compareAndSet = async (...args) => ++conflicts > 20 && await compareAndSet(...args)
   await app.redis.publish('vp:membership_updates', JSON.stringify({ eventId: 'e', userId: 2, channelIds: [6], action: 'set_user_channels' }))
-  await until(async () => {
-    radio.send(0, 17, 2, 6, 'x')
-    await radio.flush()
-    return radio.frames.some(([, type, , to]) => type === 22 && to === 6)
-  })
+  await canSend(radio)
 })
 
 t.test('retries a membership update that could not be stored or applied, unless a newer update follows', async (t) => {

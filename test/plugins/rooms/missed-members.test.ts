@@ -162,6 +162,15 @@ async function listRead (server: TestServer, limit: number): Promise<void> {
   await promise
 }
 
+/** Makes a server's join replies list only the first user of a room, as in a room with more users than a reply lists. */
+function listOneUser ({ app: { store } }: TestServer): void {
+  const join = store.join.bind(store)
+  store.join = async (command) => {
+    const result = await join(command)
+    return { ...result, participants: result.participants.slice(0, 1) }
+  }
+}
+
 t.test('announces a leave in a room that was big before the interruption', async (t) => {
   const [a, b] = await servers(t, await redisDatabase(), { PRESENCE_COALESCE_OVER: '2' })
   const [ada, carol, dan, bob] = [await a.connect('ada'), await a.connect('carol'), await a.connect('dan'), await b.connect('bob')]
@@ -178,12 +187,7 @@ t.test('announces a leave in a room that was big before the interruption', async
 
 t.test('announces a leave in a room whose join reply listed only some of the users', async (t) => {
   const [a, b] = await servers(t, await redisDatabase())
-  const { store } = b.app
-  const join = store.join.bind(store)
-  store.join = async (command) => {
-    const result = await join(command)
-    return { ...result, participants: result.participants.slice(0, 1) }
-  }
+  listOneUser(b)
   const [ada, old, bob] = [await a.connect('ada'), await a.connect('old'), await b.connect('bob')]
   for (const client of [ada, old]) await client.ok('room:join', { roomId: 'r1' })
   const read = listRead(b, 200)
@@ -216,11 +220,7 @@ t.test('delivers a leave even if the list was read from the store after the leav
 
 t.test('announces a leave only once if the list was read from the store before the event arrived', async (t) => {
   const [a, b] = await servers(t, await redisDatabase())
-  const join = b.app.store.join.bind(b.app.store)
-  b.app.store.join = async (command) => {
-    const result = await join(command)
-    return { ...result, participants: result.participants.slice(0, 1) }
-  }
+  listOneUser(b)
   const [ada, carol, bob] = [await a.connect('ada'), await a.connect('carol'), await b.connect('bob')]
   for (const client of [ada, carol]) await client.ok('room:join', { roomId: 'r1' })
   const read = listRead(b, 200)
