@@ -1,13 +1,9 @@
 import { once } from 'node:events'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { build, onEveryStore, tokenFor } from '../support/build.ts'
+import { collectGarbage } from '../support/garbage.ts'
 import { until } from '../support/retry.ts'
-
-setFlagsFromString('--expose-gc')
-const collectGarbage = runInNewContext('gc') as () => void
 
 /** Number of clients. This number is high enough to detect growing memory use; crowd.long.ts uses more clients. */
 const crowd = Number(process.env.CROWD ?? 50)

@@ -1,8 +1,7 @@
 import { Agent, get } from 'node:http'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import t from 'tap'
 import { build } from '../../support/build.ts'
+import { collectGarbage } from '../../support/garbage.ts'
 import { hlsClient } from '../../support/hls.ts'
 import { until } from '../../support/retry.ts'
 
@@ -11,8 +10,6 @@ import { until } from '../../support/retry.ts'
 
 const count = 1000
 t.setTimeout(300_000)
-setFlagsFromString('--expose-gc')
-const collectGarbage = runInNewContext('gc') as () => void
 
 const server = await build(t, { env: { FEATURES: 'auth,media,broadcast' } })
 const owner = await server.connect(1)

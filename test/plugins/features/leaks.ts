@@ -1,24 +1,20 @@
 import { createHook } from 'node:async_hooks'
-import { setFlagsFromString } from 'node:v8'
-import { runInNewContext } from 'node:vm'
 import type { EventEmitter } from 'node:events'
 import type { Test } from 'tap'
 import { startBackend } from '../../support/backend.ts'
 import { build } from '../../support/build.ts'
 import { featureFolder, saying } from '../../support/features.ts'
+import { collectGarbage } from '../../support/garbage.ts'
 import { startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
 // Reloads every feature in turn, many times, and checks that the process retains no
 // more resources than before.
 
-setFlagsFromString('--expose-gc')
-const collect = runInNewContext('gc') as () => void
-
 /** Collects garbage repeatedly, because finalizers release more objects. */
-async function collectGarbage (): Promise<void> {
+async function collectAllGarbage (): Promise<void> {
   for (let i = 0; i < 3; i++) {
-    collect()
+    collectGarbage()
     await new Promise((resolve) => setImmediate(resolve))
   }
 }
@@ -94,7 +90,7 @@ export async function reloadsLeaveNothing (t: Test, reloads: number): Promise<vo
   await round()
   await work()
   await until(() => backend.calls('status') > 0)
-  await collectGarbage()
+  await collectAllGarbage()
   const before = await look()
   const heap = process.memoryUsage().heapUsed
   const times: number[] = []
@@ -107,7 +103,7 @@ export async function reloadsLeaveNothing (t: Test, reloads: number): Promise<vo
     }
   }
   await work()
-  await collectGarbage()
+  await collectAllGarbage()
   const grown = (process.memoryUsage().heapUsed - heap) / times.length
   times.sort((a, b) => a - b)
   const percentile = (share: number) => Math.round((times[Math.floor(times.length * share)] ?? NaN) * 10) / 10
@@ -116,12 +112,13 @@ export async function reloadsLeaveNothing (t: Test, reloads: number): Promise<vo
 
   const { resources: earlier, ...same } = before
   const after = await until(async () => {
-    await collectGarbage()
+    await collectAllGarbage()
     const { resources: now, ...rest } = await look()
     // The numbers of connections and timers vary slightly, and metric series appear on first use. If every reload of a
     // feature leaked one resource, the increase would be larger than the permitted margin.
     const more = Object.entries(now).filter(([type, count]) => count > (earlier[type] ?? 0) + Math.min(10, reloads / names.length - 1))
-    return more.length === 0 ? { rest, now } : false
+    if (more.length > 0) throw new Error(`More resources than before, ${JSON.stringify(earlier)}: ${JSON.stringify(now)}`)
+    return { rest, now }
   })
   t.comment(`before ${JSON.stringify(earlier)}, after ${JSON.stringify(after.now)}`)
   t.strictSame(after.rest, same)
