@@ -21,9 +21,8 @@ declare module 'fastify' {
   }
 }
 
-/** @returns a separate registry, so that two servers in one process share no metrics */
-export function createMetrics (): Metrics {
-  const registry = new Registry()
+/** @param registry a registry of its own for each server, so that two servers in one process share no metrics */
+export function createMetrics (registry = new Registry()): Metrics {
   const getOrCreate = <T>(name: string, create: () => T) => (registry.getSingleMetric(name) as T | undefined) ?? create()
   return {
     registry,
@@ -36,11 +35,17 @@ export function createMetrics (): Metrics {
   }
 }
 
+/**
+ * Metrics of the process, such as its memory. The servers in a process share them: prom-client cannot stop measuring, so
+ * metrics of a server would keep the server in memory after it has closed.
+ */
+const processMetrics = new Registry()
+collectDefaultMetrics({ register: processMetrics })
+
 const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '..', 'package.json'), 'utf8')) as { version: string }
 
 export default fp(async function metrics (app) {
-  const created = createMetrics()
-  collectDefaultMetrics({ register: created.registry })
+  const created = createMetrics(Registry.merge([processMetrics]))
   // Other metrics need no `node` label, because Prometheus adds an `instance` label to every metric.
   created.gauge('flylive_node_info', "Always 1; the labels are NODE_ID and the server's version", ['node', 'version']).set({ node: app.config.NODE_ID, version }, 1)
   app.decorate('metrics', created)
