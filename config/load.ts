@@ -78,6 +78,7 @@ function problemsBetween (config: Environment): string[] {
   else if (last - first + 1 < workers) problems.push(`MEDIASOUP_RTC_MAX_PORT: must be at least ${first + workers - 1}, because each of the ${workers} workers needs a port`)
   if (config.RELAY_IP === '0.0.0.0' || config.RELAY_IP === '::') problems.push(`RELAY_IP: must be an address of one server, not ${config.RELAY_IP}`)
   if (config.RELAY_MAX_PORT < config.RELAY_MIN_PORT) problems.push('RELAY_MAX_PORT: must not be below RELAY_MIN_PORT')
+  if (config.WS_BYTES_BURST < config.WS_MAX_FRAME_BYTES) problems.push('WS_BYTES_BURST: must not be below WS_MAX_FRAME_BYTES')
   const hidden = announced.find((address) => isIP(address) !== 0 && ip !== '0.0.0.0' && ip !== '::' && isIP(address) !== isIP(ip))
   if (hidden !== undefined) problems.push(`MEDIASOUP_ANNOUNCED_IP: ${hidden} is unreachable, because MEDIASOUP_LISTEN_IP is ${ip}; set MEDIASOUP_LISTEN_IP to 0.0.0.0 or ::`)
   return problems

@@ -135,7 +135,7 @@ export const sections = {
     WS_BYTES_PER_SECOND: whole(1024, 1_073_741_824).default(262_144)
       .describe('Maximum sustained rate per socket, in bytes per second. If a client sends more, the server closes the connection (close code 4429).'),
     WS_BYTES_BURST: whole(65_536, 1_073_741_824).default(1_048_576)
-      .describe('Maximum burst per socket, in bytes.'),
+      .describe('Maximum burst per socket, in bytes. Must not be below WS_MAX_FRAME_BYTES.'),
     WS_PING_SECONDS: whole(1, 3600).default(25)
       .describe('Interval between WebSocket pings, in seconds.'),
     WS_PONG_TIMEOUT_SECONDS: whole(1, 3600).default(10)

@@ -1,5 +1,3 @@
-import { setTimeout as delay } from 'node:timers/promises'
-import { isCoded } from 'flylive-audio-server/feature'
 import type { FeatureInstance, LocalRoom, ProducerOwner, Session, UserId } from 'flylive-audio-server/feature'
 import { adminRoutes } from './admin.ts'
 import { createChannels, isNative } from './channels.ts'
@@ -16,7 +14,7 @@ import { createState } from './state.ts'
 import type { Channel, State } from './state.ts'
 import { createTalks } from './talks.ts'
 import type { Talks } from './talks.ts'
-import { retryMs, subscribeToUpdates } from './updates.ts'
+import { createUpdateQueue, createUpdates } from './updates.ts'
 import { createUsers } from './users.ts'
 
 const dayMs = 86_400_000
@@ -54,23 +52,11 @@ export function createService (app: FeatureInstance, settings: Settings) {
     talks.nativesChanged(channel, new Map(voices.map(({ userId }) => [String(userId), userId])))
   }
 
-  const closing = new AbortController()
-  const unsubscribe = subscribeToUpdates(app, redis, membership, (userKey) => channelsChanged(userKey))
-
-  /** Applies a stored change to the user's open sessions. Retries while the store is unavailable. */
-  async function channelsChanged (userKey: string): Promise<void> {
-    for (let isRetry = false; !closing.signal.aborted; isRetry = true) {
-      try {
-        await radios.channelsChanged(userKey)
-        for (const session of app.sockets.ofUser(userKey)) await checkNative(session)
-        return
-      } catch (err) {
-        if (!isRetry) log.error({ err, userKey }, "failed to apply a change to a user's channels")
-        if (!isCoded(err) || err.code !== 'UNAVAILABLE') return
-        await delay(retryMs, undefined, { ref: false, signal: closing.signal }).catch(() => { /* The feature is closing. */ })
-      }
-    }
-  }
+  const queue = app.keep('updates', () => createUpdateQueue(log, redis), ({ subscriber }) => subscriber?.disconnect())
+  const updates = createUpdates(app, queue, membership, async (userKey) => {
+    await radios.channelsChanged(userKey)
+    for (const session of app.sockets.ofUser(userKey)) await checkNative(session)
+  })
 
   /** Closes the session of a native client that is in a channel's room if the user no longer belongs to the channel. */
   async function checkNative (session: Session): Promise<void> {
@@ -99,6 +85,7 @@ export function createService (app: FeatureInstance, settings: Settings) {
       users.takeOver()
       state.voicesChanged = voicesChanged
       rtp.receive = talks.nativePacket
+      updates.takeOver()
       // Native clients may have joined the rooms of channels before the feature was enabled.
       for (const { roomId } of rooms.local()) openFor(roomId)
     },
@@ -117,7 +104,7 @@ export function createService (app: FeatureInstance, settings: Settings) {
     opened: radios.opened,
     closed: radios.closed,
     receive: radios.receive,
-    channelsChanged,
+    channelsChanged: updates.changed,
     admit,
     joined ({ roomId }: LocalRoom, session: Session) {
       if (isNative(state, session)) openFor(roomId)
@@ -140,8 +127,7 @@ export function createService (app: FeatureInstance, settings: Settings) {
       if (state.inService === generation) channels.check(clock.now())
     },
     async close () {
-      closing.abort()
-      unsubscribe()
+      updates.close()
       await Promise.all([channels.unsubscribe(), users.unsubscribe()])
     }
   }

@@ -103,7 +103,7 @@ export function createFinishing (app: FeatureInstance, { state, index, recorder,
   async function clear (roomId: string, recordingId: string, reason?: EndReason): Promise<void> {
     try {
       await state.change(roomId, (current) => current?.current?.recordingId === recordingId
-        ? { state: {}, events: [stoppedEvent(recordingId, reason)], result: undefined }
+        ? { state: reason === undefined ? {} : { ended: { recordingId, reason } }, events: [stoppedEvent(recordingId, reason)], result: undefined }
         : { result: undefined })
     } catch (error) {
       if (!isCoded(error) || error.code !== 'ROOM_NOT_FOUND') throw error

@@ -1,11 +1,14 @@
 import { userId, z } from 'flylive-audio-server/feature'
 import type { RoomStateHandle } from 'flylive-audio-server/feature'
+import { reason } from './messages.ts'
 import type { EndReason, events } from './messages.ts'
 
 /** The stored state of a room that is or was recorded. */
 export const recordingState = z.object({
   /** Absent while the room is not being recorded. */
-  current: z.object({ recordingId: z.string(), by: userId }).optional()
+  current: z.object({ recordingId: z.string(), by: userId }).optional(),
+  /** The last recording that ended without a host having stopped it. Read for members who have missed the end. */
+  ended: z.object({ recordingId: z.string(), reason }).optional()
 })
 export type State = z.output<typeof recordingState>
 export type RecordingStateHandle = RoomStateHandle<State>

@@ -165,10 +165,10 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
   }
   state.onChange(({ roomId }, current) => review(roomId, current))
   state.onMissed((_room, from, to) => {
-    const [before, after] = [from?.current, to?.current]
+    const [before, after, ended] = [from?.current, to?.current, to?.ended]
     if (before?.recordingId === after?.recordingId) return []
     return [
-      ...(before ? [stoppedEvent(before.recordingId)] : []),
+      ...(before ? [stoppedEvent(before.recordingId, before.recordingId === ended?.recordingId ? ended.reason : undefined)] : []),
       ...(after ? [startedEvent(after.recordingId, after.by)] : [])
     ]
   })
@@ -275,7 +275,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
       // Members are notified before anything is recorded.
       current = await state.change<string | undefined>(roomId, (before) => before?.current?.recordingId === predecessor?.recordingId
         ? {
-            state: { current: { recordingId, by } },
+            state: { current: { recordingId, by }, ...(predecessor ? { ended: { recordingId: predecessor.recordingId, reason: predecessor.reason } } : {}) },
             events: [...(predecessor ? [stoppedEvent(predecessor.recordingId, predecessor.reason)] : []), startedEvent(recordingId, by)],
             result: recordingId
           }

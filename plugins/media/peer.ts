@@ -178,7 +178,13 @@ export class Peer implements MediaUser {
     }
     const added = this.media.addProducer(producer, this.#owner, { source, permit })
     this.#producers.set(producer.id, added)
-    await this.media.announce(added)
+    try {
+      await this.media.announce(added)
+    } catch (error) {
+      // If the session lost its permission to send during the request, reply with the reason.
+      if (added.closed && !this.#closed) await this.#context.permit(this.media.roomId, this.session)
+      throw error
+    }
     return producer.id
   }
 

@@ -35,6 +35,7 @@ const mistakes: [Record<string, string>, RegExp][] = [
   [{ MEDIASOUP_LISTEN_IP: '127.0.0.1:10000' }, /^MEDIASOUP_LISTEN_IP: .*; use 127\.0\.0\.1 instead of/],
   [{ MEDIASOUP_LISTEN_IP: '10.0.0.7', MEDIASOUP_ANNOUNCED_IP: '2001:db8::7' }, /^MEDIASOUP_ANNOUNCED_IP: 2001:db8::7 is unreachable/],
   [{ RELAY_MIN_PORT: '20000', RELAY_MAX_PORT: '19999' }, /^RELAY_MAX_PORT: must not be below RELAY_MIN_PORT/],
+  [{ WS_MAX_FRAME_BYTES: '1048577' }, /^WS_BYTES_BURST: must not be below WS_MAX_FRAME_BYTES/],
   [{ NODE_URLS: 'https://a.example.com' }, /^NODE_URLS: .*must be NODE_ID=URL/],
   [{ NODE_URLS: 'a=ftp://a.example.com' }, /^NODE_URLS: .*must be NODE_ID=URL/],
   [{ RELAY_IP: 'relay.example.com' }, /^RELAY_IP: must be an IP address/],

@@ -362,13 +362,26 @@ export function createRelays (app: FastifyInstance, rooms: MediaRooms, { pipes, 
     updateSpeakers(roomId, room)
   }
 
+  /** The servers that have not replied to the last request for active speakers. */
+  const silent = new Set<string>()
+
   /** Requests a room's active speakers from the outdated servers. A failed request is repeated after `checkMs`. */
   function updateSpeakers (roomId: string, { outdated, voices }: RelayedRoom): void {
     const audible = new Set(voices.values().filter(({ paused }) => !paused).map(({ node }) => node))
     for (const node of outdated) {
       outdated.delete(node)
-      if (!audible.has(node)) continue
-      app.cluster.ask(node, 'relay:speakers', { roomId }, requestMs).then((speaking) => correctSpeakers(roomId, node, speaking), () => { outdated.add(node) })
+      if (!audible.has(node)) {
+        silent.delete(node)
+        continue
+      }
+      app.cluster.ask(node, 'relay:speakers', { roomId }, requestMs).then((speaking) => {
+        if (silent.delete(node)) log.info({ node }, 'received active speakers from another server again')
+        correctSpeakers(roomId, node, speaking)
+      }, (err: unknown) => {
+        outdated.add(node)
+        if (!silent.has(node)) log.warn({ err, node, roomId }, 'failed to receive active speakers from another server, will retry')
+        silent.add(node)
+      })
     }
   }
 

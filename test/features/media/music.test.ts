@@ -5,9 +5,11 @@ import { build } from '../../support/build.ts'
 import { until } from '../../support/retry.ts'
 import { dtlsParameters, rtpCapabilities, rtpParameters } from '../../support/rtp.ts'
 
+const transports = new Map<string, types.Transport>()
 const consumers = new Map<string, types.Consumer>()
 const producers = new Map<string, types.Producer>()
 observer.on('newworker', (worker) => worker.observer.on('newrouter', (router) => router.observer.on('newtransport', (transport) => {
+  transports.set(transport.id, transport)
   transport.observer.on('newconsumer', (consumer) => consumers.set(consumer.id, consumer))
   transport.observer.on('newproducer', (producer) => producers.set(producer.id, producer))
 })))
@@ -21,6 +23,12 @@ const { id: receiving } = await bob.ok('transport:create', { type: 'consumer' })
 await ada.ok('transport:connect', { transportId, dtlsParameters })
 const produce = (data: object) => ada.ok('audio:produce', { transportId, kind: 'audio', rtpParameters: rtpParameters(), ...data })
 const consume = (data: object) => bob.ok('audio:consume', { transportId: receiving, rtpCapabilities, ...data })
+
+t.test('asks a sender to keep within the bit rates of one voice and one music producer', async (t) => {
+  const limitOf = async (id: unknown) => (await transports.get(String(id))?.getStats() as types.WebRtcTransportStat[])[0]?.maxIncomingBitrate
+  t.equal(await limitOf(transportId), 256_000)
+  t.equal(await limitOf(receiving), undefined)
+})
 
 t.test('producer events and join replies contain the source of the audio', async (t) => {
   t.same(joined.maxBitrates, { voice: 64_000, music: 192_000 })

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { seatState } from '../../../features/seats/state.ts'
 import { build, onBothStores } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import type { TestClient, } from '../../support/client.ts'
@@ -72,6 +73,21 @@ t.test('a seat change counts the people on all servers', async (t) => {
   // The last number of people that this server has seen itself is five.
   await ada.ok('seat:take', { seatIndex: 0 })
   t.match(await ada.event('audio:mix'), { recommended: false }, 'two people have no seat')
+})
+
+t.test('the seat of a disconnected user does not count', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,media,mix,seats', MIX_FROM_LISTENERS: '3', SEAT_GRACE_SECONDS: '3600' } })
+  const [ada, bob, ...others] = await Promise.all([1, 2, 3, 4].map((userId) => server.connect(userId))) as [TestClient, TestClient, TestClient, TestClient]
+  for (const client of [ada, bob, others[0]]) await client.ok('room:join', { roomId: 'r1' })
+  t.match(await ada.event('audio:mix'), { recommended: true })
+  await bob.ok('seat:take', { seatIndex: 0 })
+  t.match(await ada.event('audio:mix'), { recommended: false })
+  await others[1].ok('room:join', { roomId: 'r1' })
+  t.match(await ada.event('audio:mix'), { recommended: true })
+  // The server may count the people before it marks the user's seat.
+  bob.ws.terminate()
+  await until(() => server.app.rooms.roomState.define('seats', seatState).peek('r1')?.seats[0]?.awayUntil !== undefined)
+  await until(() => ada.events.findLast(({ type }) => type === 'audio:mix')?.data.recommended === true)
 })
 
 t.test('changing the threshold or toggling the seats feature affects existing rooms', async (t) => {

@@ -362,7 +362,8 @@ t.test('retries a membership update that conflicts with the updates of many othe
 
 t.test('retries a membership update that could not be stored or applied, unless a newer update follows', async (t) => {
   const { redisDatabase } = await import('../../support/redis.ts')
-  const { app, url } = await build(t, { env: { ...env, REDIS_URL: await redisDatabase() } })
+  const logged: string[] = []
+  const { app, url } = await build(t, { env: { ...env, REDIS_URL: await redisDatabase() }, log: ({ level, msg }) => { if (/membership update/.test(String(msg))) logged.push(`${Number(level)} ${String(msg)}`) } })
   const radios = await Promise.all([2, 3].map(async (id) => ({ id, radio: await connectRadio(t, url, id, inFive) })))
   const update = async (userId: number, channelIds: unknown[]) => await app.redis.publish('vp:membership_updates', JSON.stringify({ eventId: 'e', userId, channelIds, action: 'set_user_channels' }))
   const channels = app.kv.namespace('push-to-talk:channels')
@@ -375,6 +376,7 @@ t.test('retries a membership update that could not be stored or applied, unless 
   channels.get = fail
   for (const ids of [[7], [6]]) await update(2, ids)
   await until(() => failures.length >= 2)
+  t.same(logged, ['50 failed to apply a membership update from the backend'], 'only the first failure is logged')
   channels.get = get
   channels.compareAndSet = async (...args) => {
     const isStored = await compareAndSet(...args)
@@ -393,6 +395,7 @@ t.test('retries a membership update that could not be stored or applied, unless 
     radio.send(0, 17, id, 6, 'x')
     await radio.next(22, ([,,, to]) => to === 6)
   }
+  await until(() => logged.at(-1) === '30 applied all membership updates that had failed')
 })
 
 t.test('a radio whose device id is its token is listed only once after its token changes', async (t) => {

@@ -3,7 +3,7 @@ import { build } from '../../support/build.ts'
 import type { TestServer } from '../../support/build.ts'
 import { connectRadio } from '../../support/radio.ts'
 import type { TestRadio } from '../../support/radio.ts'
-import { startRedis } from '../../support/redis.ts'
+import { redisDatabase, startRedis } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 
 const packet = Buffer.from([0xf8, 0xff, 0xfe])
@@ -68,6 +68,39 @@ t.test('a radio that a reload interrupts while it joins its channels receives ta
   joining.go()
   const bob = await connecting
   await assertHears(await connectRadio(t, server.url, 1, { claims }), bob)
+})
+
+t.test('a reload loses no membership update', async (t) => {
+  const server = await build(t, { env: { ...env, REDIS_URL: await redisDatabase() } })
+  const { kv, redis } = server.app
+  const radios = await Promise.all([2, 3].map(async (id) => ({ id, radio: await connectRadio(t, server.url, id, { claims }) })))
+  const update = async (userId: number) => await redis.publish('vp:membership_updates', JSON.stringify({ eventId: 'e', userId, channelIds: [6], action: 'set_user_channels' }))
+  const channels = kv.namespace('push-to-talk:channels')
+  const { compareAndSet, get } = channels
+  const failed = new Set<string>()
+  const fail = async (key: string) => {
+    failed.add(key)
+    throw new Error('connection lost')
+  }
+  // The update of user 2 is not stored before the reload. The update of user 3 is stored, but not applied.
+  channels.get = async (key) => key === '2' ? await fail(key) : await get(key)
+  channels.compareAndSet = async (...args) => {
+    const isStored = await compareAndSet(...args)
+    channels.get = fail
+    return isStored
+  }
+  for (const { id } of radios) await until(async () => await update(id) > 0)
+  await until(() => failed.size === 2)
+  t.match(await reload(server), { status: 200 })
+  t.equal(await update(4), 1, 'exactly one generation is subscribed')
+  Object.assign(channels, { get, compareAndSet })
+  for (const { id, radio } of radios) {
+    await until(async () => {
+      radio.send(0, 17, id, 6, 'x')
+      await radio.flush()
+      return radio.frames.some(([, type]) => type === 22)
+    })
+  }
 })
 
 t.test('a failed reload leaves no connection to Redis open', async (t) => {

@@ -1,5 +1,6 @@
 import t from 'tap'
 import { adminKey, build } from '../../support/build.ts'
+import { deafen } from '../../support/deaf.ts'
 import { speak } from '../../support/mix.ts'
 import { decodeFile, toneOf } from '../../support/recordings.ts'
 import { redisDatabase } from '../../support/redis.ts'
@@ -25,7 +26,7 @@ const owner = await first.connect(1)
 const member = await second.connect(2)
 await owner.ok('room:join', { roomId: 'r1' })
 await member.ok('room:join', { roomId: 'r1' })
-const id = String((await owner.ok('recording:start', { tracks: true }))['recordingId'])
+const id = String((await until(async () => await owner.ok('recording:start', { tracks: true })))['recordingId'])
 let next = ''
 
 t.test('another server continues the recording once the recording server has no members in the room', async (t) => {
@@ -63,7 +64,7 @@ const record = async (roomId: string, userId: number) => {
   const [host, other] = [await first.connect(userId), await second.connect(userId + 1)]
   await host.ok('room:join', { roomId })
   await other.ok('room:join', { roomId })
-  const recordingId = String((await host.ok('recording:start'))['recordingId'])
+  const recordingId = String((await until(async () => await host.ok('recording:start')))['recordingId'])
   await until(async () => (await detail(recordingId, first)).seconds > 0)
   return { host, other, recordingId }
 }
@@ -90,6 +91,25 @@ t.test('no server takes over a recording whose server has lost its lease but sti
   await until(async () => await leases.get(recordingId) === first.app.nodeId)
   t.match(await detail(recordingId, first), { endedAt: null })
   t.match(await host.ok('room:join', { roomId: 'r2' }), { recording: { recordingId } })
+  await host.ok('recording:stop')
+})
+
+t.test('after a partition, members receive why the recording ended that they missed', async (t) => {
+  const { host, other, recordingId } = await record('r3', 21)
+  const heal = deafen(first)
+  const leases = first.app.kv.namespace('recording-leases')
+  const { compareAndSet } = leases
+  leases.compareAndSet = async () => false
+  await leases.delete(recordingId)
+  // Each server may run the job, but the first server does not take over its own recording.
+  await until(async () => {
+    await second.app.jobs.schedule('recording-watch', recordingId, 0)
+    return other.events.some(({ type }) => type === 'recording:stopped')
+  })
+  leases.compareAndSet = compareAndSet
+  await heal()
+  t.match(await host.event('recording:stopped'), { recordingId, reason: 'server_lost' })
+  t.match(await host.event('recording:started', (event) => event['recordingId'] !== recordingId), { by: 21 })
   await host.ok('recording:stop')
 })
 

@@ -1,9 +1,19 @@
+import { observer } from 'mediasoup'
 import t from 'tap'
 import { build, onEveryStore } from '../../support/build.ts'
 import { redisDatabase } from '../../support/redis.ts'
 import { until } from '../../support/retry.ts'
 import { dtlsParameters, rtpParameters } from '../../support/rtp.ts'
 import { produce, scene } from './scene.ts'
+
+let beforeProduce = async () => {}
+observer.on('newworker', (worker) => worker.observer.on('newrouter', (router) => router.observer.on('newtransport', (transport) => {
+  const { produce } = transport
+  transport.produce = async (...args) => {
+    await beforeProduce()
+    return await produce.apply(transport, args) as never
+  }
+})))
 
 onEveryStore(t, 'sending audio requires a seat', async (t, env) => {
   const { server, owner, member, other } = await scene(t, env)
@@ -78,6 +88,15 @@ onEveryStore(t, 'a user who is removed from the seat while creating a producer s
     t.type(ok, 'boolean')
     await owner.request('seat:unlock', { seatIndex: 0 })
   }
+})
+
+onEveryStore(t, 'a user who loses the seat while creating a producer receives the reason', async (t, env) => {
+  const { owner, member } = await scene(t, env)
+  await member.ok('seat:take', { seatIndex: 0 })
+  beforeProduce = async () => { await owner.ok('seat:remove', { userId: 3 }) }
+  t.teardown(() => { beforeProduce = async () => {} })
+  const { id: transportId } = await member.ok('transport:create', { type: 'producer' })
+  t.equal(await member.fails('audio:produce', { transportId, kind: 'audio', rtpParameters: rtpParameters() }), 'NOT_SEATED')
 })
 
 t.test('closes the producer of a user on another server', async (t) => {

@@ -21,6 +21,30 @@ t.test('an event is encoded once for clients from before and after a reload', as
   t.match([await before.ask('room:join', { roomId: 'r1' }), await after.ask('room:join', { roomId: 'r1' })], [{ success: true }, { success: true }])
 })
 
+t.test('after a reload, the new code handles new connections', async (t) => {
+  const server = await build(t, { env: { FEATURES: 'auth,socket-io' } })
+  const { sockets } = server.app
+  const { forFeature } = sockets
+  const calls: string[] = []
+  sockets.forFeature = (name) => {
+    const own = forFeature(name)
+    return {
+      ...own,
+      identify: async (...args) => {
+        calls.push('identify')
+        return await own.identify(...args)
+      },
+      open: (options) => {
+        calls.push('open')
+        return own.open(options)
+      }
+    }
+  }
+  t.equal((await server.admin('POST', '/admin/features/socket-io/reload')).status, 200)
+  await enter(t, server.url, 1)
+  t.same(calls, ['identify', 'open'])
+})
+
 t.test('a client that is logging in during a reload stays connected', async (t) => {
   const server = await build(t, { env: { FEATURES: 'auth,socket-io' } })
   const { directory } = server.app

@@ -327,8 +327,12 @@ t.test('servers exchange their active speakers until it succeeds', async (t) => 
     failed.push(kind)
     throw new Error('the lease of the server is lost')
   }
+  const logged: string[] = []
+  const { log } = b.app
+  for (const level of ['warn', 'info'] as const) log[level] = (...line: unknown[]) => { if (/active speakers/.test(String(line[1]))) logged.push(level) }
   a.app.rooms.sendToNodes = () => {}
   await redis.start()
   await until(() => b.app.sfu.speakersOf(roomId).length === 0)
   t.equal(failed.length, 2)
+  t.same(logged, ['warn', 'info'], 'only the first failure and the success are logged')
 })

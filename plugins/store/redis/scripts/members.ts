@@ -1,11 +1,11 @@
-import { accessOf, arrive, clock, intact, letReturn, listed, pinCounters } from './shared.ts'
+import { accessOf, arrive, clock, intact, letReturn, listed, mayReturn, pinCounters } from './shared.ts'
 
 /**
  * KEYS room users profiles refs sessions docs logs ban pin back pinsOfAddress pinsOfRoom
  * ARGV field user profile limit pinHash create now tries window comparedHash isHost hasAddress triesOfAddress
  *   triesOfRoom
  */
-export const join = `${arrive}${accessOf}${intact}${listed}${pinCounters}
+export const join = `${arrive}${accessOf}${mayReturn}${intact}${listed}${pinCounters}
 local ban = redis.call('GET', KEYS[8])
 if ban then return {'BANNED', string.match(ban, '^%d+')} end
 local meta = redis.call('HGET', KEYS[1], 'meta')
@@ -17,7 +17,7 @@ if meta then
   local access = accessOf(KEYS[6])
   if access then
     pin = access.admits == 'pin' and access.pinHash
-    if ARGV[11] == '1' or member or redis.call('EXISTS', KEYS[10]) == 1 then pin = nil
+    if ARGV[11] == '1' or member or mayReturn(KEYS[10], meta) then pin = nil
     elseif access.admits == 'nobody' then return {'ROOM_LOCKED'} end
   elseif ARGV[11] == '1' then
     pin = nil

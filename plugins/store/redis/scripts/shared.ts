@@ -83,11 +83,24 @@ local function accessOf (docs)
 end
 `
 
-/** Lets a user whose connection broke return to a locked room for a limited time, unless the user was kicked. */
+/**
+ * Lets a user whose connection broke return to a locked room for a limited time, unless the user was kicked. The user
+ * cannot return to a later room with the same id.
+ */
 export const letReturn = `
 local function letReturn (room, docs, user)
-  if not accessOf(docs) or redis.call('EXISTS', room .. ':out:' .. user) == 1 then return end
-  redis.call('SET', room .. ':back:' .. user, 1, 'PX', ${returnMs})
+  local meta = redis.call('HGET', room, 'meta')
+  if not meta or not accessOf(docs) or redis.call('EXISTS', room .. ':out:' .. user) == 1 then return end
+  redis.call('SET', room .. ':back:' .. user, string.format('%.0f', cjson.decode(meta).createdAt), 'PX', ${returnMs})
+end
+`
+
+/** Whether a user may return to a locked room. See {@link letReturn}. */
+export const mayReturn = `
+local function mayReturn (back, meta)
+  local value = redis.call('GET', back)
+  -- Servers of an earlier version store 1.
+  return value == '1' or value == string.format('%.0f', cjson.decode(meta).createdAt)
 end
 `
 
