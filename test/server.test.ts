@@ -79,7 +79,7 @@ export default defineFeature(async (app) => {
 })
 
 t.test('after a signal, the server rejects new clients, notifies connected clients and disconnects them at the deadline', async (t) => {
-  const server = startServer(t, { FEATURES, DRAIN_SECONDS: '1', MEDIASOUP_WORKERS: '1' })
+  const server = startServer(t, { FEATURES, DRAIN_SECONDS: '5', MEDIASOUP_WORKERS: '1' })
   const url = await server.url
   const client = await connect(t, url, { token: tokenFor(1) })
   await client.ok('room:join', { roomId: 'r1' })

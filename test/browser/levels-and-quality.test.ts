@@ -76,18 +76,20 @@ t.test('reports the levels of active speakers', async (t) => {
 })
 
 t.test('measures quality in both directions', async (t) => {
-  const [heard, sent] = await Promise.all([goodFrom(bob), goodFrom(ada)])
+  // If the machine pauses, a measurement contains too few packets.
+  const [heard, sent] = await until(async () => {
+    const both = await Promise.all([goodFrom(bob), goodFrom(ada)])
+    return both[0].received.packets >= 25 && Number(both[1].sent?.packets) >= 25 && both
+  }, 30_000)
   t.comment(JSON.stringify(heard))
   t.comment(JSON.stringify(sent))
   t.match(heard, { received: { lossRatio: Number }, roundTripMs: Number, route: { protocol: 'udp', remote: 'host', address: '127.0.0.1' } })
-  t.ok(heard.received.packets >= 25, 'one packet per 20 ms')
   t.ok(heard.received.bitsPerSecond > 5000)
   t.ok(heard.received.jitterMs >= 0)
   t.ok(Number(heard.roundTripMs) >= 0 && Number(heard.roundTripMs) <= 200)
   t.notOk('sent' in heard, 'Bob sends no audio')
 
   t.match(sent, { received: { packets: 0 }, sent: { lossRatio: Number, jitterMs: Number }, roundTripMs: Number, route: { protocol: 'udp' } })
-  t.ok(Number(sent.sent?.packets) >= 25)
   t.ok(Number(sent.sent?.bitsPerSecond) > 5000)
 })
 

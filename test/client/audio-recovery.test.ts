@@ -71,12 +71,13 @@ t.test('a voice that ends is not requested again', async (t) => {
     throw new RequestError({ code: 'UNAVAILABLE', message: 'Rejected by the test' })
   }
   await speaker.audio.publish(createTone(t))
-  await until(() => requests.length === 1)
+  await until(() => requests.length > 0)
   speaker.audio.unpublish()
   await until(() => listener.audio.producers.length === 0)
+  const before = requests.length
   await speaker.audio.publish(createTone(t))
-  await until(() => requests.length === 3)
-  const [first, ...later] = requests.map((data) => (data as { producerId: string }).producerId)
+  await until(() => requests.length >= before + 2)
+  const [first, ...later] = [requests[0], ...requests.slice(before)].map((data) => (data as { producerId: string }).producerId)
   t.notOk(later.includes(first as string))
 })
 

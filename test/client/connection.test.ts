@@ -107,7 +107,7 @@ export default defineFeature(async function stuck (app) {
 `
   })
   const server = await build(t, { env: { FEATURES: 'auth,stuck', FEATURES_PATH: folder.path } })
-  const { connection, states } = watch(t, { url: server.url, timeoutMs: 300 })
+  const { connection, states } = watch(t, { url: server.url, timeoutMs: 2000 })
   await connection.connect()
   const stuck = connection.request('stuck:go' as 'session:ping', {})
   t.match(await connection.request('session:ping', {}), { serverTime: Number })
@@ -132,7 +132,7 @@ t.test('reconnects when a request gets no reply because the network path is dead
 
 t.test('detects a dead network path while idle, and stays connected while pings are answered', async (t) => {
   const relay = await createRelay(t, server.url)
-  const room = new RoomClient({ url: relay.url, token: () => tokenFor(1), audio: false, backoff, idleMs: 100, timeoutMs: 500 })
+  const room = new RoomClient({ url: relay.url, token: () => tokenFor(1), audio: false, backoff, idleMs: 100, timeoutMs: 2000 })
   t.teardown(() => room.close())
   const states: string[] = []
   room.on('state', (state, why) => states.push(why ? `${state} ${why.code} ${(why.details as { reason: string }).reason}` : state))

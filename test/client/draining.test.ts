@@ -261,7 +261,7 @@ t.test('moves only once if the server announces its drain again during the move'
   await until(() => asked === 2)
   a.app.drain.cancel()
   const drained = a.app.drain.begin(30)
-  await until(() => announced === 2)
+  await until(() => announced >= 2)
   // A second move would begin before this timer.
   await setTimeout(1)
   held.resolve()

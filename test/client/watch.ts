@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
-import { Connection } from '../../client/index.ts'
-import type { ConnectionOptions, RequestError } from '../../client/index.ts'
+import { Connection, RoomClient } from '../../client/index.ts'
+import type { ConnectionOptions, RequestError, RoomOptions } from '../../client/index.ts'
 import { tokenFor } from '../support/build.ts'
 import { until } from '../support/retry.ts'
 
@@ -19,6 +19,21 @@ export interface Watched {
 
 /** Short reconnect delays. */
 export const backoff = { firstMs: 20, longestMs: 100 }
+
+/**
+ * Joins a room that user 1, or the user in `options`, cannot join. Joins again if the client on a busy machine did not
+ * reach the server within its short timeout.
+ *
+ * @returns why the client could not join
+ */
+export async function rejectionOf (t: Test, options: Partial<RoomOptions> & { url: string }): Promise<RequestError> {
+  return await until(async () => {
+    const room = new RoomClient({ token: () => tokenFor(1), audio: false, backoff, connectTimeoutMs: 500, ...options })
+    t.teardown(() => room.close())
+    const why = await room.join('r1').then(() => { throw new Error('The client has joined') }, (error: RequestError) => error)
+    return why.code !== 'UNREACHABLE' && why
+  })
+}
 
 /** Creates a connection for user 1, or for the token in `options`. The connection is closed after the test. */
 export function watch (t: Test, options: Partial<ConnectionOptions> & { url: string }): Watched {

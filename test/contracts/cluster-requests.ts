@@ -24,9 +24,9 @@ export function clusterRequestsContract (t: Test, make: (t: Test) => Promise<{ a
     const { asker, answerer, answererId } = await make(t)
     answerer.answer('test:double', ({ n }) => ({ doubled: n * 2 }))
     answerer.answer('test:nothing', async () => undefined)
-    t.same(await asker.ask(answererId, 'test:double', { n: 21 }, 2000), { doubled: 42 })
-    t.equal(await asker.ask(answererId, 'test:nothing', null, 2000), undefined)
-    const replies = await Promise.all(Array.from({ length: 50 }, (_, n) => asker.ask(answererId, 'test:double', { n }, 2000)))
+    t.same(await asker.ask(answererId, 'test:double', { n: 21 }, 15_000), { doubled: 42 })
+    t.equal(await asker.ask(answererId, 'test:nothing', null, 15_000), undefined)
+    const replies = await Promise.all(Array.from({ length: 50 }, (_, n) => asker.ask(answererId, 'test:double', { n }, 15_000)))
     t.same(replies.map(({ doubled }) => doubled), Array.from({ length: 50 }, (_, n) => n * 2), 'each request gets its own reply')
   })
 
@@ -37,8 +37,8 @@ export function clusterRequestsContract (t: Test, make: (t: Test) => Promise<{ a
       if (n === 1) await first.promise
       return { doubled: n * 2 }
     })
-    const slow = asker.ask(answererId, 'test:double', { n: 1 }, 2000)
-    t.same(await asker.ask(answererId, 'test:double', { n: 2 }, 2000), { doubled: 4 })
+    const slow = asker.ask(answererId, 'test:double', { n: 1 }, 15_000)
+    t.same(await asker.ask(answererId, 'test:double', { n: 2 }, 15_000), { doubled: 4 })
     first.resolve()
     t.same(await slow, { doubled: 2 })
   })
@@ -49,22 +49,22 @@ export function clusterRequestsContract (t: Test, make: (t: Test) => Promise<{ a
       if (n > 1) throw withDetails(new Refused(n), { highest: 1 })
       throw new Error('the password is 1234')
     })
-    await t.rejects(asker.ask(answererId, 'test:double', { n: 2 }, 2000), { code: 'TEST_REFUSED', message: 'Number 2 is refused', statusCode: 409, details: { highest: 1 } })
-    const error = await asker.ask(answererId, 'test:double', { n: 1 }, 2000).catch((error: unknown) => error)
+    await t.rejects(asker.ask(answererId, 'test:double', { n: 2 }, 15_000), { code: 'TEST_REFUSED', message: 'Number 2 is refused', statusCode: 409, details: { highest: 1 } })
+    const error = await asker.ask(answererId, 'test:double', { n: 1 }, 15_000).catch((error: unknown) => error)
     t.match(error, { code: 'INTERNAL' })
     t.notMatch((error as Error).message, /1234/, 'an error without a code reveals nothing')
   })
 
   t.test('rejects with UNAVAILABLE if there is no handler or the handler was removed', async (t) => {
     const { asker, answerer, answererId } = await make(t)
-    await t.rejects(asker.ask(answererId, 'test:double', { n: 1 }, 2000), { code: 'UNAVAILABLE', details: { retryable: true } })
+    await t.rejects(asker.ask(answererId, 'test:double', { n: 1 }, 15_000), { code: 'UNAVAILABLE', details: { retryable: true } })
     const off = answerer.answer('test:double', ({ n }) => ({ doubled: n }))
     const offNext = answerer.answer('test:double', ({ n }) => ({ doubled: n * 2 }))
-    t.same(await asker.ask(answererId, 'test:double', { n: 3 }, 2000), { doubled: 6 }, 'the latest handler runs')
+    t.same(await asker.ask(answererId, 'test:double', { n: 3 }, 15_000), { doubled: 6 }, 'the latest handler runs')
     off()
-    t.same(await asker.ask(answererId, 'test:double', { n: 3 }, 2000), { doubled: 6 })
+    t.same(await asker.ask(answererId, 'test:double', { n: 3 }, 15_000), { doubled: 6 })
     offNext()
-    await t.rejects(asker.ask(answererId, 'test:double', { n: 1 }, 2000), { code: 'UNAVAILABLE' })
+    await t.rejects(asker.ask(answererId, 'test:double', { n: 1 }, 15_000), { code: 'UNAVAILABLE' })
   })
 
   t.test('rejects with UNAVAILABLE after the timeout', async (t) => {

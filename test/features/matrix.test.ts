@@ -126,7 +126,7 @@ const shows: Record<string, { on: (t: Test, scene: Scene) => Promise<void>, off?
     async on (t, { ada, bob, joined }) {
       t.match(joined[0], { recording: null })
       t.equal(await bob.fails('recording:start'), 'FORBIDDEN')
-      const { recordingId } = await ada.ok('recording:start')
+      const { recordingId } = await until(async () => await ada.ok('recording:start'))
       t.match(await bob.event('recording:started'), { roomId: '7', recordingId, by: 1 })
       await ada.ok('recording:stop')
       t.match(await bob.event('recording:stopped'), { recordingId })

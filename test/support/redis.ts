@@ -42,7 +42,7 @@ export async function freePort (): Promise<number> {
 }
 
 let shared: Promise<number> | undefined
-/** Command timeout for the shared Redis, long enough that tests do not fail on a busy machine. */
+/** Command timeout, long enough that tests do not fail on a busy machine. */
 export const commandTimeoutMs = 15_000
 
 let sharedUrl: string | undefined
@@ -162,10 +162,10 @@ export async function monitorRedis (t: Test, url: string, onCommand: (command: s
 }
 
 /**
- * Creates a client with the server's options (plugins/redis). While the client is not connected, its commands fail
- * immediately.
+ * Creates a client with the server's options (plugins/redis), except for the command timeout. While the client is not
+ * connected, its commands fail immediately.
  */
-export async function redisClient (t: Test, redis: Pick<TestRedis, 'port'>, db = 0, commandTimeout = 2000): Promise<Redis> {
+export async function redisClient (t: Test, redis: Pick<TestRedis, 'port'>, db = 0, commandTimeout = commandTimeoutMs): Promise<Redis> {
   const client = new Redis({
     port: redis.port,
     db,
@@ -184,5 +184,5 @@ export async function redisClient (t: Test, redis: Pick<TestRedis, 'port'>, db =
 /** Like {@link redisClient}, but with a new database. */
 export async function databaseClient (t: Test): Promise<Redis> {
   const { port, pathname } = new URL(await redisDatabase())
-  return await redisClient(t, { port: Number(port) }, Number(pathname.slice(1)), commandTimeoutMs)
+  return await redisClient(t, { port: Number(port) }, Number(pathname.slice(1)))
 }

@@ -4,6 +4,8 @@ import type { Test } from 'tap'
 export interface StallClock {
   /** @returns the time in milliseconds, from an arbitrary start */
   now (): number
+  /** @returns for how long this process has been blocked or not scheduled since the clock was started, in milliseconds */
+  stalledMs (): number
 }
 
 const intervalMs = 20
@@ -19,10 +21,9 @@ export function createStallClock (t: Test): StallClock {
     tickedAt = now
   }, intervalMs)
   t.teardown(() => clearInterval(timer))
+  const total = () => stalledMs + stall(performance.now())
   return {
-    now () {
-      const now = performance.now()
-      return now - stalledMs - stall(now)
-    }
+    now: () => performance.now() - total(),
+    stalledMs: total
   }
 }

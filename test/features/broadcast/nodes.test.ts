@@ -5,6 +5,7 @@ import { hlsClient, parsePlaylist } from '../../support/hls.ts'
 import { buildMortal } from '../../support/mortal.ts'
 import { stopwatch } from '../../support/pace.ts'
 import { redisDatabase } from '../../support/redis.ts'
+import { until } from '../../support/retry.ts'
 
 // Tests a broadcast that two servers serve. If the server that runs the broadcast dies, the other server takes over.
 
@@ -16,7 +17,8 @@ const first = await buildMortal(t, optionsOf('first'))
 const second = await build(t, optionsOf('second'))
 const [firstUrl, secondUrl] = [first.url, second.url]
 const owner = await connect(file, firstUrl, { token: tokenFor(1) })
-await owner.ok('room:join', { roomId: 'r1' })
+// After a pause of the process, the servers treat their leases as lost and delay new rooms.
+await until(async () => await owner.ok('room:join', { roomId: 'r1' }))
 await owner.ok('broadcast:start')
 const [ofFirst, ofSecond] = [firstUrl, secondUrl].map((url) => hlsClient(`${url}/hls/r1`)) as [ReturnType<typeof hlsClient>, ReturnType<typeof hlsClient>]
 

@@ -105,7 +105,8 @@ t.test('acknowledged messages survive a killed server', async (t) => {
   const server = await build(t, { env })
   const doomed = startServer(t, { ...env, PORT: String(await freePort()), HOST: '127.0.0.1', MEDIASOUP_WORKERS: '1' })
   const writers = [await connect(t, await doomed.url, { token: tokenFor(1) }), await connect(t, await doomed.url, { token: tokenFor(2) })]
-  for (const client of writers) await client.ok('room:join', { roomId: 'r1' })
+  // After a pause of the process, the servers treat their leases as lost and delay new rooms.
+  for (const client of writers) await until(async () => await client.ok('room:join', { roomId: 'r1' }))
   const bob = await server.connect(3)
   await bob.ok('room:join', { roomId: 'r1' })
 

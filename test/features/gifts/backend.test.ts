@@ -65,12 +65,15 @@ t.test('gifts stay queued while laravel-bridge is turned on but has failed', asy
 onEveryStore(t, 'the backend charges gifts', async (t, env) => {
   const { backend, server, enter } = await start(t, env)
   const senders = [await enter(1), await enter(2), await enter(3), await enter(4), await enter(5)]
+  const begin = performance.now()
   const sent = await send(senders, 120)
   await until(() => backend.ledger.size === 120)
+  // The server sends a full batch immediately, and smaller batches twice per second.
+  const most = 2 + (performance.now() - begin) / 500
   t.same(new Set(backend.ledger.keys()), new Set(sent))
   t.ok([...backend.ledger.values()].every(({ received }) => received === 1))
   t.match(backend.ledger.get(sent[6] as string)?.transaction, { room_id: '5', sender_id: 2, recipient_id: 99, gift_id: 7, quantity: 7, timestamp: Number })
-  t.ok(backend.calls('gifts') <= 5, `the backend receives ${backend.calls('gifts')} calls`)
+  t.ok(backend.calls('gifts') <= most, `the backend receives ${backend.calls('gifts')} calls, at most ${most}`)
   await until(async () => (await counts(server)).queued === 0)
   t.same(await counts(server), nothing, 'charged gifts are not stored')
 })
@@ -206,7 +209,8 @@ t.test('two servers share the work without duplicates', async (t) => {
   const { backend, server, enter } = await start(t, env)
   const other = await build(t, { env: { ...features, ...backend.env, ...env } })
   backend.fault({ call: 'gifts', kind: 'slow', ms: 300 })
-  const clients = await Promise.all(Array.from({ length: 40 }, (_, i) => enter(i + 1, i % 2 ? server : other)))
+  // Each user sends 20 gifts, which is less than the limit of 30 per minute, so that a gift can be repeated.
+  const clients = await Promise.all(Array.from({ length: 60 }, (_, i) => enter(i + 1, i % 2 ? server : other)))
   const sent = await send(clients, 1200)
   await until(() => backend.ledger.size === 1200, 60_000)
   t.same(new Set(backend.ledger.keys()), new Set(sent))

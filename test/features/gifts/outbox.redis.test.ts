@@ -115,7 +115,7 @@ t.test('rejects calls while Redis is down', async (t) => {
 
 t.test('rejects calls while Redis hangs', async (t) => {
   const redis = await startRedis(t)
-  const outbox = createRedisOutbox(await redisClient(t, redis))
+  const outbox = createRedisOutbox(await redisClient(t, redis, 0, 2000))
   await outbox.add(giftOf())
   redis.process.kill('SIGSTOP')
   await t.rejects(outbox.add(giftOf()), { code: 'UNAVAILABLE' }, 'a write with an unknown result is not acknowledged')

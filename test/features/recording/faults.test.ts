@@ -25,8 +25,8 @@ t.test('a full disk ends only the affected recording, whose files stay valid', a
   const [first, second, third] = await Promise.all([1, 2, 3].map(async (id) => await server.connect(id)))
   if (!first || !second || !third) return
   for (const [i, client] of [first, second, third].entries()) await client.ok('room:join', { roomId: `r${i + 1}` })
-  const full = String((await first.ok('recording:start', { tracks: true }))['recordingId'])
-  const other = String((await second.ok('recording:start', { tracks: true }))['recordingId'])
+  const full = String((await until(async () => await first.ok('recording:start', { tracks: true })))['recordingId'])
+  const other = String((await until(async () => await second.ok('recording:start', { tracks: true })))['recordingId'])
   t.equal(await third.fails('recording:start'), 'RECORDING_LIMIT')
   // Make every write to a voice file fail, as on a full disk.
   await until(async () => (await detailOf(server.url, full)).seconds > 0)
@@ -51,12 +51,12 @@ t.test('a full disk ends only the affected recording, whose files stay valid', a
 })
 
 t.test('a recording ends after RECORDING_MAX_HOURS or when the room is empty', async (t) => {
-  const server = await build(t, { env: { FEATURES: 'auth,media,recording', RECORDING_MAX_HOURS: '0.001' } })
-  const [owner, other] = [await server.connect(1), await server.connect(2)]
+  const [server, brief] = [await build(t, { env: { FEATURES: 'auth,media,recording' } }), await build(t, { env: { FEATURES: 'auth,media,recording', RECORDING_MAX_HOURS: '0.001' } })]
+  const [owner, other] = [await brief.connect(1), await server.connect(2)]
   await owner.ok('room:join', { roomId: 'r1' })
   await other.ok('room:join', { roomId: 'r2' })
-  await owner.ok('recording:start')
-  const { recordingId } = await other.ok('recording:start')
+  await until(async () => await owner.ok('recording:start'))
+  const { recordingId } = await until(async () => await other.ok('recording:start'))
   await until(async () => (await detailOf(server.url, String(recordingId))).seconds > 0)
   await other.ok('room:leave')
   await until(async () => (await detailOf(server.url, String(recordingId))).reason === 'room_closed')
@@ -129,7 +129,7 @@ t.test('a reload before the files of an ended recording are complete does not ch
   const server = await build(t, { env: { FEATURES: 'auth,media,recording' } })
   const owner = await server.connect(1)
   await owner.ok('room:join', { roomId: 'r1' })
-  const id = String((await owner.ok('recording:start'))['recordingId'])
+  const id = String((await until(async () => await owner.ok('recording:start')))['recordingId'])
   await until(async () => (await detailOf(server.url, id)).seconds > 0)
   // The server cannot complete a file that is a folder.
   const obstacle = join(server.app.config.DATA_DIR, 'recordings', id, 'voice-1.mp4')
@@ -152,7 +152,7 @@ t.test('a completely full disk ends a recording, and the members are notified', 
   const server = await build(t, { env: { FEATURES: 'auth,media,recording' } })
   const owner = await server.connect(1)
   await owner.ok('room:join', { roomId: 'r1' })
-  const id = String((await owner.ok('recording:start', { tracks: true }))['recordingId'])
+  const id = String((await until(async () => await owner.ok('recording:start', { tracks: true })))['recordingId'])
   await until(async () => (await detailOf(server.url, id)).seconds > 0)
   // Make every write to the record and to a voice file fail.
   const folder = join(server.app.config.DATA_DIR, 'recordings', id)
@@ -195,7 +195,7 @@ t.test('a restarted server removes a recording that is complete on its disk from
   const before = await buildMortal(t, { env: { FEATURES: 'auth,media,recording' } })
   const owner = await before.connect(1)
   await owner.ok('room:join', { roomId: 'r1' })
-  const id = String((await owner.ok('recording:start'))['recordingId'])
+  const id = String((await until(async () => await owner.ok('recording:start')))['recordingId'])
   await until(async () => (await detailOf(before.url, id)).seconds > 0)
   const env = before.kill()
   // The previous process wrote the complete record, but did not change the room's state.
@@ -207,5 +207,5 @@ t.test('a restarted server removes a recording that is complete on its disk from
   const again = await after.connect(1)
   await until(async () => (await detailOf(after.url, id)).endedAt !== null)
   await until(async () => (await again.ok('room:join', { roomId: 'r1' }))['recording'] === null)
-  t.not((await again.ok('recording:start'))['recordingId'], id)
+  t.not((await until(async () => await again.ok('recording:start')))['recordingId'], id)
 })

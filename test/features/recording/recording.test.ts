@@ -37,7 +37,7 @@ t.test('only the owner and admins can start and stop recordings, and all members
   t.equal(await owner.fails('recording:start', { tracks: 'yes' }), 'VALIDATION_FAILED')
   t.equal((await get('')).status, 200)
   t.match(JSON.parse(String((await get('')).body)), { recordings: emptyArray, nextCursor: null }, 'the rejected commands have no effect')
-  const reply = await owner.ok('recording:start', { tracks: true })
+  const reply = await until(async () => await owner.ok('recording:start', { tracks: true }))
   t.strictSame(Object.keys(reply), ['recordingId'])
   recordingId = String(reply['recordingId'])
   for (const client of [owner, member]) t.strictSame(await client.event('recording:started'), { roomId: 'r1', recordingId, by: 1 })

@@ -10,7 +10,7 @@ t.test('deletes recordings after RECORDING_DAYS', async (t) => {
   await owner.ok('room:join', { roomId: 'r1' })
   const ids: string[] = []
   for (let i = 0; i < 2; i++) {
-    const { recordingId } = await owner.ok('recording:start')
+    const { recordingId } = await until(async () => await owner.ok('recording:start'))
     ids.unshift(String(recordingId))
     const path = `/admin/recordings/${String(recordingId)}`
     await until(async () => ((await server.admin('GET', path)).body?.['seconds'] as number) > 0)

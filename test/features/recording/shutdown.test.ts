@@ -14,7 +14,7 @@ t.test('a stopping server calls recording:finished while the other features stil
   const server = await build(t, { env: witness(t, (record) => { finished.push(record) }) })
   const owner = await server.connect(1)
   await owner.ok('room:join', { roomId: 'r1' })
-  const { recordingId } = await owner.ok('recording:start')
+  const { recordingId } = await until(async () => await owner.ok('recording:start'))
   await until(async () => (await detailOf(server.url, String(recordingId))).seconds > 0)
   // The store is slow, so the recording ends after the sessions are closed.
   const index = server.app.kv.namespace('recording-index')
@@ -40,7 +40,7 @@ t.test('a stopping server waits until the files are in the bucket', async (t) =>
   const server = await build(t, { env: { FEATURES: 'auth,media,recording', ...bucket.env, RECORDING_S3_URL: url } })
   const owner = await server.connect(1)
   await owner.ok('room:join', { roomId: 'r1' })
-  const id = String((await owner.ok('recording:start'))['recordingId'])
+  const id = String((await until(async () => await owner.ok('recording:start')))['recordingId'])
   await speak(t, server.app, 'r1', { hz: 500 })
   await until(() => bucket.keys().some((key) => key.startsWith(`recordings-parts/${id}/mix.mp4/`)))
   await server.close()

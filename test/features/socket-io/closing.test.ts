@@ -72,19 +72,20 @@ t.test('the close reason determines whether a client reconnects', async (t) => {
     const id = 10 * n + i
     const token = reason === 'TOKEN_EXPIRED' ? sign({ id, name: 'Ada', exp: Math.floor(Date.now() / 1000) + 4 }) : tokenFor(id)
     const client = await enter(t, server.url, id, { token, transports: [transport] })
+    const closeCodes: (number | undefined)[] = []
+    client.socket.on('disconnect', (_reason, details) => closeCodes.push((details as { context?: { code?: number } } | undefined)?.context?.code))
     await client.ask('room:join', { roomId: 'r1' })
-    return { id, token, transport, reason, client, ...ending }
+    return { id, token, transport, reason, client, closeCodes, ...ending }
   })))
-  for (const { id, token, transport, reason, client, end, isFinal, error, code } of clients) {
-    let closeCode: number | undefined
-    client.socket.on('disconnect', (_reason, details) => { closeCode = (details as { context?: { code?: number } } | undefined)?.context?.code })
-    await end(server, client, { id, token })
-    await until(() => client.disconnects.length === 1)
+  for (const { id, token, transport, reason, client, closeCodes, end, isFinal, error, code } of clients) {
     const name = `${reason} over ${transport}`
+    await end(server, client, { id, token })
+    await until(() => client.disconnects.length > 0).catch(() => t.fail(`${name}: the client was not disconnected`))
+    t.equal(client.disconnects.length, 1, name)
     t.equal(staysAway(client), isFinal, `${name}: ${client.disconnects[0]}`)
     const codes = client.events.filter(({ type }) => type === 'error').map(({ data }) => data.code)
     t.same(codes, error === undefined ? [] : [error], name)
-    if (transport === 'websocket' && !isFinal) t.equal(closeCode, code, `${name}: the close code is in the details`)
+    if (transport === 'websocket' && !isFinal) t.equal(closeCodes[0], code, `${name}: the close code is in the details`)
     await bob.event('room:userLeft', ({ userId }) => userId === id)
   }
   await until(() => [...server.app.sockets.all()].every(({ face }) => face.name === 'json'))

@@ -33,7 +33,7 @@ onBothStores(t, 'sends each event to each URL, signed and with its data, in orde
   const { id: transportId } = await ada.ok('transport:create', { type: 'producer' })
   await ada.ok('transport:connect', { transportId, dtlsParameters })
   await ada.ok('audio:produce', { transportId, kind: 'audio', rtpParameters: rtpParameters() })
-  const { recordingId } = await ada.ok('recording:start')
+  const { recordingId } = await until(async () => await ada.ok('recording:start'))
   await ada.ok('broadcast:start')
   t.match((await one.next('broadcast_started')).data, { hlsUrl: '/hls/r1/index.m3u8', startedAt: Number })
   await ada.ok('broadcast:stop')

@@ -32,7 +32,7 @@ t.test('webhooks survive kill -9, and the restarted server reports the disconnec
 
 onStore('redis')(t, 'two servers add each webhook once, and if one dies, the other reports its users as disconnected and delivers the queue', async (t, store) => {
   const receiver = await startReceiver(t)
-  const env = { ...store, ...webhookEnv(receiver), FEATURES: 'auth,seats,webhooks', WEBHOOK_TIMEOUT_MS: '1000' }
+  const env = { ...store, ...webhookEnv(receiver), FEATURES: 'auth,seats,webhooks', WEBHOOK_TIMEOUT_MS: '3000' }
   const doomed = await buildMortal(t, { env: { ...env, NODE_ID: 'a' }, timings: shortTimings })
   const server = await build(t, { env: { ...env, NODE_ID: 'b' }, timings: shortTimings })
   const [ada, eve] = [await doomed.connect(1), await doomed.connect(3)]

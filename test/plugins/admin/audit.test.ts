@@ -25,7 +25,7 @@ t.test('writes an audit line per change', async (t) => {
   await change('PUT', '/admin/rooms/r1/roles/2', { role: 'admin' }, { action: 'room.setRole', roomId: 'r1', userId: '2', before: { role: 'member' }, after: { role: 'admin' } })
   await change('POST', '/admin/rooms/r1/kick', { userId: 2, banSeconds: 60 }, { action: 'room.kick', roomId: 'r1', userId: 2, before: { inRoom: true }, after: { inRoom: false, bannedUntil: Number } })
   await change('DELETE', '/admin/rooms/r1/bans/2', undefined, { action: 'room.unban', roomId: 'r1', userId: '2', before: { banned: true }, after: { banned: false } })
-  const { recordingId } = await ada.ok('recording:start')
+  const { recordingId } = await until(async () => await ada.ok('recording:start'))
   const recording = `/admin/recordings/${String(recordingId)}`
   await until(async () => Number((await server.admin('GET', recording)).body?.seconds) > 0)
   await ada.ok('recording:stop')

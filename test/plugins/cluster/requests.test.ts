@@ -45,10 +45,10 @@ t.test('while Redis is unreachable, a server can send requests only to itself', 
   const client = await redisClient(t, redis)
   const [a, b] = [await node(t, client, 'node-a'), await node(t, client, 'node-b')]
   b.answer('test:double', ({ n }) => ({ doubled: n * 2 }))
-  t.same(await a.ask('node-b', 'test:double', { n: 1 }, 2000), { doubled: 2 })
+  t.same(await a.ask('node-b', 'test:double', { n: 1 }, 15_000), { doubled: 2 })
   await redis.kill()
   await t.rejects(a.ask('node-b', 'test:double', { n: 1 }, 60_000), { code: 'UNAVAILABLE' })
-  t.same(await b.ask('node-b', 'test:double', { n: 2 }, 2000), { doubled: 4 }, 'a server can still send requests to itself')
+  t.same(await b.ask('node-b', 'test:double', { n: 2 }, 15_000), { doubled: 4 }, 'a server can still send requests to itself')
 })
 
 t.test("a feature's request handler is replaced on reload and removed with the feature", async (t) => {
@@ -56,7 +56,7 @@ t.test("a feature's request handler is replaced on reload and removed with the f
   const answering = (n: number) => saying('doubles', 'x', { before: `app.cluster.answer('test:double', () => ({ doubled: ${n} }))` })
   folder.write('doubles', { 'index.ts': answering(1) })
   const { app, admin } = await build(t, { env: { FEATURES: 'auth,doubles', FEATURES_PATH: folder.path } })
-  const ask = () => app.cluster.ask(app.nodeId, 'test:double', { n: 0 }, 2000)
+  const ask = () => app.cluster.ask(app.nodeId, 'test:double', { n: 0 }, 15_000)
   t.same(await ask(), { doubled: 1 })
   folder.write('doubles', { 'index.ts': answering(2) })
   await admin('POST', '/admin/features/doubles/reload')

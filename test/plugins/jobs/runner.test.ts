@@ -61,17 +61,19 @@ t.test('runs a job once when it is due', async (t) => {
 })
 
 t.test('runs due jobs without delay', async (t) => {
-  const jobs = jobsOf(t, createMemoryJobStore())
+  // If each poll ran only one batch of 100 jobs, all jobs together would take 20 s.
+  const jobs = jobsOf(t, createMemoryJobStore(), { ...defaultTimings, jobPollIntervalMs: 1000 })
   const many = 2000
   const done: string[] = []
   jobs.on('job', async (key) => { done.push(key) })
-  jobs.on('later', async () => { done.push('later') })
   for (let i = 0; i < many; i++) await jobs.schedule('job', String(i), i)
-  // `later` is due within four polls. If each poll ran only one batch, `later` would run before the last of the jobs.
-  await jobs.schedule('later', '', Date.now() + 1000)
-  await until(() => done.length > many)
-  t.equal(done.indexOf('later'), many, 'due jobs do not wait for the next poll')
-  t.equal(new Set(done).size, many + 1, 'each job runs once')
+  await until(() => done.length >= many)
+  // If a job were still queued, the poll that runs the marker would run the job again.
+  jobs.on('marker', async () => { done.push('marker') })
+  await jobs.schedule('marker', '', 0)
+  await until(() => done.includes('marker'))
+  t.equal(done.length, many + 1, 'each job runs once')
+  t.equal(new Set(done).size, many + 1)
 })
 
 t.test('retries a failed job without blocking others', async (t) => {
@@ -160,7 +162,7 @@ t.test('records the result of a job when the store is available again', async (t
   await jobs.schedule('job', 'k', 0)
   isDown = true
   release()
-  await until(() => attempts.length === 3)
+  await until(() => attempts.length >= 3)
   t.equal(started.length, 1)
   isDown = false
   await until(() => started.length === 2)

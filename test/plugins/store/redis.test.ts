@@ -420,7 +420,7 @@ t.test('rejects calls while Redis is down', async (t) => {
 
 t.test('rejects calls while Redis hangs', async (t) => {
   const redis = await startRedis(t)
-  const store = storeOf(await redisClient(t, redis), 'node-a')
+  const store = storeOf(await redisClient(t, redis, 0, 2000), 'node-a')
   await store.check()
   redis.process.kill('SIGSTOP')
   await t.rejects(store.join(joining('r1', 1)), { code: 'UNAVAILABLE' })

@@ -4,10 +4,14 @@ import type { Worker } from 'node:worker_threads'
 import { observer } from 'mediasoup'
 import type { types } from 'mediasoup'
 import t from 'tap'
-import type { FromMixer } from '../../../../plugins/media/mix/messages.ts'
+import type { Test } from 'tap'
+import type { FromMixer, MixFrame } from '../../../../plugins/media/mix/messages.ts'
+import type { RoomMix } from '../../../../plugins/media/mix/mixes.ts'
 import { build } from '../../../support/build.ts'
 import { attack, receive, relay, speak } from '../../../support/mix.ts'
+import type { Reception } from '../../../support/mix.ts'
 import { until } from '../../../support/retry.ts'
+import { createStallClock } from '../../../support/stall-clock.ts'
 import { evaluateIn } from '../../../support/thread-inspector.ts'
 
 // Tests the kernel's mix of a room, with speakers that send RTP over UDP.
@@ -34,6 +38,22 @@ async function createRoom () {
 }
 const near = (value: number, expected: number) => Math.abs(value - expected) < expected * 0.15
 
+/** @returns the total length of the gaps between the frames of one stream, in milliseconds */
+const gapsMs = (frames: readonly MixFrame[]) => frames.slice(1).reduce((sum, { timestamp }, i) => sum + (timestamp - (frames[i]?.timestamp ?? 0)) / 48 - 20, 0)
+
+/**
+ * Waits until a mix whose thread has ended contains a tone of 500 Hz again. On a busy machine, a thread may take too
+ * long to start and is then replaced again.
+ */
+async function hearAgain (t: Test, mix: RoomMix): Promise<Reception> {
+  let heard = receive(t, mix)
+  await until(() => {
+    if (heard.closed) heard = receive(t, mix)
+    return near(heard.amplitudes(500)[0] as number, 0.2)
+  }, 30_000)
+  return heard
+}
+
 t.test('contains the three loudest voices and all music', async (t) => {
   const { roomId } = await createRoom()
   const mix = await app.sfu.mix(roomId)
@@ -53,8 +73,9 @@ t.test('contains the three loudest voices and all music', async (t) => {
   music.vanish()
   const [speaker] = app.sfu.producerHandles(roomId).filter(({ producerId }) => ![quiet, music].some((other) => other.producerId === producerId))
   await speaker?.pause('server')
-  await until(() => near(heard.amplitudes(400)[0] as number, 0.05) && (heard.amplitudes(2000)[0] as number) < 0.001)
-  t.equal(heard.amplitudes(600, 900, 1300).filter((amplitude) => near(amplitude, 0.15)).length, 2, 'the quiet voice has taken the place of the paused one')
+  await until(() => near(heard.amplitudes(400)[0] as number, 0.05) && (heard.amplitudes(2000)[0] as number) < 0.001 &&
+    heard.amplitudes(600, 900, 1300).filter((amplitude) => near(amplitude, 0.15)).length === 2)
+  t.pass('the quiet voice has taken the place of the paused one')
   mix.close()
 })
 
@@ -62,6 +83,7 @@ t.test('sends 50 packets per second, regardless of the voices', async (t) => {
   const { roomId } = await createRoom()
   const mix = await app.sfu.mix(roomId)
   const heard = receive(t, mix, { pcm: true, packets: true, voices: true })
+  const { stalledMs } = createStallClock(t)
   const [paused, muted, vanished] = await Promise.all([500, 700, 1100].map((hz) => speak(t, app, roomId, { hz, amplitude: 0.2 })))
   await until(() => heard.amplitudes(500, 700, 1100).every((amplitude) => near(amplitude, 0.2)))
   const from = { at: performance.now(), frames: heard.frames.filter(({ kind }) => kind === 'packet').length }
@@ -76,8 +98,8 @@ t.test('sends 50 packets per second, regardless of the voices', async (t) => {
   const packets = heard.frames.filter(({ kind }) => kind === 'packet')
   // A delayed mixer thread catches up on at most half a second.
   const aheadMs = (packets.length - from.frames) * 20 - (performance.now() - from.at)
-  t.ok(Math.abs(aheadMs) < 500, `${packets.length - from.frames} packets, ${aheadMs} ms ahead`)
-  t.ok(packets.every((frame, i) => i === 0 || frame.timestamp - (packets[i - 1]?.timestamp ?? 0) === 960), 'without gaps')
+  t.ok(Math.abs(aheadMs) < 500 + stalledMs(), `${packets.length - from.frames} packets, ${aheadMs} ms ahead`)
+  t.ok(gapsMs(packets) <= stalledMs(), 'without gaps, except while the machine pauses')
   const voices = heard.frames.filter((frame) => frame.kind === 'voice')
   t.same(new Set(voices.map(({ producerId }) => producerId)), new Set([paused, muted, vanished].map((speaker) => speaker?.producerId)))
   t.ok(voices.every(({ payload }) => payload.length > 10))
@@ -93,17 +115,23 @@ t.test('mixes voices over a bad network: 5 % lost, reordered, 200 ms jitter', as
   // Wait about a second for the delay to adapt to the network.
   await until(() => heard.amplitudes(500)[0] as number > 0.15)
   await until(async () => await metric('flylive_mix_concealed_packets_total{result="restored"}') > before.restored)
-  const start = heard.frames.length
-  const at = performance.now()
-  const amplitudes: number[] = []
-  while (performance.now() - at < 2000) {
-    amplitudes.push(heard.amplitudes(500)[0] as number)
-    const { length } = heard.frames
-    await until(() => heard.frames.length > length + 4)
-  }
-  const packets = (heard.frames.length - start) / 2 / (performance.now() - at) * 1000
-  t.ok(packets > 48 && packets < 52, `${packets} packets per second`)
-  t.ok(amplitudes.reduce((sum, amplitude) => sum + amplitude, 0) / amplitudes.length > 0.15)
+  // A mixer thread that has to wait for the CPU skips packets, so two seconds of correct audio are enough.
+  await until(async () => {
+    const start = heard.frames.length
+    const at = performance.now()
+    const amplitudes: number[] = []
+    while (performance.now() - at < 2000) {
+      amplitudes.push(heard.amplitudes(500)[0] as number)
+      const { length } = heard.frames
+      await until(() => heard.frames.length > length + 4)
+    }
+    const packets = (heard.frames.length - start) / 2 / (performance.now() - at) * 1000
+    if (packets < 48 || packets > 52) throw new Error(`${packets} packets per second`)
+    const mean = amplitudes.reduce((sum, amplitude) => sum + amplitude, 0) / amplitudes.length
+    if (mean < 0.15) throw new Error(`amplitude ${mean}`)
+    return true
+  }, 30_000)
+  t.pass('the audio has the correct rate and amplitude')
   t.comment(`concealed ${await metric('flylive_mix_concealed_packets_total{result="concealed"}') - before.concealed}, restored ${await metric('flylive_mix_concealed_packets_total{result="restored"}') - before.restored}, late ${await metric('flylive_mix_late_packets_total') - before.late}`)
   mix.close()
 })
@@ -177,10 +205,9 @@ t.test('a mixer thread that dies is replaced, and the mixes of its rooms continu
   await thread?.terminate()
   await until(() => heard.closed)
   await until(() => app.sfu.mixThreads().length === 1)
-  const again = receive(t, mix)
-  await until(() => near(again.amplitudes(500)[0] as number, 0.2))
+  const again = await hearAgain(t, mix)
   t.equal(mix.closed, false)
-  t.equal(await metric('flylive_mix_thread_deaths_total'), 1)
+  t.ok(await metric('flylive_mix_thread_deaths_total') >= 1)
   t.ok((again.frames[0]?.timestamp ?? 0) > (heard.frames.at(-1)?.timestamp ?? 0), 'timestamps continue')
 
   // If the thread's port is taken, the mix reopens on a different port.
@@ -190,11 +217,7 @@ t.test('a mixer thread that dies is replaced, and the mixes of its rooms continu
   app.sfu.mixThreads()[0]?.once('exit', () => thief.bind(port, '127.0.0.1'))
   await app.sfu.mixThreads()[0]?.terminate()
   await until(() => app.sfu.mixThreads().length === 1)
-  let moved = receive(t, mix)
-  await until(() => {
-    if (moved.closed) moved = receive(t, mix)
-    return near(moved.amplitudes(500)[0] as number, 0.2)
-  })
+  const moved = await hearAgain(t, mix)
   t.equal(thief.address().port, port)
   t.not(transports.at(-1)?.tuple.remotePort, port)
 
@@ -240,16 +263,15 @@ t.test('new mixes start in another thread while a thread is busy, and one thread
   await evaluateIn(t, busy, 'clearInterval(globalThis.load)')
   await speak(t, app, second.roomId, { hz: 700, amplitude: 0.2 })
   const [heard, heardThere] = [receive(t, mix), receive(t, other)]
+  const { stalledMs } = createStallClock(t)
   await until(() => near(heard.amplitudes(500)[0] as number, 0.2) && near(heardThere.amplitudes(700)[0] as number, 0.2))
   await until(async () => await metric('flylive_mix_rooms') === 2)
 
   await busy.terminate()
   await until(() => heard.closed && app.sfu.mixThreads().length === 2)
-  const again = receive(t, mix)
-  await until(() => near(again.amplitudes(500)[0] as number, 0.2))
+  await hearAgain(t, mix)
   t.equal(heardThere.closed, false)
-  const packets = heardThere.frames
-  t.ok(packets.every((frame, i) => i === 0 || frame.timestamp - (packets[i - 1]?.timestamp ?? 0) === 960), 'the other mix has no gap')
+  t.ok(gapsMs(heardThere.frames) <= stalledMs(), 'the other mix has no gap, except while the machine pauses')
   for (const use of [mix, other]) use.close()
 })
 
@@ -263,8 +285,7 @@ t.test('a thread that does not respond is replaced, and its mixes continue', asy
   const before = app.sfu.mixThreads()
   for (const thread of before) await evaluateIn(t, thread, 'Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)')
   await until(() => heard.closed && app.sfu.mixThreads().length === before.length && !app.sfu.mixThreads().some((thread) => before.includes(thread)), 30_000)
-  const again = receive(t, mix)
-  await until(() => near(again.amplitudes(500)[0] as number, 0.2), 30_000)
+  await hearAgain(t, mix)
   t.ok(await metric('flylive_mix_thread_deaths_total') >= deaths + before.length)
   mix.close()
 })
