@@ -76,6 +76,11 @@ export interface SessionOptions<F = unknown> {
   onLinkError?: (error: unknown, session: Session) => void
 }
 
+/** A session's room. The rooms plugin declares its properties here by module augmentation. */
+export interface SessionRoom {
+  readonly roomId: string
+}
+
 /**
  * A user's session on this server: over a WebSocket, over a feature's own transport, or without a connection. When the
  * session ends, handlers of `session:close` remove the session from its room and close its transports.
@@ -93,7 +98,7 @@ export class Session {
    */
   readonly connected: boolean
   /** The room that the session is in. Set only by the rooms plugin. */
-  roomId: string | null = null
+  room: SessionRoom | null = null
   /**
    * Whether the connection ended without a close frame, so that the client may have missed the last events. Set only by
    * the session's transport.
@@ -136,6 +141,10 @@ export class Session {
 
   get user (): User {
     return this.#identity.user
+  }
+
+  get roomId (): string | null {
+    return this.room?.roomId ?? null
   }
 
   /**

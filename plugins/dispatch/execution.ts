@@ -2,6 +2,8 @@ import type { FastifyInstance } from 'fastify'
 import type { FrameReader, Session } from '../connections/session.ts'
 import { Internal, isCoded, toWire, Unauthorized, validationFailed } from '../errors/codes.ts'
 import type { WireError } from '../errors/codes.ts'
+import { notInRoom } from '../rooms/errors.ts'
+import type { LocalRoom } from '../rooms/node-rooms.ts'
 import { checkInput } from '../schema/input.ts'
 import type { InFlight } from './in-flight.ts'
 import type { RateLimits } from './rate-limits.ts'
@@ -185,7 +187,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
     const { session } = request
     const parsed = checkInput(route.request, request.data ?? {})
     if (!parsed.success) throw validationFailed(parsed.issues)
-    const room = route.room === false ? undefined : app.rooms.ofSession(session, (parsed.data as { roomId?: string }).roomId)
+    const room = route.room === false ? undefined : roomOf(session, (parsed.data as { roomId?: string }).roomId)
     if (route.limit) {
       const key = route.limit.perRoom === true ? `${room?.roomId ?? ''} ${session.userKey}` : session.userKey
       const { name = route.type, perMinute, eventual = false } = route.limit
@@ -245,6 +247,15 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
   }
 
   return { read, dispatch, hold }
+}
+
+/**
+ * @param roomId the id in the request; default: the id of the session's room
+ * @throws NOT_IN_ROOM if the session is in no room or in a different room
+ */
+function roomOf ({ room }: Session, roomId = room?.roomId): LocalRoom {
+  if (!room || roomId !== room.roomId) throw notInRoom(roomId)
+  return room
 }
 
 function tagsOf ({ session, id, type }: SessionRequest) {

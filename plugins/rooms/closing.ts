@@ -58,7 +58,7 @@ export function createClosing (app: FastifyInstance, { nodeRooms, roomState, ann
     roomState.forget(room.roomId)
     for (const session of room.members) {
       hooks.emit('room:leave', room, session, 'closed')
-      session.roomId = null
+      session.room = null
       sessionRecords.update(session)
     }
     room.members.clear()

@@ -130,7 +130,7 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     room.pinHash = result.room.locked ? result.pinHash : undefined
     const rejoining = room.members.has(session)
     room.members.add(session)
-    session.roomId = roomId
+    session.room = room
     const announce = () => {
       if (result.created) hooks.emit('room:created', result.room, asked)
       if (result.firstOfUser) announcements.joined(roomId, session.user.profile, result.count, session.id)
@@ -175,12 +175,12 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
   }
 
   async function leave (session: Session, reason: LeaveReason): Promise<void> {
-    const room = session.roomId === null ? undefined : nodeRooms.get(session.roomId)
-    if (!room?.members.has(session)) return
+    const { room } = session
+    if (!room) return
     hooks.emit('room:leave', room, session, reason)
     room.members.delete(session)
     room.joining.delete(session)
-    session.roomId = null
+    session.room = null
     sessionRecords.update(session)
     let confirmed = true
     try {

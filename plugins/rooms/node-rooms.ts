@@ -4,7 +4,7 @@ import type { Session, UserId } from '../connections/session.ts'
 import type { RoomRecord } from '../store/types.ts'
 import { channelOf, parseMessage } from './channel.ts'
 import type { Closing } from './closing.ts'
-import { NotInRoom } from './errors.ts'
+import { notInRoom } from './errors.ts'
 import type { MemberLists } from './member-lists.ts'
 import type { RoomStateKernel } from './room-state.ts'
 import type { Unsynced } from './sync.ts'
@@ -61,6 +61,10 @@ export interface LocalRoom {
   known: KnownUsers
   /** All rooms with this name that were created at or before this time are closed. Epoch milliseconds. */
   closedUpTo: number
+}
+
+declare module '../connections/session.ts' {
+  interface SessionRoom extends LocalRoom {}
 }
 
 /** Writes an event to every member on this server, and queues the event for sockets whose join is in flight. */
@@ -158,9 +162,8 @@ export function createNodeRooms ({ bus, hooks, nodeId, store }: Pick<FastifyInst
     },
     get: (roomId) => entries.get(roomId)?.room,
     all: () => entries.values().map(({ room }) => room),
-    ofSession (session, roomId) {
-      const room = session.roomId === null ? undefined : entries.get(session.roomId)?.room
-      if (!room || (roomId !== undefined && roomId !== session.roomId)) throw new NotInRoom(roomId === undefined ? 'You are not in a room' : `You are not in room ${roomId}`)
+    ofSession ({ room }, roomId = room?.roomId) {
+      if (!room || roomId !== room.roomId) throw notInRoom(roomId)
       return room
     },
     acquire (roomId) {

@@ -251,7 +251,7 @@ export type TypesAreAsDocumented = [
   Assert<Equal<LeaveReason, 'left' | 'moved' | 'disconnected' | 'kicked' | 'closed'>>,
   Assert<Equal<UserId, string | number>>,
   Assert<Equal<User, { id: UserId, name: string, roles: readonly string[], profile: Profile }>>,
-  Assert<Equal<keyof Session, 'id' | 'connectedAt' | 'hasAudio' | 'user' | 'userKey' | 'identity' | 'roomId' | 'open' | 'endedFor' | 'isLost' | 'queuedBytes' | 'face' | 'connected' | 'send' | 'write' | 'reply' | 'close' | 'terminate' | 'end' | 'admit' | 'receive' | 'renew' | 'awaitFirst' | 'sendFirst'>>,
+  Assert<Equal<keyof Session, 'id' | 'connectedAt' | 'hasAudio' | 'user' | 'userKey' | 'identity' | 'room' | 'roomId' | 'open' | 'endedFor' | 'isLost' | 'queuedBytes' | 'face' | 'connected' | 'send' | 'write' | 'reply' | 'close' | 'terminate' | 'end' | 'admit' | 'receive' | 'renew' | 'awaitFirst' | 'sendFirst'>>,
   Assert<Equal<keyof Face, 'name' | 'binary' | 'parse' | 'event' | 'reply'>>,
   Assert<Equal<GateRegistrar, Expected['gate']>>,
   Assert<Equal<UpgradePath, ConnectionPath | HandledPath>>,
