@@ -1,74 +1,18 @@
 import type { types } from 'mediasoup'
 import type { FastifyInstance } from 'fastify'
 import type { Session } from '../connections/session.ts'
+import { unavailable } from '../errors/codes.ts'
 import { NotInRoom } from '../rooms/errors.ts'
-import type { LocalRoom } from '../rooms/node-rooms.ts'
-import { ConsumerNotFound, ProducerNotFound, refused, TransportNotFound } from './errors.ts'
-import type { Mixes, MixUse } from './mix/mixes.ts'
-import { Peer } from './peer.ts'
-import type { Direction, PeerContext, TransportParameters } from './peer.ts'
-import type { PausedBy, ProducerSource } from './producer.ts'
+import { ClientTransport } from './client-transport.ts'
+import type { Direction, TransportParameters, TransportPlace } from './client-transport.ts'
+import { CannotConsume, ConsumerNotFound, ProducerLimit, ProducerNotFound, refused, TransportNotFound, TransportWrongType } from './errors.ts'
+import type { Mixes } from './mix/mixes.ts'
+import type { MediaWorker } from './pool.ts'
+import type { PausedBy, ProducePermit, ProducerOwner, ProducerSource, RoomProducer } from './producer.ts'
 import { createAudioQuota } from './quota.ts'
-import type { MediaRooms } from './room-media.ts'
+import type { MediaRooms, MediaUser, RoomMedia } from './room-media.ts'
+import type { SessionMedia } from './sfu.ts'
 import { createTransportMonitor } from './transport-monitor.ts'
-
-export interface ConsumeOptions {
-  /** Whether the consumer starts paused. Default: true. */
-  paused?: boolean
-}
-
-export interface ConsumerInfo {
-  id: string
-  rtpParameters: types.RtpParameters
-}
-
-export interface TransportOptions {
-  /**
-   * Opus payload type of the transport's consumers, for clients that send the SDP offer. Default: the payload type of
-   * the room's router.
-   */
-  payloadType?: number
-}
-
-/**
- * The transports, producers and consumers of sessions. They close when their session leaves its room. A session can use
- * only its own transports and consumers. A session can pause, resume and close only its own producers.
- */
-export interface SessionMedia {
-  /** Creates a transport, and the room's router if necessary. Closes any earlier transport in the same direction. */
-  createTransport (room: LocalRoom, session: Session, direction: Direction, options?: TransportOptions): Promise<TransportParameters>
-  connectTransport (session: Session, transportId: string, dtlsParameters: types.DtlsParameters): Promise<void>
-  restartIce (session: Session, transportId: string): Promise<types.IceParameters>
-  /** Creates a producer for a session if the `media:produce` hook permits the session to send audio. */
-  produce (session: Session, transportId: string, rtpParameters: types.RtpParameters, options?: { source?: ProducerSource }): Promise<string>
-  /** Closes one of the session's producers, or all of them if no id is given. */
-  closeProducer (session: Session, producerId?: string): void
-  /** Pauses one of the session's producers, or all of them if no id is given. Idempotent. */
-  pauseProducer (session: Session, by: PausedBy, producerId?: string): Promise<void>
-  /**
-   * Removes the pause by the user or by the server. A producer resumes once neither the user nor the server pauses it.
-   */
-  resumeProducer (session: Session, by: PausedBy, producerId?: string): Promise<void>
-  /**
-   * Creates a consumer, through which a session receives the audio of a producer in the session's room. Closes any
-   * earlier consumer of the same producer.
-   */
-  consume (session: Session, transportId: string, producerId: string, capabilities: types.RtpCapabilities, options?: ConsumeOptions): Promise<ConsumerInfo>
-  /**
-   * Creates a consumer of the room's mix for a session. The mix is one producer with the loudest voices and all music.
-   * Starts the mix if it is not running. Closes any earlier consumer of the mix.
-   */
-  consumeMix (session: Session, transportId: string, capabilities: types.RtpCapabilities, options?: ConsumeOptions): Promise<ConsumerInfo>
-  pauseConsumer (session: Session, consumerId: string): Promise<void>
-  /** @returns `deferred`: true if the consumer stays silent for now, because its producer is paused */
-  resumeConsumer (session: Session, consumerId: string): Promise<{ deferred: boolean }>
-  /** Closes one of the session's consumers. */
-  closeConsumer (session: Session, consumerId: string): void
-  /** Closes all consumers of mixes. A mix stays open while a feature uses it. */
-  closeMixConsumers (): void
-  /** Closes the media of all sessions. */
-  releaseAll (): void
-}
 
 declare module '../hooks.ts' {
   interface KernelHooks {
@@ -91,7 +35,8 @@ export interface OwnedSessionMedia extends SessionMedia {
 export interface SessionMediaOptions {
   rooms: MediaRooms
   mixes: Mixes
-  permit: PeerContext['permit']
+  /** @throws if the session is not allowed to send audio */
+  permit (roomId: string, session: Session): Promise<ProducePermit>
   /** Maximum bit rate of all audio from one session, in bits per second. */
   maxIncomingBitrate: number
   /**
@@ -101,6 +46,15 @@ export interface SessionMediaOptions {
   fetchRelayed (roomId: string, producerId: string): Promise<void>
 }
 
+/**
+ * Maximum number of producers per session. One producer is for the microphone. The others are for music and for
+ * replacing a producer.
+ */
+const maxProducers = 4
+
+const directions = ['producer', 'consumer'] as const
+
+/** Manages the media of all sessions: finds the {@link Peer} of a session, and creates the peer with its first transport. */
 export function createSessionMedia (app: FastifyInstance, { rooms, mixes, permit, maxIncomingBitrate, fetchRelayed }: SessionMediaOptions): OwnedSessionMedia {
   const { hooks, log, metrics, nodeId } = app
   const quota = createAudioQuota(app)
@@ -119,43 +73,22 @@ export function createSessionMedia (app: FastifyInstance, { rooms, mixes, permit
   const mixConsumers = new Map<types.Consumer, Peer>()
   const mixListeners = metrics.gauge('flylive_mix_listeners', 'Consumers of the mix, in all rooms')
 
-  /** Creates a peer's consumer of a mix. Closes the handle to the mix when the consumer is closed. */
-  async function consumeMixAs (peer: Peer, use: MixUse, transportId: string, capabilities: types.RtpCapabilities, paused: boolean): Promise<ConsumerInfo> {
-    try {
-      const consumer = await peer.consumeMix(transportId, () => use.producerId(), capabilities, paused)
-      mixConsumers.set(consumer, peer)
-      mixListeners.set(mixConsumers.size)
-      consumer.observer.once('close', () => {
-        mixConsumers.delete(consumer)
-        mixListeners.set(mixConsumers.size)
-        use.close()
-      })
-      return consumer
-    } catch (error) {
-      use.close()
-      throw error
-    }
-  }
-
-  /**
-   * @returns a session's peer
-   * @throws the given error `missing` if the session has no media
-   */
-  function peerOf ({ id }: Session, missing: Error): Peer {
+  /** @throws TRANSPORT_NOT_FOUND if the session has no media */
+  function peerWith (transportId: string, { id }: Session): Peer {
     const peer = peers.get(id)
-    if (!peer) throw missing
+    if (!peer) throw new TransportNotFound(transportId)
     return peer
   }
 
-  function withTransport (session: Session, transportId: string): Peer {
-    return peerOf(session, new TransportNotFound(transportId))
+  /** @throws CONSUMER_NOT_FOUND if the session has no media */
+  function consumersWith (consumerId: string, { id }: Session): Consumers {
+    const peer = peers.get(id)
+    if (!peer) throw new ConsumerNotFound(consumerId)
+    return peer.consumers
   }
 
-  function withConsumer (session: Session, consumerId: string): types.Consumer {
-    return peerOf(session, new ConsumerNotFound(consumerId)).consumers.get(consumerId)
-  }
-
-  function producersOfSession ({ id }: Session, producerId?: string) {
+  /** @throws PRODUCER_NOT_FOUND if the session has no producer with the given id */
+  function producersOf ({ id }: Session, producerId?: string) {
     const peer = peers.get(id)
     if (!peer && producerId !== undefined) throw new ProducerNotFound(producerId)
     return { roomId: peer?.media.roomId ?? '', producers: peer?.producers(producerId) ?? [] }
@@ -170,6 +103,11 @@ export function createSessionMedia (app: FastifyInstance, { rooms, mixes, permit
     })
   }
 
+  /** Notifies the room when a user pauses or resumes producers that are in the other state. */
+  function selfMuted (session: Session, by: PausedBy, muted: boolean, { roomId, producers }: ReturnType<typeof producersOf>): void {
+    if (by === 'self' && producers.some((producer) => producer.isPausedBy('self') !== muted)) hooks.emit('media:selfMuted', roomId, session, muted)
+  }
+
   return {
     createTransport: (room, session, direction, { payloadType } = {}) => refused(async () => {
       if (!peers.has(session.id)) await quota.claim(session, room.roomId)
@@ -179,44 +117,58 @@ export function createSessionMedia (app: FastifyInstance, { rooms, mixes, permit
       })
       return await peer.createTransport(direction, payloadType)
     }),
-    connectTransport: (session, transportId, dtlsParameters) => refused(() => withTransport(session, transportId).connectTransport(transportId, dtlsParameters)),
-    restartIce: (session, transportId) => refused(() => withTransport(session, transportId).restartIce(transportId)),
+    connectTransport: (session, transportId, dtlsParameters) => refused(async () => await peerWith(transportId, session).transport(transportId).connect(dtlsParameters)),
+    restartIce: (session, transportId) => refused(async () => await peerWith(transportId, session).transport(transportId).restartIce()),
 
-    produce: (session, transportId, rtpParameters, { source = 'voice' } = {}) => refused(() => withTransport(session, transportId).produce(transportId, rtpParameters, source)),
+    produce: (session, transportId, rtpParameters, { source = 'voice' } = {}) => refused(async () => await peerWith(transportId, session).produce(transportId, rtpParameters, source)),
     closeProducer (session, producerId) {
-      for (const producer of producersOfSession(session, producerId).producers) producer.close()
+      for (const producer of producersOf(session, producerId).producers) producer.close()
     },
     pauseProducer: (session, by, producerId) => refused(async () => {
-      const { roomId, producers } = producersOfSession(session, producerId)
-      if (by === 'self' && producers.some((producer) => !producer.isPausedBy('self'))) hooks.emit('media:selfMuted', roomId, session, true)
-      for (const producer of producers) await producer.pause(by)
+      const found = producersOf(session, producerId)
+      selfMuted(session, by, true, found)
+      for (const producer of found.producers) await producer.pause(by)
     }),
     resumeProducer: (session, by, producerId) => refused(async () => {
-      const { roomId, producers } = producersOfSession(session, producerId)
-      if (by === 'self' && producers.some((producer) => producer.isPausedBy('self'))) hooks.emit('media:selfMuted', roomId, session, false)
-      for (const producer of producers) await producer.resume(by)
+      const found = producersOf(session, producerId)
+      selfMuted(session, by, false, found)
+      for (const producer of found.producers) await producer.resume(by)
     }),
 
     consume: (session, transportId, producerId, capabilities, { paused = true } = {}) => refused(async () => {
-      const peer = withTransport(session, transportId)
+      const peer = peerWith(transportId, session)
       await fetchRelayed(peer.media.roomId, producerId)
       return await peer.consume(transportId, producerId, capabilities, paused)
     }),
     consumeMix: (session, transportId, capabilities, { paused = true } = {}) => refused(async () => {
-      const peer = withTransport(session, transportId)
-      return await consumeMixAs(peer, await mixes.use(peer.media.roomId), transportId, capabilities, paused)
+      const peer = peerWith(transportId, session)
+      const mix = await mixes.use(peer.media.roomId)
+      try {
+        const consumer = await peer.consumeMix(transportId, () => mix.producerId(), capabilities, paused)
+        mixConsumers.set(consumer, peer)
+        mixListeners.set(mixConsumers.size)
+        consumer.observer.once('close', () => {
+          mixConsumers.delete(consumer)
+          mixListeners.set(mixConsumers.size)
+          mix.close()
+        })
+        return consumer
+      } catch (error) {
+        mix.close()
+        throw error
+      }
     }),
     closeMixConsumers () {
       for (const [consumer, peer] of [...mixConsumers]) peer.consumers.revoke(consumer)
     },
-    pauseConsumer: (session, consumerId) => refused(() => withConsumer(session, consumerId).pause()),
+    pauseConsumer: (session, consumerId) => refused(async () => await consumersWith(consumerId, session).get(consumerId).pause()),
     resumeConsumer: (session, consumerId) => refused(async () => {
-      const consumer = withConsumer(session, consumerId)
+      const consumer = consumersWith(consumerId, session).get(consumerId)
       await consumer.resume()
       return { deferred: consumer.producerPaused }
     }),
     closeConsumer (session, consumerId) {
-      peerOf(session, new ConsumerNotFound(consumerId)).consumers.close(consumerId)
+      consumersWith(consumerId, session).close(consumerId)
     },
 
     releaseAll () {
@@ -226,5 +178,266 @@ export function createSessionMedia (app: FastifyInstance, { rooms, mixes, permit
     hasMedia: ({ id }) => peers.has(id),
     release: ({ id }) => peers.get(id)?.close(),
     consumers: () => peers.values().reduce((sum, peer) => sum + peer.consumers.size, 0)
+  }
+}
+
+/** The settings and callbacks that a peer needs. */
+interface PeerContext extends Pick<SessionMediaOptions, 'permit' | 'maxIncomingBitrate'> {
+  nodeId: string
+  consumerClosed (session: Session, consumerId: string): void
+  monitor: ReturnType<typeof createTransportMonitor>
+  /** Called when the peer is closed, either on its own or because the media of its room is closed. */
+  closed (peer: Peer): void
+}
+
+/** The transports, producers and consumers of one session in its room. */
+export class Peer implements MediaUser {
+  readonly session: Session
+  readonly media: RoomMedia
+  readonly consumers: Consumers
+  readonly #context: PeerContext
+  readonly #transports = new Map<Direction, ClientTransport>()
+  readonly #producers = new Map<string, RoomProducer>()
+  /** Number of producers whose creation is in progress. */
+  #producing = 0
+  #closed = false
+
+  constructor (session: Session, media: RoomMedia, context: PeerContext) {
+    this.session = session
+    this.media = media
+    this.#context = context
+    this.consumers = new Consumers((consumerId) => context.consumerClosed(session, consumerId))
+  }
+
+  get transports (): { direction: Direction, transport: types.WebRtcTransport }[] {
+    return [...this.#transports].map(([direction, { transport }]) => ({ direction, transport }))
+  }
+
+  /**
+   * @returns the producer with the given id; all producers if no id is given
+   * @throws PRODUCER_NOT_FOUND
+   */
+  producers (producerId?: string): RoomProducer[] {
+    if (producerId === undefined) return [...this.#producers.values()]
+    const producer = this.#producers.get(producerId)
+    if (!producer) throw new ProducerNotFound(producerId)
+    return [producer]
+  }
+
+  /**
+   * Creates a transport and closes any earlier transport in the same direction.
+   *
+   * @param payloadType the Opus payload type of the transport's consumers
+   */
+  async createTransport (direction: Direction, payloadType?: number): Promise<TransportParameters> {
+    const place = await this.#placeFor(direction)
+    const opened = await ClientTransport.open(place, { direction, payloadType, maxIncomingBitrate: this.#context.maxIncomingBitrate }).catch((error: unknown) => {
+      if (!this.#closed) throw error
+    })
+    // During the request to the worker, the session may have left the room, or the media may have been closed.
+    if (this.#closed || !opened || opened.transport.closed) {
+      opened?.close()
+      throw this.session.roomId === this.media.roomId
+        ? unavailable('The media connection was closed during the request')
+        : new NotInRoom(`You are no longer in room ${this.media.roomId}`)
+    }
+    this.#closeTransport(direction)
+    opened.monitor(this.#context.monitor, { roomId: this.media.roomId, userId: this.session.user.id, direction })
+    this.#transports.set(direction, opened)
+    return opened.parameters
+  }
+
+  /**
+   * @param direction the direction that the transport must have; default: any
+   * @throws TRANSPORT_NOT_FOUND, TRANSPORT_WRONG_TYPE
+   */
+  transport (transportId: string, direction?: Direction): ClientTransport {
+    for (const [found, one] of this.#transports) {
+      if (one.transport.id !== transportId) continue
+      if (direction && found !== direction) throw new TransportWrongType(direction)
+      return one
+    }
+    throw new TransportNotFound(transportId)
+  }
+
+  async produce (transportId: string, rtpParameters: types.RtpParameters, source: ProducerSource): Promise<string> {
+    const { transport } = this.transport(transportId, 'producer')
+    if (this.#producers.size + this.#producing >= maxProducers) throw new ProducerLimit(maxProducers)
+    this.#producing++
+    let permit: ProducePermit
+    let producer: types.Producer
+    try {
+      permit = await this.#context.permit(this.media.roomId, this.session)
+      producer = await transport.produce({ kind: 'audio', rtpParameters, paused: permit.paused === true, appData: { source } })
+    } finally {
+      this.#producing--
+    }
+    if (this.#closed || transport.closed) {
+      producer.close()
+      throw new TransportNotFound(transportId)
+    }
+    const added = this.media.addProducer(producer, this.#owner, { source, permit })
+    this.#producers.set(producer.id, added)
+    try {
+      await this.media.announce(added)
+    } catch (error) {
+      // If the session lost its permission to send during the request, reply with the reason.
+      if (added.closed && !this.#closed) await this.#context.permit(this.media.roomId, this.session)
+      throw error
+    }
+    return producer.id
+  }
+
+  async consume (transportId: string, producerId: string, rtpCapabilities: types.RtpCapabilities, paused: boolean): Promise<types.Consumer> {
+    this.transport(transportId, 'consumer')
+    if (!this.media.producers.has(producerId)) throw new ProducerNotFound(producerId)
+    return await this.#consume(transportId, producerId, rtpCapabilities, paused)
+  }
+
+  /**
+   * Creates a consumer of the room's mix.
+   *
+   * @param producerIdOf returns the id of the mix's producer, which is on the room's main router
+   */
+  async consumeMix (transportId: string, producerIdOf: () => Promise<string>, rtpCapabilities: types.RtpCapabilities, paused: boolean): Promise<types.Consumer> {
+    this.transport(transportId, 'consumer')
+    return await this.#consume(transportId, await producerIdOf(), rtpCapabilities, paused)
+  }
+
+  async #consume (transportId: string, producerId: string, rtpCapabilities: types.RtpCapabilities, paused: boolean): Promise<types.Consumer> {
+    const { transport, router, place } = this.transport(transportId, 'consumer')
+    const main = await this.media.main()
+    if (!main.router.canConsume({ producerId, rtpCapabilities })) throw new CannotConsume()
+    const release = await place.pipe(main, producerId)
+    let consumer: types.Consumer
+    try {
+      const id = await place.payloadTypes.provide(producerId, router)
+      consumer = await transport.consume({ producerId: id, rtpCapabilities, paused })
+    } catch (error) {
+      release()
+      throw error
+    }
+    place.worker.listeners++
+    consumer.observer.once('close', () => {
+      place.worker.listeners--
+      release()
+    })
+    if (this.#closed || transport.closed) {
+      consumer.close()
+      throw new TransportNotFound(transportId)
+    }
+    this.consumers.add(consumer)
+    return consumer
+  }
+
+  /** Closes all media of the session. Idempotent. */
+  close (): void {
+    if (this.#closed) return
+    this.#end()
+    for (const direction of directions) this.#closeTransport(direction)
+    this.media.leave(this)
+  }
+
+  producerClosed ({ producerId }: RoomProducer): void {
+    this.#producers.delete(producerId)
+  }
+
+  mediaClosed (): void {
+    if (!this.#closed) this.#end()
+  }
+
+  workerDied (worker: MediaWorker): boolean {
+    const lost = [...this.#transports].filter(([, { place }]) => place.worker === worker)
+    for (const [direction] of lost) this.#closeTransport(direction)
+    return lost.length > 0
+  }
+
+  /**
+   * Chooses the router for a transport. A user who sends audio also receives audio on the room's main router, so that
+   * the user depends on only one worker.
+   */
+  async #placeFor (direction: Direction): Promise<TransportPlace> {
+    if (direction === 'producer') return { place: await this.media.main(), release: () => {} }
+    return await this.media.listen(this.#transports.has('producer'))
+  }
+
+  #end (): void {
+    this.#closed = true
+    this.#context.closed(this)
+  }
+
+  get #owner (): ProducerOwner {
+    const { id: sessionId, user, userKey } = this.session
+    return { userId: user.id, userKey, nodeId: this.#context.nodeId, sessionId, kind: 'session' }
+  }
+
+  #closeTransport (direction: Direction): void {
+    const closing = this.#transports.get(direction)
+    if (!closing) return
+    this.#transports.delete(direction)
+    if (direction === 'producer') for (const producer of this.producers()) producer.close()
+    else this.consumers.transportClosed()
+    closing.close()
+  }
+}
+
+/** The consumers of one session, at most one per producer. */
+class Consumers {
+  readonly #byId = new Map<string, types.Consumer>()
+  readonly #onClosed: (consumerId: string) => void
+
+  /**
+   * @param onClosed called when a consumer is closed because it is replaced or revoked, or because its producer is
+   *   closed
+   */
+  constructor (onClosed: (consumerId: string) => void) {
+    this.#onClosed = onClosed
+  }
+
+  get size (): number {
+    return this.#byId.size
+  }
+
+  /** @throws CONSUMER_NOT_FOUND */
+  get (consumerId: string): types.Consumer {
+    const consumer = this.#byId.get(consumerId)
+    if (!consumer) throw new ConsumerNotFound(consumerId)
+    return consumer
+  }
+
+  /** Adds a consumer and closes any earlier consumer of the same producer. */
+  add (consumer: types.Consumer): void {
+    for (const older of this.#byId.values()) {
+      if (older.producerId !== consumer.producerId) continue
+      older.close()
+      this.#closed(older)
+    }
+    this.#byId.set(consumer.id, consumer)
+    consumer.once('producerclose', () => this.#closed(consumer))
+  }
+
+  /**
+   * Closes a consumer because its owner requested it. Does not notify the owner.
+   *
+   * @throws CONSUMER_NOT_FOUND
+   */
+  close (consumerId: string): void {
+    this.get(consumerId).close()
+    this.#byId.delete(consumerId)
+  }
+
+  /** Closes a consumer and notifies its owner. */
+  revoke (consumer: types.Consumer): void {
+    consumer.close()
+    this.#closed(consumer)
+  }
+
+  /** Removes all consumers, because their transport is closed. */
+  transportClosed (): void {
+    this.#byId.clear()
+  }
+
+  #closed ({ id }: types.Consumer): void {
+    if (this.#byId.delete(id)) this.#onClosed(id)
   }
 }

@@ -1,10 +1,12 @@
 import type { types } from 'mediasoup'
 import type { FastifyInstance } from 'fastify'
 import { NotInRoom, RoomNotFound } from '../rooms/errors.ts'
+import type { LocalRoom } from '../rooms/node-rooms.ts'
 import { hasOwner } from '../rooms/rooms.ts'
 import type { Session, UserId } from '../connections/session.ts'
 import type { Attachment, AttachmentContext } from './attachment.ts'
 import { watchBitrates } from './bitrate.ts'
+import type { Direction, TransportParameters } from './client-transport.ts'
 import { rtpCapabilities } from './codecs.ts'
 import { RoomInjection } from './injection.ts'
 import type { InjectOptions, Injection } from './injection.ts'
@@ -15,12 +17,10 @@ import { Mixes } from './mix/mixes.ts'
 import type { RoomMix } from './mix/mixes.ts'
 import { createMixThreads } from './mix/threads.ts'
 import type { MixThreads } from './mix/threads.ts'
-import { Peer } from './peer.ts'
-import type { Direction } from './peer.ts'
 import type { MediaWorker, WorkerPool } from './pool.ts'
-import type { ProducePermit, ProducerHandle, ProducerInfo, ProducerOwner, ProducerSource } from './producer.ts'
-import { createSessionMedia } from './session-media.ts'
-import type { OwnedSessionMedia, SessionMedia } from './session-media.ts'
+import type { PausedBy, ProducePermit, ProducerHandle, ProducerInfo, ProducerOwner, ProducerSource } from './producer.ts'
+import { createSessionMedia, Peer } from './session-media.ts'
+import type { OwnedSessionMedia } from './session-media.ts'
 import { RoomTap } from './tap.ts'
 import type { Tap, TapOptions } from './tap.ts'
 
@@ -30,6 +30,64 @@ export interface RoomMediaInfo {
   worker: number
   routerId: string
   transports: { transportId: string, userId: UserId, type: Direction, iceState: string, dtlsState: string }[]
+}
+
+export interface ConsumeOptions {
+  /** Whether the consumer starts paused. Default: true. */
+  paused?: boolean
+}
+
+export interface ConsumerInfo {
+  id: string
+  rtpParameters: types.RtpParameters
+}
+
+export interface TransportOptions {
+  /**
+   * Opus payload type of the transport's consumers, for clients that send the SDP offer. Default: the payload type of
+   * the room's router.
+   */
+  payloadType?: number
+}
+
+/**
+ * The transports, producers and consumers of sessions. They close when their session leaves its room. A session can use
+ * only its own transports and consumers. A session can pause, resume and close only its own producers.
+ */
+export interface SessionMedia {
+  /** Creates a transport, and the room's router if necessary. Closes any earlier transport in the same direction. */
+  createTransport (room: LocalRoom, session: Session, direction: Direction, options?: TransportOptions): Promise<TransportParameters>
+  connectTransport (session: Session, transportId: string, dtlsParameters: types.DtlsParameters): Promise<void>
+  restartIce (session: Session, transportId: string): Promise<types.IceParameters>
+  /** Creates a producer for a session if the `media:produce` hook permits the session to send audio. */
+  produce (session: Session, transportId: string, rtpParameters: types.RtpParameters, options?: { source?: ProducerSource }): Promise<string>
+  /** Closes one of the session's producers, or all of them if no id is given. */
+  closeProducer (session: Session, producerId?: string): void
+  /** Pauses one of the session's producers, or all of them if no id is given. Idempotent. */
+  pauseProducer (session: Session, by: PausedBy, producerId?: string): Promise<void>
+  /**
+   * Removes the pause by the user or by the server. A producer resumes once neither the user nor the server pauses it.
+   */
+  resumeProducer (session: Session, by: PausedBy, producerId?: string): Promise<void>
+  /**
+   * Creates a consumer, through which a session receives the audio of a producer in the session's room. Closes any
+   * earlier consumer of the same producer.
+   */
+  consume (session: Session, transportId: string, producerId: string, capabilities: types.RtpCapabilities, options?: ConsumeOptions): Promise<ConsumerInfo>
+  /**
+   * Creates a consumer of the room's mix for a session. The mix is one producer with the loudest voices and all music.
+   * Starts the mix if it is not running. Closes any earlier consumer of the mix.
+   */
+  consumeMix (session: Session, transportId: string, capabilities: types.RtpCapabilities, options?: ConsumeOptions): Promise<ConsumerInfo>
+  pauseConsumer (session: Session, consumerId: string): Promise<void>
+  /** @returns `deferred`: true if the consumer stays silent for now, because its producer is paused */
+  resumeConsumer (session: Session, consumerId: string): Promise<{ deferred: boolean }>
+  /** Closes one of the session's consumers. */
+  closeConsumer (session: Session, consumerId: string): void
+  /** Closes all consumers of mixes. A mix stays open while a feature uses it. */
+  closeMixConsumers (): void
+  /** Closes the media of all sessions. */
+  releaseAll (): void
 }
 
 /** The audio API. Other plugins and features access mediasoup only through this API. */
