@@ -2,7 +2,8 @@ import fp from 'fastify-plugin'
 import type { FastifyBaseLogger } from 'fastify'
 import { Session } from './connections/session.ts'
 import { isLate } from './dispatch/in-flight.ts'
-import type { InFlight, RunOptions } from './dispatch/in-flight.ts'
+import type { RunOptions } from './dispatch/in-flight.ts'
+import type { Registration, RegistrationTable } from './registrations.ts'
 
 /**
  * The hooks that the kernel calls, by name. Each module uses module augmentation to declare the hooks that it calls.
@@ -45,19 +46,22 @@ export interface HookCaller<H> {
   ask<N extends keyof H> (name: N, ...args: Args<H[N]>): Promise<Result<H[N]>[]>
 }
 
+/** A handler of a hook. */
 export interface HookEntry {
-  name: string
+  /** Identifies the handler's calls in the log, such as `hook room:join`. */
+  label: string
   fn: (...args: never[]) => unknown
+}
+
+declare module './registrations.ts' {
+  interface RegistrationKinds {
+    /** Hook handlers, by hook name. */
+    hook: HookEntry
+  }
 }
 
 /** The hooks API for the kernel. */
 export interface Hooks extends HookRegistrar, HookCaller<KernelHooks> {
-  /**
-   * Replaces all handlers of an owner (the kernel or a feature) atomically.
-   *
-   * @param inFlight counts the running calls to the new handlers
-   */
-  install (owner: string, entries: readonly HookEntry[], inFlight?: Pick<InFlight, 'run'>): void
   /**
    * Calls all handlers concurrently. If a handler fails or times out, the server logs the failure and omits the
    * handler's result. While an earlier call to a handler is overdue, later calls to the same handler time out after one
@@ -88,30 +92,15 @@ function subjectsOf (name: string, args: readonly unknown[]): { roomId?: string,
   }
 }
 
-function createHooks (log: FastifyBaseLogger): Hooks {
-  /** `label` identifies the handler's calls in the log. */
-  interface Installed extends HookEntry { owner: string, label: string, inFlight: Pick<InFlight, 'run'> | undefined }
-  const owners = new Map<string, readonly Installed[]>()
-  const byName = new Map<string, Installed[]>()
-  const none: readonly Installed[] = []
+function createHooks (registrations: RegistrationTable, log: FastifyBaseLogger): Hooks {
+  const byName = registrations.inService('hook')
+  const none: readonly Registration<HookEntry>[] = []
   /** A placeholder for the result of a handler that failed. */
   const omitted = Symbol('omitted')
-  const kernel: HookEntry[] = []
   // The fields whose conflicts have been logged.
   const conflicts = new Set<string>()
 
-  function rebuild () {
-    byName.clear()
-    for (const entries of owners.values()) {
-      for (const entry of entries) {
-        const list = byName.get(entry.name)
-        if (list) list.push(entry)
-        else byName.set(entry.name, [entry])
-      }
-    }
-  }
-
-  const handlersOf = (name: string): readonly Installed[] => byName.get(name) ?? none
+  const handlersOf = (name: string) => byName.get(name) ?? none
 
   /** Merges the results of a hook's handlers. If several results contain the same field, the first value is kept. */
   function merge (hook: string, parts: readonly unknown[]): Record<string, unknown> {
@@ -128,16 +117,12 @@ function createHooks (log: FastifyBaseLogger): Hooks {
     return merged
   }
 
-  function call ({ label, fn, inFlight }: Installed, args: unknown[], options?: RunOptions): unknown {
-    const run = () => (fn as (...args: unknown[]) => unknown)(...args)
-    return inFlight ? inFlight.run(run, label, options) : run()
+  function call ({ value: { label, fn }, inFlight }: Registration<HookEntry>, args: unknown[], options?: RunOptions): unknown {
+    return inFlight.run(() => (fn as (...args: unknown[]) => unknown)(...args), label, options)
   }
 
   return {
-    on (name, fn) {
-      kernel.push({ name, fn: fn as HookEntry['fn'] })
-      this.install('kernel', kernel)
-    },
+    on: (name, fn) => { registrations.kernel.add('hook', name, { label: `hook ${name}`, fn: fn as HookEntry['fn'] }) },
     has: (name) => byName.has(name),
     emit (name, ...args) {
       for (const entry of handlersOf(name)) {
@@ -184,15 +169,10 @@ function createHooks (log: FastifyBaseLogger): Hooks {
     },
     async gather (name, limitMs, ...args) {
       return merge(name, await this.settle(name, limitMs, ...args))
-    },
-    install (owner, entries, inFlight) {
-      if (entries.length === 0) owners.delete(owner)
-      else owners.set(owner, entries.map((entry) => ({ ...entry, owner, label: `hook ${entry.name}`, inFlight })))
-      rebuild()
     }
   }
 }
 
 export default fp(async function hooks (app) {
-  app.decorate('hooks', createHooks(app.log))
-}, { name: 'hooks' })
+  app.decorate('hooks', createHooks(app.registrations, app.log))
+}, { name: 'hooks', dependencies: ['registrations'] })

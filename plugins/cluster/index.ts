@@ -35,6 +35,6 @@ export default fp(async function cluster (app) {
   const leases = redis ? createRedisLeases(redis, nodeId, app.timings.leaseMs) : createMemoryLeases(nodeId)
   const locks = redis ? createRedisLocks(redis, nodeId) : createMemoryLocks()
   app.decorate('leases', leases)
-  app.decorate('cluster', await createCluster({ bus, leases, locks, nodeId }))
+  app.decorate('cluster', await createCluster({ bus, leases, locks, nodeId, registrations: app.registrations }))
   app.addHook('onClose', async () => bus.close())
-}, { name: 'cluster', dependencies: ['config', 'timings', 'redis'] })
+}, { name: 'cluster', dependencies: ['config', 'registrations', 'timings', 'redis'] })

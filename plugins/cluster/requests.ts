@@ -1,6 +1,7 @@
 import { toWire, unavailable } from '../errors/codes.ts'
 import type { CodedError } from '../errors/codes.ts'
 import { withTimeout } from '../errors/timeout.ts'
+import type { RegistrationTable } from '../registrations.ts'
 import type { Bus } from './bus.ts'
 import type { NodeLeases } from './leases.ts'
 import type { Cluster } from './messages.ts'
@@ -27,21 +28,10 @@ const channelOf = (nodeId: string) => `node:${nodeId}`
 /** @returns the error that the handler on the other server threw */
 const errorFrom = ({ message, ...rest }: NonNullable<Reply['error']>): CodedError => Object.assign(new Error(message), rest)
 
-/**
- * Request handlers by kind. If a kind has several handlers, requests go to the newest one.
- */
-function createHandlers (nodeId: string) {
-  const handlers = new Map<string, AnyHandler[]>()
-  return {
-    add (kind: string, handler: AnyHandler) {
-      handlers.set(kind, [...handlers.get(kind) ?? [], handler])
-      return () => { handlers.set(kind, (handlers.get(kind) ?? []).filter((one) => one !== handler)) }
-    },
-    async call ({ kind, data }: Request): Promise<unknown> {
-      const handler = handlers.get(kind)?.at(-1)
-      if (!handler) throw unavailable(`Server ${nodeId} has no handler for ${kind}`)
-      return await handler(data)
-    }
+declare module '../registrations.ts' {
+  interface RegistrationKinds {
+    /** Handlers of requests from other servers, by kind. If a kind has several handlers, requests go to the newest one. */
+    clusterRequest: AnyHandler
   }
 }
 
@@ -50,15 +40,17 @@ function createHandlers (nodeId: string) {
  *
  * Resolves when the server is subscribed to its channel.
  */
-export async function createRequests (bus: Bus, leases: Pick<NodeLeases, 'areAlive'>, nodeId: string): Promise<Pick<Cluster, 'answer' | 'ask'>> {
-  const handlers = createHandlers(nodeId)
+export async function createRequests (bus: Bus, leases: Pick<NodeLeases, 'areAlive'>, registrations: RegistrationTable, nodeId: string): Promise<Pick<Cluster, 'answer' | 'ask'>> {
+  const handlers = registrations.inService('clusterRequest')
   const pending = new Map<number, PromiseWithResolvers<unknown>>()
   let lastId = 0
 
   async function answer (request: Request): Promise<void> {
     const reply: Reply = { to: request.id }
     try {
-      reply.reply = await handlers.call(request)
+      const handler = handlers.get(request.kind)?.at(-1)
+      if (!handler) throw unavailable(`Server ${nodeId} has no handler for ${request.kind}`)
+      reply.reply = await handler.value(request.data)
     } catch (error) {
       const { status, wire } = toWire(error)
       reply.error = { ...wire, statusCode: status }
@@ -89,7 +81,7 @@ export async function createRequests (bus: Bus, leases: Pick<NodeLeases, 'areAli
   }
 
   return {
-    answer: (kind, handler) => handlers.add(kind, handler as AnyHandler),
+    answer: (kind, handler) => registrations.kernel.add('clusterRequest', kind, handler as AnyHandler),
     async ask (to, kind, data, timeoutMs) {
       const id = ++lastId
       const reply = Promise.withResolvers<unknown>()

@@ -1,13 +1,15 @@
 import type { FastifyInstance } from 'fastify'
 import type { FrameReader, Session } from '../connections/session.ts'
-import { Internal, isCoded, toWire, Unauthorized, validationFailed } from '../errors/codes.ts'
+import { FeatureDisabled, Internal, isCoded, toWire, Unauthorized, UnknownType, validationFailed } from '../errors/codes.ts'
 import type { WireError } from '../errors/codes.ts'
+import type { Registration } from '../registrations.ts'
 import { notInRoom } from '../rooms/errors.ts'
 import type { LocalRoom } from '../rooms/node-rooms.ts'
 import { checkInput } from '../schema/input.ts'
 import type { InFlight } from './in-flight.ts'
 import type { RateLimits } from './rate-limits.ts'
-import type { MessageContext, MessageOptions, MessageRoute, RouteTable } from './routes.ts'
+import { createSchemaExtender } from './routes.ts'
+import type { MessageContext, MessageOptions, MessageRoute } from './routes.ts'
 
 export interface MessageDispatcher {
   /**
@@ -65,7 +67,11 @@ const latencyBuckets = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.
 /** Limits on a session's requests that are waiting for an exclusive request (docs/protocol.md, "Frames"). */
 const maxWaiting = { requests: 200, bytes: 262_144 }
 
-export function createExecution (app: FastifyInstance, routes: RouteTable, limits: RateLimits): Execution {
+export function createExecution (app: FastifyInstance, limits: RateLimits): Execution {
+  const routes = app.registrations.inService('message')
+  const exportedTypes = app.registrations.inService('exportedType')
+  const accepted = app.registrations.inService('accepted')
+  const extended = createSchemaExtender()
   const outcomes = app.metrics.counter('flylive_socket_events_total', 'Handled requests, by type and outcome (ok or the error code)', ['event', 'status'])
   const latency = app.metrics.histogram('flylive_socket_event_latency_seconds', 'Time from a request to its reply, by type', ['event'], latencyBuckets)
   /** The number and total size of each session's waiting requests. */
@@ -118,7 +124,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
   function start (request: SessionRequest & { type: string }): void {
     const { session, type } = request
     const count = meter(request)
-    const route = routes.find(type)?.route
+    const route = routes.get(type)?.[0]?.value
     const barrier = route?.immediate === true ? undefined : barriers.get(session)
     if (barrier && !wait(request)) {
       session.close('FLOODING')
@@ -168,10 +174,11 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
     let inFlight: Pick<InFlight, 'run'> | undefined
     try {
       // Look up the route only now, because a reload may have replaced the route while the request waited.
-      const resolved = routes.resolve(request.type)
-      inFlight = resolved.inFlight
-      const data = await inFlight.run(() => handle(request, resolved.route, callbacks), call)
-      request.respond({ ok: true, data }, resolved.route.shorten)
+      const found = find(request.type)
+      const route = found.value
+      inFlight = found.inFlight
+      const data = await inFlight.run(() => handle(request, route, callbacks), call)
+      request.respond({ ok: true, data }, route.shorten)
       count('ok')
     } catch (error) {
       count(fail(request, error))
@@ -183,9 +190,18 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
     if (callbacks.length > 0) request.afterReply(() => inFlight?.run(() => runAll(callbacks, request), call))
   }
 
+  /** @throws UNKNOWN_TYPE; FEATURE_DISABLED if the type belongs to a feature that is off */
+  function find (type: string): Registration<MessageRoute> {
+    const found = routes.get(type)?.[0]
+    if (found) return found
+    const feature = exportedTypes.get(type)?.at(-1)
+    throw feature ? new FeatureDisabled(feature.owner) : new UnknownType(type)
+  }
+
   async function handle (request: SessionRequest, route: MessageRoute, callbacks: (() => void)[]): Promise<unknown> {
     const { session } = request
-    const parsed = checkInput(route.request, request.data ?? {})
+    const fields = accepted.get(route.type)
+    const parsed = checkInput(fields ? extended(route.request, fields) : route.request, request.data ?? {})
     if (!parsed.success) throw validationFailed(parsed.issues)
     const room = route.room === false ? undefined : roomOf(session, (parsed.data as { roomId?: string }).roomId)
     if (route.limit) {
@@ -229,7 +245,7 @@ export function createExecution (app: FastifyInstance, routes: RouteTable, limit
 
   /** @returns a function that records the request's outcome and latency, by type */
   function meter ({ type, receivedAt }: SessionRequest): (status: string) => void {
-    const event = type !== undefined && routes.find(type) ? type : 'unknown'
+    const event = type !== undefined && routes.has(type) ? type : 'unknown'
     return (status) => {
       outcomes.inc({ event, status })
       latency.observe({ event }, (performance.now() - receivedAt) / 1000)

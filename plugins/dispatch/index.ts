@@ -4,14 +4,16 @@ import { createEventCheck } from './event-check.ts'
 import { createExecution } from './execution.ts'
 import type { Execution, MessageDispatcher } from './execution.ts'
 import { createRateLimits } from './rate-limits.ts'
-import { createMessageRecorder, createRouteTable } from './routes.ts'
-import type { MessageRegistrar, RouteTable } from './routes.ts'
+import { createMessageRegistrar, createSchemaExtender, messageTable } from './routes.ts'
+import type { MessageRegistrar, MessageTable } from './routes.ts'
 
 /** The message router's API for features. */
 export interface FeatureMessages extends MessageRegistrar, MessageDispatcher {}
 
-export interface Messages extends FeatureMessages, Pick<RouteTable, 'ownerOf' | 'install' | 'disable' | 'contract'>, Pick<Execution, 'hold'> {
+export interface Messages extends FeatureMessages, Pick<Execution, 'hold'> {
   checkEvent: EventCheck
+  /** The current contract. */
+  contract (): (MessageTable & { owner: string })[]
 }
 
 declare module 'fastify' {
@@ -25,40 +27,30 @@ declare module 'fastify' {
  * and the features register message types with this router.
  */
 export default fp(async function messages (app) {
-  const routes = createRouteTable()
+  const { registrations } = app
   const limits = createRateLimits(app.hasDecorator('redis') ? app.redis : undefined)
-  const execution = createExecution(app, routes, limits)
-  const kernel = createMessageRecorder()
-  const installKernel = () => routes.install('kernel', kernel.table)
-
-  const checkEvent = createEventCheck(app, routes.eventSchema)
+  const execution = createExecution(app, limits)
+  const kernel = createMessageRegistrar(registrations.kernel, (type) => {
+    const other = registrations.inService('message').get(type)?.[0]
+    if (other) throw new Error(`The message type ${type} belongs to ${other.owner}`)
+  })
+  const events = registrations.inService('event')
+  const additions = registrations.inService('addition')
+  const extended = createSchemaExtender()
+  const checkEvent = createEventCheck(app, (type) => {
+    const schema = events.get(type)?.at(-1)?.value
+    const fields = additions.get(type)
+    return schema && fields ? extended(schema, fields) : schema
+  })
 
   app.sockets.readWith(execution.read)
   app.sockets.checkWith(checkEvent)
 
   app.decorate('messages', {
-    on (type, options, handler) {
-      kernel.on(type, options, handler)
-      installKernel()
-    },
-    events (events) {
-      kernel.events(events)
-      installKernel()
-    },
-    adds (to, fields) {
-      kernel.adds(to, fields)
-      installKernel()
-    },
-    accepts (to, fields) {
-      kernel.accepts(to, fields)
-      installKernel()
-    },
+    ...kernel,
     dispatch: execution.dispatch,
     hold: execution.hold,
     checkEvent,
-    ownerOf: routes.ownerOf,
-    install: routes.install,
-    disable: routes.disable,
-    contract: routes.contract
+    contract: () => [...registrations.owners()].map((registered) => ({ owner: registered.owner, ...messageTable(registered) }))
   } satisfies Messages)
-}, { name: 'messages', dependencies: ['sockets', 'metrics'] })
+}, { name: 'messages', dependencies: ['sockets', 'metrics', 'registrations'] })

@@ -1,12 +1,10 @@
 import type { FastifyBaseLogger } from 'fastify'
 import type { z } from 'zod'
-import { FeatureDisabled, UnknownType } from '../errors/codes.ts'
+import type { Registration, Registrations } from '../registrations.ts'
 import type { LocalRoom } from '../rooms/node-rooms.ts'
 import { roomId } from '../schema/ids.ts'
 import type { EventMap, MessageSchemas } from '../schema/messages.ts'
 import type { Session } from '../connections/session.ts'
-import { createInFlight } from './in-flight.ts'
-import type { InFlight } from './in-flight.ts'
 
 export interface RequestLimit {
   perMinute: number
@@ -81,10 +79,7 @@ export interface MessageRoute extends MessageOptions {
   handler: (data: never, context: MessageContext<never>) => unknown
 }
 
-/**
- * Everything that one owner (the kernel or a feature) adds to the contract. The table is installed and removed as a
- * unit.
- */
+/** Everything that one owner (the kernel or a feature) adds to the contract. */
 export interface MessageTable {
   routes: readonly MessageRoute[]
   events: EventMap
@@ -100,37 +95,63 @@ export interface Addition {
   fields: z.ZodObject
 }
 
-interface RecordedTable extends MessageTable {
-  routes: MessageRoute[]
-  events: Record<string, z.ZodType>
-  additions: Addition[]
-  accepted: Addition[]
+declare module '../registrations.ts' {
+  interface RegistrationKinds {
+    /** Handlers of requests, by message type. */
+    message: MessageRoute
+    /** Schemas of events, by event type. */
+    event: z.ZodType
+    /** Fields that owners add to other owners' replies and events, by message type. */
+    addition: z.ZodObject
+    /** Fields that owners add to other owners' requests, by message type. */
+    accepted: z.ZodObject
+    /** The message types that a feature exports. They are registered even while the feature is off. */
+    exportedType: true
+  }
+}
+
+/** @param claim called for each type before it is registered; throws if the type is not allowed */
+export function createMessageRegistrar (registrations: Registrations, claim: (type: string) => void): MessageRegistrar {
+  return {
+    on (type, options, handler) {
+      if (registrations.has('message', type)) throw new Error(`The message type ${type} is registered twice`)
+      claim(type)
+      const request = options.room === false ? options.request : withRoom(options.request)
+      registrations.add('message', type, { ...options, request, type, handler: handler as MessageRoute['handler'] })
+    },
+    events (events) {
+      for (const [type, schema] of Object.entries(events)) registrations.add('event', type, schema)
+    },
+    adds (to, fields) {
+      registrations.add('addition', to, fields)
+    },
+    accepts (to, fields) {
+      registrations.add('accepted', to, fields)
+    }
+  }
+}
+
+/** @returns what an owner adds to the contract */
+export function messageTable (registrations: Registrations): MessageTable {
+  const additionsOf = (kind: 'addition' | 'accepted') => registrations.entries(kind).map(([to, fields]) => ({ to, fields }))
+  return {
+    routes: registrations.entries('message').map(([, route]) => route),
+    events: Object.fromEntries(registrations.entries('event')),
+    additions: additionsOf('addition'),
+    accepted: additionsOf('accepted')
+  }
 }
 
 /**
- * Collects registrations so that they can be installed atomically.
- *
- * @param claim called for each type before it is registered; throws if the type is not allowed
+ * Creates a function that adds the fields of other owners to a schema. The function extends a schema again only after
+ * the fields have changed, because zod compiles each new schema on its first use.
  */
-export function createMessageRecorder (claim: (type: string) => void = () => {}): MessageRegistrar & { table: RecordedTable } {
-  const table: RecordedTable = { routes: [], events: {}, additions: [], accepted: [] }
-  return {
-    table,
-    on (type, options, handler) {
-      if (table.routes.some((route) => route.type === type)) throw new Error(`The message type ${type} is registered twice`)
-      claim(type)
-      const request = options.room === false ? options.request : withRoom(options.request)
-      table.routes.push({ ...options, request, type, handler: handler as MessageRoute['handler'] })
-    },
-    events (events) {
-      Object.assign(table.events, events)
-    },
-    adds (to, fields) {
-      table.additions.push({ to, fields })
-    },
-    accepts (to, fields) {
-      table.accepted.push({ to, fields })
-    }
+export function createSchemaExtender (): <T extends z.ZodType>(schema: T, fields: readonly Registration<z.ZodObject>[]) => T {
+  const extended = new WeakMap<z.ZodType, { fields: readonly Registration<z.ZodObject>[], schema: z.ZodType }>()
+  return <T extends z.ZodType>(schema: T, fields: readonly Registration<z.ZodObject>[]): T => {
+    let known = extended.get(schema)
+    if (known?.fields !== fields) extended.set(schema, known = { fields, schema: withFields(schema, fields.map(({ value }) => value)) })
+    return known.schema as T
   }
 }
 
@@ -140,9 +161,12 @@ export function createMessageRecorder (claim: (type: string) => void = () => {})
  * @returns the extended schema; the unchanged schema if it is not an object schema or there are no fields to add
  */
 export function withAdditions<T extends z.ZodType> (type: string, schema: T, additions: readonly Addition[]): T {
-  const added = additions.filter(({ to }) => to === type)
+  return withFields(schema, additions.filter(({ to }) => to === type).map(({ fields }) => fields))
+}
+
+function withFields<T extends z.ZodType> (schema: T, added: readonly z.ZodObject[]): T {
   if (added.length === 0 || !isObject(schema)) return schema
-  const whole = added.reduce<z.ZodObject>((object, { fields }) => object.extend(fields.shape), schema)
+  const whole = added.reduce<z.ZodObject>((object, fields) => object.extend(fields.shape), schema)
   const meta = schema.meta()
   return (meta === undefined ? whole : whole.meta(meta)) as unknown as T
 }
@@ -165,91 +189,4 @@ function withRoom (request: z.ZodObject): z.ZodObject {
   const described = meta === undefined ? extended : extended.meta(meta)
   roomRequests.set(request, described)
   return described
-}
-
-/** The route of a message type, and the in-flight requests of its owner (the kernel or a feature). */
-export interface InstalledRoute {
-  route: MessageRoute
-  inFlight: InFlight
-}
-
-/** The message types that the server currently handles, and their owners. */
-export interface RouteTable {
-  find (type: string): InstalledRoute | undefined
-  /** @throws UNKNOWN_TYPE; FEATURE_DISABLED if the type belongs to a feature that is off */
-  resolve (type: string): InstalledRoute
-  /** @returns the owner of a message type: the kernel or a feature */
-  ownerOf (type: string): string | undefined
-  /**
-   * Replaces the table of an owner (the kernel or a feature) atomically. In-flight requests finish with the old
-   * handlers.
-   *
-   * @param table the new table; undefined removes all message types of the owner
-   * @param inFlight tracks the in-flight requests of the new handlers
-   * @throws if a type belongs to another owner; in that case, nothing changes
-   */
-  install (owner: string, table: MessageTable | undefined, inFlight?: InFlight): void
-  /** Sets the message types that are rejected with FEATURE_DISABLED while the feature is off. */
-  disable (feature: string, types: readonly string[]): void
-  /** @returns the declared schema of an event, including the fields that other owners add */
-  eventSchema (type: string): z.ZodType | undefined
-  /** The current contract. */
-  contract (): (MessageTable & { owner: string })[]
-}
-
-export function createRouteTable (): RouteTable {
-  const owners = new Map<string, MessageTable>()
-  const byType = new Map<string, InstalledRoute & { owner: string }>()
-  const disabled = new Map<string, string>()
-  let eventSchemas: ReadonlyMap<string, z.ZodType> = new Map()
-
-  /** Rebuilds every request schema so that it includes the fields that other owners add. */
-  function acceptFields (): void {
-    const accepted = [...owners.values()].flatMap((table) => table.accepted)
-    for (const [type, { owner, inFlight }] of byType) {
-      const route = owners.get(owner)?.routes.find((one) => one.type === type) as MessageRoute
-      byType.set(type, { owner, inFlight, route: { ...route, request: withAdditions(type, route.request, accepted) } })
-    }
-  }
-
-  function declareEvents (): void {
-    const tables = [...owners.values()]
-    const additions = tables.flatMap((table) => table.additions)
-    eventSchemas = new Map(tables.flatMap(({ events }) => Object.entries(events).map(([type, schema]) => [type, withAdditions(type, schema, additions)] as const)))
-  }
-
-  const find = (type: string) => byType.get(type)
-  const ownerOf = (type: string) => byType.get(type)?.owner
-
-  return {
-    find,
-    resolve (type) {
-      const installed = find(type)
-      if (installed) return installed
-      const feature = disabled.get(type)
-      throw feature === undefined ? new UnknownType(type) : new FeatureDisabled(feature)
-    },
-    ownerOf,
-    install (owner, table, inFlight = createInFlight()) {
-      for (const { type } of table?.routes ?? []) {
-        const other = ownerOf(type)
-        if (other !== undefined && other !== owner) throw new Error(`The message type ${type} belongs to ${other}`)
-      }
-      for (const { type } of owners.get(owner)?.routes ?? []) byType.delete(type)
-      owners.delete(owner)
-      if (table) owners.set(owner, table)
-      for (const route of table?.routes ?? []) {
-        byType.set(route.type, { route, inFlight, owner })
-        disabled.delete(route.type)
-      }
-      acceptFields()
-      declareEvents()
-    },
-    eventSchema: (type) => eventSchemas.get(type),
-    disable (feature, types) {
-      for (const [type, owner] of disabled) if (owner === feature) disabled.delete(type)
-      for (const type of types) if (!byType.has(type)) disabled.set(type, feature)
-    },
-    contract: () => [...owners].map(([owner, table]) => ({ owner, ...table }))
-  }
 }

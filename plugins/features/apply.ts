@@ -4,6 +4,7 @@ import type { HTTPMethod } from 'find-my-way'
 import { routerOptions } from '../../config/router.ts'
 import { unavailable } from '../errors/codes.ts'
 import { fieldConflicts } from '../dispatch/fields.ts'
+import { messageTable } from '../dispatch/routes.ts'
 import { checkRoute } from '../gate/gate.ts'
 import type { FeatureModule } from './discovery.ts'
 import { loadFailed } from './errors.ts'
@@ -56,7 +57,7 @@ export interface Executor {
 const stopMs = 3000
 
 export function createExecutor (app: FastifyInstance, registry: Registry, supervisor: Supervisor): Executor {
-  const { gate, jobs, hooks, log, messages, metrics, sockets } = app
+  const { hooks, log, metrics, registrations, sockets } = app
   const { get, running, serving } = registry
   const drainMs = app.config.FEATURES_DRAIN_SECONDS * 1000
   const loadTime = metrics.histogram('flylive_feature_load_seconds', 'Time from the start of a load until the new feature generation handles requests', ['feature'], [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5])
@@ -82,17 +83,13 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
   }
 
   function install (generation: Generation, version: unknown): void {
-    const { name, module, table, calls } = generation
-    const old = running(name)
+    const { name } = generation
+    const isNew = !running(name)
     registry.started(generation, version)
-    old?.cluster.remove()
-    generation.cluster.install()
-    messages.install(name, table, calls)
-    gate.install(name, generation.paths, calls)
-    messages.disable(name, module.types)
-    hooks.install(name, generation.hooks, generation.calls)
-    jobs.install(name, generation.jobs)
-    if (!old) {
+    // The handlers of a newly enabled feature come after those of the features that are already running.
+    if (isNew) registrations.install(name, undefined)
+    registrations.install(name, generation.registrations)
+    if (isNew) {
       hooks.emit('feature:enabled', name)
       sockets.broadcast('feature:enabled', { name })
     }
@@ -100,21 +97,11 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
   }
 
   function withdraw (name: string): void {
-    const old = running(name)
+    const wasRunning = running(name) !== undefined
     // Emit the hook before the handlers are removed, so that the handlers can release the feature's resources.
-    if (old) hooks.emit('feature:disabled', name)
+    if (wasRunning) hooks.emit('feature:disabled', name)
     registry.stopped(name)
-    remove(name)
-    old?.cluster.remove()
-    messages.disable(name, get(name).module?.types ?? [])
-    if (old) sockets.broadcast('feature:disabled', { name })
-  }
-
-  function remove (name: string): void {
-    messages.install(name, undefined)
-    gate.install(name, undefined)
-    hooks.install(name, [])
-    jobs.install(name, new Map())
+    if (wasRunning) sockets.broadcast('feature:disabled', { name })
   }
 
   /** Waits for a generation's in-flight calls, then closes the generation. */
@@ -133,9 +120,8 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
    * Closes a generation, then disposes of its kept resources, except resources that the running generation also keeps.
    * If closing times out, the disposal starts anyway.
    */
-  async function close ({ name, app: instance, cluster, kept, supervision }: Generation): Promise<void> {
-    // A stopping server answers other servers up to this point.
-    cluster.remove()
+  async function close ({ name, app: instance, registrations, kept, supervision }: Generation): Promise<void> {
+    registrations.end()
     const closed = supervision.enter('onClose', async () => instance.close()).catch((err: unknown) => log.error({ err, feature: name }, 'failed to close the previous feature instance'))
     await closeInTime(app, name, closed)
     await supervision.enter('dispose', () => kept.dispose(running(name)?.kept))
@@ -170,7 +156,8 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
     async stop () {
       for (const name of plan(registry.targets(), new Map(), (other) => registry.known.has(other)).unload) {
         const generation = running(name)
-        remove(name)
+        // A stopping server answers other servers until the generation is closed.
+        generation?.registrations.retain('clusterMessage', 'clusterRequest')
         delete get(name).generation
         if (generation) await retire(generation, Math.min(drainMs, stopMs))
       }
@@ -229,12 +216,12 @@ export async function buildNext (app: FastifyInstance, { registry, supervisor, c
       getFeature: (other) => find(other)?.app as unknown as Record<string, unknown> | undefined,
       provided: (other) => find(other)?.provides,
       claimMessage (type) {
-        const owner = app.messages.ownerOf(type) ?? others.find(({ table }) => table.routes.some((route) => route.type === type))?.name
+        const owner = app.registrations.inService('message').get(type)?.[0]?.owner ?? others.find(({ registrations }) => registrations.has('message', type))?.name
         if (owner !== undefined && owner !== name) throw new Error(`The message type ${type} belongs to ${owner}`)
       },
       checkFields (table) {
-        const kernel = app.messages.contract().filter(({ owner }) => owner === 'kernel')
-        const conflicts = fieldConflicts(table, [...kernel, ...others.map((other) => ({ ...other.table, owner: other.name }))])
+        const tables = [app.registrations.kernel, ...others.map(({ registrations }) => registrations)].map((registrations) => ({ ...messageTable(registrations), owner: registrations.owner }))
+        const conflicts = fieldConflicts(table, tables)
         if (conflicts.length > 0) throw new Error(conflicts.join(', '))
       },
       pathOwners: () => [app.gate.kernel(), ...others],

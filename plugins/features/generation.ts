@@ -5,7 +5,7 @@ import { trustProxyOption } from '../../config/addresses.ts'
 import { bodyLimit, useJsonBodies } from '../../config/body.ts'
 import { routerOptions } from '../../config/router.ts'
 import { kernelNamespaces, namespaceKey } from '../kv/kv.ts'
-import type { JobHandler, JobsRegistrar } from '../jobs/runner.ts'
+import type { JobsRegistrar } from '../jobs/runner.ts'
 import { NotFound } from '../errors/codes.ts'
 import { frameworkErrors, useWireErrors } from '../errors/index.ts'
 import { afterReading, withTimeout } from '../errors/timeout.ts'
@@ -14,14 +14,13 @@ import type { HookCaller, HookEntry } from '../hooks.ts'
 import type { Bus, BusHandler } from '../cluster/bus.ts'
 import type { Link } from '../connections/link.ts'
 import type { FeatureSockets } from '../connections/sockets.ts'
-import { createClusterRecorder } from '../cluster/recorder.ts'
-import type { ClusterRecorder } from '../cluster/recorder.ts'
 import { createInFlight, lateError } from '../dispatch/in-flight.ts'
 import type { CallSupervision, InFlight } from '../dispatch/in-flight.ts'
-import { createMessageRecorder } from '../dispatch/routes.ts'
+import { createMessageRegistrar, messageTable } from '../dispatch/routes.ts'
 import type { MessageTable } from '../dispatch/routes.ts'
-import { createGateRecorder } from '../gate/gate.ts'
-import type { GateRegistrar, GateTable, PathOwner } from '../gate/gate.ts'
+import { createGateRegistrar } from '../gate/gate.ts'
+import type { GateRegistrar, PathOwner } from '../gate/gate.ts'
+import { Registrations } from '../registrations.ts'
 import { madeBySchema } from './define.ts'
 import type { FeatureModule } from './discovery.ts'
 import { featureConfig } from '../config.ts'
@@ -40,11 +39,8 @@ export interface Generation {
   /** The feature's settings, parsed with the feature's schema. */
   config: Record<string, unknown>
   app: FastifyInstance
-  table: MessageTable
-  paths: GateTable
-  cluster: ClusterRecorder
-  hooks: readonly HookEntry[]
-  jobs: ReadonlyMap<string, JobHandler>
+  /** The messages, hooks, jobs, paths and cluster handlers of the feature. */
+  registrations: Registrations
   routes: readonly { method: HTTPMethods, url: string, schema: unknown }[]
   /** The decorators that the feature provides to its dependents. */
   provides: readonly string[]
@@ -122,14 +118,13 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   })
   const calls = createInFlight(supervision)
   const kept = createKeptResources(app.log, previouslyKept)
-  const messages = createMessageRecorder((type) => {
+  const registrations = new Registrations(name, calls)
+  const messages = createMessageRegistrar(registrations, (type) => {
     claimMessage(type)
     if (!module.types.includes(type)) throw new Error(`The feature ${name} registers ${type}, which is missing from its exported requests`)
   })
-  const gate = createGateRecorder(pathOwners)
-  const cluster = createClusterRecorder(kernel.cluster)
-  const hooks: HookEntry[] = []
-  const jobs = new Map<string, JobHandler>()
+  for (const type of module.types) registrations.add('exportedType', type, true)
+  const gate = createGateRegistrar(registrations, pathOwners)
   const callHooks = kernel.hooks as unknown as HookCaller<FeatureHooks>
   const routes: { method: HTTPMethods, url: string, schema: unknown }[] = []
 
@@ -147,14 +142,14 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   }
   const registrars = {
     hooks: {
-      on: (name, fn) => { hooks.push({ name, fn: fn as HookEntry['fn'] }) },
+      on: (name, fn) => { registrations.add('hook', name, { label: `hook ${name}`, fn: fn as HookEntry['fn'] }) },
       has: callHooks.has,
       emit: callHooks.emit,
       collect: callHooks.collect,
       ask: callHooks.ask
     } satisfies FeatureHookRegistrar,
     jobs: {
-      on: (job, handler) => { jobs.set(job, (key) => calls.run(() => handler(key), `job ${job}`)) },
+      on: (job, handler) => { registrations.add('job', job, (key) => calls.run(() => handler(key), `job ${job}`)) },
       schedule: kernel.jobs.schedule
     } satisfies JobsRegistrar
   }
@@ -164,15 +159,15 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     nodeId: kernel.nodeId,
     clock: kernel.clock,
     metrics: kernel.metrics,
-    messages: { on: messages.on, events: messages.events, adds: messages.adds, accepts: messages.accepts, dispatch: kernel.messages.dispatch },
+    messages: { ...messages, dispatch: kernel.messages.dispatch },
     gate: superviseGate(gate, supervision),
     ...registrars,
     cluster: {
       send: kernel.cluster.send,
       tryLock: kernel.cluster.tryLock,
       ask: kernel.cluster.ask,
-      answer: (kind, handler) => cluster.answer(kind, (data) => calls.run(() => handler(data), `answer ${kind}`)),
-      on: (kind, handler) => cluster.on(kind, receive(`message ${kind}`, handler))
+      answer: (kind, handler) => registrations.add('clusterRequest', kind, (data) => calls.run(() => handler(data as never), `answer ${kind}`)),
+      on: (kind, handler) => registrations.add('clusterMessage', kind, receive(`message ${kind}`, handler))
     },
     bus: superviseBus(kernel.bus, receive, (fn) => { app.addHook('onClose', fn) }),
     rooms: kernel.rooms.forFeature(name, registrars, (fn) => { app.addHook('onClose', async () => fn()) }),
@@ -235,11 +230,12 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   try {
     app.register(module.plugin, madeBySchema(config))
     await app.ready()
-    checkFields(messages.table)
+    checkFields(messageTable(registrations))
     const provides = Object.getOwnPropertyNames(app).filter((property) => !before.has(property) && !module.dependencies.some((dependency) => provided(dependency)?.includes(property)))
     checkProvided(provides)
-    return { name, number, module, config, app, cluster, hooks, jobs, routes, provides, calls, supervision, kept, table: messages.table, paths: gate.table, loadedAt: Date.now() }
+    return { name, number, module, config, app, registrations, routes, provides, calls, supervision, kept, loadedAt: Date.now() }
   } catch (error) {
+    registrations.end()
     await closeInTime(kernel, name, app.close().catch(() => { /* A feature that failed to start may also fail to stop. Only the first error is reported. */ }))
     await kept.dispose(previouslyKept())
     throw error

@@ -4,7 +4,7 @@
  */
 export const kernelPlugins: ReadonlySet<string> = new Set([
   'admin', 'blobs', 'clock', 'cluster', 'config', 'contract', 'directory', 'drain', 'errors', 'features', 'gate', 'greeting', 'health',
-  'hooks', 'http', 'jobs', 'kv', 'messages', 'metrics', 'nodes', 'redis', 'rooms', 'sfu', 'sockets', 'store', 'timings', 'tls'
+  'hooks', 'http', 'jobs', 'kv', 'messages', 'metrics', 'nodes', 'redis', 'registrations', 'rooms', 'sfu', 'sockets', 'store', 'timings', 'tls'
 ])
 
 /**

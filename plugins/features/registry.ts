@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { z } from 'zod'
 import { unavailable, validationFailed } from '../errors/codes.ts'
+import { Registrations } from '../registrations.ts'
 import { importFeature } from './discovery.ts'
 import type { FeatureModule, FoundFeature } from './discovery.ts'
 import { FeatureNotFound, loadFailed } from './errors.ts'
@@ -76,7 +77,7 @@ export interface Registry {
  */
 const manyImports = 300
 
-export function createRegistry ({ config, log, messages, metrics, nodeId, redaction }: FastifyInstance): Registry {
+export function createRegistry ({ config, log, metrics, nodeId, redaction, registrations }: FastifyInstance): Registry {
   const known = new Map<string, Known>()
   // If a feature is removed and added again, its generation numbers continue from the last one.
   const numbers = new Map<string, number>()
@@ -108,6 +109,13 @@ export function createRegistry ({ config, log, messages, metrics, nodeId, redact
     failing.set({ feature: name }, 0)
   }
 
+  /** Removes everything that a feature has registered. Its requests are then rejected with FEATURE_DISABLED. */
+  function turnOff ({ found: { name }, module }: Known): void {
+    const off = new Registrations(name)
+    for (const type of module?.types ?? []) off.add('exportedType', type, true)
+    registrations.install(name, off)
+  }
+
   /** Records why a feature is not running, or why its last change failed. */
   function record (name: string, error: unknown, wanted: boolean): Known | undefined {
     const feature = known.get(name)
@@ -117,7 +125,7 @@ export function createRegistry ({ config, log, messages, metrics, nodeId, redact
     if (feature.generation) return feature
     feature.state = wanted ? 'failed' : 'disabled'
     number.set({ feature: name }, 0)
-    if (feature.module) messages.disable(name, feature.module.types)
+    turnOff(feature)
     return feature
   }
 
@@ -178,6 +186,7 @@ export function createRegistry ({ config, log, messages, metrics, nodeId, redact
       delete feature.generation
       delete feature.version
       feature.state = 'disabled'
+      turnOff(feature)
       settled(name, 0)
     },
     failed (name, error, wanted) {
@@ -197,7 +206,7 @@ export function createRegistry ({ config, log, messages, metrics, nodeId, redact
       if (known.get(name)?.state === 'failed') throw unavailable(`The feature ${name} has failed`)
     },
     forget (name) {
-      messages.disable(name, [])
+      registrations.install(name, undefined)
       known.delete(name)
       number.remove({ feature: name })
       failing.remove({ feature: name })

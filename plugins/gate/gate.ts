@@ -5,11 +5,10 @@ import type { Duplex } from 'node:stream'
 import type { FastifyBaseLogger, FastifyRequest } from 'fastify'
 import type { Face } from '../connections/face.ts'
 import type { Identity, Session } from '../connections/session.ts'
-import { createInFlight } from '../dispatch/in-flight.ts'
-import type { InFlight } from '../dispatch/in-flight.ts'
 import { isCoded, NotFound, toWire } from '../errors/codes.ts'
 import type { CodedError } from '../errors/codes.ts'
 import { refuseUpgrade, rejectUpgrade } from '../errors/upgrades.ts'
+import type { Registration, Registrations, RegistrationTable } from '../registrations.ts'
 import { checkPath, checkPrefix, isBelow, overlapsRoute, pathOf } from './paths.ts'
 
 /**
@@ -91,53 +90,53 @@ export interface GateRegistrar {
   upgrade (path: string, options: UpgradePath): void
 }
 
-/** All paths of one owner (the kernel or a feature). They are installed and removed as a unit. */
-export interface GateTable {
-  http: ReadonlyMap<string, HttpPath>
-  upgrades: ReadonlyMap<string, UpgradePath>
+declare module '../registrations.ts' {
+  interface RegistrationKinds {
+    /** HTTP request handlers, by prefix. */
+    http: HttpPath
+    /** Accepted upgrades, by path. */
+    upgrade: UpgradePath
+  }
 }
 
 /** An owner's existing paths and routes, which new paths must not overlap. */
 export interface PathOwner {
   name: string
-  paths: GateTable
+  registrations: Registrations
   routes: readonly { url: string }[]
 }
 
 /**
- * Records the paths that a feature registers, so that they can be installed later as a unit.
+ * Checks the paths that an owner registers.
  *
- * @param owners returns the other owners, whose paths and routes a new path must not overlap; called on each
+ * @param others returns the other owners, whose paths and routes a new path must not overlap; called on each
  *   registration
  */
-export function createGateRecorder (owners: () => Iterable<PathOwner>): GateRegistrar & { table: GateTable } {
-  const http = new Map<string, HttpPath>()
-  const upgrades = new Map<string, UpgradePath>()
+export function createGateRegistrar (registrations: Registrations, others: () => Iterable<PathOwner>): GateRegistrar {
   return {
-    table: { http, upgrades },
     http (prefix, handler, options = {}) {
       checkPrefix(prefix)
-      if (http.has(prefix)) throw new Error(`The prefix ${prefix} is registered twice`)
-      for (const { name, paths, routes } of owners()) {
-        const taken = paths.http.keys().some((other) => isBelow(prefix, other) || isBelow(other, prefix)) || routes.some(({ url }) => overlapsRoute(prefix, url))
-        if (taken) throw new Error(`The prefix ${prefix} overlaps a path of ${name}`)
+      if (registrations.has('http', prefix)) throw new Error(`The prefix ${prefix} is registered twice`)
+      for (const other of others()) {
+        const taken = other.registrations.entries('http').some(([known]) => isBelow(prefix, known) || isBelow(known, prefix)) || other.routes.some(({ url }) => overlapsRoute(prefix, url))
+        if (taken) throw new Error(`The prefix ${prefix} overlaps a path of ${other.name}`)
       }
-      http.set(prefix, { ...options, handler })
+      registrations.add('http', prefix, { ...options, handler })
     },
     upgrade (path, options) {
       checkPath(path)
-      if (upgrades.has(path)) throw new Error(`Upgrades to ${path} are registered twice`)
-      for (const { name, paths } of owners()) if (paths.upgrades.has(path)) throw new Error(`Upgrades to ${path} belong to ${name}`)
-      upgrades.set(path, options)
+      if (registrations.has('upgrade', path)) throw new Error(`Upgrades to ${path} are registered twice`)
+      for (const other of others()) if (other.registrations.has('upgrade', path)) throw new Error(`Upgrades to ${path} belong to ${other.name}`)
+      registrations.add('upgrade', path, options)
     }
   }
 }
 
 /** @throws if the route is below another owner's prefix */
 export function checkRoute (url: string, owners: Iterable<PathOwner>): void {
-  for (const { name, paths } of owners) {
-    const prefix = paths.http.keys().find((prefix) => overlapsRoute(prefix, url))
-    if (prefix !== undefined) throw new Error(`The route ${url} is below the prefix ${prefix} of ${name}`)
+  for (const { name, registrations } of owners) {
+    const below = registrations.entries('http').find(([prefix]) => overlapsRoute(prefix, url))
+    if (below) throw new Error(`The route ${url} is below the prefix ${below[0]} of ${name}`)
   }
 }
 
@@ -151,13 +150,6 @@ export interface Entrance extends ConnectionPath {
 export interface Gate {
   /** Emits `upgrade` for each upgrade request for which the kernel opens a WebSocket. */
   readonly webSockets: EventEmitter
-  /**
-   * Replaces the paths of an owner (the kernel or a feature) atomically. In-flight requests finish in the old handlers.
-   *
-   * @param table the new paths; undefined removes all paths of the owner
-   * @param inFlight counts the in-flight requests of the new handlers
-   */
-  install (owner: string, table: GateTable | undefined, inFlight?: InFlight): void
   /** @returns false if the request's path is not claimed */
   serve (request: IncomingMessage, response: ServerResponse): boolean
   /** Passes an upgrade to the owner of its path, or rejects it with NOT_FOUND. */
@@ -173,38 +165,24 @@ export interface Gate {
   accepts (path: string): boolean
 }
 
-interface Installed<T> {
-  owner: string
-  inFlight: InFlight
-  claim: T
-}
-
 /** @param webSocketUrl the route that opens WebSockets for all claimed paths */
-export function createGate (log: FastifyBaseLogger, webSocketUrl: string): Gate {
+export function createGate (log: FastifyBaseLogger, registrations: RegistrationTable, webSocketUrl: string): Gate {
   const webSockets = new EventEmitter()
-  const tables = new Map<string, { table: GateTable, inFlight: InFlight }>()
-  let http = new Map<string, Installed<HttpPath>>()
-  let upgrades = new Map<string, Installed<UpgradePath>>()
+  const http = registrations.inService('http')
+  const upgrades = registrations.inService('upgrade')
   const entrances = new WeakMap<IncomingMessage, Entrance>()
 
-  function rebuild (): void {
-    const installed = <T>(claims: (table: GateTable) => ReadonlyMap<string, T>) => new Map([...tables].flatMap(([owner, { table, inFlight }]) =>
-      [...claims(table)].map(([path, claim]) => [path, { owner, inFlight, claim }] as const)))
-    http = installed((table) => table.http)
-    upgrades = installed((table) => table.upgrades)
-  }
-
-  function findHttp (path: string): Installed<HttpPath> | undefined {
+  function findHttp (path: string): Registration<HttpPath> | undefined {
     if (http.size === 0) return
     for (let prefix = path; prefix !== ''; prefix = prefix.slice(0, prefix.lastIndexOf('/'))) {
-      const found = http.get(prefix)
+      const found = http.get(prefix)?.[0]
       if (found) return found
     }
   }
 
-  function openWebSocket (request: IncomingMessage, path: string, { claim, owner, inFlight }: Installed<ConnectionPath>, socket: Duplex, head: Buffer): void {
-    const { authenticate } = claim
-    entrances.set(request, { ...claim, path, owner, ...(authenticate && { authenticate: (request) => inFlight.run(() => authenticate(request), `authentication ${path}`) }) })
+  function openWebSocket (request: IncomingMessage, path: string, { value, owner, inFlight }: Registration<ConnectionPath>, socket: Duplex, head: Buffer): void {
+    const { authenticate } = value
+    entrances.set(request, { ...value, path, owner, ...(authenticate && { authenticate: (request) => inFlight.run(() => authenticate(request), `authentication ${path}`) }) })
     if (path !== webSocketUrl) {
       const url = request.url as string
       Object.assign(request, { originalUrl: url, url: url.replace(path, webSocketUrl) })
@@ -214,15 +192,10 @@ export function createGate (log: FastifyBaseLogger, webSocketUrl: string): Gate 
 
   return {
     webSockets,
-    install (owner, table, inFlight = createInFlight()) {
-      if (table) tables.set(owner, { table, inFlight })
-      else tables.delete(owner)
-      rebuild()
-    },
     serve (request, response) {
       const found = findHttp(pathOf(request.url ?? '/'))
       if (!found) return false
-      const { claim: { handler, kept = false }, inFlight, owner } = found
+      const { value: { handler, kept = false }, inFlight, owner } = found
       const failed = (error: unknown) => {
         const { status, wire } = toWire(error)
         if (status >= 500 || status === 429) log[wire.code === 'INTERNAL' ? 'error' : 'warn']({ err: error, feature: owner, path: request.url?.split('?', 1)[0] }, 'request failed')
@@ -234,12 +207,12 @@ export function createGate (log: FastifyBaseLogger, webSocketUrl: string): Gate 
     },
     upgrade (request, socket, head) {
       const path = pathOf(request.url ?? '/')
-      const found = upgrades.get(path)
+      const found = upgrades.get(path)?.[0]
       if (!found) return refuseUpgrade(log, request, socket, new NotFound(path) as CodedError)
-      const { claim, owner, inFlight } = found
-      if (!claim.handle) return openWebSocket(request, path, { claim, owner, inFlight }, socket, head)
+      const { value, owner, inFlight } = found
+      if (!value.handle) return openWebSocket(request, path, { value, owner, inFlight }, socket, head)
       const bytesBefore = (socket as Socket).bytesWritten
-      Promise.try(claim.handle, request, socket, head).catch((err: unknown) => {
+      Promise.try(value.handle, request, socket, head).catch((err: unknown) => {
         const isAnswered = (socket as Socket).bytesWritten > bytesBefore
         if (isCoded(err) && !isAnswered) return refuseUpgrade(log, request, socket, err)
         log.error({ err, feature: owner, path }, 'failed to handle an upgrade')
@@ -249,8 +222,8 @@ export function createGate (log: FastifyBaseLogger, webSocketUrl: string): Gate 
     },
     entranceOf: (request) => entrances.get(request),
     connectionPathOf (path) {
-      const claim = upgrades.get(path)?.claim
-      return claim?.handle ? undefined : claim
+      const found = upgrades.get(path)?.[0]?.value
+      return found?.handle ? undefined : found
     },
     accepts: (path) => upgrades.has(path)
   }

@@ -4,11 +4,11 @@ import fp from 'fastify-plugin'
 import { Draining } from '../errors/codes.ts'
 import type { CodedError } from '../errors/codes.ts'
 import { refuseUpgrade } from '../errors/upgrades.ts'
-import { createGate, createGateRecorder } from './gate.ts'
+import { createGate, createGateRegistrar } from './gate.ts'
 import type { Gate, GateRegistrar, PathOwner } from './gate.ts'
 
-/** The gate API for the kernel: registers the kernel's own paths and installs the paths of features. */
-export interface KernelGate extends GateRegistrar, Pick<Gate, 'webSockets' | 'install' | 'entranceOf' | 'connectionPathOf' | 'accepts'> {
+/** The gate API for the kernel, which also registers the kernel's own paths. */
+export interface KernelGate extends GateRegistrar, Pick<Gate, 'webSockets' | 'entranceOf' | 'connectionPathOf' | 'accepts'> {
   /** The kernel's own paths and routes. */
   kernel (): PathOwner
 }
@@ -39,8 +39,8 @@ const reserved = ['/admin/*', '/health', '/livez', '/metrics', '/readyz', webSoc
  * upgrades. Upgrades at other paths are rejected before Fastify receives the request.
  */
 export default fp(async function gatePlugin (app) {
-  const gate = createGate(app.log, webSocketUrl)
-  const recorder = createGateRecorder(() => [])
+  const gate = createGate(app.log, app.registrations, webSocketUrl)
+  const registrar = createGateRegistrar(app.registrations.kernel, () => [])
   const routes = reserved.map((url) => ({ url }))
 
   app.addHook('onRoute', ({ url, method }) => {
@@ -67,23 +67,14 @@ export default fp(async function gatePlugin (app) {
     setTimeout(() => { for (const socket of sockets) socket.destroy() }, closeTimeoutMs).unref()
   })
 
-  recorder.upgrade(webSocketUrl, {})
-  gate.install('kernel', recorder.table)
+  registrar.upgrade(webSocketUrl, {})
 
   app.decorate('gate', {
     webSockets: gate.webSockets,
-    http (prefix, handler, options) {
-      recorder.http(prefix, handler, options)
-      gate.install('kernel', recorder.table)
-    },
-    upgrade (path, options) {
-      recorder.upgrade(path, options)
-      gate.install('kernel', recorder.table)
-    },
-    install: gate.install,
+    ...registrar,
     entranceOf: gate.entranceOf,
     connectionPathOf: gate.connectionPathOf,
     accepts: gate.accepts,
-    kernel: () => ({ name: 'the server itself', paths: recorder.table, routes })
+    kernel: () => ({ name: 'the server itself', registrations: app.registrations.kernel, routes })
   } satisfies KernelGate)
-}, { name: 'gate' })
+}, { name: 'gate', dependencies: ['registrations'] })

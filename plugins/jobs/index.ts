@@ -16,8 +16,8 @@ declare module 'fastify' {
 export default fp(async function jobs (app) {
   const store = app.hasDecorator('redis') ? createRedisJobStore(app.redis) : createMemoryJobStore()
   app.decorate('jobStore', store)
-  const created = createJobs(store, app.log, app.timings, app.clock)
+  const created = createJobs(store, app.registrations, app.log, app.timings, app.clock)
   app.decorate('jobs', created)
   // Stop the runner before the features are unloaded, because a running job may need its feature.
   app.addHook('preClose', () => created.stop())
-}, { name: 'jobs', dependencies: ['redis', 'timings', 'clock'] })
+}, { name: 'jobs', dependencies: ['redis', 'registrations', 'timings', 'clock'] })

@@ -3,6 +3,7 @@ import type { FastifyBaseLogger } from 'fastify'
 import { createClock } from '../clock.ts'
 import { withTimeout } from '../errors/timeout.ts'
 import type { Clock } from '../clock.ts'
+import type { RegistrationTable } from '../registrations.ts'
 import { defaultTimings } from '../timings.ts'
 import type { DueJob, JobStore } from './store.ts'
 
@@ -28,9 +29,13 @@ export interface JobsRegistrar {
  * runs a given job, unless the job runs longer than its lease. If a server dies during a job, another server runs the
  * job again.
  */
-export interface Jobs extends JobsRegistrar {
-  /** Atomically replaces all handlers of an owner (the kernel or a feature). */
-  install (owner: string, handlers: ReadonlyMap<string, JobHandler>): void
+export interface Jobs extends JobsRegistrar {}
+
+declare module '../registrations.ts' {
+  interface RegistrationKinds {
+    /** Job handlers, by the name of the jobs. */
+    job: JobHandler
+  }
 }
 
 /** How long a job may run before another server takes it over, in milliseconds. */
@@ -44,22 +49,19 @@ const stopMs = 5000
 const maxRunning = 100
 
 /** @returns a runner that polls until it is stopped; `stop` waits at most 5 s for the running jobs */
-export function createJobs (store: JobStore, log: FastifyBaseLogger, { jobPollIntervalMs, jobRetryMs } = defaultTimings, clock: Clock = createClock()): Jobs & { stop (): Promise<void> } {
-  const owners = new Map<string, ReadonlyMap<string, JobHandler>>()
+export function createJobs (store: JobStore, registrations: RegistrationTable, log: FastifyBaseLogger, { jobPollIntervalMs, jobRetryMs } = defaultTimings, clock: Clock = createClock()): Jobs & { stop (): Promise<void> } {
+  const handlers = registrations.inService('job')
   const running = new Map<string, Set<Promise<void>>>()
   // Kinds of jobs of which more may be due, because the last poll took as many jobs as it could.
   const behind = new Set<string>()
-  const kernel = new Map<string, JobHandler>()
   let polling: Promise<void> | undefined
   const stopping = new AbortController()
-
-  const handlerOf = (name: string) => [...owners.values()].find((handlers) => handlers.has(name))?.get(name)
 
   async function run (name: string, job: DueJob): Promise<void> {
     let retryAt: number | undefined
     try {
       // Look up the handler again: the feature may have been unloaded since the job was taken.
-      const handler = handlerOf(name)
+      const handler = handlers.get(name)?.at(-1)?.value
       if (handler) await handler(job.key)
       else retryAt = clock.now() + jobRetryMs
     } catch (err) {
@@ -103,7 +105,7 @@ export function createJobs (store: JobStore, log: FastifyBaseLogger, { jobPollIn
 
   async function takeAll (): Promise<void> {
     // Wait for all kinds of jobs, even if taking jobs of one kind fails, so that polls never overlap.
-    await Promise.all([...owners.values()].flatMap((handlers) => [...handlers.keys()]).map(async (name) => {
+    await Promise.all([...handlers.keys()].map(async (name) => {
       const busy = running.get(name) ?? new Set()
       running.set(name, busy)
       if (busy.size < maxRunning) await takeJobs(name, busy).catch((err: unknown) => log.debug({ err, queue: name }, 'job queue unavailable'))
@@ -117,15 +119,8 @@ export function createJobs (store: JobStore, log: FastifyBaseLogger, { jobPollIn
   const timer = setInterval(poll, jobPollIntervalMs)
 
   return {
-    on (name, handler) {
-      kernel.set(name, handler)
-      this.install('kernel', kernel)
-    },
+    on: (name, handler) => { registrations.kernel.add('job', name, handler) },
     schedule: (name, key, at) => store.schedule(name, key, at),
-    install (owner, handlers) {
-      if (handlers.size === 0) owners.delete(owner)
-      else owners.set(owner, handlers)
-    },
     async stop () {
       stopping.abort()
       clearInterval(timer)

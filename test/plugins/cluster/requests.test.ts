@@ -7,6 +7,7 @@ import { createCluster } from '../../../plugins/cluster/cluster.ts'
 import { createMemoryLeases } from '../../../plugins/cluster/leases.ts'
 import { createRedisLeases } from '../../../plugins/cluster/leases.redis.ts'
 import { createMemoryLocks, createRedisLocks } from '../../../plugins/cluster/locks.ts'
+import { RegistrationTable } from '../../../plugins/registrations.ts'
 import { clusterRequestsContract } from '../../contracts/cluster-requests.ts'
 import { build } from '../../support/build.ts'
 import { featureFolder, saying } from '../../support/features.ts'
@@ -21,12 +22,12 @@ async function node (t: Test, client: Redis, nodeId: string) {
   t.teardown(() => bus.close())
   const leases = createRedisLeases(client, nodeId)
   await leases.heartbeat()
-  return await createCluster({ bus, leases, locks: createRedisLocks(client, nodeId), nodeId })
+  return await createCluster({ bus, leases, locks: createRedisLocks(client, nodeId), nodeId, registrations: new RegistrationTable() })
 }
 
 t.test('on one server', async (t) => clusterRequestsContract(t, async () => {
   const nodeId = 'node-b'
-  const cluster = await createCluster({ bus: createLocalBus(), leases: createMemoryLeases(nodeId), locks: createMemoryLocks(), nodeId })
+  const cluster = await createCluster({ bus: createLocalBus(), leases: createMemoryLeases(nodeId), locks: createMemoryLocks(), nodeId, registrations: new RegistrationTable() })
   return { asker: cluster, answerer: cluster, answererId: nodeId }
 }))
 

@@ -6,6 +6,7 @@ import { createRedisJobStore } from '../../../plugins/jobs/redis.ts'
 import { createJobs } from '../../../plugins/jobs/runner.ts'
 import type { JobHandler } from '../../../plugins/jobs/runner.ts'
 import type { JobStore } from '../../../plugins/jobs/store.ts'
+import { Registrations, RegistrationTable } from '../../../plugins/registrations.ts'
 import { defaultTimings } from '../../../plugins/timings.ts'
 import { build } from '../../support/build.ts'
 import { startRedis } from '../../support/redis.ts'
@@ -13,8 +14,8 @@ import { until } from '../../support/retry.ts'
 
 const silent = { debug () {}, info () {}, warn () {}, error () {}, fatal () {}, trace () {}, silent () {}, level: 'silent', child: () => silent } as never
 
-function jobsOf (t: Test, store: JobStore, timings = defaultTimings) {
-  const jobs = createJobs(store, silent, timings)
+function jobsOf (t: Test, store: JobStore, timings = defaultTimings, registrations = new RegistrationTable()) {
+  const jobs = createJobs(store, registrations, silent, timings)
   t.teardown(() => jobs.stop())
   return jobs
 }
@@ -204,22 +205,27 @@ t.test('stop() waits for running jobs and starts no more', async (t) => {
 
 t.test('runs a feature\'s jobs while the feature runs', async (t) => {
   const store = createMemoryJobStore()
-  const jobs = jobsOf(t, store)
+  const registrations = new RegistrationTable()
+  const jobs = jobsOf(t, store, defaultTimings, registrations)
   const done: string[] = []
-  const handlers = (generation: string) => new Map<string, JobHandler>([['job', async (key) => { done.push(`${generation} ${key}`) }]])
-  jobs.install('feature', handlers('first'))
+  function handlers (generation: string): Registrations {
+    const own = new Registrations('feature')
+    own.add('job', 'job', async (key) => { done.push(`${generation} ${key}`) })
+    return own
+  }
+  registrations.install('feature', handlers('first'))
   await jobs.schedule('job', '1', 0)
   await until(() => done.length === 1)
-  jobs.install('feature', handlers('second'))
+  registrations.install('feature', handlers('second'))
   await jobs.schedule('job', '2', 0)
   await until(() => done.length === 2)
-  jobs.install('feature', new Map())
+  registrations.install('feature', undefined)
   jobs.on('marker', async () => { done.push('marker') })
   await jobs.schedule('job', '3', 0)
   await jobs.schedule('marker', '', 0)
   await until(() => done.length === 3)
   t.same(done, ['first 1', 'second 2', 'marker'])
-  jobs.install('feature', handlers('third'))
+  registrations.install('feature', handlers('third'))
   await until(() => done.length === 4)
   t.equal(done[3], 'third 3', 'an unfinished job stays scheduled')
 })
