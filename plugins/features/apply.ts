@@ -8,7 +8,7 @@ import { messageTable } from '../dispatch/routes.ts'
 import { checkRoute } from '../gate/gate.ts'
 import type { FeatureModule } from './discovery.ts'
 import { loadFailed } from './errors.ts'
-import { buildGeneration, closeInTime } from './generation.ts'
+import { buildGeneration, closeGeneration } from './generation.ts'
 import type { Generation } from './generation.ts'
 import { plan } from './plan.ts'
 import type { Registry } from './registry.ts'
@@ -116,16 +116,7 @@ export function createExecutor (app: FastifyInstance, registry: Registry, superv
     await close(generation)
   }
 
-  /**
-   * Closes a generation, then disposes of its kept resources, except resources that the running generation also keeps.
-   * If closing times out, the disposal starts anyway.
-   */
-  async function close ({ name, app: instance, registrations, kept, supervision }: Generation): Promise<void> {
-    registrations.end()
-    const closed = supervision.enter('onClose', async () => instance.close()).catch((err: unknown) => log.error({ err, feature: name }, 'failed to close the previous feature instance'))
-    await closeInTime(app, name, closed)
-    await supervision.enter('dispose', () => kept.dispose(running(name)?.kept))
-  }
+  const close = (generation: Generation) => closeGeneration(app, generation, () => running(generation.name)?.kept)
 
   return {
     find (method, url) {

@@ -4,14 +4,13 @@ import { z } from 'zod'
 import type { FeatureInstance } from './feature.ts'
 import { settingsFromEnv } from '../schema/variables.ts'
 
-/** Options that the loader has already parsed with the feature's schema. */
-const made = new WeakSet<object>()
+type Plugin = FastifyPluginAsync<Record<string, unknown>>
 
-/** Marks options as parsed by the feature's schema, so that {@link defineFeature} does not parse them again. */
-export function madeBySchema<T extends object> (options: T): T {
-  made.add(options)
-  return options
-}
+/** The property of a defined feature that contains the plugin as the feature wrote it. It expects parsed settings. */
+const written = Symbol('written')
+
+/** @returns the plugin to register with settings that the feature's schema has already parsed */
+export const forParsedSettings = (plugin: Plugin & { [written]?: Plugin }): Plugin => plugin[written] ?? plugin
 
 export interface FeatureMeta<C extends z.ZodObject> {
   /** The feature's name, which is the name of its folder or package. */
@@ -34,10 +33,12 @@ export interface FeatureMeta<C extends z.ZodObject> {
 export function defineFeature<C extends z.ZodObject = z.ZodObject<Record<never, never>>> (
   plugin: (app: FeatureInstance, options: z.output<C>) => Promise<void>,
   { name, dependencies = [], decorators = [], config }: FeatureMeta<C>
-): FastifyPluginAsync<Record<string, unknown>> {
+): Plugin {
   const schema = config ?? z.object({})
-  return fp(async function feature (app: FastifyInstance, options: Record<string, unknown>) {
-    const settings = made.has(options) ? options : schema.parse({ ...settingsFromEnv(schema, (app.config as FastifyInstance['config'] | undefined)?.variables ?? {}), ...options })
+  const meta = { name, dependencies: [...dependencies], decorators: { fastify: [...decorators] } }
+  async function feature (app: FastifyInstance, options: Record<string, unknown>): Promise<void> {
+    const settings = schema.parse({ ...settingsFromEnv(schema, (app.config as FastifyInstance['config'] | undefined)?.variables ?? {}), ...options })
     await plugin(app as unknown as FeatureInstance, settings as z.output<C>)
-  }, { name, dependencies: [...dependencies], decorators: { fastify: [...decorators] } })
+  }
+  return Object.assign(fp(feature, meta), { [written]: fp(plugin as unknown as Plugin, meta) })
 }

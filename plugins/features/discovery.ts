@@ -8,6 +8,7 @@ import { z } from 'zod'
 import { withTimeout } from '../errors/timeout.ts'
 import type { RequestMap } from '../schema/messages.ts'
 import { settingsJsonSchema } from '../schema/variables.ts'
+import { forParsedSettings } from './define.ts'
 import { isName, kernelPlugins } from './names.ts'
 
 /** An installed feature: a folder or a package. */
@@ -286,7 +287,7 @@ export async function importFeature (feature: FoundFeature, generation: number, 
   const meta = plugin[metaSymbol]
   const declaredDependencies = meta?.dependencies ?? []
   return {
-    plugin,
+    plugin: forParsedSettings(plugin),
     declaredDependencies,
     dependencies: declaredDependencies.filter((name) => !kernelPlugins.has(name)),
     decorators: meta?.decorators?.fastify ?? [],

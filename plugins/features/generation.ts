@@ -1,5 +1,5 @@
 import Fastify, { LogController } from 'fastify'
-import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from 'fastify'
+import type { FastifyBaseLogger, FastifyInstance, HTTPMethods } from 'fastify'
 import fp from 'fastify-plugin'
 import { trustProxyOption } from '../../config/addresses.ts'
 import { bodyLimit, useJsonBodies } from '../../config/body.ts'
@@ -8,25 +8,20 @@ import { kernelNamespaces, namespaceKey } from '../kv/kv.ts'
 import type { JobsRegistrar } from '../jobs/runner.ts'
 import { NotFound } from '../errors/codes.ts'
 import { frameworkErrors, useWireErrors } from '../errors/index.ts'
-import { afterReading, withTimeout } from '../errors/timeout.ts'
+import { withTimeout } from '../errors/timeout.ts'
 import { schemaController } from '../schema/compilers.ts'
 import type { HookCaller, HookEntry } from '../hooks.ts'
-import type { Bus, BusHandler } from '../cluster/bus.ts'
-import type { Link } from '../connections/link.ts'
-import type { FeatureSockets } from '../connections/sockets.ts'
-import { createInFlight, lateError } from '../dispatch/in-flight.ts'
+import { createInFlight } from '../dispatch/in-flight.ts'
 import type { CallSupervision, InFlight } from '../dispatch/in-flight.ts'
 import { createMessageRegistrar, messageTable } from '../dispatch/routes.ts'
 import type { MessageTable } from '../dispatch/routes.ts'
 import { createGateRegistrar } from '../gate/gate.ts'
-import type { GateRegistrar, PathOwner } from '../gate/gate.ts'
+import type { PathOwner } from '../gate/gate.ts'
 import { Registrations } from '../registrations.ts'
-import { madeBySchema } from './define.ts'
 import type { FeatureModule } from './discovery.ts'
 import { featureConfig } from '../config.ts'
 import type { FeatureHookRegistrar, FeatureHooks, FeatureSurface } from './feature.ts'
-import { createKeptResources } from './keep.ts'
-import type { KeptResources } from './keep.ts'
+import { createReceive, superviseBus, superviseGate, superviseRoutes, superviseSockets } from './supervised.ts'
 
 /**
  * The result of loading a feature once: the feature's Fastify instance and its registrations. Each reload creates a new
@@ -130,16 +125,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
 
   useJsonBodies(app)
   useWireErrors(app)
-  /** Wraps a message handler so that its failures are logged instead of thrown to the sender. */
-  const receive: Receive = (call, handler) => (data) => {
-    const failed = (err: unknown) => app.log.error({ err, call }, 'a message handler failed')
-    try {
-      const result: unknown = calls.run(() => handler(data), call)
-      if (result instanceof Promise) result.catch(failed)
-    } catch (err) {
-      failed(err)
-    }
-  }
+  const receive = createReceive(calls, app.log)
   const registrars = {
     hooks: {
       on: (name, fn) => { registrations.add('hook', name, { label: `hook ${name}`, fn: fn as HookEntry['fn'] }) },
@@ -201,21 +187,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
       routes.push({ method, url: route.url, schema: route.schema })
     }
   })
-  app.addHook('onRequest', async (request, reply) => {
-    const done = calls.begin((error) => fail(reply, error), routeName(request))
-    // Fastify does not call the onResponse hook if the client disconnects.
-    reply.raw.once('close', done)
-  })
-  // The deadline timer starts once the request has been read. The route must begin its response before the deadline.
-  app.addHook('preHandler', async (request, reply) => {
-    const { deadlineMs, late } = supervision
-    const cancelTimer = afterReading(deadlineMs, () => {
-      if (reply.sent || reply.raw.headersSent || reply.raw.destroyed) return
-      late(routeName(request), deadlineMs, false)
-      fail(reply, lateError(routeName(request), deadlineMs))
-    })
-    reply.raw.once('close', cancelTimer)
-  })
+  superviseRoutes(app, calls, supervision)
 
   for (const dependency of module.declaredDependencies) {
     const decorators = module.dependencies.includes(dependency) ? provided(dependency) : undefined
@@ -228,7 +200,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   }
   const before = new Set(Object.getOwnPropertyNames(app))
   try {
-    app.register(module.plugin, madeBySchema(config))
+    app.register(module.plugin, config)
     await app.ready()
     checkFields(messageTable(registrations))
     const provides = Object.getOwnPropertyNames(app).filter((property) => !before.has(property) && !module.dependencies.some((dependency) => provided(dependency)?.includes(property)))
@@ -242,108 +214,98 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   }
 }
 
+/**
+ * Closes a generation that is out of service, then disposes of its kept resources. If closing times out, the disposal
+ * starts anyway.
+ *
+ * @param heir returns the resources of the running generation, which must not be disposed of
+ */
+export async function closeGeneration (kernel: FastifyInstance, { name, app, registrations, kept, supervision }: Generation, heir: () => KeptResources | undefined): Promise<void> {
+  registrations.end()
+  const closed = supervision.enter('onClose', async () => app.close()).catch((err: unknown) => kernel.log.error({ err, feature: name }, 'failed to close the previous feature instance'))
+  await closeInTime(kernel, name, closed)
+  await supervision.enter('dispose', () => kept.dispose(heir()))
+}
+
 /** Waits until a feature's instance is closed, but not for `onClose` hooks that take too long or never end. */
-export async function closeInTime ({ config, log }: FastifyInstance, name: string, closed: Promise<unknown>): Promise<void> {
+async function closeInTime ({ config, log }: FastifyInstance, name: string, closed: Promise<unknown>): Promise<void> {
   await withTimeout(closed, Math.max(config.FEATURES_DRAIN_SECONDS * 1000, 1000), () => {
     log.error({ feature: name }, "a feature's onClose timed out: its resources may leak")
   })
 }
 
-type Receive = <T>(call: string, handler: (data: T) => unknown) => (data: T) => void
+/**
+ * Returns the resource that the previous generation of the feature kept under the same key, or creates it. The resource
+ * outlives reloads.
+ *
+ * The resource is disposed of when the feature is disabled or removed, when the server closes, and after a reload if
+ * the new generation does not keep it. If a generation fails to start, only the resources that this generation has
+ * created are disposed of. Within a generation, a key always returns the same resource. A feature sees only its own
+ * keys.
+ *
+ * The resource's methods still run the code of the generation that created the resource. Therefore, prefer resources
+ * that contain only data. Change the key when the resource's type changes.
+ *
+ * @throws if the generation is already closed
+ * @param dispose disposes of the resource; called after the `onClose` hooks of the last generation that kept the
+ *   resource. The functions that earlier generations passed are not called
+ */
+export type Keep = <T>(key: string, create: () => T, dispose?: (resource: T) => void | Promise<void>) => T
 
-/** The name of a route in logs and metrics, without parameter values. */
-const routeName = ({ method, routeOptions }: FastifyRequest) => `route ${method} ${routeOptions.url ?? ''}`
+interface Handle { readonly resource: unknown }
 
-/** Responds with an error, unless a response has begun. */
-function fail (reply: FastifyReply, error: Error): void {
-  if (!reply.sent && !reply.raw.headersSent) reply.send(error)
+interface Entry {
+  /** All generations that keep the resource share the same handle. */
+  readonly handle: Handle
+  readonly dispose: (() => void | Promise<void>) | undefined
 }
 
-/** Wraps the handlers of the feature's paths, so that an error in a handler counts as a fault of the feature. */
-function superviseGate (gate: GateRegistrar, { enter }: CallSupervision): GateRegistrar {
-  return {
-    http (prefix, handler, options) {
-      gate.http(prefix, (request, response) => enter(`http ${prefix}`, () => handler(request, response)), options)
-    },
-    upgrade (path, options) {
-      if (options.handle) {
-        const { handle } = options
-        return gate.upgrade(path, { ...options, handle: (request, socket, head) => enter(`upgrade ${path}`, () => handle(request, socket, head)) })
-      }
-      const { opened, receive, ...rest } = options
-      gate.upgrade(path, {
-        ...rest,
-        ...(opened && { opened: (session) => enter(`connection ${path}`, () => opened(session)) }),
-        ...(receive && { receive: (session, data, isBinary) => enter(`frame ${path}`, () => receive(session, data, isBinary)) })
-      })
-    }
-  }
+/** The resources that one generation of a feature has created or taken over with `keep`. */
+export interface KeptResources {
+  readonly keep: Keep
+  find (key: string): Handle | undefined
+  /** True if this generation keeps the resource under any key. */
+  has (handle: Handle): boolean
+  /**
+   * Disposes of the resources in the reverse order of the `keep` calls. Failures and timeouts are logged.
+   *
+   * @param heir the resources of the next generation, which must not be disposed of
+   */
+  dispose (heir?: KeptResources): Promise<void>
 }
 
-/** Wraps the callbacks and the links of the feature's sessions, so that their errors count as failures of the feature. */
-function superviseSockets (sockets: FeatureSockets, { enter, failed }: CallSupervision): FeatureSockets {
-  const counted = <T>(call: string, run: () => T): T => {
-    try {
-      return run()
-    } catch (error) {
-      failed(call, error, true)
-      throw error
-    }
-  }
-  const supervised = <A extends unknown[]>(call: string, callback: ((...args: A) => void) | undefined) =>
-    callback && ((...args: A) => counted(call, () => enter(call, () => callback(...args))))
-  const superviseLink = <F>(link: Link<F>): Link<F> => {
-    const call = 'session link'
-    return {
-      get open () { return counted(call, () => link.open) },
-      get queuedBytes () { return counted(call, () => link.queuedBytes) },
-      bytesOf: (frame) => counted(call, () => link.bytesOf(frame)),
-      write: (frame) => counted(call, () => link.write(frame)),
-      close: (code, reason) => counted(call, () => link.close(code, reason)),
-      terminate: () => counted(call, () => link.terminate())
-    }
-  }
-  return {
-    ...sockets,
-    get size () {
-      return sockets.size
-    },
-    open (options) {
-      const onClose = supervised('session onClose', options.onClose)
-      return sockets.open({
-        ...options,
-        ...(onClose && { onClose }),
-        ...(options.link ? { link: superviseLink(options.link) } : { onEvent: supervised('session onEvent', options.onEvent) })
-      } as typeof options)
-    }
-  }
-}
+/** Timeout of `dispose`, in milliseconds. */
+const disposeMs = 10_000
 
 /**
- * Wraps the handlers of the feature's subscriptions, so that an error in a handler counts as a failure of the feature.
- * When the generation closes, ends the remaining subscriptions, because a generation that fails to start may not have
- * registered its own `onClose` hook yet.
+ * @param previous returns the resources of the generation that is in service, so that the new generation can take them
+ *   over
  */
-function superviseBus (bus: Pick<Bus, 'publish' | 'subscribe' | 'unsubscribe'>, receive: Receive, onClose: (fn: () => Promise<void>) => void): FeatureSurface['bus'] {
-  const handlers = new WeakMap<BusHandler, BusHandler>()
-  const subscriptions = new Map<string, Set<BusHandler>>()
-  onClose(async () => {
-    await Promise.all([...subscriptions].flatMap(([channel, all]) => [...all].map(async (handler) => bus.unsubscribe(channel, handler))))
-  })
+export function createKeptResources (log: FastifyBaseLogger, previous: () => KeptResources | undefined = () => undefined): KeptResources {
+  const entries = new Map<string, Entry>()
+  let disposed = false
+
   return {
-    publish: (channel, message) => bus.publish(channel, message),
-    subscribe (channel, handler) {
-      const supervised = handlers.get(handler) ?? receive<string>('subscription', handler)
-      handlers.set(handler, supervised)
-      subscriptions.set(channel, (subscriptions.get(channel) ?? new Set()).add(supervised))
-      return bus.subscribe(channel, supervised)
+    keep<T> (key: string, create: () => T, dispose?: (resource: T) => void | Promise<void>): T {
+      if (disposed) throw new Error(`app.keep('${key}') is not possible: the feature instance is closed`)
+      const handle = entries.get(key)?.handle ?? previous()?.find(key) ?? { resource: create() }
+      const resource = handle.resource as T
+      if (!entries.has(key)) entries.set(key, { handle, dispose: dispose && (() => dispose(resource)) })
+      return resource
     },
-    unsubscribe (channel, handler) {
-      const supervised = handlers.get(handler) ?? handler
-      const left = subscriptions.get(channel)
-      left?.delete(supervised)
-      if (left?.size === 0) subscriptions.delete(channel)
-      return bus.unsubscribe(channel, supervised)
+    find: (key) => entries.get(key)?.handle,
+    has: (handle) => entries.values().some((entry) => entry.handle === handle),
+    async dispose (heir) {
+      disposed = true
+      for (const [key, { handle, dispose }] of [...entries].reverse()) {
+        if (!dispose || heir?.has(handle) === true) continue
+        try {
+          await withTimeout(Promise.try(dispose), disposeMs, () => { throw new Error(`dispose timed out after ${disposeMs / 1000} s`) })
+        } catch (err) {
+          log.error({ err, key }, 'failed to dispose of a kept resource')
+        }
+      }
+      entries.clear()
     }
   }
 }

@@ -1,7 +1,7 @@
 import Fastify from 'fastify'
 import t from 'tap'
 import type { Test } from 'tap'
-import { createKeptResources } from '../../../plugins/features/keep.ts'
+import { createKeptResources } from '../../../plugins/features/generation.ts'
 import { build } from '../../support/build.ts'
 import { featureFolder } from '../../support/features.ts'
 
