@@ -105,12 +105,8 @@ declare module '../hooks.ts' {
   }
 }
 
-declare module '../cluster/messages.ts' {
-  interface ClusterMessages {
-    /** The cluster-wide feature settings have changed. */
-    'features:changed': Record<string, never>
-  }
-}
+/** The channel on which a server announces that it has changed the cluster-wide feature settings. Messages are empty. */
+const settingsChannel = 'features'
 
 /** Interval, in milliseconds, at which this server rereads the settings, in case a notification was lost. */
 const lookMs = 10_000
@@ -147,7 +143,7 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
   const registry = createRegistry(app)
   const supervisor = createSupervisor(app, registry)
   const executor = createExecutor(app, registry, supervisor)
-  const desired = createDesiredState(createSettings(app.kv.namespace('features')), isOn, () => { app.cluster.send('features:changed', {}) })
+  const desired = createDesiredState(createSettings(app.kv.namespace('features')), isOn, () => { app.bus.publish(settingsChannel, '') })
   const loader = createLoader({ registry, executor, desired, find, log })
   supervisor.actWith(loader)
   app.hooks.on('feature:loaded', (name) => { if (!loader.isRestarting(name)) supervisor.replaced(name, registry.numberOf(name)) })
@@ -196,10 +192,12 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
     generation.supervision.enter(`route ${request.method}`, () => generation.app.routing(request.raw, reply.raw))
   })
 
-  const started = loader.start()
+  let isStarting = false
   const follow = () => { loader.reconcile().catch((err: unknown) => log.warn({ err }, 'failed to read the feature settings')) }
   // Subscribe before the features start, so that this server does not miss a change to the settings during the start.
-  app.cluster.on('features:changed', follow)
+  await app.bus.subscribe(settingsChannel, () => { if (isStarting) follow() })
+  isStarting = true
+  const started = loader.start()
   app.bus.onHealed(follow)
   await started
   // Also poll the settings: a server may have died after it stored a change but before it notified the other servers.
