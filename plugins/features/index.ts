@@ -192,12 +192,8 @@ export default fp<FeatureOptions>(async function features (app, { featuresDir })
     generation.supervision.enter(`route ${request.method}`, () => generation.app.routing(request.raw, reply.raw))
   })
 
-  let isStarting = false
   const follow = () => { loader.reconcile().catch((err: unknown) => log.warn({ err }, 'failed to read the feature settings')) }
-  // Subscribe before the features start, so that this server does not miss a change to the settings during the start.
-  await app.bus.subscribe(settingsChannel, () => { if (isStarting) follow() })
-  isStarting = true
-  const started = loader.start()
+  const started = loader.start(app.bus.subscribe(settingsChannel, follow))
   app.bus.onHealed(follow)
   await started
   // Also poll the settings: a server may have died after it stored a change but before it notified the other servers.

@@ -26,7 +26,11 @@ export interface Commands {
 
 /** Changes the set of running features, one change at a time. */
 export interface Loader extends Commands {
-  start (): Promise<void>
+  /**
+   * @param subscribed resolves when this server receives the announcements of changed settings; the features start only
+   *   then, so that this server does not miss a change
+   */
+  start (subscribed: Promise<void>): Promise<void>
   rescan (): Promise<Rescan>
   /** Applies the cluster-wide settings to this server. */
   reconcile (): Promise<void>
@@ -103,7 +107,10 @@ export function createLoader (options: LoaderOptions): Loader {
     disable: (name, cascade) => change(() => commands.disable(name, cascade)),
     reload: (name) => change(() => commands.reload(name)),
     configure: (name, patch) => change(() => commands.configure(name, patch)),
-    start: () => inTurn(follower.start),
+    start: (subscribed) => inTurn(async () => {
+      await subscribed
+      await follower.start()
+    }),
     rescan: () => inTurn(follower.rescan),
     reconcile: () => inTurn(async () => { if (!stopped) await follower.reconcile() }),
     touched: (names) => inTurn(() => follower.touched(names)),
