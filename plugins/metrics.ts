@@ -21,7 +21,7 @@ declare module 'fastify' {
   }
 }
 
-/** @param registry a registry of its own for each server, so that two servers in one process share no metrics */
+/** @param registry must not be the registry of another server in the same process */
 export function createMetrics (registry = new Registry()): Metrics {
   const getOrCreate = <T>(name: string, create: () => T) => (registry.getSingleMetric(name) as T | undefined) ?? create()
   return {
@@ -36,8 +36,8 @@ export function createMetrics (registry = new Registry()): Metrics {
 }
 
 /**
- * Metrics of the process, such as its memory. The servers in a process share them: prom-client cannot stop measuring, so
- * metrics of a server would keep the server in memory after it has closed.
+ * Metrics of the process, such as its memory. All servers in a process share them. prom-client cannot stop collecting
+ * them, so separate process metrics for each server would keep closed servers in memory.
  */
 const processMetrics = new Registry()
 collectDefaultMetrics({ register: processMetrics })

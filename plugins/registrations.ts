@@ -3,8 +3,8 @@ import { createInFlight } from './dispatch/in-flight.ts'
 import type { InFlight } from './dispatch/in-flight.ts'
 
 /**
- * The kinds of registrations, and the type of their values. Each module declares the kinds that it looks up here, by
- * module augmentation.
+ * Maps each kind of registration to the type of its values. The module that reads the registrations of a kind declares
+ * the kind here, by module augmentation.
  */
 export interface RegistrationKinds {}
 
@@ -24,7 +24,7 @@ type ByKey<K extends Kind> = ReadonlyMap<string, readonly Registration<Registrat
 const none: readonly never[] = []
 
 /**
- * Everything that one owner has registered: the kernel, or one generation of a feature. The registrations of a
+ * Everything that one owner (the kernel, or one generation of a feature) has registered. The registrations of a
  * generation take effect together, when {@link RegistrationTable.install} puts them into service. From then on, the
  * generation can add more.
  */
@@ -94,7 +94,7 @@ export class Registrations {
   }
 }
 
-/** What the kernel and the running features have registered. A reload replaces a feature's part in one step. */
+/** Everything that the kernel and the features have registered. */
 export class RegistrationTable {
   readonly kernel = new Registrations('kernel')
   readonly #owners = new Map<string, Registrations>()
@@ -106,8 +106,8 @@ export class RegistrationTable {
 
   /**
    * The registrations of one kind that are in service, by key: first the kernel's, then the features', in the order in
-   * which the features were enabled. The map always has its current content, so that a hot path can keep it. A list in
-   * the map is never changed, but replaced.
+   * which the features were enabled. The map is updated in place, so a caller can keep it. The lists in the map are
+   * replaced, not updated.
    */
   inService<K extends Kind> (kind: K): ByKey<K> {
     const known = this.#kinds.get(kind) ?? new Map<string, readonly Registration<unknown>[]>()
@@ -120,8 +120,7 @@ export class RegistrationTable {
   }
 
   /**
-   * Replaces everything that an owner has registered, in one turn of the event loop. Running calls finish in the old
-   * handlers.
+   * Atomically replaces everything that an owner has registered. Running calls finish in the old handlers.
    *
    * @param next undefined removes everything
    */

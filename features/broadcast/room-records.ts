@@ -25,8 +25,8 @@ const record = z.object({
   /** When the room was first started or on air; undefined before that. Epoch milliseconds. */
   startedAt: z.number().optional(),
   /**
-   * True if the room must not go on air when its next first member joins: the room was on air without a start through
-   * the API, or a host has stopped the broadcast since the last start.
+   * True if the room must not go on air when a member joins the empty room. Set when the room first goes on air
+   * without a start through the API, and when a host stops the broadcast. A start through the API clears it.
    */
   isStopped: z.literal(true).optional(),
   users: z.array(z.object({ userId: z.string(), role: userRole }))

@@ -1,6 +1,6 @@
 import { sampleRate } from 'flylive-audio-server/fmp4'
 
-// The boundaries and numbers of segments and parts depend only on the Unix time, as a number of samples at 48 kHz.
+// Times are Unix times, counted in samples at 48 kHz. The time of a sample alone determines its segment and part.
 // Another server can therefore take over a broadcast without any state of the previous server, and its segments have
 // higher numbers.
 
@@ -22,7 +22,7 @@ export interface PartPosition {
   part: number
 }
 
-/** @returns the position of the part that contains the sample at `time` (Unix time, as a number of samples) */
+/** @returns the position of the part that contains the sample at `time` */
 export function positionAt (time: number): PartPosition {
   const segment = Math.floor(time / segmentSamples)
   return { segment, part: Math.floor((time - segment * segmentSamples) / partSamples) }
@@ -32,7 +32,5 @@ export const isSamePart = (one: PartPosition, other: PartPosition): boolean => o
 /** @returns a negative number if `one` is earlier than `other` */
 export const comparePositions = (one: PartPosition, other: PartPosition): number => one.segment - other.segment || one.part - other.part
 
-/**
- * @returns the start of the first part that does not start before `time` (both in Unix time, as a number of samples)
- */
+/** @returns the start of the first part that does not start before `time` */
 export const nextPartStart = (time: number): number => Math.ceil(time / partSamples) * partSamples

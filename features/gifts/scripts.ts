@@ -49,6 +49,9 @@ return nil
 /**
  * KEYS due items leases dead:ids — ARGV now lease token max size0 size1 …
  *
+ * Takes a batch of gifts that have the same number of failed tries. "size<n>" is the maximum batch size after n failed
+ * tries, and "max" is the largest of these sizes.
+ *
  * Returns {queued, dead letters, tries, more, {"<tries>\n<gift>"…}}.
  */
 export const take = `${clock}

@@ -20,7 +20,7 @@ export interface UpdateQueue {
   receive: (text: string) => void
   /** The latest update that is not stored yet, by user key. */
   readonly latest: Map<string, z.output<typeof update> & { at: number }>
-  /** The keys of the users whose stored changes are not applied to the users' open sessions yet. */
+  /** The keys of users with a stored change that is not applied to their open sessions yet. */
   readonly changed: Set<string>
 }
 
@@ -63,7 +63,7 @@ export function createUpdates ({ clock, log, metrics }: Pick<FeatureInstance, 'c
   const updates = metrics.counter('flylive_ptt_membership_updates_total', 'Membership updates from the backend, by result (applied, invalid, failed)', ['result'])
   for (const result of ['applied', 'invalid', 'failed']) updates.inc({ result }, 0)
   const closing = new AbortController()
-  /** Whether an update or change failed since all updates and changes were last applied. */
+  /** True from the first failure caused by an unavailable store until all updates and changes are applied. */
   let isFailing = false
   const retryDelay = async () => await delay(retryMs, undefined, { ref: false, signal: closing.signal }).catch(() => { /* The feature is closing. */ })
   const isTemporary = (err: unknown) => isCoded(err) && err.code === 'UNAVAILABLE'

@@ -7,7 +7,7 @@ import type { EndReason, events } from './messages.ts'
 export const recordingState = z.object({
   /** Absent while the room is not being recorded. */
   current: z.object({ recordingId: z.string(), by: userId }).optional(),
-  /** The last recording that ended without a host having stopped it. Read for members who have missed the end. */
+  /** The last recording that was not stopped by a host. Members who missed its end receive the reason later. */
   ended: z.object({ recordingId: z.string(), reason }).optional()
 })
 export type State = z.output<typeof recordingState>

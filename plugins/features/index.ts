@@ -105,7 +105,7 @@ declare module '../hooks.ts' {
   }
 }
 
-/** The channel on which a server announces that it has changed the cluster-wide feature settings. Messages are empty. */
+/** A server publishes an empty message on this bus channel after it has changed the cluster-wide feature settings. */
 const settingsChannel = 'features'
 
 /** Interval, in milliseconds, at which this server rereads the settings, in case a notification was lost. */

@@ -27,8 +27,10 @@ export interface Commands {
 /** Changes the set of running features, one change at a time. */
 export interface Loader extends Commands {
   /**
-   * @param subscribed resolves when this server receives the announcements of changed settings; the features start only
-   *   then, so that this server does not miss a change
+   * Starts the features.
+   *
+   * @param subscribed resolves once this server is subscribed to changes of the settings. The features start only after
+   *   that, so that this server does not miss a change
    */
   start (subscribed: Promise<void>): Promise<void>
   rescan (): Promise<Rescan>

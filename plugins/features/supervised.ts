@@ -7,8 +7,8 @@ import type { CallSupervision, InFlight } from '../dispatch/in-flight.ts'
 import { afterReading } from '../errors/timeout.ts'
 import type { GateRegistrar } from '../gate/gate.ts'
 
-// Wrappers for the parts of the kernel through which a feature's code is called. They attribute calls and failures to
-// the feature, and limit how long a call may take.
+// Wrappers for the kernel APIs that call a feature's code. They attribute calls and failures to the feature, and limit
+// how long a call may take.
 
 /** Wraps a message handler so that its failures are logged instead of thrown to the sender. */
 export type Receive = <T>(call: string, handler: (data: T) => unknown) => (data: T) => void

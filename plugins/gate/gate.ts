@@ -107,7 +107,7 @@ export interface PathOwner {
 }
 
 /**
- * Checks the paths that an owner registers.
+ * Creates an owner's registrar, which rejects paths that are already taken.
  *
  * @param others returns the other owners, whose paths and routes a new path must not overlap; called on each
  *   registration

@@ -7,7 +7,7 @@ import { refuseUpgrade } from '../errors/upgrades.ts'
 import { createGate, createGateRegistrar } from './gate.ts'
 import type { Gate, GateRegistrar, PathOwner } from './gate.ts'
 
-/** The gate API for the kernel, which also registers the kernel's own paths. */
+/** The gate API for the kernel. Registers the kernel's own paths. */
 export interface KernelGate extends GateRegistrar, Pick<Gate, 'webSockets' | 'entranceOf' | 'connectionPathOf' | 'accepts'> {
   /** The kernel's own paths and routes. */
   kernel (): PathOwner

@@ -4,7 +4,7 @@ import { TransportAlreadyConnected } from './errors.ts'
 import type { RoomRouter } from './room-router.ts'
 import type { MonitoredTransport, TransportDescription } from './transport-monitor.ts'
 
-/** What the client does on the transport: `producer` sends audio, `consumer` receives audio. */
+/** The client's role on a transport: a `producer` sends audio, a `consumer` receives audio. */
 export type Direction = 'producer' | 'consumer'
 
 export interface TransportParameters {

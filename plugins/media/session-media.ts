@@ -54,7 +54,7 @@ const maxProducers = 4
 
 const directions = ['producer', 'consumer'] as const
 
-/** Manages the media of all sessions: finds the {@link Peer} of a session, and creates the peer with its first transport. */
+/** Manages the media of all sessions. Each session gets a {@link Peer} when the session creates its first transport. */
 export function createSessionMedia (app: FastifyInstance, { rooms, mixes, permit, maxIncomingBitrate, fetchRelayed }: SessionMediaOptions): OwnedSessionMedia {
   const { hooks, log, metrics, nodeId } = app
   const quota = createAudioQuota(app)
@@ -103,7 +103,7 @@ export function createSessionMedia (app: FastifyInstance, { rooms, mixes, permit
     })
   }
 
-  /** Notifies the room when a user pauses or resumes producers that are in the other state. */
+  /** Emits `media:selfMuted` if the user pauses or resumes at least one producer that is not in that state yet. */
   function selfMuted (session: Session, by: PausedBy, muted: boolean, { roomId, producers }: ReturnType<typeof producersOf>): void {
     if (by === 'self' && producers.some((producer) => producer.isPausedBy('self') !== muted)) hooks.emit('media:selfMuted', roomId, session, muted)
   }

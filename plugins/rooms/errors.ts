@@ -6,7 +6,7 @@ export const RoleLimit = createError('ROLE_LIMIT', 'The room already has the max
 export const CannotTargetSelf = createError('CANNOT_TARGET_SELF', 'You cannot do this to yourself', 400)
 export const NotInRoom = createError('NOT_IN_ROOM', '%s', 403)
 
-/** @param roomId the room that a request names; default: the room of the request's session */
+/** @param roomId the room id in the request; undefined if the request contains none */
 export function notInRoom (roomId?: string) {
   return new NotInRoom(roomId === undefined ? 'You are not in a room' : `You are not in room ${roomId}`)
 }

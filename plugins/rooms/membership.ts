@@ -117,7 +117,8 @@ export function createMembership (app: FastifyInstance, options: MembershipOptio
     const { roomId } = asked
     await nodeRooms.subscribed(roomId)
     const admitted = await admission.admit(room, session, asked, pin)
-    // Announce the user after an uncertain join. If the user has already been announced, clients ignore the repetition.
+    // Announce the user if the result of an earlier join is unknown. If the user has already been announced, clients
+    // ignore the repetition.
     const result = uncertainJoins.delete(uncertainKey(roomId, session)) && isLastOfUser(room, session) ? { ...admitted, firstOfUser: true } : admitted
     // Leave the previous room only after the join succeeds, so that a session stays in the previous room if its join is
     // rejected.

@@ -28,8 +28,8 @@ export interface StateChange {
 /** The users who are in a room according to the replies and events that the members on this server have received. */
 export interface KnownUsers {
   /**
-   * Users by user key. `toAll` is false if only some members know the user: the user was in the reply to a later join,
-   * although no event has announced the user, or the user was missing in the reply to a later join.
+   * Users by user key. `toAll` is false if only some members know the user: a later join reply contained a user whom no
+   * event has announced, or did not contain a user whom earlier replies or events contained.
    */
   readonly users: Map<string, { userId: UserId, toAll: boolean }>
   /**

@@ -112,7 +112,7 @@ export function startReconciler (app: FastifyInstance, { unsynced, nodeRooms, me
     if (busy || stopped) return
     busy = true
     try {
-      // Wait until all features have started: a feature that starts later would not be told which members have left.
+      // Wait until all features have started, because a feature that starts later would miss the members' leaves.
       if (ready) await removeDead()
       await findDamaged()
       await syncUnsynced()

@@ -78,7 +78,7 @@ export interface Joined {
   result: JoinResult
   /** Fields that features add to the reply. */
   extra: Record<string, unknown>
-  /** Call this after the reply is sent. The session then receives the events that were held back during the join. */
+  /** Call this after the reply is sent. The session then receives the events that were queued during the join. */
   answered: () => void
 }
 
@@ -268,7 +268,7 @@ export interface Rooms {
    */
   sendHere (roomId: string, event: OutgoingEvent): boolean
   /**
-   * Sends an event to one member on this server. While the member's join is in flight, the event is held back until the
+   * Sends an event to one member on this server. While the member's join is in flight, the event is queued until the
    * join reply is sent.
    */
   sendTo (room: LocalRoom, session: Session, event: OutgoingEvent): void

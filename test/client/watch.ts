@@ -21,8 +21,8 @@ export interface Watched {
 export const backoff = { firstMs: 20, longestMs: 100 }
 
 /**
- * Joins a room that user 1, or the user in `options`, cannot join. Joins again if the client on a busy machine did not
- * reach the server within its short timeout.
+ * Tries to join a room as user 1, or as the user in `options`. Retries if the client does not reach the server within
+ * its short timeout, because the machine is busy.
  *
  * @returns why the client could not join
  */

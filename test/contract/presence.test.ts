@@ -84,7 +84,8 @@ t.test('omits users who join and leave within a second', async (t) => {
   await ada.ok('room:join', { roomId: 'r1' })
   t.match(await ada.event('room:presence'), { roomId: 'r1', count: 1, joined: [{ userId: 1 }], left: emptyArray })
   const [brief, stays] = [await server.connect(2), await server.connect(3)]
-  // Until all users have joined and left, the server sends no event, as if another server had just sent one.
+  // Suppress the server's events until all users have joined and left: it cannot get the lock, as if another server
+  // had just sent an event.
   const { cluster } = server.app
   const { tryLock } = cluster
   cluster.tryLock = async (key, ttlMs) => key.startsWith('presence:') ? false : await tryLock(key, ttlMs)

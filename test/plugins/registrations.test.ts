@@ -58,7 +58,7 @@ t.test('removes single registrations', async (t) => {
   t.notOk(jobs.has('tidy'))
 })
 
-t.test('keeps only some kinds', async (t) => {
+t.test('retains only the given kinds', async (t) => {
   const chat = handling('chat', 'tidy')
   chat.add('clusterMessage', 'tidied', () => {})
   const { table, jobs } = tableWith(chat)
@@ -67,7 +67,7 @@ t.test('keeps only some kinds', async (t) => {
   t.ok(table.inService('clusterMessage').has('tidied'))
 })
 
-t.test('changes no list that it has handed out', async (t) => {
+t.test('never changes a list that it has returned', async (t) => {
   const { table, jobs } = tableWith(handling('chat', 'both', 'own'), handling('seats', 'both'))
   const [both, own] = [jobs.get('both'), jobs.get('own')]
   table.install('seats', undefined)

@@ -13,8 +13,8 @@ export interface IncomingRtp {
 const oneByteProfile = 0xbede
 
 /**
- * Whether a packet is RTCP. RTCP and RTP packets on one port are told apart by the byte that contains the payload type
- * (RFC 5761).
+ * Whether a packet is RTCP. On a port for both RTCP and RTP, the byte that contains the payload type distinguishes the
+ * packets (RFC 5761).
  */
 const isRtcp = (packet: Buffer) => packet[1] !== undefined && packet[1] >= 192 && packet[1] <= 223
 

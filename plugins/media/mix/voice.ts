@@ -7,7 +7,7 @@ import type { IncomingRtp } from './rtp.ts'
 import { silence, smoothed } from './selection.ts'
 import type { MixCounts } from './stats.ts'
 
-/** If the level of a voice is below this value (in dBov), nobody hears that a packet is skipped. */
+/** If the level of a voice is below this value (in dBov), skipping a packet is inaudible. */
 const quiet = -50
 /**
  * Capacity of the sample buffer, in samples per channel. The buffer holds the rest of one packet and a complete second

@@ -35,8 +35,8 @@ export interface Known extends Versioned {
   /** The version that the members on this server have received, through events or join replies. */
   delivered: Versioned
   /**
-   * Members whose join reply contained a newer version than `delivered`, each with the version in the reply. These
-   * members do not receive the events of versions up to that one.
+   * Members whose join reply contained a newer version than `delivered`, each with the version in the reply. A
+   * member does not receive the events of the version in its reply or of earlier versions.
    */
   pendingJoiners: Map<Session, Versioned>
 }
@@ -101,7 +101,7 @@ export interface StateDelivery {
    * Returns the events that a session must receive after the reply to its join. Call this after the reply is sent.
    *
    * @param snapshot the state in the reply, by name
-   * @param waiting the events that were held back during the join
+   * @param waiting the events that were queued during the join
    */
   afterReply (room: LocalRoom, session: Session, snapshot: ReadonlyMap<string, Versioned>, waiting: readonly WaitingEvent[]): OutgoingEvent[]
   /** Sends the members on this server the events that turn their last known state into this server's current state. */

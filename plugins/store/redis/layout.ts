@@ -17,8 +17,8 @@ import type { Ban, Publication, RoomRecord, StoredDocument } from '../types.ts'
 //   …:closed    createdAt of the newest closed room with that id (ms); expires after ten minutes
 //   …:ban:<u>   a ban: "<end (ms)> <JSON of userId and by>"; expires when it ends. Older servers write only the end
 //   …:bans      sorted set: banned users, all with score 0, so sorted by user
-//   …:back:<u>  createdAt of the locked room in which the user's connection broke (ms): the user may return until the
-//               key expires. Servers of an earlier version write 1
+//   …:back:<u>  set if the user's connection broke in a locked room: createdAt of that room (ms). The user may return
+//               until the key expires. Older servers write 1
 //   …:out:<u>   set if the user was kicked; expires, and is deleted when the user joins again. While this key exists,
 //               …:back:<u> is not set, and the user does not count as a member
 //   …:last:<l>:<k>  when the last entry with key k was added to log l (ms); expires

@@ -94,7 +94,7 @@ t.test('no server takes over a recording whose server has lost its lease but sti
   await host.ok('recording:stop')
 })
 
-t.test('after a partition, members receive why the recording ended that they missed', async (t) => {
+t.test('after a partition, members who missed the end of a recording receive its reason', async (t) => {
   const { host, other, recordingId } = await record('r3', 21)
   const heal = deafen(first)
   const leases = first.app.kv.namespace('recording-leases')

@@ -449,7 +449,7 @@ t.test('a slow backend does not delay joins', async (t) => {
   t.ok(passed() < 4000)
 })
 
-t.test('a former admin sees only the own request again once a slow backend confirms the new role', async (t) => {
+t.test('a demoted admin sees only their own request once a slow backend confirms the new role', async (t) => {
   const { backend, owner, admin, other, change } = await backendRoom(t)
   await change(2, 'member')
   backend.fault({ call: 'role', path: '/2/', kind: 'slow', ms: 1500 })
