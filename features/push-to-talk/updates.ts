@@ -18,6 +18,8 @@ export interface UpdateQueue {
   readonly subscriber: Redis | undefined
   /** Handles an update. The running generation sets this function. */
   receive: (text: string) => void
+  /** Applies a stored change to the user's open sessions. The running generation sets this function. */
+  stored: (userKey: string) => void
   /** The latest update that is not stored yet, by user key. */
   readonly latest: Map<string, z.output<typeof update> & { at: number }>
   /** The keys of users with a stored change that is not applied to their open sessions yet. */
@@ -30,7 +32,7 @@ export function createUpdateQueue (log: Logger, redis: Redis | undefined): Updat
     lazyConnect: true,
     connectionName: `${redis.options.connectionName ?? 'flylive'}:push-to-talk`
   })
-  const queue: UpdateQueue = { subscriber, receive () {}, latest: new Map(), changed: new Set() }
+  const queue: UpdateQueue = { subscriber, receive () {}, stored () {}, latest: new Map(), changed: new Set() }
   subscriber?.on('error', (err: Error) => log.debug({ err }, 'redis subscriber failed'))
   subscriber?.on('message', (_channel: string, text: string) => queue.receive(text))
   // Subscribe on each `ready` event, because ioredis reconnects after an outage but does not subscribe again.
@@ -106,7 +108,8 @@ export function createUpdates ({ clock, log, metrics }: Pick<FeatureInstance, 'c
         await membership.set(next.userId, channelsIn(next.channelIds), next.at, isRetry)
         if (latest.get(key) === next) latest.delete(key)
         isRetry = false
-        changed(key)
+        // The feature may have been reloaded in the meantime.
+        queue.stored(key)
         updates.inc({ result: 'applied' })
       } catch (err) {
         if (last !== next) updates.inc({ result: 'failed' })
@@ -141,6 +144,7 @@ export function createUpdates ({ clock, log, metrics }: Pick<FeatureInstance, 'c
   return {
     takeOver () {
       queue.receive = receive
+      queue.stored = changed
       if (subscriber?.status === 'wait') subscriber.connect().catch(() => { /* The `error` handler has logged the failure, and ioredis retries. */ })
       for (const key of queue.changed) changed(key)
       for (const key of latest.keys()) storeLatest(key, true)

@@ -11,7 +11,7 @@ import type { Recorder, Recording } from './recorder.ts'
 import { readManifest, writeManifest } from './records.ts'
 import type { RecordIndex, RecordingRecord } from './records.ts'
 import { complete } from './repair.ts'
-import { stoppedEvent } from './room-state.ts'
+import { idleState, stoppedEvent } from './room-state.ts'
 import type { RecordingStateHandle } from './room-state.ts'
 import { leaseMs } from './steps.ts'
 import type { Steps } from './steps.ts'
@@ -103,7 +103,7 @@ export function createFinishing (app: FeatureInstance, { state, index, recorder,
   async function clear (roomId: string, recordingId: string, reason?: EndReason): Promise<void> {
     try {
       await state.change(roomId, (current) => current?.current?.recordingId === recordingId
-        ? { state: reason === undefined ? {} : { ended: { recordingId, reason } }, events: [stoppedEvent(recordingId, reason)], result: undefined }
+        ? { state: idleState(reason === undefined ? current.ended : { recordingId, reason }), events: [stoppedEvent(recordingId, reason)], result: undefined }
         : { result: undefined })
     } catch (error) {
       if (!isCoded(error) || error.code !== 'ROOM_NOT_FOUND') throw error

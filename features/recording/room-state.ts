@@ -13,6 +13,9 @@ export const recordingState = z.object({
 export type State = z.output<typeof recordingState>
 export type RecordingStateHandle = RoomStateHandle<State>
 
+/** @returns the state of a room that is not being recorded */
+export const idleState = (ended: State['ended']): State => ended ? { ended } : {}
+
 export const startedEvent = (recordingId: string, by: string | number) => ({ type: 'recording:started', data: { recordingId, by } satisfies Omit<z.input<(typeof events)['recording:started']>, 'roomId'> })
 export const stoppedEvent = (recordingId: string, reason?: EndReason) => ({
   type: 'recording:stopped',

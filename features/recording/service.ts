@@ -10,7 +10,7 @@ import { createFinishing, isDiskFull } from './finishing.ts'
 import type { Recorder, Recording } from './recorder.ts'
 import { createRecordIndex, idPattern, writeManifest } from './records.ts'
 import type { RecordIndex, RecordingRecord } from './records.ts'
-import { recordingState, startedEvent, stoppedEvent } from './room-state.ts'
+import { idleState, recordingState, startedEvent, stoppedEvent } from './room-state.ts'
 import type { State } from './room-state.ts'
 import { createSteps, renewMs, settled } from './steps.ts'
 import type { Storage } from './storage.ts'
@@ -275,7 +275,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
       // Members are notified before anything is recorded.
       current = await state.change<string | undefined>(roomId, (before) => before?.current?.recordingId === predecessor?.recordingId
         ? {
-            state: { current: { recordingId, by }, ...(predecessor ? { ended: { recordingId: predecessor.recordingId, reason: predecessor.reason } } : {}) },
+            state: { current: { recordingId, by }, ...idleState(predecessor ? { recordingId: predecessor.recordingId, reason: predecessor.reason } : before?.ended) },
             events: [...(predecessor ? [stoppedEvent(predecessor.recordingId, predecessor.reason)] : []), startedEvent(recordingId, by)],
             result: recordingId
           }
@@ -318,7 +318,7 @@ export function createRecordings (app: FeatureInstance, settings: z.output<typeo
     async stop (room, session) {
       await assertHost(room, session)
       const recordingId = await state.change<string | undefined>(room.roomId, (current) => current?.current
-        ? { state: {}, events: [stoppedEvent(current.current.recordingId)], result: current.current.recordingId }
+        ? { state: idleState(current.ended), events: [stoppedEvent(current.current.recordingId)], result: current.current.recordingId }
         : { result: undefined })
       if (recordingId === undefined) throw new NotRecording(room.roomId)
       return { recordingId }

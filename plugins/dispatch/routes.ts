@@ -110,22 +110,32 @@ declare module '../registrations.ts' {
   }
 }
 
-/** @param claim called for each type before it is registered; throws if the type is not allowed */
-export function createMessageRegistrar (registrations: Registrations, claim: (type: string) => void): MessageRegistrar {
+const nothing: MessageTable = { routes: [], events: {}, additions: [], accepted: [] }
+
+/**
+ * @param claim called for each type before it is registered; throws if the type is not allowed
+ * @param check called with each registration before it takes effect; throws if it declares a field of another owner
+ */
+export function createMessageRegistrar (registrations: Registrations, claim: (type: string) => void, check: (added: MessageTable) => void = () => {}): MessageRegistrar {
   return {
     on (type, options, handler) {
       if (registrations.has('message', type)) throw new Error(`The message type ${type} is registered twice`)
       claim(type)
       const request = options.room === false ? options.request : withRoom(options.request)
-      registrations.add('message', type, { ...options, request, type, handler: handler as MessageRoute['handler'] })
+      const route = { ...options, request, type, handler: handler as MessageRoute['handler'] }
+      check({ ...nothing, routes: [route] })
+      registrations.add('message', type, route)
     },
     events (events) {
+      check({ ...nothing, events })
       for (const [type, schema] of Object.entries(events)) registrations.add('event', type, schema)
     },
     adds (to, fields) {
+      check({ ...nothing, additions: [{ to, fields }] })
       registrations.add('addition', to, fields)
     },
     accepts (to, fields) {
+      check({ ...nothing, accepted: [{ to, fields }] })
       registrations.add('accepted', to, fields)
     }
   }

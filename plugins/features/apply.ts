@@ -192,8 +192,8 @@ function release (claims: Claims): void {
 export async function buildNext (app: FastifyInstance, { registry, supervisor, claims }: { registry: Registry, supervisor: Supervisor, claims: Claims }, { name, module, config }: Prepared, pending: ReadonlyMap<string, Generation>): Promise<Generation> {
   const { running, serving } = registry
   const find = (other: string) => pending.get(other) ?? running(other)
-  // This list is emptied after the build, so that the new generation holds no references to other generations.
-  let others = [...serving().filter((other) => other.name !== name && !pending.has(other.name)), ...pending.values()]
+  // Determined again on each call, because a running feature can still register messages and paths.
+  const others = () => [...serving().filter((other) => other.name !== name && !pending.has(other.name)), ...pending.values()]
   try {
     const number = registry.numberOf(name)
     const supervision = supervisor.supervise(name, number)
@@ -207,20 +207,20 @@ export async function buildNext (app: FastifyInstance, { registry, supervisor, c
       getFeature: (other) => find(other)?.app as unknown as Record<string, unknown> | undefined,
       provided: (other) => find(other)?.provides,
       claimMessage (type) {
-        const owner = app.registrations.inService('message').get(type)?.[0]?.owner ?? others.find(({ registrations }) => registrations.has('message', type))?.name
+        const owner = app.registrations.inService('message').get(type)?.[0]?.owner ?? others().find(({ registrations }) => registrations.has('message', type))?.name
         if (owner !== undefined && owner !== name) throw new Error(`The message type ${type} belongs to ${owner}`)
       },
       checkFields (table) {
-        const tables = [app.registrations.kernel, ...others.map(({ registrations }) => registrations)].map((registrations) => ({ ...messageTable(registrations), owner: registrations.owner }))
+        const tables = [app.registrations.kernel, ...others().map(({ registrations }) => registrations)].map((registrations) => ({ ...messageTable(registrations), owner: registrations.owner }))
         const conflicts = fieldConflicts(table, tables)
         if (conflicts.length > 0) throw new Error(conflicts.join(', '))
       },
-      pathOwners: () => [app.gate.kernel(), ...others],
+      pathOwners: () => [app.gate.kernel(), ...others()],
       claimRoute (method, url) {
         if (isKernelRoute(app, method, url)) throw kernelRoute(method, url)
-        const owner = others.find(({ routes }) => routes.some((route) => route.method === method && route.url === url))?.name
+        const owner = others().find(({ routes }) => routes.some((route) => route.method === method && route.url === url))?.name
         if (owner !== undefined) throw new Error(`The route ${method} ${url} belongs to ${owner}`)
-        checkRoute(url, others)
+        checkRoute(url, others())
         claims.router ??= createRouter(claims.kept)
         claims.router.add(method, url, name)
       },
@@ -234,8 +234,6 @@ export async function buildNext (app: FastifyInstance, { registry, supervisor, c
   } catch (error) {
     registry.built(name, 'failed')
     throw loadFailed(registry.get(name).found, error)
-  } finally {
-    others = []
   }
 }
 

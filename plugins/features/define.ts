@@ -6,11 +6,11 @@ import { settingsFromEnv } from '../schema/variables.ts'
 
 type Plugin = FastifyPluginAsync<Record<string, unknown>>
 
-/** The property of a defined feature that contains the plugin as the feature wrote it. It expects parsed settings. */
-const written = Symbol('written')
+/** For each plugin that {@link defineFeature} has returned, a plugin that does not parse its settings. */
+const withoutParsing = new WeakMap<Plugin, Plugin>()
 
-/** @returns the plugin to register with settings that the feature's schema has already parsed */
-export const forParsedSettings = (plugin: Plugin & { [written]?: Plugin }): Plugin => plugin[written] ?? plugin
+/** @returns the plugin to register if the settings have already been parsed with the feature's schema */
+export const forParsedSettings = (plugin: Plugin): Plugin => withoutParsing.get(plugin) ?? plugin
 
 export interface FeatureMeta<C extends z.ZodObject> {
   /** The feature's name, which is the name of its folder or package. */
@@ -36,9 +36,14 @@ export function defineFeature<C extends z.ZodObject = z.ZodObject<Record<never, 
 ): Plugin {
   const schema = config ?? z.object({})
   const meta = { name, dependencies: [...dependencies], decorators: { fastify: [...decorators] } }
-  async function feature (app: FastifyInstance, options: Record<string, unknown>): Promise<void> {
-    const settings = schema.parse({ ...settingsFromEnv(schema, (app.config as FastifyInstance['config'] | undefined)?.variables ?? {}), ...options })
+  async function run (app: FastifyInstance, settings: Record<string, unknown>): Promise<void> {
     await plugin(app as unknown as FeatureInstance, settings as z.output<C>)
   }
-  return Object.assign(fp(feature, meta), { [written]: fp(plugin as unknown as Plugin, meta) })
+  async function feature (app: FastifyInstance, options: Record<string, unknown>): Promise<void> {
+    await run(app, schema.parse({ ...settingsFromEnv(schema, (app.config as FastifyInstance['config'] | undefined)?.variables ?? {}), ...options }))
+  }
+  // fastify-plugin modifies the function that it receives. Do not pass `plugin` itself, because several features may use
+  // it.
+  withoutParsing.set(feature, fp(run, meta))
+  return fp(feature, meta)
 }

@@ -163,7 +163,7 @@ type Instance = FastifyInstance<RawServerDefault, IncomingMessage, ServerRespons
 
 /** Decorators of the kernel's Fastify instance that features cannot use. */
 type KernelOnly =
-  'health' |
+  'health' | 'jobStore' | 'leases' | 'registrations' |
   'verifyBearerAuth' | 'verifyBearerAuthFactory' | 'websocketServer' | 'injectWS' | 'createRateLimit' | 'rateLimit' |
   'server' | 'listen' | 'close' | 'ready' | 'routing'
 

@@ -114,9 +114,14 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
   const calls = createInFlight(supervision)
   const kept = createKeptResources(app.log, previouslyKept)
   const registrations = new Registrations(name, calls)
+  let isBuilt = false
   const messages = createMessageRegistrar(registrations, (type) => {
     claimMessage(type)
     if (!module.types.includes(type)) throw new Error(`The feature ${name} registers ${type}, which is missing from its exported requests`)
+  }, (added) => {
+    // The fields that the feature declares while it starts are checked together at the end, because each check compares
+    // them with the fields of all other features.
+    if (isBuilt) checkFields(added)
   })
   for (const type of module.types) registrations.add('exportedType', type, true)
   const gate = createGateRegistrar(registrations, pathOwners)
@@ -203,6 +208,7 @@ export async function buildGeneration (kernel: FastifyInstance, plan: Generation
     app.register(module.plugin, config)
     await app.ready()
     checkFields(messageTable(registrations))
+    isBuilt = true
     const provides = Object.getOwnPropertyNames(app).filter((property) => !before.has(property) && !module.dependencies.some((dependency) => provided(dependency)?.includes(property)))
     checkProvided(provides)
     return { name, number, module, config, app, registrations, routes, provides, calls, supervision, kept, loadedAt: Date.now() }

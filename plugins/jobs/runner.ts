@@ -57,11 +57,17 @@ export function createJobs (store: JobStore, registrations: RegistrationTable, l
   let polling: Promise<void> | undefined
   const stopping = new AbortController()
 
+  /** If several owners have registered the same kind of jobs, the first owner runs them, with its newest handler. */
+  function handlerOf (name: string): JobHandler | undefined {
+    const all = handlers.get(name)
+    return all?.findLast(({ owner }) => owner === all[0]?.owner)?.value
+  }
+
   async function run (name: string, job: DueJob): Promise<void> {
     let retryAt: number | undefined
     try {
       // Look up the handler again: the feature may have been unloaded since the job was taken.
-      const handler = handlers.get(name)?.at(-1)?.value
+      const handler = handlerOf(name)
       if (handler) await handler(job.key)
       else retryAt = clock.now() + jobRetryMs
     } catch (err) {

@@ -371,8 +371,10 @@ export function impossible () {
   app.features.getFeature('unknown')
   // @ts-expect-error The type argument does not match the declared type.
   app.features.getFeature<{ hush (): void }>('example')
-  // @ts-expect-error Only the loader installs handlers.
-  app.messages.install('x', undefined)
+  // @ts-expect-error Only the kernel delays the requests of a session.
+  app.messages.hold(app.sockets.get('1') as Session, Promise.resolve())
+  // @ts-expect-error Features register with `messages`, `gate`, `hooks`, `jobs` and `cluster`.
+  app.registrations.owners()
   // @ts-expect-error Only the loader disables features.
   app.features.disable('chat')
   // @ts-expect-error Only the kernel changes the members of a room.

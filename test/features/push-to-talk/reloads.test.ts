@@ -103,6 +103,33 @@ t.test('a reload loses no membership update', async (t) => {
   }
 })
 
+t.test('a membership update is applied if the previous code stores it after a reload', async (t) => {
+  const server = await build(t, { env: { ...env, REDIS_URL: await redisDatabase() } })
+  const { kv, redis } = server.app
+  const radio = await connectRadio(t, server.url, 2, { claims })
+  const channels = kv.namespace('push-to-talk:channels')
+  const { compareAndSet } = channels
+  const reply = Promise.withResolvers<void>()
+  let attempts = 0
+  channels.compareAndSet = async (...args) => {
+    if (++attempts > 1) throw new Error('connection lost')
+    const isStored = await compareAndSet(...args)
+    await reply.promise
+    return isStored
+  }
+  await until(async () => await redis.publish('vp:membership_updates', JSON.stringify({ eventId: 'e', userId: 2, channelIds: [6], action: 'set_user_channels' })) > 0)
+  await until(() => attempts > 0)
+  t.match(await reload(server), { status: 200 })
+  await until(() => attempts > 1)
+  reply.resolve()
+  channels.compareAndSet = compareAndSet
+  await until(async () => {
+    radio.send(0, 17, 2, 6, 'x')
+    await radio.flush()
+    return radio.frames.some(([, type]) => type === 22)
+  })
+})
+
 t.test('a failed reload leaves no connection to Redis open', async (t) => {
   const redis = await startRedis(t)
   const server = await build(t, { env: { ...env, REDIS_URL: redis.url } })

@@ -105,12 +105,33 @@ t.test('after a partition, members who missed the end of a recording receive its
   await until(async () => {
     await second.app.jobs.schedule('recording-watch', recordingId, 0)
     return other.events.some(({ type }) => type === 'recording:stopped')
-  })
+  }, 60_000)
   leases.compareAndSet = compareAndSet
   await heal()
   t.match(await host.event('recording:stopped'), { recordingId, reason: 'server_lost' })
   t.match(await host.event('recording:started', (event) => event['recordingId'] !== recordingId), { by: 21 })
   await host.ok('recording:stop')
+})
+
+t.test('after a partition, members receive the reason even if a host has started a new recording', async (t) => {
+  const { host, other, recordingId } = await record('r4', 31)
+  t.equal((await second.admin('PUT', '/admin/rooms/r4/roles/32', { role: 'admin' })).status, 204)
+  const heal = deafen(first)
+  const leases = first.app.kv.namespace('recording-leases')
+  const { compareAndSet } = leases
+  leases.compareAndSet = async () => false
+  await leases.delete(recordingId)
+  await until(async () => {
+    await second.app.jobs.schedule('recording-watch', recordingId, 0)
+    return other.events.some(({ type }) => type === 'recording:stopped')
+  }, 60_000)
+  leases.compareAndSet = compareAndSet
+  await other.ok('recording:stop')
+  const { recordingId: last } = await until(async () => await other.ok('recording:start'))
+  await heal()
+  t.match(await host.event('recording:stopped'), { recordingId, reason: 'server_lost' })
+  t.match(await host.event('recording:started', (event) => event['recordingId'] !== recordingId), { recordingId: last, by: 32 })
+  await other.ok('recording:stop')
 })
 
 t.test("if the recording server stops, another server continues, and the stopped server's files are unavailable", async (t) => {

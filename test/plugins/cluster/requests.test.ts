@@ -93,3 +93,24 @@ t.test('only the feature generation in service handles messages to all servers',
   await send()
   t.equal(shared.flyliveHandled.length, 2)
 })
+
+t.test('a stopping server answers requests until its features are closed', async (t) => {
+  const held = Promise.withResolvers<void>()
+  Object.assign(globalThis, { doublesHeld: held.promise })
+  const folder = featureFolder(t)
+  folder.write('doubles', {
+    'index.ts': saying('doubles', 'x', {
+      before: `app.cluster.answer('test:double', ({ n }) => ({ doubled: n * 2 }))
+  app.hooks.on('feature:loaded', (name) => name === 'held' ? globalThis.doublesHeld : undefined)`
+    })
+  })
+  const { app, close } = await build(t, { env: { FEATURES: 'auth,doubles', FEATURES_PATH: folder.path } })
+  const ask = () => app.cluster.ask(app.nodeId, 'test:double', { n: 1 }, 15_000)
+  app.hooks.emit('feature:loaded', 'held')
+  const closed = close()
+  await until(() => !app.features.enabled().includes('doubles'))
+  t.same(await ask(), { doubled: 2 })
+  held.resolve()
+  await closed
+  await t.rejects(ask(), { code: 'UNAVAILABLE' })
+})

@@ -46,6 +46,21 @@ export default defineFeature(async (app, { seconds }) => {
   t.same(await ada.ok('wait:time'), { ms: 2000 })
 })
 
+t.test('several features can use the same plugin function', async (t) => {
+  const folder = featureFolder(t)
+  const using = (name: string, more = '') => `import { defineFeature } from 'flylive-audio-server/feature'
+export default defineFeature(globalThis.sharedPlugin, { name: '${name}'${more} })
+`
+  const started: string[] = []
+  const shared = Object.freeze(async (app: FeatureInstance) => { started.push(app.hasPlugin('chat') ? 'with chat' : 'without chat') })
+  Object.assign(globalThis, { sharedPlugin: shared })
+  folder.write('one', { 'index.ts': using('one') })
+  folder.write('two', { 'index.ts': using('two', ", dependencies: ['chat']") })
+  const { app } = await build(t, { env: { FEATURES: 'auth,chat,one,two', FEATURES_PATH: folder.path } })
+  t.same(app.features.list().filter(({ name }) => ['one', 'two'].includes(name)).map(({ state, error }) => error ?? state), ['enabled', 'enabled'])
+  t.same(started, ['without chat', 'with chat'])
+})
+
 t.test('sets name, dependencies and decorators', async (t) => {
   const alone = Fastify()
   await t.rejects(async () => { await alone.register(defineFeature(async () => {}, { name: 'x', dependencies: ['y'] })) }, /dependency 'y' of plugin 'x' is not registered/)

@@ -40,6 +40,35 @@ t.test('two features cannot add the same field to a message', async (t) => {
   t.match(await ada.ok('room:join', { roomId: 'r1' }), { mood: 'one', other: 'two' }, 'the previous generation keeps running')
 })
 
+t.test('a running feature cannot add a field of another feature', async (t) => {
+  const errors: string[] = []
+  Object.assign(globalThis, { fieldErrors: errors })
+  const folder = featureFolder(t)
+  const late = (code: string) => `try { ${code} } catch (error) { globalThis.fieldErrors.push(error.message) }`
+  folder.write('one', {
+    'index.ts': `import { defineFeature, z } from 'flylive-audio-server/feature'
+const one = z.object({ text: z.string() })
+export const requests = { 'one:say': { request: one, reply: one } }
+export default defineFeature(async function one (app) {
+  app.hooks.on('session:open', () => {
+    ${late("app.messages.accepts('room:join', z.object({ seatCount: z.string() }))")}
+    ${late("app.messages.adds('session:ready', z.object({ serverTime: z.string() }))")}
+    ${late("app.messages.events({ 'chat:message': z.object({ content: z.number() }) })")}
+    ${late("app.messages.on('one:say', { ...requests['one:say'], room: false }, ({ text }) => ({ text }))")}
+    ${late("app.messages.adds('one:say', z.object({ mood: z.string() }))")}
+  })
+}, { name: 'one' })
+`
+  })
+  const server = await build(t, { env: { FEATURES: 'auth,chat,seats,one', FEATURES_PATH: folder.path } })
+  const ada = await server.connect(1)
+  t.match(errors, [/The field seatCount of the request room:join belongs to seats/, /The field serverTime of session:ready belongs to the kernel/, /The field content of chat:message belongs to chat/])
+  t.match(await ada.ok('room:join', { roomId: 'r1', seatCount: 3 }), { roomId: 'r1' })
+  await ada.ok('chat:message', { content: 'hello' })
+  t.match(await ada.event('chat:message'), { content: 'hello' })
+  t.match(await ada.ok('one:say', { text: 'hi' }), { text: 'hi' }, 'a message of its own takes effect at once')
+})
+
 t.test('a feature that declares no fields overwrites none', async (t) => {
   const folder = featureFolder(t)
   folder.write('one', { 'index.ts': adding('one', 'mood') })

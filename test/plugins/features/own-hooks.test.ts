@@ -45,6 +45,11 @@ t.test('calls the handlers of the running features', async (t) => {
   t.strictSame(rung.splice(0), ['dog loud'])
   t.equal(await change('dog', 'disable'), 200)
   t.same(await ada.ok('bell:ring'), { asked: [], collected: {}, handled: false })
+
+  for (const name of ['dog', 'cat']) t.equal(await change(name, 'enable'), 200)
+  t.match(await ada.ok('bell:ring'), { asked: ['dog', 'cat'] }, 'the handlers run in the order in which the features were enabled')
+  t.equal(await change('dog', 'reload'), 200)
+  t.match(await ada.ok('bell:ring'), { asked: ['dog', 'cat'] }, 'a reload does not change the order')
 })
 
 t.test('a reload waits for running handlers', async (t) => {

@@ -92,6 +92,24 @@ t.test('a feature cannot claim a prefix above another feature\'s routes', async 
   t.match(errorOf('shopping'), /The prefix \/shop overlaps a path of ashop/)
 })
 
+t.test('a running feature cannot claim a path of another feature', async (t) => {
+  const late = (code: string) => `app.hooks.on('session:open', () => { try { ${code} } catch (error) { globalThis.flyliveErrors.push(error.message) } })`
+  const errors: string[] = []
+  Object.assign(globalThis, { flyliveErrors: errors })
+  const { server, text } = await scene(t, {
+    aclaims: late("app.gate.http('/plain/x', (_request, response) => response.end('claimed'))"),
+    ashop: "app.get('/shop/:id', async () => 'x'); app.gate.upgrade('/sockets', {})",
+    zopens: late("app.gate.http('/later', (_request, response) => response.end('later'))"),
+    zshops: late("app.gate.http('/shop', (_request, response) => response.end('claimed'))"),
+    zupgrades: late("app.gate.upgrade('/sockets', {})")
+  })
+  await server.connect(1)
+  t.match(errors, [/prefix \/plain\/x overlaps a path of plain/, /prefix \/shop overlaps a path of ashop/, /Upgrades to \/sockets belong to ashop/])
+  t.equal(await text('/plain/x'), 'first GET /plain/x ')
+  t.equal(await text('/shop/1'), 'x')
+  t.equal(await text('/later'), 'later', 'a free path takes effect at once')
+})
+
 t.test('withdraws the prefix when its feature is disabled', async (t) => {
   const { server, text, admin } = await scene(t)
   t.equal((await admin('plain/disable')).status, 200)

@@ -203,6 +203,28 @@ t.test('stop() waits for running jobs and starts no more', async (t) => {
   t.match(await store.takeDue('job', 1e15, 10, 2e15), [{ key: 'later' }])
 })
 
+t.test('a feature does not take over the jobs of the kernel or of another feature', async (t) => {
+  const registrations = new RegistrationTable()
+  const jobs = jobsOf(t, createMemoryJobStore(), defaultTimings, registrations)
+  const done: string[] = []
+  const handler = (by: string): JobHandler => async (key) => { done.push(`${by} ${key}`) }
+  for (const [owner, ...names] of [['first', 'kernel-job', 'job'], ['second', 'kernel-job', 'job']] as const) {
+    const own = new Registrations(owner)
+    for (const name of names) own.add('job', name, handler(owner))
+    registrations.install(owner, own)
+  }
+  jobs.on('kernel-job', handler('kernel'))
+  await jobs.schedule('kernel-job', '1', 0)
+  await jobs.schedule('job', '2', 0)
+  await until(() => done.length === 2)
+  t.same(done.sort(), ['first 2', 'kernel 1'])
+
+  registrations.install('first', undefined)
+  await jobs.schedule('job', '3', 0)
+  await until(() => done.length === 3)
+  t.equal(done[2], 'second 3')
+})
+
 t.test('runs a feature\'s jobs while the feature runs', async (t) => {
   const store = createMemoryJobStore()
   const registrations = new RegistrationTable()
