@@ -59,6 +59,14 @@ t.test('a server serves the recordings of other servers', async (t) => {
   t.equal((await get(second.url, `${id}/nothing.mp4`)).status, 404)
 })
 
+/** Until the returned function is called, only the second server checks recordings whose server has no lease. */
+const watchOnSecond = (): () => void => {
+  const { jobStore } = first.app
+  const { takeDue } = jobStore
+  jobStore.takeDue = async (queue, ...args) => queue === 'recording-watch' ? [] : await takeDue(queue, ...args)
+  return () => Object.assign(jobStore, { takeDue })
+}
+
 /** Starts a recording of a room on the first server; both servers have a member of the room. */
 const record = async (roomId: string, userId: number) => {
   const [host, other] = [await first.connect(userId), await second.connect(userId + 1)]
@@ -82,31 +90,45 @@ t.test('no server takes over a recording whose server has lost its lease but sti
   })
   t.teardown(() => Object.assign(bus, { publish }))
   const leases = kv.namespace('recording-leases')
+  const watchOnBoth = watchOnSecond()
   // As after an outage of Redis, the lease is missing when the second server checks it.
   await until(async () => {
     await leases.delete(recordingId)
     await jobs.schedule('recording-watch', recordingId, 0)
     return asked || host.events.some(({ type }) => type === 'recording:stopped')
   })
+  watchOnBoth()
   await until(async () => await leases.get(recordingId) === first.app.nodeId)
   t.match(await detail(recordingId, first), { endedAt: null })
   t.match(await host.ok('room:join', { roomId: 'r2' }), { recording: { recordingId } })
   await host.ok('recording:stop')
 })
 
-t.test('after a partition, members who missed the end of a recording receive its reason', async (t) => {
-  const { host, other, recordingId } = await record('r3', 21)
+/**
+ * Cuts the first server off from messages until the second server has taken over its recording.
+ *
+ * @returns a function that ends the partition
+ */
+const loseRecording = async ({ other, recordingId }: Awaited<ReturnType<typeof record>>): Promise<() => Promise<void>> => {
   const heal = deafen(first)
   const leases = first.app.kv.namespace('recording-leases')
   const { compareAndSet } = leases
   leases.compareAndSet = async () => false
   await leases.delete(recordingId)
-  // Each server may run the job, but the first server does not take over its own recording.
+  const watchOnBoth = watchOnSecond()
   await until(async () => {
     await second.app.jobs.schedule('recording-watch', recordingId, 0)
     return other.events.some(({ type }) => type === 'recording:stopped')
-  }, 60_000)
+  })
+  watchOnBoth()
   leases.compareAndSet = compareAndSet
+  return heal
+}
+
+t.test('after a partition, members who missed the end of a recording receive its reason', async (t) => {
+  const recorded = await record('r3', 21)
+  const { host, recordingId } = recorded
+  const heal = await loseRecording(recorded)
   await heal()
   t.match(await host.event('recording:stopped'), { recordingId, reason: 'server_lost' })
   t.match(await host.event('recording:started', (event) => event['recordingId'] !== recordingId), { by: 21 })
@@ -114,18 +136,10 @@ t.test('after a partition, members who missed the end of a recording receive its
 })
 
 t.test('after a partition, members receive the reason even if a host has started a new recording', async (t) => {
-  const { host, other, recordingId } = await record('r4', 31)
+  const recorded = await record('r4', 31)
+  const { host, other, recordingId } = recorded
   t.equal((await second.admin('PUT', '/admin/rooms/r4/roles/32', { role: 'admin' })).status, 204)
-  const heal = deafen(first)
-  const leases = first.app.kv.namespace('recording-leases')
-  const { compareAndSet } = leases
-  leases.compareAndSet = async () => false
-  await leases.delete(recordingId)
-  await until(async () => {
-    await second.app.jobs.schedule('recording-watch', recordingId, 0)
-    return other.events.some(({ type }) => type === 'recording:stopped')
-  }, 60_000)
-  leases.compareAndSet = compareAndSet
+  const heal = await loseRecording(recorded)
   await other.ok('recording:stop')
   const { recordingId: last } = await until(async () => await other.ok('recording:start'))
   await heal()
